@@ -1,0 +1,405 @@
+//! What can go wrong between the files and the batches.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{Skip, Split, UnknownSplit};
+
+/// What can go wrong between the files and the batches.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// A file cannot be written.
+    #[error("{}: cannot be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// A setting is out of range.
+    #[error("`{setting}` is {value}; it must be {allowed}")]
+    OutOfRange {
+        /// The setting, as its configuration calls it.
+        setting: &'static str,
+        /// The value given.
+        value: f64,
+        /// The values allowed.
+        allowed: &'static str,
+    },
+
+    /// The folder for the chest phantom holds something else.
+    #[error(
+        "{}: holds something else than a chest phantom; choose another folder or empty this one",
+        path.display()
+    )]
+    NotAPhantom {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The folder holds a chest phantom of another configuration.
+    #[error(
+        "{}: holds another chest phantom ({found}) than asked for ({wanted}); delete it or choose \
+         another folder", path.display()
+    )]
+    OtherPhantom {
+        /// The folder.
+        path: PathBuf,
+        /// The phantom there is.
+        found: String,
+        /// The phantom asked for.
+        wanted: String,
+    },
+
+    /// A file of the chest phantom was removed or emptied after it was written.
+    #[error(
+        "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
+        path.display(), missing.display()
+    )]
+    IncompletePhantom {
+        /// The folder.
+        path: PathBuf,
+        /// The first file that is missing, empty or short.
+        missing: PathBuf,
+    },
+
+    /// The CSV cannot be read to its end.
+    #[error("{}: cannot be read as CSV", path.display())]
+    Csv {
+        /// The CSV.
+        path: PathBuf,
+        /// Where and why.
+        source: csv::Error,
+    },
+
+    /// A quote in the CSV is never closed, so that the rest of the file is one cell.
+    #[error(
+        "{}: row {row} (line {line}): a quote is opened and never closed, so that the rest of \
+         the file became one cell", path.display()
+    )]
+    UnclosedQuote {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header.
+        row: usize,
+        /// The line of the file where the row begins, from 1.
+        line: u64,
+    },
+
+    /// The CSV has no header row: it is empty.
+    #[error("{}: empty; a header row is needed", path.display())]
+    NoHeader {
+        /// The CSV.
+        path: PathBuf,
+    },
+
+    /// The CSV begins with data where the header should be.
+    #[error(
+        "{}: the first row must be a header, but its image cell `{cell}` is an image file; add a \
+         header row", path.display()
+    )]
+    DataInHeader {
+        /// The CSV.
+        path: PathBuf,
+        /// The cell that names an existing file.
+        cell: String,
+    },
+
+    /// The header row is not UTF-8.
+    #[error("{}: the header row is not UTF-8; save the file as CSV in UTF-8", path.display())]
+    HeaderNotUtf8 {
+        /// The CSV.
+        path: PathBuf,
+    },
+
+    /// The CSV has no column of the name asked for.
+    #[error(
+        "{}: no column `{column}` (`{key}`){}; found {found:?}", path.display(), suggest(nearest)
+    )]
+    MissingColumn {
+        /// The CSV.
+        path: PathBuf,
+        /// The configuration key that asks for it.
+        key: &'static str,
+        /// The name asked for.
+        column: String,
+        /// The column that may have been meant.
+        nearest: Option<String>,
+        /// The columns there are.
+        found: Vec<String>,
+    },
+
+    /// Two columns have the name asked for.
+    #[error(
+        "{}: columns {positions:?} are both called `{column}` (`{key}`); give the position instead",
+        path.display()
+    )]
+    AmbiguousColumn {
+        /// The CSV.
+        path: PathBuf,
+        /// The configuration key that asks for it.
+        key: &'static str,
+        /// The name asked for.
+        column: String,
+        /// Where it stands, from 0.
+        positions: Vec<usize>,
+    },
+
+    /// The CSV has fewer columns than the position asked for.
+    #[error(
+        "{}: no column {position} (`{key}`), counted from 0; found the {} columns {found:?}",
+        path.display(), found.len()
+    )]
+    ColumnOutOfRange {
+        /// The CSV.
+        path: PathBuf,
+        /// The configuration key that asks for it.
+        key: &'static str,
+        /// The position asked for, from 0.
+        position: usize,
+        /// The columns there are.
+        found: Vec<String>,
+    },
+
+    /// A cell of the split column names no side of a split.
+    #[error("{}: row {row}", path.display())]
+    SplitCell {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header.
+        row: usize,
+        /// The word, and those that are understood.
+        source: UnknownSplit,
+    },
+
+    /// Too many rows are bad input.
+    #[error(
+        "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
+         dataset.max_bad_share = {max_bad_share} allows; mend the data or raise that key. \
+         The first: {}",
+        manifest.display(), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
+    )]
+    TooManyBadRows {
+        /// The CSV.
+        manifest: PathBuf,
+        /// Bad rows found up to now.
+        bad_rows: usize,
+        /// Rows of the CSV.
+        rows: usize,
+        /// The share that is borne, from 0 to 1.
+        max_bad_share: f64,
+        /// The first few bad rows, in the order of the CSV.
+        first: Vec<Skip>,
+    },
+
+    /// The CSV has a header and no rows, or none that can be used.
+    #[error("{}: none of the {rows} rows can be used. {summary}", path.display())]
+    NoStudies {
+        /// The CSV.
+        path: PathBuf,
+        /// Rows of the CSV.
+        rows: usize,
+        /// The rows left out, by reason.
+        summary: String,
+    },
+
+    /// Some rows name their side of the split and this one does not.
+    #[error("row {row} ({}): no split, while other rows have one", image.display())]
+    RowWithoutSplit {
+        /// The row, counted from 1 after the header.
+        row: usize,
+        /// Its image.
+        image: PathBuf,
+    },
+
+    /// The split column puts one group on two sides, which leaks it.
+    #[error(
+        "{count} groups are on more than one side of the split column, which leaks them into the \
+         evaluation; the first: {}", examples.join("; ")
+    )]
+    LeakedGroups {
+        /// How many.
+        count: usize,
+        /// The first few groups, each with a row on either side.
+        examples: Vec<String>,
+    },
+
+    /// The split leaves a side empty that is needed.
+    #[error("the split column marks no row as {split}")]
+    EmptySplit {
+        /// The empty side.
+        split: Split,
+    },
+
+    /// There is nothing to divide.
+    #[error(
+        "{pairs} pairs in {groups} groups cannot be divided into training and validation: at \
+         least two groups are needed (`dataset.group_col` says what a group is)"
+    )]
+    TooFewGroups {
+        /// Groups there are.
+        groups: usize,
+        /// Pairs there are.
+        pairs: usize,
+    },
+
+    /// A folder holds no tokenizer.
+    #[error("{}: no tokenizer; looked for {}", folder.display(), looked_for.join(", "))]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+        /// The files that would have done.
+        looked_for: Vec<&'static str>,
+    },
+
+    /// A file of a tokenizer cannot be understood.
+    #[error("{}: no valid tokenizer file", path.display())]
+    TokenizerFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A vocabulary lacks a token that encoders of this kind need.
+    #[error("{}: the vocabulary lacks the special token {token}", path.display())]
+    MissingSpecialToken {
+        /// The file or folder of the vocabulary.
+        path: PathBuf,
+        /// The token, or the ones of which one would do.
+        token: String,
+    },
+
+    /// There is no text to learn a vocabulary from.
+    #[error("no vocabulary can be learned: there are no words in the texts")]
+    NoWords,
+
+    /// The vocabulary asked for does not hold the single characters of the texts.
+    #[error(
+        "a vocabulary of {asked} tokens is too small: the special tokens and the characters of \
+         the texts alone are {needed}"
+    )]
+    VocabularyTooSmall {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens needed at the least.
+        needed: usize,
+    },
+
+    /// A text cannot be encoded.
+    #[error("text `{excerpt}` cannot be encoded")]
+    Tokenize {
+        /// The beginning of the text.
+        excerpt: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The maximum of tokens leaves no room for text between the special ones.
+    #[error(
+        "a maximum of {max_tokens} tokens leaves no room for text beside {special} special ones"
+    )]
+    NoRoomForText {
+        /// The maximum asked for.
+        max_tokens: usize,
+        /// Special tokens that every text gets.
+        special: usize,
+    },
+
+    /// An image file has no bytes, or its image no pixels.
+    #[error("{}: empty image", path.display())]
+    EmptyImage {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// A JPEG ends before its end-of-image marker.
+    #[error("{}: truncated jpeg", path.display())]
+    TruncatedImage {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// An image is larger than the decoder may go.
+    #[error(
+        "{}: larger than {max_side} pixels a side or {max_bytes} bytes", path.display()
+    )]
+    ImageTooLarge {
+        /// The image.
+        path: PathBuf,
+        /// Longest side allowed, in pixels.
+        max_side: u32,
+        /// Largest file and decoded image allowed.
+        max_bytes: u64,
+    },
+
+    /// A file is no JPEG or PNG, or a damaged one.
+    #[error("{}: cannot be decoded", path.display())]
+    DecodeImage {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+
+    /// A file is damaged in a way that the decoder did not foresee.
+    #[error("{}: the decoder gave up in a panic", path.display())]
+    DecoderPanicked {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// There are no studies to make batches of.
+    #[error("no studies to load")]
+    NothingToLoad,
+
+    /// A batch is larger than the whole set.
+    #[error(
+        "a batch of {batch_size} is larger than the training set of {studies} pairs; lower \
+         `batch_size`"
+    )]
+    BatchTooLarge {
+        /// Pairs asked for in a batch.
+        batch_size: usize,
+        /// Pairs there are.
+        studies: usize,
+    },
+
+    /// Threads for the loader cannot be started.
+    #[error("{num_workers} loader threads cannot be started")]
+    Workers {
+        /// Threads asked for.
+        num_workers: usize,
+        /// Why.
+        source: rayon::ThreadPoolBuildError,
+    },
+
+    /// A loader thread panicked: a defect of the program.
+    #[error("a loader thread panicked in batch {batch}")]
+    WorkerPanicked {
+        /// The step, or the number of the batch in the evaluation.
+        batch: usize,
+    },
+}
+
+fn suggest(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+fn listed(skips: &[Skip]) -> String {
+    let skips: Vec<_> = skips.iter().map(Skip::to_string).collect();
+    skips.join("; ")
+}

@@ -1,0 +1,117 @@
+//! The view of an image when nothing is left to chance.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::normalize::normalize;
+use crate::radiograph::Radiograph;
+use crate::resize::{CropBox, resize, resize_shorter_side};
+use crate::setting::check_input_size;
+
+/// How an image that is not square becomes one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalResize {
+    /// The shorter side is scaled to the input's, the middle is cut out: shapes are true, the
+    /// ends of the longer side are lost. torchvision's `Resize(size)`, `CenterCrop(size)`.
+    #[default]
+    CenterCrop,
+    /// Both sides are scaled to the input's: nothing is lost, shapes are not true.
+    Stretch,
+}
+
+/// Turns images into network inputs, always in the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalTransform {
+    size: usize,
+    mode: EvalResize,
+}
+
+impl EvalTransform {
+    /// Prepares inputs of `size` × `size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::OutOfRange`] when `size` is not within 8 to 4,096.
+    pub fn new(size: usize, mode: EvalResize) -> Result<Self, DataError> {
+        check_input_size(size)?;
+        Ok(Self { size, mode })
+    }
+
+    /// Returns the side of the inputs, in pixels.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Scales the image antialiased and normalizes it by ImageNet's mean and deviation.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[3, size, size]`, flat
+    pub fn apply(&self, image: &Radiograph) -> Vec<f32> {
+        let size = self.size;
+        let view = match self.mode {
+            EvalResize::Stretch => resize(image, CropBox::whole(image), size, size),
+            EvalResize::CenterCrop => {
+                let scaled = resize_shorter_side(image, size);
+                resize(&scaled, CropBox::center(&scaled, size, size), size, size)
+            }
+        };
+        normalize(&view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{reference_bytes, reference_floats};
+
+    fn reference(name: &str) -> Radiograph {
+        let (shape, samples) = reference_bytes(name);
+        let channels = shape.get(2).copied().unwrap_or(1);
+        Radiograph::from_u8(shape[1], shape[0], channels, &samples)
+    }
+
+    // Largest difference in levels of 8 bits, undoing the division by the deviation.
+    fn levels_apart(ours: &[f32], theirs: &[f32]) -> f32 {
+        assert_eq!(ours.len(), theirs.len());
+        let differences = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0, f32::max) * 255.0 * 0.229
+    }
+
+    // Pillow rounds twice to whole levels, we do not: 1 level.
+    #[test]
+    fn cut_and_normalized_views_agree_with_torchvision() {
+        for colours in ["grey", "rgb"] {
+            let scaled = resize_shorter_side(&reference(colours), 40);
+            let view = resize(&scaled, CropBox::center(&scaled, 32, 32), 32, 32);
+            let expected = reference_floats(&format!("{colours}.resize40_crop32_norm"));
+            let apart = levels_apart(&normalize(&view), &expected);
+            assert!(apart < 1.05, "{colours}: {apart}");
+        }
+    }
+
+    #[test]
+    fn center_crop_takes_the_middle_of_the_longer_side() {
+        // Left third black, middle grey, right third white.
+        let row: Vec<u8> = (0..96).map(|x| [0, 128, 255][x / 32]).collect();
+        let image = Radiograph::from_u8(96, 32, 1, &row.repeat(32));
+        let cut = EvalTransform::new(32, EvalResize::CenterCrop).unwrap();
+        let grey = normalize(&Radiograph::from_u8(32, 32, 1, &[128; 32 * 32]));
+        assert_eq!(cut.apply(&image), grey);
+        let whole = EvalTransform::new(32, EvalResize::Stretch).unwrap();
+        let view = whole.apply(&image);
+        assert!(view[0] < -2.0 && view[31] > 2.0);
+    }
+
+    #[test]
+    fn the_same_image_gives_the_same_bits() {
+        let image = reference("rgb");
+        for mode in [EvalResize::CenterCrop, EvalResize::Stretch] {
+            let transform = EvalTransform::new(48, mode).unwrap();
+            let view = transform.apply(&image);
+            assert_eq!(view.len(), 3 * 48 * 48);
+            assert_eq!(transform.apply(&image), view);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Decoded images, small enough to keep.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::radiograph::{DecodeLimits, Depth, Radiograph};
+use crate::resize::shrink_longer_side;
+
+/// Configures an [`ImageStore`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageStoreConfig {
+    /// Images whose longer side is longer are scaled down to it, in pixels; `None` keeps all as
+    /// they are. The paper's 256 (Zhang et al. 2022, section 4.1) goes with inputs of 224.
+    pub longer_side: Option<usize>,
+    /// Memory for decoded images, in MiB; 0 decodes anew each time.
+    pub cache_mb: usize,
+    /// Bounds on what a file may ask for.
+    pub limits: DecodeLimits,
+}
+
+impl Default for ImageStoreConfig {
+    fn default() -> Self {
+        Self {
+            longer_side: Some(256),
+            cache_mb: 1024,
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+impl ImageStoreConfig {
+    /// Keeps the paper's proportion of longer side to network input, 256 to 224.
+    pub fn for_input_size(size: usize) -> Self {
+        Self {
+            longer_side: Some((size * 256).div_ceil(224)),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads images, scales them down and remembers them as long as there is room.
+///
+/// Scaled images are rounded to the bits of their file, as Pillow does, and the same whether they
+/// are remembered or not. What was read first stays: an epoch reads every image once, so that
+/// making room for the latest would evict each image just before its turn.
+///
+/// Threads share a store; two that ask for one image at the same time may both read it.
+#[derive(Debug)]
+pub struct ImageStore {
+    config: ImageStoreConfig,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    images: HashMap<PathBuf, Arc<Stored>>,
+    bytes: usize,
+}
+
+/// An image at the depth of its file.
+#[derive(Debug)]
+struct Stored {
+    width: usize,
+    height: usize,
+    samples: Samples,
+}
+
+#[derive(Debug)]
+enum Samples {
+    Eight(Box<[u8]>),
+    Sixteen(Box<[u16]>),
+}
+
+impl ImageStore {
+    /// Opens an empty store.
+    pub fn new(config: ImageStoreConfig) -> Self {
+        Self {
+            config,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// Returns the image of a file, scaled down, from memory or from disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Radiograph::read`].
+    pub fn load(&self, path: &Path) -> Result<Radiograph, DataError> {
+        let remembered = self.lock().images.get(path).cloned();
+        if let Some(stored) = remembered {
+            return Ok(stored.to_radiograph());
+        }
+        let image = Radiograph::read(path, &self.config.limits)?;
+        let shrunk = self
+            .config
+            .longer_side
+            .and_then(|side| shrink_longer_side(&image, side));
+        let stored = Stored::new(&shrunk.unwrap_or(image));
+        let image = stored.to_radiograph();
+        self.remember(path, stored);
+        Ok(image)
+    }
+
+    /// Returns how many images are in memory.
+    pub fn remembered(&self) -> usize {
+        self.lock().images.len()
+    }
+
+    fn remember(&self, path: &Path, stored: Stored) {
+        let mut cache = self.lock();
+        let bytes = cache.bytes + stored.bytes() + path.as_os_str().len();
+        if bytes <= self.config.cache_mb << 20 && !cache.images.contains_key(path) {
+            cache.bytes = bytes;
+            cache.images.insert(path.into(), Arc::new(stored));
+        }
+    }
+
+    // Nothing panics between the two changes of `remember`.
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stored {
+    fn new(image: &Radiograph) -> Self {
+        let white = image.depth().white();
+        // Values are within 0 to 1, so that the casts only cut off the half that was added.
+        let levels = image.pixels().iter().map(|value| value * white + 0.5);
+        Self {
+            width: image.width(),
+            height: image.height(),
+            samples: match image.depth() {
+                Depth::Eight => Samples::Eight(levels.map(|level| level as u8).collect()),
+                Depth::Sixteen => Samples::Sixteen(levels.map(|level| level as u16).collect()),
+            },
+        }
+    }
+
+    fn to_radiograph(&self) -> Radiograph {
+        let (depth, pixels) = match &self.samples {
+            Samples::Eight(samples) => (Depth::Eight, brightness(samples, Depth::Eight)),
+            Samples::Sixteen(samples) => (Depth::Sixteen, brightness(samples, Depth::Sixteen)),
+        };
+        Radiograph::from_planes(self.width, self.height, depth, pixels)
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.samples {
+            Samples::Eight(samples) => size_of_val(&**samples),
+            Samples::Sixteen(samples) => size_of_val(&**samples),
+        }
+    }
+}
+
+fn brightness<T: Copy + Into<f32>>(samples: &[T], depth: Depth) -> Vec<f32> {
+    let white = depth.white();
+    samples
+        .iter()
+        .map(|&sample| sample.into() / white)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixtures::{data_file, levels_apart};
+
+    const FILES: [&str; 3] = [
+        "img_grey_111x130.jpg",
+        "img_rgb_61x97.png",
+        "img_grey16_111x130.png",
+    ];
+
+    fn store(longer_side: Option<usize>, cache_mb: usize) -> ImageStore {
+        ImageStore::new(ImageStoreConfig {
+            longer_side,
+            cache_mb,
+            ..ImageStoreConfig::default()
+        })
+    }
+
+    #[test]
+    fn images_are_the_same_with_and_without_memory() {
+        let (forgetful, keeping) = (store(Some(64), 0), store(Some(64), 1));
+        for file in FILES {
+            let path = data_file(file);
+            let image = forgetful.load(&path).unwrap();
+            assert_eq!(image.width().max(image.height()), 64);
+            assert_eq!(keeping.load(&path).unwrap(), image, "{file}, read");
+            assert_eq!(keeping.load(&path).unwrap(), image, "{file}, remembered");
+        }
+        assert_eq!((forgetful.remembered(), keeping.remembered()), (0, 3));
+    }
+
+    #[test]
+    fn images_within_the_bound_are_kept_as_they_are() {
+        for longer_side in [None, Some(130)] {
+            let store = store(longer_side, 1);
+            for file in FILES {
+                let path = data_file(file);
+                let original = Radiograph::read(&path, &DecodeLimits::default()).unwrap();
+                let stored = store.load(&path).unwrap();
+                // Rounding to 16 bits; 8 bits are exact.
+                assert!(
+                    levels_apart(stored.pixels(), original.pixels()) < 0.003,
+                    "{file}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_remembered_image_needs_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.jpg");
+        fs::copy(data_file(FILES[0]), &path).unwrap();
+        let store = store(Some(64), 1);
+        let image = store.load(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(store.load(&path).unwrap(), image);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_rest_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(None, 1);
+        for name in 0..3 {
+            // 0.6 MB each.
+            let path = folder.path().join(format!("{name}.png"));
+            image::save_buffer(&path, &[9; 600_000], 1000, 600, image::ColorType::L8).unwrap();
+            assert_eq!(store.load(&path).unwrap().width(), 1000);
+        }
+        assert_eq!(store.remembered(), 1);
+    }
+
+    #[test]
+    fn the_papers_proportion_is_kept() {
+        let longer_side = |size| ImageStoreConfig::for_input_size(size).longer_side;
+        assert_eq!(longer_side(224), Some(256));
+        assert_eq!(longer_side(112), Some(128));
+        assert_eq!(ImageStoreConfig::default().longer_side, Some(256));
+    }
+}

@@ -1,0 +1,54 @@
+//! Image–report pairs for contrastive pretraining: files in, batches out.
+//!
+//! A CSV names images and texts; [`Manifest::read`] makes [`Study`]s of its rows and lists in
+//! [`Skips`] what it had to leave out; [`split`] divides them by patient; [`ReportTokenizer`]
+//! turns their sentences into token ids.
+//!
+//! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
+//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report.
+//! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
+//! threads, in an order that depends on the seed alone.
+
+mod augmentation;
+mod batch;
+mod column;
+mod dataset;
+mod error;
+mod eval_transform;
+#[cfg(test)]
+mod fixtures;
+mod image_store;
+mod loader;
+mod manifest;
+mod normalize;
+mod phantom;
+mod probe;
+mod radiograph;
+mod randomness;
+mod resize;
+mod sentences;
+mod setting;
+mod skips;
+mod split;
+mod study;
+mod table;
+mod tokenizer;
+mod word_pieces;
+
+pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
+pub use batch::{ImageTextBatch, Padding, collate};
+pub use column::Column;
+pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, TextView};
+pub use error::DataError;
+pub use eval_transform::{EvalResize, EvalTransform};
+pub use image_store::{ImageStore, ImageStoreConfig};
+pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
+pub use manifest::{Manifest, ManifestConfig};
+pub use phantom::{PhantomConfig, PhantomSummary};
+pub use radiograph::{DecodeLimits, Radiograph};
+pub use resize::CropBox;
+pub use sentences::{sentences, word_count};
+pub use skips::{Skip, SkipReason, Skips};
+pub use split::{SplitConfig, SplitStudies, split};
+pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
+pub use tokenizer::{ReportTokenizer, Tokens};

@@ -1,0 +1,181 @@
+//! Rows of a CSV made into studies.
+
+use std::path::Path;
+
+use csv::ByteRecord;
+
+use super::ManifestConfig;
+use crate::probe::{Fault, probe_image, read_text, utf_8};
+use crate::table::line;
+use crate::{Column, DataError, Report, Skip, SkipReason, Split, Study};
+
+/// Why a row gives no study.
+pub(super) enum Unusable {
+    Row(Skip),
+    Table(DataError),
+}
+
+/// Makes studies of rows.
+pub(super) struct RowReader<'a> {
+    config: &'a ManifestConfig,
+    columns: usize,
+    image: NamedColumn,
+    text: NamedColumn,
+    group: Option<NamedColumn>,
+    split: Option<NamedColumn>,
+    image_root: &'a Path,
+    text_root: &'a Path,
+}
+
+struct NamedColumn {
+    position: usize,
+    name: String,
+}
+
+impl<'a> RowReader<'a> {
+    /// Finds the columns that the configuration names.
+    pub(super) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
+        let csv = config.csv_file.as_path();
+        let folder = csv.parent().unwrap_or(Path::new(""));
+        let find = |column: &Column, key| {
+            let position = column.position(header, csv, key)?;
+            let name = header[position].clone();
+            Ok(NamedColumn { position, name })
+        };
+        let group = config.group.as_ref();
+        let split = config.split.as_ref();
+        Ok(Self {
+            config,
+            columns: header.len(),
+            image: find(&config.image, "dataset.img_path_col")?,
+            text: find(&config.text, "dataset.text_col")?,
+            group: group
+                .map(|column| find(column, "dataset.group_col"))
+                .transpose()?,
+            split: split
+                .map(|column| find(column, "dataset.split_col"))
+                .transpose()?,
+            image_root: config.img_root_dir.as_deref().unwrap_or(folder),
+            text_root: config.text_root_dir.as_deref().unwrap_or(folder),
+        })
+    }
+
+    /// Refuses a table whose header is a pair: that pair would be lost without a word.
+    pub(super) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
+        let cell = header[self.image.position].trim();
+        let is_named = matches!(self.config.image, Column::Name(_));
+        if is_named || cell.is_empty() || !self.image_root.join(cell).is_file() {
+            return Ok(());
+        }
+        Err(DataError::DataInHeader {
+            path: self.config.csv_file.clone(),
+            cell: cell.into(),
+        })
+    }
+
+    /// Makes the study of `record`, the row of this number.
+    pub(super) fn study(&self, row: usize, record: &ByteRecord) -> Result<Study, Unusable> {
+        let csv = self.config.csv_file.as_path();
+        let skip = |file: &Path, (reason, detail): Fault| {
+            Unusable::Row(Skip {
+                file: file.into(),
+                row,
+                reason,
+                detail,
+            })
+        };
+        let in_csv = |fault| skip(csv, fault);
+
+        self.check_length(record).map_err(in_csv)?;
+        let image = self.filled(record, &self.image).map_err(in_csv)?;
+        let text = self.filled(record, &self.text).map_err(in_csv)?;
+        let group = match &self.group {
+            Some(column) => {
+                let group = self.filled(record, column).map_err(in_csv)?;
+                Some(group.trim().to_owned())
+            }
+            None => None,
+        };
+        let split = match &self.split {
+            Some(column) => cell(record, column).map_err(in_csv)?,
+            None => String::new(),
+        };
+        let split = self.side(row, &split).map_err(Unusable::Table)?;
+
+        let image = self.image_root.join(image.trim());
+        probe_image(&image).map_err(|fault| skip(&image, fault))?;
+        let (text_file, text) = if self.config.text_from_files {
+            let path = self.text_root.join(text.trim());
+            let text = read_text(&path).map_err(|fault| skip(&path, fault))?;
+            (path, text)
+        } else {
+            (csv.into(), text)
+        };
+        let report = Report::new(text, self.config.min_words);
+        if report.sentences.is_empty() {
+            let detail = format!("no sentence of {} words", self.config.min_words);
+            return Err(skip(&text_file, (SkipReason::TooShort, detail)));
+        }
+        Ok(Study {
+            row,
+            group: group.unwrap_or_else(|| self.group_of(&image, &report)),
+            image,
+            report,
+            split,
+        })
+    }
+
+    fn check_length(&self, record: &ByteRecord) -> Result<(), Fault> {
+        if record.len() == self.columns {
+            return Ok(());
+        }
+        let cells = record.len();
+        let line_ends = record.iter().flatten().filter(|&&byte| byte == b'\n');
+        let (columns, first) = (self.columns, line(record));
+        let lines = match line_ends.count() as u64 {
+            0 => format!("line {first}"),
+            more => format!("lines {first} to {}, is a quote amiss?", first + more),
+        };
+        let detail = format!("{cells} cells where the header has {columns}, {lines}");
+        Err((SkipReason::RaggedRow, detail))
+    }
+
+    fn filled(&self, record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
+        let text = cell(record, column)?;
+        if text.trim().is_empty() {
+            let detail = format!("column `{}`, line {}", column.name, line(record));
+            return Err((SkipReason::EmptyCell, detail));
+        }
+        Ok(text)
+    }
+
+    fn side(&self, row: usize, word: &str) -> Result<Option<Split>, DataError> {
+        if word.trim().is_empty() {
+            return Ok(None);
+        }
+        word.parse()
+            .map(Some)
+            .map_err(|source| DataError::SplitCell {
+                path: self.config.csv_file.clone(),
+                row,
+                source,
+            })
+    }
+
+    /// What a pair belongs to when no column says so.
+    fn group_of(&self, image: &Path, report: &Report) -> String {
+        if self.split.is_some() {
+            return image.display().to_string();
+        }
+        let words: Vec<_> = report.text.split_whitespace().collect();
+        words.join(" ")
+    }
+}
+
+fn cell(record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
+    utf_8(&record[column.position]).map_err(|byte| {
+        let (name, line) = (&column.name, line(record));
+        let detail = format!("column `{name}`, byte {byte} of the cell, line {line}");
+        (SkipReason::NotUtf8, detail)
+    })
+}

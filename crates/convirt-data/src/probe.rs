@@ -1,0 +1,139 @@
+//! A first look at the files of a pair, cheap enough to take at all of them before a run.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use image::{ImageReader, ImageResult};
+
+use crate::SkipReason;
+
+/// Bytes that hold the header of nearly every image.
+const HEAD: u64 = 64 * 1024;
+
+/// Why a file cannot be used, and what was found.
+pub(crate) type Fault = (SkipReason, String);
+
+/// Looks whether `path` begins like an image; decoding it may still fail.
+pub(crate) fn probe_image(path: &Path) -> Result<(), Fault> {
+    let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
+    read_header(&mut file).map_err(|detail| (SkipReason::UnreadableImage, detail))
+}
+
+/// Reads a text file, without a byte-order mark.
+pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
+    let unreadable = |error: io::Error| (SkipReason::UnreadableText, error.to_string());
+    let mut file = open(path, SkipReason::MissingText, SkipReason::UnreadableText)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let text = utf_8(bytes).map_err(|byte| (SkipReason::NotUtf8, format!("byte {byte}")))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if text.trim().is_empty() {
+        return Err((SkipReason::EmptyText, format!("{} bytes", text.len())));
+    }
+    Ok(text.into())
+}
+
+/// Returns the text, or the first byte, from 0, that is not UTF-8.
+pub(crate) fn utf_8(bytes: impl Into<Vec<u8>>) -> Result<String, usize> {
+    String::from_utf8(bytes.into()).map_err(|error| error.utf8_error().valid_up_to())
+}
+
+/// Opens a plain file; a pipe or a folder would block or fail later with less clear words.
+fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File, Fault> {
+    let fault = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (missing, String::new()),
+        _ => (unreadable, error.to_string()),
+    };
+    if !fs::metadata(path).map_err(fault)?.is_file() {
+        return Err((unreadable, "not a plain file".into()));
+    }
+    File::open(path).map_err(fault)
+}
+
+// A JPEG decoder reads its whole input before it looks at the header: give it the head only,
+// and the rest in the rare case that the header is longer.
+fn read_header(file: &mut File) -> Result<(), String> {
+    let mut bytes = Vec::new();
+    let head = Read::take(&mut *file, HEAD).read_to_end(&mut bytes);
+    let head = head.map_err(|error| error.to_string())?;
+    if head == 0 {
+        return Err("0 bytes".into());
+    }
+    if dimensions(&bytes).is_ok() {
+        return Ok(());
+    }
+    file.read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    dimensions(&bytes).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
+    ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()?
+        .into_dimensions()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::GrayImage;
+
+    use super::*;
+
+    fn fault_of(bytes: &[u8]) -> Option<Fault> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        fs::write(&path, bytes).unwrap();
+        probe_image(&path).err()
+    }
+
+    fn encoded(extension: &str) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("image.{extension}"));
+        GrayImage::new(40, 30).save(&path).unwrap();
+        fs::read(&path).unwrap()
+    }
+
+    #[test]
+    fn images_are_known_by_content_and_not_by_name() {
+        for extension in ["png", "jpg"] {
+            assert_eq!(fault_of(&encoded(extension)), None, "{extension}");
+        }
+    }
+
+    #[test]
+    fn a_header_longer_than_the_head_is_read_to_its_end() {
+        let jpeg = encoded("jpg");
+        let comment = [&[0xff, 0xfe, 0xff, 0xff], &[b' '; 0xffff - 2][..]].concat();
+        let long = [&jpeg[..2], &comment, &comment, &jpeg[2..]].concat();
+        assert_eq!(fault_of(&long), None);
+    }
+
+    #[test]
+    fn empty_cut_and_foreign_files_are_unreadable_images() {
+        let png = encoded("png");
+        for bytes in [&b""[..], &png[..20], b"%PDF-1.4 not an image at all"] {
+            let (reason, detail) = fault_of(bytes).unwrap();
+            assert_eq!(reason, SkipReason::UnreadableImage);
+            assert!(!detail.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_folder_is_no_image_and_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = probe_image(folder.path()).unwrap_err();
+        let text = read_text(folder.path()).unwrap_err();
+        assert_eq!(image.0, SkipReason::UnreadableImage);
+        assert_eq!(text.0, SkipReason::UnreadableText);
+    }
+
+    #[test]
+    fn a_text_is_read_whole_without_its_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.txt");
+        fs::write(&path, "\u{feff}one\n\ntwo\n").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "one\n\ntwo\n");
+    }
+}

@@ -1,0 +1,298 @@
+//! From a JPEG or PNG file to a [`Radiograph`].
+
+use std::fs;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{ImageError, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+
+use super::Radiograph;
+use crate::DataError;
+
+/// Bounds on what a file may ask for, so that a damaged header does not take all memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodeLimits {
+    /// Longest width and height, in pixels.
+    pub max_side: u32,
+    /// Largest file, and largest decoded image in the file's own depth, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for DecodeLimits {
+    /// 16,384 pixels a side and 1 GiB: four times the side of the largest detectors.
+    fn default() -> Self {
+        Self {
+            max_side: 16_384,
+            max_bytes: 1 << 30,
+        }
+    }
+}
+
+impl Radiograph {
+    /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
+    /// is ignored). What a file is, its content says and not its name.
+    ///
+    /// # Errors
+    ///
+    /// All name the file: [`DataError::Read`], [`DataError::EmptyImage`],
+    /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`], [`DataError::DecodeImage`],
+    /// [`DataError::DecoderPanicked`].
+    pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        let cannot_read = |source| DataError::Read {
+            path: path.into(),
+            source,
+        };
+        if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
+            return Err(too_large(path, limits));
+        }
+        let bytes = fs::read(path).map_err(cannot_read)?;
+        Self::decode(&bytes, path, limits)
+    }
+
+    /// Decodes the content of a JPEG or PNG file; `path` is for the error.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), but for [`DataError::Read`].
+    pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        if bytes.is_empty() {
+            return Err(DataError::EmptyImage { path: path.into() });
+        }
+        let mut reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|source| DataError::Read {
+                path: path.into(),
+                source,
+            })?;
+        // The decoder paints what is missing of a JPEG in grey and calls it well.
+        if reader.format() == Some(ImageFormat::Jpeg) && !reaches_end_of_image(bytes) {
+            return Err(DataError::TruncatedImage { path: path.into() });
+        }
+        reader.limits({
+            let mut bounds = Limits::no_limits();
+            bounds.max_image_width = Some(limits.max_side);
+            bounds.max_image_height = Some(limits.max_side);
+            bounds.max_alloc = Some(limits.max_bytes);
+            bounds
+        });
+        // One hostile file out of 300,000 must not end a run of days.
+        let decoded = catch_unwind(AssertUnwindSafe(|| reader.decode()))
+            .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+            .map_err(|error| match error {
+                ImageError::Limits(_) => too_large(path, limits),
+                source => DataError::DecodeImage {
+                    path: path.into(),
+                    source,
+                },
+            })?;
+        if decoded.width() == 0 || decoded.height() == 0 {
+            return Err(DataError::EmptyImage { path: path.into() });
+        }
+        Ok(Self::from_decoded(decoded))
+    }
+}
+
+fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
+    DataError::ImageTooLarge {
+        path: path.into(),
+        max_side: limits.max_side,
+        max_bytes: limits.max_bytes,
+    }
+}
+
+/// Whether a JPEG has its end-of-image marker.
+///
+/// Follows the segments instead of looking at the last two bytes: files with something behind
+/// the image are common, and a thumbnail in the header has an end marker of its own.
+fn reaches_end_of_image(jpeg: &[u8]) -> bool {
+    const TEMPORARY: u8 = 0x01;
+    const START_OF_IMAGE: u8 = 0xD8;
+    const END_OF_IMAGE: u8 = 0xD9;
+    let mut rest = jpeg;
+    loop {
+        // In a scan, FF 00 is a byte FF of the data and FF D0–D7 a restart; FF FF is padding.
+        let is_marker =
+            |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF);
+        let Some(start) = rest.windows(2).position(is_marker) else {
+            return false;
+        };
+        let (marker, content) = (rest[start + 1], &rest[start + 2..]);
+        rest = match (marker, content) {
+            (END_OF_IMAGE, _) => return true,
+            (START_OF_IMAGE | TEMPORARY, _) => content,
+            (_, &[high, low, ..]) => {
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                content.get(length..).unwrap_or_default()
+            }
+            _ => return false,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use image::{ColorType, DynamicImage, ImageBuffer, Rgba, save_buffer};
+
+    use super::*;
+    use crate::fixtures::{data_file, levels_apart, reference_bytes};
+
+    fn read(name: &str) -> Radiograph {
+        Radiograph::read(&data_file(name), &DecodeLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn png_decodes_to_the_very_samples() {
+        for (file, name, channels) in [
+            ("img_grey_111x130.png", "grey", 1),
+            ("img_rgb_61x97.png", "rgb", 3),
+        ] {
+            let image = read(file);
+            let (shape, samples) = reference_bytes(name);
+            assert_eq!((image.height(), image.width()), (shape[0], shape[1]));
+            let expected = Radiograph::from_u8(shape[1], shape[0], channels, &samples);
+            assert_eq!(image, expected);
+        }
+    }
+
+    // Pillow decodes with libjpeg-turbo. The transforms differ by a rounding, 1 level; colour has
+    // half the resolution in this file and is upsampled with other roundings: measured 4 levels
+    // at most, 0.38 on average.
+    #[test]
+    fn jpeg_agrees_with_pillow() {
+        for (file, name, channels, most, on_average) in [
+            ("img_grey_111x130.jpg", "jpg_grey_decoded", 1, 1.01, 0.02),
+            ("img_rgb_61x97.jpg", "jpg_rgb_decoded", 3, 4.01, 0.5),
+        ] {
+            let image = read(file);
+            let (shape, samples) = reference_bytes(name);
+            let pillow = Radiograph::from_u8(shape[1], shape[0], channels, &samples);
+            let apart = levels_apart(image.pixels(), pillow.pixels());
+            assert!(apart <= most, "{name}: {apart}");
+            let pairs = image.pixels().iter().zip(pillow.pixels());
+            let total: f32 = pairs.map(|(a, b)| (a - b).abs() * 255.0).sum();
+            let mean = total / image.pixels().len() as f32;
+            assert!(mean <= on_average, "{name}: {mean}");
+        }
+    }
+
+    // The file holds the grey image times 257, so that full range maps to full range.
+    #[test]
+    fn sixteen_bit_png_spans_its_own_range_without_clipping() {
+        let image = read("img_grey16_111x130.png");
+        let eight = read("img_grey_111x130.png");
+        let (darkest, brightest) = (18.0, 237.0);
+        for (sixteen, eight) in image.pixels().iter().zip(eight.pixels()) {
+            let expected = (eight * 255.0 - darkest) / (brightest - darkest);
+            assert!((sixteen - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_png_decodes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        for color in [
+            ColorType::L8,
+            ColorType::La8,
+            ColorType::Rgb8,
+            ColorType::Rgba8,
+            ColorType::L16,
+            ColorType::La16,
+            ColorType::Rgb16,
+            ColorType::Rgba16,
+        ] {
+            let samples = vec![7; 6 * usize::from(color.bytes_per_pixel())];
+            save_buffer(&path, &samples, 3, 2, color).unwrap();
+            let image = Radiograph::read(&path, &DecodeLimits::default()).unwrap();
+            assert_eq!(
+                (image.width(), image.height(), image.channels()),
+                (3, 2, 1),
+                "{color:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_palette_is_looked_up() {
+        // 2×1 pixels, 8-bit palette of black and white, pixels 1 and 0; made with Pillow 13.
+        let png = include_bytes!("../../tests/data/palette_2x1.png");
+        let image = Radiograph::decode(png, Path::new("p.png"), &DecodeLimits::default()).unwrap();
+        assert_eq!(image.pixels(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_content_and_not_the_name_says_what_a_file_is() {
+        let bytes = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        let image =
+            Radiograph::decode(&bytes, Path::new("image.png"), &DecodeLimits::default()).unwrap();
+        assert_eq!(image.width(), 111);
+    }
+
+    #[test]
+    fn damaged_files_are_errors_that_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        let png = fs::read(data_file("img_grey16_111x130.png")).unwrap();
+        for (name, content) in [
+            ("half.jpg", &jpeg[..jpeg.len() / 2]),
+            ("header.jpg", &jpeg[..20]),
+            ("magic.jpg", &jpeg[..3]),
+            ("no_end.jpg", &jpeg[..jpeg.len() - 2]),
+            ("half.png", &png[..png.len() / 2]),
+            ("header.png", &png[..12]),
+            ("zero.png", &[]),
+            ("text.jpg", b"No acute cardiopulmonary process."),
+        ] {
+            let path: PathBuf = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            let error = Radiograph::read(&path, &DecodeLimits::default()).unwrap_err();
+            assert!(error.to_string().contains(name), "{name}: {error}");
+        }
+        let missing = folder.path().join("missing.png");
+        let error = Radiograph::read(&missing, &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(error, DataError::Read { path, .. } if path == missing));
+    }
+
+    #[test]
+    fn bytes_behind_the_end_marker_are_no_damage() {
+        let mut jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        jpeg.extend([0; 100]);
+        let limits = DecodeLimits::default();
+        assert!(Radiograph::decode(&jpeg, Path::new("padded.jpg"), &limits).is_ok());
+    }
+
+    #[test]
+    fn images_beyond_the_limits_are_refused() {
+        let path = data_file("img_grey_111x130.png");
+        for limits in [
+            DecodeLimits {
+                max_side: 129,
+                ..DecodeLimits::default()
+            },
+            DecodeLimits {
+                max_bytes: 111 * 130 - 1,
+                ..DecodeLimits::default()
+            },
+        ] {
+            let error = Radiograph::read(&path, &limits).unwrap_err();
+            assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_promises_a_huge_image_takes_no_memory() {
+        let mut png = Vec::new();
+        let image = DynamicImage::from(ImageBuffer::<Rgba<u8>, _>::new(1, 1));
+        image
+            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .unwrap();
+        png[16..24].copy_from_slice(&[0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF]);
+        let limits = DecodeLimits::default();
+        assert!(Radiograph::decode(&png, Path::new("bomb.png"), &limits).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Random numbers that depend on what they are for and on nothing else.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// What a stream of random numbers decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// The order of the studies in an epoch.
+    Order,
+    /// The view of an image.
+    Image,
+    /// The sentence of a report.
+    Text,
+}
+
+/// Opens the stream for `purpose` of sample `index` in `epoch`.
+///
+/// Its key *is* the four numbers, so that no two streams are the same, and no thread, batch size
+/// or resumption changes what a sample gets.
+pub(crate) fn stream(purpose: Purpose, seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    let numbers = [seed, epoch, index, purpose as u64];
+    for (bytes, number) in key.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::RngExt;
+
+    use super::*;
+
+    #[test]
+    fn streams_repeat_and_differ_in_each_of_their_numbers() {
+        let first =
+            |purpose, seed, epoch, index| -> u64 { stream(purpose, seed, epoch, index).random() };
+        assert_eq!(
+            first(Purpose::Image, 1, 2, 3),
+            first(Purpose::Image, 1, 2, 3)
+        );
+        let others: BTreeSet<_> = [
+            first(Purpose::Image, 0, 0, 0),
+            first(Purpose::Text, 0, 0, 0),
+            first(Purpose::Order, 0, 0, 0),
+            first(Purpose::Image, 1, 0, 0),
+            first(Purpose::Image, 0, 1, 0),
+            first(Purpose::Image, 0, 0, 1),
+        ]
+        .into();
+        assert_eq!(others.len(), 6);
+    }
+}

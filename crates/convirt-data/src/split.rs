@@ -1,0 +1,330 @@
+//! Division into training, validation and test, never through a group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{DataError, Split, Study};
+
+/// Groups shown in an error.
+const EXAMPLES: usize = 3;
+
+/// Characters of a group shown in an error; a group may be a whole text.
+const EXAMPLE_LENGTH: usize = 40;
+
+/// How to divide studies that bring no split of their own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SplitConfig {
+    /// Share of the pairs held out for validation, between 0 and 1, both excluded.
+    pub valid_size: f64,
+    /// Seed of the choice.
+    pub seed: u64,
+}
+
+/// Studies on the three sides, each in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitStudies {
+    /// What the weights learn from.
+    pub train: Vec<Study>,
+    /// What the best model is chosen by.
+    pub valid: Vec<Study>,
+    /// What neither of the two has seen; empty unless a split column names it.
+    pub test: Vec<Study>,
+}
+
+/// Divides studies by their split column, or else by group.
+///
+/// By group, `valid_size` of the pairs are held out, as nearly as whole groups allow, and never
+/// all nor none. Which ones depends on the seed and the names of the groups, not on the order of
+/// the rows; new rows of other groups leave the sequence of the present ones as it is.
+///
+/// # Errors
+///
+/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::EmptySplit`]: the
+///   split column has gaps, puts a group on two sides, or leaves training or validation empty
+/// - [`DataError::TooFewGroups`]: there are not two groups to divide
+/// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
+pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, DataError> {
+    if studies.iter().any(|study| study.split.is_some()) {
+        return split_by_column(studies);
+    }
+    if !(config.valid_size > 0.0 && config.valid_size < 1.0) {
+        return Err(DataError::OutOfRange {
+            setting: "dataset.valid_size",
+            value: config.valid_size,
+            allowed: "between 0 and 1, both excluded",
+        });
+    }
+    let held_out = held_out_groups(&studies, config)?;
+    let (valid, train) = studies
+        .into_iter()
+        .partition(|study| held_out.contains(&study.group));
+    Ok(SplitStudies {
+        train,
+        valid,
+        test: Vec::new(),
+    })
+}
+
+fn split_by_column(studies: Vec<Study>) -> Result<SplitStudies, DataError> {
+    check_groups(&studies)?;
+    let mut sides = SplitStudies {
+        train: Vec::new(),
+        valid: Vec::new(),
+        test: Vec::new(),
+    };
+    for study in studies {
+        match study.split {
+            Some(Split::Train) => sides.train.push(study),
+            Some(Split::Valid) => sides.valid.push(study),
+            Some(Split::Test) => sides.test.push(study),
+            None => {
+                return Err(DataError::RowWithoutSplit {
+                    row: study.row,
+                    image: study.image,
+                });
+            }
+        }
+    }
+    for (split, studies) in [(Split::Train, &sides.train), (Split::Valid, &sides.valid)] {
+        if studies.is_empty() {
+            return Err(DataError::EmptySplit { split });
+        }
+    }
+    Ok(sides)
+}
+
+/// Looks for groups on more than one side.
+fn check_groups(studies: &[Study]) -> Result<(), DataError> {
+    let mut rows: BTreeMap<&str, BTreeMap<Split, usize>> = BTreeMap::new();
+    for study in studies {
+        if let Some(split) = study.split {
+            let sides = rows.entry(&study.group).or_default();
+            sides.entry(split).or_insert(study.row);
+        }
+    }
+    rows.retain(|_, sides| sides.len() > 1);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut leaked: Vec<_> = rows.into_iter().collect();
+    leaked.sort_by_key(|(_, sides)| sides.values().copied().min());
+    let examples = leaked.iter().take(EXAMPLES).map(|(group, sides)| {
+        let sides: Vec<_> = sides
+            .iter()
+            .map(|(split, row)| format!("{split} in row {row}"))
+            .collect();
+        let group: String = group.chars().take(EXAMPLE_LENGTH).collect();
+        format!("`{group}` is {}", sides.join(" and "))
+    });
+    Err(DataError::LeakedGroups {
+        count: leaked.len(),
+        examples: examples.collect(),
+    })
+}
+
+/// Takes groups in their seeded sequence as long as each brings the pairs nearer to the share.
+fn held_out_groups(studies: &[Study], config: &SplitConfig) -> Result<BTreeSet<String>, DataError> {
+    let mut pairs: BTreeMap<&str, usize> = BTreeMap::new();
+    for study in studies {
+        *pairs.entry(&study.group).or_default() += 1;
+    }
+    if pairs.len() < 2 {
+        return Err(DataError::TooFewGroups {
+            groups: pairs.len(),
+            pairs: studies.len(),
+        });
+    }
+    let mut sequence: Vec<_> = pairs.into_iter().collect();
+    sequence.sort_by_cached_key(|(group, _)| (seeded_hash(config.seed, group), *group));
+
+    let target = config.valid_size * studies.len() as f64;
+    let (mut held_out, mut kept) = (Vec::new(), Vec::new());
+    let mut taken = 0;
+    for group in sequence {
+        let with_it = taken + group.1;
+        if (with_it as f64 - target).abs() < (taken as f64 - target).abs() {
+            held_out.push(group);
+            taken = with_it;
+        } else {
+            kept.push(group);
+        }
+    }
+    // A share near 0 or 1 leaves a side without a group: the smallest misses the share least.
+    if held_out.is_empty() {
+        held_out.extend(take_smallest(&mut kept));
+    } else if kept.is_empty() {
+        take_smallest(&mut held_out);
+    }
+    Ok(held_out
+        .into_iter()
+        .map(|(group, _)| group.into())
+        .collect())
+}
+
+fn take_smallest<'a>(groups: &mut Vec<(&'a str, usize)>) -> Option<(&'a str, usize)> {
+    let smallest = (0..groups.len()).min_by_key(|&i| groups[i].1)?;
+    Some(groups.remove(smallest))
+}
+
+/// FNV-1a over the seed and the name, finished by SplitMix64's mixer: the same on every machine
+/// and in every release, which the standard library's hashes do not promise.
+fn seeded_hash(seed: u64, name: &str) -> u64 {
+    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let hash: u64 = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Report;
+
+    fn study(row: usize, group: &str, split: Option<Split>) -> Study {
+        Study {
+            row,
+            image: format!("{row}.png").into(),
+            report: Report::new("The heart is normal.", 3),
+            group: group.into(),
+            split,
+        }
+    }
+
+    /// 300 pairs of 100 patients, of 1 to 5 pairs each.
+    fn studies() -> Vec<Study> {
+        let groups = (0..100).flat_map(|group| vec![group; group % 5 + 1]);
+        groups
+            .enumerate()
+            .map(|(i, group)| study(i + 1, &format!("p{group}"), None))
+            .collect()
+    }
+
+    fn config(valid_size: f64, seed: u64) -> SplitConfig {
+        SplitConfig { valid_size, seed }
+    }
+
+    fn groups(studies: &[Study]) -> BTreeSet<&str> {
+        studies.iter().map(|study| study.group.as_str()).collect()
+    }
+
+    #[test]
+    fn no_group_is_on_two_sides_and_no_pair_is_lost() {
+        for seed in 0..50 {
+            let sides = split(studies(), &config(0.2, seed)).unwrap();
+            assert!(groups(&sides.train).is_disjoint(&groups(&sides.valid)));
+            assert_eq!(sides.train.len() + sides.valid.len(), 300);
+            assert!(sides.test.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_share_of_pairs_is_met_as_nearly_as_groups_allow() {
+        for (valid_size, pairs) in [(0.1, 30), (0.25, 75), (0.5, 150), (0.003, 1), (0.999, 299)] {
+            let valid = split(studies(), &config(valid_size, 7)).unwrap().valid;
+            assert!(
+                valid.len().abs_diff(pairs) <= 2,
+                "{valid_size}: {}",
+                valid.len()
+            );
+        }
+    }
+
+    #[test]
+    fn the_seed_alone_decides_and_not_the_order_of_rows() {
+        let sides = split(studies(), &config(0.2, 3)).unwrap();
+        let reversed = studies().into_iter().rev().collect();
+        let from_reversed = split(reversed, &config(0.2, 3)).unwrap();
+        assert_eq!(groups(&sides.valid), groups(&from_reversed.valid));
+        let other = split(studies(), &config(0.2, 4)).unwrap();
+        assert_ne!(groups(&sides.valid), groups(&other.valid));
+    }
+
+    #[test]
+    fn new_groups_leave_most_of_the_old_ones_where_they_were() {
+        let before = split(studies(), &config(0.2, 3)).unwrap();
+        let mut more = studies();
+        more.extend((0..6).map(|i| study(301 + i, "new", None)));
+        let after = split(more, &config(0.2, 3)).unwrap();
+        let (before, after) = (groups(&before.valid), groups(&after.valid));
+        assert!(before.symmetric_difference(&after).count() <= 4);
+    }
+
+    #[test]
+    fn neither_side_is_ever_empty() {
+        let giant: Vec<_> = (1..=20)
+            .map(|row| study(row, if row == 1 { "small" } else { "giant" }, None))
+            .collect();
+        for valid_size in [0.001, 0.3, 0.999] {
+            for seed in 0..8 {
+                let sides = split(giant.clone(), &config(valid_size, seed)).unwrap();
+                assert!(!sides.train.is_empty() && !sides.valid.is_empty());
+            }
+        }
+        let sides = split(giant, &config(0.1, 0)).unwrap();
+        assert_eq!(groups(&sides.valid), BTreeSet::from(["small"]));
+    }
+
+    #[test]
+    fn the_hash_of_a_group_never_changes() {
+        // An implementation in Python of the two published functions gave this number.
+        assert_eq!(seeded_hash(42, "p10000032"), 0x98be_d5fc_0bd8_e715);
+    }
+
+    #[test]
+    fn one_group_cannot_be_divided() {
+        for studies in [vec![], vec![study(1, "p", None), study(2, "p", None)]] {
+            let error = split(studies, &config(0.5, 0)).unwrap_err();
+            assert!(matches!(error, DataError::TooFewGroups { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_nothing_or_all_is_an_error() {
+        for valid_size in [0.0, 1.0, -0.5, f64::NAN] {
+            let error = split(studies(), &config(valid_size, 0)).unwrap_err();
+            assert!(matches!(error, DataError::OutOfRange { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_split_column_rules_whatever_the_share() {
+        let sides = split(
+            vec![
+                study(1, "a", Some(Split::Test)),
+                study(2, "b", Some(Split::Train)),
+                study(3, "c", Some(Split::Valid)),
+                study(4, "b", Some(Split::Train)),
+            ],
+            &config(0.9, 0),
+        )
+        .unwrap();
+        let rows = |studies: &[Study]| studies.iter().map(|study| study.row).collect::<Vec<_>>();
+        assert_eq!(rows(&sides.train), [2, 4]);
+        assert_eq!(rows(&sides.valid), [3]);
+        assert_eq!(rows(&sides.test), [1]);
+    }
+
+    #[test]
+    fn gaps_leaks_and_empty_sides_of_a_split_column_are_errors() {
+        let by_column = |studies| split(studies, &config(0.1, 0)).unwrap_err();
+        let gap = by_column(vec![study(1, "a", Some(Split::Train)), study(2, "b", None)]);
+        assert!(matches!(gap, DataError::RowWithoutSplit { row: 2, .. }));
+
+        let leak = by_column(vec![
+            study(1, "a", Some(Split::Train)),
+            study(2, "b", Some(Split::Valid)),
+            study(3, "a", Some(Split::Valid)),
+        ]);
+        let message = leak.to_string();
+        assert!(
+            message.contains("`a` is train in row 1 and valid in row 3"),
+            "{message}"
+        );
+
+        let empty = by_column(vec![study(1, "a", Some(Split::Train))]);
+        let valid = Split::Valid;
+        assert!(matches!(empty, DataError::EmptySplit { split } if split == valid));
+    }
+}

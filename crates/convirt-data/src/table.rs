@@ -1,0 +1,171 @@
+//! A CSV as header and raw rows, so that one bad row spoils no other.
+
+use std::fs;
+use std::path::Path;
+
+use csv::{ByteRecord, Position, ReaderBuilder};
+
+use crate::DataError;
+
+/// A CSV file, cells as bytes.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Names of the columns.
+    pub(crate) header: Vec<String>,
+    /// The rows after the header that are not blank; they may be ragged.
+    pub(crate) rows: Vec<ByteRecord>,
+}
+
+impl Table {
+    /// Reads a comma-separated file: a byte-order mark, CRLF and quoted cells over several lines
+    /// are understood.
+    pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
+        let bytes = fs::read(path).map_err(|source| DataError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let records = records(&bytes).map_err(|source| DataError::Csv {
+            path: path.into(),
+            source,
+        })?;
+        if let Some(last) = records.last().filter(|last| is_unclosed(last, &bytes)) {
+            return Err(DataError::UnclosedQuote {
+                path: path.into(),
+                row: records.len() - 1,
+                line: line(last),
+            });
+        }
+        let mut records = records.into_iter();
+        let header = records
+            .next()
+            .ok_or_else(|| DataError::NoHeader { path: path.into() })?;
+        Ok(Self {
+            header: names(&header).ok_or_else(|| DataError::HeaderNotUtf8 { path: path.into() })?,
+            rows: records.collect(),
+        })
+    }
+}
+
+/// Returns the line of the file on which a row begins, from 1.
+pub(crate) fn line(row: &ByteRecord) -> u64 {
+    row.position().map_or(0, Position::line)
+}
+
+fn names(header: &ByteRecord) -> Option<Vec<String>> {
+    header
+        .iter()
+        .map(|name| String::from_utf8(name.into()).ok())
+        .collect()
+}
+
+/// Reads all rows, each with the position of its first byte.
+fn records(bytes: &[u8]) -> csv::Result<Vec<ByteRecord>> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(bytes);
+    let mut records = Vec::new();
+    let (mut start, mut line) = (0, 1);
+    for record in reader.byte_records() {
+        let mut record = record?;
+        // The reader's own position may be that of a line end or a blank line before the row.
+        let after = record
+            .position()
+            .map_or(start, |position| position.byte() as usize);
+        let line_ends = bytes[after..]
+            .iter()
+            .take_while(|byte| b"\r\n".contains(byte));
+        let row_start = after + line_ends.count();
+        line += bytes[start..row_start]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count() as u64;
+        start = row_start;
+        let mut position = Position::new();
+        position.set_byte(start as u64).set_line(line);
+        record.set_position(Some(position));
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Whether the last row ends the file inside a quote: it spans lines, which takes a quote, and
+/// the quotes in it do not pair up. The reader itself takes the rest of the file for one cell.
+fn is_unclosed(last: &ByteRecord, bytes: &[u8]) -> bool {
+    let spans_lines = last.iter().any(|cell| cell.contains(&b'\n'));
+    let start = last.position().map_or(0, Position::byte) as usize;
+    let quotes = bytes[start..].iter().filter(|&&byte| byte == b'"').count();
+    spans_lines && quotes % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(bytes: &[u8]) -> Result<Table, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pairs.csv");
+        fs::write(&path, bytes).unwrap();
+        Table::read(&path)
+    }
+
+    #[test]
+    fn marks_line_ends_blank_lines_and_long_cells_are_understood() {
+        let table = table(b"\xef\xbb\xbfimage,text\r\n\r\na.png,\"one\r\n\"\"two\"\", three\"\r\n")
+            .unwrap();
+        assert_eq!(table.header, ["image", "text"]);
+        assert_eq!(table.rows.len(), 1);
+        assert_eq!(&table.rows[0][1], b"one\r\n\"two\", three");
+        assert_eq!(line(&table.rows[0]), 3);
+    }
+
+    #[test]
+    fn ragged_rows_and_broken_bytes_stay_in_their_row() {
+        let table = table(b"image,text\na\nb,\xff\nc,d,e\nf,g").unwrap();
+        let lengths: Vec<_> = table.rows.iter().map(ByteRecord::len).collect();
+        assert_eq!(lengths, [1, 2, 3, 2]);
+        assert_eq!(&table.rows[1][1], b"\xff");
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_an_error_with_row_and_line() {
+        let error = table(b"image,text\na,b\nc,\"d\ne,f\ng,h\n").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DataError::UnclosedQuote {
+                    row: 2,
+                    line: 3,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(table(b"image,text\na,b\nc,\"d\n\"\"e\"\"\"\n").is_ok());
+    }
+
+    #[test]
+    fn an_empty_file_has_no_header() {
+        for nothing in [&b""[..], b"\n\n"] {
+            assert!(matches!(table(nothing), Err(DataError::NoHeader { .. })));
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_refused() {
+        let utf_16 = b"\xff\xfei\0m\0a\0g\0e\0,\0t\0e\0x\0t\0\n\0";
+        assert!(matches!(
+            table(utf_16),
+            Err(DataError::HeaderNotUtf8 { .. })
+        ));
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_that_names_it() {
+        let error = Table::read(Path::new("nowhere/pairs.csv")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("nowhere/pairs.csv"),
+            "{error}"
+        );
+    }
+}

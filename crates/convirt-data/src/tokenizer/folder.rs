@@ -1,0 +1,344 @@
+//! The files in which models bring their vocabulary, made into the form of `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokenizers::normalizers::BertNormalizer;
+
+use super::settings::Settings;
+use crate::DataError;
+use crate::word_pieces::CONTINUATION;
+
+/// Special tokens of BERT, in the order that a learned vocabulary begins with.
+pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Special tokens of RoBERTa.
+const ROBERTA_SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+
+/// Tokens with their ids.
+pub(super) type Vocabulary = BTreeMap<String, u32>;
+
+/// What a folder says about its tokenizer.
+pub(super) struct Source {
+    /// The tokenizer in the form of `tokenizer.json`.
+    pub(super) tokenizer: Value,
+    pub(super) settings: Settings,
+    /// The file of the vocabulary.
+    pub(super) path: PathBuf,
+}
+
+/// Reads the first form of tokenizer that `folder` has.
+pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
+    let settings = folder.join("tokenizer_config.json");
+    let settings = match settings.is_file() {
+        true => Settings::new(json_file(&settings)?),
+        false => Settings::default(),
+    };
+    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case"));
+    let [whole, words, pairs, merges] =
+        ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
+
+    let (tokenizer, path) = if whole.is_file() {
+        let mut tokenizer = Value::Object(json_file(&whole)?);
+        if let Some(lowercase) = do_lower_case {
+            set_lowercase(&mut tokenizer["normalizer"], lowercase);
+        }
+        (tokenizer, whole)
+    } else if words.is_file() {
+        let normalizer = BertNormalizer::new(
+            true,
+            settings.flag("tokenize_chinese_chars").unwrap_or(true),
+            settings.flag("strip_accents"),
+            do_lower_case.unwrap_or(true),
+        );
+        (word_piece(&lines(&words)?, &normalizer), words)
+    } else if pairs.is_file() && merges.is_file() {
+        let add_prefix_space = settings.flag("add_prefix_space").unwrap_or(false);
+        let vocabulary = json_file(&pairs)?;
+        (
+            byte_level(&vocabulary, &merge_rules(&merges)?, add_prefix_space),
+            pairs,
+        )
+    } else {
+        return Err(DataError::NoTokenizer {
+            folder: folder.into(),
+            looked_for: vec!["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"],
+        });
+    };
+    Ok(Source {
+        tokenizer,
+        settings,
+        path,
+    })
+}
+
+/// Describes BERT's tokenizer, but for the special tokens around a text.
+pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -> Value {
+    json!({
+        "version": "1.0",
+        "added_tokens": special_tokens(&BERT_SPECIAL, vocabulary),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": normalizer.clean_text,
+            "handle_chinese_chars": normalizer.handle_chinese_chars,
+            "strip_accents": normalizer.strip_accents,
+            "lowercase": normalizer.lowercase,
+        },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": null,
+        "decoder": { "type": "WordPiece", "prefix": CONTINUATION, "cleanup": true },
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": CONTINUATION,
+            "max_input_chars_per_word": super::MAX_WORD_LENGTH,
+            "vocab": vocabulary,
+        },
+    })
+}
+
+/// Describes RoBERTa's tokenizer, but for the special tokens around a text.
+fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool) -> Value {
+    let bytes = json!({
+        "type": "ByteLevel",
+        "add_prefix_space": add_prefix_space,
+        "trim_offsets": true,
+        "use_regex": true,
+    });
+    json!({
+        "version": "1.0",
+        "added_tokens": special_tokens(&ROBERTA_SPECIAL, vocabulary),
+        "normalizer": null,
+        "pre_tokenizer": bytes,
+        "post_processor": null,
+        "decoder": bytes,
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "vocab": vocabulary,
+            "merges": merges,
+        },
+    })
+}
+
+/// Lists those of the tokens that the vocabulary has, so that a text cannot spell them by parts.
+fn special_tokens(names: &[&str], vocabulary: &Vocabulary) -> Vec<Value> {
+    let mut tokens: Vec<_> = names
+        .iter()
+        .filter_map(|&name| Some((*vocabulary.get(name)?, name)))
+        .collect();
+    tokens.sort_unstable();
+    let describe = |(id, name)| {
+        json!({
+            "id": id,
+            "content": name,
+            "single_word": false,
+            "lstrip": name == "<mask>",
+            "rstrip": false,
+            "normalized": false,
+            "special": true,
+        })
+    };
+    tokens.into_iter().map(describe).collect()
+}
+
+/// Sets the casing of BERT's normalizer, alone or in a sequence.
+fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
+    match normalizer["type"].as_str() {
+        Some("BertNormalizer") => normalizer["lowercase"] = lowercase.into(),
+        Some("Sequence") => {
+            let parts = normalizer["normalizers"].as_array_mut();
+            for part in parts.into_iter().flatten() {
+                set_lowercase(part, lowercase);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reads a token a line; the last of equal ones counts, as in Hugging Face's reader.
+fn lines(path: &Path) -> Result<Vocabulary, DataError> {
+    let text = text_file(path)?;
+    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
+    Ok(tokens.zip(0..).collect())
+}
+
+/// Reads the pairs that BPE merges, in order.
+fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = text_file(path)?;
+    let rules = text.lines().enumerate().filter(|(i, line)| {
+        let is_version = *i == 0 && line.starts_with("#version");
+        !is_version && !line.trim().is_empty()
+    });
+    rules
+        .map(|(i, line)| match line.split(' ').count() {
+            2 => Ok(line.to_owned()),
+            _ => Err(invalid(path, format!("line {}: no pair: `{line}`", i + 1))),
+        })
+        .collect()
+}
+
+fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+    serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
+}
+
+fn text_file(path: &Path) -> Result<String, DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Read {
+        path: path.into(),
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| invalid(path, error.utf8_error()))
+}
+
+fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
+    DataError::TokenizerFile {
+        path: path.into(),
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ReportTokenizer;
+
+    /// Letters of "lung" and " lung" by bytes, as RoBERTa spells them, and all merges to "Ġlung".
+    const ROBERTA_VOCABULARY: &str = r#"{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "l": 4,
+        "u": 5, "n": 6, "g": 7, "Ġ": 8, "ng": 9, "ung": 10, "lung": 11, "Ġlung": 12, "<mask>": 13}"#;
+    const ROBERTA_MERGES: &str = "#version: 0.2\nn g\nu ng\nl ung\nĠ lung\n";
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn ids(files: &[(&str, &str)], text: &str) -> Vec<u32> {
+        let tokenizer = ReportTokenizer::from_folder(folder(files).path(), None).unwrap();
+        tokenizer.encode(text, 99).unwrap().ids
+    }
+
+    fn error(files: &[(&str, &str)]) -> DataError {
+        ReportTokenizer::from_folder(folder(files).path(), None).unwrap_err()
+    }
+
+    #[test]
+    fn a_roberta_vocabulary_is_read_with_its_merges() {
+        let files = [
+            ("vocab.json", ROBERTA_VOCABULARY),
+            ("merges.txt", ROBERTA_MERGES),
+        ];
+        assert_eq!(ids(&files, "lung lung"), [0, 11, 12, 2]);
+        assert_eq!(ids(&files, "lun <mask>g"), [0, 4, 5, 6, 13, 7, 2]);
+        let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), Some(true)).unwrap();
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 14));
+
+        let spaced = [
+            files[0],
+            files[1],
+            ("tokenizer_config.json", r#"{"add_prefix_space": true}"#),
+        ];
+        assert_eq!(ids(&spaced, "lung"), [0, 12, 2]);
+    }
+
+    #[test]
+    fn settings_beside_a_vocabulary_are_heeded() {
+        let vocabulary = "<fill>\n[UNK]\n[CLS]\n[SEP]\nHeart\nheart\n";
+        let settings = r#"{"do_lower_case": false, "pad_token": {"content": "<fill>"}}"#;
+        let files = [
+            ("vocab.txt", vocabulary),
+            ("tokenizer_config.json", settings),
+        ];
+        assert_eq!(ids(&files, "Heart"), [2, 4, 3]);
+        let folder = folder(&files);
+        let lower = ReportTokenizer::from_folder(folder.path(), Some(true)).unwrap();
+        assert_eq!(lower.encode("Heart", 9).unwrap().ids, [2, 5, 3]);
+    }
+
+    #[test]
+    fn line_ends_of_windows_are_no_part_of_a_token() {
+        let vocabulary = "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\nheart\r\n";
+        assert_eq!(ids(&[("vocab.txt", vocabulary)], "heart"), [2, 4, 3]);
+    }
+
+    #[test]
+    fn padding_and_truncation_of_a_file_do_not_apply() {
+        let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
+        let vocabulary = vocabulary.into_iter().zip(0..).collect();
+        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default());
+        tokenizer["padding"] = json!({
+            "strategy": { "Fixed": 128 }, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+        });
+        tokenizer["truncation"] = json!({
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+        });
+        let files = [("tokenizer.json", &*tokenizer.to_string())];
+        assert_eq!(ids(&files, "a a a a"), [2, 4, 4, 4, 4, 3]);
+    }
+
+    #[test]
+    fn each_special_token_that_is_missing_is_named() {
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+        for missing in special {
+            let vocabulary: Vec<_> = special.into_iter().filter(|&t| t != missing).collect();
+            let error = error(&[("vocab.txt", &vocabulary.join("\n"))]);
+            assert!(
+                matches!(error, DataError::MissingSpecialToken { .. }),
+                "{error}"
+            );
+            assert!(error.to_string().contains(missing), "{error}");
+            assert!(error.to_string().contains("vocab.txt"), "{error}");
+        }
+        assert!(matches!(
+            error(&[("vocab.txt", "")]),
+            DataError::MissingSpecialToken { .. }
+        ));
+    }
+
+    #[test]
+    fn a_folder_without_a_tokenizer_names_the_files_that_would_do() {
+        for files in [&[][..], &[("vocab.json", ROBERTA_VOCABULARY)]] {
+            let message = error(files).to_string();
+            for name in ["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"] {
+                assert!(message.contains(name), "{message}");
+            }
+        }
+        let nowhere = ReportTokenizer::from_folder(Path::new("nowhere"), None).unwrap_err();
+        assert!(nowhere.to_string().starts_with("nowhere: "), "{nowhere}");
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_name_the_file() {
+        for files in [
+            &[("tokenizer.json", "{")][..],
+            &[("tokenizer.json", "{}")],
+            &[("tokenizer.json", "[]")],
+            &[("tokenizer.json", "null")],
+            &[("tokenizer_config.json", "[]"), ("vocab.txt", "[PAD]")],
+            &[
+                ("merges.txt", "a b c\n"),
+                ("vocab.json", ROBERTA_VOCABULARY),
+            ],
+            &[("vocab.json", "[1]"), ("merges.txt", "")],
+        ] {
+            let error = error(files);
+            assert!(matches!(error, DataError::TokenizerFile { .. }), "{error}");
+            assert!(error.to_string().contains(files[0].0), "{error}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Which autodiff graph a tensor may join.
+
+use burn::tensor::Tensor;
+
+/// Gives a tensor the autodiff association of another one, its checkpointing strategy included; a
+/// tensor that has one already keeps it.
+///
+/// Burn's own `Tensor::autodiff` takes the default strategy, and operations on tensors of two
+/// strategies panic.
+pub(crate) fn associate<const D: usize, const E: usize>(
+    tensor: Tensor<D>,
+    with: &Tensor<E>,
+) -> Tensor<D> {
+    match with.gradient_checkpointing_strategy() {
+        Some(strategy) if !tensor.is_autodiff() => tensor
+            .autodiff()
+            .with_gradient_checkpointing_strategy(strategy),
+        _ => tensor,
+    }
+}

@@ -1,0 +1,170 @@
+//! Batch normalization with PyTorch's running statistics.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor, module};
+
+/// Weight of the newest batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+const EPSILON: f64 = 1e-5;
+
+/// Normalizes each channel over the batch ([Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167)),
+/// as `torch.nn.BatchNorm2d` does.
+///
+/// Burn's own layer stores the biased variance and holds the latest update back until the next
+/// one. This one stores the unbiased variance and applies each update at once, so that a record
+/// taken in the middle of training is exact. Its name and fields are those of Burn's layer, which
+/// is what makes `burn-store` translate PyTorch's parameter names.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale γ, `[channels]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Offset β, `[channels]`.
+    pub beta: Param<Tensor<1>>,
+    /// Whether batches update the statistics; cleared by `freeze`.
+    pub training: Param<Flag>,
+    /// Running mean, `[channels]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running unbiased variance, `[channels]`.
+    pub running_var: RunningState<Tensor<1>>,
+}
+
+impl BatchNorm {
+    /// Creates a layer with γ = 1, β = 0 and the statistics of a standard normal.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        let plain = device.clone().without_autodiff();
+        Self {
+            gamma: Initializer::Ones.init([channels], device),
+            beta: Initializer::Zeros.init([channels], device),
+            training: Param::from_bool(true),
+            running_mean: RunningState::new(Tensor::zeros([channels], &plain)),
+            running_var: RunningState::new(Tensor::ones([channels], &plain)),
+        }
+    }
+
+    /// Normalizes by the batch's statistics in training (autodiff input and not frozen), by the
+    /// running statistics otherwise.
+    ///
+    /// A channel with a single value (one image, one pixel) has no variance: it normalizes to β
+    /// and leaves the running statistics alone, where PyTorch stops with an error.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// When the number of channels differs.
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        if input.is_autodiff() && self.training.is_enabled() {
+            self.forward_train(input)
+        } else {
+            self.forward_inference(input)
+        }
+    }
+
+    fn forward_inference(&self, input: Tensor<4>) -> Tensor<4> {
+        module::batch_norm(
+            input,
+            self.gamma.val(),
+            self.beta.val(),
+            self.running_mean.value_sync().without_autodiff(),
+            self.running_var.value_sync().without_autodiff(),
+            EPSILON,
+        )
+    }
+
+    fn forward_train(&self, input: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = input.dims();
+        let values = (batch * height * width) as f64;
+        let normalized =
+            module::batch_norm_train(input, self.gamma.val(), self.beta.val(), EPSILON);
+        if values > 1.0 {
+            advance(&self.running_mean, normalized.mean);
+            advance(
+                &self.running_var,
+                normalized.variance.mul_scalar(values / (values - 1.0)),
+            );
+        }
+        normalized.output
+    }
+}
+
+/// Moves the running statistic a step of [`MOMENTUM`] towards the batch's, visible at once.
+fn advance(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+    let before = running.value_sync().without_autodiff();
+    let after = before.mul_scalar(1.0 - MOMENTUM) + batch.without_autodiff().mul_scalar(MOMENTUM);
+    running.update(after);
+    running.value_sync();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    fn images(device: &Device) -> Tensor<4> {
+        Tensor::<1>::from_floats([1.0, 2.0, 4.0, 9.0, 0.5, 0.5, 1.5, 1.5], device)
+            .reshape([1, 2, 2, 2])
+    }
+
+    #[test]
+    fn running_variance_is_unbiased_and_current_after_each_batch() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm::new(2, &device);
+        layer.forward(images(&device));
+        // Means 4 and 1; unbiased variances 38/3 and 1/3; running = 0.9·start + 0.1·batch.
+        let mean = layer.running_mean.value();
+        let variance = layer.running_var.value();
+        mean.into_data()
+            .assert_approx_eq::<f32>(&[0.4f32, 0.1].into(), Tolerance::absolute(1e-6));
+        variance.into_data().assert_approx_eq::<f32>(
+            &[0.9 + 38.0 / 30.0, 0.9 + 1.0f32 / 30.0].into(),
+            Tolerance::absolute(1e-6),
+        );
+    }
+
+    #[test]
+    fn frozen_layer_keeps_its_statistics_and_uses_them() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm::new(2, &device).freeze();
+        let output = layer.forward(images(&device));
+        let expected = images(&device).div_scalar((1.0 + EPSILON).sqrt());
+        output
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-6));
+        assert_eq!(
+            layer.running_mean.value_sync().into_data(),
+            [0.0f32, 0.0].into()
+        );
+    }
+
+    #[test]
+    fn single_value_per_channel_leaves_the_statistics_finite() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm::new(2, &device);
+        let output = layer.forward(Tensor::ones([1, 2, 1, 1], &device));
+        assert_eq!(
+            output.into_data(),
+            Tensor::<4>::zeros([1, 2, 1, 1], &device).into_data()
+        );
+        assert_eq!(layer.running_var.value().into_data(), [1.0f32, 1.0].into());
+    }
+
+    #[test]
+    fn trains_on_a_device_with_gradient_checkpointing() {
+        let device = Device::flex().autodiff().gradient_checkpointing();
+        let layer = BatchNorm::new(2, &device);
+        let gradients = layer.forward(images(&device)).square().sum().backward();
+        assert!(layer.gamma.val().grad(&gradients).is_some());
+        let resumed = layer.valid().train().valid();
+        assert!(
+            resumed
+                .running_mean
+                .value()
+                .into_data()
+                .iter::<f32>()
+                .all(|m| m > 0.0)
+        );
+    }
+}

@@ -1,0 +1,376 @@
+//! BERT-family text encoders, f_u of the paper.
+//!
+//! Parameter paths and the names of Hugging Face's checkpoints they stand for:
+//!
+//! | here | `transformers` |
+//! |---|---|
+//! | `embeddings.{word,position,token_type}_embeddings.weight` | the same |
+//! | `embeddings.layer_norm` | `embeddings.LayerNorm` |
+//! | `layers.N` | `encoder.layer.N`; DistilBERT `transformer.layer.N` |
+//! | `layers.N.attention.{query,key,value}` | `….attention.self.{query,key,value}`; `….attention.{q,k,v}_lin` |
+//! | `layers.N.attention.output` | `….attention.output.dense`; `….attention.out_lin` |
+//! | `layers.N.attention_norm` | `….attention.output.LayerNorm`; `….sa_layer_norm` |
+//! | `layers.N.intermediate` | `….intermediate.dense`; `….ffn.lin1` |
+//! | `layers.N.output` | `….output.dense`; `….ffn.lin2` |
+//! | `layers.N.output_norm` | `….output.LayerNorm`; `….output_layer_norm` |
+//!
+//! The pooler and any task's head are left out.
+
+mod activation;
+mod config;
+mod embeddings;
+#[cfg(test)]
+mod freezing;
+mod hugging_face;
+mod layer;
+#[cfg(test)]
+pub(crate) mod parity;
+
+use burn::module::{Flag, Module, ModuleVisitor, Param};
+use burn::nn::{Initializer, Linear};
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+pub use activation::Activation;
+pub use config::{BertConfig, BertFamily};
+pub use embeddings::BertEmbeddings;
+pub use layer::{BertAttention, BertLayer};
+
+use crate::ModelError;
+use crate::association::associate;
+
+/// A batch of tokenized texts.
+#[derive(Clone, Debug)]
+pub struct TextInput {
+    /// Token numbers, `[batch, tokens]`, padded to one length.
+    pub input_ids: Tensor<2, Int>,
+    /// True at real tokens, false at padding, `[batch, tokens]`.
+    pub attention_mask: Tensor<2, Bool>,
+    /// Segment of each token, `[batch, tokens]`; all 0 if absent. DistilBERT ignores it.
+    pub token_type_ids: Option<Tensor<2, Int>>,
+}
+
+impl TextInput {
+    /// The same texts outside autodiff.
+    fn without_autodiff(self) -> Self {
+        Self {
+            input_ids: self.input_ids.without_autodiff(),
+            attention_mask: self.attention_mask.without_autodiff(),
+            token_type_ids: self.token_type_ids.map(Tensor::without_autodiff),
+        }
+    }
+}
+
+/// Transformer encoder with normalization after each sublayer
+/// ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)), of any [`BertFamily`].
+///
+/// Frozen parts (no parameter requires gradients, training flags off) run without dropout and
+/// record nothing. Where they come first, from the embeddings upwards, they run outside autodiff
+/// altogether; a frozen layer above a trained one passes gradients through.
+#[derive(Module, Debug)]
+pub struct Bert {
+    /// Sum of the embeddings, normalized.
+    pub embeddings: BertEmbeddings,
+    /// The layers, lowest first.
+    pub layers: Vec<BertLayer>,
+    max_tokens: usize,
+    d_model: usize,
+}
+
+impl Bert {
+    fn new(config: &BertConfig, device: &Device) -> Self {
+        Self {
+            embeddings: BertEmbeddings::new(config, device),
+            layers: (0..config.num_hidden_layers)
+                .map(|_| BertLayer::new(config, device))
+                .collect(),
+            max_tokens: config.max_tokens(),
+            d_model: config.d_model(),
+        }
+    }
+
+    /// Returns the longest text in tokens.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Returns the width of the token states.
+    pub fn d_model(&self) -> usize {
+        self.d_model
+    }
+
+    /// Freezes the embeddings; see [`Module::freeze`].
+    pub fn freeze_embeddings(mut self) -> Self {
+        self.embeddings = self.embeddings.freeze();
+        self
+    }
+
+    /// Freezes layers, 0 the lowest; see [`Module::freeze`].
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::LayerOutOfRange`] for a layer that the encoder does not have.
+    pub fn freeze_layers(mut self, layers: &[usize]) -> Result<Self, ModelError> {
+        let depth = self.layers.len();
+        if let Some(&layer) = layers.iter().find(|&&layer| layer >= depth) {
+            return Err(ModelError::LayerOutOfRange {
+                key: "freeze_layers",
+                layer,
+                layers: depth,
+            });
+        }
+        self.layers = self
+            .layers
+            .into_iter()
+            .enumerate()
+            .map(|(index, layer)| match layers.contains(&index) {
+                true => layer.freeze(),
+                false => layer,
+            })
+            .collect();
+        Ok(self)
+    }
+
+    /// Encodes texts and returns every hidden state: the embeddings first, then each layer's.
+    ///
+    /// # Shapes
+    ///
+    /// - output: one `[batch, tokens, d_model]` more than there are layers
+    ///
+    /// # Panics
+    ///
+    /// When a text has more than [`max_tokens`](Self::max_tokens) tokens; tokenizers truncate.
+    pub fn forward(&self, input: TextInput) -> Vec<Tensor<3>> {
+        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        self.run(input, self.layers.len(), |state| {
+            states.push(self.associate(state.clone()));
+        });
+        states
+    }
+
+    /// Encodes texts up to a layer and returns its hidden state only; 0 gives the embeddings.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, tokens, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// When a text has more than [`max_tokens`](Self::max_tokens) tokens, or there are fewer
+    /// than `layer` layers.
+    pub fn forward_to(&self, input: TextInput, layer: usize) -> Tensor<3> {
+        let state = self.run(input, layer, |_| ());
+        self.associate(state)
+    }
+
+    /// Runs the embeddings and the first `depth` layers, showing each hidden state to `observe`.
+    fn run(
+        &self,
+        input: TextInput,
+        depth: usize,
+        mut observe: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let [_, tokens] = input.input_ids.dims();
+        assert!(
+            tokens <= self.max_tokens,
+            "{tokens} tokens, but the encoder has positions for {}: truncate the text",
+            self.max_tokens
+        );
+        let mask = input.attention_mask.clone().without_autodiff();
+        let mut in_frozen_prefix = is_frozen(&self.embeddings);
+        let mut state = if in_frozen_prefix {
+            self.embeddings.valid().forward(input.without_autodiff())
+        } else {
+            self.embeddings.forward(input)
+        };
+        observe(&state);
+        let bias = layer::key_bias(mask, state.dtype());
+        for layer in &self.layers[..depth] {
+            state = if in_frozen_prefix && is_frozen(layer) {
+                layer.valid().forward(state, bias.clone())
+            } else {
+                in_frozen_prefix = false;
+                layer.forward(self.associate(state), bias.clone())
+            };
+            observe(&state);
+        }
+        state
+    }
+
+    /// Gives a hidden state the autodiff association of the encoder's parameters.
+    fn associate(&self, state: Tensor<3>) -> Tensor<3> {
+        associate(state, &self.embeddings.word_embeddings.weight.val())
+    }
+}
+
+/// Whether no parameter requires gradients and no training flag is on.
+fn is_frozen(module: &impl Module) -> bool {
+    struct Trains(bool);
+    impl ModuleVisitor for Trains {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad();
+        }
+
+        fn visit_flag(&mut self, flag: &Param<Flag>) {
+            self.0 |= flag.is_enabled();
+        }
+    }
+    let mut trains = Trains(false);
+    module.visit(&mut trains);
+    !trains.0
+}
+
+/// A linear layer with weights from N(0, `std`) and zero bias.
+fn linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear {
+    let initializer = Initializer::Normal { mean: 0.0, std };
+    Linear {
+        weight: initializer.init([d_input, d_output], device),
+        bias: Some(Initializer::Zeros.init([d_output], device)),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::Pooling;
+    use burn::tensor::Tolerance;
+
+    /// A small encoder without dropout.
+    pub(crate) fn small(family: BertFamily) -> BertConfig {
+        BertConfig {
+            family,
+            hidden_size: 8,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            max_position_embeddings: 12,
+            pad_token_id: 1,
+            initializer_range: 0.5,
+            type_vocab_size: if family == BertFamily::DistilBert {
+                0
+            } else {
+                2
+            },
+            ..BertConfig::base(20)
+        }
+    }
+
+    /// Texts padded with token 1 to a common length.
+    pub(crate) fn texts(rows: &[&[i64]], tokens: usize, device: &Device) -> TextInput {
+        let padded = rows.iter().map(|row| {
+            let mut row = row.to_vec();
+            row.resize(tokens, 1);
+            Tensor::<1, Int>::from_data(row.as_slice(), device).unsqueeze::<2>()
+        });
+        let input_ids = Tensor::cat(padded.collect::<Vec<_>>(), 0);
+        TextInput {
+            attention_mask: input_ids.clone().not_equal_elem(1),
+            input_ids,
+            token_type_ids: None,
+        }
+    }
+
+    #[test]
+    fn more_padding_changes_nothing_at_real_tokens() {
+        let device = Device::flex();
+        device.seed(5);
+        for family in [
+            BertFamily::Bert,
+            BertFamily::Roberta,
+            BertFamily::XlmRoberta,
+            BertFamily::DistilBert,
+        ] {
+            let encoder = small(family).init(&device).unwrap();
+            let rows: [&[i64]; 2] = [&[2, 7, 9, 3], &[2, 5, 3]];
+            let short = encoder.forward_to(texts(&rows, 4, &device), 3);
+            let long = encoder.forward_to(texts(&rows, 9, &device), 3);
+            for (row, real) in [(0, 4), (1, 3)] {
+                let [a, b] = [&short, &long].map(|s| s.clone().slice([row..row + 1, 0..real]));
+                let tolerance = Tolerance::absolute(1e-5);
+                a.into_data()
+                    .assert_approx_eq::<f32>(&b.into_data(), tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn more_padding_changes_no_pooled_vector() {
+        let device = Device::flex();
+        device.seed(9);
+        let encoder = small(BertFamily::Bert).init(&device).unwrap();
+        let rows: [&[i64]; 2] = [&[2, 7, 9, 3], &[2, 5, 3]];
+        for pooling in [
+            Pooling::Mean,
+            Pooling::Max,
+            Pooling::MeanMax,
+            Pooling::First,
+            Pooling::Last,
+        ] {
+            let [short, long] = [4, 11].map(|tokens| {
+                let input = texts(&rows, tokens, &device);
+                let state = encoder.forward_to(input.clone(), 3);
+                let pooled = pooling.forward(state, input.attention_mask);
+                pooled.into_vectors().unwrap().into_data()
+            });
+            short.assert_approx_eq::<f32>(&long, Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn a_text_alone_is_encoded_as_in_a_batch() {
+        let device = Device::flex();
+        device.seed(6);
+        let encoder = small(BertFamily::Bert).init(&device).unwrap();
+        let batch = encoder.forward_to(texts(&[&[2, 7, 9, 3], &[2, 5, 3]], 4, &device), 3);
+        let alone = encoder.forward_to(texts(&[&[2, 5, 3]], 3, &device), 3);
+        alone.into_data().assert_approx_eq::<f32>(
+            &batch.slice([1..2, 0..3]).into_data(),
+            Tolerance::absolute(1e-5),
+        );
+    }
+
+    #[test]
+    fn text_without_any_real_token_stays_finite() {
+        let device = Device::flex();
+        let encoder = small(BertFamily::Roberta).init(&device).unwrap();
+        let state = encoder.forward_to(texts(&[&[2, 3], &[]], 2, &device), 3);
+        assert!(state.into_data().iter::<f32>().all(f32::is_finite));
+    }
+
+    #[test]
+    fn stopping_at_a_layer_gives_that_hidden_state() {
+        let device = Device::flex();
+        let encoder = small(BertFamily::Bert).init(&device).unwrap();
+        let input = texts(&[&[2, 7, 9, 3]], 4, &device);
+        let states = encoder.forward(input.clone());
+        assert_eq!(states.len(), 4);
+        for (layer, state) in states.into_iter().enumerate() {
+            let found = encoder.forward_to(input.clone(), layer);
+            assert_eq!(found.into_data(), state.into_data());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "13 tokens, but the encoder has positions for 12")]
+    fn text_beyond_the_positions_is_a_clear_panic() {
+        let device = Device::flex();
+        let encoder = small(BertFamily::Bert).init(&device).unwrap();
+        encoder.forward(texts(&[&[2; 13]], 13, &device));
+    }
+
+    #[test]
+    fn evaluation_and_training_paths_agree_without_dropout() {
+        let device = Device::flex().autodiff();
+        device.seed(8);
+        let encoder = small(BertFamily::Bert).init(&device).unwrap();
+        let input = texts(&[&[2, 7, 9, 3], &[2, 5, 3]], 4, &device);
+        let training = encoder.forward_to(input.clone(), 3);
+        let evaluation = encoder.valid().forward_to(input.without_autodiff(), 3);
+        assert!(training.is_autodiff() && !evaluation.is_autodiff());
+        let tolerance = Tolerance::absolute(1e-5);
+        training
+            .into_data()
+            .assert_approx_eq::<f32>(&evaluation.into_data(), tolerance);
+    }
+}

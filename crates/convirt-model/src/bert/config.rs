@@ -1,0 +1,340 @@
+//! The encoder's configuration, read from and written to Hugging Face's `config.json`.
+
+use serde::{Deserialize, Serialize};
+
+use super::hugging_face::HuggingFaceConfig;
+use super::{Activation, Bert};
+use crate::ModelError;
+use burn::tensor::Device;
+
+/// Encoder family; decides about positions, token types and the spelling of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BertFamily {
+    /// [BERT](https://arxiv.org/abs/1810.04805): positions from 0, token types.
+    Bert,
+    /// [RoBERTa](https://arxiv.org/abs/1907.11692): positions from `pad_token_id + 1`, skipping padding.
+    Roberta,
+    /// [XLM-RoBERTa](https://arxiv.org/abs/1911.02116): as RoBERTa.
+    XlmRoberta,
+    /// [DistilBERT](https://arxiv.org/abs/1910.01108): positions from 0, no token types.
+    DistilBert,
+}
+
+impl BertFamily {
+    /// Returns the family's `model_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::DistilBert => "distilbert",
+        }
+    }
+
+    /// Whether positions count from `pad_token_id + 1` and skip padding.
+    pub(super) fn counts_after_padding(self) -> bool {
+        matches!(self, Self::Roberta | Self::XlmRoberta)
+    }
+}
+
+/// Configuration of a [`Bert`] encoder.
+///
+/// Reads and writes as the `config.json` of its family; keys that do not concern the encoder are
+/// ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "HuggingFaceConfig", into = "HuggingFaceConfig")]
+pub struct BertConfig {
+    /// Encoder family (`model_type`).
+    pub family: BertFamily,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// `d_model`.
+    pub hidden_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads of each layer; they divide `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward network.
+    pub intermediate_size: usize,
+    /// Nonlinearity of the feed-forward network.
+    pub hidden_act: Activation,
+    /// Dropout of embeddings, attention output and feed-forward output, 0 to below 1.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of attention probabilities, 0 to below 1.
+    pub attention_probs_dropout_prob: f64,
+    /// Rows of the position table; see [`max_tokens`](Self::max_tokens).
+    pub max_position_embeddings: usize,
+    /// Number of token types; 0 in DistilBERT.
+    pub type_vocab_size: usize,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+    /// Added to the variance in layer normalization.
+    pub layer_norm_eps: f64,
+    /// The padding token; its embedding starts at zero.
+    pub pad_token_id: usize,
+    /// Whether positions are fixed sinusoids; DistilBERT only.
+    pub sinusoidal_pos_embds: bool,
+}
+
+impl BertConfig {
+    /// Returns BERT-base's configuration for a vocabulary; change its fields for other sizes.
+    pub fn base(vocab_size: usize) -> Self {
+        Self {
+            family: BertFamily::Bert,
+            vocab_size,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            pad_token_id: 0,
+            sinusoidal_pos_embds: false,
+        }
+    }
+
+    /// Reads a `config.json`.
+    ///
+    /// A file without `model_type`, as the first BERT checkpoints have it, is BERT's.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Json`] for what is no JSON object of such keys, [`ModelError::Unsupported`]
+    /// for another architecture, activation or kind of position, [`ModelError::MissingKey`] for an
+    /// absent size, and the errors of [`validate`](Self::validate).
+    pub fn parse(json: &str) -> Result<Self, ModelError> {
+        let config: HuggingFaceConfig = serde_json::from_str(json)?;
+        config.try_into()
+    }
+
+    /// Returns `hidden_size`, the width of the encoder's output.
+    pub fn d_model(&self) -> usize {
+        self.hidden_size
+    }
+
+    /// Returns the longest text in tokens, `[CLS]` and `[SEP]` included.
+    pub fn max_tokens(&self) -> usize {
+        let offset = self.first_position();
+        self.max_position_embeddings.saturating_sub(offset)
+    }
+
+    /// The position of the first token.
+    pub(super) fn first_position(&self) -> usize {
+        if self.family.counts_after_padding() {
+            self.pad_token_id + 1
+        } else {
+            0
+        }
+    }
+
+    /// Initializes an encoder with weights from N(0, `initializer_range`), zero biases and a zero
+    /// padding row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self, device: &Device) -> Result<Bert, ModelError> {
+        self.validate()?;
+        Ok(Bert::new(self, device))
+    }
+
+    /// Checks that the numbers make an encoder.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::UnevenHeads`] or [`ModelError::OutOfRange`] naming the field.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        for (key, size) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+        ] {
+            in_range(key, size, size > 0, "at least 1")?;
+        }
+        let (heads, hidden_size) = (self.num_attention_heads, self.hidden_size);
+        if !hidden_size.is_multiple_of(heads) {
+            return Err(ModelError::UnevenHeads { hidden_size, heads });
+        }
+        for (key, probability) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            (
+                "attention_probs_dropout_prob",
+                self.attention_probs_dropout_prob,
+            ),
+        ] {
+            let is_valid = (0.0..1.0).contains(&probability);
+            in_range(key, probability, is_valid, "0 to below 1")?;
+        }
+        for (key, number) in [
+            ("layer_norm_eps", self.layer_norm_eps),
+            ("initializer_range", self.initializer_range),
+        ] {
+            let is_valid = number.is_finite() && number > 0.0;
+            in_range(key, number, is_valid, "a number above 0")?;
+        }
+        let pad = self.pad_token_id;
+        in_range(
+            "pad_token_id",
+            pad,
+            pad < self.vocab_size,
+            "below vocab_size",
+        )?;
+        in_range(
+            "max_position_embeddings",
+            self.max_position_embeddings,
+            self.max_tokens() > 0,
+            "room for at least one token",
+        )
+    }
+}
+
+fn in_range(
+    key: &'static str,
+    found: impl ToString,
+    is_valid: bool,
+    expected: &'static str,
+) -> Result<(), ModelError> {
+    if is_valid {
+        return Ok(());
+    }
+    let found = found.to_string();
+    Err(ModelError::OutOfRange {
+        key,
+        found,
+        expected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLINICAL_BERT: &str = r#"{
+        "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+        "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+        "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
+        "type_vocab_size": 2, "vocab_size": 28996
+    }"#;
+    const ROBERTA: &str = r#"{
+        "architectures": ["RobertaForMaskedLM"], "attention_probs_dropout_prob": 0.1,
+        "bos_token_id": 0, "eos_token_id": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+        "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+        "layer_norm_eps": 1e-05, "max_position_embeddings": 514, "model_type": "roberta",
+        "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 1,
+        "type_vocab_size": 1, "vocab_size": 50265
+    }"#;
+    const DISTILBERT: &str = r#"{
+        "activation": "gelu", "attention_dropout": 0.2, "dim": 768, "dropout": 0.1,
+        "hidden_dim": 3072, "initializer_range": 0.02, "max_position_embeddings": 512,
+        "model_type": "distilbert", "n_heads": 12, "n_layers": 6, "pad_token_id": 0,
+        "qa_dropout": 0.1, "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": false,
+        "tie_weights_": true, "vocab_size": 119547
+    }"#;
+
+    #[test]
+    fn bert_without_model_type_is_read_as_bert() {
+        assert_eq!(
+            BertConfig::parse(CLINICAL_BERT).unwrap(),
+            BertConfig::base(28996)
+        );
+    }
+
+    #[test]
+    fn roberta_leaves_room_for_its_position_offset() {
+        for model_type in ["roberta", "xlm-roberta"] {
+            let json = ROBERTA.replace("\"roberta\"", &format!("\"{model_type}\""));
+            let config = BertConfig::parse(&json).unwrap();
+            assert_eq!(config.family.name(), model_type);
+            assert_eq!(config.max_tokens(), 512);
+            assert_eq!(config.layer_norm_eps, 1e-5);
+            assert_eq!(config.pad_token_id, 1);
+        }
+    }
+
+    #[test]
+    fn distilbert_is_read_from_its_own_keys() {
+        let config = BertConfig::parse(DISTILBERT).unwrap();
+        let expected = BertConfig {
+            family: BertFamily::DistilBert,
+            num_hidden_layers: 6,
+            attention_probs_dropout_prob: 0.2,
+            type_vocab_size: 0,
+            ..BertConfig::base(119547)
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn written_configuration_reads_back_in_the_familys_keys() {
+        for (json, key) in [
+            (CLINICAL_BERT, "hidden_size"),
+            (ROBERTA, "layer_norm_eps"),
+            (DISTILBERT, "n_layers"),
+        ] {
+            let config = BertConfig::parse(json).unwrap();
+            let written = serde_json::to_string_pretty(&config).unwrap();
+            assert!(written.contains(&format!("\"{key}\"")), "{written}");
+            assert!(written.contains("\"model_type\""), "{written}");
+            assert!(!written.contains("null"), "{written}");
+            assert_eq!(BertConfig::parse(&written).unwrap(), config);
+            assert_eq!(
+                serde_json::from_str::<BertConfig>(&written).unwrap(),
+                config
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_configurations_are_errors_that_name_the_key() {
+        let roberta = |from: &str, to: &str| ROBERTA.replace(from, to);
+        for (json, message) in [
+            (roberta("\"roberta\"", "\"gpt2\""), "`model_type` is `gpt2`"),
+            (
+                roberta("\"gelu\"", "\"quick_gelu\""),
+                "`hidden_act` is `quick_gelu`",
+            ),
+            (
+                DISTILBERT.replace("\"gelu\"", "\"x\""),
+                "`activation` is `x`",
+            ),
+            (
+                roberta("\"hidden_size\"", "\"hidden\""),
+                "no key `hidden_size`",
+            ),
+            (DISTILBERT.replace("\"dim\"", "\"d\""), "no key `dim`"),
+            (
+                roberta("\"hidden_size\": 768", "\"hidden_size\": 770"),
+                "not divisible by 12",
+            ),
+            (
+                roberta("\"vocab_size\": 50265", "\"vocab_size\": 1"),
+                "`pad_token_id` is 1",
+            ),
+            (roberta("514", "2"), "`max_position_embeddings` is 2"),
+            (
+                roberta("_dropout_prob\": 0.1", "_dropout_prob\": 1.0"),
+                "dropout_prob` is 1",
+            ),
+            (
+                roberta(
+                    "\"bos",
+                    "\"position_embedding_type\": \"relative_key\", \"bos",
+                ),
+                "`position_embedding_type` is `relative_key`",
+            ),
+        ] {
+            let error = BertConfig::parse(&json).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        let broken = BertConfig::parse("{\n\"vocab_size\": -1}").unwrap_err();
+        let source = std::error::Error::source(&broken).unwrap().to_string();
+        assert!(source.contains("line 2"), "{source}");
+    }
+}

@@ -1,0 +1,209 @@
+//! The keys of `config.json`, as each family spells them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, BertConfig, BertFamily};
+use crate::ModelError;
+
+/// Every key that the encoder reads; the two spellings side by side.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct HuggingFaceConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocab_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_position_embeddings: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initializer_range: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pad_token_id: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position_embedding_type: Option<String>,
+    #[serde(flatten)]
+    bert: BertKeys,
+    #[serde(flatten)]
+    distilbert: DistilBertKeys,
+}
+
+/// BERT's, RoBERTa's and XLM-RoBERTa's spelling.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct BertKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_hidden_layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_attention_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intermediate_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_act: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_dropout_prob: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_probs_dropout_prob: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    type_vocab_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_norm_eps: Option<f64>,
+}
+
+/// DistilBERT's spelling.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct DistilBertKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_dropout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sinusoidal_pos_embds: Option<bool>,
+}
+
+impl HuggingFaceConfig {
+    fn family(&self) -> Result<BertFamily, ModelError> {
+        match self.model_type.as_deref() {
+            Some("bert") | None => Ok(BertFamily::Bert),
+            Some("roberta") => Ok(BertFamily::Roberta),
+            Some("xlm-roberta") => Ok(BertFamily::XlmRoberta),
+            Some("distilbert") => Ok(BertFamily::DistilBert),
+            Some(other) => Err(ModelError::Unsupported {
+                key: "model_type",
+                found: other.to_string(),
+                supported: "bert, roberta, xlm-roberta, distilbert",
+            }),
+        }
+    }
+}
+
+/// Absent keys that do not decide about the shape get the defaults of `transformers`.
+impl TryFrom<HuggingFaceConfig> for BertConfig {
+    type Error = ModelError;
+
+    fn try_from(keys: HuggingFaceConfig) -> Result<Self, ModelError> {
+        let family = keys.family()?;
+        let needed = |value: Option<usize>, key| {
+            let model_type = family.name();
+            value.ok_or(ModelError::MissingKey { model_type, key })
+        };
+        if let Some(kind) = keys
+            .position_embedding_type
+            .filter(|kind| kind != "absolute")
+        {
+            return Err(ModelError::Unsupported {
+                key: "position_embedding_type",
+                found: kind,
+                supported: "absolute",
+            });
+        }
+        let base = BertConfig::base(needed(keys.vocab_size, "vocab_size")?);
+        let shared = BertConfig {
+            family,
+            max_position_embeddings: needed(
+                keys.max_position_embeddings,
+                "max_position_embeddings",
+            )?,
+            initializer_range: keys.initializer_range.unwrap_or(base.initializer_range),
+            pad_token_id: keys
+                .pad_token_id
+                .unwrap_or(usize::from(family.counts_after_padding())),
+            ..base
+        };
+        let (bert, distilbert) = (keys.bert, keys.distilbert);
+        let config = if family == BertFamily::DistilBert {
+            BertConfig {
+                hidden_size: needed(distilbert.dim, "dim")?,
+                num_hidden_layers: needed(distilbert.n_layers, "n_layers")?,
+                num_attention_heads: needed(distilbert.n_heads, "n_heads")?,
+                intermediate_size: needed(distilbert.hidden_dim, "hidden_dim")?,
+                hidden_act: activation("activation", distilbert.activation)?,
+                hidden_dropout_prob: distilbert.dropout.unwrap_or(0.1),
+                attention_probs_dropout_prob: distilbert.attention_dropout.unwrap_or(0.1),
+                type_vocab_size: 0,
+                sinusoidal_pos_embds: distilbert.sinusoidal_pos_embds.unwrap_or(false),
+                ..shared
+            }
+        } else {
+            BertConfig {
+                hidden_size: needed(bert.hidden_size, "hidden_size")?,
+                num_hidden_layers: needed(bert.num_hidden_layers, "num_hidden_layers")?,
+                num_attention_heads: needed(bert.num_attention_heads, "num_attention_heads")?,
+                intermediate_size: needed(bert.intermediate_size, "intermediate_size")?,
+                hidden_act: activation("hidden_act", bert.hidden_act)?,
+                hidden_dropout_prob: bert.hidden_dropout_prob.unwrap_or(0.1),
+                attention_probs_dropout_prob: bert.attention_probs_dropout_prob.unwrap_or(0.1),
+                type_vocab_size: bert.type_vocab_size.unwrap_or(2),
+                layer_norm_eps: bert.layer_norm_eps.unwrap_or(1e-12),
+                ..shared
+            }
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl From<BertConfig> for HuggingFaceConfig {
+    fn from(config: BertConfig) -> Self {
+        let activation = Some(config.hidden_act.name().to_string());
+        let shared = Self {
+            model_type: Some(config.family.name().to_string()),
+            vocab_size: Some(config.vocab_size),
+            max_position_embeddings: Some(config.max_position_embeddings),
+            initializer_range: Some(config.initializer_range),
+            pad_token_id: Some(config.pad_token_id),
+            ..Self::default()
+        };
+        if config.family == BertFamily::DistilBert {
+            let distilbert = DistilBertKeys {
+                dim: Some(config.hidden_size),
+                n_layers: Some(config.num_hidden_layers),
+                n_heads: Some(config.num_attention_heads),
+                hidden_dim: Some(config.intermediate_size),
+                activation,
+                dropout: Some(config.hidden_dropout_prob),
+                attention_dropout: Some(config.attention_probs_dropout_prob),
+                sinusoidal_pos_embds: Some(config.sinusoidal_pos_embds),
+            };
+            return Self {
+                distilbert,
+                ..shared
+            };
+        }
+        let bert = BertKeys {
+            hidden_size: Some(config.hidden_size),
+            num_hidden_layers: Some(config.num_hidden_layers),
+            num_attention_heads: Some(config.num_attention_heads),
+            intermediate_size: Some(config.intermediate_size),
+            hidden_act: activation,
+            hidden_dropout_prob: Some(config.hidden_dropout_prob),
+            attention_probs_dropout_prob: Some(config.attention_probs_dropout_prob),
+            type_vocab_size: Some(config.type_vocab_size),
+            layer_norm_eps: Some(config.layer_norm_eps),
+        };
+        Self { bert, ..shared }
+    }
+}
+
+fn activation(key: &'static str, name: Option<String>) -> Result<Activation, ModelError> {
+    let Some(name) = name else {
+        return Ok(Activation::Gelu);
+    };
+    Activation::from_name(&name).ok_or(ModelError::Unsupported {
+        key,
+        found: name,
+        supported: "gelu, gelu_new, gelu_pytorch_tanh, relu",
+    })
+}

@@ -1,0 +1,36 @@
+//! The networks of [ConVIRT](https://arxiv.org/abs/2010.00747) on [Burn](https://burn.dev):
+//! tensors in, tensors out.
+//!
+//! - [`ConVirt`]: two towers, their projections and the loss
+//! - [`ResNet`]: image encoders, f_v
+//! - [`Bert`]: text encoders, f_u, and [`Pooling`] of their token states
+//! - [`ProjectionHead`]: g_v and g_u
+//! - [`ContrastiveLoss`]: Eq. 2–4, with learnable temperature and several positives as options
+//!
+//! Each follows Burn's grammar: a configuration's `init(&device)` gives a module with `forward`.
+//! Modules train on an autodiff device and evaluate after [`valid`](burn::module::Module::valid).
+
+mod association;
+mod batch_norm;
+mod bert;
+mod convirt;
+mod error;
+mod loss;
+mod parameter_counts;
+mod pooling;
+mod projection;
+#[cfg(test)]
+mod reference;
+mod resnet;
+
+pub use batch_norm::BatchNorm;
+pub use bert::{
+    Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertLayer, TextInput,
+};
+pub use convirt::{ConVirt, ConVirtConfig, Encoded};
+pub use error::ModelError;
+pub use loss::{ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput};
+pub use parameter_counts::{ParameterCount, ParameterCounts};
+pub use pooling::{Pooled, Pooling};
+pub use projection::{ProjectionHead, ProjectionHeadConfig};
+pub use resnet::{Downsample, ResNet, ResNetConfig, ResNetDepth, ResidualBlock};

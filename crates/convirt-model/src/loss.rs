@@ -1,0 +1,364 @@
+//! The bidirectional contrastive loss.
+
+mod config;
+#[cfg(test)]
+mod parity;
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+
+pub use config::ContrastiveLossConfig;
+
+use crate::association::associate;
+
+/// Vectors shorter than this are divided by it instead of by their length, as
+/// `torch.nn.functional.normalize` does.
+const SHORTEST: f64 = 1e-12;
+
+/// Largest learnable 1/τ (Radford et al. 2021, Section 2.5).
+const MAX_SCALE: f64 = 100.0;
+
+/// The bidirectional contrastive loss (Zhang et al. 2022, Eq. 2–4).
+///
+/// With S the matrix of similarities, q_ij = 1/τ · S_ij, and P the target distribution,
+///
+/// L = −1/N Σ_i Σ_j P_ij ( λ log softmax_j(q_ij) + (1−λ) log softmax_j(q_ji) ).
+///
+/// The paper's P is the identity: pair i is the positive of row i and all others are negatives.
+/// With [`multi_positive`](ContrastiveLossConfig::multi_positive), P_ij is 1/n_i for each of the
+/// n_i pairs j whose text equals that of i, and 0 elsewhere; the least possible loss is then the mean
+/// of ln n_i. Without repeated texts the two agree.
+#[derive(Module, Debug)]
+pub struct ContrastiveLoss {
+    /// log(1/τ), `[1]`, where τ is trained.
+    pub log_scale: Option<Param<Tensor<1>>>,
+    temperature: f64,
+    image_to_text_weight: f64,
+    use_cosine_similarity: bool,
+    multi_positive: bool,
+}
+
+/// What [`ContrastiveLoss::forward`] gives.
+#[derive(Clone, Debug)]
+pub struct ContrastiveOutput {
+    /// Mean over the batch, `[1]`, in nats; a model that knows nothing sits at ln(batch).
+    pub loss: Tensor<1>,
+    /// Similarities over τ, `[batch, batch]`, a row per image and a column per text.
+    pub logits: Tensor<2>,
+}
+
+impl ContrastiveLoss {
+    fn new(config: &ContrastiveLossConfig, device: &Device) -> Self {
+        let log_scale = -config.temperature.ln();
+        Self {
+            log_scale: config.learnable_temperature.then(|| {
+                Param::uninitialized(
+                    ParamId::new(),
+                    move |device, require_grad| {
+                        Tensor::<1>::full([1], log_scale, device).set_require_grad(require_grad)
+                    },
+                    device.clone(),
+                    true,
+                    [1].into(),
+                )
+            }),
+            temperature: config.temperature,
+            image_to_text_weight: config.image_to_text_weight,
+            use_cosine_similarity: config.use_cosine_similarity,
+            multi_positive: config.multi_positive,
+        }
+    }
+
+    /// Scores a batch of matching embeddings; pair `i` is the positive of row `i`.
+    ///
+    /// Embeddings in half precision are widened to 32 bits first.
+    ///
+    /// # Shapes
+    ///
+    /// - images, texts: `[batch, d_embedding]`, not normalized
+    /// - text_ids: `[batch]`, equal numbers for equal texts; without it no two texts are equal
+    ///
+    /// # Panics
+    ///
+    /// When the shapes differ.
+    pub fn forward(
+        &self,
+        images: Tensor<2>,
+        texts: Tensor<2>,
+        text_ids: Option<Tensor<1, Int>>,
+    ) -> ContrastiveOutput {
+        assert_eq!(images.dims(), texts.dims(), "one text for each image");
+        let logits = self.logits(images, texts);
+        let text_ids = text_ids.filter(|_| self.multi_positive);
+        let targets = targets(&logits, text_ids);
+        let image_to_text = cross_entropy(logits.clone(), targets.clone());
+        let text_to_image = cross_entropy(logits.clone().transpose(), targets);
+        let weight = self.image_to_text_weight;
+        let loss = image_to_text.mul_scalar(weight) + text_to_image.mul_scalar(1.0 - weight);
+        ContrastiveOutput { loss, logits }
+    }
+
+    /// Returns τ; reads it from the device where it is trained.
+    pub fn temperature(&self) -> f64 {
+        match &self.log_scale {
+            Some(log_scale) => 1.0 / scale(log_scale.val()).into_scalar::<f64>(),
+            None => self.temperature,
+        }
+    }
+
+    /// Brings a trained 1/τ back to at most 100, as CLIP does after each step of its optimizer.
+    ///
+    /// [`forward`](Self::forward) never exceeds that bound by itself; this keeps the parameter
+    /// from wandering off beyond it.
+    pub fn clamp_temperature(mut self) -> Self {
+        self.log_scale = self.log_scale.map(|log_scale| {
+            log_scale.map(|value| {
+                let clamped = value.clone().without_autodiff().clamp_max(MAX_SCALE.ln());
+                associate(clamped, &value).set_require_grad(value.is_require_grad())
+            })
+        });
+        self
+    }
+
+    fn logits(&self, images: Tensor<2>, texts: Tensor<2>) -> Tensor<2> {
+        let [images, texts] = [images, texts].map(|vectors| {
+            let vectors = widen(vectors);
+            if self.use_cosine_similarity {
+                normalize(vectors)
+            } else {
+                vectors
+            }
+        });
+        let similarities = images.matmul(texts.transpose());
+        match &self.log_scale {
+            Some(log_scale) => similarities * scale(widen(log_scale.val())).unsqueeze::<2>(),
+            None => similarities.div_scalar(self.temperature),
+        }
+    }
+}
+
+/// 1/τ, bounded; the gradient passes the bound so that a value beyond it can return.
+fn scale(log_scale: Tensor<1>) -> Tensor<1> {
+    let excess = log_scale
+        .clone()
+        .detach()
+        .sub_scalar(MAX_SCALE.ln())
+        .clamp_min(0.0);
+    (log_scale - excess).exp()
+}
+
+/// `x / max(‖x‖, 1e-12)` for each row; the length's gradient is zero where the bound holds.
+fn normalize(vectors: Tensor<2>) -> Tensor<2> {
+    let squares = vectors.clone().square().sum_dim(1);
+    vectors / squares.clamp_min(SHORTEST * SHORTEST).sqrt()
+}
+
+fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(FloatDType::F32),
+        _ => tensor,
+    }
+}
+
+/// The target distribution P of each row, `[batch, batch]`.
+fn targets(logits: &Tensor<2>, text_ids: Option<Tensor<1, Int>>) -> Tensor<2> {
+    let [batch, _] = logits.dims();
+    let text_ids = text_ids.unwrap_or_else(|| {
+        let device = logits.device().without_autodiff();
+        Tensor::arange(0..batch as i64, &device)
+    });
+    let square = [batch, batch];
+    let rows = text_ids.clone().unsqueeze_dim::<2>(1).expand(square);
+    let columns = text_ids.unsqueeze_dim::<2>(0).expand(square);
+    let equal = rows.equal(columns).float().cast(logits.dtype());
+    equal.clone() / equal.sum_dim(1)
+}
+
+/// Mean over the rows of the cross-entropy between target and softmax, `[1]`.
+fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let [batch, _] = logits.dims();
+    let agreement = (log_softmax(logits, 1) * targets).sum();
+    agreement.div_scalar(-(batch as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, TensorData, Tolerance};
+
+    fn vectors(batch: usize, seed: u64, device: &Device) -> Tensor<2> {
+        device.seed(seed);
+        Tensor::<2>::random([batch, 5], Distribution::Normal(0.0, 1.0), device).cast(DType::F64)
+    }
+
+    fn value(output: &ContrastiveOutput) -> f64 {
+        output.loss.clone().into_scalar()
+    }
+
+    /// Central differences of the loss in 64 bits: the truncation error is of the order of the
+    /// step squared, 1e-8.
+    fn assert_gradient_is_the_slope(config: ContrastiveLossConfig, text_ids: Option<[i64; 6]>) {
+        let device = Device::flex().autodiff();
+        let loss = config.init(&device).unwrap();
+        let text_ids = text_ids.map(|ids| Tensor::<1, Int>::from_data(ids, &device));
+        let score = |images: Tensor<2>, texts| loss.forward(images, texts, text_ids.clone());
+        let images = vectors(6, 1, &device).require_grad();
+        let texts = vectors(6, 2, &device);
+        let gradients = score(images.clone(), texts.clone()).loss.backward();
+        let gradient = images.grad(&gradients).unwrap().into_data();
+        let step = 1e-4;
+        for (index, expected) in gradient.iter::<f64>().enumerate() {
+            let [above, below] = [step, -step].map(|shift| {
+                let mut moved = images.clone().into_data().iter::<f64>().collect::<Vec<_>>();
+                moved[index] += shift;
+                let moved =
+                    Tensor::from_data(TensorData::new(moved, [6, 5]), (&device, DType::F64));
+                value(&score(moved, texts.clone()))
+            });
+            let slope = (above - below) / (2.0 * step);
+            assert!((slope - expected).abs() < 1e-6, "{slope} {expected}");
+        }
+    }
+
+    #[test]
+    fn gradient_is_the_slope_with_several_positives() {
+        let config = ContrastiveLossConfig::default();
+        assert_gradient_is_the_slope(config, Some([4, 7, 4, 9, 4, 7]));
+    }
+
+    #[test]
+    fn gradient_is_the_slope_of_the_dot_product() {
+        let config = ContrastiveLossConfig {
+            use_cosine_similarity: false,
+            temperature: 1.0,
+            ..Default::default()
+        };
+        assert_gradient_is_the_slope(config, None);
+    }
+
+    #[test]
+    fn learnable_temperature_has_the_gradient_of_the_scale() {
+        let device = Device::flex().autodiff();
+        let images = vectors(6, 1, &device).cast(DType::F32);
+        let texts = vectors(6, 2, &device).cast(DType::F32);
+        let config = ContrastiveLossConfig {
+            learnable_temperature: true,
+            temperature: 0.5,
+            ..Default::default()
+        };
+        let loss = config.init(&device).unwrap();
+        let output = loss.forward(images.clone(), texts.clone(), None);
+        let gradients = output.loss.backward();
+        let log_scale = loss.log_scale.as_ref().unwrap().val();
+        let gradient = log_scale.grad(&gradients).unwrap().into_scalar::<f64>();
+        let [above, below] = [1e-3f64, -1e-3].map(|shift| {
+            let fixed = ContrastiveLossConfig {
+                learnable_temperature: false,
+                temperature: 0.5 * (-shift).exp(),
+                ..config
+            };
+            let loss = fixed.init(&device).unwrap();
+            let [images, texts] = [&images, &texts].map(|t| t.clone().cast(DType::F64));
+            value(&loss.forward(images, texts, None))
+        });
+        let slope = (above - below) / 2e-3;
+        assert!((slope - gradient).abs() < 1e-5, "{slope} {gradient}");
+    }
+
+    #[test]
+    fn scale_stays_at_a_hundred_and_can_return() {
+        let device = Device::flex().autodiff();
+        let config = ContrastiveLossConfig {
+            learnable_temperature: true,
+            ..Default::default()
+        };
+        let mut loss = config.init(&device).unwrap();
+        loss.log_scale = loss
+            .log_scale
+            .map(|s| s.map(|s| Tensor::full([1], 9.0, &s.device()).require_grad()));
+        assert!((loss.temperature() - 0.01).abs() < 1e-6);
+        let output = loss.forward(
+            vectors(4, 1, &device).cast(DType::F32),
+            vectors(4, 2, &device).cast(DType::F32),
+            None,
+        );
+        let gradients = output.loss.backward();
+        let log_scale = loss.log_scale.as_ref().unwrap().val();
+        assert!(
+            log_scale
+                .grad(&gradients)
+                .unwrap()
+                .into_scalar::<f32>()
+                .abs()
+                > 0.0
+        );
+        let log_scale = loss.clamp_temperature().log_scale.unwrap();
+        assert!((log_scale.val().into_scalar::<f64>() - 100f64.ln()).abs() < 1e-6);
+        assert!(log_scale.is_require_grad());
+    }
+
+    /// By hand: three unit vectors at right angles, τ = 1, texts 0 and 1 equal. A row's softmax
+    /// is e/(e+2) on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
+    #[test]
+    fn equal_texts_share_the_target() {
+        let device = Device::flex();
+        let config = ContrastiveLossConfig {
+            temperature: 1.0,
+            ..Default::default()
+        };
+        let axes = Tensor::<2>::eye(3, &device).mul_scalar(5.0);
+        let ids = Tensor::from_data([8i64, 8, 3], &device);
+        let output =
+            config
+                .init(&device)
+                .unwrap()
+                .forward(axes.clone(), axes.clone(), Some(ids.clone()));
+        let log_sum = (1f64.exp() + 2.0).ln();
+        let expected = (2.0 * (log_sum - 0.5) + (log_sum - 1.0)) / 3.0;
+        assert!((value(&output) - expected).abs() < 1e-6);
+
+        let paper = ContrastiveLossConfig {
+            multi_positive: false,
+            ..config
+        };
+        let output = paper
+            .init(&device)
+            .unwrap()
+            .forward(axes.clone(), axes, Some(ids));
+        assert!((value(&output) - (log_sum - 1.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn different_texts_give_the_papers_loss() {
+        let device = Device::flex();
+        let loss = ContrastiveLossConfig::default().init(&device).unwrap();
+        let (images, texts) = (vectors(6, 1, &device), vectors(6, 2, &device));
+        let ids = Tensor::from_data([5i64, 3, 1, 0, 2, 4], &device);
+        let with_ids = loss.forward(images.clone(), texts.clone(), Some(ids));
+        let without = loss.forward(images, texts, None);
+        assert_eq!(with_ids.loss.into_data(), without.loss.into_data());
+    }
+
+    #[test]
+    fn logits_are_cosines_over_the_temperature() {
+        let device = Device::flex();
+        let loss = ContrastiveLossConfig::default().init(&device).unwrap();
+        let images = Tensor::from_floats([[3.0, 4.0], [1.0, 0.0]], &device);
+        let texts = Tensor::from_floats([[0.0, 2.0], [5.0, 0.0]], &device);
+        let logits = loss.forward(images, texts, None).logits.into_data();
+        let expected = TensorData::from([[8.0f32, 6.0], [0.0, 10.0]]);
+        logits.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn half_precision_is_scored_in_full() {
+        let device = Device::flex();
+        let loss = ContrastiveLossConfig::default().init(&device).unwrap();
+        let half = vectors(6, 1, &device).cast(DType::F16);
+        let full = half.clone().cast(DType::F32);
+        let from_half = loss.forward(half.clone(), half, None);
+        let from_full = loss.forward(full.clone(), full, None);
+        assert_eq!(from_half.loss.into_data(), from_full.loss.into_data());
+    }
+}

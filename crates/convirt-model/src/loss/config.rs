@@ -1,0 +1,131 @@
+//! Temperature, direction weights and options of the loss.
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::{ContrastiveLoss, MAX_SCALE};
+use crate::ModelError;
+
+/// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, but for
+/// [`multi_positive`](Self::multi_positive).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContrastiveLossConfig {
+    /// τ, above 0; default 0.1.
+    pub temperature: f64,
+    /// λ, the weight of the image→text direction, 0 to 1; default 0.75.
+    pub image_to_text_weight: f64,
+    /// Whether similarity is the cosine (default) or the plain dot product.
+    pub use_cosine_similarity: bool,
+    /// Whether τ is trained, starting from `temperature` (at least 0.01); default false.
+    pub learnable_temperature: bool,
+    /// Whether pairs with equal texts are positives of each other; default true, false is the
+    /// paper's loss.
+    pub multi_positive: bool,
+}
+
+impl Default for ContrastiveLossConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.1,
+            image_to_text_weight: 0.75,
+            use_cosine_similarity: true,
+            learnable_temperature: false,
+            multi_positive: true,
+        }
+    }
+}
+
+impl ContrastiveLossConfig {
+    /// Initializes the loss.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] for a temperature or a weight outside its range.
+    pub fn init(&self, device: &Device) -> Result<ContrastiveLoss, ModelError> {
+        self.validate()?;
+        Ok(ContrastiveLoss::new(self, device))
+    }
+
+    /// Checks the ranges of the numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] naming the field.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let out_of_range = |key, found: f64, expected| ModelError::OutOfRange {
+            key,
+            found: found.to_string(),
+            expected,
+        };
+        let temperature = self.temperature;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(out_of_range("temperature", temperature, "a number above 0"));
+        }
+        if self.learnable_temperature && temperature < 1.0 / MAX_SCALE {
+            let expected = "at least 0.01, the least that a learnable temperature may reach";
+            return Err(out_of_range("temperature", temperature, expected));
+        }
+        let weight = self.image_to_text_weight;
+        if !(0.0..=1.0).contains(&weight) {
+            return Err(out_of_range("image_to_text_weight", weight, "0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_errors_that_name_the_field() {
+        let device = Device::flex();
+        let default = ContrastiveLossConfig::default();
+        for (config, key) in [
+            (
+                ContrastiveLossConfig {
+                    temperature: 0.0,
+                    ..default
+                },
+                "`temperature` is 0",
+            ),
+            (
+                ContrastiveLossConfig {
+                    temperature: f64::NAN,
+                    ..default
+                },
+                "`temperature` is NaN",
+            ),
+            (
+                ContrastiveLossConfig {
+                    temperature: 0.005,
+                    learnable_temperature: true,
+                    ..default
+                },
+                "at least 0.01",
+            ),
+            (
+                ContrastiveLossConfig {
+                    image_to_text_weight: 1.5,
+                    ..default
+                },
+                "`image_to_text_weight` is 1.5",
+            ),
+        ] {
+            let error = config.init(&device).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn absent_keys_are_the_papers_and_unknown_ones_are_errors() {
+        let read = serde_json::from_str::<ContrastiveLossConfig>;
+        let expected = ContrastiveLossConfig {
+            temperature: 0.5,
+            ..Default::default()
+        };
+        assert_eq!(read("{\"temperature\": 0.5}").unwrap(), expected);
+        assert!(read("{\"temprature\": 0.5}").is_err());
+    }
+}

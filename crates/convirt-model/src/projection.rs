@@ -1,0 +1,86 @@
+//! Projection heads, g_v and g_u of the paper.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of a [`ProjectionHead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectionHeadConfig {
+    /// Width of the encoder's features, and of the hidden layer.
+    pub d_input: usize,
+    /// Width of the shared space.
+    pub d_embedding: usize,
+}
+
+impl ProjectionHeadConfig {
+    /// Creates a configuration from the encoder's width to that of the shared space.
+    pub fn new(d_input: usize, d_embedding: usize) -> Self {
+        Self {
+            d_input,
+            d_embedding,
+        }
+    }
+
+    /// Initializes weights and biases as `torch.nn.Linear` does, U(±1/√fan_in).
+    pub fn init(&self, device: &Device) -> ProjectionHead {
+        ProjectionHead {
+            linear1: LinearConfig::new(self.d_input, self.d_input).init(device),
+            linear2: LinearConfig::new(self.d_input, self.d_embedding).init(device),
+        }
+    }
+}
+
+/// Maps an encoder's features into the shared space, `W2 ReLU(W1 h)` with biases
+/// (Zhang et al. 2022, Section 2.2).
+#[derive(Module, Debug)]
+pub struct ProjectionHead {
+    /// W1, as wide as the encoder.
+    pub linear1: Linear,
+    /// W2, into the shared space.
+    pub linear2: Linear,
+}
+
+impl ProjectionHead {
+    /// Projects features; the result is not normalized.
+    ///
+    /// # Shapes
+    ///
+    /// - features: `[batch, d_model]`
+    /// - output: `[batch, d_embedding]`
+    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        self.linear2.forward(relu(self.linear1.forward(features)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_and_biases_start_uniform_within_the_inverse_root_of_the_fan_in() {
+        let device = Device::flex();
+        device.seed(1);
+        let head = ProjectionHeadConfig::new(256, 64).init(&device);
+        for (values, count) in [
+            (head.linear2.weight.val().into_data(), 256 * 64),
+            (head.linear2.bias.as_ref().unwrap().val().into_data(), 64),
+        ] {
+            let largest = values.iter::<f32>().map(f32::abs).fold(0.0, f32::max);
+            // The largest of n uniform draws falls short of the bound by about bound/n.
+            assert!(largest <= 1.0 / 16.0 && largest > (1.0 - 8.0 / count as f32) / 16.0);
+        }
+    }
+
+    #[test]
+    fn hidden_units_are_rectified() {
+        let device = Device::flex();
+        let head = ProjectionHeadConfig::new(4, 3).init(&device);
+        let features = Tensor::<2>::from_floats([[0.3, -1.0, 2.0, 0.1]], &device);
+        let hidden = head.linear1.forward(features.clone()).clamp_min(0.0);
+        let expected = head.linear2.forward(hidden);
+        assert_eq!(head.forward(features).into_data(), expected.into_data());
+    }
+}

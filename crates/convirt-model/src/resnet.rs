@@ -1,0 +1,270 @@
+//! ResNet image encoders, f_v of the paper.
+//!
+//! Parameter paths are torchvision's (`conv1.weight`, `layer1.0.bn2.gamma`, …) except that
+//! `downsample.0` is `downsample.conv` and `downsample.1` is `downsample.bn`; the classifier `fc`
+//! is left out.
+
+mod block;
+#[cfg(test)]
+pub(crate) mod parity;
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::activation::relu;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use block::{Downsample, ResidualBlock};
+
+use crate::ModelError;
+use crate::batch_norm::BatchNorm;
+use block::{BlockKind, convolution};
+
+/// Depth of a ResNet, by the names torchvision uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResNetDepth {
+    /// `resnet18`, 11.2 million parameters, `d_model` 512.
+    ResNet18,
+    /// `resnet34`, 21.3 million parameters, `d_model` 512.
+    ResNet34,
+    /// `resnet50`, 23.5 million parameters, `d_model` 2048; the paper's.
+    ResNet50,
+    /// `resnet101`, 42.5 million parameters, `d_model` 2048.
+    ResNet101,
+    /// `resnet152`, 58.1 million parameters, `d_model` 2048.
+    ResNet152,
+}
+
+impl ResNetDepth {
+    /// Every depth, shallowest first.
+    pub const ALL: [Self; 5] = [
+        Self::ResNet18,
+        Self::ResNet34,
+        Self::ResNet50,
+        Self::ResNet101,
+        Self::ResNet152,
+    ];
+
+    /// Returns torchvision's name, `resnet18` to `resnet152`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "resnet18",
+            Self::ResNet34 => "resnet34",
+            Self::ResNet50 => "resnet50",
+            Self::ResNet101 => "resnet101",
+            Self::ResNet152 => "resnet152",
+        }
+    }
+
+    fn kind(self) -> BlockKind {
+        match self {
+            Self::ResNet18 | Self::ResNet34 => BlockKind::Basic,
+            Self::ResNet50 | Self::ResNet101 | Self::ResNet152 => BlockKind::Bottleneck,
+        }
+    }
+
+    /// Blocks in each of the four stages (He et al. 2016, Table 1).
+    fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::ResNet18 => [2, 2, 2, 2],
+            Self::ResNet34 | Self::ResNet50 => [3, 4, 6, 3],
+            Self::ResNet101 => [3, 4, 23, 3],
+            Self::ResNet152 => [3, 8, 36, 3],
+        }
+    }
+}
+
+impl fmt::Display for ResNetDepth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for ResNetDepth {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        Self::ALL
+            .into_iter()
+            .find(|depth| depth.name() == name)
+            .ok_or_else(|| ModelError::Unsupported {
+                key: "image encoder",
+                found: name.to_string(),
+                supported: "resnet18, resnet34, resnet50, resnet101, resnet152",
+            })
+    }
+}
+
+/// Configuration of a [`ResNet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResNetConfig {
+    /// Number of layers.
+    pub depth: ResNetDepth,
+}
+
+impl ResNetConfig {
+    /// Creates a configuration of the given depth.
+    pub fn new(depth: ResNetDepth) -> Self {
+        Self { depth }
+    }
+
+    /// Returns the width of the encoder's output, 512 or 2048.
+    pub fn d_model(&self) -> usize {
+        512 * self.depth.kind().expansion()
+    }
+
+    /// Initializes the network as torchvision does: Kaiming normal (fan out) convolutions, batch
+    /// norms at γ = 1, β = 0.
+    pub fn init(&self, device: &Device) -> ResNet {
+        let kind = self.depth.kind();
+        let mut d_input = 64;
+        let mut stage = |index: usize, width: usize| -> Vec<ResidualBlock> {
+            (0..self.depth.blocks()[index])
+                .map(|position| {
+                    let stride = if position == 0 && index > 0 { 2 } else { 1 };
+                    let block = ResidualBlock::new(kind, d_input, width, stride, device);
+                    d_input = width * kind.expansion();
+                    block
+                })
+                .collect()
+        };
+        ResNet {
+            conv1: convolution([3, 64], 7, 2, device),
+            bn1: BatchNorm::new(64, device),
+            layer1: stage(0, 64),
+            layer2: stage(1, 128),
+            layer3: stage(2, 256),
+            layer4: stage(3, 512),
+            d_model: self.d_model(),
+        }
+    }
+}
+
+/// Residual network ([He et al. 2016](https://arxiv.org/abs/1512.03385)) in the v1.5 form, with
+/// the bottleneck's stride in its 3×3 convolution, without a classifier.
+#[derive(Module, Debug)]
+pub struct ResNet {
+    /// The stem's 7×7 convolution, stride 2.
+    pub conv1: Conv2d,
+    /// The stem's normalization.
+    pub bn1: BatchNorm,
+    /// Stage at 1/4 of the image's size.
+    pub layer1: Vec<ResidualBlock>,
+    /// Stage at 1/8.
+    pub layer2: Vec<ResidualBlock>,
+    /// Stage at 1/16.
+    pub layer3: Vec<ResidualBlock>,
+    /// Stage at 1/32.
+    pub layer4: Vec<ResidualBlock>,
+    d_model: usize,
+}
+
+impl ResNet {
+    /// Returns the width of the output, 512 or 2048.
+    pub fn d_model(&self) -> usize {
+        self.d_model
+    }
+
+    /// Encodes images into one vector each: the global average of [`forward_map`](Self::forward_map).
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, 3, height, width]`
+    /// - output: `[batch, d_model]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let map = self.forward_map(images);
+        let [batch, d_model, height, width] = map.dims();
+        map.reshape([batch, d_model, height * width])
+            .mean_dim(2)
+            .reshape([batch, d_model])
+    }
+
+    /// Encodes images into a coarse map of features, before any pooling.
+    ///
+    /// Sides that are no multiple of 32 are rounded up.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, 3, height, width]`
+    /// - output: `[batch, d_model, height / 32, width / 32]`
+    pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
+        [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
+            .into_iter()
+            .flatten()
+            .fold(self.stem(images), |map, block| block.forward(map))
+    }
+
+    /// `[batch, 3, height, width]` → `[batch, 64, height / 4, width / 4]`.
+    fn stem(&self, images: Tensor<4>) -> Tensor<4> {
+        let map = relu(self.bn1.forward(self.conv1.forward(images)));
+        let window = MaxPoolOptions::new([3, 3])
+            .with_stride([2, 2])
+            .with_padding([1, 1]);
+        max_pool2d(map, window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// torchvision's `sum(p.numel())` less the classifier `fc`, plus two statistics for each of
+    /// the batch norms' channels (`fc` has 1000·(d_model + 1) parameters).
+    #[test]
+    fn every_depth_has_as_many_parameters_as_torchvision() {
+        let published = [
+            (ResNetDepth::ResNet18, 11_689_512, 4_800),
+            (ResNetDepth::ResNet34, 21_797_672, 8_512),
+            (ResNetDepth::ResNet50, 25_557_032, 26_560),
+            (ResNetDepth::ResNet101, 44_549_160, 52_672),
+            (ResNetDepth::ResNet152, 60_192_808, 75_712),
+        ];
+        for (depth, with_classifier, channels) in published {
+            let config = ResNetConfig::new(depth);
+            let network = config.init(&Device::flex());
+            let classifier = 1000 * (config.d_model() + 1);
+            assert_eq!(
+                network.num_params(),
+                with_classifier - classifier + 2 * channels,
+                "{depth}"
+            );
+        }
+    }
+
+    #[test]
+    fn map_is_a_thirty_second_of_the_image_rounded_up() {
+        let device = Device::flex();
+        let network = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
+        let images = Tensor::zeros([1, 3, 64, 70], &device);
+        assert_eq!(network.forward_map(images).dims(), [1, 512, 2, 3]);
+    }
+
+    #[test]
+    fn names_are_read_and_written_as_torchvision_spells_them() {
+        for depth in ResNetDepth::ALL {
+            assert_eq!(depth.name().parse::<ResNetDepth>().unwrap(), depth);
+            let json = serde_json::to_string(&depth).unwrap();
+            assert_eq!(json, format!("\"{depth}\""));
+            assert_eq!(serde_json::from_str::<ResNetDepth>(&json).unwrap(), depth);
+        }
+        let error = "resnet51".parse::<ResNetDepth>().unwrap_err();
+        assert!(error.to_string().contains("resnet51"), "{error}");
+    }
+
+    #[test]
+    fn convolutions_start_kaiming_normal_over_the_fan_out() {
+        let device = Device::flex();
+        device.seed(7);
+        let network = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
+        let weight = network.layer3[0].conv2.weight.val();
+        let expected = (2.0f32 / (256.0 * 9.0)).sqrt();
+        let found = weight.var(0).mean().sqrt().into_scalar::<f32>();
+        assert!((found / expected - 1.0).abs() < 0.01, "{found} {expected}");
+    }
+}

@@ -1,0 +1,513 @@
+//! `config.yaml`: what to train, on what and how.
+//!
+//! The keys are those of [ConVIRT-Colab](https://github.com/waittim/ConVIRT-Colab), whose files are
+//! accepted as they are, and our own. Each is optional, but for `dataset.csv_file`; the defaults are
+//! the paper's ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or those of Colab's example
+//! where it is silent.
+
+mod check;
+mod dataset;
+mod error;
+mod loss;
+mod model;
+mod schedule;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use convirt_model::ContrastiveLossConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::Schedule;
+use crate::yaml::{self, Document};
+
+pub use dataset::DatasetConfig;
+pub use error::{ConfigError, Location, Place};
+pub use loss::LossConfig;
+pub use model::{ModelConfig, ScratchTextConfig};
+pub use schedule::{ScheduleConfig, ScheduleKind};
+
+/// Folder of runs unless `runs_dir` names another.
+pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";
+
+/// Steps between evaluations unless the configuration says otherwise (paper).
+const PAPER_EVALUATION_STEPS: usize = 5_000;
+
+/// Everything a run is determined by, together with the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the run, part of its folder's name: letters, digits, `.`, `-`, `_`; `convirt`.
+    pub name: String,
+    /// Folder that run folders are made in; `runs`.
+    pub runs_dir: PathBuf,
+    /// Seed of all randomness; 0.
+    pub seed: u64,
+    /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`; by default the environment's
+    /// `BURN_DEVICE` or the best one of the build.
+    pub device: Option<String>,
+
+    /// Pairs a step, at least 2; 32 (paper).
+    pub batch_size: usize,
+    /// Passes over the training pairs, at least 1; 1,000 (Colab).
+    pub epochs: usize,
+    /// Steps after which training ends, whatever `epochs` says, at least 1; no such limit.
+    pub max_steps: Option<usize>,
+    /// Epochs between evaluations, at least 1; excludes `eval_every_n_steps`.
+    pub eval_every_n_epochs: Option<usize>,
+    /// Steps between evaluations, at least 1; 5,000 (paper) when neither is given.
+    pub eval_every_n_steps: Option<usize>,
+    /// Evaluations without a lower loss after which training ends, at least 1; 200 (paper). `None`
+    /// never ends it early.
+    pub early_stop_patience: Option<usize>,
+    /// Steps between points in the curves of TensorBoard, at least 1; 2 (Colab).
+    pub log_every_n_steps: usize,
+    /// Earlier run whose weights training starts from, by its path or its name in `runs_dir`.
+    pub fine_tune_from: Option<String>,
+
+    /// Base learning rate, above 0 and at most 1; 1e-4 (paper).
+    pub learning_rate: f64,
+    /// How the learning rate evolves.
+    pub schedule: ScheduleConfig,
+    /// L2 penalty that Adam adds to the gradients, at least 0; 1e-6 (paper).
+    pub weight_decay: f64,
+    /// What Adam adds to its denominator, above 0; 1e-8 (PyTorch).
+    pub adam_epsilon: f64,
+    /// L2 norm that the gradient of a step is scaled down to, above 0; no clipping (paper).
+    pub gradient_clip_norm: Option<f64>,
+    /// Whether to compute in 16-bit floats where that is safe. The paper and Colab do; only 32-bit
+    /// training exists so far, so that `true` gives a warning. `false`.
+    pub fp16_precision: bool,
+    /// Whether longer texts are cut at the text encoder's maximum. It cannot read on, so that only
+    /// `true` is possible (Colab).
+    pub truncation: bool,
+
+    /// The networks.
+    pub model: ModelConfig,
+    /// The pairs and how they are seen.
+    pub dataset: DatasetConfig,
+    /// The loss.
+    pub loss: LossConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "convirt".to_string(),
+            runs_dir: DEFAULT_RUNS_DIR.into(),
+            seed: 0,
+            device: None,
+            batch_size: 32,
+            epochs: 1_000,
+            max_steps: None,
+            eval_every_n_epochs: None,
+            eval_every_n_steps: None,
+            early_stop_patience: Some(200),
+            log_every_n_steps: 2,
+            fine_tune_from: None,
+            learning_rate: 1e-4,
+            schedule: ScheduleConfig::default(),
+            weight_decay: 1e-6,
+            adam_epsilon: 1e-8,
+            gradient_clip_norm: None,
+            fp16_precision: false,
+            truncation: true,
+            model: ModelConfig::default(),
+            dataset: DatasetConfig::default(),
+            loss: LossConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file, with `overrides` such as `loss.temperature=0.07` in place of what
+    /// it says; the last one of a key holds.
+    ///
+    /// An override is a scalar as it stands, or a YAML list, section or quotation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_yaml`](Self::from_yaml), and [`ConfigError::MissingFile`] when what the
+    /// configuration names is not there: the CSV (unless a phantom is to be drawn), a root folder,
+    /// weights. Paths are relative to the working directory.
+    pub fn from_file(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let read_error = |source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
+        let bytes = fs::read(path).map_err(read_error)?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+            ConfigError::Syntax {
+                at: Location {
+                    place: Place::Text {
+                        source: name.as_str().into(),
+                        line: Some(line),
+                    },
+                    key: String::new(),
+                },
+                problem: "not UTF-8; save the file in that encoding".to_string(),
+            }
+        })?;
+        let (config, document) = Self::parse(&name, &text, overrides)?;
+        check::files(&config).map_err(|flaw| flaw.at(|key| document.locate(key)))?;
+        Ok(config)
+    }
+
+    /// Reads and checks `text`, which errors call `source`, with overrides as in
+    /// [`from_file`](Self::from_file).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when it is not YAML, has a key that does not exist, a value of the wrong
+    /// type or out of range, or settings that contradict each other.
+    pub fn from_yaml(source: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        Self::parse(source, text, overrides).map(|(config, _)| config)
+    }
+
+    fn parse(
+        source: &str,
+        text: &str,
+        overrides: &[String],
+    ) -> Result<(Self, Document), ConfigError> {
+        let mut document = Document::parse(source, text, overrides)?;
+        document.prefer_override("eval_every_n_steps", &["eval_every_n_epochs"]);
+        document.prefer_override("eval_every_n_epochs", &["eval_every_n_steps"]);
+        let config: Self = document.read()?;
+        check::settings(&config).map_err(|flaw| flaw.at(|key| document.locate(key)))?;
+        Ok((config, document))
+    }
+
+    /// Writes every key, so that [`from_yaml`](Self::from_yaml) gives an equal configuration.
+    ///
+    /// # Panics
+    ///
+    /// When a path that was set in code is not Unicode; one that was read always is.
+    pub fn to_yaml(&self) -> String {
+        yaml::to_yaml(self).expect("paths are Unicode")
+    }
+
+    /// Checks ranges and contradictions, for a configuration made in code; reading does it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] naming the first key that is wrong and what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check::settings(self).map_err(|flaw| {
+            flaw.at(|key| Location {
+                place: Place::Code,
+                key: key.to_string(),
+            })
+        })
+    }
+
+    /// Side of the image encoder's square input, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.dataset.input_shape[0]
+    }
+
+    /// Steps from one evaluation to the next.
+    pub fn evaluation_window(&self, steps_per_epoch: usize) -> usize {
+        match (self.eval_every_n_steps, self.eval_every_n_epochs) {
+            (Some(steps), _) => steps,
+            (None, Some(epochs)) => epochs.saturating_mul(steps_per_epoch).max(1),
+            (None, None) => PAPER_EVALUATION_STEPS,
+        }
+    }
+
+    /// The schedule of a training of `total_steps`.
+    pub fn schedule(&self, total_steps: usize) -> Schedule {
+        self.schedule.of_steps(total_steps)
+    }
+
+    /// The loss, in the model's terms.
+    pub fn loss(&self) -> ContrastiveLossConfig {
+        (&self.loss).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_data::{AugmentationConfig, Column, EvalResize, PhantomConfig, TextView};
+    use convirt_model::{Pooling, ResNetDepth};
+
+    use super::*;
+
+    /// The example of Colab's README: its keys and values, and its ways of writing them.
+    const COLAB: &str = r#"batch_size: 32 # pairs
+epochs: 1000
+eval_every_n_epochs: 5
+fine_tune_from: Jan16_02-27-36_edu-GPU-Linux
+log_every_n_steps: 2
+learning_rate: 1e-4
+weight_decay: 1e-6
+fp16_precision: True
+truncation: True
+
+model:
+  out_dim: 512
+  res_base_model: "resnet50"
+  bert_base_model: 'emilyalsentzer/Bio_ClinicalBERT'
+  freeze_layers: [0,1,2,3,4,5]
+  do_lower_case: False
+  
+dataset:
+  s: 1
+  input_shape: (224,224,3)
+  num_workers: 4
+  valid_size: 0.1
+  csv_file: 'path/of/pairs.csv' 
+  text_from_files: True # 'True': paths, 'False': texts 
+  img_root_dir: '/root/of/images'
+  text_root_dir: '/root/of/texts' # with "text_from_files"
+  img_path_col: 0 # position
+  text_col: 1
+
+loss:
+  temperature: 0.1
+  use_cosine_similarity: True
+  alpha_weight: 0.75
+
+### BERT Models
+# bert-base-uncased
+"#;
+
+    const SMALLEST: &str = "dataset:\n  csv_file: pairs.csv\n";
+
+    fn read(text: &str, overrides: &[&str]) -> Result<Config, ConfigError> {
+        let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
+        Config::from_yaml("config.yaml", text, &overrides)
+    }
+
+    #[test]
+    fn colabs_example_is_accepted() {
+        let expected = Config {
+            batch_size: 32,
+            epochs: 1000,
+            eval_every_n_epochs: Some(5),
+            fine_tune_from: Some("Jan16_02-27-36_edu-GPU-Linux".to_string()),
+            log_every_n_steps: 2,
+            learning_rate: 1e-4,
+            weight_decay: 1e-6,
+            fp16_precision: true,
+            truncation: true,
+            model: ModelConfig {
+                out_dim: 512,
+                res_base_model: ResNetDepth::ResNet50,
+                bert_base_model: "emilyalsentzer/Bio_ClinicalBERT".to_string(),
+                freeze_layers: vec![0, 1, 2, 3, 4, 5],
+                do_lower_case: Some(false),
+                ..ModelConfig::default()
+            },
+            dataset: DatasetConfig {
+                s: 1.0,
+                input_shape: [224, 224, 3],
+                num_workers: 4,
+                valid_size: 0.1,
+                csv_file: "path/of/pairs.csv".into(),
+                text_from_files: true,
+                img_root_dir: Some("/root/of/images".into()),
+                text_root_dir: Some("/root/of/texts".into()),
+                img_path_col: Column::Position(0),
+                text_col: Column::Position(1),
+                ..DatasetConfig::default()
+            },
+            loss: LossConfig {
+                temperature: 0.1,
+                use_cosine_similarity: true,
+                alpha_weight: 0.75,
+                ..LossConfig::default()
+            },
+            ..Config::default()
+        };
+        assert_eq!(read(COLAB, &[]).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_default_is_the_papers_where_it_has_one() {
+        let config = read(SMALLEST, &[]).unwrap();
+        assert_eq!(config.batch_size, 32);
+        assert_eq!((config.learning_rate, config.weight_decay), (1e-4, 1e-6));
+        assert_eq!(config.evaluation_window(17), 5_000);
+        assert_eq!(config.early_stop_patience, Some(200));
+        assert_eq!(config.gradient_clip_norm, None);
+        assert_eq!(config.model.res_base_model, ResNetDepth::ResNet50);
+        assert_eq!(
+            config.model.bert_base_model,
+            "emilyalsentzer/Bio_ClinicalBERT"
+        );
+        assert_eq!(
+            (config.model.out_dim, config.model.pooling),
+            (512, Pooling::Max)
+        );
+        assert!(config.model.freeze_embeddings);
+        assert_eq!(config.model.freeze_layers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(config.image_size(), 224);
+        assert_eq!(config.dataset.longer_side, Some(256));
+        assert_eq!(config.dataset.train_text, TextView::RandomSentence);
+        assert_eq!(config.dataset.eval_text, TextView::WholeReport);
+        assert_eq!(config.dataset.min_words, 3);
+        assert_eq!(config.dataset.augmentation, AugmentationConfig::default());
+        assert_eq!(
+            (config.loss.temperature, config.loss.alpha_weight),
+            (0.1, 0.75)
+        );
+        assert!(config.loss.use_cosine_similarity && !config.loss.learnable_temperature);
+        let plateau = Schedule::Plateau {
+            warmup_steps: 0,
+            patience: 5,
+            factor: 0.5,
+            min_learning_rate: 0.0,
+        };
+        assert_eq!(config.schedule(1_000_000), plateau);
+    }
+
+    #[test]
+    fn our_own_keys_are_read() {
+        let text = "\
+name: trial-1
+seed: 7
+device: cuda:1
+max_steps: 500
+eval_every_n_steps: 50
+early_stop_patience: null
+schedule: {kind: cosine, warmup_steps: 20}
+gradient_clip_norm: 1
+model:
+  res_base_model: resnet18
+  bert_base_model: scratch
+  text_from_scratch: {layers: 2, hidden_size: 128, heads: 2}
+  freeze_embeddings: no
+  freeze_layers:
+  pooling: mean_max
+  pooling_layer: 1
+dataset:
+  csv_file: a.csv
+  phantom: {patients: 50}
+  img_path_col: image
+  group_col: subject_id
+  input_shape: [96, 96, 3]
+  eval_resize: stretch
+  train_text: whole_report
+  augmentation: {flip_probability: 0}
+loss: {learnable_temperature: True, multi_positive: off}
+";
+        let config = read(text, &[]).unwrap();
+        assert_eq!((config.seed, config.max_steps), (7, Some(500)));
+        assert_eq!(config.device.as_deref(), Some("cuda:1"));
+        assert_eq!(config.evaluation_window(10), 50);
+        assert_eq!(config.early_stop_patience, None);
+        assert_eq!(config.schedule.kind, ScheduleKind::Cosine);
+        assert!(config.model.text_is_from_scratch());
+        assert_eq!(config.model.text_from_scratch.vocab_size, 8_000);
+        assert_eq!(config.model.freeze_layers, [0; 0]);
+        assert_eq!(config.model.pooling, Pooling::MeanMax);
+        let phantom = PhantomConfig {
+            patients: 50,
+            ..PhantomConfig::default()
+        };
+        assert_eq!(config.dataset.phantom, Some(phantom));
+        assert_eq!(
+            config.dataset.img_path_col,
+            Column::Name("image".to_string())
+        );
+        assert_eq!(config.image_size(), 96);
+        assert_eq!(config.dataset.eval_resize, EvalResize::Stretch);
+        assert_eq!(config.dataset.augmentation.flip_probability, 0.0);
+        assert!(!config.loss().multi_positive);
+    }
+
+    #[test]
+    fn every_key_is_written_and_reads_back_equal() {
+        let mut config = read(COLAB, &[]).unwrap();
+        assert_eq!(read(&config.to_yaml(), &[]).unwrap(), config);
+        config.dataset.phantom = Some(PhantomConfig::default());
+        config.dataset.group_col = Some(Column::Name("0".to_string()));
+        config.dataset.csv_file = "Bilder \"Süd\": #1\\x.csv".into();
+        config.dataset.longer_side = None;
+        config.dataset.augmentation.crop_aspect = [0.1 + 0.2, 1e0];
+        config.learning_rate = 1.0 / 3e9;
+        config.seed = u64::MAX;
+        config.device = Some("None".to_string());
+        config.model.freeze_layers = Vec::new();
+        let text = config.to_yaml();
+        assert_eq!(read(&text, &[]).unwrap(), config, "{text}");
+        let keys = text.lines().filter(|line| line.contains(':')).count();
+        assert_eq!(keys, text.lines().count(), "{text}");
+    }
+
+    #[test]
+    fn every_configuration_of_the_repository_is_valid() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec![root.join("config.yaml")];
+        for entry in fs::read_dir(root.join("examples")).unwrap() {
+            files.push(entry.unwrap().path());
+        }
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "yaml")
+        });
+        assert!(files.len() >= 4, "{files:?}");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            if let Err(error) = Config::from_yaml(&file.display().to_string(), &text, &[]) {
+                panic!("{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_at_the_root_documents_every_key() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config.yaml");
+        let text = fs::read_to_string(file).unwrap();
+        let key = |line: &str| line.trim().split_once(':').map(|(key, _)| key.to_string());
+        let mut complete = Config::default();
+        complete.dataset.phantom = Some(PhantomConfig::default());
+        for line in complete.to_yaml().lines() {
+            let wanted = key(line);
+            let written = text.lines().any(|line| key(line) == wanted);
+            assert!(written || wanted.as_deref() == Some("strength"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_changes_single_settings() {
+        let overrides = [
+            "eval_every_n_steps=2",
+            "model.freeze_layers=[]",
+            "dataset.phantom.patients=40",
+            "loss.temperature=5e-2",
+        ];
+        let config = read(COLAB, &overrides).unwrap();
+        assert_eq!(config.evaluation_window(10), 2);
+        assert_eq!(config.model.freeze_layers, [0; 0]);
+        assert_eq!(config.dataset.phantom.unwrap().patients, 40);
+        assert_eq!(config.loss.temperature, 0.05);
+        let error = read(COLAB, &["loss.temperature=hot"]).unwrap_err();
+        let message = "--set loss.temperature: expected a number, found \"hot\"";
+        assert_eq!(error.to_string(), message);
+        let error = read(COLAB, &["batch_size=1"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--set batch_size: expected at least 2, found 1"
+        );
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        let missing = Config::from_file(&file, &[]).unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .contains("config.yaml: cannot be read: ")
+        );
+        fs::write(&file, b"seed: 1\nname: \xff\n").unwrap();
+        let error = Config::from_file(&file, &[]).unwrap_err().to_string();
+        assert!(error.ends_with("config.yaml:2: not UTF-8; save the file in that encoding"));
+    }
+}

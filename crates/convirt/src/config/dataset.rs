@@ -1,0 +1,103 @@
+//! The section `dataset`.
+
+use std::path::PathBuf;
+
+use convirt_data::{
+    AugmentationConfig, Column, EvalResize, ImageStoreConfig, LoaderConfig, PhantomConfig, TextView,
+};
+use serde::{Deserialize, Serialize};
+
+/// The pairs: where they are, how they are divided, seen and loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// CSV of the pairs, with a header row. The one setting without a default.
+    pub csv_file: PathBuf,
+    /// Chest phantom to draw into the folder of `csv_file` where there is none; `None` for real
+    /// pairs.
+    pub phantom: Option<PhantomConfig>,
+    /// Folder that relative image paths start from; that of `csv_file`.
+    pub img_root_dir: Option<PathBuf>,
+    /// Folder that relative text paths start from; that of `csv_file`.
+    pub text_root_dir: Option<PathBuf>,
+    /// Whether the text column holds paths of text files (`true`, Colab) or the texts.
+    pub text_from_files: bool,
+    /// Column of image paths, by position from 0 or by name; 0 (Colab).
+    pub img_path_col: Column,
+    /// Column of texts or their paths; 1 (Colab).
+    pub text_col: Column,
+    /// Column of what is never on both sides of the split, such as the patient. Without one, equal
+    /// texts stay together.
+    pub group_col: Option<Column>,
+    /// Column that says `train`, `valid` or `test`, with the usual variants; without one, groups
+    /// are drawn for `valid_size`.
+    pub split_col: Option<Column>,
+    /// Share of pairs held out, between 0 and 1; 0.1 (Colab). The paper holds out 5,000 pairs.
+    pub valid_size: f64,
+    /// Share of rows that may be unusable before the run stops, 0 to 1; 0.01.
+    pub max_bad_share: f64,
+    /// Words a sentence needs to be used; a report without such a sentence is left out. 3 (paper).
+    pub min_words: usize,
+    /// Whether every training image gets another one's report: a control, whose retrieval must
+    /// fall back to chance. `false`.
+    pub shuffle_pairs: bool,
+
+    /// Height, width and channels of the image encoder's input: a square of 32 to 4,096 pixels, 3;
+    /// 224, 224, 3 (paper).
+    pub input_shape: [usize; 3],
+    /// Images with a longer side are scaled down to it once, in pixels, at least 32; 256 (paper).
+    /// `None` keeps every pixel.
+    pub longer_side: Option<usize>,
+    /// Strength of the changes in brightness and contrast, a factor from 0 to 10; 1 (paper).
+    pub s: f64,
+    /// Ranges of the random views in training; the paper's.
+    pub augmentation: AugmentationConfig,
+    /// How an image becomes a square in evaluation; `center_crop`, or `stretch`.
+    pub eval_resize: EvalResize,
+    /// What is read of a report in training; `random_sentence` (paper), or `whole_report`.
+    pub train_text: TextView,
+    /// What is read of a report in evaluation; `whole_report`.
+    pub eval_text: TextView,
+
+    /// Threads that prepare batches; 0 uses the training's own. 4 (Colab).
+    pub num_workers: usize,
+    /// Batches prepared ahead, at least 1; 3.
+    pub prefetch: usize,
+    /// Memory for decoded images, in MiB for each side of the split; 0 decodes anew. 1,024.
+    pub cache_mb: usize,
+    /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
+    pub pad_multiple: usize,
+}
+
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        let loader = LoaderConfig::default();
+        let images = ImageStoreConfig::default();
+        Self {
+            csv_file: PathBuf::new(),
+            phantom: None,
+            img_root_dir: None,
+            text_root_dir: None,
+            text_from_files: true,
+            img_path_col: Column::Position(0),
+            text_col: Column::Position(1),
+            group_col: None,
+            split_col: None,
+            valid_size: 0.1,
+            max_bad_share: 0.01,
+            min_words: 3,
+            shuffle_pairs: false,
+            input_shape: [224, 224, 3],
+            longer_side: images.longer_side,
+            s: 1.0,
+            augmentation: AugmentationConfig::default(),
+            eval_resize: EvalResize::default(),
+            train_text: TextView::RandomSentence,
+            eval_text: TextView::WholeReport,
+            num_workers: loader.num_workers,
+            prefetch: loader.prefetch,
+            cache_mb: images.cache_mb,
+            pad_multiple: loader.pad_multiple,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The section `model`.
+
+use std::path::PathBuf;
+
+use convirt_model::{Pooling, ResNetDepth};
+use serde::{Deserialize, Serialize};
+
+/// The networks and where their weights come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Width of the space that images and texts share, at least 1; 512 (paper).
+    pub out_dim: usize,
+    /// Image encoder, `resnet18` to `resnet152`; `resnet50` (paper).
+    pub res_base_model: ResNetDepth,
+    /// Weights that the image encoder starts from, a file in torchvision's names; from scratch
+    /// without. The paper starts from ImageNet's.
+    pub image_weights: Option<PathBuf>,
+    /// Text encoder: a folder with Hugging Face's `config.json`, `model.safetensors` and
+    /// vocabulary, the name of a model there, or [`scratch`](Self::SCRATCH);
+    /// `emilyalsentzer/Bio_ClinicalBERT` (paper).
+    pub bert_base_model: String,
+    /// Text encoder for `bert_base_model: scratch`; a pretrained one has its own description.
+    pub text_from_scratch: ScratchTextConfig,
+    /// Whether the tokenizer lower-cases; as the vocabulary's own files say by default, else not.
+    pub do_lower_case: Option<bool>,
+    /// Longest text, in tokens with the special ones, at least 3; the text encoder's maximum.
+    pub max_tokens: Option<usize>,
+    /// How token states become one vector; `max` (paper). Colab's is `mean`.
+    pub pooling: Pooling,
+    /// Layer whose token states are pooled, 0 the embeddings, n the n-th layer; the last.
+    pub pooling_layer: Option<usize>,
+    /// Whether the text encoder's embeddings are kept as they are; `true` (paper). Colab trains
+    /// them.
+    pub freeze_embeddings: bool,
+    /// Layers of the text encoder that are kept as they are, from 0, each once; the lower 6
+    /// (paper).
+    pub freeze_layers: Vec<usize>,
+    /// Dropout of the text encoder in training, 0 to below 1; as its description says.
+    pub dropout: Option<f64>,
+}
+
+/// Size of a text encoder from scratch: a BERT with a WordPiece vocabulary trained on the reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScratchTextConfig {
+    /// Layers, at least 1; 4.
+    pub layers: usize,
+    /// Width of the token states, a multiple of `heads`; 256.
+    pub hidden_size: usize,
+    /// Attention heads of a layer, at least 1; 4.
+    pub heads: usize,
+    /// Width of the feed-forward networks, at least 1; 1,024.
+    pub intermediate_size: usize,
+    /// Largest vocabulary, in word pieces, at least 100; 8,000.
+    pub vocab_size: usize,
+    /// Longest text, in tokens with the special ones, at least 3; 256.
+    pub max_tokens: usize,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            out_dim: 512,
+            res_base_model: ResNetDepth::ResNet50,
+            image_weights: None,
+            bert_base_model: "emilyalsentzer/Bio_ClinicalBERT".to_string(),
+            text_from_scratch: ScratchTextConfig::default(),
+            do_lower_case: None,
+            max_tokens: None,
+            pooling: Pooling::Max,
+            pooling_layer: None,
+            freeze_embeddings: true,
+            freeze_layers: (0..6).collect(),
+            dropout: None,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Value of `bert_base_model` for an encoder without pretrained weights.
+    pub const SCRATCH: &str = "scratch";
+
+    /// Whether the text encoder starts without pretrained weights.
+    pub fn text_is_from_scratch(&self) -> bool {
+        self.bert_base_model == Self::SCRATCH
+    }
+}
+
+impl Default for ScratchTextConfig {
+    /// About 5 million parameters, which learn from some hundreds of reports in minutes.
+    fn default() -> Self {
+        Self {
+            layers: 4,
+            hidden_size: 256,
+            heads: 4,
+            intermediate_size: 1024,
+            vocab_size: 8_000,
+            max_tokens: 256,
+        }
+    }
+}

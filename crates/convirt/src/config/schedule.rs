@@ -1,0 +1,95 @@
+//! The section `schedule`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::Schedule;
+
+/// How the learning rate evolves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Rule; `plateau` (paper).
+    pub kind: ScheduleKind,
+    /// Steps of linear warm-up, not with `constant`; 0 (paper).
+    pub warmup_steps: usize,
+    /// Of `plateau`: evaluations without a lower loss before a reduction, at least 1; 5 (paper).
+    pub patience: usize,
+    /// Of `plateau`: what a reduction multiplies by, between 0 and 1; 0.5 (paper).
+    pub factor: f64,
+    /// Of `plateau`: rate that is not gone below, 0 to `learning_rate`; 0 (PyTorch).
+    pub min_learning_rate: f64,
+}
+
+/// Rule that the learning rate follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    /// Reduced when the validation loss no longer falls.
+    #[default]
+    Plateau,
+    /// Half a cosine from the base rate down to 0 at the last step (Colab).
+    Cosine,
+    /// The base rate throughout.
+    Constant,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            kind: ScheduleKind::Plateau,
+            warmup_steps: 0,
+            patience: 5,
+            factor: 0.5,
+            min_learning_rate: 0.0,
+        }
+    }
+}
+
+impl ScheduleConfig {
+    /// The schedule of a training of `total_steps`.
+    pub(super) fn of_steps(&self, total_steps: usize) -> Schedule {
+        match self.kind {
+            ScheduleKind::Plateau => Schedule::Plateau {
+                warmup_steps: self.warmup_steps,
+                patience: self.patience,
+                factor: self.factor,
+                min_learning_rate: self.min_learning_rate,
+            },
+            ScheduleKind::Cosine => Schedule::Cosine {
+                warmup_steps: self.warmup_steps,
+                total_steps,
+            },
+            ScheduleKind::Constant => Schedule::Constant,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_papers_plateau() {
+        let expected = Schedule::Plateau {
+            warmup_steps: 0,
+            patience: 5,
+            factor: 0.5,
+            min_learning_rate: 0.0,
+        };
+        assert_eq!(ScheduleConfig::default().of_steps(100), expected);
+    }
+
+    #[test]
+    fn a_cosine_ends_with_the_training() {
+        let config = ScheduleConfig {
+            kind: ScheduleKind::Cosine,
+            warmup_steps: 10,
+            ..ScheduleConfig::default()
+        };
+        let expected = Schedule::Cosine {
+            warmup_steps: 10,
+            total_steps: 100,
+        };
+        assert_eq!(config.of_steps(100), expected);
+    }
+}

@@ -1,0 +1,156 @@
+//! From the configuration to what the loaders read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use convirt_data::{
+    AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
+    LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, Skips, SplitConfig,
+    SplitStudies, Study, split,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// The studies of a configuration, split.
+pub(crate) struct Studies {
+    pub split: SplitStudies,
+    pub skips: Arc<Skips>,
+}
+
+/// What training and evaluation read.
+pub(crate) struct Datasets {
+    pub train: Arc<ImageTextDataset>,
+    pub valid: Arc<ImageTextDataset>,
+}
+
+impl Studies {
+    /// Reads and splits the manifest; makes the phantom first where the configuration has one and
+    /// it is not there yet.
+    pub fn read(config: &Config) -> Result<Self, Error> {
+        let data = &config.dataset;
+        if let Some(phantom) = &data.phantom {
+            let folder = data.csv_file.parent().unwrap_or(Path::new("."));
+            if !phantom.is_complete(folder) {
+                let bar = ProgressBar::new(phantom.patients as u64).with_style(
+                    ProgressStyle::with_template("drawing the chest phantom {wide_bar} {pos}/{len} patients")
+                        .expect("a valid template"),
+                );
+                let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
+                bar.finish_and_clear();
+                println!(
+                    "drew a chest phantom into {}: {} images of {} patients, {:.1} MB",
+                    folder.display(),
+                    summary.images,
+                    summary.patients,
+                    summary.bytes as f64 / 1e6,
+                );
+            }
+        }
+        let manifest = Manifest::read(&ManifestConfig {
+            csv_file: data.csv_file.clone(),
+            img_root_dir: data.img_root_dir.clone(),
+            text_root_dir: data.text_root_dir.clone(),
+            text_from_files: data.text_from_files,
+            image: data.img_path_col.clone(),
+            text: data.text_col.clone(),
+            group: data.group_col.clone(),
+            split: data.split_col.clone(),
+            min_words: data.min_words,
+            max_bad_share: data.max_bad_share,
+        })?;
+        let mut split = split(
+            manifest.studies,
+            &SplitConfig {
+                valid_size: data.valid_size,
+                seed: config.seed,
+            },
+        )?;
+        if data.shuffle_pairs {
+            shuffle_reports(&mut split.train, config.seed);
+        }
+        Ok(Self {
+            split,
+            skips: Arc::new(manifest.skips),
+        })
+    }
+
+    /// Texts to train a vocabulary on: those of the training split.
+    pub fn training_texts(&self) -> impl Iterator<Item = &str> {
+        self.split.train.iter().map(|study| &*study.report.text)
+    }
+}
+
+impl Datasets {
+    /// Prepares training and evaluation samples.
+    pub fn new(
+        config: &Config,
+        studies: Studies,
+        tokenizer: ReportTokenizer,
+        max_tokens: usize,
+    ) -> Result<Self, Error> {
+        let data = &config.dataset;
+        let size = config.image_size();
+        let tokenizer = Arc::new(tokenizer);
+        let augmentation = AugmentationConfig {
+            strength: data.s,
+            ..data.augmentation.clone()
+        };
+        let skips = studies.skips;
+        let dataset = |studies, image, text| {
+            let store = ImageStore::new(ImageStoreConfig {
+                longer_side: data.longer_side,
+                cache_mb: data.cache_mb,
+                ..ImageStoreConfig::default()
+            });
+            let sample = SampleConfig {
+                image,
+                text,
+                max_tokens,
+                seed: config.seed,
+            };
+            Arc::new(ImageTextDataset::new(
+                studies,
+                store,
+                tokenizer.clone(),
+                sample,
+                skips.clone(),
+            ))
+        };
+        Ok(Self {
+            train: dataset(
+                studies.split.train,
+                ImageView::Augmented(augmentation.init(size)?),
+                data.train_text,
+            ),
+            valid: dataset(
+                studies.split.valid,
+                ImageView::Evaluation(EvalTransform::new(size, data.eval_resize)?),
+                data.eval_text,
+            ),
+        })
+    }
+}
+
+/// How both loaders make their batches.
+pub(crate) fn loader_config(config: &Config) -> LoaderConfig {
+    LoaderConfig {
+        batch_size: config.batch_size,
+        num_workers: config.dataset.num_workers,
+        prefetch: config.dataset.prefetch,
+        pad_multiple: config.dataset.pad_multiple,
+    }
+}
+
+/// Gives every image the report of another study: a control that must fall back to chance.
+fn shuffle_reports(studies: &mut [Study], seed: u64) {
+    let mut reports: Vec<_> = studies.iter().map(|study| study.report.clone()).collect();
+    reports.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    for (study, report) in studies.iter_mut().zip(reports) {
+        study.report = report;
+    }
+}

@@ -1,0 +1,108 @@
+//! The device a run computes on.
+
+use burn::tensor::Device;
+
+use crate::error::Error;
+
+/// Names that [`device`] accepts in this build, best first.
+pub const DEVICE_NAMES: &[&str] = &[
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "metal")]
+    "metal",
+    #[cfg(feature = "rocm")]
+    "rocm",
+    #[cfg(feature = "vulkan")]
+    "vulkan",
+    #[cfg(feature = "webgpu")]
+    "webgpu",
+    #[cfg(feature = "wgpu")]
+    "wgpu",
+    #[cfg(feature = "cpu")]
+    "cpu",
+    #[cfg(feature = "flex")]
+    "flex",
+];
+
+/// Finds a device by name: a backend compiled in, optionally with an index as in `cuda:1`.
+///
+/// `None` takes what the environment variable `BURN_DEVICE` names, or the best backend compiled in.
+/// The name only selects: whether such hardware is there shows at the first computation.
+///
+/// # Errors
+///
+/// When the backend is unknown or not compiled in; the error lists those that are.
+pub fn device(name: Option<&str>) -> Result<Device, Error> {
+    let from_environment = std::env::var("BURN_DEVICE").ok();
+    let Some(name) = name.or(from_environment.as_deref()) else {
+        return best_device();
+    };
+    let unknown = || Error::UnknownDevice {
+        name: name.to_string(),
+        available: DEVICE_NAMES,
+    };
+    let (backend, index) = match name.split_once(':') {
+        Some((backend, index)) => (backend, Some(index.parse().map_err(|_| unknown())?)),
+        None => (name, None),
+    };
+    by_backend(backend, index).ok_or_else(unknown)
+}
+
+fn best_device() -> Result<Device, Error> {
+    let best = DEVICE_NAMES.first();
+    best.and_then(|name| by_backend(name, None))
+        .ok_or_else(|| Error::UnknownDevice {
+            name: "none".to_string(),
+            available: DEVICE_NAMES,
+        })
+}
+
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "rocm", feature = "metal", feature = "vulkan", feature = "webgpu", feature = "wgpu")),
+    expect(unused_variables, reason = "only GPU backends have an index")
+)]
+fn by_backend(backend: &str, index: Option<usize>) -> Option<Device> {
+    match backend {
+        #[cfg(feature = "cuda")]
+        "cuda" => Some(Device::cuda(index.unwrap_or(0))),
+        #[cfg(feature = "rocm")]
+        "rocm" => Some(Device::rocm(index.unwrap_or(0))),
+        #[cfg(feature = "metal")]
+        "metal" => Some(Device::metal(gpu(index))),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Some(Device::vulkan(gpu(index))),
+        #[cfg(feature = "webgpu")]
+        "webgpu" => Some(Device::webgpu(gpu(index))),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Some(Device::wgpu(gpu(index))),
+        #[cfg(feature = "cpu")]
+        "cpu" if index.is_none() => Some(Device::cpu()),
+        #[cfg(feature = "flex")]
+        "flex" if index.is_none() => Some(Device::flex()),
+        _ => None,
+    }
+}
+
+#[cfg(any(
+    feature = "metal",
+    feature = "vulkan",
+    feature = "webgpu",
+    feature = "wgpu"
+))]
+fn gpu(index: Option<usize>) -> burn::tensor::DeviceKind {
+    use burn::tensor::DeviceKind;
+    index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_that_is_not_compiled_in_is_an_error_that_lists_those_that_are() {
+        let error = device(Some("abacus")).unwrap_err().to_string();
+        assert!(error.contains("abacus") && error.contains("flex"), "{error}");
+        assert!(device(Some("flex:1")).is_err());
+        assert!(device(Some("flex")).is_ok());
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong in a run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::data::dataset::DatasetError;
+use burn::train::TrainingError;
+use convirt_data::DataError;
+use convirt_model::ModelError;
+
+use crate::config::ConfigError;
+
+/// Error of the crate: each names the file or setting it is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration does not make sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The networks cannot be built as configured.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file or folder cannot be read.
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Read {
+        /// What was to be read.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("{path}: cannot be written: {source}", path = path.display())]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The backend does not exist or is not part of this build.
+    #[error(
+        "no device `{name}`; this build has {available:?} (others are cargo features: \
+         `--features cuda`, `vulkan`, `metal`, `webgpu`, `wgpu`, `rocm`, `cpu`)"
+    )]
+    UnknownDevice {
+        /// The name asked for.
+        name: String,
+        /// Those compiled in.
+        available: &'static [&'static str],
+    },
+    /// There is no such earlier run.
+    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found:?}", run = run.display(), looked_in = looked_in.display())]
+    NoRun {
+        /// The run asked for.
+        run: PathBuf,
+        /// Folder of runs.
+        looked_in: PathBuf,
+        /// Runs there.
+        found: Vec<String>,
+    },
+    /// A run has nothing to resume from.
+    #[error("{folder}: no whole checkpoint to resume from; start anew, or start from its model with `fine_tune_from`", folder = folder.display())]
+    NoCheckpoint {
+        /// Folder of checkpoints.
+        folder: PathBuf,
+    },
+    /// A checkpoint's state is damaged.
+    #[error("{path}: not the state of a training: {source}", path = path.display())]
+    BrokenState {
+        /// The file.
+        path: PathBuf,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// A run has no saved model.
+    #[error("{folder}: no model here; missing {missing:?}", folder = folder.display())]
+    NoModel {
+        /// The folder.
+        folder: PathBuf,
+        /// Files that a model consists of and that are not there.
+        missing: Vec<&'static str>,
+    },
+    /// A description of a saved model is damaged.
+    #[error("{path}: not the description of a model: {source}", path = path.display())]
+    BrokenDescription {
+        /// The file.
+        path: PathBuf,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// A weights file cannot be read or written.
+    #[error("{path}: {detail}", path = path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Which tensors are missing, mismatched or damaged.
+        detail: String,
+    },
+    /// Weights that have to be downloaded first.
+    #[error(
+        "no folder `{name}`, and weights are not downloaded yet: place {files:?} of the Hugging \
+         Face model of that name in a folder and set `model.bert_base_model` to its path, or set \
+         it to `scratch`"
+    )]
+    NoPretrainedText {
+        /// The name in the configuration.
+        name: String,
+        /// The files that are needed.
+        files: &'static [&'static str],
+    },
+    /// A text encoder's description is not understood.
+    #[error("{path}: {source}", path = path.display())]
+    TextConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
+    /// A vocabulary has more words than the encoder has embeddings.
+    #[error(
+        "{folder}: the vocabulary has {words} words, but the encoder embeds only {rows}; \
+         tokenizer and weights are of different models", folder = folder.display()
+    )]
+    VocabularyTooLarge {
+        /// The folder of both.
+        folder: PathBuf,
+        /// Words of the tokenizer.
+        words: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// A setting cannot change while a run goes on.
+    #[error("`{key}` cannot change when a run is resumed; start a new run with `fine_tune_from`")]
+    FixedOnResume {
+        /// The key.
+        key: String,
+    },
+    /// The loader gave no batch where one was due.
+    #[error("the training data gave no batch at step {step}: every image of it was unreadable")]
+    NoBatches {
+        /// The step.
+        step: usize,
+    },
+    /// The held-out pairs cannot be read any more.
+    #[error("the held-out pairs: {0}")]
+    Evaluation(DatasetError),
+    /// Training stopped on an error.
+    #[error("training stopped: {0}")]
+    Training(Arc<TrainingError>),
+}
+
+/// For `map_err` on what reads `path`.
+pub(crate) fn read_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Read { path, source }
+}
+
+/// For `map_err` on what writes `path`.
+pub(crate) fn write_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Write { path, source }
+}

@@ -1,0 +1,52 @@
+//! Contrastive pretraining of an image and a text encoder on paired medical images and reports
+//! ([ConVIRT](https://arxiv.org/abs/2010.00747)), on [Burn](https://burn.dev).
+//!
+//! - [`Config`]: what to train, on what and how, as `config.yaml` says
+//! - [`Training`]: a run of it, to be trained, interrupted and resumed
+//! - [`ConVirt`]: the model of a run, embedding images and texts
+//! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
+//!
+//! # Features
+//!
+//! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
+//! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
+
+mod checkpoint;
+mod config;
+mod datasets;
+mod device;
+mod error;
+mod evaluation;
+mod interrupt;
+mod metrics;
+mod pretrained;
+mod progress;
+mod retrieval;
+mod run_dir;
+mod schedule;
+mod summary;
+mod task;
+mod tensorboard;
+mod text_tower;
+mod training;
+mod weights;
+mod windows;
+mod yaml;
+
+pub use convirt_data as data;
+pub use convirt_model as model;
+
+pub use config::{
+    Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Place, ScheduleConfig,
+    ScheduleKind, ScratchTextConfig,
+};
+pub use device::{DEVICE_NAMES, device};
+pub use error::Error;
+pub use pretrained::{ConVirt, similarity};
+pub use retrieval::{Retrieval, RetrievalScores};
+pub use run_dir::RunDir;
+pub use schedule::{Schedule, ScheduledLearningRate};
+pub use summary::{Ending, Summary};
+pub use task::{ContrastiveTask, Measures, PendingMeasures};
+pub use tensorboard::EventWriter;
+pub use training::Training;

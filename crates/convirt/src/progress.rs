@@ -1,0 +1,201 @@
+//! Live progress: Burn's terminal interface, or plain lines where there is no terminal.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::metric::{MetricDefinition, MetricId};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, default_renderer,
+};
+use burn::train::Interrupter;
+use convirt_data::TrainingSteps;
+
+use crate::metrics::{IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE};
+
+/// Longest silence while a training runs.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The renderer for where standard output goes.
+pub(crate) fn renderer(
+    steps: TrainingSteps,
+    step: usize,
+    interrupter: &Interrupter,
+) -> Box<dyn MetricsRenderer> {
+    if !std::io::stdout().is_terminal() {
+        return Box::new(PlainProgress::new(steps, step));
+    }
+    let renderer = default_renderer(interrupter.clone(), None);
+    keep_ctrl_c();
+    renderer
+}
+
+/// Raw mode turns Ctrl-C into a key that Burn's interface ignores; this makes it a signal again.
+#[cfg(unix)]
+fn keep_ctrl_c() {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let terminal = std::io::stdin();
+    if let Ok(mut modes) = tcgetattr(&terminal) {
+        modes.local_modes |= LocalModes::ISIG;
+        // Where this does not take, the interface's own `q` still stops the training.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_ctrl_c() {}
+
+/// One line every ten seconds and one for each evaluation.
+struct PlainProgress {
+    steps: TrainingSteps,
+    step: usize,
+    first_step: usize,
+    started: Instant,
+    last_line: Instant,
+    evaluating: bool,
+    names: HashMap<MetricId, String>,
+    values: HashMap<String, f64>,
+}
+
+impl PlainProgress {
+    fn new(steps: TrainingSteps, step: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            steps,
+            step,
+            first_step: step,
+            started: now,
+            last_line: now,
+            evaluating: false,
+            names: HashMap::new(),
+            values: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, state: MetricState) {
+        if let MetricState::Numeric(entry, Some(value)) = state
+            && let Some(name) = self.names.get(&entry.metric_id)
+        {
+            self.values.insert(name.clone(), value.current());
+        }
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        self.values.get(name).copied().unwrap_or(f64::NAN)
+    }
+
+    fn scores(&self) -> String {
+        format!(
+            "loss {:.3}  image→text {:4.1} %  text→image {:4.1} %",
+            self.value(LOSS),
+            100.0 * self.value(IMAGE_TO_TEXT),
+            100.0 * self.value(TEXT_TO_IMAGE),
+        )
+    }
+
+    fn training_line(&self) -> String {
+        let done = self.step.saturating_sub(self.first_step).max(1);
+        let left = self.steps.total.saturating_sub(self.step);
+        let seconds = self.started.elapsed().as_secs_f64() / done as f64 * left as f64;
+        format!(
+            "step {:>5}/{}  {}  rate {:.2e}  {:.1} pairs/s  {} left",
+            self.step,
+            self.steps.total,
+            self.scores(),
+            self.value(LEARNING_RATE),
+            self.value(PAIRS_PER_SECOND),
+            duration(seconds),
+        )
+    }
+}
+
+/// `seconds` in the two largest units that tell something.
+pub(crate) fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+impl MetricsRendererTraining for PlainProgress {
+    fn update_train(&mut self, state: MetricState) {
+        self.note(state);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.note(state);
+    }
+}
+
+impl TrainingProgressLogger for PlainProgress {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {
+        self.started = Instant::now();
+    }
+
+    fn update_epoch(&mut self, _epoch: usize) {}
+
+    fn start_split(&mut self, split: &str, _total_items: usize) {
+        self.evaluating = split == "valid";
+    }
+
+    fn update_split(&mut self, _items_processed: usize) {
+        if self.evaluating {
+            return;
+        }
+        self.step += 1;
+        let first = self.step == self.first_step + 1;
+        if first || self.last_line.elapsed() >= LINE_EVERY {
+            println!("{}", self.training_line());
+            self.last_line = Instant::now();
+        }
+    }
+
+    fn end_split(&mut self) {
+        if self.evaluating {
+            println!("evaluation at step {}: {}", self.step, self.scores());
+            self.last_line = Instant::now();
+        }
+    }
+
+    fn end(&mut self) {}
+
+    fn log_event_training(&mut self, _event: String) {}
+}
+
+impl EvaluationProgressLogger for PlainProgress {
+    fn start_global_progress(&mut self, _total_tests: usize) {}
+    fn start_test(&mut self, _name: &str, _total_items: usize) {}
+    fn update_test_progress(&mut self, _items_processed: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _event: String) {}
+}
+
+impl MetricsRendererEvaluation for PlainProgress {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+}
+
+impl MetricsRenderer for PlainProgress {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.names
+            .insert(definition.metric_id, definition.name.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_in_two_units() {
+        let texts = [42.4, 125.0, 7_260.0, 270_000.0].map(duration);
+        assert_eq!(texts, ["42 s", "2 min 5 s", "2 h 1 min", "3 d 3 h"]);
+    }
+}

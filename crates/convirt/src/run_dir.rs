@@ -1,0 +1,134 @@
+//! The folder of one training run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Zoned;
+
+use crate::error::{Error, write_error};
+
+/// `runs/<timestamp>_<name>/`: all that a run leaves behind.
+///
+/// | file | content |
+/// |---|---|
+/// | `config.yaml` | the configuration as used, every key |
+/// | `events.out.tfevents.*` | TensorBoard scalars |
+/// | `train/`, `valid/` | Burn's metric logs |
+/// | `checkpoint/` | the last two states, to resume from |
+/// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
+/// | `summary.json` | what the run reached |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Creates `<runs>/<timestamp>_<name>`; the time is local, to the second.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be created.
+    pub fn create(runs: &Path, name: &str) -> Result<Self, Error> {
+        fs::create_dir_all(runs).map_err(write_error(runs))?;
+        let time = Zoned::now().strftime("%Y-%m-%d_%H-%M-%S").to_string();
+        let mut path = runs.join(format!("{time}_{name}"));
+        let mut attempt = 1;
+        loop {
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                // A second run within the same second.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    attempt += 1;
+                    path = runs.join(format!("{time}_{name}-{attempt}"));
+                }
+                Err(error) => return Err(write_error(&path)(error)),
+            }
+        }
+    }
+
+    /// Opens an earlier run, given by its path or by its name under `runs`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such folder, or it holds no `config.yaml`.
+    pub fn open(runs: &Path, run: &Path) -> Result<Self, Error> {
+        let candidates = [run.to_path_buf(), runs.join(run)];
+        let path = candidates
+            .iter()
+            .find(|path| path.join("config.yaml").is_file())
+            .ok_or_else(|| Error::NoRun {
+                run: run.to_path_buf(),
+                looked_in: runs.to_path_buf(),
+                found: names_in(runs),
+            })?;
+        Ok(Self { path: path.clone() })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name of the run: the folder's.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The configuration as used.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.yaml")
+    }
+
+    /// Where states to resume from are kept.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+
+    /// Where the model is saved.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    /// What the run reached.
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+}
+
+fn names_in(runs: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(runs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("config.yaml").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_of_one_second_get_folders_of_their_own() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = RunDir::create(runs.path(), "a").unwrap();
+        let second = RunDir::create(runs.path(), "a").unwrap();
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_run_opens_by_path_and_by_name_and_a_missing_one_lists_those_there() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunDir::create(runs.path(), "a").unwrap();
+        fs::write(run.config(), "").unwrap();
+        let by_name = PathBuf::from(run.name());
+        assert_eq!(RunDir::open(runs.path(), &by_name).unwrap(), run);
+        assert_eq!(RunDir::open(runs.path(), run.path()).unwrap(), run);
+        let error = RunDir::open(runs.path(), Path::new("b")).unwrap_err();
+        assert!(error.to_string().contains(&run.name()), "{error}");
+    }
+}

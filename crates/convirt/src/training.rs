@@ -1,0 +1,444 @@
+//! A training run, from its configuration to its summary.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::optim::{AdamConfig, OptimizerRecord};
+use burn::store::{ModuleRecord, RecordError};
+use burn::tensor::Device;
+use burn::train::logger::FileMetricLogger;
+use burn::train::metric::LearningRateMetric;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
+use convirt_model::{ConVirt as Network, ConVirtConfig as NetworkConfig, ResNetConfig};
+
+use crate::checkpoint::{KeepLastTwo, TrainingState};
+use crate::config::Config;
+use crate::datasets::{Datasets, Studies, loader_config};
+use crate::device::device;
+use crate::error::{Error, write_error};
+use crate::evaluation::evaluate;
+use crate::interrupt::StopOnSignal;
+use crate::metrics::{MeanMetric, PairsPerSecond};
+use crate::pretrained::{Description, model_folder};
+use crate::progress::renderer;
+use crate::run_dir::RunDir;
+use crate::schedule::ScheduledLearningRate;
+use crate::summary::{Ending, Summary};
+use crate::task::ContrastiveTask;
+use crate::tensorboard::TensorBoardLogger;
+use crate::text_tower::TextTower;
+use crate::weights;
+use crate::windows::{Outcome, WindowedTraining};
+
+/// Keys whose change would make a resumed run another one.
+const FIXED_ON_RESUME: &[&str] = &["model", "seed", "batch_size", "loss", "fine_tune_from"];
+
+/// A run that is ready to train: data read, networks built, folder made.
+///
+/// Its `Display` tells what is trained on what.
+pub struct Training {
+    config: Config,
+    run: RunDir,
+    device: Device,
+    network: Network,
+    description: Description,
+    train: TrainingLoader,
+    valid: EvaluationLoader,
+    steps: TrainingSteps,
+    skips: Arc<Skips>,
+    /// Where an earlier part of the run stopped.
+    resumed: Option<TrainingState>,
+    interrupter: Interrupter,
+}
+
+impl Training {
+    /// Prepares a new run.
+    ///
+    /// # Errors
+    ///
+    /// When configuration, data, weights or device cannot be used. Nothing is written before all
+    /// of them have been read.
+    pub fn prepare(config: Config) -> Result<Self, Error> {
+        let device = device(config.device.as_deref())?;
+        let studies = Studies::read(&config)?;
+        let tower = TextTower::new(&config, studies.training_texts())?;
+        let description = describe(&config, &tower);
+
+        device.seed(config.seed);
+        let mut network = description.network.init(&device.clone().autodiff())?;
+        if let Some(path) = &tower.weights {
+            let family = description.network.text.family;
+            weights::load_text_encoder(&mut network.text_encoder, family, path)?;
+        }
+        if let Some(path) = &config.model.image_weights {
+            weights::load_image_encoder(&mut network.image_encoder, path)?;
+        }
+        if let Some(earlier) = &config.fine_tune_from {
+            let earlier = RunDir::open(&config.runs_dir, Path::new(earlier))?;
+            description.load_weights(&mut network, &model_folder(earlier.path())?)?;
+        }
+
+        let build = Build::new(&config, studies, tower.tokenizer, &description, &device)?;
+        let run = RunDir::create(&config.runs_dir, &config.name)?;
+        let path = run.config();
+        std::fs::write(&path, config.to_yaml()).map_err(write_error(&path))?;
+        description.save(build.train.dataset().tokenizer(), &run.model())?;
+        Ok(build.into_training(config, run, device, network, description, None))
+    }
+
+    /// Prepares to go on with a run where its last checkpoint is, with its own configuration and
+    /// vocabulary. `overrides` are as those of [`Config::from_file`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such run or nothing to resume from, or an override concerns what cannot
+    /// change within a run.
+    pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
+        for change in overrides {
+            let key = change.split('=').next().unwrap_or_default();
+            let section = key.split('.').next().unwrap_or_default();
+            if FIXED_ON_RESUME.contains(&section) {
+                let key = key.to_string();
+                return Err(Error::FixedOnResume { key });
+            }
+        }
+        let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
+        let config = Config::from_file(&run.config(), overrides)?;
+        let state = TrainingState::load_latest(&run.checkpoints())?;
+        let device = device(config.device.as_deref())?;
+        let studies = Studies::read(&config)?;
+        let description = Description::load(&run.model())?;
+        let tokenizer = ReportTokenizer::from_folder(&run.model(), None)?;
+        let network = description.network.init(&device.clone().autodiff())?;
+        let build = Build::new(&config, studies, tokenizer, &description, &device)?;
+        build.train.position().set(state.step);
+        Ok(build.into_training(config, run, device, network, description, Some(state)))
+    }
+
+    /// Folder of the run.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// A handle that stops the training after its current step, as Ctrl-C does.
+    pub fn interrupter(&self) -> Interrupter {
+        self.interrupter.clone()
+    }
+
+    /// Trains, evaluates the best model on the held-out pairs, and writes `summary.json`.
+    ///
+    /// # Errors
+    ///
+    /// When data or device fail, the loss is no longer finite, or the run's folder cannot be
+    /// written. What was saved before stays.
+    pub fn run(self) -> Result<Summary, Error> {
+        let started = Instant::now();
+        let outcome = self.fit()?;
+        let folder = self.run.model();
+        let mut network = self.description.network.init(&self.device)?;
+        self.description.load_weights(&mut network, &folder)?;
+        let retrieval = evaluate(&network.valid(), &self.valid)?;
+
+        let evaluations = &outcome.state.evaluations;
+        let summary = Summary {
+            run: self.run.path().to_path_buf(),
+            ending: match (outcome.state.step >= self.steps.total, outcome.stopped_early) {
+                (true, _) => Ending::Completed,
+                (_, true) => Ending::StoppedEarly,
+                _ => Ending::Interrupted,
+            },
+            device: device_name(&self.device),
+            seed: self.config.seed,
+            steps: outcome.state.step,
+            best_step: evaluations.best_step,
+            validation_loss: evaluations.best_loss,
+            chance_loss: chance_loss(retrieval.pairs, self.valid.batches()),
+            retrieval,
+            train_pairs: self.train.dataset().len(),
+            valid_pairs: self.valid.dataset().len(),
+            parameters: network.parameter_counts(),
+            skipped: self
+                .skips
+                .counts()
+                .into_iter()
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        summary.save(&self.run.summary())?;
+        Ok(summary)
+    }
+
+    /// Runs burn-train's `Learner`; afterwards the run's model folder holds a model.
+    fn fit(&self) -> Result<Outcome, Error> {
+        let config = &self.config;
+        let autodiff = self.device.clone().autodiff();
+        let learning_rate =
+            ScheduledLearningRate::new(config.learning_rate, config.schedule(self.steps.total));
+        let task = ContrastiveTask {
+            network: self.network.clone(),
+            gradient_clip_norm: config.gradient_clip_norm,
+        };
+        let optimizer = AdamConfig::new()
+            .with_epsilon(config.adam_epsilon as f32)
+            .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
+            .init();
+        let mut learner = Learner::new(
+            task,
+            optimizer,
+            ModuleLrScheduler::new(learning_rate.clone()),
+        );
+        if let Some(state) = &self.resumed {
+            self.restore(&mut learner, state.step)?;
+        }
+
+        let state = self.resumed.clone().unwrap_or_default();
+        let step = state.step;
+        let windows = Arc::new(WindowedTraining {
+            device: autodiff,
+            seed: config.seed,
+            steps: self.steps,
+            early_stop_patience: config.early_stop_patience,
+            position: self.train.position(),
+            learning_rate,
+            checkpoints: self.run.checkpoints(),
+            save_best: {
+                let (description, folder) = (self.description.clone(), self.run.model());
+                Box::new(move |task| description.save_weights(&task.network, &folder))
+            },
+            outcome: Mutex::new(Outcome {
+                state,
+                ..Outcome::default()
+            }),
+        });
+        let path = self.run.path();
+        let events = TensorBoardLogger::create(path, config.log_every_n_steps, step)
+            .map_err(write_error(path))?;
+        let _stop = StopOnSignal::new(&self.interrupter);
+        let result = SupervisedTraining::new(
+            path,
+            Arc::new(self.train.clone()),
+            Arc::new(self.valid.clone()),
+        )
+        .metrics((
+            MeanMetric::loss(),
+            MeanMetric::image_to_text(),
+            MeanMetric::text_to_image(),
+        ))
+        .metric_train_numeric(LearningRateMetric::new())
+        .metric_train_numeric(PairsPerSecond::new())
+        .with_metric_logger(FileMetricLogger::new(path))
+        .with_metric_logger(events)
+        .with_application_logger(None)
+        .with_default_checkpointers()
+        .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
+        .with_interrupter(self.interrupter.clone())
+        .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
+        .renderer(renderer(self.steps, step, &self.interrupter))
+        .num_epochs(windows.count())
+        .launch(learner);
+
+        let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
+        if let Some(error) = result.error {
+            return Err(Error::Training(error));
+        }
+        if let Some(error) = outcome.error {
+            return Err(error);
+        }
+        if outcome.state.evaluations.best_loss.is_none() {
+            self.description
+                .save_weights(&result.model.network, &self.run.model())?;
+        }
+        Ok(outcome)
+    }
+
+    fn restore(&self, learner: &mut Learner<ContrastiveTask>, step: usize) -> Result<(), Error> {
+        let folder = self.run.checkpoints();
+        let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
+        let damaged = |part: &str| {
+            let path = file(part);
+            move |error: RecordError| Error::Weights {
+                path,
+                detail: error.to_string(),
+            }
+        };
+        learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
+        learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
+        let scheduler = LrSchedulerRecord::load(file("scheduler")).map_err(damaged("scheduler"))?;
+        learner.load_scheduler(scheduler);
+        Ok(())
+    }
+}
+
+/// Loaders over the configuration's data.
+struct Build {
+    train: TrainingLoader,
+    valid: EvaluationLoader,
+    steps: TrainingSteps,
+    skips: Arc<Skips>,
+}
+
+impl Build {
+    fn new(
+        config: &Config,
+        studies: Studies,
+        tokenizer: ReportTokenizer,
+        description: &Description,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let skips = studies.skips.clone();
+        let datasets = Datasets::new(config, studies, tokenizer, description.max_tokens)?;
+        let loader = loader_config(config);
+        let steps_per_epoch = datasets.train.len() / config.batch_size.max(1);
+        let steps = TrainingSteps {
+            window: config.evaluation_window(steps_per_epoch),
+            total: config
+                .max_steps
+                .unwrap_or(usize::MAX)
+                .min(config.epochs.saturating_mul(steps_per_epoch)),
+        };
+        let autodiff = device.clone().autodiff();
+        Ok(Self {
+            train: TrainingLoader::new(datasets.train, &loader, steps, &autodiff)?,
+            valid: EvaluationLoader::new(datasets.valid, &loader, device)?,
+            steps,
+            skips,
+        })
+    }
+
+    fn into_training(
+        self,
+        config: Config,
+        run: RunDir,
+        device: Device,
+        network: Network,
+        description: Description,
+        resumed: Option<TrainingState>,
+    ) -> Training {
+        Training {
+            config,
+            run,
+            device,
+            network,
+            description,
+            train: self.train,
+            valid: self.valid,
+            steps: self.steps,
+            skips: self.skips,
+            resumed,
+            interrupter: Interrupter::new(),
+        }
+    }
+}
+
+/// The networks of a configuration and what goes into them.
+fn describe(config: &Config, tower: &TextTower) -> Description {
+    let longest = tower.config.max_tokens();
+    Description {
+        network: NetworkConfig {
+            d_embedding: config.model.out_dim,
+            pooling: config.model.pooling,
+            pooling_layer: config.model.pooling_layer,
+            loss: config.loss(),
+            freeze_embeddings: config.model.freeze_embeddings,
+            freeze_layers: config.model.freeze_layers.clone(),
+            ..NetworkConfig::new(
+                ResNetConfig::new(config.model.res_base_model),
+                tower.config.clone(),
+            )
+        },
+        image_size: config.image_size(),
+        eval_resize: config.dataset.eval_resize,
+        longer_side: config.dataset.longer_side,
+        max_tokens: config.model.max_tokens.map_or(longest, |most| most.min(longest)),
+    }
+}
+
+/// Loss of a model that finds all pairs alike: mean over pairs of ln(size of its batch).
+///
+/// Batches differ in size by one pair at most.
+fn chance_loss(pairs: usize, batches: usize) -> f64 {
+    let (small, larger) = (pairs / batches.max(1), pairs % batches.max(1));
+    let term = |size: usize, count: usize| (size * count) as f64 * (size.max(1) as f64).ln();
+    (term(small + 1, larger) + term(small, batches - larger)) / pairs.max(1) as f64
+}
+
+/// The device without Burn's wrapping: `Flex`, `Cuda(0)`, …
+fn device_name(device: &Device) -> String {
+    format!("{:?}", device.clone().inner().as_dispatch())
+}
+
+impl fmt::Display for Training {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, text: String| {
+            writeln!(f, "{name:<16}{text}")
+        };
+        line(f, "run", self.run.path().display().to_string())?;
+        if let Some(state) = &self.resumed {
+            line(f, "resumed at", format!("step {}", state.step))?;
+        }
+        line(f, "device", device_name(&self.device))?;
+        line(f, "precision", "float32".to_string())?;
+        line(f, "seed", self.config.seed.to_string())?;
+        let counts = self.network.parameter_counts();
+        for (name, count) in [
+            ("image encoder", counts.image_encoder),
+            ("text encoder", counts.text_encoder),
+            ("heads", counts.heads),
+        ] {
+            let [total, trainable] = [count.total, count.trainable].map(thousands);
+            line(f, name, format!("{total} parameters, {trainable} trained"))?;
+        }
+        let (train, valid) = (self.train.dataset().len(), self.valid.dataset().len());
+        line(f, "pairs", format!("{train} to train on, {valid} held out"))?;
+        for (reason, count) in self.skips.counts() {
+            line(f, "left out", format!("{count} {reason}"))?;
+        }
+        let TrainingSteps { window, total } = self.steps;
+        line(
+            f,
+            "steps",
+            format!(
+                "{total} of {} pairs, evaluated every {window}",
+                self.config.batch_size
+            ),
+        )
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_the_logarithm_of_each_batchs_size() {
+        assert!((chance_loss(64, 2) - 32f64.ln()).abs() < 1e-12);
+        let mixed = (3.0 * 3f64.ln() + 2.0 * 2f64.ln()) / 5.0;
+        assert!((chance_loss(5, 2) - mixed).abs() < 1e-12);
+    }
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!([7, 1_000, 11_176_512].map(thousands), ["7", "1,000", "11,176,512"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! `key=value` arguments of the command line, put into the tree.
+
+use super::tree::{self, Node, Value};
+use crate::config::{ConfigError, Place};
+
+/// Sets the value of `argument`, `a.b=value`, in the tree, with the sections around it if need be.
+///
+/// The value is a scalar without any further meaning, unless it begins like a list, a section or a
+/// quotation.
+pub(super) fn apply(root: &mut Node, argument: &str) -> Result<(), ConfigError> {
+    let refuse = |problem: String| ConfigError::Override {
+        argument: argument.to_string(),
+        problem,
+    };
+    let parts = argument.split_once('=').map(|(key, value)| {
+        let parts: Vec<_> = key.split('.').map(str::trim).collect();
+        (parts, value.trim())
+    });
+    let Some((keys, text)) = parts.filter(|(keys, _)| !keys.iter().any(|key| key.is_empty()))
+    else {
+        return Err(refuse("not of the form key=value".to_string()));
+    };
+    let place = Place::Override {
+        key: keys.join(".").into(),
+    };
+    let mut node = root;
+    for (depth, key) in keys.iter().enumerate() {
+        let entries = node
+            .section_mut()
+            .ok_or_else(|| refuse(format!("`{}` is not a section", keys[..depth].join("."))))?;
+        let index = match entries.iter().position(|(name, _)| name == key) {
+            Some(index) => index,
+            None => {
+                let empty = Value::Section(Vec::new());
+                entries.push((key.to_string(), Node::new(place.clone(), empty)));
+                entries.len() - 1
+            }
+        };
+        node = &mut entries[index].1;
+    }
+    *node = match text.starts_with(['[', '{', '\'', '"']) {
+        true => tree::parse(text, &|_| place.clone())?,
+        false => {
+            let text = text.to_string();
+            Node::new(place, Value::Scalar { text, plain: true })
+        }
+    };
+    Ok(())
+}

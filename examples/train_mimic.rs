@@ -1,0 +1,56 @@
+//! Pretrains an image and a text encoder on paired images and reports.
+//!
+//! `cargo run --release --example train_mimic` trains on the built-in chest phantom as `config.yaml`
+//! says; `--config` takes another configuration, `--set` changes single keys of it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use convirt::{Config, Training};
+
+/// Pretrains an image and a text encoder on paired medical images and reports (ConVIRT).
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  train_mimic                                  the chest phantom, as config.yaml says
+  train_mimic --config examples/medpix.yaml    real pairs
+  train_mimic --set batch_size=16 --set model.out_dim=128
+  train_mimic --resume runs/2026-01-16_02-27-36_phantom
+
+Ctrl-C ends the step, saves, and says how to resume.")]
+struct Arguments {
+    /// Configuration to read
+    #[arg(long, value_name = "FILE", default_value = "config.yaml")]
+    config: PathBuf,
+
+    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+
+    /// Earlier run to go on with, by path or name; its own configuration is used
+    #[arg(long, value_name = "RUN", conflicts_with = "config")]
+    resume: Option<PathBuf>,
+
+    /// Key of the configuration to change, e.g. loss.temperature=0.07; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = Arguments::parse();
+    if let Some(device) = arguments.device {
+        arguments.overrides.push(format!("device={device}"));
+    }
+    let training = match arguments.resume {
+        Some(run) => Training::resume(&run, &arguments.overrides)?,
+        None => {
+            let config = Config::from_file(&arguments.config, &arguments.overrides)
+                .context("--help shows how to give another configuration")?;
+            Training::prepare(config)?
+        }
+    };
+    println!("{training}");
+    let summary = training.run()?;
+    println!("{summary}");
+    Ok(())
+}

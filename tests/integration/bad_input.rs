@@ -1,0 +1,123 @@
+//! What is wrong with the input is said at once, by name, and costs nothing but itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use convirt::Training;
+
+use crate::fixtures::Workspace;
+
+/// Images of the training split, in the order of the table.
+fn training_images(workspace: &Workspace) -> Vec<PathBuf> {
+    let table = fs::read_to_string(workspace.data().join("pairs.csv")).unwrap();
+    table
+        .lines()
+        .filter(|row| row.contains(",train,"))
+        .map(|row| workspace.data().join(row.split(',').next().unwrap()))
+        .collect()
+}
+
+/// Cuts a file in half: its header stays, its pixels do not.
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn a_few_broken_images_are_left_out_counted_and_listed() {
+    let workspace = Workspace::new();
+    let images = training_images(&workspace);
+    fs::write(&images[0], b"").unwrap();
+    fs::remove_file(&images[1]).unwrap();
+    // One epoch of all, so that each image has its turn.
+    let summary = workspace
+        .train(&["max_steps=null", "epochs=1", "dataset.max_bad_share=0.2"])
+        .unwrap();
+    assert_eq!(summary.skipped.values().sum::<usize>(), 2, "{:?}", summary.skipped);
+    assert!(summary.to_string().contains("left out"), "{summary}");
+}
+
+#[test]
+fn too_many_broken_images_stop_before_a_run_begins() {
+    let workspace = Workspace::new();
+    let images = training_images(&workspace);
+    for image in &images[..6] {
+        fs::write(image, b"").unwrap();
+    }
+    let error = workspace.train(&[]).unwrap_err().to_string();
+    assert!(error.contains("max_bad_share"), "{error}");
+    assert!(error.contains("pairs.csv"), "{error}");
+    assert!(!workspace.runs().exists(), "no run was begun");
+}
+
+#[test]
+fn images_that_turn_out_truncated_stop_the_training_with_their_names() {
+    let workspace = Workspace::new();
+    let images = training_images(&workspace);
+    for image in &images {
+        truncate(image);
+    }
+    let error = workspace.train(&["max_steps=null", "epochs=2"]).unwrap_err();
+    let text = format!("{:#}", anyhow::Error::new(error));
+    assert!(text.contains("max_bad_share"), "{text}");
+}
+
+#[test]
+fn a_batch_larger_than_the_set_is_an_error_that_names_both() {
+    let error = Workspace::new().train(&["batch_size=5000"]).unwrap_err();
+    assert!(error.to_string().contains("5000"), "{error}");
+}
+
+#[test]
+fn an_empty_validation_split_is_an_error() {
+    let workspace = Workspace::new();
+    let table = workspace.data().join("pairs.csv");
+    let all_train = fs::read_to_string(&table).unwrap().replace(",validate,", ",train,");
+    fs::write(&table, all_train).unwrap();
+    let error = workspace.train(&[]).unwrap_err().to_string();
+    assert!(error.contains("valid"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() {
+    let workspace = Workspace::new();
+    let training = Training::prepare(workspace.config(&["loss.temperature=1e-39"])).unwrap();
+    let run = training.run_dir().clone();
+    let error = training.run().unwrap_err().to_string();
+    assert!(error.contains("loss") && error.contains("learning_rate"), "{error}");
+    assert!(!run.path().join("model/model.safetensors").exists());
+    assert!(Training::resume(run.path(), &[]).is_err());
+}
+
+#[test]
+fn a_text_tower_that_is_nowhere_says_which_files_to_place() {
+    let name = "model.bert_base_model=emilyalsentzer/Bio_ClinicalBERT";
+    let error = Workspace::new().train(&[name]).unwrap_err().to_string();
+    for part in ["emilyalsentzer/Bio_ClinicalBERT", "config.json", "model.safetensors"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn damaged_weights_of_a_run_are_an_error_that_names_the_file() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    truncate(&run.join("model/model.safetensors"));
+    let error = convirt::ConVirt::load(&run).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors"), "{error}");
+    fs::remove_file(run.join("model/tokenizer.json")).unwrap();
+    let error = convirt::ConVirt::load(&run).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    truncate(&run.join("checkpoint/optim-1.bpk"));
+    let error = Training::resume(&run, &["max_steps=2"])
+        .and_then(Training::run)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("optim-1.bpk"), "{error}");
+}

@@ -1,0 +1,130 @@
+//! Small data, a small configuration and one small training that the tests share.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use convirt::data::PhantomConfig;
+use convirt::{Config, RunDir, Summary, Training};
+use tempfile::TempDir;
+
+/// A folder of its own with a small phantom in `data/` and a place for runs.
+pub struct Workspace {
+    folder: TempDir,
+}
+
+impl Workspace {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Self { folder };
+        phantom()
+            .write(&workspace.data(), |_, _| ())
+            .expect("the phantom can be written");
+        workspace
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    pub fn runs(&self) -> PathBuf {
+        self.path().join("runs")
+    }
+
+    /// A training of a minute fraction: 8 steps of 4 pairs, evaluated every 4.
+    pub fn yaml(&self) -> String {
+        format!(
+            "\
+batch_size: 4
+epochs: 1000
+max_steps: 8
+eval_every_n_steps: 4
+learning_rate: 1e-3
+name: test
+runs_dir: {runs}
+device: flex
+model:
+  out_dim: 16
+  res_base_model: resnet18
+  bert_base_model: scratch
+  freeze_embeddings: False
+  freeze_layers: null
+  text_from_scratch: {{layers: 1, hidden_size: 32, heads: 2, intermediate_size: 64, vocab_size: 400, max_tokens: 32}}
+dataset:
+  input_shape: (32,32,3)
+  num_workers: 1
+  csv_file: {data}/pairs.csv
+  text_from_files: True
+  img_path_col: image
+  text_col: text
+  group_col: subject_id
+  split_col: split
+",
+            runs = self.runs().display(),
+            data = self.data().display(),
+        )
+    }
+
+    /// The configuration with single keys changed, as `--set` does.
+    pub fn config(&self, overrides: &[&str]) -> Config {
+        self.try_config(overrides).unwrap()
+    }
+
+    pub fn try_config(&self, overrides: &[&str]) -> Result<Config, convirt::Error> {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        Ok(Config::from_yaml("test.yaml", &self.yaml(), &overrides)?)
+    }
+
+    pub fn train(&self, overrides: &[&str]) -> Result<Summary, convirt::Error> {
+        Training::prepare(self.try_config(overrides)?)?.run()
+    }
+}
+
+fn phantom() -> PhantomConfig {
+    PhantomConfig {
+        patients: 16,
+        longer_side: 64,
+        seed: 7,
+    }
+}
+
+/// One finished training.
+pub struct Trained {
+    workspace: Workspace,
+    pub run: RunDir,
+    pub summary: Summary,
+}
+
+impl Trained {
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// Some image of the phantom.
+    pub fn an_image(&self) -> PathBuf {
+        let table = std::fs::read_to_string(self.workspace.data().join("pairs.csv")).unwrap();
+        let row = table.lines().nth(1).unwrap();
+        self.workspace
+            .data()
+            .join(row.split(',').next().unwrap())
+    }
+}
+
+/// The training that tests share which only look at what it left.
+pub fn trained() -> &'static Trained {
+    static TRAINED: OnceLock<Trained> = OnceLock::new();
+    TRAINED.get_or_init(|| {
+        let workspace = Workspace::new();
+        let training = Training::prepare(workspace.config(&[])).unwrap();
+        let run = training.run_dir().clone();
+        let summary = training.run().unwrap();
+        Trained {
+            workspace,
+            run,
+            summary,
+        }
+    })
+}

@@ -1,0 +1,7 @@
+//! The promises of convirt, kept end to end.
+
+mod bad_input;
+mod fixtures;
+mod outside_crate;
+mod pretraining;
+mod program;

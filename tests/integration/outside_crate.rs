@@ -1,0 +1,88 @@
+//! A crate of its own, outside the workspace, uses convirt as its manual says.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::fixtures;
+
+/// What `README.md` shows a user of the library, as a program.
+const PROGRAM: &str = r#"
+use convirt::ConVirt;
+
+fn main() -> Result<(), convirt::Error> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let model = ConVirt::load(&arguments[1])?;
+    let image = model.embed_image(&arguments[2])?;
+    for text in ["The heart is enlarged.", "No pleural effusion."] {
+        let text_embedding = model.embed_text(text)?;
+        println!("{:+.6} {text}", convirt::similarity(&image, &text_embedding));
+    }
+    Ok(())
+}
+"#;
+
+#[test]
+fn a_crate_that_depends_on_convirt_by_path_with_flex_alone_embeds_and_scores() {
+    let trained = fixtures::trained();
+    let folder = tempfile::tempdir().unwrap();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/main.rs"), PROGRAM).unwrap();
+    fs::write(
+        folder.path().join("Cargo.toml"),
+        format!(
+            r#"
+[package]
+name = "outside"
+version = "0.1.0"
+edition = "2024"
+
+[workspace]
+
+[dependencies]
+convirt = {{ path = {:?}, default-features = false, features = ["flex"] }}
+
+# As in convirt's own workspace, so that its compiled dependencies serve here too.
+[profile.dev]
+opt-level = 1
+debug = "line-tables-only"
+
+[profile.dev.package."*"]
+opt-level = 3
+debug = false
+"#,
+            crates.join("convirt")
+        ),
+    )
+    .unwrap();
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"),
+        folder.path().join("Cargo.lock"),
+    )
+    .unwrap();
+
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--offline", "--"])
+        .arg(trained.run.path())
+        .arg(trained.an_image())
+        .current_dir(folder.path())
+        .env("CARGO_TARGET_DIR", target_dir())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+
+    let model = convirt::ConVirt::load(trained.run.path()).unwrap();
+    let image = model.embed_image(trained.an_image()).unwrap();
+    let text = model.embed_text("The heart is enlarged.").unwrap();
+    let line = format!("{:+.6}", convirt::similarity(&image, &text));
+    assert!(stdout.contains(&line), "expected {line} in:\n{stdout}");
+}
+
+/// The folder that this test was built in: `<target>/<profile>/deps/<this>`.
+fn target_dir() -> std::path::PathBuf {
+    let executable = std::env::current_exe().unwrap();
+    executable.ancestors().nth(3).unwrap().to_path_buf()
+}

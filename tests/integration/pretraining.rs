@@ -1,0 +1,118 @@
+//! A training leaves what it promises, resumes where it stopped, and starts from earlier ones.
+
+use std::fs;
+use std::path::Path;
+
+use convirt::{Ending, Error, Summary, Training};
+use safetensors::SafeTensors;
+
+use crate::fixtures::{Workspace, trained};
+
+#[test]
+fn a_run_folder_holds_everything_and_its_summary_reads_back() {
+    let trained = trained();
+    let run = trained.run.path();
+    for file in [
+        "config.yaml",
+        "summary.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/convirt.json",
+        "train/epoch-1/Loss.log",
+        "valid/epoch-2/Loss.log",
+        "checkpoint/state-8.json",
+        "checkpoint/model-8.bpk",
+    ] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let events = fs::read_dir(run).unwrap().flatten().any(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with("events.out.tfevents.")
+    });
+    assert!(events);
+    let json = fs::read_to_string(run.join("summary.json")).unwrap();
+    let summary: Summary = serde_json::from_str(&json).unwrap();
+    assert_eq!(summary, trained.summary);
+    assert_eq!(summary.ending, Ending::Completed);
+    assert_eq!(summary.steps, 8);
+    assert!(summary.validation_loss.unwrap().is_finite());
+}
+
+#[test]
+fn the_configuration_kept_makes_the_same_run_again() {
+    let trained = trained();
+    let kept = convirt::Config::from_file(&trained.run.config(), &[]).unwrap();
+    let again = Training::prepare(kept).unwrap().run().unwrap();
+    assert_eq!(again.validation_loss, trained.summary.validation_loss);
+    assert_eq!(again.retrieval, trained.summary.retrieval);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
+    let whole = trained();
+    let workspace = Workspace::new();
+    let training = Training::prepare(workspace.config(&[])).unwrap();
+    let run = training.run_dir().path().to_path_buf();
+    // Asked for beforehand, a stop takes effect after the first step, amid a window.
+    training.interrupter().stop(Some("test"));
+    let first = training.run().unwrap();
+    assert_eq!(first.ending, Ending::Interrupted);
+    assert_eq!(first.steps, 1);
+    assert!(first.to_string().contains("--resume"), "{first}");
+
+    let resumed = Training::resume(&run, &[]).unwrap().run().unwrap();
+    assert_eq!(resumed.ending, Ending::Completed);
+    assert_eq!(resumed.steps, 8);
+    assert_eq!(resumed.validation_loss, whole.summary.validation_loss);
+    assert_eq!(resumed.retrieval, whole.summary.retrieval);
+    let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).unwrap();
+    assert_eq!(weights(&run), weights(whole.run.path()));
+}
+
+#[test]
+fn a_resumed_run_keeps_its_model() {
+    let error = Training::resume(trained().run.path(), &["model.out_dim=8".to_string()]);
+    assert!(matches!(error, Err(Error::FixedOnResume { .. })));
+}
+
+#[test]
+fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
+    let trained = trained();
+    let workspace = trained.workspace();
+    let from = format!("fine_tune_from={}", trained.run.path().display());
+    // A step at this rate is too small for any weight to change.
+    let tuned = workspace
+        .train(&[&from, "learning_rate=1e-30", "max_steps=1", "seed=5", "name=tuned"])
+        .unwrap();
+    let text_weights = |run: &Path| {
+        let bytes = fs::read(run.join("model/model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let mut tensors: Vec<(String, Vec<u8>)> = file
+            .tensors()
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("text_encoder."))
+            .map(|(name, tensor)| (name, tensor.data().to_vec()))
+            .collect();
+        tensors.sort();
+        tensors
+    };
+    let expected = text_weights(trained.run.path());
+    assert!(expected.len() > 10);
+    assert!(text_weights(&tuned.run) == expected);
+
+    let error = workspace.train(&["fine_tune_from=nowhere"]).unwrap_err();
+    assert!(matches!(error, Error::NoRun { .. }), "{error}");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_loaded_model_embeds_as_the_one_that_was_evaluated() {
+    let trained = trained();
+    let model = convirt::ConVirt::load(trained.run.path()).unwrap();
+    let image = model.embed_image(trained.an_image()).unwrap();
+    let text = model.embed_text("No pleural effusion.").unwrap();
+    let norm = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>();
+    assert!((norm(&image) - 1.0).abs() < 1e-5 && (norm(&text) - 1.0).abs() < 1e-5);
+    assert_eq!(image.len(), 16);
+    assert!(convirt::similarity(&image, &text).abs() <= 1.0 + 1e-5);
+}
