@@ -17,11 +17,17 @@ fn image_encoders(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH as u64));
     for depth in [ResNetDepth::ResNet18, ResNetDepth::ResNet50] {
         let encoder = ResNetConfig::new(depth).init(&device).valid();
-        let images =
-            Tensor::<4>::random([BATCH, 3, 224, 224], Distribution::Normal(0.0, 1.0), &device);
-        group.bench_function(BenchmarkId::from_parameter(format!("{depth:?}")), |bencher| {
-            bencher.iter(|| black_box(encoder.forward(images.clone()).into_data()));
-        });
+        let images = Tensor::<4>::random(
+            [BATCH, 3, 224, 224],
+            Distribution::Normal(0.0, 1.0),
+            &device,
+        );
+        group.bench_function(
+            BenchmarkId::from_parameter(format!("{depth:?}")),
+            |bencher| {
+                bencher.iter(|| black_box(encoder.forward(images.clone()).into_data()));
+            },
+        );
     }
 }
 

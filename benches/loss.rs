@@ -7,7 +7,9 @@ use convirt::model::ContrastiveLossConfig;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn loss(criterion: &mut Criterion) {
-    let device = convirt::device(None).expect("a backend is compiled in").autodiff();
+    let device = convirt::device(None)
+        .expect("a backend is compiled in")
+        .autodiff();
     let loss = ContrastiveLossConfig::default()
         .init(&device)
         .expect("the defaults are valid");

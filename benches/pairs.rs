@@ -21,7 +21,9 @@ fn pairs(criterion: &mut Criterion) {
         patients: 40,
         ..PhantomConfig::default()
     };
-    phantom.write(&data, |_, _| ()).expect("the phantom can be written");
+    phantom
+        .write(&data, |_, _| ())
+        .expect("the phantom can be written");
     let manifest = Manifest::read(&ManifestConfig {
         text_from_files: true,
         image: Column::Name("image".to_string()),
@@ -53,13 +55,20 @@ fn pairs(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("pairs");
     group.throughput(Throughput::Elements(1));
-    for (name, cache_mb) in [("one_thread_from_disk", 0), ("one_thread_from_memory", 1024)] {
+    for (name, cache_mb) in [
+        ("one_thread_from_disk", 0),
+        ("one_thread_from_memory", 1024),
+    ] {
         let dataset = dataset(cache_mb);
         let mut index = 0;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 index = (index + 1) % dataset.len();
-                black_box(dataset.sample(1, index).expect("phantom images are readable"))
+                black_box(
+                    dataset
+                        .sample(1, index)
+                        .expect("phantom images are readable"),
+                )
             });
         });
     }

@@ -12,7 +12,11 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 fn batch(pairs: usize, side: usize, tokens: usize, device: &Device) -> ImageTextBatch {
     ImageTextBatch {
-        images: Tensor::random([pairs, 3, side, side], Distribution::Normal(0.0, 1.0), device),
+        images: Tensor::random(
+            [pairs, 3, side, side],
+            Distribution::Normal(0.0, 1.0),
+            device,
+        ),
         input_ids: Tensor::<2, Int>::ones([pairs, tokens], device),
         attention_mask: Tensor::<2, Bool>::full([pairs, tokens], true, device),
         token_type_ids: Tensor::<2, Int>::zeros([pairs, tokens], device),
@@ -22,7 +26,9 @@ fn batch(pairs: usize, side: usize, tokens: usize, device: &Device) -> ImageText
 }
 
 fn training_step(criterion: &mut Criterion) {
-    let device = convirt::device(None).expect("a backend is compiled in").autodiff();
+    let device = convirt::device(None)
+        .expect("a backend is compiled in")
+        .autodiff();
     let small = BertConfig {
         hidden_size: 192,
         num_hidden_layers: 3,
@@ -33,15 +39,26 @@ fn training_step(criterion: &mut Criterion) {
     let paper = ConVirtConfig {
         freeze_embeddings: true,
         freeze_layers: (0..6).collect(),
-        ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet50), BertConfig::base(28_996))
+        ..ConVirtConfig::new(
+            ResNetConfig::new(ResNetDepth::ResNet50),
+            BertConfig::base(28_996),
+        )
     };
     let phantom = ConVirtConfig {
         d_embedding: 128,
         ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), small)
     };
     let cases = [
-        ("phantom_resnet18_96px_32_tokens", phantom, batch(32, 96, 32, &device)),
-        ("paper_resnet50_bert_base_224px_32_tokens", paper, batch(8, 224, 32, &device)),
+        (
+            "phantom_resnet18_96px_32_tokens",
+            phantom,
+            batch(32, 96, 32, &device),
+        ),
+        (
+            "paper_resnet50_bert_base_224px_32_tokens",
+            paper,
+            batch(8, 224, 32, &device),
+        ),
     ];
 
     let mut group = criterion.benchmark_group("training_step");

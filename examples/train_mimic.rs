@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use convirt::{Config, Training};
 
@@ -43,11 +43,7 @@ fn main() -> Result<()> {
     }
     let training = match arguments.resume {
         Some(run) => Training::resume(&run, &arguments.overrides)?,
-        None => {
-            let config = Config::from_file(&arguments.config, &arguments.overrides)
-                .context("--help shows how to give another configuration")?;
-            Training::prepare(config)?
-        }
+        None => Training::prepare(Config::from_file(&arguments.config, &arguments.overrides)?)?,
     };
     println!("{training}");
     let summary = training.run()?;

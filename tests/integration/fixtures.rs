@@ -1,11 +1,18 @@
 //! Small data, a small configuration and one small training that the tests share.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use convirt::data::PhantomConfig;
 use convirt::{Config, RunDir, Summary, Training};
 use tempfile::TempDir;
+
+/// Trainings of one process draw from one random generator, so that only one at a time repeats
+/// its numbers; a test holds this while it trains.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A folder of its own with a small phantom in `data/` and a place for runs.
 pub struct Workspace {
@@ -79,6 +86,7 @@ dataset:
     }
 
     pub fn train(&self, overrides: &[&str]) -> Result<Summary, convirt::Error> {
+        let _alone = alone();
         Training::prepare(self.try_config(overrides)?)?.run()
     }
 }
@@ -107,9 +115,7 @@ impl Trained {
     pub fn an_image(&self) -> PathBuf {
         let table = std::fs::read_to_string(self.workspace.data().join("pairs.csv")).unwrap();
         let row = table.lines().nth(1).unwrap();
-        self.workspace
-            .data()
-            .join(row.split(',').next().unwrap())
+        self.workspace.data().join(row.split(',').next().unwrap())
     }
 }
 
@@ -117,6 +123,7 @@ impl Trained {
 pub fn trained() -> &'static Trained {
     static TRAINED: OnceLock<Trained> = OnceLock::new();
     TRAINED.get_or_init(|| {
+        let _alone = alone();
         let workspace = Workspace::new();
         let training = Training::prepare(workspace.config(&[])).unwrap();
         let run = training.run_dir().clone();

@@ -6,7 +6,7 @@ use std::path::Path;
 use convirt::{Ending, Error, Summary, Training};
 use safetensors::SafeTensors;
 
-use crate::fixtures::{Workspace, trained};
+use crate::fixtures::{Workspace, alone, trained};
 
 #[test]
 fn a_run_folder_holds_everything_and_its_summary_reads_back() {
@@ -41,6 +41,7 @@ fn a_run_folder_holds_everything_and_its_summary_reads_back() {
 #[test]
 fn the_configuration_kept_makes_the_same_run_again() {
     let trained = trained();
+    let _alone = alone();
     let kept = convirt::Config::from_file(&trained.run.config(), &[]).unwrap();
     let again = Training::prepare(kept).unwrap().run().unwrap();
     assert_eq!(again.validation_loss, trained.summary.validation_loss);
@@ -50,6 +51,7 @@ fn the_configuration_kept_makes_the_same_run_again() {
 #[test]
 fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
     let whole = trained();
+    let _alone = alone();
     let workspace = Workspace::new();
     let training = Training::prepare(workspace.config(&[])).unwrap();
     let run = training.run_dir().path().to_path_buf();
@@ -82,7 +84,13 @@ fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
     let from = format!("fine_tune_from={}", trained.run.path().display());
     // A step at this rate is too small for any weight to change.
     let tuned = workspace
-        .train(&[&from, "learning_rate=1e-30", "max_steps=1", "seed=5", "name=tuned"])
+        .train(&[
+            &from,
+            "learning_rate=1e-30",
+            "max_steps=1",
+            "seed=5",
+            "name=tuned",
+        ])
         .unwrap();
     let text_weights = |run: &Path| {
         let bytes = fs::read(run.join("model/model.safetensors")).unwrap();

@@ -37,8 +37,18 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
     let text = text(&output);
     assert!(output.status.success(), "{text}");
     for part in [
-        "device", "float32", "seed", "trained", "held out", "step ", "image→text", "pairs/s",
-        "left", "recall@10", "median rank", "chance",
+        "device",
+        "float32",
+        "seed",
+        "trained",
+        "held out",
+        "step ",
+        "image→text",
+        "pairs/s",
+        "left",
+        "recall@10",
+        "median rank",
+        "chance",
     ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
@@ -90,7 +100,12 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     let mut child = train_mimic()
         .arg("--config")
         .arg(config_file(&workspace))
-        .args(["--set", "max_steps=100000", "--set", "eval_every_n_steps=50000"])
+        .args([
+            "--set",
+            "max_steps=100000",
+            "--set",
+            "eval_every_n_steps=50000",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

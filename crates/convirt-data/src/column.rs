@@ -9,7 +9,7 @@ use crate::DataError;
 
 /// A column of a CSV, by its position from 0 or by its name in the header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a position from 0 or a name")]
 pub enum Column {
     /// The position, from 0.
     Position(usize),

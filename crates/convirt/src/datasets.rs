@@ -37,8 +37,10 @@ impl Studies {
             let folder = data.csv_file.parent().unwrap_or(Path::new("."));
             if !phantom.is_complete(folder) {
                 let bar = ProgressBar::new(phantom.patients as u64).with_style(
-                    ProgressStyle::with_template("drawing the chest phantom {wide_bar} {pos}/{len} patients")
-                        .expect("a valid template"),
+                    ProgressStyle::with_template(
+                        "drawing the chest phantom {wide_bar} {pos}/{len} patients",
+                    )
+                    .expect("a valid template"),
                 );
                 let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
                 bar.finish_and_clear();

@@ -57,11 +57,11 @@ fn best_device() -> Result<Device, Error> {
         })
 }
 
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "rocm", feature = "metal", feature = "vulkan", feature = "webgpu", feature = "wgpu")),
-    expect(unused_variables, reason = "only GPU backends have an index")
-)]
 fn by_backend(backend: &str, index: Option<usize>) -> Option<Device> {
+    // There is one processor.
+    if matches!(backend, "cpu" | "flex") && index.is_some() {
+        return None;
+    }
     match backend {
         #[cfg(feature = "cuda")]
         "cuda" => Some(Device::cuda(index.unwrap_or(0))),
@@ -76,9 +76,9 @@ fn by_backend(backend: &str, index: Option<usize>) -> Option<Device> {
         #[cfg(feature = "wgpu")]
         "wgpu" => Some(Device::wgpu(gpu(index))),
         #[cfg(feature = "cpu")]
-        "cpu" if index.is_none() => Some(Device::cpu()),
+        "cpu" => Some(Device::cpu()),
         #[cfg(feature = "flex")]
-        "flex" if index.is_none() => Some(Device::flex()),
+        "flex" => Some(Device::flex()),
         _ => None,
     }
 }
@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn a_backend_that_is_not_compiled_in_is_an_error_that_lists_those_that_are() {
         let error = device(Some("abacus")).unwrap_err().to_string();
-        assert!(error.contains("abacus") && error.contains("flex"), "{error}");
+        assert!(
+            error.contains("abacus") && error.contains("flex"),
+            "{error}"
+        );
         assert!(device(Some("flex:1")).is_err());
         assert!(device(Some("flex")).is_ok());
     }

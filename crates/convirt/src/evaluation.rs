@@ -19,9 +19,20 @@ pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<R
             attention_mask: batch.attention_mask,
             token_type_ids: Some(batch.token_type_ids),
         };
-        images.extend(rows(normalized(network.encode_image(batch.images).embedding), batch.indices.len()));
-        texts.extend(rows(normalized(network.encode_text(input).embedding), batch.indices.len()));
-        reports.extend(batch.indices.iter().map(|index| &studies[*index].report.text));
+        images.extend(rows(
+            normalized(network.encode_image(batch.images).embedding),
+            batch.indices.len(),
+        ));
+        texts.extend(rows(
+            normalized(network.encode_text(input).embedding),
+            batch.indices.len(),
+        ));
+        reports.extend(
+            batch
+                .indices
+                .iter()
+                .map(|index| &studies[*index].report.text),
+        );
     }
     Ok(Retrieval::of(&images, &texts, &reports))
 }

@@ -118,6 +118,8 @@ impl Numeric for MeanMetric {
 pub(crate) struct PairsPerSecond {
     name: MetricName,
     last: Option<Instant>,
+    /// Whether there were two steps to measure the time between.
+    measured: bool,
     state: NumericMetricState,
 }
 
@@ -126,6 +128,7 @@ impl PairsPerSecond {
         Self {
             name: Arc::new(PAIRS_PER_SECOND.to_string()),
             last: None,
+            measured: false,
             state: NumericMetricState::new(),
         }
     }
@@ -159,6 +162,7 @@ impl Metric for PairsPerSecond {
         let Some(last) = self.last.replace(now) else {
             return Ok(SerializedEntry::not_available(Some("pairs/s")));
         };
+        self.measured = true;
         let seconds = (now - last).as_secs_f64().max(1e-9);
         self.state
             .update(measures.pairs as f64 / seconds, measures.pairs);
@@ -171,17 +175,18 @@ impl Metric for PairsPerSecond {
 
     fn clear(&mut self) {
         self.last = None;
+        self.measured = false;
         self.state.reset();
     }
 }
 
 impl Numeric for PairsPerSecond {
     fn value(&self) -> Option<NumericEntry> {
-        self.last.map(|_| self.state.current_value())
+        self.measured.then(|| self.state.current_value())
     }
 
     fn running_value(&self) -> Option<NumericEntry> {
-        self.last.map(|_| self.state.running_value())
+        self.measured.then(|| self.state.running_value())
     }
 
     fn final_value(&self) -> NumericEntry {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use burn::train::Interrupter;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::{MetricDefinition, MetricId};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining, default_renderer,
 };
-use burn::train::Interrupter;
 use convirt_data::TrainingSteps;
 
 use crate::metrics::{IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE};
@@ -99,13 +99,16 @@ impl PlainProgress {
         let done = self.step.saturating_sub(self.first_step).max(1);
         let left = self.steps.total.saturating_sub(self.step);
         let seconds = self.started.elapsed().as_secs_f64() / done as f64 * left as f64;
+        let speed = match self.values.get(PAIRS_PER_SECOND) {
+            Some(speed) => format!("{speed:.1} pairs/s  "),
+            None => String::new(),
+        };
         format!(
-            "step {:>5}/{}  {}  rate {:.2e}  {:.1} pairs/s  {} left",
+            "step {:>5}/{}  {}  rate {:.2e}  {speed}{} left",
             self.step,
             self.steps.total,
             self.scores(),
             self.value(LEARNING_RATE),
-            self.value(PAIRS_PER_SECOND),
             duration(seconds),
         )
     }

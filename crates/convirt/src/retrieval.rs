@@ -128,7 +128,10 @@ fn hit_chance(total: usize, right: usize, k: usize) -> f64 {
 
 fn chance(pairs: usize, answers: &[usize]) -> RetrievalScores {
     let mean = |k: usize| {
-        let sum: f64 = answers.iter().map(|right| hit_chance(pairs, *right, k)).sum();
+        let sum: f64 = answers
+            .iter()
+            .map(|right| hit_chance(pairs, *right, k))
+            .sum();
         sum / pairs.max(1) as f64
     };
     let median_rank = (1..=pairs)

@@ -173,7 +173,10 @@ fn clip_global_norm<M: Module>(
     let Some(sum) = squares.sum else {
         return gradients;
     };
-    let factor = (sum.sqrt() + 1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    let factor = (sum.sqrt() + 1e-6)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
     let mut scale = Scale { gradients, factor };
     module.visit(&mut scale);
     scale.gradients
@@ -219,7 +222,8 @@ mod tests {
     #[test]
     fn equal_texts_count_as_retrieved() {
         let device = Device::flex();
-        let scores = Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
+        let scores =
+            Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
         let distinct = Tensor::from_data([0, 1, 2], &device);
         let first_two_equal = Tensor::from_data([0, 0, 2], &device);
         let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();

@@ -9,7 +9,11 @@ use crate::config::Config;
 use crate::error::{Error, read_error};
 
 /// Files of a Hugging Face folder that make a text tower.
-const FILES: &[&str] = &["config.json", "model.safetensors", "tokenizer.json (or vocab.txt)"];
+const FILES: &[&str] = &[
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json (or vocab.txt)",
+];
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.
 pub(crate) struct TextTower {
@@ -22,14 +26,11 @@ pub(crate) struct TextTower {
 impl TextTower {
     /// The tower that `model.bert_base_model` names: a folder, or `scratch` with a vocabulary
     /// trained on `texts`.
-    pub fn new<'a>(
-        config: &Config,
-        texts: impl Iterator<Item = &'a str>,
-    ) -> Result<Self, Error> {
+    pub fn new<'a>(config: &Config, texts: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
         let model = &config.model;
-        let mut tower = match model.bert_base_model.as_str() {
-            "scratch" => Self::from_scratch(config, texts)?,
-            folder => Self::from_folder(folder, model.do_lower_case)?,
+        let mut tower = match model.text_is_from_scratch() {
+            true => Self::from_scratch(config, texts)?,
+            false => Self::from_folder(&model.bert_base_model, model.do_lower_case)?,
         };
         if let Some(dropout) = model.dropout {
             tower.config.hidden_dropout_prob = dropout;

@@ -110,7 +110,7 @@ impl Training {
             }
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
-        let config = Config::from_file(&run.config(), overrides)?;
+        let config = Config::from_file(run.config(), overrides)?;
         let state = TrainingState::load_latest(&run.checkpoints())?;
         let device = device(config.device.as_deref())?;
         let studies = Studies::read(&config)?;
@@ -134,6 +134,9 @@ impl Training {
 
     /// Trains, evaluates the best model on the held-out pairs, and writes `summary.json`.
     ///
+    /// The same configuration gives the same numbers as long as a process trains one run at a time:
+    /// Burn's devices have one random generator each, which dropout draws from.
+    ///
     /// # Errors
     ///
     /// When data or device fail, the loss is no longer finite, or the run's folder cannot be
@@ -149,7 +152,10 @@ impl Training {
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
             run: self.run.path().to_path_buf(),
-            ending: match (outcome.state.step >= self.steps.total, outcome.stopped_early) {
+            ending: match (
+                outcome.state.step >= self.steps.total,
+                outcome.stopped_early,
+            ) {
                 (true, _) => Ending::Completed,
                 (_, true) => Ending::StoppedEarly,
                 _ => Ending::Interrupted,
@@ -357,7 +363,10 @@ fn describe(config: &Config, tower: &TextTower) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: config.model.max_tokens.map_or(longest, |most| most.min(longest)),
+        max_tokens: config
+            .model
+            .max_tokens
+            .map_or(longest, |most| most.min(longest)),
     }
 }
 
@@ -377,15 +386,20 @@ fn device_name(device: &Device) -> String {
 
 impl fmt::Display for Training {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, text: String| {
-            writeln!(f, "{name:<16}{text}")
-        };
+        let line =
+            |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<16}{text}");
         line(f, "run", self.run.path().display().to_string())?;
         if let Some(state) = &self.resumed {
             line(f, "resumed at", format!("step {}", state.step))?;
         }
         line(f, "device", device_name(&self.device))?;
         line(f, "precision", "float32".to_string())?;
+        if self.config.fp16_precision {
+            writeln!(
+                f,
+                "warning: `fp16_precision` is set, but only float32 training exists so far"
+            )?;
+        }
         line(f, "seed", self.config.seed.to_string())?;
         let counts = self.network.parameter_counts();
         for (name, count) in [
@@ -439,6 +453,9 @@ mod tests {
 
     #[test]
     fn large_numbers_are_grouped() {
-        assert_eq!([7, 1_000, 11_176_512].map(thousands), ["7", "1,000", "11,176,512"]);
+        assert_eq!(
+            [7, 1_000, 11_176_512].map(thousands),
+            ["7", "1,000", "11,176,512"]
+        );
     }
 }

@@ -10,8 +10,8 @@ use burn::tensor::Device;
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearningCheckpointer,
-    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
-    TrainingComponents, TrainingItem, ValidLoader,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, ValidLoader,
 };
 use convirt_data::{LoaderPosition, TrainingSteps};
 
@@ -174,7 +174,11 @@ impl WindowedTraining {
         drop(batches);
         // Whatever the batches have come to, the loader may have passed over steps without one.
         state.step = self.position.get();
-        report(session.processor.process_train(LearnerEvent::EndSplit(window)));
+        report(
+            session
+                .processor
+                .process_train(LearnerEvent::EndSplit(window)),
+        );
         report(session.processor.flush());
     }
 
@@ -207,8 +211,16 @@ impl WindowedTraining {
                 return None;
             }
         }
-        report(session.processor.process_valid(LearnerEvent::EndSplit(window)));
-        report(session.processor.process_train(LearnerEvent::EndEpoch(window)));
+        report(
+            session
+                .processor
+                .process_valid(LearnerEvent::EndSplit(window)),
+        );
+        report(
+            session
+                .processor
+                .process_train(LearnerEvent::EndEpoch(window)),
+        );
         report(session.processor.flush());
         if session.interrupter.should_stop() {
             return None;
