@@ -43,7 +43,7 @@ pub use config::{
 pub use device::{DEVICE_NAMES, device};
 pub use error::Error;
 pub use pretrained::{ConVirt, similarity};
-pub use retrieval::{Retrieval, RetrievalScores};
+pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};
 pub use summary::{Ending, Summary};

@@ -52,6 +52,7 @@ struct PlainProgress {
     steps: TrainingSteps,
     step: usize,
     first_step: usize,
+    printed_step: usize,
     started: Instant,
     last_line: Instant,
     evaluating: bool,
@@ -66,6 +67,7 @@ impl PlainProgress {
             steps,
             step,
             first_step: step,
+            printed_step: step,
             started: now,
             last_line: now,
             evaluating: false,
@@ -93,6 +95,12 @@ impl PlainProgress {
             100.0 * self.value(IMAGE_TO_TEXT),
             100.0 * self.value(TEXT_TO_IMAGE),
         )
+    }
+
+    fn print_training_line(&mut self) {
+        println!("{}", self.training_line());
+        self.printed_step = self.step;
+        self.last_line = Instant::now();
     }
 
     fn training_line(&self) -> String {
@@ -153,8 +161,7 @@ impl TrainingProgressLogger for PlainProgress {
         self.step += 1;
         let first = self.step == self.first_step + 1;
         if first || self.last_line.elapsed() >= LINE_EVERY {
-            println!("{}", self.training_line());
-            self.last_line = Instant::now();
+            self.print_training_line();
         }
     }
 
@@ -162,6 +169,8 @@ impl TrainingProgressLogger for PlainProgress {
         if self.evaluating {
             println!("evaluation at step {}: {}", self.step, self.scores());
             self.last_line = Instant::now();
+        } else if self.printed_step != self.step {
+            self.print_training_line();
         }
     }
 

@@ -1,12 +1,13 @@
 //! Held-out retrieval: every image against every text of the split, and the other way round.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
-/// Ranks of the right answers among all candidates, in one direction.
-///
-/// Equal texts count as correct: a query's rank is that of its best-placed right answer.
+/// Where the right answers stand among the candidates. A query may have several right answers; the
+/// best-placed one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalScores {
     /// Share of queries with a right answer at rank 1.
@@ -19,20 +20,29 @@ pub struct RetrievalScores {
     pub median_rank: f64,
 }
 
-/// Retrieval in both directions, beside what a random order would reach.
+/// Retrieval in one direction, beside what a random order would reach.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Direction {
+    /// What the embeddings reach.
+    pub scores: RetrievalScores,
+    /// Expectation of a random order.
+    pub chance: RetrievalScores,
+    /// Standard error of `chance.recall_at_10`: √(Σ pᵢ(1 − pᵢ)) / queries.
+    pub chance_recall_at_10_error: f64,
+}
+
+/// Retrieval among the pairs of a split. Pairs with equal texts share one text: it is one candidate
+/// for images, and a query that each of its images answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Pairs in the split: queries and candidates of each direction.
-    pub pairs: usize,
-    /// Images as queries, texts as candidates.
-    pub image_to_text: RetrievalScores,
-    /// Texts as queries, images as candidates.
-    pub text_to_image: RetrievalScores,
-    /// Expectation of a random order, with equal texts counted as correct; the same in both
-    /// directions.
-    pub chance: RetrievalScores,
-    /// Standard error of `recall_at_10` under a random order: √(Σ pᵢ(1 − pᵢ)) / pairs.
-    pub chance_recall_at_10_error: f64,
+    /// Number of images.
+    pub images: usize,
+    /// Number of distinct texts.
+    pub texts: usize,
+    /// Images as queries, distinct texts as candidates.
+    pub image_to_text: Direction,
+    /// Distinct texts as queries, images as candidates.
+    pub text_to_image: Direction,
 }
 
 impl Retrieval {
@@ -48,7 +58,7 @@ impl Retrieval {
     /// # Panics
     ///
     /// When the lengths differ.
-    pub fn of<T: PartialEq>(
+    pub fn of<T: Eq + Hash>(
         image_embeddings: &[Vec<f32>],
         text_embeddings: &[Vec<f32>],
         texts: &[T],
@@ -56,18 +66,49 @@ impl Retrieval {
         let pairs = texts.len();
         assert_eq!(image_embeddings.len(), pairs, "one image a text");
         assert_eq!(text_embeddings.len(), pairs, "one embedding a text");
-        let right = |query: usize, candidate: usize| texts[query] == texts[candidate];
-        let answers: Vec<usize> = (0..pairs)
-            .map(|query| (0..pairs).filter(|other| right(query, *other)).count())
+        let mut numbers = HashMap::new();
+        let mut distinct = Vec::new();
+        let text_of: Vec<usize> = texts
+            .iter()
+            .zip(text_embeddings)
+            .map(|(text, embedding)| {
+                *numbers.entry(text).or_insert_with(|| {
+                    distinct.push(embedding.clone());
+                    distinct.len() - 1
+                })
+            })
             .collect();
-        let chances: Vec<f64> = answers.iter().map(|k| hit_chance(pairs, *k, 10)).collect();
-        let variance: f64 = chances.iter().map(|p| p * (1.0 - p)).sum();
+        let belongs = |image: usize, text: usize| text_of[image] == text;
         Self {
-            pairs,
-            image_to_text: scores(&ranks(image_embeddings, text_embeddings, right)),
-            text_to_image: scores(&ranks(text_embeddings, image_embeddings, right)),
-            chance: chance(pairs, &answers),
-            chance_recall_at_10_error: variance.sqrt() / pairs.max(1) as f64,
+            images: pairs,
+            texts: distinct.len(),
+            image_to_text: Direction::of(image_embeddings, &distinct, belongs),
+            text_to_image: Direction::of(&distinct, image_embeddings, |text, image| {
+                belongs(image, text)
+            }),
+        }
+    }
+}
+
+impl Direction {
+    fn of(
+        queries: &[Vec<f32>],
+        candidates: &[Vec<f32>],
+        right: impl Fn(usize, usize) -> bool,
+    ) -> Self {
+        let total = candidates.len();
+        let answers: Vec<usize> = (0..queries.len())
+            .map(|query| (0..total).filter(|other| right(query, *other)).count())
+            .collect();
+        let variance: f64 = answers
+            .iter()
+            .map(|count| hit_chance(total, *count, 10))
+            .map(|chance| chance * (1.0 - chance))
+            .sum();
+        Self {
+            scores: scores(&ranks(queries, candidates, right)),
+            chance: chance(total, &answers),
+            chance_recall_at_10_error: variance.sqrt() / queries.len().max(1) as f64,
         }
     }
 }
@@ -126,15 +167,16 @@ fn hit_chance(total: usize, right: usize, k: usize) -> f64 {
     1.0 - miss
 }
 
-fn chance(pairs: usize, answers: &[usize]) -> RetrievalScores {
+/// What a random order of `total` candidates reaches, for queries with so many right answers each.
+fn chance(total: usize, answers: &[usize]) -> RetrievalScores {
     let mean = |k: usize| {
-        let sum: f64 = answers
+        let hits: f64 = answers
             .iter()
-            .map(|right| hit_chance(pairs, *right, k))
+            .map(|right| hit_chance(total, *right, k))
             .sum();
-        sum / pairs.max(1) as f64
+        hits / answers.len().max(1) as f64
     };
-    let median_rank = (1..=pairs)
+    let median_rank = (1..=total)
         .find(|k| mean(*k) >= 0.5)
         .map_or(f64::NAN, |k| k as f64);
     RetrievalScores {
@@ -147,29 +189,26 @@ fn chance(pairs: usize, answers: &[usize]) -> RetrievalScores {
 
 impl fmt::Display for Retrieval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = format!("{} images, {} texts held out", self.images, self.texts);
         writeln!(
             f,
-            "{:<22}{:>10}{:>10}{:>10}{:>13}",
-            format!("among {} held-out", self.pairs),
-            "recall@1",
-            "recall@5",
-            "recall@10",
-            "median rank"
+            "{title:<34}{:>9}{:>11}{:>11}{:>13}",
+            "recall@1", "recall@5", "recall@10", "median rank"
         )?;
-        let rows = [
+        for (name, direction) in [
             ("image → text", &self.image_to_text),
             ("text → image", &self.text_to_image),
-            ("chance", &self.chance),
-        ];
-        for (name, scores) in rows {
-            writeln!(
-                f,
-                "{name:<22}{:>8.1} %{:>8.1} %{:>8.1} %{:>13.1}",
-                100.0 * scores.recall_at_1,
-                100.0 * scores.recall_at_5,
-                100.0 * scores.recall_at_10,
-                scores.median_rank
-            )?;
+        ] {
+            for (name, scores) in [(name, direction.scores), ("  by chance", direction.chance)] {
+                writeln!(
+                    f,
+                    "{name:<34}{:>7.1} %{:>9.1} %{:>9.1} %{:>13.1}",
+                    100.0 * scores.recall_at_1,
+                    100.0 * scores.recall_at_5,
+                    100.0 * scores.recall_at_10,
+                    scores.median_rank
+                )?;
+            }
         }
         Ok(())
     }
@@ -189,32 +228,39 @@ mod tests {
         let texts = [unit(0.1), unit(0.2), unit(2.1)];
         let retrieval = Retrieval::of(&images, &texts, &["a", "b", "c"]);
         // Image 1 (at 1.0) is nearest to text 1 (0.2) at 0.8, then text 0 (0.9), text 2 (1.1).
-        assert_eq!(retrieval.image_to_text.recall_at_1, 1.0);
+        assert_eq!(retrieval.image_to_text.scores.recall_at_1, 1.0);
         // Text 1 (at 0.2) is nearer to image 0 than to image 1.
-        assert!((retrieval.text_to_image.recall_at_1 - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(retrieval.text_to_image.median_rank, 1.0);
+        let texts_found = retrieval.text_to_image.scores;
+        assert!((texts_found.recall_at_1 - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(texts_found.median_rank, 1.0);
+        assert!((retrieval.text_to_image.chance.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]
-    fn equal_texts_count_as_correct_and_raise_chance() {
-        let images = [unit(0.0), unit(1.0)];
-        let texts = [unit(1.0), unit(0.0)];
-        let swapped = Retrieval::of(&images, &texts, &["a", "b"]);
-        assert_eq!(swapped.image_to_text.recall_at_1, 0.0);
-        assert_eq!(swapped.chance.recall_at_1, 0.5);
-        let equal = Retrieval::of(&images, &texts, &["a", "a"]);
-        assert_eq!(equal.image_to_text.recall_at_1, 1.0);
-        assert_eq!(equal.chance.recall_at_1, 1.0);
-        assert_eq!(equal.chance_recall_at_10_error, 0.0);
+    fn equal_texts_are_one_text_that_each_of_its_images_answers() {
+        let images = [unit(0.0), unit(1.0), unit(2.0)];
+        let texts = [unit(0.9), unit(0.9), unit(0.2)];
+        let retrieval = Retrieval::of(&images, &texts, &["a", "a", "b"]);
+        assert_eq!((retrieval.images, retrieval.texts), (3, 2));
+        // Image 0 is nearest to text b; image 1 to a; image 2 (of b) to a.
+        assert!((retrieval.image_to_text.scores.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(retrieval.image_to_text.chance.recall_at_1, 0.5);
+        // Text a finds image 1, one of its two; text b (at 0.2) finds image 0.
+        assert_eq!(retrieval.text_to_image.scores.recall_at_1, 0.5);
+        let chance = (2.0 / 3.0 + 1.0 / 3.0) / 2.0;
+        assert!((retrieval.text_to_image.chance.recall_at_1 - chance).abs() < 1e-12);
+        assert_eq!(retrieval.text_to_image.chance_recall_at_10_error, 0.0);
     }
 
     #[test]
     fn embeddings_that_say_nothing_do_not_beat_chance() {
         let same = vec![unit(0.3); 40];
         let texts: Vec<usize> = (0..40).collect();
-        let retrieval = Retrieval::of(&same, &same, &texts);
-        assert_eq!(retrieval.image_to_text.recall_at_10, 0.0);
-        assert_eq!(retrieval.image_to_text.median_rank, 20.5);
+        let found = Retrieval::of(&same, &same, &texts).image_to_text;
+        assert_eq!(found.scores.recall_at_10, 0.0);
+        assert_eq!(found.scores.median_rank, 20.5);
+        let error = (0.25 * 0.75_f64 / 40.0).sqrt();
+        assert!((found.chance_recall_at_10_error - error).abs() < 1e-12);
     }
 
     #[test]

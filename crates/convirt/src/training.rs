@@ -165,7 +165,7 @@ impl Training {
             steps: outcome.state.step,
             best_step: evaluations.best_step,
             validation_loss: evaluations.best_loss,
-            chance_loss: chance_loss(retrieval.pairs, self.valid.batches()),
+            chance_loss: chance_loss(self.valid.dataset().len(), self.valid.batches()),
             retrieval,
             train_pairs: self.train.dataset().len(),
             valid_pairs: self.valid.dataset().len(),
