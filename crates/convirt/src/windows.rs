@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 }
 
 /// What the loop works on.
-struct Session {
+struct Parts {
     learner: Learner<ContrastiveTask>,
     train: TrainLoader<ContrastiveTask>,
     valid: ValidLoader<ContrastiveTask>,
@@ -69,7 +69,7 @@ impl SupervisedLearningStrategy<ContrastiveTask> for WindowedTraining {
         _starting_epoch: usize,
     ) -> (ContrastiveTask, Processor) {
         learner.fork(&self.device);
-        let mut session = Session {
+        let mut parts = Parts {
             learner,
             train: train.to_device(&self.device),
             valid: valid.to_device(&self.device.clone().inner()),
@@ -79,11 +79,11 @@ impl SupervisedLearningStrategy<ContrastiveTask> for WindowedTraining {
             store: components.event_store,
         };
         let mut outcome = self.outcome.lock().expect("the training thread is alone");
-        if let Err(error) = self.run(&mut session, &mut outcome) {
-            session.interrupter.stop(Some(&error.to_string()));
+        if let Err(error) = self.run(&mut parts, &mut outcome) {
+            parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
         }
-        (session.learner.model(), session.processor)
+        (parts.learner.model(), parts.processor)
     }
 }
 
@@ -104,19 +104,19 @@ impl WindowedTraining {
         step > 0 && (step.is_multiple_of(window) || step >= total)
     }
 
-    fn run(&self, session: &mut Session, outcome: &mut Outcome) -> Result<(), Error> {
+    fn run(&self, parts: &mut Parts, outcome: &mut Outcome) -> Result<(), Error> {
         loop {
             let state = &mut outcome.state;
             let pending = state.evaluations.last_step != Some(state.step);
             if self.is_boundary(state.step) && pending {
-                let Some(loss) = self.evaluate(session, state.step) else {
-                    return self.checkpoint(session, state);
+                let Some(loss) = self.evaluate(parts, state.step) else {
+                    return self.checkpoint(parts, state);
                 };
                 self.learning_rate.observe(loss);
                 if state.evaluations.observe(state.step, loss) {
-                    (self.save_best)(&session.learner.model())?;
+                    (self.save_best)(&parts.learner.model())?;
                 }
-                self.checkpoint(session, state)?;
+                self.checkpoint(parts, state)?;
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
             outcome.stopped_early = state.evaluations.since_best >= patience;
@@ -124,9 +124,9 @@ impl WindowedTraining {
                 return Ok(());
             }
             let before = state.step;
-            self.train_window(session, state);
-            if session.interrupter.should_stop() {
-                return self.checkpoint(session, state);
+            self.train_window(parts, state);
+            if parts.interrupter.should_stop() {
+                return self.checkpoint(parts, state);
             }
             if state.step == before {
                 // The loader ended without a batch and without an error: nothing would change.
@@ -136,38 +136,38 @@ impl WindowedTraining {
     }
 
     /// Trains to the next boundary, or to the end of the step in which a stop is asked for.
-    fn train_window(&self, session: &mut Session, state: &mut TrainingState) {
+    fn train_window(&self, parts: &mut Parts, state: &mut TrainingState) {
         let window = self.window_of(state.step + 1);
-        let report = |result| session.interrupter.fail_on_error(result);
-        report(session.processor.process_train(LearnerEvent::StartSplit {
+        let report = |result| parts.interrupter.fail_on_error(result);
+        report(parts.processor.process_train(LearnerEvent::StartSplit {
             epoch_number: window,
-            total_items: session.train.num_items(),
+            total_items: parts.train.num_items(),
         }));
-        let mut batches = session.train.iter();
+        let mut batches = parts.train.iter();
         while let Some(batch) = batches.next() {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
-                    session.interrupter.fail(error);
+                    parts.interrupter.fail(error);
                     break;
                 }
             };
             // Dropout draws from the device's generator: seeded by step, so that a resumed run
             // draws what an uninterrupted one would have.
             self.device.seed(mix(self.seed, state.step as u64));
-            let output = session.learner.train_step(batch);
-            session.learner.lr_step();
-            session.learner.optimizer_step(output.grads);
+            let output = parts.learner.train_step(batch);
+            parts.learner.lr_step();
+            parts.learner.optimizer_step(output.grads);
             state.step = self.position.get();
-            report(session.processor.process_train(LearnerEvent::ProcessedItem(
+            report(parts.processor.process_train(LearnerEvent::ProcessedItem(
                 TrainingItem::new(
                     output.item,
                     batches.progress(),
                     Some(state.step),
-                    Some(session.learner.lr_current()),
+                    Some(parts.learner.lr_current()),
                 ),
             )));
-            if session.interrupter.should_stop() {
+            if parts.interrupter.should_stop() {
                 break;
             }
         }
@@ -175,69 +175,69 @@ impl WindowedTraining {
         // Whatever the batches have come to, the loader may have passed over steps without one.
         state.step = self.position.get();
         report(
-            session
+            parts
                 .processor
                 .process_train(LearnerEvent::EndSplit(window)),
         );
-        report(session.processor.flush());
+        report(parts.processor.flush());
     }
 
     /// Mean validation loss of the model at `step`; `None` when a stop was asked for meanwhile.
-    fn evaluate(&self, session: &mut Session, step: usize) -> Option<f64> {
+    fn evaluate(&self, parts: &mut Parts, step: usize) -> Option<f64> {
         let window = self.window_of(step);
-        let report = |result| session.interrupter.fail_on_error(result);
-        report(session.processor.process_valid(LearnerEvent::StartSplit {
+        let report = |result| parts.interrupter.fail_on_error(result);
+        report(parts.processor.process_valid(LearnerEvent::StartSplit {
             epoch_number: window,
-            total_items: session.valid.num_items(),
+            total_items: parts.valid.num_items(),
         }));
-        let model = burn::module::Module::valid(&session.learner.model());
-        let mut batches = session.valid.iter();
+        let model = burn::module::Module::valid(&parts.learner.model());
+        let mut batches = parts.valid.iter();
         while let Some(batch) = batches.next() {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
-                    session.interrupter.fail(error);
+                    parts.interrupter.fail(error);
                     break;
                 }
             };
             let measures = burn::train::InferenceStep::step(&model, batch);
             let item = TrainingItem::new(measures, batches.progress(), Some(step), None);
             report(
-                session
+                parts
                     .processor
                     .process_valid(LearnerEvent::ProcessedItem(item)),
             );
-            if session.interrupter.should_stop() {
+            if parts.interrupter.should_stop() {
                 return None;
             }
         }
         report(
-            session
+            parts
                 .processor
                 .process_valid(LearnerEvent::EndSplit(window)),
         );
         report(
-            session
+            parts
                 .processor
                 .process_train(LearnerEvent::EndEpoch(window)),
         );
-        report(session.processor.flush());
-        if session.interrupter.should_stop() {
+        report(parts.processor.flush());
+        if parts.interrupter.should_stop() {
             return None;
         }
-        session
+        parts
             .store
             .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)
     }
 
     /// Saves all that a resumed run needs; nothing after an error, whose state is not worth keeping.
-    fn checkpoint(&self, session: &mut Session, state: &TrainingState) -> Result<(), Error> {
-        if session.interrupter.error().is_some() {
+    fn checkpoint(&self, parts: &mut Parts, state: &TrainingState) -> Result<(), Error> {
+        if parts.interrupter.error().is_some() {
             return Ok(());
         }
         state.save(&self.checkpoints)?;
-        if let Some(checkpointer) = &mut session.checkpointer {
-            checkpointer.checkpoint(&session.learner, state.step, &session.store);
+        if let Some(checkpointer) = &mut parts.checkpointer {
+            checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
         }
         Ok(())
     }
