@@ -159,14 +159,17 @@ impl WindowedTraining {
             parts.learner.lr_step();
             parts.learner.optimizer_step(output.grads);
             state.step = self.position.get();
-            report(parts.processor.process_train(LearnerEvent::ProcessedItem(
-                TrainingItem::new(
-                    output.item,
-                    batches.progress(),
-                    Some(state.step),
-                    Some(parts.learner.lr_current()),
-                ),
-            )));
+            let item = TrainingItem::new(
+                output.item,
+                batches.progress(),
+                Some(state.step),
+                Some(parts.learner.lr_current()),
+            );
+            report(
+                parts
+                    .processor
+                    .process_train(LearnerEvent::ProcessedItem(item)),
+            );
             if parts.interrupter.should_stop() {
                 break;
             }
