@@ -32,16 +32,27 @@ pub(crate) fn renderer(
     renderer
 }
 
-/// Raw mode turns Ctrl-C into a key that Burn's interface ignores; this makes it a signal again.
+/// Raw mode turns Ctrl-C into a key that Burn's interface ignores; this makes it a signal again, as
+/// soon as the interface's own thread has entered that mode.
 #[cfg(unix)]
 fn keep_ctrl_c() {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let terminal = std::io::stdin();
-    if let Ok(mut modes) = tcgetattr(&terminal) {
-        modes.local_modes |= LocalModes::ISIG;
-        // Where this does not take, the interface's own `q` still stops the training.
-        let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
-    }
+    std::thread::spawn(|| {
+        let terminal = std::io::stdin();
+        for _ in 0..100 {
+            match tcgetattr(&terminal) {
+                Ok(mut modes) if !modes.local_modes.contains(LocalModes::ISIG) => {
+                    modes.local_modes |= LocalModes::ISIG;
+                    // Where this does not take, the interface's own `q` still stops the training.
+                    let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
+                    return;
+                }
+                Ok(_) => std::thread::sleep(Duration::from_millis(50)),
+                // Standard input is no terminal: there is no such key.
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 #[cfg(not(unix))]
