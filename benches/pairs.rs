@@ -82,8 +82,8 @@ fn pairs(criterion: &mut Criterion) {
             ..LoaderConfig::default()
         };
         let steps = TrainingSteps {
-            window: usize::MAX / 2,
-            total: usize::MAX / 2,
+            window: 1_000_000,
+            total: 1_000_000,
         };
         let loader = TrainingLoader::new(Arc::new(dataset(1024)), &config, steps, &device)
             .expect("the phantom fills a batch");

@@ -144,8 +144,8 @@ impl DataLoader<ImageTextBatch> for TrainingLoader {
         Box::new(Batches::new(
             self.source.clone(),
             first..end,
-            done * batch_size,
-            in_all * batch_size,
+            done.saturating_mul(batch_size),
+            in_all.saturating_mul(batch_size),
             move |next| {
                 let next = if next == end { window_end } else { next };
                 self.position.set(next);
@@ -155,7 +155,9 @@ impl DataLoader<ImageTextBatch> for TrainingLoader {
 
     /// Pairs of a full window.
     fn num_items(&self) -> usize {
-        self.share.len() * self.source.config.batch_size
+        self.share
+            .len()
+            .saturating_mul(self.source.config.batch_size)
     }
 
     /// Makes the same loader for another device; both share the position.
