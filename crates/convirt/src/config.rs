@@ -62,7 +62,9 @@ pub struct Config {
     pub early_stop_patience: Option<usize>,
     /// Steps between points in the curves of TensorBoard, at least 1; 2 (Colab).
     pub log_every_n_steps: usize,
-    /// Earlier run whose weights training starts from, by its path or its name in `runs_dir`.
+    /// Whole model whose weights training starts from: a run, by its path or its name in
+    /// `runs_dir`, one of its checkpoints, or a run or `model.pth` of ConVIRT-Colab. A run's
+    /// vocabulary comes with them.
     pub fine_tune_from: Option<String>,
 
     /// Base learning rate, above 0 and at most 1; 1e-4 (paper).

@@ -10,6 +10,8 @@ use convirt_data::DataError;
 use convirt_model::ModelError;
 
 use crate::config::ConfigError;
+use crate::hub::HubError;
+use crate::weights::WeightsError;
 
 /// Error of the crate: each names the file or setting it is about.
 #[derive(Debug, thiserror::Error)]
@@ -91,25 +93,19 @@ pub enum Error {
         /// Where it is wrong.
         source: serde_json::Error,
     },
-    /// A weights file cannot be read or written.
-    #[error("{path}: {detail}", path = path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// Which tensors are missing, mismatched or damaged.
-        detail: String,
-    },
-    /// Weights that have to be downloaded first.
-    #[error(
-        "no folder `{name}`, and weights are not downloaded yet: place {files:?} of the Hugging \
-         Face model of that name in a folder and set `model.bert_base_model` to its path, or set \
-         it to `scratch`"
-    )]
-    NoPretrainedText {
-        /// The name in the configuration.
+    /// Weights cannot be read, do not fit, or cannot be written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A model of the Hugging Face hub is not to be had.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A name is neither a path that exists nor one that the hub could have.
+    #[error("`{key}`: no file or folder `{name}`, and that is no name on the Hugging Face hub")]
+    NoSuchWeights {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What it says.
         name: String,
-        /// The files that are needed.
-        files: &'static [&'static str],
     },
     /// A text encoder's description is not understood.
     #[error("{path}: {source}", path = path.display())]

@@ -15,8 +15,11 @@ mod checkpoint;
 mod config;
 mod datasets;
 mod device;
+mod earlier;
 mod error;
 mod evaluation;
+mod export;
+mod hub;
 mod interrupt;
 mod metrics;
 mod pretrained;
@@ -29,7 +32,7 @@ mod task;
 mod tensorboard;
 mod text_tower;
 mod training;
-mod weights;
+pub mod weights;
 mod windows;
 mod yaml;
 
@@ -42,6 +45,7 @@ pub use config::{
 };
 pub use device::{DEVICE_NAMES, device};
 pub use error::Error;
+pub use hub::HubError;
 pub use pretrained::{ConVirt, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;

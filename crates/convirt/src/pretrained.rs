@@ -7,12 +7,14 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use convirt_data::{EvalResize, EvalTransform, ImageStore, ImageStoreConfig, ReportTokenizer};
-use convirt_model::{ConVirt as Network, ConVirtConfig as NetworkConfig, TextInput};
+use convirt_model::{
+    BertConfig, ConVirt as Network, ConVirtConfig as NetworkConfig, ResNetConfig, TextInput,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
-use crate::weights;
+use crate::weights::{self, Layout, Naming, WeightsFile};
 
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "convirt.json";
@@ -37,7 +39,7 @@ pub struct ConVirt {
     tokenizer: Arc<ReportTokenizer>,
     images: ImageStore,
     transform: EvalTransform,
-    max_tokens: usize,
+    description: Description,
     device: Device,
 }
 
@@ -58,7 +60,8 @@ pub(crate) struct Description {
 impl ConVirt {
     /// Loads the model of a run on the best device of this build.
     ///
-    /// `run` is a run's folder or the model folder within it.
+    /// `run` is a run's folder, the model folder within it, or one of its checkpoints,
+    /// `checkpoint/model-<step>.bpk`.
     ///
     /// # Errors
     ///
@@ -73,11 +76,10 @@ impl ConVirt {
     ///
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let folder = model_folder(run.as_ref())?;
+        let (folder, weights) = model_files(run.as_ref())?;
         let description = Description::load(&folder)?;
-        let mut network = description.network.init(device)?;
-        let family = description.network.text.family;
-        weights::load(&mut network, family, &folder.join(WEIGHTS))?;
+        let network = description.network.init(device)?;
+        let network = description.load_weights(network, &weights)?;
         Ok(Self {
             network: network.valid(),
             tokenizer: Arc::new(ReportTokenizer::from_folder(&folder, None)?),
@@ -87,8 +89,8 @@ impl ConVirt {
                 ..ImageStoreConfig::default()
             }),
             transform: EvalTransform::new(description.image_size, description.eval_resize)?,
-            max_tokens: description.max_tokens,
             device: device.clone(),
+            description,
         })
     }
 
@@ -112,7 +114,7 @@ impl ConVirt {
     ///
     /// When the tokenizer cannot encode the text.
     pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, Error> {
-        let tokens = self.tokenizer.encode(text, self.max_tokens)?;
+        let tokens = self.tokenizer.encode(text, self.description.max_tokens)?;
         let row = |values: &[u32]| {
             let values: Vec<i64> = values.iter().copied().map(i64::from).collect();
             Tensor::<1, Int>::from_data(values.as_slice(), &self.device).unsqueeze::<2>()
@@ -129,6 +131,21 @@ impl ConVirt {
     /// The networks themselves, for batches of tensors.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Shape of the image encoder.
+    pub fn image_config(&self) -> &ResNetConfig {
+        &self.description.network.image
+    }
+
+    /// Shape of the text encoder.
+    pub fn text_config(&self) -> &BertConfig {
+        &self.description.network.text
+    }
+
+    /// Names of the model's parameters in its own files.
+    pub(crate) fn layout(&self) -> Layout {
+        self.description.layout()
     }
 
     /// The vocabulary that the text encoder was trained with.
@@ -154,32 +171,68 @@ impl Description {
         Ok(tokenizer.save(folder)?)
     }
 
-    /// Writes the weights of a network of this description.
-    pub fn save_weights(&self, network: &Network, folder: &Path) -> Result<(), Error> {
-        weights::save(network, self.network.text.family, &folder.join(WEIGHTS))
+    /// Names of the network's parameters in its own files: torchvision's and `transformers`'.
+    pub fn layout(&self) -> Layout {
+        Layout::convirt(
+            Naming::TORCHVISION,
+            Naming::of_family(self.network.text.family),
+        )
     }
 
-    /// Reads the weights of a network of this description.
-    pub fn load_weights(&self, network: &mut Network, folder: &Path) -> Result<(), Error> {
-        weights::load(network, self.network.text.family, &folder.join(WEIGHTS))
+    /// Writes the weights of a network of this description.
+    pub fn save_weights(&self, network: &Network, folder: &Path) -> Result<(), Error> {
+        let tensors = weights::tensors(&network.valid(), &self.layout());
+        Ok(weights::save(tensors, &folder.join(WEIGHTS))?)
+    }
+
+    /// Reads the weights of a network of this description from a file or a model's folder.
+    pub fn load_weights(&self, network: Network, path: &Path) -> Result<Network, Error> {
+        let file = WeightsFile::open(path)?;
+        let (network, _) = weights::load_network(network, &file, &[])?;
+        Ok(network)
     }
 }
 
-/// The folder that holds a model: `run` itself or `run/model`.
-pub(crate) fn model_folder(run: &Path) -> Result<PathBuf, Error> {
-    let inside = run.join("model");
-    let folder = match inside.is_dir() {
-        true => inside,
-        false => run.to_path_buf(),
+/// The folder that describes the model of a run, and its file of weights: of the model itself, or
+/// the checkpoint that `path` is.
+fn model_files(path: &Path) -> Result<(PathBuf, PathBuf), Error> {
+    let (folder, weights) = if path.is_file() {
+        let folder = folder_of_weights(path).unwrap_or_default();
+        (folder, path.to_path_buf())
+    } else {
+        let inside = path.join("model");
+        let folder = match inside.is_dir() {
+            true => inside,
+            false => path.to_path_buf(),
+        };
+        let weights = folder.join(WEIGHTS);
+        (folder, weights)
     };
-    let missing: Vec<&'static str> = [WEIGHTS, DESCRIPTION, TOKENIZER]
+    let files = [
+        folder.join(DESCRIPTION),
+        folder.join(TOKENIZER),
+        weights.clone(),
+    ];
+    let missing: Vec<&'static str> = [DESCRIPTION, TOKENIZER, WEIGHTS]
         .into_iter()
-        .filter(|file| !folder.join(file).is_file())
+        .zip(&files)
+        .filter(|(_, path)| !path.is_file())
+        .map(|(name, _)| name)
         .collect();
     match missing.is_empty() {
-        true => Ok(folder),
+        true => Ok((folder, weights)),
         false => Err(Error::NoModel { folder, missing }),
     }
+}
+
+/// The model folder that a file of weights belongs to: the one it lies in, or that of its run.
+pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
+    let folder = weights.parent()?;
+    let of_run = folder.parent().unwrap_or(Path::new("")).join("model");
+    let folders = [folder.to_path_buf(), of_run];
+    folders
+        .into_iter()
+        .find(|folder| folder.join(DESCRIPTION).is_file())
 }
 
 /// Cosine similarity of two embeddings of one model, in `[-1, 1]`.

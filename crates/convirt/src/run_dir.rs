@@ -59,7 +59,7 @@ impl RunDir {
             .ok_or_else(|| Error::NoRun {
                 run: run.to_path_buf(),
                 looked_in: runs.to_path_buf(),
-                found: names_in(runs),
+                found: runs_in(runs),
             })?;
         Ok(Self { path: path.clone() })
     }
@@ -96,7 +96,8 @@ impl RunDir {
     }
 }
 
-fn names_in(runs: &Path) -> Vec<String> {
+/// Names of the runs in a folder of runs.
+pub(crate) fn runs_in(runs: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(runs)
         .into_iter()
         .flatten()

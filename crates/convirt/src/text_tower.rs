@@ -1,36 +1,45 @@
 //! Where the text encoder and its vocabulary come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use convirt_data::ReportTokenizer;
 use convirt_model::BertConfig;
 
-use crate::config::Config;
+use crate::config::{Config, ScratchTextConfig};
 use crate::error::{Error, read_error};
-
-/// Files of a Hugging Face folder that make a text tower.
-const FILES: &[&str] = &[
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json (or vocab.txt)",
-];
+use crate::hub::{Wanted, located};
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.
 pub(crate) struct TextTower {
     pub config: BertConfig,
     pub tokenizer: ReportTokenizer,
-    /// `model.safetensors` of a pretrained encoder; `None` starts from scratch.
+    /// Folder of a pretrained encoder; `None` starts from scratch.
     pub weights: Option<PathBuf>,
 }
 
 impl TextTower {
-    /// The tower that `model.bert_base_model` names: a folder, or `scratch` with a vocabulary
-    /// trained on `texts`.
-    pub fn new<'a>(config: &Config, texts: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
+    /// The tower that `model.bert_base_model` names: a folder, a model of the hub, or `scratch`
+    /// with a vocabulary trained on `texts`. Of an earlier run's weights the vocabulary stays.
+    pub fn new<'a>(
+        config: &Config,
+        texts: impl Iterator<Item = &'a str>,
+        vocabulary: Option<ReportTokenizer>,
+    ) -> Result<Self, Error> {
         let model = &config.model;
         let mut tower = match model.text_is_from_scratch() {
-            true => Self::from_scratch(config, texts)?,
-            false => Self::from_folder(&model.bert_base_model, model.do_lower_case)?,
+            true => {
+                let shape = &model.text_from_scratch;
+                let lower_case = model.do_lower_case.unwrap_or(true);
+                let learned = || ReportTokenizer::train(texts, shape.vocab_size, lower_case);
+                Self::from_scratch(shape, vocabulary.map_or_else(learned, Ok)?)
+            }
+            false => {
+                let key = "model.bert_base_model";
+                let folder = located(key, &model.bert_base_model, Wanted::TextEncoder)?;
+                let own = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
+                let vocabulary = vocabulary.map_or_else(own, Ok)?;
+                Self::from_folder(folder, vocabulary)?
+            }
         };
         if let Some(dropout) = model.dropout {
             tower.config.hidden_dropout_prob = dropout;
@@ -39,14 +48,8 @@ impl TextTower {
         Ok(tower)
     }
 
-    fn from_scratch<'a>(
-        config: &Config,
-        texts: impl Iterator<Item = &'a str>,
-    ) -> Result<Self, Error> {
-        let shape = &config.model.text_from_scratch;
-        let lower_case = config.model.do_lower_case.unwrap_or(true);
-        let tokenizer = ReportTokenizer::train(texts, shape.vocab_size, lower_case)?;
-        Ok(Self {
+    fn from_scratch(shape: &ScratchTextConfig, tokenizer: ReportTokenizer) -> Self {
+        Self {
             config: BertConfig {
                 hidden_size: shape.hidden_size,
                 num_hidden_layers: shape.layers,
@@ -58,33 +61,25 @@ impl TextTower {
             },
             tokenizer,
             weights: None,
-        })
+        }
     }
 
-    fn from_folder(name: &str, do_lower_case: Option<bool>) -> Result<Self, Error> {
-        let folder = Path::new(name);
+    fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
         let description = folder.join("config.json");
-        let weights = folder.join("model.safetensors");
-        if !description.is_file() || !weights.is_file() {
-            return Err(Error::NoPretrainedText {
-                name: name.to_string(),
-                files: FILES,
-            });
-        }
         let json = std::fs::read_to_string(&description).map_err(read_error(&description))?;
         let tower = Self {
             config: BertConfig::parse(&json).map_err(|source| Error::TextConfig {
-                path: description.clone(),
+                path: description,
                 source,
             })?,
-            tokenizer: ReportTokenizer::from_folder(folder, do_lower_case)?,
-            weights: Some(weights),
+            tokenizer,
+            weights: Some(folder.clone()),
         };
         let (words, rows) = (tower.tokenizer.vocab_size(), tower.config.vocab_size);
         match words <= rows {
             true => Ok(tower),
             false => Err(Error::VocabularyTooLarge {
-                folder: folder.to_path_buf(),
+                folder,
                 words,
                 rows,
             }),

@@ -22,11 +22,13 @@ use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::config::Config;
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::device;
+use crate::earlier::Earlier;
 use crate::error::{Error, write_error};
 use crate::evaluation::evaluate;
+use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
 use crate::metrics::{MeanMetric, PairsPerSecond};
-use crate::pretrained::{Description, model_folder};
+use crate::pretrained::Description;
 use crate::progress::renderer;
 use crate::run_dir::RunDir;
 use crate::schedule::ScheduledLearningRate;
@@ -34,7 +36,7 @@ use crate::summary::{Ending, Summary};
 use crate::task::ContrastiveTask;
 use crate::tensorboard::TensorBoardLogger;
 use crate::text_tower::TextTower;
-use crate::weights;
+use crate::weights::{self, LoadReport, WeightsError, WeightsFile};
 use crate::windows::{Outcome, WindowedTraining};
 
 /// Keys whose change would make a resumed run another one.
@@ -49,10 +51,9 @@ pub struct Training {
     device: Device,
     network: Network,
     description: Description,
-    train: TrainingLoader,
-    valid: EvaluationLoader,
-    steps: TrainingSteps,
-    skips: Arc<Skips>,
+    loaders: Loaders,
+    /// What the networks start from, where not from scratch.
+    loads: Vec<LoadReport>,
     /// Where an earlier part of the run stopped.
     resumed: Option<TrainingState>,
     interrupter: Interrupter,
@@ -68,29 +69,57 @@ impl Training {
     pub fn prepare(config: Config) -> Result<Self, Error> {
         let device = device(config.device.as_deref())?;
         let studies = Studies::read(&config)?;
-        let tower = TextTower::new(&config, studies.training_texts())?;
+        let earlier = config.fine_tune_from.as_deref().map(Path::new);
+        let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name));
+        let earlier = earlier.transpose()?;
+        let vocabulary = earlier
+            .as_ref()
+            .and_then(|earlier| earlier.tokenizer.clone());
+        let tower = TextTower::new(&config, studies.training_texts(), vocabulary)?;
         let description = describe(&config, &tower);
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
-        if let Some(path) = &tower.weights {
-            let family = description.network.text.family;
-            weights::load_text_encoder(&mut network.text_encoder, family, path)?;
-        }
-        if let Some(path) = &config.model.image_weights {
-            weights::load_image_encoder(&mut network.image_encoder, path)?;
-        }
-        if let Some(earlier) = &config.fine_tune_from {
-            let earlier = RunDir::open(&config.runs_dir, Path::new(earlier))?;
-            description.load_weights(&mut network, &model_folder(earlier.path())?)?;
+        let mut loads = Vec::new();
+        let allow = &config.model.allow_unmatched;
+        if let Some(earlier) = earlier {
+            let (loaded, report) = weights::load_network(network, &earlier.weights, allow)?;
+            network = loaded;
+            loads.push(report);
+        } else {
+            if let Some(path) = &tower.weights {
+                let file = WeightsFile::open(path)?;
+                let encoder = network.text_encoder;
+                let (encoder, report) = weights::load_text_encoder(encoder, &file, allow)?;
+                network.text_encoder = encoder;
+                loads.push(report);
+            }
+            if let Some(name) = config.model.image_weights_name() {
+                let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
+                let file = WeightsFile::open(path)?;
+                let encoder = network.image_encoder;
+                let (encoder, report) = weights::load_image_encoder(encoder, &file, allow)?;
+                network.image_encoder = encoder;
+                loads.push(report);
+            }
         }
 
-        let build = Build::new(&config, studies, tower.tokenizer, &description, &device)?;
+        let loaders = Loaders::new(&config, studies, tower.tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let path = run.config();
         std::fs::write(&path, config.to_yaml()).map_err(write_error(&path))?;
-        description.save(build.train.dataset().tokenizer(), &run.model())?;
-        Ok(build.into_training(config, run, device, network, description, None))
+        description.save(loaders.train.dataset().tokenizer(), &run.model())?;
+        Ok(Self {
+            config,
+            run,
+            device,
+            network,
+            description,
+            loaders,
+            loads,
+            resumed: None,
+            interrupter: Interrupter::new(),
+        })
     }
 
     /// Prepares to go on with a run where its last checkpoint is, with its own configuration and
@@ -117,9 +146,19 @@ impl Training {
         let description = Description::load(&run.model())?;
         let tokenizer = ReportTokenizer::from_folder(&run.model(), None)?;
         let network = description.network.init(&device.clone().autodiff())?;
-        let build = Build::new(&config, studies, tokenizer, &description, &device)?;
-        build.train.position().set(state.step);
-        Ok(build.into_training(config, run, device, network, description, Some(state)))
+        let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
+        loaders.train.position().set(state.step);
+        Ok(Self {
+            config,
+            run,
+            device,
+            network,
+            description,
+            loaders,
+            loads: Vec::new(),
+            resumed: Some(state),
+            interrupter: Interrupter::new(),
+        })
     }
 
     /// Folder of the run.
@@ -145,15 +184,15 @@ impl Training {
         let started = Instant::now();
         let outcome = self.fit()?;
         let folder = self.run.model();
-        let mut network = self.description.network.init(&self.device)?;
-        self.description.load_weights(&mut network, &folder)?;
-        let retrieval = evaluate(&network.valid(), &self.valid)?;
+        let network = self.description.network.init(&self.device)?;
+        let network = self.description.load_weights(network, &folder)?;
+        let retrieval = evaluate(&network.valid(), &self.loaders.valid)?;
 
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
             run: self.run.path().to_path_buf(),
             ending: match (
-                outcome.state.step >= self.steps.total,
+                outcome.state.step >= self.loaders.steps.total,
                 outcome.stopped_early,
             ) {
                 (true, _) => Ending::Completed,
@@ -165,12 +204,16 @@ impl Training {
             steps: outcome.state.step,
             best_step: evaluations.best_step,
             validation_loss: evaluations.best_loss,
-            chance_loss: chance_loss(self.valid.dataset().len(), self.valid.batches()),
+            chance_loss: chance_loss(
+                self.loaders.valid.dataset().len(),
+                self.loaders.valid.batches(),
+            ),
             retrieval,
-            train_pairs: self.train.dataset().len(),
-            valid_pairs: self.valid.dataset().len(),
+            train_pairs: self.loaders.train.dataset().len(),
+            valid_pairs: self.loaders.valid.dataset().len(),
             parameters: network.parameter_counts(),
             skipped: self
+                .loaders
                 .skips
                 .counts()
                 .into_iter()
@@ -186,8 +229,10 @@ impl Training {
     fn fit(&self) -> Result<Outcome, Error> {
         let config = &self.config;
         let autodiff = self.device.clone().autodiff();
-        let learning_rate =
-            ScheduledLearningRate::new(config.learning_rate, config.schedule(self.steps.total));
+        let learning_rate = ScheduledLearningRate::new(
+            config.learning_rate,
+            config.schedule(self.loaders.steps.total),
+        );
         let task = ContrastiveTask {
             network: self.network.clone(),
             gradient_clip_norm: config.gradient_clip_norm,
@@ -210,9 +255,9 @@ impl Training {
         let windows = Arc::new(WindowedTraining {
             device: autodiff,
             seed: config.seed,
-            steps: self.steps,
+            steps: self.loaders.steps,
             early_stop_patience: config.early_stop_patience,
-            position: self.train.position(),
+            position: self.loaders.train.position(),
             learning_rate,
             checkpoints: self.run.checkpoints(),
             save_best: {
@@ -230,8 +275,8 @@ impl Training {
         let _stop = StopOnSignal::new(&self.interrupter);
         let result = SupervisedTraining::new(
             path,
-            Arc::new(self.train.clone()),
-            Arc::new(self.valid.clone()),
+            Arc::new(self.loaders.train.clone()),
+            Arc::new(self.loaders.valid.clone()),
         )
         .metrics((
             MeanMetric::loss(),
@@ -247,7 +292,7 @@ impl Training {
         .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
         .with_interrupter(self.interrupter.clone())
         .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-        .renderer(renderer(self.steps, step, &self.interrupter))
+        .renderer(renderer(self.loaders.steps, step, &self.interrupter))
         .num_epochs(windows.count())
         .launch(learner);
 
@@ -270,7 +315,7 @@ impl Training {
         let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
         let damaged = |part: &str| {
             let path = file(part);
-            move |error: RecordError| Error::Weights {
+            move |error: RecordError| WeightsError::Damaged {
                 path,
                 detail: error.to_string(),
             }
@@ -284,14 +329,14 @@ impl Training {
 }
 
 /// Loaders over the configuration's data.
-struct Build {
+struct Loaders {
     train: TrainingLoader,
     valid: EvaluationLoader,
     steps: TrainingSteps,
     skips: Arc<Skips>,
 }
 
-impl Build {
+impl Loaders {
     fn new(
         config: &Config,
         studies: Studies,
@@ -317,30 +362,6 @@ impl Build {
             steps,
             skips,
         })
-    }
-
-    fn into_training(
-        self,
-        config: Config,
-        run: RunDir,
-        device: Device,
-        network: Network,
-        description: Description,
-        resumed: Option<TrainingState>,
-    ) -> Training {
-        Training {
-            config,
-            run,
-            device,
-            network,
-            description,
-            train: self.train,
-            valid: self.valid,
-            steps: self.steps,
-            skips: self.skips,
-            resumed,
-            interrupter: Interrupter::new(),
-        }
     }
 }
 
@@ -410,12 +431,18 @@ impl fmt::Display for Training {
             let [total, trainable] = [count.total, count.trainable].map(thousands);
             line(f, name, format!("{total} parameters, {trainable} trained"))?;
         }
-        let (train, valid) = (self.train.dataset().len(), self.valid.dataset().len());
+        for load in &self.loads {
+            line(f, "weights", load.to_string())?;
+        }
+        let (train, valid) = (
+            self.loaders.train.dataset().len(),
+            self.loaders.valid.dataset().len(),
+        );
         line(f, "pairs", format!("{train} to train on, {valid} held out"))?;
-        for (reason, count) in self.skips.counts() {
+        for (reason, count) in self.loaders.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }
-        let TrainingSteps { window, total } = self.steps;
+        let TrainingSteps { window, total } = self.loaders.steps;
         line(
             f,
             "steps",

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use convirt_data::DataError;
 use convirt_model::Pooling;
 
+use crate::hub::ModelName;
+
 use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig};
 
 /// What is wrong with a key.
@@ -134,10 +136,6 @@ fn model(model: &ModelConfig) -> Check {
         let problem = format!("layer {} is given twice", layers[layer]);
         return contradiction("model.freeze_layers", problem);
     }
-    if model.image_weights.as_deref() == Some(Path::new("imagenet")) {
-        let problem = "weights are not downloaded yet; give the path of a file with torchvision's";
-        return contradiction("model.image_weights", problem);
-    }
     if model.bert_base_model.trim().is_empty() {
         let problem = "a folder, the name of a model, or `scratch` is needed";
         return contradiction("model.bert_base_model", problem);
@@ -260,12 +258,17 @@ pub(super) fn files(config: &Config) -> Check {
             texts.filter(|_| data.text_from_files),
         )?;
     }
-    present("model.image_weights", model.image_weights.as_deref())?;
-    // A name of Hugging Face has at most one slash; what is no such name is a folder.
-    let text = model.bert_base_model.as_str();
-    let is_path =
-        text.starts_with(['/', '.', '~']) || text.contains('\\') || text.matches('/').count() > 1;
-    present("model.bert_base_model", is_path.then_some(Path::new(text)))
+    let paths = [
+        ("model.image_weights", model.image_weights.as_deref()),
+        (
+            "model.bert_base_model",
+            Some(model.bert_base_model.as_str()),
+        ),
+    ];
+    paths.into_iter().try_for_each(|(key, name)| {
+        let path = name.filter(|name| ModelName::parse(name).is_none());
+        present(key, path.map(Path::new))
+    })
 }
 
 fn present(key: &str, path: Option<&Path>) -> Check {
@@ -415,12 +418,6 @@ dataset:
                 "freeze_layers: []\n  pooling: none",
                 "config.yaml:5: model.pooling: `none` gives no vector for a text; use max, mean, \
                  mean_max, first or last",
-            ),
-            (
-                "freeze_layers: []",
-                "freeze_layers: []\n  image_weights: imagenet",
-                "config.yaml:5: model.image_weights: weights are not downloaded yet; give the \
-                 path of a file with torchvision's",
             ),
             (
                 "freeze_layers: []",

@@ -1,7 +1,5 @@
 //! The section `model`.
 
-use std::path::PathBuf;
-
 use convirt_model::{Pooling, ResNetDepth};
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +11,17 @@ pub struct ModelConfig {
     pub out_dim: usize,
     /// Image encoder, `resnet18` to `resnet152`; `resnet50` (paper).
     pub res_base_model: ResNetDepth,
-    /// Weights that the image encoder starts from, a file in torchvision's names; from scratch
-    /// without. The paper starts from ImageNet's.
-    pub image_weights: Option<PathBuf>,
-    /// Text encoder: a folder with Hugging Face's `config.json`, `model.safetensors` and
-    /// vocabulary, the name of a model there, or [`scratch`](Self::SCRATCH);
-    /// `emilyalsentzer/Bio_ClinicalBERT` (paper).
+    /// Weights that the image encoder starts from: a file or folder, the name of a model on the
+    /// Hugging Face hub (`owner/model` or `owner/model@revision`), or
+    /// [`imagenet`](Self::IMAGENET), with which the paper starts; from scratch without.
+    pub image_weights: Option<String>,
+    /// Text encoder: a folder with Hugging Face's `config.json`, weights and vocabulary, the name
+    /// of a model on the hub (`owner/model` or `owner/model@revision`), or
+    /// [`scratch`](Self::SCRATCH); `emilyalsentzer/Bio_ClinicalBERT` (paper).
     pub bert_base_model: String,
+    /// Tensors that may be missing from the weights, of another shape, or without a place in the
+    /// encoders, by their names in the file; `*` stands for anything. None by default.
+    pub allow_unmatched: Vec<String>,
     /// Text encoder for `bert_base_model: scratch`; a pretrained one has its own description.
     pub text_from_scratch: ScratchTextConfig,
     /// Whether the tokenizer lower-cases; as the vocabulary's own files say by default, else not.
@@ -65,6 +67,7 @@ impl Default for ModelConfig {
             res_base_model: ResNetDepth::ResNet50,
             image_weights: None,
             bert_base_model: "emilyalsentzer/Bio_ClinicalBERT".to_string(),
+            allow_unmatched: Vec::new(),
             text_from_scratch: ScratchTextConfig::default(),
             do_lower_case: None,
             max_tokens: None,
@@ -80,6 +83,18 @@ impl Default for ModelConfig {
 impl ModelConfig {
     /// Value of `bert_base_model` for an encoder without pretrained weights.
     pub const SCRATCH: &str = "scratch";
+
+    /// Value of `image_weights` for torchvision's, trained on ImageNet.
+    pub const IMAGENET: &str = "imagenet";
+
+    /// What `image_weights` names, `imagenet` by its name on the hub.
+    pub fn image_weights_name(&self) -> Option<String> {
+        let name = self.image_weights.as_ref()?;
+        Some(match name.as_str() {
+            Self::IMAGENET => format!("timm/{}.tv_in1k", self.res_base_model),
+            _ => name.clone(),
+        })
+    }
 
     /// Whether the text encoder starts without pretrained weights.
     pub fn text_is_from_scratch(&self) -> bool {

@@ -1,0 +1,261 @@
+//! Models by their name on the Hugging Face hub: from its cache, or downloaded into it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hf_hub::api::sync::{ApiBuilder, ApiError};
+use hf_hub::{Cache, Repo, RepoType};
+
+use crate::Error;
+use crate::weights::{WeightsError, parts};
+
+/// Files that a program would place by hand, as the errors list them.
+const DESCRIPTION: &str = "config.json";
+/// Weights, in order of preference. An index names further files.
+const WEIGHTS: &[&str] = &[
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+/// Vocabularies, in order of preference; all files of one are needed.
+const VOCABULARIES: &[&[&str]] = &[
+    &["tokenizer.json"],
+    &["vocab.txt"],
+    &["vocab.json", "merges.txt"],
+];
+/// Taken where the model has it.
+const SETTINGS: &str = "tokenizer_config.json";
+
+/// What of a model is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Description, weights and vocabulary.
+    TextEncoder,
+    /// Weights.
+    ImageEncoder,
+}
+
+/// A name on the hub, `owner/model` or `model`, with a revision: `owner/model@revision`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelName {
+    pub name: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+/// Where models are downloaded from and kept.
+///
+/// The cache is that of Python's `huggingface_hub`, so that a model is downloaded once for both.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub {
+    cache: Cache,
+    /// `None`: the hub's own.
+    endpoint: Option<String>,
+    token: Option<String>,
+    offline: bool,
+}
+
+/// A model of the hub is neither in the cache nor could it be downloaded.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no folder `{name}`, and the model of that name is not in the cache {cache}: {reason}; \
+     to go on without the network, place its files {files} in the folder `{name}`, or copy the \
+     cache from elsewhere and set HF_HOME", cache = cache.display(), files = files.join(", ")
+)]
+pub struct HubError {
+    /// The model.
+    name: String,
+    /// Folder of the cache.
+    cache: PathBuf,
+    /// Files that are needed.
+    files: Vec<String>,
+    /// Why it was not downloaded.
+    reason: String,
+}
+
+/// What stops a download.
+#[derive(Debug, thiserror::Error)]
+enum DownloadError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Index(#[from] WeightsError),
+}
+
+/// The path that a setting names: one that exists, or that of a model of the hub in its cache.
+pub(crate) fn located(key: &'static str, name: &str, wanted: Wanted) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    let Some(model) = ModelName::parse(name) else {
+        let name = name.to_string();
+        return Err(Error::NoSuchWeights { key, name });
+    };
+    Ok(Hub::from_env().folder(&model, wanted)?)
+}
+
+impl ModelName {
+    /// Reads `owner/model@revision`; `None` if it cannot be a name on the hub.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let is_plain = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        };
+        let mut parts = name.split('/');
+        let extension = Path::new(name).extension().and_then(OsStr::to_str);
+        let is_file = matches!(
+            extension,
+            Some("safetensors" | "pth" | "pt" | "bin" | "bpk")
+        );
+        let is_name = !is_file && parts.clone().count() <= 2 && parts.all(is_plain);
+        // Branches may have slashes: `refs/pr/3`.
+        let is_revision = revision.split('/').all(is_plain);
+        (is_name && is_revision).then(|| Self {
+            name: name.to_string(),
+            revision: revision.to_string(),
+        })
+    }
+}
+
+impl Hub {
+    /// As the environment says, with the variables of Python's `huggingface_hub`: `HF_HUB_CACHE`,
+    /// `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`.
+    pub fn from_env() -> Self {
+        let path = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let text = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let home = path("HF_HOME").unwrap_or_else(|| {
+            let cache = path("XDG_CACHE_HOME");
+            let cache = cache.or_else(|| Some(env::home_dir()?.join(".cache")));
+            cache.unwrap_or_default().join("huggingface")
+        });
+        let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+        let token = text("HF_TOKEN").or_else(|| fs::read_to_string(token_file).ok());
+        let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
+        Self {
+            cache: Cache::new(path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"))),
+            endpoint: text("HF_ENDPOINT"),
+            token: token
+                .map(|token| token.trim().to_string())
+                .filter(|token| !token.is_empty()),
+            offline: matches!(offline.as_str(), "1" | "true" | "yes" | "on"),
+        }
+    }
+
+    /// The folder of a model in the cache, downloaded where it is not there yet.
+    ///
+    /// What is in the cache is taken as it is: a model does not change while it is used. Another
+    /// revision is fetched by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`] when it is not in the cache and cannot be downloaded.
+    pub fn folder(&self, model: &ModelName, wanted: Wanted) -> Result<PathBuf, HubError> {
+        if let Some(folder) = self.cached(model, wanted) {
+            return Ok(folder);
+        }
+        let error = |reason: String| HubError {
+            name: model.name.clone(),
+            cache: self.cache.path().clone(),
+            files: wanted.files(),
+            reason,
+        };
+        if self.offline {
+            return Err(error("HF_HUB_OFFLINE forbids downloads".to_string()));
+        }
+        self.download(model, wanted)
+            .map_err(|cause| error(format!("the download failed: {cause}")))?
+            .ok_or_else(|| error("the hub's model lacks files that are needed".to_string()))
+    }
+
+    fn repo(model: &ModelName) -> Repo {
+        Repo::with_revision(model.name.clone(), RepoType::Model, model.revision.clone())
+    }
+
+    /// The folder of a model whose files are all in the cache.
+    fn cached(&self, model: &ModelName, wanted: Wanted) -> Option<PathBuf> {
+        let repo = self.cache.path().join(Self::repo(model).folder_name());
+        let commit = fs::read_to_string(repo.join("refs").join(&model.revision));
+        // A commit has no reference to itself where Python downloaded it.
+        let commit = commit.unwrap_or_else(|_| model.revision.clone());
+        let folder = repo.join("snapshots").join(commit.trim());
+        let there = |name: &str| folder.join(name).is_file();
+        let files = wanted.choose(there)?;
+        let is_whole = |name: &&str| match name.ends_with(".index.json") {
+            true => {
+                parts(&folder.join(name)).is_ok_and(|parts| parts.iter().all(|part| there(part)))
+            }
+            false => true,
+        };
+        files.iter().all(is_whole).then_some(folder)
+    }
+
+    /// Downloads a model; `None` if the hub does not have all that is needed.
+    fn download(
+        &self,
+        model: &ModelName,
+        wanted: Wanted,
+    ) -> Result<Option<PathBuf>, DownloadError> {
+        let mut builder = ApiBuilder::from_cache(self.cache.clone())
+            .with_token(self.token.clone())
+            .with_retries(2);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        let repo = builder.build()?.repo(Self::repo(model));
+        let there = repo.info()?.siblings;
+        let is_there = |name: &str| there.iter().any(|file| file.rfilename == name);
+        let mut folder = None;
+        for name in wanted.choose(is_there).unwrap_or_default() {
+            let path = repo.get(name)?;
+            if name.ends_with(".index.json") {
+                for part in parts(&path)? {
+                    repo.get(&part)?;
+                }
+            }
+            folder = path.parent().map(Path::to_path_buf);
+        }
+        Ok(folder)
+    }
+}
+
+impl Wanted {
+    /// The files to take of those that are there; `None` if one is lacking.
+    fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
+        let weights = *WEIGHTS.iter().find(|name| is_there(name))?;
+        if self == Self::ImageEncoder {
+            return Some(vec![weights]);
+        }
+        let is_whole = |files: &&&[&str]| files.iter().all(|name| is_there(name));
+        let vocabulary = VOCABULARIES.iter().find(is_whole)?;
+        let mut files = vec![DESCRIPTION, weights];
+        files.extend(*vocabulary);
+        files.extend(Some(SETTINGS).filter(|name| is_there(name)));
+        is_there(DESCRIPTION).then_some(files)
+    }
+
+    /// What to place by hand.
+    fn files(self) -> Vec<String> {
+        let weights = "model.safetensors (or pytorch_model.bin)".to_string();
+        match self {
+            Self::ImageEncoder => vec![weights],
+            Self::TextEncoder => vec![
+                DESCRIPTION.to_string(),
+                weights,
+                "tokenizer.json (or vocab.txt, or vocab.json and merges.txt)".to_string(),
+                format!("{SETTINGS} (if the model has it)"),
+            ],
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What can be wrong with a weights file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::weights::LoadReport;
+
+/// Error of reading, fitting or writing weights; each names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// A file cannot be opened or read.
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{path}: cannot be written: {source}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A folder has no file that weights come in.
+    #[error("{folder}: no weights here; looked for {looked_for:?}", folder = folder.display())]
+    NoFile {
+        /// The folder.
+        folder: PathBuf,
+        /// Names of files, in order of preference.
+        looked_for: &'static [&'static str],
+    },
+    /// A file is in no format that weights come in.
+    #[error(
+        "{path}: {found}, not weights; read are safetensors, what `torch.save` writes, and \
+         Burn's checkpoints (.bpk)", path = path.display()
+    )]
+    NotWeights {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like instead.
+        found: &'static str,
+    },
+    /// A file contradicts itself or ends too early.
+    #[error("{path}: damaged or cut off: {detail}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        detail: String,
+    },
+    /// A tensor holds no real numbers, such as quantized or complex ones.
+    #[error("{path}: tensor `{name}` is of type {dtype}, which is not a real number", path = path.display())]
+    Type {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A file has nothing of what was to be loaded.
+    #[error("{path}: no {part} in it: {expected}", path = path.display())]
+    NoSuchPart {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        part: &'static str,
+        /// By which tensor it would be known.
+        expected: String,
+    },
+    /// A file has what was to be loaded several times.
+    #[error("{path}: more than one {part} in it, under {prefixes:?}; keep one", path = path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        part: &'static str,
+        /// What the names of each begin with.
+        prefixes: Vec<String>,
+    },
+    /// Names or shapes do not fit.
+    #[error("{0}")]
+    Mismatch(Box<LoadReport>),
+}
+
+impl WeightsError {
+    /// For `map_err` on what reads `path`; a file that ends too early is damaged.
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| match source.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged {
+                path,
+                detail: source.to_string(),
+            },
+            _ => Self::Read { path, source },
+        }
+    }
+
+    /// For `map_err` on what writes `path`.
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Write { path, source }
+    }
+
+    pub(super) fn damaged(path: &Path, detail: impl ToString) -> Self {
+        Self::Damaged {
+            path: path.to_path_buf(),
+            detail: detail.to_string(),
+        }
+    }
+}

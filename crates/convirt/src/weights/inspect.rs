@@ -1,0 +1,218 @@
+//! What a file of weights is, and what of it this crate would load.
+
+use std::fmt;
+use std::path::Path;
+
+use burn::tensor::Device;
+use convirt_model::{BertConfig, BertFamily, ConVirtConfig, Pooling, ResNetConfig, ResNetDepth};
+
+use crate::Error;
+use crate::weights::load::{Scope, plan};
+use crate::weights::{Fate, LoadReport, StoredTensor, WeightsFile};
+
+/// A file of weights and the networks that were recognized in it.
+///
+/// `Display` gives a table of its tensors.
+#[derive(Debug)]
+pub struct Inspection {
+    file: WeightsFile,
+    image: Option<ResNetConfig>,
+    text: Option<BertConfig>,
+    reports: Vec<LoadReport>,
+}
+
+impl Inspection {
+    /// Reads the names and shapes of a file or folder, and matches them with the networks that
+    /// they tell of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when there is no such file, or it is damaged.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let file = WeightsFile::open(path)?;
+        let device = Device::default();
+        let shape = |name: &str| file.tensors().get(name).map(|tensor| &tensor.shape[..]);
+        let mut reports = Vec::new();
+
+        let image_scope = Scope::image_encoder(&file).ok();
+        let image = image_scope.as_ref().and_then(|scope| resnet(&file, scope));
+        let text_scope = Scope::text_encoder(&file).ok();
+        let text = text_scope.as_ref().and_then(|scope| bert(&file, scope));
+        let network = Scope::network(&file).ok().and_then(|scope| {
+            let head = |path: &str| shape(&scope.name_of(path));
+            // Burn's own files have rows and columns exchanged, so the width is on either side.
+            let width = head("image_projection.linear2.bias")?;
+            let hidden = head("text_projection.linear1.bias")?;
+            let mut config = ConVirtConfig::new(image?, text.clone()?);
+            config.d_embedding = *width.first()?;
+            if hidden.first() != Some(&config.text.hidden_size) {
+                config.pooling = Pooling::MeanMax;
+            }
+            config.loss.learnable_temperature = head("loss.log_scale").is_some();
+            Some((scope, config))
+        });
+        if let Some((scope, config)) = network {
+            reports.push(plan(&config.init(&device)?, &scope, &file, &[]).1);
+        } else {
+            if let (Some(scope), Some(config)) = (image_scope, image) {
+                reports.push(plan(&config.init(&device), &scope, &file, &[]).1);
+            }
+            if let (Some(scope), Some(config)) = (text_scope, &text) {
+                reports.push(plan(&config.init(&device)?, &scope, &file, &[]).1);
+            }
+        }
+        Ok(Self {
+            file,
+            image,
+            text,
+            reports,
+        })
+    }
+
+    /// The image encoder, if there is one.
+    pub fn image_encoder(&self) -> Option<ResNetConfig> {
+        self.image
+    }
+
+    /// The text encoder, if there is one. What weights do not tell, such as the number of heads,
+    /// has the value of the published encoders of this width.
+    pub fn text_encoder(&self) -> Option<&BertConfig> {
+        self.text.as_ref()
+    }
+
+    /// What each load would do: of the whole model, or of each encoder by itself.
+    pub fn reports(&self) -> &[LoadReport] {
+        &self.reports
+    }
+
+    /// What becomes of a tensor: the most that any load does with it.
+    fn fate(&self, name: &str) -> Option<&Fate> {
+        let fates = self.reports.iter().filter_map(|report| {
+            let at = report
+                .tensors
+                .binary_search_by(|tensor| tensor.name.as_str().cmp(name));
+            Some(&report.tensors[at.ok()?].fate)
+        });
+        fates.min_by_key(|fate| match fate {
+            Fate::Loaded { .. } => 0,
+            Fate::Mismatched { .. } | Fate::Missing { .. } => 1,
+            Fate::Unexpected { .. } => 2,
+            Fate::Ignored => 3,
+        })
+    }
+}
+
+/// The depth whose blocks a file has.
+fn resnet(file: &WeightsFile, scope: &Scope) -> Option<ResNetConfig> {
+    let has = |path: &str| file.tensors().contains_key(&scope.name_of(path));
+    let blocks = |stage: usize| {
+        (0..)
+            .take_while(|block| has(&format!("layer{stage}.{block}.conv1.weight")))
+            .count()
+    };
+    let depth = match (has("layer1.0.conv3.weight"), blocks(2), blocks(3)) {
+        (false, _, 2) => ResNetDepth::ResNet18,
+        (false, _, _) => ResNetDepth::ResNet34,
+        (true, 8, _) => ResNetDepth::ResNet152,
+        (true, _, 23) => ResNetDepth::ResNet101,
+        (true, _, _) => ResNetDepth::ResNet50,
+    };
+    Some(ResNetConfig::new(depth))
+}
+
+/// The text encoder whose tensors a file has.
+fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
+    let shape = |path: &str| Some(&file.tensors().get(&scope.name_of(path))?.shape);
+    let rows = |path: &str| shape(path)?.first().copied();
+    let [vocab_size, hidden_size] = shape("embeddings.word_embeddings.weight")?[..] else {
+        return None;
+    };
+    let layers = (0..).take_while(|layer| rows(&format!("layers.{layer}.output.bias")).is_some());
+    let types = rows("embeddings.token_type_embeddings.weight").unwrap_or(0);
+    let config = BertConfig {
+        family: if types > 0 {
+            BertFamily::Bert
+        } else {
+            BertFamily::DistilBert
+        },
+        hidden_size,
+        num_hidden_layers: layers.count(),
+        num_attention_heads: (hidden_size / 64).max(1),
+        intermediate_size: rows("layers.0.intermediate.bias")?,
+        max_position_embeddings: rows("embeddings.position_embeddings.weight")?,
+        type_vocab_size: types,
+        ..BertConfig::base(vocab_size)
+    };
+    let config = BertConfig {
+        num_attention_heads: match hidden_size.is_multiple_of(config.num_attention_heads) {
+            true => config.num_attention_heads,
+            false => 1,
+        },
+        ..config
+    };
+    config.validate().map(|()| config).ok()
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tensors = self.file.tensors();
+        let numbers = |tensor: &StoredTensor| tensor.shape.iter().product::<usize>();
+        writeln!(
+            f,
+            "{}: {}, {} tensors, {} numbers",
+            self.file.path().display(),
+            self.file.format(),
+            tensors.len(),
+            tensors.values().map(numbers).sum::<usize>()
+        )?;
+        if let Some(image) = &self.image {
+            writeln!(f, "image encoder: {}", image.depth)?;
+        }
+        if let Some(text) = &self.text {
+            writeln!(
+                f,
+                "text encoder: {} layers, {} wide, {} words, {} positions",
+                text.num_hidden_layers,
+                text.hidden_size,
+                text.vocab_size,
+                text.max_position_embeddings
+            )?;
+        }
+        if self.reports.is_empty() {
+            writeln!(f, "no network of this crate")?;
+        }
+        let name_width = tensors.keys().map(String::len).max().unwrap_or(0);
+        for (name, tensor) in tensors {
+            let shape = format!("{:?}", tensor.shape);
+            write!(
+                f,
+                "{name:<name_width$}  {:<5} {shape:<18} ",
+                tensor.element_type.to_string()
+            )?;
+            match self.fate(name) {
+                Some(Fate::Loaded { parameter, .. }) => writeln!(f, "loaded as {parameter}")?,
+                Some(Fate::Mismatched { expected, .. }) => {
+                    writeln!(f, "mismatched: {expected:?} is needed")?;
+                }
+                Some(Fate::Unexpected { .. }) => writeln!(f, "unexpected: no place for it")?,
+                _ => writeln!(f, "ignored")?,
+            }
+        }
+        for report in &self.reports {
+            let missing = report
+                .tensors
+                .iter()
+                .filter_map(|tensor| match &tensor.fate {
+                    Fate::Missing { shape, .. } => Some((&tensor.name, shape)),
+                    _ => None,
+                });
+            for (name, shape) in missing {
+                writeln!(f, "{name:<name_width$}  {:<5} {shape:<18?} missing", "")?;
+            }
+        }
+        for report in &self.reports {
+            writeln!(f, "{report}")?;
+        }
+        Ok(())
+    }
+}

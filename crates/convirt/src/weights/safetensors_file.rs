@@ -1,0 +1,68 @@
+//! Hugging Face's safetensors files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+
+use crate::weights::WeightsError;
+use crate::weights::file::{Data, ElementType, StoredTensor};
+
+/// Bytes before the header: its length.
+const LENGTH: u64 = 8;
+
+/// Reads the header; the `safetensors` crate checks that the tensors tile the data exactly.
+pub(super) fn open(
+    path: &Path,
+    mut file: File,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let read = |error| WeightsError::read(path)(error);
+    let size = file.metadata().map_err(read)?.len();
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    let mut length = [0; LENGTH as usize];
+    file.read_exact(&mut length).map_err(read)?;
+    let header_end = u64::from_le_bytes(length)
+        .checked_add(LENGTH)
+        .filter(|end| *end <= size)
+        .ok_or_else(|| WeightsError::damaged(path, "its header reaches beyond its end"))?;
+
+    let mut header = vec![0; (header_end - LENGTH) as usize];
+    file.read_exact(&mut header).map_err(read)?;
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|error| WeightsError::damaged(path, error))?;
+    let (expected, found) = (header.data_len() as u64, size - header_end);
+    if expected != found {
+        let detail = format!("{expected} bytes of numbers announced, {found} there");
+        return Err(WeightsError::damaged(path, detail));
+    }
+
+    let (file, path) = (Arc::new(Mutex::new(file)), Arc::from(path));
+    let tensors = header.tensors().into_iter().map(|(name, info)| {
+        let data = Data::At {
+            file: Arc::clone(&file),
+            path: Arc::clone(&path),
+            offset: header_end + info.data_offsets.0 as u64,
+        };
+        let tensor = StoredTensor {
+            element_type: element_type(info.dtype),
+            shape: info.shape.clone(),
+            data,
+        };
+        (name, tensor)
+    });
+    Ok(tensors.collect())
+}
+
+fn element_type(dtype: Dtype) -> ElementType {
+    match dtype {
+        Dtype::F64 => ElementType::F64,
+        Dtype::F32 => ElementType::F32,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+        other => ElementType::Other(other.to_string().to_lowercase()),
+    }
+}

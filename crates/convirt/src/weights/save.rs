@@ -1,0 +1,162 @@
+//! From a network into a file, in any library's names.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use safetensors::tensor::{Dtype, SafeTensorError, View, serialize_to_file};
+
+use crate::weights::load::{Position, renamed_end, transposed};
+use crate::weights::names::Layout;
+use crate::weights::{WeightsError, WeightsFormat, torch_save};
+
+/// A tensor to be written, whose numbers are fetched from its device when its turn comes.
+pub(crate) struct SavedTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Values,
+}
+
+/// What a [`SavedTensor`] holds.
+pub(crate) enum Values {
+    /// 32-bit numbers, row-major.
+    Floats(Box<dyn Fn() -> Vec<f32> + Send + Sync>),
+    /// One 64-bit integer.
+    Integer(i64),
+}
+
+impl SavedTensor {
+    /// Zeros, for a layer that our networks do not have.
+    pub fn zeros(name: &str, shape: &[usize]) -> Self {
+        let count = shape.iter().product();
+        Self {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            values: Values::Floats(Box::new(move || vec![0.0; count])),
+        }
+    }
+
+    /// Bytes of a number.
+    pub fn element_size(&self) -> usize {
+        match self.values {
+            Values::Floats(_) => 4,
+            Values::Integer(_) => 8,
+        }
+    }
+
+    /// Little-endian bytes of the numbers.
+    pub fn bytes(&self) -> Vec<u8> {
+        match &self.values {
+            Values::Floats(numbers) => numbers().into_iter().flat_map(f32::to_le_bytes).collect(),
+            Values::Integer(number) => number.to_le_bytes().to_vec(),
+        }
+    }
+}
+
+/// Lists the parameters of a network under the names of a layout, in PyTorch's shapes.
+pub(crate) fn tensors(network: &impl Module, layout: &Layout) -> Vec<SavedTensor> {
+    let mut lister = Lister {
+        position: Position::default(),
+        layout,
+        found: Vec::new(),
+    };
+    network.visit(&mut lister);
+    lister.found
+}
+
+/// Adds the batch counters that PyTorch's batch norms have besides their statistics. They only
+/// matter to averages without momentum, are not kept here, and 0.
+pub(crate) fn with_batch_counters(mut tensors: Vec<SavedTensor>) -> Vec<SavedTensor> {
+    let counters: Vec<_> = tensors
+        .iter()
+        .filter_map(|tensor| {
+            Some(SavedTensor {
+                name: renamed_end(&tensor.name, &[("running_var", "num_batches_tracked")])?,
+                shape: Vec::new(),
+                values: Values::Integer(0),
+            })
+        })
+        .collect();
+    tensors.extend(counters);
+    tensors
+}
+
+/// Writes tensors whole or not at all; an earlier file is replaced. The extensions `.pth`, `.pt`
+/// and `.bin` get what `torch.load` reads, all others safetensors.
+pub(crate) fn save(tensors: Vec<SavedTensor>, path: &Path) -> Result<(), WeightsError> {
+    let extension = path.extension().and_then(OsStr::to_str);
+    if let Some("pth" | "pt" | "bin") = extension {
+        return torch_save::save(tensors, path).map_err(WeightsError::write(path));
+    }
+    let named = tensors
+        .into_iter()
+        .map(|tensor| (tensor.name.clone(), tensor));
+    // `transformers` wants to know whose layout the tensors have.
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    serialize_to_file(named, Some(metadata), path).map_err(|error| {
+        WeightsError::write(path)(match error {
+            SafeTensorError::IoError(source) => source,
+            other => io::Error::other(other),
+        })
+    })
+}
+
+impl View for SavedTensor {
+    fn dtype(&self) -> Dtype {
+        match self.values {
+            Values::Floats(_) => Dtype::F32,
+            Values::Integer(_) => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.bytes().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.element_size()
+    }
+}
+
+struct Lister<'a> {
+    position: Position,
+    layout: &'a Layout,
+    found: Vec<SavedTensor>,
+}
+
+impl ModuleVisitor for Lister<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.position.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.position.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let parameter = self.position.parameter(param);
+        let value = param.val();
+        let is_transposed = parameter.is_transposed_in(WeightsFormat::Safetensors);
+        let numbers = move || {
+            let shape = value.dims();
+            let numbers: Vec<f32> = value.to_data().iter().collect();
+            match is_transposed {
+                true => transposed(&numbers, shape[1]),
+                false => numbers,
+            }
+        };
+        self.found.push(SavedTensor {
+            name: self.layout.name_of(&parameter.path),
+            shape: parameter.shape_in(WeightsFormat::Safetensors),
+            values: Values::Floats(Box::new(numbers)),
+        });
+    }
+}

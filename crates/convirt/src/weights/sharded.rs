@@ -1,0 +1,68 @@
+//! Hugging Face's indices of weights that are spread over several files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::weights::WeightsError;
+use crate::weights::file::{WeightsFile, WeightsFormat};
+
+/// `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    /// File of each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Index {
+    fn read(path: &Path) -> Result<Self, WeightsError> {
+        let json = std::fs::read(path).map_err(WeightsError::read(path))?;
+        serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(path, error))
+    }
+
+    /// The files, which are to stand beside the index; `path` is its own.
+    fn parts(&self, path: &Path) -> Result<BTreeSet<String>, WeightsError> {
+        let parts: BTreeSet<_> = self.weight_map.values().cloned().collect();
+        let is_plain = |name: &&String| {
+            let name = Path::new(name);
+            name.file_name() == Some(name.as_os_str()) && name.extension() != Some("json".as_ref())
+        };
+        match parts.iter().find(|name| !is_plain(name)) {
+            None => Ok(parts),
+            Some(name) => {
+                let detail = format!("`{name}` is not the name of a file of weights beside it");
+                Err(WeightsError::damaged(path, detail))
+            }
+        }
+    }
+}
+
+/// The files that an index at `path` names.
+pub(crate) fn parts(path: &Path) -> Result<BTreeSet<String>, WeightsError> {
+    Index::read(path)?.parts(path)
+}
+
+/// Opens every file of an index.
+pub(super) fn open(path: &Path) -> Result<WeightsFile, WeightsError> {
+    let index = Index::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut tensors = BTreeMap::new();
+    let mut format = WeightsFormat::Safetensors;
+    for part in index.parts(path)? {
+        let part = WeightsFile::open(folder.join(part))?;
+        format = part.format();
+        tensors.extend(part.into_tensors());
+    }
+    let missing = index
+        .weight_map
+        .iter()
+        .find(|(name, _)| !tensors.contains_key(*name));
+    match missing {
+        None => Ok(WeightsFile::new(path, format, tensors)),
+        Some((name, part)) => {
+            let detail = format!("no tensor `{name}` in {part}, where it should be");
+            Err(WeightsError::damaged(path, detail))
+        }
+    }
+}
