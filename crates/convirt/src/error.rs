@@ -96,6 +96,14 @@ pub enum Error {
     /// Weights cannot be read, do not fit, or cannot be written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A tower is larger than a file of Protocol Buffers can be.
+    #[error("{path}: {bytes} bytes, but an ONNX file holds 2 GiB at most", path = path.display())]
+    OnnxTooLarge {
+        /// The file that would have been written.
+        path: PathBuf,
+        /// Its size.
+        bytes: usize,
+    },
     /// A model of the Hugging Face hub is not to be had.
     #[error(transparent)]
     Hub(#[from] HubError),

@@ -22,6 +22,7 @@ mod export;
 mod hub;
 mod interrupt;
 mod metrics;
+mod onnx;
 mod pretrained;
 mod progress;
 mod retrieval;

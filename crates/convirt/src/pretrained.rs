@@ -143,6 +143,11 @@ impl ConVirt {
         &self.description.network.text
     }
 
+    /// Shape of the whole network.
+    pub(crate) fn network_config(&self) -> &NetworkConfig {
+        &self.description.network
+    }
+
     /// Names of the model's parameters in its own files.
     pub(crate) fn layout(&self) -> Layout {
         self.description.layout()

@@ -1,0 +1,241 @@
+//! A graph in the making: operations and the layers that our networks consist of.
+
+use burn::module::Param;
+use burn::nn::conv::Conv2d;
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::{DType, Tensor};
+use convirt_model::{BatchNorm, ProjectionHead};
+
+use super::proto::{
+    Attribute, Dimension, Graph, Model, Node, Opset, Shape, TensorProto, TensorType, Type,
+    ValueInfo,
+};
+
+/// Epsilon of PyTorch's batch norms.
+const BATCH_NORM_EPSILON: f32 = 1e-5;
+
+/// Set of operations: the first with `LayerNormalization` (17) and reductions over an input (18).
+const OPSET: i64 = 18;
+
+/// Number types, by ONNX's numbers for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    Float = 1,
+    Int64 = 7,
+}
+
+/// Builds a graph. Values go by name: that of the node that computes them.
+#[derive(Default)]
+pub(super) struct Builder {
+    graph: Graph,
+}
+
+impl Builder {
+    /// Declares an input; sides that are no numbers are names of what may differ.
+    pub fn input(&mut self, name: &str, element: Element, shape: &[&str]) {
+        self.graph.input.push(value(name, element, shape));
+    }
+
+    /// Adds an operation and returns its value.
+    pub fn op(&mut self, op_type: &str, inputs: &[&str]) -> String {
+        self.op_with(op_type, inputs, Vec::new())
+    }
+
+    /// Adds an operation with settings and returns its value.
+    pub fn op_with(&mut self, op_type: &str, inputs: &[&str], attribute: Vec<Attribute>) -> String {
+        let name = format!("{op_type}_{}", self.graph.node.len());
+        self.graph.node.push(Node {
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op_type.to_string(),
+            attribute,
+        });
+        name
+    }
+
+    /// Adds an operation with a number as its second input.
+    pub fn op_by(&mut self, op_type: &str, x: &str, number: f32) -> String {
+        let number = self.constant(Vec::new(), Element::Float, number.to_le_bytes().to_vec());
+        self.op(op_type, &[x, &number])
+    }
+
+    /// A vector of integers, such as axes or a shape.
+    pub fn integers(&mut self, numbers: &[i64]) -> String {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+        self.constant(vec![numbers.len() as i64], Element::Int64, bytes.collect())
+    }
+
+    pub fn cast(&mut self, x: &str, element: Element) -> String {
+        self.op_with("Cast", &[x], vec![int("to", element as i64)])
+    }
+
+    pub fn reshape(&mut self, x: &str, shape: &[i64]) -> String {
+        let shape = self.integers(shape);
+        self.op("Reshape", &[x, &shape])
+    }
+
+    /// Rows of a table of embeddings.
+    pub fn lookup(&mut self, path: &str, table: &Param<Tensor<2>>, rows: &str) -> String {
+        let table = self.weights(format!("{path}.weight"), table.val());
+        self.op("Gather", &[&table, rows])
+    }
+
+    pub fn linear(&mut self, path: &str, linear: &Linear, x: &str) -> String {
+        let weight = self.weights(format!("{path}.weight"), linear.weight.val());
+        let product = self.op("MatMul", &[x, &weight]);
+        match &linear.bias {
+            Some(bias) => {
+                let bias = self.weights(format!("{path}.bias"), bias.val());
+                self.op("Add", &[&product, &bias])
+            }
+            None => product,
+        }
+    }
+
+    pub fn layer_norm(&mut self, path: &str, norm: &LayerNorm, epsilon: f64, x: &str) -> String {
+        let gamma = self.weights(format!("{path}.weight"), norm.gamma.val());
+        let beta = norm.beta.as_ref();
+        let beta = beta.map(|beta| self.weights(format!("{path}.bias"), beta.val()));
+        let inputs: Vec<&str> = [x, &gamma].into_iter().chain(beta.as_deref()).collect();
+        self.op_with(
+            "LayerNormalization",
+            &inputs,
+            vec![float("epsilon", epsilon as f32)],
+        )
+    }
+
+    /// A convolution that pads to keep the size, but for its stride, and its normalization.
+    pub fn convolution(
+        &mut self,
+        (conv_path, conv): (&str, &Conv2d),
+        (norm_path, norm): (&str, &BatchNorm),
+        x: &str,
+    ) -> String {
+        let [_, _, height, width] = conv.weight.dims();
+        let [y, x_pad] = [height, width].map(|side| (side / 2) as i64);
+        let weight = self.weights(format!("{conv_path}.weight"), conv.weight.val());
+        let attributes = vec![
+            ints("strides", &conv.stride.map(|stride| stride as i64)),
+            ints("pads", &[y, x_pad, y, x_pad]),
+        ];
+        let map = self.op_with("Conv", &[x, &weight], attributes);
+        let [gamma, beta, mean, variance] = [
+            ("weight", norm.gamma.val()),
+            ("bias", norm.beta.val()),
+            ("running_mean", norm.running_mean.value_sync()),
+            ("running_var", norm.running_var.value_sync()),
+        ]
+        .map(|(name, tensor)| self.weights(format!("{norm_path}.{name}"), tensor));
+        let inputs = [map.as_str(), &gamma, &beta, &mean, &variance];
+        let epsilon = float("epsilon", BATCH_NORM_EPSILON);
+        self.op_with("BatchNormalization", &inputs, vec![epsilon])
+    }
+
+    /// Adds the projection, and names the two outputs.
+    pub fn finish(mut self, name: &str, features: &str, head: &ProjectionHead) -> Model {
+        let hidden = self.linear("projection.linear1", &head.linear1, features);
+        let hidden = self.op("Relu", &[&hidden]);
+        let embedding = self.linear("projection.linear2", &head.linear2, &hidden);
+        let [d_features, _] = head.linear1.weight.dims();
+        let [_, d_embedding] = head.linear2.weight.dims();
+        for (name, from, width) in [
+            ("features", features, d_features),
+            ("embedding", &embedding, d_embedding),
+        ] {
+            let node = Node {
+                input: vec![from.to_string()],
+                output: vec![name.to_string()],
+                name: name.to_string(),
+                op_type: "Identity".to_string(),
+                attribute: Vec::new(),
+            };
+            self.graph.node.push(node);
+            let output = value(name, Element::Float, &["batch", &width.to_string()]);
+            self.graph.output.push(output);
+        }
+        self.graph.name = name.to_string();
+        Model {
+            // The version of ONNX's format that opset 18 came with.
+            ir_version: 8,
+            producer_name: "convirt".to_string(),
+            graph: Some(self.graph),
+            opset_import: vec![Opset { version: OPSET }],
+        }
+    }
+
+    fn weights<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> String {
+        let data = tensor.into_data().convert_dtype(DType::F32);
+        let dims = data.shape().iter().map(|&side| side as i64).collect();
+        self.initializer(name, dims, Element::Float, data.bytes().to_vec())
+    }
+
+    fn constant(&mut self, dims: Vec<i64>, element: Element, bytes: Vec<u8>) -> String {
+        let name = format!("constant_{}", self.graph.initializer.len());
+        self.initializer(name, dims, element, bytes)
+    }
+
+    fn initializer(
+        &mut self,
+        name: String,
+        dims: Vec<i64>,
+        element: Element,
+        raw_data: Vec<u8>,
+    ) -> String {
+        self.graph.initializer.push(TensorProto {
+            dims,
+            data_type: element as i32,
+            name: name.clone(),
+            raw_data,
+        });
+        name
+    }
+}
+
+fn value(name: &str, element: Element, shape: &[&str]) -> ValueInfo {
+    let side = |side: &&str| Dimension {
+        value: side.parse().ok(),
+        param: side.parse::<i64>().is_err().then(|| side.to_string()),
+    };
+    let shape = Shape {
+        dim: shape.iter().map(side).collect(),
+    };
+    ValueInfo {
+        name: name.to_string(),
+        r#type: Some(Type {
+            tensor: Some(TensorType {
+                elem_type: element as i32,
+                shape: Some(shape),
+            }),
+        }),
+    }
+}
+
+fn attribute(name: &str, r#type: i32) -> Attribute {
+    Attribute {
+        name: name.to_string(),
+        r#type,
+        ..Attribute::default()
+    }
+}
+
+pub(super) fn float(name: &str, number: f32) -> Attribute {
+    Attribute {
+        f: Some(number),
+        ..attribute(name, 1)
+    }
+}
+
+pub(super) fn int(name: &str, number: i64) -> Attribute {
+    Attribute {
+        i: Some(number),
+        ..attribute(name, 2)
+    }
+}
+
+pub(super) fn ints(name: &str, numbers: &[i64]) -> Attribute {
+    Attribute {
+        ints: numbers.to_vec(),
+        ..attribute(name, 7)
+    }
+}

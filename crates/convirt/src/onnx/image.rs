@@ -1,0 +1,59 @@
+//! The image tower's graph.
+
+use convirt_model::{ProjectionHead, ResNet, ResidualBlock};
+
+use super::graph::{Builder, Element, ints};
+use super::proto::Model;
+
+/// `images`, `[batch, 3, height, width]`, to `features` and `embedding`.
+pub(super) fn tower(encoder: &ResNet, projection: &ProjectionHead) -> Model {
+    let mut graph = Builder::default();
+    graph.input("images", Element::Float, &["batch", "3", "height", "width"]);
+    let map = graph.convolution(("conv1", &encoder.conv1), ("bn1", &encoder.bn1), "images");
+    let map = graph.op("Relu", &[&map]);
+    let window = vec![
+        ints("kernel_shape", &[3, 3]),
+        ints("strides", &[2, 2]),
+        ints("pads", &[1, 1, 1, 1]),
+    ];
+    let mut map = graph.op_with("MaxPool", &[&map], window);
+    let stages = [
+        &encoder.layer1,
+        &encoder.layer2,
+        &encoder.layer3,
+        &encoder.layer4,
+    ];
+    for (stage, blocks) in (1..).zip(stages) {
+        for (index, block) in blocks.iter().enumerate() {
+            map = residual(&mut graph, &format!("layer{stage}.{index}"), block, map);
+        }
+    }
+    let map = graph.op("GlobalAveragePool", &[&map]);
+    let features = graph.op("Flatten", &[&map]);
+    graph.finish("image_tower", &features, projection)
+}
+
+fn residual(graph: &mut Builder, path: &str, block: &ResidualBlock, input: String) -> String {
+    let at = |name: &str| format!("{path}.{name}");
+    let mut map = graph.convolution(
+        (&at("conv1"), &block.conv1),
+        (&at("bn1"), &block.bn1),
+        &input,
+    );
+    map = graph.op("Relu", &[&map]);
+    map = graph.convolution((&at("conv2"), &block.conv2), (&at("bn2"), &block.bn2), &map);
+    if let (Some(conv3), Some(bn3)) = (&block.conv3, &block.bn3) {
+        map = graph.op("Relu", &[&map]);
+        map = graph.convolution((&at("conv3"), conv3), (&at("bn3"), bn3), &map);
+    }
+    let shortcut = match &block.downsample {
+        Some(downsample) => graph.convolution(
+            (&at("downsample.0"), &downsample.conv),
+            (&at("downsample.1"), &downsample.bn),
+            &input,
+        ),
+        None => input,
+    };
+    let sum = graph.op("Add", &[&map, &shortcut]);
+    graph.op("Relu", &[&sum])
+}
