@@ -145,7 +145,7 @@ impl Hub {
         let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
         Self {
             cache: Cache::new(path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"))),
-            endpoint: text("HF_ENDPOINT"),
+            endpoint: text("HF_ENDPOINT").map(|url| url.trim_end_matches('/').to_string()),
             token: token
                 .map(|token| token.trim().to_string())
                 .filter(|token| !token.is_empty()),
@@ -231,7 +231,7 @@ impl Hub {
 }
 
 impl Wanted {
-    /// The files to take of those that are there; `None` if one is lacking.
+    /// The files to take of those that are there, in order; `None` if one is lacking.
     fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let weights = *WEIGHTS.iter().find(|name| is_there(name))?;
         if self == Self::ImageEncoder {
@@ -239,10 +239,16 @@ impl Wanted {
         }
         let is_whole = |files: &&&[&str]| files.iter().all(|name| is_there(name));
         let vocabulary = VOCABULARIES.iter().find(is_whole)?;
-        let mut files = vec![DESCRIPTION, weights];
-        files.extend(*vocabulary);
-        files.extend(Some(SETTINGS).filter(|name| is_there(name)));
-        is_there(DESCRIPTION).then_some(files)
+        let description = Some(DESCRIPTION).filter(|name| is_there(name))?;
+        let settings = Some(SETTINGS).filter(|name| is_there(name));
+        // Weights come last: where they are in the cache, an interrupted download left nothing out.
+        let small = [description].into_iter().chain(settings);
+        Some(
+            small
+                .chain(vocabulary.iter().copied())
+                .chain([weights])
+                .collect(),
+        )
     }
 
     /// What to place by hand.
@@ -256,6 +262,176 @@ impl Wanted {
                 "tokenizer.json (or vocab.txt, or vocab.json and merges.txt)".to_string(),
                 format!("{SETTINGS} (if the model has it)"),
             ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const COMMIT: &str = "d5892b39a4adaed74b92212a44081509db72f87b";
+    const FILES: &[(&str, &str)] = &[
+        ("config.json", "{}"),
+        ("vocab.txt", "[PAD]"),
+        ("tokenizer_config.json", "{\"do_lower_case\": false}"),
+        (
+            "model.safetensors.index.json",
+            r#"{"weight_map": {"a": "part-1.safetensors"}}"#,
+        ),
+        ("part-1.safetensors", "numbers"),
+        ("README.md", "not needed"),
+    ];
+
+    fn hub(folder: &TempDir, endpoint: Option<String>) -> Hub {
+        Hub {
+            cache: Cache::new(folder.path().join("hub")),
+            offline: endpoint.is_none(),
+            endpoint,
+            token: Some("secret".to_string()),
+        }
+    }
+
+    fn model(text: &str) -> ModelName {
+        ModelName::parse(text).unwrap()
+    }
+
+    /// A hub with one model; it tells what it was asked for.
+    fn server() -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                answer(stream.unwrap(), &log);
+            }
+        });
+        (address, asked)
+    }
+
+    fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>) {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let lines = lines
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty());
+        let request: Vec<String> = lines.map(|line| line.to_lowercase()).collect();
+        let path = request[0].split(' ').nth(1).unwrap().to_string();
+        let is_authorized = request.contains(&"authorization: bearer secret".to_string());
+        asked.lock().unwrap().push(path.clone());
+
+        let file = path.strip_prefix("/owner/model/resolve/v1/");
+        let file = FILES
+            .iter()
+            .find(|(name, _)| Some(name.to_lowercase().as_str()) == file);
+        let (status, headers, body) = if !is_authorized {
+            ("401 Unauthorized", String::new(), String::new())
+        } else if path == "/api/models/owner/model/revision/v1" {
+            let siblings = FILES
+                .iter()
+                .map(|(name, _)| format!(r#"{{"rfilename":"{name}"}}"#));
+            let siblings = siblings.collect::<Vec<_>>().join(",");
+            let body = format!(r#"{{"siblings":[{siblings}],"sha":"{COMMIT}"}}"#);
+            ("200 OK", String::new(), body)
+        } else if let Some((name, content)) = file {
+            let length = content.len();
+            let headers = format!(
+                "etag: \"{name}\"\r\nx-repo-commit: {COMMIT}\r\n\
+                 content-range: bytes 0-0/{length}\r\n"
+            );
+            let is_probe = request.contains(&"range: bytes=0-0".to_string());
+            let body = if is_probe { &content[..1] } else { content };
+            ("206 Partial Content", headers, body.to_string())
+        } else {
+            ("404 Not Found", String::new(), String::new())
+        };
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let parsed = model("emilyalsentzer/Bio_ClinicalBERT@refs/pr/3");
+        assert_eq!(parsed.name, "emilyalsentzer/Bio_ClinicalBERT");
+        assert_eq!(parsed.revision, "refs/pr/3");
+        assert_eq!(model("bert-base-uncased").revision, "main");
+        for path in [
+            "a/b/c",
+            "./a",
+            "/a/b",
+            "a b",
+            "",
+            "a@",
+            "~/a",
+            "a/b.safetensors",
+            "a\\b",
+        ] {
+            assert_eq!(ModelName::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_downloaded_once_with_all_that_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, asked) = server();
+        let model = model("owner/model@v1");
+        let online = hub(&folder, Some(address));
+        let found = online.folder(&model, Wanted::TextEncoder).unwrap();
+        for (name, content) in &FILES[..5] {
+            assert_eq!(&fs::read_to_string(found.join(name)).unwrap(), content);
+        }
+        assert!(!found.join("README.md").exists());
+        assert!(found.ends_with(COMMIT));
+
+        let requests = asked.lock().unwrap().len();
+        assert_eq!(online.folder(&model, Wanted::TextEncoder).unwrap(), found);
+        assert_eq!(asked.lock().unwrap().len(), requests);
+        let offline = hub(&folder, None);
+        assert_eq!(offline.folder(&model, Wanted::ImageEncoder).unwrap(), found);
+        // As Python leaves it where the commit itself was asked for.
+        let pinned = self::model(&format!("owner/model@{COMMIT}"));
+        assert_eq!(offline.folder(&pinned, Wanted::TextEncoder).unwrap(), found);
+
+        fs::remove_file(found.join("part-1.safetensors")).unwrap();
+        assert!(offline.folder(&model, Wanted::TextEncoder).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_had_says_why_and_which_files_to_place_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, _) = server();
+        // Nobody listens on port 9 of this machine.
+        let nobody = Some("http://127.0.0.1:9".to_string());
+        for (endpoint, reason) in [
+            (None, "HF_HUB_OFFLINE"),
+            (nobody, "download failed"),
+            (Some(address), "404"),
+        ] {
+            let error = hub(&folder, endpoint)
+                .folder(&model("owner/other"), Wanted::TextEncoder)
+                .unwrap_err()
+                .to_string();
+            let cache = folder.path().join("hub").display().to_string();
+            for part in [
+                reason,
+                "the folder `owner/other`",
+                "config.json",
+                "model.safetensors (or pytorch_model.bin)",
+                "tokenizer.json (or vocab.txt, or vocab.json and merges.txt)",
+                &cache,
+            ] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
         }
     }
 }
