@@ -4,11 +4,17 @@ use std::fmt;
 use std::path::Path;
 
 use burn::tensor::Device;
-use convirt_model::{BertConfig, BertFamily, ConVirtConfig, Pooling, ResNetConfig, ResNetDepth};
+use convirt_model::{
+    Bert, BertConfig, BertFamily, ConVirt, ConVirtConfig, Pooling, ResNet, ResNetConfig,
+    ResNetDepth,
+};
 
 use crate::Error;
 use crate::weights::load::{Scope, plan};
-use crate::weights::{Fate, LoadReport, StoredTensor, WeightsFile};
+use crate::weights::{
+    Fate, LoadReport, StoredTensor, WeightsFile, load_image_encoder, load_network,
+    load_text_encoder,
+};
 
 /// A file of weights and the networks that were recognized in it.
 ///
@@ -18,7 +24,19 @@ pub struct Inspection {
     file: WeightsFile,
     image: Option<ResNetConfig>,
     text: Option<BertConfig>,
+    network: Option<ConVirtConfig>,
     reports: Vec<LoadReport>,
+}
+
+/// The networks of a file: a whole model, or encoders.
+#[derive(Debug, Default)]
+pub struct LoadedNetworks {
+    /// Both encoders with their heads.
+    pub network: Option<ConVirt>,
+    /// An image encoder by itself.
+    pub image_encoder: Option<ResNet>,
+    /// A text encoder by itself.
+    pub text_encoder: Option<Bert>,
 }
 
 impl Inspection {
@@ -51,8 +69,8 @@ impl Inspection {
             config.loss.learnable_temperature = head("loss.log_scale").is_some();
             Some((scope, config))
         });
-        if let Some((scope, config)) = network {
-            reports.push(plan(&config.init(&device)?, &scope, &file, &[]).1);
+        if let Some((scope, config)) = &network {
+            reports.push(plan(&config.init(&device)?, scope, &file, &[]).1);
         } else {
             if let (Some(scope), Some(config)) = (image_scope, image) {
                 reports.push(plan(&config.init(&device), &scope, &file, &[]).1);
@@ -65,6 +83,7 @@ impl Inspection {
             file,
             image,
             text,
+            network: network.map(|(_, config)| config),
             reports,
         })
     }
@@ -78,6 +97,32 @@ impl Inspection {
     /// has the value of the published encoders of this width.
     pub fn text_encoder(&self) -> Option<&BertConfig> {
         self.text.as_ref()
+    }
+
+    /// Loads what was recognized.
+    ///
+    /// What weights do not tell is as [`text_encoder`](Self::text_encoder) says; a run's model is
+    /// better loaded by [`crate::ConVirt`], and a folder of Hugging Face by its description.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the file is damaged, or does not fit the networks that it tells of.
+    pub fn load(&self, device: &Device) -> Result<LoadedNetworks, Error> {
+        let mut loaded = LoadedNetworks::default();
+        if let Some(network) = &self.network {
+            let (network, _) = load_network(network.init(device)?, &self.file, &[])?;
+            loaded.network = Some(network);
+            return Ok(loaded);
+        }
+        if let Some(image) = &self.image {
+            let (encoder, _) = load_image_encoder(image.init(device), &self.file, &[])?;
+            loaded.image_encoder = Some(encoder);
+        }
+        if let Some(text) = &self.text {
+            let (encoder, _) = load_text_encoder(text.init(device)?, &self.file, &[])?;
+            loaded.text_encoder = Some(encoder);
+        }
+        Ok(loaded)
     }
 
     /// What each load would do: of the whole model, or of each encoder by itself.

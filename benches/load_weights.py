@@ -1,0 +1,93 @@
+"""Loads ResNet-50 and BERT-base with this crate and with PyTorch, in turns, and compares.
+
+    cargo build --release --example inspect_weights
+    python3 benches/load_weights.py [target/release/examples/inspect_weights]
+
+Writes both models with random weights to a temporary folder, once as safetensors and once as
+`torch.save` does, then loads them alternately, each time in a new process. Times are of the load
+alone, without imports; memory is the highest resident size, for PyTorch also without what its
+imports take. Both have two threads and the files in the page cache. Needs torch, torchvision,
+transformers.
+"""
+
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+RUNS = 7
+LOAD = """
+import resource, sys, time
+import torch, torchvision, transformers
+from safetensors.torch import load_file
+torch.set_num_threads(2)
+image, text = sys.argv[1:]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+resnet = torchvision.models.resnet50(weights=None)
+read = load_file if image.endswith("safetensors") else torch.load
+resnet.load_state_dict(read(image))
+bert = transformers.BertModel.from_pretrained(text)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(seconds, (peak - before) / 1024)
+"""
+
+
+def write(folder):
+    import torch
+    import torchvision
+    import transformers
+    from safetensors.torch import save_file
+
+    resnet = torchvision.models.resnet50(weights=None)
+    save_file(resnet.state_dict(), folder / "resnet50.safetensors")
+    torch.save(resnet.state_dict(), folder / "resnet50.pth")
+    bert = transformers.BertModel(transformers.BertConfig())
+    for name in ("bert_safetensors", "bert_torch"):
+        bert.save_pretrained(folder / name)
+    (folder / "bert_torch" / "model.safetensors").unlink()
+    torch.save(bert.state_dict(), folder / "bert_torch" / "pytorch_model.bin")
+
+
+def ours(program, image, text):
+    """Seconds and peak MiB of a load by this crate."""
+    process = subprocess.Popen([program, "--load", "--", image, text], stdout=subprocess.PIPE, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, output
+    return float(output.split()[2]), usage.ru_maxrss / 1024
+
+
+def pytorch(image, text):
+    """Seconds and peak MiB, beyond those of the imports, of a load by PyTorch."""
+    command = [sys.executable, "-W", "ignore", "-c", LOAD, image, text]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return tuple(map(float, output.split()))
+
+
+def main():
+    program = sys.argv[1] if len(sys.argv) > 1 else "target/release/examples/inspect_weights"
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        write(folder)
+        for form, image, text, weights in [
+            ("safetensors", "resnet50.safetensors", "bert_safetensors", "model.safetensors"),
+            ("torch.save", "resnet50.pth", "bert_torch", "pytorch_model.bin"),
+        ]:
+            image, text = str(folder / image), str(folder / text)
+            size = (os.path.getsize(image) + os.path.getsize(f"{text}/{weights}")) / 2**20
+            turns = [(ours(program, image, text), pytorch(image, text)) for _ in range(RUNS)]
+            for who, results in zip(("convirt", "PyTorch"), zip(*turns)):
+                seconds, peaks = zip(*results)
+                print(
+                    f"{form:12} {who:8} {statistics.median(seconds):.3f} s "
+                    f"({min(seconds):.3f} to {max(seconds):.3f}), peak {max(peaks):.0f} MiB, "
+                    f"{max(peaks) / size:.2f} times the {size:.0f} MiB of the files"
+                )
+
+
+if __name__ == "__main__":
+    main()
