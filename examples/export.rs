@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use convirt::ConVirt;
 
-/// Writes a trained model for torchvision, transformers and ConVIRT-Colab.
+/// Writes a trained model for torchvision, transformers, ConVIRT-Colab and ONNX.
 #[derive(Parser)]
 struct Arguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
@@ -35,6 +35,10 @@ fn main() -> Result<()> {
     model.export_projections(&projections)?;
     let colab = out.join("model.pth");
     model.export_colab(&colab)?;
+    let [image_tower, text_tower] =
+        ["image_tower.onnx", "text_tower.onnx"].map(|name| out.join(name));
+    model.export_image_onnx(&image_tower)?;
+    model.export_text_onnx(&text_tower)?;
 
     let fc = match classes {
         Some(classes) => format!("num_classes={classes}"),
@@ -52,5 +56,8 @@ fn main() -> Result<()> {
     println!("heads = safetensors.torch.load_file({projections:?})");
     println!("# the whole model, as ConVIRT-Colab names its parts");
     println!("state = torch.load({colab:?})");
+    println!("# either tower with its head, without PyTorch");
+    println!("onnxruntime.InferenceSession({image_tower:?})  # images");
+    println!("onnxruntime.InferenceSession({text_tower:?})  # input_ids, attention_mask, ...");
     Ok(())
 }

@@ -5,3 +5,4 @@ mod fixtures;
 mod outside_crate;
 mod pretraining;
 mod program;
+mod weights;

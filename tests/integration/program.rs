@@ -1,16 +1,20 @@
-//! `train_mimic` as its users run it.
+//! The programs as their users run them.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::fixtures::Workspace;
+use crate::fixtures::{Workspace, trained};
 
-/// The example, which cargo builds beside the tests.
 fn train_mimic() -> Command {
+    example("train_mimic")
+}
+
+/// An example, which cargo builds beside the tests.
+fn example(name: &str) -> Command {
     let executable = std::env::current_exe().unwrap();
     let profile = executable.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples/train_mimic"))
+    Command::new(profile.join("examples").join(name))
 }
 
 fn text(output: &Output) -> String {
@@ -135,4 +139,79 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     assert!(output.status.success(), "{text}");
     assert!(text.contains("resumed at"), "{text}");
     assert!(text.contains("completed"), "{text}");
+}
+
+#[test]
+fn export_writes_every_form_and_inspect_weights_reads_each() {
+    let out = tempfile::tempdir().unwrap();
+    let output = example("export")
+        .arg(trained().run.path())
+        .arg("--out")
+        .arg(out.path())
+        .args(["--classes", "14"])
+        .output()
+        .unwrap();
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("resnet18(num_classes=14)"), "{printed}");
+    for (name, parts) in [
+        (
+            "resnet18.safetensors",
+            &[
+                "image encoder: resnet18",
+                "fc.weight",
+                "ignored",
+                "layer4.1.conv2.weight",
+            ][..],
+        ),
+        (
+            "text_encoder",
+            &["text encoder: 1 layers, 32 wide", "loaded as layers.0."],
+        ),
+        ("projections.safetensors", &["no network of this crate"]),
+        (
+            "model.pth",
+            &[
+                "PyTorch",
+                "model: ",
+                "loaded as text_projection.linear2.weight",
+            ],
+        ),
+        (
+            "checkpoint",
+            &["Burn", "model: ", "loaded as image_projection.linear1.bias"],
+        ),
+    ] {
+        let path = match name {
+            "checkpoint" => trained().run.checkpoints().join("model-8.bpk"),
+            name => out.path().join(name),
+        };
+        let output = example("inspect_weights").arg(path).output().unwrap();
+        let printed = text(&output);
+        assert!(output.status.success(), "{name}: {printed}");
+        for part in parts {
+            assert!(printed.contains(part), "no `{part}` in {name}:\n{printed}");
+        }
+        assert!(
+            !printed.contains("missing") && !printed.contains("unexpected"),
+            "{printed}"
+        );
+    }
+    for name in ["image_tower.onnx", "text_tower.onnx"] {
+        assert!(out.path().join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn inspect_weights_names_a_file_that_is_none() {
+    let output = example("inspect_weights")
+        .arg("Cargo.toml")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let printed = text(&output);
+    assert!(
+        printed.contains("Cargo.toml") && printed.contains("not weights"),
+        "{printed}"
+    );
 }
