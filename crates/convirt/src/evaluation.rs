@@ -2,11 +2,12 @@
 
 use burn::data::dataloader::DataLoader;
 use convirt_data::{EvaluationLoader, ImageTextBatch};
-use convirt_model::{ConVirt as Network, TextInput};
+use convirt_model::ConVirt as Network;
 
 use crate::error::Error;
 use crate::pretrained::normalized;
 use crate::retrieval::Retrieval;
+use crate::task::text_input;
 
 /// Retrieval among all pairs of `loader` by a network in evaluation mode.
 pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<Retrieval, Error> {
@@ -14,25 +15,13 @@ pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<R
     let studies = loader.dataset().studies();
     for batch in loader.iter() {
         let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
-        let input = TextInput {
-            input_ids: batch.input_ids,
-            attention_mask: batch.attention_mask,
-            token_type_ids: Some(batch.token_type_ids),
-        };
-        images.extend(rows(
-            normalized(network.encode_image(batch.images).embedding),
-            batch.indices.len(),
-        ));
-        texts.extend(rows(
-            normalized(network.encode_text(input).embedding),
-            batch.indices.len(),
-        ));
-        reports.extend(
-            batch
-                .indices
-                .iter()
-                .map(|index| &studies[*index].report.text),
-        );
+        let pairs = batch.len();
+        let embedded_texts = network.encode_text(text_input(&batch)).embedding;
+        let embedded_images = network.encode_image(batch.images).embedding;
+        texts.extend(rows(normalized(embedded_texts), pairs));
+        images.extend(rows(normalized(embedded_images), pairs));
+        let report = |index: &usize| &studies[*index].report.text;
+        reports.extend(batch.indices.iter().map(report));
     }
     Ok(Retrieval::of(&images, &texts, &reports))
 }

@@ -19,19 +19,22 @@ pub struct ContrastiveTask {
     pub gradient_clip_norm: Option<f64>,
 }
 
+/// The texts of a batch, as the encoder takes them.
+pub(crate) fn text_input(batch: &ImageTextBatch) -> TextInput {
+    TextInput {
+        input_ids: batch.input_ids.clone(),
+        attention_mask: batch.attention_mask.clone(),
+        token_type_ids: Some(batch.token_type_ids.clone()),
+    }
+}
+
 impl ContrastiveTask {
     fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
-        let pairs = batch.indices.len();
+        let (pairs, texts) = (batch.len(), text_input(&batch));
         let text_ids = batch.text_ids.clone();
-        let output = self.network.forward(
-            batch.images,
-            TextInput {
-                input_ids: batch.input_ids,
-                attention_mask: batch.attention_mask,
-                token_type_ids: Some(batch.token_type_ids),
-            },
-            Some(batch.text_ids),
-        );
+        let output = self
+            .network
+            .forward(batch.images, texts, Some(batch.text_ids));
         let logits = output.logits.without_autodiff();
         let values = Tensor::cat(
             vec![

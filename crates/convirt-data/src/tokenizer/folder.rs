@@ -255,6 +255,55 @@ mod tests {
         assert_eq!(ids(&spaced, "lung"), [0, 12, 2]);
     }
 
+    /// The ids are those of Python's `tokenizers`.
+    #[test]
+    fn the_pieces_of_xlm_roberta_are_read() {
+        let special = ["<s>", "<pad>", "</s>", "<unk>"];
+        let added = special.iter().enumerate().map(|(id, content)| {
+            json!({
+                "id": id, "content": content, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true,
+            })
+        });
+        let pieces = [
+            ("▁heart", -2.0),
+            ("▁", -3.0),
+            ("h", -5.0),
+            ("eart", -5.0),
+            ("s", -4.0),
+        ];
+        let vocabulary = special.iter().map(|token| (*token, 0.0)).chain(pieces);
+        let tokenizer = json!({
+            "version": "1.0",
+            "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": null,
+            "pre_tokenizer": {
+                "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true,
+            },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [
+                    { "SpecialToken": { "id": "<s>", "type_id": 0 } },
+                    { "Sequence": { "id": "A", "type_id": 0 } },
+                    { "SpecialToken": { "id": "</s>", "type_id": 0 } },
+                ],
+                "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }],
+                "special_tokens": {
+                    "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] },
+                    "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] },
+                },
+            },
+            "decoder": null,
+            "model": {
+                "type": "Unigram", "unk_id": 3, "vocab": vocabulary.collect::<Vec<_>>(),
+            },
+        });
+        let files = [("tokenizer.json", &*tokenizer.to_string())];
+        assert_eq!(ids(&files, "No hearts heart"), [0, 5, 3, 4, 8, 4, 2]);
+        let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), None).unwrap();
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 9));
+    }
+
     #[test]
     fn settings_beside_a_vocabulary_are_heeded() {
         let vocabulary = "<fill>\n[UNK]\n[CLS]\n[SEP]\nHeart\nheart\n";

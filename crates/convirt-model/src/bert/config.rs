@@ -271,6 +271,33 @@ mod tests {
         assert_eq!(config, expected);
     }
 
+    /// The models that ConVIRT-Colab's `config.yaml` lists, with what their `config.json` says.
+    #[test]
+    fn every_model_that_colab_lists_is_of_a_family_that_is_read() {
+        for (name, model_type) in [
+            ("emilyalsentzer/Bio_ClinicalBERT", "bert"),
+            ("bert-base-uncased", "bert"),
+            ("distilbert-base-nli-mean-tokens", "distilbert"),
+            ("distilbert-base-multilingual-cased", "distilbert"),
+            ("distiluse-base-multilingual-cased-v2", "distilbert"),
+            ("distilbert-base-nli-stsb-mean-tokens", "distilbert"),
+            (
+                "xlm-r-100langs-bert-base-nli-stsb-mean-tokens",
+                "xlm-roberta",
+            ),
+            ("cross-encoder/stsb-roberta-base", "roberta"),
+            ("paraphrase-xlm-r-multilingual-v1", "xlm-roberta"),
+            ("neuralmind/bert-base-portuguese-cased", "bert"),
+        ] {
+            let json = match model_type {
+                "distilbert" => DISTILBERT.to_string(),
+                _ => ROBERTA.replace("\"roberta\"", &format!("\"{model_type}\"")),
+            };
+            let family = BertConfig::parse(&json).unwrap().family;
+            assert_eq!(family.name(), model_type, "{name}");
+        }
+    }
+
     #[test]
     fn written_configuration_reads_back_in_the_familys_keys() {
         for (json, key) in [

@@ -227,12 +227,13 @@ fn augmentation(data: &DatasetConfig) -> Check {
             value,
             allowed,
             ..
-        }) => within(
-            &format!("dataset.augmentation.{setting}"),
-            false,
-            format!("a value {allowed}"),
-            value,
-        ),
+        }) => Err(Flaw {
+            key: format!("dataset.augmentation.{setting}"),
+            kind: Kind::Range {
+                expected: format!("a value {allowed}"),
+                found: value.to_string(),
+            },
+        }),
         Err(other) => contradiction("dataset.augmentation", other.to_string()),
     }
 }
