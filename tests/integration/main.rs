@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod fixtures;
+mod interop;
 mod outside_crate;
 mod pretraining;
 mod program;
