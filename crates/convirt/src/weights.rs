@@ -9,13 +9,17 @@
 mod burnpack_file;
 mod error;
 mod file;
+#[cfg(test)]
+mod hostile;
 mod inspect;
 mod load;
 mod names;
+mod pickle_size;
 mod report;
 mod safetensors_file;
 mod save;
 mod sharded;
+mod tar_size;
 mod torch_file;
 mod torch_save;
 #[cfg(test)]

@@ -1,20 +1,42 @@
 //! Burn's own files, which a training's checkpoints are.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::store::burn_pack::{Reader, Tensor};
+use burn::store::burn_pack::{HEADER_SIZE, Header, Reader, Tensor};
 use burn::tensor::DType;
 
 use crate::weights::WeightsError;
 use crate::weights::file::{Data, ElementType, StoredTensor};
 
 /// Reads names and shapes.
-pub(super) fn open(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+pub(super) fn open(
+    path: &Path,
+    mut file: File,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let read = |error| WeightsError::read(path)(error);
+    let size = file.metadata().map_err(read)?.len();
+    let mut header = [0; HEADER_SIZE];
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    file.read_exact(&mut header).map_err(read)?;
+    let header = Header::from_bytes(&header).map_err(|error| WeightsError::damaged(path, error))?;
+    // `Reader` makes room for the names before it knows that they are there.
+    if u64::from(header.metadata_size) > size {
+        return Err(WeightsError::damaged(
+            path,
+            "its names reach beyond its end",
+        ));
+    }
     let tensors = Reader::from_file_exact(path)
         .and_then(Reader::into_tensors)
         .map_err(|error| WeightsError::damaged(path, error))?;
+    let numbers: u64 = tensors.iter().map(|tensor| tensor.byte_len() as u64).sum();
+    if numbers > size {
+        return Err(WeightsError::damaged(path, "its tensors overlap"));
+    }
     let path: Arc<Path> = Arc::from(path);
     tensors
         .into_iter()

@@ -92,10 +92,9 @@ impl WeightsError {
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| match source.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged {
-                path,
-                detail: source.to_string(),
-            },
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                Self::damaged(&path, source)
+            }
             _ => Self::Read { path, source },
         }
     }
@@ -109,7 +108,16 @@ impl WeightsError {
     pub(super) fn damaged(path: &Path, detail: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_path_buf(),
-            detail: detail.to_string(),
+            detail: printable(&detail.to_string()),
         }
     }
+}
+
+/// Text from a file, cut short and without what would control a terminal.
+pub(super) fn printable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let shown = text.chars().take(LONGEST);
+    let shown = shown.map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let rest = text.chars().nth(LONGEST).map(|_| '…');
+    shown.chain(rest).collect()
 }

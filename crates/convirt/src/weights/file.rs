@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::store::burn_pack;
 use half::{bf16, f16};
 
+use crate::weights::error::printable;
 use crate::weights::{WeightsError, burnpack_file, safetensors_file, sharded, torch_file};
 
 /// Files that weights come in, within a folder, in order of preference: what this crate, Hugging
@@ -25,7 +26,7 @@ const IN_A_FOLDER: &[&str] = &[
 ];
 
 /// Where a tar says that it is one.
-const TAR_MARK: Range<usize> = 257..262;
+pub(super) const TAR_MARK: Range<usize> = 257..262;
 
 /// Bytes converted at a time.
 const CHUNK: usize = 1 << 20;
@@ -114,6 +115,11 @@ impl WeightsFile {
         {
             return sharded::open(path);
         }
+        Self::open_file(path)
+    }
+
+    /// Opens one file, which is no index.
+    pub(super) fn open_file(path: &Path) -> Result<Self, WeightsError> {
         let mut file = File::open(path).map_err(WeightsError::read(path))?;
         let mut start = Vec::new();
         (&mut file)
@@ -127,7 +133,7 @@ impl WeightsFile {
         let tensors = match format {
             WeightsFormat::Safetensors => safetensors_file::open(path, file)?,
             WeightsFormat::Torch => torch_file::open(path)?,
-            WeightsFormat::Burnpack => burnpack_file::open(path)?,
+            WeightsFormat::Burnpack => burnpack_file::open(path, file)?,
         };
         Ok(Self::new(path, format, tensors))
     }
@@ -182,6 +188,8 @@ impl WeightsFormat {
             }
             [0x80, 2..=5, ..] => Ok(Self::Torch),
             _ if start.get(TAR_MARK) == Some(b"ustar") => Ok(Self::Torch),
+            // With a length that cannot be.
+            _ if start.get(8) == Some(&b'{') => Ok(Self::Safetensors),
             _ => Err("something else"),
         }
     }
@@ -253,10 +261,10 @@ impl StoredTensor {
     /// no real numbers here.
     pub fn read(&self) -> Result<Vec<f32>, WeightsError> {
         let count: usize = self.shape.iter().product();
+        let size = self.size()?;
         let mut numbers = Vec::with_capacity(count);
         match &self.data {
             Data::At { file, path, offset } => {
-                let size = self.size(path)?;
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 file.seek(SeekFrom::Start(*offset))
                     .map_err(WeightsError::read(path))?;
@@ -270,25 +278,30 @@ impl StoredTensor {
                 }
             }
             Data::Torch { tensor, path } => {
-                self.size(path)?;
                 let bytes = tensor.read().map_err(WeightsError::read(path))?;
                 self.element_type.convert(&bytes, &mut numbers);
             }
             Data::Burnpack { tensor, path } => {
-                self.size(path)?;
                 let bytes = tensor
                     .to_bytes()
                     .map_err(|error| WeightsError::damaged(path, error))?;
-                self.element_type.convert(&bytes, &mut numbers);
+                // Reads the file, and would panic as a mere reference.
+                let bytes = bytes
+                    .read(Default::default())
+                    .map_err(|error| WeightsError::damaged(path, error))?;
+                self.element_type.convert(bytes, &mut numbers);
             }
         }
         Ok(numbers)
     }
 
-    fn size(&self, path: &Path) -> Result<usize, WeightsError> {
+    /// Bytes of a number.
+    fn size(&self) -> Result<usize, WeightsError> {
+        let (Data::At { path, .. } | Data::Torch { path, .. } | Data::Burnpack { path, .. }) =
+            &self.data;
         self.element_type.size().ok_or_else(|| WeightsError::Type {
             path: path.to_path_buf(),
-            name: format!("of shape {:?}", self.shape),
+            name: printable(&format!("of shape {:?}", self.shape)),
             dtype: self.element_type.to_string(),
         })
     }

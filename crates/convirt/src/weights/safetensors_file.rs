@@ -15,6 +15,9 @@ use crate::weights::file::{Data, ElementType, StoredTensor};
 /// Bytes before the header: its length.
 const LENGTH: u64 = 8;
 
+/// Bytes that a header may have, by the format.
+const LONGEST: u64 = 100_000_000;
+
 /// Reads the header; the `safetensors` crate checks that the tensors tile the data exactly.
 pub(super) fn open(
     path: &Path,
@@ -29,11 +32,14 @@ pub(super) fn open(
         .checked_add(LENGTH)
         .filter(|end| *end <= size)
         .ok_or_else(|| WeightsError::damaged(path, "its header reaches beyond its end"))?;
+    if header_end > LENGTH + LONGEST {
+        return Err(WeightsError::damaged(path, "its header is above 100 MB"));
+    }
 
     let mut header = vec![0; (header_end - LENGTH) as usize];
     file.read_exact(&mut header).map_err(read)?;
-    let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| WeightsError::damaged(path, error))?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| WeightsError::damaged(path, format!("its header: {error}")))?;
     let (expected, found) = (header.data_len() as u64, size - header_end);
     if expected != found {
         let detail = format!("{expected} bytes of numbers announced, {found} there");

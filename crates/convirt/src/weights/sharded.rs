@@ -8,6 +8,9 @@ use serde::Deserialize;
 use crate::weights::WeightsError;
 use crate::weights::file::{WeightsFile, WeightsFormat};
 
+/// Bytes that file systems allow for a name.
+const LONGEST_NAME: usize = 255;
+
 /// `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
 #[derive(Deserialize)]
 struct Index {
@@ -25,13 +28,16 @@ impl Index {
     fn parts(&self, path: &Path) -> Result<BTreeSet<String>, WeightsError> {
         let parts: BTreeSet<_> = self.weight_map.values().cloned().collect();
         let is_plain = |name: &&String| {
-            let name = Path::new(name);
-            name.file_name() == Some(name.as_os_str()) && name.extension() != Some("json".as_ref())
+            let path = Path::new(name);
+            path.file_name() == Some(path.as_os_str())
+                && path.extension() != Some("json".as_ref())
+                && !name.contains(char::is_control)
+                && name.len() <= LONGEST_NAME
         };
         match parts.iter().find(|name| !is_plain(name)) {
             None => Ok(parts),
             Some(name) => {
-                let detail = format!("`{name}` is not the name of a file of weights beside it");
+                let detail = format!("not the name of a file of weights beside it: `{name}`");
                 Err(WeightsError::damaged(path, detail))
             }
         }
@@ -50,9 +56,15 @@ pub(super) fn open(path: &Path) -> Result<WeightsFile, WeightsError> {
     let mut tensors = BTreeMap::new();
     let mut format = WeightsFormat::Safetensors;
     for part in index.parts(path)? {
-        let part = WeightsFile::open(folder.join(part))?;
-        format = part.format();
-        tensors.extend(part.into_tensors());
+        let file = WeightsFile::open_file(&folder.join(&part))?;
+        format = file.format();
+        for (name, tensor) in file.into_tensors() {
+            if tensors.contains_key(&name) {
+                let detail = format!("tensor `{name}` of {part} is in another part, too");
+                return Err(WeightsError::damaged(path, detail));
+            }
+            tensors.insert(name, tensor);
+        }
     }
     let missing = index
         .weight_map

@@ -1,19 +1,35 @@
 //! What `torch.save` writes, read without running any of it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
+use zip::ZipArchive;
 
-use crate::weights::WeightsError;
-use crate::weights::file::{Data, ElementType, StoredTensor};
+use crate::weights::file::{Data, ElementType, StoredTensor, TAR_MARK};
+use crate::weights::pickle_size::{PICKLE_TOO_LARGE, pickle_size};
+use crate::weights::{WeightsError, tar_size};
+
+/// Bytes of memory that a pickle may take in any file. PyTorch's takes about 12 kB a tensor.
+const PICKLE: u64 = 128 << 20;
+
+/// Bytes that it may take besides, for each byte of the file.
+const PICKLE_SHARE: u64 = 4;
+
+/// Pickles in a file before the zips: a mark, a version, the system, the dictionary, the storages.
+const PICKLES: usize = 5;
 
 /// Reads names and shapes. Dictionaries within the saved one, such as `state_dict`, give their
 /// names a prefix.
 pub(super) fn open(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let read = |error| WeightsError::read(path)(error);
     let size = std::fs::metadata(path).map_err(read)?.len();
+    if let Some(detail) = disproportion(path, size).map_err(read)? {
+        return Err(WeightsError::damaged(path, detail));
+    }
     let file = PytorchReader::new(path).map_err(|error| match error {
         PytorchError::Io(source) => read(source),
         other => WeightsError::damaged(path, other),
@@ -30,6 +46,42 @@ pub(super) fn open(path: &Path) -> Result<BTreeMap<String, StoredTensor>, Weight
             Ok((name, stored(tensor, &path)))
         })
         .collect()
+}
+
+/// What in a file of `size` bytes would take memory out of proportion to them. What cannot be read
+/// is left to `pytorch-reader` to tell.
+fn disproportion(path: &Path, size: u64) -> io::Result<Option<&'static str>> {
+    let limit = PICKLE.saturating_add(size.saturating_mul(PICKLE_SHARE));
+    let mut file = BufReader::new(File::open(path)?);
+    let start = file.fill_buf()?;
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+        return Ok(in_zip(file, size, limit));
+    }
+    if start.get(TAR_MARK) == Some(b"ustar") {
+        return Ok(tar_size::check(file, limit).err());
+    }
+    let mut sizes = (0..PICKLES).map_while(|_| pickle_size(&mut file, limit));
+    Ok(sizes
+        .any(|size| size.bytes > limit)
+        .then_some(PICKLE_TOO_LARGE))
+}
+
+fn in_zip(file: BufReader<File>, size: u64, limit: u64) -> Option<&'static str> {
+    let mut zip = ZipArchive::new(file).ok()?;
+    for index in 0..zip.len() {
+        let entry = zip.by_index_data(index).ok()?;
+        if entry.size() > size {
+            return Some("a part of it unpacks to more than the file");
+        }
+        if entry.name().is_ok_and(|name| name.ends_with("data.pkl"))
+            && let Ok(pickle) = zip.by_index(index)
+            && let Some(size) = pickle_size(&mut BufReader::new(pickle.take(size)), limit)
+            && size.bytes > limit
+        {
+            return Some(PICKLE_TOO_LARGE);
+        }
+    }
+    None
 }
 
 fn stored(tensor: Tensor, path: &Arc<Path>) -> StoredTensor {
