@@ -323,3 +323,53 @@ fn file_in(folder: &Path) -> Result<PathBuf, WeightsError> {
             looked_for: IN_A_FOLDER,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1, −0.5 and the largest number of each type.
+    #[test]
+    fn numbers_of_every_width_become_32_bit_ones() {
+        let bits = |numbers: [u64; 3], size: usize| -> Vec<u8> {
+            let bytes = |number: u64| number.to_le_bytes().into_iter().take(size);
+            numbers.into_iter().flat_map(bytes).collect()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for (name, size, numbers, largest) in [
+            ("F16", 2, [0x3c00, 0xb800, 0x7bff], 65504.0),
+            (
+                "BF16",
+                2,
+                [0x3f80, 0xbf00, 0x7f7f],
+                f32::from_bits(0x7f7f_0000),
+            ),
+            ("F32", 4, [0x3f80_0000, 0xbf00_0000, 0x7f7f_ffff], f32::MAX),
+            (
+                "F64",
+                8,
+                [1f64, -0.5, f64::from(f32::MAX)].map(f64::to_bits),
+                f32::MAX,
+            ),
+        ] {
+            let end = 3 * size;
+            let header =
+                format!(r#"{{"w":{{"dtype":"{name}","shape":[3],"data_offsets":[0,{end}]}}}}"#);
+            let length = (header.len() as u64).to_le_bytes();
+            let file = [&length, header.as_bytes(), &bits(numbers, size)].concat();
+            std::fs::write(&path, file).unwrap();
+            let file = WeightsFile::open(&path).unwrap();
+            let tensor = &file.tensors()["w"];
+            assert_eq!(tensor.element_type.to_string(), name.to_lowercase());
+            assert_eq!(tensor.read().unwrap(), [1.0, -0.5, largest], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_weights_says_what_was_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = WeightsFile::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("pytorch_model.bin"), "{error}");
+    }
+}
