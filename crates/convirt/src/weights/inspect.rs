@@ -10,7 +10,8 @@ use convirt_model::{
 };
 
 use crate::Error;
-use crate::weights::load::{Scope, plan};
+use crate::weights::load::plan;
+use crate::weights::scope::Scope;
 use crate::weights::{
     Fate, LoadReport, StoredTensor, WeightsFile, load_image_encoder, load_network,
     load_text_encoder,
@@ -58,7 +59,7 @@ impl Inspection {
         let text = text_scope.as_ref().and_then(|scope| bert(&file, scope));
         let network = Scope::network(&file).ok().and_then(|scope| {
             let head = |path: &str| shape(&scope.name_of(path));
-            // Burn's own files have rows and columns exchanged, so the width is on either side.
+            // Of biases, because Burn's own files exchange the sides of weights.
             let width = head("image_projection.linear2.bias")?;
             let hidden = head("text_projection.linear1.bias")?;
             let mut config = ConVirtConfig::new(image?, text.clone()?);

@@ -223,6 +223,11 @@ impl Layout {
     }
 }
 
+/// Whether a prefix ends where a name's part ends.
+pub(super) fn is_whole(prefix: &str) -> bool {
+    prefix.is_empty() || prefix.ends_with('.')
+}
+
 /// Whether a name is of a pattern, in which `*` is anything.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {

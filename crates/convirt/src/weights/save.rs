@@ -10,8 +10,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensorError, View, serialize_to_file};
 
-use crate::weights::load::{Position, renamed_end, transposed};
+use crate::weights::load::transposed;
 use crate::weights::names::Layout;
+use crate::weights::parameters::{Position, renamed_end};
 use crate::weights::{WeightsError, WeightsFormat, torch_save};
 
 /// A tensor to be written, whose numbers are fetched from its device when its turn comes.

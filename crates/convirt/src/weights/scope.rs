@@ -1,0 +1,137 @@
+//! The networks in a file, whatever their names begin with.
+
+use crate::weights::names::{Layout, Naming, is_whole};
+use crate::weights::{WeightsError, WeightsFile, WeightsFormat};
+
+/// What of a file is loaded, and under which names.
+pub(super) struct Scope {
+    pub what: &'static str,
+    pub layout: Layout,
+}
+
+/// An encoder in a file: what its names begin with, and what they are behind that.
+type Found<'a> = (&'a str, Naming);
+
+impl Scope {
+    /// The image encoder of a file.
+    pub fn image_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
+        let (prefix, naming) = image_encoder(file)?;
+        Ok(Self {
+            what: IMAGE_ENCODER,
+            layout: Layout::encoder(prefix, naming),
+        })
+    }
+
+    /// The text encoder of a file.
+    pub fn text_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
+        let (prefix, naming) = text_encoder(file)?;
+        Ok(Self {
+            what: TEXT_ENCODER,
+            layout: Layout::encoder(prefix, naming),
+        })
+    }
+
+    /// A whole model: ours, or ConVIRT-Colab's.
+    pub fn network(file: &WeightsFile) -> Result<Self, WeightsError> {
+        let (image, image_naming) = image_encoder(file)?;
+        let (text, text_naming) = text_encoder(file)?;
+        for ([image_end, text_end], mut layout) in [
+            (
+                ["image_encoder.", "text_encoder."],
+                Layout::convirt(image_naming, text_naming),
+            ),
+            (
+                ["res_features.", "bert_model."],
+                Layout::colab(image_naming, text_naming),
+            ),
+        ] {
+            let prefixes = [image.strip_suffix(image_end), text.strip_suffix(text_end)];
+            if let [Some(prefix), Some(same)] = prefixes
+                && prefix == same
+            {
+                layout.prefix = prefix.to_string();
+                return Ok(Self {
+                    what: "model",
+                    layout,
+                });
+            }
+        }
+        Err(WeightsError::NoSuchPart {
+            path: file.path().to_path_buf(),
+            part: "whole model",
+            expected: format!(
+                "its encoders are under `{image}` and `{text}`, not `image_encoder.` and \
+                 `text_encoder.`, or `res_features.` and `bert_model.`"
+            ),
+        })
+    }
+
+    /// The file's name for the parameter at `path`.
+    pub fn name_of(&self, path: &str) -> String {
+        self.layout.name_of(path)
+    }
+}
+
+const IMAGE_ENCODER: &str = "image encoder";
+const TEXT_ENCODER: &str = "text encoder";
+
+/// An image encoder is known by its stem's 7×7 convolution.
+fn image_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
+    const STEM: [usize; 4] = [64, 3, 7, 7];
+    let stems = file
+        .tensors()
+        .iter()
+        .filter(|(_, tensor)| tensor.shape == STEM);
+    let found = stems.filter_map(|(name, _)| {
+        let prefix = |end| name.strip_suffix(end).filter(|prefix| is_whole(prefix));
+        prefix("conv1.weight")
+            .map(|prefix| (prefix, Naming::TORCHVISION))
+            .or(prefix("0.weight").map(|prefix| (prefix, Naming::SEQUENTIAL)))
+    });
+    let expected = format!("no `conv1.weight` of shape {STEM:?}");
+    only(IMAGE_ENCODER, expected, found.collect(), file)
+}
+
+/// A text encoder is known by its word embeddings.
+fn text_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
+    const WORDS: &str = "embeddings.word_embeddings.weight";
+    let found = file.tensors().keys().filter_map(|name| {
+        let prefix = name.strip_suffix(WORDS).filter(|prefix| is_whole(prefix))?;
+        Some((prefix, text_naming(file, prefix)))
+    });
+    only(TEXT_ENCODER, format!("no `{WORDS}`"), found.collect(), file)
+}
+
+/// DistilBERT calls its layers otherwise than the other families do.
+fn text_naming(file: &WeightsFile, prefix: &str) -> Naming {
+    let layers = format!("{prefix}transformer.layer.");
+    let next = file.tensors().range(layers.clone()..).next();
+    match next.is_some_and(|(name, _)| name.starts_with(&layers)) {
+        true => Naming::DISTILBERT,
+        false => Naming::BERT,
+    }
+}
+
+/// The one encoder of a kind that a file has; Burn's files have our names.
+fn only<'a>(
+    part: &'static str,
+    expected: String,
+    found: Vec<Found<'a>>,
+    file: &WeightsFile,
+) -> Result<Found<'a>, WeightsError> {
+    let path = file.path().to_path_buf();
+    match found[..] {
+        [] => Err(WeightsError::NoSuchPart {
+            path,
+            part,
+            expected,
+        }),
+        [(prefix, _)] if file.format() == WeightsFormat::Burnpack => Ok((prefix, Naming::OURS)),
+        [found] => Ok(found),
+        _ => Err(WeightsError::Ambiguous {
+            path,
+            part,
+            prefixes: found.iter().map(|(prefix, _)| prefix.to_string()).collect(),
+        }),
+    }
+}
