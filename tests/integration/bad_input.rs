@@ -90,12 +90,10 @@ fn an_empty_validation_split_is_an_error() {
 #[test]
 fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() {
     let workspace = Workspace::new();
+    let _alone = alone();
     let training = Training::prepare(workspace.config(&["loss.temperature=1e-39"])).unwrap();
     let run = training.run_dir().clone();
-    let error = {
-        let _alone = alone();
-        training.run().unwrap_err().to_string()
-    };
+    let error = training.run().unwrap_err().to_string();
     assert!(
         error.contains("loss") && error.contains("learning_rate"),
         "{error}"
@@ -134,6 +132,7 @@ fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;
     truncate(&run.join("checkpoint/optim-1.bpk"));
+    let _alone = alone();
     let error = Training::resume(&run, &["max_steps=2".to_string()])
         .and_then(Training::run)
         .unwrap_err()

@@ -8,7 +8,7 @@ use convirt::{Config, RunDir, Summary, Training};
 use tempfile::TempDir;
 
 /// Trainings of one process draw from one random generator, so that only one at a time repeats
-/// its numbers; a test holds this while it trains.
+/// its numbers; a test holds this while it prepares one, which sets the seed, and trains.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,9 +1,11 @@
 //! The promises of convirt, kept end to end.
 
 mod bad_input;
+mod dicom;
 mod fixtures;
 mod interop;
 mod outside_crate;
+mod prepare;
 mod pretraining;
 mod program;
 mod weights;

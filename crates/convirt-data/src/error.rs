@@ -97,6 +97,101 @@ pub enum DataError {
         line: u64,
     },
 
+    /// The folder to prepare into holds something else.
+    #[error(
+        "{}: holds something else than prepared pairs; choose another folder", path.display()
+    )]
+    NotAPreparation {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The folder holds pairs prepared from other data or at another size.
+    #[error(
+        "{}: holds {found} and not {wanted}; delete it or choose another folder", path.display()
+    )]
+    OtherPreparation {
+        /// The folder.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+
+    /// Another process prepares pairs in the folder.
+    #[error("{}: another preparation is at work in this folder", path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder holds no reports.
+    #[error("{}: no reports; looked for {looked_for} there and below", path.display())]
+    NoReports {
+        /// The folder.
+        path: PathBuf,
+        /// The files that would have done.
+        looked_for: &'static str,
+    },
+
+    /// A table that comes with a data set is not there.
+    #[error("{}: no {looked_for}; {hint}", folder.display())]
+    NoTable {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that would have done.
+        looked_for: &'static str,
+        /// What it is needed for, and what can be done without it.
+        hint: &'static str,
+    },
+
+    /// A table has no column of the name that its format gives it.
+    #[error("{}: no column `{column}`; found {found:?}", path.display())]
+    TableColumn {
+        /// The table.
+        path: PathBuf,
+        /// The name.
+        column: String,
+        /// The columns there are.
+        found: Vec<String>,
+    },
+
+    /// A cell of a table is not what its format says.
+    #[error("{}: row {row}, column `{column}`: `{cell}` is not {expected}", path.display())]
+    TableCell {
+        /// The table.
+        path: PathBuf,
+        /// The row, counted from 1 after the header.
+        row: usize,
+        /// The column.
+        column: String,
+        /// What stands there.
+        cell: String,
+        /// What should.
+        expected: &'static str,
+    },
+
+    /// No image is of the views asked for.
+    #[error("{}: no image of the views {asked:?}; found {found:?}", path.display())]
+    NoSuchView {
+        /// The table that names the views.
+        path: PathBuf,
+        /// The views asked for.
+        asked: Vec<String>,
+        /// The views there are.
+        found: Vec<String>,
+    },
+
+    /// Nothing of a data set can be used.
+    #[error("{}: not one pair could be made; {summary}", path.display())]
+    NothingPrepared {
+        /// The data set.
+        path: PathBuf,
+        /// What was left out, by reason.
+        summary: String,
+    },
+
     /// The CSV has no header row: it is empty.
     #[error("{}: empty; a header row is needed", path.display())]
     NoHeader {
@@ -344,13 +439,22 @@ pub enum DataError {
         max_bytes: u64,
     },
 
-    /// A file is no JPEG or PNG, or a damaged one.
+    /// A file is no JPEG, PNG or DICOM, or a damaged one.
     #[error("{}: cannot be decoded", path.display())]
     DecodeImage {
         /// The image.
         path: PathBuf,
         /// Why.
         source: image::ImageError,
+    },
+
+    /// A DICOM file is damaged, or of a kind that is not read.
+    #[error("{}: cannot be decoded", path.display())]
+    DecodeDicom {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A file is damaged in a way that the decoder did not foresee.

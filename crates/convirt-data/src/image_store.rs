@@ -241,6 +241,35 @@ mod tests {
     }
 
     #[test]
+    fn dicom_files_are_loaded_like_any_other() {
+        // Group 2 and an image of 2×1 pixels of 8 bits, in implicit little endian.
+        let mut dicom = [
+            [0; 128].as_slice(),
+            b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0",
+        ]
+        .concat();
+        for (tag, value) in [
+            ([0x28, 0, 4, 0], b"MONOCHROME1 ".as_slice()),
+            ([0x28, 0, 0x10, 0], &[1, 0]),
+            ([0x28, 0, 0x11, 0], &[2, 0]),
+            ([0x28, 0, 0, 1], &[8, 0]),
+            ([0xE0, 0x7F, 0x10, 0], &[0, 204]),
+        ] {
+            dicom.extend(tag);
+            dicom.extend((value.len() as u32).to_le_bytes());
+            dicom.extend(value);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.dcm");
+        fs::write(&path, dicom).unwrap();
+        let store = store(Some(64), 1);
+        for _ in ["read", "remembered"] {
+            let image = store.load(&path).unwrap();
+            assert_eq!(image, Radiograph::from_u8(2, 1, 1, &[255, 51]));
+        }
+    }
+
+    #[test]
     fn the_papers_proportion_is_kept() {
         let longer_side = |size| ImageStoreConfig::for_input_size(size).longer_side;
         assert_eq!(longer_side(224), Some(256));

@@ -4,6 +4,9 @@
 //! [`Skips`] what it had to leave out; [`split`] divides them by patient; [`ReportTokenizer`]
 //! turns their sentences into token ids.
 //!
+//! [`MimicConfig`] and [`OpenIConfig`] make such a CSV, and small images, of a hospital's files;
+//! [`Sections`] finds the findings and the impression of a report.
+//!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report.
 //! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
@@ -22,10 +25,12 @@ mod loader;
 mod manifest;
 mod normalize;
 mod phantom;
+mod prepare;
 mod probe;
 mod radiograph;
 mod randomness;
 mod resize;
+mod sections;
 mod sentences;
 mod setting;
 mod skips;
@@ -45,8 +50,13 @@ pub use image_store::{ImageStore, ImageStoreConfig};
 pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
 pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
+pub use prepare::{
+    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages, Progress,
+    Stage,
+};
 pub use radiograph::{DecodeLimits, Radiograph};
 pub use resize::CropBox;
+pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
 pub use split::{SplitConfig, SplitStudies, split};

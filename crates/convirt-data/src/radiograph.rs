@@ -3,6 +3,7 @@
 use image::DynamicImage;
 
 mod decode;
+mod dicom;
 
 pub use decode::DecodeLimits;
 

@@ -1,4 +1,4 @@
-//! From a JPEG or PNG file to a [`Radiograph`].
+//! From a JPEG, PNG or DICOM file to a [`Radiograph`].
 
 use std::fs;
 use std::io::Cursor;
@@ -8,7 +8,7 @@ use std::path::Path;
 use image::{ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 
-use super::Radiograph;
+use super::{Radiograph, dicom};
 use crate::DataError;
 
 /// Bounds on what a file may ask for, so that a damaged header does not take all memory.
@@ -33,13 +33,21 @@ impl Default for DecodeLimits {
 
 impl Radiograph {
     /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
-    /// is ignored). What a file is, its content says and not its name.
+    /// is ignored) or a DICOM file. What a file is, its content says and not its name.
+    ///
+    /// Of DICOM, single images of up to 16 bits are read, signed or unsigned, `MONOCHROME1`,
+    /// `MONOCHROME2`, RGB or `YBR_FULL`: uncompressed, deflated, RLE, JPEG of 8 bits, lossless
+    /// JPEG, JPEG-LS and JPEG 2000. Grey goes through the modality's table or line, then the
+    /// first table or window of interest; `MONOCHROME1` is inverted last. Without table and
+    /// window, 8 bits are taken as they are, and more are spread over the range that they fill,
+    /// but for 0.5 % of the pixels at each end. Several frames, palettes and lossy JPEG of
+    /// 12 bits are refused.
     ///
     /// # Errors
     ///
     /// All name the file: [`DataError::Read`], [`DataError::EmptyImage`],
     /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`], [`DataError::DecodeImage`],
-    /// [`DataError::DecoderPanicked`].
+    /// [`DataError::DecodeDicom`], [`DataError::DecoderPanicked`].
     pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
         let cannot_read = |source| DataError::Read {
             path: path.into(),
@@ -52,7 +60,7 @@ impl Radiograph {
         Self::decode(&bytes, path, limits)
     }
 
-    /// Decodes the content of a JPEG or PNG file; `path` is for the error.
+    /// Decodes the content of a JPEG, PNG or DICOM file; `path` is for the error.
     ///
     /// # Errors
     ///
@@ -61,6 +69,23 @@ impl Radiograph {
         if bytes.is_empty() {
             return Err(DataError::EmptyImage { path: path.into() });
         }
+        // One hostile file out of 300,000 must not end a run of days.
+        let decode = || {
+            if dicom::is_dicom(bytes) {
+                dicom::decode(bytes, path, limits)
+            } else {
+                Self::decode_jpeg_or_png(bytes, path, limits)
+            }
+        };
+        catch_unwind(AssertUnwindSafe(decode))
+            .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+    }
+
+    fn decode_jpeg_or_png(
+        bytes: &[u8],
+        path: &Path,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
         let mut reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
             .map_err(|source| DataError::Read {
@@ -78,16 +103,13 @@ impl Radiograph {
             bounds.max_alloc = Some(limits.max_bytes);
             bounds
         });
-        // One hostile file out of 300,000 must not end a run of days.
-        let decoded = catch_unwind(AssertUnwindSafe(|| reader.decode()))
-            .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
-            .map_err(|error| match error {
-                ImageError::Limits(_) => too_large(path, limits),
-                source => DataError::DecodeImage {
-                    path: path.into(),
-                    source,
-                },
-            })?;
+        let decoded = reader.decode().map_err(|error| match error {
+            ImageError::Limits(_) => too_large(path, limits),
+            source => DataError::DecodeImage {
+                path: path.into(),
+                source,
+            },
+        })?;
         if decoded.width() == 0 || decoded.height() == 0 {
             return Err(DataError::EmptyImage { path: path.into() });
         }
@@ -95,7 +117,7 @@ impl Radiograph {
     }
 }
 
-fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
+pub(super) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
     DataError::ImageTooLarge {
         path: path.into(),
         max_side: limits.max_side,
@@ -107,7 +129,7 @@ fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
 ///
 /// Follows the segments instead of looking at the last two bytes: files with something behind
 /// the image are common, and a thumbnail in the header has an end marker of its own.
-fn reaches_end_of_image(jpeg: &[u8]) -> bool {
+pub(super) fn reaches_end_of_image(jpeg: &[u8]) -> bool {
     const TEMPORARY: u8 = 0x01;
     const START_OF_IMAGE: u8 = 0xD8;
     const END_OF_IMAGE: u8 = 0xD9;

@@ -1,0 +1,185 @@
+//! The folder that a preparation fills, and fills up after an interruption.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// A folder that this process alone writes into, as long as it is held.
+pub(super) struct OutFolder {
+    path: PathBuf,
+    /// Holds the lock.
+    marker: File,
+}
+
+/// What the folder holds, so that other images are not mixed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Contents {
+    /// Name of the data set.
+    pub(super) dataset: String,
+    /// Longer side of the images written, in pixels; `None` as long as there are none.
+    pub(super) longer_side: Option<usize>,
+    /// Counts up whenever the same source gives other images.
+    pub(super) version: u32,
+}
+
+impl OutFolder {
+    /// The marker's name.
+    const MARKER: &str = "prepare.json";
+
+    /// Takes hold of `path`, which is new, empty, or left by an earlier run with the same contents.
+    pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Self, DataError> {
+        let marker_path = path.join(Self::MARKER);
+        let write = |source| DataError::Write {
+            path: marker_path.clone(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(write)?;
+        let is_new = !marker_path.exists();
+        if is_new && fs::read_dir(path).map_err(write)?.next().is_some() {
+            return Err(DataError::NotAPreparation { path: path.into() });
+        }
+        let marker = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&marker_path)
+            .map_err(write)?;
+        marker.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => DataError::FolderInUse { path: path.into() },
+            TryLockError::Error(source) => write(source),
+        })?;
+        let mut folder = Self {
+            path: path.into(),
+            marker,
+        };
+        folder.agree_on(wanted).map_err(write)??;
+        Ok(folder)
+    }
+
+    /// Compares the marker with what is wanted, and writes what it does not say yet.
+    fn agree_on(&mut self, wanted: &Contents) -> io::Result<Result<(), DataError>> {
+        let mut text = String::new();
+        self.marker.read_to_string(&mut text)?;
+        let found: Option<Contents> = match text.trim() {
+            "" => None,
+            text => match serde_json::from_str(text) {
+                Ok(found) => Some(found),
+                Err(_) => {
+                    return Ok(Err(DataError::NotAPreparation {
+                        path: self.path.clone(),
+                    }));
+                }
+            },
+        };
+        if let Some(found) = &found {
+            let other_images = (found.longer_side, wanted.longer_side);
+            let agrees = found.dataset == wanted.dataset
+                && found.version == wanted.version
+                && !matches!(other_images, (Some(one), Some(other)) if one != other);
+            if !agrees {
+                return Ok(Err(DataError::OtherPreparation {
+                    path: self.path.clone(),
+                    found: found.to_string(),
+                    wanted: wanted.to_string(),
+                }));
+            }
+        }
+        let contents = Contents {
+            longer_side: wanted
+                .longer_side
+                .or(found.and_then(|found| found.longer_side)),
+            ..wanted.clone()
+        };
+        let text = serde_json::to_vec(&contents)?;
+        self.marker.rewind()?;
+        self.marker.write_all(&text)?;
+        self.marker.set_len(text.len() as u64)?;
+        self.marker.sync_all()?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file of the folder, which appears complete or not at all.
+    pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), DataError> {
+        let path = self.path.join(name);
+        let mut partial = path.clone().into_os_string();
+        partial.push(".partial");
+        let folder = path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&partial, content))
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(|source| DataError::Write { path, source })
+    }
+}
+
+impl std::fmt::Display for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.dataset)?;
+        if let Some(side) = self.longer_side {
+            write!(f, " at {side} pixels")?;
+        }
+        write!(f, ", version {}", self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(dataset: &str, longer_side: Option<usize>) -> Contents {
+        Contents {
+            dataset: dataset.into(),
+            longer_side,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn the_same_preparation_goes_on_and_another_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out");
+        let open = |dataset, side| OutFolder::open(&path, &contents(dataset, side)).map(drop);
+        open("openi", None).unwrap();
+        open("openi", Some(256)).unwrap();
+        open("openi", Some(256)).unwrap();
+        open("openi", None).unwrap();
+        for (dataset, side) in [("openi", Some(512)), ("mimic", Some(256))] {
+            let error = open(dataset, side).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("openi at 256 pixels"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("thesis.txt"), "all of it").unwrap();
+        let error = OutFolder::open(place.path(), &contents("openi", None))
+            .err()
+            .unwrap();
+        assert!(
+            matches!(error, DataError::NotAPreparation { .. }),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_preparations_do_not_share_a_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out");
+        let first = OutFolder::open(&path, &contents("openi", None)).unwrap();
+        let second = OutFolder::open(&path, &contents("openi", None));
+        assert!(matches!(second, Err(DataError::FolderInUse { .. })));
+        drop(first);
+        OutFolder::open(&path, &contents("openi", None)).unwrap();
+    }
+}

@@ -1,0 +1,172 @@
+//! Images made small and kept, as long as their like is not there yet.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use super::folder::OutFolder;
+use crate::DataError;
+use crate::radiograph::{DecodeLimits, Radiograph};
+use crate::resize::shrink_longer_side;
+
+/// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedImages {
+    /// Longer images are scaled down to this longer side, 32–16,384 pixels.
+    pub longer_side: usize,
+    /// Bounds on what a file may ask for.
+    pub limits: DecodeLimits,
+}
+
+impl Default for PreparedImages {
+    /// 256 pixels (Zhang et al. 2022, section 4.1).
+    fn default() -> Self {
+        Self {
+            longer_side: 256,
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+/// What became of an image.
+pub(super) enum Written {
+    Made,
+    /// An earlier run made it.
+    Kept,
+}
+
+impl PreparedImages {
+    /// Counts up whenever the same source gives other images.
+    pub(super) const VERSION: u32 = 1;
+
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        if (32..=16_384).contains(&self.longer_side) {
+            return Ok(());
+        }
+        Err(DataError::OutOfRange {
+            setting: "longer_side",
+            value: self.longer_side as f64,
+            allowed: "from 32 to 16384 pixels",
+        })
+    }
+
+    /// Writes the image of `source` as `name` into `folder`.
+    pub(super) fn write(
+        &self,
+        source: &Path,
+        folder: &OutFolder,
+        name: &Path,
+    ) -> Result<Written, DataError> {
+        if is_complete(&folder.path().join(name)) {
+            return Ok(Written::Kept);
+        }
+        let image = Radiograph::read(source, &self.limits)?;
+        let image = shrink_longer_side(&image, self.longer_side).unwrap_or(image);
+        let png = png(&image).map_err(|source| DataError::Write {
+            path: folder.path().join(name),
+            source: io::Error::other(source),
+        })?;
+        folder.write(name, &png)?;
+        Ok(Written::Made)
+    }
+}
+
+/// Where the image called `name` is written, from the folder of the manifest.
+pub(super) fn image_path(name: &Path) -> PathBuf {
+    let mut path = Path::new("images").join(name).into_os_string();
+    path.push(".png");
+    path.into()
+}
+
+fn png(image: &Radiograph) -> image::ImageResult<Vec<u8>> {
+    let area = image.width() * image.height();
+    // Values are within 0 to 1, so that the cast only cuts off the half that was added.
+    let level = |value: f32| (value * 255.0 + 0.5) as u8;
+    let (channels, pixels) = (image.channels(), image.pixels());
+    let samples: Vec<u8> = (0..area * channels)
+        .map(|i| level(pixels[i % channels * area + i / channels]))
+        .collect();
+    let color = match channels {
+        1 => ExtendedColorType::L8,
+        _ => ExtendedColorType::Rgb8,
+    };
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes).write_image(
+        &samples,
+        image.width() as u32,
+        image.height() as u32,
+        color,
+    )?;
+    Ok(bytes)
+}
+
+/// Whether a PNG is there to its last chunk.
+fn is_complete(path: &Path) -> bool {
+    const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-(END.len() as i64)))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    tail().is_ok_and(|tail| tail == END)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::folder::Contents;
+    use super::*;
+    use crate::fixtures::{data_file, levels_apart};
+
+    #[test]
+    fn images_are_shrunk_to_eight_bits_and_made_once() {
+        let place = tempfile::tempdir().unwrap();
+        let contents = Contents {
+            dataset: "test".into(),
+            longer_side: Some(64),
+            version: 1,
+        };
+        let folder = OutFolder::open(&place.path().join("out"), &contents).unwrap();
+        let config = PreparedImages {
+            longer_side: 64,
+            ..PreparedImages::default()
+        };
+        for (file, size, channels) in [
+            ("img_grey_111x130.jpg", (55, 64), 1),
+            ("img_grey16_111x130.png", (55, 64), 1),
+            ("img_rgb_61x97.png", (40, 64), 3),
+        ] {
+            let name = image_path(Path::new(file));
+            let source = data_file(file);
+            let written = folder.path().join(&name);
+            assert!(matches!(
+                config.write(&source, &folder, &name),
+                Ok(Written::Made)
+            ));
+            let image = Radiograph::read(&written, &config.limits).unwrap();
+            assert_eq!((image.width(), image.height()), size);
+            assert_eq!(image.channels(), channels);
+            let original = Radiograph::read(&source, &config.limits).unwrap();
+            let shrunk = shrink_longer_side(&original, 64).unwrap();
+            assert!(levels_apart(image.pixels(), shrunk.pixels()) <= 0.501);
+
+            let bytes = fs::read(&written).unwrap();
+            fs::write(&written, &bytes[..bytes.len() - 5]).unwrap();
+            assert!(matches!(
+                config.write(&source, &folder, &name),
+                Ok(Written::Made)
+            ));
+            assert!(fs::read(&written).unwrap() == bytes);
+            assert!(matches!(
+                config.write(&source, &folder, &name),
+                Ok(Written::Kept)
+            ));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Labels of studies, from tables or from index terms.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::table::Table;
+use crate::DataError;
+
+/// Labels and the main headings of MeSH that stand for them, under CheXpert's names where it has
+/// them.
+const MESH: [(&str, &[&str]); 16] = [
+    ("no_finding", &["normal"]),
+    ("cardiomegaly", &["cardiomegaly"]),
+    (
+        "lung_opacity",
+        &["opacity", "airspace disease", "infiltrate"],
+    ),
+    ("lung_lesion", &["nodule", "mass"]),
+    ("edema", &["pulmonary edema"]),
+    ("consolidation", &["consolidation"]),
+    ("pneumonia", &["pneumonia"]),
+    ("atelectasis", &["pulmonary atelectasis"]),
+    ("pneumothorax", &["pneumothorax"]),
+    ("pleural_effusion", &["pleural effusion"]),
+    ("fracture", &["fractures, bone"]),
+    (
+        "support_devices",
+        &[
+            "catheters, indwelling",
+            "implanted medical device",
+            "medical device",
+            "tube, inserted",
+            "stents",
+        ],
+    ),
+    ("emphysema", &["emphysema", "pulmonary emphysema"]),
+    ("fibrosis", &["pulmonary fibrosis"]),
+    ("hernia", &["hernia, hiatal"]),
+    ("calcified_granuloma", &["calcified granuloma"]),
+];
+
+/// Index terms that say nothing of what is seen.
+const UNINDEXED: [&str; 2] = ["no indexing", "technical quality of image unsatisfactory"];
+
+/// Names of the columns that [`mesh_labels`] fills.
+pub(super) fn mesh_columns() -> Vec<String> {
+    let labels = MESH.iter().map(|(label, _)| (*label).to_owned());
+    labels
+        .chain(["mesh".into(), "mesh_automatic".into()])
+        .collect()
+}
+
+/// Makes labels, 1 or 0, of the index terms that people gave a report, and appends those terms
+/// and the ones that a program gave; a report that nobody indexed has no labels.
+pub(super) fn mesh_labels(major: &[String], automatic: &[String]) -> Arc<[String]> {
+    let headings: Vec<String> = major
+        .iter()
+        .map(|term| term.split('/').next().unwrap_or("").trim().to_lowercase())
+        .collect();
+    let is_indexed = headings
+        .iter()
+        .any(|heading| !UNINDEXED.contains(&heading.as_str()));
+    let labels = MESH.iter().map(|(_, names)| {
+        let has = headings
+            .iter()
+            .any(|heading| names.contains(&heading.as_str()));
+        match (is_indexed, has) {
+            (false, _) => String::new(),
+            (true, has) => u8::from(has).to_string(),
+        }
+    });
+    labels
+        .chain([major.join("; "), automatic.join("; ")])
+        .collect()
+}
+
+/// Labels of a table with a row for each study, as CheXpert's and NegBio's labellers wrote them.
+pub(super) struct StudyLabels {
+    pub(super) columns: Vec<String>,
+    by_study: HashMap<String, Vec<String>>,
+}
+
+impl StudyLabels {
+    /// Reads a table; `prefix` tells its columns from those of another.
+    pub(super) fn read(path: &Path, prefix: &str) -> Result<Self, DataError> {
+        let mut table = Table::open(path)?;
+        let (subject, study) = (table.column("subject_id")?, table.column("study_id")?);
+        let labels: Vec<usize> = (0..table.header().len())
+            .filter(|&column| column != subject && column != study)
+            .collect();
+        let columns = labels.iter().map(|&column| {
+            let name = table.header()[column].to_lowercase();
+            format!("{prefix}{}", name.replace([' ', '-'], "_"))
+        });
+        let columns = columns.collect();
+        let mut by_study = HashMap::new();
+        while let Some(row) = table.next_row()? {
+            let cells = labels.iter().map(|&column| {
+                let label = match row.cell(column) {
+                    "" => "",
+                    "1" | "1.0" => "1",
+                    "0" | "0.0" => "0",
+                    "-1" | "-1.0" => "-1",
+                    _ => return Err(row.error(column, "1, 0, -1 or nothing")),
+                };
+                Ok(label.to_owned())
+            });
+            let cells = cells.collect::<Result<_, _>>()?;
+            by_study.insert(row.number(study)?.to_owned(), cells);
+        }
+        Ok(Self { columns, by_study })
+    }
+
+    /// Returns the labels of a study, empty where the table does not have it.
+    pub(super) fn of(&self, study: &str) -> Vec<String> {
+        let labels = self.by_study.get(study).cloned();
+        labels.unwrap_or_else(|| vec![String::new(); self.columns.len()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(major: &[&str], name: &str) -> String {
+        let major: Vec<_> = major.iter().map(ToString::to_string).collect();
+        let column = mesh_columns().iter().position(|column| column == name);
+        mesh_labels(&major, &["nodule".into()])[column.unwrap()].clone()
+    }
+
+    #[test]
+    fn index_terms_become_labels_by_their_main_heading() {
+        let terms = ["Pulmonary Atelectasis/base/left", "Cardiomegaly/mild"];
+        for (name, expected) in [
+            ("atelectasis", "1"),
+            ("cardiomegaly", "1"),
+            ("no_finding", "0"),
+            ("lung_lesion", "0"),
+            ("mesh", "Pulmonary Atelectasis/base/left; Cardiomegaly/mild"),
+            ("mesh_automatic", "nodule"),
+        ] {
+            assert_eq!(label(&terms, name), expected, "{name}");
+        }
+        assert_eq!(label(&["normal"], "no_finding"), "1");
+        for unindexed in [&["No Indexing"][..], &[]] {
+            assert_eq!(label(unindexed, "no_finding"), "");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! MIMIC-CXR and MIMIC-CXR-JPG, as PhysioNet distributes them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::labels::StudyLabels;
+use super::pairs::{Found, Job, Pair};
+use super::report_files::{ReportFiles, files_folder, study_path};
+use super::table::{Table, find};
+use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use crate::sections::Sections;
+use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
+
+/// Endings of image files, the one to take first.
+const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", "dcm"];
+
+/// Name of the reports' zip file.
+const REPORTS_ZIP: &str = "mimic-cxr-reports.zip";
+
+/// How to prepare MIMIC-CXR.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MimicConfig {
+    /// Folder with `files/p10/p10000032/s50414267/….jpg` or `….dcm`.
+    pub root: PathBuf,
+    /// Folder with the tables, `.csv` or `.csv.gz`; `None`: the root.
+    ///
+    /// `mimic-cxr-2.0.0-metadata` names the images and their views, and without it
+    /// `cxr-record-list` the images alone; `-split` has the official split, `-chexpert` and
+    /// `-negbio` have labels, which are taken if they are there.
+    pub tables: Option<PathBuf>,
+    /// Reports' zip file, or the folder with `files/p10/p10000032/s50414267.txt`; `None`:
+    /// `mimic-cxr-reports.zip` in the root, or else the root itself.
+    pub reports: Option<PathBuf>,
+    /// Folder to write into: new, empty, or left by an earlier run.
+    pub out: PathBuf,
+    /// Views to take, as the metadata call them; none: all.
+    pub views: Vec<String>,
+    /// How to divide the pairs.
+    pub split: MimicSplit,
+    /// How to write the images; `None` leaves them where they are, or are to be.
+    pub images: Option<PreparedImages>,
+}
+
+/// How to divide the pairs of MIMIC-CXR.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MimicSplit {
+    /// As `mimic-cxr-2.0.0-split` says: train, validate and test.
+    Official,
+    /// By patient, in training and validation.
+    ByPatient(SplitConfig),
+}
+
+/// An image of the tables.
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    subject: String,
+    study: String,
+    image: String,
+    view: String,
+    split: Option<Split>,
+}
+
+/// The text of a report, and whether it is its last paragraph.
+type ReportText = (Arc<str>, bool);
+
+impl MimicConfig {
+    /// Takes frontal views (PA and AP) and the official split, and writes images of 256 pixels.
+    pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            tables: None,
+            reports: None,
+            out: out.into(),
+            views: ["PA", "AP"].map(Into::into).into(),
+            split: MimicSplit::Official,
+            images: Some(PreparedImages::default()),
+        }
+    }
+
+    /// Writes one manifest, `pairs.csv`, with a row for each image of the views asked for whose
+    /// report has findings, impression or, for want of both, a last paragraph; and the images.
+    ///
+    /// `progress` hears from any thread. A run that was interrupted goes on where it stopped.
+    ///
+    /// # Errors
+    ///
+    /// - [`DataError::NoTable`], [`DataError::Csv`], [`DataError::TableColumn`],
+    ///   [`DataError::TableCell`], [`DataError::SplitCell`], [`DataError::NoSuchView`],
+    ///   [`DataError::Read`]: tables or reports cannot be used
+    /// - [`DataError::NotAPreparation`], [`DataError::OtherPreparation`],
+    ///   [`DataError::FolderInUse`], [`DataError::Write`]: `out` cannot be used
+    /// - [`DataError::NothingPrepared`]: not one pair
+    /// - [`DataError::OutOfRange`], [`DataError::TooFewGroups`]: a size out of range
+    pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, DataError> {
+        let root = fs::canonicalize(&self.root).map_err(|source| DataError::Read {
+            path: self.root.clone(),
+            source,
+        })?;
+        let job = Job {
+            dataset: "mimic-cxr",
+            root: &root,
+            out: &self.out,
+            images: self.images.as_ref(),
+            split: match self.split {
+                MimicSplit::Official => None,
+                MimicSplit::ByPatient(config) => Some(config),
+            },
+        };
+        let mut omissions = Omissions::default();
+        let records = self.records(&mut omissions)?;
+        let labels = self.labels()?;
+        let reports = self.report_files()?;
+        let folder = job.open()?;
+        let texts = read_reports(&records, &reports, &progress);
+        let found = pairs(&root, records, &texts, &labels, omissions);
+        job.finish(&folder, found, progress)
+    }
+
+    fn tables(&self) -> &Path {
+        self.tables.as_deref().unwrap_or(&self.root)
+    }
+
+    /// Lists the images of the views asked for, by subject, study and name.
+    fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, DataError> {
+        let splits = match self.split {
+            MimicSplit::Official => Some(self.official_split()?),
+            MimicSplit::ByPatient(_) => None,
+        };
+        let (path, has_views) = self.image_table()?;
+        let mut table = Table::open(&path)?;
+        let image = table.column("dicom_id")?;
+        let subject = table.column("subject_id")?;
+        let study = table.column("study_id")?;
+        let view = match has_views {
+            true => Some(table.column("ViewPosition")?),
+            false => None,
+        };
+        let mut records = Vec::new();
+        let mut found_views = BTreeSet::new();
+        while let Some(row) = table.next_row()? {
+            let record = Record {
+                subject: row.number(subject)?.into(),
+                study: row.number(study)?.into(),
+                image: row.name(image)?.into(),
+                view: view.map_or("", |view| row.cell(view)).into(),
+                split: splits
+                    .as_ref()
+                    .and_then(|splits| splits.get(row.cell(image)).copied()),
+            };
+            found_views.insert(record.view.clone());
+            let is_asked_for = |view: &String| view.eq_ignore_ascii_case(&record.view);
+            if !self.views.is_empty() && !self.views.iter().any(is_asked_for) {
+                omissions.record(
+                    Omission::OtherView,
+                    format!("{} ({})", record.image, record.view),
+                );
+            } else if splits.is_some() && record.split.is_none() {
+                omissions.record(Omission::NoSplit, &record.image);
+            } else {
+                records.push(record);
+            }
+        }
+        let all = omissions.count(Omission::OtherView);
+        if records.is_empty() && all > 0 && omissions.count(Omission::NoSplit) == 0 {
+            return Err(DataError::NoSuchView {
+                path,
+                asked: self.views.clone(),
+                found: found_views.into_iter().collect(),
+            });
+        }
+        // Numbers without leading zeros sort by their length first.
+        records.sort_by(|a, b| {
+            let key = |record: &Record| (record.subject.len(), record.study.len());
+            let names = |record: &Record| (record.subject.clone(), record.study.clone());
+            (key(a), names(a), &a.image).cmp(&(key(b), names(b), &b.image))
+        });
+        records.dedup_by(|later, earlier| {
+            let is_same = later.image == earlier.image && later.study == earlier.study;
+            if is_same {
+                omissions.record(Omission::Duplicate, &later.image);
+            }
+            is_same
+        });
+        Ok(records)
+    }
+
+    /// Finds the table that lists the images, and whether it tells their views.
+    fn image_table(&self) -> Result<(PathBuf, bool), DataError> {
+        let folder = self.tables();
+        if let Some(metadata) = find(folder, "mimic-cxr-", "-metadata")? {
+            return Ok((metadata, true));
+        }
+        if !self.views.is_empty() {
+            return Err(DataError::NoTable {
+                folder: folder.into(),
+                looked_for: "mimic-cxr-2.0.0-metadata.csv or .csv.gz",
+                hint: "it tells the views and comes with MIMIC-CXR-JPG; without it, take all views",
+            });
+        }
+        let records = find(folder, "cxr-record-list", "")?;
+        let records = records.ok_or_else(|| DataError::NoTable {
+            folder: folder.into(),
+            looked_for: "mimic-cxr-2.0.0-metadata or cxr-record-list, .csv or .csv.gz",
+            hint: "one of them must list the images",
+        })?;
+        Ok((records, false))
+    }
+
+    fn official_split(&self) -> Result<HashMap<String, Split>, DataError> {
+        let folder = self.tables();
+        let path = find(folder, "mimic-cxr-", "-split")?.ok_or_else(|| DataError::NoTable {
+            folder: folder.into(),
+            looked_for: "mimic-cxr-2.0.0-split.csv or .csv.gz",
+            hint: "the official split, it comes with MIMIC-CXR-JPG; without it, split by patient",
+        })?;
+        let mut table = Table::open(&path)?;
+        let (image, split) = (table.column("dicom_id")?, table.column("split")?);
+        let mut splits = HashMap::new();
+        while let Some(row) = table.next_row()? {
+            let side = row
+                .cell(split)
+                .parse()
+                .map_err(|source| DataError::SplitCell {
+                    path: path.clone(),
+                    row: row.row(),
+                    source,
+                })?;
+            splits.insert(row.name(image)?.to_owned(), side);
+        }
+        Ok(splits)
+    }
+
+    fn labels(&self) -> Result<Vec<StudyLabels>, DataError> {
+        let mut labels = Vec::new();
+        for (end, prefix) in [("-chexpert", ""), ("-negbio", "negbio_")] {
+            if let Some(path) = find(self.tables(), "mimic-cxr-", end)? {
+                labels.push(StudyLabels::read(&path, prefix)?);
+            }
+        }
+        Ok(labels)
+    }
+
+    fn report_files(&self) -> Result<ReportFiles, DataError> {
+        let zip = self.root.join(REPORTS_ZIP);
+        let inferred = if zip.is_file() {
+            zip
+        } else {
+            self.root.clone()
+        };
+        ReportFiles::open(self.reports.as_ref().unwrap_or(&inferred))
+    }
+}
+
+/// Reads the report of each study.
+fn read_reports(
+    records: &[Record],
+    files: &ReportFiles,
+    progress: &(impl Fn(Progress) + Sync),
+) -> HashMap<String, Result<ReportText, (Omission, String)>> {
+    let mut studies: Vec<_> = records
+        .iter()
+        .map(|record| (&record.subject, &record.study))
+        .collect();
+    studies.dedup();
+    let (done, total) = (AtomicUsize::new(0), studies.len());
+    studies
+        .into_par_iter()
+        .map_init(
+            || files.clone(),
+            |files, (subject, study)| {
+                let text = files
+                    .read(subject, study)
+                    .and_then(|report| text(&report, study));
+                progress(Progress {
+                    stage: Stage::Reports,
+                    done: done.fetch_add(1, Ordering::Relaxed) + 1,
+                    total,
+                });
+                (study.clone(), text)
+            },
+        )
+        .collect()
+}
+
+fn text(report: &str, study: &str) -> Result<ReportText, (Omission, String)> {
+    let sections = Sections::parse(report);
+    if let Some(text) = sections.findings_and_impression() {
+        return Ok((text.into(), false));
+    }
+    match sections.last_paragraph() {
+        Some(text) => Ok((text.into(), true)),
+        None => Err((Omission::NoText, format!("study {study}"))),
+    }
+}
+
+/// Pairs each image with the report of its study.
+fn pairs(
+    root: &Path,
+    records: Vec<Record>,
+    texts: &HashMap<String, Result<ReportText, (Omission, String)>>,
+    labels: &[StudyLabels],
+    mut omissions: Omissions,
+) -> Found {
+    let files = files_folder(root);
+    let files = files.strip_prefix(root).unwrap_or(Path::new(""));
+    let pairs: Vec<Result<Pair, (Omission, String)>> = records
+        .into_par_iter()
+        .map(|record| {
+            let (text, _) = texts[&record.study].as_ref().map_err(Clone::clone)?;
+            let study = format!("s{}", record.study);
+            let name = study_path(&record.subject).join(study).join(&record.image);
+            let candidates = IMAGE_ENDINGS.map(|ending| {
+                let mut path = files.join(&name).into_os_string();
+                path.push(".");
+                path.push(ending);
+                PathBuf::from(path)
+            });
+            let there = candidates.iter().find(|path| root.join(path).is_file());
+            Ok(Pair {
+                source: there.unwrap_or(&candidates[0]).clone(),
+                is_there: there.is_some(),
+                name,
+                labels: labels
+                    .iter()
+                    .flat_map(|labels| labels.of(&record.study))
+                    .collect(),
+                subject: SubjectId(record.subject),
+                study: StudyId(record.study),
+                view: record.view,
+                split: record.split,
+                text: Arc::clone(text),
+            })
+        })
+        .collect();
+    let mut kept = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        match pair {
+            Ok(pair) => kept.push(pair),
+            Err((reason, what)) => omissions.record(reason, what),
+        }
+    }
+    let read = texts.values().filter(|text| {
+        !matches!(
+            text,
+            Err((Omission::MissingReport | Omission::UnreadableReport, _))
+        )
+    });
+    let last_paragraphs = texts.values().flatten().filter(|(_, is_last)| *is_last);
+    Found {
+        pairs: kept,
+        label_columns: labels
+            .iter()
+            .flat_map(|labels| labels.columns.clone())
+            .collect(),
+        reports: read.count(),
+        last_paragraphs: last_paragraphs.count(),
+        omissions,
+    }
+}

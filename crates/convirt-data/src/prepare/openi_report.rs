@@ -1,0 +1,212 @@
+//! One XML report of OpenI.
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+
+/// What a report says and shows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct OpenIReport {
+    pub(super) id: String,
+    pub(super) findings: String,
+    pub(super) impression: String,
+    /// Names of its images.
+    pub(super) images: Vec<String>,
+    /// Index terms that people gave.
+    pub(super) major: Vec<String>,
+    /// Index terms that a program gave.
+    pub(super) automatic: Vec<String>,
+}
+
+/// Where the text of an element goes.
+enum Place {
+    Findings,
+    Impression,
+    Major,
+    Automatic,
+}
+
+impl OpenIReport {
+    /// Reads a report; the error says what is amiss and at which byte.
+    pub(super) fn parse(xml: &str) -> Result<Self, String> {
+        let mut reader = Reader::from_str(xml);
+        let mut report = Self::default();
+        let mut open: Vec<String> = Vec::new();
+        let mut place = None;
+        let mut text = String::new();
+        loop {
+            let at = reader.buffer_position();
+            let amiss = |what: String| format!("{what}, byte {at}");
+            match reader
+                .read_event()
+                .map_err(|error| amiss(error.to_string()))?
+            {
+                Event::Start(element) => {
+                    report.note(&element, &open).map_err(amiss)?;
+                    if place.is_none() {
+                        place = place_of(&element, &open).map_err(amiss)?;
+                        text.clear();
+                    }
+                    open.push(element.local_name().as_ref().to_owned());
+                }
+                Event::Empty(element) => report.note(&element, &open).map_err(amiss)?,
+                Event::Text(piece) => text.push_str(&piece.xml10_content()),
+                Event::CData(piece) => text.push_str(&piece.xml10_content()),
+                Event::GeneralRef(reference) => {
+                    let name = reference.xml10_content();
+                    let character = match name.as_ref() {
+                        "amp" => Some('&'),
+                        "lt" => Some('<'),
+                        "gt" => Some('>'),
+                        "quot" => Some('"'),
+                        "apos" => Some('\''),
+                        _ => reference.resolve_char_ref().ok().flatten(),
+                    };
+                    text.push(character.ok_or_else(|| amiss(format!("unknown entity &{name};")))?);
+                }
+                Event::End(element) => {
+                    open.pop();
+                    let name = element.local_name();
+                    if matches!(name.as_ref(), "AbstractText" | "major" | "automatic")
+                        && let Some(place) = place.take()
+                    {
+                        report.put(place, &text);
+                    }
+                }
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        if let Some(name) = open.last() {
+            return Err(format!("ends inside <{name}>"));
+        }
+        if report.id.is_empty() {
+            return Err("no <uId id=…>".into());
+        }
+        Ok(report)
+    }
+
+    /// Returns findings and impression, or the one there is.
+    pub(super) fn text(&self) -> Option<String> {
+        let texts = [self.findings.as_str(), &self.impression];
+        let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        (!texts.is_empty()).then(|| texts.join("\n\n"))
+    }
+
+    fn note(&mut self, element: &BytesStart, open: &[String]) -> Result<(), String> {
+        match (element.local_name().as_ref(), open.len()) {
+            ("uId", 1) => self.id = attribute(element, "id")?.unwrap_or_default(),
+            ("parentImage", 1) => self.images.extend(attribute(element, "id")?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, place: Place, text: &str) {
+        let text = text.trim();
+        if text.is_empty() {
+            return;
+        }
+        let section = match place {
+            Place::Major => return self.major.push(text.into()),
+            Place::Automatic => return self.automatic.push(text.into()),
+            Place::Findings => &mut self.findings,
+            Place::Impression => &mut self.impression,
+        };
+        if !section.is_empty() {
+            section.push(' ');
+        }
+        section.extend(text.split_whitespace().flat_map(|word| [" ", word]).skip(1));
+    }
+}
+
+fn place_of(element: &BytesStart, open: &[String]) -> Result<Option<Place>, String> {
+    let parent = open.last().map_or("", String::as_str);
+    Ok(match (parent, element.local_name().as_ref()) {
+        ("Abstract", "AbstractText") => match attribute(element, "Label")?.as_deref() {
+            Some("FINDINGS") => Some(Place::Findings),
+            Some("IMPRESSION") => Some(Place::Impression),
+            _ => None,
+        },
+        ("MeSH", "major") => Some(Place::Major),
+        ("MeSH", "automatic") => Some(Place::Automatic),
+        _ => None,
+    })
+}
+
+fn attribute(element: &BytesStart, name: &str) -> Result<Option<String>, String> {
+    let attribute = element
+        .try_get_attribute(name)
+        .map_err(|error| error.to_string())?;
+    attribute
+        .map(|attribute| {
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0);
+            let value = value.map_err(|error| error.to_string())?;
+            Ok(value.trim().to_owned())
+        })
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<eCitation><uId id="CXR7"/><MedlineCitation><Article><Abstract>
+<AbstractText Label="COMPARISON">None.</AbstractText>
+<AbstractText Label="INDICATION"/>
+<AbstractText Label="FINDINGS">Heart &gt; 50 % &#x26; large. <![CDATA[1 < 2]]></AbstractText>
+<AbstractText Label="IMPRESSION"> Cardiomegaly. </AbstractText>
+</Abstract></Article></MedlineCitation>
+<MeSH><major>Cardiomegaly/mild</major><automatic>Cardiomegaly</automatic></MeSH>
+<parentImage id="CXR7_IM-1-1001"><caption>Xray</caption></parentImage>
+<parentImage id="CXR7_IM-1-1002"/>
+</eCitation>"#;
+
+    #[test]
+    fn a_report_gives_its_sections_images_and_terms() {
+        let report = OpenIReport::parse(REPORT).unwrap();
+        let expected = OpenIReport {
+            id: "CXR7".into(),
+            findings: "Heart > 50 % & large. 1 < 2".into(),
+            impression: "Cardiomegaly.".into(),
+            images: vec!["CXR7_IM-1-1001".into(), "CXR7_IM-1-1002".into()],
+            major: vec!["Cardiomegaly/mild".into()],
+            automatic: vec!["Cardiomegaly".into()],
+        };
+        assert_eq!(report, expected);
+        assert_eq!(
+            report.text().as_deref(),
+            Some("Heart > 50 % & large. 1 < 2\n\nCardiomegaly.")
+        );
+    }
+
+    #[test]
+    fn empty_sections_make_no_text() {
+        let empty = REPORT
+            .replace("Heart &gt; 50 % &#x26; large. <![CDATA[1 < 2]]>", "")
+            .replace("Cardiomegaly. ", "");
+        assert_eq!(OpenIReport::parse(&empty).unwrap().text(), None);
+    }
+
+    #[test]
+    fn what_is_no_report_says_why() {
+        for (xml, part) in [
+            ("", "no <uId"),
+            ("not xml", "no <uId"),
+            ("<eCitation>", "ends inside <eCitation>"),
+            ("<a><b></a></b>", "byte 6"),
+            (&REPORT.replace("&gt;", "&bomb;"), "&bomb;"),
+            (&REPORT.replace("\"CXR7\"", "\"&bomb;\""), "bomb"),
+        ] {
+            let error = OpenIReport::parse(xml).unwrap_err();
+            assert!(error.contains(part), "no `{part}` in {error}");
+        }
+    }
+
+    #[test]
+    fn a_report_cut_anywhere_is_an_error_and_no_panic() {
+        for end in (0..REPORT.len()).filter(|&end| REPORT.is_char_boundary(end)) {
+            assert!(OpenIReport::parse(&REPORT[..end]).is_err(), "{end}");
+        }
+    }
+}

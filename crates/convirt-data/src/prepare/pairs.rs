@@ -1,0 +1,237 @@
+//! From pairs found to the manifest written.
+
+use std::error::Error;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::folder::{Contents, OutFolder};
+use super::images::{Written, image_path};
+use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use crate::{DataError, Report, Split, SplitConfig, Study, StudyId, SubjectId, split};
+
+/// Name of the manifest.
+const MANIFEST: &str = "pairs.csv";
+
+/// Columns of every manifest, before those of the labels.
+const COLUMNS: [&str; 6] = ["image", "text", "subject_id", "study_id", "view", "split"];
+
+/// An image and its report, as the data set has them.
+pub(super) struct Pair {
+    pub(super) subject: SubjectId,
+    pub(super) study: StudyId,
+    /// Path of the image to be written, below the folder of images and without an ending.
+    pub(super) name: PathBuf,
+    /// Image file, from the root; where it should be if it is not there.
+    pub(super) source: PathBuf,
+    pub(super) is_there: bool,
+    pub(super) view: String,
+    pub(super) split: Option<Split>,
+    pub(super) text: Arc<str>,
+    /// One for each label column.
+    pub(super) labels: Arc<[String]>,
+}
+
+/// What was found in a data set.
+pub(super) struct Found {
+    pub(super) pairs: Vec<Pair>,
+    pub(super) label_columns: Vec<String>,
+    pub(super) reports: usize,
+    pub(super) last_paragraphs: usize,
+    pub(super) omissions: Omissions,
+}
+
+/// What is done with it, whatever the data set.
+pub(super) struct Job<'a> {
+    pub(super) dataset: &'static str,
+    pub(super) root: &'a Path,
+    pub(super) out: &'a Path,
+    pub(super) images: Option<&'a PreparedImages>,
+    /// Draws the split; `None` keeps that of the pairs.
+    pub(super) split: Option<SplitConfig>,
+}
+
+impl Job<'_> {
+    /// Takes hold of the folder, so that a wrong one is an error before the work and not after.
+    pub(super) fn open(&self) -> Result<OutFolder, DataError> {
+        if let Some(images) = self.images {
+            images.check()?;
+        }
+        let contents = Contents {
+            dataset: self.dataset.into(),
+            longer_side: self.images.map(|images| images.longer_side),
+            version: PreparedImages::VERSION,
+        };
+        OutFolder::open(self.out, &contents)
+    }
+
+    /// Writes images and manifest.
+    pub(super) fn finish(
+        &self,
+        folder: &OutFolder,
+        found: Found,
+        progress: impl Fn(Progress) + Sync,
+    ) -> Result<Prepared, DataError> {
+        let mut prepared = Prepared {
+            manifest: folder.path().join(MANIFEST),
+            image_root: self.images.is_none().then(|| self.root.to_owned()),
+            reports: found.reports,
+            last_paragraphs: found.last_paragraphs,
+            omissions: found.omissions,
+            ..Prepared::default()
+        };
+        let mut pairs = match self.images {
+            Some(images) => {
+                self.with_images(images, folder, found.pairs, &mut prepared, progress)?
+            }
+            None => found.pairs,
+        };
+        prepared.images_absent = pairs.iter().filter(|pair| !pair.is_there).count();
+        if pairs.is_empty() {
+            return Err(DataError::NothingPrepared {
+                path: self.root.into(),
+                summary: prepared.omissions.to_string(),
+            });
+        }
+        if let Some(config) = &self.split {
+            draw_split(&mut pairs, config)?;
+        }
+        prepared.count(
+            pairs
+                .iter()
+                .map(|pair| (&pair.subject, &pair.study, pair.split)),
+        );
+        let table =
+            self.table(&pairs, &found.label_columns)
+                .map_err(|source| DataError::Write {
+                    path: prepared.manifest.clone(),
+                    source,
+                })?;
+        folder.write(Path::new(MANIFEST), &table)?;
+        Ok(prepared)
+    }
+
+    /// Writes the images and leaves out the pairs whose image cannot be.
+    fn with_images(
+        &self,
+        images: &PreparedImages,
+        folder: &OutFolder,
+        pairs: Vec<Pair>,
+        prepared: &mut Prepared,
+        progress: impl Fn(Progress) + Sync,
+    ) -> Result<Vec<Pair>, DataError> {
+        let (done, total) = (AtomicUsize::new(0), pairs.len());
+        let written: Vec<Result<Written, (Omission, String)>> = pairs
+            .par_iter()
+            .map(|pair| {
+                let written = self.write_image(images, folder, pair);
+                progress(Progress {
+                    stage: Stage::Images,
+                    done: done.fetch_add(1, Ordering::Relaxed) + 1,
+                    total,
+                });
+                written
+            })
+            .collect::<Result<_, DataError>>()?;
+        let mut kept = Vec::with_capacity(total);
+        for (pair, written) in pairs.into_iter().zip(written) {
+            match written {
+                Ok(Written::Made) => prepared.images_made += 1,
+                Ok(Written::Kept) => prepared.images_kept += 1,
+                Err((reason, what)) => {
+                    prepared.omissions.record(reason, what);
+                    continue;
+                }
+            }
+            kept.push(pair);
+        }
+        Ok(kept)
+    }
+
+    /// Writes an image; the outer error ends the preparation, the inner one leaves out the pair.
+    fn write_image(
+        &self,
+        images: &PreparedImages,
+        folder: &OutFolder,
+        pair: &Pair,
+    ) -> Result<Result<Written, (Omission, String)>, DataError> {
+        if !pair.is_there {
+            return Ok(Err((Omission::MissingImage, slashed(&pair.source))));
+        }
+        let source = self.root.join(&pair.source);
+        match images.write(&source, folder, &image_path(&pair.name)) {
+            Ok(written) => Ok(Ok(written)),
+            Err(error @ DataError::Write { .. }) => Err(error),
+            Err(error) => Ok(Err((Omission::UnreadableImage, with_source(&error)))),
+        }
+    }
+
+    fn table(&self, pairs: &[Pair], label_columns: &[String]) -> io::Result<Vec<u8>> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let labels = label_columns.iter().map(String::as_str);
+        table.write_record(COLUMNS.into_iter().chain(labels))?;
+        for pair in pairs {
+            let image = match self.images {
+                Some(_) => image_path(&pair.name),
+                None => pair.source.clone(),
+            };
+            let image = slashed(&image);
+            let cells = [
+                image.as_str(),
+                &*pair.text,
+                &pair.subject.0,
+                &pair.study.0,
+                &pair.view,
+                pair.split.map_or("", Split::name),
+            ];
+            table.write_record(
+                cells
+                    .into_iter()
+                    .chain(pair.labels.iter().map(String::as_str)),
+            )?;
+        }
+        table
+            .into_inner()
+            .map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+/// Writes a path as a manifest has it on every system.
+pub(super) fn slashed(path: &Path) -> String {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_string_lossy()),
+        _ => None,
+    });
+    names.collect::<Vec<_>>().join("/")
+}
+
+/// Divides the pairs by patient.
+fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), DataError> {
+    let studies = pairs.iter().enumerate().map(|(row, pair)| Study {
+        row,
+        image: PathBuf::new(),
+        report: Report {
+            text: Arc::clone(&pair.text),
+            sentences: Vec::new(),
+        },
+        group: pair.subject.0.clone(),
+        split: None,
+    });
+    let sides = split(studies.collect(), config)?;
+    for (studies, side) in [(sides.train, Split::Train), (sides.valid, Split::Valid)] {
+        for study in studies {
+            pairs[study.row].split = Some(side);
+        }
+    }
+    Ok(())
+}
+
+fn with_source(error: &DataError) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,104 @@
+//! The text reports of MIMIC-CXR, in folders or in one zip file.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zip::ZipArchive;
+
+use super::Omission;
+use crate::DataError;
+
+/// Bytes of the largest report; the largest of MIMIC-CXR is under 10 kB.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where the reports are; workers read from clones.
+#[derive(Clone)]
+pub(super) enum ReportFiles {
+    /// `p10/p10000032/s50414267.txt` below a folder.
+    Folder(PathBuf),
+    /// The same, or the plain files, in a zip.
+    Zip {
+        archive: ZipArchive<Cursor<Arc<[u8]>>>,
+        by_name: Arc<HashMap<String, usize>>,
+    },
+}
+
+impl ReportFiles {
+    /// Opens a folder, which may have a `files` folder inside, or a zip file.
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+        let unreadable = |source| DataError::Read {
+            path: path.into(),
+            source,
+        };
+        if fs::metadata(path).map_err(unreadable)?.is_dir() {
+            return Ok(Self::Folder(files_folder(path)));
+        }
+        let bytes: Arc<[u8]> = fs::read(path).map_err(unreadable)?.into();
+        let archive = ZipArchive::new(Cursor::new(bytes))
+            .map_err(|error| unreadable(io::Error::other(error)))?;
+        let by_name = (0..archive.len()).filter_map(|index| {
+            let name = archive.name_for_index(index)?.ok()?;
+            let file = name.rsplit('/').next()?;
+            file.ends_with(".txt").then(|| (file.to_owned(), index))
+        });
+        let by_name = Arc::new(by_name.collect());
+        Ok(Self::Zip { archive, by_name })
+    }
+
+    /// Reads the report of a study; both are numbers.
+    pub(super) fn read(
+        &mut self,
+        subject: &str,
+        study: &str,
+    ) -> Result<String, (Omission, String)> {
+        let name = format!("s{study}.txt");
+        let mut bytes = Vec::new();
+        let (shown, read) = match self {
+            Self::Folder(folder) => {
+                let path = folder.join(study_path(subject)).join(&name);
+                let file = match File::open(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err((Omission::MissingReport, path.display().to_string()));
+                    }
+                    file => file,
+                };
+                let read = file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+                (path.display().to_string(), read)
+            }
+            Self::Zip { archive, by_name } => {
+                let Some(&index) = by_name.get(&name) else {
+                    return Err((Omission::MissingReport, name));
+                };
+                let file = archive.by_index(index).map_err(io::Error::other);
+                let read = file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+                (name, read)
+            }
+        };
+        let unreadable = |why: String| (Omission::UnreadableReport, format!("{shown} ({why})"));
+        let length = read.map_err(|error| unreadable(error.to_string()))?;
+        if length as u64 > MAX_BYTES {
+            return Err(unreadable(format!("more than {MAX_BYTES} bytes")));
+        }
+        String::from_utf8(bytes).map_err(|error| {
+            unreadable(format!(
+                "not UTF-8, byte {}",
+                error.utf8_error().valid_up_to()
+            ))
+        })
+    }
+}
+
+/// The folder of the patients' folders: `files` inside `path`, or `path` itself.
+pub(super) fn files_folder(path: &Path) -> PathBuf {
+    let files = path.join("files");
+    if files.is_dir() { files } else { path.into() }
+}
+
+/// The folder of a patient, from that of all: `p10/p10000032`.
+pub(super) fn study_path(subject: &str) -> PathBuf {
+    let group = subject.get(..2).unwrap_or(subject);
+    Path::new(&format!("p{group}")).join(format!("p{subject}"))
+}

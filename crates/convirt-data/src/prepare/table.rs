@@ -1,0 +1,278 @@
+//! The tables that come with a data set, plain or gzipped.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use csv::StringRecord;
+use flate2::read::MultiGzDecoder;
+
+use crate::DataError;
+
+/// A CSV or gzipped CSV, read row by row.
+pub(super) struct Table {
+    path: PathBuf,
+    header: Vec<String>,
+    reader: csv::Reader<Box<dyn Read>>,
+    rows: usize,
+}
+
+/// A row of a table.
+pub(super) struct Row<'a> {
+    path: &'a Path,
+    header: &'a [String],
+    /// Counted from 1 after the header.
+    number: usize,
+    cells: StringRecord,
+}
+
+impl Table {
+    /// Opens a table; one whose name ends in `.gz` is unpacked.
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(|source| DataError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let is_packed = path.extension().is_some_and(|end| end == "gz");
+        let bytes: Box<dyn Read> = if is_packed {
+            Box::new(MultiGzDecoder::new(BufReader::new(file)))
+        } else {
+            Box::new(file)
+        };
+        let mut reader = csv::Reader::from_reader(bytes);
+        let header = reader.headers().map_err(|source| csv_error(path, source))?;
+        let header: Vec<String> = header
+            .iter()
+            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+            .collect();
+        if header.iter().all(String::is_empty) {
+            return Err(DataError::NoHeader { path: path.into() });
+        }
+        Ok(Self {
+            path: path.into(),
+            header,
+            reader,
+            rows: 0,
+        })
+    }
+
+    pub(super) fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Returns the position of a column.
+    pub(super) fn column(&self, name: &str) -> Result<usize, DataError> {
+        let mut names = self.header.iter();
+        names
+            .position(|found| found.eq_ignore_ascii_case(name))
+            .ok_or_else(|| DataError::TableColumn {
+                path: self.path.clone(),
+                column: name.into(),
+                found: self.header.clone(),
+            })
+    }
+
+    /// Reads the next row.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, DataError> {
+        let mut cells = StringRecord::new();
+        let more = self
+            .reader
+            .read_record(&mut cells)
+            .map_err(|source| csv_error(&self.path, source))?;
+        self.rows += 1;
+        Ok(more.then_some(Row {
+            path: &self.path,
+            header: &self.header,
+            number: self.rows,
+            cells,
+        }))
+    }
+}
+
+impl Row<'_> {
+    /// Returns the cell of a column, trimmed.
+    pub(super) fn cell(&self, column: usize) -> &str {
+        self.cells.get(column).unwrap_or("").trim()
+    }
+
+    /// Returns a cell that is a number without sign or point.
+    pub(super) fn number(&self, column: usize) -> Result<&str, DataError> {
+        let cell = self.cell(column);
+        let is_number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+        is_number
+            .then_some(cell)
+            .ok_or_else(|| self.error(column, "a number"))
+    }
+
+    /// Returns a cell that may become part of a path.
+    pub(super) fn name(&self, column: usize) -> Result<&str, DataError> {
+        let cell = self.cell(column);
+        is_plain_name(cell)
+            .then_some(cell)
+            .ok_or_else(|| self.error(column, "a name of letters, digits, `-`, `_` and `.`"))
+    }
+
+    /// Names the row and the cell that is not what it should be.
+    pub(super) fn error(&self, column: usize, expected: &'static str) -> DataError {
+        DataError::TableCell {
+            path: self.path.into(),
+            row: self.number,
+            column: self.header[column].clone(),
+            cell: self.cell(column).into(),
+            expected,
+        }
+    }
+
+    pub(super) fn row(&self) -> usize {
+        self.number
+    }
+}
+
+/// Finds `<start>…<end>.csv` or `.csv.gz` in a folder: the last by name, plain before packed.
+pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>, DataError> {
+    let unreadable = |source| DataError::Read {
+        path: folder.into(),
+        source,
+    };
+    let names = fs::read_dir(folder)
+        .map_err(unreadable)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(unreadable)?;
+    let found = names.into_iter().filter_map(|name| {
+        let is_packed = name.ends_with(".gz");
+        let stem = name
+            .strip_suffix(".gz")
+            .unwrap_or(&name)
+            .strip_suffix(".csv")?;
+        let middle = stem.strip_prefix(start)?;
+        (middle.ends_with(end)).then(|| (stem.to_owned(), !is_packed, name.clone()))
+    });
+    Ok(found.max().map(|(_, _, name)| folder.join(name)))
+}
+
+/// Whether a name stays in its folder.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// Errors of the decompressor arrive in those of the CSV reader.
+fn csv_error(path: &Path, error: csv::Error) -> DataError {
+    DataError::Csv {
+        path: path.into(),
+        source: error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn packed(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn table(name: &str, bytes: &[u8]) -> Result<Vec<String>, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let mut table = Table::open(&path)?;
+        let column = table.column("study_id")?;
+        let mut cells = Vec::new();
+        while let Some(row) = table.next_row()? {
+            cells.push(row.number(column)?.to_owned());
+        }
+        Ok(cells)
+    }
+
+    #[test]
+    fn plain_and_packed_tables_read_the_same() {
+        let text = "\u{feff}subject_id,Study_ID\n1,22\n3, 44 \n";
+        assert_eq!(table("a.csv", text.as_bytes()).unwrap(), ["22", "44"]);
+        assert_eq!(table("a.csv.gz", &packed(text)).unwrap(), ["22", "44"]);
+    }
+
+    #[test]
+    fn errors_name_file_row_and_column() {
+        let error = |name: &str, bytes: &[u8]| {
+            let error = table(name, bytes).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error}: {}", source.unwrap_or_default())
+        };
+        for (name, bytes, parts) in [
+            (
+                "a.csv",
+                &b"x,study_id\n1,2\n1,../3\n"[..],
+                &["a.csv", "row 2", "study_id", "../3"][..],
+            ),
+            (
+                "a.csv",
+                b"x,y\n1,2\n",
+                &["a.csv", "study_id", "\"x\", \"y\""],
+            ),
+            (
+                "a.csv",
+                b"x,study_id\n1\n",
+                &["a.csv", "line: 2", "1 field"],
+            ),
+            ("a.csv", b"", &["a.csv", "empty"]),
+            (
+                "a.csv",
+                b"x,study_id\n\xff,2\n",
+                &["a.csv", "line 2", "UTF-8"],
+            ),
+            ("a.csv.gz", b"x,study_id\n1,2\n", &["a.csv.gz", "gzip"]),
+        ] {
+            let text = error(name, bytes);
+            for part in parts {
+                assert!(text.contains(part), "no `{part}` in {text}");
+            }
+        }
+        let mut cut = packed(&format!("x,study_id\n{}", "1,2\n".repeat(9999)));
+        cut.truncate(cut.len() / 2);
+        assert!(table("a.csv.gz", &cut).is_err());
+    }
+
+    #[test]
+    fn the_newest_table_is_found_and_plain_ones_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = || find(folder.path(), "mimic-cxr-", "-split").unwrap();
+        assert_eq!(found(), None);
+        for (name, expected) in [
+            (
+                "mimic-cxr-2.0.0-split.csv.gz",
+                "mimic-cxr-2.0.0-split.csv.gz",
+            ),
+            ("mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-split.csv"),
+            (
+                "mimic-cxr-2.1.0-split.csv.gz",
+                "mimic-cxr-2.1.0-split.csv.gz",
+            ),
+            ("mimic-cxr-9-metadata.csv", "mimic-cxr-2.1.0-split.csv.gz"),
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+            assert_eq!(found(), Some(folder.path().join(expected)));
+        }
+    }
+
+    #[test]
+    fn plain_names_stay_in_their_folder() {
+        assert!(is_plain_name(
+            "02aa804e-bde0afdd-112c0b34-7bc16630-4e384014"
+        ));
+        for name in ["", "..", ".hidden", "a/b", "a\\b", "C:x", "a\0", "é"] {
+            assert!(!is_plain_name(name), "{name}");
+        }
+    }
+}

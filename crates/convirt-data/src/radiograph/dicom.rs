@@ -1,0 +1,320 @@
+//! From a DICOM file to a [`Radiograph`].
+//!
+//! The order is stored value, modality's table or line, table or window of interest, inversion of
+//! `MONOCHROME1`. Only elements that describe pixels are read: none with a patient in it is
+//! looked at, kept or named in an error.
+//!
+//! The elements are read here and not by the crate `dicom-object`, which takes the memory that an
+//! element says it needs, 4 GiB in a damaged file, before it looks whether there is as much.
+
+use std::path::Path;
+
+mod data_set;
+mod description;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod jpeg_ls;
+mod run_length;
+mod samples;
+mod syntax;
+mod tone;
+
+use super::{DecodeLimits, Depth, Radiograph};
+use crate::DataError;
+use data_set::DataSet;
+use description::{Description, Photometric};
+use error::DicomError;
+pub(super) use syntax::is_dicom;
+
+/// Decodes the content of a DICOM file; `path` is for the error.
+pub(super) fn decode(
+    file: &[u8],
+    path: &Path,
+    limits: &DecodeLimits,
+) -> Result<Radiograph, DataError> {
+    radiograph(file, limits).map_err(|error| error.of(path, limits))
+}
+
+fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomError> {
+    let opened = syntax::open(file, limits.max_bytes)?;
+    let data = DataSet::read(&opened.elements, opened.encoding)?;
+    let description = Description::read(&data, opened.compression, limits)?;
+    let mut levels = samples::read(&data, &description, opened.compression)?;
+    for level in &mut levels {
+        *level = description.level(*level);
+    }
+    let (width, height) = (description.columns, description.rows);
+    match description.photometric {
+        Photometric::Monochrome1 | Photometric::Monochrome2 => {
+            let brightness = tone::brightness(&data, &description, &levels)?;
+            let pixels = levels.into_iter().map(|it| brightness[usize::from(it)]);
+            let depth = match description.bits {
+                ..=8 => Depth::Eight,
+                _ => Depth::Sixteen,
+            };
+            let pixels = pixels.collect();
+            Ok(Radiograph::from_planes(width, height, depth, pixels))
+        }
+        Photometric::Rgb | Photometric::Ybr | Photometric::YbrWithin if description.bits == 8 => {
+            let mut bytes: Vec<_> = levels.into_iter().map(|it| it as u8).collect();
+            if description.photometric == Photometric::Ybr {
+                bytes.as_chunks_mut().0.iter_mut().for_each(to_rgb);
+            }
+            Ok(Radiograph::from_u8(width, height, 3, &bytes))
+        }
+        _ => Ok(Radiograph::from_u16(width, height, 3, &levels)),
+    }
+}
+
+/// Turns luminance and differences into red, green, blue (PS3.3, section C.7.6.3.1.2).
+fn to_rgb(pixel: &mut [u8; 3]) {
+    let [y, blue, red] = pixel.map(f32::from);
+    let (blue, red) = (blue - 128.0, red - 128.0);
+    let colours = [
+        y + 1.402 * red,
+        y - 0.344_136 * blue - 0.714_136 * red,
+        y + 1.772 * blue,
+    ];
+    // Casts saturate.
+    *pixel = colours.map(|colour| colour.round() as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{
+        BIG_ENDIAN, DEFLATED, Dicom, EXPLICIT, IMPLICIT, JPEG, JPEG_2000, JPEG_LOSSLESS, RUN_LENGTH,
+    };
+    use super::*;
+
+    fn read(dicom: &Dicom) -> Result<Radiograph, DataError> {
+        decoded(&dicom.file())
+    }
+
+    fn decoded(file: &[u8]) -> Result<Radiograph, DataError> {
+        Radiograph::decode(file, Path::new("p/image.dcm"), &DecodeLimits::default())
+    }
+
+    /// Why a file is refused; the error names it and no patient.
+    fn reason(file: &[u8]) -> String {
+        let error = decoded(file).unwrap_err();
+        assert!(error.to_string().contains("p/image.dcm"), "{error}");
+        let reason = match error {
+            DataError::DecodeDicom { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        assert!(!reason.contains("Doe"), "{reason}");
+        reason
+    }
+
+    /// Five values of 12 bits; the window leaves black, a quarter, white.
+    fn twelve_bits() -> Dicom {
+        Dicom::grey(5, 12, &[0, 1000, 1250, 2000, 4095])
+            .text(0x0028_1050, "1500")
+            .text(0x0028_1051, "1000")
+            .text(0x0028_1056, "LINEAR_EXACT")
+    }
+
+    const TWELVE_BITS: [f32; 5] = [0.0, 0.0, 0.25, 1.0, 1.0];
+
+    #[test]
+    fn every_way_to_write_elements_gives_the_same_image() {
+        for syntax in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
+            let image = read(&twelve_bits().syntax(syntax)).unwrap();
+            assert_eq!((image.width(), image.height(), image.channels()), (5, 1, 1));
+            assert_eq!(image.pixels(), TWELVE_BITS, "{syntax}");
+            assert_eq!(image.depth(), Depth::Sixteen);
+        }
+    }
+
+    #[test]
+    fn files_without_preamble_or_with_types_left_out_are_read() {
+        let file = twelve_bits().file();
+        assert_eq!(decoded(&file[132..]).unwrap().pixels(), TWELVE_BITS);
+        for syntax in [EXPLICIT, IMPLICIT] {
+            let plain = twelve_bits().text(0x0008_0008, "ORIGINAL").syntax(syntax);
+            let image = decoded(&plain.data_set()).unwrap();
+            assert_eq!(image.pixels(), TWELVE_BITS, "{syntax}");
+        }
+        let mut promised = Dicom::grey(1, 8, &[]).without(0x7FE0_0010).file();
+        promised.truncate(132 + 8 + EXPLICIT.len() + 1);
+        promised.extend(twelve_bits().syntax(IMPLICIT).data_set());
+        assert_eq!(decoded(&promised).unwrap().pixels(), TWELVE_BITS);
+    }
+
+    #[test]
+    fn monochrome1_is_inverted_after_the_window() {
+        let image = read(&twelve_bits().text(0x0028_0004, "MONOCHROME1")).unwrap();
+        assert_eq!(image.pixels(), TWELVE_BITS.map(|it| 1.0 - it));
+    }
+
+    #[test]
+    fn signed_values_are_extended_from_the_bits_stored() {
+        // 12 bits: −2048, −1, 0, 2047, with an overlay in the unused bits of the first.
+        let file = Dicom::grey(4, 12, &[0xF800, 0x0FFF, 0, 0x07FF])
+            .integers(0x0028_0103, &[1])
+            .text(0x0028_1050, "0")
+            .text(0x0028_1051, "4096")
+            .text(0x0028_1056, "LINEAR_EXACT");
+        let expected = [0.0, 2047.0, 2048.0, 4095.0].map(|it| it / 4096.0);
+        assert_eq!(read(&file).unwrap().pixels(), expected);
+    }
+
+    #[test]
+    fn values_above_unused_low_bits_are_shifted_down() {
+        let file = twelve_bits()
+            .integers(0x0028_0102, &[15])
+            .integers(0x7FE0_0010, &[0, 1000, 1250, 2000, 4095].map(|it| it << 4));
+        assert_eq!(read(&file).unwrap().pixels(), TWELVE_BITS);
+    }
+
+    #[test]
+    fn eight_bits_without_a_window_are_taken_as_they_are() {
+        let image = read(&Dicom::grey_8(3, &[51, 102, 153])).unwrap();
+        assert_eq!(image, Radiograph::from_u8(3, 1, 1, &[51, 102, 153]));
+    }
+
+    #[test]
+    fn bytes_in_big_endian_words_are_put_in_order() {
+        let file = Dicom::grey_8(2, &[10, 20, 30, 40])
+            .integers(0x7FE0_0010, &[20 << 8 | 10, 40 << 8 | 30])
+            .syntax(BIG_ENDIAN);
+        let expected = Radiograph::from_u8(2, 2, 1, &[10, 20, 30, 40]);
+        assert_eq!(read(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn colour_is_read_pixel_by_pixel_and_plane_by_plane() {
+        let colour = Dicom::grey_8(2, &[255, 0, 10, 0, 20, 255])
+            .integers(0x0028_0002, &[3])
+            .integers(0x0028_0010, &[1])
+            .text(0x0028_0004, "RGB");
+        let expected = Radiograph::from_u8(2, 1, 3, &[255, 0, 10, 0, 20, 255]);
+        assert_eq!(read(&colour).unwrap(), expected);
+        let planar = colour
+            .integers(0x0028_0006, &[1])
+            .bytes(0x7FE0_0010, &[255, 0, 0, 20, 10, 255]);
+        assert_eq!(read(&planar).unwrap(), expected);
+    }
+
+    // Red in BT.601: y = 0.299 · 255, and the differences (0 − y) / 1.772 and (255 − y) / 1.402.
+    #[test]
+    fn luminance_and_differences_become_colours() {
+        let file = Dicom::grey_8(1, &[76, 85, 255])
+            .integers(0x0028_0002, &[3])
+            .integers(0x0028_0010, &[1])
+            .text(0x0028_0004, "YBR_FULL");
+        let expected = Radiograph::from_u8(1, 1, 3, &[254, 0, 0]);
+        assert_eq!(read(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn deflated_files_are_read_within_the_limit() {
+        let deflate = |plain: &[u8]| {
+            let level = flate2::Compression::default();
+            let mut deflater = flate2::read::DeflateEncoder::new(plain, level);
+            let mut file = Dicom::grey(1, 8, &[]).syntax(DEFLATED).file();
+            file.truncate(132 + 8 + DEFLATED.len());
+            std::io::copy(&mut deflater, &mut file).unwrap();
+            file
+        };
+        let file = deflate(&twelve_bits().data_set());
+        assert_eq!(decoded(&file).unwrap().pixels(), TWELVE_BITS);
+        let limits = DecodeLimits {
+            max_bytes: 100_000,
+            ..DecodeLimits::default()
+        };
+        let bomb = deflate(&vec![0; 1_000_000]);
+        let error = Radiograph::decode(&bomb, Path::new("bomb.dcm"), &limits).unwrap_err();
+        assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_read_is_refused_by_name() {
+        let grey = twelve_bits();
+        for (file, fact) in [
+            (grey.clone().text(0x0028_0008, "2"), "number of frames 2"),
+            (
+                grey.clone().text(0x0028_0004, "PALETTE COLOR"),
+                "photometric interpretation PALETTE COLOR",
+            ),
+            (
+                grey.clone().integers(0x0028_0100, &[32]),
+                "bits allocated 32",
+            ),
+            (grey.clone().integers(0x0028_0101, &[0]), "bits stored 0"),
+            (grey.clone().integers(0x0028_0101, &[17]), "bits stored 17"),
+            (
+                grey.clone().integers(0x0028_0002, &[2]),
+                "samples per pixel 2",
+            ),
+            (
+                grey.clone().syntax("1.2.840.10008.1.2.4.201"),
+                "transfer syntax 1.2.840.10008.1.2.4.201",
+            ),
+            (grey.clone().without(0x7FE0_0010), "without pixel data"),
+            (
+                grey.clone().integers(0x7FE0_0010, &[]),
+                "without pixel data",
+            ),
+            (grey.clone().without(0x0028_0010), "without rows"),
+        ] {
+            let reason = reason(&file.file());
+            assert!(reason.contains(fact), "`{fact}` in {reason}");
+        }
+    }
+
+    #[test]
+    fn dimensions_beyond_the_limits_are_refused_before_memory_is_taken() {
+        for syntax in [EXPLICIT, RUN_LENGTH, JPEG, JPEG_LOSSLESS, JPEG_2000] {
+            let file = twelve_bits()
+                .integers(0x0028_0011, &[u16::MAX])
+                .syntax(syntax);
+            let error = read(&file).unwrap_err();
+            assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        }
+        let file = twelve_bits().file();
+        let limits = DecodeLimits {
+            max_bytes: 9,
+            ..DecodeLimits::default()
+        };
+        let error = Radiograph::decode(&file, Path::new("image.dcm"), &limits).unwrap_err();
+        assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        let empty = twelve_bits().integers(0x0028_0010, &[0]);
+        let error = read(&empty).unwrap_err();
+        assert!(matches!(error, DataError::EmptyImage { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_an_error_and_not_a_panic() {
+        let file = twelve_bits()
+            .table(0x0028_3010, [2, 0, 8], &[0, 255])
+            .file();
+        for length in 1..file.len() {
+            let reason = reason(&file[..length]);
+            assert!(!reason.contains("panic"), "{length}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_takes_no_memory() {
+        // 4 GiB − 2 bytes in an element before the pixels.
+        let mut file = twelve_bits().bytes(0x0028_2000, &[0; 8]).file();
+        let at = file.windows(4).position(|it| it == [0x28, 0, 0, 0x20]);
+        let at = at.unwrap() + 8;
+        file[at..at + 4].copy_from_slice(&[0xFE, 0xFF, 0xFF, 0xFF]);
+        assert!(reason(&file).contains("4294967294 bytes needed"));
+    }
+
+    #[test]
+    fn sequences_nested_without_end_are_refused() {
+        let mut file = Dicom::grey(1, 8, &[]).without(0x7FE0_0010).file();
+        for _ in 0..100_000 {
+            file.extend([
+                0x40, 0, 0x75, 0x02, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF,
+            ]);
+            file.extend([0xFE, 0xFF, 0x00, 0xE0, 0xFF, 0xFF, 0xFF, 0xFF]);
+        }
+        assert!(reason(&file).contains("nested"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Why a DICOM file gives no image.
+
+use std::path::Path;
+
+use crate::radiograph::decode::too_large;
+use crate::{DataError, DecodeLimits};
+
+/// Why a DICOM file gives no image. No variant repeats what an element says about a patient.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DicomError {
+    #[error("truncated DICOM: {needed} bytes needed where {found} are left")]
+    Truncated { needed: usize, found: usize },
+
+    #[error("malformed DICOM: {what}")]
+    Malformed { what: &'static str },
+
+    #[error("DICOM without {name}")]
+    Missing { name: &'static str },
+
+    #[error("DICOM transfer syntax {uid} is not supported")]
+    TransferSyntax { uid: String },
+
+    #[error("DICOM with {name} {value} is not supported")]
+    Unsupported { name: &'static str, value: String },
+
+    #[error("the compressed image is of {found:?} and the DICOM header of {wanted:?}")]
+    Mismatch {
+        /// Columns, rows, samples per pixel.
+        found: [usize; 3],
+        wanted: [usize; 3],
+    },
+
+    #[error("its JPEG cannot be decoded: {source}")]
+    Jpeg { source: jpeg_decoder::Error },
+
+    #[error("its JPEG 2000 cannot be decoded: {source}")]
+    Jpeg2000 { source: hayro_jpeg2000::DecodeError },
+
+    #[error("0 rows or columns")]
+    Empty,
+
+    #[error("beyond the limits")]
+    TooLarge,
+}
+
+impl DicomError {
+    /// Says which file it is.
+    pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> DataError {
+        match self {
+            Self::Empty => DataError::EmptyImage { path: path.into() },
+            Self::TooLarge => too_large(path, limits),
+            other => DataError::DecodeDicom {
+                path: path.into(),
+                source: Box::new(other),
+            },
+        }
+    }
+}

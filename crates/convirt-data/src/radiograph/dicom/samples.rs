@@ -1,0 +1,320 @@
+//! From the pixel data of a DICOM file to samples, pixel by pixel.
+
+use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
+use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+
+use super::data_set::{DataSet, PIXEL_DATA};
+use super::description::{Description, Photometric};
+use super::error::DicomError;
+use super::syntax::Compression;
+use super::{jpeg_ls, run_length};
+use crate::radiograph::decode::reaches_end_of_image;
+
+/// Returns the samples of the image, which are as many as the description says.
+pub(super) fn read(
+    data: &DataSet<'_>,
+    description: &Description,
+    compression: Compression,
+) -> Result<Vec<u16>, DicomError> {
+    match compression {
+        Compression::None => uncompressed(data, description),
+        Compression::RunLength => run_length::decode(
+            &data.compressed()?,
+            description.area(),
+            description.samples_per_pixel,
+            description.bytes_per_sample,
+        ),
+        Compression::Jpeg => jpeg(&data.compressed()?, description),
+        Compression::JpegLs => jpeg_ls::decode(&data.compressed()?, description),
+        Compression::Jpeg2000 => jpeg_2000(&data.compressed()?, description),
+    }
+}
+
+fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16>, DicomError> {
+    let bytes = data.bytes(PIXEL_DATA).unwrap_or_default();
+    let (needed, found) = (description.bytes(), bytes.len());
+    let Some(exact) = bytes.get(..needed) else {
+        return Err(DicomError::Truncated { needed, found });
+    };
+    let encoding = data.encoding();
+    let samples: Vec<u16> = if description.bytes_per_sample == 2 {
+        let (pairs, _) = exact.as_chunks();
+        pairs.iter().map(|&pair| encoding.u16(pair)).collect()
+    } else if encoding.big_endian && data.is_of_words(PIXEL_DATA) {
+        // Two samples are a word, the first of them its low byte.
+        let swapped = (0..needed).map(|at| bytes.get(at ^ 1).copied().unwrap_or(0));
+        swapped.map(u16::from).collect()
+    } else {
+        exact.iter().copied().map(u16::from).collect()
+    };
+    Ok(
+        if description.is_planar && description.samples_per_pixel > 1 {
+            let area = description.area();
+            let pixel = |at| samples.iter().skip(at).step_by(area).copied();
+            (0..area).flat_map(pixel).collect()
+        } else {
+            samples
+        },
+    )
+}
+
+fn jpeg(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+    let wrong = |source| DicomError::Jpeg { source };
+    if !reaches_end_of_image(data) {
+        return Err(DicomError::Malformed {
+            what: "its JPEG has no end",
+        });
+    }
+    let mut decoder = Decoder::new(data);
+    if description.photometric == Photometric::Rgb && !is_jfif(data) {
+        decoder.set_color_transform(ColorTransform::RGB);
+    }
+    decoder.read_info().map_err(wrong)?;
+    let name = "image in its JPEG";
+    let info = decoder.info().ok_or(DicomError::Missing { name })?;
+    let samples_per_pixel = match info.pixel_format {
+        PixelFormat::L8 | PixelFormat::L16 => 1,
+        PixelFormat::RGB24 => 3,
+        PixelFormat::CMYK32 => 4,
+    };
+    let found = [info.width, info.height, samples_per_pixel].map(usize::from);
+    check_size(found, description)?;
+    let decoded = decoder.decode().map_err(wrong)?;
+    let samples: Vec<u16> = if info.pixel_format == PixelFormat::L16 {
+        let (pairs, _) = decoded.as_chunks();
+        pairs.iter().map(|&pair| u16::from_ne_bytes(pair)).collect()
+    } else {
+        decoded.into_iter().map(u16::from).collect()
+    };
+    counted(samples, description)
+}
+
+/// Whether a JPEG has the mark of JFIF, whose colours are luminance and differences whatever the
+/// DICOM header says.
+fn is_jfif(jpeg: &[u8]) -> bool {
+    const FIRST_SEGMENTS: usize = 1024;
+    let start = &jpeg[..jpeg.len().min(FIRST_SEGMENTS)];
+    start.windows(5).any(|mark| mark == b"JFIF\0")
+}
+
+fn jpeg_2000(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+    let wrong = |source| DicomError::Jpeg2000 { source };
+    // Some files put it in a JP2 container, whose colours those of the DICOM header override.
+    let name = "a JPEG 2000 codestream";
+    let start = data.windows(4).position(|it| it == CodestreamSize::MARKERS);
+    let codestream = &data[start.ok_or(DicomError::Missing { name })?..];
+    let size = CodestreamSize::read(codestream)?;
+    size.check_tiles()?;
+    let settings = DecodeSettings {
+        strict: true,
+        ..DecodeSettings::default()
+    };
+    let image = Image::new(codestream, &settings).map_err(wrong)?;
+    let found = [image.width(), image.height(), size.components.into()].map(|it| it as usize);
+    check_size(found, description)?;
+    let mut context = DecoderContext::default();
+    let decoded = image.decode(&mut context).map_err(wrong)?;
+    let planes = decoded.components();
+    let mut samples = vec![0; description.samples()];
+    for (channel, plane) in planes.iter().enumerate() {
+        // The decoder takes signed samples for unsigned ones and lifts them by half their range.
+        let range = 2_f32.powi(plane.bit_depth().into());
+        let lowest = if size.is_signed { -range / 2.0 } else { 0.0 };
+        let places = samples.iter_mut().skip(channel);
+        let places = places.step_by(description.samples_per_pixel);
+        for (place, sample) in places.zip(plane.samples()) {
+            let lifted = (sample + 0.5).clamp(0.0, range - 1.0).floor();
+            *place = (lifted + lowest) as i32 as u16;
+        }
+    }
+    Ok(samples)
+}
+
+/// The part of a JPEG 2000 header that the decoder does not show (ISO/IEC 15444-1, A.5.1).
+struct CodestreamSize {
+    /// Width and height of the grid and of a tile.
+    grid: [u32; 2],
+    tile: [u32; 2],
+    components: u16,
+    is_signed: bool,
+}
+
+impl CodestreamSize {
+    /// Start of the codestream and of the segment with the sizes.
+    const MARKERS: &[u8] = &[0xFF, 0x4F, 0xFF, 0x51];
+
+    fn read(codestream: &[u8]) -> Result<Self, DicomError> {
+        let (needed, found) = (43, codestream.len());
+        let Some(segment) = codestream.get(..needed) else {
+            return Err(DicomError::Truncated { needed, found });
+        };
+        let word = |at: usize| {
+            segment[at..at + 4]
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u32::from(byte))
+        };
+        Ok(Self {
+            grid: [word(8), word(12)],
+            tile: [word(24), word(28)],
+            components: u16::from_be_bytes([segment[40], segment[41]]),
+            is_signed: segment[42] & 0x80 != 0,
+        })
+    }
+
+    /// The decoder makes room for each tile; a tile's number has 16 bits.
+    fn check_tiles(&self) -> Result<(), DicomError> {
+        let [across, down] = [0, 1].map(|axis| self.grid[axis].div_ceil(self.tile[axis].max(1)));
+        if u64::from(across) * u64::from(down) > u16::MAX.into() {
+            return Err(DicomError::Malformed {
+                what: "its JPEG 2000 is of more than 65535 tiles",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Before memory is taken: a codestream has a size of its own, which the limits did not see.
+pub(super) fn check_size(found: [usize; 3], description: &Description) -> Result<(), DicomError> {
+    let wanted = [
+        description.columns,
+        description.rows,
+        description.samples_per_pixel,
+    ];
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(DicomError::Mismatch { found, wanted })
+    }
+}
+
+fn counted(samples: Vec<u16>, description: &Description) -> Result<Vec<u16>, DicomError> {
+    let (needed, found) = (description.samples(), samples.len());
+    if found == needed {
+        Ok(samples)
+    } else {
+        Err(DicomError::Truncated { needed, found })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use crate::radiograph::dicom::fixtures::{Dicom, JPEG, JPEG_2000, JPEG_LOSSLESS, hex};
+    use crate::{DataError, DecodeLimits, Radiograph};
+
+    // [[0, 1000, 4095], [70, 2000, 3]] in 12 bits, by imagecodecs: `ljpeg_encode`, and
+    // `jpeg2k_encode` with one resolution and without its comment.
+    const LOSSLESS: &str = "FFD8 FFC4001700010101010000000000000000000000 000C0A070D \
+        FFC3000B0C00020003010011 00 FFDA0008010000060000 3FFDF4305F46BC5E7078 FFD9";
+    const WAVELETS: &str = "FF4F FF5100290000000000030000000200000000000000000000000300000002 \
+        00000000000000000001 0B0101 FF52000C00000001000004040001 FF5C00044060 \
+        FF90000A0000 0000001D0001 FF93 DFE03007A3AC978C3A084BFA93C43F FFD9";
+    /// [[−2048, −1], [0, 2047]], signed.
+    const SIGNED_WAVELETS: &str = "FF4F FF510029000000000002000000020000000000000000 \
+        0000000200000002 00000000000000000001 8B0101 FF52000C00000001000004040001 \
+        FF5C00044060 FF90000A0000 000000170001 FF93 DFE01807B6EEAA7F11 FFD9";
+
+    fn read(dicom: &Dicom) -> Result<Radiograph, DataError> {
+        let limits = DecodeLimits::default();
+        Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits)
+    }
+
+    /// A window that shows all of 12 bits.
+    fn grey(width: u16, rows: u16, syntax: &'static str, compressed: &[u8]) -> Dicom {
+        Dicom::grey(width, 12, &[])
+            .integers(0x0028_0010, &[rows])
+            .text(0x0028_1050, "2048")
+            .text(0x0028_1051, "4096")
+            .syntax(syntax)
+            .fragment(compressed)
+    }
+
+    fn levels(image: &Radiograph) -> Vec<f32> {
+        image
+            .pixels()
+            .iter()
+            .map(|it| (it * 4095.0).round())
+            .collect()
+    }
+
+    #[test]
+    fn lossless_codecs_give_the_very_values() {
+        for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
+            let image = read(&grey(3, 2, syntax, &hex(compressed))).unwrap();
+            assert_eq!(levels(&image), [0.0, 1000.0, 4095.0, 70.0, 2000.0, 3.0]);
+        }
+    }
+
+    #[test]
+    fn signed_wavelets_keep_their_sign() {
+        let file = grey(2, 2, JPEG_2000, &hex(SIGNED_WAVELETS))
+            .integers(0x0028_0103, &[1])
+            .text(0x0028_1050, "0");
+        assert_eq!(levels(&read(&file).unwrap()), [0.0, 2047.0, 2048.0, 4095.0]);
+    }
+
+    #[test]
+    fn a_jpeg_gives_what_it_gives_without_dicom() {
+        let samples: Vec<u8> = (0..16 * 16 * 3).map(|it| (it * 7 % 251) as u8).collect();
+        for (color, photometric, count) in [
+            (ExtendedColorType::L8, "MONOCHROME2", 1),
+            (ExtendedColorType::Rgb8, "YBR_FULL_422", 3),
+        ] {
+            let mut jpeg = Vec::new();
+            let encoder = JpegEncoder::new(&mut jpeg);
+            let used = &samples[..16 * 16 * count];
+            encoder.write_image(used, 16, 16, color).unwrap();
+            let file = Dicom::grey_8(16, &[0; 256])
+                .integers(0x0028_0002, &[count as u16])
+                .text(0x0028_0004, photometric)
+                .syntax(JPEG)
+                .fragment(&jpeg);
+            let limits = DecodeLimits::default();
+            let plain = Radiograph::decode(&jpeg, Path::new("a.jpg"), &limits).unwrap();
+            let image = read(&file).unwrap();
+            // Two decoders, which round differently.
+            let pairs = image.pixels().iter().zip(plain.pixels());
+            let apart = pairs
+                .map(|(a, b)| (a - b).abs() * 255.0)
+                .fold(0.0, f32::max);
+            assert!(apart <= 3.01, "{photometric}: {apart}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_image_of_another_size_is_refused() {
+        for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
+            let error = read(&grey(2, 3, syntax, &hex(compressed))).unwrap_err();
+            let DataError::DecodeDicom { source, .. } = error else {
+                panic!("{error}");
+            };
+            assert!(source.to_string().contains("[3, 2, 1]"), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_codestream_of_countless_tiles_takes_no_memory() {
+        let mut codestream = hex(WAVELETS);
+        for (at, size) in [(8, 16_384_u32), (12, 16_384), (24, 1), (28, 1)] {
+            codestream[at..at + 4].copy_from_slice(&size.to_be_bytes());
+        }
+        let file = grey(16_384, 16_384, JPEG_2000, &codestream);
+        let error = read(&file).unwrap_err();
+        assert!(matches!(error, DataError::DecodeDicom { .. }), "{error}");
+    }
+
+    #[test]
+    fn damaged_codestreams_are_errors_or_other_images() {
+        for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
+            let good = hex(compressed);
+            for length in 0..good.len() - 2 {
+                let file = grey(3, 2, syntax, &good[..length]);
+                assert!(read(&file).is_err(), "{syntax}: {length}");
+            }
+        }
+    }
+}

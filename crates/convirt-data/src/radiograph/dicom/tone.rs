@@ -1,0 +1,375 @@
+//! From stored values to brightness (PS3.3, sections C.11.1 and C.11.2).
+//!
+//! An image has at most 65,536 different values, so that each is worked out once, exactly.
+
+use super::data_set::{DataSet, Tag};
+use super::description::{Description, Photometric};
+use super::error::DicomError;
+
+const RESCALE_INTERCEPT: Tag = Tag(0x0028, 0x1052);
+const RESCALE_SLOPE: Tag = Tag(0x0028, 0x1053);
+const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
+const LUT_DESCRIPTOR: Tag = Tag(0x0028, 0x3002);
+const LUT_DATA: Tag = Tag(0x0028, 0x3006);
+const VOI_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3010);
+const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
+const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
+const VOI_LUT_FUNCTION: Tag = Tag(0x0028, 0x1056);
+
+/// The share of the pixels that becomes black, and white, where a file has no window.
+const CLIPPED: f64 = 0.005;
+
+/// Returns the brightness of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+///
+/// The modality's table or line first, then the table or window of interest, the first where
+/// there are several; `MONOCHROME1` is inverted last. Without either, 8 bits and fewer span what
+/// they can hold, as in an 8-bit PNG, and more span what they do hold but for 0.5 % at each end.
+pub(super) fn brightness(
+    data: &DataSet<'_>,
+    description: &Description,
+    levels: &[u16],
+) -> Result<Vec<f32>, DicomError> {
+    let values = modality(data, description)?;
+    let mut output: Vec<f64> = if let Some(lut) = Lut::read(data, VOI_LUT_SEQUENCE, &values)? {
+        let white = lut.white();
+        values.iter().map(|&value| lut.at(value) / white).collect()
+    } else if let Some(window) = Window::read(data) {
+        values.iter().map(|&value| window.at(value)).collect()
+    } else {
+        let (darkest, brightest) = if description.bits <= 8 {
+            extremes(&values)
+        } else {
+            percentiles(&values, levels)
+        };
+        let range = if brightest > darkest {
+            brightest - darkest
+        } else {
+            1.0
+        };
+        values
+            .iter()
+            .map(|value| (value - darkest) / range)
+            .collect()
+    };
+    if description.photometric == Photometric::Monochrome1 {
+        output.iter_mut().for_each(|it| *it = 1.0 - *it);
+    }
+    Ok(output
+        .into_iter()
+        .map(|it| it.clamp(0.0, 1.0) as f32)
+        .collect())
+}
+
+/// Returns what each level stands for.
+fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, DicomError> {
+    let largest = u16::MAX >> (u16::BITS - description.bits);
+    let stored: Vec<_> = (0..=largest)
+        .map(|level| description.value(level))
+        .collect();
+    if let Some(lut) = Lut::read(data, MODALITY_LUT_SEQUENCE, &stored)? {
+        return Ok(stored.into_iter().map(|value| lut.at(value)).collect());
+    }
+    let slope = data.number(RESCALE_SLOPE).unwrap_or(1.0);
+    let intercept = data.number(RESCALE_INTERCEPT).unwrap_or(0.0);
+    let rescaled = stored.into_iter().map(|value| slope * value + intercept);
+    Ok(rescaled.collect())
+}
+
+fn extremes(values: &[f64]) -> (f64, f64) {
+    let darkest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let brightest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (darkest, brightest)
+}
+
+/// Interpolates between pixels, as NumPy does.
+fn percentiles(values: &[f64], levels: &[u16]) -> (f64, f64) {
+    let mut counts = vec![0_usize; values.len()];
+    for &level in levels {
+        counts[usize::from(level)] += 1;
+    }
+    let mut counted: Vec<_> = values.iter().copied().zip(counts).collect();
+    counted.retain(|&(_, count)| count > 0);
+    counted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let at_rank = |rank: usize| {
+        let mut before = 0;
+        let reached = counted.iter().find(|(_, count)| {
+            before += count;
+            before > rank
+        });
+        reached.or(counted.last()).map_or(0.0, |&(value, _)| value)
+    };
+    let at_share = |share: f64| {
+        let rank = share * levels.len().saturating_sub(1) as f64;
+        let (below, above) = (at_rank(rank as usize), at_rank(rank as usize + 1));
+        below + rank.fract() * (above - below)
+    };
+    (at_share(CLIPPED), at_share(1.0 - CLIPPED))
+}
+
+/// A range of values to be seen, and how (PS3.3, section C.11.2.1).
+struct Window {
+    center: f64,
+    width: f64,
+    function: Function,
+}
+
+enum Function {
+    Linear,
+    LinearExact,
+    Sigmoid,
+}
+
+impl Window {
+    /// Returns the first window, or `None` also where its width is out of range.
+    fn read(data: &DataSet<'_>) -> Option<Self> {
+        let center = data.number(WINDOW_CENTER)?;
+        let width = data.number(WINDOW_WIDTH)?;
+        let function = match data.text(VOI_LUT_FUNCTION) {
+            Some("LINEAR_EXACT") => Function::LinearExact,
+            Some("SIGMOID") => Function::Sigmoid,
+            _ => Function::Linear,
+        };
+        let is_wide_enough = match function {
+            Function::Linear => width >= 1.0,
+            Function::LinearExact | Function::Sigmoid => width > 0.0,
+        };
+        is_wide_enough.then_some(Self {
+            center,
+            width,
+            function,
+        })
+    }
+
+    fn at(&self, value: f64) -> f64 {
+        let line = |center: f64, width: f64| {
+            let offset = value - center;
+            if offset <= -width / 2.0 {
+                0.0
+            } else if offset > width / 2.0 {
+                1.0
+            } else {
+                offset / width + 0.5
+            }
+        };
+        match self.function {
+            Function::Linear => line(self.center - 0.5, self.width - 1.0),
+            Function::LinearExact => line(self.center, self.width),
+            Function::Sigmoid => 1.0 / (1.0 + (-4.0 * (value - self.center) / self.width).exp()),
+        }
+    }
+}
+
+/// A lookup table (PS3.3, sections C.11.1.1.1 and C.11.2.1.1).
+struct Lut {
+    /// The value that the first entry is for; those below get the first entry too.
+    first: f64,
+    bits: u16,
+    entries: Vec<u16>,
+}
+
+impl Lut {
+    /// Reads the first table of a sequence, for the values it will be asked for.
+    fn read(data: &DataSet<'_>, sequence: Tag, values: &[f64]) -> Result<Option<Self>, DicomError> {
+        let Some(item) = data.first_item(sequence)? else {
+            return Ok(None);
+        };
+        let what = "a lookup table without its entries";
+        let &[count, first, bits] = &*item.integers(LUT_DESCRIPTOR) else {
+            return Err(DicomError::Malformed { what });
+        };
+        // 65,536 does not fit and is written as 0.
+        let count = usize::from(count.wrapping_sub(1)) + 1;
+        let bytes = item.bytes(LUT_DATA).unwrap_or_default();
+        // Entries of 8 bits may be bytes, with one to make their number even.
+        let mut entries = if bytes.len() == count.next_multiple_of(2) && count > 1 {
+            bytes.iter().copied().map(u16::from).collect()
+        } else {
+            item.integers(LUT_DATA)
+        };
+        entries.truncate(count);
+        if entries.len() < count || !(1..=16).contains(&bits) {
+            return Err(DicomError::Malformed { what });
+        }
+        // The type of the descriptor is that of the values (table C.11-1).
+        let is_signed = values.iter().any(|&value| value < 0.0);
+        let first = if is_signed {
+            f64::from(first.cast_signed())
+        } else {
+            f64::from(first)
+        };
+        Ok(Some(Self {
+            first,
+            bits,
+            entries,
+        }))
+    }
+
+    fn at(&self, value: f64) -> f64 {
+        let last = self.entries.len() - 1;
+        // Values below the first go to the first: the cast saturates.
+        let index = (value - self.first) as usize;
+        f64::from(self.entries[index.min(last)])
+    }
+
+    /// Returns the largest entry there can be.
+    fn white(&self) -> f64 {
+        f64::from(u16::MAX >> (16 - self.bits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::radiograph::dicom::fixtures::Dicom;
+    use crate::{DecodeLimits, Radiograph};
+
+    fn pixels(dicom: &Dicom) -> Vec<f32> {
+        let limits = DecodeLimits::default();
+        let image = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap();
+        image.pixels().to_vec()
+    }
+
+    fn close(found: &[f32], expected: &[f32]) -> bool {
+        let is_close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        found.len() == expected.len() && found.iter().zip(expected).all(is_close)
+    }
+
+    fn windowed(center: &str, width: &str, function: &str) -> Dicom {
+        Dicom::grey(4, 12, &[0, 99, 101, 4095])
+            .text(0x0028_1050, center)
+            .text(0x0028_1051, width)
+            .text(0x0028_1056, function)
+    }
+
+    // PS3.3, section C.11.2.1.2: ((x − (c − 0.5)) / (w − 1) + 0.5), black up to
+    // c − 0.5 − (w − 1) / 2 and white beyond c − 0.5 + (w − 1) / 2.
+    #[test]
+    fn windows_follow_their_functions() {
+        for (function, expected) in [
+            ("LINEAR", [0.0, -0.5 / 9.0 + 0.5, 1.5 / 9.0 + 0.5, 1.0]),
+            ("LINEAR_EXACT", [0.0, 0.4, 0.6, 1.0]),
+            ("SIGMOID", [0.0, 0.401_312_34, 0.598_687_66, 1.0]),
+        ] {
+            let found = pixels(&windowed("100", "10", function));
+            assert!(close(&found, &expected), "{function}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_windows_counts() {
+        let several = windowed("100\\2000", "10 \\4000", "LINEAR");
+        assert_eq!(pixels(&several), pixels(&windowed("100", "10", "LINEAR")));
+    }
+
+    #[test]
+    fn a_linear_window_of_1_is_a_threshold() {
+        assert_eq!(
+            pixels(&windowed("100", "1", "LINEAR")),
+            [0.0, 0.0, 1.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn a_window_without_width_is_as_none() {
+        let none = windowed("", "", "LINEAR");
+        for width in ["0", "-5", "0.5", "nan", "wide"] {
+            assert_eq!(pixels(&windowed("100", width, "LINEAR")), pixels(&none));
+        }
+    }
+
+    #[test]
+    fn the_modalitys_line_comes_before_the_window() {
+        // 0, 99, 101, 4095 become −1000, −802, −798, 7190.
+        let file = windowed("-800", "10", "LINEAR_EXACT")
+            .text(0x0028_1052, "-1000")
+            .text(0x0028_1053, "2.0");
+        assert!(close(&pixels(&file), &[0.0, 0.3, 0.7, 1.0]));
+    }
+
+    #[test]
+    fn the_modalitys_table_comes_before_the_window() {
+        // From 99: 500, 505, 510; what lies outside gets the entry at that end.
+        let file =
+            windowed("505", "20", "LINEAR_EXACT").table(0x0028_3000, [3, 99, 16], &[500, 505, 510]);
+        assert!(close(&pixels(&file), &[0.25, 0.25, 0.75, 0.75]));
+    }
+
+    #[test]
+    fn a_table_of_interest_comes_before_a_window() {
+        let file =
+            windowed("100", "10", "LINEAR").table(0x0028_3010, [4, 98, 8], &[0, 51, 102, 255]);
+        assert!(close(&pixels(&file), &[0.0, 0.2, 1.0, 1.0]));
+    }
+
+    #[test]
+    fn a_table_for_signed_values_begins_below_zero() {
+        // −2, −1, 0, 1 of 12 bits; the table is for −1 and 0.
+        let file = Dicom::grey(4, 12, &[0xFFE, 0xFFF, 0, 1])
+            .integers(0x0028_0103, &[1])
+            .table(0x0028_3010, [2, 0xFFFF, 8], &[51, 204]);
+        assert!(close(&pixels(&file), &[0.2, 0.2, 0.8, 0.8]));
+    }
+
+    #[test]
+    fn a_table_of_bytes_and_a_full_table_are_read() {
+        use crate::radiograph::dicom::fixtures::Value;
+        let bytes = |descriptor: [u16; 3], entries: Vec<u8>| {
+            let item = vec![
+                (LUT_DESCRIPTOR, Value::Integers(descriptor.into())),
+                (LUT_DATA, Value::Bytes(entries)),
+            ];
+            windowed("", "", "").with(0x0028_3010, Value::Item(item))
+        };
+        let found = pixels(&bytes([4, 98, 8], vec![0, 51, 102, 255]));
+        assert!(close(&found, &[0.0, 0.2, 1.0, 1.0]));
+        // 0 stands for 65,536 entries.
+        let full = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let found = pixels(&bytes([0, 0, 16], full));
+        let expected = [0.0, 99.0, 101.0, 4095.0].map(|it| it / 65535.0);
+        assert!(close(&found, &expected));
+    }
+
+    #[test]
+    fn a_table_without_entries_is_an_error() {
+        for (descriptor, entries) in [([3, 0, 8], &[1][..]), ([1, 0, 17], &[1]), ([0, 0, 8], &[])] {
+            let file = windowed("", "", "").table(0x0028_3010, descriptor, entries);
+            let limits = DecodeLimits::default();
+            assert!(Radiograph::decode(&file.file(), Path::new("a.dcm"), &limits).is_err());
+        }
+    }
+
+    // 0.5 % of 1,000 steps are 5.
+    #[test]
+    fn without_a_window_the_outermost_values_are_clipped() {
+        let samples: Vec<u16> = (0..=1000).map(|it| 1000 + it).collect();
+        let found = pixels(&Dicom::grey(1001, 12, &samples));
+        let expected: Vec<_> = (0..=1000)
+            .map(|it| ((it as f32 - 5.0) / 990.0).clamp(0.0, 1.0))
+            .collect();
+        assert!(close(&found, &expected));
+    }
+
+    #[test]
+    fn one_dead_pixel_does_not_darken_the_rest() {
+        let mut samples = vec![100; 500];
+        samples.extend(vec![200; 500]);
+        samples.push(65_535);
+        let found = pixels(&Dicom::grey(1001, 16, &samples));
+        assert_eq!((found[0], found[999], found[1000]), (0.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn no_line_or_window_makes_a_number_that_is_none() {
+        for number in ["1e38", "-1e38", "1e-300", "1e999", "0"] {
+            let file = windowed(number, number, "SIGMOID")
+                .text(0x0028_1052, number)
+                .text(0x0028_1053, number);
+            for file in [file.clone().without(0x0028_1051), file] {
+                let found = pixels(&file);
+                assert!(found.iter().all(|it| (0.0..=1.0).contains(it)), "{found:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A walk down the lines of a report.
+
+use super::heading::{self, Heading, Kind};
+use super::paragraph::unwrapped;
+use super::{Section, SectionName, Sections};
+
+/// Underscores or hyphens that make a line a rule; three of them are a removed name.
+const RULE_LENGTH: usize = 5;
+
+/// Takes a report line by line.
+pub(super) struct Cutter<'a> {
+    report: &'a str,
+    drafts: Vec<Draft<'a>>,
+    in_addendum: bool,
+}
+
+/// A section as it fills.
+struct Draft<'a> {
+    name: SectionName,
+    heading: &'a str,
+    /// Paragraphs as their lines.
+    paragraphs: Vec<Vec<&'a str>>,
+    in_addendum: bool,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(report: &'a str) -> Self {
+        let mut cutter = Self {
+            report: report.strip_prefix('\u{feff}').unwrap_or(report),
+            drafts: Vec::new(),
+            in_addendum: false,
+        };
+        cutter.open(SectionName::Preamble, "");
+        cutter
+    }
+
+    pub(super) fn cut(mut self) -> Sections {
+        let width = self.report.lines().map(|line| line.trim().chars().count());
+        let width = width.max().unwrap_or(0);
+        for line in self.report.lines() {
+            self.line(line.trim());
+        }
+        self.drafts.retain(|draft| {
+            draft.name != SectionName::Preamble || !draft.heading.is_empty() || draft.has_text()
+        });
+        Sections {
+            last_paragraph: last_paragraph(&self.drafts, width),
+            sections: self
+                .drafts
+                .into_iter()
+                .map(|draft| draft.finish(width))
+                .collect(),
+        }
+    }
+
+    fn line(&mut self, line: &'a str) {
+        if is_rule(line) {
+            if self.in_addendum && self.current().has_text() {
+                self.in_addendum = false;
+                self.open(SectionName::Preamble, "");
+            } else {
+                self.gap();
+            }
+        } else if line.is_empty() {
+            self.gap();
+        } else {
+            // A loop: hostile lines hold more headings than the stack has room for.
+            let mut rest = line;
+            while !rest.is_empty() {
+                rest = match heading::at_start(rest) {
+                    Some(heading) => self.heading(rest, heading),
+                    None => self.text(rest),
+                };
+            }
+        }
+    }
+
+    /// Takes a heading and returns what it leaves of the line.
+    fn heading(&mut self, line: &'a str, heading: Heading<'a>) -> &'a str {
+        use SectionName::{Addendum, Findings, Impression, Other, Preamble};
+        let current = self.current().name;
+        let name = match heading.kind {
+            Kind::Title => {
+                self.in_addendum = false;
+                Preamble
+            }
+            Kind::Section(name) => {
+                self.in_addendum |= name == Addendum;
+                name
+            }
+            Kind::Views if current != Findings => Findings,
+            Kind::Views => return self.text(line),
+            Kind::Label => {
+                if !matches!(current, Preamble | Findings | Impression | Addendum | Other) {
+                    self.open(Other, "");
+                }
+                return self.text(line);
+            }
+        };
+        self.open(name, heading.label);
+        heading.rest
+    }
+
+    /// Takes text up to a heading inside it, and returns what follows that.
+    fn text(&mut self, line: &'a str) -> &'a str {
+        let Some((start, heading)) = heading::inside(line) else {
+            self.current().push(line);
+            return "";
+        };
+        let before = line[..start].trim();
+        if !before.is_empty() {
+            self.current().push(before);
+        }
+        self.heading(&line[start..], heading)
+    }
+
+    fn open(&mut self, name: SectionName, heading: &'a str) {
+        self.drafts.push(Draft {
+            name,
+            heading,
+            paragraphs: vec![Vec::new()],
+            in_addendum: self.in_addendum,
+        });
+    }
+
+    fn gap(&mut self) {
+        let current = self.current();
+        if current.has_text() {
+            current.paragraphs.push(Vec::new());
+        }
+    }
+
+    fn current(&mut self) -> &mut Draft<'a> {
+        self.drafts.last_mut().expect("a preamble is opened first")
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn push(&mut self, line: &'a str) {
+        if let Some(paragraph) = self.paragraphs.last_mut() {
+            paragraph.push(line);
+        }
+    }
+
+    fn has_text(&self) -> bool {
+        self.paragraphs.iter().any(|lines| !lines.is_empty())
+    }
+
+    fn finish(self, width: usize) -> Section {
+        let paragraphs = self.paragraphs.iter();
+        let texts: Vec<_> = paragraphs
+            .flat_map(|lines| unwrapped(lines, width))
+            .collect();
+        Section {
+            name: self.name,
+            heading: self.heading.into(),
+            text: texts.join("\n\n"),
+            in_addendum: self.in_addendum,
+        }
+    }
+}
+
+/// The last paragraph that no heading but those of the report itself stands over.
+fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
+    use SectionName::{Addendum, Notification, Other, Preamble, Recommendations, WetRead};
+    let passed_over = [Addendum, Notification, Recommendations, WetRead];
+    let mut candidates = drafts
+        .iter()
+        .filter(|draft| !draft.in_addendum && !passed_over.contains(&draft.name))
+        .flat_map(|draft| {
+            let headed = !matches!(draft.name, Preamble | Other);
+            draft.paragraphs.iter().skip(usize::from(headed))
+        });
+    let lines = candidates.rfind(|lines| !lines.is_empty())?;
+    let text = unwrapped(lines, width).join("\n\n");
+    text.contains(char::is_alphabetic).then_some(text)
+}
+
+fn is_rule(line: &str) -> bool {
+    line.len() >= RULE_LENGTH && line.chars().all(|c| "_-=*~".contains(c))
+}

@@ -1,0 +1,107 @@
+//! Makes pairs of MIMIC-CXR or MIMIC-CXR-JPG.
+//!
+//! `cargo run --release --example prepare_mimic -- --root DIR --out DIR` reads the tables and
+//! reports, shrinks the images and writes one manifest that `train_mimic` reads.
+
+#[path = "prepare/terminal.rs"]
+mod terminal;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use convirt::data::{MimicConfig, MimicSplit, PreparedImages, SplitConfig};
+use terminal::Terminal;
+
+/// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  prepare_mimic --root mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip --out data/mimic
+  prepare_mimic --root mimic-cxr/2.1.0 --tables mimic-cxr-jpg/2.1.0 --out data/mimic
+  prepare_mimic --root mimic-cxr/2.1.0 --views all --split patient --out data/mimic
+
+Findings and impression make the text, or the last paragraph of a report that has neither. What is
+left out is counted by reason. Run again after an interruption: images that are there are kept.")]
+struct Arguments {
+    /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+
+    /// Folder to write into: pairs.csv and images/
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Reports, as zip or folder; by default mimic-cxr-reports.zip in --root, or --root itself
+    #[arg(long, value_name = "PATH")]
+    reports: Option<PathBuf>,
+
+    /// Folder with the tables (metadata, split, chexpert, negbio); --root by default
+    #[arg(long, value_name = "DIR")]
+    tables: Option<PathBuf>,
+
+    /// Views to take, separated by commas, or all
+    #[arg(long, value_name = "VIEWS", value_delimiter = ',', default_values = ["PA", "AP"])]
+    views: Vec<String>,
+
+    /// Split to write
+    #[arg(long, value_enum, default_value_t = Division::Official)]
+    split: Division,
+
+    /// Share of the pairs to hold out with --split patient
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    valid_size: f64,
+
+    /// Seed of that choice
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Longer side of the images written, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = PreparedImages::default().longer_side)]
+    longer_side: usize,
+
+    /// Write no images: the manifest names those below --root, whether they are there or not
+    #[arg(long)]
+    no_images: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Division {
+    /// Train, validate and test of the data set
+    Official,
+    /// Training and validation drawn by patient
+    Patient,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let takes_all = arguments
+        .views
+        .iter()
+        .any(|view| view.eq_ignore_ascii_case("all"));
+    let images = PreparedImages {
+        longer_side: arguments.longer_side,
+        ..PreparedImages::default()
+    };
+    let config = MimicConfig {
+        tables: arguments.tables,
+        reports: arguments.reports,
+        views: if takes_all {
+            Vec::new()
+        } else {
+            arguments.views
+        },
+        split: match arguments.split {
+            Division::Official => MimicSplit::Official,
+            Division::Patient => MimicSplit::ByPatient(SplitConfig {
+                valid_size: arguments.valid_size,
+                seed: arguments.seed,
+            }),
+        },
+        images: (!arguments.no_images).then_some(images),
+        ..MimicConfig::new(arguments.root, arguments.out)
+    };
+    let terminal = Terminal::default();
+    let prepared = config.prepare(|progress| terminal.show(progress))?;
+    terminal.finish(&prepared);
+    Ok(())
+}
