@@ -1,0 +1,75 @@
+//! Cuts anything as a report, and reads anything as OpenI's XML or as a manifest. Nothing may panic.
+//!
+//! ```sh
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz -s none reports -- -max_len=8192 -timeout=10
+//! ```
+//!
+//! The first byte of an input chooses: `x` XML, `m` a manifest, anything else the text of a report.
+#![no_main]
+
+use std::fs;
+use std::sync::LazyLock;
+
+use convirt::data::{Column, Manifest, ManifestConfig, OpenIConfig, Sections, sentences};
+use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
+
+/// In memory where there is such a folder.
+static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+});
+
+fuzz_target!(|input: &[u8]| {
+    let Some((kind, rest)) = input.split_first() else {
+        return;
+    };
+    match kind {
+        b'x' => openi(rest),
+        b'm' => manifest(rest),
+        _ => report(&String::from_utf8_lossy(rest)),
+    }
+});
+
+/// Sections hold letters of the report only, and at most all of them.
+fn report(text: &str) {
+    let sections = Sections::parse(text);
+    let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+    let found = sections.iter().map(|section| letters(&section.text));
+    assert!(found.sum::<usize>() <= letters(text));
+    if let Some(text) = sections.findings_and_impression() {
+        for sentence in sentences(&text) {
+            assert!(!sentence.is_empty());
+        }
+    }
+    _ = sections.last_paragraph();
+}
+
+fn openi(xml: &[u8]) {
+    let [reports, out] = ["reports", "out"].map(|name| FOLDER.path().join(name));
+    fs::create_dir_all(&reports).unwrap();
+    fs::write(reports.join("1.xml"), xml).unwrap();
+    _ = fs::remove_dir_all(&out);
+    let config = OpenIConfig {
+        images: None,
+        split: None,
+        ..OpenIConfig::new(reports, out)
+    };
+    match config.prepare(|_| ()) {
+        Ok(prepared) => assert!(prepared.pairs > 0),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn manifest(csv: &[u8]) {
+    let path = FOLDER.path().join("pairs.csv");
+    fs::write(&path, csv).unwrap();
+    let config = ManifestConfig {
+        text_from_files: false,
+        max_bad_share: 1.0,
+        group: Some(Column::Position(2)),
+        ..ManifestConfig::new(path)
+    };
+    _ = Manifest::read(&config).map_err(|error| error.to_string());
+}
