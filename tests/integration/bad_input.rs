@@ -103,19 +103,6 @@ fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() 
 }
 
 #[test]
-fn a_text_tower_that_is_nowhere_says_which_files_to_place() {
-    let name = "model.bert_base_model=emilyalsentzer/Bio_ClinicalBERT";
-    let error = Workspace::new().train(&[name]).unwrap_err().to_string();
-    for part in [
-        "emilyalsentzer/Bio_ClinicalBERT",
-        "config.json",
-        "model.safetensors",
-    ] {
-        assert!(error.contains(part), "{error}");
-    }
-}
-
-#[test]
 fn damaged_weights_of_a_run_are_an_error_that_names_the_file() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;

@@ -141,6 +141,44 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     assert!(text.contains("completed"), "{text}");
 }
 
+/// Without the network, and with a cache that is empty.
+#[test]
+fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
+    let workspace = Workspace::new();
+    for (key, name, files) in [
+        (
+            "bert_base_model",
+            "emilyalsentzer/Bio_ClinicalBERT",
+            &["config.json", "model.safetensors", "vocab.txt"][..],
+        ),
+        (
+            "image_weights",
+            "imagenet",
+            &["timm/resnet18.tv_in1k", "model.safetensors"],
+        ),
+    ] {
+        let output = train_mimic()
+            .arg("--config")
+            .arg(config_file(&workspace))
+            .args(["--set", &format!("model.{key}={name}")])
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", workspace.path())
+            .env_remove("HF_HUB_CACHE")
+            .output()
+            .unwrap();
+        let text = text(&output);
+        assert!(!output.status.success(), "{text}");
+        let folder = if name == "imagenet" { files[0] } else { name };
+        for part in files.iter().chain([&"HF_HUB_OFFLINE", &folder]) {
+            assert!(text.contains(part), "no `{part}` in:\n{text}");
+        }
+    }
+    assert!(
+        !workspace.runs().exists(),
+        "nothing is written before all is there"
+    );
+}
+
 #[test]
 fn export_writes_every_form_and_inspect_weights_reads_each() {
     let out = tempfile::tempdir().unwrap();
