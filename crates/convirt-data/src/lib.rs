@@ -25,6 +25,7 @@ mod loader;
 mod manifest;
 mod normalize;
 mod phantom;
+mod plain_name;
 mod prepare;
 mod probe;
 mod radiograph;
@@ -50,6 +51,7 @@ pub use image_store::{ImageStore, ImageStoreConfig};
 pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
 pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
+pub use plain_name::is_plain_name;
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages, Progress,
     Stage,

@@ -12,6 +12,7 @@ mod openi;
 mod openi_report;
 mod pairs;
 mod report_files;
+mod steps;
 mod summary;
 mod table;
 

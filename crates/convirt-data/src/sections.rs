@@ -93,9 +93,7 @@ impl Sections {
 
     /// Returns findings and impression (Zhang et al. 2022, section 4.1), or the one there is.
     pub fn findings_and_impression(&self) -> Option<String> {
-        let texts = [SectionName::Findings, SectionName::Impression].map(|name| self.get(name));
-        let texts: Vec<_> = texts.into_iter().flatten().collect();
-        (!texts.is_empty()).then(|| texts.join("\n\n"))
+        joined([SectionName::Findings, SectionName::Impression].map(|name| self.get(name)))
     }
 
     /// Returns the last paragraph, which is the report where there is neither findings nor
@@ -106,6 +104,12 @@ impl Sections {
     pub fn last_paragraph(&self) -> Option<&str> {
         self.last_paragraph.as_deref()
     }
+}
+
+/// Joins findings and impression, or takes the one there is.
+pub(crate) fn joined(texts: [Option<&str>; 2]) -> Option<String> {
+    let texts: Vec<_> = texts.into_iter().flatten().collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod layout;
 mod numbering;
 
 use full_stop::{ends_sentence, separate_glued};
+pub(crate) use heading::is_capitals;
 use heading::{heading_start, is_bare_label, is_heading, is_heading_word, without_headings};
 use layout::{blocks, is_bullet};
 use numbering::Numbering;

@@ -46,14 +46,8 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
     if studies.iter().any(|study| study.split.is_some()) {
         return split_by_column(studies);
     }
-    if !(config.valid_size > 0.0 && config.valid_size < 1.0) {
-        return Err(DataError::OutOfRange {
-            setting: "dataset.valid_size",
-            value: config.valid_size,
-            allowed: "between 0 and 1, both excluded",
-        });
-    }
-    let held_out = held_out_groups(&studies, config)?;
+    let groups = studies.iter().map(|study| study.group.as_str());
+    let held_out = held_out_groups(groups, config)?;
     let (valid, train) = studies
         .into_iter()
         .partition(|study| held_out.contains(&study.group));
@@ -122,21 +116,33 @@ fn check_groups(studies: &[Study]) -> Result<(), DataError> {
 }
 
 /// Takes groups in their seeded sequence as long as each brings the pairs nearer to the share.
-fn held_out_groups(studies: &[Study], config: &SplitConfig) -> Result<BTreeSet<String>, DataError> {
-    let mut pairs: BTreeMap<&str, usize> = BTreeMap::new();
-    for study in studies {
-        *pairs.entry(&study.group).or_default() += 1;
+/// `groups` has that of each pair.
+pub(crate) fn held_out_groups<'a>(
+    groups: impl Iterator<Item = &'a str>,
+    config: &SplitConfig,
+) -> Result<BTreeSet<String>, DataError> {
+    if !(config.valid_size > 0.0 && config.valid_size < 1.0) {
+        return Err(DataError::OutOfRange {
+            setting: "dataset.valid_size",
+            value: config.valid_size,
+            allowed: "between 0 and 1, both excluded",
+        });
     }
+    let mut pairs: BTreeMap<&str, usize> = BTreeMap::new();
+    for group in groups {
+        *pairs.entry(group).or_default() += 1;
+    }
+    let total: usize = pairs.values().sum();
     if pairs.len() < 2 {
         return Err(DataError::TooFewGroups {
             groups: pairs.len(),
-            pairs: studies.len(),
+            pairs: total,
         });
     }
     let mut sequence: Vec<_> = pairs.into_iter().collect();
     sequence.sort_by_cached_key(|(group, _)| (seeded_hash(config.seed, group), *group));
 
-    let target = config.valid_size * studies.len() as f64;
+    let target = config.valid_size * total as f64;
     let (mut held_out, mut kept) = (Vec::new(), Vec::new());
     let mut taken = 0;
     for group in sequence {

@@ -7,7 +7,7 @@ use convirt_data::ReportTokenizer;
 
 use crate::error::Error;
 use crate::pretrained::folder_of_weights;
-use crate::run_dir::runs_in;
+use crate::run_dir;
 use crate::weights::WeightsFile;
 
 /// Weights of both towers, and their vocabulary where it stands beside them.
@@ -20,14 +20,7 @@ pub(crate) struct Earlier {
 impl Earlier {
     /// Opens what `name` means: a path, or a run in `runs`.
     pub fn open(runs: &Path, name: &Path) -> Result<Self, Error> {
-        let candidates = [name.to_path_buf(), runs.join(name)];
-        let path = candidates.into_iter().find(|path| path.exists());
-        let path = path.ok_or_else(|| Error::NoRun {
-            run: name.to_path_buf(),
-            looked_in: runs.to_path_buf(),
-            found: runs_in(runs),
-        })?;
-        let weights = WeightsFile::open(&path)?;
+        let weights = WeightsFile::open(run_dir::find(runs, name, |path| path.exists())?)?;
         let tokenizer = folder_of_weights(weights.path());
         let tokenizer = tokenizer.map(|folder| ReportTokenizer::from_folder(&folder, None));
         Ok(Self {

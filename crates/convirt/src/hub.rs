@@ -5,21 +5,15 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use convirt_data::is_plain_name;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::Error;
-use crate::weights::{WeightsError, parts};
+use crate::weights::{OF_HUGGING_FACE, WeightsError, parts};
 
 /// Files that a program would place by hand, as the errors list them.
 const DESCRIPTION: &str = "config.json";
-/// Weights, in order of preference. An index names further files.
-const WEIGHTS: &[&str] = &[
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-];
 /// Vocabularies, in order of preference; all files of one are needed.
 const VOCABULARIES: &[&[&str]] = &[
     &["tokenizer.json"],
@@ -102,22 +96,15 @@ impl ModelName {
     /// Reads `owner/model@revision`; `None` if it cannot be a name on the hub.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let is_plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
         let mut parts = name.split('/');
         let extension = Path::new(name).extension().and_then(OsStr::to_str);
         let is_file = matches!(
             extension,
             Some("safetensors" | "pth" | "pt" | "bin" | "bpk")
         );
-        let is_name = !is_file && parts.clone().count() <= 2 && parts.all(is_plain);
+        let is_name = !is_file && parts.clone().count() <= 2 && parts.all(is_plain_name);
         // Branches may have slashes: `refs/pr/3`.
-        let is_revision = revision.split('/').all(is_plain);
+        let is_revision = revision.split('/').all(is_plain_name);
         (is_name && is_revision).then(|| Self {
             name: name.to_string(),
             revision: revision.to_string(),
@@ -233,7 +220,7 @@ impl Hub {
 impl Wanted {
     /// The files to take of those that are there, in order; `None` if one is lacking.
     fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
-        let weights = *WEIGHTS.iter().find(|name| is_there(name))?;
+        let weights = *OF_HUGGING_FACE.iter().find(|name| is_there(name))?;
         if self == Self::ImageEncoder {
             return Some(vec![weights]);
         }

@@ -52,16 +52,8 @@ impl RunDir {
     ///
     /// When there is no such folder, or it holds no `config.yaml`.
     pub fn open(runs: &Path, run: &Path) -> Result<Self, Error> {
-        let candidates = [run.to_path_buf(), runs.join(run)];
-        let path = candidates
-            .iter()
-            .find(|path| path.join("config.yaml").is_file())
-            .ok_or_else(|| Error::NoRun {
-                run: run.to_path_buf(),
-                looked_in: runs.to_path_buf(),
-                found: runs_in(runs),
-            })?;
-        Ok(Self { path: path.clone() })
+        let path = find(runs, run, |path| path.join("config.yaml").is_file())?;
+        Ok(Self { path })
     }
 
     /// The folder itself.
@@ -96,8 +88,24 @@ impl RunDir {
     }
 }
 
-/// Names of the runs in a folder of runs.
-pub(crate) fn runs_in(runs: &Path) -> Vec<String> {
+/// What `run` names: a path, or a name in the folder `runs`, whichever `is_it` first.
+pub(crate) fn find(
+    runs: &Path,
+    run: &Path,
+    is_it: impl Fn(&PathBuf) -> bool,
+) -> Result<PathBuf, Error> {
+    let candidates = [run.to_path_buf(), runs.join(run)];
+    candidates
+        .into_iter()
+        .find(is_it)
+        .ok_or_else(|| Error::NoRun {
+            run: run.to_path_buf(),
+            looked_in: runs.to_path_buf(),
+            found: names_in(runs),
+        })
+}
+
+fn names_in(runs: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(runs)
         .into_iter()
         .flatten()

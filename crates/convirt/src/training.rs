@@ -315,10 +315,7 @@ impl Training {
         let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
         let damaged = |part: &str| {
             let path = file(part);
-            move |error: RecordError| WeightsError::Damaged {
-                path,
-                detail: error.to_string(),
-            }
+            move |error: RecordError| WeightsError::damaged(&path, error)
         };
         learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
         learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);

@@ -33,6 +33,7 @@ pub use inspect::{Inspection, LoadedNetworks};
 pub use load::{load_image_encoder, load_network, load_text_encoder};
 pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
 
+pub(crate) use file::OF_HUGGING_FACE;
 pub(crate) use names::{Layout, Naming};
 pub(crate) use save::{SavedTensor, save, tensors, with_batch_counters};
 pub(crate) use sharded::parts;

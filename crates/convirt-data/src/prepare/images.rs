@@ -8,9 +8,9 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::folder::OutFolder;
-use crate::DataError;
 use crate::radiograph::{DecodeLimits, Radiograph};
 use crate::resize::shrink_longer_side;
+use crate::{DataError, setting};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,14 +43,13 @@ impl PreparedImages {
     pub(super) const VERSION: u32 = 1;
 
     pub(super) fn check(&self) -> Result<(), DataError> {
-        if (32..=16_384).contains(&self.longer_side) {
-            return Ok(());
-        }
-        Err(DataError::OutOfRange {
-            setting: "longer_side",
-            value: self.longer_side as f64,
-            allowed: "from 32 to 16384 pixels",
-        })
+        let allowed = "from 32 to 16384 pixels";
+        setting::check(
+            "longer_side",
+            self.longer_side as f64,
+            32.0..=16_384.0,
+            allowed,
+        )
     }
 
     /// Writes the image of `source` as `name` into `folder`.

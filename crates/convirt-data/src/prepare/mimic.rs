@@ -1,16 +1,15 @@
 //! MIMIC-CXR and MIMIC-CXR-JPG, as PhysioNet distributes them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::labels::StudyLabels;
-use super::pairs::{Found, Job, Pair};
+use super::pairs::{Found, Job, Pair, root_of};
 use super::report_files::{ReportFiles, files_folder, study_path};
+use super::steps::Steps;
 use super::table::{Table, find};
 use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
 use crate::sections::Sections;
@@ -97,10 +96,7 @@ impl MimicConfig {
     /// - [`DataError::NothingPrepared`]: not one pair
     /// - [`DataError::OutOfRange`], [`DataError::TooFewGroups`]: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, DataError> {
-        let root = fs::canonicalize(&self.root).map_err(|source| DataError::Read {
-            path: self.root.clone(),
-            source,
-        })?;
+        let root = root_of(&self.root)?;
         let job = Job {
             dataset: "mimic-cxr",
             root: &root,
@@ -267,7 +263,7 @@ fn read_reports(
         .map(|record| (&record.subject, &record.study))
         .collect();
     studies.dedup();
-    let (done, total) = (AtomicUsize::new(0), studies.len());
+    let steps = Steps::new(Stage::Reports, studies.len(), progress);
     studies
         .into_par_iter()
         .map_init(
@@ -276,11 +272,7 @@ fn read_reports(
                 let text = files
                     .read(subject, study)
                     .and_then(|report| text(&report, study));
-                progress(Progress {
-                    stage: Stage::Reports,
-                    done: done.fetch_add(1, Ordering::Relaxed) + 1,
-                    total,
-                });
+                steps.one_more();
                 (study.clone(), text)
             },
         )

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::labels::{mesh_columns, mesh_labels};
 use super::openi_report::OpenIReport;
-use super::pairs::{Found, Job, Pair};
-use super::table::is_plain_name;
+use super::pairs::{Found, Job, Pair, root_of};
+use super::steps::Steps;
 use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
-use crate::{DataError, SplitConfig, StudyId, SubjectId};
+use crate::probe::utf_8;
+use crate::{DataError, SplitConfig, StudyId, SubjectId, is_plain_name};
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "dcm"];
@@ -74,10 +74,7 @@ impl OpenIConfig {
     /// - [`DataError::NothingPrepared`]: not one pair
     /// - [`DataError::OutOfRange`], [`DataError::TooFewGroups`]: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, DataError> {
-        let root = fs::canonicalize(&self.root).map_err(|source| DataError::Read {
-            path: self.root.clone(),
-            source,
-        })?;
+        let root = root_of(&self.root)?;
         let job = Job {
             dataset: "openi",
             root: &root,
@@ -154,17 +151,13 @@ fn image_key(path: &Path) -> String {
 }
 
 fn found(root: &Path, files: &Files, progress: &(impl Fn(Progress) + Sync)) -> Found {
-    let (done, total) = (AtomicUsize::new(0), files.reports.len());
+    let steps = Steps::new(Stage::Reports, files.reports.len(), progress);
     let reports: Vec<_> = files
         .reports
         .par_iter()
         .map(|file| {
             let report = read(&root.join(file)).and_then(|xml| OpenIReport::parse(&xml));
-            progress(Progress {
-                stage: Stage::Reports,
-                done: done.fetch_add(1, Ordering::Relaxed) + 1,
-                total,
-            });
+            steps.one_more();
             (file, report)
         })
         .collect();
@@ -243,8 +236,7 @@ fn read(path: &Path) -> Result<String, String> {
         return Err(format!("more than {MAX_REPORT_BYTES} bytes"));
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes)
-        .map_err(|error| format!("not UTF-8, byte {}", error.utf8_error().valid_up_to()))
+    utf_8(bytes).map_err(|byte| format!("not UTF-8, byte {byte}"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
+use crate::sections::joined;
+
 /// What a report says and shows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct OpenIReport {
@@ -87,9 +89,10 @@ impl OpenIReport {
 
     /// Returns findings and impression, or the one there is.
     pub(super) fn text(&self) -> Option<String> {
-        let texts = [self.findings.as_str(), &self.impression];
-        let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
-        (!texts.is_empty()).then(|| texts.join("\n\n"))
+        joined(
+            [self.findings.as_str(), &self.impression]
+                .map(|it| Some(it).filter(|it| !it.is_empty())),
+        )
     }
 
     fn note(&mut self, element: &BytesStart, open: &[String]) -> Result<(), String> {

@@ -1,17 +1,19 @@
 //! From pairs found to the manifest written.
 
 use std::error::Error;
+use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
+use super::steps::Steps;
 use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
-use crate::{DataError, Report, Split, SplitConfig, Study, StudyId, SubjectId, split};
+use crate::split::held_out_groups;
+use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";
@@ -123,20 +125,16 @@ impl Job<'_> {
         prepared: &mut Prepared,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Vec<Pair>, DataError> {
-        let (done, total) = (AtomicUsize::new(0), pairs.len());
+        let steps = Steps::new(Stage::Images, pairs.len(), &progress);
         let written: Vec<Result<Written, (Omission, String)>> = pairs
             .par_iter()
             .map(|pair| {
                 let written = self.write_image(images, folder, pair);
-                progress(Progress {
-                    stage: Stage::Images,
-                    done: done.fetch_add(1, Ordering::Relaxed) + 1,
-                    total,
-                });
+                steps.one_more();
                 written
             })
             .collect::<Result<_, DataError>>()?;
-        let mut kept = Vec::with_capacity(total);
+        let mut kept = Vec::with_capacity(pairs.len());
         for (pair, written) in pairs.into_iter().zip(written) {
             match written {
                 Ok(Written::Made) => prepared.images_made += 1,
@@ -199,6 +197,14 @@ impl Job<'_> {
     }
 }
 
+/// The folder of a data set, by its whole path.
+pub(super) fn root_of(folder: &Path) -> Result<PathBuf, DataError> {
+    fs::canonicalize(folder).map_err(|source| DataError::Read {
+        path: folder.into(),
+        source,
+    })
+}
+
 /// Writes a path as a manifest has it on every system.
 pub(super) fn slashed(path: &Path) -> String {
     let names = path.components().filter_map(|component| match component {
@@ -210,21 +216,13 @@ pub(super) fn slashed(path: &Path) -> String {
 
 /// Divides the pairs by patient.
 fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), DataError> {
-    let studies = pairs.iter().enumerate().map(|(row, pair)| Study {
-        row,
-        image: PathBuf::new(),
-        report: Report {
-            text: Arc::clone(&pair.text),
-            sentences: Vec::new(),
-        },
-        group: pair.subject.0.clone(),
-        split: None,
-    });
-    let sides = split(studies.collect(), config)?;
-    for (studies, side) in [(sides.train, Split::Train), (sides.valid, Split::Valid)] {
-        for study in studies {
-            pairs[study.row].split = Some(side);
-        }
+    let patients = pairs.iter().map(|pair| pair.subject.0.as_str());
+    let held_out = held_out_groups(patients, config)?;
+    for pair in pairs {
+        pair.split = Some(match held_out.contains(&pair.subject.0) {
+            true => Split::Valid,
+            false => Split::Train,
+        });
     }
     Ok(())
 }

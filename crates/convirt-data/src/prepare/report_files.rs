@@ -10,6 +10,7 @@ use zip::ZipArchive;
 
 use super::Omission;
 use crate::DataError;
+use crate::probe::utf_8;
 
 /// Bytes of the largest report; the largest of MIMIC-CXR is under 10 kB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -82,12 +83,7 @@ impl ReportFiles {
         if length as u64 > MAX_BYTES {
             return Err(unreadable(format!("more than {MAX_BYTES} bytes")));
         }
-        String::from_utf8(bytes).map_err(|error| {
-            unreadable(format!(
-                "not UTF-8, byte {}",
-                error.utf8_error().valid_up_to()
-            ))
-        })
+        utf_8(bytes).map_err(|byte| unreadable(format!("not UTF-8, byte {byte}")))
     }
 }
 

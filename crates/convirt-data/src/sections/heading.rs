@@ -1,6 +1,7 @@
 //! Which words are the heading of which section.
 
 use super::SectionName::{self, *};
+use crate::sentences::is_capitals;
 
 /// Headings by their whole name, in lower case.
 const NAMES: [(&str, SectionName); 60] = [
@@ -281,8 +282,4 @@ fn is_label(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_alphanumeric() || " \t()/,&-_'.#:".contains(c))
-}
-
-fn is_capitals(text: &str) -> bool {
-    text.chars().filter(|c| c.is_uppercase()).count() >= 2 && !text.contains(char::is_lowercase)
 }

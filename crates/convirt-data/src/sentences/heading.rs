@@ -144,7 +144,8 @@ fn is_all_heading(text: &str) -> bool {
         && words(text).any(is_section)
 }
 
-fn is_capitals(text: &str) -> bool {
+/// Whether a text is capitals, at least two, and signs.
+pub(crate) fn is_capitals(text: &str) -> bool {
     text.chars().filter(|c| c.is_uppercase()).count() >= 2 && !text.contains(char::is_lowercase)
 }
 

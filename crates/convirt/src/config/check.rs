@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
-use convirt_data::DataError;
+use convirt_data::{DataError, is_plain_name};
 use convirt_model::Pooling;
 
 use crate::hub::ModelName;
@@ -53,16 +53,10 @@ pub(super) fn settings(config: &Config) -> Check {
 }
 
 fn training(config: &Config) -> Check {
-    let name_is_plain = !config.name.is_empty()
-        && !config.name.starts_with('.')
-        && config
-            .name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     let expected = "letters, digits, `.`, `-` and `_`, not beginning with a `.`";
     within(
         "name",
-        name_is_plain,
+        is_plain_name(&config.name),
         expected,
         format!("{:?}", config.name),
     )?;

@@ -48,22 +48,23 @@ pub(super) fn tower(config: &ConVirtConfig, encoder: &Bert, projection: &Project
 fn embed(graph: &mut Builder, config: &BertConfig, embeddings: &BertEmbeddings) -> String {
     // Each token counts 1; where positions skip padding and start after its number, only real ones.
     let skips_padding = matches!(config.family, BertFamily::Roberta | BertFamily::XlmRoberta);
-    let counted = if skips_padding {
-        let pad = graph.integers(&[config.pad_token_id as i64]);
-        let is_padding = graph.op("Equal", &["input_ids", &pad]);
-        graph.op("Not", &[&is_padding])
-    } else {
-        graph.op("Equal", &["input_ids", "input_ids"])
+    let pad = skips_padding.then(|| graph.integers(&[config.pad_token_id as i64]));
+    let counted = match &pad {
+        Some(pad) => {
+            let is_padding = graph.op("Equal", &["input_ids", pad]);
+            graph.op("Not", &[&is_padding])
+        }
+        None => graph.op("Equal", &["input_ids", "input_ids"]),
     };
     let counted = graph.cast(&counted, Element::Int64);
     let axis = graph.integers(&[1]);
     let count = graph.op("CumSum", &[&counted, &axis]);
-    let position = if skips_padding {
-        let count = graph.op("Mul", &[&count, &counted]);
-        let pad = graph.integers(&[config.pad_token_id as i64]);
-        graph.op("Add", &[&count, &pad])
-    } else {
-        graph.op("Sub", &[&count, &counted])
+    let position = match &pad {
+        Some(pad) => {
+            let count = graph.op("Mul", &[&count, &counted]);
+            graph.op("Add", &[&count, pad])
+        }
+        None => graph.op("Sub", &[&count, &counted]),
     };
 
     let at = |name: &str| format!("embeddings.{name}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,16 +12,15 @@ use burn::tensor::DType;
 use crate::weights::WeightsError;
 use crate::weights::file::{Data, ElementType, StoredTensor};
 
-/// Reads names and shapes.
+/// Reads names and shapes of a file of `size` bytes.
 pub(super) fn open(
     path: &Path,
     mut file: File,
+    size: u64,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
-    let read = |error| WeightsError::read(path)(error);
-    let size = file.metadata().map_err(read)?.len();
     let mut header = [0; HEADER_SIZE];
-    file.seek(SeekFrom::Start(0)).map_err(read)?;
-    file.read_exact(&mut header).map_err(read)?;
+    file.read_exact(&mut header)
+        .map_err(WeightsError::read(path))?;
     let header = Header::from_bytes(&header).map_err(|error| WeightsError::damaged(path, error))?;
     // `Reader` makes room for the names before it knows that they are there.
     if u64::from(header.metadata_size) > size {

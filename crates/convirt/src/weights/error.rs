@@ -105,7 +105,8 @@ impl WeightsError {
         move |source| Self::Write { path, source }
     }
 
-    pub(super) fn damaged(path: &Path, detail: impl ToString) -> Self {
+    /// A file is damaged; what it says of itself is made printable.
+    pub(crate) fn damaged(path: &Path, detail: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_path_buf(),
             detail: printable(&detail.to_string()),

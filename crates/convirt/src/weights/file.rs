@@ -14,8 +14,8 @@ use half::{bf16, f16};
 use crate::weights::error::printable;
 use crate::weights::{WeightsError, burnpack_file, safetensors_file, sharded, torch_file};
 
-/// Files that weights come in, within a folder, in order of preference: what this crate, Hugging
-/// Face and ConVIRT-Colab write.
+/// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
+/// first four), this crate and ConVIRT-Colab write.
 const IN_A_FOLDER: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
@@ -24,6 +24,9 @@ const IN_A_FOLDER: &[&str] = &[
     "model/model.safetensors",
     "checkpoints/model.pth",
 ];
+
+/// Those of a model of Hugging Face. An index names further files.
+pub(crate) const OF_HUGGING_FACE: &[&str] = IN_A_FOLDER.split_at(4).0;
 
 /// Where a tar says that it is one.
 pub(super) const TAR_MARK: Range<usize> = 257..262;
@@ -121,19 +124,21 @@ impl WeightsFile {
     /// Opens one file, which is no index.
     pub(super) fn open_file(path: &Path) -> Result<Self, WeightsError> {
         let mut file = File::open(path).map_err(WeightsError::read(path))?;
+        let size = file.metadata().map_err(WeightsError::read(path))?.len();
         let mut start = Vec::new();
         (&mut file)
             .take(TAR_MARK.end as u64)
             .read_to_end(&mut start)
+            .and_then(|_| file.rewind())
             .map_err(WeightsError::read(path))?;
         let format = WeightsFormat::of(&start).map_err(|found| WeightsError::NotWeights {
             path: path.to_path_buf(),
             found,
         })?;
         let tensors = match format {
-            WeightsFormat::Safetensors => safetensors_file::open(path, file)?,
-            WeightsFormat::Torch => torch_file::open(path)?,
-            WeightsFormat::Burnpack => burnpack_file::open(path, file)?,
+            WeightsFormat::Safetensors => safetensors_file::open(path, file, size)?,
+            WeightsFormat::Torch => torch_file::open(path, size)?,
+            WeightsFormat::Burnpack => burnpack_file::open(path, file, size)?,
         };
         Ok(Self::new(path, format, tensors))
     }

@@ -54,7 +54,7 @@ impl Inspection {
         let mut reports = Vec::new();
 
         let image_scope = Scope::image_encoder(&file).ok();
-        let image = image_scope.as_ref().and_then(|scope| resnet(&file, scope));
+        let image = image_scope.as_ref().map(|scope| resnet(&file, scope));
         let text_scope = Scope::text_encoder(&file).ok();
         let text = text_scope.as_ref().and_then(|scope| bert(&file, scope));
         let network = Scope::network(&file).ok().and_then(|scope| {
@@ -149,7 +149,7 @@ impl Inspection {
 }
 
 /// The depth whose blocks a file has.
-fn resnet(file: &WeightsFile, scope: &Scope) -> Option<ResNetConfig> {
+fn resnet(file: &WeightsFile, scope: &Scope) -> ResNetConfig {
     let has = |path: &str| file.tensors().contains_key(&scope.name_of(path));
     let blocks = |stage: usize| {
         (0..)
@@ -163,7 +163,7 @@ fn resnet(file: &WeightsFile, scope: &Scope) -> Option<ResNetConfig> {
         (true, _, 23) => ResNetDepth::ResNet101,
         (true, _, _) => ResNetDepth::ResNet50,
     };
-    Some(ResNetConfig::new(depth))
+    ResNetConfig::new(depth)
 }
 
 /// The text encoder whose tensors a file has.
@@ -174,6 +174,7 @@ fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
         return None;
     };
     let layers = (0..).take_while(|layer| rows(&format!("layers.{layer}.output.bias")).is_some());
+    let heads = (hidden_size / 64).max(1);
     let types = rows("embeddings.token_type_embeddings.weight").unwrap_or(0);
     let config = BertConfig {
         family: if types > 0 {
@@ -183,18 +184,14 @@ fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
         },
         hidden_size,
         num_hidden_layers: layers.count(),
-        num_attention_heads: (hidden_size / 64).max(1),
+        num_attention_heads: match hidden_size.is_multiple_of(heads) {
+            true => heads,
+            false => 1,
+        },
         intermediate_size: rows("layers.0.intermediate.bias")?,
         max_position_embeddings: rows("embeddings.position_embeddings.weight")?,
         type_vocab_size: types,
         ..BertConfig::base(vocab_size)
-    };
-    let config = BertConfig {
-        num_attention_heads: match hidden_size.is_multiple_of(config.num_attention_heads) {
-            true => config.num_attention_heads,
-            false => 1,
-        },
-        ..config
     };
     config.validate().map(|()| config).ok()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -18,14 +18,13 @@ const LENGTH: u64 = 8;
 /// Bytes that a header may have, by the format.
 const LONGEST: u64 = 100_000_000;
 
-/// Reads the header; the `safetensors` crate checks that the tensors tile the data exactly.
+/// Reads the header of a file of `size` bytes; the `safetensors` crate checks that the tensors tile the data exactly.
 pub(super) fn open(
     path: &Path,
     mut file: File,
+    size: u64,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let read = |error| WeightsError::read(path)(error);
-    let size = file.metadata().map_err(read)?.len();
-    file.seek(SeekFrom::Start(0)).map_err(read)?;
     let mut length = [0; LENGTH as usize];
     file.read_exact(&mut length).map_err(read)?;
     let header_end = u64::from_le_bytes(length)

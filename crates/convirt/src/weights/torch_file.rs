@@ -22,11 +22,10 @@ const PICKLE_SHARE: u64 = 4;
 /// Pickles in a file before the zips: a mark, a version, the system, the dictionary, the storages.
 const PICKLES: usize = 5;
 
-/// Reads names and shapes. Dictionaries within the saved one, such as `state_dict`, give their
+/// Reads names and shapes of a file of `size` bytes. Dictionaries within the saved one, such as `state_dict`, give their
 /// names a prefix.
-pub(super) fn open(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+pub(super) fn open(path: &Path, size: u64) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let read = |error| WeightsError::read(path)(error);
-    let size = std::fs::metadata(path).map_err(read)?.len();
     if let Some(detail) = disproportion(path, size).map_err(read)? {
         return Err(WeightsError::damaged(path, detail));
     }
