@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::radiograph::{DecodeLimits, Depth, Radiograph};
-use crate::resize::shrink_longer_side;
 
 /// Configures an [`ImageStore`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,12 +94,12 @@ impl ImageStore {
         if let Some(stored) = remembered {
             return Ok(stored.to_radiograph());
         }
-        let image = Radiograph::read(path, &self.config.limits)?;
-        let shrunk = self
-            .config
-            .longer_side
-            .and_then(|side| shrink_longer_side(&image, side));
-        let stored = Stored::new(&shrunk.unwrap_or(image));
+        let limits = &self.config.limits;
+        let image = match self.config.longer_side {
+            Some(side) => Radiograph::read_within(path, side, limits)?,
+            None => Radiograph::read(path, limits)?,
+        };
+        let stored = Stored::new(&image);
         let image = stored.to_radiograph();
         self.remember(path, stored);
         Ok(image)

@@ -4,8 +4,10 @@ use image::DynamicImage;
 
 mod decode;
 mod dicom;
+mod reduced_jpeg;
 
 pub use decode::DecodeLimits;
+pub(crate) use reduced_jpeg::Reduced;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///
