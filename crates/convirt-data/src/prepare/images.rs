@@ -38,9 +38,6 @@ pub(super) enum Written {
 }
 
 impl PreparedImages {
-    /// Counts up whenever the same source gives other images.
-    pub(super) const VERSION: u32 = 1;
-
     pub(super) fn check(&self) -> Result<(), DataError> {
         let allowed = "from 32 to 16384 pixels";
         setting::check(

@@ -144,7 +144,8 @@ impl Radiograph {
     }
 }
 
-fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
+/// Reads a file that may be an image.
+pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
     let cannot_read = |source| DataError::Read {
         path: path.into(),
         source,
