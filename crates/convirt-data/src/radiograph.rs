@@ -3,7 +3,7 @@
 use image::DynamicImage;
 
 mod decode;
-mod dicom;
+pub(crate) mod dicom;
 
 pub use decode::DecodeLimits;
 
