@@ -3,7 +3,7 @@
 use image::DynamicImage;
 
 mod decode;
-mod dicom;
+pub(crate) mod dicom;
 mod reduced_jpeg;
 
 pub use decode::DecodeLimits;
