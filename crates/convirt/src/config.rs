@@ -52,7 +52,7 @@ pub struct Config {
     /// `BURN_DEVICE` or the best one of the build.
     pub device: Option<String>,
 
-    /// Pairs a step, at least 2; 32 (paper).
+    /// Pairs a step, or images of which SimCLR sees two views each, at least 2; 32 (paper).
     pub batch_size: usize,
     /// Passes over the training pairs, at least 1; 1,000 (Colab).
     pub epochs: usize,

@@ -353,6 +353,11 @@ dataset:
             ),
             (
                 "batch_size: 8",
+                "objective: simcrl",
+                "config.yaml:1: objective: expected convirt or simclr, found \"simcrl\"",
+            ),
+            (
+                "batch_size: 8",
                 "learning_rate: 2e0",
                 "config.yaml:1: learning_rate: expected a number above 0 and at most 1, found 2",
             ),
@@ -500,6 +505,9 @@ dataset:
         assert!(Config::from_file(&file, &phantom).is_ok());
         fs::write(&csv, "image,text\n").unwrap();
         assert!(Config::from_file(&file, &[]).is_ok());
+
+        let unread = ["objective=simclr", "model.bert_base_model=./nowhere"];
+        assert!(Config::from_file(&file, &unread.map(String::from)).is_ok());
 
         for (key, path) in [
             ("dataset.img_root_dir", "nowhere"),
