@@ -285,7 +285,7 @@ mod tests {
             views: 2,
             ..single.config.clone()
         };
-        let images = ImageStore::new(ImageStoreConfig::for_input_size(32));
+        let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
         let double = ImageTextDataset::new(studies, images, None, config, single.skips.clone());
         let mut seen = Vec::new();
         for (epoch, index) in [(0, 0), (0, 1), (1, 0)] {

@@ -112,12 +112,14 @@ impl Datasets {
             Objective::SimClr => (2, augmented.clone()),
         };
         let skips = studies.skips;
-        let dataset = |studies, image, text| {
+        let dataset = |studies, image, text| -> Result<_, Error> {
             let store = ImageStore::new(ImageStoreConfig {
                 longer_side: data.longer_side,
                 cache_mb: data.cache_mb,
+                cache_dir: data.cache_dir.clone(),
+                cache_size: data.cache_size,
                 ..ImageStoreConfig::default()
-            });
+            })?;
             let sample = SampleConfig {
                 image,
                 views,
@@ -125,17 +127,17 @@ impl Datasets {
                 max_tokens: max_tokens.unwrap_or_default(),
                 seed: config.seed,
             };
-            Arc::new(ImageTextDataset::new(
+            Ok(Arc::new(ImageTextDataset::new(
                 studies,
                 store,
                 tokenizer.clone(),
                 sample,
                 skips.clone(),
-            ))
+            )))
         };
         Ok(Self {
-            train: dataset(studies.split.train, augmented, data.train_text),
-            valid: dataset(studies.split.valid, evaluated, data.eval_text),
+            train: dataset(studies.split.train, augmented, data.train_text)?,
+            valid: dataset(studies.split.valid, evaluated, data.eval_text)?,
         })
     }
 }
