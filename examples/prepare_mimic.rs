@@ -3,6 +3,8 @@
 //! `cargo run --release --example prepare_mimic -- --root DIR --out DIR` reads the tables and
 //! reports, shrinks the images and writes one manifest that `train_mimic` reads.
 
+#[path = "prepare/images.rs"]
+mod images;
 #[path = "prepare/terminal.rs"]
 mod terminal;
 
@@ -10,7 +12,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use convirt::data::{MimicConfig, MimicSplit, PreparedImages, SplitConfig};
+use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
+use images::Images;
 use terminal::Terminal;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
@@ -55,13 +58,8 @@ struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Longer side of the images written, in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = PreparedImages::default().longer_side)]
-    longer_side: usize,
-
-    /// Write no images: the manifest names those below --root, whether they are there or not
-    #[arg(long)]
-    no_images: bool,
+    #[command(flatten)]
+    images: Images,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -78,10 +76,6 @@ fn main() -> Result<()> {
         .views
         .iter()
         .any(|view| view.eq_ignore_ascii_case("all"));
-    let images = PreparedImages {
-        longer_side: arguments.longer_side,
-        ..PreparedImages::default()
-    };
     let config = MimicConfig {
         tables: arguments.tables,
         reports: arguments.reports,
@@ -97,7 +91,7 @@ fn main() -> Result<()> {
                 seed: arguments.seed,
             }),
         },
-        images: (!arguments.no_images).then_some(images),
+        images: arguments.images.prepared(),
         ..MimicConfig::new(arguments.root, arguments.out)
     };
     let terminal = Terminal::default();

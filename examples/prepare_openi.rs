@@ -3,6 +3,8 @@
 //! `cargo run --release --example prepare_openi -- --root DIR --out DIR` reads the XML reports
 //! below a folder, shrinks the images beside them and writes one manifest that `train_mimic` reads.
 
+#[path = "prepare/images.rs"]
+mod images;
 #[path = "prepare/terminal.rs"]
 mod terminal;
 
@@ -10,7 +12,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use convirt::data::{OpenIConfig, PreparedImages, SplitConfig};
+use convirt::data::{OpenIConfig, SplitConfig};
+use images::Images;
 use terminal::Terminal;
 
 /// Makes pairs of OpenI: XML reports with PNG, JPEG or DICOM images.
@@ -30,13 +33,8 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Longer side of the images written, in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = PreparedImages::default().longer_side)]
-    longer_side: usize,
-
-    /// Write no images: the manifest names those below --root, whether they are there or not
-    #[arg(long)]
-    no_images: bool,
+    #[command(flatten)]
+    images: Images,
 
     /// Share of the pairs to hold out, by report; 0 leaves it to the training
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
@@ -49,16 +47,12 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let images = PreparedImages {
-        longer_side: arguments.longer_side,
-        ..PreparedImages::default()
-    };
     let split = SplitConfig {
         valid_size: arguments.valid_size,
         seed: arguments.seed,
     };
     let config = OpenIConfig {
-        images: (!arguments.no_images).then_some(images),
+        images: arguments.images.prepared(),
         split: (arguments.valid_size != 0.0).then_some(split),
         ..OpenIConfig::new(arguments.root, arguments.out)
     };

@@ -605,6 +605,8 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
             "--root",
             "--out",
             "--longer-side",
+            "--max-image-side",
+            "--max-image-mb",
             "--no-images",
             "--valid-size",
             "--seed",

@@ -428,7 +428,8 @@ pub enum DataError {
 
     /// An image is larger than the decoder may go.
     #[error(
-        "{}: larger than {max_side} pixels a side or {max_bytes} bytes", path.display()
+        "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
+         `max_image_mb` set these limits", path.display()
     )]
     ImageTooLarge {
         /// The image.

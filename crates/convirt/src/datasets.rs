@@ -64,6 +64,7 @@ impl Studies {
             split: data.split_col.clone(),
             min_words: data.min_words,
             max_bad_share: data.max_bad_share,
+            limits: data.decode_limits(),
         })?;
         let mut split = split(
             manifest.studies,
@@ -107,7 +108,7 @@ impl Datasets {
             let store = ImageStore::new(ImageStoreConfig {
                 longer_side: data.longer_side,
                 cache_mb: data.cache_mb,
-                ..ImageStoreConfig::default()
+                limits: data.decode_limits(),
             });
             let sample = SampleConfig {
                 image,

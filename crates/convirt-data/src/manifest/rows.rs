@@ -103,7 +103,7 @@ impl<'a> RowReader<'a> {
         let split = self.side(row, &split).map_err(Unusable::Table)?;
 
         let image = self.image_root.join(image.trim());
-        probe_image(&image).map_err(|fault| skip(&image, fault))?;
+        probe_image(&image, &self.config.limits).map_err(|fault| skip(&image, fault))?;
         let (text_file, text) = if self.config.text_from_files {
             let path = self.text_root.join(text.trim());
             let text = read_text(&path).map_err(|fault| skip(&path, fault))?;

@@ -204,6 +204,18 @@ fn dataset(data: &DatasetConfig) -> Check {
     at_least("dataset.longer_side", data.longer_side, 32)?;
     at_least("dataset.prefetch", data.prefetch, 1)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
+    within(
+        "dataset.max_image_side",
+        (32..=65_535).contains(&data.max_image_side),
+        "32 to 65535 pixels",
+        data.max_image_side,
+    )?;
+    within(
+        "dataset.max_image_mb",
+        (1..=65_536).contains(&data.max_image_mb),
+        "1 to 65536 MiB",
+        data.max_image_mb,
+    )?;
     number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
     augmentation(data)
 }
@@ -440,6 +452,16 @@ dataset:
                 "csv_file: a.csv",
                 "csv_file: a.csv\n  valid_size: 5000",
                 "config.yaml:8: dataset.valid_size: expected a number between 0 and 1, found 5000",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_side: 16",
+                "config.yaml:8: dataset.max_image_side: expected 32 to 65535 pixels, found 16",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_mb: 0",
+                "config.yaml:8: dataset.max_image_mb: expected 1 to 65536 MiB, found 0",
             ),
             (
                 "csv_file: a.csv",
