@@ -7,6 +7,8 @@
 mod images;
 #[path = "prepare/terminal.rs"]
 mod terminal;
+#[path = "prepare/views.rs"]
+mod views;
 
 use std::path::PathBuf;
 
@@ -21,9 +23,10 @@ use terminal::Terminal;
 #[command(after_help = "Examples:
   prepare_mimic --root mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip --out data/mimic
   prepare_mimic --root mimic-cxr/2.1.0 --tables mimic-cxr-jpg/2.1.0 --out data/mimic
-  prepare_mimic --root mimic-cxr/2.1.0 --views all --split patient --out data/mimic
+  prepare_mimic --root mimic-cxr/2.1.0 --split patient --out data/mimic
 
-Findings and impression make the text, or the last paragraph of a report that has neither. What is
+Views come from the metadata table or, where that is not there, from the DICOM files. Findings and
+impression make the text, or the last paragraph of a report that has neither. What is
 left out is counted by reason. Run again after an interruption: images that are there are kept.")]
 struct Arguments {
     /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
@@ -72,18 +75,10 @@ enum Division {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let takes_all = arguments
-        .views
-        .iter()
-        .any(|view| view.eq_ignore_ascii_case("all"));
     let config = MimicConfig {
         tables: arguments.tables,
         reports: arguments.reports,
-        views: if takes_all {
-            Vec::new()
-        } else {
-            arguments.views
-        },
+        views: views::chosen(arguments.views),
         split: match arguments.split {
             Division::Official => MimicSplit::Official,
             Division::Patient => MimicSplit::ByPatient(SplitConfig {
