@@ -604,7 +604,11 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
         for option in [
             "--root",
             "--out",
+            "--reports",
+            "--views",
             "--longer-side",
+            "--max-image-side",
+            "--max-image-mb",
             "--no-images",
             "--valid-size",
             "--seed",

@@ -21,6 +21,7 @@ mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod heading_names;
 mod image_store;
 mod loader;
 mod manifest;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use crate::table::Table;
-use crate::{Column, DataError, Skips, Study};
+use crate::{Column, DataError, DecodeLimits, Skips, Study};
 use rows::{RowReader, Unusable};
 
 /// Rows looked at between two checks of the share of bad ones.
@@ -39,6 +39,8 @@ pub struct ManifestConfig {
     pub min_words: usize,
     /// Share of bad rows that is borne, from 0 to 1.
     pub max_bad_share: f64,
+    /// Bounds on the images; larger ones are bad rows.
+    pub limits: DecodeLimits,
 }
 
 /// The studies of a CSV, and the rows left out.
@@ -65,6 +67,7 @@ impl ManifestConfig {
             split: None,
             min_words: 3,
             max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
         }
     }
 }

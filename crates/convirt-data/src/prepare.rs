@@ -9,12 +9,15 @@ mod labels;
 mod mimic;
 mod omissions;
 mod openi;
+mod openi_files;
 mod openi_report;
 mod pairs;
+mod report_archive;
 mod report_files;
 mod steps;
 mod summary;
 mod table;
+mod views;
 
 pub use images::PreparedImages;
 pub use mimic::{MimicConfig, MimicSplit};
@@ -38,6 +41,8 @@ pub struct Progress {
 pub enum Stage {
     /// Reading reports.
     Reports,
+    /// Reading views from the headers of images.
+    Views,
     /// Decoding, shrinking and writing images.
     Images,
 }
@@ -47,6 +52,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Reports => "reports",
+            Self::Views => "views",
             Self::Images => "images",
         }
     }

@@ -109,7 +109,7 @@ impl<'a> RowReader<'a> {
         let split = self.side(row, &split).map_err(Unusable::Table)?;
 
         let image = self.image_root.join(image.trim());
-        probe_image(&image).map_err(|fault| skip(&image, fault))?;
+        probe_image(&image, &self.config.limits).map_err(|fault| skip(&image, fault))?;
         let report = match text {
             Some(text) => self
                 .report(text)

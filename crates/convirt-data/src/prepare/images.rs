@@ -16,7 +16,7 @@ use crate::{DataError, setting};
 pub struct PreparedImages {
     /// Longer images are scaled down to this longer side, 32–16,384 pixels.
     pub longer_side: usize,
-    /// Bounds on what a file may ask for.
+    /// Bounds on what a file may ask for: 32–65,535 pixels a side, 1–65,536 MiB.
     pub limits: DecodeLimits,
 }
 
@@ -39,13 +39,15 @@ pub(super) enum Written {
 
 impl PreparedImages {
     pub(super) fn check(&self) -> Result<(), DataError> {
+        let longer_side = self.longer_side as f64;
         let allowed = "from 32 to 16384 pixels";
-        setting::check(
-            "longer_side",
-            self.longer_side as f64,
-            32.0..=16_384.0,
-            allowed,
-        )
+        setting::check("longer_side", longer_side, 32.0..=16_384.0, allowed)?;
+        let max_side = f64::from(self.limits.max_side);
+        let allowed = "from 32 to 65535 pixels";
+        setting::check("max_image_side", max_side, 32.0..=65_535.0, allowed)?;
+        let max_mb = (self.limits.max_bytes >> 20) as f64;
+        let allowed = "from 1 to 65536 MiB";
+        setting::check("max_image_mb", max_mb, 1.0..=65_536.0, allowed)
     }
 
     /// Writes the image of `source` as `name` into `folder`.

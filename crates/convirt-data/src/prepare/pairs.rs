@@ -32,6 +32,8 @@ pub(super) struct Pair {
     pub(super) source: PathBuf,
     pub(super) is_there: bool,
     pub(super) view: String,
+    /// DICOM file that tells the view, from the root, where no table does.
+    pub(super) view_file: Option<PathBuf>,
     pub(super) split: Option<Split>,
     pub(super) text: Arc<str>,
     /// One for each label column.

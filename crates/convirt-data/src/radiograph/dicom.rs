@@ -1,7 +1,7 @@
 //! From a DICOM file to a [`Radiograph`].
 //!
 //! The order is stored value, modality's table or line, table or window of interest, inversion of
-//! `MONOCHROME1`. Only elements that describe pixels are read: none with a patient in it is
+//! `MONOCHROME1`. Only elements that describe the image are read: none with a patient in it is
 //! looked at, kept or named in an error.
 //!
 //! The elements are read here and not by the crate `dicom-object`, which takes the memory that an
@@ -20,6 +20,7 @@ mod run_length;
 mod samples;
 mod syntax;
 mod tone;
+mod view;
 
 use super::{DecodeLimits, Depth, Radiograph};
 use crate::DataError;
@@ -28,6 +29,7 @@ use description::{Description, Photometric};
 use error::DicomError;
 pub(crate) use probe::probe;
 pub(crate) use syntax::is_dicom;
+pub(crate) use view::view;
 
 /// Decodes the content of a DICOM file; `path` is for the error.
 pub(super) fn decode(

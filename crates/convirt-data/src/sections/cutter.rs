@@ -1,11 +1,9 @@
 //! A walk down the lines of a report.
 
 use super::heading::{self, Heading, Kind};
-use super::paragraph::unwrapped;
+use super::run_on::findings_within;
 use super::{Section, SectionName, Sections};
-
-/// Underscores or hyphens that make a line a rule; three of them are a removed name.
-const RULE_LENGTH: usize = 5;
+use crate::sentences::{blocks, is_rule};
 
 /// Takes a report line by line.
 pub(super) struct Cutter<'a> {
@@ -146,10 +144,30 @@ impl<'a> Draft<'a> {
         self.paragraphs.iter().any(|lines| !lines.is_empty())
     }
 
+    /// All of the text, or `None` where there are no words.
+    fn text(&self, width: usize) -> Option<String> {
+        let lines = self.paragraphs.iter();
+        let text: Vec<_> = lines
+            .flat_map(|lines| blocks(lines.iter().copied(), width))
+            .collect();
+        Some(text.join("\n\n")).filter(|text| text.contains(char::is_alphabetic))
+    }
+
+    /// The last paragraph but the first, which is the heading's; or what of that reads like the
+    /// findings.
+    fn last_paragraph(&self, width: usize) -> Option<String> {
+        let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
+        let mut own = self.paragraphs.iter().skip(usize::from(is_headed));
+        let last = own.rfind(|lines| !lines.is_empty());
+        let text = last.map(|lines| blocks(lines.iter().copied(), width).join("\n\n"));
+        text.filter(|text| text.contains(char::is_alphabetic))
+            .or_else(|| findings_within(&self.text(width)?))
+    }
+
     fn finish(self, width: usize) -> Section {
         let paragraphs = self.paragraphs.iter();
         let texts: Vec<_> = paragraphs
-            .flat_map(|lines| unwrapped(lines, width))
+            .flat_map(|lines| blocks(lines.iter().copied(), width))
             .collect();
         Section {
             name: self.name,
@@ -160,22 +178,24 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The last paragraph that no heading but those of the report itself stands over.
+/// The last paragraph that no heading but those of the report itself stands over, or the findings
+/// that run on in the paragraph of another heading; for want of both, what stands under the
+/// headings that come after a reading, or that of the first reading.
 fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
-    use SectionName::{Addendum, Notification, Other, Preamble, Recommendations, WetRead};
+    use SectionName::{Addendum, Notification, Recommendations, WetRead};
     let passed_over = [Addendum, Notification, Recommendations, WetRead];
-    let mut candidates = drafts
+    let (aside, report): (Vec<_>, Vec<_>) = drafts
         .iter()
-        .filter(|draft| !draft.in_addendum && !passed_over.contains(&draft.name))
-        .flat_map(|draft| {
-            let headed = !matches!(draft.name, Preamble | Other);
-            draft.paragraphs.iter().skip(usize::from(headed))
-        });
-    let lines = candidates.rfind(|lines| !lines.is_empty())?;
-    let text = unwrapped(lines, width).join("\n\n");
-    text.contains(char::is_alphabetic).then_some(text)
-}
-
-fn is_rule(line: &str) -> bool {
-    line.len() >= RULE_LENGTH && line.chars().all(|c| "_-=*~".contains(c))
+        .filter(|draft| !draft.in_addendum)
+        .partition(|draft| passed_over.contains(&draft.name));
+    let last = report
+        .iter()
+        .rev()
+        .find_map(|draft| draft.last_paragraph(width));
+    let stand_in = |name| {
+        let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
+        sections.find_map(|draft| draft.text(width))
+    };
+    last.or_else(|| stand_in(Recommendations))
+        .or_else(|| stand_in(WetRead))
 }
