@@ -1,6 +1,6 @@
 //! Rows of a CSV made into studies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
@@ -20,7 +20,7 @@ pub(super) struct RowReader<'a> {
     config: &'a ManifestConfig,
     columns: usize,
     image: NamedColumn,
-    text: NamedColumn,
+    text: Option<NamedColumn>,
     group: Option<NamedColumn>,
     split: Option<NamedColumn>,
     image_root: &'a Path,
@@ -42,13 +42,16 @@ impl<'a> RowReader<'a> {
             let name = header[position].clone();
             Ok(NamedColumn { position, name })
         };
+        let text = config.text.as_ref();
         let group = config.group.as_ref();
         let split = config.split.as_ref();
         Ok(Self {
             config,
             columns: header.len(),
             image: find(&config.image, "dataset.img_path_col")?,
-            text: find(&config.text, "dataset.text_col")?,
+            text: text
+                .map(|column| find(column, "dataset.text_col"))
+                .transpose()?,
             group: group
                 .map(|column| find(column, "dataset.group_col"))
                 .transpose()?,
@@ -88,7 +91,10 @@ impl<'a> RowReader<'a> {
 
         self.check_length(record).map_err(in_csv)?;
         let image = self.filled(record, &self.image).map_err(in_csv)?;
-        let text = self.filled(record, &self.text).map_err(in_csv)?;
+        let text = match &self.text {
+            Some(column) => Some(self.filled(record, column).map_err(in_csv)?),
+            None => None,
+        };
         let group = match &self.group {
             Some(column) => {
                 let group = self.filled(record, column).map_err(in_csv)?;
@@ -104,18 +110,12 @@ impl<'a> RowReader<'a> {
 
         let image = self.image_root.join(image.trim());
         probe_image(&image).map_err(|fault| skip(&image, fault))?;
-        let (text_file, text) = if self.config.text_from_files {
-            let path = self.text_root.join(text.trim());
-            let text = read_text(&path).map_err(|fault| skip(&path, fault))?;
-            (path, text)
-        } else {
-            (csv.into(), text)
+        let report = match text {
+            Some(text) => self
+                .report(text)
+                .map_err(|(file, fault)| skip(&file, fault))?,
+            None => Report::default(),
         };
-        let report = Report::new(text, self.config.min_words);
-        if report.sentences.is_empty() {
-            let detail = format!("no sentence of {} words", self.config.min_words);
-            return Err(skip(&text_file, (SkipReason::TooShort, detail)));
-        }
         Ok(Study {
             row,
             group: group.unwrap_or_else(|| self.group_of(&image, &report)),
@@ -123,6 +123,25 @@ impl<'a> RowReader<'a> {
             report,
             split,
         })
+    }
+
+    /// The report of a text cell, or its fault and the file at fault.
+    fn report(&self, text: String) -> Result<Report, (PathBuf, Fault)> {
+        let (file, text) = if self.config.text_from_files {
+            let path = self.text_root.join(text.trim());
+            match read_text(&path) {
+                Ok(text) => (path, text),
+                Err(fault) => return Err((path, fault)),
+            }
+        } else {
+            (self.config.csv_file.clone(), text)
+        };
+        let report = Report::new(text, self.config.min_words);
+        if report.sentences.is_empty() {
+            let detail = format!("no sentence of {} words", self.config.min_words);
+            return Err((file, (SkipReason::TooShort, detail)));
+        }
+        Ok(report)
     }
 
     fn check_length(&self, record: &ByteRecord) -> Result<(), Fault> {
@@ -164,7 +183,7 @@ impl<'a> RowReader<'a> {
 
     /// What a pair belongs to when no column says so.
     fn group_of(&self, image: &Path, report: &Report) -> String {
-        if self.split.is_some() {
+        if self.split.is_some() || self.text.is_none() {
             return image.display().to_string();
         }
         let words: Vec<_> = report.text.split_whitespace().collect();
