@@ -11,7 +11,8 @@
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
 //! the image alone, in two views of an [`Augmentation`].
 //! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
-//! threads, in an order that depends on the seed alone.
+//! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
+//! in the order of their paths.
 
 mod augmentation;
 mod batch;
@@ -50,7 +51,10 @@ pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText,
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};
-pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
+pub use loader::{
+    EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
+    TrainingSteps, Unreadable,
+};
 pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
