@@ -6,7 +6,7 @@ use std::path::Path;
 
 use image::{ImageReader, ImageResult};
 
-use crate::SkipReason;
+use crate::{DecodeLimits, SkipReason};
 
 /// Bytes that hold the header of nearly every image.
 const HEAD: u64 = 64 * 1024;
@@ -18,6 +18,20 @@ pub(crate) type Fault = (SkipReason, String);
 pub(crate) fn probe_image(path: &Path) -> Result<(), Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
     read_header(&mut file).map_err(|detail| (SkipReason::UnreadableImage, detail))
+}
+
+/// Reads an image file whole; decoding it may still fail.
+pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
+    let unreadable = |detail| (SkipReason::UnreadableImage, detail);
+    let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
+    let mut bytes = Vec::new();
+    file.take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    match bytes.len() as u64 > limits.max_bytes {
+        true => Err(unreadable(format!("more than {} bytes", limits.max_bytes))),
+        false => Ok(bytes),
+    }
 }
 
 /// Reads a text file, without a byte-order mark.

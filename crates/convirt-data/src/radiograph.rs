@@ -4,8 +4,10 @@ use image::DynamicImage;
 
 mod decode;
 mod dicom;
+mod png;
 
 pub use decode::DecodeLimits;
+pub(crate) use dicom::identifying_elements;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///

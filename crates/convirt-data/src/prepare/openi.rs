@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use super::labels::{mesh_columns, mesh_labels};
 use super::openi_report::OpenIReport;
 use super::pairs::{Found, Job, Pair, root_of};
-use super::steps::Steps;
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::probe::utf_8;
-use crate::{DataError, SplitConfig, StudyId, SubjectId, is_plain_name};
+use crate::progress::Steps;
+use crate::{DataError, Progress, SplitConfig, Stage, StudyId, SubjectId, is_plain_name};
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "dcm"];

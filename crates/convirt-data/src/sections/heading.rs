@@ -249,6 +249,11 @@ fn kind(label: &str) -> Option<Kind> {
     })
 }
 
+/// Whether a heading is one of the usual names of a section, or holds one in capitals.
+pub(super) fn is_usual(label: &str) -> bool {
+    matches!(kind(label), Some(Kind::Section(_)))
+}
+
 fn exact(label: &str) -> Option<SectionName> {
     let label = normalized(label);
     let entry = NAMES.iter().find(|(name, _)| *name == label)?;
