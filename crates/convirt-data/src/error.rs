@@ -310,6 +310,13 @@ pub enum DataError {
         first: Vec<Skip>,
     },
 
+    /// A cleaned manifest would take the place of the one it is made of.
+    #[error("{}: is the manifest itself; choose another name", path.display())]
+    OverwritesInput {
+        /// The path.
+        path: PathBuf,
+    },
+
     /// The CSV has a header and no rows, or none that can be used.
     #[error("{}: none of the {rows} rows can be used. {summary}", path.display())]
     NoStudies {

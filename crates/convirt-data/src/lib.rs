@@ -5,7 +5,8 @@
 //! turns their sentences into token ids.
 //!
 //! [`MimicConfig`] and [`OpenIConfig`] make such a CSV, and small images, of a hospital's files;
-//! [`Sections`] finds the findings and the impression of a report.
+//! [`Sections`] finds the findings and the impression of a report. [`DoctorConfig`] looks for what
+//! is wrong with a CSV, its texts and its images before a run.
 //!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
@@ -18,6 +19,7 @@ mod augmentation;
 mod batch;
 mod column;
 mod dataset;
+mod doctor;
 mod error;
 mod eval_transform;
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod phantom;
 mod plain_name;
 mod prepare;
 mod probe;
+mod progress;
 mod radiograph;
 mod randomness;
 mod resize;
@@ -41,13 +44,18 @@ mod skips;
 mod split;
 mod study;
 mod table;
+mod thumbnail;
 mod tokenizer;
+mod whole_file;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
 pub use batch::{ImageTextBatch, Padding, TextBatch, collate};
 pub use column::Column;
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use doctor::{
+    Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
+};
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};
@@ -59,9 +67,9 @@ pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
 pub use prepare::{
-    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages, Progress,
-    Stage,
+    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,
 };
+pub use progress::{Progress, Stage};
 pub use radiograph::{DecodeLimits, Radiograph};
 pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
@@ -69,4 +77,5 @@ pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
 pub use split::{SplitConfig, SplitStudies, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
+pub use thumbnail::Thumbnail;
 pub use tokenizer::{ReportTokenizer, Tokens};

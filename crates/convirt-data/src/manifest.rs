@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::table::Table;
 use crate::{Column, DataError, DecodeLimits, Skips, Study};
-use rows::{RowReader, Unusable};
+use rows::Unusable;
+pub(crate) use rows::{Cells, RowReader, too_short};
 
 /// Rows looked at between two checks of the share of bad ones.
 const ROWS_AT_ONCE: usize = 1024;

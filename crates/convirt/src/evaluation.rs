@@ -52,7 +52,10 @@ pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<R
         indices,
     } = embed(network, loader, usize::MAX)?;
     let studies = loader.dataset().studies();
-    let reports: Vec<_> = indices.iter().map(|&index| &studies[index].report.text).collect();
+    let reports: Vec<_> = indices
+        .iter()
+        .map(|&index| &studies[index].report.text)
+        .collect();
     Ok(Retrieval::of(&images, &texts, &reports))
 }
 

@@ -4,9 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
 use crate::{DataError, setting};
@@ -61,7 +58,7 @@ impl PreparedImages {
             return Ok(Written::Kept);
         }
         let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
-        let png = png(&image).map_err(|source| DataError::Write {
+        let png = image.to_png().map_err(|source| DataError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
         })?;
@@ -75,28 +72,6 @@ pub(super) fn image_path(name: &Path) -> PathBuf {
     let mut path = Path::new("images").join(name).into_os_string();
     path.push(".png");
     path.into()
-}
-
-fn png(image: &Radiograph) -> image::ImageResult<Vec<u8>> {
-    let area = image.width() * image.height();
-    // Values are within 0 to 1, so that the cast only cuts off the half that was added.
-    let level = |value: f32| (value * 255.0 + 0.5) as u8;
-    let (channels, pixels) = (image.channels(), image.pixels());
-    let samples: Vec<u8> = (0..area * channels)
-        .map(|i| level(pixels[i % channels * area + i / channels]))
-        .collect();
-    let color = match channels {
-        1 => ExtendedColorType::L8,
-        _ => ExtendedColorType::Rgb8,
-    };
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(
-        &samples,
-        image.width() as u32,
-        image.height() as u32,
-        color,
-    )?;
-    Ok(bytes)
 }
 
 /// Whether a PNG is there to its last chunk.
