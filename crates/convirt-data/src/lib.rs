@@ -8,6 +8,9 @@
 //! [`Sections`] finds the findings and the impression of a report. [`DoctorConfig`] looks for what
 //! is wrong with a CSV, its texts and its images before a run.
 //!
+//! [`LabelledManifest::read`] makes [`LabelledImage`]s of a CSV that names images and labels, for
+//! classifiers; [`draw_fraction`] takes a part of them.
+//!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
 //! the image alone, in two views of an [`Augmentation`].
@@ -26,6 +29,7 @@ mod eval_transform;
 mod fixtures;
 mod heading_names;
 mod image_store;
+mod labelled;
 mod loader;
 mod manifest;
 mod normalize;
@@ -37,6 +41,7 @@ mod progress;
 mod radiograph;
 mod randomness;
 mod resize;
+mod row;
 mod sections;
 mod sentences;
 mod setting;
@@ -59,6 +64,10 @@ pub use doctor::{
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};
+pub use labelled::{
+    BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
+    UncertainPolicy, deal_folds, draw_fraction, hold_out,
+};
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
     TrainingSteps, Unreadable,
@@ -75,7 +84,7 @@ pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
-pub use split::{SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub use thumbnail::Thumbnail;
 pub use tokenizer::{ReportTokenizer, Tokens};
