@@ -5,7 +5,7 @@
 
 #[path = "prepare/images.rs"]
 mod images;
-#[path = "prepare/terminal.rs"]
+#[path = "terminal/progress.rs"]
 mod terminal;
 #[path = "prepare/views.rs"]
 mod views;

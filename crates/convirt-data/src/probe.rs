@@ -21,6 +21,20 @@ pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<(), Faul
     read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
 }
 
+/// Reads an image file whole; decoding it may still fail.
+pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
+    let unreadable = |detail| (SkipReason::UnreadableImage, detail);
+    let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
+    let mut bytes = Vec::new();
+    file.take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    match bytes.len() as u64 > limits.max_bytes {
+        true => Err(unreadable(format!("more than {} bytes", limits.max_bytes))),
+        false => Ok(bytes),
+    }
+}
+
 /// Reads a text file, without a byte-order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     let unreadable = |error: io::Error| (SkipReason::UnreadableText, error.to_string());

@@ -109,6 +109,16 @@ impl Sections {
     }
 }
 
+/// Returns the usual headings of a report that stand in a text, as written; labels and views
+/// ("LUNGS:", "CHEST:") are none.
+pub(crate) fn headings(text: &str) -> Vec<(SectionName, String)> {
+    let sections = Sections::parse(text).sections.into_iter();
+    sections
+        .filter(|section| heading::is_usual(&section.heading))
+        .map(|section| (section.name, section.heading))
+        .collect()
+}
+
 /// Joins findings and impression, or takes the one there is.
 pub(crate) fn joined(texts: [Option<&str>; 2]) -> Option<String> {
     let texts: Vec<_> = texts.into_iter().flatten().collect();

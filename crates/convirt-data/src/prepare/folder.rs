@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::whole_file::write_whole;
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {
@@ -111,14 +112,7 @@ impl OutFolder {
 
     /// Writes a file of the folder, which appears complete or not at all.
     pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), DataError> {
-        let path = self.path.join(name);
-        let mut partial = path.clone().into_os_string();
-        partial.push(".partial");
-        let folder = path.parent().unwrap_or(&self.path);
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&partial, content))
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(|source| DataError::Write { path, source })
+        write_whole(&self.path.join(name), content)
     }
 }
 

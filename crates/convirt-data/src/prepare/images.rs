@@ -4,12 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
-use crate::resize::shrink_longer_side;
 use crate::{DataError, setting};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
@@ -39,9 +35,6 @@ pub(super) enum Written {
 }
 
 impl PreparedImages {
-    /// Counts up whenever the same source gives other images.
-    pub(super) const VERSION: u32 = 1;
-
     pub(super) fn check(&self) -> Result<(), DataError> {
         let longer_side = self.longer_side as f64;
         let allowed = "from 32 to 16384 pixels";
@@ -64,9 +57,8 @@ impl PreparedImages {
         if is_complete(&folder.path().join(name)) {
             return Ok(Written::Kept);
         }
-        let image = Radiograph::read(source, &self.limits)?;
-        let image = shrink_longer_side(&image, self.longer_side).unwrap_or(image);
-        let png = png(&image).map_err(|source| DataError::Write {
+        let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
+        let png = image.to_png().map_err(|source| DataError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
         })?;
@@ -80,28 +72,6 @@ pub(super) fn image_path(name: &Path) -> PathBuf {
     let mut path = Path::new("images").join(name).into_os_string();
     path.push(".png");
     path.into()
-}
-
-fn png(image: &Radiograph) -> image::ImageResult<Vec<u8>> {
-    let area = image.width() * image.height();
-    // Values are within 0 to 1, so that the cast only cuts off the half that was added.
-    let level = |value: f32| (value * 255.0 + 0.5) as u8;
-    let (channels, pixels) = (image.channels(), image.pixels());
-    let samples: Vec<u8> = (0..area * channels)
-        .map(|i| level(pixels[i % channels * area + i / channels]))
-        .collect();
-    let color = match channels {
-        1 => ExtendedColorType::L8,
-        _ => ExtendedColorType::Rgb8,
-    };
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(
-        &samples,
-        image.width() as u32,
-        image.height() as u32,
-        color,
-    )?;
-    Ok(bytes)
 }
 
 /// Whether a PNG is there to its last chunk.
@@ -124,6 +94,7 @@ mod tests {
     use super::super::folder::Contents;
     use super::*;
     use crate::fixtures::{data_file, levels_apart};
+    use crate::resize::shrink_longer_side;
 
     #[test]
     fn images_are_shrunk_to_eight_bits_and_made_once() {

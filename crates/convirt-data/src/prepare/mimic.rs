@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use super::labels::StudyLabels;
 use super::pairs::{Found, Job, Pair, root_of};
 use super::report_files::{ReportFiles, files_folder, study_path};
-use super::steps::Steps;
 use super::table::{Table, find};
 use super::views::is_asked_for;
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use super::{Omission, Omissions, Prepared, PreparedImages};
+use crate::progress::Steps;
 use crate::sections::Sections;
-use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
+use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Endings of image files, the one to take first.
 const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", DICOM];

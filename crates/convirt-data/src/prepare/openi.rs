@@ -11,9 +11,9 @@ use super::labels::{mesh_columns, mesh_labels};
 use super::openi_files::{Files, ReportFile};
 use super::openi_report::OpenIReport;
 use super::pairs::{Found, Job, Pair, root_of};
-use super::steps::Steps;
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
-use crate::{DataError, SplitConfig, StudyId, SubjectId, is_plain_name};
+use super::{Omission, Omissions, Prepared, PreparedImages};
+use crate::progress::Steps;
+use crate::{DataError, Progress, SplitConfig, Stage, StudyId, SubjectId, is_plain_name};
 
 /// How to prepare OpenI.
 #[derive(Debug, Clone, PartialEq)]

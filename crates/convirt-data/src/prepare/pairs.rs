@@ -10,10 +10,11 @@ use rayon::prelude::*;
 
 use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
-use super::steps::Steps;
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use super::{Omission, Omissions, Prepared, PreparedImages};
+use crate::progress::Steps;
+use crate::radiograph;
 use crate::split::held_out_groups;
-use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
+use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";
@@ -67,7 +68,7 @@ impl Job<'_> {
         let contents = Contents {
             dataset: self.dataset.into(),
             longer_side: self.images.map(|images| images.longer_side),
-            version: PreparedImages::VERSION,
+            version: radiograph::VERSION,
         };
         OutFolder::open(self.out, &contents)
     }

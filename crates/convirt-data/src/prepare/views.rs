@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
+use super::Omission;
 use super::pairs::{Found, Job, Pair, slashed};
-use super::steps::Steps;
-use super::{Omission, Progress, Stage};
+use crate::progress::{Progress, Stage, Steps};
 use crate::radiograph::dicom;
 use crate::{DataError, DecodeLimits};
 

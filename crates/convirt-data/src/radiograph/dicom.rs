@@ -2,7 +2,7 @@
 //!
 //! The order is stored value, modality's table or line, table or window of interest, inversion of
 //! `MONOCHROME1`. Only elements that describe the image are read: none with a patient in it is
-//! looked at, kept or named in an error.
+//! looked at, kept or named in an error; [`identifying_elements`] tells that there are such.
 //!
 //! The elements are read here and not by the crate `dicom-object`, which takes the memory that an
 //! element says it needs, 4 GiB in a damaged file, before it looks whether there is as much.
@@ -14,6 +14,7 @@ mod description;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod identity;
 mod jpeg_ls;
 mod probe;
 mod run_length;
@@ -27,6 +28,7 @@ use crate::DataError;
 use data_set::DataSet;
 use description::{Description, Photometric};
 use error::DicomError;
+pub(crate) use identity::identifying_elements;
 pub(crate) use probe::probe;
 pub(crate) use syntax::is_dicom;
 pub(crate) use view::view;

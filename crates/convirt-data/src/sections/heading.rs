@@ -181,6 +181,11 @@ fn kind(label: &str) -> Option<Kind> {
     })
 }
 
+/// Whether a heading is one of the usual names of a section, or holds one in capitals.
+pub(super) fn is_usual(label: &str) -> bool {
+    matches!(kind(label), Some(Kind::Section(_)))
+}
+
 fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text.chars().count() <= MAX_LENGTH
