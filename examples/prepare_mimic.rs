@@ -91,6 +91,6 @@ fn main() -> Result<()> {
     };
     let terminal = Terminal::default();
     let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared);
+    terminal.finish(&prepared)?;
     Ok(())
 }

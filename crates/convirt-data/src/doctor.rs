@@ -99,6 +99,7 @@ impl DoctorConfig {
     /// pixels, and counts no tokens.
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
+            limits: manifest.limits,
             manifest,
             split: SplitConfig {
                 valid_size: 0.1,
@@ -109,7 +110,6 @@ impl DoctorConfig {
             tokens: TokenCheck::Off {
                 reason: "no text encoder was named".into(),
             },
-            limits: DecodeLimits::default(),
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) use dicom::identifying_elements;
 pub(crate) use reduced_jpeg::Reduced;
 
 /// Counts up whenever the same file gives another image.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///

@@ -64,8 +64,9 @@ impl Sections {
     ///
     /// A heading stands at the start of a line, in capitals or under one of its usual names, and
     /// ends in a colon; the usual names are also known without a colon on a line of their own,
-    /// with one letter wrong, and, in capitals, in the middle of a line. Labels of no section
-    /// ("LUNGS:") stay in the text.
+    /// with one letter wrong, and, in capitals, in the middle of a line. Findings and impression,
+    /// in capitals before text that is not, need no colon. Labels of no section ("LUNGS:") stay in
+    /// the text.
     pub fn parse(report: &str) -> Self {
         Cutter::new(report).cut()
     }
@@ -420,6 +421,10 @@ mod tests {
              - Old fractures\nNo effusion\nCompared with the film of the\nMarch visit, no change.",
             "1. No pneumonia, the heart is not enlarged.\n\n2) Stable nodule.\n\n- Old fractures\n\n\
              No effusion\n\nCompared with the film of the March visit, no change.",
+        );
+        reads(
+            "FINDINGS: CT of the chest shows:\n1) a mass in the left\nlobe\n2) no effusion",
+            "CT of the chest shows:\n\n1) a mass in the left lobe\n\n2) no effusion",
         );
     }
 

@@ -144,38 +144,40 @@ impl<'a> Draft<'a> {
         self.paragraphs.iter().any(|lines| !lines.is_empty())
     }
 
-    /// All of the text, or `None` where there are no words.
-    fn text(&self, width: usize) -> Option<String> {
-        let lines = self.paragraphs.iter();
-        let text: Vec<_> = lines
-            .flat_map(|lines| blocks(lines.iter().copied(), width))
-            .collect();
-        Some(text.join("\n\n")).filter(|text| text.contains(char::is_alphabetic))
+    /// All of the text: one line a paragraph or list item, with blank lines between them.
+    fn text(&self, width: usize) -> String {
+        let filled = self.paragraphs.iter().filter(|lines| !lines.is_empty());
+        let texts: Vec<_> = filled.map(|lines| unwrapped(lines, width)).collect();
+        texts.join("\n\n")
     }
 
-    /// The last paragraph but the first, which is the heading's; or what of that reads like the
+    /// The last paragraph but the first, which is the heading's; or what of that reads like
     /// findings.
     fn last_paragraph(&self, width: usize) -> Option<String> {
         let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
         let mut own = self.paragraphs.iter().skip(usize::from(is_headed));
         let last = own.rfind(|lines| !lines.is_empty());
-        let text = last.map(|lines| blocks(lines.iter().copied(), width).join("\n\n"));
-        text.filter(|text| text.contains(char::is_alphabetic))
-            .or_else(|| findings_within(&self.text(width)?))
+        let text = last.and_then(|lines| with_words(unwrapped(lines, width)));
+        text.or_else(|| findings_within(&self.text(width)))
     }
 
     fn finish(self, width: usize) -> Section {
-        let paragraphs = self.paragraphs.iter();
-        let texts: Vec<_> = paragraphs
-            .flat_map(|lines| blocks(lines.iter().copied(), width))
-            .collect();
         Section {
             name: self.name,
             heading: self.heading.into(),
-            text: texts.join("\n\n"),
+            text: self.text(width),
             in_addendum: self.in_addendum,
         }
     }
+}
+
+/// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
+fn unwrapped(lines: &[&str], width: usize) -> String {
+    blocks(lines.iter().copied(), width).join("\n\n")
+}
+
+fn with_words(text: String) -> Option<String> {
+    text.contains(char::is_alphabetic).then_some(text)
 }
 
 /// The last paragraph that no heading but those of the report itself stands over, or the findings
@@ -194,7 +196,7 @@ fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
         .find_map(|draft| draft.last_paragraph(width));
     let stand_in = |name| {
         let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
-        sections.find_map(|draft| draft.text(width))
+        sections.find_map(|draft| with_words(draft.text(width)))
     };
     last.or_else(|| stand_in(Recommendations))
         .or_else(|| stand_in(WetRead))

@@ -98,20 +98,16 @@ pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
 
 /// A main heading in capitals, without its colon, before text that is not all in capitals.
 fn before_text(line: &str) -> Option<Heading<'_>> {
-    let ends = line
-        .char_indices()
-        .filter(|(_, c)| SEPARATORS.contains(c))
-        .map(|(end, _)| end)
-        .take(MAX_NAME_WORDS);
-    let ends: Vec<_> = ends.collect();
+    let ends = line.match_indices(SEPARATORS).map(|(end, _)| end);
+    let ends: Vec<_> = ends.take(MAX_NAME_WORDS).collect();
     ends.into_iter().rev().find_map(|end| {
-        let label = &line[..end];
-        let name = exact(label).filter(|_| is_capitals(label))?;
+        let label = line[..end].trim_end();
+        let name = is_capitals(label).then(|| exact(label)).flatten()?;
         let rest = line[end..].trim_start_matches(SEPARATORS);
         // A first reading is signed and timed: "WET READ ___ 8:04 AM".
         let is_text = name == WetRead
             || rest.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit())
-                && rest.contains(char::is_lowercase);
+                && rest.chars().take(MAX_LENGTH).any(char::is_lowercase);
         (KNOWN_WITHOUT_COLON.contains(&name) && is_text).then_some(Heading {
             kind: Kind::Section(name),
             label,

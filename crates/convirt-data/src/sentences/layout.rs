@@ -34,7 +34,10 @@ pub(crate) fn blocks<'a>(lines: impl Iterator<Item = &'a str>, width: usize) -> 
                 || is_deliberate_break(above, line, width)
         });
         let first = first_word(line);
-        let after_stop = begins || block.last().is_some_and(|above| ends_in_full_stop(above));
+        let after_stop = begins
+            || block
+                .last()
+                .is_some_and(|above| ends_in_full_stop(above) || above.ends_with(':'));
         let is_numbered = numbering.takes_line(first, after_stop);
         if begins || is_numbered {
             blocks.extend(joined(&block));
