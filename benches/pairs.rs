@@ -41,7 +41,8 @@ fn pairs(criterion: &mut Criterion) {
             ImageStore::new(ImageStoreConfig {
                 cache_mb,
                 ..ImageStoreConfig::default()
-            }),
+            })
+            .expect("no folder is opened"),
             tokenizer.clone(),
             SampleConfig {
                 image: ImageView::Augmented(augmentation.expect("the defaults are valid")),

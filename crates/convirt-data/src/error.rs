@@ -547,8 +547,26 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// There are no studies to make batches of.
-    #[error("no studies to load")]
+    /// Too many images cannot be read.
+    #[error(
+        "{unreadable} of {images} images cannot be read ({:.2} %), more than the {:.2} % allowed; \
+         mend them or allow more. The first: {}",
+        100.0 * *unreadable as f64 / (*images).max(1) as f64, 100.0 * max_bad_share,
+        first.join("; ")
+    )]
+    TooManyUnreadable {
+        /// Images that could not be read up to now.
+        unreadable: usize,
+        /// Images in all.
+        images: usize,
+        /// The share that is borne, from 0 to 1.
+        max_bad_share: f64,
+        /// The first few of them, each with its path and the reason.
+        first: Vec<String>,
+    },
+
+    /// There are no studies or images to make batches of.
+    #[error("nothing to load: no studies or images")]
     NothingToLoad,
 
     /// A batch is larger than the whole set.

@@ -77,7 +77,7 @@ pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> Ima
         max_tokens: 12,
         seed: 7,
     };
-    let images = ImageStore::new(ImageStoreConfig::for_input_size(32));
+    let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
     ImageTextDataset::new(studies, images, Arc::new(tokenizer), views, skips)
 }
 

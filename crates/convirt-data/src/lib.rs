@@ -13,7 +13,8 @@
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report.
 //! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
-//! threads, in an order that depends on the seed alone.
+//! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
+//! in the order of their paths.
 
 mod augmentation;
 mod batch;
@@ -57,7 +58,10 @@ pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
     UncertainPolicy, deal_folds, draw_fraction, hold_out,
 };
-pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
+pub use loader::{
+    EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
+    TrainingSteps, Unreadable,
+};
 pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;

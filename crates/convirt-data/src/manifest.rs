@@ -108,6 +108,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::fixtures::{dataset, evaluation_view};
+    use crate::radiograph::dicom::fixtures::Dicom;
     use crate::{SkipReason, Split};
 
     /// A folder with `pairs.csv`, and images of the names given.
@@ -257,6 +259,19 @@ mod tests {
         });
         assert!(message.contains("13 of 16 rows"), "{message}");
         assert!(message.contains("row 2: "), "{message}");
+    }
+
+    #[test]
+    fn dicom_files_are_images_like_any_other() {
+        let csv = b"image,text\na.png,The heart is normal.\nb.dcm,No effusion is seen.\n";
+        let folder = folder(csv, &["a.png"]);
+        let dicom = Dicom::grey_8(8, &[255; 64]).text(0x0028_0004, "MONOCHROME1");
+        fs::write(folder.path().join("b.dcm"), dicom.file()).unwrap();
+        let manifest = Manifest::read(&config(&folder)).unwrap();
+        assert!(manifest.skips.list().is_empty(), "{}", manifest.skips);
+        let data = dataset(manifest.studies, evaluation_view(), 0.0);
+        let [png, dicom] = [0, 1].map(|index| data.sample_or_skip(0, index).unwrap().unwrap());
+        assert_eq!(dicom.pixels, png.pixels, "black, both of them");
     }
 
     #[test]

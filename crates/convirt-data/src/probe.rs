@@ -6,7 +6,8 @@ use std::path::Path;
 
 use image::{ImageReader, ImageResult};
 
-use crate::SkipReason;
+use crate::radiograph::dicom::{self, is_dicom};
+use crate::{DecodeLimits, SkipReason};
 
 /// Bytes that hold the header of nearly every image.
 const HEAD: u64 = 64 * 1024;
@@ -60,6 +61,9 @@ fn read_header(file: &mut File) -> Result<(), String> {
     if head == 0 {
         return Err("0 bytes".into());
     }
+    if is_dicom(&bytes) {
+        return dicom::probe(bytes, file, &DecodeLimits::default());
+    }
     if dimensions(&bytes).is_ok() {
         return Ok(());
     }
@@ -80,6 +84,8 @@ mod tests {
     use image::GrayImage;
 
     use super::*;
+    use crate::Radiograph;
+    use crate::radiograph::dicom::fixtures::Dicom;
 
     fn fault_of(bytes: &[u8]) -> Option<Fault> {
         let folder = tempfile::tempdir().unwrap();
@@ -99,6 +105,35 @@ mod tests {
     fn images_are_known_by_content_and_not_by_name() {
         for extension in ["png", "jpg"] {
             assert_eq!(fault_of(&encoded(extension)), None, "{extension}");
+        }
+    }
+
+    #[test]
+    fn what_is_dicom_is_asked_of_its_description() {
+        let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
+        assert_eq!(fault_of(&dicom.file()), None);
+        let (reason, detail) = fault_of(&dicom.text(0x0028_0008, "9").file()).unwrap();
+        assert_eq!(reason, SkipReason::UnreadableImage);
+        assert!(detail.contains("number of frames 9"), "{detail}");
+    }
+
+    #[test]
+    fn every_image_that_decodes_is_let_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
+        for whole in [
+            encoded("png"),
+            encoded("jpg"),
+            dicom.file(),
+            dicom.file()[132..].into(),
+        ] {
+            for length in 1..=whole.len() {
+                fs::write(&path, &whole[..length]).unwrap();
+                let decodes = Radiograph::read(&path, &DecodeLimits::default()).is_ok();
+                assert!(!decodes || probe_image(&path).is_ok(), "{length} bytes");
+                assert!(decodes || length < whole.len(), "{length} bytes");
+            }
         }
     }
 

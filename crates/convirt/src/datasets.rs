@@ -103,37 +103,39 @@ impl Datasets {
             ..data.augmentation.clone()
         };
         let skips = studies.skips;
-        let dataset = |studies, image, text| {
+        let dataset = |studies, image, text| -> Result<_, Error> {
             let store = ImageStore::new(ImageStoreConfig {
                 longer_side: data.longer_side,
                 cache_mb: data.cache_mb,
+                cache_dir: data.cache_dir.clone(),
+                cache_size: data.cache_size,
                 ..ImageStoreConfig::default()
-            });
+            })?;
             let sample = SampleConfig {
                 image,
                 text,
                 max_tokens,
                 seed: config.seed,
             };
-            Arc::new(ImageTextDataset::new(
+            Ok(Arc::new(ImageTextDataset::new(
                 studies,
                 store,
                 tokenizer.clone(),
                 sample,
                 skips.clone(),
-            ))
+            )))
         };
         Ok(Self {
             train: dataset(
                 studies.split.train,
                 ImageView::Augmented(augmentation.init(size)?),
                 data.train_text,
-            ),
+            )?,
             valid: dataset(
                 studies.split.valid,
                 ImageView::Evaluation(EvalTransform::new(size, data.eval_resize)?),
                 data.eval_text,
-            ),
+            )?,
         })
     }
 }

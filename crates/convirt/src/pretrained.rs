@@ -87,7 +87,7 @@ impl ConVirt {
                 longer_side: description.longer_side,
                 cache_mb: 0,
                 ..ImageStoreConfig::default()
-            }),
+            })?,
             transform: EvalTransform::new(description.image_size, description.eval_resize)?,
             device: device.clone(),
             description,

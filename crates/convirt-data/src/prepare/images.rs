@@ -9,7 +9,6 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
-use crate::resize::shrink_longer_side;
 use crate::{DataError, setting};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
@@ -39,9 +38,6 @@ pub(super) enum Written {
 }
 
 impl PreparedImages {
-    /// Counts up whenever the same source gives other images.
-    pub(super) const VERSION: u32 = 1;
-
     pub(super) fn check(&self) -> Result<(), DataError> {
         let allowed = "from 32 to 16384 pixels";
         setting::check(
@@ -62,8 +58,7 @@ impl PreparedImages {
         if is_complete(&folder.path().join(name)) {
             return Ok(Written::Kept);
         }
-        let image = Radiograph::read(source, &self.limits)?;
-        let image = shrink_longer_side(&image, self.longer_side).unwrap_or(image);
+        let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
         let png = png(&image).map_err(|source| DataError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
@@ -122,6 +117,7 @@ mod tests {
     use super::super::folder::Contents;
     use super::*;
     use crate::fixtures::{data_file, levels_apart};
+    use crate::resize::shrink_longer_side;
 
     #[test]
     fn images_are_shrunk_to_eight_bits_and_made_once() {

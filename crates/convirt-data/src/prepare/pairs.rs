@@ -12,6 +12,7 @@ use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
 use super::steps::Steps;
 use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use crate::radiograph;
 use crate::split::held_out_groups;
 use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
 
@@ -65,7 +66,7 @@ impl Job<'_> {
         let contents = Contents {
             dataset: self.dataset.into(),
             longer_side: self.images.map(|images| images.longer_side),
-            version: PreparedImages::VERSION,
+            version: radiograph::VERSION,
         };
         OutFolder::open(self.out, &contents)
     }

@@ -13,8 +13,9 @@ mod data_set;
 mod description;
 mod error;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod jpeg_ls;
+mod probe;
 mod run_length;
 mod samples;
 mod syntax;
@@ -25,7 +26,8 @@ use crate::DataError;
 use data_set::DataSet;
 use description::{Description, Photometric};
 use error::DicomError;
-pub(super) use syntax::is_dicom;
+pub(crate) use probe::probe;
+pub(crate) use syntax::is_dicom;
 
 /// Decodes the content of a DICOM file; `path` is for the error.
 pub(super) fn decode(

@@ -204,6 +204,7 @@ fn dataset(data: &DatasetConfig) -> Check {
     at_least("dataset.longer_side", data.longer_side, 32)?;
     at_least("dataset.prefetch", data.prefetch, 1)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
+    positive("dataset.cache_size", data.cache_size)?;
     number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
     augmentation(data)
 }
@@ -440,6 +441,11 @@ dataset:
                 "csv_file: a.csv",
                 "csv_file: a.csv\n  valid_size: 5000",
                 "config.yaml:8: dataset.valid_size: expected a number between 0 and 1, found 5000",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  cache_size: 0",
+                "config.yaml:8: dataset.cache_size: expected a number above 0, found 0",
             ),
             (
                 "csv_file: a.csv",

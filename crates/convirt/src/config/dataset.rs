@@ -65,6 +65,11 @@ pub struct DatasetConfig {
     pub prefetch: usize,
     /// Memory for decoded images, in MiB for each side of the split; 0 decodes anew. 1,024.
     pub cache_mb: usize,
+    /// Folder that keeps images scaled to `longer_side` from run to run; `None` keeps none. Runs
+    /// may share it.
+    pub cache_dir: Option<PathBuf>,
+    /// Images in that folder at the most, in GiB, above 0; 20.
+    pub cache_size: f64,
     /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
     pub pad_multiple: usize,
 }
@@ -97,6 +102,8 @@ impl Default for DatasetConfig {
             num_workers: loader.num_workers,
             prefetch: loader.prefetch,
             cache_mb: images.cache_mb,
+            cache_dir: None,
+            cache_size: images.cache_size,
             pad_multiple: loader.pad_multiple,
         }
     }
