@@ -281,7 +281,7 @@ pub enum DataError {
     /// Too many rows are bad input.
     #[error(
         "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
-         dataset.max_bad_share = {max_bad_share} allows; mend the data or raise that key. \
+         `max_bad_share` = {max_bad_share} allows; mend the data or raise that share. \
          The first: {}",
         manifest.display(), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
     )]
@@ -347,6 +347,89 @@ pub enum DataError {
         groups: usize,
         /// Pairs there are.
         pairs: usize,
+    },
+
+    /// A word is none of those that a setting knows.
+    #[error("`{setting}` is `{word}`; it must be {known}")]
+    UnknownWord {
+        /// The setting.
+        setting: &'static str,
+        /// The word given.
+        word: String,
+        /// The words there are.
+        known: &'static str,
+    },
+
+    /// The column of classes has the same one everywhere.
+    #[error(
+        "{}: column `{column}` holds only the class `{class}`; there is nothing to tell apart",
+        path.display()
+    )]
+    OneClass {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The class.
+        class: String,
+    },
+
+    /// The column of classes does not have the one that is to be positive.
+    #[error("{}: column `{column}` has no class `{class}`; found {found:?}", path.display())]
+    UnknownClass {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The class asked for.
+        class: String,
+        /// The classes there are.
+        found: Vec<String>,
+    },
+
+    /// A label is the same for all images, as far as it is known.
+    #[error(
+        "not one of {images} images is known to be {} for `{label}`: there is nothing to tell \
+         apart; leave the label out", outcome(*holds)
+    )]
+    OneSided {
+        /// The label.
+        label: String,
+        /// Which outcome is missing.
+        holds: bool,
+        /// Images there are.
+        images: usize,
+    },
+
+    /// A fraction of the training data has no example of a label's outcome.
+    #[error(
+        "{} % of the {groups} groups in which `{label}` is {} is less than one; the smallest \
+         fraction that keeps one is {} %",
+        percent(*fraction), outcome(*holds), percent(0.5 / *groups as f64)
+    )]
+    FractionTooSmall {
+        /// The fraction, of 1.
+        fraction: f64,
+        /// The label.
+        label: String,
+        /// Which outcome is missing.
+        holds: bool,
+        /// Groups with that outcome.
+        groups: usize,
+    },
+
+    /// An outcome of a label is in too few groups to be on both sides of a division.
+    #[error(
+        "`{label}` is {} in {groups} {} only, too few to have some to learn from and some held \
+         out", outcome(*holds), if *groups == 1 { "group" } else { "groups" }
+    )]
+    TooFewWithLabel {
+        /// The label.
+        label: String,
+        /// Which outcome.
+        holds: bool,
+        /// Groups with that outcome.
+        groups: usize,
     },
 
     /// A folder holds no tokenizer.
@@ -519,6 +602,18 @@ fn suggest(nearest: &Option<String>) -> String {
     nearest
         .as_ref()
         .map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+fn outcome(holds: bool) -> &'static str {
+    if holds { "positive" } else { "negative" }
+}
+
+/// A fraction in percent, rounded up to two figures.
+fn percent(fraction: f64) -> f64 {
+    let percent = 100.0 * fraction;
+    let unit = 10f64.powf(percent.log10().floor() - 1.0);
+    // What is exact but for its last bits stays as it is.
+    (percent / unit - 1e-9).ceil() * unit
 }
 
 fn listed(skips: &[Skip]) -> String {

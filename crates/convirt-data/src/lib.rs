@@ -7,6 +7,9 @@
 //! [`MimicConfig`] and [`OpenIConfig`] make such a CSV, and small images, of a hospital's files;
 //! [`Sections`] finds the findings and the impression of a report.
 //!
+//! [`LabelledManifest::read`] makes [`LabelledImage`]s of a CSV that names images and labels, for
+//! classifiers; [`draw_fraction`] takes a part of them.
+//!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
 //! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
 //! the image alone, in two views of an [`Augmentation`].
@@ -23,6 +26,7 @@ mod eval_transform;
 #[cfg(test)]
 mod fixtures;
 mod image_store;
+mod labelled;
 mod loader;
 mod manifest;
 mod normalize;
@@ -33,6 +37,7 @@ mod probe;
 mod radiograph;
 mod randomness;
 mod resize;
+mod row;
 mod sections;
 mod sentences;
 mod setting;
@@ -50,6 +55,10 @@ pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText,
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};
+pub use labelled::{
+    BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
+    UncertainPolicy, deal_folds, draw_fraction, hold_out,
+};
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
     TrainingSteps, Unreadable,
@@ -66,6 +75,6 @@ pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
-pub use split::{SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub use tokenizer::{ReportTokenizer, Tokens};

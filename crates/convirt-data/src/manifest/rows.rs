@@ -5,15 +5,9 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::ManifestConfig;
-use crate::probe::{Fault, probe_image, read_text, utf_8};
-use crate::table::line;
-use crate::{Column, DataError, Report, Skip, SkipReason, Split, Study};
-
-/// Why a row gives no study.
-pub(super) enum Unusable {
-    Row(Skip),
-    Table(DataError),
-}
+use crate::probe::{Fault, probe_image, read_text};
+use crate::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
+use crate::{Column, DataError, Report, Skip, SkipReason, Study};
 
 /// Makes studies of rows.
 pub(super) struct RowReader<'a> {
@@ -27,21 +21,12 @@ pub(super) struct RowReader<'a> {
     text_root: &'a Path,
 }
 
-struct NamedColumn {
-    position: usize,
-    name: String,
-}
-
 impl<'a> RowReader<'a> {
     /// Finds the columns that the configuration names.
     pub(super) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
-        let find = |column: &Column, key| {
-            let position = column.position(header, csv, key)?;
-            let name = header[position].clone();
-            Ok(NamedColumn { position, name })
-        };
+        let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
         let text = config.text.as_ref();
         let group = config.group.as_ref();
         let split = config.split.as_ref();
@@ -63,17 +48,18 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Refuses a table whose header is a pair: that pair would be lost without a word.
+    /// Refuses a table whose header is a pair.
     pub(super) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
-        let cell = header[self.image.position].trim();
-        let is_named = matches!(self.config.image, Column::Name(_));
-        if is_named || cell.is_empty() || !self.image_root.join(cell).is_file() {
-            return Ok(());
-        }
-        Err(DataError::DataInHeader {
-            path: self.config.csv_file.clone(),
-            cell: cell.into(),
-        })
+        let ManifestConfig {
+            csv_file, image, ..
+        } = self.config;
+        check_header(
+            header,
+            csv_file,
+            image,
+            self.image.position,
+            self.image_root,
+        )
     }
 
     /// Makes the study of `record`, the row of this number.
@@ -89,15 +75,15 @@ impl<'a> RowReader<'a> {
         };
         let in_csv = |fault| skip(csv, fault);
 
-        self.check_length(record).map_err(in_csv)?;
-        let image = self.filled(record, &self.image).map_err(in_csv)?;
+        check_length(record, self.columns).map_err(in_csv)?;
+        let image = filled(record, &self.image).map_err(in_csv)?;
         let text = match &self.text {
-            Some(column) => Some(self.filled(record, column).map_err(in_csv)?),
+            Some(column) => Some(filled(record, column).map_err(in_csv)?),
             None => None,
         };
         let group = match &self.group {
             Some(column) => {
-                let group = self.filled(record, column).map_err(in_csv)?;
+                let group = filled(record, column).map_err(in_csv)?;
                 Some(group.trim().to_owned())
             }
             None => None,
@@ -106,7 +92,7 @@ impl<'a> RowReader<'a> {
             Some(column) => cell(record, column).map_err(in_csv)?,
             None => String::new(),
         };
-        let split = self.side(row, &split).map_err(Unusable::Table)?;
+        let split = side(csv, row, &split).map_err(Unusable::Table)?;
 
         let image = self.image_root.join(image.trim());
         probe_image(&image).map_err(|fault| skip(&image, fault))?;
@@ -144,43 +130,6 @@ impl<'a> RowReader<'a> {
         Ok(report)
     }
 
-    fn check_length(&self, record: &ByteRecord) -> Result<(), Fault> {
-        if record.len() == self.columns {
-            return Ok(());
-        }
-        let cells = record.len();
-        let line_ends = record.iter().flatten().filter(|&&byte| byte == b'\n');
-        let (columns, first) = (self.columns, line(record));
-        let lines = match line_ends.count() as u64 {
-            0 => format!("line {first}"),
-            more => format!("lines {first} to {}, is a quote amiss?", first + more),
-        };
-        let detail = format!("{cells} cells where the header has {columns}, {lines}");
-        Err((SkipReason::RaggedRow, detail))
-    }
-
-    fn filled(&self, record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
-        let text = cell(record, column)?;
-        if text.trim().is_empty() {
-            let detail = format!("column `{}`, line {}", column.name, line(record));
-            return Err((SkipReason::EmptyCell, detail));
-        }
-        Ok(text)
-    }
-
-    fn side(&self, row: usize, word: &str) -> Result<Option<Split>, DataError> {
-        if word.trim().is_empty() {
-            return Ok(None);
-        }
-        word.parse()
-            .map(Some)
-            .map_err(|source| DataError::SplitCell {
-                path: self.config.csv_file.clone(),
-                row,
-                source,
-            })
-    }
-
     /// What a pair belongs to when no column says so.
     fn group_of(&self, image: &Path, report: &Report) -> String {
         if self.split.is_some() || self.text.is_none() {
@@ -189,12 +138,4 @@ impl<'a> RowReader<'a> {
         let words: Vec<_> = report.text.split_whitespace().collect();
         words.join(" ")
     }
-}
-
-fn cell(record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
-    utf_8(&record[column.position]).map_err(|byte| {
-        let (name, line) = (&column.name, line(record));
-        let detail = format!("column `{name}`, byte {byte} of the cell, line {line}");
-        (SkipReason::NotUtf8, detail)
-    })
 }
