@@ -3,15 +3,17 @@
 //! `cargo run --release --example prepare_mimic -- --root DIR --out DIR` reads the tables and
 //! reports, shrinks the images and writes one manifest that `train_mimic` reads.
 
-#[path = "prepare/terminal.rs"]
-mod terminal;
+#[path = "prepare/made.rs"]
+mod made;
+#[path = "terminal/progress.rs"]
+mod progress;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use convirt::data::{MimicConfig, MimicSplit, PreparedImages, SplitConfig};
-use terminal::Terminal;
+use progress::ProgressBars;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
 #[derive(Parser)]
@@ -100,8 +102,9 @@ fn main() -> Result<()> {
         images: (!arguments.no_images).then_some(images),
         ..MimicConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared);
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared);
     Ok(())
 }

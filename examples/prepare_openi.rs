@@ -3,15 +3,17 @@
 //! `cargo run --release --example prepare_openi -- --root DIR --out DIR` reads the XML reports
 //! below a folder, shrinks the images beside them and writes one manifest that `train_mimic` reads.
 
-#[path = "prepare/terminal.rs"]
-mod terminal;
+#[path = "prepare/made.rs"]
+mod made;
+#[path = "terminal/progress.rs"]
+mod progress;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
 use convirt::data::{OpenIConfig, PreparedImages, SplitConfig};
-use terminal::Terminal;
+use progress::ProgressBars;
 
 /// Makes pairs of OpenI: XML reports with PNG, JPEG or DICOM images.
 #[derive(Parser)]
@@ -62,8 +64,9 @@ fn main() -> Result<()> {
         split: (arguments.valid_size != 0.0).then_some(split),
         ..OpenIConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared);
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! - [`Config`]: what to train, on what and how, as `config.yaml` says
 //! - [`Training`]: a run of it, to be trained, interrupted and resumed
 //! - [`ConVirt`]: the model of a run, embedding images and texts
+//! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -15,10 +16,13 @@ mod checkpoint;
 mod config;
 mod datasets;
 mod device;
+mod doctor;
+mod doctor_page;
 mod earlier;
 mod error;
 mod evaluation;
 mod export;
+mod html;
 mod hub;
 mod interrupt;
 mod metrics;
@@ -45,6 +49,8 @@ pub use config::{
     ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use doctor::examine;
+pub use doctor_page::doctor_page;
 pub use error::Error;
 pub use hub::HubError;
 pub use pretrained::{ConVirt, similarity};

@@ -364,7 +364,6 @@ impl Loaders {
 
 /// The networks of a configuration and what goes into them.
 fn describe(config: &Config, tower: &TextTower) -> Description {
-    let longest = tower.config.max_tokens();
     Description {
         network: NetworkConfig {
             d_embedding: config.model.out_dim,
@@ -381,10 +380,7 @@ fn describe(config: &Config, tower: &TextTower) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: config
-            .model
-            .max_tokens
-            .map_or(longest, |most| most.min(longest)),
+        max_tokens: config.model.longest_text(tower.config.max_tokens()),
     }
 }
 
