@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod dicom;
+mod doctor;
 mod fixtures;
 mod interop;
 mod outside_crate;

@@ -6,6 +6,7 @@
 //! - [`ConVirt`]: the model of a run, embedding images and texts; [`ImageTower`]: its image side,
 //!   which is all that a run of SimCLR has
 //! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
+//! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -18,6 +19,8 @@ mod chexpert_retrieval;
 mod config;
 mod datasets;
 mod device;
+mod doctor;
+mod doctor_page;
 mod earlier;
 mod embedding_file;
 mod embedding_index;
@@ -25,6 +28,7 @@ mod embeddings;
 mod error;
 mod evaluation;
 mod export;
+mod html;
 mod hub;
 mod interrupt;
 mod metrics;
@@ -55,6 +59,8 @@ pub use config::{
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use doctor::examine;
+pub use doctor_page::doctor_page;
 pub use embedding_file::EmbeddingFile;
 pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
 pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};

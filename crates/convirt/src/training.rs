@@ -424,10 +424,7 @@ fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: tower.map(|tower| {
-            let longest = tower.config.max_tokens();
-            model.max_tokens.map_or(longest, |most| most.min(longest))
-        }),
+        max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }
 

@@ -146,7 +146,7 @@ impl fmt::Display for Diagnosis {
         for unchecked in &self.unchecked {
             write!(f, "\nnot checked: {unchecked}")?;
         }
-        let [errors, warnings, notes] = Severity::ALL.map(|severity| self.count(severity));
-        write!(f, "\n\n{errors} errors, {warnings} warnings, {notes} notes")
+        let counts = Severity::ALL.map(|severity| severity.counted(self.count(severity)));
+        write!(f, "\n\n{}", counts.join(", "))
     }
 }

@@ -122,7 +122,7 @@ impl Examination<'_> {
                 .map(|cells| self.reader.text_file(&cells));
             self.add(kind, rows, || {
                 let text = text.as_deref().map_or_else(|_| String::new(), excerpt);
-                let detail = format!("{text}, {trained} times in training, {held_out} held out");
+                let detail = format!("{text}, {trained} in training, {held_out} held out");
                 (file.into_iter().collect(), detail)
             });
         }
