@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 mod batches;
 mod evaluation;
+mod images;
 mod order;
 mod training;
 mod workers;
 
 pub use evaluation::EvaluationLoader;
+pub use images::{ImageBatch, ImageBatches, Unreadable};
 pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
 
-/// Configures a [`TrainingLoader`] or an [`EvaluationLoader`].
+/// Configures a [`TrainingLoader`], an [`EvaluationLoader`] or [`ImageBatches`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoaderConfig {

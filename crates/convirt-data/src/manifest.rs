@@ -4,14 +4,10 @@ mod rows;
 
 use std::path::PathBuf;
 
-use rayon::prelude::*;
-
+use crate::row::usable_rows;
 use crate::table::Table;
-use crate::{Column, DataError, Skips, Study};
-use rows::{RowReader, Unusable};
-
-/// Rows looked at between two checks of the share of bad ones.
-const ROWS_AT_ONCE: usize = 1024;
+use crate::{Column, DataError, DecodeLimits, Skips, Study};
+pub(crate) use rows::{Cells, RowReader, too_short};
 
 /// Where the pairs are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +35,8 @@ pub struct ManifestConfig {
     pub min_words: usize,
     /// Share of bad rows that is borne, from 0 to 1.
     pub max_bad_share: f64,
+    /// Bounds on the images; larger ones are bad rows.
+    pub limits: DecodeLimits,
 }
 
 /// The studies of a CSV, and the rows left out.
@@ -65,6 +63,7 @@ impl ManifestConfig {
             split: None,
             min_words: 3,
             max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
         }
     }
 }
@@ -101,31 +100,7 @@ impl Manifest {
         reader.check_header(&table.header)?;
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
-        let mut studies = Vec::new();
-        for (chunk, rows) in table.rows.chunks(ROWS_AT_ONCE).enumerate() {
-            let first_row = chunk * ROWS_AT_ONCE + 1;
-            let read: Vec<_> = rows
-                .par_iter()
-                .enumerate()
-                .map(|(i, record)| reader.study(first_row + i, record))
-                .collect();
-            let mut verdict = Ok(());
-            for study in read {
-                match study {
-                    Ok(study) => studies.push(study),
-                    Err(Unusable::Row(skip)) => verdict = skips.record(skip),
-                    Err(Unusable::Table(error)) => return Err(error),
-                }
-            }
-            verdict?;
-        }
-        if studies.is_empty() {
-            return Err(DataError::NoStudies {
-                path: csv.into(),
-                rows: table.rows.len(),
-                summary: skips.to_string(),
-            });
-        }
+        let studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
         Ok(Self { studies, skips })
     }
 }

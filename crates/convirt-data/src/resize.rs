@@ -136,6 +136,22 @@ fn shrunk_size((width, height): (usize, usize), side: usize) -> (usize, usize) {
     (scaled(width), scaled(height))
 }
 
+/// Adds black on both ends of the shorter side until it is as long as the other; an odd pixel goes
+/// to the right or the bottom.
+pub(crate) fn pad_to_square(image: &Radiograph) -> Radiograph {
+    let (width, height) = (image.width(), image.height());
+    let (_, side) = sides(image);
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let mut pixels = vec![0.0; image.channels() * side * side];
+    for (plane, padded) in image.planes().zip(pixels.chunks_exact_mut(side * side)) {
+        let rows = padded.chunks_exact_mut(side).skip(top);
+        for (row, padded) in plane.chunks_exact(width).zip(rows) {
+            padded[left..left + width].copy_from_slice(row);
+        }
+    }
+    Radiograph::from_planes(side, side, image.depth(), pixels)
+}
+
 fn sides(image: &Radiograph) -> (usize, usize) {
     let (width, height) = (image.width(), image.height());
     (width.min(height), width.max(height))

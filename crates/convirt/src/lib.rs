@@ -5,6 +5,7 @@
 //! - [`Training`]: a run of it, to be trained, interrupted and resumed
 //! - [`ConVirt`]: the model of a run, embedding images and texts; [`ImageTower`]: its image side,
 //!   which is all that a run of SimCLR has
+//! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -13,10 +14,14 @@
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
 mod checkpoint;
+mod chexpert_retrieval;
 mod config;
 mod datasets;
 mod device;
 mod earlier;
+mod embedding_file;
+mod embedding_index;
+mod embeddings;
 mod error;
 mod evaluation;
 mod export;
@@ -24,7 +29,9 @@ mod hub;
 mod interrupt;
 mod metrics;
 mod network;
+mod new_file;
 mod onnx;
+mod precision;
 mod pretrained;
 mod progress;
 mod retrieval;
@@ -42,14 +49,20 @@ mod yaml;
 pub use convirt_data as data;
 pub use convirt_model as model;
 
+pub use chexpert_retrieval::ChexpertRetrieval;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use embedding_file::EmbeddingFile;
+pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
+pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
 pub use error::Error;
+pub use evaluation::PairRetrieval;
 pub use hub::HubError;
-pub use pretrained::{ConVirt, ImageTower, similarity};
+pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
+pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};

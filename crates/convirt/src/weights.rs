@@ -35,5 +35,9 @@ pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
 
 pub(crate) use file::OF_HUGGING_FACE;
 pub(crate) use names::{Layout, Naming};
+pub(crate) use safetensors_file::{
+    LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
+    read_header as read_safetensors_header,
+};
 pub(crate) use save::{SavedTensor, save, tensors, with_batch_counters};
 pub(crate) use sharded::parts;

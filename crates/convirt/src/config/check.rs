@@ -206,6 +206,18 @@ fn dataset(config: &Config) -> Check {
     at_least("dataset.prefetch", data.prefetch, 1)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
     positive("dataset.cache_size", data.cache_size)?;
+    within(
+        "dataset.max_image_side",
+        (32..=65_535).contains(&data.max_image_side),
+        "32 to 65535 pixels",
+        data.max_image_side,
+    )?;
+    within(
+        "dataset.max_image_mb",
+        (1..=65_536).contains(&data.max_image_mb),
+        "1 to 65536 MiB",
+        data.max_image_mb,
+    )?;
     number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
     augmentation(data)
 }
@@ -450,6 +462,16 @@ dataset:
                 "csv_file: a.csv",
                 "csv_file: a.csv\n  cache_size: 0",
                 "config.yaml:8: dataset.cache_size: expected a number above 0, found 0",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_side: 16",
+                "config.yaml:8: dataset.max_image_side: expected 32 to 65535 pixels, found 16",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_mb: 0",
+                "config.yaml:8: dataset.max_image_mb: expected 1 to 65536 MiB, found 0",
             ),
             (
                 "csv_file: a.csv",
