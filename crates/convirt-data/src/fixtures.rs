@@ -73,6 +73,7 @@ pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> Ima
     let skips = Arc::new(Skips::new("pairs.csv", studies.len(), max_bad_share));
     let views = SampleConfig {
         image,
+        views: 1,
         text: TextView::RandomSentence,
         max_tokens: 12,
         seed: 7,

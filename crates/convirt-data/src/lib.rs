@@ -11,7 +11,8 @@
 //! classifiers; [`draw_fraction`] takes a part of them.
 //!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
-//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report.
+//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
+//! the image alone, in two views of an [`Augmentation`].
 //! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
 //! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
 //! in the order of their paths.
@@ -48,9 +49,9 @@ mod tokenizer;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
-pub use batch::{ImageTextBatch, Padding, collate};
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate};
 pub use column::Column;
-pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, TextView};
+pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};

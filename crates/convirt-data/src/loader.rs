@@ -64,7 +64,8 @@ mod tests {
 
     fn content(batch: ImageTextBatch) -> Content {
         let pixels = batch.images.into_data().iter().collect();
-        let tokens = batch.input_ids.into_data().iter::<i64>().collect();
+        let texts = batch.texts.unwrap();
+        let tokens = texts.input_ids.into_data().iter::<i64>().collect();
         (batch.indices, pixels, tokens)
     }
 

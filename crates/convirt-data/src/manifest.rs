@@ -22,11 +22,12 @@ pub struct ManifestConfig {
     pub text_from_files: bool,
     /// Column of the image path.
     pub image: Column,
-    /// Column of the text, or of its path.
-    pub text: Column,
+    /// Column of the text, or of its path; `None`: images alone, every one that can be read.
+    pub text: Option<Column>,
     /// Column of what is never divided between training and validation, such as the patient.
     ///
-    /// `None`: a split column alone decides, and without one pairs of equal texts stay together.
+    /// `None`: a split column alone decides, and without one pairs of equal texts stay together,
+    /// and of images alone each is by itself.
     pub group: Option<Column>,
     /// Column of the side of the split; an empty cell is no side.
     pub split: Option<Column>,
@@ -55,7 +56,7 @@ impl ManifestConfig {
             text_root_dir: None,
             text_from_files: false,
             image: Column::Position(0),
-            text: Column::Position(1),
+            text: Some(Column::Position(1)),
             group: None,
             split: None,
             min_words: 3,
@@ -69,6 +70,7 @@ impl Manifest {
     ///
     /// Absolute cells win over roots. Rows that are ragged, not UTF-8, or lack a cell, an image
     /// or a text are left out and listed, as are texts without a sentence of `min_words` words.
+    /// Without a text column nothing depends on texts, and the reports are empty.
     ///
     /// # Errors
     ///
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
     use crate::fixtures::{dataset, evaluation_view};
     use crate::radiograph::dicom::fixtures::Dicom;
-    use crate::{SkipReason, Split};
+    use crate::{Report, SkipReason, Split};
 
     /// A folder with `pairs.csv`, and images of the names given.
     fn folder(csv: &[u8], images: &[&str]) -> TempDir {
@@ -144,7 +146,7 @@ mod tests {
         let folder = folder(csv, &["a.png", "b.png"]);
         let manifest = Manifest::read(&ManifestConfig {
             image: name("image"),
-            text: Column::Position(1),
+            text: Some(Column::Position(1)),
             group: Some(name("who")),
             split: Some(name("split")),
             ..config(&folder)
@@ -309,6 +311,35 @@ mod tests {
         assert_eq!(first, second);
         let (first, second) = groups(Some(name("split")));
         assert_ne!(first, second, "the split column decides");
+    }
+
+    #[test]
+    fn without_a_text_column_every_image_is_used_and_is_a_group_by_itself() {
+        let folder = folder(
+            b"image\na.png\nb.png\nnone.png\na.png\n",
+            &["a.png", "b.png"],
+        );
+        let manifest = Manifest::read(&ManifestConfig {
+            text: None,
+            text_from_files: true,
+            max_bad_share: 0.25,
+            ..config(&folder)
+        })
+        .unwrap();
+        let groups: Vec<_> = manifest.studies.iter().map(|study| &study.group).collect();
+        assert_eq!(groups.len(), 3);
+        assert!(groups[0] == groups[2] && groups[0] != groups[1]);
+        let without = |study: &Study| study.report == Report::default();
+        assert!(manifest.studies.iter().all(without));
+        let skips = manifest.skips.list();
+        assert_eq!(
+            (skips[0].row, skips[0].reason),
+            (3, SkipReason::MissingImage)
+        );
+        assert!(
+            Manifest::read(&config(&folder)).is_err(),
+            "a text column that is asked for has to be there"
+        );
     }
 
     #[test]

@@ -10,11 +10,13 @@ mod dataset;
 mod error;
 mod loss;
 mod model;
+mod objective;
 mod schedule;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use convirt_data::Column;
 use convirt_model::ContrastiveLossConfig;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
 pub use loss::LossConfig;
 pub use model::{ModelConfig, ScratchTextConfig};
+pub use objective::Objective;
 pub use schedule::{ScheduleConfig, ScheduleKind};
 
 /// Folder of runs unless `runs_dir` names another.
@@ -37,6 +40,8 @@ const PAPER_EVALUATION_STEPS: usize = 5_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What is learned from: `convirt`, or `simclr`, the baseline of images alone. `convirt`.
+    pub objective: Objective,
     /// Name of the run, part of its folder's name: letters, digits, `.`, `-`, `_`; `convirt`.
     pub name: String,
     /// Folder that run folders are made in; `runs`.
@@ -95,6 +100,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            objective: Objective::default(),
             name: "convirt".to_string(),
             runs_dir: DEFAULT_RUNS_DIR.into(),
             seed: 0,
@@ -211,6 +217,15 @@ impl Config {
         self.dataset.input_shape[0]
     }
 
+    /// Column of texts, by which rows are kept or left out: ConVIRT's second column unless another
+    /// is given, SimCLR's only where it is given.
+    pub fn text_column(&self) -> Option<Column> {
+        match (&self.dataset.text_col, self.objective) {
+            (None, Objective::ConVirt) => Some(Column::Position(1)),
+            (column, _) => column.clone(),
+        }
+    }
+
     /// Steps from one evaluation to the next.
     pub fn evaluation_window(&self, steps_per_epoch: usize) -> usize {
         match (self.eval_every_n_steps, self.eval_every_n_epochs) {
@@ -233,7 +248,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use convirt_data::{AugmentationConfig, Column, EvalResize, PhantomConfig, TextView};
+    use convirt_data::{AugmentationConfig, EvalResize, PhantomConfig, TextView};
     use convirt_model::{Pooling, ResNetDepth};
 
     use super::*;
@@ -314,7 +329,7 @@ loss:
                 img_root_dir: Some("/root/of/images".into()),
                 text_root_dir: Some("/root/of/texts".into()),
                 img_path_col: Column::Position(0),
-                text_col: Column::Position(1),
+                text_col: Some(Column::Position(1)),
                 ..DatasetConfig::default()
             },
             loss: LossConfig {
@@ -352,6 +367,7 @@ loss:
         assert_eq!(config.dataset.train_text, TextView::RandomSentence);
         assert_eq!(config.dataset.eval_text, TextView::WholeReport);
         assert_eq!(config.dataset.min_words, 3);
+        assert_eq!(config.text_column(), Some(Column::Position(1)));
         assert_eq!(config.dataset.augmentation, AugmentationConfig::default());
         assert_eq!(
             (config.loss.temperature, config.loss.alpha_weight),

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::error::Error;
 
 /// The studies of a configuration, split.
@@ -59,7 +59,7 @@ impl Studies {
             text_root_dir: data.text_root_dir.clone(),
             text_from_files: data.text_from_files,
             image: data.img_path_col.clone(),
-            text: data.text_col.clone(),
+            text: config.text_column(),
             group: data.group_col.clone(),
             split: data.split_col.clone(),
             min_words: data.min_words,
@@ -88,19 +88,28 @@ impl Studies {
 }
 
 impl Datasets {
-    /// Prepares training and evaluation samples.
+    /// Prepares training and evaluation samples; SimCLR's have two random views of each image in
+    /// evaluation too. `max_tokens` is of use with a tokenizer alone.
     pub fn new(
         config: &Config,
         studies: Studies,
-        tokenizer: ReportTokenizer,
-        max_tokens: usize,
+        tokenizer: Option<ReportTokenizer>,
+        max_tokens: Option<usize>,
     ) -> Result<Self, Error> {
         let data = &config.dataset;
         let size = config.image_size();
-        let tokenizer = Arc::new(tokenizer);
+        let tokenizer = tokenizer.map(Arc::new);
         let augmentation = AugmentationConfig {
             strength: data.s,
             ..data.augmentation.clone()
+        };
+        let augmented = ImageView::Augmented(augmentation.init(size)?);
+        let (views, evaluated) = match config.objective {
+            Objective::ConVirt => {
+                let transform = EvalTransform::new(size, data.eval_resize)?;
+                (1, ImageView::Evaluation(transform))
+            }
+            Objective::SimClr => (2, augmented.clone()),
         };
         let skips = studies.skips;
         let dataset = |studies, image, text| -> Result<_, Error> {
@@ -113,8 +122,9 @@ impl Datasets {
             })?;
             let sample = SampleConfig {
                 image,
+                views,
                 text,
-                max_tokens,
+                max_tokens: max_tokens.unwrap_or_default(),
                 seed: config.seed,
             };
             Ok(Arc::new(ImageTextDataset::new(
@@ -126,16 +136,8 @@ impl Datasets {
             )))
         };
         Ok(Self {
-            train: dataset(
-                studies.split.train,
-                ImageView::Augmented(augmentation.init(size)?),
-                data.train_text,
-            )?,
-            valid: dataset(
-                studies.split.valid,
-                ImageView::Evaluation(EvalTransform::new(size, data.eval_resize)?),
-                data.eval_text,
-            )?,
+            train: dataset(studies.split.train, augmented, data.train_text)?,
+            valid: dataset(studies.split.valid, evaluated, data.eval_text)?,
         })
     }
 }

@@ -10,9 +10,9 @@ use burn::tensor::Device;
 use super::LoaderConfig;
 use super::order::Order;
 use super::workers::Workers;
-use crate::DataError;
 use crate::batch::{ImageTextBatch, Padding, collate};
 use crate::dataset::{ImageTextDataset, Sample};
+use crate::{DataError, ReportTokenizer};
 
 /// What both loaders make their batches of.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl<F: FnMut(usize)> Batches<F> {
     ) -> Self {
         let dataset = Arc::clone(&source.dataset);
         let padding = Padding {
-            id: dataset.tokenizer().pad_id(),
+            id: dataset.tokenizer().map_or(0, ReportTokenizer::pad_id),
             multiple: source.config.pad_multiple,
             max_tokens: dataset.config().max_tokens,
         };

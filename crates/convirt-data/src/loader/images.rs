@@ -68,13 +68,13 @@ impl ImageBatches {
     /// or a share outside 0 to 1, [`DataError::Workers`] when the system refuses threads.
     pub fn new(
         paths: impl Into<Arc<[PathBuf]>>,
-        store: ImageStore,
+        store: impl Into<Arc<ImageStore>>,
         view: impl Fn(&Radiograph) -> Vec<f32> + Send + Sync + 'static,
         config: &LoaderConfig,
         max_bad_share: f64,
         device: &Device,
     ) -> Result<Self, DataError> {
-        let paths = paths.into();
+        let (paths, store) = (paths.into(), store.into());
         check_at_least("batch_size", config.batch_size, 1, "1 or more")?;
         check("max_bad_share", max_bad_share, 0.0..=1.0, "from 0 to 1")?;
         if paths.is_empty() {
@@ -238,7 +238,7 @@ mod tests {
         let view = EvalTransform::new(32, EvalResize::Stretch)?;
         ImageBatches::new(
             paths,
-            ImageStore::new(ImageStoreConfig::for_input_size(32)),
+            ImageStore::new(ImageStoreConfig::for_input_size(32))?,
             move |image| view.apply(image),
             &config,
             max_bad_share,
@@ -251,7 +251,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path(), 7);
         let view = EvalTransform::new(32, EvalResize::Stretch).unwrap();
-        let store = ImageStore::new(ImageStoreConfig::for_input_size(32));
+        let store = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
         for num_workers in [0, 3] {
             let mut batches = batches(&paths, 3, num_workers, 0.0).unwrap();
             let mut seen = Vec::new();

@@ -1,6 +1,6 @@
 //! Rows of a CSV made into studies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
@@ -14,7 +14,7 @@ pub(super) struct RowReader<'a> {
     config: &'a ManifestConfig,
     columns: usize,
     image: NamedColumn,
-    text: NamedColumn,
+    text: Option<NamedColumn>,
     group: Option<NamedColumn>,
     split: Option<NamedColumn>,
     image_root: &'a Path,
@@ -27,13 +27,16 @@ impl<'a> RowReader<'a> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
+        let text = config.text.as_ref();
         let group = config.group.as_ref();
         let split = config.split.as_ref();
         Ok(Self {
             config,
             columns: header.len(),
             image: find(&config.image, "dataset.img_path_col")?,
-            text: find(&config.text, "dataset.text_col")?,
+            text: text
+                .map(|column| find(column, "dataset.text_col"))
+                .transpose()?,
             group: group
                 .map(|column| find(column, "dataset.group_col"))
                 .transpose()?,
@@ -74,7 +77,10 @@ impl<'a> RowReader<'a> {
 
         check_length(record, self.columns).map_err(in_csv)?;
         let image = filled(record, &self.image).map_err(in_csv)?;
-        let text = filled(record, &self.text).map_err(in_csv)?;
+        let text = match &self.text {
+            Some(column) => Some(filled(record, column).map_err(in_csv)?),
+            None => None,
+        };
         let group = match &self.group {
             Some(column) => {
                 let group = filled(record, column).map_err(in_csv)?;
@@ -90,18 +96,12 @@ impl<'a> RowReader<'a> {
 
         let image = self.image_root.join(image.trim());
         probe_image(&image).map_err(|fault| skip(&image, fault))?;
-        let (text_file, text) = if self.config.text_from_files {
-            let path = self.text_root.join(text.trim());
-            let text = read_text(&path).map_err(|fault| skip(&path, fault))?;
-            (path, text)
-        } else {
-            (csv.into(), text)
+        let report = match text {
+            Some(text) => self
+                .report(text)
+                .map_err(|(file, fault)| skip(&file, fault))?,
+            None => Report::default(),
         };
-        let report = Report::new(text, self.config.min_words);
-        if report.sentences.is_empty() {
-            let detail = format!("no sentence of {} words", self.config.min_words);
-            return Err(skip(&text_file, (SkipReason::TooShort, detail)));
-        }
         Ok(Study {
             row,
             group: group.unwrap_or_else(|| self.group_of(&image, &report)),
@@ -111,9 +111,28 @@ impl<'a> RowReader<'a> {
         })
     }
 
+    /// The report of a text cell, or its fault and the file at fault.
+    fn report(&self, text: String) -> Result<Report, (PathBuf, Fault)> {
+        let (file, text) = if self.config.text_from_files {
+            let path = self.text_root.join(text.trim());
+            match read_text(&path) {
+                Ok(text) => (path, text),
+                Err(fault) => return Err((path, fault)),
+            }
+        } else {
+            (self.config.csv_file.clone(), text)
+        };
+        let report = Report::new(text, self.config.min_words);
+        if report.sentences.is_empty() {
+            let detail = format!("no sentence of {} words", self.config.min_words);
+            return Err((file, (SkipReason::TooShort, detail)));
+        }
+        Ok(report)
+    }
+
     /// What a pair belongs to when no column says so.
     fn group_of(&self, image: &Path, report: &Report) -> String {
-        if self.split.is_some() {
+        if self.split.is_some() || self.text.is_none() {
             return image.display().to_string();
         }
         let words: Vec<_> = report.text.split_whitespace().collect();

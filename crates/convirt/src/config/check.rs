@@ -9,7 +9,7 @@ use convirt_model::Pooling;
 
 use crate::hub::ModelName;
 
-use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig};
+use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective};
 
 /// What is wrong with a key.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ type Check = Result<(), Flaw>;
 pub(super) fn settings(config: &Config) -> Check {
     training(config)?;
     schedule(config)?;
-    model(&config.model)?;
-    dataset(&config.dataset)?;
+    model(&config.model, config.objective)?;
+    dataset(config)?;
     loss(&config.loss)
 }
 
@@ -115,7 +115,7 @@ fn schedule(config: &Config) -> Check {
     )
 }
 
-fn model(model: &ModelConfig) -> Check {
+fn model(model: &ModelConfig, objective: Objective) -> Check {
     at_least("model.out_dim", model.out_dim, 1)?;
     at_least("model.max_tokens", model.max_tokens, 3)?;
     if let Some(dropout) = model.dropout {
@@ -134,9 +134,9 @@ fn model(model: &ModelConfig) -> Check {
         let problem = "a folder, the name of a model, or `scratch` is needed";
         return contradiction("model.bert_base_model", problem);
     }
-    match model.text_is_from_scratch() {
-        true => text_from_scratch(model),
-        false => Ok(()),
+    match objective {
+        Objective::ConVirt if model.text_is_from_scratch() => text_from_scratch(model),
+        Objective::ConVirt | Objective::SimClr => Ok(()),
     }
 }
 
@@ -174,14 +174,15 @@ fn text_from_scratch(model: &ModelConfig) -> Check {
     Ok(())
 }
 
-fn dataset(data: &DatasetConfig) -> Check {
+fn dataset(config: &Config) -> Check {
+    let data = &config.dataset;
     if data.csv_file.as_os_str().is_empty() {
         return contradiction(
             "dataset.csv_file",
             "missing; the CSV of the pairs is needed",
         );
     }
-    if data.img_path_col == data.text_col {
+    if config.text_column().as_ref() == Some(&data.img_path_col) {
         let problem = "the same column as `img_path_col`";
         return contradiction("dataset.text_col", problem);
     }
@@ -251,15 +252,13 @@ pub(super) fn files(config: &Config) -> Check {
         let texts = data.text_root_dir.as_deref();
         present(
             "dataset.text_root_dir",
-            texts.filter(|_| data.text_from_files),
+            texts.filter(|_| data.text_from_files && config.text_column().is_some()),
         )?;
     }
+    let text_encoder = (config.objective == Objective::ConVirt).then_some(&*model.bert_base_model);
     let paths = [
         ("model.image_weights", model.image_weights.as_deref()),
-        (
-            "model.bert_base_model",
-            Some(model.bert_base_model.as_str()),
-        ),
+        ("model.bert_base_model", text_encoder),
     ];
     paths.into_iter().try_for_each(|(key, name)| {
         let path = name.filter(|name| ModelName::parse(name).is_none());

@@ -24,8 +24,9 @@ pub struct DatasetConfig {
     pub text_from_files: bool,
     /// Column of image paths, by position from 0 or by name; 0 (Colab).
     pub img_path_col: Column,
-    /// Column of texts or their paths; 1 (Colab).
-    pub text_col: Column,
+    /// Column of texts or their paths; 1 (Colab). SimCLR reads no texts: without a column given it
+    /// takes every image, with one the same rows as ConVIRT.
+    pub text_col: Option<Column>,
     /// Column of what is never on both sides of the split, such as the patient. Without one, equal
     /// texts stay together.
     pub group_col: Option<Column>,
@@ -85,7 +86,7 @@ impl Default for DatasetConfig {
             text_root_dir: None,
             text_from_files: true,
             img_path_col: Column::Position(0),
-            text_col: Column::Position(1),
+            text_col: None,
             group_col: None,
             split_col: None,
             valid_size: 0.1,
