@@ -106,7 +106,10 @@ mod tests {
         let scores = |classifier: &ImageClassifier, features: &Tensor<2>| {
             classifier.classify(features.clone()).into_data()
         };
-        assert_ne!(scores(&classifier, &features), scores(&classifier, &features));
+        assert_ne!(
+            scores(&classifier, &features),
+            scores(&classifier, &features)
+        );
         let (valid, plain) = (classifier.valid(), features.without_autodiff());
         assert_eq!(scores(&valid, &plain), scores(&valid, &plain));
         let images = Tensor::ones([2, 3, 8, 8], &device);
@@ -116,10 +119,22 @@ mod tests {
     #[test]
     fn no_labels_and_impossible_dropout_are_refused() {
         let device = Device::flex();
-        let none = ImageClassifierConfig { labels: 0, ..config() };
-        assert!(none.init(&device).unwrap_err().to_string().contains("labels"));
+        let none = ImageClassifierConfig {
+            labels: 0,
+            ..config()
+        };
+        assert!(
+            none.init(&device)
+                .unwrap_err()
+                .to_string()
+                .contains("labels")
+        );
         for dropout in [1.0, -0.1, f64::NAN] {
-            let error = ImageClassifierConfig { dropout, ..config() }.init(&device);
+            let error = ImageClassifierConfig {
+                dropout,
+                ..config()
+            }
+            .init(&device);
             assert!(error.unwrap_err().to_string().contains("dropout"));
         }
     }

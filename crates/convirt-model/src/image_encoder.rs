@@ -38,6 +38,10 @@ impl ImageEncoderConfig {
 }
 
 /// Turns images into one vector each.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a program has one or two of them"
+)]
 #[derive(Module, Debug)]
 pub enum ImageEncoder {
     /// A residual network.
@@ -88,7 +92,11 @@ impl Pixels {
     /// When the images have another size.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let [batch, _, height, width] = images.dims();
-        assert_eq!([height, width], [self.side; 2], "images of the side asked for");
+        assert_eq!(
+            [height, width],
+            [self.side; 2],
+            "images of the side asked for"
+        );
         images.mean_dim(1).reshape([batch, height * width])
     }
 }
@@ -107,7 +115,9 @@ mod tests {
             [[2.0, 3.0], [4.0, 5.0]],
             [[6.0, 7.0], [8.0, 9.0]],
         ];
-        let features = config.init(&device).forward(Tensor::from_data([colours], &device));
+        let features = config
+            .init(&device)
+            .forward(Tensor::from_data([colours], &device));
         assert_eq!(config.d_model(), 4);
         let features: Vec<f32> = features.into_data().iter().collect();
         assert_eq!(features, [3.0, 4.0, 5.0, 6.0]);

@@ -140,8 +140,9 @@ fn search(
         add(&mut point, length, direction);
         let there = evaluate(point);
         let bound = here.value + SUFFICIENT_DECREASE * length * slope + blur;
-        // A value that is not a number is too far, too.
-        if !(there.value <= bound) {
+        // False for a value that is not a number, which is too far, too.
+        let is_low = there.value <= bound;
+        if !is_low {
             too_long = length;
         } else if dot(&there.gradient, direction) < CURVATURE * slope {
             too_short = length;
@@ -172,10 +173,12 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 fn largest(gradient: &[f64]) -> f64 {
     // `f64::max` would pass over what is not a number.
-    gradient.iter().fold(0.0, |largest, slope| match slope.abs() <= largest {
-        true => largest,
-        false => slope.abs(),
-    })
+    gradient
+        .iter()
+        .fold(0.0, |largest, slope| match slope.abs() <= largest {
+            true => largest,
+            false => slope.abs(),
+        })
 }
 
 #[cfg(test)]
@@ -185,7 +188,9 @@ mod tests {
     #[test]
     fn a_narrow_quadratic_is_solved_to_its_known_minimum() {
         // ½ Σ cᵢ (xᵢ − i)², curvatures from 1 to 10⁶.
-        let curvatures: Vec<f64> = (0..50).map(|i| 10f64.powf(6.0 * f64::from(i) / 49.0)).collect();
+        let curvatures: Vec<f64> = (0..50)
+            .map(|i| 10f64.powf(6.0 * f64::from(i) / 49.0))
+            .collect();
         let found = minimize(vec![0.0; 50], 1e-9, 10_000, |point, gradient| {
             let mut value = 0.0;
             for (i, curvature) in curvatures.iter().enumerate() {
@@ -210,7 +215,11 @@ mod tests {
             100.0 * (y - x * x).powi(2) + (1.0 - x).powi(2)
         });
         assert!(found.gradient <= 1e-10);
-        assert!(found.point.iter().all(|part| (part - 1.0).abs() < 1e-8), "{:?}", found.point);
+        assert!(
+            found.point.iter().all(|part| (part - 1.0).abs() < 1e-8),
+            "{:?}",
+            found.point
+        );
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! - [`Training`]: a run of it, to be trained, interrupted and resumed
 //! - [`ConVirt`]: the model of a run, embedding images and texts; [`ImageTower`]: its image side,
 //!   which is all that a run of SimCLR has
+//! - [`Transfer`]: linear probes and fine-tuning of encoders on labelled images;
+//!   [`ImageClassifier`]: what comes of them
+//! - [`ZeroShot`]: classes told by prompts alone
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -13,6 +16,7 @@
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
 mod checkpoint;
+mod classifier;
 mod config;
 mod datasets;
 mod device;
@@ -21,7 +25,10 @@ mod error;
 mod evaluation;
 mod export;
 mod hub;
+mod image_reader;
 mod interrupt;
+mod lbfgs;
+mod logistic;
 mod metrics;
 mod network;
 mod onnx;
@@ -30,11 +37,13 @@ mod progress;
 mod retrieval;
 mod run_dir;
 mod schedule;
+mod scores;
 mod summary;
 mod task;
 mod tensorboard;
 mod text_tower;
 mod training;
+mod transfer;
 pub mod weights;
 mod windows;
 mod yaml;
@@ -42,6 +51,7 @@ mod yaml;
 pub use convirt_data as data;
 pub use convirt_model as model;
 
+pub use classifier::ImageClassifier;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
@@ -53,7 +63,14 @@ pub use pretrained::{ConVirt, ImageTower, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};
+pub use scores::{
+    Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
+};
 pub use summary::{Ending, Summary};
 pub use task::{ContrastiveTask, Measures, PendingMeasures, SimClrTask};
 pub use tensorboard::EventWriter;
 pub use training::Training;
+pub use transfer::{
+    EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,
+    TransferRow, TransferRun,
+};

@@ -58,7 +58,10 @@ struct Scaling {
 
 impl Features {
     pub fn new(width: usize, values: Vec<f32>) -> Self {
-        assert!(width > 0 && values.len().is_multiple_of(width), "whole rows");
+        assert!(
+            width > 0 && values.len().is_multiple_of(width),
+            "whole rows"
+        );
         Self { width, values }
     }
 
@@ -117,8 +120,10 @@ impl Examples<'_> {
     /// Sum of the negative log-likelihood of each row's class, in nats.
     pub fn loss(&self, model: &LinearModel) -> f64 {
         let rows = self.rows.iter().zip(self.classes);
-        rows.map(|(&row, &class)| loss_and_residuals(&mut model.scores(self.features.row(row)), class))
-            .sum()
+        rows.map(|(&row, &class)| {
+            loss_and_residuals(&mut model.scores(self.features.row(row)), class)
+        })
+        .sum()
     }
 
     /// Scores that a model gives.
@@ -145,7 +150,10 @@ impl Examples<'_> {
         let mut loss = 0.0;
         for (part, slopes) in chunks {
             loss += part;
-            gradient.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
+            gradient
+                .iter_mut()
+                .zip(slopes)
+                .for_each(|(sum, slope)| *sum += slope);
         }
         let rows = self.rows.len() as f64;
         let mut value = loss / rows;
@@ -205,7 +213,11 @@ impl Examples<'_> {
         for output in parameters.chunks_exact(width + 1) {
             let weights = output.iter().zip(&scaling.inverse_deviations);
             let weights: Vec<f64> = weights.map(|(w, scale)| w * scale).collect();
-            let shift: f64 = weights.iter().zip(&scaling.means).map(|(w, mean)| w * mean).sum();
+            let shift: f64 = weights
+                .iter()
+                .zip(&scaling.means)
+                .map(|(w, mean)| w * mean)
+                .sum();
             model.weights.push(weights);
             model.biases.push(output[width] - shift);
         }
@@ -219,7 +231,10 @@ impl Scaling {
         let mut means = vec![0.0; features.width];
         for &row in rows {
             let row = features.row(row).iter();
-            means.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            means
+                .iter_mut()
+                .zip(row)
+                .for_each(|(sum, x)| *sum += f64::from(*x));
         }
         means.iter_mut().for_each(|sum| *sum /= count);
         let mut squares = vec![0.0; features.width];
@@ -258,7 +273,12 @@ fn loss_and_residuals(scores: &mut [f64], class: usize) -> f64 {
     }
     let right = scores[class];
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let log_sum = largest + scores.iter().map(|score| (score - largest).exp()).sum::<f64>().ln();
+    let log_sum = largest
+        + scores
+            .iter()
+            .map(|score| (score - largest).exp())
+            .sum::<f64>()
+            .ln();
     for score in scores.iter_mut() {
         *score = (*score - log_sum).exp();
     }
@@ -358,13 +378,25 @@ mod tests {
         for (c, weights, probabilities, loss) in [
             (
                 0.1,
-                [0.076_515_72, -0.092_652_97, 0.591_158_81, -0.032_570_18, -1.335_160_29],
+                [
+                    0.076_515_72,
+                    -0.092_652_97,
+                    0.591_158_81,
+                    -0.032_570_18,
+                    -1.335_160_29,
+                ],
                 [0.085_975_94, 0.272_325_21, 0.166_524_6],
                 0.412_702_556_251_208_24,
             ),
             (
                 10.0,
-                [0.255_194_5, -0.328_656_8, 2.373_884_63, -0.201_868_4, -2.455_767_49],
+                [
+                    0.255_194_5,
+                    -0.328_656_8,
+                    2.373_884_63,
+                    -0.201_868_4,
+                    -2.455_767_49,
+                ],
                 [0.001_444_2, 0.237_476_62, 0.028_952_68],
                 0.301_550_332_505_107_54,
             ),
@@ -393,15 +425,36 @@ mod tests {
         let fit = examples.fit(1.0, None);
         assert!(fit.has_converged(), "{}", fit.gradient);
         let weights = [
-            [-1.269_740_63, -0.149_521_31, -1.915_115_71, -0.138_232_51, -0.371_138_39],
-            [0.030_758_38, 0.210_942_51, 0.170_248_02, 0.000_062_07, 1.583_932_83],
-            [1.238_982_25, -0.061_421_2, 1.744_867_69, 0.138_170_44, -1.212_794_43],
+            [
+                -1.269_740_63,
+                -0.149_521_31,
+                -1.915_115_71,
+                -0.138_232_51,
+                -0.371_138_39,
+            ],
+            [
+                0.030_758_38,
+                0.210_942_51,
+                0.170_248_02,
+                0.000_062_07,
+                1.583_932_83,
+            ],
+            [
+                1.238_982_25,
+                -0.061_421_2,
+                1.744_867_69,
+                0.138_170_44,
+                -1.212_794_43,
+            ],
         ];
         for (ours, theirs) in standardized(&fit).iter().zip(weights.as_flattened()) {
             close(*ours, *theirs);
         }
         let first = softmax(&fit.model.scores(features.row(0)));
-        for (ours, theirs) in first.into_iter().zip([0.718_958_08, 0.279_980_24, 0.001_061_67]) {
+        for (ours, theirs) in first
+            .into_iter()
+            .zip([0.718_958_08, 0.279_980_24, 0.001_061_67])
+        {
             close(ours, theirs);
         }
         close(examples.loss(&fit.model) / 40.0, 0.335_610_981_560_390_4);

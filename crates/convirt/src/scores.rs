@@ -11,6 +11,7 @@ pub use bootstrap::Bootstrap;
 use bootstrap::Resamples;
 use measures::{Judged, Measures, TopClass};
 pub use measures::{auroc, average_precision};
+pub(crate) use table::NAME_WIDTH;
 
 /// What is measured of one label, or of all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,9 +86,15 @@ impl ClassificationScores {
         for run in runs {
             assert_eq!(run.len(), images.len() * names.len(), "one for each label");
         }
-        let tests: Vec<Test> = runs.iter().map(|run| Test::new(labels, images, run)).collect();
+        let tests: Vec<Test> = runs
+            .iter()
+            .map(|run| Test::new(labels, images, run))
+            .collect();
         let measure = |weights: &[u32]| -> Vec<Measures> {
-            tests.iter().flat_map(|test| test.measure(weights)).collect()
+            tests
+                .iter()
+                .flat_map(|test| test.measure(weights))
+                .collect()
         };
         let groups = images.iter().map(|image| image.group.as_str());
         let resamples = Resamples::draw(bootstrap, groups, measure);
@@ -187,7 +194,10 @@ mod tests {
             let group = i / group_size;
             let holds = group % 3 == 0;
             let noise = ((group * 7919) % 101) as f32 / 101.0;
-            (image(group, &[Some(holds)]), 0.5 * noise + if holds { 0.3 } else { 0.1 })
+            (
+                image(group, &[Some(holds)]),
+                0.5 * noise + if holds { 0.3 } else { 0.1 },
+            )
         });
         numbers.unzip()
     }
@@ -221,14 +231,24 @@ mod tests {
         let scores =
             ClassificationScores::of(&labels, &images, &[run.concat()], &Bootstrap::none());
         assert!((value(scores.overall.auroc) - 0.813_888_888_888_888_8).abs() < 1e-12);
-        for (label, expected) in scores.labels.iter().zip([0.866_666_666_666_666_7, 0.7, 0.875]) {
+        for (label, expected) in scores
+            .labels
+            .iter()
+            .zip([0.866_666_666_666_666_7, 0.7, 0.875])
+        {
             assert!((value(label.scores.auroc) - expected).abs() < 1e-12);
             assert_eq!(label.scores.accuracy, None);
         }
         assert_eq!(value(scores.overall.accuracy), 0.625);
         // Bins of the highest probability: .34 and .4 (6th) are wrong, .5 twice (8th) and .7 (11th)
         // right, .6 right and .6 wrong (9th), .8 (12th) right.
-        let gaps = [0.34 + 0.4, 2.0 - 1.0, 1.0 - 0.7, (1.2 - 1.0_f64).abs(), 1.0 - 0.8];
+        let gaps = [
+            0.34 + 0.4,
+            2.0 - 1.0,
+            1.0 - 0.7,
+            (1.2 - 1.0_f64).abs(),
+            1.0 - 0.8,
+        ];
         let expected = gaps.iter().sum::<f64>() / 8.0;
         assert!((value(scores.overall.calibration_error) - expected).abs() < 1e-7);
     }
@@ -277,7 +297,9 @@ mod tests {
         let labels = findings(&["a"]);
         let interval = |group_size| {
             let (images, run) = noisy(600, group_size);
-            let score = || ClassificationScores::of(&labels, &images, std::slice::from_ref(&run), &bootstrap);
+            let score = || {
+                ClassificationScores::of(&labels, &images, std::slice::from_ref(&run), &bootstrap)
+            };
             let scores = score();
             assert_eq!(score(), scores);
             let auroc = scores.overall.auroc.unwrap();
@@ -299,9 +321,15 @@ mod tests {
             .map(|i| if (i % 2 == 0) == (i >= 20) { 0.9 } else { 0.1 })
             .collect();
         let labels = findings(&["a"]);
-        let bootstrap = Bootstrap { resamples: 4_000, ..Bootstrap::default() };
+        let bootstrap = Bootstrap {
+            resamples: 4_000,
+            ..Bootstrap::default()
+        };
         let scores = ClassificationScores::of(&labels, &images, &[run], &bootstrap);
         let [low, high] = scores.overall.accuracy.unwrap().interval.unwrap();
-        assert!((low - 0.7216).abs() < 0.015 && (high - 0.8784).abs() < 0.015, "{low} {high}");
+        assert!(
+            (low - 0.7216).abs() < 0.015 && (high - 0.8784).abs() < 0.015,
+            "{low} {high}"
+        );
     }
 }

@@ -91,9 +91,14 @@ impl ModelConfig {
     pub fn image_weights_name(&self) -> Option<String> {
         let name = self.image_weights.as_ref()?;
         Some(match name.as_str() {
-            Self::IMAGENET => format!("timm/{}.tv_in1k", self.res_base_model),
+            Self::IMAGENET => Self::imagenet_name(self.res_base_model),
             _ => name.clone(),
         })
+    }
+
+    /// The hub's name for torchvision's weights of a depth.
+    pub(crate) fn imagenet_name(depth: ResNetDepth) -> String {
+        format!("timm/{depth}.tv_in1k")
     }
 
     /// Whether the text encoder starts without pretrained weights.

@@ -122,7 +122,10 @@ fn interval(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let last = values.len().checked_sub(1).filter(|last| *last > 0)?;
     Some([0.025, 0.975].map(|quantile| {
         let place = quantile * last as f64;
-        let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+        let (below, above) = (
+            values[place.floor() as usize],
+            values[place.ceil() as usize],
+        );
         below + (above - below) * place.fract()
     }))
 }

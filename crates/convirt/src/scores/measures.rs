@@ -69,13 +69,15 @@ struct Answer {
 impl Judged {
     /// Sorts a probability and a target of each image.
     pub fn new(images: impl Iterator<Item = (f32, Option<bool>)>) -> Self {
-        let answers = images.enumerate().filter_map(|(image, (probability, holds))| {
-            Some(Answer {
-                image,
-                probability,
-                holds: holds?,
-            })
-        });
+        let answers = images
+            .enumerate()
+            .filter_map(|(image, (probability, holds))| {
+                Some(Answer {
+                    image,
+                    probability,
+                    holds: holds?,
+                })
+            });
         let mut answers: Vec<_> = answers.collect();
         answers.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Self { answers }
@@ -178,7 +180,11 @@ impl TopClass {
     /// Accuracy and calibration error.
     pub fn measure(&self, weights: &[u32]) -> (f64, f64) {
         let answers = weights.iter().zip(&self.answers);
-        let accuracy = share(answers.clone().map(|(&weight, &(_, right))| (weight, right)));
+        let accuracy = share(
+            answers
+                .clone()
+                .map(|(&weight, &(_, right))| (weight, right)),
+        );
         let calibration =
             calibration_error(answers.map(|(&weight, &(sure, right))| (weight, sure, right)));
         (accuracy, calibration)
@@ -255,7 +261,12 @@ mod tests {
     #[test]
     fn calibration_is_the_mean_gap_over_fifteen_bins() {
         // Two of three at 0.9 hold, and 0.1 never does; a bin's upper bound belongs to it.
-        let answers = [(1, 0.9, true), (1, 0.9, true), (1, 0.9, false), (1, 0.1, false)];
+        let answers = [
+            (1, 0.9, true),
+            (1, 0.9, true),
+            (1, 0.9, false),
+            (1, 0.1, false),
+        ];
         let expected = (3.0 * (0.9 - 2.0 / 3.0) + 0.1) / 4.0;
         assert!((calibration_error(answers.into_iter()) - expected).abs() < 1e-7);
         // 0.4 and 6/15 would cancel out in one bin; 0.4 + ε is in the next.

@@ -10,7 +10,7 @@ pub(crate) const NAME_WIDTH: usize = 34;
 impl Scores {
     /// Names of the columns that `Display` fills.
     pub(crate) const HEADING: &'static str =
-        "  AUROC    sd      95 %           AUPRC  accuracy  calibration error";
+        "  AUROC sd      95 %            AUPRC  accuracy calibration error";
 }
 
 /// Columns: AUROC with its standard deviation over runs and its interval, AUPRC, accuracy,
@@ -31,7 +31,7 @@ impl fmt::Display for Scores {
             None => "–".to_string(),
         };
         let line = format!(
-            "{:>7} {deviation:<7} {interval:<13} {:>7} {accuracy:>9} {:>12}",
+            "{:>7} {deviation:<7} {interval:<13} {:>7} {accuracy:>9} {:>17}",
             value(self.auroc, 1.0, 3),
             value(self.auprc, 1.0, 3),
             value(self.calibration_error, 1.0, 3),
@@ -54,7 +54,10 @@ impl fmt::Display for ClassificationScores {
         let undefined: Vec<_> = self.undefined().collect();
         if !undefined.is_empty() {
             let names = undefined.join(", ");
-            writeln!(f, "no AUROC, and not in the mean: {names} (one outcome only)")?;
+            writeln!(
+                f,
+                "no AUROC, and not in the mean: {names} (one outcome only)"
+            )?;
         }
         Ok(())
     }
@@ -78,10 +81,15 @@ mod tests {
             ..Scores::default()
         };
         let line = scores.to_string();
-        assert_eq!(line, "  0.912 ±0.020  0.880–0.940         –    91.2 %            –");
+        assert_eq!(
+            line,
+            "  0.912 ±0.020  0.880–0.940         –    91.2 %            –"
+        );
         let place = |text: &str, part| text.split(part).next().unwrap().chars().count();
         assert_eq!(place(&line, "0.912"), place(Scores::HEADING, "AUROC"));
+        assert_eq!(place(&line, "±"), place(Scores::HEADING, "sd"));
         assert_eq!(place(&line, "0.880"), place(Scores::HEADING, "95 %"));
+        assert_eq!(line.chars().count(), Scores::HEADING.chars().count());
     }
 
     #[test]
@@ -98,6 +106,9 @@ mod tests {
         let table = scores.to_string();
         assert!(table.contains("Mass (0 of 7)"), "{table}");
         assert!(table.contains("not in the mean: Mass"), "{table}");
-        assert!(!table.contains("\nmean"), "one label needs no mean: {table}");
+        assert!(
+            !table.contains("\nmean"),
+            "one label needs no mean: {table}"
+        );
     }
 }
