@@ -2,12 +2,12 @@
 
 mod prompts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable};
 
 use crate::embeddings::TowerOutput;
-use crate::error::Error;
+use crate::error::{Error, write_error};
 use crate::logistic::{sigmoid, softmax};
 use crate::pretrained::{ConVirt, similarity};
 use crate::progress::Bar;
@@ -156,6 +156,15 @@ impl<'a> ZeroShot<'a> {
         Ok(ClassificationScores::of(&manifest.labels, &images, &told, bootstrap))
     }
 
+    /// Checks that labels can be told by the classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`](Self::score).
+    pub fn check(&self, labels: &Labels) -> Result<(), Error> {
+        self.columns(labels).map(drop)
+    }
+
     /// The class of each label.
     fn columns(&self, labels: &Labels) -> Result<Vec<usize>, Error> {
         if matches!(labels, Labels::Findings(names) if names.len() > 1) && self.is_exclusive() {
@@ -169,6 +178,31 @@ impl<'a> ZeroShot<'a> {
             })
         };
         labels.names().iter().map(column).collect()
+    }
+}
+
+impl ZeroShotPredictions {
+    /// Writes a CSV with the path and the probabilities of each image; `images` is the list that
+    /// they were made of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when the file cannot be written.
+    pub fn write_csv(&self, images: &[PathBuf], path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let write = || -> csv::Result<()> {
+            let mut file = csv::Writer::from_path(path)?;
+            let image = ["image".to_string()];
+            file.write_record(image.iter().chain(&self.classes))?;
+            let rows = self.probabilities.chunks_exact(self.classes.len());
+            for (index, row) in self.indices.iter().zip(rows) {
+                let image = [images[*index].display().to_string()];
+                let row = row.iter().map(|probability| format!("{probability:.6}"));
+                file.write_record(image.into_iter().chain(row))?;
+            }
+            Ok(file.flush()?)
+        };
+        write().map_err(|error| write_error(path)(error.into()))
     }
 }
 

@@ -83,7 +83,7 @@ mod tests {
         let line = scores.to_string();
         assert_eq!(
             line,
-            "  0.912 ±0.020  0.880–0.940         –    91.2 %            –"
+            "  0.912 ±0.020  0.880–0.940         –    91.2 %                 –"
         );
         let place = |text: &str, part| text.split(part).next().unwrap().chars().count();
         assert_eq!(place(&line, "0.912"), place(Scores::HEADING, "AUROC"));
