@@ -8,5 +8,6 @@ mod outside_crate;
 mod prepare;
 mod pretraining;
 mod program;
+mod retrieval;
 mod simclr;
 mod weights;

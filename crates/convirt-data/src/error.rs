@@ -546,6 +546,15 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    /// A folder holds no images.
+    #[error("{}: no images; looked for names that end in {looked_for:?}, there and below", folder.display())]
+    NoImages {
+        /// The folder.
+        folder: PathBuf,
+        /// The endings that would have done.
+        looked_for: &'static [&'static str],
+    },
+
     /// Too many images cannot be read.
     #[error(
         "{unreadable} of {images} images cannot be read ({:.2} %), more than the {:.2} % allowed; \

@@ -19,12 +19,14 @@
 
 mod augmentation;
 mod batch;
+mod chexpert_8x200;
 mod column;
 mod dataset;
 mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod image_files;
 mod image_store;
 mod labelled;
 mod loader;
@@ -49,11 +51,13 @@ mod tokenizer;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
-pub use batch::{ImageTextBatch, Padding, TextBatch, collate};
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
+pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
+pub use image_files::image_files;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,

@@ -8,6 +8,7 @@
 //! - [`Transfer`]: linear probes and fine-tuning of encoders on labelled images;
 //!   [`ImageClassifier`]: what comes of them
 //! - [`ZeroShot`]: classes told by prompts alone
+//! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -16,11 +17,15 @@
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
 mod checkpoint;
+mod chexpert_retrieval;
 mod classifier;
 mod config;
 mod datasets;
 mod device;
 mod earlier;
+mod embedding_file;
+mod embedding_index;
+mod embeddings;
 mod error;
 mod evaluation;
 mod export;
@@ -31,7 +36,9 @@ mod lbfgs;
 mod logistic;
 mod metrics;
 mod network;
+mod new_file;
 mod onnx;
+mod precision;
 mod pretrained;
 mod progress;
 mod retrieval;
@@ -47,19 +54,26 @@ mod transfer;
 pub mod weights;
 mod windows;
 mod yaml;
+mod zero_shot;
 
 pub use convirt_data as data;
 pub use convirt_model as model;
 
+pub use chexpert_retrieval::ChexpertRetrieval;
 pub use classifier::ImageClassifier;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use embedding_file::EmbeddingFile;
+pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
+pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
 pub use error::Error;
+pub use evaluation::PairRetrieval;
 pub use hub::HubError;
-pub use pretrained::{ConVirt, ImageTower, similarity};
+pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
+pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};
@@ -74,3 +88,4 @@ pub use transfer::{
     EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,
     TransferRow, TransferRun,
 };
+pub use zero_shot::{ClassPrompts, ZeroShot, ZeroShotPredictions, ZeroShotPrompts};

@@ -87,7 +87,7 @@ impl FineTuneData<'_> {
     /// # Errors
     ///
     /// [`DataError::TooFewWithLabel`](convirt_data::DataError::TooFewWithLabel) where a label has
-    /// too few groups to be held out, [`Error::NotFinite`], and unreadable images beyond the share.
+    /// too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
     pub fn fit(
         &self,
         network: Network,
@@ -145,7 +145,7 @@ impl FineTuneData<'_> {
             let validation_loss = self.loss_on(&network.valid(), &valid)?;
             for loss in [trained.loss, validation_loss] {
                 if !loss.is_finite() {
-                    return Err(Error::NotFinite { loss, epoch });
+                    return Err(Error::Diverged { loss, epoch });
                 }
             }
             rate.observe(validation_loss);
