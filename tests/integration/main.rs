@@ -10,4 +10,5 @@ mod pretraining;
 mod program;
 mod retrieval;
 mod simclr;
+mod transfer;
 mod weights;

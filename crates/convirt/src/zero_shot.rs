@@ -84,7 +84,9 @@ impl<'a> ZeroShot<'a> {
     pub fn probabilities(&self, image: &[f32]) -> Vec<f32> {
         let temperature = self.model.network().loss.temperature();
         let logits = |directions: &[Vec<f32>]| -> Vec<f64> {
-            let cosines = directions.iter().map(|text| f64::from(similarity(image, text)));
+            let cosines = directions
+                .iter()
+                .map(|text| f64::from(similarity(image, text)));
             cosines.map(|cosine| cosine / temperature).collect()
         };
         let positive = logits(&self.positive);
@@ -93,10 +95,15 @@ impl<'a> ZeroShot<'a> {
             false => {
                 let negative = logits(&self.negative);
                 let pairs = positive.into_iter().zip(negative);
-                pairs.map(|(positive, negative)| sigmoid(positive - negative)).collect()
+                pairs
+                    .map(|(positive, negative)| sigmoid(positive - negative))
+                    .collect()
             }
         };
-        probabilities.into_iter().map(|probability| probability as f32).collect()
+        probabilities
+            .into_iter()
+            .map(|probability| probability as f32)
+            .collect()
     }
 
     /// Probabilities of the classes of many images; `max_bad_share` is the share of unreadable
@@ -153,7 +160,12 @@ impl<'a> ZeroShot<'a> {
         let rows = predictions.probabilities.chunks_exact(self.names.len());
         let told = rows.flat_map(|row| columns.iter().map(|column| row[*column]));
         let told = vec![told.collect()];
-        Ok(ClassificationScores::of(&manifest.labels, &images, &told, bootstrap))
+        Ok(ClassificationScores::of(
+            &manifest.labels,
+            &images,
+            &told,
+            bootstrap,
+        ))
     }
 
     /// Checks that labels can be told by the classes.
@@ -212,7 +224,9 @@ fn direction(model: &ConVirt, texts: &[String]) -> Result<Vec<f32>, Error> {
     for text in texts {
         let embedding = model.embed_text(text)?;
         sum.resize(embedding.len(), 0.0);
-        sum.iter_mut().zip(embedding).for_each(|(sum, part)| *sum += part);
+        sum.iter_mut()
+            .zip(embedding)
+            .for_each(|(sum, part)| *sum += part);
     }
     let norm = similarity(&sum, &sum).sqrt().max(1e-12);
     Ok(sum.into_iter().map(|part| part / norm).collect())

@@ -65,7 +65,10 @@ impl ZeroShotPrompts {
             return problem("", "no classes");
         }
         if classes.len() == 1 && with_negative == 0 {
-            return problem("", "one class without `negative` prompts: there is nothing to tell it from");
+            return problem(
+                "",
+                "one class without `negative` prompts: there is nothing to tell it from",
+            );
         }
         for (name, class) in &classes {
             if class.positive.is_empty() {
@@ -106,19 +109,28 @@ mod tests {
         assert_eq!(edema.positive, ["Pulmonary edema.", "Edema, mild."]);
         assert_eq!(edema.negative, ["No edema."]);
         let classes = read("wrist: {positive: [A wrist.]}\nhand: {positive: [A hand.]}\n").unwrap();
-        assert_eq!(classes.classes().keys().collect::<Vec<_>>(), ["hand", "wrist"]);
+        assert_eq!(
+            classes.classes().keys().collect::<Vec<_>>(),
+            ["hand", "wrist"]
+        );
     }
 
     #[test]
     fn what_cannot_tell_anything_apart_is_an_error_with_its_line() {
         for (text, parts) in [
             ("a: {positive: [x]}\n", ["prompts.yaml", "one class"]),
-            ("a: {positive: [x]}\nb: {positive: []}\n", [":2", "no prompts"]),
+            (
+                "a: {positive: [x]}\nb: {positive: []}\n",
+                [":2", "no prompts"],
+            ),
             (
                 "a: {positive: [x], negative: [y]}\nb: {positive: [z]}\n",
                 [":2", "no `negative`"],
             ),
-            ("a: {positive: [x]}\nb: {positive: [\" \"]}\n", [":2", "empty prompt"]),
+            (
+                "a: {positive: [x]}\nb: {positive: [\" \"]}\n",
+                [":2", "empty prompt"],
+            ),
             ("a: {positiv: [x]}\n", [":1", "`positive`"]),
             ("{}\n", ["prompts.yaml", "no classes"]),
         ] {
