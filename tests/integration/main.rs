@@ -11,4 +11,5 @@ mod pretraining;
 mod program;
 mod retrieval;
 mod simclr;
+mod transfer;
 mod weights;

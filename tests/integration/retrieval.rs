@@ -7,7 +7,7 @@ use std::process::Output;
 use convirt::data::LoaderConfig;
 use convirt::{ConVirt, EmbeddingIndex, Error, ImageTower, Modality, TowerOutput, similarity};
 
-use crate::fixtures::{Workspace, example, printed, trained};
+use crate::fixtures::{Workspace, example, text_of, trained};
 
 /// Runs a program on the shared run.
 fn run(program: &str, arguments: &[&str]) -> Output {
@@ -22,7 +22,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 /// As [`run`], for what must succeed.
 fn succeeds(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{arguments:?}:\n{text}");
     text
 }
@@ -30,7 +30,7 @@ fn succeeds(program: &str, arguments: &[&str]) -> String {
 /// As [`run`], for what must not.
 fn fails(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(!output.status.success(), "{arguments:?}:\n{text}");
     text
 }
