@@ -14,12 +14,14 @@ use crate::weights::{started, tensors};
 
 const SIMCLR: &str = "objective=simclr";
 
-/// Longer than the trainings of pairs: with two views of 8 images a step there is something to see.
-const LONG: [&str; 4] = [
+/// Long enough for so few images and views so much alike to tell something.
+const LONG: [&str; 6] = [
     SIMCLR,
     "batch_size=8",
     "max_steps=24",
     "eval_every_n_steps=8",
+    "dataset.s=0",
+    "dataset.augmentation={crop_area: [0.8, 1.0], rotation_degrees: 5, blur_sigma: [0.1, 0.5]}",
 ];
 
 /// The training that tests share which only look at what it left.
@@ -42,17 +44,15 @@ fn the_loss_falls_below_chance_and_the_folder_says_what_it_is() {
     assert_eq!(summary.ending, Ending::Completed);
     let loss = summary.validation_loss.unwrap();
     assert!(
-        loss < summary.chance_loss - 0.1,
+        loss < summary.chance_loss - 0.2,
         "{loss} {}",
         summary.chance_loss
     );
-    // 12 held-out images in batches of 6: a view has 11 candidates.
-    let [images, batches] = [summary.valid_pairs, summary.valid_pairs.div_ceil(8)];
-    assert_eq!(images % batches, 0, "batches of one size");
-    let candidates = 2 * images / batches - 1;
-    assert!((summary.chance_loss - (candidates as f64).ln()).abs() < 1e-12);
+    // Five images are held out: a view has nine others.
+    assert_eq!(summary.valid_pairs, 5);
+    assert!((summary.chance_loss - 9f64.ln()).abs() < 1e-12);
     let accuracy = summary.contrastive_accuracy.unwrap();
-    assert!(accuracy > 1.0 / candidates as f64, "{accuracy}");
+    assert!(accuracy > 2.0 / 9.0, "{accuracy}");
     assert_eq!(summary.retrieval, None);
     assert_eq!(summary.parameters.text_encoder.total, 0);
     let text = summary.to_string();

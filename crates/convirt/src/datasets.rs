@@ -64,6 +64,7 @@ impl Studies {
             split: data.split_col.clone(),
             min_words: data.min_words,
             max_bad_share: data.max_bad_share,
+            limits: data.decode_limits(),
         })?;
         let mut split = split(
             manifest.studies,
@@ -118,7 +119,7 @@ impl Datasets {
                 cache_mb: data.cache_mb,
                 cache_dir: data.cache_dir.clone(),
                 cache_size: data.cache_size,
-                ..ImageStoreConfig::default()
+                limits: data.decode_limits(),
             })?;
             let sample = SampleConfig {
                 image,

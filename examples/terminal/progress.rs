@@ -1,6 +1,6 @@
 //! What a preparation shows while it works and when it is done.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,23 +37,32 @@ impl Terminal {
         }
     }
 
-    /// Prints what was made and left out, and how to train on it.
-    pub fn finish(self, prepared: &Prepared) {
+    /// Prints what was made and left out, and how to train on it; the output may be closed.
+    pub fn finish(self, prepared: &Prepared) -> io::Result<()> {
         drop(self);
+        let mut out = stdout().lock();
         let keys = prepared.config_keys();
-        println!("{prepared}\n\nIn a configuration:\n\ndataset:");
+        writeln!(out, "{prepared}\n\nIn a configuration:\n\ndataset:")?;
         for (key, value) in &keys {
-            println!("  {key}: {value}");
+            writeln!(out, "  {key}: {value}")?;
         }
         let manifest = prepared.manifest.display();
-        println!(
+        writeln!(
+            out,
             "\nOr with that of the phantom:\n\n  cargo run --release --example train_mimic -- \\"
-        );
-        println!("    --set \"dataset.csv_file={manifest}\" --set dataset.phantom=null \\");
+        )?;
+        writeln!(
+            out,
+            "    --set \"dataset.csv_file={manifest}\" --set dataset.phantom=null \\"
+        )?;
         if let Some(root) = &prepared.image_root {
-            println!("    --set \"dataset.img_root_dir={}\" \\", root.display());
+            writeln!(
+                out,
+                "    --set \"dataset.img_root_dir={}\" \\",
+                root.display()
+            )?;
         }
-        println!("    --set dataset.text_from_files=False");
+        writeln!(out, "    --set dataset.text_from_files=False")
     }
 }
 
