@@ -1,6 +1,5 @@
 //! Retrieval among pairs, in every direction.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use crate::embeddings::TowerOutput;
 use crate::error::Error;
 use crate::precision::{Answer, Queries, RetrievalAtK};
 use crate::pretrained::ConVirt;
-use crate::retrieval::Retrieval;
+use crate::retrieval::{DistinctTexts, Retrieval};
 
 /// Depths of precision among pairs.
 const DEPTHS: [usize; 3] = [1, 5, 10];
@@ -37,8 +36,8 @@ impl PairRetrieval {
     ///
     /// # Errors
     ///
-    /// When more than `max_bad_share` of the images, from 0 to 1, are unreadable; [`Error::Data`]
-    /// without studies or for a batch of none.
+    /// When more than `max_bad_share` of the images, from 0 to 1, or all are unreadable;
+    /// [`Error::Data`] without studies or for a batch of none.
     pub fn of(
         model: &ConVirt,
         studies: &[Study],
@@ -47,47 +46,39 @@ impl PairRetrieval {
         mut progress: impl FnMut(usize, usize),
     ) -> Result<(Self, Vec<Unreadable>), Error> {
         let paths: Vec<PathBuf> = studies.iter().map(|study| study.image.clone()).collect();
-        let (mut studies_seen, mut features, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut embedded_studies, mut features, mut images) = (Vec::new(), Vec::new(), Vec::new());
         let mut embedded = model.embed_images(paths, loader, max_bad_share)?;
         while let Some(batch) = embedded.next() {
             let batch = batch?;
             features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
             images.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-            studies_seen.extend(batch.indices.iter().map(|index| &studies[*index]));
+            embedded_studies.extend(batch.indices.iter().map(|index| &studies[*index]));
             progress(embedded.done(), studies.len());
         }
         let unreadable = embedded.into_unreadable();
 
-        let mut numbers = HashMap::new();
-        let mut distinct: Vec<&str> = Vec::new();
-        let text_of: Vec<usize> = studies_seen
+        let reports: Vec<&str> = embedded_studies
             .iter()
-            .map(|study| {
-                let text = &*study.report.text;
-                *numbers.entry(text).or_insert_with(|| {
-                    distinct.push(text);
-                    distinct.len() - 1
-                })
-            })
+            .map(|study| &*study.report.text)
             .collect();
+        let DistinctTexts { of_pair, first } = DistinctTexts::of(&reports);
+        let distinct: Vec<&str> = first.iter().map(|pair| reports[*pair]).collect();
         let mut texts = Vec::new();
-        if !distinct.is_empty() {
-            for batch in model.embed_texts(&distinct, loader)? {
-                texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-            }
+        for batch in model.embed_texts(&distinct, loader)? {
+            texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
         }
-        let text_of_each: Vec<Vec<f32>> = text_of.iter().map(|text| texts[*text].clone()).collect();
+
         let right = |is_right| match is_right {
             true => Answer::Right,
             false => Answer::Wrong,
         };
         let same_text = |query: usize, image: usize| match query == image {
             true => Answer::Left,
-            false => right(text_of[query] == text_of[image]),
+            false => right(of_pair[query] == of_pair[image]),
         };
         let retrieval = Self {
-            pairs: Retrieval::of(&images, &text_of_each, &text_of),
-            text_to_image: among_all(&texts, &images, |text, image| right(text_of[image] == text)),
+            pairs: Retrieval::among(&images, &texts, &of_pair),
+            text_to_image: among_all(&texts, &images, |text, image| right(of_pair[image] == text)),
             image_to_image: among_all(&features, &features, same_text),
         };
         Ok((retrieval, unreadable))
