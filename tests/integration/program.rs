@@ -56,7 +56,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .args(["--set", "eval_every_n_steps=2"])
         .output()
         .unwrap();
-    let printed = text(&output);
+    let printed = text_of(&output);
     assert!(output.status.success(), "{printed}");
     for part in [
         "no effect: model.bert_base_model, model.text_from_scratch, model.freeze_embeddings",
@@ -76,7 +76,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     let out = workspace.path().join("exported");
     let mut export = example("export");
     export.arg(run.unwrap()).arg("--out").arg(&out);
-    let printed = text(&export.output().unwrap());
+    let printed = text_of(&export.output().unwrap());
     let mut files: Vec<_> = fs::read_dir(&out)
         .unwrap_or_else(|_| panic!("{printed}"))
         .map(|file| file.unwrap().file_name().into_string().unwrap())
@@ -93,7 +93,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .arg(run.unwrap())
         .output()
         .unwrap();
-    let printed = text(&output);
+    let printed = text_of(&output);
     for part in ["image encoder: resnet18", "loaded as layer4.1.conv2.weight"] {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
@@ -231,9 +231,9 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
         .args(["--classes", "14"])
         .output()
         .unwrap();
-    let text = printed(&output);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("resnet18(num_classes=14)"), "{text}");
+    let printed = text_of(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("resnet18(num_classes=14)"), "{printed}");
     for (name, parts) in [
         (
             "resnet18.safetensors",
