@@ -9,6 +9,7 @@ mod outside_crate;
 mod prepare;
 mod pretraining;
 mod program;
+mod report;
 mod retrieval;
 mod simclr;
 mod transfer;

@@ -29,12 +29,18 @@ const MAX_PAIRS: usize = 400;
 
 /// Curves of the second chart: the tags of either objective, and what they are.
 const ACCURACIES: [(&str, &str); 6] = [
-    ("validation_image_to_text_accuracy", "image → text, held out"),
-    ("validation_text_to_image_accuracy", "text → image, held out"),
+    (
+        "validation_image_to_text_accuracy",
+        "image → text, held out",
+    ),
+    (
+        "validation_text_to_image_accuracy",
+        "text → image, held out",
+    ),
     ("train_image_to_text_accuracy", "image → text, training"),
     ("train_text_to_image_accuracy", "text → image, training"),
-    ("validation_VIEWTAG", "view → view, held out"),
-    ("train_VIEWTAG", "view → view, training"),
+    ("validation_contrastive_accuracy", "view → view, held out"),
+    ("train_contrastive_accuracy", "view → view, training"),
 ];
 
 const STYLE: &str = include_str!("report/report.css");

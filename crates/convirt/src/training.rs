@@ -257,6 +257,13 @@ impl Training {
             seconds: started.elapsed().as_secs_f64(),
         };
         summary.save(&self.run.summary())?;
+        let held_out = self.loaders.valid.dataset().studies().to_vec();
+        let report = self
+            .run
+            .write_report_of(&self.config, Ok(held_out), &self.device);
+        if let Err(error) = report {
+            eprintln!("warning: the run's page is not written: {error}");
+        }
         Ok(summary)
     }
 

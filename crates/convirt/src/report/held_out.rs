@@ -128,7 +128,9 @@ impl<'a> HeldOut<'a> {
 
     /// Chooses up to `each` images of each kind; none twice, and none of a text that is shown.
     pub(super) fn gallery(&self, each: usize) -> Gallery {
-        let mut rankings: Vec<_> = (0..self.images()).filter_map(|it| self.ranking(it)).collect();
+        let mut rankings: Vec<_> = (0..self.images())
+            .filter_map(|it| self.ranking(it))
+            .collect();
         rankings.sort_by(|a, b| b.lead.total_cmp(&a.lead));
         let mut shown = Vec::new();
         let mut choose = |candidates: &mut dyn Iterator<Item = &Ranking>| {
@@ -184,7 +186,10 @@ mod tests {
         };
         let (text_of, image_of) = numbered(names);
         let images: Vec<_> = images.iter().map(direction).collect();
-        let texts: Vec<_> = image_of.iter().map(|&image| direction(&texts[image])).collect();
+        let texts: Vec<_> = image_of
+            .iter()
+            .map(|&image| direction(&texts[image]))
+            .collect();
         HeldOut {
             studies: Vec::new(),
             similarity: similarities(&images, &texts),
