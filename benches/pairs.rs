@@ -27,7 +27,7 @@ fn pairs(criterion: &mut Criterion) {
     let manifest = Manifest::read(&ManifestConfig {
         text_from_files: true,
         image: Column::Name("image".to_string()),
-        text: Column::Name("text".to_string()),
+        text: Some(Column::Name("text".to_string())),
         ..ManifestConfig::new(data.join("pairs.csv"))
     })
     .expect("the phantom is a valid data set");
@@ -41,10 +41,12 @@ fn pairs(criterion: &mut Criterion) {
             ImageStore::new(ImageStoreConfig {
                 cache_mb,
                 ..ImageStoreConfig::default()
-            }),
+            })
+            .expect("no folder is opened"),
             tokenizer.clone(),
             SampleConfig {
                 image: ImageView::Augmented(augmentation.expect("the defaults are valid")),
+                views: 1,
                 text: TextView::RandomSentence,
                 max_tokens: 128,
                 seed: 0,

@@ -6,7 +6,7 @@ use burn::optim::{AdamConfig, ModuleOptimizer};
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
 use convirt::ContrastiveTask;
-use convirt::data::ImageTextBatch;
+use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -17,10 +17,12 @@ fn batch(pairs: usize, side: usize, tokens: usize, device: &Device) -> ImageText
             Distribution::Normal(0.0, 1.0),
             device,
         ),
-        input_ids: Tensor::<2, Int>::ones([pairs, tokens], device),
-        attention_mask: Tensor::<2, Bool>::full([pairs, tokens], true, device),
-        token_type_ids: Tensor::<2, Int>::zeros([pairs, tokens], device),
-        text_ids: Tensor::<1, Int>::arange(0..pairs as i64, device),
+        texts: Some(TextBatch {
+            input_ids: Tensor::<2, Int>::ones([pairs, tokens], device),
+            attention_mask: Tensor::<2, Bool>::full([pairs, tokens], true, device),
+            token_type_ids: Tensor::<2, Int>::zeros([pairs, tokens], device),
+            text_ids: Tensor::<1, Int>::arange(0..pairs as i64, device),
+        }),
         indices: (0..pairs).collect(),
     }
 }

@@ -1,11 +1,11 @@
 //! Writes a trained model for other libraries: `cargo run --release --example export -- RUN`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use convirt::ConVirt;
+use convirt::{ConVirt, ImageTower, Objective};
 
 /// Writes a trained model for torchvision, transformers, ConVIRT-Colab and ONNX.
 #[derive(Parser)]
@@ -24,21 +24,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let Arguments { run, out, classes } = Arguments::parse();
-    let model = ConVirt::load(&run)?;
+    let tower = ImageTower::load(&run)?;
     fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
-    let depth = model.image_config().depth;
+    let depth = tower.image_config().depth;
     let image = out.join(format!("{depth}.safetensors"));
-    model.export_image_encoder(&image, classes)?;
-    let text = out.join("text_encoder");
-    model.export_text_encoder(&text)?;
-    let projections = out.join("projections.safetensors");
-    model.export_projections(&projections)?;
-    let colab = out.join("model.pth");
-    model.export_colab(&colab)?;
-    let [image_tower, text_tower] =
-        ["image_tower.onnx", "text_tower.onnx"].map(|name| out.join(name));
-    model.export_image_onnx(&image_tower)?;
-    model.export_text_onnx(&text_tower)?;
+    tower.export_encoder(&image, classes)?;
+    let image_tower = out.join("image_tower.onnx");
+    tower.export_onnx(&image_tower)?;
 
     let fc = match classes {
         Some(classes) => format!("num_classes={classes}"),
@@ -50,14 +42,36 @@ fn main() -> Result<()> {
         println!("model.fc = torch.nn.Identity()");
     }
     println!("model.load_state_dict(safetensors.torch.load_file({image:?}))");
-    println!("# text encoder");
-    println!("model = transformers.AutoModel.from_pretrained({text:?})");
+    println!("# with its head, without PyTorch");
+    println!("onnxruntime.InferenceSession({image_tower:?})  # images");
+
+    let projections = out.join("projections.safetensors");
+    match tower.objective() {
+        Objective::SimClr => tower.export_projection(&projections)?,
+        Objective::ConVirt => {
+            let model = ConVirt::load(&run)?;
+            model.export_projections(&projections)?;
+            texts(&model, &out)?;
+        }
+    }
     println!("# projection heads: linear2(relu(linear1(features)))");
     println!("heads = safetensors.torch.load_file({projections:?})");
+    Ok(())
+}
+
+/// Writes what only a model with texts has.
+fn texts(model: &ConVirt, out: &Path) -> Result<()> {
+    let encoder = out.join("text_encoder");
+    model.export_text_encoder(&encoder)?;
+    println!("# text encoder");
+    println!("model = transformers.AutoModel.from_pretrained({encoder:?})");
+    let tower = out.join("text_tower.onnx");
+    model.export_text_onnx(&tower)?;
+    println!("# with its head, without PyTorch");
+    println!("onnxruntime.InferenceSession({tower:?})  # input_ids, attention_mask, ...");
+    let colab = out.join("model.pth");
+    model.export_colab(&colab)?;
     println!("# the whole model, as ConVIRT-Colab names its parts");
     println!("state = torch.load({colab:?})");
-    println!("# either tower with its head, without PyTorch");
-    println!("onnxruntime.InferenceSession({image_tower:?})  # images");
-    println!("onnxruntime.InferenceSession({text_tower:?})  # input_ids, attention_mask, ...");
     Ok(())
 }

@@ -9,4 +9,5 @@ mod outside_crate;
 mod prepare;
 mod pretraining;
 mod program;
+mod simclr;
 mod weights;

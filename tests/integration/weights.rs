@@ -12,7 +12,7 @@ use crate::fixtures::{Workspace, trained};
 const STILL: [&str; 3] = ["learning_rate=1e-30", "max_steps=1", "eval_every_n_steps=1"];
 
 /// The tensors of a file or run whose names begin with `prefix`, without it.
-fn tensors(path: &Path, prefix: &str) -> BTreeMap<String, Vec<f32>> {
+pub fn tensors(path: &Path, prefix: &str) -> BTreeMap<String, Vec<f32>> {
     let file = WeightsFile::open(path).unwrap();
     let of_prefix = file.tensors().iter().filter_map(|(name, tensor)| {
         let name = name.strip_prefix(prefix)?;
@@ -24,7 +24,7 @@ fn tensors(path: &Path, prefix: &str) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// The model of a run of one step without effect.
-fn started(workspace: &Workspace, overrides: &[&str]) -> PathBuf {
+pub fn started(workspace: &Workspace, overrides: &[&str]) -> PathBuf {
     let overrides: Vec<&str> = STILL.iter().chain(overrides).copied().collect();
     workspace.train(&overrides).unwrap().run
 }

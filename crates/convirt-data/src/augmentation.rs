@@ -4,13 +4,12 @@ use rand::Rng;
 
 use crate::normalize::normalize;
 use crate::radiograph::Radiograph;
-use crate::resize::resize;
 
-mod affine;
 mod blur;
 mod config;
 mod jitter;
 mod params;
+mod warp;
 
 pub use config::AugmentationConfig;
 pub use params::AugmentationParams;
@@ -46,8 +45,8 @@ impl Augmentation {
     /// Renders the view that `params` describe, normalized by ImageNet's mean and deviation.
     ///
     /// In this order: crop and antialiased resize, flip, rotation with shift and scale (bilinear,
-    /// black outside), brightness, contrast, blur. Pillow rounds to 8 bits after each; this does
-    /// not, and clamps to 0 to 1 where Pillow does.
+    /// black outside), all of these in one pass; brightness, contrast, blur. Pillow rounds to 8
+    /// bits after each; this does not, and clamps to 0 to 1 where Pillow does.
     ///
     /// # Shapes
     ///
@@ -58,13 +57,7 @@ impl Augmentation {
     /// When the crop does not lie inside the image.
     pub fn render(&self, image: &Radiograph, params: &AugmentationParams) -> Vec<f32> {
         let size = self.size;
-        let mut view = resize(image, params.crop, size, size);
-        for plane in view.planes_mut() {
-            if params.flip {
-                plane.chunks_exact_mut(size).for_each(<[f32]>::reverse);
-            }
-            affine::transform(plane, size, params);
-        }
+        let mut view = warp::view(image, size, params);
         jitter::brighten(&mut view, params.brightness);
         jitter::contrast(&mut view, params.contrast);
         for plane in view.planes_mut() {
@@ -82,7 +75,7 @@ mod tests {
     use super::*;
     use crate::fixtures::{data_file, reference_bytes, reference_floats};
     use crate::radiograph::DecodeLimits;
-    use crate::resize::CropBox;
+    use crate::resize::{CropBox, resize};
 
     fn image(name: &str) -> Radiograph {
         Radiograph::read(&data_file(name), &DecodeLimits::default()).unwrap()

@@ -40,7 +40,9 @@ pub enum ImageView {
 pub struct SampleConfig {
     /// How the image is seen.
     pub image: ImageView,
-    /// Which part of the report is read.
+    /// Views of it in a sample, drawn independently of each other; at least 1.
+    pub views: u32,
+    /// Which part of the report is read, where there is a tokenizer.
     pub text: TextView,
     /// Longest text, in tokens with the special ones; what is beyond is cut off.
     pub max_tokens: usize,
@@ -48,15 +50,22 @@ pub struct SampleConfig {
     pub seed: u64,
 }
 
-/// One image with one text, ready for a batch.
+/// One image, with one text or alone, ready for a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Position of the study in the data set.
     pub index: usize,
     /// Side of the view, in pixels.
     pub size: usize,
-    /// The view, normalized: `[3, size, size]`, flat.
+    /// The views, normalized: `[views, 3, size, size]`, flat.
     pub pixels: Vec<f32>,
+    /// The text; none in a data set of images alone.
+    pub text: Option<SampleText>,
+}
+
+/// The text of a [`Sample`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleText {
     /// The text as tokens, special ones included.
     pub tokens: Tokens,
     /// The text itself.
@@ -65,12 +74,13 @@ pub struct Sample {
 
 /// Turns studies into samples.
 ///
-/// What is drawn for a sample depends on the seed, the epoch and its index alone.
+/// What is drawn for a view or a text depends on the seed, the epoch, its index and, for a view,
+/// its number among those of the sample alone.
 #[derive(Debug)]
 pub struct ImageTextDataset {
     studies: Vec<Study>,
     images: ImageStore,
-    tokenizer: Arc<ReportTokenizer>,
+    tokenizer: Option<Arc<ReportTokenizer>>,
     config: SampleConfig,
     skips: Arc<Skips>,
     unreadable: Vec<AtomicBool>,
@@ -88,18 +98,24 @@ impl ImageView {
 
 impl ImageTextDataset {
     /// Makes a data set of `studies`; images that turn out to be unreadable are added to `skips`.
+    /// Without a tokenizer it is one of images alone.
+    ///
+    /// # Panics
+    ///
+    /// When samples are to have no views.
     pub fn new(
         studies: Vec<Study>,
         images: ImageStore,
-        tokenizer: Arc<ReportTokenizer>,
+        tokenizer: impl Into<Option<Arc<ReportTokenizer>>>,
         config: SampleConfig,
         skips: Arc<Skips>,
     ) -> Self {
+        assert!(config.views > 0, "a sample has at least one view");
         let unreadable = studies.iter().map(|_| AtomicBool::new(false)).collect();
         Self {
             studies,
             images,
-            tokenizer,
+            tokenizer: tokenizer.into(),
             config,
             skips,
             unreadable,
@@ -126,9 +142,9 @@ impl ImageTextDataset {
         &self.config
     }
 
-    /// Returns what makes tokens of the texts.
-    pub fn tokenizer(&self) -> &ReportTokenizer {
-        &self.tokenizer
+    /// Returns what makes tokens of the texts, where they are read.
+    pub fn tokenizer(&self) -> Option<&ReportTokenizer> {
+        self.tokenizer.as_deref()
     }
 
     /// Makes the sample of study `index` in `epoch`.
@@ -141,7 +157,7 @@ impl ImageTextDataset {
     ///
     /// When `index` is not below [`len`](Self::len).
     pub fn sample(&self, epoch: u64, index: usize) -> Result<Sample, DataError> {
-        let pixels = self.view(epoch, index)?;
+        let pixels = self.views(epoch, index)?;
         self.with_text(epoch, index, pixels)
     }
 
@@ -161,7 +177,7 @@ impl ImageTextDataset {
         if self.unreadable[index].load(Ordering::Relaxed) {
             return Ok(None);
         }
-        match self.view(epoch, index) {
+        match self.views(epoch, index) {
             Ok(pixels) => self.with_text(epoch, index, pixels).map(Some),
             Err(error) => {
                 self.unreadable[index].store(true, Ordering::Relaxed);
@@ -171,26 +187,33 @@ impl ImageTextDataset {
         }
     }
 
-    fn view(&self, epoch: u64, index: usize) -> Result<Vec<f32>, DataError> {
+    fn views(&self, epoch: u64, index: usize) -> Result<Vec<f32>, DataError> {
         let image = self.images.load(&self.studies[index].image)?;
-        Ok(match &self.config.image {
+        let view = |number| match &self.config.image {
             ImageView::Evaluation(transform) => transform.apply(&image),
             ImageView::Augmented(augmentation) => {
                 let seed = self.config.seed;
-                let mut rng = stream(Purpose::Image, seed, epoch, index as u64);
+                let mut rng = stream(Purpose::Image(number), seed, epoch, index as u64);
                 augmentation.apply(&image, &mut rng)
             }
-        })
+        };
+        let views: Vec<_> = (0..self.config.views).map(view).collect();
+        Ok(views.concat())
     }
 
     fn with_text(&self, epoch: u64, index: usize, pixels: Vec<f32>) -> Result<Sample, DataError> {
-        let text = self.text(epoch, index);
+        let read = |tokenizer: &Arc<ReportTokenizer>| {
+            let text = self.text(epoch, index);
+            Ok(SampleText {
+                tokens: tokenizer.encode(text, self.config.max_tokens)?,
+                text: text.into(),
+            })
+        };
         Ok(Sample {
             index,
             size: self.config.image.size(),
             pixels,
-            tokens: self.tokenizer.encode(text, self.config.max_tokens)?,
-            text: text.into(),
+            text: self.tokenizer.as_ref().map(read).transpose()?,
         })
     }
 
@@ -230,11 +253,15 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::AugmentationConfig;
     use crate::fixtures::{dataset, evaluation_view, studies};
+    use crate::{AugmentationConfig, ImageStoreConfig};
 
     fn augmented_view() -> ImageView {
         ImageView::Augmented(AugmentationConfig::default().init(32).unwrap())
+    }
+
+    fn text(data: &ImageTextDataset, epoch: u64, index: usize) -> String {
+        data.sample(epoch, index).unwrap().text.unwrap().text
     }
 
     #[test]
@@ -250,6 +277,31 @@ mod tests {
     }
 
     #[test]
+    fn views_of_one_sample_differ_and_the_first_is_that_of_a_sample_with_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let studies = studies(folder.path(), 2);
+        let single = dataset(studies.clone(), augmented_view(), 0.0);
+        let config = SampleConfig {
+            views: 2,
+            ..single.config.clone()
+        };
+        let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
+        let double = ImageTextDataset::new(studies, images, None, config, single.skips.clone());
+        let mut seen = Vec::new();
+        for (epoch, index) in [(0, 0), (0, 1), (1, 0)] {
+            let sample = double.sample(epoch, index).unwrap();
+            assert_eq!(double.sample(epoch, index).unwrap(), sample);
+            assert_eq!(sample.text, None);
+            let (first, second) = sample.pixels.split_at(3 * 32 * 32);
+            assert_eq!(first, single.sample(epoch, index).unwrap().pixels);
+            seen.extend([first.to_vec(), second.to_vec()]);
+        }
+        for (place, view) in seen.iter().enumerate() {
+            assert!(!seen[..place].contains(view), "view {place}");
+        }
+    }
+
+    #[test]
     fn evaluation_views_are_the_same_in_every_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let data = dataset(studies(folder.path(), 1), evaluation_view(), 0.0);
@@ -261,9 +313,7 @@ mod tests {
     fn every_sentence_is_drawn_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let data = dataset(studies(folder.path(), 1), evaluation_view(), 0.0);
-        let texts: BTreeSet<_> = (0..30)
-            .map(|epoch| data.sample(epoch, 0).unwrap().text)
-            .collect();
+        let texts: BTreeSet<_> = (0..30).map(|epoch| text(&data, epoch, 0)).collect();
         let sentences = ["Finding 0 is present.", "The heart is normal."];
         assert_eq!(texts, sentences.map(String::from).into());
     }
@@ -276,8 +326,8 @@ mod tests {
         let augmented = dataset(studies, augmented_view(), 0.0);
         for index in 0..8 {
             let samples = [&evaluated, &augmented].map(|data| data.sample(3, index).unwrap());
+            assert!(samples[0].text.is_some());
             assert_eq!(samples[0].text, samples[1].text);
-            assert_eq!(samples[0].tokens, samples[1].tokens);
         }
     }
 
@@ -288,12 +338,12 @@ mod tests {
         studies[1].report.sentences.clear();
         let mut data = dataset(studies, evaluation_view(), 0.0);
         assert_eq!(
-            data.sample(0, 1).unwrap().text,
+            text(&data, 0, 1),
             "Finding 1 is present. The heart is normal."
         );
         data.config.text = TextView::WholeReport;
         assert_eq!(
-            data.sample(0, 0).unwrap().text,
+            text(&data, 0, 0),
             "Finding 0 is present. The heart is normal."
         );
     }

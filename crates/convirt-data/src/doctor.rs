@@ -99,6 +99,7 @@ impl DoctorConfig {
     /// pixels, and counts no tokens.
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
+            limits: manifest.limits,
             manifest,
             split: SplitConfig {
                 valid_size: 0.1,
@@ -109,7 +110,6 @@ impl DoctorConfig {
             tokens: TokenCheck::Off {
                 reason: "no text encoder was named".into(),
             },
-            limits: DecodeLimits::default(),
         }
     }
 
@@ -187,7 +187,7 @@ impl Examination<'_> {
                     let path = self.cells(rows[0].1 as usize).map(|cells| cells.image);
                     let path = path.unwrap_or_default();
                     let look = reader.look(&path);
-                    let is_read = look.is_ok() || probe_image(&path).is_ok();
+                    let is_read = look.is_ok() || probe_image(&path, &self.config.limits).is_ok();
                     steps.one_more();
                     (path, look, is_read)
                 })
@@ -220,9 +220,9 @@ impl Examination<'_> {
         self.reader.cells(&self.table.rows[row])
     }
 
-    /// Takes the text of a row, by position.
+    /// Takes the text of a row, by position; none where images are alone.
     fn text(&self, row: usize) -> Result<String, Fault> {
-        self.reader.text(&self.cells(row)?)
+        Ok(self.reader.text(&self.cells(row)?)?.unwrap_or_default())
     }
 
     /// Sorts the positions of rows by a key; rows without one are left out.

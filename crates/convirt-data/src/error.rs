@@ -175,12 +175,24 @@ pub enum DataError {
     /// No image is of the views asked for.
     #[error("{}: no image of the views {asked:?}; found {found:?}", path.display())]
     NoSuchView {
-        /// The table that names the views.
+        /// The table that names the views, or the data set whose images do.
         path: PathBuf,
         /// The views asked for.
         asked: Vec<String>,
         /// The views there are.
         found: Vec<String>,
+    },
+
+    /// Views are asked for, and no image tells its own.
+    #[error(
+        "{}: no image tells its view, so that {asked:?} cannot be chosen: DICOM files do, PNG and \
+         JPEG files do not; take all views", path.display()
+    )]
+    UnknownViews {
+        /// The data set.
+        path: PathBuf,
+        /// The views asked for.
+        asked: Vec<String>,
     },
 
     /// Nothing of a data set can be used.
@@ -281,7 +293,7 @@ pub enum DataError {
     /// Too many rows are bad input.
     #[error(
         "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
-         dataset.max_bad_share = {max_bad_share} allows; mend the data or raise that key. \
+         `max_bad_share` = {max_bad_share} allows; mend the data or raise that share. \
          The first: {}",
         manifest.display(), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
     )]
@@ -354,6 +366,89 @@ pub enum DataError {
         groups: usize,
         /// Pairs there are.
         pairs: usize,
+    },
+
+    /// A word is none of those that a setting knows.
+    #[error("`{setting}` is `{word}`; it must be {known}")]
+    UnknownWord {
+        /// The setting.
+        setting: &'static str,
+        /// The word given.
+        word: String,
+        /// The words there are.
+        known: &'static str,
+    },
+
+    /// The column of classes has the same one everywhere.
+    #[error(
+        "{}: column `{column}` holds only the class `{class}`; there is nothing to tell apart",
+        path.display()
+    )]
+    OneClass {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The class.
+        class: String,
+    },
+
+    /// The column of classes does not have the one that is to be positive.
+    #[error("{}: column `{column}` has no class `{class}`; found {found:?}", path.display())]
+    UnknownClass {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The class asked for.
+        class: String,
+        /// The classes there are.
+        found: Vec<String>,
+    },
+
+    /// A label is the same for all images, as far as it is known.
+    #[error(
+        "not one of {images} images is known to be {} for `{label}`: there is nothing to tell \
+         apart; leave the label out", outcome(*holds)
+    )]
+    OneSided {
+        /// The label.
+        label: String,
+        /// Which outcome is missing.
+        holds: bool,
+        /// Images there are.
+        images: usize,
+    },
+
+    /// A fraction of the training data has no example of a label's outcome.
+    #[error(
+        "{} % of the {groups} groups in which `{label}` is {} is less than one; the smallest \
+         fraction that keeps one is {} %",
+        percent(*fraction), outcome(*holds), percent(0.5 / *groups as f64)
+    )]
+    FractionTooSmall {
+        /// The fraction, of 1.
+        fraction: f64,
+        /// The label.
+        label: String,
+        /// Which outcome is missing.
+        holds: bool,
+        /// Groups with that outcome.
+        groups: usize,
+    },
+
+    /// An outcome of a label is in too few groups to be on both sides of a division.
+    #[error(
+        "`{label}` is {} in {groups} {} only, too few to have some to learn from and some held \
+         out", outcome(*holds), if *groups == 1 { "group" } else { "groups" }
+    )]
+    TooFewWithLabel {
+        /// The label.
+        label: String,
+        /// Which outcome.
+        holds: bool,
+        /// Groups with that outcome.
+        groups: usize,
     },
 
     /// A folder holds no tokenizer.
@@ -435,7 +530,8 @@ pub enum DataError {
 
     /// An image is larger than the decoder may go.
     #[error(
-        "{}: larger than {max_side} pixels a side or {max_bytes} bytes", path.display()
+        "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
+         `max_image_mb` set these limits", path.display()
     )]
     ImageTooLarge {
         /// The image.
@@ -471,8 +567,26 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// There are no studies to make batches of.
-    #[error("no studies to load")]
+    /// Too many images cannot be read.
+    #[error(
+        "{unreadable} of {images} images cannot be read ({:.2} %), more than the {:.2} % allowed; \
+         mend them or allow more. The first: {}",
+        100.0 * *unreadable as f64 / (*images).max(1) as f64, 100.0 * max_bad_share,
+        first.join("; ")
+    )]
+    TooManyUnreadable {
+        /// Images that could not be read up to now.
+        unreadable: usize,
+        /// Images in all.
+        images: usize,
+        /// The share that is borne, from 0 to 1.
+        max_bad_share: f64,
+        /// The first few of them, each with its path and the reason.
+        first: Vec<String>,
+    },
+
+    /// There are no studies or images to make batches of.
+    #[error("nothing to load: no studies or images")]
     NothingToLoad,
 
     /// A batch is larger than the whole set.
@@ -508,6 +622,18 @@ fn suggest(nearest: &Option<String>) -> String {
     nearest
         .as_ref()
         .map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+fn outcome(holds: bool) -> &'static str {
+    if holds { "positive" } else { "negative" }
+}
+
+/// A fraction in percent, rounded up to two figures.
+fn percent(fraction: f64) -> f64 {
+    let percent = 100.0 * fraction;
+    let unit = 10f64.powf(percent.log10().floor() - 1.0);
+    // What is exact but for its last bits stays as it is.
+    (percent / unit - 1e-9).ceil() * unit
 }
 
 fn listed(skips: &[Skip]) -> String {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::DataError;
 use crate::normalize::normalize;
 use crate::radiograph::Radiograph;
-use crate::resize::{CropBox, resize, resize_shorter_side};
+use crate::resize::{CropBox, pad_to_square, resize, resize_shorter_side};
 use crate::setting::check_input_size;
 
 /// How an image that is not square becomes one.
@@ -18,6 +18,10 @@ pub enum EvalResize {
     CenterCrop,
     /// Both sides are scaled to the input's: nothing is lost, shapes are not true.
     Stretch,
+    /// The shorter side is padded with black on both ends, then both are scaled to the input's:
+    /// nothing is lost and shapes are true. The paper's for classifiers; torchvision's
+    /// `Pad`, `Resize((size, size))`.
+    PadSquare,
 }
 
 /// Turns images into network inputs, always in the same way.
@@ -52,6 +56,10 @@ impl EvalTransform {
         let size = self.size;
         let view = match self.mode {
             EvalResize::Stretch => resize(image, CropBox::whole(image), size, size),
+            EvalResize::PadSquare => {
+                let square = pad_to_square(image);
+                resize(&square, CropBox::whole(&square), size, size)
+            }
             EvalResize::CenterCrop => {
                 let scaled = resize_shorter_side(image, size);
                 resize(&scaled, CropBox::center(&scaled, size, size), size, size)
@@ -104,10 +112,59 @@ mod tests {
         assert!(view[0] < -2.0 && view[31] > 2.0);
     }
 
+    // y, x = torch.meshgrid(torch.arange(13), torch.arange(20), indexing="ij")
+    // square = F.pad(((x * 37 + y * 101) % 256).float()[None], [0, 3, 0, 4])
+    // F.resize(square, [8, 8], antialias=True)[0, [1, 4, 6]]   # torchvision 0.29.2
+    #[test]
+    fn padded_views_agree_with_torchvision() {
+        let samples: Vec<u8> = (0..13 * 20)
+            .map(|i| ((i % 20 * 37 + i / 20 * 101) % 256) as u8)
+            .collect();
+        let image = Radiograph::from_u8(20, 13, 1, &samples);
+        let view = EvalTransform::new(8, EvalResize::PadSquare).unwrap();
+        let view = view.apply(&image);
+        let levels = |row: usize| -> Vec<f32> {
+            let row = &view[row * 8..(row + 1) * 8];
+            row.iter()
+                .map(|value| (value * 0.229 + 0.485) * 255.0)
+                .collect()
+        };
+        for (row, expected) in [
+            (
+                1,
+                [
+                    72.2618, 105.5360, 98.5744, 81.0672, 112.6080, 93.8720, 88.1392, 116.0327,
+                ],
+            ),
+            (
+                4,
+                [
+                    128.6291, 134.8208, 115.4208, 130.5856, 136.5808, 118.1584, 124.9728, 131.5927,
+                ],
+            ),
+            (
+                6,
+                [
+                    58.3309, 38.5328, 49.6144, 53.9600, 40.8752, 55.4608, 48.5200, 43.2255,
+                ],
+            ),
+        ] {
+            for (ours, theirs) in levels(row).into_iter().zip(expected) {
+                // float32 on both sides, and normalization undone: 255 · 2⁻²³ · 10.
+                assert!((ours - theirs).abs() < 3e-4, "row {row}: {ours} {theirs}");
+            }
+        }
+        assert!(levels(7)[0].abs() < 1e-4, "black below the image");
+    }
+
     #[test]
     fn the_same_image_gives_the_same_bits() {
         let image = reference("rgb");
-        for mode in [EvalResize::CenterCrop, EvalResize::Stretch] {
+        for mode in [
+            EvalResize::CenterCrop,
+            EvalResize::Stretch,
+            EvalResize::PadSquare,
+        ] {
             let transform = EvalTransform::new(48, mode).unwrap();
             let view = transform.apply(&image);
             assert_eq!(view.len(), 3 * 48 * 48);

@@ -73,11 +73,12 @@ pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> Ima
     let skips = Arc::new(Skips::new("pairs.csv", studies.len(), max_bad_share));
     let views = SampleConfig {
         image,
+        views: 1,
         text: TextView::RandomSentence,
         max_tokens: 12,
         seed: 7,
     };
-    let images = ImageStore::new(ImageStoreConfig::for_input_size(32));
+    let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
     ImageTextDataset::new(studies, images, Arc::new(tokenizer), views, skips)
 }
 

@@ -1,5 +1,8 @@
 //! Decoded images, small enough to keep.
 
+mod folder;
+mod stored;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
-use crate::radiograph::{DecodeLimits, Depth, Radiograph};
-use crate::resize::shrink_longer_side;
+use crate::radiograph::{DecodeLimits, Radiograph, read_bytes};
+use folder::ImageFolder;
+use stored::Stored;
 
 /// Configures an [`ImageStore`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageStoreConfig {
     /// Images whose longer side is longer are scaled down to it, in pixels; `None` keeps all as
@@ -19,6 +23,10 @@ pub struct ImageStoreConfig {
     pub longer_side: Option<usize>,
     /// Memory for decoded images, in MiB; 0 decodes anew each time.
     pub cache_mb: usize,
+    /// Folder that keeps scaled images from run to run; `None` keeps none. Runs may share it.
+    pub cache_dir: Option<PathBuf>,
+    /// Images in that folder at the most, in GiB.
+    pub cache_size: f64,
     /// Bounds on what a file may ask for.
     pub limits: DecodeLimits,
 }
@@ -28,6 +36,8 @@ impl Default for ImageStoreConfig {
         Self {
             longer_side: Some(256),
             cache_mb: 1024,
+            cache_dir: None,
+            cache_size: 20.0,
             limits: DecodeLimits::default(),
         }
     }
@@ -46,7 +56,7 @@ impl ImageStoreConfig {
 /// Reads images, scales them down and remembers them as long as there is room.
 ///
 /// Scaled images are rounded to the bits of their file, as Pillow does, and the same whether they
-/// are remembered or not. What was read first stays: an epoch reads every image once, so that
+/// are remembered, kept in a folder, or neither. What was read first stays: an epoch reads every image once, so that
 /// making room for the latest would evict each image just before its turn.
 ///
 /// Threads share a store; two that ask for one image at the same time may both read it.
@@ -54,6 +64,7 @@ impl ImageStoreConfig {
 pub struct ImageStore {
     config: ImageStoreConfig,
     cache: Mutex<Cache>,
+    folder: Option<ImageFolder>,
 }
 
 #[derive(Debug, Default)]
@@ -62,27 +73,22 @@ struct Cache {
     bytes: usize,
 }
 
-/// An image at the depth of its file.
-#[derive(Debug)]
-struct Stored {
-    width: usize,
-    height: usize,
-    samples: Samples,
-}
-
-#[derive(Debug)]
-enum Samples {
-    Eight(Box<[u8]>),
-    Sixteen(Box<[u16]>),
-}
-
 impl ImageStore {
-    /// Opens an empty store.
-    pub fn new(config: ImageStoreConfig) -> Self {
-        Self {
+    /// Opens a store with nothing in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Write`] when the folder cannot be made or written to.
+    pub fn new(config: ImageStoreConfig) -> Result<Self, DataError> {
+        let folder = config.cache_dir.as_deref().map(|folder| {
+            let max_bytes = config.cache_size * f64::from(1 << 30);
+            ImageFolder::open(folder, config.longer_side, max_bytes as u64)
+        });
+        Ok(Self {
+            folder: folder.transpose()?,
             config,
             cache: Mutex::default(),
-        }
+        })
     }
 
     /// Returns the image of a file, scaled down, from memory or from disk.
@@ -95,12 +101,19 @@ impl ImageStore {
         if let Some(stored) = remembered {
             return Ok(stored.to_radiograph());
         }
-        let image = Radiograph::read(path, &self.config.limits)?;
-        let shrunk = self
-            .config
-            .longer_side
-            .and_then(|side| shrink_longer_side(&image, side));
-        let stored = Stored::new(&shrunk.unwrap_or(image));
+        let limits = &self.config.limits;
+        let read = || read_bytes(path, limits);
+        let make = |bytes: &[u8]| {
+            let image = match self.config.longer_side {
+                Some(side) => Radiograph::decode_within(bytes, path, side, limits)?,
+                None => Radiograph::decode(bytes, path, limits)?,
+            };
+            Ok(Stored::new(&image))
+        };
+        let stored = match &self.folder {
+            Some(folder) => folder.load(path, read, make)?,
+            None => make(&read()?)?,
+        };
         let image = stored.to_radiograph();
         self.remember(path, stored);
         Ok(image)
@@ -126,45 +139,6 @@ impl ImageStore {
     }
 }
 
-impl Stored {
-    fn new(image: &Radiograph) -> Self {
-        let white = image.depth().white();
-        // Values are within 0 to 1, so that the casts only cut off the half that was added.
-        let levels = image.pixels().iter().map(|value| value * white + 0.5);
-        Self {
-            width: image.width(),
-            height: image.height(),
-            samples: match image.depth() {
-                Depth::Eight => Samples::Eight(levels.map(|level| level as u8).collect()),
-                Depth::Sixteen => Samples::Sixteen(levels.map(|level| level as u16).collect()),
-            },
-        }
-    }
-
-    fn to_radiograph(&self) -> Radiograph {
-        let (depth, pixels) = match &self.samples {
-            Samples::Eight(samples) => (Depth::Eight, brightness(samples, Depth::Eight)),
-            Samples::Sixteen(samples) => (Depth::Sixteen, brightness(samples, Depth::Sixteen)),
-        };
-        Radiograph::from_planes(self.width, self.height, depth, pixels)
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.samples {
-            Samples::Eight(samples) => size_of_val(&**samples),
-            Samples::Sixteen(samples) => size_of_val(&**samples),
-        }
-    }
-}
-
-fn brightness<T: Copy + Into<f32>>(samples: &[T], depth: Depth) -> Vec<f32> {
-    let white = depth.white();
-    samples
-        .iter()
-        .map(|&sample| sample.into() / white)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -184,6 +158,7 @@ mod tests {
             cache_mb,
             ..ImageStoreConfig::default()
         })
+        .unwrap()
     }
 
     #[test]
@@ -214,6 +189,33 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn images_are_the_same_from_a_folder() {
+        let place = tempfile::tempdir().unwrap();
+        for longer_side in [None, Some(64)] {
+            for _ in ["made", "kept"] {
+                let cached = ImageStore::new(ImageStoreConfig {
+                    longer_side,
+                    cache_mb: 0,
+                    cache_dir: Some(place.path().join("cache")),
+                    ..ImageStoreConfig::default()
+                });
+                let (cached, plain) = (cached.unwrap(), store(longer_side, 0));
+                for file in FILES {
+                    let path = data_file(file);
+                    assert_eq!(cached.load(&path).unwrap(), plain.load(&path).unwrap());
+                }
+            }
+        }
+        let broken = place.path().join("broken.png");
+        fs::write(&broken, b"no image").unwrap();
+        let cached = ImageStore::new(ImageStoreConfig {
+            cache_dir: Some(place.path().join("cache")),
+            ..ImageStoreConfig::default()
+        });
+        assert!(cached.unwrap().load(&broken).is_err());
     }
 
     #[test]

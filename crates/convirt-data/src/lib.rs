@@ -8,10 +8,15 @@
 //! [`Sections`] finds the findings and the impression of a report. [`DoctorConfig`] looks for what
 //! is wrong with a CSV, its texts and its images before a run.
 //!
+//! [`LabelledManifest::read`] makes [`LabelledImage`]s of a CSV that names images and labels, for
+//! classifiers; [`draw_fraction`] takes a part of them.
+//!
 //! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
-//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report.
+//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
+//! the image alone, in two views of an [`Augmentation`].
 //! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
-//! threads, in an order that depends on the seed alone.
+//! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
+//! in the order of their paths.
 
 mod augmentation;
 mod batch;
@@ -22,7 +27,9 @@ mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod heading_names;
 mod image_store;
+mod labelled;
 mod loader;
 mod manifest;
 mod normalize;
@@ -34,6 +41,7 @@ mod progress;
 mod radiograph;
 mod randomness;
 mod resize;
+mod row;
 mod sections;
 mod sentences;
 mod setting;
@@ -47,16 +55,23 @@ mod whole_file;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
-pub use batch::{ImageTextBatch, Padding, collate};
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate};
 pub use column::Column;
-pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, TextView};
+pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_store::{ImageStore, ImageStoreConfig};
-pub use loader::{EvaluationLoader, LoaderConfig, LoaderPosition, TrainingLoader, TrainingSteps};
+pub use labelled::{
+    BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
+    UncertainPolicy, deal_folds, draw_fraction, hold_out,
+};
+pub use loader::{
+    EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
+    TrainingSteps, Unreadable,
+};
 pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
@@ -69,7 +84,7 @@ pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
-pub use split::{SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub use thumbnail::Thumbnail;
 pub use tokenizer::{ReportTokenizer, Tokens};

@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 mod batches;
 mod evaluation;
+mod images;
 mod order;
 mod training;
 mod workers;
 
 pub use evaluation::EvaluationLoader;
+pub use images::{ImageBatch, ImageBatches, Unreadable};
 pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
 
-/// Configures a [`TrainingLoader`] or an [`EvaluationLoader`].
+/// Configures a [`TrainingLoader`], an [`EvaluationLoader`] or [`ImageBatches`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoaderConfig {
@@ -62,7 +64,8 @@ mod tests {
 
     fn content(batch: ImageTextBatch) -> Content {
         let pixels = batch.images.into_data().iter().collect();
-        let tokens = batch.input_ids.into_data().iter::<i64>().collect();
+        let texts = batch.texts.unwrap();
+        let tokens = texts.input_ids.into_data().iter::<i64>().collect();
         (batch.indices, pixels, tokens)
     }
 

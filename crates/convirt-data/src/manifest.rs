@@ -4,15 +4,10 @@ mod rows;
 
 use std::path::PathBuf;
 
-use rayon::prelude::*;
-
+use crate::row::usable_rows;
 use crate::table::Table;
-use crate::{Column, DataError, Skips, Study};
-use rows::Unusable;
+use crate::{Column, DataError, DecodeLimits, Skips, Study};
 pub(crate) use rows::{Cells, RowReader, too_short};
-
-/// Rows looked at between two checks of the share of bad ones.
-const ROWS_AT_ONCE: usize = 1024;
 
 /// Where the pairs are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,11 +22,12 @@ pub struct ManifestConfig {
     pub text_from_files: bool,
     /// Column of the image path.
     pub image: Column,
-    /// Column of the text, or of its path.
-    pub text: Column,
+    /// Column of the text, or of its path; `None`: images alone, every one that can be read.
+    pub text: Option<Column>,
     /// Column of what is never divided between training and validation, such as the patient.
     ///
-    /// `None`: a split column alone decides, and without one pairs of equal texts stay together.
+    /// `None`: a split column alone decides, and without one pairs of equal texts stay together,
+    /// and of images alone each is by itself.
     pub group: Option<Column>,
     /// Column of the side of the split; an empty cell is no side.
     pub split: Option<Column>,
@@ -39,6 +35,8 @@ pub struct ManifestConfig {
     pub min_words: usize,
     /// Share of bad rows that is borne, from 0 to 1.
     pub max_bad_share: f64,
+    /// Bounds on the images; larger ones are bad rows.
+    pub limits: DecodeLimits,
 }
 
 /// The studies of a CSV, and the rows left out.
@@ -60,11 +58,12 @@ impl ManifestConfig {
             text_root_dir: None,
             text_from_files: false,
             image: Column::Position(0),
-            text: Column::Position(1),
+            text: Some(Column::Position(1)),
             group: None,
             split: None,
             min_words: 3,
             max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
         }
     }
 }
@@ -74,6 +73,7 @@ impl Manifest {
     ///
     /// Absolute cells win over roots. Rows that are ragged, not UTF-8, or lack a cell, an image
     /// or a text are left out and listed, as are texts without a sentence of `min_words` words.
+    /// Without a text column nothing depends on texts, and the reports are empty.
     ///
     /// # Errors
     ///
@@ -100,31 +100,7 @@ impl Manifest {
         reader.check_header(&table.header)?;
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
-        let mut studies = Vec::new();
-        for (chunk, rows) in table.rows.chunks(ROWS_AT_ONCE).enumerate() {
-            let first_row = chunk * ROWS_AT_ONCE + 1;
-            let read: Vec<_> = rows
-                .par_iter()
-                .enumerate()
-                .map(|(i, record)| reader.study(first_row + i, record))
-                .collect();
-            let mut verdict = Ok(());
-            for study in read {
-                match study {
-                    Ok(study) => studies.push(study),
-                    Err(Unusable::Row(skip)) => verdict = skips.record(skip),
-                    Err(Unusable::Table(error)) => return Err(error),
-                }
-            }
-            verdict?;
-        }
-        if studies.is_empty() {
-            return Err(DataError::NoStudies {
-                path: csv.into(),
-                rows: table.rows.len(),
-                summary: skips.to_string(),
-            });
-        }
+        let studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
         Ok(Self { studies, skips })
     }
 }
@@ -137,7 +113,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{SkipReason, Split};
+    use crate::fixtures::{dataset, evaluation_view};
+    use crate::radiograph::dicom::fixtures::Dicom;
+    use crate::{Report, SkipReason, Split};
 
     /// A folder with `pairs.csv`, and images of the names given.
     fn folder(csv: &[u8], images: &[&str]) -> TempDir {
@@ -171,7 +149,7 @@ mod tests {
         let folder = folder(csv, &["a.png", "b.png"]);
         let manifest = Manifest::read(&ManifestConfig {
             image: name("image"),
-            text: Column::Position(1),
+            text: Some(Column::Position(1)),
             group: Some(name("who")),
             split: Some(name("split")),
             ..config(&folder)
@@ -289,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn dicom_files_are_images_like_any_other() {
+        let csv = b"image,text\na.png,The heart is normal.\nb.dcm,No effusion is seen.\n";
+        let folder = folder(csv, &["a.png"]);
+        let dicom = Dicom::grey_8(8, &[255; 64]).text(0x0028_0004, "MONOCHROME1");
+        fs::write(folder.path().join("b.dcm"), dicom.file()).unwrap();
+        let manifest = Manifest::read(&config(&folder)).unwrap();
+        assert!(manifest.skips.list().is_empty(), "{}", manifest.skips);
+        let data = dataset(manifest.studies, evaluation_view(), 0.0);
+        let [png, dicom] = [0, 1].map(|index| data.sample_or_skip(0, index).unwrap().unwrap());
+        assert_eq!(dicom.pixels, png.pixels, "black, both of them");
+    }
+
+    #[test]
     fn absolute_cells_win_over_roots_and_roots_over_the_folder_of_the_csv() {
         let elsewhere = folder(b"", &["far.png", "near.png"]);
         let far = elsewhere.path().join("far.png");
@@ -323,6 +314,35 @@ mod tests {
         assert_eq!(first, second);
         let (first, second) = groups(Some(name("split")));
         assert_ne!(first, second, "the split column decides");
+    }
+
+    #[test]
+    fn without_a_text_column_every_image_is_used_and_is_a_group_by_itself() {
+        let folder = folder(
+            b"image\na.png\nb.png\nnone.png\na.png\n",
+            &["a.png", "b.png"],
+        );
+        let manifest = Manifest::read(&ManifestConfig {
+            text: None,
+            text_from_files: true,
+            max_bad_share: 0.25,
+            ..config(&folder)
+        })
+        .unwrap();
+        let groups: Vec<_> = manifest.studies.iter().map(|study| &study.group).collect();
+        assert_eq!(groups.len(), 3);
+        assert!(groups[0] == groups[2] && groups[0] != groups[1]);
+        let without = |study: &Study| study.report == Report::default();
+        assert!(manifest.studies.iter().all(without));
+        let skips = manifest.skips.list();
+        assert_eq!(
+            (skips[0].row, skips[0].reason),
+            (3, SkipReason::MissingImage)
+        );
+        assert!(
+            Manifest::read(&config(&folder)).is_err(),
+            "a text column that is asked for has to be there"
+        );
     }
 
     #[test]

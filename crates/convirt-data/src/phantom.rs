@@ -321,7 +321,7 @@ mod tests {
         let manifest = Manifest::read(&ManifestConfig {
             text_from_files: true,
             image: Column::Name("image".into()),
-            text: Column::Name("text".into()),
+            text: Some(Column::Name("text".into())),
             group: Some(Column::Name("subject_id".into())),
             split: Some(Column::Name("split".into())),
             ..ManifestConfig::new(folder.join("pairs.csv"))

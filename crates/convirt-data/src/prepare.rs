@@ -9,11 +9,14 @@ mod labels;
 mod mimic;
 mod omissions;
 mod openi;
+mod openi_files;
 mod openi_report;
 mod pairs;
+mod report_archive;
 mod report_files;
 mod summary;
 mod table;
+mod views;
 
 pub use images::PreparedImages;
 pub use mimic::{MimicConfig, MimicSplit};

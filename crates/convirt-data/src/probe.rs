@@ -6,6 +6,7 @@ use std::path::Path;
 
 use image::{ImageReader, ImageResult};
 
+use crate::radiograph::dicom::{self, is_dicom};
 use crate::{DecodeLimits, SkipReason};
 
 /// Bytes that hold the header of nearly every image.
@@ -14,10 +15,10 @@ const HEAD: u64 = 64 * 1024;
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);
 
-/// Looks whether `path` begins like an image; decoding it may still fail.
-pub(crate) fn probe_image(path: &Path) -> Result<(), Fault> {
+/// Looks whether `path` begins like an image within the limits; decoding it may still fail.
+pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<(), Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
-    read_header(&mut file).map_err(|detail| (SkipReason::UnreadableImage, detail))
+    read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
 }
 
 /// Reads an image file whole; decoding it may still fail.
@@ -67,19 +68,35 @@ fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File
 
 // A JPEG decoder reads its whole input before it looks at the header: give it the head only,
 // and the rest in the rare case that the header is longer.
-fn read_header(file: &mut File) -> Result<(), String> {
+fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<(), String> {
+    let unreadable = |error: io::Error| error.to_string();
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > limits.max_bytes {
+        let max_mb = limits.max_bytes >> 20;
+        return Err(format!("{length} bytes, dataset.max_image_mb is {max_mb}"));
+    }
     let mut bytes = Vec::new();
     let head = Read::take(&mut *file, HEAD).read_to_end(&mut bytes);
-    let head = head.map_err(|error| error.to_string())?;
+    let head = head.map_err(unreadable)?;
     if head == 0 {
         return Err("0 bytes".into());
     }
-    if dimensions(&bytes).is_ok() {
-        return Ok(());
+    if is_dicom(&bytes) {
+        return dicom::probe(bytes, file, limits);
     }
-    file.read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    dimensions(&bytes).map_err(|error| error.to_string())?;
+    let (width, height) = match dimensions(&bytes) {
+        Ok(dimensions) => dimensions,
+        Err(_) => {
+            file.read_to_end(&mut bytes).map_err(unreadable)?;
+            dimensions(&bytes).map_err(|error| error.to_string())?
+        }
+    };
+    if width.max(height) > limits.max_side {
+        let max_side = limits.max_side;
+        return Err(format!(
+            "{width}×{height} pixels, dataset.max_image_side is {max_side}"
+        ));
+    }
     Ok(())
 }
 
@@ -94,12 +111,14 @@ mod tests {
     use image::GrayImage;
 
     use super::*;
+    use crate::Radiograph;
+    use crate::radiograph::dicom::fixtures::Dicom;
 
     fn fault_of(bytes: &[u8]) -> Option<Fault> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        probe_image(&path).err()
+        probe_image(&path, &DecodeLimits::default()).err()
     }
 
     fn encoded(extension: &str) -> Vec<u8> {
@@ -113,6 +132,63 @@ mod tests {
     fn images_are_known_by_content_and_not_by_name() {
         for extension in ["png", "jpg"] {
             assert_eq!(fault_of(&encoded(extension)), None, "{extension}");
+        }
+    }
+
+    #[test]
+    fn what_is_dicom_is_asked_of_its_description() {
+        let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
+        assert_eq!(fault_of(&dicom.file()), None);
+        let (reason, detail) = fault_of(&dicom.text(0x0028_0008, "9").file()).unwrap();
+        assert_eq!(reason, SkipReason::UnreadableImage);
+        assert!(detail.contains("number of frames 9"), "{detail}");
+    }
+
+    #[test]
+    fn every_image_that_decodes_is_let_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
+        let limits = DecodeLimits::default();
+        for whole in [
+            encoded("png"),
+            encoded("jpg"),
+            dicom.file(),
+            dicom.file()[132..].into(),
+        ] {
+            for length in 1..=whole.len() {
+                fs::write(&path, &whole[..length]).unwrap();
+                let decodes = Radiograph::read(&path, &limits).is_ok();
+                assert!(
+                    !decodes || probe_image(&path, &limits).is_ok(),
+                    "{length} bytes"
+                );
+                assert!(decodes || length < whole.len(), "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn images_beyond_the_limits_are_known_before_they_are_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let dicom = Dicom::grey_8(40, &[7; 40 * 30]).file();
+        for whole in [encoded("png"), encoded("jpg"), dicom] {
+            fs::write(&path, whole).unwrap();
+            let limits = |max_side, max_bytes| DecodeLimits {
+                max_side,
+                max_bytes,
+            };
+            assert!(probe_image(&path, &limits(40, 2000)).is_ok());
+            for limits in [limits(39, 2000), limits(40, 20)] {
+                assert!(Radiograph::read(&path, &limits).is_err());
+                let (reason, detail) = probe_image(&path, &limits).unwrap_err();
+                assert_eq!(reason, SkipReason::UnreadableImage);
+                assert!(
+                    detail.contains("limits") || detail.contains("max_image_"),
+                    "{detail}"
+                );
+            }
         }
     }
 
@@ -137,7 +213,7 @@ mod tests {
     #[test]
     fn a_folder_is_no_image_and_no_text() {
         let folder = tempfile::tempdir().unwrap();
-        let image = probe_image(folder.path()).unwrap_err();
+        let image = probe_image(folder.path(), &DecodeLimits::default()).unwrap_err();
         let text = read_text(folder.path()).unwrap_err();
         assert_eq!(image.0, SkipReason::UnreadableImage);
         assert_eq!(text.0, SkipReason::UnreadableText);

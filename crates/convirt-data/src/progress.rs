@@ -19,6 +19,8 @@ pub struct Progress {
 pub enum Stage {
     /// Reading reports.
     Reports,
+    /// Reading views from the headers of images.
+    Views,
     /// Reading rows of a manifest, with their texts.
     Rows,
     /// Decoding images, and writing or judging them.
@@ -32,6 +34,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Reports => "reports",
+            Self::Views => "views",
             Self::Rows => "rows",
             Self::Images => "images",
             Self::Texts => "texts",

@@ -3,11 +3,17 @@
 use image::DynamicImage;
 
 mod decode;
-mod dicom;
+pub(crate) mod dicom;
 mod png;
+mod reduced_jpeg;
 
 pub use decode::DecodeLimits;
+pub(crate) use decode::read_bytes;
 pub(crate) use dicom::identifying_elements;
+pub(crate) use reduced_jpeg::Reduced;
+
+/// Counts up whenever the same file gives another image.
+pub(crate) const VERSION: u32 = 3;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///

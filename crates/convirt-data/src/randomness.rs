@@ -8,10 +8,20 @@ use rand_chacha::rand_core::SeedableRng;
 pub(crate) enum Purpose {
     /// The order of the studies in an epoch.
     Order,
-    /// The view of an image.
-    Image,
+    /// A view of an image, by its number from 0.
+    Image(u32),
     /// The sentence of a report.
     Text,
+}
+
+impl Purpose {
+    fn number(self) -> u64 {
+        match self {
+            Self::Order => 0,
+            Self::Image(view) => 1 | u64::from(view) << 32,
+            Self::Text => 2,
+        }
+    }
 }
 
 /// Opens the stream for `purpose` of sample `index` in `epoch`.
@@ -20,7 +30,7 @@ pub(crate) enum Purpose {
 /// or resumption changes what a sample gets.
 pub(crate) fn stream(purpose: Purpose, seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
-    let numbers = [seed, epoch, index, purpose as u64];
+    let numbers = [seed, epoch, index, purpose.number()];
     for (bytes, number) in key.chunks_exact_mut(8).zip(numbers) {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
@@ -40,18 +50,19 @@ mod tests {
         let first =
             |purpose, seed, epoch, index| -> u64 { stream(purpose, seed, epoch, index).random() };
         assert_eq!(
-            first(Purpose::Image, 1, 2, 3),
-            first(Purpose::Image, 1, 2, 3)
+            first(Purpose::Image(1), 1, 2, 3),
+            first(Purpose::Image(1), 1, 2, 3)
         );
         let others: BTreeSet<_> = [
-            first(Purpose::Image, 0, 0, 0),
+            first(Purpose::Image(0), 0, 0, 0),
+            first(Purpose::Image(1), 0, 0, 0),
             first(Purpose::Text, 0, 0, 0),
             first(Purpose::Order, 0, 0, 0),
-            first(Purpose::Image, 1, 0, 0),
-            first(Purpose::Image, 0, 1, 0),
-            first(Purpose::Image, 0, 0, 1),
+            first(Purpose::Image(0), 1, 0, 0),
+            first(Purpose::Image(0), 0, 1, 0),
+            first(Purpose::Image(0), 0, 0, 1),
         ]
         .into();
-        assert_eq!(others.len(), 6);
+        assert_eq!(others.len(), 7);
     }
 }

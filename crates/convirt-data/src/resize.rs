@@ -1,10 +1,11 @@
 //! Antialiased bilinear resizing, as Pillow and torchvision do it.
 
+use bytemuck::cast_slice;
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
-use crate::radiograph::Radiograph;
+use crate::radiograph::{Radiograph, Reduced};
 
 /// A rectangle of whole pixels in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,25 +55,41 @@ impl CropBox {
 ///
 /// When `part` does not lie inside the image or has no pixels.
 pub(crate) fn resize(image: &Radiograph, part: CropBox, width: usize, height: usize) -> Radiograph {
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let mut resizer = Resizer::new();
-    let mut pixels = Vec::with_capacity(image.channels() * width * height);
-    for plane in image.planes() {
-        let plane: Vec<_> = plane.iter().copied().map(F32::new).collect();
-        let source = TypedImageRef::new(image.width() as u32, image.height() as u32, &plane)
-            .expect("a plane has a sample for each pixel");
+    resize_planes(image, width, height, |source, resizer, target| {
         let source = TypedCroppedImage::from_ref(
-            &source,
+            source,
             part.left as u32,
             part.top as u32,
             part.width as u32,
             part.height as u32,
         )
         .expect("the part lies inside the image");
+        resizer.resize_typed(&source, target, &bilinear())
+    })
+}
+
+fn bilinear() -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+}
+
+fn resize_planes(
+    image: &Radiograph,
+    width: usize,
+    height: usize,
+    resize: impl Fn(
+        &TypedImageRef<'_, F32>,
+        &mut Resizer,
+        &mut TypedImage<'_, F32>,
+    ) -> Result<(), ResizeError>,
+) -> Radiograph {
+    let mut resizer = Resizer::new();
+    let mut pixels = Vec::with_capacity(image.channels() * width * height);
+    for plane in image.planes() {
+        let (columns, rows) = (image.width() as u32, image.height() as u32);
+        let source = TypedImageRef::from_buffer(columns, rows, cast_slice(plane))
+            .expect("a plane has a sample for each pixel");
         let mut target = TypedImage::<F32>::new(width as u32, height as u32);
-        resizer
-            .resize_typed(&source, &mut target, &options)
-            .expect("the part is all of the cropped view");
+        resize(&source, &mut resizer, &mut target).expect("the source is not empty");
         pixels.extend(target.pixels().iter().map(|pixel| pixel.0));
     }
     Radiograph::from_planes(width, height, image.depth(), pixels)
@@ -93,16 +110,46 @@ pub(crate) fn resize_shorter_side(image: &Radiograph, side: usize) -> Radiograph
 
 /// Scales a whole image down so that its longer side is `side`; `None` when it is not longer.
 pub(crate) fn shrink_longer_side(image: &Radiograph, side: usize) -> Option<Radiograph> {
-    let (_, longer) = sides(image);
-    if longer <= side {
-        return None;
-    }
+    let size = (image.width(), image.height());
+    let is_longer = size.0.max(size.1) > side;
+    is_longer.then(|| {
+        let (width, height) = shrunk_size(size, side);
+        resize(image, CropBox::whole(image), width, height)
+    })
+}
+
+/// Scales down the rest of the way what was decoded at a fraction of its size.
+pub(crate) fn shrink_reduced(reduced: &Reduced, side: usize) -> Radiograph {
+    let (width, height) = shrunk_size(reduced.original, side);
+    let options = bilinear().crop(0.0, 0.0, reduced.extent.0, reduced.extent.1);
+    resize_planes(&reduced.image, width, height, |source, resizer, target| {
+        resizer.resize_typed(source, target, &options)
+    })
+}
+
+/// Width and height whose longer one is `side`.
+fn shrunk_size((width, height): (usize, usize), side: usize) -> (usize, usize) {
     let scaled = |length: usize| {
-        let exact = length as f64 * side as f64 / longer as f64;
+        let exact = length as f64 * side as f64 / width.max(height) as f64;
         (exact.round() as usize).max(1)
     };
-    let (width, height) = (scaled(image.width()), scaled(image.height()));
-    Some(resize(image, CropBox::whole(image), width, height))
+    (scaled(width), scaled(height))
+}
+
+/// Adds black on both ends of the shorter side until it is as long as the other; an odd pixel goes
+/// to the right or the bottom.
+pub(crate) fn pad_to_square(image: &Radiograph) -> Radiograph {
+    let (width, height) = (image.width(), image.height());
+    let (_, side) = sides(image);
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let mut pixels = vec![0.0; image.channels() * side * side];
+    for (plane, padded) in image.planes().zip(pixels.chunks_exact_mut(side * side)) {
+        let rows = padded.chunks_exact_mut(side).skip(top);
+        for (row, padded) in plane.chunks_exact(width).zip(rows) {
+            padded[left..left + width].copy_from_slice(row);
+        }
+    }
+    Radiograph::from_planes(side, side, image.depth(), pixels)
 }
 
 fn sides(image: &Radiograph) -> (usize, usize) {

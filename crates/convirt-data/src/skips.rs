@@ -34,6 +34,9 @@ pub enum SkipReason {
     /// No sentence of the text has enough words. This is the paper's rule (Zhang et al. 2022,
     /// section 4.1) and no fault of the data.
     TooShort,
+    /// Every label of the row is unknown. Policies for uncertain and blank labels do this; it is
+    /// no fault of the data.
+    Unlabelled,
 }
 
 /// A row that was left out.
@@ -69,7 +72,7 @@ struct Ledger {
 impl SkipReason {
     /// Whether the row counts as bad input, of which only a share is borne.
     pub fn is_bad_input(self) -> bool {
-        self != Self::TooShort
+        !matches!(self, Self::TooShort | Self::Unlabelled)
     }
 }
 
@@ -163,6 +166,7 @@ impl fmt::Display for SkipReason {
             Self::UnreadableText => "unreadable text",
             Self::EmptyText => "empty text",
             Self::TooShort => "text too short",
+            Self::Unlabelled => "no known label",
         })
     }
 }
@@ -233,7 +237,7 @@ mod tests {
             "pairs.csv",
             "3 of 200 rows",
             "1.50 %",
-            "dataset.max_bad_share = 0.01",
+            "`max_bad_share` = 0.01",
             "row 9: images/9.png: not UTF-8 (0 bytes)",
         ] {
             assert!(message.contains(fact), "`{fact}` in {message}");

@@ -1,6 +1,7 @@
 //! Division into training, validation and test, never through a group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::{DataError, Split, Study};
 
@@ -19,15 +20,44 @@ pub struct SplitConfig {
     pub seed: u64,
 }
 
-/// Studies on the three sides, each in the order given.
+/// Studies, or labelled images, on the three sides, each in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SplitStudies {
+pub struct Sides<T> {
     /// What the weights learn from.
-    pub train: Vec<Study>,
+    pub train: Vec<T>,
     /// What the best model is chosen by.
-    pub valid: Vec<Study>,
-    /// What neither of the two has seen; empty unless a split column names it.
-    pub test: Vec<Study>,
+    pub valid: Vec<T>,
+    /// What neither of the two has seen; of studies empty unless a split column names it.
+    pub test: Vec<T>,
+}
+
+/// Studies on the three sides.
+pub type SplitStudies = Sides<Study>;
+
+/// A row that belongs to a group and may bring its side of the split.
+pub(crate) trait Grouped {
+    fn row(&self) -> usize;
+    fn image(&self) -> &Path;
+    fn group(&self) -> &str;
+    fn side(&self) -> Option<Split>;
+}
+
+impl Grouped for Study {
+    fn row(&self) -> usize {
+        self.row
+    }
+
+    fn image(&self) -> &Path {
+        &self.image
+    }
+
+    fn group(&self) -> &str {
+        &self.group
+    }
+
+    fn side(&self) -> Option<Split> {
+        self.split
+    }
 }
 
 /// Divides studies by their split column, or else by group.
@@ -44,7 +74,13 @@ pub struct SplitStudies {
 /// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, DataError> {
     if studies.iter().any(|study| study.split.is_some()) {
-        return split_by_column(studies);
+        let sides = split_by_column(studies)?;
+        return match sides.valid.is_empty() {
+            true => Err(DataError::EmptySplit {
+                split: Split::Valid,
+            }),
+            false => Ok(sides),
+        };
     }
     let groups = studies.iter().map(|study| study.group.as_str());
     let held_out = held_out_groups(groups, config)?;
@@ -58,41 +94,42 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
     })
 }
 
-fn split_by_column(studies: Vec<Study>) -> Result<SplitStudies, DataError> {
-    check_groups(&studies)?;
-    let mut sides = SplitStudies {
+/// Divides by the split column, which must leave no gaps and something to learn from.
+pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, DataError> {
+    check_groups(&rows)?;
+    let mut sides = Sides {
         train: Vec::new(),
         valid: Vec::new(),
         test: Vec::new(),
     };
-    for study in studies {
-        match study.split {
-            Some(Split::Train) => sides.train.push(study),
-            Some(Split::Valid) => sides.valid.push(study),
-            Some(Split::Test) => sides.test.push(study),
+    for row in rows {
+        match row.side() {
+            Some(Split::Train) => sides.train.push(row),
+            Some(Split::Valid) => sides.valid.push(row),
+            Some(Split::Test) => sides.test.push(row),
             None => {
                 return Err(DataError::RowWithoutSplit {
-                    row: study.row,
-                    image: study.image,
+                    row: row.row(),
+                    image: row.image().into(),
                 });
             }
         }
     }
-    for (split, studies) in [(Split::Train, &sides.train), (Split::Valid, &sides.valid)] {
-        if studies.is_empty() {
-            return Err(DataError::EmptySplit { split });
-        }
+    match sides.train.is_empty() {
+        true => Err(DataError::EmptySplit {
+            split: Split::Train,
+        }),
+        false => Ok(sides),
     }
-    Ok(sides)
 }
 
 /// Looks for groups on more than one side.
-fn check_groups(studies: &[Study]) -> Result<(), DataError> {
+fn check_groups(members: &[impl Grouped]) -> Result<(), DataError> {
     let mut rows: BTreeMap<&str, BTreeMap<Split, usize>> = BTreeMap::new();
-    for study in studies {
-        if let Some(split) = study.split {
-            let sides = rows.entry(&study.group).or_default();
-            sides.entry(split).or_insert(study.row);
+    for member in members {
+        if let Some(side) = member.side() {
+            let sides = rows.entry(member.group()).or_default();
+            sides.entry(side).or_insert(member.row());
         }
     }
     rows.retain(|_, sides| sides.len() > 1);

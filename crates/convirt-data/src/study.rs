@@ -27,7 +27,7 @@ pub struct Study {
     pub row: usize,
     /// Image file, roots applied.
     pub image: PathBuf,
-    /// Report of the image.
+    /// Report of the image; empty where the CSV has no text column.
     pub report: Report,
     /// What is never divided between training and validation: the patient or the report.
     pub group: String,
@@ -35,8 +35,8 @@ pub struct Study {
     pub split: Option<Split>,
 }
 
-/// Text of a report, whole and in sentences.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Text of a report, whole and in sentences; empty by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The text as read.
     pub text: Arc<str>,

@@ -86,13 +86,7 @@ impl ConVirtConfig {
     pub fn validate(&self) -> Result<usize, ModelError> {
         self.text.validate()?;
         self.loss.validate()?;
-        if self.d_embedding == 0 {
-            return Err(ModelError::OutOfRange {
-                key: "d_embedding",
-                found: "0".to_string(),
-                expected: "at least 1",
-            });
-        }
+        ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding).validate()?;
         let layers = self.text.num_hidden_layers;
         let out_of_range = |key, layer| ModelError::LayerOutOfRange { key, layer, layers };
         if let Some(layer) = self.pooling_layer.filter(|&layer| layer > layers) {
@@ -126,7 +120,7 @@ pub struct ConVirt {
     pooling_layer: usize,
 }
 
-/// One side of a batch of pairs, before and after the projection.
+/// The images or the texts of a batch, before and after the projection.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// The encoder's output h, `[batch, d_model]`: for classifiers and image→image retrieval.
@@ -134,6 +128,15 @@ pub struct Encoded {
     pub features: Tensor<2>,
     /// Its projection v or u into the shared space, `[batch, d_embedding]`, not normalized.
     pub embedding: Tensor<2>,
+}
+
+impl Encoded {
+    pub(crate) fn new(features: Tensor<2>, projection: &ProjectionHead) -> Self {
+        Self {
+            embedding: projection.forward(features.clone()),
+            features,
+        }
+    }
 }
 
 impl ConVirt {
@@ -144,10 +147,7 @@ impl ConVirt {
     /// - images: `[batch, 3, height, width]`
     pub fn encode_image(&self, images: Tensor<4>) -> Encoded {
         let features = self.image_encoder.forward(images);
-        Encoded {
-            embedding: self.image_projection.forward(features.clone()),
-            features,
-        }
+        Encoded::new(features, &self.image_projection)
     }
 
     /// Encodes texts.
@@ -163,10 +163,7 @@ impl ConVirt {
             .forward(states, attention_mask)
             .into_vectors()
             .expect("the configuration admits poolings to one vector only");
-        Encoded {
-            embedding: self.text_projection.forward(features.clone()),
-            features,
-        }
+        Encoded::new(features, &self.text_projection)
     }
 
     /// Encodes a batch of pairs and scores it; see [`ContrastiveLoss::forward`].

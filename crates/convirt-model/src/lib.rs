@@ -6,6 +6,7 @@
 //! - [`Bert`]: text encoders, f_u, and [`Pooling`] of their token states
 //! - [`ProjectionHead`]: g_v and g_u
 //! - [`ContrastiveLoss`]: Eq. 2–4, with learnable temperature and several positives as options
+//! - [`SimClr`]: the image-only baseline, an image encoder and a projection under [`NtXentLoss`]
 //!
 //! Each follows Burn's grammar: a configuration's `init(&device)` gives a module with `forward`.
 //! Modules train on an autodiff device and evaluate after [`valid`](burn::module::Module::valid).
@@ -22,6 +23,7 @@ mod projection;
 #[cfg(test)]
 mod reference;
 mod resnet;
+mod simclr;
 
 pub use batch_norm::BatchNorm;
 pub use bert::{
@@ -29,8 +31,11 @@ pub use bert::{
 };
 pub use convirt::{ConVirt, ConVirtConfig, Encoded};
 pub use error::ModelError;
-pub use loss::{ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput};
+pub use loss::{
+    ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, NtXentLoss, NtXentLossConfig,
+};
 pub use parameter_counts::{ParameterCount, ParameterCounts};
 pub use pooling::{Pooled, Pooling};
 pub use projection::{ProjectionHead, ProjectionHeadConfig};
 pub use resnet::{Downsample, ResNet, ResNetConfig, ResNetDepth, ResidualBlock};
+pub use simclr::{SimClr, SimClrConfig};

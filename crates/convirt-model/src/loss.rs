@@ -1,6 +1,7 @@
 //! The bidirectional contrastive loss.
 
 mod config;
+mod ntxent;
 #[cfg(test)]
 mod parity;
 
@@ -9,6 +10,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 
 pub use config::ContrastiveLossConfig;
+pub use ntxent::{NtXentLoss, NtXentLossConfig};
 
 use crate::association::associate;
 
@@ -39,12 +41,15 @@ pub struct ContrastiveLoss {
     multi_positive: bool,
 }
 
-/// What [`ContrastiveLoss::forward`] gives.
+/// What [`ContrastiveLoss::forward`] and [`NtXentLoss::forward`] give.
 #[derive(Clone, Debug)]
 pub struct ContrastiveOutput {
-    /// Mean over the batch, `[1]`, in nats; a model that knows nothing sits at ln(batch).
+    /// Mean over the batch, `[1]`, in nats; a model that knows nothing sits at ln(batch), among
+    /// the views of an NT-Xent loss at ln(2 · batch − 1).
     pub loss: Tensor<1>,
-    /// Similarities over τ, `[batch, batch]`, a row per image and a column per text.
+    /// Similarities over τ: `[batch, batch]`, a row per image and a column per text; of an NT-Xent
+    /// loss `[2 * batch, 2 * batch]`, a row and a column per view, and the least number there is
+    /// where they are the same.
     pub logits: Tensor<2>,
 }
 

@@ -6,6 +6,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::ModelError;
+
 /// Configuration of a [`ProjectionHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectionHeadConfig {
@@ -21,6 +23,22 @@ impl ProjectionHeadConfig {
         Self {
             d_input,
             d_embedding,
+        }
+    }
+
+    /// Checks that the space is not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] naming the field.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        match self.d_embedding {
+            0 => Err(ModelError::OutOfRange {
+                key: "d_embedding",
+                found: "0".to_string(),
+                expected: "at least 1",
+            }),
+            _ => Ok(()),
         }
     }
 

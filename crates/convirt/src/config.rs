@@ -10,11 +10,13 @@ mod dataset;
 mod error;
 mod loss;
 mod model;
+mod objective;
 mod schedule;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use convirt_data::Column;
 use convirt_model::ContrastiveLossConfig;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
 pub use loss::LossConfig;
 pub use model::{ModelConfig, ScratchTextConfig};
+pub use objective::Objective;
 pub use schedule::{ScheduleConfig, ScheduleKind};
 
 /// Folder of runs unless `runs_dir` names another.
@@ -37,6 +40,8 @@ const PAPER_EVALUATION_STEPS: usize = 5_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What is learned from: `convirt`, or `simclr`, the baseline of images alone. `convirt`.
+    pub objective: Objective,
     /// Name of the run, part of its folder's name: letters, digits, `.`, `-`, `_`; `convirt`.
     pub name: String,
     /// Folder that run folders are made in; `runs`.
@@ -47,7 +52,7 @@ pub struct Config {
     /// `BURN_DEVICE` or the best one of the build.
     pub device: Option<String>,
 
-    /// Pairs a step, at least 2; 32 (paper).
+    /// Pairs a step, or images of which SimCLR sees two views each, at least 2; 32 (paper).
     pub batch_size: usize,
     /// Passes over the training pairs, at least 1; 1,000 (Colab).
     pub epochs: usize,
@@ -95,6 +100,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            objective: Objective::default(),
             name: "convirt".to_string(),
             runs_dir: DEFAULT_RUNS_DIR.into(),
             seed: 0,
@@ -211,6 +217,15 @@ impl Config {
         self.dataset.input_shape[0]
     }
 
+    /// Column of texts, by which rows are kept or left out: ConVIRT's second column unless another
+    /// is given, SimCLR's only where it is given.
+    pub fn text_column(&self) -> Option<Column> {
+        match (&self.dataset.text_col, self.objective) {
+            (None, Objective::ConVirt) => Some(Column::Position(1)),
+            (column, _) => column.clone(),
+        }
+    }
+
     /// Steps from one evaluation to the next.
     pub fn evaluation_window(&self, steps_per_epoch: usize) -> usize {
         match (self.eval_every_n_steps, self.eval_every_n_epochs) {
@@ -233,7 +248,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use convirt_data::{AugmentationConfig, Column, EvalResize, PhantomConfig, TextView};
+    use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, PhantomConfig, TextView};
     use convirt_model::{Pooling, ResNetDepth};
 
     use super::*;
@@ -314,7 +329,7 @@ loss:
                 img_root_dir: Some("/root/of/images".into()),
                 text_root_dir: Some("/root/of/texts".into()),
                 img_path_col: Column::Position(0),
-                text_col: Column::Position(1),
+                text_col: Some(Column::Position(1)),
                 ..DatasetConfig::default()
             },
             loss: LossConfig {
@@ -349,9 +364,11 @@ loss:
         assert_eq!(config.model.freeze_layers, [0, 1, 2, 3, 4, 5]);
         assert_eq!(config.image_size(), 224);
         assert_eq!(config.dataset.longer_side, Some(256));
+        assert_eq!(config.dataset.decode_limits(), DecodeLimits::default());
         assert_eq!(config.dataset.train_text, TextView::RandomSentence);
         assert_eq!(config.dataset.eval_text, TextView::WholeReport);
         assert_eq!(config.dataset.min_words, 3);
+        assert_eq!(config.text_column(), Some(Column::Position(1)));
         assert_eq!(config.dataset.augmentation, AugmentationConfig::default());
         assert_eq!(
             (config.loss.temperature, config.loss.alpha_weight),
@@ -393,6 +410,8 @@ dataset:
   group_col: subject_id
   input_shape: [96, 96, 3]
   eval_resize: stretch
+  max_image_side: 4096
+  max_image_mb: 65536
   train_text: whole_report
   augmentation: {flip_probability: 0}
 loss: {learnable_temperature: True, multi_positive: off}
@@ -418,6 +437,11 @@ loss: {learnable_temperature: True, multi_positive: off}
         );
         assert_eq!(config.image_size(), 96);
         assert_eq!(config.dataset.eval_resize, EvalResize::Stretch);
+        let limits = DecodeLimits {
+            max_side: 4096,
+            max_bytes: 65_536 << 20,
+        };
+        assert_eq!(config.dataset.decode_limits(), limits);
         assert_eq!(config.dataset.augmentation.flip_probability, 0.0);
         assert!(!config.loss().multi_positive);
     }

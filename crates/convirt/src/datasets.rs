@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Config, DatasetConfig};
+use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
 
 /// The studies of a configuration, split.
@@ -34,7 +34,7 @@ impl Studies {
     pub fn read(config: &Config) -> Result<Self, Error> {
         let data = &config.dataset;
         draw_phantom(data)?;
-        let manifest = Manifest::read(&manifest_config(data))?;
+        let manifest = Manifest::read(&manifest_config(config))?;
         let mut split = split(manifest.studies, &split_config(config))?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
@@ -52,52 +52,56 @@ impl Studies {
 }
 
 impl Datasets {
-    /// Prepares training and evaluation samples.
+    /// Prepares training and evaluation samples; SimCLR's have two random views of each image in
+    /// evaluation too. `max_tokens` is of use with a tokenizer alone.
     pub fn new(
         config: &Config,
         studies: Studies,
-        tokenizer: ReportTokenizer,
-        max_tokens: usize,
+        tokenizer: Option<ReportTokenizer>,
+        max_tokens: Option<usize>,
     ) -> Result<Self, Error> {
         let data = &config.dataset;
         let size = config.image_size();
-        let tokenizer = Arc::new(tokenizer);
+        let tokenizer = tokenizer.map(Arc::new);
         let augmentation = AugmentationConfig {
             strength: data.s,
             ..data.augmentation.clone()
         };
+        let augmented = ImageView::Augmented(augmentation.init(size)?);
+        let (views, evaluated) = match config.objective {
+            Objective::ConVirt => {
+                let transform = EvalTransform::new(size, data.eval_resize)?;
+                (1, ImageView::Evaluation(transform))
+            }
+            Objective::SimClr => (2, augmented.clone()),
+        };
         let skips = studies.skips;
-        let dataset = |studies, image, text| {
+        let dataset = |studies, image, text| -> Result<_, Error> {
             let store = ImageStore::new(ImageStoreConfig {
                 longer_side: data.longer_side,
                 cache_mb: data.cache_mb,
-                ..ImageStoreConfig::default()
-            });
+                cache_dir: data.cache_dir.clone(),
+                cache_size: data.cache_size,
+                limits: data.decode_limits(),
+            })?;
             let sample = SampleConfig {
                 image,
+                views,
                 text,
-                max_tokens,
+                max_tokens: max_tokens.unwrap_or_default(),
                 seed: config.seed,
             };
-            Arc::new(ImageTextDataset::new(
+            Ok(Arc::new(ImageTextDataset::new(
                 studies,
                 store,
                 tokenizer.clone(),
                 sample,
                 skips.clone(),
-            ))
+            )))
         };
         Ok(Self {
-            train: dataset(
-                studies.split.train,
-                ImageView::Augmented(augmentation.init(size)?),
-                data.train_text,
-            ),
-            valid: dataset(
-                studies.split.valid,
-                ImageView::Evaluation(EvalTransform::new(size, data.eval_resize)?),
-                data.eval_text,
-            ),
+            train: dataset(studies.split.train, augmented, data.train_text)?,
+            valid: dataset(studies.split.valid, evaluated, data.eval_text)?,
         })
     }
 }
@@ -127,18 +131,20 @@ pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
 }
 
 /// Where the pairs of a configuration are.
-pub(crate) fn manifest_config(data: &DatasetConfig) -> ManifestConfig {
+pub(crate) fn manifest_config(config: &Config) -> ManifestConfig {
+    let data = &config.dataset;
     ManifestConfig {
         csv_file: data.csv_file.clone(),
         img_root_dir: data.img_root_dir.clone(),
         text_root_dir: data.text_root_dir.clone(),
         text_from_files: data.text_from_files,
         image: data.img_path_col.clone(),
-        text: data.text_col.clone(),
+        text: config.text_column(),
         group: data.group_col.clone(),
         split: data.split_col.clone(),
         min_words: data.min_words,
         max_bad_share: data.max_bad_share,
+        limits: data.decode_limits(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
 
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::datasets::{draw_phantom, manifest_config, split_config};
 use crate::earlier::Earlier;
 use crate::error::Error;
@@ -31,16 +31,20 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
         tokens: token_check(config).unwrap_or_else(|error| TokenCheck::Off {
             reason: error.to_string(),
         }),
-        ..DoctorConfig::new(manifest_config(data))
+        ..DoctorConfig::new(manifest_config(config))
     };
     Ok(doctor.examine(progress)?)
 }
 
 /// How a run of the configuration would count tokens.
 fn token_check(config: &Config) -> Result<TokenCheck, Error> {
+    if config.objective == Objective::SimClr {
+        let reason = "SimCLR reads no texts".into();
+        return Ok(TokenCheck::Off { reason });
+    }
     let model = &config.model;
     let earlier = config.fine_tune_from.as_deref().map(Path::new);
-    let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name));
+    let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
     let vocabulary = earlier.transpose()?.and_then(|earlier| earlier.tokenizer);
     if model.text_is_from_scratch() {
         let shape = &model.text_from_scratch;

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use convirt_data::ReportTokenizer;
 
+use crate::config::Objective;
 use crate::error::Error;
-use crate::pretrained::folder_of_weights;
+use crate::pretrained::{Description, folder_of_weights};
 use crate::run_dir;
 use crate::weights::WeightsFile;
 
-/// Weights of both towers, and their vocabulary where it stands beside them.
+/// Weights of a whole model, and its vocabulary where it stands beside them.
 pub(crate) struct Earlier {
     pub weights: WeightsFile,
     /// A run's own. Words have other numbers in any other.
@@ -18,14 +19,18 @@ pub(crate) struct Earlier {
 }
 
 impl Earlier {
-    /// Opens what `name` means: a path, or a run in `runs`.
-    pub fn open(runs: &Path, name: &Path) -> Result<Self, Error> {
+    /// Opens what `name` means: a path, or a run in `runs`. A training of ConVIRT needs a
+    /// vocabulary, one of SimCLR has no use for it.
+    pub fn open(runs: &Path, name: &Path, objective: Objective) -> Result<Self, Error> {
         let weights = WeightsFile::open(run_dir::find(runs, name, |path| path.exists())?)?;
-        let tokenizer = folder_of_weights(weights.path());
-        let tokenizer = tokenizer.map(|folder| ReportTokenizer::from_folder(&folder, None));
-        Ok(Self {
-            weights,
-            tokenizer: tokenizer.transpose()?,
-        })
+        let folder = folder_of_weights(weights.path());
+        let tokenizer = match folder.filter(|_| objective == Objective::ConVirt) {
+            Some(path) if Description::load(&path)?.objective == Objective::SimClr => {
+                return Err(Error::NoTextEncoder { path });
+            }
+            Some(path) => Some(ReportTokenizer::from_folder(&path, None)?),
+            None => None,
+        };
+        Ok(Self { weights, tokenizer })
     }
 }

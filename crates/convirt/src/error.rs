@@ -85,6 +85,16 @@ pub enum Error {
         /// Files that a model consists of and that are not there.
         missing: Vec<&'static str>,
     },
+    /// A model has no text encoder where one is needed.
+    #[error(
+        "{path}: a model of SimCLR, which has no text encoder; its image side is loaded as \
+         `ImageTower`, and a training of ConVIRT starts from it with `model.image_weights`",
+        path = path.display()
+    )]
+    NoTextEncoder {
+        /// The model's folder.
+        path: PathBuf,
+    },
     /// A description of a saved model is damaged.
     #[error("{path}: not the description of a model: {source}", path = path.display())]
     BrokenDescription {

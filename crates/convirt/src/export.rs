@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use convirt_model::BertFamily;
+use burn::module::Module;
+use convirt_model::{BertFamily, ResNet};
 
 use crate::error::{Error, write_error};
-use crate::pretrained::ConVirt;
+use crate::pretrained::{ConVirt, ImageTower};
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
 impl ConVirt {
@@ -25,17 +26,7 @@ impl ConVirt {
         path: impl AsRef<Path>,
         classes: Option<usize>,
     ) -> Result<(), Error> {
-        let encoder = &self.network().image_encoder;
-        let layout = Layout::encoder("", Naming::TORCHVISION);
-        let mut tensors = weights::with_batch_counters(weights::tensors(encoder, &layout));
-        if let Some(classes) = classes {
-            tensors.push(SavedTensor::zeros(
-                "fc.weight",
-                &[classes, encoder.d_model()],
-            ));
-            tensors.push(SavedTensor::zeros("fc.bias", &[classes]));
-        }
-        Ok(weights::save(tensors, path.as_ref())?)
+        save_image_encoder(&self.network().image_encoder, path.as_ref(), classes)
     }
 
     /// Writes the text encoder as a folder that `transformers.AutoModel.from_pretrained` and
@@ -65,11 +56,7 @@ impl ConVirt {
     ///
     /// [`Error::Weights`] when the file cannot be written.
     pub fn export_projections(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let tensors = weights::tensors(self.network(), &self.layout());
-        let projections = tensors
-            .into_iter()
-            .filter(|tensor| tensor.name.contains("_projection."));
-        Ok(weights::save(projections.collect(), path.as_ref())?)
+        save_projections(self.network(), &self.layout(), path.as_ref())
     }
 
     /// Writes the whole model as ConVIRT-Colab's `model.pth`: `res_features.*`, `res_l1`, `res_l2`,
@@ -95,4 +82,45 @@ impl ConVirt {
         let tensors = weights::with_batch_counters(tensors);
         Ok(weights::save(tensors, path.as_ref())?)
     }
+}
+
+impl ImageTower {
+    /// Writes the image encoder, as [`ConVirt::export_image_encoder`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Weights`] when the file cannot be written.
+    pub fn export_encoder(
+        &self,
+        path: impl AsRef<Path>,
+        classes: Option<usize>,
+    ) -> Result<(), Error> {
+        save_image_encoder(&self.network.image_encoder, path.as_ref(), classes)
+    }
+
+    /// Writes the projection head, as [`ConVirt::export_projections`] does both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Weights`] when the file cannot be written.
+    pub fn export_projection(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        save_projections(&self.network, &self.layout(), path.as_ref())
+    }
+}
+
+fn save_image_encoder(encoder: &ResNet, path: &Path, classes: Option<usize>) -> Result<(), Error> {
+    let layout = Layout::encoder("", Naming::TORCHVISION);
+    let mut tensors = weights::with_batch_counters(weights::tensors(encoder, &layout));
+    if let Some(classes) = classes {
+        let width = encoder.d_model();
+        tensors.push(SavedTensor::zeros("fc.weight", &[classes, width]));
+        tensors.push(SavedTensor::zeros("fc.bias", &[classes]));
+    }
+    Ok(weights::save(tensors, path)?)
+}
+
+fn save_projections(network: &impl Module, layout: &Layout, path: &Path) -> Result<(), Error> {
+    let tensors = weights::tensors(network, layout).into_iter();
+    let projections = tensors.filter(|tensor| tensor.name.contains("_projection."));
+    Ok(weights::save(projections.collect(), path)?)
 }

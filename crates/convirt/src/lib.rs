@@ -3,7 +3,8 @@
 //!
 //! - [`Config`]: what to train, on what and how, as `config.yaml` says
 //! - [`Training`]: a run of it, to be trained, interrupted and resumed
-//! - [`ConVirt`]: the model of a run, embedding images and texts
+//! - [`ConVirt`]: the model of a run, embedding images and texts; [`ImageTower`]: its image side,
+//!   which is all that a run of SimCLR has
 //! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
@@ -26,6 +27,7 @@ mod html;
 mod hub;
 mod interrupt;
 mod metrics;
+mod network;
 mod onnx;
 mod pretrained;
 mod progress;
@@ -45,19 +47,19 @@ pub use convirt_data as data;
 pub use convirt_model as model;
 
 pub use config::{
-    Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Place, ScheduleConfig,
-    ScheduleKind, ScratchTextConfig,
+    Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
+    ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
 pub use doctor::examine;
 pub use doctor_page::doctor_page;
 pub use error::Error;
 pub use hub::HubError;
-pub use pretrained::{ConVirt, similarity};
+pub use pretrained::{ConVirt, ImageTower, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};
 pub use summary::{Ending, Summary};
-pub use task::{ContrastiveTask, Measures, PendingMeasures};
+pub use task::{ContrastiveTask, Measures, PendingMeasures, SimClrTask};
 pub use tensorboard::EventWriter;
 pub use training::Training;

@@ -18,6 +18,8 @@ pub(crate) const LOSS: &str = "Loss";
 pub(crate) const IMAGE_TO_TEXT: &str = "Image-to-text accuracy";
 /// Name of the in-batch accuracy from texts to images.
 pub(crate) const TEXT_TO_IMAGE: &str = "Text-to-image accuracy";
+/// Name of the in-batch accuracy from a view to the other of its image.
+pub(crate) const VIEW_TO_VIEW: &str = "Contrastive accuracy";
 /// Name of the throughput.
 pub(crate) const PAIRS_PER_SECOND: &str = "Pairs per second";
 /// Name that Burn's `LearningRateMetric` has.
@@ -40,16 +42,17 @@ impl MeanMetric {
 
     /// In-batch retrieval of texts by images, in `[0, 1]`.
     pub(crate) fn image_to_text() -> Self {
-        Self::new(IMAGE_TO_TEXT, true, |measures| {
-            measures.image_to_text_accuracy
-        })
+        Self::new(IMAGE_TO_TEXT, true, |measures| measures.accuracies[0])
     }
 
     /// In-batch retrieval of images by texts, in `[0, 1]`.
     pub(crate) fn text_to_image() -> Self {
-        Self::new(TEXT_TO_IMAGE, true, |measures| {
-            measures.text_to_image_accuracy
-        })
+        Self::new(TEXT_TO_IMAGE, true, |measures| measures.accuracies[1])
+    }
+
+    /// In-batch retrieval of views by the others of their images, in `[0, 1]`.
+    pub(crate) fn view_to_view() -> Self {
+        Self::new(VIEW_TO_VIEW, true, |measures| measures.accuracies[0])
     }
 
     fn new(name: &str, higher_is_better: bool, value: fn(&Measures) -> f64) -> Self {

@@ -17,7 +17,7 @@ use burn::module::Module;
 use prost::Message;
 
 use crate::error::{Error, write_error};
-use crate::pretrained::ConVirt;
+use crate::pretrained::{ConVirt, ImageTower};
 
 /// What a file of Protocol Buffers holds at most, in bytes.
 const LARGEST: usize = i32::MAX as usize;
@@ -57,6 +57,18 @@ impl ConVirt {
         let network = self.network().valid();
         let config = self.network_config();
         let model = text::tower(config, &network.text_encoder, &network.text_projection);
+        write(&model, path.as_ref())
+    }
+}
+
+impl ImageTower {
+    /// Writes it as ONNX, as [`ConVirt::export_image_onnx`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let model = image::tower(&self.network.image_encoder, &self.network.image_projection);
         write(&model, path.as_ref())
     }
 }

@@ -1,5 +1,7 @@
 //! A trained model as its users want it: files and sentences in, embeddings out.
 
+mod image_tower;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,14 +9,16 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use convirt_data::{EvalResize, EvalTransform, ImageStore, ImageStoreConfig, ReportTokenizer};
-use convirt_model::{
-    BertConfig, ConVirt as Network, ConVirtConfig as NetworkConfig, ResNetConfig, TextInput,
-};
+use convirt_model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, TextInput};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Objective;
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
-use crate::weights::{self, Layout, Naming, WeightsFile};
+use crate::network::{self, NetworkConfig};
+use crate::weights::{self, Layout, WeightsFile};
+
+pub use image_tower::ImageTower;
 
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "convirt.json";
@@ -39,22 +43,27 @@ pub struct ConVirt {
     tokenizer: Arc<ReportTokenizer>,
     images: ImageStore,
     transform: EvalTransform,
-    description: Description,
+    description: Description<ConVirtConfig>,
     device: Device,
 }
 
 /// What a model folder's `convirt.json` says: all but weights and vocabulary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Description {
-    pub network: NetworkConfig,
+pub(crate) struct Description<N = NetworkConfig> {
+    /// What the model was trained for, which tells what `network` is. Descriptions from before
+    /// there was a choice do not say it.
+    #[serde(default)]
+    pub objective: Objective,
+    pub network: N,
     /// Side of the network's input, in pixels.
     pub image_size: usize,
     pub eval_resize: EvalResize,
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
-    /// Longest text, in tokens.
-    pub max_tokens: usize,
+    /// Longest text, in tokens; none of images alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
 }
 
 impl ConVirt {
@@ -65,7 +74,8 @@ impl ConVirt {
     ///
     /// # Errors
     ///
-    /// When there is no model, or its files are damaged or do not belong together.
+    /// When there is no model, it has no text encoder (SimCLR's), or its files are damaged or do
+    /// not belong together.
     pub fn load(run: impl AsRef<Path>) -> Result<Self, Error> {
         Self::load_on(run, &device(None)?)
     }
@@ -76,10 +86,17 @@ impl ConVirt {
     ///
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let (folder, weights) = model_files(run.as_ref())?;
-        let description = Description::load(&folder)?;
-        let network = description.network.init(device)?;
-        let network = description.load_weights(network, &weights)?;
+        let ModelFiles {
+            folder,
+            weights,
+            description,
+        } = ModelFiles::find(run.as_ref())?;
+        let config = match &description.network {
+            NetworkConfig::ConVirt(config) => config.clone(),
+            NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: folder }),
+        };
+        let network = config.init(device)?;
+        let (network, _) = weights::load_network(network, &WeightsFile::open(weights)?, &[])?;
         Ok(Self {
             network: network.valid(),
             tokenizer: Arc::new(ReportTokenizer::from_folder(&folder, None)?),
@@ -87,10 +104,10 @@ impl ConVirt {
                 longer_side: description.longer_side,
                 cache_mb: 0,
                 ..ImageStoreConfig::default()
-            }),
+            })?,
             transform: EvalTransform::new(description.image_size, description.eval_resize)?,
             device: device.clone(),
-            description,
+            description: description.map(|_| config),
         })
     }
 
@@ -114,7 +131,9 @@ impl ConVirt {
     ///
     /// When the tokenizer cannot encode the text.
     pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, Error> {
-        let tokens = self.tokenizer.encode(text, self.description.max_tokens)?;
+        let longest = self.description.max_tokens;
+        let longest = longest.unwrap_or_else(|| self.text_config().max_tokens());
+        let tokens = self.tokenizer.encode(text, longest)?;
         let row = |values: &[u32]| {
             let values: Vec<i64> = values.iter().copied().map(i64::from).collect();
             Tensor::<1, Int>::from_data(values.as_slice(), &self.device).unsqueeze::<2>()
@@ -144,13 +163,13 @@ impl ConVirt {
     }
 
     /// Shape of the whole network.
-    pub(crate) fn network_config(&self) -> &NetworkConfig {
+    pub(crate) fn network_config(&self) -> &ConVirtConfig {
         &self.description.network
     }
 
     /// Names of the model's parameters in its own files.
     pub(crate) fn layout(&self) -> Layout {
-        self.description.layout()
+        NetworkConfig::ConVirt(self.description.network.clone()).layout()
     }
 
     /// The vocabulary that the text encoder was trained with.
@@ -164,69 +183,110 @@ impl Description {
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
         let json = fs::read(&path).map_err(read_error(&path))?;
-        serde_json::from_slice(&json).map_err(|source| Error::BrokenDescription { path, source })
+        Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
     }
 
-    /// Writes `convirt.json` and the tokenizer, which do not change while a model trains.
-    pub fn save(&self, tokenizer: &ReportTokenizer, folder: &Path) -> Result<(), Error> {
+    fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(default)]
+            objective: Objective,
+        }
+        let Kind { objective } = serde_json::from_slice(json)?;
+        Ok(match objective {
+            Objective::ConVirt => {
+                serde_json::from_slice::<Description<_>>(json)?.map(NetworkConfig::ConVirt)
+            }
+            Objective::SimClr => {
+                serde_json::from_slice::<Description<_>>(json)?.map(NetworkConfig::SimClr)
+            }
+        })
+    }
+
+    /// Writes `convirt.json` and the tokenizer, where there is one; neither changes while a model
+    /// trains.
+    pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(write_error(folder))?;
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(self).expect("a description is plain data");
         fs::write(&path, json + "\n").map_err(write_error(&path))?;
-        Ok(tokenizer.save(folder)?)
-    }
-
-    /// Names of the network's parameters in its own files: torchvision's and `transformers`'.
-    pub fn layout(&self) -> Layout {
-        Layout::convirt(
-            Naming::TORCHVISION,
-            Naming::of_family(self.network.text.family),
-        )
+        Ok(tokenizer.map_or(Ok(()), |tokenizer| tokenizer.save(folder))?)
     }
 
     /// Writes the weights of a network of this description.
-    pub fn save_weights(&self, network: &Network, folder: &Path) -> Result<(), Error> {
-        let tensors = weights::tensors(&network.valid(), &self.layout());
+    pub fn save_weights(&self, network: &impl Module, folder: &Path) -> Result<(), Error> {
+        let tensors = weights::tensors(&network.valid(), &self.network.layout());
         Ok(weights::save(tensors, &folder.join(WEIGHTS))?)
     }
 
-    /// Reads the weights of a network of this description from a file or a model's folder.
-    pub fn load_weights(&self, network: Network, path: &Path) -> Result<Network, Error> {
-        let file = WeightsFile::open(path)?;
-        let (network, _) = weights::load_network(network, &file, &[])?;
+    /// Reads the network of this description in a model's folder.
+    pub fn load_network(&self, folder: &Path, device: &Device) -> Result<network::Network, Error> {
+        let file = WeightsFile::open(folder.join(WEIGHTS))?;
+        let (network, _) = self.network.init(device)?.load(&file, &[])?;
         Ok(network)
     }
 }
 
-/// The folder that describes the model of a run, and its file of weights: of the model itself, or
-/// the checkpoint that `path` is.
-fn model_files(path: &Path) -> Result<(PathBuf, PathBuf), Error> {
-    let (folder, weights) = if path.is_file() {
-        let folder = folder_of_weights(path).unwrap_or_default();
-        (folder, path.to_path_buf())
-    } else {
-        let inside = path.join("model");
-        let folder = match inside.is_dir() {
-            true => inside,
-            false => path.to_path_buf(),
+impl<N> Description<N> {
+    fn map<M>(self, change: impl FnOnce(N) -> M) -> Description<M> {
+        Description {
+            objective: self.objective,
+            network: change(self.network),
+            image_size: self.image_size,
+            eval_resize: self.eval_resize,
+            longer_side: self.longer_side,
+            max_tokens: self.max_tokens,
+        }
+    }
+}
+
+/// The model of a run.
+pub(crate) struct ModelFiles {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its weights: those in the folder, or a checkpoint.
+    pub weights: PathBuf,
+    pub description: Description,
+}
+
+impl ModelFiles {
+    /// Finds the model that `path` means: a run, its model folder, or one of its checkpoints.
+    pub fn find(path: &Path) -> Result<Self, Error> {
+        let (folder, weights) = if path.is_file() {
+            let folder = folder_of_weights(path).unwrap_or_default();
+            (folder, path.to_path_buf())
+        } else {
+            let inside = path.join("model");
+            let folder = match inside.is_dir() {
+                true => inside,
+                false => path.to_path_buf(),
+            };
+            let weights = folder.join(WEIGHTS);
+            (folder, weights)
         };
-        let weights = folder.join(WEIGHTS);
-        (folder, weights)
-    };
-    let files = [
-        folder.join(DESCRIPTION),
-        folder.join(TOKENIZER),
-        weights.clone(),
-    ];
-    let missing: Vec<&'static str> = [DESCRIPTION, TOKENIZER, WEIGHTS]
-        .into_iter()
-        .zip(&files)
-        .filter(|(_, path)| !path.is_file())
-        .map(|(name, _)| name)
-        .collect();
-    match missing.is_empty() {
-        true => Ok((folder, weights)),
-        false => Err(Error::NoModel { folder, missing }),
+        let is_described = folder.join(DESCRIPTION).is_file();
+        let description = is_described.then(|| Description::load(&folder));
+        let description = description.transpose()?;
+        let objective = description.as_ref().map(|found| found.objective);
+        let is_without_texts = objective == Some(Objective::SimClr);
+        let files = [
+            (DESCRIPTION, is_described),
+            (
+                TOKENIZER,
+                is_without_texts || folder.join(TOKENIZER).is_file(),
+            ),
+            (WEIGHTS, weights.is_file()),
+        ];
+        let missing = files.into_iter().filter(|(_, is_there)| !is_there);
+        let missing: Vec<&'static str> = missing.map(|(name, _)| name).collect();
+        match description {
+            Some(description) if missing.is_empty() => Ok(Self {
+                folder,
+                weights,
+                description,
+            }),
+            _ => Err(Error::NoModel { folder, missing }),
+        }
     }
 }
 

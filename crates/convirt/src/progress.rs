@@ -13,7 +13,9 @@ use burn::train::renderer::{
 };
 use convirt_data::TrainingSteps;
 
-use crate::metrics::{IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE};
+use crate::metrics::{
+    IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
+};
 
 /// Longest silence while a training runs.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -100,12 +102,18 @@ impl PlainProgress {
     }
 
     fn scores(&self) -> String {
-        format!(
-            "loss {:.3}  image→text {:4.1} %  text→image {:4.1} %",
-            self.value(LOSS),
-            100.0 * self.value(IMAGE_TO_TEXT),
-            100.0 * self.value(TEXT_TO_IMAGE),
-        )
+        let accuracies = [
+            (IMAGE_TO_TEXT, "image→text"),
+            (TEXT_TO_IMAGE, "text→image"),
+            (VIEW_TO_VIEW, "view→view"),
+        ];
+        let mut scores = format!("loss {:.3}", self.value(LOSS));
+        for (metric, name) in accuracies {
+            if let Some(value) = self.values.get(metric) {
+                scores += &format!("  {name} {:4.1} %", 100.0 * value);
+            }
+        }
+        scores
     }
 
     fn print_training_line(&mut self) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use convirt_model::ParameterCounts;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Objective;
 use crate::error::{Error, write_error};
 use crate::progress::duration;
 use crate::retrieval::Retrieval;
@@ -29,6 +30,9 @@ pub enum Ending {
 pub struct Summary {
     /// Folder of the run.
     pub run: PathBuf,
+    /// What it learned from.
+    #[serde(default)]
+    pub objective: Objective,
     /// How it ended.
     pub ending: Ending,
     /// Device it computed on.
@@ -41,13 +45,18 @@ pub struct Summary {
     pub best_step: usize,
     /// Lowest validation loss in nats; `None` when it ended before an evaluation.
     pub validation_loss: Option<f64>,
-    /// Loss of a model that knows nothing: mean of ln(batch) over the validation batches.
+    /// Loss of a model that knows nothing: mean over the validation batches of ln(batch), of
+    /// SimCLR ln(2 · batch − 1).
     pub chance_loss: f64,
-    /// Retrieval among the held-out pairs by the saved model.
-    pub retrieval: Retrieval,
-    /// Pairs trained on.
+    /// Retrieval among the held-out pairs by the saved model; none of SimCLR.
+    pub retrieval: Option<Retrieval>,
+    /// Share of held-out views whose most similar other view in their batch is of their image, by
+    /// the saved model; of SimCLR alone.
+    #[serde(default)]
+    pub contrastive_accuracy: Option<f64>,
+    /// Pairs trained on; of SimCLR images.
     pub train_pairs: usize,
-    /// Pairs held out.
+    /// Pairs held out; of SimCLR images.
     pub valid_pairs: usize,
     /// Parameters of the networks.
     pub parameters: ParameterCounts,
@@ -82,15 +91,30 @@ impl fmt::Display for Summary {
             self.steps,
             duration(self.seconds)
         )?;
+        let chance = match self.objective {
+            Objective::ConVirt => "ln(batch)",
+            Objective::SimClr => "ln(2·batch − 1)",
+        };
         match self.validation_loss {
             Some(loss) => writeln!(
                 f,
-                "validation loss {loss:.3} at step {} (chance: ln(batch) = {:.3})",
+                "validation loss {loss:.3} at step {} (chance: {chance} = {:.3})",
                 self.best_step, self.chance_loss
             )?,
             None => writeln!(f, "no evaluation yet")?,
         }
-        writeln!(f, "\n{}", self.retrieval)?;
+        if let Some(accuracy) = self.contrastive_accuracy {
+            writeln!(
+                f,
+                "contrastive accuracy {:.1} % of the views of {} held-out images (chance: {:.1} %)",
+                100.0 * accuracy,
+                self.valid_pairs,
+                100.0 * (-self.chance_loss).exp()
+            )?;
+        }
+        if let Some(retrieval) = &self.retrieval {
+            writeln!(f, "\n{retrieval}")?;
+        }
         if !self.skipped.is_empty() {
             let reasons: Vec<String> = self
                 .skipped

@@ -1,15 +1,38 @@
 //! One step of contrastive pretraining, as burn-train's `Learner` takes it.
 
+mod simclr;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Int, Tensor};
 use burn::train::metric::Adaptor;
-use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use convirt_data::ImageTextBatch;
+use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainOutput, TrainStep};
+use convirt_data::{ImageTextBatch, TextBatch};
 use convirt_model::{ConVirt, TextInput};
 
+use crate::metrics::MeanMetric;
+
+pub use simclr::SimClrTask;
+pub(crate) use simclr::view_accuracy;
+
+/// What a run trains.
+pub(crate) trait PretrainingTask:
+    LearnerModel
+    + TrainStep<Input = ImageTextBatch, Output = PendingMeasures>
+    + InferenceStep<Input = ImageTextBatch, Output = PendingMeasures>
+{
+    type Network: Module;
+
+    fn network(&self) -> &Self::Network;
+
+    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
+    fn accuracies() -> Vec<MeanMetric>;
+}
+
 /// The network and how its gradients are treated; what the `Learner` trains.
+///
+/// Batches have one view of each image, and texts; without them a step panics.
 #[derive(Module, Debug)]
 pub struct ContrastiveTask {
     /// The two towers, their heads and the loss.
@@ -20,31 +43,40 @@ pub struct ContrastiveTask {
 }
 
 /// The texts of a batch, as the encoder takes them.
-pub(crate) fn text_input(batch: &ImageTextBatch) -> TextInput {
+pub(crate) fn text_input(texts: TextBatch) -> TextInput {
     TextInput {
-        input_ids: batch.input_ids.clone(),
-        attention_mask: batch.attention_mask.clone(),
-        token_type_ids: Some(batch.token_type_ids.clone()),
+        input_ids: texts.input_ids,
+        attention_mask: texts.attention_mask,
+        token_type_ids: Some(texts.token_type_ids),
     }
 }
 
 impl ContrastiveTask {
     fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
-        let (pairs, texts) = (batch.len(), text_input(&batch));
-        let text_ids = batch.text_ids.clone();
-        let output = self
-            .network
-            .forward(batch.images, texts, Some(batch.text_ids));
+        let pairs = batch.len();
+        let texts = batch.texts.expect("a batch of pairs has texts");
+        let text_ids = texts.text_ids.clone();
+        let ids = Some(text_ids.clone());
+        let output = self.network.forward(batch.images, text_input(texts), ids);
         let logits = output.logits.without_autodiff();
-        let values = Tensor::cat(
-            vec![
-                output.loss.clone().without_autodiff(),
-                retrieval_accuracy(logits.clone(), text_ids.clone()),
-                retrieval_accuracy(logits.transpose(), text_ids),
-            ],
-            0,
-        );
-        (output.loss, PendingMeasures::new(values, pairs))
+        let accuracies = vec![
+            retrieval_accuracy(logits.clone(), text_ids.clone()),
+            retrieval_accuracy(logits.transpose(), text_ids),
+        ];
+        let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
+        (output.loss, measures)
+    }
+}
+
+impl PretrainingTask for ContrastiveTask {
+    type Network = ConVirt;
+
+    fn network(&self) -> &ConVirt {
+        &self.network
+    }
+
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
     }
 }
 
@@ -63,10 +95,7 @@ impl TrainStep for ContrastiveTask {
         rate: ModuleLearningRate,
         gradients: GradientsParams,
     ) -> Self {
-        let gradients = match self.gradient_clip_norm {
-            Some(max_norm) => clip_global_norm(gradients, &self, max_norm),
-            None => gradients,
-        };
+        let gradients = clipped(gradients, &self, self.gradient_clip_norm);
         let mut task = optimizer.step(rate, self, gradients);
         task.network.loss = task.network.loss.clamp_temperature();
         task
@@ -83,15 +112,15 @@ impl InferenceStep for ContrastiveTask {
 }
 
 /// What one batch showed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measures {
     /// Contrastive loss in nats, mean over the batch.
     pub loss: f64,
-    /// Share of images whose most similar text in the batch is theirs (or equal to it).
-    pub image_to_text_accuracy: f64,
-    /// Share of texts whose most similar image in the batch is theirs (or of an equal text).
-    pub text_to_image_accuracy: f64,
-    /// Pairs in the batch.
+    /// Of ConVIRT, the share of images whose most similar text in the batch is theirs (or equal to
+    /// it), and that of texts whose most similar image in the batch is theirs (or of an equal
+    /// text). Of SimCLR, the share of views whose most similar other view is of their image.
+    pub accuracies: Vec<f64>,
+    /// Pairs in the batch: of an image and a text, or of two views.
     pub pairs: usize,
 }
 
@@ -104,9 +133,11 @@ pub struct PendingMeasures {
 }
 
 impl PendingMeasures {
-    fn new(values: Tensor<1>, pairs: usize) -> Self {
+    fn new(loss: Tensor<1>, accuracies: Vec<Tensor<1>>, pairs: usize) -> Self {
+        let mut values = vec![loss.without_autodiff()];
+        values.extend(accuracies);
         Self {
-            values,
+            values: Tensor::cat(values, 0),
             pairs,
             read: None,
         }
@@ -129,8 +160,7 @@ impl ItemLazy for PendingMeasures {
         }
         self.read = Some(Measures {
             loss,
-            image_to_text_accuracy: f64::from(values[1]),
-            text_to_image_accuracy: f64::from(values[2]),
+            accuracies: values[1..].iter().copied().map(f64::from).collect(),
             pairs: self.pairs,
         });
         Ok(self)
@@ -140,6 +170,7 @@ impl ItemLazy for PendingMeasures {
 impl Adaptor<Measures> for PendingMeasures {
     fn adapt(&self) -> Measures {
         self.read
+            .clone()
             .expect("burn-train synchronizes an item before its metrics see it")
     }
 }
@@ -159,6 +190,18 @@ fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> 
         .equal(text_ids)
         .float()
         .mean()
+}
+
+/// The gradients of a step, scaled down where a bound is set.
+fn clipped<M: Module>(
+    gradients: GradientsParams,
+    module: &M,
+    max_norm: Option<f64>,
+) -> GradientsParams {
+    match max_norm {
+        Some(max_norm) => clip_global_norm(gradients, module, max_norm),
+        None => gradients,
+    }
 }
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, as
@@ -261,8 +304,9 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_is_an_error_that_says_what_to_do() {
-        let values = Tensor::from_data([f32::NAN, 0.0, 0.0], &Device::flex());
-        let error = PendingMeasures::new(values, 2).sync().unwrap_err();
+        let loss = Tensor::from_data([f32::NAN], &Device::flex());
+        let error = PendingMeasures::new(loss, Vec::new(), 2).sync();
+        let error = error.unwrap_err();
         assert!(error.to_string().contains("learning_rate"), "{error}");
     }
 }

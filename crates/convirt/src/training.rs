@@ -16,31 +16,39 @@ use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
-use convirt_model::{ConVirt as Network, ConVirtConfig as NetworkConfig, ResNetConfig};
+use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig};
 
 use crate::checkpoint::{KeepLastTwo, TrainingState};
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::device;
 use crate::earlier::Earlier;
 use crate::error::{Error, write_error};
-use crate::evaluation::evaluate;
+use crate::evaluation::{contrastive_accuracy, evaluate};
 use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
 use crate::metrics::{MeanMetric, PairsPerSecond};
+use crate::network::{Network, NetworkConfig};
 use crate::pretrained::Description;
 use crate::progress::renderer;
 use crate::run_dir::RunDir;
 use crate::schedule::ScheduledLearningRate;
 use crate::summary::{Ending, Summary};
-use crate::task::ContrastiveTask;
+use crate::task::{ContrastiveTask, PretrainingTask, SimClrTask};
 use crate::tensorboard::TensorBoardLogger;
 use crate::text_tower::TextTower;
-use crate::weights::{self, LoadReport, WeightsError, WeightsFile};
+use crate::weights::{LoadReport, WeightsError, WeightsFile};
 use crate::windows::{Outcome, WindowedTraining};
 
 /// Keys whose change would make a resumed run another one.
-const FIXED_ON_RESUME: &[&str] = &["model", "seed", "batch_size", "loss", "fine_tune_from"];
+const FIXED_ON_RESUME: &[&str] = &[
+    "objective",
+    "model",
+    "seed",
+    "batch_size",
+    "loss",
+    "fine_tune_from",
+];
 
 /// A run that is ready to train: data read, networks built, folder made.
 ///
@@ -70,41 +78,46 @@ impl Training {
         let device = device(config.device.as_deref())?;
         let studies = Studies::read(&config)?;
         let earlier = config.fine_tune_from.as_deref().map(Path::new);
-        let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name));
+        let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
         let earlier = earlier.transpose()?;
         let vocabulary = earlier
             .as_ref()
             .and_then(|earlier| earlier.tokenizer.clone());
-        let tower = TextTower::new(&config, studies.training_texts(), vocabulary)?;
-        let description = describe(&config, &tower);
+        let tower = match config.objective {
+            Objective::ConVirt => {
+                let texts = studies.training_texts();
+                Some(TextTower::new(&config, texts, vocabulary)?)
+            }
+            Objective::SimClr => None,
+        };
+        let description = describe(&config, tower.as_ref());
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
         if let Some(earlier) = earlier {
-            let (loaded, report) = weights::load_network(network, &earlier.weights, allow)?;
+            let (loaded, report) = network.load(&earlier.weights, allow)?;
             network = loaded;
             loads.push(report);
         } else {
-            if let Some(path) = &tower.weights {
+            if let Some(path) = tower.as_ref().and_then(|tower| tower.weights.as_ref()) {
                 let file = WeightsFile::open(path)?;
-                let encoder = network.text_encoder;
-                let (encoder, report) = weights::load_text_encoder(encoder, &file, allow)?;
-                network.text_encoder = encoder;
-                loads.push(report);
+                let (loaded, report) = network.load_text_encoder(&file, allow)?;
+                network = loaded;
+                loads.extend(report);
             }
             if let Some(name) = config.model.image_weights_name() {
                 let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
                 let file = WeightsFile::open(path)?;
-                let encoder = network.image_encoder;
-                let (encoder, report) = weights::load_image_encoder(encoder, &file, allow)?;
-                network.image_encoder = encoder;
+                let (loaded, report) = network.load_image_encoder(&file, allow)?;
+                network = loaded;
                 loads.push(report);
             }
         }
 
-        let loaders = Loaders::new(&config, studies, tower.tokenizer, &description, &device)?;
+        let tokenizer = tower.map(|tower| tower.tokenizer);
+        let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let path = run.config();
         std::fs::write(&path, config.to_yaml()).map_err(write_error(&path))?;
@@ -144,7 +157,10 @@ impl Training {
         let device = device(config.device.as_deref())?;
         let studies = Studies::read(&config)?;
         let description = Description::load(&run.model())?;
-        let tokenizer = ReportTokenizer::from_folder(&run.model(), None)?;
+        let tokenizer = match description.objective {
+            Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
+            Objective::SimClr => None,
+        };
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -171,7 +187,7 @@ impl Training {
         self.interrupter.clone()
     }
 
-    /// Trains, evaluates the best model on the held-out pairs, and writes `summary.json`.
+    /// Trains, evaluates the best model on what was held out, and writes `summary.json`.
     ///
     /// The same configuration gives the same numbers as long as a process trains one run at a time:
     /// Burn's devices have one random generator each, which dropout draws from.
@@ -182,15 +198,32 @@ impl Training {
     /// written. What was saved before stays.
     pub fn run(self) -> Result<Summary, Error> {
         let started = Instant::now();
-        let outcome = self.fit()?;
+        let gradient_clip_norm = self.config.gradient_clip_norm;
+        let outcome = match self.network.clone() {
+            Network::ConVirt(network) => self.fit(ContrastiveTask {
+                network: *network,
+                gradient_clip_norm,
+            }),
+            Network::SimClr(network) => self.fit(SimClrTask {
+                network: *network,
+                gradient_clip_norm,
+            }),
+        }?;
         let folder = self.run.model();
-        let network = self.description.network.init(&self.device)?;
-        let network = self.description.load_weights(network, &folder)?;
-        let retrieval = evaluate(&network.valid(), &self.loaders.valid)?;
+        let network = self.description.load_network(&folder, &self.device)?;
+        let held_out = &self.loaders.valid;
+        let (retrieval, accuracy) = match &network {
+            Network::ConVirt(network) => (Some(evaluate(&network.valid(), held_out)?), None),
+            Network::SimClr(network) => {
+                let accuracy = contrastive_accuracy(&network.valid(), held_out)?;
+                (None, Some(accuracy))
+            }
+        };
 
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
             run: self.run.path().to_path_buf(),
+            objective: self.config.objective,
             ending: match (
                 outcome.state.step >= self.loaders.steps.total,
                 outcome.stopped_early,
@@ -205,12 +238,14 @@ impl Training {
             best_step: evaluations.best_step,
             validation_loss: evaluations.best_loss,
             chance_loss: chance_loss(
-                self.loaders.valid.dataset().len(),
-                self.loaders.valid.batches(),
+                held_out.dataset().len(),
+                held_out.batches(),
+                self.config.objective,
             ),
             retrieval,
+            contrastive_accuracy: accuracy,
             train_pairs: self.loaders.train.dataset().len(),
-            valid_pairs: self.loaders.valid.dataset().len(),
+            valid_pairs: held_out.dataset().len(),
             parameters: network.parameter_counts(),
             skipped: self
                 .loaders
@@ -226,17 +261,13 @@ impl Training {
     }
 
     /// Runs burn-train's `Learner`; afterwards the run's model folder holds a model.
-    fn fit(&self) -> Result<Outcome, Error> {
+    fn fit<T: PretrainingTask>(&self, task: T) -> Result<Outcome, Error> {
         let config = &self.config;
         let autodiff = self.device.clone().autodiff();
         let learning_rate = ScheduledLearningRate::new(
             config.learning_rate,
             config.schedule(self.loaders.steps.total),
         );
-        let task = ContrastiveTask {
-            network: self.network.clone(),
-            gradient_clip_norm: config.gradient_clip_norm,
-        };
         let optimizer = AdamConfig::new()
             .with_epsilon(config.adam_epsilon as f32)
             .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
@@ -262,7 +293,7 @@ impl Training {
             checkpoints: self.run.checkpoints(),
             save_best: {
                 let (description, folder) = (self.description.clone(), self.run.model());
-                Box::new(move |task| description.save_weights(&task.network, &folder))
+                Box::new(move |task: &T| description.save_weights(task.network(), &folder))
             },
             outcome: Mutex::new(Outcome {
                 state,
@@ -273,28 +304,28 @@ impl Training {
         let events = TensorBoardLogger::create(path, config.log_every_n_steps, step)
             .map_err(write_error(path))?;
         let _stop = StopOnSignal::new(&self.interrupter);
-        let result = SupervisedTraining::new(
+        let mut training = SupervisedTraining::new(
             path,
             Arc::new(self.loaders.train.clone()),
             Arc::new(self.loaders.valid.clone()),
         )
-        .metrics((
-            MeanMetric::loss(),
-            MeanMetric::image_to_text(),
-            MeanMetric::text_to_image(),
-        ))
-        .metric_train_numeric(LearningRateMetric::new())
-        .metric_train_numeric(PairsPerSecond::new())
-        .with_metric_logger(FileMetricLogger::new(path))
-        .with_metric_logger(events)
-        .with_application_logger(None)
-        .with_default_checkpointers()
-        .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
-        .with_interrupter(self.interrupter.clone())
-        .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-        .renderer(renderer(self.loaders.steps, step, &self.interrupter))
-        .num_epochs(windows.count())
-        .launch(learner);
+        .metrics((MeanMetric::loss(),));
+        for accuracy in T::accuracies() {
+            training = training.metrics((accuracy,));
+        }
+        let result = training
+            .metric_train_numeric(LearningRateMetric::new())
+            .metric_train_numeric(PairsPerSecond::new())
+            .with_metric_logger(FileMetricLogger::new(path))
+            .with_metric_logger(events)
+            .with_application_logger(None)
+            .with_default_checkpointers()
+            .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
+            .with_interrupter(self.interrupter.clone())
+            .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
+            .renderer(renderer(self.loaders.steps, step, &self.interrupter))
+            .num_epochs(windows.count())
+            .launch(learner);
 
         let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
         if let Some(error) = result.error {
@@ -305,12 +336,16 @@ impl Training {
         }
         if outcome.state.evaluations.best_loss.is_none() {
             self.description
-                .save_weights(&result.model.network, &self.run.model())?;
+                .save_weights(result.model.network(), &self.run.model())?;
         }
         Ok(outcome)
     }
 
-    fn restore(&self, learner: &mut Learner<ContrastiveTask>, step: usize) -> Result<(), Error> {
+    fn restore<T: PretrainingTask>(
+        &self,
+        learner: &mut Learner<T>,
+        step: usize,
+    ) -> Result<(), Error> {
         let folder = self.run.checkpoints();
         let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
         let damaged = |part: &str| {
@@ -337,7 +372,7 @@ impl Loaders {
     fn new(
         config: &Config,
         studies: Studies,
-        tokenizer: ReportTokenizer,
+        tokenizer: Option<ReportTokenizer>,
         description: &Description,
         device: &Device,
     ) -> Result<Self, Error> {
@@ -362,34 +397,49 @@ impl Loaders {
     }
 }
 
-/// The networks of a configuration and what goes into them.
-fn describe(config: &Config, tower: &TextTower) -> Description {
+/// The networks of a configuration, with a text tower or without, and what goes into them.
+fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
+    let model = &config.model;
+    let image = ResNetConfig::new(model.res_base_model);
     Description {
-        network: NetworkConfig {
-            d_embedding: config.model.out_dim,
-            pooling: config.model.pooling,
-            pooling_layer: config.model.pooling_layer,
-            loss: config.loss(),
-            freeze_embeddings: config.model.freeze_embeddings,
-            freeze_layers: config.model.freeze_layers.clone(),
-            ..NetworkConfig::new(
-                ResNetConfig::new(config.model.res_base_model),
-                tower.config.clone(),
-            )
+        objective: config.objective,
+        network: match tower {
+            Some(tower) => NetworkConfig::ConVirt(ConVirtConfig {
+                d_embedding: model.out_dim,
+                pooling: model.pooling,
+                pooling_layer: model.pooling_layer,
+                loss: config.loss(),
+                freeze_embeddings: model.freeze_embeddings,
+                freeze_layers: model.freeze_layers.clone(),
+                ..ConVirtConfig::new(image, tower.config.clone())
+            }),
+            None => NetworkConfig::SimClr(SimClrConfig {
+                image,
+                d_embedding: model.out_dim,
+                loss: NtXentLossConfig {
+                    temperature: config.loss.temperature,
+                },
+            }),
         },
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: config.model.longest_text(tower.config.max_tokens()),
+        max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }
 
-/// Loss of a model that finds all pairs alike: mean over pairs of ln(size of its batch).
+/// Loss of a model that finds all alike: mean over pairs of ln(size of its batch), or of the
+/// logarithm of a view's candidates.
 ///
 /// Batches differ in size by one pair at most.
-fn chance_loss(pairs: usize, batches: usize) -> f64 {
+fn chance_loss(pairs: usize, batches: usize, objective: Objective) -> f64 {
     let (small, larger) = (pairs / batches.max(1), pairs % batches.max(1));
-    let term = |size: usize, count: usize| (size * count) as f64 * (size.max(1) as f64).ln();
+    let candidates = |size: usize| match objective {
+        Objective::ConVirt => size,
+        Objective::SimClr => (2 * size).saturating_sub(1),
+    };
+    let term =
+        |size: usize, count: usize| (size * count) as f64 * (candidates(size).max(1) as f64).ln();
     (term(small + 1, larger) + term(small, batches - larger)) / pairs.max(1) as f64
 }
 
@@ -415,12 +465,21 @@ impl fmt::Display for Training {
             )?;
         }
         line(f, "seed", self.config.seed.to_string())?;
+        let unused = self.config.without_effect();
+        if !unused.is_empty() {
+            let unused = unused.join(", ");
+            writeln!(
+                f,
+                "note: without texts these settings have no effect: {unused}"
+            )?;
+        }
         let counts = self.network.parameter_counts();
-        for (name, count) in [
+        let parts = [
             ("image encoder", counts.image_encoder),
             ("text encoder", counts.text_encoder),
             ("heads", counts.heads),
-        ] {
+        ];
+        for (name, count) in parts.into_iter().filter(|(_, count)| count.total > 0) {
             let [total, trainable] = [count.total, count.trainable].map(thousands);
             line(f, name, format!("{total} parameters, {trainable} trained"))?;
         }
@@ -431,7 +490,11 @@ impl fmt::Display for Training {
             self.loaders.train.dataset().len(),
             self.loaders.valid.dataset().len(),
         );
-        line(f, "pairs", format!("{train} to train on, {valid} held out"))?;
+        let pairs = match self.config.objective {
+            Objective::ConVirt => "pairs",
+            Objective::SimClr => "images",
+        };
+        line(f, pairs, format!("{train} to train on, {valid} held out"))?;
         for (reason, count) in self.loaders.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }
@@ -440,7 +503,7 @@ impl fmt::Display for Training {
             f,
             "steps",
             format!(
-                "{total} of {} pairs, evaluated every {window}",
+                "{total} of {} {pairs}, evaluated every {window}",
                 self.config.batch_size
             ),
         )
@@ -466,9 +529,12 @@ mod tests {
 
     #[test]
     fn chance_is_the_logarithm_of_each_batchs_size() {
-        assert!((chance_loss(64, 2) - 32f64.ln()).abs() < 1e-12);
+        let convirt = |pairs, batches| chance_loss(pairs, batches, Objective::ConVirt);
+        assert!((convirt(64, 2) - 32f64.ln()).abs() < 1e-12);
         let mixed = (3.0 * 3f64.ln() + 2.0 * 2f64.ln()) / 5.0;
-        assert!((chance_loss(5, 2) - mixed).abs() < 1e-12);
+        assert!((convirt(5, 2) - mixed).abs() < 1e-12);
+        let mixed = (3.0 * 5f64.ln() + 2.0 * 3f64.ln()) / 5.0;
+        assert!((chance_loss(5, 2, Objective::SimClr) - mixed).abs() < 1e-12);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod truth;
 pub use error::WeightsError;
 pub use file::{ElementType, StoredTensor, WeightsFile, WeightsFormat};
 pub use inspect::{Inspection, LoadedNetworks};
-pub use load::{load_image_encoder, load_network, load_text_encoder};
+pub use load::{load_image_encoder, load_network, load_simclr, load_text_encoder};
 pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
 
 pub(crate) use file::OF_HUGGING_FACE;

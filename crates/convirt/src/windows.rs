@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use burn::tensor::Device;
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::{
-    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearningCheckpointer,
+    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearnerModel, LearningCheckpointer,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
     TrainingItem, ValidLoader,
 };
@@ -19,15 +19,12 @@ use crate::checkpoint::TrainingState;
 use crate::error::Error;
 use crate::metrics::LOSS;
 use crate::schedule::ScheduledLearningRate;
-use crate::task::ContrastiveTask;
-
-type Processor = SupervisedTrainingEventProcessor<ContrastiveTask>;
 
 /// Saves the model of a new lowest validation loss.
-pub(crate) type SaveBest = Box<dyn Fn(&ContrastiveTask) -> Result<(), Error> + Send + Sync>;
+pub(crate) type SaveBest<T> = Box<dyn Fn(&T) -> Result<(), Error> + Send + Sync>;
 
 /// burn-train's training strategy of a run, on one device.
-pub(crate) struct WindowedTraining {
+pub(crate) struct WindowedTraining<T> {
     pub device: Device,
     pub seed: u64,
     pub steps: TrainingSteps,
@@ -36,7 +33,7 @@ pub(crate) struct WindowedTraining {
     pub position: LoaderPosition,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: std::path::PathBuf,
-    pub save_best: SaveBest,
+    pub save_best: SaveBest<T>,
     pub outcome: Mutex<Outcome>,
 }
 
@@ -49,25 +46,25 @@ pub(crate) struct Outcome {
 }
 
 /// What the loop works on.
-struct Parts {
-    learner: Learner<ContrastiveTask>,
-    train: TrainLoader<ContrastiveTask>,
-    valid: ValidLoader<ContrastiveTask>,
-    processor: Processor,
+struct Parts<T: LearnerModel> {
+    learner: Learner<T>,
+    train: TrainLoader<T>,
+    valid: ValidLoader<T>,
+    processor: SupervisedTrainingEventProcessor<T>,
     interrupter: Interrupter,
-    checkpointer: Option<LearningCheckpointer<ContrastiveTask>>,
+    checkpointer: Option<LearningCheckpointer<T>>,
     store: std::sync::Arc<EventStoreClient>,
 }
 
-impl SupervisedLearningStrategy<ContrastiveTask> for WindowedTraining {
+impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
     fn fit(
         &self,
-        components: TrainingComponents<ContrastiveTask>,
-        mut learner: Learner<ContrastiveTask>,
-        train: TrainLoader<ContrastiveTask>,
-        valid: ValidLoader<ContrastiveTask>,
+        components: TrainingComponents<T>,
+        mut learner: Learner<T>,
+        train: TrainLoader<T>,
+        valid: ValidLoader<T>,
         _starting_epoch: usize,
-    ) -> (ContrastiveTask, Processor) {
+    ) -> (T, SupervisedTrainingEventProcessor<T>) {
         learner.fork(&self.device);
         let mut parts = Parts {
             learner,
@@ -87,7 +84,7 @@ impl SupervisedLearningStrategy<ContrastiveTask> for WindowedTraining {
     }
 }
 
-impl WindowedTraining {
+impl<T: LearnerModel> WindowedTraining<T> {
     /// Number of windows.
     pub fn count(&self) -> usize {
         self.steps.total.div_ceil(self.steps.window)
@@ -104,7 +101,7 @@ impl WindowedTraining {
         step > 0 && (step.is_multiple_of(window) || step >= total)
     }
 
-    fn run(&self, parts: &mut Parts, outcome: &mut Outcome) -> Result<(), Error> {
+    fn run(&self, parts: &mut Parts<T>, outcome: &mut Outcome) -> Result<(), Error> {
         loop {
             let state = &mut outcome.state;
             let pending = state.evaluations.last_step != Some(state.step);
@@ -136,7 +133,7 @@ impl WindowedTraining {
     }
 
     /// Trains to the next boundary, or to the end of the step in which a stop is asked for.
-    fn train_window(&self, parts: &mut Parts, state: &mut TrainingState) {
+    fn train_window(&self, parts: &mut Parts<T>, state: &mut TrainingState) {
         let window = self.window_of(state.step + 1);
         let report = |result| parts.interrupter.fail_on_error(result);
         report(parts.processor.process_train(LearnerEvent::StartSplit {
@@ -186,7 +183,7 @@ impl WindowedTraining {
     }
 
     /// Mean validation loss of the model at `step`; `None` when a stop was asked for meanwhile.
-    fn evaluate(&self, parts: &mut Parts, step: usize) -> Option<f64> {
+    fn evaluate(&self, parts: &mut Parts<T>, step: usize) -> Option<f64> {
         let window = self.window_of(step);
         let report = |result| parts.interrupter.fail_on_error(result);
         report(parts.processor.process_valid(LearnerEvent::StartSplit {
@@ -234,7 +231,7 @@ impl WindowedTraining {
     }
 
     /// Saves all that a resumed run needs; nothing after an error, whose state is not worth keeping.
-    fn checkpoint(&self, parts: &mut Parts, state: &TrainingState) -> Result<(), Error> {
+    fn checkpoint(&self, parts: &mut Parts<T>, state: &TrainingState) -> Result<(), Error> {
         if parts.interrupter.error().is_some() {
             return Ok(());
         }

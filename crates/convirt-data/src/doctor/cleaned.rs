@@ -103,17 +103,16 @@ impl Diagnosis {
                 continue;
             }
             cleaned.rows += 1;
-            let text = str::from_utf8(&record[reader.text_column()]).ok();
-            let text = text.filter(|_| !self.config.text_from_files);
+            let column = reader.text_column();
+            let column = column.filter(|_| !self.config.text_from_files);
+            let text = column.and_then(|column| str::from_utf8(&record[column]).ok());
             match text.and_then(tidied) {
                 Some(text) => {
                     cleaned.mended_texts += 1;
                     let cells = record.iter().enumerate();
-                    table.write_record(cells.map(|(column, cell)| {
-                        match column == reader.text_column() {
-                            true => text.as_bytes(),
-                            false => cell,
-                        }
+                    table.write_record(cells.map(|(at, cell)| match Some(at) == column {
+                        true => text.as_bytes(),
+                        false => cell,
                     }))?;
                 }
                 None => table.write_byte_record(record)?,

@@ -135,7 +135,11 @@ impl RowExaminer<'_> {
     fn text(&self, cells: &Cells, look: &mut RowLook) -> bool {
         let file = self.reader.text_file(cells);
         let text = match self.reader.text(cells) {
-            Ok(text) => text,
+            Ok(Some(text)) => text,
+            Ok(None) => {
+                look.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, ""));
+                return true;
+            }
             Err(fault) => {
                 look.complain_of(fault, file);
                 return false;

@@ -123,7 +123,6 @@ impl Examination<'_> {
             return tokenizer.count(&text);
         }
         let report = Report::new(text, self.config.manifest.min_words);
-        let counts = report.sentences.iter().map(|it| tokenizer.count(it));
         let mut sentences = report.sentences.iter();
         sentences.try_fold(0, |most, it| Ok(tokenizer.count(it)?.max(most)))
     }

@@ -1,6 +1,5 @@
 //! One pass over the batches of a loader.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,10 +9,10 @@ use burn::tensor::Device;
 
 use super::LoaderConfig;
 use super::order::Order;
-use super::workers::{Pending, Workers};
-use crate::DataError;
+use super::workers::Workers;
 use crate::batch::{ImageTextBatch, Padding, collate};
-use crate::dataset::ImageTextDataset;
+use crate::dataset::{ImageTextDataset, Sample};
+use crate::{DataError, ReportTokenizer};
 
 /// What both loaders make their batches of.
 #[derive(Clone, Debug)]
@@ -31,9 +30,8 @@ pub(super) struct Batches<F: FnMut(usize)> {
     source: Source,
     padding: Padding,
     /// Without workers after an error; the error itself until it has been told.
-    workers: Result<Workers, Option<DataError>>,
+    workers: Result<Workers<Sample>, Option<DataError>>,
     to_begin: Range<usize>,
-    under_way: VecDeque<Pending>,
     progress: Progress,
     /// Told the number of the batch that comes next, when one is done with.
     advance: F,
@@ -50,16 +48,16 @@ impl<F: FnMut(usize)> Batches<F> {
     ) -> Self {
         let dataset = Arc::clone(&source.dataset);
         let padding = Padding {
-            id: dataset.tokenizer().pad_id(),
+            id: dataset.tokenizer().map_or(0, ReportTokenizer::pad_id),
             multiple: source.config.pad_multiple,
             max_tokens: dataset.config().max_tokens,
         };
+        let make = move |epoch, index| dataset.sample_or_skip(epoch, index);
         Self {
-            workers: Workers::start(dataset, source.config.num_workers).map_err(Some),
+            workers: Workers::start(&source.config, make).map_err(Some),
             source,
             padding,
             to_begin: numbers,
-            under_way: VecDeque::new(),
             progress: Progress::new(items_processed, items_total, Some("items".into())),
             advance,
         }
@@ -68,22 +66,14 @@ impl<F: FnMut(usize)> Batches<F> {
     /// Returns the next batch; `None` at the end.
     fn try_next(&mut self) -> Result<Option<ImageTextBatch>, DataError> {
         loop {
-            let Ok(workers) = &self.workers else {
+            let Ok(workers) = &mut self.workers else {
                 return Ok(None);
             };
-            // One more than is kept ahead: the one that is now waited for.
-            while self.under_way.len() <= self.source.config.prefetch.max(1) {
-                let Some(number) = self.to_begin.next() else {
-                    break;
-                };
-                let draw = self.source.order.draw(number);
-                self.under_way.push_back(workers.begin(draw));
-            }
-            let Some(pending) = self.under_way.pop_front() else {
+            let (to_begin, order) = (&mut self.to_begin, &mut self.source.order);
+            let draws = || Some(order.draw(to_begin.next()?));
+            let Some((number, samples)) = workers.next(draws)? else {
                 return Ok(None);
             };
-            let number = pending.number();
-            let samples = workers.finish(pending)?;
             let places = number % self.source.order.batches_per_epoch();
             self.progress.items_processed += self.source.order.places(places).len();
             (self.advance)(number + 1);
@@ -105,7 +95,6 @@ impl<F: FnMut(usize)> Iterator for Batches<F> {
         if next.is_err() {
             // Nothing comes after an error; the threads end here.
             self.workers = Err(None);
-            self.under_way.clear();
         }
         next.transpose()
             .map(|batch| batch.map_err(DatasetError::new))

@@ -1,40 +1,52 @@
 //! Threads that make samples.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::LoaderConfig;
 use super::order::Draw;
 use crate::DataError;
-use crate::dataset::{ImageTextDataset, Sample};
 
 /// A sample, or none for an image that is left out.
-type Made = Result<Option<Sample>, DataError>;
+type Made<T> = Result<Option<T>, DataError>;
+
+/// Makes the sample of an epoch and an index.
+type Make<T> = dyn Fn(u64, usize) -> Made<T> + Send + Sync;
 
 /// Threads of one pass over the batches; they end when this is dropped.
-#[derive(Debug)]
-pub(super) struct Workers {
-    dataset: Arc<ImageTextDataset>,
+pub(super) struct Workers<T> {
+    make: Arc<Make<T>>,
     /// `None` works in the calling thread.
     pool: Option<ThreadPool>,
     cancelled: Arc<AtomicBool>,
+    /// Batches made ahead of the one in use.
+    prefetch: usize,
+    under_way: VecDeque<Pending<T>>,
 }
 
 /// A batch under way.
-#[derive(Debug)]
-pub(super) struct Pending {
+struct Pending<T> {
     draw: Draw,
     /// Samples by their place in the batch, as they are finished; `None` when nobody has begun.
-    made: Option<Receiver<(usize, Made)>>,
+    made: Option<Receiver<(usize, Made<T>)>>,
 }
 
-impl Workers {
+impl<T: Send + 'static> Workers<T> {
+    /// Starts as many threads as the configuration says; they call `make` with an epoch and a
+    /// position.
+    ///
     /// # Errors
     ///
     /// [`DataError::Workers`] when the system refuses the threads.
-    pub fn start(dataset: Arc<ImageTextDataset>, num_workers: usize) -> Result<Self, DataError> {
+    pub fn start(
+        config: &LoaderConfig,
+        make: impl Fn(u64, usize) -> Made<T> + Send + Sync + 'static,
+    ) -> Result<Self, DataError> {
+        let num_workers = config.num_workers;
         let pool = (num_workers > 0)
             .then(|| {
                 ThreadPoolBuilder::new()
@@ -50,24 +62,51 @@ impl Workers {
                 source,
             })?;
         Ok(Self {
-            dataset,
+            make: Arc::new(make),
             pool,
             cancelled: Arc::default(),
+            prefetch: config.prefetch.max(1),
+            under_way: VecDeque::new(),
         })
     }
 
+    /// Begins batches of `draws`, as far ahead as configured, and waits for the first of them:
+    /// its number and its samples, in order and without those left out. `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// The first, in the order of the batch, that a sample met; [`DataError::WorkerPanicked`].
+    pub fn next(
+        &mut self,
+        mut draws: impl FnMut() -> Option<Draw>,
+    ) -> Result<Option<(usize, Vec<T>)>, DataError> {
+        // One more than is kept ahead: the one that is now waited for.
+        while self.under_way.len() <= self.prefetch {
+            let Some(draw) = draws() else {
+                break;
+            };
+            let pending = self.begin(draw);
+            self.under_way.push_back(pending);
+        }
+        let Some(pending) = self.under_way.pop_front() else {
+            return Ok(None);
+        };
+        let number = pending.draw.number;
+        Ok(Some((number, self.finish(pending)?)))
+    }
+
     /// Begins a batch, each sample as a task of its own.
-    pub fn begin(&self, draw: Draw) -> Pending {
+    fn begin(&self, draw: Draw) -> Pending<T> {
         let made = self.pool.as_ref().map(|pool| {
             let (sender, receiver) = channel();
             for (place, &index) in draw.indices.iter().enumerate() {
-                let dataset = Arc::clone(&self.dataset);
+                let make = Arc::clone(&self.make);
                 let cancelled = Arc::clone(&self.cancelled);
                 let sender = sender.clone();
                 let epoch = draw.epoch;
                 pool.spawn(move || {
                     if !cancelled.load(Ordering::Relaxed) {
-                        let made = dataset.sample_or_skip(epoch, index);
+                        let made = make(epoch, index);
                         // Nobody receives once the iterator is gone.
                         let _ = sender.send((place, made));
                     }
@@ -78,12 +117,8 @@ impl Workers {
         Pending { draw, made }
     }
 
-    /// Waits for a batch and returns its samples in order, without those left out.
-    ///
-    /// # Errors
-    ///
-    /// The first, in the order of the batch, that a sample met; [`DataError::WorkerPanicked`].
-    pub fn finish(&self, pending: Pending) -> Result<Vec<Sample>, DataError> {
+    /// Waits for a batch.
+    fn finish(&self, pending: Pending<T>) -> Result<Vec<T>, DataError> {
         let Draw {
             number,
             epoch,
@@ -91,7 +126,7 @@ impl Workers {
         } = pending.draw;
         let Some(receiver) = pending.made else {
             let samples = indices.iter();
-            let samples = samples.map(|&index| self.dataset.sample_or_skip(epoch, index));
+            let samples = samples.map(|&index| (self.make)(epoch, index));
             return samples.filter_map(Result::transpose).collect();
         };
         let mut made: Vec<_> = indices.iter().map(|_| None).collect();
@@ -106,14 +141,7 @@ impl Workers {
     }
 }
 
-impl Pending {
-    /// Number of the batch.
-    pub fn number(&self) -> usize {
-        self.draw.number
-    }
-}
-
-impl Drop for Workers {
+impl<T> Drop for Workers<T> {
     fn drop(&mut self) {
         // Tasks that wait return at once; then the pool, dropped, lets its threads end.
         self.cancelled.store(true, Ordering::Relaxed);
@@ -122,41 +150,59 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::fixtures::{dataset, evaluation_view, studies};
+    use std::thread;
+    use std::time::Duration;
 
-    fn draw(indices: &[usize]) -> Draw {
+    use super::*;
+
+    fn draw(number: usize, indices: &[usize]) -> Draw {
         Draw {
-            number: 3,
+            number,
             epoch: 1,
             indices: indices.into(),
         }
     }
 
+    fn workers(
+        num_workers: usize,
+        make: impl Fn(u64, usize) -> Made<String> + Send + Sync + 'static,
+    ) -> Workers<String> {
+        let config = LoaderConfig {
+            num_workers,
+            prefetch: 2,
+            ..LoaderConfig::default()
+        };
+        Workers::start(&config, make).unwrap()
+    }
+
     #[test]
     fn samples_come_in_order_for_any_number_of_workers() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = Arc::new(dataset(studies(folder.path(), 9), evaluation_view(), 0.0));
         let indices = [8, 1, 7, 0, 2, 6, 3, 5, 4];
-        let expected: Vec<_> = indices
-            .iter()
-            .map(|&i| data.sample(1, i).unwrap())
-            .collect();
         for num_workers in [0, 1, 3] {
-            let workers = Workers::start(Arc::clone(&data), num_workers).unwrap();
-            let pending = workers.begin(draw(&indices));
-            assert_eq!(workers.finish(pending).unwrap(), expected, "{num_workers}");
+            let mut workers = workers(num_workers, |epoch, index| {
+                // The later ones are finished first.
+                thread::sleep(Duration::from_millis(9 - index as u64));
+                Ok((index != 7).then(|| format!("{epoch}.{index}")))
+            });
+            let mut draws = (0..5).map(|number| draw(number, &indices));
+            for number in 0..5 {
+                let (found, samples) = workers.next(|| draws.next()).unwrap().unwrap();
+                assert_eq!(found, number, "{num_workers}");
+                let expected = indices.iter().filter(|index| **index != 7);
+                let expected: Vec<_> = expected.map(|index| format!("1.{index}")).collect();
+                assert_eq!(samples, expected, "{num_workers}");
+                // Two ahead.
+                assert_eq!(draws.len(), 2_usize.saturating_sub(number), "{num_workers}");
+            }
+            assert!(workers.next(|| draws.next()).unwrap().is_none());
         }
     }
 
     #[test]
     fn a_panic_in_a_worker_is_an_error_and_no_deadlock() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = Arc::new(dataset(studies(folder.path(), 2), evaluation_view(), 0.0));
-        let workers = Workers::start(data, 2).unwrap();
-        // The data set has no study 7.
-        let pending = workers.begin(draw(&[0, 7, 1]));
-        let error = workers.finish(pending).unwrap_err();
+        let mut workers = workers(2, |_, index| Ok(Some([String::new()][index].clone())));
+        let mut draws = [draw(3, &[0, 7, 0])].into_iter();
+        let error = workers.next(|| draws.next()).unwrap_err();
         assert!(matches!(error, DataError::WorkerPanicked { batch: 3 }));
     }
 }

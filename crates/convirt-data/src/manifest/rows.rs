@@ -5,39 +5,28 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::ManifestConfig;
-use crate::probe::{Fault, probe_image, read_text, utf_8};
-use crate::table::line;
-use crate::{Column, DataError, Report, Skip, SkipReason, Split, Study};
-
-/// Why a row gives no study.
-pub(super) enum Unusable {
-    Row(Skip),
-    Table(DataError),
-}
+use crate::probe::{Fault, probe_image, read_text};
+use crate::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
+use crate::{Column, DataError, Report, Skip, SkipReason, Study};
 
 /// Makes studies of rows.
 pub(crate) struct RowReader<'a> {
     config: &'a ManifestConfig,
     columns: usize,
     image: NamedColumn,
-    text: NamedColumn,
+    text: Option<NamedColumn>,
     group: Option<NamedColumn>,
     split: Option<NamedColumn>,
     image_root: &'a Path,
     text_root: &'a Path,
 }
 
-struct NamedColumn {
-    position: usize,
-    name: String,
-}
-
 /// The cells of a row that make a pair.
 pub(crate) struct Cells {
     /// Image file, roots applied.
     pub(crate) image: PathBuf,
-    /// The text, or its path from the root of texts.
-    text: String,
+    /// The text, or its path from the root of texts, if there is a column of it.
+    text: Option<String>,
     /// What is never divided, if there is a column of it.
     group: Option<String>,
     /// The word of the split column; blank without one.
@@ -49,18 +38,17 @@ impl<'a> RowReader<'a> {
     pub(crate) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
-        let find = |column: &Column, key| {
-            let position = column.position(header, csv, key)?;
-            let name = header[position].clone();
-            Ok(NamedColumn { position, name })
-        };
+        let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
+        let text = config.text.as_ref();
         let group = config.group.as_ref();
         let split = config.split.as_ref();
         Ok(Self {
             config,
             columns: header.len(),
             image: find(&config.image, "dataset.img_path_col")?,
-            text: find(&config.text, "dataset.text_col")?,
+            text: text
+                .map(|column| find(column, "dataset.text_col"))
+                .transpose()?,
             group: group
                 .map(|column| find(column, "dataset.group_col"))
                 .transpose()?,
@@ -72,17 +60,18 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Refuses a table whose header is a pair: that pair would be lost without a word.
+    /// Refuses a table whose header is a pair.
     pub(crate) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
-        let cell = header[self.image.position].trim();
-        let is_named = matches!(self.config.image, Column::Name(_));
-        if is_named || cell.is_empty() || !self.image_root.join(cell).is_file() {
-            return Ok(());
-        }
-        Err(DataError::DataInHeader {
-            path: self.config.csv_file.clone(),
-            cell: cell.into(),
-        })
+        let ManifestConfig {
+            csv_file, image, ..
+        } = self.config;
+        check_header(
+            header,
+            csv_file,
+            image,
+            self.image.position,
+            self.image_root,
+        )
     }
 
     /// Makes the study of `record`, the row of this number.
@@ -98,12 +87,15 @@ impl<'a> RowReader<'a> {
         let cells = self
             .cells(record)
             .map_err(|fault| skip(&self.config.csv_file, fault))?;
-        let split = self.side(row, &cells.split).map_err(Unusable::Table)?;
-        probe_image(&cells.image).map_err(|fault| skip(&cells.image, fault))?;
+        let split = side(&self.config.csv_file, row, &cells.split).map_err(Unusable::Table)?;
+        let limits = &self.config.limits;
+        probe_image(&cells.image, limits).map_err(|fault| skip(&cells.image, fault))?;
         let in_text = |fault| skip(&self.text_file(&cells), fault);
-        let text = self.text(&cells).map_err(in_text)?;
-        let report = Report::new(text, self.config.min_words);
-        if report.sentences.is_empty() {
+        let report = match self.text(&cells).map_err(in_text)? {
+            Some(text) => Report::new(text, self.config.min_words),
+            None => Report::default(),
+        };
+        if self.text.is_some() && report.sentences.is_empty() {
             return Err(in_text(too_short(self.config.min_words)));
         }
         Ok(Study {
@@ -117,11 +109,14 @@ impl<'a> RowReader<'a> {
 
     /// Takes the cells of `record` that make a pair, all filled.
     pub(crate) fn cells(&self, record: &ByteRecord) -> Result<Cells, Fault> {
-        self.check_length(record)?;
-        let image = self.filled(record, &self.image)?;
-        let text = self.filled(record, &self.text)?;
+        check_length(record, self.columns)?;
+        let image = filled(record, &self.image)?;
+        let text = match &self.text {
+            Some(column) => Some(filled(record, column)?),
+            None => None,
+        };
         let group = match &self.group {
-            Some(column) => Some(self.filled(record, column)?.trim().to_owned()),
+            Some(column) => Some(filled(record, column)?.trim().to_owned()),
             None => None,
         };
         let split = match &self.split {
@@ -136,62 +131,25 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Returns the text of a pair, from its file where it has one.
-    pub(crate) fn text(&self, cells: &Cells) -> Result<String, Fault> {
-        match self.config.text_from_files {
-            true => read_text(&self.text_file(cells)),
+    /// Returns the text of a pair, from its file where it has one; `None` where images are alone.
+    pub(crate) fn text(&self, cells: &Cells) -> Result<Option<String>, Fault> {
+        match self.config.text_from_files && cells.text.is_some() {
+            true => read_text(&self.text_file(cells)).map(Some),
             false => Ok(cells.text.clone()),
         }
     }
 
     /// Returns the file that the text of a pair stands in; the CSV if it stands there.
     pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
-        match self.config.text_from_files {
-            true => self.text_root.join(cells.text.trim()),
-            false => self.config.csv_file.clone(),
+        match &cells.text {
+            Some(path) if self.config.text_from_files => self.text_root.join(path.trim()),
+            _ => self.config.csv_file.clone(),
         }
     }
 
-    /// Returns the position of the column of texts.
-    pub(crate) fn text_column(&self) -> usize {
-        self.text.position
-    }
-
-    fn check_length(&self, record: &ByteRecord) -> Result<(), Fault> {
-        if record.len() == self.columns {
-            return Ok(());
-        }
-        let cells = record.len();
-        let line_ends = record.iter().flatten().filter(|&&byte| byte == b'\n');
-        let (columns, first) = (self.columns, line(record));
-        let lines = match line_ends.count() as u64 {
-            0 => format!("line {first}"),
-            more => format!("lines {first} to {}, is a quote amiss?", first + more),
-        };
-        let detail = format!("{cells} cells where the header has {columns}, {lines}");
-        Err((SkipReason::RaggedRow, detail))
-    }
-
-    fn filled(&self, record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
-        let text = cell(record, column)?;
-        if text.trim().is_empty() {
-            let detail = format!("column `{}`, line {}", column.name, line(record));
-            return Err((SkipReason::EmptyCell, detail));
-        }
-        Ok(text)
-    }
-
-    fn side(&self, row: usize, word: &str) -> Result<Option<Split>, DataError> {
-        if word.trim().is_empty() {
-            return Ok(None);
-        }
-        word.parse()
-            .map(Some)
-            .map_err(|source| DataError::SplitCell {
-                path: self.config.csv_file.clone(),
-                row,
-                source,
-            })
+    /// Returns the position of the column of texts, if there is one.
+    pub(crate) fn text_column(&self) -> Option<usize> {
+        self.text.as_ref().map(|column| column.position)
     }
 
     /// Returns what a pair belongs to; where no column says so, its text or its image.
@@ -199,7 +157,7 @@ impl<'a> RowReader<'a> {
         if let Some(group) = &cells.group {
             return group.clone();
         }
-        if self.split.is_some() {
+        if self.split.is_some() || self.text.is_none() {
             return cells.image.display().to_string();
         }
         let words: Vec<_> = text.split_whitespace().collect();
@@ -211,12 +169,4 @@ impl<'a> RowReader<'a> {
 pub(crate) fn too_short(min_words: usize) -> Fault {
     let detail = format!("no sentence of {min_words} words");
     (SkipReason::TooShort, detail)
-}
-
-fn cell(record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
-    utf_8(&record[column.position]).map_err(|byte| {
-        let (name, line) = (&column.name, line(record));
-        let detail = format!("column `{name}`, byte {byte} of the cell, line {line}");
-        (SkipReason::NotUtf8, detail)
-    })
 }

@@ -93,14 +93,16 @@ impl OutFolder {
         let contents = Contents {
             longer_side: wanted
                 .longer_side
-                .or(found.and_then(|found| found.longer_side)),
+                .or(found.as_ref().and_then(|found| found.longer_side)),
             ..wanted.clone()
         };
-        let text = serde_json::to_vec(&contents)?;
-        self.marker.rewind()?;
-        self.marker.write_all(&text)?;
-        self.marker.set_len(text.len() as u64)?;
-        self.marker.sync_all()?;
+        if found.as_ref() != Some(&contents) {
+            // Killed in between, it leaves an empty marker, which says nothing wrong.
+            self.marker.set_len(0)?;
+            self.marker.rewind()?;
+            self.marker.write_all(&serde_json::to_vec(&contents)?)?;
+            self.marker.sync_all()?;
+        }
         Ok(Ok(()))
     }
 
@@ -145,6 +147,9 @@ mod tests {
         open("openi", Some(256)).unwrap();
         open("openi", Some(256)).unwrap();
         open("openi", None).unwrap();
+        // As a run leaves it that is killed at its beginning.
+        fs::write(path.join(OutFolder::MARKER), "").unwrap();
+        open("openi", Some(256)).unwrap();
         for (dataset, side) in [("openi", Some(512)), ("mimic", Some(256))] {
             let error = open(dataset, side).unwrap_err();
             let text = error.to_string();

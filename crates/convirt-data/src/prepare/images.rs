@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
-use crate::resize::shrink_longer_side;
 use crate::{DataError, setting};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
@@ -14,7 +13,7 @@ use crate::{DataError, setting};
 pub struct PreparedImages {
     /// Longer images are scaled down to this longer side, 32–16,384 pixels.
     pub longer_side: usize,
-    /// Bounds on what a file may ask for.
+    /// Bounds on what a file may ask for: 32–65,535 pixels a side, 1–65,536 MiB.
     pub limits: DecodeLimits,
 }
 
@@ -36,17 +35,16 @@ pub(super) enum Written {
 }
 
 impl PreparedImages {
-    /// Counts up whenever the same source gives other images.
-    pub(super) const VERSION: u32 = 1;
-
     pub(super) fn check(&self) -> Result<(), DataError> {
+        let longer_side = self.longer_side as f64;
         let allowed = "from 32 to 16384 pixels";
-        setting::check(
-            "longer_side",
-            self.longer_side as f64,
-            32.0..=16_384.0,
-            allowed,
-        )
+        setting::check("longer_side", longer_side, 32.0..=16_384.0, allowed)?;
+        let max_side = f64::from(self.limits.max_side);
+        let allowed = "from 32 to 65535 pixels";
+        setting::check("max_image_side", max_side, 32.0..=65_535.0, allowed)?;
+        let max_mb = (self.limits.max_bytes >> 20) as f64;
+        let allowed = "from 1 to 65536 MiB";
+        setting::check("max_image_mb", max_mb, 1.0..=65_536.0, allowed)
     }
 
     /// Writes the image of `source` as `name` into `folder`.
@@ -59,8 +57,7 @@ impl PreparedImages {
         if is_complete(&folder.path().join(name)) {
             return Ok(Written::Kept);
         }
-        let image = Radiograph::read(source, &self.limits)?;
-        let image = shrink_longer_side(&image, self.longer_side).unwrap_or(image);
+        let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
         let png = image.to_png().map_err(|source| DataError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
@@ -97,6 +94,7 @@ mod tests {
     use super::super::folder::Contents;
     use super::*;
     use crate::fixtures::{data_file, levels_apart};
+    use crate::resize::shrink_longer_side;
 
     #[test]
     fn images_are_shrunk_to_eight_bits_and_made_once() {

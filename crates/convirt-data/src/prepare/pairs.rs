@@ -12,6 +12,7 @@ use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::progress::Steps;
+use crate::radiograph;
 use crate::split::held_out_groups;
 use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
@@ -31,6 +32,8 @@ pub(super) struct Pair {
     pub(super) source: PathBuf,
     pub(super) is_there: bool,
     pub(super) view: String,
+    /// DICOM file that tells the view, from the root, where no table does.
+    pub(super) view_file: Option<PathBuf>,
     pub(super) split: Option<Split>,
     pub(super) text: Arc<str>,
     /// One for each label column.
@@ -65,7 +68,7 @@ impl Job<'_> {
         let contents = Contents {
             dataset: self.dataset.into(),
             longer_side: self.images.map(|images| images.longer_side),
-            version: PreparedImages::VERSION,
+            version: radiograph::VERSION,
         };
         OutFolder::open(self.out, &contents)
     }

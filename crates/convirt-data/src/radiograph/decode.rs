@@ -6,10 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::{ImageError, ImageFormat, ImageReader, Limits};
+use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
-use super::{Radiograph, dicom};
+use super::{Radiograph, dicom, reduced_jpeg};
 use crate::DataError;
+use crate::resize::{shrink_longer_side, shrink_reduced};
 
 /// Bounds on what a file may ask for, so that a damaged header does not take all memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +51,22 @@ impl Radiograph {
     /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`], [`DataError::DecodeImage`],
     /// [`DataError::DecodeDicom`], [`DataError::DecoderPanicked`].
     pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
-        let cannot_read = |source| DataError::Read {
-            path: path.into(),
-            source,
-        };
-        if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
-            return Err(too_large(path, limits));
-        }
-        let bytes = fs::read(path).map_err(cannot_read)?;
-        Self::decode(&bytes, path, limits)
+        Self::decode(&read_bytes(path, limits)?, path, limits)
+    }
+
+    /// Reads a file and scales it down to `longer_side` pixels where it is longer, antialiased;
+    /// many times as fast as reading the whole of a large JPEG, of which only what is needed is
+    /// decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_within(
+        path: &Path,
+        longer_side: usize,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
+        Self::decode_within(&read_bytes(path, limits)?, path, longer_side, limits)
     }
 
     /// Decodes the content of a JPEG, PNG or DICOM file; `path` is for the error.
@@ -66,19 +75,37 @@ impl Radiograph {
     ///
     /// As [`read`](Self::read), but for [`DataError::Read`].
     pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
-        if bytes.is_empty() {
-            return Err(DataError::EmptyImage { path: path.into() });
-        }
-        // One hostile file out of 300,000 must not end a run of days.
-        let decode = || {
-            if dicom::is_dicom(bytes) {
-                dicom::decode(bytes, path, limits)
-            } else {
-                Self::decode_jpeg_or_png(bytes, path, limits)
+        decode_with(bytes, path, || Self::decode_any(bytes, path, limits))
+    }
+
+    /// Decodes the content of a file as [`read_within`](Self::read_within) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_within(
+        bytes: &[u8],
+        path: &Path,
+        longer_side: usize,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
+        decode_with(bytes, path, || {
+            if is_whole_jpeg(bytes)
+                && let Some(reduced) = reduced_jpeg::decode(bytes, longer_side, limits)
+            {
+                return Ok(shrink_reduced(&reduced, longer_side));
             }
-        };
-        catch_unwind(AssertUnwindSafe(decode))
-            .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+            let image = Self::decode_any(bytes, path, limits)?;
+            Ok(shrink_longer_side(&image, longer_side).unwrap_or(image))
+        })
+    }
+
+    fn decode_any(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        if dicom::is_dicom(bytes) {
+            dicom::decode(bytes, path, limits)
+        } else {
+            Self::decode_jpeg_or_png(bytes, path, limits)
+        }
     }
 
     fn decode_jpeg_or_png(
@@ -117,12 +144,41 @@ impl Radiograph {
     }
 }
 
+/// Reads a file that may be an image.
+pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
+    let cannot_read = |source| DataError::Read {
+        path: path.into(),
+        source,
+    };
+    if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
+        return Err(too_large(path, limits));
+    }
+    fs::read(path).map_err(cannot_read)
+}
+
+/// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
+fn decode_with(
+    bytes: &[u8],
+    path: &Path,
+    decode: impl FnOnce() -> Result<Radiograph, DataError>,
+) -> Result<Radiograph, DataError> {
+    if bytes.is_empty() {
+        return Err(DataError::EmptyImage { path: path.into() });
+    }
+    catch_unwind(AssertUnwindSafe(decode))
+        .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+}
+
 pub(super) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
     DataError::ImageTooLarge {
         path: path.into(),
         max_side: limits.max_side,
         max_bytes: limits.max_bytes,
     }
+}
+
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8]) && reaches_end_of_image(bytes)
 }
 
 /// Whether a JPEG has its end-of-image marker.
@@ -137,8 +193,8 @@ pub(super) fn reaches_end_of_image(jpeg: &[u8]) -> bool {
     loop {
         // In a scan, FF 00 is a byte FF of the data and FF D0–D7 a restart; FF FF is padding.
         let is_marker =
-            |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF);
-        let Some(start) = rest.windows(2).position(is_marker) else {
+            |&at: &usize| !matches!(rest.get(at + 1), None | Some(0x00 | 0xD0..=0xD7 | 0xFF));
+        let Some(start) = memchr_iter(0xFF, rest).find(is_marker) else {
             return false;
         };
         let (marker, content) = (rest[start + 1], &rest[start + 2..]);

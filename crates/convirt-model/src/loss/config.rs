@@ -53,15 +53,8 @@ impl ContrastiveLossConfig {
     ///
     /// [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let out_of_range = |key, found: f64, expected| ModelError::OutOfRange {
-            key,
-            found: found.to_string(),
-            expected,
-        };
         let temperature = self.temperature;
-        if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(out_of_range("temperature", temperature, "a number above 0"));
-        }
+        check_temperature(temperature)?;
         if self.learnable_temperature && temperature < 1.0 / MAX_SCALE {
             let expected = "at least 0.01, the least that a learnable temperature may reach";
             return Err(out_of_range("temperature", temperature, expected));
@@ -71,6 +64,22 @@ impl ContrastiveLossConfig {
             return Err(out_of_range("image_to_text_weight", weight, "0 to 1"));
         }
         Ok(())
+    }
+}
+
+/// Checks that τ is finite and above 0.
+pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
+    match temperature.is_finite() && temperature > 0.0 {
+        true => Ok(()),
+        false => Err(out_of_range("temperature", temperature, "a number above 0")),
+    }
+}
+
+fn out_of_range(key: &'static str, found: f64, expected: &'static str) -> ModelError {
+    ModelError::OutOfRange {
+        key,
+        found: found.to_string(),
+        expected,
     }
 }
 

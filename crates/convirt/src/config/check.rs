@@ -9,7 +9,7 @@ use convirt_model::Pooling;
 
 use crate::hub::ModelName;
 
-use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig};
+use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective};
 
 /// What is wrong with a key.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ type Check = Result<(), Flaw>;
 pub(super) fn settings(config: &Config) -> Check {
     training(config)?;
     schedule(config)?;
-    model(&config.model)?;
-    dataset(&config.dataset)?;
+    model(&config.model, config.objective)?;
+    dataset(config)?;
     loss(&config.loss)
 }
 
@@ -115,7 +115,7 @@ fn schedule(config: &Config) -> Check {
     )
 }
 
-fn model(model: &ModelConfig) -> Check {
+fn model(model: &ModelConfig, objective: Objective) -> Check {
     at_least("model.out_dim", model.out_dim, 1)?;
     at_least("model.max_tokens", model.max_tokens, 3)?;
     if let Some(dropout) = model.dropout {
@@ -134,9 +134,9 @@ fn model(model: &ModelConfig) -> Check {
         let problem = "a folder, the name of a model, or `scratch` is needed";
         return contradiction("model.bert_base_model", problem);
     }
-    match model.text_is_from_scratch() {
-        true => text_from_scratch(model),
-        false => Ok(()),
+    match objective {
+        Objective::ConVirt if model.text_is_from_scratch() => text_from_scratch(model),
+        Objective::ConVirt | Objective::SimClr => Ok(()),
     }
 }
 
@@ -174,14 +174,15 @@ fn text_from_scratch(model: &ModelConfig) -> Check {
     Ok(())
 }
 
-fn dataset(data: &DatasetConfig) -> Check {
+fn dataset(config: &Config) -> Check {
+    let data = &config.dataset;
     if data.csv_file.as_os_str().is_empty() {
         return contradiction(
             "dataset.csv_file",
             "missing; the CSV of the pairs is needed",
         );
     }
-    if data.img_path_col == data.text_col {
+    if config.text_column().as_ref() == Some(&data.img_path_col) {
         let problem = "the same column as `img_path_col`";
         return contradiction("dataset.text_col", problem);
     }
@@ -204,6 +205,19 @@ fn dataset(data: &DatasetConfig) -> Check {
     at_least("dataset.longer_side", data.longer_side, 32)?;
     at_least("dataset.prefetch", data.prefetch, 1)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
+    positive("dataset.cache_size", data.cache_size)?;
+    within(
+        "dataset.max_image_side",
+        (32..=65_535).contains(&data.max_image_side),
+        "32 to 65535 pixels",
+        data.max_image_side,
+    )?;
+    within(
+        "dataset.max_image_mb",
+        (1..=65_536).contains(&data.max_image_mb),
+        "1 to 65536 MiB",
+        data.max_image_mb,
+    )?;
     number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
     augmentation(data)
 }
@@ -250,15 +264,13 @@ pub(super) fn files(config: &Config) -> Check {
         let texts = data.text_root_dir.as_deref();
         present(
             "dataset.text_root_dir",
-            texts.filter(|_| data.text_from_files),
+            texts.filter(|_| data.text_from_files && config.text_column().is_some()),
         )?;
     }
+    let text_encoder = (config.objective == Objective::ConVirt).then_some(&*model.bert_base_model);
     let paths = [
         ("model.image_weights", model.image_weights.as_deref()),
-        (
-            "model.bert_base_model",
-            Some(model.bert_base_model.as_str()),
-        ),
+        ("model.bert_base_model", text_encoder),
     ];
     paths.into_iter().try_for_each(|(key, name)| {
         let path = name.filter(|name| ModelName::parse(name).is_none());
@@ -354,6 +366,11 @@ dataset:
             ),
             (
                 "batch_size: 8",
+                "objective: simcrl",
+                "config.yaml:1: objective: expected convirt or simclr, found \"simcrl\"",
+            ),
+            (
+                "batch_size: 8",
                 "learning_rate: 2e0",
                 "config.yaml:1: learning_rate: expected a number above 0 and at most 1, found 2",
             ),
@@ -443,6 +460,21 @@ dataset:
             ),
             (
                 "csv_file: a.csv",
+                "csv_file: a.csv\n  cache_size: 0",
+                "config.yaml:8: dataset.cache_size: expected a number above 0, found 0",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_side: 16",
+                "config.yaml:8: dataset.max_image_side: expected 32 to 65535 pixels, found 16",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_mb: 0",
+                "config.yaml:8: dataset.max_image_mb: expected 1 to 65536 MiB, found 0",
+            ),
+            (
+                "csv_file: a.csv",
                 "csv_file: a.csv\n  input_shape: (224,200,3)",
                 "config.yaml:8: dataset.input_shape: expected a square of 32 to 4096 pixels with \
                  3 channels, such as (224, 224, 3), found (224, 200, 3)",
@@ -501,6 +533,9 @@ dataset:
         assert!(Config::from_file(&file, &phantom).is_ok());
         fs::write(&csv, "image,text\n").unwrap();
         assert!(Config::from_file(&file, &[]).is_ok());
+
+        let unread = ["objective=simclr", "model.bert_base_model=./nowhere"];
+        assert!(Config::from_file(&file, &unread.map(String::from)).is_ok());
 
         for (key, path) in [
             ("dataset.img_root_dir", "nowhere"),

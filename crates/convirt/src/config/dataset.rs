@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use convirt_data::{
-    AugmentationConfig, Column, EvalResize, ImageStoreConfig, LoaderConfig, PhantomConfig, TextView,
+    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
+    PhantomConfig, TextView,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +25,9 @@ pub struct DatasetConfig {
     pub text_from_files: bool,
     /// Column of image paths, by position from 0 or by name; 0 (Colab).
     pub img_path_col: Column,
-    /// Column of texts or their paths; 1 (Colab).
-    pub text_col: Column,
+    /// Column of texts or their paths; 1 (Colab). SimCLR reads no texts: without a column given it
+    /// takes every image, with one the same rows as ConVIRT.
+    pub text_col: Option<Column>,
     /// Column of what is never on both sides of the split, such as the patient. Without one, equal
     /// texts stay together.
     pub group_col: Option<Column>,
@@ -65,6 +67,17 @@ pub struct DatasetConfig {
     pub prefetch: usize,
     /// Memory for decoded images, in MiB for each side of the split; 0 decodes anew. 1,024.
     pub cache_mb: usize,
+    /// Folder that keeps images scaled to `longer_side` from run to run; `None` keeps none. Runs
+    /// may share it.
+    pub cache_dir: Option<PathBuf>,
+    /// Images in that folder at the most, in GiB, above 0; 20.
+    pub cache_size: f64,
+    /// Longest width and height that an image file may have, 32 to 65,535 pixels; 16,384. Larger
+    /// ones are bad rows: a damaged header must not take all memory.
+    pub max_image_side: u32,
+    /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
+    /// 1,024. Larger ones are bad rows.
+    pub max_image_mb: u32,
     /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
     pub pad_multiple: usize,
 }
@@ -80,7 +93,7 @@ impl Default for DatasetConfig {
             text_root_dir: None,
             text_from_files: true,
             img_path_col: Column::Position(0),
-            text_col: Column::Position(1),
+            text_col: None,
             group_col: None,
             split_col: None,
             valid_size: 0.1,
@@ -97,7 +110,21 @@ impl Default for DatasetConfig {
             num_workers: loader.num_workers,
             prefetch: loader.prefetch,
             cache_mb: images.cache_mb,
+            cache_dir: None,
+            cache_size: images.cache_size,
+            max_image_side: images.limits.max_side,
+            max_image_mb: (images.limits.max_bytes >> 20) as u32,
             pad_multiple: loader.pad_multiple,
+        }
+    }
+}
+
+impl DatasetConfig {
+    /// Bounds on what an image file may ask for.
+    pub fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            max_side: self.max_image_side,
+            max_bytes: u64::from(self.max_image_mb) << 20,
         }
     }
 }

@@ -9,7 +9,9 @@ use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
 use super::EventWriter;
-use crate::metrics::{IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE};
+use crate::metrics::{
+    IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
+};
 
 /// Writes training values every few steps and validation means at each evaluation, both over the
 /// number of optimizer steps.
@@ -68,6 +70,7 @@ fn tag(name: &str, split: &Split) -> Option<String> {
         LOSS => Some(format!("{prefix}_loss")),
         IMAGE_TO_TEXT => Some(format!("{prefix}_image_to_text_accuracy")),
         TEXT_TO_IMAGE => Some(format!("{prefix}_text_to_image_accuracy")),
+        VIEW_TO_VIEW => Some(format!("{prefix}_contrastive_accuracy")),
         LEARNING_RATE if *split == Split::Train => Some("learning_rate".to_string()),
         PAIRS_PER_SECOND if *split == Split::Train => Some("pairs_per_second".to_string()),
         _ => None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor, TensorData};
-use convirt_model::{Bert, ConVirt as Network, ResNet};
+use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
 
 use crate::weights::names::matches;
@@ -62,6 +62,22 @@ pub fn load_network(
     allow: &[String],
 ) -> Result<(Network, LoadReport), WeightsError> {
     load(network, &Scope::network(file)?, file, allow)
+}
+
+/// Loads an image encoder and its projection head from a run's model or checkpoint, SimCLR's or
+/// ConVIRT's, or from ConVIRT-Colab's `model.pth`; what else is there belongs to texts.
+///
+/// `allow` and errors are as those of [`load_image_encoder`].
+///
+/// # Errors
+///
+/// [`WeightsError`]; on a mismatch nothing has been read.
+pub fn load_simclr(
+    network: SimClr,
+    file: &WeightsFile,
+    allow: &[String],
+) -> Result<(SimClr, LoadReport), WeightsError> {
+    load(network, &Scope::image_side(file)?, file, allow)
 }
 
 /// The tensor of the file for each parameter of a module, and what becomes of every tensor.

@@ -144,6 +144,8 @@ pub(crate) struct Layout {
     /// What all names begin with.
     pub prefix: String,
     parts: Vec<Part>,
+    /// Whether the parts are all that a file is to have.
+    is_whole: bool,
 }
 
 /// The parameters whose paths begin with `ours`.
@@ -164,6 +166,7 @@ impl Layout {
                 theirs: "",
                 naming,
             }],
+            is_whole: true,
         }
     }
 
@@ -198,7 +201,15 @@ impl Layout {
         Self {
             prefix: String::new(),
             parts: parts.map(part).into(),
+            is_whole: true,
         }
+    }
+
+    /// The image encoder and its projection of such a model, the rest passed over.
+    pub fn image_side(mut self) -> Self {
+        self.parts.retain(|part| part.ours.starts_with("image_"));
+        self.is_whole = false;
+        self
     }
 
     /// The file's name for the parameter at `path`.
@@ -216,10 +227,14 @@ impl Layout {
         let Some(name) = name.strip_prefix(&self.prefix) else {
             return true;
         };
-        self.parts.iter().any(|part| {
-            let name = name.strip_prefix(part.theirs);
-            name.is_some_and(|name| PASSED_OVER.iter().any(|pattern| matches(pattern, name)))
-        })
+        let parts = self.parts.iter();
+        let mut names = parts.filter_map(|part| name.strip_prefix(part.theirs));
+        let mut is_elsewhere = !self.is_whole;
+        let is_passed_over = names.any(|name| {
+            is_elsewhere = false;
+            PASSED_OVER.iter().any(|pattern| matches(pattern, name))
+        });
+        is_passed_over || is_elsewhere
     }
 }
 
@@ -317,6 +332,21 @@ mod tests {
         ] {
             assert_eq!(naming.of(ours), theirs);
         }
+    }
+
+    #[test]
+    fn of_a_whole_model_the_image_side_passes_over_the_rest() {
+        let whole = Layout::convirt(Naming::TORCHVISION, Naming::BERT);
+        assert!(!whole.passes_over("text_encoder.embeddings.LayerNorm.weight"));
+        let side = whole.image_side();
+        assert!(side.passes_over("text_encoder.embeddings.LayerNorm.weight"));
+        assert!(side.passes_over("loss.log_scale"));
+        assert!(!side.passes_over("image_encoder.layer5.0.conv1.weight"));
+        assert!(side.passes_over("image_encoder.fc.weight"));
+        assert_eq!(
+            side.name_of("image_encoder.layer2.0.downsample.conv.weight"),
+            "image_encoder.layer2.0.downsample.0.weight"
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::weights::ElementType;
 pub struct LoadReport {
     /// The file.
     pub path: PathBuf,
-    /// What was to be loaded: `image encoder`, `text encoder` or `model`.
+    /// What was to be loaded: `image encoder`, `text encoder`, `model`, or `image encoder and
+    /// projection`.
     pub part: &'static str,
     /// Every tensor of the file, and every one that should be in it; by name.
     pub tensors: Vec<TensorReport>,

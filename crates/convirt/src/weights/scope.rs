@@ -66,6 +66,33 @@ impl Scope {
         })
     }
 
+    /// The image encoder of a whole model with its projection: SimCLR's, ConVIRT's or
+    /// ConVIRT-Colab's.
+    pub fn image_side(file: &WeightsFile) -> Result<Self, WeightsError> {
+        let (image, naming) = image_encoder(file)?;
+        let layouts = [
+            ("image_encoder.", Layout::convirt(naming, Naming::OURS)),
+            ("res_features.", Layout::colab(naming, Naming::OURS)),
+        ];
+        for (end, layout) in layouts {
+            if let Some(prefix) = image.strip_suffix(end) {
+                let mut layout = layout.image_side();
+                layout.prefix = prefix.to_string();
+                return Ok(Self {
+                    what: "image encoder and projection",
+                    layout,
+                });
+            }
+        }
+        Err(WeightsError::NoSuchPart {
+            path: file.path().to_path_buf(),
+            part: "whole model",
+            expected: format!(
+                "its image encoder is under `{image}`, not `image_encoder.` or `res_features.`"
+            ),
+        })
+    }
+
     /// The file's name for the parameter at `path`.
     pub fn name_of(&self, path: &str) -> String {
         self.layout.name_of(path)

@@ -44,6 +44,11 @@ pub(super) enum DicomError {
 }
 
 impl DicomError {
+    /// Whether a longer piece of the same file may be without the fault.
+    pub(super) fn is_of_too_little(&self) -> bool {
+        matches!(self, Self::Truncated { .. } | Self::Missing { .. })
+    }
+
     /// Says which file it is.
     pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> DataError {
         match self {

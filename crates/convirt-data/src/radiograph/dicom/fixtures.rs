@@ -26,7 +26,7 @@ pub(super) enum Value {
 
 /// A file in the making.
 #[derive(Clone)]
-pub(super) struct Dicom {
+pub(crate) struct Dicom {
     pub(super) syntax: &'static str,
     elements: Vec<(Tag, Value)>,
 }
@@ -52,7 +52,7 @@ impl Dicom {
     }
 
     /// A grey image of 8 bits.
-    pub(super) fn grey_8(width: u16, samples: &[u8]) -> Self {
+    pub(crate) fn grey_8(width: u16, samples: &[u8]) -> Self {
         let rows = samples.len() as u16 / width;
         Self::grey(width, 8, &[])
             .integers(0x0028_0010, &[rows])
@@ -65,7 +65,7 @@ impl Dicom {
         self
     }
 
-    pub(super) fn text(self, tag: u32, text: &str) -> Self {
+    pub(crate) fn text(self, tag: u32, text: &str) -> Self {
         self.with(tag, Value::Text(text.into()))
     }
 
@@ -104,7 +104,7 @@ impl Dicom {
     }
 
     /// Returns the file, with preamble and group 2.
-    pub(super) fn file(&self) -> Vec<u8> {
+    pub(crate) fn file(&self) -> Vec<u8> {
         let mut file = vec![0; 128];
         file.extend(b"DICM");
         let meta = Value::Text(self.syntax.into());

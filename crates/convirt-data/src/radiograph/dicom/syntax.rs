@@ -32,7 +32,7 @@ pub(super) struct Opened<'a> {
 
 /// Whether a file is DICOM: by its mark, or, where the preamble was dropped, by an element of
 /// group 2 or 8 at the start.
-pub(in crate::radiograph) fn is_dicom(bytes: &[u8]) -> bool {
+pub(crate) fn is_dicom(bytes: &[u8]) -> bool {
     let is_marked = bytes
         .get(PREAMBLE..)
         .is_some_and(|it| it.starts_with(MAGIC));

@@ -1,0 +1,209 @@
+//! The loss of SimCLR, which has views of images alone.
+
+use burn::module::Module;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Bool, Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::config::check_temperature;
+use super::{ContrastiveOutput, normalize, widen};
+use crate::ModelError;
+
+/// Configuration of an [`NtXentLoss`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NtXentLossConfig {
+    /// τ, above 0; default 0.1, that of the baseline of Zhang et al. 2022.
+    pub temperature: f64,
+}
+
+impl Default for NtXentLossConfig {
+    fn default() -> Self {
+        Self { temperature: 0.1 }
+    }
+}
+
+impl NtXentLossConfig {
+    /// Initializes the loss.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] for a temperature outside its range.
+    pub fn init(&self) -> Result<NtXentLoss, ModelError> {
+        self.validate()?;
+        Ok(NtXentLoss {
+            temperature: self.temperature,
+        })
+    }
+
+    /// Checks the range of τ.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] naming the field.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        check_temperature(self.temperature)
+    }
+}
+
+/// The normalized temperature-scaled cross-entropy of two views of each image
+/// ([Chen et al. 2020](https://arxiv.org/abs/2002.05709), Eq. 1).
+///
+/// With s the cosine similarity and j(i) the other view of the image of view i,
+///
+/// L = −1/2N Σ_i log( exp(s_ij(i)/τ) / Σ_{k≠i} exp(s_ik/τ) ).
+///
+/// A batch of one image has no negatives: its loss is 0, and so is the gradient.
+#[derive(Module, Debug)]
+pub struct NtXentLoss {
+    temperature: f64,
+}
+
+impl NtXentLoss {
+    /// Scores two views of each image; rows `i` and `batch + i` are those of image `i`.
+    ///
+    /// Embeddings in half precision are widened to 32 bits first.
+    ///
+    /// # Shapes
+    ///
+    /// - views: `[2 * batch, d_embedding]`, not normalized
+    ///
+    /// # Panics
+    ///
+    /// When the number of views is odd or 0.
+    pub fn forward(&self, views: Tensor<2>) -> ContrastiveOutput {
+        let [count, _] = views.dims();
+        assert!(
+            count > 0 && count.is_multiple_of(2),
+            "two views of each image"
+        );
+        let views = normalize(widen(views));
+        let device = views.device().without_autodiff();
+        let is_another = Tensor::<2, Bool>::diag_mask([count, count], 0, &device);
+        let logits = views
+            .clone()
+            .matmul(views.transpose())
+            .div_scalar(self.temperature)
+            .mask_fill(is_another.bool_not(), f32::MIN);
+        let positives = Self::positives(count, &device).unsqueeze_dim::<2>(1);
+        let agreement = log_softmax(logits.clone(), 1).gather(1, positives);
+        ContrastiveOutput {
+            loss: agreement.mean().neg(),
+            logits,
+        }
+    }
+
+    /// Numbers the positive of each of `views` views, the other one of its image.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[views]`
+    pub fn positives(views: usize, device: &Device) -> Tensor<1, Int> {
+        let half = (views / 2) as i64;
+        let numbers = |range| Tensor::arange(range, device);
+        Tensor::cat(vec![numbers(half..views as i64), numbers(0..half)], 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::reference::{assert_close, json, number};
+
+    /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
+    const FACTOR: f64 = 10.0;
+
+    fn config(temperature: f64) -> NtXentLossConfig {
+        NtXentLossConfig { temperature }
+    }
+
+    /// The views of the reference.
+    fn views(batch: usize, dim: usize, device: &Device) -> Tensor<2> {
+        let numbers = (0..2 * batch * dim).map(|i| ((37 * i + 11) % 101) as f64 / 50.0 - 1.0);
+        let numbers: Vec<_> = numbers.map(|number| number as f32).collect();
+        Tensor::from_data(TensorData::new(numbers, [2 * batch, dim]), device)
+    }
+
+    // `nt_xent.json` has of PyTorch 2.15, in 64 and in 32 bits:
+    //
+    //     views = torch.arange(2 * batch * dim, dtype=torch.float64)
+    //     views = ((37 * views + 11) % 101 / 50 - 1).float().reshape(2 * batch, dim)
+    //     z = F.normalize(views.double().requires_grad_())
+    //     logits = (z @ z.T / temperature).masked_fill(torch.eye(len(z), dtype=bool), -torch.inf)
+    //     loss = F.cross_entropy(logits, torch.arange(len(z)).roll(batch))
+    //     loss.backward()
+    #[test]
+    fn loss_and_gradient_are_pytorchs() {
+        let device = Device::flex().autodiff();
+        let cases = json("nt_xent");
+        let cases = cases["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 6);
+        for case in cases {
+            let [batch, dim] = ["/batch", "/dim"].map(|key| number(case, key) as usize);
+            let temperature = number(case, "/temperature");
+            let name = format!("{batch} images, temperature {temperature}");
+            let views = views(batch, dim, &device).require_grad();
+            let loss = config(temperature).init().unwrap();
+            let loss = loss.forward(views.clone()).loss;
+
+            let expected = number(case, "/loss_f64");
+            // One unit in the last place of the logits, which are up to 1/τ, is the least to expect.
+            let rounding = f64::from(f32::EPSILON) / temperature;
+            let tolerance = (FACTOR * (number(case, "/loss_f32") - expected).abs()).max(rounding);
+            assert_close(
+                &name,
+                loss.clone().into_data(),
+                &[expected].into(),
+                tolerance,
+            );
+
+            let gradients = loss.backward();
+            let gradient = views.grad(&gradients).unwrap().into_data();
+            let expected = case["gradient_f64"].as_array().unwrap();
+            let expected: Vec<_> = expected.iter().filter_map(|x| x.as_f64()).collect();
+            let expected = TensorData::new(expected, [2 * batch, dim]);
+            let tolerance = FACTOR * number(case, "/torch_f32_grad_err");
+            assert_close(&name, gradient, &expected, tolerance);
+        }
+    }
+
+    #[test]
+    fn views_that_tell_nothing_sit_at_the_logarithm_of_the_others() {
+        let device = Device::flex();
+        let same = Tensor::<2>::ones([12, 4], &device);
+        let output = config(0.1).init().unwrap().forward(same);
+        let loss: f64 = output.loss.into_scalar();
+        assert!((loss - 11f64.ln()).abs() < 1e-6, "{loss}");
+    }
+
+    /// By hand: two images with equal views at right angles, τ = 1. Of the three others of each
+    /// view one is equal and two are at right angles.
+    #[test]
+    fn a_view_is_no_candidate_for_itself() {
+        let device = Device::flex();
+        let views = Tensor::from_floats([[2.0, 0.0], [0.0, 3.0], [4.0, 0.0], [0.0, 5.0]], &device);
+        let output = config(1.0).init().unwrap().forward(views);
+        let loss: f64 = output.loss.into_scalar();
+        assert!(
+            (loss - ((1f64.exp() + 2.0).ln() - 1.0)).abs() < 1e-6,
+            "{loss}"
+        );
+        let best = output.logits.argmax(1).squeeze_dim::<1>(1);
+        let positives = NtXentLoss::positives(4, &device);
+        assert_eq!(
+            positives.to_data().iter::<i64>().collect::<Vec<_>>(),
+            [2, 3, 0, 1]
+        );
+        assert_eq!(best.into_data(), positives.into_data());
+    }
+
+    #[test]
+    fn a_temperature_out_of_range_is_an_error() {
+        for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = config(temperature).init().unwrap_err().to_string();
+            assert!(error.contains("`temperature` is"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The network of a run, by its objective.
+
+use burn::tensor::Device;
+use convirt_model::{ConVirt, ConVirtConfig, ModelError, ParameterCounts, SimClr, SimClrConfig};
+use serde::Serialize;
+
+use crate::weights::{
+    Layout, LoadReport, Naming, WeightsError, WeightsFile, load_image_encoder, load_network,
+    load_simclr, load_text_encoder,
+};
+
+/// What a network looks like.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum NetworkConfig {
+    ConVirt(ConVirtConfig),
+    SimClr(SimClrConfig),
+}
+
+/// The network that a run trains.
+#[derive(Clone, Debug)]
+pub(crate) enum Network {
+    ConVirt(Box<ConVirt>),
+    SimClr(Box<SimClr>),
+}
+
+impl NetworkConfig {
+    pub fn init(&self, device: &Device) -> Result<Network, ModelError> {
+        Ok(match self {
+            Self::ConVirt(config) => Network::ConVirt(config.init(device)?.into()),
+            Self::SimClr(config) => Network::SimClr(config.init(device)?.into()),
+        })
+    }
+
+    /// Names of the network's parameters in its own files: torchvision's and `transformers`'.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::ConVirt(config) => {
+                Layout::convirt(Naming::TORCHVISION, Naming::of_family(config.text.family))
+            }
+            Self::SimClr(_) => Layout::convirt(Naming::TORCHVISION, Naming::OURS).image_side(),
+        }
+    }
+}
+
+impl Network {
+    /// Loads all of it from a file of a whole model.
+    pub fn load(
+        self,
+        file: &WeightsFile,
+        allow: &[String],
+    ) -> Result<(Self, LoadReport), WeightsError> {
+        Ok(match self {
+            Self::ConVirt(network) => {
+                let (network, report) = load_network(*network, file, allow)?;
+                (Self::ConVirt(network.into()), report)
+            }
+            Self::SimClr(network) => {
+                let (network, report) = load_simclr(*network, file, allow)?;
+                (Self::SimClr(network.into()), report)
+            }
+        })
+    }
+
+    /// Loads the image encoder from any file that has one.
+    pub fn load_image_encoder(
+        self,
+        file: &WeightsFile,
+        allow: &[String],
+    ) -> Result<(Self, LoadReport), WeightsError> {
+        let load = |encoder| load_image_encoder(encoder, file, allow);
+        Ok(match self {
+            Self::ConVirt(mut network) => {
+                let (encoder, report) = load(network.image_encoder)?;
+                network.image_encoder = encoder;
+                (Self::ConVirt(network), report)
+            }
+            Self::SimClr(mut network) => {
+                let (encoder, report) = load(network.image_encoder)?;
+                network.image_encoder = encoder;
+                (Self::SimClr(network), report)
+            }
+        })
+    }
+
+    /// Loads the text encoder from any file that has one, if the network has one.
+    pub fn load_text_encoder(
+        self,
+        file: &WeightsFile,
+        allow: &[String],
+    ) -> Result<(Self, Option<LoadReport>), WeightsError> {
+        Ok(match self {
+            Self::ConVirt(mut network) => {
+                let (encoder, report) = load_text_encoder(network.text_encoder, file, allow)?;
+                network.text_encoder = encoder;
+                (Self::ConVirt(network), Some(report))
+            }
+            Self::SimClr(_) => (self, None),
+        })
+    }
+
+    pub fn parameter_counts(&self) -> ParameterCounts {
+        match self {
+            Self::ConVirt(network) => network.parameter_counts(),
+            Self::SimClr(network) => network.parameter_counts(),
+        }
+    }
+}
