@@ -94,7 +94,11 @@ impl Ward {
     }
 
     fn image(&self, row: usize) -> Radiograph {
-        Radiograph::read(&self.path(self.cell(row, IMAGE)), &self.config.limits).unwrap()
+        Radiograph::read(
+            &self.path(self.cell(row, IMAGE)),
+            &self.config.manifest.limits,
+        )
+        .unwrap()
     }
 
     fn file(&self, row: usize) -> Vec<u8> {
@@ -116,16 +120,16 @@ impl Ward {
     }
 
     fn examine(&self) -> Diagnosis {
-        self.write(&self.config.manifest.csv_file);
+        self.write(&self.config.manifest.csv_file, &HEADER);
         self.config.examine(|_| ()).unwrap()
     }
 
-    fn write(&self, path: &Path) {
+    fn write(&self, path: &Path, header: &[&str]) {
         let mut table = csv::WriterBuilder::new()
             .flexible(true)
             .from_path(path)
             .unwrap();
-        table.write_record(HEADER).unwrap();
+        table.write_record(header).unwrap();
         for row in &self.rows {
             table.write_record(row).unwrap();
         }
@@ -366,6 +370,24 @@ fn images_alone_are_examined_without_a_word_about_texts() {
     assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
     assert_eq!(diagnosis.numbers().texts, None);
     assert_eq!(diagnosis.unchecked(), ["tokens: there are no texts"]);
+}
+
+#[test]
+fn without_a_column_of_views_names_and_dicom_headers_tell_them() {
+    let mut ward = Ward::new();
+    let header = ["image", "text", "patient", "seen", "split"];
+    let pixels: Vec<u8> = (0..96 * 96).map(|i| (i / 37 % 251) as u8).collect();
+    let file = Dicom::grey_8(96, &pixels)
+        .text(0x0012_0062, "YES")
+        .text(0x0018_5101, "LL");
+    ward.show(1, "1.dcm", file.file());
+    let file = ward.file(4);
+    ward.show(4, "view1_lateral.jpg", file);
+    ward.write(&ward.config.manifest.csv_file, &header);
+    let diagnosis = ward.config.examine(|_| ()).unwrap();
+    let other = diagnosis.of(FindingKind::OtherView).unwrap();
+    assert_eq!(other.rows, BTreeSet::from([1, 4]), "{diagnosis}");
+    assert!(diagnosis.unchecked()[0].starts_with("views: "));
 }
 
 #[test]
