@@ -38,6 +38,10 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
 
 /// How a run of the configuration would count tokens.
 fn token_check(config: &Config) -> Result<TokenCheck, Error> {
+    if config.objective == Objective::SimClr {
+        let reason = "SimCLR reads no texts".into();
+        return Ok(TokenCheck::Off { reason });
+    }
     let model = &config.model;
     if config.objective == Objective::SimClr {
         let reason = "SimCLR reads no texts".into();

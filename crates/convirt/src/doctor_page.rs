@@ -52,11 +52,11 @@ fn figures(diagnosis: &Diagnosis) -> String {
         ("images".into(), numbers.images),
     ];
     figures.extend(numbers.groups.map(|groups| ("groups".into(), groups)));
-    figures.push(("distinct texts".into(), numbers.texts));
-    figures.push((
-        "rows of the most frequent text".into(),
-        numbers.most_frequent_text,
-    ));
+    if let Some(texts) = numbers.texts {
+        let most = numbers.most_frequent_text;
+        figures.push(("distinct texts".into(), texts));
+        figures.push(("rows of the most frequent text".into(), most));
+    }
     let sides = numbers.by_side.iter();
     figures.extend(sides.map(|(side, rows)| (format!("rows in {side}"), *rows)));
     let items = figures

@@ -52,7 +52,8 @@ impl Examination<'_> {
             view: view_column(&self.table.header),
         };
         if examiner.view.is_none() {
-            let remark = "views: no column `view` or `ViewPosition`; names alone were looked at";
+            let remark =
+                "views: no column `view` or `ViewPosition`; only names and DICOM headers were read";
             self.unchecked.push(remark.into());
         }
         let mut images = HashMap::new();

@@ -109,6 +109,9 @@ impl Examination<'_> {
 
     /// Looks for texts on several sides.
     pub(super) fn compare_texts(&mut self) {
+        if self.config.manifest.text.is_none() {
+            return;
+        }
         let kind = FindingKind::LeakedText;
         let mut leaked = self.on_several_sides(|row| row.text);
         leaked.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
