@@ -5,8 +5,10 @@
 
 #[path = "prepare/images.rs"]
 mod images;
+#[path = "prepare/made.rs"]
+mod made;
 #[path = "terminal/progress.rs"]
-mod terminal;
+mod progress;
 #[path = "prepare/views.rs"]
 mod views;
 
@@ -16,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
 use images::Images;
-use terminal::Terminal;
+use progress::ProgressBars;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
 #[derive(Parser)]
@@ -89,8 +91,9 @@ fn main() -> Result<()> {
         images: arguments.images.prepared(),
         ..MimicConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared)?;
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared)?;
     Ok(())
 }

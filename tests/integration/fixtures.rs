@@ -145,7 +145,7 @@ pub fn example(name: &str) -> Command {
 }
 
 /// What a program printed, errors last.
-pub fn printed(output: &Output) -> String {
+pub fn text_of(output: &Output) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     format!("{out}\n{err}")
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixtures::{Workspace, example, printed, trained};
+use crate::fixtures::{Workspace, example, text_of, trained};
 
 fn train_mimic() -> Command {
     example("train_mimic")
@@ -26,7 +26,7 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
         .args(["--set", "eval_every_n_steps=2"])
         .output()
         .unwrap();
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     for part in [
         "device",
@@ -56,7 +56,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .args(["--set", "eval_every_n_steps=2"])
         .output()
         .unwrap();
-    let printed = text(&output);
+    let printed = text_of(&output);
     assert!(output.status.success(), "{printed}");
     for part in [
         "no effect: model.bert_base_model, model.text_from_scratch, model.freeze_embeddings",
@@ -76,7 +76,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     let out = workspace.path().join("exported");
     let mut export = example("export");
     export.arg(run.unwrap()).arg("--out").arg(&out);
-    let printed = text(&export.output().unwrap());
+    let printed = text_of(&export.output().unwrap());
     let mut files: Vec<_> = fs::read_dir(&out)
         .unwrap_or_else(|_| panic!("{printed}"))
         .map(|file| file.unwrap().file_name().into_string().unwrap())
@@ -93,7 +93,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .arg(run.unwrap())
         .output()
         .unwrap();
-    let printed = text(&output);
+    let printed = text_of(&output);
     for part in ["image encoder: resnet18", "loaded as layer4.1.conv2.weight"] {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
@@ -103,7 +103,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
 #[test]
 fn help_lists_every_option() {
     let output = train_mimic().arg("--help").output().unwrap();
-    let text = printed(&output);
+    let text = text_of(&output);
     for option in ["--config", "--device", "--resume", "--set"] {
         assert!(text.contains(option), "{text}");
     }
@@ -115,7 +115,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_key_meant() {
     let path = workspace.path().join("config.yaml");
     fs::write(&path, workspace.yaml().replace("batch_size", "batchsize")).unwrap();
     let output = train_mimic().arg("--config").arg(&path).output().unwrap();
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(!output.status.success());
     for part in ["config.yaml:1", "batchsize", "batch_size"] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
@@ -131,7 +131,7 @@ fn an_unknown_device_lists_those_of_the_build() {
         .args(["--device", "abacus"])
         .output()
         .unwrap();
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(!output.status.success());
     assert!(text.contains("abacus") && text.contains("flex"), "{text}");
 }
@@ -177,7 +177,7 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
         .args(["--resume", resume, "--set", "max_steps=1"])
         .output()
         .unwrap();
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("resumed at"), "{text}");
     assert!(text.contains("completed"), "{text}");
@@ -208,7 +208,7 @@ fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
             .env_remove("HF_HUB_CACHE")
             .output()
             .unwrap();
-        let text = printed(&output);
+        let text = text_of(&output);
         assert!(!output.status.success(), "{text}");
         let folder = if name == "imagenet" { files[0] } else { name };
         for part in files.iter().chain([&"HF_HUB_OFFLINE", &folder]) {
@@ -231,9 +231,9 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
         .args(["--classes", "14"])
         .output()
         .unwrap();
-    let text = printed(&output);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("resnet18(num_classes=14)"), "{text}");
+    let printed = text_of(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("resnet18(num_classes=14)"), "{printed}");
     for (name, parts) in [
         (
             "resnet18.safetensors",
@@ -267,7 +267,7 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
             name => out.path().join(name),
         };
         let output = example("inspect_weights").arg(path).output().unwrap();
-        let printed = printed(&output);
+        let printed = text_of(&output);
         assert!(output.status.success(), "{name}: {printed}");
         for part in parts {
             assert!(printed.contains(part), "no `{part}` in {name}:\n{printed}");
@@ -289,7 +289,7 @@ fn inspect_weights_names_a_file_that_is_none() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let printed = printed(&output);
+    let printed = text_of(&output);
     assert!(
         printed.contains("Cargo.toml") && printed.contains("not weights"),
         "{printed}"

@@ -7,7 +7,7 @@ use std::process::Output;
 use convirt::data::LoaderConfig;
 use convirt::{ConVirt, EmbeddingIndex, Error, ImageTower, Modality, TowerOutput, similarity};
 
-use crate::fixtures::{Workspace, example, printed, trained};
+use crate::fixtures::{Workspace, example, text_of, trained};
 
 /// Runs a program on the shared run.
 fn run(program: &str, arguments: &[&str]) -> Output {
@@ -22,7 +22,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 /// As [`run`], for what must succeed.
 fn succeeds(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{arguments:?}:\n{text}");
     text
 }
@@ -30,7 +30,7 @@ fn succeeds(program: &str, arguments: &[&str]) -> String {
 /// As [`run`], for what must not.
 fn fails(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
-    let text = printed(&output);
+    let text = text_of(&output);
     assert!(!output.status.success(), "{arguments:?}:\n{text}");
     text
 }
@@ -301,10 +301,8 @@ fn an_index_of_another_model_or_of_features_is_refused() {
     let told = fails("retrieve", &["search", text(&index), "--text", "Clear."]);
     assert!(told.contains("cannot be compared"), "{told}");
 
-    let other = Workspace::new()
-        .train(&["max_steps=1", "seed=1"])
-        .unwrap()
-        .run;
+    let workspace = Workspace::new();
+    let other = workspace.train(&["max_steps=1", "seed=1"]).unwrap().run;
     let tower = ImageTower::load(&other).unwrap();
     let opened = EmbeddingIndex::open(&index).unwrap();
     let error = opened.check_query(&tower.identity().unwrap(), Modality::Images);
