@@ -23,17 +23,16 @@ const SIZE: usize = 224;
 /// large as the mean of MIMIC-CXR-JPG's, 1.5 MB (557.6 GB for 377,110).
 fn radiograph(folder: &Path, rng: &mut impl Rng) -> GrayImage {
     let phantom = PhantomConfig {
-        patients: 1,
+        patients: 2,
         ..PhantomConfig::default()
     };
     let drawn = folder.join("phantom");
     phantom.write(&drawn, |_, _| ()).expect("a phantom");
-    let mut files: Vec<_> = fs::read_dir(drawn.join("images"))
-        .expect("the phantom's images")
-        .map(|entry| entry.expect("a readable folder").path())
-        .collect();
-    files.sort();
-    let small = image::open(&files[0]).expect("an image").into_luma8();
+    let mut table = csv::Reader::from_path(drawn.join("pairs.csv")).expect("the phantom's table");
+    let first = table.records().next().expect("a row").expect("a sound row");
+    let small = image::open(drawn.join(&first[0]))
+        .expect("an image")
+        .into_luma8();
     let mut large = resize(&small, 2500, 3000, FilterType::CatmullRom);
     for Luma([level]) in large.pixels_mut() {
         // The sum of four uniform numbers is nearly normal; its deviation here is 1.6 levels.

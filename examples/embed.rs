@@ -7,9 +7,10 @@ mod arguments;
 #[path = "embed/work.rs"]
 mod work;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use arguments::{ManifestArguments, ModelArguments};
 use clap::Parser;
 use convirt::data::image_files;
@@ -80,14 +81,17 @@ fn main() -> Result<()> {
         (Some(folder), ..) => embed_images(&arguments, image_files(folder)?),
         (_, Some(csv), _) if arguments.texts => {
             let studies = studies(csv, true)?;
-            let names = arguments::names(studies.iter().map(|study| &study.image));
+            let names = names(studies.iter().map(|study| &study.image));
             let texts: Vec<&str> = studies.iter().map(|study| &*study.report.text).collect();
             embed_texts(&arguments, names, &texts)
         }
-        (_, Some(csv), _) => embed_images(&arguments, arguments::images(&studies(csv, false)?)),
+        (_, Some(csv), _) => {
+            let studies = studies(csv, false)?.into_iter();
+            embed_images(&arguments, studies.map(|study| study.image).collect())
+        }
         (.., sentences) => {
             let path = sentences.as_ref().expect("one of the three is required");
-            let sentences = arguments::lines(path)?;
+            let sentences = lines(path)?;
             embed_texts(&arguments, sentences.clone(), &sentences)
         }
     }
@@ -103,7 +107,7 @@ fn output(arguments: &Arguments) -> TowerOutput {
 fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<()> {
     let (model, output) = (&arguments.model, output(arguments));
     let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
-    let names = arguments::names(&paths);
+    let names = names(paths.iter());
     let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
     let mut work = Work::begin("images", paths.len());
     let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
@@ -146,4 +150,18 @@ fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<()
     let rows = file.finish()?;
     println!("{}: {rows} × {width}", arguments.out.display());
     Ok(())
+}
+
+fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
+    paths.map(|path| path.display().to_string()).collect()
+}
+
+/// Lines of a text file that are not blank.
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("{}: cannot be read as text", path.display()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<String> = lines.map(String::from).collect();
+    ensure!(!lines.is_empty(), "{}: no text in it", path.display());
+    Ok(lines)
 }

@@ -3,24 +3,32 @@
 //! `cargo run --release --example prepare_mimic -- --root DIR --out DIR` reads the tables and
 //! reports, shrinks the images and writes one manifest that `train_mimic` reads.
 
-#[path = "prepare/terminal.rs"]
-mod terminal;
+#[path = "prepare/images.rs"]
+mod images;
+#[path = "prepare/made.rs"]
+mod made;
+#[path = "terminal/progress.rs"]
+mod progress;
+#[path = "prepare/views.rs"]
+mod views;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use convirt::data::{MimicConfig, MimicSplit, PreparedImages, SplitConfig};
-use terminal::Terminal;
+use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
+use images::Images;
+use progress::ProgressBars;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
 #[derive(Parser)]
 #[command(after_help = "Examples:
   prepare_mimic --root mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip --out data/mimic
   prepare_mimic --root mimic-cxr/2.1.0 --tables mimic-cxr-jpg/2.1.0 --out data/mimic
-  prepare_mimic --root mimic-cxr/2.1.0 --views all --split patient --out data/mimic
+  prepare_mimic --root mimic-cxr/2.1.0 --split patient --out data/mimic
 
-Findings and impression make the text, or the last paragraph of a report that has neither. What is
+Views come from the metadata table or, where that is not there, from the DICOM files. Findings and
+impression make the text, or the last paragraph of a report that has neither. What is
 left out is counted by reason. Run again after an interruption: images that are there are kept.")]
 struct Arguments {
     /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
@@ -55,13 +63,8 @@ struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Longer side of the images written, in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = PreparedImages::default().longer_side)]
-    longer_side: usize,
-
-    /// Write no images: the manifest names those below --root, whether they are there or not
-    #[arg(long)]
-    no_images: bool,
+    #[command(flatten)]
+    images: Images,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,22 +77,10 @@ enum Division {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let takes_all = arguments
-        .views
-        .iter()
-        .any(|view| view.eq_ignore_ascii_case("all"));
-    let images = PreparedImages {
-        longer_side: arguments.longer_side,
-        ..PreparedImages::default()
-    };
     let config = MimicConfig {
         tables: arguments.tables,
         reports: arguments.reports,
-        views: if takes_all {
-            Vec::new()
-        } else {
-            arguments.views
-        },
+        views: views::chosen(arguments.views),
         split: match arguments.split {
             Division::Official => MimicSplit::Official,
             Division::Patient => MimicSplit::ByPatient(SplitConfig {
@@ -97,11 +88,12 @@ fn main() -> Result<()> {
                 seed: arguments.seed,
             }),
         },
-        images: (!arguments.no_images).then_some(images),
+        images: arguments.images.prepared(),
         ..MimicConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared);
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared)?;
     Ok(())
 }

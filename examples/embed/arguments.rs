@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable};
 
@@ -112,27 +112,6 @@ fn column(name: &str) -> Column {
         Ok(position) => Column::Position(position),
         Err(_) => Column::Name(name.to_string()),
     }
-}
-
-/// Paths as names.
-pub fn names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
-    let paths = paths.into_iter();
-    paths.map(|path| path.display().to_string()).collect()
-}
-
-/// Images of studies.
-pub fn images(studies: &[Study]) -> Vec<PathBuf> {
-    studies.iter().map(|study| study.image.clone()).collect()
-}
-
-/// Lines of a text file that are not blank.
-pub fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{}: cannot be read as text", path.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines: Vec<String> = lines.map(String::from).collect();
-    ensure!(!lines.is_empty(), "{}: no text in it", path.display());
-    Ok(lines)
 }
 
 /// Tells which images were left out.

@@ -1,16 +1,22 @@
-//! Cuts anything as a report, and reads anything as OpenI's XML or as a manifest. Nothing may panic.
+//! Cuts anything as a report, and reads anything as OpenI's XML, as an archive of it, as a table of
+//! MIMIC-CXR or as a manifest. Nothing may panic.
 //!
 //! ```sh
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz -s none reports -- -max_len=8192 -timeout=10
 //! ```
 //!
-//! The first byte of an input chooses: `x` XML, `m` a manifest, anything else the text of a report.
+//! The first byte of an input chooses: `x` XML, `t` a tar archive, gzipped or not, `c` a table, `m` a
+//! manifest, anything else the text of a report.
 #![no_main]
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use convirt::data::{Column, Manifest, ManifestConfig, OpenIConfig, Sections, sentences};
+use convirt::data::{
+    Column, Manifest, ManifestConfig, MimicConfig, MimicSplit, OpenIConfig, Sections, SplitConfig,
+    sentences,
+};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -26,7 +32,9 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     match kind {
-        b'x' => openi(rest),
+        b'x' => openi("1.xml", rest),
+        b't' => openi("NLMCXR_reports.tgz", rest),
+        b'c' => mimic(rest),
         b'm' => manifest(rest),
         _ => report(&String::from_utf8_lossy(rest)),
     }
@@ -46,15 +54,44 @@ fn report(text: &str) {
     _ = sections.last_paragraph();
 }
 
-fn openi(xml: &[u8]) {
-    let [reports, out] = ["reports", "out"].map(|name| FOLDER.path().join(name));
-    fs::create_dir_all(&reports).unwrap();
-    fs::write(reports.join("1.xml"), xml).unwrap();
-    _ = fs::remove_dir_all(&out);
+/// An empty folder to read from, and a place to write to that is not there yet.
+fn folders() -> [PathBuf; 2] {
+    let folders = ["root", "out"].map(|name| FOLDER.path().join(name));
+    for folder in &folders {
+        _ = fs::remove_dir_all(folder);
+    }
+    fs::create_dir_all(&folders[0]).unwrap();
+    folders
+}
+
+fn openi(name: &str, content: &[u8]) {
+    let [root, out] = folders();
+    fs::write(root.join(name), content).unwrap();
     let config = OpenIConfig {
         images: None,
         split: None,
-        ..OpenIConfig::new(reports, out)
+        ..OpenIConfig::new(root, out)
+    };
+    match config.prepare(|_| ()) {
+        Ok(prepared) => assert!(prepared.pairs > 0),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn mimic(table: &[u8]) {
+    let [root, out] = folders();
+    let patient = root.join("files/p10/p10000032");
+    fs::create_dir_all(&patient).unwrap();
+    fs::write(patient.join("s50414267.txt"), "FINDINGS: Clear lungs.").unwrap();
+    fs::write(root.join("mimic-cxr-2.0.0-metadata.csv"), table).unwrap();
+    fs::write(root.join("mimic-cxr-2.0.0-chexpert.csv"), table).unwrap();
+    let config = MimicConfig {
+        images: None,
+        split: MimicSplit::ByPatient(SplitConfig {
+            valid_size: 0.5,
+            seed: 0,
+        }),
+        ..MimicConfig::new(root, out)
     };
     match config.prepare(|_| ()) {
         Ok(prepared) => assert!(prepared.pairs > 0),

@@ -56,6 +56,17 @@ fn too_many_broken_images_stop_before_a_run_begins() {
 }
 
 #[test]
+fn images_beyond_the_limits_stop_before_a_run_begins() {
+    let workspace = Workspace::new();
+    let error = workspace
+        .train(&["dataset.max_image_side=32"])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("dataset.max_image_side is 32"), "{error}");
+    assert!(!workspace.runs().exists(), "no run was begun");
+}
+
+#[test]
 fn images_that_turn_out_truncated_stop_the_training_with_their_names() {
     let workspace = Workspace::new();
     let images = training_images(&workspace);

@@ -461,6 +461,41 @@ fn openi_gives_a_pair_for_each_image_with_a_text() {
 }
 
 #[test]
+fn reports_of_openi_are_read_from_their_archive_as_it_is() {
+    let plain = Miniature::openi();
+    plain.openi_config().prepare(quiet).unwrap();
+
+    let packed = Miniature::openi();
+    let (folder, archive) = ("ecgen-radiology", "NLMCXR_reports.tgz");
+    let file = File::create(packed.root().join(archive)).unwrap();
+    let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    tar.append_dir_all(folder, packed.root().join(folder))
+        .unwrap();
+    tar.into_inner().unwrap().finish().unwrap();
+    fs::remove_dir_all(packed.root().join(folder)).unwrap();
+    packed.openi_config().prepare(quiet).unwrap();
+    assert!(bytes(&packed.out()) == bytes(&plain.out()));
+
+    let elsewhere = packed.place.path().join("reports.tar.gz");
+    fs::rename(packed.root().join(archive), &elsewhere).unwrap();
+    let mut config = packed.openi_config();
+    assert!(matches!(
+        config.prepare(quiet),
+        Err(DataError::NoReports { .. })
+    ));
+    for reports in [elsewhere.clone(), plain.root()] {
+        config.reports = Some(reports);
+        config.prepare(quiet).unwrap();
+        assert!(bytes(&packed.out()) == bytes(&plain.out()));
+    }
+    let whole = fs::read(&elsewhere).unwrap();
+    fs::write(&elsewhere, &whole[..whole.len() / 2]).unwrap();
+    config.reports = Some(elsewhere);
+    let error = config.prepare(quiet).unwrap_err().to_string();
+    assert!(error.contains("reports.tar.gz"), "{error}");
+}
+
+#[test]
 fn what_is_broken_is_left_out_and_named() {
     let miniature = Miniature::openi();
     miniature.file("png/CXR1_IM-1-2001.png", b"not an image");
@@ -597,7 +632,11 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
         for option in [
             "--root",
             "--out",
+            "--reports",
+            "--views",
             "--longer-side",
+            "--max-image-side",
+            "--max-image-mb",
             "--no-images",
             "--valid-size",
             "--seed",

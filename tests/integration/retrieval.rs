@@ -301,10 +301,8 @@ fn an_index_of_another_model_or_of_features_is_refused() {
     let told = fails("retrieve", &["search", text(&index), "--text", "Clear."]);
     assert!(told.contains("cannot be compared"), "{told}");
 
-    let other = Workspace::new()
-        .train(&["max_steps=1", "seed=1"])
-        .unwrap()
-        .run;
+    let workspace = Workspace::new();
+    let other = workspace.train(&["max_steps=1", "seed=1"]).unwrap().run;
     let tower = ImageTower::load(&other).unwrap();
     let opened = EmbeddingIndex::open(&index).unwrap();
     let error = opened.check_query(&tower.identity().unwrap(), Modality::Images);

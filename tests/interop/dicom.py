@@ -62,6 +62,7 @@ def expected(data):
     if data.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise NotImplementedError(data.PhotometricInterpretation)
     values = apply_modality_lut(stored, data).astype(np.float64)
+    padding = is_padding(stored, data)
     bits, slope = data.BitsStored, float(data.get("RescaleSlope") or 1)
     if "VOILUTSequence" in data:
         white = 2 ** data.VOILUTSequence[0].LUTDescriptor[2] - 1
@@ -81,12 +82,21 @@ def expected(data):
             extremes = np.array([0, 2**bits - 1]) - data.PixelRepresentation * 2 ** (bits - 1)
             black, white = extremes * slope + float(data.get("RescaleIntercept") or 0)
         else:
-            black, white = np.percentile(values, [0.5, 99.5])
+            black, white = np.percentile(values[~padding], [0.5, 99.5])
         grey = (values - black) / max(white - black, 1e-9)
         step = 255 * slope / max(white - black, 1e-9)
     if data.PhotometricInterpretation == "MONOCHROME1":
         grey = 1 - grey
+    grey = np.where(padding, 0, grey)
     return np.clip(grey, 0, 1)[None], abs(step)
+
+
+def is_padding(stored, data):
+    """Which pixels are padding (PS3.3, section C.7.5.1.1.2); pydicom leaves them as they are."""
+    if data.get("PixelPaddingValue") is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limits = data.PixelPaddingValue, data.get("PixelPaddingRangeLimit", data.PixelPaddingValue)
+    return (stored >= min(limits)) & (stored <= max(limits))
 
 
 def tolerance(data, step):

@@ -175,12 +175,24 @@ pub enum DataError {
     /// No image is of the views asked for.
     #[error("{}: no image of the views {asked:?}; found {found:?}", path.display())]
     NoSuchView {
-        /// The table that names the views.
+        /// The table that names the views, or the data set whose images do.
         path: PathBuf,
         /// The views asked for.
         asked: Vec<String>,
         /// The views there are.
         found: Vec<String>,
+    },
+
+    /// Views are asked for, and no image tells its own.
+    #[error(
+        "{}: no image tells its view, so that {asked:?} cannot be chosen: DICOM files do, PNG and \
+         JPEG files do not; take all views", path.display()
+    )]
+    UnknownViews {
+        /// The data set.
+        path: PathBuf,
+        /// The views asked for.
+        asked: Vec<String>,
     },
 
     /// Nothing of a data set can be used.
@@ -296,6 +308,13 @@ pub enum DataError {
         max_bad_share: f64,
         /// The first few bad rows, in the order of the CSV.
         first: Vec<Skip>,
+    },
+
+    /// A cleaned manifest would take the place of the one it is made of.
+    #[error("{}: is the manifest itself; choose another name", path.display())]
+    OverwritesInput {
+        /// The path.
+        path: PathBuf,
     },
 
     /// The CSV has a header and no rows, or none that can be used.
@@ -510,7 +529,8 @@ pub enum DataError {
 
     /// An image is larger than the decoder may go.
     #[error(
-        "{}: larger than {max_side} pixels a side or {max_bytes} bytes", path.display()
+        "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
+         `max_image_mb` set these limits", path.display()
     )]
     ImageTooLarge {
         /// The image.

@@ -13,7 +13,7 @@ use crate::row::{check_header, usable_rows};
 use crate::setting::check;
 use crate::split::{Grouped, Sides, split_by_column};
 use crate::table::Table;
-use crate::{Column, DataError, Skips, Split};
+use crate::{Column, DataError, DecodeLimits, Skips, Split};
 
 pub use columns::{BlankPolicy, LabelColumns, UncertainPolicy};
 pub use draw::{deal_folds, draw_fraction, hold_out};
@@ -36,6 +36,8 @@ pub struct LabelledConfig {
     pub split: Option<Column>,
     /// Share of bad rows that is borne, from 0 to 1.
     pub max_bad_share: f64,
+    /// Bounds on what an image file may ask for.
+    pub limits: DecodeLimits,
 }
 
 /// The labelled images of a CSV, and the rows left out.
@@ -86,6 +88,7 @@ impl LabelledConfig {
             group: None,
             split: None,
             max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
         }
     }
 }

@@ -5,7 +5,8 @@
 //! turns their sentences into token ids.
 //!
 //! [`MimicConfig`] and [`OpenIConfig`] make such a CSV, and small images, of a hospital's files;
-//! [`Sections`] finds the findings and the impression of a report.
+//! [`Sections`] finds the findings and the impression of a report. [`DoctorConfig`] looks for what
+//! is wrong with a CSV, its texts and its images before a run.
 //!
 //! [`LabelledManifest::read`] makes [`LabelledImage`]s of a CSV that names images and labels, for
 //! classifiers; [`draw_fraction`] takes a part of them.
@@ -22,10 +23,12 @@ mod batch;
 mod chexpert_8x200;
 mod column;
 mod dataset;
+mod doctor;
 mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod heading_names;
 mod image_files;
 mod image_store;
 mod labelled;
@@ -36,6 +39,7 @@ mod phantom;
 mod plain_name;
 mod prepare;
 mod probe;
+mod progress;
 mod radiograph;
 mod randomness;
 mod resize;
@@ -47,7 +51,9 @@ mod skips;
 mod split;
 mod study;
 mod table;
+mod thumbnail;
 mod tokenizer;
+mod whole_file;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
@@ -55,6 +61,9 @@ pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
 pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use doctor::{
+    Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
+};
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
 pub use image_files::image_files;
@@ -71,9 +80,9 @@ pub use manifest::{Manifest, ManifestConfig};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
 pub use prepare::{
-    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages, Progress,
-    Stage,
+    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,
 };
+pub use progress::{Progress, Stage};
 pub use radiograph::{DecodeLimits, Radiograph};
 pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
@@ -81,4 +90,5 @@ pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
 pub use split::{Sides, SplitConfig, SplitStudies, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
+pub use thumbnail::Thumbnail;
 pub use tokenizer::{ReportTokenizer, Tokens};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::row::usable_rows;
 use crate::table::Table;
-use crate::{Column, DataError, Skips, Study};
-use rows::RowReader;
+use crate::{Column, DataError, DecodeLimits, Skips, Study};
+pub(crate) use rows::{Cells, RowReader, too_short};
 
 /// Where the pairs are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub struct ManifestConfig {
     pub min_words: usize,
     /// Share of bad rows that is borne, from 0 to 1.
     pub max_bad_share: f64,
+    /// Bounds on the images; larger ones are bad rows.
+    pub limits: DecodeLimits,
 }
 
 /// The studies of a CSV, and the rows left out.
@@ -61,6 +63,7 @@ impl ManifestConfig {
             split: None,
             min_words: 3,
             max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
         }
     }
 }

@@ -9,45 +9,17 @@ mod labels;
 mod mimic;
 mod omissions;
 mod openi;
+mod openi_files;
 mod openi_report;
 mod pairs;
+mod report_archive;
 mod report_files;
-mod steps;
 mod summary;
 mod table;
+mod views;
 
 pub use images::PreparedImages;
 pub use mimic::{MimicConfig, MimicSplit};
 pub use omissions::{Omission, Omissions};
 pub use openi::OpenIConfig;
 pub use summary::Prepared;
-
-/// How far a preparation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: Stage,
-    /// How many are done.
-    pub done: usize,
-    /// How many there are.
-    pub total: usize,
-}
-
-/// What a preparation is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Reading reports.
-    Reports,
-    /// Decoding, shrinking and writing images.
-    Images,
-}
-
-impl Stage {
-    /// Name of what is counted, in the plural.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reports => "reports",
-            Self::Images => "images",
-        }
-    }
-}

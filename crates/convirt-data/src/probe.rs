@@ -15,10 +15,24 @@ const HEAD: u64 = 64 * 1024;
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);
 
-/// Looks whether `path` begins like an image; decoding it may still fail.
-pub(crate) fn probe_image(path: &Path) -> Result<(), Fault> {
+/// Looks whether `path` begins like an image within the limits; decoding it may still fail.
+pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<(), Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
-    read_header(&mut file).map_err(|detail| (SkipReason::UnreadableImage, detail))
+    read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
+}
+
+/// Reads an image file whole; decoding it may still fail.
+pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
+    let unreadable = |detail| (SkipReason::UnreadableImage, detail);
+    let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
+    let mut bytes = Vec::new();
+    file.take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    match bytes.len() as u64 > limits.max_bytes {
+        true => Err(unreadable(format!("more than {} bytes", limits.max_bytes))),
+        false => Ok(bytes),
+    }
 }
 
 /// Reads a text file, without a byte-order mark.
@@ -54,22 +68,35 @@ fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File
 
 // A JPEG decoder reads its whole input before it looks at the header: give it the head only,
 // and the rest in the rare case that the header is longer.
-fn read_header(file: &mut File) -> Result<(), String> {
+fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<(), String> {
+    let unreadable = |error: io::Error| error.to_string();
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > limits.max_bytes {
+        let max_mb = limits.max_bytes >> 20;
+        return Err(format!("{length} bytes, dataset.max_image_mb is {max_mb}"));
+    }
     let mut bytes = Vec::new();
     let head = Read::take(&mut *file, HEAD).read_to_end(&mut bytes);
-    let head = head.map_err(|error| error.to_string())?;
+    let head = head.map_err(unreadable)?;
     if head == 0 {
         return Err("0 bytes".into());
     }
     if is_dicom(&bytes) {
-        return dicom::probe(bytes, file, &DecodeLimits::default());
+        return dicom::probe(bytes, file, limits);
     }
-    if dimensions(&bytes).is_ok() {
-        return Ok(());
+    let (width, height) = match dimensions(&bytes) {
+        Ok(dimensions) => dimensions,
+        Err(_) => {
+            file.read_to_end(&mut bytes).map_err(unreadable)?;
+            dimensions(&bytes).map_err(|error| error.to_string())?
+        }
+    };
+    if width.max(height) > limits.max_side {
+        let max_side = limits.max_side;
+        return Err(format!(
+            "{width}×{height} pixels, dataset.max_image_side is {max_side}"
+        ));
     }
-    file.read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    dimensions(&bytes).map_err(|error| error.to_string())?;
     Ok(())
 }
 
@@ -91,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        probe_image(&path).err()
+        probe_image(&path, &DecodeLimits::default()).err()
     }
 
     fn encoded(extension: &str) -> Vec<u8> {
@@ -122,6 +149,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
+        let limits = DecodeLimits::default();
         for whole in [
             encoded("png"),
             encoded("jpg"),
@@ -130,9 +158,36 @@ mod tests {
         ] {
             for length in 1..=whole.len() {
                 fs::write(&path, &whole[..length]).unwrap();
-                let decodes = Radiograph::read(&path, &DecodeLimits::default()).is_ok();
-                assert!(!decodes || probe_image(&path).is_ok(), "{length} bytes");
+                let decodes = Radiograph::read(&path, &limits).is_ok();
+                assert!(
+                    !decodes || probe_image(&path, &limits).is_ok(),
+                    "{length} bytes"
+                );
                 assert!(decodes || length < whole.len(), "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn images_beyond_the_limits_are_known_before_they_are_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let dicom = Dicom::grey_8(40, &[7; 40 * 30]).file();
+        for whole in [encoded("png"), encoded("jpg"), dicom] {
+            fs::write(&path, whole).unwrap();
+            let limits = |max_side, max_bytes| DecodeLimits {
+                max_side,
+                max_bytes,
+            };
+            assert!(probe_image(&path, &limits(40, 2000)).is_ok());
+            for limits in [limits(39, 2000), limits(40, 20)] {
+                assert!(Radiograph::read(&path, &limits).is_err());
+                let (reason, detail) = probe_image(&path, &limits).unwrap_err();
+                assert_eq!(reason, SkipReason::UnreadableImage);
+                assert!(
+                    detail.contains("limits") || detail.contains("max_image_"),
+                    "{detail}"
+                );
             }
         }
     }
@@ -158,7 +213,7 @@ mod tests {
     #[test]
     fn a_folder_is_no_image_and_no_text() {
         let folder = tempfile::tempdir().unwrap();
-        let image = probe_image(folder.path()).unwrap_err();
+        let image = probe_image(folder.path(), &DecodeLimits::default()).unwrap_err();
         let text = read_text(folder.path()).unwrap_err();
         assert_eq!(image.0, SkipReason::UnreadableImage);
         assert_eq!(text.0, SkipReason::UnreadableText);

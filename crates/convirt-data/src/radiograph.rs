@@ -4,6 +4,7 @@ use image::DynamicImage;
 
 mod decode;
 pub(crate) mod dicom;
+mod png;
 mod reduced_jpeg;
 
 pub use decode::DecodeLimits;
@@ -11,7 +12,7 @@ pub(crate) use decode::read_bytes;
 pub(crate) use reduced_jpeg::Reduced;
 
 /// Counts up whenever the same file gives another image.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///

@@ -5,7 +5,7 @@
 
 mod cutter;
 mod heading;
-mod paragraph;
+mod run_on;
 
 use cutter::Cutter;
 
@@ -64,8 +64,9 @@ impl Sections {
     ///
     /// A heading stands at the start of a line, in capitals or under one of its usual names, and
     /// ends in a colon; the usual names are also known without a colon on a line of their own,
-    /// with one letter wrong, and, in capitals, in the middle of a line. Labels of no section
-    /// ("LUNGS:") stay in the text.
+    /// with one letter wrong, and, in capitals, in the middle of a line. Findings and impression,
+    /// in capitals before text that is not, need no colon. Labels of no section ("LUNGS:") stay in
+    /// the text.
     pub fn parse(report: &str) -> Self {
         Cutter::new(report).cut()
     }
@@ -99,11 +100,23 @@ impl Sections {
     /// Returns the last paragraph, which is the report where there is neither findings nor
     /// impression.
     ///
-    /// The first paragraph after a heading belongs to the heading and is not meant; nor is what
-    /// stands in an addendum, or under recommendations and notifications.
+    /// The first paragraph after a heading belongs to the heading and is not meant, but for the
+    /// sentences of it from the first that begins as findings do; nor is what stands in an
+    /// addendum or under notifications. Recommendations and then the first reading stand in where
+    /// there is nothing else.
     pub fn last_paragraph(&self) -> Option<&str> {
         self.last_paragraph.as_deref()
     }
+}
+
+/// Returns the usual headings of a report that stand in a text, as written; labels and views
+/// ("LUNGS:", "CHEST:") are none.
+pub(crate) fn headings(text: &str) -> Vec<(SectionName, String)> {
+    let sections = Sections::parse(text).sections.into_iter();
+    sections
+        .filter(|section| heading::is_usual(&section.heading))
+        .map(|section| (section.name, section.heading))
+        .collect()
 }
 
 /// Joins findings and impression, or takes the one there is.
@@ -310,6 +323,97 @@ mod tests {
         }
     }
 
+    /// The kinds of report that MIT-LCP/mimic-cxr cuts by hand, by the study's number.
+    #[test]
+    fn reports_that_break_the_form_are_read_all_the_same() {
+        let rule = "_".repeat(78);
+        let first_reading = format!("WET READ: ___ 8:04 AM\n Edema.\n{rule}\nFINAL REPORT\n");
+        for (report, expected) in [
+            // What is seen stands under a heading for something else.
+            (
+                "EXAMINATION: Chest. TECHNIQUE: Single view. In comparison with the study of ___,\n\
+                 there is no change. The heart is large.".to_owned(),
+                "In comparison with the study of ___, there is no change. The heart is large.",
+            ),
+            (
+                "INDICATION: Cough, no fever. No acute cardiopulmonary process.".into(),
+                "No acute cardiopulmonary process.",
+            ),
+            (
+                "PA AND LATERAL CHEST, ___\n\nHISTORY: ___-year-old with cough. The lungs are clear.\n\
+                 Heart size is normal.".into(),
+                "The lungs are clear. Heart size is normal.",
+            ),
+            (
+                "COMPARISON: There is no prior study. Lungs are clear.\n\nNOTIFICATION: Dr. ___.".into(),
+                "There is no prior study. Lungs are clear.",
+            ),
+            (
+                "INDICATION: Cough.\n\nRECOMMENDATION(S): No pneumonia. Repeat in a year.".into(),
+                "No pneumonia. Repeat in a year.",
+            ),
+            (
+                "INDICATION: Cough.\nNOTE: The lungs are clear.".into(),
+                "NOTE: The lungs are clear.",
+            ),
+            // There is a first reading and nothing else, or nothing else of use.
+            ("WET READ: ___ 8:04 AM\n Edema is new.".into(), "___ 8:04 AM\n\nEdema is new."),
+            (first_reading.clone() + "INDICATION: Cough.", "___ 8:04 AM\n\nEdema."),
+            (first_reading + "\nThe lungs are clear.", "The lungs are clear."),
+        ] {
+            let sections = Sections::parse(&report);
+            assert_eq!(sections.findings_and_impression(), None, "{report}");
+            assert_eq!(sections.last_paragraph(), Some(expected), "{report}");
+        }
+        for (report, expected) in [
+            // One heading for both, or the impression first.
+            (
+                "IMPRESSION: Normal.\nFINDINGS: Clear lungs.",
+                "Clear lungs.\n\nNormal.",
+            ),
+            ("FINDINGS/IMPRESSION: Clear lungs.", "Clear lungs."),
+            ("IMPRESSION/FINDINGS: Clear lungs.", "Clear lungs."),
+            ("FINDINGS & IMPRESSION: Clear lungs.", "Clear lungs."),
+            ("FINDINGS AND IMPRESSION Clear lungs.", "Clear lungs."),
+            // The colon is missing or another sign.
+            (
+                "FINDINGS Clear lungs.\n\nIMPRESSION. Normal.",
+                "Clear lungs.\n\nNormal.",
+            ),
+            (
+                "FINDINGS - Clear lungs.\nIMPRESSION; 1. Normal.",
+                "Clear lungs.\n\n1. Normal.",
+            ),
+            (
+                "WET READ VERSION #2 ___ 9:12 PM\nEdema.\n\nIMPRESSION: Normal.",
+                "Normal.",
+            ),
+            (
+                "IMPRESSION: Normal.\n\nADDENDUM The ___ was seen.",
+                "Normal.",
+            ),
+            // Words in capitals that are no headings.
+            (
+                "IMPRESSION: THE LUNGS ARE CLEAR OF\nFINDINGS OF EDEMA.\nFINDINGS. ARE OLD.",
+                "THE LUNGS ARE CLEAR OF FINDINGS OF EDEMA. FINDINGS. ARE OLD.",
+            ),
+        ] {
+            reads(report, expected);
+        }
+    }
+
+    #[test]
+    fn a_reason_to_look_is_no_report() {
+        for report in [
+            "INDICATION: Cough. Rule out pneumonia.",
+            "HISTORY: The patient has no fever. Evaluate for effusion.",
+            "COMPARISON: Chest radiograph ___. CT of the chest ___.",
+            "TECHNIQUE: Chest, PA and lateral. Two images.",
+        ] {
+            assert_eq!(Sections::parse(report).last_paragraph(), None, "{report}");
+        }
+    }
+
     #[test]
     fn list_items_and_lines_that_end_early_stay_apart() {
         reads(
@@ -317,6 +421,10 @@ mod tests {
              - Old fractures\nNo effusion\nCompared with the film of the\nMarch visit, no change.",
             "1. No pneumonia, the heart is not enlarged.\n\n2) Stable nodule.\n\n- Old fractures\n\n\
              No effusion\n\nCompared with the film of the March visit, no change.",
+        );
+        reads(
+            "FINDINGS: CT of the chest shows:\n1) a mass in the left\nlobe\n2) no effusion",
+            "CT of the chest shows:\n\n1) a mass in the left lobe\n\n2) no effusion",
         );
     }
 

@@ -10,9 +10,9 @@ mod layout;
 mod numbering;
 
 use full_stop::{ends_sentence, separate_glued};
-pub(crate) use heading::is_capitals;
 use heading::{heading_start, is_bare_label, is_heading, is_heading_word, without_headings};
-use layout::{blocks, is_bullet};
+use layout::is_bullet;
+pub(crate) use layout::{blocks, is_rule};
 use numbering::Numbering;
 
 /// Cuts a report into its sentences, in order.
@@ -23,7 +23,9 @@ use numbering::Numbering;
 /// stay. Semicolons do not end a sentence. Sections are not selected here.
 pub fn sentences(text: &str) -> Vec<String> {
     let mut numbering = Numbering::default();
-    blocks(text)
+    let lines = text.lines().map(str::trim);
+    let width = lines.clone().map(|line| line.chars().count()).max();
+    blocks(lines, width.unwrap_or(0))
         .iter()
         .flat_map(|block| cut(block, &mut numbering))
         .collect()

@@ -152,20 +152,33 @@ fn check_groups(members: &[impl Grouped]) -> Result<(), DataError> {
     })
 }
 
-/// Takes groups in their seeded sequence as long as each brings the pairs nearer to the share.
-/// `groups` has that of each pair.
+/// Chooses the groups to hold out; `groups` has that of each pair.
 pub(crate) fn held_out_groups<'a>(
     groups: impl Iterator<Item = &'a str>,
     config: &SplitConfig,
 ) -> Result<BTreeSet<String>, DataError> {
-    if !(config.valid_size > 0.0 && config.valid_size < 1.0) {
+    let groups = groups.map(|group| (seeded_hash(config.seed, group), group));
+    let held_out = held_out_in_sequence(groups, config.valid_size)?;
+    Ok(held_out
+        .into_iter()
+        .map(|(_, group)| group.into())
+        .collect())
+}
+
+/// Takes groups in their order as long as each brings the pairs nearer to the share `valid_size`.
+/// `groups` has that of each pair, the seeded hash of its name first.
+pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
+    groups: impl Iterator<Item = G>,
+    valid_size: f64,
+) -> Result<BTreeSet<G>, DataError> {
+    if !(valid_size > 0.0 && valid_size < 1.0) {
         return Err(DataError::OutOfRange {
             setting: "dataset.valid_size",
-            value: config.valid_size,
+            value: valid_size,
             allowed: "between 0 and 1, both excluded",
         });
     }
-    let mut pairs: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut pairs: BTreeMap<G, usize> = BTreeMap::new();
     for group in groups {
         *pairs.entry(group).or_default() += 1;
     }
@@ -176,13 +189,10 @@ pub(crate) fn held_out_groups<'a>(
             pairs: total,
         });
     }
-    let mut sequence: Vec<_> = pairs.into_iter().collect();
-    sequence.sort_by_cached_key(|(group, _)| (seeded_hash(config.seed, group), *group));
-
-    let target = config.valid_size * total as f64;
+    let target = valid_size * total as f64;
     let (mut held_out, mut kept) = (Vec::new(), Vec::new());
     let mut taken = 0;
-    for group in sequence {
+    for group in pairs {
         let with_it = taken + group.1;
         if (with_it as f64 - target).abs() < (taken as f64 - target).abs() {
             held_out.push(group);
@@ -197,13 +207,10 @@ pub(crate) fn held_out_groups<'a>(
     } else if kept.is_empty() {
         take_smallest(&mut held_out);
     }
-    Ok(held_out
-        .into_iter()
-        .map(|(group, _)| group.into())
-        .collect())
+    Ok(held_out.into_iter().map(|(group, _)| group).collect())
 }
 
-fn take_smallest<'a>(groups: &mut Vec<(&'a str, usize)>) -> Option<(&'a str, usize)> {
+fn take_smallest<G>(groups: &mut Vec<(G, usize)>) -> Option<(G, usize)> {
     let smallest = (0..groups.len()).min_by_key(|&i| groups[i].1)?;
     Some(groups.remove(smallest))
 }

@@ -73,14 +73,15 @@ impl ReportTokenizer {
     /// # Errors
     ///
     /// [`DataError::NoWords`], [`DataError::VocabularyTooSmall`].
-    pub fn train<'a>(
-        texts: impl Iterator<Item = &'a str>,
+    pub fn train<T: AsRef<str>>(
+        texts: impl Iterator<Item = T>,
         vocab_size: usize,
         do_lower_case: bool,
     ) -> Result<Self, DataError> {
         let normalizer = BertNormalizer::new(true, true, None, do_lower_case);
         let mut words = BTreeMap::new();
         for text in texts {
+            let text = text.as_ref();
             count_words(text, &normalizer, &mut words)
                 .map_err(|source| cannot_encode(text, source))?;
         }
@@ -121,6 +122,17 @@ impl ReportTokenizer {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
         })
+    }
+
+    /// Counts the tokens of a whole text, special ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Tokenize`].
+    pub fn count(&self, text: &str) -> Result<usize, DataError> {
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
+        Ok(encoding.get_ids().len() + self.special_count)
     }
 
     /// Returns the id to fill shorter texts of a batch with.

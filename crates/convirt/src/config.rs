@@ -52,7 +52,7 @@ pub struct Config {
     /// `BURN_DEVICE` or the best one of the build.
     pub device: Option<String>,
 
-    /// Pairs a step, at least 2; 32 (paper).
+    /// Pairs a step, or images of which SimCLR sees two views each, at least 2; 32 (paper).
     pub batch_size: usize,
     /// Passes over the training pairs, at least 1; 1,000 (Colab).
     pub epochs: usize,
@@ -248,7 +248,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use convirt_data::{AugmentationConfig, EvalResize, PhantomConfig, TextView};
+    use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, PhantomConfig, TextView};
     use convirt_model::{Pooling, ResNetDepth};
 
     use super::*;
@@ -364,6 +364,7 @@ loss:
         assert_eq!(config.model.freeze_layers, [0, 1, 2, 3, 4, 5]);
         assert_eq!(config.image_size(), 224);
         assert_eq!(config.dataset.longer_side, Some(256));
+        assert_eq!(config.dataset.decode_limits(), DecodeLimits::default());
         assert_eq!(config.dataset.train_text, TextView::RandomSentence);
         assert_eq!(config.dataset.eval_text, TextView::WholeReport);
         assert_eq!(config.dataset.min_words, 3);
@@ -409,6 +410,8 @@ dataset:
   group_col: subject_id
   input_shape: [96, 96, 3]
   eval_resize: stretch
+  max_image_side: 4096
+  max_image_mb: 65536
   train_text: whole_report
   augmentation: {flip_probability: 0}
 loss: {learnable_temperature: True, multi_positive: off}
@@ -434,6 +437,11 @@ loss: {learnable_temperature: True, multi_positive: off}
         );
         assert_eq!(config.image_size(), 96);
         assert_eq!(config.dataset.eval_resize, EvalResize::Stretch);
+        let limits = DecodeLimits {
+            max_side: 4096,
+            max_bytes: 65_536 << 20,
+        };
+        assert_eq!(config.dataset.decode_limits(), limits);
         assert_eq!(config.dataset.augmentation.flip_probability, 0.0);
         assert!(!config.loss().multi_positive);
     }

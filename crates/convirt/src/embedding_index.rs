@@ -300,7 +300,7 @@ mod tests {
         written(&path);
         let bytes = fs::read(&path).unwrap();
         for place in 0..bytes.len() {
-            for change in [0x00, 0x30, 0x7F, 0xFF] {
+            for change in [0x30, 0xFF] {
                 let mut changed = bytes.clone();
                 changed[place] = change;
                 fs::write(&path, changed).unwrap();

@@ -9,6 +9,7 @@
 //!   [`ImageClassifier`]: what comes of them
 //! - [`ZeroShot`]: classes told by prompts alone
 //! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
+//! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -22,6 +23,8 @@ mod classifier;
 mod config;
 mod datasets;
 mod device;
+mod doctor;
+mod doctor_page;
 mod earlier;
 mod embedding_file;
 mod embedding_index;
@@ -29,6 +32,7 @@ mod embeddings;
 mod error;
 mod evaluation;
 mod export;
+mod html;
 mod hub;
 mod image_reader;
 mod interrupt;
@@ -38,9 +42,11 @@ mod metrics;
 mod network;
 mod new_file;
 mod onnx;
+mod pair_retrieval;
 mod precision;
 mod pretrained;
 mod progress;
+mod report;
 mod retrieval;
 mod run_dir;
 mod schedule;
@@ -66,12 +72,14 @@ pub use config::{
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use doctor::examine;
+pub use doctor_page::doctor_page;
 pub use embedding_file::EmbeddingFile;
 pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
 pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
 pub use error::Error;
-pub use evaluation::PairRetrieval;
 pub use hub::HubError;
+pub use pair_retrieval::PairRetrieval;
 pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
 pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};

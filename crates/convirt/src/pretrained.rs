@@ -52,8 +52,8 @@ pub struct ConVirt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description<N = NetworkConfig> {
-    /// What the model was trained for, of which `network` depends; earlier releases, which had but
-    /// ConVIRT, do not say it.
+    /// What the model was trained for, which tells what `network` is. Descriptions from before
+    /// there was a choice do not say it.
     #[serde(default)]
     pub objective: Objective,
     pub network: N,

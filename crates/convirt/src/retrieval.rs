@@ -69,26 +69,46 @@ impl Retrieval {
         let pairs = texts.len();
         assert_eq!(image_embeddings.len(), pairs, "one image a text");
         assert_eq!(text_embeddings.len(), pairs, "one embedding a text");
-        let mut numbers = HashMap::new();
-        let mut distinct = Vec::new();
-        let text_of: Vec<usize> = texts
+        let DistinctTexts { of_pair, first } = DistinctTexts::of(texts);
+        let distinct: Vec<_> = first
             .iter()
-            .zip(text_embeddings)
-            .map(|(text, embedding)| {
-                *numbers.entry(text).or_insert_with(|| {
-                    distinct.push(embedding.clone());
-                    distinct.len() - 1
-                })
-            })
+            .map(|pair| text_embeddings[*pair].clone())
             .collect();
+        Self::among(image_embeddings, &distinct, &of_pair)
+    }
+
+    /// Ranks distinct texts, of which each image has one.
+    pub(crate) fn among(images: &[Vec<f32>], texts: &[Vec<f32>], text_of: &[usize]) -> Self {
         let belongs = |image: usize, text: usize| text_of[image] == text;
         Self {
-            images: pairs,
-            texts: distinct.len(),
-            image_to_text: Direction::of(image_embeddings, &distinct, belongs),
-            text_to_image: Direction::of(&distinct, image_embeddings, |text, image| {
-                belongs(image, text)
-            }),
+            images: images.len(),
+            texts: texts.len(),
+            image_to_text: Direction::of(images, texts, belongs),
+            text_to_image: Direction::of(texts, images, |text, image| belongs(image, text)),
+        }
+    }
+}
+
+/// The texts of pairs, equal ones counted once.
+pub(crate) struct DistinctTexts {
+    /// Number of each pair's text, from 0 in order of appearance.
+    pub of_pair: Vec<usize>,
+    /// The first pair that has each of them.
+    pub first: Vec<usize>,
+}
+
+impl DistinctTexts {
+    pub fn of<T: Eq + Hash>(texts: &[T]) -> Self {
+        let (mut numbers, mut first) = (HashMap::new(), Vec::new());
+        let number = |(pair, text)| {
+            *numbers.entry(text).or_insert_with(|| {
+                first.push(pair);
+                first.len() - 1
+            })
+        };
+        Self {
+            of_pair: texts.iter().enumerate().map(number).collect(),
+            first,
         }
     }
 }

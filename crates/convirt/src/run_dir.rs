@@ -7,6 +7,9 @@ use jiff::Zoned;
 
 use crate::error::{Error, write_error};
 
+/// Name of the page to look at.
+pub(crate) const REPORT: &str = "report.html";
+
 /// `runs/<timestamp>_<name>/`: all that a run leaves behind.
 ///
 /// | file | content |
@@ -17,6 +20,7 @@ use crate::error::{Error, write_error};
 /// | `checkpoint/` | the last two states, to resume from |
 /// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
 /// | `summary.json` | what the run reached |
+/// | `report.html` | curves, held-out pairs, heat maps: the run as a page to look at |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
@@ -80,6 +84,11 @@ impl RunDir {
     /// Where the model is saved.
     pub fn model(&self) -> PathBuf {
         self.path.join("model")
+    }
+
+    /// The run as a page to look at.
+    pub fn report(&self) -> PathBuf {
+        self.path.join(REPORT)
     }
 
     /// What the run reached.

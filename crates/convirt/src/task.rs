@@ -192,6 +192,7 @@ fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> 
         .mean()
 }
 
+/// The gradients of a step, scaled down where a bound is set.
 fn clipped<M: Module>(
     gradients: GradientsParams,
     module: &M,

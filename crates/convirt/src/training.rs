@@ -257,6 +257,13 @@ impl Training {
             seconds: started.elapsed().as_secs_f64(),
         };
         summary.save(&self.run.summary())?;
+        let held_out = self.loaders.valid.dataset().studies().to_vec();
+        let report = self
+            .run
+            .write_report_of(&self.config, Ok(held_out), &self.device);
+        if let Err(error) = report {
+            eprintln!("warning: the run's page is not written: {error}");
+        }
         Ok(summary)
     }
 
@@ -424,10 +431,7 @@ fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: tower.map(|tower| {
-            let longest = tower.config.max_tokens();
-            model.max_tokens.map_or(longest, |most| most.min(longest))
-        }),
+        max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }
 

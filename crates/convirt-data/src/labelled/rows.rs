@@ -117,7 +117,7 @@ impl<'a> RowReader<'a> {
                 }
             }
         }
-        probe_image(&image).map_err(|fault| skip(&image, fault))?;
+        probe_image(&image, &self.config.limits).map_err(|fault| skip(&image, fault))?;
         let image = LabelledImage {
             row,
             image,

@@ -10,7 +10,7 @@ use crate::row::{NamedColumn, Unusable, cell, check_header, check_length, filled
 use crate::{Column, DataError, Report, Skip, SkipReason, Study};
 
 /// Makes studies of rows.
-pub(super) struct RowReader<'a> {
+pub(crate) struct RowReader<'a> {
     config: &'a ManifestConfig,
     columns: usize,
     image: NamedColumn,
@@ -21,9 +21,21 @@ pub(super) struct RowReader<'a> {
     text_root: &'a Path,
 }
 
+/// The cells of a row that make a pair.
+pub(crate) struct Cells {
+    /// Image file, roots applied.
+    pub(crate) image: PathBuf,
+    /// The text, or its path from the root of texts, if there is a column of it.
+    text: Option<String>,
+    /// What is never divided, if there is a column of it.
+    group: Option<String>,
+    /// The word of the split column; blank without one.
+    pub(crate) split: String,
+}
+
 impl<'a> RowReader<'a> {
     /// Finds the columns that the configuration names.
-    pub(super) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
+    pub(crate) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
@@ -49,7 +61,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// Refuses a table whose header is a pair.
-    pub(super) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
+    pub(crate) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
         let ManifestConfig {
             csv_file, image, ..
         } = self.config;
@@ -64,7 +76,6 @@ impl<'a> RowReader<'a> {
 
     /// Makes the study of `record`, the row of this number.
     pub(super) fn study(&self, row: usize, record: &ByteRecord) -> Result<Study, Unusable> {
-        let csv = self.config.csv_file.as_path();
         let skip = |file: &Path, (reason, detail): Fault| {
             Unusable::Row(Skip {
                 file: file.into(),
@@ -73,69 +84,89 @@ impl<'a> RowReader<'a> {
                 detail,
             })
         };
-        let in_csv = |fault| skip(csv, fault);
-
-        check_length(record, self.columns).map_err(in_csv)?;
-        let image = filled(record, &self.image).map_err(in_csv)?;
-        let text = match &self.text {
-            Some(column) => Some(filled(record, column).map_err(in_csv)?),
-            None => None,
-        };
-        let group = match &self.group {
-            Some(column) => {
-                let group = filled(record, column).map_err(in_csv)?;
-                Some(group.trim().to_owned())
-            }
-            None => None,
-        };
-        let split = match &self.split {
-            Some(column) => cell(record, column).map_err(in_csv)?,
-            None => String::new(),
-        };
-        let split = side(csv, row, &split).map_err(Unusable::Table)?;
-
-        let image = self.image_root.join(image.trim());
-        probe_image(&image).map_err(|fault| skip(&image, fault))?;
-        let report = match text {
-            Some(text) => self
-                .report(text)
-                .map_err(|(file, fault)| skip(&file, fault))?,
+        let cells = self
+            .cells(record)
+            .map_err(|fault| skip(&self.config.csv_file, fault))?;
+        let split = side(&self.config.csv_file, row, &cells.split).map_err(Unusable::Table)?;
+        let limits = &self.config.limits;
+        probe_image(&cells.image, limits).map_err(|fault| skip(&cells.image, fault))?;
+        let in_text = |fault| skip(&self.text_file(&cells), fault);
+        let report = match self.text(&cells).map_err(in_text)? {
+            Some(text) => Report::new(text, self.config.min_words),
             None => Report::default(),
         };
+        if self.text.is_some() && report.sentences.is_empty() {
+            return Err(in_text(too_short(self.config.min_words)));
+        }
         Ok(Study {
             row,
-            group: group.unwrap_or_else(|| self.group_of(&image, &report)),
-            image,
+            group: self.group_of(&cells, &report.text),
+            image: cells.image,
             report,
             split,
         })
     }
 
-    /// The report of a text cell, or its fault and the file at fault.
-    fn report(&self, text: String) -> Result<Report, (PathBuf, Fault)> {
-        let (file, text) = if self.config.text_from_files {
-            let path = self.text_root.join(text.trim());
-            match read_text(&path) {
-                Ok(text) => (path, text),
-                Err(fault) => return Err((path, fault)),
-            }
-        } else {
-            (self.config.csv_file.clone(), text)
+    /// Takes the cells of `record` that make a pair, all filled.
+    pub(crate) fn cells(&self, record: &ByteRecord) -> Result<Cells, Fault> {
+        check_length(record, self.columns)?;
+        let image = filled(record, &self.image)?;
+        let text = match &self.text {
+            Some(column) => Some(filled(record, column)?),
+            None => None,
         };
-        let report = Report::new(text, self.config.min_words);
-        if report.sentences.is_empty() {
-            let detail = format!("no sentence of {} words", self.config.min_words);
-            return Err((file, (SkipReason::TooShort, detail)));
-        }
-        Ok(report)
+        let group = match &self.group {
+            Some(column) => Some(filled(record, column)?.trim().to_owned()),
+            None => None,
+        };
+        let split = match &self.split {
+            Some(column) => cell(record, column)?,
+            None => String::new(),
+        };
+        Ok(Cells {
+            image: self.image_root.join(image.trim()),
+            text,
+            group,
+            split,
+        })
     }
 
-    /// What a pair belongs to when no column says so.
-    fn group_of(&self, image: &Path, report: &Report) -> String {
-        if self.split.is_some() || self.text.is_none() {
-            return image.display().to_string();
+    /// Returns the text of a pair, from its file where it has one; `None` where images are alone.
+    pub(crate) fn text(&self, cells: &Cells) -> Result<Option<String>, Fault> {
+        match self.config.text_from_files && cells.text.is_some() {
+            true => read_text(&self.text_file(cells)).map(Some),
+            false => Ok(cells.text.clone()),
         }
-        let words: Vec<_> = report.text.split_whitespace().collect();
+    }
+
+    /// Returns the file that the text of a pair stands in; the CSV if it stands there.
+    pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
+        match &cells.text {
+            Some(path) if self.config.text_from_files => self.text_root.join(path.trim()),
+            _ => self.config.csv_file.clone(),
+        }
+    }
+
+    /// Returns the position of the column of texts, if there is one.
+    pub(crate) fn text_column(&self) -> Option<usize> {
+        self.text.as_ref().map(|column| column.position)
+    }
+
+    /// Returns what a pair belongs to; where no column says so, its text or its image.
+    pub(crate) fn group_of(&self, cells: &Cells, text: &str) -> String {
+        if let Some(group) = &cells.group {
+            return group.clone();
+        }
+        if self.split.is_some() || self.text.is_none() {
+            return cells.image.display().to_string();
+        }
+        let words: Vec<_> = text.split_whitespace().collect();
         words.join(" ")
     }
+}
+
+/// The fault of a text without a sentence of `min_words` words.
+pub(crate) fn too_short(min_words: usize) -> Fault {
+    let detail = format!("no sentence of {min_words} words");
+    (SkipReason::TooShort, detail)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::whole_file::write_whole;
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {
@@ -92,14 +93,16 @@ impl OutFolder {
         let contents = Contents {
             longer_side: wanted
                 .longer_side
-                .or(found.and_then(|found| found.longer_side)),
+                .or(found.as_ref().and_then(|found| found.longer_side)),
             ..wanted.clone()
         };
-        let text = serde_json::to_vec(&contents)?;
-        self.marker.rewind()?;
-        self.marker.write_all(&text)?;
-        self.marker.set_len(text.len() as u64)?;
-        self.marker.sync_all()?;
+        if found.as_ref() != Some(&contents) {
+            // Killed in between, it leaves an empty marker, which says nothing wrong.
+            self.marker.set_len(0)?;
+            self.marker.rewind()?;
+            self.marker.write_all(&serde_json::to_vec(&contents)?)?;
+            self.marker.sync_all()?;
+        }
         Ok(Ok(()))
     }
 
@@ -109,14 +112,7 @@ impl OutFolder {
 
     /// Writes a file of the folder, which appears complete or not at all.
     pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), DataError> {
-        let path = self.path.join(name);
-        let mut partial = path.clone().into_os_string();
-        partial.push(".partial");
-        let folder = path.parent().unwrap_or(&self.path);
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&partial, content))
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(|source| DataError::Write { path, source })
+        write_whole(&self.path.join(name), content)
     }
 }
 
@@ -151,6 +147,9 @@ mod tests {
         open("openi", Some(256)).unwrap();
         open("openi", Some(256)).unwrap();
         open("openi", None).unwrap();
+        // As a run leaves it that is killed at its beginning.
+        fs::write(path.join(OutFolder::MARKER), "").unwrap();
+        open("openi", Some(256)).unwrap();
         for (dataset, side) in [("openi", Some(512)), ("mimic", Some(256))] {
             let error = open(dataset, side).unwrap_err();
             let text = error.to_string();

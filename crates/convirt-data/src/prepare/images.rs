@@ -4,9 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
 use crate::{DataError, setting};
@@ -16,7 +13,7 @@ use crate::{DataError, setting};
 pub struct PreparedImages {
     /// Longer images are scaled down to this longer side, 32–16,384 pixels.
     pub longer_side: usize,
-    /// Bounds on what a file may ask for.
+    /// Bounds on what a file may ask for: 32–65,535 pixels a side, 1–65,536 MiB.
     pub limits: DecodeLimits,
 }
 
@@ -39,13 +36,15 @@ pub(super) enum Written {
 
 impl PreparedImages {
     pub(super) fn check(&self) -> Result<(), DataError> {
+        let longer_side = self.longer_side as f64;
         let allowed = "from 32 to 16384 pixels";
-        setting::check(
-            "longer_side",
-            self.longer_side as f64,
-            32.0..=16_384.0,
-            allowed,
-        )
+        setting::check("longer_side", longer_side, 32.0..=16_384.0, allowed)?;
+        let max_side = f64::from(self.limits.max_side);
+        let allowed = "from 32 to 65535 pixels";
+        setting::check("max_image_side", max_side, 32.0..=65_535.0, allowed)?;
+        let max_mb = (self.limits.max_bytes >> 20) as f64;
+        let allowed = "from 1 to 65536 MiB";
+        setting::check("max_image_mb", max_mb, 1.0..=65_536.0, allowed)
     }
 
     /// Writes the image of `source` as `name` into `folder`.
@@ -59,7 +58,7 @@ impl PreparedImages {
             return Ok(Written::Kept);
         }
         let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
-        let png = png(&image).map_err(|source| DataError::Write {
+        let png = image.to_png().map_err(|source| DataError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
         })?;
@@ -73,28 +72,6 @@ pub(super) fn image_path(name: &Path) -> PathBuf {
     let mut path = Path::new("images").join(name).into_os_string();
     path.push(".png");
     path.into()
-}
-
-fn png(image: &Radiograph) -> image::ImageResult<Vec<u8>> {
-    let area = image.width() * image.height();
-    // Values are within 0 to 1, so that the cast only cuts off the half that was added.
-    let level = |value: f32| (value * 255.0 + 0.5) as u8;
-    let (channels, pixels) = (image.channels(), image.pixels());
-    let samples: Vec<u8> = (0..area * channels)
-        .map(|i| level(pixels[i % channels * area + i / channels]))
-        .collect();
-    let color = match channels {
-        1 => ExtendedColorType::L8,
-        _ => ExtendedColorType::Rgb8,
-    };
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(
-        &samples,
-        image.width() as u32,
-        image.height() as u32,
-        color,
-    )?;
-    Ok(bytes)
 }
 
 /// Whether a PNG is there to its last chunk.

@@ -9,14 +9,18 @@ use rayon::prelude::*;
 use super::labels::StudyLabels;
 use super::pairs::{Found, Job, Pair, root_of};
 use super::report_files::{ReportFiles, files_folder, study_path};
-use super::steps::Steps;
 use super::table::{Table, find};
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use super::views::is_asked_for;
+use super::{Omission, Omissions, Prepared, PreparedImages};
+use crate::progress::Steps;
 use crate::sections::Sections;
-use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
+use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Endings of image files, the one to take first.
-const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", "dcm"];
+const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", DICOM];
+
+/// Ending of the files that tell the view.
+const DICOM: &str = "dcm";
 
 /// Name of the reports' zip file.
 const REPORTS_ZIP: &str = "mimic-cxr-reports.zip";
@@ -29,15 +33,15 @@ pub struct MimicConfig {
     /// Folder with the tables, `.csv` or `.csv.gz`; `None`: the root.
     ///
     /// `mimic-cxr-2.0.0-metadata` names the images and their views, and without it
-    /// `cxr-record-list` the images alone; `-split` has the official split, `-chexpert` and
-    /// `-negbio` have labels, which are taken if they are there.
+    /// `cxr-record-list` the images alone, whose DICOM files then tell the views; `-split` has the
+    /// official split, `-chexpert` and `-negbio` have labels, which are taken if they are there.
     pub tables: Option<PathBuf>,
     /// Reports' zip file, or the folder with `files/p10/p10000032/s50414267.txt`; `None`:
     /// `mimic-cxr-reports.zip` in the root, or else the root itself.
     pub reports: Option<PathBuf>,
     /// Folder to write into: new, empty, or left by an earlier run.
     pub out: PathBuf,
-    /// Views to take, as the metadata call them; none: all.
+    /// Views to take, as the metadata or the DICOM files call them; none: all.
     pub views: Vec<String>,
     /// How to divide the pairs.
     pub split: MimicSplit,
@@ -60,7 +64,8 @@ struct Record {
     subject: String,
     study: String,
     image: String,
-    view: String,
+    /// `None` where the table does not tell the views.
+    view: Option<String>,
     split: Option<Split>,
 }
 
@@ -90,7 +95,7 @@ impl MimicConfig {
     ///
     /// - [`DataError::NoTable`], [`DataError::Csv`], [`DataError::TableColumn`],
     ///   [`DataError::TableCell`], [`DataError::SplitCell`], [`DataError::NoSuchView`],
-    ///   [`DataError::Read`]: tables or reports cannot be used
+    ///   [`DataError::UnknownViews`], [`DataError::Read`]: tables or reports cannot be used
     /// - [`DataError::NotAPreparation`], [`DataError::OtherPreparation`],
     ///   [`DataError::FolderInUse`], [`DataError::Write`]: `out` cannot be used
     /// - [`DataError::NothingPrepared`]: not one pair
@@ -113,7 +118,8 @@ impl MimicConfig {
         let reports = self.report_files()?;
         let folder = job.open()?;
         let texts = read_reports(&records, &reports, &progress);
-        let found = pairs(&root, records, &texts, &labels, omissions);
+        let mut found = pairs(&root, records, &texts, &labels, omissions);
+        job.choose_views(&mut found, &self.views, &progress)?;
         job.finish(&folder, found, progress)
     }
 
@@ -121,7 +127,8 @@ impl MimicConfig {
         self.tables.as_deref().unwrap_or(&self.root)
     }
 
-    /// Lists the images of the views asked for, by subject, study and name.
+    /// Lists the images of the views asked for, as far as the table tells them, by subject, study
+    /// and name.
     fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, DataError> {
         let splits = match self.split {
             MimicSplit::Official => Some(self.official_split()?),
@@ -143,18 +150,17 @@ impl MimicConfig {
                 subject: row.number(subject)?.into(),
                 study: row.number(study)?.into(),
                 image: row.name(image)?.into(),
-                view: view.map_or("", |view| row.cell(view)).into(),
+                view: view.map(|view| row.cell(view).into()),
                 split: splits
                     .as_ref()
                     .and_then(|splits| splits.get(row.cell(image)).copied()),
             };
-            found_views.insert(record.view.clone());
-            let is_asked_for = |view: &String| view.eq_ignore_ascii_case(&record.view);
-            if !self.views.is_empty() && !self.views.iter().any(is_asked_for) {
-                omissions.record(
-                    Omission::OtherView,
-                    format!("{} ({})", record.image, record.view),
-                );
+            found_views.extend(record.view.clone());
+            if let Some(view) = &record.view
+                && !is_asked_for(view, &self.views)
+            {
+                let what = format!("{} ({view})", record.image);
+                omissions.record(Omission::OtherView, what);
             } else if splits.is_some() && record.split.is_none() {
                 omissions.record(Omission::NoSplit, &record.image);
             } else {
@@ -167,6 +173,16 @@ impl MimicConfig {
                 path,
                 asked: self.views.clone(),
                 found: found_views.into_iter().collect(),
+            });
+        }
+        let files = files_folder(&self.root);
+        let tells_view = |record: &Record| files.join(image_path(record, DICOM)).is_file();
+        if !has_views && !self.views.is_empty() && !records.iter().any(tells_view) {
+            return Err(DataError::NoTable {
+                folder: self.tables().into(),
+                looked_for: "mimic-cxr-2.0.0-metadata.csv or .csv.gz",
+                hint: "it tells the views and comes with MIMIC-CXR-JPG; without it and without \
+                       DICOM files, take all views",
             });
         }
         // Numbers without leading zeros sort by their length first.
@@ -190,13 +206,6 @@ impl MimicConfig {
         let folder = self.tables();
         if let Some(metadata) = find(folder, "mimic-cxr-", "-metadata")? {
             return Ok((metadata, true));
-        }
-        if !self.views.is_empty() {
-            return Err(DataError::NoTable {
-                folder: folder.into(),
-                looked_for: "mimic-cxr-2.0.0-metadata.csv or .csv.gz",
-                hint: "it tells the views and comes with MIMIC-CXR-JPG; without it, take all views",
-            });
         }
         let records = find(folder, "cxr-record-list", "")?;
         let records = records.ok_or_else(|| DataError::NoTable {
@@ -304,26 +313,22 @@ fn pairs(
         .into_par_iter()
         .map(|record| {
             let (text, _) = texts[&record.study].as_ref().map_err(Clone::clone)?;
-            let study = format!("s{}", record.study);
-            let name = study_path(&record.subject).join(study).join(&record.image);
-            let candidates = IMAGE_ENDINGS.map(|ending| {
-                let mut path = files.join(&name).into_os_string();
-                path.push(".");
-                path.push(ending);
-                PathBuf::from(path)
-            });
+            let candidates = IMAGE_ENDINGS.map(|ending| files.join(image_path(&record, ending)));
+            let is_unknown = record.view.is_none();
+            let dicom = is_unknown.then(|| files.join(image_path(&record, DICOM)));
             let there = candidates.iter().find(|path| root.join(path).is_file());
             Ok(Pair {
                 source: there.unwrap_or(&candidates[0]).clone(),
                 is_there: there.is_some(),
-                name,
+                name: image_name(&record),
+                view_file: dicom.filter(|path| root.join(path).is_file()),
                 labels: labels
                     .iter()
                     .flat_map(|labels| labels.of(&record.study))
                     .collect(),
                 subject: SubjectId(record.subject),
                 study: StudyId(record.study),
-                view: record.view,
+                view: record.view.unwrap_or_default(),
                 split: record.split,
                 text: Arc::clone(text),
             })
@@ -353,4 +358,18 @@ fn pairs(
         last_paragraphs: last_paragraphs.count(),
         omissions,
     }
+}
+
+/// The name of an image, from the folder of the patients' folders and without an ending.
+fn image_name(record: &Record) -> PathBuf {
+    let study = format!("s{}", record.study);
+    study_path(&record.subject).join(study).join(&record.image)
+}
+
+/// The image file of an ending, from the folder of the patients' folders.
+fn image_path(record: &Record, ending: &str) -> PathBuf {
+    let mut path = image_name(record).into_os_string();
+    path.push(".");
+    path.push(ending);
+    path.into()
 }

@@ -10,7 +10,7 @@ const EXAMPLES: usize = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Omission {
-    /// The image is of a view that was not asked for.
+    /// The image is of a view that was not asked for, or of no known view where some were.
     OtherView,
     /// The image stands in no split table.
     NoSplit,

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 
 use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
-use super::steps::Steps;
-use super::{Omission, Omissions, Prepared, PreparedImages, Progress, Stage};
+use super::{Omission, Omissions, Prepared, PreparedImages};
+use crate::progress::Steps;
 use crate::radiograph;
 use crate::split::held_out_groups;
-use crate::{DataError, Split, SplitConfig, StudyId, SubjectId};
+use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";
@@ -32,6 +32,8 @@ pub(super) struct Pair {
     pub(super) source: PathBuf,
     pub(super) is_there: bool,
     pub(super) view: String,
+    /// DICOM file that tells the view, from the root, where no table does.
+    pub(super) view_file: Option<PathBuf>,
     pub(super) split: Option<Split>,
     pub(super) text: Arc<str>,
     /// One for each label column.

@@ -13,8 +13,25 @@ use crate::{DataError, is_plain_name};
 pub(super) struct Table {
     path: PathBuf,
     header: Vec<String>,
-    reader: csv::Reader<Box<dyn Read>>,
+    reader: csv::Reader<Quotes<Box<dyn Read>>>,
     rows: usize,
+    /// Line ends within the cells of the last row.
+    line_ends: u64,
+}
+
+/// Counts the quotes that are read.
+struct Quotes<R> {
+    bytes: R,
+    count: usize,
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|&&byte| byte == b'"');
+        self.count += quotes.count();
+        Ok(read)
+    }
 }
 
 /// A row of a table.
@@ -39,7 +56,7 @@ impl Table {
         } else {
             Box::new(file)
         };
-        let mut reader = csv::Reader::from_reader(bytes);
+        let mut reader = csv::Reader::from_reader(Quotes { bytes, count: 0 });
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
         let header: Vec<String> = header
             .iter()
@@ -53,6 +70,7 @@ impl Table {
             header,
             reader,
             rows: 0,
+            line_ends: 0,
         })
     }
 
@@ -72,20 +90,37 @@ impl Table {
             })
     }
 
-    /// Reads the next row.
+    /// Reads the next row; at the end, the last one may turn out to be more than a row.
     pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, DataError> {
         let mut cells = StringRecord::new();
         let more = self
             .reader
             .read_record(&mut cells)
             .map_err(|source| csv_error(&self.path, source))?;
+        if !more {
+            return self.check_end().map(|()| None);
+        }
         self.rows += 1;
-        Ok(more.then_some(Row {
+        self.line_ends = cells.as_slice().matches('\n').count() as u64;
+        Ok(Some(Row {
             path: &self.path,
             header: &self.header,
             number: self.rows,
             cells,
         }))
+    }
+
+    /// Whether the last row ends the file inside a quote, so that the rest of the file became its
+    /// last cell: it spans lines, and the quotes of the file do not pair up.
+    fn check_end(&self) -> Result<(), DataError> {
+        if self.line_ends == 0 || self.reader.get_ref().count.is_multiple_of(2) {
+            return Ok(());
+        }
+        Err(DataError::UnclosedQuote {
+            path: self.path.clone(),
+            row: self.rows,
+            line: self.reader.position().line() - self.line_ends,
+        })
     }
 }
 
@@ -220,6 +255,11 @@ mod tests {
             ("a.csv", b"", &["a.csv", "empty"]),
             (
                 "a.csv",
+                b"x,study_id\r\n1,2\r\n3,\"4\r\n5,6\r\n",
+                &["a.csv", "row 2, column `study_id`", "5,6"],
+            ),
+            (
+                "a.csv",
                 b"x,study_id\n\xff,2\n",
                 &["a.csv", "line 2", "UTF-8"],
             ),
@@ -233,6 +273,30 @@ mod tests {
         let mut cut = packed(&format!("x,study_id\n{}", "1,2\n".repeat(9999)));
         cut.truncate(cut.len() / 2);
         assert!(table("a.csv.gz", &cut).is_err());
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_an_error_with_row_and_line() {
+        let rows = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.csv");
+            fs::write(&path, text).unwrap();
+            let mut table = Table::open(&path).unwrap();
+            let mut rows = 0;
+            while table.next_row()?.is_some() {
+                rows += 1;
+            }
+            Ok::<_, DataError>(rows)
+        };
+        for lines in ["x,y\n1,2\n3,\"4\n5,6\n", "x,y\r\n1,2\r\n3,\"4\r\n5,6\r\n"] {
+            let error = rows(lines).unwrap_err();
+            let DataError::UnclosedQuote { row, line, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!((row, line), (2, 3));
+        }
+        assert_eq!(rows("x,y\n1,\"2\n\"\"3\"\n").unwrap(), 1);
+        assert_eq!(rows("x,y\n1,2\"\n3,4\n").unwrap(), 2);
     }
 
     #[test]

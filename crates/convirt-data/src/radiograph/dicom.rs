@@ -1,8 +1,8 @@
 //! From a DICOM file to a [`Radiograph`].
 //!
 //! The order is stored value, modality's table or line, table or window of interest, inversion of
-//! `MONOCHROME1`. Only elements that describe pixels are read: none with a patient in it is
-//! looked at, kept or named in an error.
+//! `MONOCHROME1`. Only elements that describe the image are read: none with a patient in it is
+//! looked at, kept or named in an error; [`identifying_elements`] tells that there are such.
 //!
 //! The elements are read here and not by the crate `dicom-object`, which takes the memory that an
 //! element says it needs, 4 GiB in a damaged file, before it looks whether there is as much.
@@ -14,20 +14,24 @@ mod description;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod identity;
 mod jpeg_ls;
 mod probe;
 mod run_length;
 mod samples;
 mod syntax;
 mod tone;
+mod view;
 
 use super::{DecodeLimits, Depth, Radiograph};
 use crate::DataError;
 use data_set::DataSet;
 use description::{Description, Photometric};
 use error::DicomError;
+pub(crate) use identity::identifying_elements;
 pub(crate) use probe::probe;
 pub(crate) use syntax::is_dicom;
+pub(crate) use view::{view, view_within};
 
 /// Decodes the content of a DICOM file; `path` is for the error.
 pub(super) fn decode(

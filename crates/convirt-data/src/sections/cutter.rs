@@ -1,11 +1,9 @@
 //! A walk down the lines of a report.
 
 use super::heading::{self, Heading, Kind};
-use super::paragraph::unwrapped;
+use super::run_on::findings_within;
 use super::{Section, SectionName, Sections};
-
-/// Underscores or hyphens that make a line a rule; three of them are a removed name.
-const RULE_LENGTH: usize = 5;
+use crate::sentences::{blocks, is_rule};
 
 /// Takes a report line by line.
 pub(super) struct Cutter<'a> {
@@ -146,36 +144,60 @@ impl<'a> Draft<'a> {
         self.paragraphs.iter().any(|lines| !lines.is_empty())
     }
 
+    /// All of the text: one line a paragraph or list item, with blank lines between them.
+    fn text(&self, width: usize) -> String {
+        let filled = self.paragraphs.iter().filter(|lines| !lines.is_empty());
+        let texts: Vec<_> = filled.map(|lines| unwrapped(lines, width)).collect();
+        texts.join("\n\n")
+    }
+
+    /// The last paragraph but the first, which is the heading's; or what of that reads like
+    /// findings.
+    fn last_paragraph(&self, width: usize) -> Option<String> {
+        let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
+        let mut own = self.paragraphs.iter().skip(usize::from(is_headed));
+        let last = own.rfind(|lines| !lines.is_empty());
+        let text = last.and_then(|lines| with_words(unwrapped(lines, width)));
+        text.or_else(|| findings_within(&self.text(width)))
+    }
+
     fn finish(self, width: usize) -> Section {
-        let paragraphs = self.paragraphs.iter();
-        let texts: Vec<_> = paragraphs
-            .flat_map(|lines| unwrapped(lines, width))
-            .collect();
         Section {
             name: self.name,
             heading: self.heading.into(),
-            text: texts.join("\n\n"),
+            text: self.text(width),
             in_addendum: self.in_addendum,
         }
     }
 }
 
-/// The last paragraph that no heading but those of the report itself stands over.
-fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
-    use SectionName::{Addendum, Notification, Other, Preamble, Recommendations, WetRead};
-    let passed_over = [Addendum, Notification, Recommendations, WetRead];
-    let mut candidates = drafts
-        .iter()
-        .filter(|draft| !draft.in_addendum && !passed_over.contains(&draft.name))
-        .flat_map(|draft| {
-            let headed = !matches!(draft.name, Preamble | Other);
-            draft.paragraphs.iter().skip(usize::from(headed))
-        });
-    let lines = candidates.rfind(|lines| !lines.is_empty())?;
-    let text = unwrapped(lines, width).join("\n\n");
+/// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
+fn unwrapped(lines: &[&str], width: usize) -> String {
+    blocks(lines.iter().copied(), width).join("\n\n")
+}
+
+fn with_words(text: String) -> Option<String> {
     text.contains(char::is_alphabetic).then_some(text)
 }
 
-fn is_rule(line: &str) -> bool {
-    line.len() >= RULE_LENGTH && line.chars().all(|c| "_-=*~".contains(c))
+/// The last paragraph that no heading but those of the report itself stands over, or the findings
+/// that run on in the paragraph of another heading; for want of both, what stands under the
+/// headings that come after a reading, or that of the first reading.
+fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
+    use SectionName::{Addendum, Notification, Recommendations, WetRead};
+    let passed_over = [Addendum, Notification, Recommendations, WetRead];
+    let (aside, report): (Vec<_>, Vec<_>) = drafts
+        .iter()
+        .filter(|draft| !draft.in_addendum)
+        .partition(|draft| passed_over.contains(&draft.name));
+    let last = report
+        .iter()
+        .rev()
+        .find_map(|draft| draft.last_paragraph(width));
+    let stand_in = |name| {
+        let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
+        sections.find_map(|draft| with_words(draft.text(width)))
+    };
+    last.or_else(|| stand_in(Recommendations))
+        .or_else(|| stand_in(WetRead))
 }

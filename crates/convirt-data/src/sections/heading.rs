@@ -1,98 +1,7 @@
 //! Which words are the heading of which section.
 
 use super::SectionName::{self, *};
-use crate::sentences::is_capitals;
-
-/// Headings by their whole name, in lower case.
-const NAMES: [(&str, SectionName); 60] = [
-    ("findings", Findings),
-    ("finding", Findings),
-    ("reference findings", Findings),
-    ("report", Findings),
-    ("impression", Impression),
-    ("impressions", Impression),
-    ("conclusion", Impression),
-    ("conclusions", Impression),
-    ("interpretation", Impression),
-    ("opinion", Impression),
-    ("summary", Impression),
-    ("findings and impression", Impression),
-    ("findings/impression", Impression),
-    ("indication", Indication),
-    ("indications", Indication),
-    ("history", Indication),
-    ("clinical history", Indication),
-    ("patient history", Indication),
-    ("clinical indication", Indication),
-    ("clinical information", Indication),
-    (
-        "clinical information & questions to be answered",
-        Indication,
-    ),
-    ("clinical data", Indication),
-    ("clinical statement", Indication),
-    ("reason for exam", Indication),
-    ("reason for examination", Indication),
-    ("reason for study", Indication),
-    ("reason", Indication),
-    ("pfi", Indication),
-    ("comparison", Comparison),
-    ("comparisons", Comparison),
-    ("comparison exam", Comparison),
-    ("comparison film", Comparison),
-    ("comparison study", Comparison),
-    ("reference exam", Comparison),
-    ("technique", Technique),
-    ("procedure", Technique),
-    ("dose", Technique),
-    ("contrast", Technique),
-    ("examination", Examination),
-    ("exam", Examination),
-    ("exam type", Examination),
-    ("type of exam", Examination),
-    ("type of examination", Examination),
-    ("study", Examination),
-    ("exam date", Examination),
-    ("date", Examination),
-    ("recommendation", Recommendations),
-    ("recommendations", Recommendations),
-    ("notification", Notification),
-    ("notifications", Notification),
-    ("communication", Notification),
-    ("wet read", WetRead),
-    ("wetread", WetRead),
-    ("preliminary read", WetRead),
-    ("provisional findings impression", WetRead),
-    ("provisional findings impression (pfi)", WetRead),
-    ("addendum", Addendum),
-    ("addenda", Addendum),
-    ("final addendum", Addendum),
-    ("addendum end", Addendum),
-];
-
-/// Words that name the section of a longer heading in capitals, the most telling first.
-const TELLING_WORDS: [(&str, SectionName); 20] = [
-    ("addendum", Addendum),
-    ("impression", Impression),
-    ("impressions", Impression),
-    ("conclusion", Impression),
-    ("findings", Findings),
-    ("recommendation", Recommendations),
-    ("recommendations", Recommendations),
-    ("notification", Notification),
-    ("comparison", Comparison),
-    ("comparisons", Comparison),
-    ("technique", Technique),
-    ("indication", Indication),
-    ("history", Indication),
-    ("reason", Indication),
-    ("examination", Examination),
-    ("exam", Examination),
-    ("exams", Examination),
-    ("procedure", Examination),
-    ("study", Examination),
-    ("read", WetRead),
-];
+use crate::heading_names::{TELLING_WORDS, exact, is_capitals, is_nearly, misspelt, normalized};
 
 /// Words of headings that say which image was taken in place of "FINDINGS".
 const VIEW_WORDS: [&str; 16] = [
@@ -123,8 +32,11 @@ const TITLES: [&str; 5] = [
     "provisional findings impression (pfi) report",
 ];
 
-/// Length from which one slip of the pen is forgiven ("IMPERSSION", "FINDNINGS").
-const FORGIVING_LENGTH: usize = 7;
+/// Sections whose heading is known without its colon in front of text ("IMPRESSION No effusion.").
+const KNOWN_WITHOUT_COLON: [SectionName; 4] = [Findings, Impression, Addendum, WetRead];
+
+/// What stands between a heading and its text in place of the colon, or by mistake.
+const SEPARATORS: [char; 6] = ['.', ';', '-', '–', ',', ' '];
 
 /// Words of the longest name that is looked for inside a line.
 const MAX_NAME_WORDS: usize = 4;
@@ -181,7 +93,27 @@ pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
             });
         }
     }
-    None
+    before_text(line)
+}
+
+/// A main heading in capitals, without its colon, before text that is not all in capitals.
+fn before_text(line: &str) -> Option<Heading<'_>> {
+    let ends = line.match_indices(SEPARATORS).map(|(end, _)| end);
+    let ends: Vec<_> = ends.take(MAX_NAME_WORDS).collect();
+    ends.into_iter().rev().find_map(|end| {
+        let label = line[..end].trim_end();
+        let name = is_capitals(label).then(|| exact(label)).flatten()?;
+        let rest = line[end..].trim_start_matches(SEPARATORS);
+        // A first reading is signed and timed: "WET READ ___ 8:04 AM".
+        let is_text = name == WetRead
+            || rest.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit())
+                && rest.chars().take(MAX_LENGTH).any(char::is_lowercase);
+        (KNOWN_WITHOUT_COLON.contains(&name) && is_text).then_some(Heading {
+            kind: Kind::Section(name),
+            label,
+            rest,
+        })
+    })
 }
 
 /// Returns the first heading in capitals inside a line, and where it begins.
@@ -249,30 +181,9 @@ fn kind(label: &str) -> Option<Kind> {
     })
 }
 
-fn exact(label: &str) -> Option<SectionName> {
-    let label = normalized(label);
-    let entry = NAMES.iter().find(|(name, _)| *name == label)?;
-    Some(entry.1)
-}
-
-fn misspelt(label: &str) -> Option<SectionName> {
-    let entry = NAMES.iter().find(|(name, _)| is_nearly(label, name))?;
-    Some(entry.1)
-}
-
-fn is_nearly(word: &str, name: &str) -> bool {
-    word == name
-        || name.len() >= FORGIVING_LENGTH
-            && word.len().abs_diff(name.len()) <= 2
-            && strsim::damerau_levenshtein(word, name) <= 1
-}
-
-/// Lower case, single spaces, none around slashes, no plural in brackets.
-fn normalized(label: &str) -> String {
-    let words: Vec<_> = label.split_whitespace().collect();
-    let joined = words.join(" ").to_lowercase();
-    let joined = joined.replace(" /", "/").replace("/ ", "/");
-    joined.trim_end_matches("(s)").trim().to_owned()
+/// Whether a heading is one of the usual names of a section, or holds one in capitals.
+pub(super) fn is_usual(label: &str) -> bool {
+    matches!(kind(label), Some(Kind::Section(_)))
 }
 
 fn is_label(text: &str) -> bool {

@@ -1,41 +1,6 @@
 //! Section headings, which are dropped, and labels, which are part of what follows.
 
-/// Words that make a label the heading of a section of a report.
-const SECTIONS: [&str; 33] = [
-    "addendum",
-    "comparison",
-    "comparisons",
-    "conclusion",
-    "conclusions",
-    "diagnosis",
-    "exam",
-    "examination",
-    "finding",
-    "findings",
-    "history",
-    "impression",
-    "impressions",
-    "indication",
-    "indications",
-    "information",
-    "interpretation",
-    "notification",
-    "opinion",
-    "procedure",
-    "radiograph",
-    "radiographs",
-    "read",
-    "reason",
-    "recommendation",
-    "recommendations",
-    "report",
-    "study",
-    "summary",
-    "technique",
-    "view",
-    "views",
-    "worksheet",
-];
+use crate::heading_names::{is_capitals, names_a_section};
 
 /// Words that stand beside those in a heading.
 const COMPANIONS: [&str; 14] = [
@@ -54,9 +19,6 @@ const COMPANIONS: [&str; 14] = [
     "type",
     "wet",
 ];
-
-/// Length from which one slip of the pen is forgiven ("IMPERSSION", "FINDNINGS").
-const FORGIVING_LENGTH: usize = 7;
 
 /// Words of the longest heading.
 const MAX_WORDS: usize = 8;
@@ -97,7 +59,7 @@ pub(super) fn is_heading_line(line: &str) -> bool {
 /// Whether a word in the middle of a line is a heading in capitals: "IMPRESSION:".
 pub(super) fn is_heading_word(word: &str) -> bool {
     word.strip_suffix(':')
-        .is_some_and(|name| is_capitals(name) && is_section(name))
+        .is_some_and(|name| is_capitals(name) && names_a_section(name))
 }
 
 /// Whether the words of a sentence are a heading up to now, colon included.
@@ -113,7 +75,7 @@ pub(super) fn heading_start(words: &[&str]) -> usize {
     if words.len() < MAX_WORDS && words.iter().all(|word| !word.contains(char::is_lowercase)) {
         return 0;
     }
-    let is_part = |word: &str| is_capitals(word) && (is_companion(word) || is_section(word));
+    let is_part = |word: &str| is_capitals(word) && (is_companion(word) || names_a_section(word));
     words
         .iter()
         .rposition(|word| !is_part(word))
@@ -127,7 +89,7 @@ fn leading_label(text: &str) -> Option<Label<'_>> {
             .chars()
             .all(|c| c.is_alphanumeric() || " ()/,&-_'".contains(c));
     let in_capitals = is_capitals(label);
-    let is_heading = is_all_heading(label) || in_capitals && words(label).any(is_section);
+    let is_heading = is_all_heading(label) || in_capitals && words(label).any(names_a_section);
     let ends_cleanly = rest.starts_with(char::is_whitespace)
         || rest.is_empty()
         || is_heading && !rest.starts_with(|c: char| c.is_ascii_digit());
@@ -140,25 +102,12 @@ fn leading_label(text: &str) -> Option<Label<'_>> {
 /// Whether all words are those of headings, and one at least names a section.
 fn is_all_heading(text: &str) -> bool {
     text.split_whitespace()
-        .all(|word| is_companion(word) || is_section(word))
-        && words(text).any(is_section)
-}
-
-/// Whether a text is capitals, at least two, and signs.
-pub(crate) fn is_capitals(text: &str) -> bool {
-    text.chars().filter(|c| c.is_uppercase()).count() >= 2 && !text.contains(char::is_lowercase)
+        .all(|word| is_companion(word) || names_a_section(word))
+        && words(text).any(names_a_section)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
-}
-
-fn is_section(word: &str) -> bool {
-    let word = word.to_lowercase();
-    SECTIONS.iter().any(|&section| {
-        section == word
-            || section.len() >= FORGIVING_LENGTH && strsim::damerau_levenshtein(section, &word) <= 1
-    })
 }
 
 fn is_companion(word: &str) -> bool {

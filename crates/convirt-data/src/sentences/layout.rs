@@ -16,14 +16,14 @@ const JOINING_WORDS: [&str; 22] = [
     "the", "to", "versus", "was", "were", "with", "without",
 ];
 
-/// Joins the lines that belong together: a paragraph, a list item, or a headed section.
-pub(super) fn blocks(text: &str) -> Vec<String> {
-    let width = text.lines().map(|line| length(line.trim())).max();
-    let width = width.unwrap_or(0);
+/// Joins the trimmed lines that belong together: a paragraph, a list item, or a headed section.
+///
+/// `width` is the length of the longest line of the report.
+pub(crate) fn blocks<'a>(lines: impl Iterator<Item = &'a str>, width: usize) -> Vec<String> {
     let mut numbering = Numbering::default();
     let mut blocks = Vec::new();
     let mut block: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim) {
+    for line in lines {
         let is_gap = line.is_empty() || is_rule(line);
         let begins = block.last().is_none_or(|above| {
             is_gap
@@ -34,18 +34,30 @@ pub(super) fn blocks(text: &str) -> Vec<String> {
                 || is_deliberate_break(above, line, width)
         });
         let first = first_word(line);
-        let after_stop = begins || block.last().is_some_and(|above| ends_in_full_stop(above));
+        let after_stop = begins
+            || block
+                .last()
+                .is_some_and(|above| ends_in_full_stop(above) || above.ends_with(':'));
         let is_numbered = numbering.takes_line(first, after_stop);
         if begins || is_numbered {
-            blocks.push(block.join(" "));
+            blocks.extend(joined(&block));
             block.clear();
         }
         if !is_gap {
             block.push(line);
         }
     }
-    blocks.push(block.join(" "));
+    blocks.extend(joined(&block));
     blocks
+}
+
+/// Joins lines, with single spaces between their words; none give nothing.
+fn joined(lines: &[&str]) -> Option<String> {
+    let words: Vec<_> = lines
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// Whether a word is a bullet, `previous` being the word before it in the sentence.
@@ -71,7 +83,7 @@ fn is_item(line: &str) -> bool {
 }
 
 /// Whether a line separates, as a line of underscores does; three of them are a removed name.
-fn is_rule(line: &str) -> bool {
+pub(crate) fn is_rule(line: &str) -> bool {
     length(line) > 3 && line.chars().all(|c| "_-=*~".contains(c))
 }
 

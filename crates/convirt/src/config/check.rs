@@ -206,6 +206,18 @@ fn dataset(config: &Config) -> Check {
     at_least("dataset.prefetch", data.prefetch, 1)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
     positive("dataset.cache_size", data.cache_size)?;
+    within(
+        "dataset.max_image_side",
+        (32..=65_535).contains(&data.max_image_side),
+        "32 to 65535 pixels",
+        data.max_image_side,
+    )?;
+    within(
+        "dataset.max_image_mb",
+        (1..=65_536).contains(&data.max_image_mb),
+        "1 to 65536 MiB",
+        data.max_image_mb,
+    )?;
     number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
     augmentation(data)
 }
@@ -354,6 +366,11 @@ dataset:
             ),
             (
                 "batch_size: 8",
+                "objective: simcrl",
+                "config.yaml:1: objective: expected convirt or simclr, found \"simcrl\"",
+            ),
+            (
+                "batch_size: 8",
                 "learning_rate: 2e0",
                 "config.yaml:1: learning_rate: expected a number above 0 and at most 1, found 2",
             ),
@@ -448,6 +465,16 @@ dataset:
             ),
             (
                 "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_side: 16",
+                "config.yaml:8: dataset.max_image_side: expected 32 to 65535 pixels, found 16",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  max_image_mb: 0",
+                "config.yaml:8: dataset.max_image_mb: expected 1 to 65536 MiB, found 0",
+            ),
+            (
+                "csv_file: a.csv",
                 "csv_file: a.csv\n  input_shape: (224,200,3)",
                 "config.yaml:8: dataset.input_shape: expected a square of 32 to 4096 pixels with \
                  3 channels, such as (224, 224, 3), found (224, 200, 3)",
@@ -506,6 +533,9 @@ dataset:
         assert!(Config::from_file(&file, &phantom).is_ok());
         fs::write(&csv, "image,text\n").unwrap();
         assert!(Config::from_file(&file, &[]).is_ok());
+
+        let unread = ["objective=simclr", "model.bert_base_model=./nowhere"];
+        assert!(Config::from_file(&file, &unread.map(String::from)).is_ok());
 
         for (key, path) in [
             ("dataset.img_root_dir", "nowhere"),

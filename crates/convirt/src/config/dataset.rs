@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use convirt_data::{
-    AugmentationConfig, Column, EvalResize, ImageStoreConfig, LoaderConfig, PhantomConfig, TextView,
+    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
+    PhantomConfig, TextView,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,12 @@ pub struct DatasetConfig {
     pub cache_dir: Option<PathBuf>,
     /// Images in that folder at the most, in GiB, above 0; 20.
     pub cache_size: f64,
+    /// Longest width and height that an image file may have, 32 to 65,535 pixels; 16,384. Larger
+    /// ones are bad rows: a damaged header must not take all memory.
+    pub max_image_side: u32,
+    /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
+    /// 1,024. Larger ones are bad rows.
+    pub max_image_mb: u32,
     /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
     pub pad_multiple: usize,
 }
@@ -105,7 +112,19 @@ impl Default for DatasetConfig {
             cache_mb: images.cache_mb,
             cache_dir: None,
             cache_size: images.cache_size,
+            max_image_side: images.limits.max_side,
+            max_image_mb: (images.limits.max_bytes >> 20) as u32,
             pad_multiple: loader.pad_multiple,
+        }
+    }
+}
+
+impl DatasetConfig {
+    /// Bounds on what an image file may ask for.
+    pub fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            max_side: self.max_image_side,
+            max_bytes: u64::from(self.max_image_mb) << 20,
         }
     }
 }

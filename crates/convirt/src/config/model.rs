@@ -96,6 +96,17 @@ impl ModelConfig {
         })
     }
 
+    /// Longest text that is read, in tokens, by an encoder that reads `encoder_tokens`.
+    pub(crate) fn longest_text(&self, encoder_tokens: usize) -> usize {
+        self.max_tokens
+            .map_or(encoder_tokens, |most| most.min(encoder_tokens))
+    }
+
+    /// Whether a vocabulary that is learned from the reports lower-cases.
+    pub(crate) fn lower_cases_from_scratch(&self) -> bool {
+        self.do_lower_case.unwrap_or(true)
+    }
+
     /// The hub's name for torchvision's weights of a depth.
     pub(crate) fn imagenet_name(depth: ResNetDepth) -> String {
         format!("timm/{depth}.tv_in1k")

@@ -315,6 +315,33 @@ mod tests {
         }
     }
 
+    // Of 10,000 random embeddings of width 128, whose similarities are as near to each other as
+    // those of real ones hardly are.
+    #[test]
+    fn rounding_to_16_bits_hardly_changes_what_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let candidates = rows(10_000, 128, 6);
+        let index = index(&folder.path().join("index"), &candidates);
+        let units: Vec<_> = candidates.iter().map(|row| unit(row).unwrap()).collect();
+        let (mut kept, mut largest) = (0, 0.0_f32);
+        for query in rows(20, 128, 7) {
+            let query = unit(&query).unwrap();
+            let mut exact: Vec<(usize, f32)> = units
+                .iter()
+                .map(|row| similarity(&query, row))
+                .enumerate()
+                .collect();
+            exact.sort_by(|one, other| other.1.total_cmp(&one.1));
+            for hit in index.nearest(&query, 10).unwrap() {
+                kept += usize::from(exact[..10].iter().any(|(place, _)| *place == hit.index));
+                let score = similarity(&query, &units[hit.index]);
+                largest = largest.max((hit.score - score).abs());
+            }
+        }
+        assert!(kept >= 199, "{kept} of 200");
+        assert!(largest < 1e-4, "{largest}");
+    }
+
     #[test]
     fn of_equally_similar_ones_the_first_in_the_index_come_first() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,11 @@
-//! The elements of a DICOM file that describe its pixels, and no others (PS3.5, section 7).
+//! The elements of a DICOM file that describe its image, and no others (PS3.5, section 7).
 //!
 //! What is kept borrows from the file, and a length is believed only as far as the file goes.
 
 use std::collections::BTreeMap;
 
 use super::error::DicomError;
+use super::view::tells_the_view;
 
 /// Group and element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +82,7 @@ impl<'a> DataSet<'a> {
         let mut elements = BTreeMap::new();
         while let Some(element) = reader.element()? {
             let tag = element.tag;
-            if tag.0 == IMAGE_GROUP || tag == PIXEL_DATA {
+            if tag.0 == IMAGE_GROUP || tag == PIXEL_DATA || tells_the_view(tag) {
                 elements.insert(tag, element);
             }
             if tag >= PIXEL_DATA {

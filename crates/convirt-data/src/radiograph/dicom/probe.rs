@@ -1,4 +1,4 @@
-//! Whether a file describes an image, from as little of it as will do.
+//! What a file says of its image, from as little of it as will do.
 
 use std::io::Read;
 
@@ -8,7 +8,10 @@ use super::error::DicomError;
 use super::syntax;
 use crate::DecodeLimits;
 
-/// How much more of a file is read each time that what was read ends before its pixels.
+/// Bytes that hold the header of nearly every file.
+pub(super) const HEAD: u64 = 64 * 1024;
+
+/// How many times as much of a file is looked at when what was read ends before its pixels.
 const GROWTH: u64 = 8;
 
 /// Looks whether a DICOM file has pixels, and of a kind that is decoded: `start` is its beginning,
@@ -16,13 +19,24 @@ const GROWTH: u64 = 8;
 ///
 /// The error says what is amiss, and nothing about a patient.
 pub(crate) fn probe(
-    mut start: Vec<u8>,
+    start: Vec<u8>,
     rest: &mut impl Read,
     limits: &DecodeLimits,
 ) -> Result<(), String> {
+    in_as_little_as_will_do(start, rest, |file| describe(file, limits)).map(drop)
+}
+
+/// Looks at `start`, the beginning of a file, and at more and more of it with what `rest` gives,
+/// as long as it ends too early.
+pub(super) fn in_as_little_as_will_do<T>(
+    mut start: Vec<u8>,
+    rest: &mut impl Read,
+    look: impl Fn(&[u8]) -> Result<T, DicomError>,
+) -> Result<T, String> {
     loop {
-        let Err(error) = describe(&start, limits) else {
-            return Ok(());
+        let error = match look(&start) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
         };
         let more = start.len() as u64 * (GROWTH - 1);
         let read = if error.is_of_too_little() {

@@ -2,10 +2,14 @@
 //!
 //! An image has at most 65,536 different values, so that each is worked out once, exactly.
 
+use std::ops::RangeInclusive;
+
 use super::data_set::{DataSet, Tag};
 use super::description::{Description, Photometric};
 use super::error::DicomError;
 
+const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
+const PIXEL_PADDING_RANGE_LIMIT: Tag = Tag(0x0028, 0x0121);
 const RESCALE_INTERCEPT: Tag = Tag(0x0028, 0x1052);
 const RESCALE_SLOPE: Tag = Tag(0x0028, 0x1053);
 const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
@@ -24,12 +28,14 @@ const CLIPPED: f64 = 0.005;
 /// The modality's table or line first, then the table or window of interest, the first where
 /// there are several; `MONOCHROME1` is inverted last. Without either, 8 bits and fewer span what
 /// they can hold, as in an 8-bit PNG, and more span what they do hold but for 0.5 % at each end.
+/// Padding is left out of that and is black, whatever the interpretation.
 pub(super) fn brightness(
     data: &DataSet<'_>,
     description: &Description,
     levels: &[u16],
 ) -> Result<Vec<f32>, DicomError> {
     let values = modality(data, description)?;
+    let is_padding = padding(data, description);
     let mut output: Vec<f64> = if let Some(lut) = Lut::read(data, VOI_LUT_SEQUENCE, &values)? {
         let white = lut.white();
         values.iter().map(|&value| lut.at(value) / white).collect()
@@ -39,7 +45,7 @@ pub(super) fn brightness(
         let (darkest, brightest) = if description.bits <= 8 {
             extremes(&values)
         } else {
-            percentiles(&values, levels)
+            percentiles(&values, &is_padding, levels)
         };
         let range = if brightest > darkest {
             brightest - darkest
@@ -54,18 +60,47 @@ pub(super) fn brightness(
     if description.photometric == Photometric::Monochrome1 {
         output.iter_mut().for_each(|it| *it = 1.0 - *it);
     }
+    for (brightness, is_padding) in output.iter_mut().zip(is_padding) {
+        if is_padding {
+            *brightness = 0.0;
+        }
+    }
     Ok(output
         .into_iter()
         .map(|it| it.clamp(0.0, 1.0) as f32)
         .collect())
 }
 
+/// Returns for each level whether it fills the image up to a rectangle, or marks a background that
+/// may be suppressed: the padding value, or all from there to the range limit (PS3.3, section
+/// C.7.5.1.1.2). Both are stored values, which no table or line changes.
+fn padding(data: &DataSet<'_>, description: &Description) -> Vec<bool> {
+    let value = |tag| {
+        let stored = data.integer(tag)?;
+        Some(match description.is_signed {
+            true => f64::from(stored.cast_signed()),
+            false => f64::from(stored),
+        })
+    };
+    let range: Option<RangeInclusive<f64>> = value(PIXEL_PADDING_VALUE).map(|one| {
+        let other = value(PIXEL_PADDING_RANGE_LIMIT).unwrap_or(one);
+        one.min(other)..=one.max(other)
+    });
+    let stored = stored_values(description);
+    stored
+        .map(|value| range.as_ref().is_some_and(|range| range.contains(&value)))
+        .collect()
+}
+
+/// Returns the stored value of each level.
+fn stored_values(description: &Description) -> impl Iterator<Item = f64> {
+    let largest = u16::MAX >> (u16::BITS - description.bits);
+    (0..=largest).map(|level| description.value(level))
+}
+
 /// Returns what each level stands for.
 fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, DicomError> {
-    let largest = u16::MAX >> (u16::BITS - description.bits);
-    let stored: Vec<_> = (0..=largest)
-        .map(|level| description.value(level))
-        .collect();
+    let stored: Vec<_> = stored_values(description).collect();
     if let Some(lut) = Lut::read(data, MODALITY_LUT_SEQUENCE, &stored)? {
         return Ok(stored.into_iter().map(|value| lut.at(value)).collect());
     }
@@ -81,11 +116,14 @@ fn extremes(values: &[f64]) -> (f64, f64) {
     (darkest, brightest)
 }
 
-/// Interpolates between pixels, as NumPy does.
-fn percentiles(values: &[f64], levels: &[u16]) -> (f64, f64) {
+/// Interpolates between pixels, as NumPy does; those that are padding do not count.
+fn percentiles(values: &[f64], is_padding: &[bool], levels: &[u16]) -> (f64, f64) {
     let mut counts = vec![0_usize; values.len()];
-    for &level in levels {
-        counts[usize::from(level)] += 1;
+    let mut pixels = 0_usize;
+    for level in levels.iter().copied().map(usize::from) {
+        let count = usize::from(!is_padding[level]);
+        counts[level] += count;
+        pixels += count;
     }
     let mut counted: Vec<_> = values.iter().copied().zip(counts).collect();
     counted.retain(|&(_, count)| count > 0);
@@ -99,7 +137,7 @@ fn percentiles(values: &[f64], levels: &[u16]) -> (f64, f64) {
         reached.or(counted.last()).map_or(0.0, |&(value, _)| value)
     };
     let at_share = |share: f64| {
-        let rank = share * levels.len().saturating_sub(1) as f64;
+        let rank = share * pixels.saturating_sub(1) as f64;
         let (below, above) = (at_rank(rank as usize), at_rank(rank as usize + 1));
         below + rank.fract() * (above - below)
     };
@@ -358,6 +396,62 @@ mod tests {
         samples.push(65_535);
         let found = pixels(&Dicom::grey(1001, 16, &samples));
         assert_eq!((found[0], found[999], found[1000]), (0.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn padding_is_left_out_of_the_range_and_black() {
+        // 0.5 % of 1,000 steps are 5; the padding is twice as many pixels, far below.
+        let samples = |padding| [vec![padding; 2002], (1000..=2000).collect()].concat();
+        let steps = |it: u16| ((f32::from(it) - 5.0) / 990.0).clamp(0.0, 1.0);
+        let image =
+            |padding| Dicom::grey(3003, 12, &samples(padding)).integers(0x0028_0120, &[padding]);
+        let expected: Vec<_> = [0.0; 2002]
+            .into_iter()
+            .chain((0..=1000).map(steps))
+            .collect();
+        assert!(close(&pixels(&image(7)), &expected));
+        // White at 0 and black at the end of the range, where padding is in this interpretation.
+        let inverted = image(4095).text(0x0028_0004, "MONOCHROME1");
+        let expected: Vec<_> = [0.0; 2002]
+            .into_iter()
+            .chain((0..=1000).map(|it| 1.0 - steps(it)))
+            .collect();
+        assert!(close(&pixels(&inverted), &expected));
+    }
+
+    #[test]
+    fn padding_is_black_in_a_window_or_table_whatever_its_range() {
+        let range = windowed("100", "10", "LINEAR_EXACT").integers(0x0028_0120, &[4095]);
+        assert_eq!(pixels(&range), [0.0, 0.4, 0.6, 0.0]);
+        for limits in [[101, 4095], [4095, 101]] {
+            let [value, limit] = limits.map(|it| [it]);
+            let range = range
+                .clone()
+                .integers(0x0028_0120, &value)
+                .integers(0x0028_0121, &limit);
+            assert_eq!(pixels(&range), [0.0, 0.4, 0.0, 0.0]);
+        }
+        let table = range.table(0x0028_3010, [1, 0, 8], &[255]);
+        assert_eq!(pixels(&table), [1.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn padding_of_signed_values_is_signed_and_none_beyond_the_bits_stored() {
+        // −2048, −1, 0, 1 of 12 bits, all white.
+        let file = Dicom::grey(4, 12, &[0x800, 0xFFF, 0, 1])
+            .integers(0x0028_0103, &[1])
+            .text(0x0028_1050, "-3000")
+            .text(0x0028_1051, "1");
+        let padded =
+            |value: i16| pixels(&file.clone().integers(0x0028_0120, &[value.cast_unsigned()]));
+        assert_eq!(padded(-1), [1.0, 0.0, 1.0, 1.0]);
+        assert_eq!(padded(4095), [1.0; 4]);
+    }
+
+    #[test]
+    fn nothing_but_padding_is_black() {
+        let file = Dicom::grey(4, 12, &[9; 4]).integers(0x0028_0120, &[9]);
+        assert_eq!(pixels(&file), [0.0; 4]);
     }
 
     #[test]

@@ -1,0 +1,179 @@
+//! A manifest without the rows that have errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::encoding::tidied;
+use super::{Diagnosis, FindingKind};
+use crate::manifest::RowReader;
+use crate::whole_file::write_whole;
+use crate::{DataError, Severity};
+
+/// What was written in place of a manifest with errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleaned {
+    /// The new manifest.
+    pub path: PathBuf,
+    /// Its rows.
+    pub rows: usize,
+    /// Rows left out, by what is wrong with them.
+    pub removed: BTreeMap<FindingKind, usize>,
+    /// Texts in the CSV that were written as they were meant.
+    pub mended_texts: usize,
+    /// Texts in files that are not as they were meant: files stay as they are.
+    pub texts_in_files: usize,
+    /// Whether a side of the split was empty before: no row less mends that.
+    pub has_empty_side: bool,
+    /// Folder that its relative paths start from, where that is no longer its own.
+    pub root: Option<PathBuf>,
+}
+
+impl Diagnosis {
+    /// Writes the manifest anew, without the rows that have errors; columns and order stay.
+    ///
+    /// Of images and groups on several sides of the split the rows on the last side stay, test
+    /// before validation before training; where the split is drawn, one group of each. Texts in
+    /// the CSV are written as they were meant where that is certain: mixed-up encodings decoded,
+    /// stray characters dropped. Text files stay as they are.
+    ///
+    /// The file appears complete or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::OverwritesInput`] when `path` is the manifest itself; [`DataError::NoStudies`]
+    /// when no row would stay; [`DataError::Write`].
+    pub fn write_cleaned(&self, path: &Path) -> Result<Cleaned, DataError> {
+        let csv = self.manifest();
+        if is_same(csv, path) {
+            return Err(DataError::OverwritesInput { path: path.into() });
+        }
+        let mut cleaned = Cleaned {
+            path: path.into(),
+            rows: 0,
+            removed: BTreeMap::new(),
+            mended_texts: 0,
+            texts_in_files: 0,
+            has_empty_side: self.of(FindingKind::EmptySide).is_some(),
+            root: None,
+        };
+        if self.config.text_from_files {
+            let kinds = [FindingKind::Mojibake, FindingKind::StrayCharacters];
+            let rows = kinds
+                .into_iter()
+                .filter_map(|kind| Some(&self.of(kind)?.rows));
+            cleaned.texts_in_files = rows.flatten().collect::<BTreeSet<_>>().len();
+        }
+        let content = self
+            .content(&mut cleaned)
+            .map_err(|source| DataError::Write {
+                path: path.into(),
+                source,
+            })??;
+        if cleaned.rows == 0 {
+            return Err(DataError::NoStudies {
+                path: csv.into(),
+                rows: self.table.rows.len(),
+                summary: cleaned.to_string(),
+            });
+        }
+        let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
+        let has_roots = self.config.img_root_dir.is_some()
+            && (self.config.text_root_dir.is_some() || !self.config.text_from_files);
+        write_whole(path, &content)?;
+        if !has_roots && !is_same(&folder(csv), &folder(path)) {
+            cleaned.root = Some(folder(csv));
+        }
+        Ok(cleaned)
+    }
+
+    fn content(&self, cleaned: &mut Cleaned) -> io::Result<Result<Vec<u8>, DataError>> {
+        let reader = match RowReader::new(&self.config, &self.table.header) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut table = csv::Writer::from_writer(Vec::new());
+        table.write_record(&self.table.header)?;
+        for (number, record) in (1..).zip(&self.table.rows) {
+            if let Some(kind) = self.removed.get(&number) {
+                *cleaned.removed.entry(*kind).or_default() += 1;
+                continue;
+            }
+            cleaned.rows += 1;
+            let column = reader.text_column();
+            let column = column.filter(|_| !self.config.text_from_files);
+            let text = column.and_then(|column| str::from_utf8(&record[column]).ok());
+            match text.and_then(tidied) {
+                Some(text) => {
+                    cleaned.mended_texts += 1;
+                    let cells = record.iter().enumerate();
+                    table.write_record(cells.map(|(at, cell)| match Some(at) == column {
+                        true => text.as_bytes(),
+                        false => cell,
+                    }))?;
+                }
+                None => table.write_byte_record(record)?,
+            }
+        }
+        let bytes = table.into_inner();
+        bytes
+            .map(Ok)
+            .map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+impl super::Examination<'_> {
+    /// Leaves the rows out of a cleaned manifest that are wrong by themselves.
+    pub(super) fn give_up_unusable(&mut self) {
+        for findings in self.ledger.iter() {
+            let is_alone = matches!(
+                findings.kind,
+                FindingKind::Unusable(_) | FindingKind::NoSide | FindingKind::BlankImage
+            );
+            if is_alone && findings.kind.severity() == Severity::Error {
+                let rows = findings.rows.iter();
+                self.removed.extend(rows.map(|&row| (row, findings.kind)));
+            }
+        }
+    }
+}
+
+/// Whether two paths are one file or folder, as far as they exist.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| match path.as_os_str().is_empty() {
+        true => fs::canonicalize("."),
+        false => fs::canonicalize(path),
+    };
+    match (whole(one), whole(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let removed: usize = self.removed.values().sum();
+        let path = self.path.display();
+        write!(f, "{path}: {} rows, {removed} left out", self.rows)?;
+        for (kind, rows) in &self.removed {
+            write!(f, "\n  {kind}: {rows}")?;
+        }
+        if self.mended_texts > 0 {
+            write!(f, "\n{} texts mended", self.mended_texts)?;
+        }
+        if self.texts_in_files > 0 {
+            write!(
+                f,
+                "\n{} texts in files stay as they are",
+                self.texts_in_files
+            )?;
+        }
+        if self.has_empty_side {
+            write!(f, "\na side of the split stays empty")?;
+        }
+        Ok(())
+    }
+}

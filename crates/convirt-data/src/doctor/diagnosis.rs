@@ -1,0 +1,155 @@
+//! What an examination says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use super::Examination;
+use super::finding::{FindingKind, Findings, Severity};
+use crate::table::Table;
+use crate::{ManifestConfig, Split};
+
+/// How much there is of what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Numbers {
+    /// Rows of the CSV.
+    pub rows: usize,
+    /// Rows that a run can use.
+    pub usable: usize,
+    /// Image files that rows name.
+    pub images: usize,
+    /// Groups among the usable rows; `None` without a column of groups.
+    pub groups: Option<usize>,
+    /// Distinct texts among the usable rows, whitespace of no account; `None` without a column of
+    /// texts.
+    pub texts: Option<usize>,
+    /// Usable rows with the most frequent text.
+    pub most_frequent_text: usize,
+    /// Usable rows on each side of the split, as the column or the drawing has it.
+    pub by_side: BTreeMap<Split, usize>,
+}
+
+/// What is wrong with a data set.
+///
+/// Its `Display` is a table of the findings.
+#[derive(Debug)]
+pub struct Diagnosis {
+    pub(super) numbers: Numbers,
+    pub(super) findings: Vec<Findings>,
+    pub(super) unchecked: Vec<String>,
+    pub(super) config: ManifestConfig,
+    pub(super) removed: BTreeMap<usize, FindingKind>,
+    pub(super) table: Table,
+}
+
+impl Diagnosis {
+    /// Returns the CSV that was examined.
+    pub fn manifest(&self) -> &Path {
+        &self.config.csv_file
+    }
+
+    /// Returns how much there is of what.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// Returns what was found, by kind, the worst kinds first.
+    pub fn findings(&self) -> &[Findings] {
+        &self.findings
+    }
+
+    /// Returns what was found of one kind.
+    pub fn of(&self, kind: FindingKind) -> Option<&Findings> {
+        self.findings.iter().find(|findings| findings.kind == kind)
+    }
+
+    /// Returns what was not looked at, and why.
+    pub fn unchecked(&self) -> &[String] {
+        &self.unchecked
+    }
+
+    /// Counts the findings of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        let findings = self.findings.iter();
+        let of_severity = findings.filter(|findings| findings.kind.severity() == severity);
+        of_severity.map(|findings| findings.count).sum()
+    }
+}
+
+impl Examination<'_> {
+    pub(super) fn numbers(&self) -> Numbers {
+        let usable = || self.rows.iter().filter(|row| row.is_usable);
+        let groups: BTreeSet<_> = usable().map(|row| row.group).collect();
+        let (mut texts, mut by_side) = (BTreeMap::new(), BTreeMap::new());
+        for row in usable() {
+            *texts.entry(row.text).or_default() += 1;
+            if let Some(side) = row.side {
+                *by_side.entry(side).or_default() += 1;
+            }
+        }
+        Numbers {
+            rows: self.rows.len(),
+            usable: usable().count(),
+            images: self.image_facts.len(),
+            groups: self.config.manifest.group.as_ref().map(|_| groups.len()),
+            texts: self.config.manifest.text.as_ref().map(|_| texts.len()),
+            most_frequent_text: texts.into_values().max().unwrap_or(0),
+            by_side,
+        }
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rows,
+            usable,
+            images,
+            ..
+        } = self;
+        write!(f, "{rows} rows, {usable} usable; {images} images")?;
+        if let Some(groups) = self.groups {
+            write!(f, ", {groups} groups")?;
+        }
+        if let Some(texts) = self.texts {
+            let most = self.most_frequent_text;
+            write!(
+                f,
+                ", {texts} distinct texts, the most frequent {most} times"
+            )?;
+        }
+        for (i, (side, rows)) in self.by_side.iter().enumerate() {
+            let before = if i == 0 { "; " } else { ", " };
+            write!(f, "{before}{side} {rows}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.manifest().display(), self.numbers)?;
+        let names: Vec<_> = self.findings.iter().map(|it| it.kind.to_string()).collect();
+        let width = names.iter().map(|name| name.chars().count()).max();
+        let width = width.unwrap_or(0);
+        for (findings, name) in self.findings.iter().zip(&names) {
+            let rows = findings.rows.len();
+            let share = 100.0 * rows as f64 / self.numbers.rows.max(1) as f64;
+            let severity = findings.kind.severity();
+            write!(
+                f,
+                "\n{severity:<8} {name:<width$} {rows:>7} rows {share:>5.1} %"
+            )?;
+            match (&findings.remark[..], findings.examples.first()) {
+                ("", Some(first)) => write!(f, "   {first}")?,
+                (remark, _) => write!(f, "   {remark}")?,
+            }
+        }
+        for unchecked in &self.unchecked {
+            write!(f, "\nnot checked: {unchecked}")?;
+        }
+        let counts = Severity::ALL.map(|severity| severity.counted(self.count(severity)));
+        write!(f, "\n\n{}", counts.join(", "))
+    }
+}

@@ -1,0 +1,224 @@
+//! Characters that a text lost or gained on its way through encodings.
+
+/// What Windows-1252 reads from byte 0x80 to 0x9F, with the control characters of Latin-1 where it
+/// reads nothing.
+const WINDOWS_1252: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+/// Times that a text may have been read in the wrong encoding.
+const MAX_ROUNDS: usize = 3;
+
+/// Characters of a word shown in a finding.
+const EXCERPT_LENGTH: usize = 20;
+
+/// UTF-8 that was read as Windows-1252 or Latin-1.
+struct MixedUp {
+    /// What was written.
+    original: char,
+    /// Bytes of what was read, at the start of the text.
+    length: usize,
+}
+
+/// Describes the first UTF-8 in a text that was read as Windows-1252 or Latin-1: "Ã©" for "é".
+pub(super) fn mixed_up(text: &str) -> Option<String> {
+    let starts = text.char_indices().map(|(start, _)| &text[start..]);
+    let (rest, found) = starts.filter_map(|it| Some((it, first(it)?))).next()?;
+    let (read, original) = (&rest[..found.length], found.original);
+    Some(format!("`{}` for `{original}`", read.escape_debug()))
+}
+
+/// Describes characters that were lost: replacement characters, and question marks inside words
+/// and numbers, which is what ASCII leaves of others.
+pub(super) fn lost(text: &str) -> Option<String> {
+    let replaced = text.matches('\u{fffd}').count();
+    if replaced > 0 {
+        return Some(format!(
+            "{replaced} times U+FFFD in place of another character"
+        ));
+    }
+    let words = text
+        .split_whitespace()
+        .filter(|word| !word.contains("://") && !word.starts_with("www."));
+    let questioned: Vec<_> = words.filter(|word| has_question_inside(word)).collect();
+    let first: String = questioned.first()?.chars().take(EXCERPT_LENGTH).collect();
+    let count = questioned.len();
+    Some(format!(
+        "`{first}`: question marks inside {count} words or numbers"
+    ))
+}
+
+/// Describes control characters, byte-order marks and characters without a meaning.
+pub(super) fn stray(text: &str) -> Option<String> {
+    let mut strays = text.chars().filter(|&c| is_stray(c));
+    let first = strays.next()?;
+    let what = match first {
+        '\u{feff}' => "byte-order mark",
+        '\u{e000}'..='\u{f8ff}' => "private use",
+        '\u{200b}'..='\u{200d}' | '\u{2060}' => "invisible",
+        _ => "control character",
+    };
+    let count = 1 + strays.count();
+    Some(format!(
+        "U+{:04X} ({what}), {count} in all",
+        u32::from(first)
+    ))
+}
+
+/// Returns the text as it was meant, where that is certain: mixed-up encodings decoded, stray
+/// characters dropped. `None` if it is so already.
+pub(super) fn tidied(text: &str) -> Option<String> {
+    let mut tidy = text.to_owned();
+    for _ in 0..MAX_ROUNDS {
+        let Some(decoded) = decoded(&tidy) else {
+            break;
+        };
+        tidy = decoded;
+    }
+    let is_dropped = |c| is_stray(c) && !matches!(c, '\u{e000}'..='\u{f8ff}');
+    let tidy: String = tidy
+        .chars()
+        .map(|c| if ends_line(c) { '\n' } else { c })
+        .filter(|&c| !is_dropped(c))
+        .collect();
+    (tidy != text).then_some(tidy)
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let (c, length) = match first(rest) {
+            Some(MixedUp { original, length }) => (original, length),
+            None => (c, c.len_utf8()),
+        };
+        decoded.push(c);
+        rest = &rest[length..];
+    }
+    (decoded != text).then_some(decoded)
+}
+
+/// Looks whether a text begins with mixed-up UTF-8.
+fn first(text: &str) -> Option<MixedUp> {
+    let lead = byte(text.chars().next()?)?;
+    // Latin, Greek, and signs such as quotes and dashes: what reports are written with. Other
+    // leads are letters that stand before signs of their own in French and Portuguese.
+    let count = match lead {
+        0xC2..=0xC5 | 0xCE | 0xCF => 2,
+        0xE2 | 0xEF => 3,
+        _ => return None,
+    };
+    let mut bytes = Vec::with_capacity(count);
+    let mut length = 0;
+    for c in text.chars().take(count) {
+        bytes.push(byte(c)?);
+        length += c.len_utf8();
+    }
+    let original = str::from_utf8(&bytes).ok()?.chars().next()?;
+    let last = bytes[count - 1];
+    // A quotation may end in a capital with an accent: "CAFÉ»".
+    let is_quotation = matches!(last, 0xAB | 0xBB) && lead != 0xC2 && lead != 0xEF;
+    (!original.is_control() && !is_quotation).then_some(MixedUp { original, length })
+}
+
+/// Returns the byte that Windows-1252 or Latin-1 reads as a character beyond ASCII.
+fn byte(c: char) -> Option<u8> {
+    match c {
+        '\u{80}'..='\u{ff}' => Some(c as u8),
+        _ => {
+            let place = WINDOWS_1252.iter().position(|&it| it == c)?;
+            Some(0x80 + place as u8)
+        }
+    }
+}
+
+fn has_question_inside(word: &str) -> bool {
+    word.match_indices('?').any(|(start, _)| {
+        let (before, after) = (&word[..start], &word[start + 1..]);
+        before.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric)
+    })
+}
+
+fn is_stray(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' => false,
+        '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{200b}'..='\u{200d}' | '\u{2060}' => true,
+        _ => c.is_control(),
+    }
+}
+
+/// Whether a control character stands where a line ends: tabulator, page, next line.
+fn ends_line(c: char) -> bool {
+    matches!(c, '\u{b}' | '\u{c}' | '\u{85}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf_8_read_as_windows_1252_or_latin_1_is_found_and_decoded() {
+        for (read, written) in [
+            ("cafÃ©", "café"),
+            ("the patientâ€™s heart", "the patient’s heart"),
+            ("a â€œground-glassâ€\u{9d} look", "a “ground-glass” look"),
+            ("3â\u{80}\u{93}4 cm", "3–4 cm"),
+            ("37.5 Â°C, 5 Âµg", "37.5 °C, 5 µg"),
+            ("Î±-blocker", "α-blocker"),
+            ("Å\u{81}Ã³dÅº", "Łódź"),
+            ("cafÃƒÂ©", "café"),
+            ("\u{ef}\u{bb}\u{bf}Normal heart", "Normal heart"),
+        ] {
+            assert!(mixed_up(read).is_some(), "{read}");
+            assert_eq!(tidied(read).as_deref(), Some(written), "{read}");
+        }
+        assert_eq!(mixed_up("so cafÃ©").as_deref(), Some("`Ã©` for `é`"));
+    }
+
+    #[test]
+    fn what_is_written_right_stays() {
+        for text in [
+            "Normal heart.",
+            "café, naïve, Łódź, São Paulo, Île, Ängström",
+            "«CAFÉ» and «MANHÃ», “quoted” — 37.5 °C ± 0.2, 5 µg",
+            "the patient’s heart…\n• 3–4 cm\tα",
+            "胸部X線",
+        ] {
+            assert_eq!(mixed_up(text), None, "{text}");
+            assert_eq!(lost(text), None, "{text}");
+            assert_eq!(stray(text), None, "{text}");
+            assert_eq!(tidied(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn question_marks_in_the_place_of_characters_are_told_from_questions() {
+        assert_eq!(
+            lost("38?6?C, 1?1 mmol").as_deref(),
+            Some("`38?6?C,`: question marks inside 2 words or numbers")
+        );
+        assert_eq!(
+            lost("the patient\u{fffd}s").as_deref(),
+            Some("1 times U+FFFD in place of another character")
+        );
+        for text in [
+            "Pneumonia? No. ?effusion",
+            "CHF (?new)? Yes",
+            "see https://a.org/x?y=1",
+        ] {
+            assert_eq!(lost(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn stray_characters_are_named_and_dropped_but_for_private_ones() {
+        assert_eq!(
+            stray("a\u{feff}b\0").as_deref(),
+            Some("U+FEFF (byte-order mark), 2 in all")
+        );
+        assert_eq!(tidied("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
+        assert!(stray("arrow \u{f0e0}").unwrap().contains("private use"));
+        assert_eq!(tidied("arrow \u{f0e0}"), None);
+    }
+}

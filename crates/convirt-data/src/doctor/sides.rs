@@ -1,0 +1,182 @@
+//! The sides of the split, and what is on several of them.
+
+use super::finding::FindingKind;
+use super::texts::excerpt;
+use super::{Examination, Row};
+use crate::split::held_out_in_sequence;
+use crate::{DataError, Split};
+
+/// Sides of a split as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sides(u8);
+
+impl Sides {
+    const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
+
+    /// The sides that rows are on.
+    pub(super) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
+        let sides = rows.into_iter().filter_map(|row| row.side);
+        Self(sides.fold(0, |bits, side| bits | 1 << side as u8))
+    }
+
+    pub(super) fn are_several(self) -> bool {
+        self.0.count_ones() > 1
+    }
+
+    /// The last of them: what is held out is kept rather than what is trained on.
+    pub(super) fn last(self) -> Option<Split> {
+        self.iter().last()
+    }
+
+    fn iter(self) -> impl Iterator<Item = Split> {
+        let is_there = move |side: &Split| self.0 & 1 << *side as u8 != 0;
+        Self::ALL.into_iter().filter(is_there)
+    }
+}
+
+impl std::fmt::Display for Sides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.iter().map(Split::name).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+impl Examination<'_> {
+    /// Puts each row that a run reads on its side; whether the sides are drawn, not read.
+    pub(super) fn divide(&mut self) -> Result<bool, DataError> {
+        let csv = &self.config.manifest.csv_file;
+        let read = || self.rows.iter().filter(|row| row.is_read);
+        if read().any(|row| row.side.is_some()) {
+            let blank = (1..).zip(&self.rows);
+            let blank = blank.filter(|(_, row)| row.is_read && row.side.is_none());
+            for number in blank.map(|(number, _)| number) {
+                let detail = "an empty cell, while other rows have a side".into();
+                self.ledger.add(FindingKind::NoSide, &[number], || {
+                    (vec![csv.clone()], detail)
+                });
+            }
+            for side in [Split::Train, Split::Valid] {
+                if !read().any(|row| row.side == Some(side)) {
+                    let detail = format!("no row that can be used is marked as {side}");
+                    self.ledger
+                        .add(FindingKind::EmptySide, &[], || (vec![csv.clone()], detail));
+                }
+            }
+            return Ok(false);
+        }
+        match held_out_in_sequence(read().map(|row| row.group), self.config.split.valid_size) {
+            Ok(held_out) => {
+                for row in self.rows.iter_mut().filter(|row| row.is_read) {
+                    let is_held_out = held_out.contains(&row.group);
+                    row.side = Some(if is_held_out {
+                        Split::Valid
+                    } else {
+                        Split::Train
+                    });
+                }
+            }
+            Err(error @ DataError::TooFewGroups { .. }) => {
+                let detail = error.to_string();
+                self.ledger
+                    .add(FindingKind::EmptySide, &[], || (vec![csv.clone()], detail));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Looks for groups on several sides.
+    pub(super) fn compare_groups(&mut self, are_drawn: bool) {
+        let csv = &self.config.manifest.csv_file;
+        let Some(column) = &self.config.manifest.group else {
+            let detail = "no dataset.group_col";
+            self.ledger.add(FindingKind::NoGroups, &[], || {
+                (vec![csv.clone()], detail.into())
+            });
+            return;
+        };
+        if are_drawn {
+            return;
+        }
+        for rows in self.on_several_sides(|row| row.group) {
+            let detail = format!("one value of `{column}` in {}", self.sides(&rows));
+            self.keep_last_side(&rows, FindingKind::LeakedGroup);
+            self.add(FindingKind::LeakedGroup, &rows, || {
+                (vec![csv.clone()], detail)
+            });
+        }
+    }
+
+    /// Looks for texts on several sides.
+    pub(super) fn compare_texts(&mut self) {
+        if self.config.manifest.text.is_none() {
+            return;
+        }
+        let kind = FindingKind::LeakedText;
+        let mut leaked = self.on_several_sides(|row| row.text);
+        leaked.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+        let mut known = 0;
+        for rows in &leaked {
+            let held_out = rows.iter().filter(|&&row| self.is_held_out(row)).count();
+            known += held_out;
+            let (trained, text) = (rows.len() - held_out, self.text(rows[0]));
+            let file = self
+                .cells(rows[0])
+                .map(|cells| self.reader.text_file(&cells));
+            self.add(kind, rows, || {
+                let text = text.as_deref().map_or_else(|_| String::new(), excerpt);
+                let detail = format!("{text}, {trained} in training, {held_out} held out");
+                (file.into_iter().collect(), detail)
+            });
+        }
+        if known > 0 {
+            let held_out = (0..self.rows.len())
+                .filter(|&row| self.is_held_out(row))
+                .count();
+            let share = 100.0 * known as f64 / held_out as f64;
+            let remark = format!("{known} of {held_out} held-out rows ({share:.1} %)");
+            self.ledger.remark(kind, remark);
+        }
+    }
+
+    fn is_held_out(&self, row: usize) -> bool {
+        let row = &self.rows[row];
+        row.is_usable && matches!(row.side, Some(Split::Valid | Split::Test))
+    }
+
+    /// Gathers the positions of usable rows that share a key and are on several sides, in the order
+    /// of their first rows.
+    fn on_several_sides(&self, key: impl Fn(&Row) -> u64) -> Vec<Vec<usize>> {
+        let sorted = self.rows_by(|row| row.is_usable.then(|| key(row)));
+        let sets = sorted.chunk_by(|a, b| a.0 == b.0);
+        let sets = sets.map(|set| set.iter().map(|&(_, row)| row as usize).collect());
+        let mut sets: Vec<Vec<usize>> = sets.collect();
+        sets.retain(|rows| self.sides(rows).are_several());
+        sets.sort_by_key(|rows| rows[0]);
+        sets
+    }
+
+    pub(super) fn sides(&self, rows: &[usize]) -> Sides {
+        Sides::of(rows.iter().map(|&row| &self.rows[row]))
+    }
+
+    /// Leaves the rows that are not on the last side out of a cleaned manifest.
+    pub(super) fn keep_last_side(&mut self, rows: &[usize], kind: FindingKind) {
+        let last = self.sides(rows).last();
+        let given_up = rows.iter().filter(|&&row| self.rows[row].side != last);
+        for row in given_up {
+            self.removed.entry(row + 1).or_insert(kind);
+        }
+    }
+
+    /// Adds a finding about rows, by position.
+    pub(super) fn add(
+        &mut self,
+        kind: FindingKind,
+        rows: &[usize],
+        describe: impl FnOnce() -> (Vec<std::path::PathBuf>, String),
+    ) {
+        let numbers: Vec<_> = rows.iter().map(|row| row + 1).collect();
+        self.ledger.add(kind, &numbers, describe);
+    }
+}

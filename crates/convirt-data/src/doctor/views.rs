@@ -1,0 +1,75 @@
+//! Which views are frontal.
+
+use std::path::Path;
+
+/// Names of the column that says how an image was taken, in lower case and without signs: those
+/// of MIMIC-CXR and CheXpert, the best first.
+const COLUMNS: [&str; 3] = ["view", "viewposition", "frontallateral"];
+
+/// Words of a frontal view.
+const FRONTAL: [&str; 5] = ["pa", "ap", "frontal", "posteroanterior", "anteroposterior"];
+
+/// Finds the column of views.
+pub(super) fn view_column(header: &[String]) -> Option<usize> {
+    let names: Vec<_> = header.iter().map(|name| squeezed(name)).collect();
+    COLUMNS
+        .iter()
+        .find_map(|column| names.iter().position(|name| name == column))
+}
+
+/// Describes a view that is not frontal, by the cell of the column of views or else by the name
+/// of the image; `None` if it is frontal or unknown.
+pub(super) fn other_view(cell: &str, image: &Path) -> Option<String> {
+    let view = cell.trim();
+    if view.is_empty() {
+        let stem = image.file_stem()?.to_string_lossy().to_lowercase();
+        let is_lateral = words(&stem).any(|word| word == "lateral");
+        return is_lateral.then(|| "lateral, by its name".into());
+    }
+    let is_frontal = words(&view.to_lowercase()).any(|word| FRONTAL.contains(&word))
+        || FRONTAL.contains(&squeezed(view).as_str());
+    (!is_frontal).then(|| view.into())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+}
+
+fn squeezed(text: &str) -> String {
+    let letters = text.chars().filter(|c| c.is_alphanumeric());
+    letters.collect::<String>().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_column_is_known_by_the_names_of_the_usual_tables() {
+        let column = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            view_column(&names)
+        };
+        assert_eq!(column(&["image", "ViewPosition"]), Some(1));
+        assert_eq!(column(&["Frontal/Lateral", "View"]), Some(1));
+        assert_eq!(column(&["image", "review", "plane"]), None);
+    }
+
+    #[test]
+    fn anything_but_frontal_is_another_view_and_nothing_is_none() {
+        for (cell, name, expected) in [
+            ("PA", "a.png", None),
+            ("AP Supine", "a.png", None),
+            ("Frontal", "view1_lateral.jpg", None),
+            ("postero-anterior", "a.png", None),
+            ("LATERAL", "a.png", Some("LATERAL")),
+            ("LL", "a.png", Some("LL")),
+            ("", "a.png", None),
+            ("", "view2_lateral.jpg", Some("lateral, by its name")),
+            ("", "bilateral_effusion.jpg", None),
+        ] {
+            let view = other_view(cell, Path::new(name));
+            assert_eq!(view.as_deref(), expected, "{cell} {name}");
+        }
+    }
+}

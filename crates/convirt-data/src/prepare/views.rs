@@ -1,0 +1,235 @@
+//! Pairs chosen by the view of their image.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+
+use super::Omission;
+use super::pairs::{Found, Job, Pair, slashed};
+use crate::progress::{Progress, Stage, Steps};
+use crate::radiograph::dicom;
+use crate::{DataError, DecodeLimits};
+
+/// Whether a view is among those `asked` for; none are asked for where all are wanted.
+pub(super) fn is_asked_for(view: &str, asked: &[String]) -> bool {
+    asked.is_empty() || asked.iter().any(|it| it.eq_ignore_ascii_case(view))
+}
+
+impl Job<'_> {
+    /// Reads the views that DICOM files tell, and leaves out the pairs of views not asked for,
+    /// which are those of no known view too.
+    pub(super) fn choose_views(
+        &self,
+        found: &mut Found,
+        asked: &[String],
+        progress: impl Fn(Progress) + Sync,
+    ) -> Result<(), DataError> {
+        let views = self.views(&found.pairs, progress);
+        let mut known = BTreeSet::new();
+        let mut kept = Vec::with_capacity(found.pairs.len());
+        let mut left_out = 0;
+        for (mut pair, view) in found.pairs.drain(..).zip(views) {
+            match view {
+                Ok(view) => pair.view = view.unwrap_or(pair.view),
+                // What cannot be read is left out with its image, if that is wanted.
+                Err(_) if asked.is_empty() => {}
+                Err(why) => {
+                    let what = format!("{} ({why})", slashed(&pair.source));
+                    found.omissions.record(Omission::UnreadableImage, what);
+                    continue;
+                }
+            }
+            if is_asked_for(&pair.view, asked) {
+                kept.push(pair);
+                continue;
+            }
+            left_out += 1;
+            let view = match pair.view.as_str() {
+                "" => "view unknown",
+                view => view,
+            };
+            let what = format!("{} ({view})", slashed(&pair.name));
+            found.omissions.record(Omission::OtherView, what);
+            known.insert(pair.view);
+        }
+        found.pairs = kept;
+        if !found.pairs.is_empty() || left_out == 0 {
+            return Ok(());
+        }
+        known.remove("");
+        let (path, asked) = (self.root.into(), asked.into());
+        Err(if known.is_empty() {
+            DataError::UnknownViews { path, asked }
+        } else {
+            let found = known.into_iter().collect();
+            DataError::NoSuchView { path, asked, found }
+        })
+    }
+
+    /// Reads the view of each pair that has a file to tell it.
+    fn views(
+        &self,
+        pairs: &[Pair],
+        progress: impl Fn(Progress) + Sync,
+    ) -> Vec<Result<Option<String>, String>> {
+        let limits = self
+            .images
+            .map_or_else(DecodeLimits::default, |it| it.limits);
+        let told = pairs.iter().filter(|pair| pair.view_file.is_some());
+        let steps = Steps::new(Stage::Views, told.count(), &progress);
+        let views = pairs.par_iter().map(|pair| {
+            let Some(file) = &pair.view_file else {
+                return Ok(None);
+            };
+            let view = dicom::view(&self.root.join(file), limits.max_bytes);
+            steps.one_more();
+            view
+        });
+        views.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use image::GrayImage;
+    use tempfile::TempDir;
+
+    use super::super::{MimicConfig, MimicSplit, OpenIConfig, Prepared};
+    use super::*;
+    use crate::SplitConfig;
+    use crate::radiograph::dicom::fixtures::Dicom;
+
+    fn write(folder: &TempDir, name: &str, content: &[u8]) {
+        let path = folder.path().join("root").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn dicom() -> Dicom {
+        Dicom::grey_8(64, &[7; 64 * 64])
+    }
+
+    /// A report of five images: PA, one whose series says lateral, one with a PNG beside it, one
+    /// with a PNG alone, and one that is no DICOM file but is called so.
+    fn openi() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let images = ["1", "2", "3", "4", "5"].map(|it| format!("<parentImage id=\"CXR1_{it}\"/>"));
+        let report = format!(
+            "<eCitation><uId id=\"CXR1\"/><MedlineCitation><Article><Abstract>\
+             <AbstractText Label=\"FINDINGS\">Clear lungs.</AbstractText>\
+             </Abstract></Article></MedlineCitation>{}</eCitation>",
+            images.concat()
+        );
+        write(&folder, "1.xml", report.as_bytes());
+        let frontal = dicom().text(0x0018_5101, "PA");
+        write(&folder, "1_1.dcm", &frontal.file());
+        let lateral = dicom().text(0x0008_103E, "Chest lateral");
+        write(&folder, "1_2.dcm", &lateral.file());
+        write(&folder, "1_3.dcm", &frontal.file());
+        let mut png = Vec::new();
+        let format = image::ImageFormat::Png;
+        GrayImage::new(64, 64)
+            .write_to(&mut std::io::Cursor::new(&mut png), format)
+            .unwrap();
+        write(&folder, "1_3.png", &png);
+        write(&folder, "1_4.png", &png);
+        write(&folder, "1_5.dcm", b"GIF89a");
+        folder
+    }
+
+    fn prepared(folder: &Path, views: &[&str]) -> Result<Prepared, DataError> {
+        let config = OpenIConfig {
+            views: views.iter().map(ToString::to_string).collect(),
+            split: None,
+            ..OpenIConfig::new(folder.join("root"), folder.join("out"))
+        };
+        config.prepare(|_| ())
+    }
+
+    /// Image and view of each row of the manifest.
+    fn rows(folder: &Path) -> Vec<(String, String)> {
+        let mut table = csv::Reader::from_path(folder.join("out/pairs.csv")).unwrap();
+        let rows = table.records().map(Result::unwrap);
+        rows.map(|row| (row[0].into(), row[4].into())).collect()
+    }
+
+    #[test]
+    fn dicom_files_tell_the_views_of_openi() {
+        let folder = openi();
+        let all = prepared(folder.path(), &[]).unwrap();
+        assert_eq!(all.omissions.count(Omission::UnreadableImage), 1);
+        let row = |name: &str, view: &str| (format!("images/CXR1_{name}.png"), view.to_owned());
+        let expected = [
+            row("1", "PA"),
+            row("2", "LATERAL"),
+            row("3", "PA"),
+            row("4", ""),
+        ];
+        assert_eq!(rows(folder.path()), expected);
+
+        let frontal = prepared(folder.path(), &["AP", "pa"]).unwrap();
+        assert_eq!(rows(folder.path()), [row("1", "PA"), row("3", "PA")]);
+        assert_eq!(frontal.omissions.count(Omission::OtherView), 2);
+        assert_eq!(frontal.omissions.count(Omission::UnreadableImage), 1);
+        let text = frontal.to_string();
+        for part in [
+            "CXR1_2 (LATERAL)",
+            "CXR1_4 (view unknown)",
+            "1_5.dcm (no DICOM file)",
+        ] {
+            assert!(text.contains(part), "no `{part}` in {text}");
+        }
+    }
+
+    #[test]
+    fn views_that_no_image_has_are_an_error_that_says_which_there_are() {
+        let folder = openi();
+        let error = prepared(folder.path(), &["AP"]).unwrap_err().to_string();
+        assert!(
+            error.contains(r#"["AP"]; found ["LATERAL", "PA"]"#),
+            "{error}"
+        );
+        for file in ["1_1.dcm", "1_2.dcm", "1_3.dcm", "1_5.dcm"] {
+            fs::remove_file(folder.path().join("root").join(file)).unwrap();
+        }
+        let error = prepared(folder.path(), &["PA"]).unwrap_err();
+        assert!(matches!(error, DataError::UnknownViews { .. }), "{error}");
+        assert!(!folder.path().join("out/pairs.csv").exists());
+    }
+
+    #[test]
+    fn dicom_files_tell_the_views_of_mimic_where_no_table_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = "files/p10/p10000032/s50414267";
+        let mut list = "subject_id,study_id,dicom_id,path\n".to_owned();
+        for (name, view) in [("aa", "AP"), ("bb", "LL"), ("cc", "")] {
+            let file = dicom().text(0x0018_5101, view).file();
+            write(&folder, &format!("{study}/{name}.dcm"), &file);
+            list += &format!("10000032,50414267,{name},{study}/{name}.dcm\n");
+        }
+        write(&folder, "cxr-record-list.csv", list.as_bytes());
+        write(&folder, &format!("{study}.txt"), b"FINDINGS: Clear lungs.");
+        let config = MimicConfig {
+            split: MimicSplit::ByPatient(SplitConfig {
+                valid_size: 0.5,
+                seed: 0,
+            }),
+            ..MimicConfig::new(folder.path().join("root"), folder.path().join("out"))
+        };
+        // One patient cannot be divided; the views were chosen before.
+        let error = config.prepare(|_| ()).unwrap_err();
+        assert!(
+            matches!(error, DataError::TooFewGroups { pairs: 1, .. }),
+            "{error}"
+        );
+        let none = MimicConfig {
+            views: vec!["PA".into()],
+            ..config
+        };
+        let error = none.prepare(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(r#"["PA"]; found ["AP", "LL"]"#), "{error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Curves, as SVG within the page.
+
+use std::fmt::Write;
+
+use crate::html::Escaped;
+
+/// Points that a curve has at the most; more are averaged.
+const MAX_POINTS: usize = 400;
+
+/// Size of the drawing, in its own units, and the room for numbers at its sides.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 36.0;
+
+/// A curve of a [`Chart`].
+pub(super) struct Curve<'a> {
+    pub name: &'a str,
+    /// Step and value, by step.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Curves over the optimizer's steps.
+pub(super) struct Chart<'a> {
+    pub title: &'a str,
+    pub curves: Vec<Curve<'a>>,
+    /// A value to compare with, and its name.
+    pub level: Option<(&'a str, f64)>,
+}
+
+impl Chart<'_> {
+    /// Draws the chart with its title and key; nothing where no curve has a point.
+    pub(super) fn draw(&self) -> String {
+        let finite = |curve: &Curve<'_>| {
+            let points = curve.points.iter().copied();
+            let points = points.filter(|(x, y)| x.is_finite() && y.is_finite());
+            thinned(&points.collect::<Vec<_>>())
+        };
+        let curves = self.curves.iter().map(|curve| (curve.name, finite(curve)));
+        let curves: Vec<_> = curves.filter(|(_, points)| !points.is_empty()).collect();
+        let all = || curves.iter().flat_map(|(_, points)| points);
+        if all().next().is_none() {
+            return String::new();
+        }
+        let xs = Axis::over(all().map(|point| point.0));
+        let level = self.level.map(|(_, value)| value);
+        let ys = Axis::over(all().map(|point| point.1).chain(level));
+        let x = |value: f64| LEFT + xs.share(value) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - ys.share(value) * (HEIGHT - TOP - BOTTOM);
+
+        let mut svg = format!(
+            "<figure class=\"chart\"><figcaption>{}</figcaption>\
+             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            Escaped(self.title),
+            Escaped(self.title)
+        );
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        for tick in ys.ticks() {
+            let at = y(tick);
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                at + 4.0,
+                number(tick)
+            );
+        }
+        for tick in xs.ticks() {
+            let _ = write!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                x(tick),
+                bottom + 18.0,
+                number(tick)
+            );
+        }
+        if let Some(level) = level {
+            let at = y(level);
+            let _ = write!(
+                svg,
+                "<line class=\"level\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"
+            );
+        }
+        for (index, (_, points)) in curves.iter().enumerate() {
+            let places: Vec<_> = points
+                .iter()
+                .map(|&(step, value)| format!("{:.1},{:.1}", x(step), y(value)))
+                .collect();
+            match places.as_slice() {
+                [] => {}
+                [only] => {
+                    let (cx, cy) = only.split_once(',').unwrap_or_default();
+                    let _ = write!(
+                        svg,
+                        "<circle class=\"c{index}\" cx=\"{cx}\" cy=\"{cy}\" r=\"4\"/>"
+                    );
+                }
+                places => {
+                    let places = places.join(" ");
+                    let _ = write!(svg, "<polyline class=\"c{index}\" points=\"{places}\"/>");
+                }
+            }
+        }
+        svg.push_str("</svg><p class=\"key\">");
+        for (index, (name, _)) in curves.iter().enumerate() {
+            let _ = write!(svg, "<span class=\"k{index}\">{}</span> ", Escaped(name));
+        }
+        if let Some((name, value)) = self.level {
+            let _ = write!(
+                svg,
+                "<span class=\"kl\">{} {}</span>",
+                Escaped(name),
+                number(value)
+            );
+        }
+        svg.push_str("</p></figure>");
+        svg
+    }
+}
+
+/// The range of a side, ending at round numbers.
+struct Axis {
+    low: f64,
+    high: f64,
+    step: f64,
+}
+
+impl Axis {
+    fn over(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        let range = match high - low {
+            range if range > 0.0 => range,
+            _ => high.abs().max(1e-6),
+        };
+        // 1, 2 or 5 times a power of ten, four to ten of them.
+        let power = 10_f64.powf((range / 4.0).log10().floor());
+        let steps = [5.0, 2.0, 1.0].map(|times| times * power);
+        let step = steps.into_iter().find(|step| range / step >= 3.0);
+        let step = step.unwrap_or(power);
+        Self {
+            low: (low / step).floor() * step,
+            high: (high / step).ceil().max((low / step).floor() + 1.0) * step,
+            step,
+        }
+    }
+
+    fn share(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let count = ((self.high - self.low) / self.step).round() as usize;
+        (0..=count).map(|i| self.low + i as f64 * self.step)
+    }
+}
+
+/// At most [`MAX_POINTS`] points, each the mean of its neighbours.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let together = points.len().div_ceil(MAX_POINTS).max(1);
+    let mean = |chunk: &[(f64, f64)]| {
+        let count = chunk.len() as f64;
+        let sum = |of: fn(&(f64, f64)) -> f64| chunk.iter().map(of).sum::<f64>();
+        (sum(|it| it.0) / count, sum(|it| it.1) / count)
+    };
+    points.chunks(together).map(mean).collect()
+}
+
+/// A number in as few figures as tell it from its neighbours on an axis.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-3..1e5).contains(&size) {
+        return format!("{value:.1e}");
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(points: Vec<(f64, f64)>) -> String {
+        let curves = vec![Curve {
+            name: "a < b",
+            points,
+        }];
+        let level = Some(("chance", 3.5));
+        Chart {
+            title: "Loss",
+            curves,
+            level,
+        }
+        .draw()
+    }
+
+    #[test]
+    fn a_curve_fills_the_drawing_from_corner_to_corner() {
+        let svg = drawn(vec![(0.0, 1.0), (10.0, 4.0)]);
+        let (left, right) = (LEFT, WIDTH - RIGHT);
+        let (low, high) = (HEIGHT - BOTTOM, TOP);
+        let points = format!("points=\"{left:.1},{low:.1} {right:.1},{high:.1}\"");
+        assert!(svg.contains(&points), "{svg}");
+        assert!(
+            svg.contains("a &lt; b") && svg.contains("chance 3.5"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing_and_a_dot_of_one_point() {
+        assert_eq!(drawn(vec![]), "");
+        assert_eq!(drawn(vec![(1.0, f64::NAN)]), "");
+        assert!(drawn(vec![(3.0, 3.0)]).contains("<circle"));
+    }
+
+    #[test]
+    fn long_curves_are_averaged() {
+        let points: Vec<_> = (0..10_000)
+            .map(|i| (f64::from(i), f64::from(i % 2)))
+            .collect();
+        let thin = thinned(&points);
+        assert_eq!(thin.len(), 400);
+        assert!(thin.iter().all(|point| (point.1 - 0.5).abs() < 0.1));
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        let axis = Axis::over([2.87, 3.43].into_iter());
+        let ticks: Vec<_> = axis.ticks().map(number).collect();
+        assert_eq!(ticks.first().map(String::as_str), Some("2.8"));
+        assert!(ticks.len() >= 4 && ticks.len() <= 11, "{ticks:?}");
+        let flat = Axis::over([5.0, 5.0].into_iter());
+        assert!(flat.share(5.0).is_finite());
+        assert_eq!(
+            [1e-4, 0.5, 120.0, 3e6].map(number),
+            ["1.0e-4", "0.5", "120", "3.0e6"]
+        );
+    }
+}
