@@ -34,6 +34,19 @@ impl ImageClassifierConfig {
     ///
     /// [`ModelError::OutOfRange`] for no labels and for a dropout outside its range.
     pub fn init(&self, device: &Device) -> Result<ImageClassifier, ModelError> {
+        self.init_on(self.encoder.init(device), device)
+    }
+
+    /// Initializes the head on an encoder that there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_on(
+        &self,
+        encoder: ImageEncoder,
+        device: &Device,
+    ) -> Result<ImageClassifier, ModelError> {
         if self.labels == 0 {
             return Err(ModelError::OutOfRange {
                 key: "labels",
@@ -49,9 +62,9 @@ impl ImageClassifierConfig {
             });
         }
         Ok(ImageClassifier {
-            encoder: self.encoder.init(device),
+            head: LinearConfig::new(encoder.d_model(), self.labels).init(device),
+            encoder,
             dropout: DropoutConfig::new(self.dropout).init(),
-            head: LinearConfig::new(self.encoder.d_model(), self.labels).init(device),
         })
     }
 }

@@ -32,6 +32,14 @@ pub(crate) struct EncodedImages {
     pub unreadable: Vec<Unreadable>,
 }
 
+impl EncodedImages {
+    /// Those of some images that can be read.
+    pub fn readable(&self, places: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let places = places.into_iter();
+        places.filter(|place| self.rows[*place].is_some()).collect()
+    }
+}
+
 impl ImageReader {
     /// Reads images as inputs of `size`.
     ///

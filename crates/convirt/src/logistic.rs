@@ -65,10 +65,6 @@ impl Features {
         Self { width, values }
     }
 
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.width..(row + 1) * self.width]
     }

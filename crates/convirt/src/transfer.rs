@@ -1,6 +1,7 @@
 //! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
 //! 2022, section 4).
 
+mod candidate;
 mod encoder;
 mod fine_tune;
 mod probe;
@@ -8,32 +9,25 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::ops::Range;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{
-    EvalResize, ImageStoreConfig, LabelledConfig, LabelledImage, LabelledManifest, Labels,
-    LoaderConfig, Sides, Skips, draw_fraction, hold_out, split_labelled,
+    DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
+    draw_fraction, hold_out, split_labelled,
 };
-use convirt_model::{ImageClassifier as Network, ImageEncoder};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::classifier::{Description, ImageClassifier, Normalization};
 use crate::device::{device, device_name};
 use crate::error::Error;
-use crate::image_reader::{EncodedImages, ImageReader};
 use crate::interrupt::StopOnSignal;
-use crate::logistic::LinearModel;
-use crate::progress::{Bar, thousands};
-use crate::scores::{Bootstrap, ClassificationScores};
+use crate::progress::thousands;
+use crate::scores::Bootstrap;
+use candidate::Candidate;
 use encoder::OpenEncoder;
-use fine_tune::FineTuneData;
-use probe::ProbeData;
 
 pub use encoder::EncoderSource;
 pub use fine_tune::FineTuneConfig;
@@ -111,25 +105,6 @@ struct Draw {
     seed: u64,
     /// Their places, ascending.
     places: Vec<usize>,
-}
-
-/// What a run gave.
-struct Outcome {
-    run: TransferRun,
-    /// Of each test image and label.
-    probabilities: Vec<f32>,
-    network: Network,
-}
-
-/// An encoder at work on the images.
-struct Encoder<'a> {
-    open: &'a OpenEncoder,
-    network: ImageEncoder,
-    description: Description,
-    reader: ImageReader,
-    encoded: EncodedImages,
-    /// Places of the test images that can be read.
-    test: Vec<usize>,
 }
 
 impl TransferConfig {
@@ -220,15 +195,14 @@ impl Transfer {
     pub fn run(&self) -> Result<TransferReport, Error> {
         let _stop = StopOnSignal::new(&self.interrupter);
         let mut report = TransferReport::new(self);
-        for open in &self.encoders {
-            let Some(encoder) = self.encode(open)? else {
+        for encoder in &self.encoders {
+            let Some(candidate) = Candidate::new(self, encoder)? else {
                 break;
             };
-            report.unreadable = encoder.encoded.unreadable.len();
+            report.unreadable = candidate.unreadable();
             for draws in self.draws.chunk_by(|a, b| a.fraction == b.fraction) {
-                let outcomes = self.outcomes(&encoder, draws)?;
-                if !outcomes.is_empty() {
-                    self.add_row(&mut report, &encoder, draws[0].fraction, outcomes)?;
+                if let Some((row, classifier)) = candidate.row(draws)? {
+                    report.add(row, classifier);
                 }
             }
         }
@@ -236,72 +210,11 @@ impl Transfer {
         Ok(report)
     }
 
-    /// Sees all images that are needed through an encoder; `None` when a stop is asked for.
-    fn encode<'a>(&self, open: &'a OpenEncoder) -> Result<Option<Encoder<'a>>, Error> {
-        let mut trained = self
-            .encoders
-            .iter()
-            .filter_map(|encoder| encoder.trained_size);
-        let size = self
-            .config
-            .image_size
-            .or(open.trained_size)
-            .or_else(|| trained.next());
-        let size = open.image_size(size.unwrap_or(IMAGE_SIZE));
-        let longer_side = ImageStoreConfig::for_input_size(size).longer_side;
-        let resize = EvalResize::PadSquare;
-        let store = ImageStoreConfig {
-            longer_side,
-            cache_mb: match self.config.mode {
-                // Each image is read once.
-                TransferMode::LinearProbe => 0,
-                TransferMode::FineTune => ImageStoreConfig::default().cache_mb,
-            },
-            ..ImageStoreConfig::default()
-        };
-        let loader = LoaderConfig {
-            batch_size: self.config.batch_size,
-            num_workers: self.config.num_workers,
-            ..LoaderConfig::default()
-        };
-        let reader = ImageReader::new(size, resize, store, loader, self.config.data.max_bad_share)?;
-
-        self.device.seed(self.config.seed);
-        let network = open.init(&self.device)?;
-        let needed = self.needed();
-        let paths: Vec<PathBuf> = needed
-            .iter()
-            .map(|place| self.images[*place].image.clone())
-            .collect();
-        let what = open.source.to_string();
-        let encode = |images| network.forward(images);
-        let encoded = reader.encode(&paths, &self.device, &what, &self.interrupter, encode)?;
-        let Some(mut encoded) = encoded else {
-            return Ok(None);
-        };
-        let mut rows = vec![None; self.images.len()];
-        for (place, row) in needed.into_iter().zip(encoded.rows) {
-            rows[place] = row;
-        }
-        encoded.rows = rows;
-        let test = self
-            .test_places()
-            .filter(|place| encoded.rows[*place].is_some());
-        Ok(Some(Encoder {
-            test: test.collect(),
-            description: Description {
-                encoder: open.config(),
-                labels: self.labels.clone(),
-                image_size: size,
-                resize,
-                longer_side,
-                normalization: Normalization::ImageNet,
-            },
-            open,
-            network,
-            reader,
-            encoded,
-        }))
+    /// Side of the inputs of a network.
+    fn network_size(&self, encoder: &OpenEncoder) -> usize {
+        let mut trained = self.encoders.iter().filter_map(|other| other.trained_size);
+        let size = self.config.image_size.or(encoder.trained_size);
+        size.or_else(|| trained.next()).unwrap_or(IMAGE_SIZE)
     }
 
     /// Places of the images that some run learns from, chooses by or is tested on.
@@ -314,143 +227,14 @@ impl Transfer {
         needed.into_iter().collect()
     }
 
-    fn valid_places(&self) -> Vec<usize> {
+    fn valid_places(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
-        (train..train + valid).collect()
+        train..train + valid
     }
 
-    fn test_places(&self) -> std::ops::Range<usize> {
+    fn test_places(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
         train + valid..self.images.len()
-    }
-
-    /// Does the runs of one fraction; those that a stop left undone are absent.
-    fn outcomes(&self, encoder: &Encoder, draws: &[Draw]) -> Result<Vec<Outcome>, Error> {
-        match self.config.mode {
-            TransferMode::LinearProbe => {
-                let what = format!("{}, {}", encoder.open.source, percent(draws[0].fraction));
-                let bar = Bar::new(&what, draws.len(), "probes");
-                let outcomes = draws.par_iter().map(|draw| {
-                    if self.interrupter.should_stop() {
-                        return Ok(None);
-                    }
-                    let outcome = self.probe(encoder, draw);
-                    bar.advance(1);
-                    outcome.map(Some)
-                });
-                let outcomes: Vec<_> = outcomes.collect::<Result<_, _>>()?;
-                Ok(outcomes.into_iter().flatten().collect())
-            }
-            TransferMode::FineTune => {
-                let mut outcomes = Vec::new();
-                for draw in draws {
-                    if !self.interrupter.should_stop() {
-                        outcomes.push(self.fine_tune(encoder, draw)?);
-                    }
-                }
-                Ok(outcomes)
-            }
-        }
-    }
-
-    fn probe(&self, encoder: &Encoder, draw: &Draw) -> Result<Outcome, Error> {
-        let data = ProbeData {
-            labels: &self.labels,
-            images: &self.images,
-            encoded: &encoder.encoded,
-        };
-        let probe = data.fit(&draw.places, &self.valid_places(), draw.seed)?;
-        let mut network = encoder.description.network().init(&self.device)?;
-        network.encoder = encoder.network.clone();
-        set_head(&mut network, &probe.model, &self.device);
-        Ok(Outcome {
-            probabilities: data.predict(&probe.model, &encoder.test),
-            network,
-            run: TransferRun {
-                strengths: probe.strengths,
-                not_converged: probe.not_converged,
-                ..self.started(draw, probe.validation_loss)
-            },
-        })
-    }
-
-    fn fine_tune(&self, encoder: &Encoder, draw: &Draw) -> Result<Outcome, Error> {
-        let data = FineTuneData {
-            labels: &self.labels,
-            images: &self.images,
-            reader: &encoder.reader,
-            device: &self.device,
-            interrupter: &self.interrupter,
-        };
-        // The head's initial weights are the run's.
-        self.device.seed(draw.seed);
-        let mut network = encoder.description.network().init(&self.device)?;
-        network.encoder = encoder.network.clone();
-        let tuned = data.fit(
-            network,
-            &self.config.fine_tune,
-            &encoder.encoded,
-            &draw.places,
-            &self.valid_places(),
-            draw.seed,
-        )?;
-        Ok(Outcome {
-            probabilities: data.predict(&tuned.network, &encoder.test)?,
-            network: tuned.network,
-            run: TransferRun {
-                best_epoch: Some(tuned.epoch),
-                ..self.started(draw, tuned.validation_loss)
-            },
-        })
-    }
-
-    fn started(&self, draw: &Draw, validation_loss: f64) -> TransferRun {
-        let groups = draw.places.iter().map(|place| &self.images[*place].group);
-        TransferRun {
-            seed: draw.seed,
-            images: draw.places.len(),
-            groups: groups.collect::<BTreeSet<_>>().len(),
-            validation_loss,
-            strengths: Vec::new(),
-            not_converged: 0,
-            best_epoch: None,
-        }
-    }
-
-    /// Scores the runs of a fraction, and keeps the first one's network if its encoder is the best.
-    fn add_row(
-        &self,
-        report: &mut TransferReport,
-        encoder: &Encoder,
-        fraction: f64,
-        mut outcomes: Vec<Outcome>,
-    ) -> Result<(), Error> {
-        let probabilities: Vec<_> = outcomes
-            .iter_mut()
-            .map(|outcome| std::mem::take(&mut outcome.probabilities))
-            .collect();
-        let test: Vec<LabelledImage> = encoder
-            .test
-            .iter()
-            .map(|place| self.images[*place].clone())
-            .collect();
-        let scores =
-            ClassificationScores::of(&self.labels, &test, &probabilities, &self.config.bootstrap);
-        let network = outcomes[0].network.clone();
-        let row = TransferRow {
-            encoder: encoder.open.source.to_string(),
-            image_size: encoder.description.image_size,
-            fraction,
-            runs: outcomes.into_iter().map(|outcome| outcome.run).collect(),
-            scores,
-        };
-        if report.is_best(&row) {
-            let description = encoder.description.clone();
-            let classifier = ImageClassifier::new(network, description, &self.device)?;
-            report.best = Some((report.rows.len(), classifier));
-        }
-        report.rows.push(row);
-        Ok(())
     }
 }
 
@@ -483,25 +267,6 @@ fn draws(
     Ok(draws)
 }
 
-/// Puts a linear model in place of a network's head.
-fn set_head(network: &mut Network, model: &LinearModel, device: &Device) {
-    let (labels, width) = (model.weights.len(), model.weights[0].len());
-    // Burn's weights are `[in, out]`.
-    let weights = (0..width).flat_map(|i| model.weights.iter().map(move |row| row[i] as f32));
-    let weights = TensorData::new(weights.collect::<Vec<f32>>(), [width, labels]);
-    let biases: Vec<f32> = model.biases.iter().map(|bias| *bias as f32).collect();
-    network.head.weight = Param::from_tensor(Tensor::from_data(weights, device));
-    network.head.bias = Some(Param::from_tensor(Tensor::from_data(
-        TensorData::new(biases, [labels]),
-        device,
-    )));
-}
-
-/// `0.1` as `10 %`.
-fn percent(fraction: f64) -> String {
-    format!("{} %", (1e6 * fraction).round() / 1e4)
-}
-
 impl TransferMode {
     /// Name as in a table.
     pub fn name(self) -> &'static str {
@@ -513,13 +278,13 @@ impl TransferMode {
 }
 
 impl FromStr for TransferMode {
-    type Err = convirt_data::DataError;
+    type Err = DataError;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "linear" => Ok(Self::LinearProbe),
             "fine-tune" => Ok(Self::FineTune),
-            _ => Err(convirt_data::DataError::UnknownWord {
+            _ => Err(DataError::UnknownWord {
                 setting: "mode",
                 word: word.into(),
                 known: "linear or fine-tune",

@@ -9,7 +9,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
-use convirt_data::{LabelledImage, Labels, hold_out};
+use convirt_data::{ImageBatch, LabelledImage, Labels, hold_out};
 use convirt_model::ImageClassifier as Network;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::image_reader::{EncodedImages, ImageReader};
+use crate::image_reader::ImageReader;
 use crate::progress::Bar;
 use crate::schedule::{Schedule, ScheduledLearningRate};
 
@@ -78,11 +78,8 @@ pub(crate) struct FineTuned {
 
 impl FineTuneData<'_> {
     /// Trains on the images at `train` as long as the loss on those at `valid` falls; where there
-    /// are none, a fifth of `train`'s groups is held out for that. A stop that is asked for ends
-    /// it with the best network so far.
-    ///
-    /// `encoded` is how the encoder sees the images before it changes: what the head learns from
-    /// first.
+    /// are none, a fifth of `train`'s groups is held out for that. All can be read. A stop that is
+    /// asked for ends it with the best network so far.
     ///
     /// # Errors
     ///
@@ -92,26 +89,19 @@ impl FineTuneData<'_> {
         &self,
         network: Network,
         config: &FineTuneConfig,
-        encoded: &EncodedImages,
         train: &[usize],
         valid: &[usize],
         seed: u64,
     ) -> Result<FineTuned, Error> {
-        let readable = |places: &[usize]| -> Vec<usize> {
-            let places = places.iter().copied();
-            places
-                .filter(|place| encoded.rows[*place].is_some())
-                .collect()
-        };
-        let (train, valid) = match readable(valid) {
-            valid if !valid.is_empty() => (readable(train), valid),
-            _ => self.divided(&readable(train), seed)?,
+        let (train, valid) = match valid.is_empty() {
+            true => self.divided(train, seed)?,
+            false => (train.to_vec(), valid.to_vec()),
         };
         let autodiff = self.device.clone().autodiff();
         autodiff.seed(seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut network = network.to_device(&autodiff).train();
-        network = self.warm_up(network, config, encoded, &train, &mut rng);
+        let mut network = network.train();
+        network = self.warm_up(network, config, &train, &mut rng)?;
 
         let mut best = FineTuned {
             validation_loss: self.loss_on(&network.valid(), &valid)?,
@@ -195,38 +185,39 @@ impl FineTuneData<'_> {
         Ok((places(train), places(valid)))
     }
 
-    /// Trains the head on features that stay as they are.
+    /// Trains the head alone. The encoder's weights stay, its batch norms get used to the images.
     fn warm_up(
         &self,
         mut network: Network,
         config: &FineTuneConfig,
-        encoded: &EncodedImages,
         train: &[usize],
         rng: &mut ChaCha8Rng,
-    ) -> Network {
-        let device = self.device.clone().autodiff();
-        let batch_size = self.batch_size(train.len());
+    ) -> Result<Network, Error> {
+        let bar = Bar::new("warming the head", config.warmup_steps, "steps");
         let mut optimizer = adam(config);
-        let mut order: Vec<usize> = Vec::new();
-        for _ in 0..config.warmup_steps {
-            if order.len() < batch_size {
-                order = train.to_vec();
-                order.shuffle(rng);
+        let mut order = train.to_vec();
+        let mut step = 0;
+        while step < config.warmup_steps {
+            order.shuffle(rng);
+            let before = step;
+            for batch in self.training_batches(&order)? {
+                if step == config.warmup_steps || self.interrupter.should_stop() {
+                    return Ok(network);
+                }
+                let (images, places) = batch?;
+                let features = network.encoder.forward(images).detach();
+                let gradients = self.loss(network.classify(features), &places).backward();
+                let gradients = GradientsParams::from_grads(gradients, &network.head);
+                let rate = config.warmup_learning_rate;
+                network.head = optimizer.step(rate, network.head, gradients);
+                step += 1;
+                bar.advance(1);
             }
-            let batch = order.split_off(order.len() - batch_size);
-            let rows = batch.iter().flat_map(|place| {
-                let row = encoded.rows[*place].expect("a readable image");
-                encoded.features.row(row).iter().copied()
-            });
-            let shape = [batch.len(), encoded.features.width()];
-            let features = TensorData::new(rows.collect::<Vec<f32>>(), shape);
-            let logits = network.classify(Tensor::from_data(features, &device));
-            let gradients = self.loss(logits, &batch).backward();
-            let gradients = GradientsParams::from_grads(gradients, &network.head);
-            let rate = config.warmup_learning_rate;
-            network.head = optimizer.step(rate, network.head, gradients);
+            if step == before {
+                return Err(Error::NoBatches { step });
+            }
         }
-        network
+        Ok(network)
     }
 
     fn epoch(
@@ -237,15 +228,11 @@ impl FineTuneData<'_> {
         order: &[usize],
         bar: &Bar,
     ) -> Result<Epoch, Error> {
-        let device = self.device.clone().autodiff();
-        let mut reader = self.reader.clone();
-        reader.loader.batch_size = self.batch_size(order.len());
         let mut sum = Tensor::<1>::zeros([1], self.device);
         let mut images = 0;
-        for batch in reader.batches(&self.paths(order), &device)? {
-            let batch = batch?;
-            let places: Vec<usize> = batch.indices.iter().map(|index| order[*index]).collect();
-            let loss = self.loss(network.forward(batch.images), &places);
+        for batch in self.training_batches(order)? {
+            let (views, places) = batch?;
+            let loss = self.loss(network.forward(views), &places);
             sum = sum + loss.clone().without_autodiff() * places.len() as f64;
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(rate.step(), network, gradients);
@@ -259,6 +246,23 @@ impl FineTuneData<'_> {
             network,
             loss: f64::from(sum.into_scalar::<f32>()) / images.max(1) as f64,
         })
+    }
+
+    /// Batches of the images at `order` to train on, with their places.
+    fn training_batches<'b>(
+        &self,
+        order: &'b [usize],
+    ) -> Result<impl Iterator<Item = Result<(Tensor<4>, Vec<usize>), Error>> + use<'b>, Error> {
+        let mut reader = self.reader.clone();
+        reader.loader.batch_size = self.batch_size(order.len());
+        let batches = reader.batches(&self.paths(order), &self.device.clone().autodiff())?;
+        Ok(batches.map(|batch| {
+            let ImageBatch { images, indices } = batch?;
+            Ok((
+                images,
+                indices.into_iter().map(|index| order[index]).collect(),
+            ))
+        }))
     }
 
     /// Mean loss of a network in evaluation mode.
@@ -337,7 +341,9 @@ mod tests {
     use std::path::Path;
 
     use convirt_data::{EvalResize, ImageStoreConfig, LoaderConfig};
-    use convirt_model::{ImageClassifierConfig, ImageEncoderConfig, ResNetConfig, ResNetDepth};
+    use convirt_model::{
+        ImageClassifierConfig, ImageEncoder, ImageEncoderConfig, ResNetConfig, ResNetDepth,
+    };
 
     use super::*;
 
@@ -387,22 +393,55 @@ mod tests {
         };
         let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
         device.seed(1);
-        let network = ImageClassifierConfig::new(encoder, 1)
-            .init(&device)
-            .unwrap();
+        let network = ImageClassifierConfig::new(encoder, 1);
+        let network = network.init(&device).unwrap();
         let all: Vec<usize> = (0..images.len()).collect();
-        let encode = |images| network.encoder.forward(images);
-        let paths = data.paths(&all);
-        let free = Interrupter::new();
-        let encoded = reader.encode(&paths, &device, "test", &free, encode);
-        let encoded = encoded.unwrap().unwrap();
         let config = FineTuneConfig {
             learning_rate: 1e-3,
             warmup_steps: 5,
             max_epochs,
             ..FineTuneConfig::default()
         };
-        data.fit(network, &config, &encoded, &all, &[], 3).unwrap()
+        data.fit(network, &config, &all, &[], 3).unwrap()
+    }
+
+    #[test]
+    fn warming_up_moves_the_head_and_the_statistics_and_no_other_weight() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path(), 10);
+        let device = Device::flex();
+        let (labels, reader) = (labels(), reader());
+        let data = FineTuneData {
+            labels: &labels,
+            images: &images,
+            reader: &reader,
+            device: &device,
+            interrupter: &Interrupter::new(),
+        };
+        let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        let network = ImageClassifierConfig::new(encoder, 1);
+        let network = network.init(&device.clone().autodiff()).unwrap();
+        let all: Vec<usize> = (0..10).collect();
+        let config = FineTuneConfig {
+            warmup_steps: 3,
+            ..FineTuneConfig::default()
+        };
+        let parts = |network: &Network| {
+            let ImageEncoder::ResNet(encoder) = &network.encoder else {
+                panic!("a ResNet was asked for");
+            };
+            [
+                encoder.conv1.weight.val().into_data(),
+                encoder.bn1.running_mean.value_sync().into_data(),
+                network.head.weight.val().into_data(),
+            ]
+        };
+        let before = parts(&network);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let after = parts(&data.warm_up(network, &config, &all, &mut rng).unwrap());
+        assert_eq!(before[0], after[0]);
+        assert_ne!(before[1], after[1]);
+        assert_ne!(before[2], after[2]);
     }
 
     #[test]

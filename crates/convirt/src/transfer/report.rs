@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use convirt_data::Labels;
 use serde::{Deserialize, Serialize};
 
-use super::{Transfer, TransferMode, percent};
+use super::{Transfer, TransferMode};
 use crate::classifier::ImageClassifier;
 use crate::device::device_name;
 use crate::error::{Error, write_error};
@@ -36,7 +36,7 @@ pub struct TransferReport {
     pub rows: Vec<TransferRow>,
     /// Place among the rows, and the classifier of its first run.
     #[serde(serialize_with = "best_row")]
-    pub(super) best: Option<(usize, ImageClassifier)>,
+    best: Option<(usize, ImageClassifier)>,
 }
 
 /// An encoder with a fraction of the training images.
@@ -97,10 +97,13 @@ impl TransferReport {
         Some((&self.rows[*row], classifier))
     }
 
-    /// Whether a row would be the best.
-    pub(super) fn is_best(&self, row: &TransferRow) -> bool {
+    /// Adds a row, with the classifier of its first run in case it is the best.
+    pub(super) fn add(&mut self, row: TransferRow, classifier: ImageClassifier) {
         let rank = |row: &TransferRow| (row.fraction, -row.validation_loss());
-        self.best().is_none_or(|(best, _)| rank(row) > rank(best))
+        if self.best().is_none_or(|(best, _)| rank(&row) > rank(best)) {
+            self.best = Some((self.rows.len(), classifier));
+        }
+        self.rows.push(row);
     }
 
     /// Writes `transfer.json`, and the best classifier into the folder `classifier`.
@@ -127,6 +130,11 @@ impl TransferRow {
         let losses = self.runs.iter().map(|run| run.validation_loss);
         losses.sum::<f64>() / self.runs.len() as f64
     }
+}
+
+/// `0.1` as `10 %`.
+pub(super) fn percent(fraction: f64) -> String {
+    format!("{} %", (1e6 * fraction).round() / 1e4)
 }
 
 /// The row alone; the classifier has files of its own.
