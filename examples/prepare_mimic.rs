@@ -28,8 +28,8 @@ use progress::ProgressBars;
   prepare_mimic --root mimic-cxr/2.1.0 --split patient --out data/mimic
 
 Views come from the metadata table or, where that is not there, from the DICOM files. Findings and
-impression make the text, or the last paragraph of a report that has neither. What is
-left out is counted by reason. Run again after an interruption: images that are there are kept.")]
+impression make the text, or the last paragraph of a report that has neither. What is left out is
+counted by reason. Run again after an interruption: images that are there are kept.")]
 struct Arguments {
     /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
     #[arg(long, value_name = "DIR")]

@@ -28,7 +28,8 @@ use progress::ProgressBars;
 
 Reports without findings and impression are left out, as are images that are missing or broken;
 all are counted. DICOM files tell their view, in most cases; PNG files and reports do not, so that
-with --views only images count whose DICOM file is below --root. Run again after an interruption: images that are there are kept.")]
+with --views only images count whose DICOM file is below --root. Run again after an interruption:
+images that are there are kept.")]
 struct Arguments {
     /// Folder with the images, at any depth
     #[arg(long, value_name = "DIR")]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::fixtures::Workspace;
+use crate::fixtures::{Workspace, text_of};
 
 /// Runs the doctor on the workspace's configuration.
 fn doctor(workspace: &Workspace, arguments: &[&str]) -> Output {
@@ -29,11 +29,6 @@ fn page(workspace: &Workspace) -> PathBuf {
     workspace.path().join("doctor.html")
 }
 
-fn text(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    format!("{out}\n{err}")
-}
-
 /// Rows of the table, cell by cell, the header first.
 fn rows(table: &Path) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new()
@@ -50,7 +45,7 @@ fn rows(table: &Path) -> Vec<Vec<String>> {
 fn a_sound_data_set_ends_well_and_leaves_a_page() {
     let workspace = Workspace::new();
     let output = doctor(&workspace, &[]);
-    let text = text(&output);
+    let text = text_of(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     for part in ["0 errors", "headings in a text", "doctor.html"] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
@@ -84,7 +79,7 @@ fn errors_are_told_and_what_fix_writes_has_none() {
 
     let cleaned = workspace.path().join("cleaned/pairs.csv");
     let output = doctor(&workspace, &["--fix", cleaned.to_str().unwrap()]);
-    let printed = text(&output);
+    let printed = text_of(&output);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     for part in [
         "image on several sides",
@@ -107,7 +102,7 @@ fn errors_are_told_and_what_fix_writes_has_none() {
     ];
     let keys: Vec<_> = keys.iter().flat_map(|key| ["--set", key]).collect();
     let output = doctor(&workspace, &keys);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
 }
 
 #[test]
@@ -117,8 +112,8 @@ fn the_manifest_itself_is_never_overwritten() {
     let before = fs::read(&table).unwrap();
     let around = workspace.data().join("../data/pairs.csv");
     let output = doctor(&workspace, &["--fix", around.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("the manifest itself"));
+    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
+    assert!(text_of(&output).contains("the manifest itself"));
     assert_eq!(fs::read(&table).unwrap(), before);
 }
 
@@ -127,7 +122,7 @@ fn without_its_vocabulary_tokens_are_not_counted_and_the_rest_is_looked_at() {
     let workspace = Workspace::new();
     let name = "model.bert_base_model=emilyalsentzer/Bio_ClinicalBERT";
     let output = doctor(&workspace, &["--set", name]);
-    let text = text(&output);
+    let text = text_of(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
         text.contains("not checked: tokens: `emilyalsentzer/Bio_ClinicalBERT`"),
@@ -139,7 +134,7 @@ fn without_its_vocabulary_tokens_are_not_counted_and_the_rest_is_looked_at() {
 fn where_there_is_nothing_to_examine_the_code_is_another() {
     let workspace = Workspace::new();
     let output = doctor(&workspace, &["--set", "dataset.img_path_col=picture"]);
-    let text = text(&output);
+    let text = text_of(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("no column `picture`"), "{text}");
     assert!(!page(&workspace).exists());

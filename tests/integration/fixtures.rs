@@ -1,6 +1,7 @@
 //! Small data, a small configuration and one small training that the tests share.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use convirt::data::PhantomConfig;
@@ -134,4 +135,17 @@ pub fn trained() -> &'static Trained {
             summary,
         }
     })
+}
+
+/// A program of this workspace, which cargo builds beside the tests.
+pub fn example(name: &str) -> Command {
+    let executable = std::env::current_exe().unwrap();
+    let profile = executable.ancestors().nth(2).unwrap();
+    Command::new(profile.join("examples").join(name))
+}
+
+/// What a program printed, errors last.
+pub fn text_of(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    format!("{out}\n{err}")
 }

@@ -9,5 +9,8 @@ mod outside_crate;
 mod prepare;
 mod pretraining;
 mod program;
+mod report;
+mod retrieval;
 mod simclr;
+mod transfer;
 mod weights;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use convirt::Training;
 use convirt::data::{
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::fixtures::{Workspace, alone};
+use crate::fixtures::{Workspace, alone, example, text_of};
 
 /// Patients of the miniature MIMIC-CXR; each has one study with a PA and a lateral image.
 const PATIENTS: [(&str, &str, &str); 6] = [
@@ -232,9 +232,7 @@ fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn run(program: &str, miniature: &Miniature, arguments: &[&str]) -> Output {
-    let executable = std::env::current_exe().unwrap();
-    let profile = executable.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples").join(program))
+    example(program)
         .arg("--root")
         .arg(miniature.root())
         .arg("--out")
@@ -242,11 +240,6 @@ fn run(program: &str, miniature: &Miniature, arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    format!("{out}\n{err}")
 }
 
 #[test]
@@ -616,7 +609,7 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
         ("prepare_openi", Miniature::openi(), 3),
     ] {
         let output = run(program, &miniature, &["--longer-side", "64"]);
-        let text = printed(&output);
+        let text = text_of(&output);
         assert!(output.status.success(), "{text}");
         let pairs = format!("{pairs} pairs of");
         for part in [
@@ -631,11 +624,11 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
         let output = run(program, &miniature, &["--longer-side", "96"]);
         assert!(!output.status.success());
         assert!(
-            printed(&output).contains("at 64 pixels"),
+            text_of(&output).contains("at 64 pixels"),
             "{}",
-            printed(&output)
+            text_of(&output)
         );
-        let help = printed(&run(program, &miniature, &["--help"]));
+        let help = text_of(&run(program, &miniature, &["--help"]));
         for option in [
             "--root",
             "--out",

@@ -2,24 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use crate::fixtures::{Workspace, trained};
+use crate::fixtures::{Workspace, example, text_of, trained};
 
 fn train_mimic() -> Command {
     example("train_mimic")
-}
-
-/// An example, which cargo builds beside the tests.
-fn example(name: &str) -> Command {
-    let executable = std::env::current_exe().unwrap();
-    let profile = executable.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples").join(name))
-}
-
-fn text(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    format!("{out}\n{err}")
 }
 
 fn config_file(workspace: &Workspace) -> PathBuf {
@@ -38,7 +26,7 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
         .args(["--set", "eval_every_n_steps=2"])
         .output()
         .unwrap();
-    let text = text(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     for part in [
         "device",
@@ -59,9 +47,63 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
 }
 
 #[test]
+fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
+    let workspace = Workspace::new();
+    let output = train_mimic()
+        .arg("--config")
+        .arg(config_file(&workspace))
+        .args(["--set", "objective=simclr", "--set", "max_steps=2"])
+        .args(["--set", "eval_every_n_steps=2"])
+        .output()
+        .unwrap();
+    let printed = text_of(&output);
+    assert!(output.status.success(), "{printed}");
+    for part in [
+        "no effect: model.bert_base_model, model.text_from_scratch, model.freeze_embeddings",
+        "5 held out",
+        "2 of 4 images",
+        "view→view",
+        "(chance: ln(2·batch − 1) = ",
+        "contrastive accuracy",
+    ] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    for part in ["text encoder", "image→text", "recall"] {
+        assert!(!printed.contains(part), "`{part}` in:\n{printed}");
+    }
+
+    let run = printed.lines().find_map(|line| line.strip_prefix("run: "));
+    let out = workspace.path().join("exported");
+    let mut export = example("export");
+    export.arg(run.unwrap()).arg("--out").arg(&out);
+    let printed = text_of(&export.output().unwrap());
+    let mut files: Vec<_> = fs::read_dir(&out)
+        .unwrap_or_else(|_| panic!("{printed}"))
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let expected = [
+        "image_tower.onnx",
+        "projections.safetensors",
+        "resnet18.safetensors",
+    ];
+    assert_eq!(files, expected, "{printed}");
+
+    let output = example("inspect_weights")
+        .arg(run.unwrap())
+        .output()
+        .unwrap();
+    let printed = text_of(&output);
+    for part in ["image encoder: resnet18", "loaded as layer4.1.conv2.weight"] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    assert!(!printed.contains("unexpected"), "{printed}");
+}
+
+#[test]
 fn help_lists_every_option() {
     let output = train_mimic().arg("--help").output().unwrap();
-    let text = text(&output);
+    let text = text_of(&output);
     for option in ["--config", "--device", "--resume", "--set"] {
         assert!(text.contains(option), "{text}");
     }
@@ -73,7 +115,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_key_meant() {
     let path = workspace.path().join("config.yaml");
     fs::write(&path, workspace.yaml().replace("batch_size", "batchsize")).unwrap();
     let output = train_mimic().arg("--config").arg(&path).output().unwrap();
-    let text = text(&output);
+    let text = text_of(&output);
     assert!(!output.status.success());
     for part in ["config.yaml:1", "batchsize", "batch_size"] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
@@ -89,7 +131,7 @@ fn an_unknown_device_lists_those_of_the_build() {
         .args(["--device", "abacus"])
         .output()
         .unwrap();
-    let text = text(&output);
+    let text = text_of(&output);
     assert!(!output.status.success());
     assert!(text.contains("abacus") && text.contains("flex"), "{text}");
 }
@@ -135,7 +177,7 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
         .args(["--resume", resume, "--set", "max_steps=1"])
         .output()
         .unwrap();
-    let text = text(&output);
+    let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("resumed at"), "{text}");
     assert!(text.contains("completed"), "{text}");
@@ -166,7 +208,7 @@ fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
             .env_remove("HF_HUB_CACHE")
             .output()
             .unwrap();
-        let text = text(&output);
+        let text = text_of(&output);
         assert!(!output.status.success(), "{text}");
         let folder = if name == "imagenet" { files[0] } else { name };
         for part in files.iter().chain([&"HF_HUB_OFFLINE", &folder]) {
@@ -189,7 +231,7 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
         .args(["--classes", "14"])
         .output()
         .unwrap();
-    let printed = text(&output);
+    let printed = text_of(&output);
     assert!(output.status.success(), "{printed}");
     assert!(printed.contains("resnet18(num_classes=14)"), "{printed}");
     for (name, parts) in [
@@ -225,7 +267,7 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
             name => out.path().join(name),
         };
         let output = example("inspect_weights").arg(path).output().unwrap();
-        let printed = text(&output);
+        let printed = text_of(&output);
         assert!(output.status.success(), "{name}: {printed}");
         for part in parts {
             assert!(printed.contains(part), "no `{part}` in {name}:\n{printed}");
@@ -247,7 +289,7 @@ fn inspect_weights_names_a_file_that_is_none() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let printed = text(&output);
+    let printed = text_of(&output);
     assert!(
         printed.contains("Cargo.toml") && printed.contains("not weights"),
         "{printed}"

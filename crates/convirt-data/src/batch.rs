@@ -84,7 +84,8 @@ pub fn collate(samples: Vec<Sample>, padding: &Padding, device: &Device) -> Imag
     }
 }
 
-fn collate_texts(texts: &[&SampleText], padding: &Padding, device: &Device) -> TextBatch {
+/// Puts texts into tensors on `device`.
+pub fn collate_texts(texts: &[&SampleText], padding: &Padding, device: &Device) -> TextBatch {
     let batch = texts.len();
     let longest = texts.iter().map(|text| text.tokens.ids.len()).max();
     let longest = longest.unwrap_or(0).max(1);

@@ -422,9 +422,8 @@ pub enum DataError {
 
     /// A fraction of the training data has no example of a label's outcome.
     #[error(
-        "{} % of the {groups} groups in which `{label}` is {} is less than one; the smallest \
-         fraction that keeps one is {} %",
-        percent(*fraction), outcome(*holds), percent(0.5 / *groups as f64)
+        "a fraction of {fraction} keeps none of the {groups} groups in which `{label}` is {}; the \
+         smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64)
     )]
     FractionTooSmall {
         /// The fraction, of 1.
@@ -567,6 +566,15 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    /// A folder holds no images.
+    #[error("{}: no images; looked for names that end in {looked_for:?}, there and below", folder.display())]
+    NoImages {
+        /// The folder.
+        folder: PathBuf,
+        /// The endings that would have done.
+        looked_for: &'static [&'static str],
+    },
+
     /// Too many images cannot be read.
     #[error(
         "{unreadable} of {images} images cannot be read ({:.2} %), more than the {:.2} % allowed; \
@@ -628,12 +636,11 @@ fn outcome(holds: bool) -> &'static str {
     if holds { "positive" } else { "negative" }
 }
 
-/// A fraction in percent, rounded up to two figures.
-fn percent(fraction: f64) -> f64 {
-    let percent = 100.0 * fraction;
-    let unit = 10f64.powf(percent.log10().floor() - 1.0);
+/// A number above 0, rounded up to two figures.
+fn rounded_up(number: f64) -> f64 {
+    let scale = 10f64.powf(1.0 - number.log10().floor());
     // What is exact but for its last bits stays as it is.
-    (percent / unit - 1e-9).ceil() * unit
+    (number * scale - 1e-9).ceil() / scale
 }
 
 fn listed(skips: &[Skip]) -> String {

@@ -20,6 +20,7 @@
 
 mod augmentation;
 mod batch;
+mod chexpert_8x200;
 mod column;
 mod dataset;
 mod doctor;
@@ -28,6 +29,7 @@ mod eval_transform;
 #[cfg(test)]
 mod fixtures;
 mod heading_names;
+mod image_files;
 mod image_store;
 mod labelled;
 mod loader;
@@ -55,7 +57,8 @@ mod whole_file;
 mod word_pieces;
 
 pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
-pub use batch::{ImageTextBatch, Padding, TextBatch, collate};
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
+pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
 pub use doctor::{
@@ -63,10 +66,11 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
+pub use image_files::image_files;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
-    UncertainPolicy, deal_folds, draw_fraction, hold_out,
+    UncertainPolicy, deal_folds, draw_fraction, hold_out, split_labelled,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,

@@ -10,7 +10,9 @@ use convirt_data::DataError;
 use convirt_model::ModelError;
 
 use crate::config::ConfigError;
+use crate::embedding_index::Modality;
 use crate::hub::HubError;
+use crate::pretrained::ModelIdentity;
 use crate::weights::WeightsError;
 
 /// Error of the crate: each names the file or setting it is about.
@@ -106,6 +108,84 @@ pub enum Error {
     /// Weights cannot be read, do not fit, or cannot be written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A file of embeddings would be of no format that is written.
+    #[error(
+        "{path}: embeddings are written as `.safetensors` or `.npy`; give the file one of these \
+         endings", path = path.display()
+    )]
+    EmbeddingFormat {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// Names do not fit into a safetensors header.
+    #[error(
+        "{path}: the names of {names} rows take {bytes} bytes, but a safetensors header holds \
+         100 MB; write `.npy` instead", path = path.display()
+    )]
+    TooManyNames {
+        /// The file asked for.
+        path: PathBuf,
+        /// Names there are.
+        names: usize,
+        /// Bytes that they would take.
+        bytes: usize,
+    },
+    /// A file is no index of embeddings, or a damaged one.
+    #[error("{path}: not an index of embeddings: {detail}", path = path.display())]
+    NotAnIndex {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An index would be empty.
+    #[error("{path}: nothing to index", path = path.display())]
+    NothingIndexed {
+        /// The index asked for.
+        path: PathBuf,
+    },
+    /// An index was built by another model.
+    #[error(
+        "{path}: built by the model {built}, but asked with {asked}; ask with the model it was \
+         built by, or build it anew", path = path.display()
+    )]
+    OtherModel {
+        /// The index.
+        path: PathBuf,
+        /// The model that built it.
+        built: ModelIdentity,
+        /// The model of the query.
+        asked: ModelIdentity,
+    },
+    /// Encoder outputs of two towers cannot be compared.
+    #[error(
+        "{path}: holds the encoder's outputs of {indexed}, which cannot be compared with {query}; \
+         build the index without features", path = path.display()
+    )]
+    NotComparable {
+        /// The index.
+        path: PathBuf,
+        /// What it is of.
+        indexed: Modality,
+        /// What was to be looked for.
+        query: Modality,
+    },
+    /// A query has another width than the index.
+    #[error("{path}: embeddings of {width} numbers, but the query has {query}", path = path.display())]
+    OtherWidth {
+        /// The index.
+        path: PathBuf,
+        /// Numbers of its embeddings.
+        width: usize,
+        /// Numbers of the query.
+        query: usize,
+    },
+    /// An embedding is not of finite numbers.
+    #[error("`{name}` has an embedding that is not of finite numbers; the model is damaged")]
+    NotFinite {
+        /// What was embedded.
+        name: String,
+    },
     /// A tower is larger than a file of Protocol Buffers can be.
     #[error("{path}: {bytes} bytes, but an ONNX file holds 2 GiB at most", path = path.display())]
     OnnxTooLarge {
@@ -124,6 +204,46 @@ pub enum Error {
         key: &'static str,
         /// What it says.
         name: String,
+    },
+    /// The side of a baseline of pixels is no number.
+    #[error("`{found}`: after `pixels:` comes the side in pixels, such as `pixels:24`")]
+    PixelsSide {
+        /// What was given.
+        found: String,
+    },
+    /// There is nothing to compare.
+    #[error("no {what} given")]
+    NothingAsked {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// An encoder has no weights that could be trained.
+    #[error("`{encoder}` has no weights to fine-tune; it serves a linear probe only")]
+    NothingToFineTune {
+        /// The encoder.
+        encoder: String,
+    },
+    /// A label has no prompts.
+    #[error("no prompts for the label `{label}`; there are some for {found:?}")]
+    NoPrompts {
+        /// The label.
+        label: String,
+        /// The classes that have prompts.
+        found: Vec<String>,
+    },
+    /// Findings that may go together are to be told by classes that exclude each other.
+    #[error(
+        "several findings may hold of one image, but without `negative` prompts the classes \
+         exclude each other; give each of them some"
+    )]
+    FindingsExclude,
+    /// A fine-tuning went astray.
+    #[error("the loss became {loss} in epoch {epoch}: lower the learning rate")]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: usize,
     },
     /// A text encoder's description is not understood.
     #[error("{path}: {source}", path = path.display())]

@@ -32,6 +32,17 @@ impl NetworkConfig {
         })
     }
 
+    /// What its image side looks like; the loss is SimCLR's.
+    pub fn image_side(&self) -> SimClrConfig {
+        match self {
+            Self::SimClr(config) => *config,
+            Self::ConVirt(config) => SimClrConfig {
+                d_embedding: config.d_embedding,
+                ..SimClrConfig::new(config.image)
+            },
+        }
+    }
+
     /// Names of the network's parameters in its own files: torchvision's and `transformers`'.
     pub fn layout(&self) -> Layout {
         match self {

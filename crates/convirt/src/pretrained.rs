@@ -1,5 +1,6 @@
 //! A trained model as its users want it: files and sentences in, embeddings out.
 
+mod identity;
 mod image_tower;
 
 use std::fs;
@@ -7,17 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use convirt_data::{EvalResize, EvalTransform, ImageStore, ImageStoreConfig, ReportTokenizer};
-use convirt_model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, TextInput};
+use burn::tensor::{Device, Tensor};
+use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
+use convirt_model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, SimClr};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Objective;
 use crate::device::device;
+use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
 use crate::error::{Error, read_error, write_error};
 use crate::network::{self, NetworkConfig};
 use crate::weights::{self, Layout, WeightsFile};
 
+pub use identity::ModelIdentity;
 pub use image_tower::ImageTower;
 
 const WEIGHTS: &str = "model.safetensors";
@@ -40,11 +43,9 @@ const TOKENIZER: &str = "tokenizer.json";
 #[derive(Debug)]
 pub struct ConVirt {
     network: Network,
+    image_tower: ImageTower,
     tokenizer: Arc<ReportTokenizer>,
-    images: ImageStore,
-    transform: EvalTransform,
     description: Description<ConVirtConfig>,
-    device: Device,
 }
 
 /// What a model folder's `convirt.json` says: all but weights and vocabulary.
@@ -86,28 +87,25 @@ impl ConVirt {
     ///
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let ModelFiles {
-            folder,
-            weights,
-            description,
-        } = ModelFiles::find(run.as_ref())?;
-        let config = match &description.network {
+        let files = ModelFiles::find(run.as_ref())?;
+        let config = match &files.description.network {
             NetworkConfig::ConVirt(config) => config.clone(),
-            NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: folder }),
+            NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
         let network = config.init(device)?;
-        let (network, _) = weights::load_network(network, &WeightsFile::open(weights)?, &[])?;
+        let file = WeightsFile::open(&files.weights)?;
+        let (network, _) = weights::load_network(network, &file, &[])?;
+        let network = network.valid();
+        let image_side = SimClr {
+            image_encoder: network.image_encoder.clone(),
+            image_projection: network.image_projection.clone(),
+            loss: files.description.network.image_side().loss.init()?,
+        };
         Ok(Self {
-            network: network.valid(),
-            tokenizer: Arc::new(ReportTokenizer::from_folder(&folder, None)?),
-            images: ImageStore::new(ImageStoreConfig {
-                longer_side: description.longer_side,
-                cache_mb: 0,
-                ..ImageStoreConfig::default()
-            })?,
-            transform: EvalTransform::new(description.image_size, description.eval_resize)?,
-            device: device.clone(),
-            description: description.map(|_| config),
+            network,
+            tokenizer: Arc::new(ReportTokenizer::from_folder(&files.folder, None)?),
+            description: files.description.clone().map(|_| config),
+            image_tower: ImageTower::new(image_side, files, device)?,
         })
     }
 
@@ -117,11 +115,21 @@ impl ConVirt {
     ///
     /// When the file is not a readable image.
     pub fn embed_image(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
-        let size = self.transform.size();
-        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
-        let images = Tensor::from_data(pixels, &self.device);
-        Ok(normalized(self.network.encode_image(images).embedding))
+        self.image_tower.embed_image(path, TowerOutput::Embedding)
+    }
+
+    /// Embeds images batch by batch; see [`ImageTower::embed_images`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn embed_images(
+        &self,
+        paths: impl Into<Arc<[PathBuf]>>,
+        loader: &LoaderConfig,
+        max_bad_share: f64,
+    ) -> Result<ImageEmbeddings<'_>, Error> {
+        self.image_tower.embed_images(paths, loader, max_bad_share)
     }
 
     /// Embeds a sentence or report: `d_embedding` numbers of L2 norm 1. What exceeds the model's
@@ -131,20 +139,63 @@ impl ConVirt {
     ///
     /// When the tokenizer cannot encode the text.
     pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, Error> {
-        let longest = self.description.max_tokens;
-        let longest = longest.unwrap_or_else(|| self.text_config().max_tokens());
-        let tokens = self.tokenizer.encode(text, longest)?;
-        let row = |values: &[u32]| {
-            let values: Vec<i64> = values.iter().copied().map(i64::from).collect();
-            Tensor::<1, Int>::from_data(values.as_slice(), &self.device).unsqueeze::<2>()
-        };
-        let shape = [1, tokens.ids.len()];
-        let input = TextInput {
-            input_ids: row(&tokens.ids),
-            attention_mask: Tensor::<2, Bool>::full(shape, true, &self.device),
-            token_type_ids: Some(row(&tokens.type_ids)),
-        };
-        Ok(normalized(self.network.encode_text(input).embedding))
+        self.embed_text_as(text, TowerOutput::Embedding)
+    }
+
+    /// Embeds a sentence or report, the output asked for; see [`embed_text`](Self::embed_text).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn embed_text_as(&self, text: &str, output: TowerOutput) -> Result<Vec<f32>, Error> {
+        let texts = [text];
+        let mut batches = self.embed_texts(&texts, &LoaderConfig::default())?;
+        let batch = batches.next().expect("one text is one batch")?;
+        Ok(batch.into_values(output))
+    }
+
+    /// Embeds sentences or reports, `loader.batch_size` at a time; what exceeds the model's
+    /// maximum of tokens is cut off.
+    ///
+    /// Of many texts, those of similar length are embedded together, which saves padding; the
+    /// results come in the order of the texts.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without texts,
+    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none.
+    pub fn embed_texts<'a, T: AsRef<str> + Sync>(
+        &'a self,
+        texts: &'a [T],
+        loader: &LoaderConfig,
+    ) -> Result<TextEmbeddings<'a, T>, Error> {
+        TextEmbeddings::new(self, texts, loader)
+    }
+
+    /// Numbers of an output of the text side.
+    pub fn text_width(&self, output: TowerOutput) -> usize {
+        let network = &self.description.network;
+        match output {
+            TowerOutput::Features => network
+                .pooling
+                .d_pooled(network.text.d_model())
+                .expect("the configuration admits poolings to one vector only"),
+            TowerOutput::Embedding => network.d_embedding,
+        }
+    }
+
+    /// The image side by itself.
+    pub fn image_tower(&self) -> &ImageTower {
+        &self.image_tower
+    }
+
+    /// What tells this model from others; see [`ImageTower::identity`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn identity(&self) -> Result<ModelIdentity, Error> {
+        self.image_tower.identity()
     }
 
     /// The networks themselves, for batches of tensors.
@@ -175,6 +226,16 @@ impl ConVirt {
     /// The vocabulary that the text encoder was trained with.
     pub fn tokenizer(&self) -> &ReportTokenizer {
         &self.tokenizer
+    }
+
+    /// Longest text that is embedded, in tokens.
+    pub(crate) fn max_tokens(&self) -> usize {
+        let longest = self.description.max_tokens;
+        longest.unwrap_or_else(|| self.text_config().max_tokens())
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.image_tower.device()
     }
 }
 
@@ -307,7 +368,18 @@ pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
 /// When their lengths differ.
 pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "embeddings of one model have one length");
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    // A running sum for each lane, so that the compiler can use wide registers.
+    const LANES: usize = 16;
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 /// The rows of `embeddings` at L2 norm 1, one after the other.

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::pretrained::similarity;
 
 /// Where the right answers stand among the candidates. A query may have several right answers; the
 /// best-placed one counts.
@@ -66,26 +69,46 @@ impl Retrieval {
         let pairs = texts.len();
         assert_eq!(image_embeddings.len(), pairs, "one image a text");
         assert_eq!(text_embeddings.len(), pairs, "one embedding a text");
-        let mut numbers = HashMap::new();
-        let mut distinct = Vec::new();
-        let text_of: Vec<usize> = texts
+        let DistinctTexts { of_pair, first } = DistinctTexts::of(texts);
+        let distinct: Vec<_> = first
             .iter()
-            .zip(text_embeddings)
-            .map(|(text, embedding)| {
-                *numbers.entry(text).or_insert_with(|| {
-                    distinct.push(embedding.clone());
-                    distinct.len() - 1
-                })
-            })
+            .map(|pair| text_embeddings[*pair].clone())
             .collect();
+        Self::among(image_embeddings, &distinct, &of_pair)
+    }
+
+    /// Ranks distinct texts, of which each image has one.
+    pub(crate) fn among(images: &[Vec<f32>], texts: &[Vec<f32>], text_of: &[usize]) -> Self {
         let belongs = |image: usize, text: usize| text_of[image] == text;
         Self {
-            images: pairs,
-            texts: distinct.len(),
-            image_to_text: Direction::of(image_embeddings, &distinct, belongs),
-            text_to_image: Direction::of(&distinct, image_embeddings, |text, image| {
-                belongs(image, text)
-            }),
+            images: images.len(),
+            texts: texts.len(),
+            image_to_text: Direction::of(images, texts, belongs),
+            text_to_image: Direction::of(texts, images, |text, image| belongs(image, text)),
+        }
+    }
+}
+
+/// The texts of pairs, equal ones counted once.
+pub(crate) struct DistinctTexts {
+    /// Number of each pair's text, from 0 in order of appearance.
+    pub of_pair: Vec<usize>,
+    /// The first pair that has each of them.
+    pub first: Vec<usize>,
+}
+
+impl DistinctTexts {
+    pub fn of<T: Eq + Hash>(texts: &[T]) -> Self {
+        let (mut numbers, mut first) = (HashMap::new(), Vec::new());
+        let number = |(pair, text)| {
+            *numbers.entry(text).or_insert_with(|| {
+                first.push(pair);
+                first.len() - 1
+            })
+        };
+        Self {
+            of_pair: texts.iter().enumerate().map(number).collect(),
+            first,
         }
     }
 }
@@ -94,7 +117,7 @@ impl Direction {
     fn of(
         queries: &[Vec<f32>],
         candidates: &[Vec<f32>],
-        right: impl Fn(usize, usize) -> bool,
+        right: impl Fn(usize, usize) -> bool + Sync,
     ) -> Self {
         let total = candidates.len();
         let answers: Vec<usize> = (0..queries.len())
@@ -117,25 +140,24 @@ impl Direction {
 fn ranks(
     queries: &[Vec<f32>],
     candidates: &[Vec<f32>],
-    right: impl Fn(usize, usize) -> bool,
+    right: impl Fn(usize, usize) -> bool + Sync,
 ) -> Vec<f64> {
     let rank = |(index, query): (usize, &Vec<f32>)| {
-        let similarity: Vec<f32> = candidates.iter().map(|other| dot(query, other)).collect();
+        let found: Vec<f32> = candidates
+            .iter()
+            .map(|other| similarity(query, other))
+            .collect();
         let is_right = |candidate: &usize| right(index, *candidate);
         let best = (0..candidates.len())
             .filter(is_right)
-            .map(|candidate| similarity[candidate])
+            .map(|candidate| found[candidate])
             .fold(f32::NEG_INFINITY, f32::max);
         let wrong = || (0..candidates.len()).filter(|candidate| !is_right(candidate));
-        let above = wrong().filter(|other| similarity[*other] > best).count();
-        let ties = wrong().filter(|other| similarity[*other] == best).count();
+        let above = wrong().filter(|other| found[*other] > best).count();
+        let ties = wrong().filter(|other| found[*other] == best).count();
         1.0 + above as f64 + ties as f64 / 2.0
     };
-    queries.iter().enumerate().map(rank).collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    queries.par_iter().enumerate().map(rank).collect()
 }
 
 fn scores(ranks: &[f64]) -> RetrievalScores {
@@ -160,7 +182,7 @@ fn scores(ranks: &[f64]) -> RetrievalScores {
 }
 
 /// Chance that at least one of `right` answers is among the first `k` of `total` in random order.
-fn hit_chance(total: usize, right: usize, k: usize) -> f64 {
+pub(crate) fn hit_chance(total: usize, right: usize, k: usize) -> f64 {
     let miss: f64 = (0..k.min(total))
         .map(|drawn| (total - right).saturating_sub(drawn) as f64 / (total - drawn) as f64)
         .product();
@@ -187,9 +209,10 @@ fn chance(total: usize, answers: &[usize]) -> RetrievalScores {
     }
 }
 
-impl fmt::Display for Retrieval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = format!("{} images, {} texts held out", self.images, self.texts);
+impl Retrieval {
+    /// Writes both directions under what the images and texts are.
+    pub(crate) fn write_table(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        let title = format!("{} images, {} texts{what}", self.images, self.texts);
         writeln!(
             f,
             "{title:<34}{:>9}{:>11}{:>11}{:>13}",
@@ -211,6 +234,12 @@ impl fmt::Display for Retrieval {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Retrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_table(f, " held out")
     }
 }
 

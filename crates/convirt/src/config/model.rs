@@ -91,7 +91,7 @@ impl ModelConfig {
     pub fn image_weights_name(&self) -> Option<String> {
         let name = self.image_weights.as_ref()?;
         Some(match name.as_str() {
-            Self::IMAGENET => format!("timm/{}.tv_in1k", self.res_base_model),
+            Self::IMAGENET => Self::imagenet_name(self.res_base_model),
             _ => name.clone(),
         })
     }
@@ -105,6 +105,11 @@ impl ModelConfig {
     /// Whether a vocabulary that is learned from the reports lower-cases.
     pub(crate) fn lower_cases_from_scratch(&self) -> bool {
         self.do_lower_case.unwrap_or(true)
+    }
+
+    /// The hub's name for torchvision's weights of a depth.
+    pub(crate) fn imagenet_name(depth: ResNetDepth) -> String {
+        format!("timm/{depth}.tv_in1k")
     }
 
     /// Whether the text encoder starts without pretrained weights.

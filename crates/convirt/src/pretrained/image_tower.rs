@@ -1,13 +1,18 @@
 //! The image side of a trained model by itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
+use convirt_data::{
+    EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
+};
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 
-use super::{ModelFiles, NetworkConfig, Objective};
+use super::{Description, ModelFiles, ModelIdentity, NetworkConfig, Objective};
 use crate::device::device;
+use crate::embeddings::{EmbeddedBatch, ImageEmbeddings, TowerOutput};
 use crate::error::Error;
 use crate::weights::{self, Layout, WeightsFile};
 
@@ -20,7 +25,11 @@ use crate::weights::{self, Layout, WeightsFile};
 pub struct ImageTower {
     pub(crate) network: Network,
     config: SimClrConfig,
-    objective: Objective,
+    images: Arc<ImageStore>,
+    transform: EvalTransform,
+    description: Description,
+    weights: PathBuf,
+    device: Device,
 }
 
 impl ImageTower {
@@ -40,24 +49,33 @@ impl ImageTower {
     ///
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let files = ModelFiles::find(run.as_ref())?;
+        let network = files.description.network.image_side().init(device)?;
+        let file = WeightsFile::open(&files.weights)?;
+        let (network, _) = weights::load_simclr(network, &file, &[])?;
+        Self::new(network.valid(), files, device)
+    }
+
+    /// The image side of a model whose network is loaded already, in evaluation mode.
+    pub(super) fn new(network: Network, files: ModelFiles, device: &Device) -> Result<Self, Error> {
         let ModelFiles {
-            weights: file,
+            weights,
             description,
             ..
-        } = ModelFiles::find(run.as_ref())?;
-        let config = match description.network {
-            NetworkConfig::SimClr(config) => config,
-            NetworkConfig::ConVirt(config) => SimClrConfig {
-                d_embedding: config.d_embedding,
-                ..SimClrConfig::new(config.image)
-            },
-        };
-        let network = config.init(device)?;
-        let (network, _) = weights::load_simclr(network, &WeightsFile::open(file)?, &[])?;
+        } = files;
+        let store = ImageStore::new(ImageStoreConfig {
+            longer_side: description.longer_side,
+            cache_mb: 0,
+            ..ImageStoreConfig::default()
+        })?;
         Ok(Self {
-            network: network.valid(),
-            config,
-            objective: description.objective,
+            network,
+            config: description.network.image_side(),
+            images: Arc::new(store),
+            transform: EvalTransform::new(description.image_size, description.eval_resize)?,
+            description,
+            weights,
+            device: device.clone(),
         })
     }
 
@@ -70,9 +88,75 @@ impl ImageTower {
         self.network.encode_image(images)
     }
 
+    /// Embeds an image file.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a readable image.
+    pub fn embed_image(
+        &self,
+        path: impl AsRef<Path>,
+        output: TowerOutput,
+    ) -> Result<Vec<f32>, Error> {
+        let (images, _) = self.see(path.as_ref())?;
+        let batch = EmbeddedBatch::new(vec![0], self.encode_image(images));
+        Ok(batch.into_values(output))
+    }
+
+    /// Reads an image file as the network sees it: its input, `[1, 3, size, size]`, and the same
+    /// to look at.
+    pub(crate) fn see(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
+        let image = self.images.load(path)?;
+        let size = self.transform.size();
+        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
+        let input = Tensor::from_data(pixels, &self.device);
+        Ok((input, self.transform.view(&image)))
+    }
+
+    /// Embeds image files batch by batch, in the order of their paths: read and scaled by
+    /// `loader.num_workers` threads, ahead of the device.
+    ///
+    /// Files that are no readable images are left out and listed; more than `max_bad_share` of
+    /// all, from 0 to 1, end it with an error.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without paths,
+    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none or a
+    /// share outside 0 to 1.
+    pub fn embed_images(
+        &self,
+        paths: impl Into<Arc<[PathBuf]>>,
+        loader: &LoaderConfig,
+        max_bad_share: f64,
+    ) -> Result<ImageEmbeddings<'_>, Error> {
+        let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
+        let view = move |image: &_| transform.apply(image);
+        let device = &self.device;
+        let batches = ImageBatches::new(paths, store, view, loader, max_bad_share, device)?;
+        Ok(ImageEmbeddings::new(self, batches))
+    }
+
+    /// Numbers of an output.
+    pub fn width(&self, output: TowerOutput) -> usize {
+        match output {
+            TowerOutput::Features => self.config.image.d_model(),
+            TowerOutput::Embedding => self.config.d_embedding,
+        }
+    }
+
+    /// What tells this model from others: read from its files anew.
+    ///
+    /// # Errors
+    ///
+    /// When the weights cannot be read any more.
+    pub fn identity(&self) -> Result<ModelIdentity, Error> {
+        ModelIdentity::of(&self.description, &self.weights)
+    }
+
     /// What the model was trained for.
     pub fn objective(&self) -> Objective {
-        self.objective
+        self.description.objective
     }
 
     /// Shape of the image encoder.
@@ -83,5 +167,9 @@ impl ImageTower {
     /// Names of the parameters in this crate's own files.
     pub(crate) fn layout(&self) -> Layout {
         NetworkConfig::SimClr(self.config).layout()
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 }

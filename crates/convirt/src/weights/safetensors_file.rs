@@ -16,14 +16,39 @@ use crate::weights::file::{Data, ElementType, StoredTensor};
 const LENGTH: u64 = 8;
 
 /// Bytes that a header may have, by the format.
-const LONGEST: u64 = 100_000_000;
+pub(crate) const LONGEST: u64 = 100_000_000;
 
-/// Reads the header of a file of `size` bytes; the `safetensors` crate checks that the tensors tile the data exactly.
+/// Opens a file of `size` bytes.
 pub(super) fn open(
     path: &Path,
-    mut file: File,
+    file: File,
     size: u64,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let (header, header_end) = read_header(path, &file, size)?;
+    let (file, path) = (Arc::new(Mutex::new(file)), Arc::from(path));
+    let tensors = header.tensors().into_iter().map(|(name, info)| {
+        let data = Data::At {
+            file: Arc::clone(&file),
+            path: Arc::clone(&path),
+            offset: header_end + info.data_offsets.0 as u64,
+        };
+        let tensor = StoredTensor {
+            element_type: element_type(info.dtype),
+            shape: info.shape.clone(),
+            data,
+        };
+        (name, tensor)
+    });
+    Ok(tensors.collect())
+}
+
+/// Reads the header of a file of `size` bytes, and where it ends; the `safetensors` crate checks
+/// that the tensors tile the data exactly.
+pub(crate) fn read_header(
+    path: &Path,
+    mut file: &File,
+    size: u64,
+) -> Result<(Metadata, u64), WeightsError> {
     let read = |error| WeightsError::read(path)(error);
     let mut length = [0; LENGTH as usize];
     file.read_exact(&mut length).map_err(read)?;
@@ -44,22 +69,20 @@ pub(super) fn open(
         let detail = format!("{expected} bytes of numbers announced, {found} there");
         return Err(WeightsError::damaged(path, detail));
     }
+    Ok((header, header_end))
+}
 
-    let (file, path) = (Arc::new(Mutex::new(file)), Arc::from(path));
-    let tensors = header.tensors().into_iter().map(|(name, info)| {
-        let data = Data::At {
-            file: Arc::clone(&file),
-            path: Arc::clone(&path),
-            offset: header_end + info.data_offsets.0 as u64,
-        };
-        let tensor = StoredTensor {
-            element_type: element_type(info.dtype),
-            shape: info.shape.clone(),
-            data,
-        };
-        (name, tensor)
-    });
-    Ok(tensors.collect())
+/// The beginning of a file with this header: its length, and the header padded with spaces so that
+/// both take `length` bytes at least and the numbers behind begin at a multiple of 8.
+pub(crate) fn header_bytes(header: &serde_json::Value, length: usize) -> Vec<u8> {
+    let json = header.to_string();
+    let whole = (LENGTH as usize + json.len())
+        .next_multiple_of(8)
+        .max(length);
+    let mut bytes = (whole as u64 - LENGTH).to_le_bytes().to_vec();
+    bytes.extend(json.bytes());
+    bytes.resize(whole, b' ');
+    bytes
 }
 
 fn element_type(dtype: Dtype) -> ElementType {

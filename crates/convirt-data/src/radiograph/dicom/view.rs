@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::data_set::{DataSet, PIXEL_DATA, Tag};
 use super::error::DicomError;
-use super::probe::{HEAD, in_as_little_as_will_do};
+use super::probe::in_as_little_as_will_do;
 use super::{is_dicom, syntax};
+use crate::probe::HEAD;
 
 const VIEW_POSITION: Tag = Tag(0x0018, 0x5101);
 /// Free texts that often name the view where that is blank, the first to ask first: series
@@ -47,7 +48,8 @@ pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String
     if !is_dicom(&start) {
         return Err("no DICOM file".into());
     }
-    in_as_little_as_will_do(start, &mut file, |bytes| of(bytes, max_bytes))
+    let mut rest = file.take(max_bytes);
+    in_as_little_as_will_do(start, &mut rest, |bytes| of(bytes, max_bytes))
 }
 
 /// Returns the same of a whole file; none of another kind of file or beyond a defect.

@@ -1,0 +1,123 @@
+//! Where what stands in the file of an index.
+
+use std::fs::File;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde_json::json;
+
+use super::IndexDescription;
+use crate::error::{Error, read_error};
+use crate::weights::{read_safetensors_header, safetensors_header};
+
+/// Key of the description in the file's metadata.
+const DESCRIPTION: &str = "convirt_index";
+
+/// Bytes of a number of the embeddings.
+pub(super) const HALF: usize = 2;
+
+/// What an index holds, and where.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub description: IndexDescription,
+    pub len: usize,
+    pub width: usize,
+    /// First byte of the embeddings.
+    pub embeddings: u64,
+    pub names: Strings,
+    pub texts: Strings,
+}
+
+/// Texts, one for each embedding.
+#[derive(Debug)]
+pub(super) struct Strings {
+    /// First byte of the first.
+    pub start: u64,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// First byte of where they end, counted from the start of the first: 8 bytes each.
+    pub ends: u64,
+}
+
+impl Layout {
+    /// Reads and checks the header.
+    pub fn read(path: &Path, file: &File) -> Result<Self, Error> {
+        let size = file.metadata().map_err(read_error(path))?.len();
+        let (header, start) = read_safetensors_header(path, file, size)?;
+        let not_an_index = |detail: String| Error::NotAnIndex {
+            path: path.to_path_buf(),
+            detail,
+        };
+        let metadata = header.metadata().as_ref();
+        let description = metadata
+            .and_then(|metadata| metadata.get(DESCRIPTION))
+            .ok_or_else(|| not_an_index(format!("no `{DESCRIPTION}` in its metadata")))?;
+        let description = serde_json::from_str(description)
+            .map_err(|error| not_an_index(format!("`{DESCRIPTION}`: {error}")))?;
+        let find = |name: &str, dtype: Dtype, dimensions: usize| -> Result<&TensorInfo, Error> {
+            header
+                .info(name)
+                .filter(|info| info.dtype == dtype && info.shape.len() == dimensions)
+                .ok_or_else(|| not_an_index(format!("no tensor `{name}` as it should be")))
+        };
+        let embeddings = find("embeddings", Dtype::F16, 2)?;
+        let [len, width] = embeddings.shape[..] else {
+            return Err(not_an_index("its embeddings are no table".to_string()));
+        };
+        if len == 0 || width == 0 {
+            return Err(not_an_index("it is empty".to_string()));
+        }
+        let place = |info: &TensorInfo| start + info.data_offsets.0 as u64;
+        let strings = |name: &str, ends_name: &str| -> Result<Strings, Error> {
+            let bytes = find(name, Dtype::U8, 1)?;
+            let ends = find(ends_name, Dtype::U64, 1)?;
+            if ends.shape != [len] {
+                let detail = format!("{len} embeddings and {:?} `{ends_name}`", ends.shape);
+                return Err(not_an_index(detail));
+            }
+            Ok(Strings {
+                start: place(bytes),
+                bytes: bytes.shape[0] as u64,
+                ends: place(ends),
+            })
+        };
+        Ok(Self {
+            description,
+            len,
+            width,
+            embeddings: place(embeddings),
+            names: strings("names", "name_ends")?,
+            texts: strings("texts", "text_ends")?,
+        })
+    }
+}
+
+/// The beginning of the file of an index, padded to `length` at least; the embeddings are followed
+/// by the ends of names and texts, names and texts.
+pub(super) fn header(
+    description: &IndexDescription,
+    len: usize,
+    width: usize,
+    [names, texts]: [usize; 2],
+    length: usize,
+) -> Vec<u8> {
+    let description = serde_json::to_string(description).expect("a description is plain data");
+    let mut end = 0;
+    let mut tensor = |dtype: &str, shape: &[usize], bytes: usize| {
+        let start = end;
+        end += bytes;
+        json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]})
+    };
+    safetensors_header(
+        &json!({
+            "__metadata__": {DESCRIPTION: description},
+            "embeddings": tensor("F16", &[len, width], len * width * HALF),
+            "name_ends": tensor("U64", &[len], len * 8),
+            "text_ends": tensor("U64", &[len], len * 8),
+            "names": tensor("U8", &[names], names),
+            "texts": tensor("U8", &[texts], texts),
+        }),
+        length,
+    )
+}

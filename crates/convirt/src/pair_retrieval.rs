@@ -1,0 +1,113 @@
+//! Retrieval among pairs, in every direction.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use convirt_data::{LoaderConfig, Study, Unreadable};
+use serde::Serialize;
+
+use crate::embeddings::TowerOutput;
+use crate::error::Error;
+use crate::precision::{Answer, Queries, RetrievalAtK};
+use crate::pretrained::ConVirt;
+use crate::retrieval::{DistinctTexts, Retrieval};
+
+/// Depths of precision among pairs.
+const DEPTHS: [usize; 3] = [1, 5, 10];
+
+/// Retrieval among pairs in every direction; equal texts count as one text, and an image or text
+/// found is right when its text is that of the query.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairRetrieval {
+    /// Images by texts and texts by images: where the first right answer stands.
+    pub pairs: Retrieval,
+    /// Images by a text: how many of the first are right.
+    pub text_to_image: RetrievalAtK,
+    /// Other images by an image, compared by the encoder's output: how many of the first are
+    /// right. Images whose text no other image has ask nothing.
+    pub image_to_image: RetrievalAtK,
+}
+
+impl PairRetrieval {
+    /// Embeds the images and whole reports of `studies` and ranks them.
+    ///
+    /// `progress` is told the images done and those in all. Returns the images left out beside the
+    /// result.
+    ///
+    /// # Errors
+    ///
+    /// When more than `max_bad_share` of the images, from 0 to 1, or all are unreadable;
+    /// [`Error::Data`] without studies or for a batch of none.
+    pub fn of(
+        model: &ConVirt,
+        studies: &[Study],
+        loader: &LoaderConfig,
+        max_bad_share: f64,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<(Self, Vec<Unreadable>), Error> {
+        let paths: Vec<PathBuf> = studies.iter().map(|study| study.image.clone()).collect();
+        let (mut embedded_studies, mut features, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        let mut embedded = model.embed_images(paths, loader, max_bad_share)?;
+        while let Some(batch) = embedded.next() {
+            let batch = batch?;
+            features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
+            images.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+            embedded_studies.extend(batch.indices.iter().map(|index| &studies[*index]));
+            progress(embedded.done(), studies.len());
+        }
+        let unreadable = embedded.into_unreadable();
+
+        let reports: Vec<&str> = embedded_studies
+            .iter()
+            .map(|study| &*study.report.text)
+            .collect();
+        let DistinctTexts { of_pair, first } = DistinctTexts::of(&reports);
+        let distinct: Vec<&str> = first.iter().map(|pair| reports[*pair]).collect();
+        let mut texts = Vec::new();
+        for batch in model.embed_texts(&distinct, loader)? {
+            texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+        }
+
+        let right = |is_right| match is_right {
+            true => Answer::Right,
+            false => Answer::Wrong,
+        };
+        let same_text = |query: usize, image: usize| match query == image {
+            true => Answer::Left,
+            false => right(of_pair[query] == of_pair[image]),
+        };
+        let retrieval = Self {
+            pairs: Retrieval::among(&images, &texts, &of_pair),
+            text_to_image: among_all(&texts, &images, |text, image| right(of_pair[image] == text)),
+            image_to_image: among_all(&features, &features, same_text),
+        };
+        Ok((retrieval, unreadable))
+    }
+}
+
+/// Scores of queries that are all of one class.
+fn among_all(
+    queries: &[Vec<f32>],
+    candidates: &[Vec<f32>],
+    answer: impl Fn(usize, usize) -> Answer + Sync,
+) -> RetrievalAtK {
+    let queries = Queries {
+        vectors: queries,
+        classes: &vec![0; queries.len()],
+        class_names: &["all".to_string()],
+    };
+    RetrievalAtK::of(queries, candidates, &DEPTHS, answer)
+}
+
+impl fmt::Display for PairRetrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pairs.write_table(f, "")?;
+        writeln!(f, "\ntext → image, of all that are right")?;
+        write!(f, "{}", self.text_to_image)?;
+        writeln!(f, "\nimage → other images of the same text")?;
+        match self.image_to_image.queries() {
+            0 => writeln!(f, "no text belongs to two images"),
+            _ => write!(f, "{}", self.image_to_image),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Writes embeddings of images or texts for other programs.
+//!
+//! `cargo run --release --example embed -- --run RUN --images DIR --out images.npy`
+
+#[path = "embed/arguments.rs"]
+mod arguments;
+#[path = "embed/work.rs"]
+mod work;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use arguments::{ManifestArguments, ModelArguments};
+use clap::Parser;
+use convirt::data::image_files;
+use convirt::{ConVirt, EmbeddingFile, ImageTower, TowerOutput, device};
+use work::Work;
+
+/// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  embed --run runs/2026-01-16_02-27-36_phantom --images DIR --out images.npy
+  embed --run RUN --manifest pairs.csv --out images.safetensors --features
+  embed --run RUN --manifest pairs.csv --texts --out texts.npy
+  embed --run RUN --sentences sentences.txt --out sentences.npy
+
+  NumPy:        numpy.load('images.npy'), and the names in images.csv
+  safetensors:  tensor `embeddings`; json.loads(safe_open(...).metadata()['names'])
+
+Ctrl-C leaves nothing half-written.")]
+struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    of: Of,
+
+    /// Embed the texts of the manifest instead of its images
+    #[arg(long, requires = "manifest")]
+    texts: bool,
+
+    /// File to write, .safetensors or .npy
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// The encoder's outputs instead of their projections into the shared space
+    #[arg(long)]
+    features: bool,
+
+    #[command(flatten)]
+    columns: ManifestArguments,
+}
+
+/// What to embed.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Of {
+    /// Folder of images (JPEG, PNG, DICOM), with those below it
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// CSV of images and texts
+    #[arg(long, value_name = "CSV")]
+    manifest: Option<PathBuf>,
+
+    /// Text file with a sentence on each line
+    #[arg(long, value_name = "FILE")]
+    sentences: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    EmbeddingFile::check_path(&arguments.out)?;
+    let Arguments {
+        model, columns, of, ..
+    } = &arguments;
+    let studies = |csv, texts| columns.studies(csv, texts, model.max_bad_share);
+    work::stop_on_ctrl_c()?;
+    match (&of.images, &of.manifest, &of.sentences) {
+        (Some(folder), ..) => embed_images(&arguments, image_files(folder)?),
+        (_, Some(csv), _) if arguments.texts => {
+            let studies = studies(csv, true)?;
+            let names = names(studies.iter().map(|study| &study.image));
+            let texts: Vec<&str> = studies.iter().map(|study| &*study.report.text).collect();
+            embed_texts(&arguments, names, &texts)
+        }
+        (_, Some(csv), _) => {
+            let studies = studies(csv, false)?.into_iter();
+            embed_images(&arguments, studies.map(|study| study.image).collect())
+        }
+        (.., sentences) => {
+            let path = sentences.as_ref().expect("one of the three is required");
+            let sentences = lines(path)?;
+            embed_texts(&arguments, sentences.clone(), &sentences)
+        }
+    }
+}
+
+fn output(arguments: &Arguments) -> TowerOutput {
+    match arguments.features {
+        true => TowerOutput::Features,
+        false => TowerOutput::Embedding,
+    }
+}
+
+fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<()> {
+    let (model, output) = (&arguments.model, output(arguments));
+    let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let names = names(paths.iter());
+    let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
+    let mut work = Work::begin("images", paths.len());
+    let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
+    while let Some(batch) = embedded.next() {
+        let batch = batch?;
+        for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
+            file.push(index, row)?;
+        }
+        work.show(embedded.done());
+        work::go_on()?;
+    }
+    drop(work);
+    arguments::tell_unreadable(&embedded.into_unreadable());
+    finish(arguments, file, tower.width(output))
+}
+
+fn embed_texts<T: AsRef<str> + Sync>(
+    arguments: &Arguments,
+    names: Vec<String>,
+    texts: &[T],
+) -> Result<()> {
+    let (model, output) = (&arguments.model, output(arguments));
+    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let width = convirt.text_width(output);
+    let mut file = EmbeddingFile::create(&arguments.out, width, names)?;
+    let mut work = Work::begin("texts", texts.len());
+    for batch in convirt.embed_texts(texts, &model.loader())? {
+        let batch = batch?;
+        for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
+            file.push(index, row)?;
+            work.show(index + 1);
+        }
+        work::go_on()?;
+    }
+    drop(work);
+    finish(arguments, file, width)
+}
+
+fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<()> {
+    let rows = file.finish()?;
+    println!("{}: {rows} × {width}", arguments.out.display());
+    Ok(())
+}
+
+fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
+    paths.map(|path| path.display().to_string()).collect()
+}
+
+/// Lines of a text file that are not blank.
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("{}: cannot be read as text", path.display()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<String> = lines.map(String::from).collect();
+    ensure!(!lines.is_empty(), "{}: no text in it", path.display());
+    Ok(lines)
+}

@@ -1,0 +1,328 @@
+//! Finds images and texts by images and texts: `cargo run --release --example retrieve -- --help`.
+
+#[path = "embed/arguments.rs"]
+mod arguments;
+#[path = "embed/work.rs"]
+mod work;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use arguments::{ManifestArguments, ModelArguments};
+use clap::{Args, Parser, Subcommand};
+use convirt::data::{Chexpert8x200, image_files};
+use convirt::{
+    ChexpertRetrieval, ConVirt, EmbeddingIndex, ImageTower, IndexDescription, IndexWriter,
+    Modality, Objective, PairRetrieval, TowerOutput, device,
+};
+use work::Work;
+
+/// Finds images and texts by images and texts, and tells how well.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  retrieve build --run RUN --images DIR --out chest.index
+  retrieve search chest.index --run RUN --text \"Small left pleural effusion.\"
+  retrieve search chest.index --run RUN --image chest.png -k 20
+  retrieve evaluate --run RUN --manifest pairs.csv --split-col split --split valid
+  retrieve chexpert-8x200 --run RUN --lists convirt --images DIR
+
+With --features an index compares the encoder's outputs, which is how the paper finds images by an
+image; without, it compares projections, by which images are found by texts and texts by images.")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Embed images or texts once, into an index
+    Build(Build),
+    /// List what in an index is most similar to an image or a text
+    Search(Search),
+    /// Measure retrieval among the pairs of a manifest, beside chance
+    Evaluate(Evaluate),
+    /// Measure retrieval on CheXpert 8×200, as the paper does
+    #[command(name = "chexpert-8x200")]
+    Chexpert8x200(Chexpert),
+}
+
+#[derive(Args)]
+struct Build {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    of: Of,
+
+    /// Index the distinct texts of the manifest instead of its images
+    #[arg(long, requires = "manifest")]
+    texts: bool,
+
+    /// The manifest has no texts to show beside its images
+    #[arg(long, requires = "manifest", conflicts_with = "texts")]
+    without_texts: bool,
+
+    /// Index the encoder's outputs instead of their projections into the shared space
+    #[arg(long)]
+    features: bool,
+
+    /// Index to write
+    #[arg(long, value_name = "INDEX")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    columns: ManifestArguments,
+}
+
+/// What to index.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Of {
+    /// Folder of images (JPEG, PNG, DICOM), with those below it
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// CSV of images and texts
+    #[arg(long, value_name = "CSV")]
+    manifest: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Search {
+    /// Index to search
+    index: PathBuf,
+
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    query: Query,
+
+    /// Number of answers
+    #[arg(short, default_value_t = 10)]
+    k: usize,
+}
+
+/// What to look for.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Query {
+    /// Image to compare with
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// Sentence to compare with
+    #[arg(long)]
+    text: Option<String>,
+}
+
+#[derive(Args)]
+struct Evaluate {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// CSV of images and texts
+    #[arg(long, value_name = "CSV")]
+    manifest: PathBuf,
+
+    #[command(flatten)]
+    columns: ManifestArguments,
+}
+
+#[derive(Args)]
+struct Chexpert {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Folder with image-retrieval/ and text-retrieval/, from github.com/yuhaozhang/convirt
+    #[arg(long, value_name = "DIR")]
+    lists: PathBuf,
+
+    /// Folder that CheXpert was unpacked into, with CheXpert-v1.0-small/
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Build(arguments) => build(&arguments),
+        Task::Search(arguments) => search(&arguments),
+        Task::Evaluate(arguments) => evaluate(&arguments),
+        Task::Chexpert8x200(arguments) => chexpert(&arguments),
+    }
+}
+
+fn build(arguments: &Build) -> Result<()> {
+    let Build { model, of, .. } = arguments;
+    work::stop_on_ctrl_c()?;
+    let output = match arguments.features {
+        true => TowerOutput::Features,
+        false => TowerOutput::Embedding,
+    };
+    // Name and text of each row; without a manifest there are no texts.
+    let rows: Vec<(PathBuf, String)> = match (&of.images, &of.manifest) {
+        (_, Some(csv)) => arguments
+            .columns
+            .studies(csv, !arguments.without_texts, model.max_bad_share)?
+            .into_iter()
+            .map(|study| (study.image, study.report.text.to_string()))
+            .collect(),
+        (folder, None) => {
+            let folder = folder.as_ref().expect("one of the two is required");
+            let images = image_files(folder)?.into_iter();
+            images.map(|image| (image, String::new())).collect()
+        }
+    };
+    match arguments.texts {
+        true => build_of_texts(arguments, output, rows),
+        false => build_of_images(arguments, output, &rows),
+    }
+}
+
+fn build_of_images(
+    arguments: &Build,
+    output: TowerOutput,
+    rows: &[(PathBuf, String)],
+) -> Result<()> {
+    let model = &arguments.model;
+    let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let description = IndexDescription {
+        model: tower.identity()?,
+        modality: Modality::Images,
+        output,
+    };
+    let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
+    let mut work = Work::begin("images", rows.len());
+    let paths: Vec<PathBuf> = rows.iter().map(|(path, _)| path.clone()).collect();
+    let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
+    while let Some(batch) = embedded.next() {
+        let batch = batch?;
+        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[place];
+            index.push(row, &path.display().to_string(), text)?;
+        }
+        work.show(embedded.done());
+        work::go_on()?;
+    }
+    drop(work);
+    arguments::tell_unreadable(&embedded.into_unreadable());
+    finish(arguments, index)
+}
+
+fn build_of_texts(
+    arguments: &Build,
+    output: TowerOutput,
+    mut rows: Vec<(PathBuf, String)>,
+) -> Result<()> {
+    let model = &arguments.model;
+    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let mut seen = HashSet::new();
+    rows.retain(|(_, text)| seen.insert(text.clone()));
+    let description = IndexDescription {
+        model: convirt.identity()?,
+        modality: Modality::Texts,
+        output,
+    };
+    let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
+    let mut work = Work::begin("texts", rows.len());
+    let texts: Vec<&str> = rows.iter().map(|(_, text)| text.as_str()).collect();
+    for batch in convirt.embed_texts(&texts, &model.loader())? {
+        let batch = batch?;
+        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[place];
+            index.push(row, &path.display().to_string(), text)?;
+            work.show(place + 1);
+        }
+        work::go_on()?;
+    }
+    drop(work);
+    finish(arguments, index)
+}
+
+fn finish(arguments: &Build, index: IndexWriter) -> Result<()> {
+    let count = index.finish()?;
+    println!("{}: {count} indexed", arguments.out.display());
+    Ok(())
+}
+
+fn search(arguments: &Search) -> Result<()> {
+    let Search { model, query, .. } = arguments;
+    let index = EmbeddingIndex::open(&arguments.index)?;
+    let output = index.description().output;
+    let device = device(model.device.as_deref())?;
+    let query = match (&query.image, &query.text) {
+        (Some(image), _) => {
+            let tower = ImageTower::load_on(&model.run, &device)?;
+            index.check_query(&tower.identity()?, Modality::Images)?;
+            tower.embed_image(image, output)?
+        }
+        (None, text) => {
+            let convirt = ConVirt::load_on(&model.run, &device)?;
+            index.check_query(&convirt.identity()?, Modality::Texts)?;
+            let text = text.as_deref().expect("one of the two is required");
+            convirt.embed_text_as(text, output)?
+        }
+    };
+    println!("rank   score  name");
+    for (rank, hit) in index.nearest(&query, arguments.k)?.into_iter().enumerate() {
+        println!(
+            "{:>4}  {:+.3}  {}",
+            rank + 1,
+            hit.score,
+            index.name(hit.index)?
+        );
+        let text = index.text(hit.index)?;
+        if !text.is_empty() {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            println!("              {}", words.join(" "));
+        }
+    }
+    Ok(())
+}
+
+fn evaluate(arguments: &Evaluate) -> Result<()> {
+    let Evaluate { model, columns, .. } = arguments;
+    let studies = columns.studies(&arguments.manifest, true, model.max_bad_share)?;
+    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let mut work = Work::begin("images", studies.len());
+    let (retrieval, unreadable) = PairRetrieval::of(
+        &convirt,
+        &studies,
+        &model.loader(),
+        model.max_bad_share,
+        |done, _| work.show(done),
+    )?;
+    drop(work);
+    arguments::tell_unreadable(&unreadable);
+    print!("{retrieval}");
+    Ok(())
+}
+
+fn chexpert(arguments: &Chexpert) -> Result<()> {
+    let Chexpert {
+        model,
+        lists,
+        images,
+    } = arguments;
+    let set = Chexpert8x200::read(lists, images, model.max_bad_share)?;
+    let device = device(model.device.as_deref())?;
+    let tower = ImageTower::load_on(&model.run, &device)?;
+    let convirt = match tower.objective() {
+        Objective::ConVirt => Some(ConVirt::load_on(&model.run, &device)?),
+        Objective::SimClr => None,
+    };
+    let mut work = Work::begin("images", set.image_queries.len() + set.candidates.len());
+    let (retrieval, unreadable) = ChexpertRetrieval::of(
+        &set,
+        &tower,
+        convirt.as_ref(),
+        &model.loader(),
+        model.max_bad_share,
+        |done, _| work.show(done),
+    )?;
+    drop(work);
+    arguments::tell_unreadable(&unreadable);
+    print!("{retrieval}");
+    Ok(())
+}
