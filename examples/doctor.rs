@@ -70,13 +70,18 @@ fn run(arguments: &Arguments) -> Result<Diagnosis> {
     if let Some(path) = &arguments.fix {
         let cleaned = diagnosis.write_cleaned(path)?;
         println!("{cleaned}");
-        let mut keys = format!("--set dataset.csv_file={}", path.display());
-        if let Some(root) = &cleaned.root {
-            let root = root.display();
-            keys +=
-                &format!(" --set dataset.img_root_dir={root} --set dataset.text_root_dir={root}");
+        let keys = [
+            ("csv_file", Some(&cleaned.path)),
+            ("img_root_dir", cleaned.image_root.as_ref()),
+            ("text_root_dir", cleaned.text_root.as_ref()),
+        ];
+        print!("to train on it:");
+        for (key, path) in keys {
+            if let Some(path) = path {
+                print!(" --set dataset.{key}={}", path.display());
+            }
         }
-        println!("to train on it: {keys}");
+        println!();
     }
     Ok(diagnosis)
 }

@@ -175,14 +175,14 @@ impl Examination<'_> {
             asks_for_views: view_column(&self.table.header).is_none(),
             likener: Likener::new(),
         };
-        let by_image = self.rows_by(|row| row.image.map(u64::from));
-        let rows_of_images: Vec<_> = by_image.chunk_by(|a, b| a.0 == b.0).collect();
-        let steps = Steps::new(Stage::Images, rows_of_images.len(), progress);
-        for images in rows_of_images.chunks(AT_ONCE) {
+        // Images are numbered in the order of their first rows.
+        let by_image = self.rows_alike(|row| row.image.map(u64::from));
+        let steps = Steps::new(Stage::Images, by_image.len(), progress);
+        for images in by_image.chunks(AT_ONCE) {
             let looks: Vec<_> = images
                 .par_iter()
                 .map(|rows| {
-                    let path = self.cells(rows[0].1 as usize).map(|cells| cells.image);
+                    let path = self.cells(rows[0]).map(|cells| cells.image);
                     let path = path.unwrap_or_default();
                     let look = reader.look(&path);
                     let is_read = look.is_ok() || probe_image(&path, reader.limits).is_ok();
@@ -191,8 +191,6 @@ impl Examination<'_> {
                 })
                 .collect();
             for (rows, (path, look, is_read)) in images.iter().zip(looks) {
-                let rows = rows.iter().map(|&(_, row)| row as usize);
-                let numbers: Vec<_> = rows.clone().map(|row| row + 1).collect();
                 let (facts, complaints) = match look {
                     Ok(look) => (Some(look.facts), look.complaints),
                     Err((reason, detail)) => {
@@ -200,13 +198,12 @@ impl Examination<'_> {
                         (None, vec![(kind, detail)])
                     }
                 };
-                for row in rows {
+                for &row in rows {
                     self.rows[row].is_read &= is_read;
                     self.rows[row].is_usable &= facts.is_some();
                 }
                 for (kind, detail) in complaints {
-                    self.ledger
-                        .add(kind, &numbers, || (vec![path.clone()], detail));
+                    self.add(kind, rows, || (vec![path.clone()], detail));
                 }
                 self.image_facts.push(facts);
             }
@@ -223,14 +220,30 @@ impl Examination<'_> {
         Ok(self.reader.text(&self.cells(row)?)?.unwrap_or_default())
     }
 
-    /// Sorts the positions of rows by a key; rows without one are left out.
-    fn rows_by(&self, key: impl Fn(&Row) -> Option<u64>) -> Vec<(u64, u32)> {
-        let keyed = self.rows.iter().zip(0..);
+    /// Gathers the positions of rows that share a key, in the order of their first rows; rows
+    /// without a key are left out.
+    fn rows_alike(&self, key: impl Fn(&Row) -> Option<u64>) -> Vec<Vec<usize>> {
+        let keyed = self.rows.iter().enumerate();
         let mut sorted: Vec<_> = keyed
-            .filter_map(|(row, at)| Some((key(row)?, at)))
+            .filter_map(|(at, row)| Some((key(row)?, at)))
             .collect();
         sorted.sort_unstable();
-        sorted
+        let sets = sorted.chunk_by(|a, b| a.0 == b.0);
+        let sets = sets.map(|set| set.iter().map(|&(_, row)| row).collect());
+        let mut sets: Vec<Vec<usize>> = sets.collect();
+        sets.sort_unstable_by_key(|rows| rows[0]);
+        sets
+    }
+
+    /// Adds a finding about rows, by position.
+    fn add(
+        &mut self,
+        kind: FindingKind,
+        rows: &[usize],
+        describe: impl FnOnce() -> (Vec<PathBuf>, String),
+    ) {
+        let numbers: Vec<_> = rows.iter().map(|row| row + 1).collect();
+        self.ledger.add(kind, &numbers, describe);
     }
 
     /// Makes small copies of the first images of rows, by number, as far as they can be read.

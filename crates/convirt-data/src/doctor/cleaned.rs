@@ -28,8 +28,11 @@ pub struct Cleaned {
     pub texts_in_files: usize,
     /// Whether a side of the split was empty before: no row less mends that.
     pub has_empty_side: bool,
-    /// Folder that its relative paths start from, where that is no longer its own.
-    pub root: Option<PathBuf>,
+    /// Folder that relative paths of images start from, where that was the manifest's and is no
+    /// longer.
+    pub image_root: Option<PathBuf>,
+    /// The same for texts.
+    pub text_root: Option<PathBuf>,
 }
 
 impl Diagnosis {
@@ -58,7 +61,8 @@ impl Diagnosis {
             mended_texts: 0,
             texts_in_files: 0,
             has_empty_side: self.of(FindingKind::EmptySide).is_some(),
-            root: None,
+            image_root: None,
+            text_root: None,
         };
         if self.config.text_from_files {
             let kinds = [FindingKind::Mojibake, FindingKind::StrayCharacters];
@@ -80,12 +84,14 @@ impl Diagnosis {
                 summary: cleaned.to_string(),
             });
         }
-        let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
-        let has_roots = self.config.img_root_dir.is_some()
-            && (self.config.text_root_dir.is_some() || !self.config.text_from_files);
         write_whole(path, &content)?;
-        if !has_roots && !is_same(&folder(csv), &folder(path)) {
-            cleaned.root = Some(folder(csv));
+        let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
+        if !is_same(&folder(csv), &folder(path)) {
+            let config = &self.config;
+            let images_start_there = config.img_root_dir.is_none();
+            let texts_start_there = config.text_from_files && config.text_root_dir.is_none();
+            cleaned.image_root = images_start_there.then(|| folder(csv));
+            cleaned.text_root = texts_start_there.then(|| folder(csv));
         }
         Ok(cleaned)
     }

@@ -37,16 +37,15 @@ impl Examination<'_> {
             let facts = self.facts(row)?;
             Some((facts.pixels, facts.likeness?))
         };
-        let sorted = self.rows_by(|row| seen(row).filter(|_| row.is_usable).map(|it| it.0));
-        let sets = sorted.chunk_by(|a, b| a.0 == b.0);
-        let sets = sets.filter_map(|set| {
-            let rows: Vec<_> = set.iter().map(|&(_, row)| row as usize).collect();
+        let sets = self.rows_alike(|row| {
+            let (pixels, _) = seen(row).filter(|_| row.is_usable)?;
+            Some(pixels)
+        });
+        let sets = sets.into_iter().filter_map(|rows| {
             let (_, likeness) = seen(&self.rows[rows[0]])?;
             Some(EqualImages { rows, likeness })
         });
-        let mut sets: Vec<_> = sets.collect();
-        sets.sort_by_key(|set| set.rows[0]);
-        sets
+        sets.collect()
     }
 
     fn compare_equal(&mut self, rows: &[usize], are_drawn: bool) {

@@ -13,6 +13,9 @@ const MAX_ROUNDS: usize = 3;
 /// Characters of a word shown in a finding.
 const EXCERPT_LENGTH: usize = 20;
 
+/// Digits from which on a word is not shown.
+const MANY_DIGITS: usize = 4;
+
 /// UTF-8 that was read as Windows-1252 or Latin-1.
 struct MixedUp {
     /// What was written.
@@ -42,11 +45,17 @@ pub(super) fn lost(text: &str) -> Option<String> {
         .split_whitespace()
         .filter(|word| !word.contains("://") && !word.starts_with("www."));
     let questioned: Vec<_> = words.filter(|word| has_question_inside(word)).collect();
-    let first: String = questioned.first()?.chars().take(EXCERPT_LENGTH).collect();
     let count = questioned.len();
-    Some(format!(
-        "`{first}`: question marks inside {count} words or numbers"
-    ))
+    let words = format!("question marks inside {count} words or numbers");
+    // A long number may be a patient's.
+    let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
+    match questioned.iter().find(|word| digits(word) < MANY_DIGITS) {
+        Some(word) => {
+            let word: String = word.chars().take(EXCERPT_LENGTH).collect();
+            Some(format!("{words}, as in `{word}`"))
+        }
+        None => (count > 0).then_some(words),
+    }
 }
 
 /// Describes control characters, byte-order marks and characters without a meaning.
@@ -196,7 +205,7 @@ mod tests {
     fn question_marks_in_the_place_of_characters_are_told_from_questions() {
         assert_eq!(
             lost("38?6?C, 1?1 mmol").as_deref(),
-            Some("`38?6?C,`: question marks inside 2 words or numbers")
+            Some("question marks inside 2 words or numbers, as in `38?6?C,`")
         );
         assert_eq!(
             lost("the patient\u{fffd}s").as_deref(),
@@ -209,6 +218,12 @@ mod tests {
         ] {
             assert_eq!(lost(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn long_numbers_are_not_shown() {
+        let detail = lost("MRN?1234567 is known").unwrap();
+        assert_eq!(detail, "question marks inside 1 words or numbers");
     }
 
     #[test]

@@ -451,7 +451,7 @@ fn a_cleaned_manifest_has_no_errors_and_keeps_what_is_held_out() {
     let cleaned = diagnosis.write_cleaned(&cleaned_path).unwrap();
     assert_eq!(cleaned.removed.values().sum::<usize>(), 7, "{cleaned}");
     assert_eq!(cleaned.removed[&FindingKind::LeakedImage], 1, "{cleaned}");
-    assert_eq!((cleaned.mended_texts, cleaned.root), (1, None));
+    assert_eq!((cleaned.mended_texts, cleaned.image_root), (1, None));
     assert!(
         diagnosis
             .write_cleaned(&ward.config.manifest.csv_file)
@@ -490,7 +490,8 @@ fn a_manifest_cleaned_into_another_folder_says_where_its_paths_start() {
     let ward = faulty();
     let path = ward.path("elsewhere/cleaned.csv");
     let cleaned = ward.examine().write_cleaned(&path).unwrap();
-    assert_eq!(cleaned.root.as_deref(), Some(ward.folder.path()));
+    assert_eq!(cleaned.image_root.as_deref(), Some(ward.folder.path()));
+    assert_eq!(cleaned.text_root, None, "texts stand in the table");
 }
 
 #[test]

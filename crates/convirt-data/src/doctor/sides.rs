@@ -1,5 +1,8 @@
 //! The sides of the split, and what is on several of them.
 
+use std::cmp::Reverse;
+use std::fmt;
+
 use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
@@ -34,8 +37,8 @@ impl Sides {
     }
 }
 
-impl std::fmt::Display for Sides {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Sides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.iter().map(Split::name).collect();
         f.write_str(&names.join(" and "))
     }
@@ -114,7 +117,7 @@ impl Examination<'_> {
         }
         let kind = FindingKind::LeakedText;
         let mut leaked = self.on_several_sides(|row| row.text);
-        leaked.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+        leaked.sort_by_key(|rows| Reverse(rows.len()));
         let mut known = 0;
         for rows in &leaked {
             let held_out = rows.iter().filter(|&&row| self.is_held_out(row)).count();
@@ -134,7 +137,7 @@ impl Examination<'_> {
                 .filter(|&row| self.is_held_out(row))
                 .count();
             let share = 100.0 * known as f64 / held_out as f64;
-            let remark = format!("{known} of {held_out} held-out rows ({share:.1} %)");
+            let remark = format!("{known} of {held_out} held-out rows ({share:.1} %) share theirs");
             self.ledger.remark(kind, remark);
         }
     }
@@ -144,15 +147,10 @@ impl Examination<'_> {
         row.is_usable && matches!(row.side, Some(Split::Valid | Split::Test))
     }
 
-    /// Gathers the positions of usable rows that share a key and are on several sides, in the order
-    /// of their first rows.
+    /// Gathers the positions of usable rows that share a key and are on several sides.
     fn on_several_sides(&self, key: impl Fn(&Row) -> u64) -> Vec<Vec<usize>> {
-        let sorted = self.rows_by(|row| row.is_usable.then(|| key(row)));
-        let sets = sorted.chunk_by(|a, b| a.0 == b.0);
-        let sets = sets.map(|set| set.iter().map(|&(_, row)| row as usize).collect());
-        let mut sets: Vec<Vec<usize>> = sets.collect();
+        let mut sets = self.rows_alike(|row| row.is_usable.then(|| key(row)));
         sets.retain(|rows| self.sides(rows).are_several());
-        sets.sort_by_key(|rows| rows[0]);
         sets
     }
 
@@ -163,20 +161,10 @@ impl Examination<'_> {
     /// Leaves the rows that are not on the last side out of a cleaned manifest.
     pub(super) fn keep_last_side(&mut self, rows: &[usize], kind: FindingKind) {
         let last = self.sides(rows).last();
-        let given_up = rows.iter().filter(|&&row| self.rows[row].side != last);
+        let is_given_up = |side: Option<Split>| side.is_some() && side != last;
+        let given_up = rows.iter().filter(|&&row| is_given_up(self.rows[row].side));
         for row in given_up {
             self.removed.entry(row + 1).or_insert(kind);
         }
-    }
-
-    /// Adds a finding about rows, by position.
-    pub(super) fn add(
-        &mut self,
-        kind: FindingKind,
-        rows: &[usize],
-        describe: impl FnOnce() -> (Vec<std::path::PathBuf>, String),
-    ) {
-        let numbers: Vec<_> = rows.iter().map(|row| row + 1).collect();
-        self.ledger.add(kind, &numbers, describe);
     }
 }

@@ -6,6 +6,9 @@ use std::path::Path;
 /// of MIMIC-CXR and CheXpert, the best first.
 const COLUMNS: [&str; 3] = ["view", "viewposition", "frontallateral"];
 
+/// Characters of a view shown; codes of DICOM have 16 at most.
+const MAX_CODE: usize = 16;
+
 /// Words of a frontal view.
 const FRONTAL: [&str; 5] = ["pa", "ap", "frontal", "posteroanterior", "anteroposterior"];
 
@@ -28,7 +31,7 @@ pub(super) fn other_view(cell: &str, image: &Path) -> Option<String> {
     }
     let is_frontal = words(&view.to_lowercase()).any(|word| FRONTAL.contains(&word))
         || FRONTAL.contains(&squeezed(view).as_str());
-    (!is_frontal).then(|| view.into())
+    (!is_frontal).then(|| view.chars().take(MAX_CODE).collect())
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
