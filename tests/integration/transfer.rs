@@ -260,7 +260,11 @@ fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
         ),
         (
             vec!["--label-col", "label", "--fractions", "0.05"],
-            vec!["`dark` is negative in 1 group only"],
+            vec![
+                "a fraction of 0.05",
+                "`dark` is negative in 1 group only",
+                "larger",
+            ],
         ),
         (
             vec!["--label-col", "label", "--positive", "shiny"],

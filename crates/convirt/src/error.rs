@@ -217,6 +217,17 @@ pub enum Error {
         /// What is missing.
         what: &'static str,
     },
+    /// A fraction of the training images is too small to choose anything by a part of it.
+    #[error(
+        "a fraction of {fraction}: {source}; take a larger one, or mark rows as `valid` in a split \
+         column"
+    )]
+    NothingToChooseBy {
+        /// The fraction.
+        fraction: f64,
+        /// Which label is too rare.
+        source: DataError,
+    },
     /// An encoder has no weights that could be trained.
     #[error("`{encoder}` has no weights to fine-tune; it serves a linear probe only")]
     NothingToFineTune {

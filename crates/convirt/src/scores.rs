@@ -192,7 +192,7 @@ mod tests {
     fn noisy(images: usize, group_size: usize) -> (Vec<LabelledImage>, Vec<f32>) {
         let numbers = (0..images).map(|i| {
             let group = i / group_size;
-            let holds = group % 3 == 0;
+            let holds = group.is_multiple_of(3);
             let noise = ((group * 7919) % 101) as f32 / 101.0;
             (
                 image(group, &[Some(holds)]),

@@ -28,6 +28,7 @@ use crate::progress::thousands;
 use crate::scores::Bootstrap;
 use candidate::Candidate;
 use encoder::OpenEncoder;
+use fine_tune::VALIDATION_SHARE;
 
 pub use encoder::EncoderSource;
 pub use fine_tune::FineTuneConfig;
@@ -137,6 +138,7 @@ impl TransferConfig {
                 return Err(Error::NothingAsked { what });
             }
         }
+        self.fine_tune.check()?;
         let is_pixels = |source: &&EncoderSource| matches!(source, EncoderSource::Pixels { .. });
         match self.encoders.iter().find(is_pixels) {
             Some(pixels) if self.mode == TransferMode::FineTune => Err(Error::NothingToFineTune {
@@ -249,13 +251,14 @@ fn draws(
     for &fraction in &config.fractions {
         let runs = match config.mode {
             TransferMode::LinearProbe if fraction == 1.0 => 1,
-            _ => config.runs as u64,
+            _ => config.runs,
         };
-        for seed in (config.seed..).take(runs as usize) {
+        for seed in (config.seed..).take(runs) {
             let places = draw_fraction(&sides.train, labels, fraction, seed)?;
             if sides.valid.is_empty() {
                 let drawn: Vec<_> = places.iter().map(|i| sides.train[*i].clone()).collect();
-                hold_out(&drawn, labels, 0.2, seed)?;
+                let held_out = hold_out(&drawn, labels, VALIDATION_SHARE, seed);
+                held_out.map_err(|source| Error::NothingToChooseBy { fraction, source })?;
             }
             draws.push(Draw {
                 fraction,

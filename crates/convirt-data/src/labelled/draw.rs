@@ -108,8 +108,8 @@ pub fn hold_out(
 /// Deals rows into at most `folds` parts by group, each class spread evenly; returns the part of
 /// each row, from 0.
 ///
-/// There are fewer parts where a class has fewer groups, so that each class is always among the
-/// other parts; a group of several classes is dealt as its rarest.
+/// There are fewer parts where a class has fewer groups. Of two classes with two groups or more
+/// each, both are then in more than one part.
 ///
 /// # Panics
 ///
@@ -128,10 +128,9 @@ pub fn deal_folds(groups: &[&str], classes: &[usize], folds: usize, seed: u64) -
         .min(groups_with.values().copied().min().unwrap_or(0))
         .max(1);
     let mut sequence: Vec<_> = classes_of.into_iter().collect();
-    sequence.sort_by_cached_key(|(group, classes)| {
-        let rarest = classes.iter().min_by_key(|class| groups_with[class]);
-        (rarest.copied(), seeded_hash(seed, group), *group)
-    });
+    // Groups of the same classes one after the other, so that they come into different parts.
+    sequence
+        .sort_by_cached_key(|(group, classes)| (classes.clone(), seeded_hash(seed, group), *group));
     let dealt = sequence.iter().enumerate();
     let fold_of: BTreeMap<&str, usize> = dealt
         .map(|(place, (group, _))| (*group, place % folds))
@@ -433,5 +432,40 @@ mod tests {
         assert_ne!(folds[3], folds[4], "each fold has a group of class 1");
         let one = deal_folds(&groups, &[0, 0, 0, 0, 1, 0], 5, 0);
         assert_eq!(one, [0; 6]);
+    }
+
+    #[test]
+    fn both_of_two_classes_are_outside_of_any_fold() {
+        // Groups of class 1, of both, or of 0, in changing numbers.
+        for (ones, both, zeros) in [
+            (2, 0, 2),
+            (0, 2, 0),
+            (3, 2, 0),
+            (0, 2, 5),
+            (1, 1, 1),
+            (9, 1, 1),
+        ] {
+            let groups = ones + both + zeros;
+            let names: Vec<String> = (0..groups).map(|group| format!("g{group}")).collect();
+            let (mut rows, mut classes) = (Vec::new(), Vec::new());
+            for (group, name) in names.iter().enumerate() {
+                let has_one = group < ones + both;
+                let has_zero = group >= ones;
+                for (class, has) in [(0, has_zero), (1, has_one)] {
+                    if has {
+                        rows.push(name.as_str());
+                        classes.push(class);
+                    }
+                }
+            }
+            for seed in 0..20 {
+                let folds = deal_folds(&rows, &classes, 5, seed);
+                for fold in 0..=folds.iter().copied().max().unwrap() {
+                    let outside = folds.iter().zip(&classes).filter(|(of, _)| **of != fold);
+                    let outside: BTreeSet<_> = outside.map(|(_, class)| class).collect();
+                    assert_eq!(outside.len(), 2, "{ones} {both} {zeros}");
+                }
+            }
+        }
     }
 }

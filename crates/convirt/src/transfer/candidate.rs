@@ -148,24 +148,24 @@ impl<'a> Candidate<'a> {
 
     fn probes(&self, draws: &[Draw]) -> Result<Vec<Outcome>, Error> {
         let what = format!("{}, {}", self.name, percent(draws[0].fraction));
-        let bar = Bar::new(&what, draws.len(), "probes");
+        let steps = draws.len() * ProbeData::steps(&self.transfer.labels);
+        let bar = Bar::new(&what, steps, "penalties");
         let outcomes = draws.par_iter().map(|draw| {
             if self.transfer.interrupter.should_stop() {
                 return Ok(None);
             }
-            let outcome = self.probe(draw)?;
-            bar.advance(1);
-            Ok(Some(outcome))
+            self.probe(draw, &bar).map(Some)
         });
         let outcomes: Vec<_> = outcomes.collect::<Result<_, Error>>()?;
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn probe(&self, draw: &Draw) -> Result<Outcome, Error> {
+    fn probe(&self, draw: &Draw, bar: &Bar) -> Result<Outcome, Error> {
         let data = ProbeData {
             labels: &self.transfer.labels,
             images: &self.transfer.images,
             encoded: &self.encoded,
+            progress: &|steps| bar.advance(steps),
         };
         let [train, valid] = self.learned_from(draw);
         let probe = data.fit(&train, &valid, draw.seed)?;

@@ -9,7 +9,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
-use convirt_data::{ImageBatch, LabelledImage, Labels, hold_out};
+use convirt_data::{DataError, ImageBatch, LabelledImage, Labels, hold_out};
 use convirt_model::ImageClassifier as Network;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -22,7 +22,7 @@ use crate::progress::Bar;
 use crate::schedule::{Schedule, ScheduledLearningRate};
 
 /// Share of the training images that choose the best epoch where no others are given.
-const VALIDATION_SHARE: f64 = 0.2;
+pub(super) const VALIDATION_SHARE: f64 = 0.2;
 
 /// How a network is fine-tuned; the defaults are the paper's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,59 @@ impl Default for FineTuneConfig {
     }
 }
 
+impl FineTuneConfig {
+    /// Checks the ranges.
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        for (setting, value, is_right, allowed) in [
+            (
+                "learning_rate",
+                self.learning_rate,
+                self.learning_rate > 0.0,
+                "above 0",
+            ),
+            (
+                "warmup_learning_rate",
+                self.warmup_learning_rate,
+                self.warmup_learning_rate > 0.0,
+                "above 0",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay,
+                self.weight_decay >= 0.0,
+                "at least 0",
+            ),
+            (
+                "patience",
+                self.patience as f64,
+                self.patience > 0,
+                "1 or more",
+            ),
+            (
+                "stop_patience",
+                self.stop_patience as f64,
+                self.stop_patience > 0,
+                "1 or more",
+            ),
+            (
+                "max_epochs",
+                self.max_epochs as f64,
+                self.max_epochs > 0,
+                "1 or more",
+            ),
+        ] {
+            if !is_right {
+                return Err(DataError::OutOfRange {
+                    setting,
+                    value,
+                    allowed,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a network is fine-tuned on.
 pub(crate) struct FineTuneData<'a> {
     pub labels: &'a Labels,
@@ -83,8 +136,7 @@ impl FineTuneData<'_> {
     ///
     /// # Errors
     ///
-    /// [`DataError::TooFewWithLabel`](convirt_data::DataError::TooFewWithLabel) where a label has
-    /// too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
+    /// [`DataError::TooFewWithLabel`] where a label has too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
     pub fn fit(
         &self,
         network: Network,
@@ -497,13 +549,38 @@ mod tests {
         };
         let findings = Labels::Findings(["a", "b"].map(String::from).into());
         // ln(1 + e⁻²), ln(1 + e⁻¹), ln 2; the unknown one's 90 does not count.
-        let expected = (0.126_928 + 0.313_262 + 0.693_147) / 3.0;
+        let expected = (0.126_928 + 0.313_262 + std::f32::consts::LN_2) / 3.0;
         assert!((loss(&findings, &images) - expected).abs() < 1e-5);
         let classes = Labels::Classes(["a", "b"].map(String::from).into());
         let images = [image(&[no, yes]), image(&[no, yes])];
         // −ln softmax: 0 where the second is 88 above, ln(1 + e⁻¹) where it is 1 above.
         let expected = 0.313_262 / 2.0;
         assert!((loss(&classes, &images) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn impossible_settings_are_refused_by_name() {
+        let right = FineTuneConfig::default();
+        assert!(right.check().is_ok());
+        for (wrong, setting) in [
+            (
+                FineTuneConfig {
+                    learning_rate: f64::NAN,
+                    ..right
+                },
+                "`learning_rate`",
+            ),
+            (
+                FineTuneConfig {
+                    patience: 0,
+                    ..right
+                },
+                "`patience`",
+            ),
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains(setting), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The linear probe: logistic regression on features, its penalty chosen by validation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use convirt_data::{DataError, LabelledImage, Labels, deal_folds};
 
@@ -10,7 +10,7 @@ use crate::logistic::{Examples, Fit, LinearModel, sigmoid, softmax};
 
 /// Inverse strengths of the penalty that are tried, the strongest penalty first; scikit-learn's
 /// `C`, for standardized features.
-const STRENGTHS: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+pub(super) const STRENGTHS: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 /// Weaker penalties in a row that may bring a higher loss before the rest is left out: along the
 /// strengths the loss falls, and then climbs.
 const RISES: usize = 2;
@@ -23,6 +23,8 @@ pub(crate) struct ProbeData<'a> {
     pub labels: &'a Labels,
     pub images: &'a [LabelledImage],
     pub encoded: &'a EncodedImages,
+    /// Hears how many more of a label's [`STRENGTHS`] have been tried, or left out.
+    pub progress: &'a (dyn Fn(usize) + Sync),
 }
 
 /// A fitted probe.
@@ -51,6 +53,15 @@ struct Question<'a> {
 }
 
 impl ProbeData<'_> {
+    /// Steps that `progress` hears of in each fit.
+    pub fn steps(labels: &Labels) -> usize {
+        let questions = match labels {
+            Labels::Classes(_) => 1,
+            Labels::Findings(names) => names.len(),
+        };
+        questions * STRENGTHS.len()
+    }
+
     /// Fits a probe on the images at `train`. The penalty is chosen by those at `valid`, or where
     /// there are none by five folds of `train`, dealt by group and `seed`; then all of `train` is
     /// fitted with it. All of them can be read.
@@ -136,16 +147,20 @@ impl ProbeData<'_> {
 
     /// The strength of the lowest loss in validation, and that loss.
     fn choose(&self, question: &Question, seed: u64) -> Result<(f64, f64), Error> {
+        self.check(question)?;
         let count = question.names.len();
         let folds = match question.valid.is_empty() {
-            true => self.folds(question, seed)?,
+            true => self.folds(question, seed),
             false => vec![[question.train.clone(), question.valid.clone()]],
         };
         let held_out: usize = folds.iter().map(|[_, valid]| valid.len()).sum();
+        if held_out == 0 {
+            return Err(self.too_few(question, 0));
+        }
         let mut fits: Vec<Option<Fit>> = folds.iter().map(|_| None).collect();
         let mut best = (STRENGTHS[0], f64::INFINITY);
         let mut rises = 0;
-        for strength in STRENGTHS {
+        for (tried, strength) in STRENGTHS.into_iter().enumerate() {
             let mut loss = 0.0;
             for ([train, valid], fit) in folds.iter().zip(&mut fits) {
                 let next = self.fit_one(train, count, strength, fit.as_ref());
@@ -158,34 +173,48 @@ impl ProbeData<'_> {
                 best = (strength, loss);
             }
             if rises == RISES {
+                (self.progress)(STRENGTHS.len() - tried);
                 break;
             }
+            (self.progress)(1);
         }
         Ok(best)
     }
 
+    /// Checks that each class is in as many groups of the training images as are needed.
+    fn check(&self, question: &Question) -> Result<(), Error> {
+        let least = if question.valid.is_empty() { 2 } else { 1 };
+        for class in 0..question.names.len() {
+            if self.groups_with(question, class) < least {
+                return Err(self.too_few(question, class));
+            }
+        }
+        Ok(())
+    }
+
+    /// Groups of the training images with a class.
+    fn groups_with(&self, question: &Question, class: usize) -> usize {
+        let images = question.train.iter().filter(|(_, of)| *of == class);
+        let groups = images.map(|(place, _)| &self.images[*place].group);
+        groups.collect::<BTreeSet<_>>().len()
+    }
+
+    fn too_few(&self, question: &Question, class: usize) -> Error {
+        Error::Data(DataError::TooFewWithLabel {
+            label: question.names[class].to_string(),
+            holds: question.names.len() > 2 || class == 1,
+            groups: self.groups_with(question, class),
+        })
+    }
+
     /// The training images without, and with, each fold; every class is in the former.
-    fn folds(&self, question: &Question, seed: u64) -> Result<Vec<Fold>, Error> {
+    fn folds(&self, question: &Question, seed: u64) -> Vec<Fold> {
         let groups: Vec<&str> = question
             .train
             .iter()
             .map(|&(place, _)| self.images[place].group.as_str())
             .collect();
         let classes: Vec<usize> = question.train.iter().map(|&(_, class)| class).collect();
-        let mut groups_with: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
-        for (&class, &group) in classes.iter().zip(&groups) {
-            groups_with.entry(class).or_default().insert(group);
-        }
-        for (class, name) in question.names.iter().enumerate() {
-            let groups = groups_with.get(&class).map_or(0, BTreeSet::len);
-            if groups < 2 {
-                return Err(Error::Data(DataError::TooFewWithLabel {
-                    label: name.to_string(),
-                    holds: question.names.len() > 2 || class == 1,
-                    groups,
-                }));
-            }
-        }
         let fold_of = deal_folds(&groups, &classes, FOLDS, seed);
         let folds = (0..=fold_of.iter().copied().max().unwrap_or(0)).map(|fold| {
             [false, true].map(|is_held_out| {
@@ -194,12 +223,12 @@ impl ProbeData<'_> {
                 side.map(|(image, _)| *image).collect::<Vec<_>>()
             })
         });
-        // Groups of several classes can leave a fold's rest without one.
+        // Groups of several classes can leave what is outside of a fold without one of them.
         let has_all = |train: &[(usize, usize)]| {
             let classes: BTreeSet<usize> = train.iter().map(|&(_, class)| class).collect();
             classes.len() == question.names.len()
         };
-        Ok(folds.filter(|[train, _]| has_all(train)).collect())
+        folds.filter(|[train, _]| has_all(train)).collect()
     }
 
     fn fit_one(
@@ -293,6 +322,7 @@ mod tests {
             labels: &labels,
             images: &images,
             encoded: &encoded,
+            progress: &|_| (),
         };
         let train: Vec<usize> = (0..60).collect();
         let probe = data.fit(&train, &[], 0).unwrap();
@@ -321,6 +351,7 @@ mod tests {
             labels: &labels,
             images: &images,
             encoded: &encoded,
+            progress: &|_| (),
         };
         let (train, valid): (Vec<usize>, Vec<usize>) = (0..120).partition(|i| *i < 40);
         let probe = data.fit(&train, &valid, 0).unwrap();
@@ -334,8 +365,8 @@ mod tests {
     fn each_finding_is_fitted_to_the_images_where_it_is_known() {
         // `b` is known, and as `a`, for every fifth group only.
         let targets = |i: usize| {
-            let a = Some(i / 2 % 3 == 0);
-            vec![a, a.filter(|_| i / 2 % 5 == 0)]
+            let a = Some((i / 2).is_multiple_of(3));
+            vec![a, a.filter(|_| (i / 2).is_multiple_of(5))]
         };
         let (images, encoded) = data(200, targets);
         let labels = Labels::Findings(vec!["a".into(), "b".into()]);
@@ -343,6 +374,7 @@ mod tests {
             labels: &labels,
             images: &images,
             encoded: &encoded,
+            progress: &|_| (),
         };
         let all: Vec<usize> = (0..200).collect();
         let probe = data.fit(&all, &[], 0).unwrap();
@@ -362,6 +394,7 @@ mod tests {
             labels: &labels,
             images: &images,
             encoded: &encoded,
+            progress: &|_| (),
         };
         let all: Vec<usize> = (0..90).collect();
         let probe = data.fit(&all, &[], 0).unwrap();
@@ -379,6 +412,7 @@ mod tests {
             labels: &labels,
             images: &images,
             encoded: &encoded,
+            progress: &|_| (),
         };
         let all: Vec<usize> = (0..20).collect();
         let error = data.fit(&all, &[], 0).unwrap_err().to_string();
