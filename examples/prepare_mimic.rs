@@ -5,8 +5,10 @@
 
 #[path = "prepare/images.rs"]
 mod images;
+#[path = "prepare/made.rs"]
+mod made;
 #[path = "terminal/progress.rs"]
-mod terminal;
+mod progress;
 #[path = "prepare/views.rs"]
 mod views;
 
@@ -16,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
 use images::Images;
-use terminal::Terminal;
+use progress::ProgressBars;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
 #[derive(Parser)]
@@ -26,8 +28,8 @@ use terminal::Terminal;
   prepare_mimic --root mimic-cxr/2.1.0 --split patient --out data/mimic
 
 Views come from the metadata table or, where that is not there, from the DICOM files. Findings and
-impression make the text, or the last paragraph of a report that has neither. What is
-left out is counted by reason. Run again after an interruption: images that are there are kept.")]
+impression make the text, or the last paragraph of a report that has neither. What is left out is
+counted by reason. Run again after an interruption: images that are there are kept.")]
 struct Arguments {
     /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
     #[arg(long, value_name = "DIR")]
@@ -89,8 +91,9 @@ fn main() -> Result<()> {
         images: arguments.images.prepared(),
         ..MimicConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared)?;
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared)?;
     Ok(())
 }

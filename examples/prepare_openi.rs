@@ -5,8 +5,10 @@
 
 #[path = "prepare/images.rs"]
 mod images;
+#[path = "prepare/made.rs"]
+mod made;
 #[path = "terminal/progress.rs"]
-mod terminal;
+mod progress;
 #[path = "prepare/views.rs"]
 mod views;
 
@@ -16,7 +18,7 @@ use anyhow::Result;
 use clap::Parser;
 use convirt::data::{OpenIConfig, SplitConfig};
 use images::Images;
-use terminal::Terminal;
+use progress::ProgressBars;
 
 /// Makes pairs of OpenI: XML reports with PNG, JPEG or DICOM images.
 #[derive(Parser)]
@@ -26,7 +28,8 @@ use terminal::Terminal;
 
 Reports without findings and impression are left out, as are images that are missing or broken;
 all are counted. DICOM files tell their view, in most cases; PNG files and reports do not, so that
-with --views only images count whose DICOM file is below --root. Run again after an interruption: images that are there are kept.")]
+with --views only images count whose DICOM file is below --root. Run again after an interruption:
+images that are there are kept.")]
 struct Arguments {
     /// Folder with the images, at any depth
     #[arg(long, value_name = "DIR")]
@@ -75,8 +78,9 @@ fn main() -> Result<()> {
         split: (arguments.valid_size != 0.0).then_some(split),
         ..OpenIConfig::new(arguments.root, arguments.out)
     };
-    let terminal = Terminal::default();
-    let prepared = config.prepare(|progress| terminal.show(progress))?;
-    terminal.finish(&prepared)?;
+    let bars = ProgressBars::default();
+    let prepared = config.prepare(|progress| bars.show(progress))?;
+    drop(bars);
+    made::print(&prepared)?;
     Ok(())
 }

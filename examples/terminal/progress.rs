@@ -1,10 +1,10 @@
-//! What a preparation shows while it works and when it is done.
+//! What a program shows on the terminal while it works through many files.
 
-use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use convirt::data::{Prepared, Progress, Stage};
+use convirt::data::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Time between two lines where there is no terminal to draw a bar on.
@@ -12,7 +12,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// Shows one stage after the other.
 #[derive(Default)]
-pub struct Terminal {
+pub struct ProgressBars {
     running: Mutex<Option<Running>>,
 }
 
@@ -22,7 +22,7 @@ struct Running {
     last_line: Instant,
 }
 
-impl Terminal {
+impl ProgressBars {
     /// Draws a bar with rate and time left, or prints them as a line now and then.
     pub fn show(&self, progress: Progress) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,34 +35,6 @@ impl Terminal {
         if let Some(running) = running.as_mut() {
             running.go_on(progress);
         }
-    }
-
-    /// Prints what was made and left out, and how to train on it; the output may be closed.
-    pub fn finish(self, prepared: &Prepared) -> io::Result<()> {
-        drop(self);
-        let mut out = stdout().lock();
-        let keys = prepared.config_keys();
-        writeln!(out, "{prepared}\n\nIn a configuration:\n\ndataset:")?;
-        for (key, value) in &keys {
-            writeln!(out, "  {key}: {value}")?;
-        }
-        let manifest = prepared.manifest.display();
-        writeln!(
-            out,
-            "\nOr with that of the phantom:\n\n  cargo run --release --example train_mimic -- \\"
-        )?;
-        writeln!(
-            out,
-            "    --set \"dataset.csv_file={manifest}\" --set dataset.phantom=null \\"
-        )?;
-        if let Some(root) = &prepared.image_root {
-            writeln!(
-                out,
-                "    --set \"dataset.img_root_dir={}\" \\",
-                root.display()
-            )?;
-        }
-        writeln!(out, "    --set dataset.text_from_files=False")
     }
 }
 

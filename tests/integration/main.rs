@@ -2,12 +2,15 @@
 
 mod bad_input;
 mod dicom;
+mod doctor;
 mod fixtures;
 mod interop;
 mod outside_crate;
 mod prepare;
 mod pretraining;
 mod program;
+mod report;
 mod retrieval;
 mod simclr;
+mod transfer;
 mod weights;

@@ -47,6 +47,60 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
 }
 
 #[test]
+fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
+    let workspace = Workspace::new();
+    let output = train_mimic()
+        .arg("--config")
+        .arg(config_file(&workspace))
+        .args(["--set", "objective=simclr", "--set", "max_steps=2"])
+        .args(["--set", "eval_every_n_steps=2"])
+        .output()
+        .unwrap();
+    let printed = text_of(&output);
+    assert!(output.status.success(), "{printed}");
+    for part in [
+        "no effect: model.bert_base_model, model.text_from_scratch, model.freeze_embeddings",
+        "5 held out",
+        "2 of 4 images",
+        "view→view",
+        "(chance: ln(2·batch − 1) = ",
+        "contrastive accuracy",
+    ] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    for part in ["text encoder", "image→text", "recall"] {
+        assert!(!printed.contains(part), "`{part}` in:\n{printed}");
+    }
+
+    let run = printed.lines().find_map(|line| line.strip_prefix("run: "));
+    let out = workspace.path().join("exported");
+    let mut export = example("export");
+    export.arg(run.unwrap()).arg("--out").arg(&out);
+    let printed = text_of(&export.output().unwrap());
+    let mut files: Vec<_> = fs::read_dir(&out)
+        .unwrap_or_else(|_| panic!("{printed}"))
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let expected = [
+        "image_tower.onnx",
+        "projections.safetensors",
+        "resnet18.safetensors",
+    ];
+    assert_eq!(files, expected, "{printed}");
+
+    let output = example("inspect_weights")
+        .arg(run.unwrap())
+        .output()
+        .unwrap();
+    let printed = text_of(&output);
+    for part in ["image encoder: resnet18", "loaded as layer4.1.conv2.weight"] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    assert!(!printed.contains("unexpected"), "{printed}");
+}
+
+#[test]
 fn help_lists_every_option() {
     let output = train_mimic().arg("--help").output().unwrap();
     let text = text_of(&output);

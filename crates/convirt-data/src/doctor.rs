@@ -31,12 +31,12 @@ use crate::probe::{Fault, probe_image};
 use crate::progress::Steps;
 use crate::table::Table;
 use crate::{
-    DataError, DecodeLimits, ManifestConfig, Progress, Radiograph, Split, SplitConfig, Stage,
-    Thumbnail,
+    DataError, ManifestConfig, Progress, Radiograph, Split, SplitConfig, Stage, Thumbnail,
 };
 use finding::Ledger;
 use image_look::{ImageFacts, ImageReader};
 use likeness::Likener;
+use views::view_column;
 
 pub use cleaned::Cleaned;
 pub use diagnosis::{Diagnosis, Numbers};
@@ -62,8 +62,6 @@ pub struct DoctorConfig {
     pub whole_reports: bool,
     /// How tokens are counted.
     pub tokens: TokenCheck,
-    /// Bounds on what an image may ask for.
-    pub limits: DecodeLimits,
 }
 
 /// An examination under way.
@@ -99,7 +97,6 @@ impl DoctorConfig {
     /// pixels, and counts no tokens.
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
-            limits: manifest.limits,
             manifest,
             split: SplitConfig {
                 valid_size: 0.1,
@@ -173,8 +170,9 @@ impl Examination<'_> {
     /// Decodes each image file once.
     fn look_at_images(&mut self, progress: &(impl Fn(Progress) + Sync)) {
         let reader = ImageReader {
-            limits: &self.config.limits,
+            limits: &self.config.manifest.limits,
             input_size: self.config.image_size,
+            asks_for_views: view_column(&self.table.header).is_none(),
             likener: Likener::new(),
         };
         let by_image = self.rows_by(|row| row.image.map(u64::from));
@@ -187,7 +185,7 @@ impl Examination<'_> {
                     let path = self.cells(rows[0].1 as usize).map(|cells| cells.image);
                     let path = path.unwrap_or_default();
                     let look = reader.look(&path);
-                    let is_read = look.is_ok() || probe_image(&path, &self.config.limits).is_ok();
+                    let is_read = look.is_ok() || probe_image(&path, reader.limits).is_ok();
                     steps.one_more();
                     (path, look, is_read)
                 })
@@ -247,7 +245,7 @@ impl Examination<'_> {
         }
         let images = paths.iter().take(IMAGES_SHOWN);
         images
-            .filter_map(|path| Radiograph::read(path, &self.config.limits).ok())
+            .filter_map(|path| Radiograph::read(path, &self.config.manifest.limits).ok())
             .map(|image| Thumbnail::of(&image))
             .collect()
     }

@@ -422,9 +422,8 @@ pub enum DataError {
 
     /// A fraction of the training data has no example of a label's outcome.
     #[error(
-        "{} % of the {groups} groups in which `{label}` is {} is less than one; the smallest \
-         fraction that keeps one is {} %",
-        percent(*fraction), outcome(*holds), percent(0.5 / *groups as f64)
+        "a fraction of {fraction} keeps none of the {groups} groups in which `{label}` is {}; the \
+         smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64)
     )]
     FractionTooSmall {
         /// The fraction, of 1.
@@ -637,12 +636,11 @@ fn outcome(holds: bool) -> &'static str {
     if holds { "positive" } else { "negative" }
 }
 
-/// A fraction in percent, rounded up to two figures.
-fn percent(fraction: f64) -> f64 {
-    let percent = 100.0 * fraction;
-    let unit = 10f64.powf(percent.log10().floor() - 1.0);
+/// A number above 0, rounded up to two figures.
+fn rounded_up(number: f64) -> f64 {
+    let scale = 10f64.powf(1.0 - number.log10().floor());
     // What is exact but for its last bits stays as it is.
-    (percent / unit - 1e-9).ceil() * unit
+    (number * scale - 1e-9).ceil() / scale
 }
 
 fn listed(skips: &[Skip]) -> String {

@@ -53,8 +53,13 @@ impl EvalTransform {
     ///
     /// - output: `[3, size, size]`, flat
     pub fn apply(&self, image: &Radiograph) -> Vec<f32> {
+        normalize(&self.view(image))
+    }
+
+    /// Scales the image antialiased to `size` × `size` pixels: what the network sees, to look at.
+    pub fn view(&self, image: &Radiograph) -> Radiograph {
         let size = self.size;
-        let view = match self.mode {
+        match self.mode {
             EvalResize::Stretch => resize(image, CropBox::whole(image), size, size),
             EvalResize::PadSquare => {
                 let square = pad_to_square(image);
@@ -64,8 +69,7 @@ impl EvalTransform {
                 let scaled = resize_shorter_side(image, size);
                 resize(&scaled, CropBox::center(&scaled, size, size), size, size)
             }
-        };
-        normalize(&view)
+        }
     }
 }
 

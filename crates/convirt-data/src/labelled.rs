@@ -152,45 +152,47 @@ impl LabelledManifest {
             skips,
         })
     }
+}
 
-    /// Divides the images by their split column, or else holds out about `test_size` of the groups
-    /// for the test, every label represented.
-    ///
-    /// Where the column names no row as test, its validation rows are the test: they are what the
-    /// result is measured on.
-    ///
-    /// # Errors
-    ///
-    /// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::EmptySplit`]: the
-    ///   split column has gaps, puts a group on two sides, or leaves nothing to learn from or to
-    ///   test on
-    /// - those of [`hold_out`]
-    pub fn split(self, test_size: f64, seed: u64) -> Result<Sides<LabelledImage>, DataError> {
-        let Self { labels, images, .. } = self;
-        if images.iter().all(|image| image.split.is_none()) {
-            let held_out: BTreeSet<usize> = hold_out(&images, &labels, test_size, seed)?
-                .into_iter()
-                .collect();
-            let numbered = images.into_iter().enumerate();
-            let (test, train): (Vec<_>, Vec<_>) =
-                numbered.partition(|(index, _)| held_out.contains(index));
-            let images = |numbered: Vec<(_, LabelledImage)>| {
-                numbered.into_iter().map(|(_, image)| image).collect()
-            };
-            return Ok(Sides {
-                train: images(train),
-                valid: Vec::new(),
-                test: images(test),
-            });
-        }
-        let mut sides = split_by_column(images)?;
-        if sides.test.is_empty() {
-            std::mem::swap(&mut sides.test, &mut sides.valid);
-        }
-        match sides.test.is_empty() {
-            true => Err(DataError::EmptySplit { split: Split::Test }),
-            false => Ok(sides),
-        }
+/// Divides images by their split column, or else holds out about `test_size` of the groups for the
+/// test, every label represented.
+///
+/// Where the column names no row as test, its validation rows are the test: they are what the
+/// result is measured on.
+///
+/// # Errors
+///
+/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::EmptySplit`]: the
+///   split column has gaps, puts a group on two sides, or leaves nothing to learn from or to test
+///   on
+/// - those of [`hold_out`]
+pub fn split_labelled(
+    images: Vec<LabelledImage>,
+    labels: &Labels,
+    test_size: f64,
+    seed: u64,
+) -> Result<Sides<LabelledImage>, DataError> {
+    if images.iter().all(|image| image.split.is_none()) {
+        let held_out = hold_out(&images, labels, test_size, seed)?;
+        let numbered = images.into_iter().enumerate();
+        let (test, train): (Vec<_>, Vec<_>) =
+            numbered.partition(|(place, _)| held_out.binary_search(place).is_ok());
+        let images = |numbered: Vec<(_, LabelledImage)>| {
+            numbered.into_iter().map(|(_, image)| image).collect()
+        };
+        return Ok(Sides {
+            train: images(train),
+            valid: Vec::new(),
+            test: images(test),
+        });
+    }
+    let mut sides = split_by_column(images)?;
+    if sides.test.is_empty() {
+        std::mem::swap(&mut sides.test, &mut sides.valid);
+    }
+    match sides.test.is_empty() {
+        true => Err(DataError::EmptySplit { split: Split::Test }),
+        false => Ok(sides),
     }
 }
 
@@ -436,7 +438,8 @@ mod tests {
                 split: Some(name("split")),
                 ..LabelledConfig::new(folder.path().join("labels.csv"), class(None))
             };
-            LabelledManifest::read(&config).unwrap().split(0.5, 0)
+            let manifest = LabelledManifest::read(&config).unwrap();
+            split_labelled(manifest.images, &manifest.labels, 0.5, 0)
         };
         let rows = |images: &[LabelledImage]| -> Vec<usize> {
             images.iter().map(|image| image.row).collect()

@@ -70,7 +70,7 @@ pub use image_files::image_files;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
-    UncertainPolicy, deal_folds, draw_fraction, hold_out,
+    UncertainPolicy, deal_folds, draw_fraction, hold_out, split_labelled,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,

@@ -10,7 +10,7 @@ use crate::radiograph::dicom::{self, is_dicom};
 use crate::{DecodeLimits, SkipReason};
 
 /// Bytes that hold the header of nearly every image.
-const HEAD: u64 = 64 * 1024;
+pub(crate) const HEAD: u64 = 64 * 1024;
 
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);

@@ -9,7 +9,6 @@ mod reduced_jpeg;
 
 pub use decode::DecodeLimits;
 pub(crate) use decode::read_bytes;
-pub(crate) use dicom::identifying_elements;
 pub(crate) use reduced_jpeg::Reduced;
 
 /// Counts up whenever the same file gives another image.

@@ -6,9 +6,9 @@ use crate::resize::shrink_longer_side;
 /// An image made small, as a PNG file of 8 bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thumbnail {
-    /// Width in pixels, at most [`LONGER_SIDE`](Self::LONGER_SIDE).
+    /// Width in pixels.
     pub width: usize,
-    /// Height in pixels, at most [`LONGER_SIDE`](Self::LONGER_SIDE).
+    /// Height in pixels.
     pub height: usize,
     /// The file.
     pub png: Vec<u8>,
@@ -21,11 +21,15 @@ impl Thumbnail {
     /// Makes `image` small; one that is small already keeps its size.
     pub fn of(image: &Radiograph) -> Self {
         let small = shrink_longer_side(image, Self::LONGER_SIDE);
-        let small = small.as_ref().unwrap_or(image);
+        Self::whole(small.as_ref().unwrap_or(image))
+    }
+
+    /// Keeps the size of `image`.
+    pub fn whole(image: &Radiograph) -> Self {
         Self {
-            width: small.width(),
-            height: small.height(),
-            png: small.to_png().expect("memory takes all that is written"),
+            width: image.width(),
+            height: image.height(),
+            png: image.to_png().expect("memory takes all that is written"),
         }
     }
 }

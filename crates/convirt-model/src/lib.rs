@@ -5,6 +5,7 @@
 //! - [`ResNet`]: image encoders, f_v
 //! - [`Bert`]: text encoders, f_u, and [`Pooling`] of their token states
 //! - [`ProjectionHead`]: g_v and g_u
+//! - [`ImageClassifier`]: an [`ImageEncoder`] with a linear head, for what comes after pretraining
 //! - [`ContrastiveLoss`]: Eq. 2–4, with learnable temperature and several positives as options
 //! - [`SimClr`]: the image-only baseline, an image encoder and a projection under [`NtXentLoss`]
 //!
@@ -14,8 +15,10 @@
 mod association;
 mod batch_norm;
 mod bert;
+mod classifier;
 mod convirt;
 mod error;
+mod image_encoder;
 mod loss;
 mod parameter_counts;
 mod pooling;
@@ -29,8 +32,10 @@ pub use batch_norm::BatchNorm;
 pub use bert::{
     Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertLayer, TextInput,
 };
+pub use classifier::{ImageClassifier, ImageClassifierConfig};
 pub use convirt::{ConVirt, ConVirtConfig, Encoded};
 pub use error::ModelError;
+pub use image_encoder::{ImageEncoder, ImageEncoderConfig, Pixels};
 pub use loss::{
     ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, NtXentLoss, NtXentLossConfig,
 };

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Config, Objective};
+use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
 
 /// The studies of a configuration, split.
@@ -33,46 +33,9 @@ impl Studies {
     /// it is not there yet.
     pub fn read(config: &Config) -> Result<Self, Error> {
         let data = &config.dataset;
-        if let Some(phantom) = &data.phantom {
-            let folder = data.csv_file.parent().unwrap_or(Path::new("."));
-            if !phantom.is_complete(folder) {
-                let bar = ProgressBar::new(phantom.patients as u64).with_style(
-                    ProgressStyle::with_template(
-                        "drawing the chest phantom {wide_bar} {pos}/{len} patients",
-                    )
-                    .expect("a valid template"),
-                );
-                let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
-                bar.finish_and_clear();
-                println!(
-                    "drew a chest phantom into {}: {} images of {} patients, {:.1} MB",
-                    folder.display(),
-                    summary.images,
-                    summary.patients,
-                    summary.bytes as f64 / 1e6,
-                );
-            }
-        }
-        let manifest = Manifest::read(&ManifestConfig {
-            csv_file: data.csv_file.clone(),
-            img_root_dir: data.img_root_dir.clone(),
-            text_root_dir: data.text_root_dir.clone(),
-            text_from_files: data.text_from_files,
-            image: data.img_path_col.clone(),
-            text: config.text_column(),
-            group: data.group_col.clone(),
-            split: data.split_col.clone(),
-            min_words: data.min_words,
-            max_bad_share: data.max_bad_share,
-            limits: data.decode_limits(),
-        })?;
-        let mut split = split(
-            manifest.studies,
-            &SplitConfig {
-                valid_size: data.valid_size,
-                seed: config.seed,
-            },
-        )?;
+        draw_phantom(data)?;
+        let manifest = Manifest::read(&manifest_config(config))?;
+        let mut split = split(manifest.studies, &split_config(config))?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }
@@ -140,6 +103,56 @@ impl Datasets {
             train: dataset(studies.split.train, augmented, data.train_text)?,
             valid: dataset(studies.split.valid, evaluated, data.eval_text)?,
         })
+    }
+}
+
+/// Draws the phantom of a configuration that has one, where it is not there yet.
+pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
+    let Some(phantom) = &data.phantom else {
+        return Ok(());
+    };
+    let folder = data.csv_file.parent().unwrap_or(Path::new("."));
+    if phantom.is_complete(folder) {
+        return Ok(());
+    }
+    let template = "drawing the chest phantom {wide_bar} {pos}/{len} patients";
+    let style = ProgressStyle::with_template(template).expect("a valid template");
+    let bar = ProgressBar::new(phantom.patients as u64).with_style(style);
+    let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    println!(
+        "drew a chest phantom into {}: {} images of {} patients, {:.1} MB",
+        folder.display(),
+        summary.images,
+        summary.patients,
+        summary.bytes as f64 / 1e6,
+    );
+    Ok(())
+}
+
+/// Where the pairs of a configuration are.
+pub(crate) fn manifest_config(config: &Config) -> ManifestConfig {
+    let data = &config.dataset;
+    ManifestConfig {
+        csv_file: data.csv_file.clone(),
+        img_root_dir: data.img_root_dir.clone(),
+        text_root_dir: data.text_root_dir.clone(),
+        text_from_files: data.text_from_files,
+        image: data.img_path_col.clone(),
+        text: config.text_column(),
+        group: data.group_col.clone(),
+        split: data.split_col.clone(),
+        min_words: data.min_words,
+        max_bad_share: data.max_bad_share,
+        limits: data.decode_limits(),
+    }
+}
+
+/// How the pairs of a configuration are divided where no column does it.
+pub(crate) fn split_config(config: &Config) -> SplitConfig {
+    SplitConfig {
+        valid_size: config.dataset.valid_size,
+        seed: config.seed,
     }
 }
 

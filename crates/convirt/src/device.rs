@@ -48,6 +48,11 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
     by_backend(backend, index).ok_or_else(unknown)
 }
 
+/// The device without Burn's wrapping: `Flex`, `Cuda(0)`, …
+pub(crate) fn device_name(device: &Device) -> String {
+    format!("{:?}", device.clone().inner().as_dispatch())
+}
+
 fn best_device() -> Result<Device, Error> {
     let best = DEVICE_NAMES.first();
     best.and_then(|name| by_backend(name, None))

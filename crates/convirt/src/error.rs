@@ -205,6 +205,46 @@ pub enum Error {
         /// What it says.
         name: String,
     },
+    /// The side of a baseline of pixels is no number.
+    #[error("`{found}`: after `pixels:` comes the side in pixels, such as `pixels:24`")]
+    PixelsSide {
+        /// What was given.
+        found: String,
+    },
+    /// There is nothing to compare.
+    #[error("no {what} given")]
+    NothingAsked {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// An encoder has no weights that could be trained.
+    #[error("`{encoder}` has no weights to fine-tune; it serves a linear probe only")]
+    NothingToFineTune {
+        /// The encoder.
+        encoder: String,
+    },
+    /// A label has no prompts.
+    #[error("no prompts for the label `{label}`; there are some for {found:?}")]
+    NoPrompts {
+        /// The label.
+        label: String,
+        /// The classes that have prompts.
+        found: Vec<String>,
+    },
+    /// Findings that may go together are to be told by classes that exclude each other.
+    #[error(
+        "several findings may hold of one image, but without `negative` prompts the classes \
+         exclude each other; give each of them some"
+    )]
+    FindingsExclude,
+    /// A fine-tuning went astray.
+    #[error("the loss became {loss} in epoch {epoch}: lower the learning rate")]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: usize,
+    },
     /// A text encoder's description is not understood.
     #[error("{path}: {source}", path = path.display())]
     TextConfig {

@@ -9,53 +9,21 @@ use crate::pretrained::normalized;
 use crate::retrieval::Retrieval;
 use crate::task::{text_input, view_accuracy};
 
-/// Pairs in the shared space, each embedding of L2 norm 1.
-pub(crate) struct Embedded {
-    pub images: Vec<Vec<f32>>,
-    pub texts: Vec<Vec<f32>>,
-    /// Place of each pair's study in the data set.
-    pub indices: Vec<usize>,
-}
-
-/// Embeds the first `pairs` of `loader`, in whole batches, by a network in evaluation mode.
-pub(crate) fn embed(
-    network: &Network,
-    loader: &EvaluationLoader,
-    pairs: usize,
-) -> Result<Embedded, Error> {
-    let mut embedded = Embedded {
-        images: Vec::new(),
-        texts: Vec::new(),
-        indices: Vec::new(),
-    };
-    for batch in loader.iter() {
-        if embedded.indices.len() >= pairs {
-            break;
-        }
-        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
-        let pairs = batch.len();
-        let texts = batch.texts.expect("held-out pairs have texts");
-        let texts = network.encode_text(text_input(texts)).embedding;
-        let images = network.encode_image(batch.images).embedding;
-        embedded.texts.extend(rows(normalized(texts), pairs));
-        embedded.images.extend(rows(normalized(images), pairs));
-        embedded.indices.extend(batch.indices);
-    }
-    Ok(embedded)
-}
-
 /// Retrieval among all pairs of `loader` by a network in evaluation mode.
 pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<Retrieval, Error> {
-    let Embedded {
-        images,
-        texts,
-        indices,
-    } = embed(network, loader, usize::MAX)?;
+    let (mut images, mut texts, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     let studies = loader.dataset().studies();
-    let reports: Vec<_> = indices
-        .iter()
-        .map(|&index| &studies[index].report.text)
-        .collect();
+    for batch in loader.iter() {
+        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
+        let pairs = batch.len();
+        let texts_of_batch = batch.texts.expect("held-out pairs have texts");
+        let embedded_texts = network.encode_text(text_input(texts_of_batch)).embedding;
+        let embedded_images = network.encode_image(batch.images).embedding;
+        texts.extend(rows(normalized(embedded_texts), pairs));
+        images.extend(rows(normalized(embedded_images), pairs));
+        let report = |index: &usize| &studies[*index].report.text;
+        reports.extend(batch.indices.iter().map(report));
+    }
     Ok(Retrieval::of(&images, &texts, &reports))
 }
 

@@ -92,6 +92,15 @@ pub(crate) fn located(key: &'static str, name: &str, wanted: Wanted) -> Result<P
     Ok(Hub::from_env().folder(&model, wanted)?)
 }
 
+/// The same as far as it is here: nothing is downloaded.
+pub(crate) fn located_here(name: &str, wanted: Wanted) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Some(path);
+    }
+    Hub::from_env().cached(&ModelName::parse(name)?, wanted)
+}
+
 impl ModelName {
     /// Reads `owner/model@revision`; `None` if it cannot be a name on the hub.
     pub fn parse(text: &str) -> Option<Self> {

@@ -5,7 +5,11 @@
 //! - [`Training`]: a run of it, to be trained, interrupted and resumed
 //! - [`ConVirt`]: the model of a run, embedding images and texts; [`ImageTower`]: its image side,
 //!   which is all that a run of SimCLR has
+//! - [`Transfer`]: linear probes and fine-tuning of encoders on labelled images;
+//!   [`ImageClassifier`]: what comes of them
+//! - [`ZeroShot`]: classes told by prompts alone
 //! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
+//! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
 //! # Features
@@ -15,9 +19,12 @@
 
 mod checkpoint;
 mod chexpert_retrieval;
+mod classifier;
 mod config;
 mod datasets;
 mod device;
+mod doctor;
+mod doctor_page;
 mod earlier;
 mod embedding_file;
 mod embedding_index;
@@ -25,8 +32,12 @@ mod embeddings;
 mod error;
 mod evaluation;
 mod export;
+mod html;
 mod hub;
+mod image_reader;
 mod interrupt;
+mod lbfgs;
+mod logistic;
 mod metrics;
 mod network;
 mod new_file;
@@ -35,27 +46,34 @@ mod pair_retrieval;
 mod precision;
 mod pretrained;
 mod progress;
+mod report;
 mod retrieval;
 mod run_dir;
 mod schedule;
+mod scores;
 mod summary;
 mod task;
 mod tensorboard;
 mod text_tower;
 mod training;
+mod transfer;
 pub mod weights;
 mod windows;
 mod yaml;
+mod zero_shot;
 
 pub use convirt_data as data;
 pub use convirt_model as model;
 
 pub use chexpert_retrieval::ChexpertRetrieval;
+pub use classifier::ImageClassifier;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
 pub use device::{DEVICE_NAMES, device};
+pub use doctor::examine;
+pub use doctor_page::doctor_page;
 pub use embedding_file::EmbeddingFile;
 pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
 pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
@@ -67,7 +85,15 @@ pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;
 pub use schedule::{Schedule, ScheduledLearningRate};
+pub use scores::{
+    Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
+};
 pub use summary::{Ending, Summary};
 pub use task::{ContrastiveTask, Measures, PendingMeasures, SimClrTask};
 pub use tensorboard::EventWriter;
 pub use training::Training;
+pub use transfer::{
+    EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,
+    TransferRow, TransferRun,
+};
+pub use zero_shot::{ClassPrompts, ZeroShot, ZeroShotPredictions, ZeroShotPrompts};

@@ -1,5 +1,7 @@
 //! Live progress: Burn's terminal interface, or plain lines where there is no terminal.
 
+mod bar;
+
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -17,7 +19,9 @@ use crate::metrics::{
     IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
 };
 
-/// Longest silence while a training runs.
+pub(crate) use bar::Bar;
+
+/// Longest silence while something runs.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The renderer for where standard output goes.
@@ -152,6 +156,19 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 impl MetricsRendererTraining for PlainProgress {
     fn update_train(&mut self, state: MetricState) {
         self.note(state);
@@ -228,5 +245,13 @@ mod tests {
     fn durations_read_in_two_units() {
         let texts = [42.4, 125.0, 7_260.0, 270_000.0].map(duration);
         assert_eq!(texts, ["42 s", "2 min 5 s", "2 h 1 min", "3 d 3 h"]);
+    }
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!(
+            [7, 1_000, 11_176_512].map(thousands),
+            ["7", "1,000", "11,176,512"]
+        );
     }
 }

@@ -10,17 +10,14 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use burn::module::Module;
 use burn::tensor::Device;
-use convirt_data::{EvaluationLoader, ReportTokenizer, word_count};
-use convirt_model::ConVirt as Network;
+use convirt_data::{Study, word_count};
 
-use crate::config::Config;
-use crate::datasets::{Datasets, Studies, loader_config};
-use crate::error::{Error, read_error, write_error};
-use crate::evaluation::embed;
+use crate::config::{Config, Objective};
+use crate::datasets::{Studies, loader_config};
+use crate::error::{Error, write_error};
 use crate::html::{Escaped, page};
-use crate::pretrained::Description;
+use crate::pretrained::ConVirt;
 use crate::run_dir::RunDir;
 use crate::summary::Summary;
 use crate::tensorboard::{Scalars, read_scalars};
@@ -30,115 +27,100 @@ use held_out::HeldOut;
 /// Held-out pairs that are looked at.
 const MAX_PAIRS: usize = 400;
 
+/// Curves of the second chart: the tags of either objective, and what they are.
+const ACCURACIES: [(&str, &str); 6] = [
+    (
+        "validation_image_to_text_accuracy",
+        "image → text, held out",
+    ),
+    (
+        "validation_text_to_image_accuracy",
+        "text → image, held out",
+    ),
+    ("train_image_to_text_accuracy", "image → text, training"),
+    ("train_text_to_image_accuracy", "text → image, training"),
+    ("validation_contrastive_accuracy", "view → view, held out"),
+    ("train_contrastive_accuracy", "view → view, training"),
+];
+
+const STYLE: &str = include_str!("report/report.css");
+
 impl RunDir {
     /// Writes the run as a page, `report.html`, that needs nothing but a browser: what it reached,
-    /// its curves, the similarities of a held-out batch, held-out images with the texts the model
-    /// thinks of, heat maps of where it sees a sentence, the data and the configuration.
+    /// its curves, the similarities of held-out pairs, images with the texts the model thinks of,
+    /// heat maps of where it sees a sentence, and the configuration. Of a run of SimCLR, which
+    /// knows no texts, the curves.
     ///
-    /// Where the pairs are no longer there, the page says so in place of them.
+    /// Where model or pairs are not there, the page says so in their place.
     ///
     /// # Errors
     ///
-    /// When the run's own files cannot be read, or the page cannot be written.
+    /// When the run's configuration or events cannot be read, or the page cannot be written.
     pub fn write_report(&self, device: &Device) -> Result<PathBuf, Error> {
         let config = Config::from_file(self.config(), &[])?;
-        let held_out = match load_held_out(self, &config, device) {
-            Ok((network, loader)) => HeldOutPage::new(&network, &loader),
-            Err(error) => Err(error),
+        let held_out = match config.objective {
+            Objective::SimClr => Ok(Vec::new()),
+            Objective::ConVirt => Studies::read(&config).map(|studies| studies.split.valid),
         };
-        self.write_report_of(&config, held_out)
+        self.write_report_of(&config, held_out, device)
     }
 
-    /// Writes the page of a run whose model and held-out pairs are at hand.
-    pub(crate) fn write_report_with(
+    /// Writes the page of a run whose held-out pairs have been read, or could not be.
+    pub(crate) fn write_report_of(
         &self,
         config: &Config,
-        network: &Network,
-        loader: &EvaluationLoader,
-    ) -> Result<PathBuf, Error> {
-        self.write_report_of(config, HeldOutPage::new(network, loader))
-    }
-
-    fn write_report_of(
-        &self,
-        config: &Config,
-        held_out: Result<HeldOutPage, Error>,
+        held_out: Result<Vec<Study>, Error>,
+        device: &Device,
     ) -> Result<PathBuf, Error> {
         let scalars = read_scalars(self.path())?;
-        let summary = match fs::read(self.summary()) {
-            Ok(json) => serde_json::from_slice(&json).ok(),
-            Err(_) => None,
-        };
-        let mut body = facts(summary.as_ref());
+        let json = fs::read(self.summary()).ok();
+        let summary: Option<Summary> = json.and_then(|json| serde_json::from_slice(&json).ok());
+        let title = self.name();
+        let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));
+        body.push_str(&facts(summary.as_ref()));
         body.push_str(&curves(&scalars, summary.as_ref()));
-        match held_out {
-            Ok(page) => body.push_str(&page.0),
-            Err(error) => {
-                let _ = write!(
-                    body,
-                    "<h2>Held-out pairs</h2><p class=\"missing\">not shown: {}</p>",
-                    Escaped(&error.to_string())
-                );
-            }
+        if config.objective == Objective::ConVirt {
+            let pairs = held_out.and_then(|studies| self.pairs(config, &studies, device));
+            body.push_str(&pairs.unwrap_or_else(|error| {
+                let error = error.to_string();
+                let reason = Escaped(&error);
+                format!("<h2>Held-out pairs</h2><p class=\"missing\">not shown: {reason}</p>")
+            }));
         }
+        let yaml = config.to_yaml();
         let _ = write!(
             body,
             "<h2>Configuration</h2><details><summary>config.yaml</summary><pre>{}</pre></details>",
-            Escaped(&config.to_yaml())
+            Escaped(&yaml)
         );
-        let title = self.name();
-        let body = format!("<style>{STYLE}</style><h1>{}</h1>{body}", Escaped(&title));
         let path = self.report();
         fs::write(&path, page(&title, &body)).map_err(write_error(&path))?;
         Ok(path)
     }
-}
 
-/// The best model of a run, and its held-out pairs as it evaluated them.
-fn load_held_out(
-    run: &RunDir,
-    config: &Config,
-    device: &Device,
-) -> Result<(Network, EvaluationLoader), Error> {
-    let folder = run.model();
-    let description = Description::load(&folder)?;
-    let network = description.network.init(device)?;
-    let network = description.load_weights(network, &folder)?.valid();
-    let tokenizer = ReportTokenizer::from_folder(&folder, None)?;
-    let studies = Studies::read(config)?;
-    let datasets = Datasets::new(config, studies, tokenizer, description.max_tokens)?;
-    let loader = EvaluationLoader::new(datasets.valid, &loader_config(config), device)?;
-    Ok((network, loader))
-}
-
-/// The parts of the page that show held-out pairs.
-struct HeldOutPage(String);
-
-impl HeldOutPage {
-    fn new(network: &Network, loader: &EvaluationLoader) -> Result<Self, Error> {
-        let embedded = embed(network, loader, MAX_PAIRS)?;
-        let studies = loader.dataset().studies();
-        let texts: Vec<&str> = embedded
-            .indices
-            .iter()
-            .map(|&index| &*studies[index].report.text)
-            .collect();
-        let pairs = HeldOut::new(&embedded, &texts);
-        let mut page = String::from("<h2>Similarity of held-out pairs</h2>");
-        page.push_str(&matrix::draw(&pairs, &texts));
-        page.push_str(&gallery::draw(network, loader, &pairs, &texts)?);
-        page.push_str(&lengths(&texts));
-        Ok(Self(page))
+    /// The parts of the page that show held-out pairs.
+    fn pairs(&self, config: &Config, studies: &[Study], device: &Device) -> Result<String, Error> {
+        let model = ConVirt::load_on(self.path(), device)?;
+        let apart = studies.len().div_ceil(MAX_PAIRS).max(1);
+        let looked_at: Vec<&Study> = studies.iter().step_by(apart).collect();
+        let pairs = HeldOut::embed(&model, &looked_at, &loader_config(config))?;
+        Ok(format!(
+            "<h2>Held-out pairs</h2>{}{}{}",
+            lengths(&pairs),
+            matrix::draw(&pairs),
+            gallery::draw(&model, &pairs)?
+        ))
     }
 }
 
 /// What the run reached.
 fn facts(summary: Option<&Summary>) -> String {
     match summary {
-        Some(summary) => format!("<pre class=\"summary\">{}</pre>", Escaped(summary.to_string().trim())),
-        None => "<p class=\"missing\">The run has not ended, or was killed: there is no \
-                 summary.json.</p>"
-            .into(),
+        Some(summary) => {
+            let text = summary.to_string();
+            format!("<pre class=\"summary\">{}</pre>", Escaped(text.trim()))
+        }
+        None => "<p class=\"missing\">The run has not ended: there is no summary yet.</p>".into(),
     }
 }
 
@@ -161,13 +143,8 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
             level: summary.map(|summary| ("chance", summary.chance_loss)),
         },
         Chart {
-            title: "Share of a batch whose partner is found first, by step",
-            curves: vec![
-                curve("validation_image_to_text_accuracy", "image → text, held out"),
-                curve("validation_text_to_image_accuracy", "text → image, held out"),
-                curve("train_image_to_text_accuracy", "image → text, training"),
-                curve("train_text_to_image_accuracy", "text → image, training"),
-            ],
+            title: "Share of a batch whose partner comes first, by step",
+            curves: ACCURACIES.map(|(tag, name)| curve(tag, name)).into(),
             level: None,
         },
         Chart {
@@ -183,27 +160,21 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
     ];
     let drawn: String = charts.iter().map(Chart::draw).collect();
     match drawn.is_empty() {
-        true => "<h2>Curves</h2><p class=\"missing\">no step has been recorded</p>".into(),
+        true => "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into(),
         false => format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>"),
     }
 }
 
-/// The lengths of the texts that were looked at.
-fn lengths(texts: &[&str]) -> String {
-    let mut words: Vec<usize> = texts.iter().map(|text| word_count(text)).collect();
+/// What the pairs looked at are.
+fn lengths(pairs: &HeldOut<'_>) -> String {
+    let mut words: Vec<usize> = pairs.texts().map(word_count).collect();
     words.sort_unstable();
-    let at = |share: f64| words[((words.len() - 1) as f64 * share).round() as usize];
-    match words.is_empty() {
-        true => String::new(),
-        false => format!(
-            "<p>{} held-out pairs were looked at. Their texts have {} to {} words, {} in the \
-             median.</p>",
-            words.len(),
-            at(0.0),
-            at(1.0),
-            at(0.5)
-        ),
-    }
+    let [shortest, median, longest] =
+        [0, words.len() / 2, words.len() - 1].map(|place| words[place]);
+    format!(
+        "<p>{} images with {} different texts of {shortest} to {longest} words, {median} in the \
+         median.</p>",
+        pairs.images(),
+        words.len(),
+    )
 }
-
-const STYLE: &str = include_str!("report/report.css");

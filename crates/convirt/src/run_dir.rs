@@ -7,6 +7,9 @@ use jiff::Zoned;
 
 use crate::error::{Error, write_error};
 
+/// Name of the page to look at.
+pub(crate) const REPORT: &str = "report.html";
+
 /// `runs/<timestamp>_<name>/`: all that a run leaves behind.
 ///
 /// | file | content |
@@ -85,7 +88,7 @@ impl RunDir {
 
     /// The run as a page to look at.
     pub fn report(&self) -> PathBuf {
-        self.path.join("report.html")
+        self.path.join(REPORT)
     }
 
     /// What the run reached.

@@ -12,6 +12,7 @@ use crate::config::Objective;
 use crate::error::{Error, write_error};
 use crate::progress::duration;
 use crate::retrieval::Retrieval;
+use crate::run_dir::REPORT;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,8 @@ impl fmt::Display for Summary {
             writeln!(f, "left out: {}", reasons.join(", "))?;
         }
         writeln!(f, "run: {}", self.run.display())?;
+        let page = self.run.join(REPORT);
+        writeln!(f, "to look at: {}", page.display())?;
         if self.ending == Ending::Interrupted {
             writeln!(f, "resume with: --resume {}", self.run.display())?;
         }

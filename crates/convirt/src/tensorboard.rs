@@ -5,8 +5,10 @@
 //! ([event.proto](https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto)).
 
 mod logger;
+mod reader;
 
 pub(crate) use logger::TensorBoardLogger;
+pub(crate) use reader::{Scalars, read_scalars};
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -135,7 +137,7 @@ mod tests {
         writer.flush().unwrap();
         let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        let events = read_events(&bytes);
+        let events: Vec<_> = reader::events(&bytes).collect();
         assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
         let value = &events[1].summary.as_ref().unwrap().value[0];
         assert_eq!((events[1].step, value.tag.as_str()), (7, "train_loss"));
@@ -150,21 +152,5 @@ mod tests {
             masked_crc(b"123456789"),
             0x2507_c60d_u32.wrapping_add(0xa282_ead8)
         );
-    }
-
-    fn read_events(mut bytes: &[u8]) -> Vec<Event> {
-        let mut events = Vec::new();
-        while !bytes.is_empty() {
-            let (length, rest) = bytes.split_at(8);
-            let size = u64::from_le_bytes(length.try_into().unwrap()) as usize;
-            let (length_crc, rest) = rest.split_at(4);
-            let (payload, rest) = rest.split_at(size);
-            let (payload_crc, rest) = rest.split_at(4);
-            assert_eq!(length_crc, masked_crc(length).to_le_bytes());
-            assert_eq!(payload_crc, masked_crc(payload).to_le_bytes());
-            events.push(Event::decode(payload).unwrap());
-            bytes = rest;
-        }
-        events
     }
 }

@@ -29,7 +29,7 @@ impl TextTower {
         let mut tower = match model.text_is_from_scratch() {
             true => {
                 let shape = &model.text_from_scratch;
-                let lower_case = model.do_lower_case.unwrap_or(true);
+                let lower_case = model.lower_cases_from_scratch();
                 let learned = || ReportTokenizer::train(texts, shape.vocab_size, lower_case);
                 Self::from_scratch(shape, vocabulary.map_or_else(learned, Ok)?)
             }
@@ -64,7 +64,8 @@ impl TextTower {
         }
     }
 
-    fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
+    /// The pretrained tower of a folder, with a vocabulary of its own or an earlier run's.
+    pub fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
         let description = folder.join("config.json");
         let json = std::fs::read_to_string(&description).map_err(read_error(&description))?;
         let tower = Self {

@@ -21,7 +21,7 @@ use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig}
 use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::device::device;
+use crate::device::{device, device_name};
 use crate::earlier::Earlier;
 use crate::error::{Error, write_error};
 use crate::evaluation::{contrastive_accuracy, evaluate};
@@ -30,7 +30,7 @@ use crate::interrupt::StopOnSignal;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
 use crate::pretrained::Description;
-use crate::progress::renderer;
+use crate::progress::{renderer, thousands};
 use crate::run_dir::RunDir;
 use crate::schedule::ScheduledLearningRate;
 use crate::summary::{Ending, Summary};
@@ -257,6 +257,13 @@ impl Training {
             seconds: started.elapsed().as_secs_f64(),
         };
         summary.save(&self.run.summary())?;
+        let held_out = self.loaders.valid.dataset().studies().to_vec();
+        let report = self
+            .run
+            .write_report_of(&self.config, Ok(held_out), &self.device);
+        if let Err(error) = report {
+            eprintln!("warning: the run's page is not written: {error}");
+        }
         Ok(summary)
     }
 
@@ -424,10 +431,7 @@ fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
-        max_tokens: tower.map(|tower| {
-            let longest = tower.config.max_tokens();
-            model.max_tokens.map_or(longest, |most| most.min(longest))
-        }),
+        max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }
 
@@ -444,11 +448,6 @@ fn chance_loss(pairs: usize, batches: usize, objective: Objective) -> f64 {
     let term =
         |size: usize, count: usize| (size * count) as f64 * (candidates(size).max(1) as f64).ln();
     (term(small + 1, larger) + term(small, batches - larger)) / pairs.max(1) as f64
-}
-
-/// The device without Burn's wrapping: `Flex`, `Cuda(0)`, …
-fn device_name(device: &Device) -> String {
-    format!("{:?}", device.clone().inner().as_dispatch())
 }
 
 impl fmt::Display for Training {
@@ -513,19 +512,6 @@ impl fmt::Display for Training {
     }
 }
 
-/// `1234567` as `1,234,567`.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -538,13 +524,5 @@ mod tests {
         assert!((convirt(5, 2) - mixed).abs() < 1e-12);
         let mixed = (3.0 * 5f64.ln() + 2.0 * 3f64.ln()) / 5.0;
         assert!((chance_loss(5, 2, Objective::SimClr) - mixed).abs() < 1e-12);
-    }
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        assert_eq!(
-            [7, 1_000, 11_176_512].map(thousands),
-            ["7", "1,000", "11,176,512"]
-        );
     }
 }

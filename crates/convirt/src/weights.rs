@@ -34,6 +34,8 @@ pub use load::{load_image_encoder, load_network, load_simclr, load_text_encoder}
 pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
 
 pub(crate) use file::OF_HUGGING_FACE;
+pub(crate) use inspect::image_encoder_config;
+pub(crate) use load::load_classifier_head;
 pub(crate) use names::{Layout, Naming};
 pub(crate) use safetensors_file::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,

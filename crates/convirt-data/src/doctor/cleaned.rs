@@ -1,6 +1,6 @@
 //! A manifest without the rows that have errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -24,7 +24,11 @@ pub struct Cleaned {
     pub removed: BTreeMap<FindingKind, usize>,
     /// Texts in the CSV that were written as they were meant.
     pub mended_texts: usize,
-    /// Folders that its relative paths start from, where that is no longer the manifest's own.
+    /// Texts in files that are not as they were meant: files stay as they are.
+    pub texts_in_files: usize,
+    /// Whether a side of the split was empty before: no row less mends that.
+    pub has_empty_side: bool,
+    /// Folder that its relative paths start from, where that is no longer its own.
     pub root: Option<PathBuf>,
 }
 
@@ -52,8 +56,17 @@ impl Diagnosis {
             rows: 0,
             removed: BTreeMap::new(),
             mended_texts: 0,
+            texts_in_files: 0,
+            has_empty_side: self.of(FindingKind::EmptySide).is_some(),
             root: None,
         };
+        if self.config.text_from_files {
+            let kinds = [FindingKind::Mojibake, FindingKind::StrayCharacters];
+            let rows = kinds
+                .into_iter()
+                .filter_map(|kind| Some(&self.of(kind)?.rows));
+            cleaned.texts_in_files = rows.flatten().collect::<BTreeSet<_>>().len();
+        }
         let content = self
             .content(&mut cleaned)
             .map_err(|source| DataError::Write {
@@ -150,6 +163,16 @@ impl fmt::Display for Cleaned {
         }
         if self.mended_texts > 0 {
             write!(f, "\n{} texts mended", self.mended_texts)?;
+        }
+        if self.texts_in_files > 0 {
+            write!(
+                f,
+                "\n{} texts in files stay as they are",
+                self.texts_in_files
+            )?;
+        }
+        if self.has_empty_side {
+            write!(f, "\na side of the split stays empty")?;
         }
         Ok(())
     }

@@ -21,8 +21,9 @@ pub struct Numbers {
     pub images: usize,
     /// Groups among the usable rows; `None` without a column of groups.
     pub groups: Option<usize>,
-    /// Distinct texts among the usable rows; whitespace does not count.
-    pub texts: usize,
+    /// Distinct texts among the usable rows, whitespace of no account; `None` without a column of
+    /// texts.
+    pub texts: Option<usize>,
     /// Usable rows with the most frequent text.
     pub most_frequent_text: usize,
     /// Usable rows on each side of the split, as the column or the drawing has it.
@@ -92,7 +93,7 @@ impl Examination<'_> {
             usable: usable().count(),
             images: self.image_facts.len(),
             groups: self.config.manifest.group.as_ref().map(|_| groups.len()),
-            texts: texts.len(),
+            texts: self.config.manifest.text.as_ref().map(|_| texts.len()),
             most_frequent_text: texts.into_values().max().unwrap_or(0),
             by_side,
         }
@@ -105,16 +106,18 @@ impl fmt::Display for Numbers {
             rows,
             usable,
             images,
-            texts,
             ..
         } = self;
         write!(f, "{rows} rows, {usable} usable; {images} images")?;
         if let Some(groups) = self.groups {
             write!(f, ", {groups} groups")?;
         }
-        write!(f, ", {texts} distinct texts")?;
-        if self.most_frequent_text > 1 {
-            write!(f, ", the most frequent {} times", self.most_frequent_text)?;
+        if let Some(texts) = self.texts {
+            let most = self.most_frequent_text;
+            write!(
+                f,
+                ", {texts} distinct texts, the most frequent {most} times"
+            )?;
         }
         for (i, (side, rows)) in self.by_side.iter().enumerate() {
             let before = if i == 0 { "; " } else { ", " };
@@ -146,7 +149,7 @@ impl fmt::Display for Diagnosis {
         for unchecked in &self.unchecked {
             write!(f, "\nnot checked: {unchecked}")?;
         }
-        let [errors, warnings, notes] = Severity::ALL.map(|severity| self.count(severity));
-        write!(f, "\n\n{errors} errors, {warnings} warnings, {notes} notes")
+        let counts = Severity::ALL.map(|severity| severity.counted(self.count(severity)));
+        write!(f, "\n\n{}", counts.join(", "))
     }
 }

@@ -10,6 +10,9 @@ const WINDOWS_1252: [char; 32] = [
 /// Times that a text may have been read in the wrong encoding.
 const MAX_ROUNDS: usize = 3;
 
+/// Characters of a word shown in a finding.
+const EXCERPT_LENGTH: usize = 20;
+
 /// UTF-8 that was read as Windows-1252 or Latin-1.
 struct MixedUp {
     /// What was written.
@@ -30,16 +33,20 @@ pub(super) fn mixed_up(text: &str) -> Option<String> {
 /// and numbers, which is what ASCII leaves of others.
 pub(super) fn lost(text: &str) -> Option<String> {
     let replaced = text.matches('\u{fffd}').count();
-    let question_marks: usize = text
-        .split_whitespace()
-        .filter(|word| !word.contains("://") && !word.starts_with("www."))
-        .map(questions_inside)
-        .sum();
-    match (replaced, question_marks) {
-        (0, 0) => None,
-        (0, count) => Some(format!("{count} question marks inside words or numbers")),
-        (count, _) => Some(format!("{count} replacement characters (U+FFFD)")),
+    if replaced > 0 {
+        return Some(format!(
+            "{replaced} times U+FFFD in place of another character"
+        ));
     }
+    let words = text
+        .split_whitespace()
+        .filter(|word| !word.contains("://") && !word.starts_with("www."));
+    let questioned: Vec<_> = words.filter(|word| has_question_inside(word)).collect();
+    let first: String = questioned.first()?.chars().take(EXCERPT_LENGTH).collect();
+    let count = questioned.len();
+    Some(format!(
+        "`{first}`: question marks inside {count} words or numbers"
+    ))
 }
 
 /// Describes control characters, byte-order marks and characters without a meaning.
@@ -126,14 +133,11 @@ fn byte(c: char) -> Option<u8> {
     }
 }
 
-fn questions_inside(word: &str) -> usize {
-    let marks = word.match_indices('?');
-    marks
-        .filter(|(start, _)| {
-            let (before, after) = (&word[..*start], &word[start + 1..]);
-            before.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric)
-        })
-        .count()
+fn has_question_inside(word: &str) -> bool {
+    word.match_indices('?').any(|(start, _)| {
+        let (before, after) = (&word[..start], &word[start + 1..]);
+        before.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric)
+    })
 }
 
 fn is_stray(c: char) -> bool {
@@ -192,11 +196,11 @@ mod tests {
     fn question_marks_in_the_place_of_characters_are_told_from_questions() {
         assert_eq!(
             lost("38?6?C, 1?1 mmol").as_deref(),
-            Some("3 question marks inside words or numbers")
+            Some("`38?6?C,`: question marks inside 2 words or numbers")
         );
         assert_eq!(
             lost("the patient\u{fffd}s").as_deref(),
-            Some("1 replacement characters (U+FFFD)")
+            Some("1 times U+FFFD in place of another character")
         );
         for text in [
             "Pneumonia? No. ?effusion",

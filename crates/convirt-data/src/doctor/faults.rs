@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
+use crate::radiograph::dicom::fixtures::Dicom;
 use crate::resize::{CropBox, resize};
 use crate::{Column, PhantomConfig, Sections, SkipReason};
 
@@ -93,7 +94,11 @@ impl Ward {
     }
 
     fn image(&self, row: usize) -> Radiograph {
-        Radiograph::read(&self.path(self.cell(row, IMAGE)), &self.config.limits).unwrap()
+        Radiograph::read(
+            &self.path(self.cell(row, IMAGE)),
+            &self.config.manifest.limits,
+        )
+        .unwrap()
     }
 
     fn file(&self, row: usize) -> Vec<u8> {
@@ -115,16 +120,16 @@ impl Ward {
     }
 
     fn examine(&self) -> Diagnosis {
-        self.write(&self.config.manifest.csv_file);
+        self.write(&self.config.manifest.csv_file, &HEADER);
         self.config.examine(|_| ()).unwrap()
     }
 
-    fn write(&self, path: &Path) {
+    fn write(&self, path: &Path, header: &[&str]) {
         let mut table = csv::WriterBuilder::new()
             .flexible(true)
             .from_path(path)
             .unwrap();
-        table.write_record(HEADER).unwrap();
+        table.write_record(header).unwrap();
         for row in &self.rows {
             table.write_record(row).unwrap();
         }
@@ -143,25 +148,11 @@ fn scaled(image: &Radiograph, side: usize) -> Vec<u8> {
         .unwrap()
 }
 
-/// An image of 8 bits with a patient's name, in implicit little endian.
+/// An image of 8 bits with a patient's name.
 fn dicom(image: &Radiograph) -> Vec<u8> {
-    let mut file = [0; 128].to_vec();
-    file.extend(b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0");
-    let size = |length: usize| (length as u16).to_le_bytes().to_vec();
     let levels = image.pixels().iter().map(|it| (255.0 * it).round() as u8);
-    for (tag, value) in [
-        ([0x10, 0, 0x10, 0], b"Doe^Jane".to_vec()),
-        ([0x28, 0, 4, 0], b"MONOCHROME2 ".to_vec()),
-        ([0x28, 0, 0x10, 0], size(image.height())),
-        ([0x28, 0, 0x11, 0], size(image.width())),
-        ([0x28, 0, 0, 1], size(8)),
-        ([0xE0, 0x7F, 0x10, 0], levels.collect()),
-    ] {
-        file.extend(tag);
-        file.extend((value.len() as u32).to_le_bytes());
-        file.extend(value);
-    }
-    file
+    let levels: Vec<_> = levels.collect();
+    Dicom::grey_8(image.width() as u16, &levels).file()
 }
 
 #[test]
@@ -365,6 +356,38 @@ fn without_groups_and_sides_the_doctor_says_so_and_draws() {
         ward.set(row, PATIENT, "one");
     }
     assert_eq!(ward.examine().of(FindingKind::EmptySide).unwrap().count, 1);
+}
+
+#[test]
+fn images_alone_are_examined_without_a_word_about_texts() {
+    let mut ward = Ward::new();
+    ward.config.manifest.text = None;
+    ward.config.tokens = TokenCheck::Off {
+        reason: "there are no texts".into(),
+    };
+    ward.say(1, "MRN 1234567.");
+    let diagnosis = ward.examine();
+    assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
+    assert_eq!(diagnosis.numbers().texts, None);
+    assert_eq!(diagnosis.unchecked(), ["tokens: there are no texts"]);
+}
+
+#[test]
+fn without_a_column_of_views_names_and_dicom_headers_tell_them() {
+    let mut ward = Ward::new();
+    let header = ["image", "text", "patient", "seen", "split"];
+    let pixels: Vec<u8> = (0..96 * 96).map(|i| (i / 37 % 251) as u8).collect();
+    let file = Dicom::grey_8(96, &pixels)
+        .text(0x0012_0062, "YES")
+        .text(0x0018_5101, "LL");
+    ward.show(1, "1.dcm", file.file());
+    let file = ward.file(4);
+    ward.show(4, "view1_lateral.jpg", file);
+    ward.write(&ward.config.manifest.csv_file, &header);
+    let diagnosis = ward.config.examine(|_| ()).unwrap();
+    let other = diagnosis.of(FindingKind::OtherView).unwrap();
+    assert_eq!(other.rows, BTreeSet::from([1, 4]), "{diagnosis}");
+    assert!(diagnosis.unchecked()[0].starts_with("views: "));
 }
 
 #[test]

@@ -128,6 +128,12 @@ pub(super) struct Ledger {
 impl Severity {
     /// All of them, the worst first.
     pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Note];
+
+    /// Puts a number of findings into words, as "1 error" and "2 notes".
+    pub fn counted(self, findings: usize) -> String {
+        let ending = if findings == 1 { "" } else { "s" };
+        format!("{findings} {self}{ending}")
+    }
 }
 
 impl FindingKind {

@@ -8,8 +8,9 @@ use std::path::Path;
 use super::finding::FindingKind;
 use super::likeness::{Likener, Likeness};
 use super::metadata::texts_beside_pixels;
+use super::views::other_view;
 use crate::probe::{Fault, read_image};
-use crate::radiograph::identifying_elements;
+use crate::radiograph::dicom::{identifying_elements, view_within};
 use crate::resize::shrink_longer_side;
 use crate::{DataError, DecodeLimits, Radiograph, SkipReason};
 
@@ -44,6 +45,8 @@ pub(super) struct ImageReader<'a> {
     pub(super) limits: &'a DecodeLimits,
     /// Side of the network's input, in pixels.
     pub(super) input_size: usize,
+    /// Whether DICOM headers are asked for the view: no column has it.
+    pub(super) asks_for_views: bool,
     pub(super) likener: Likener,
 }
 
@@ -58,6 +61,12 @@ impl ImageReader<'_> {
         if !identifying.is_empty() {
             let what = identifying.join(", ");
             complaints.push((FindingKind::IdentifyingHeader, format!("filled: {what}")));
+        }
+        if self.asks_for_views
+            && let Some(view) = view_within(&bytes, self.limits.max_bytes)
+            && let Some(view) = other_view(&view, path)
+        {
+            complaints.push((FindingKind::OtherView, format!("{view}, by its header")));
         }
         let texts = texts_beside_pixels(&bytes);
         if !texts.is_empty() {
@@ -226,6 +235,7 @@ mod tests {
         let reader = ImageReader {
             limits: &DecodeLimits::default(),
             input_size,
+            asks_for_views: false,
             likener: Likener::new(),
         };
         reader.look(&path).unwrap()
@@ -324,6 +334,7 @@ mod tests {
         let reader = ImageReader {
             limits: &DecodeLimits::default(),
             input_size: 64,
+            asks_for_views: false,
             likener: Likener::new(),
         };
         let (one, other) = (look(&grey, 64).facts, reader.look(&path).unwrap().facts);

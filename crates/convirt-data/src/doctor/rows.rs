@@ -52,7 +52,8 @@ impl Examination<'_> {
             view: view_column(&self.table.header),
         };
         if examiner.view.is_none() {
-            let remark = "views: no column `view` or `ViewPosition`; names alone were looked at";
+            let remark =
+                "views: no column `view` or `ViewPosition`; only names and DICOM headers were read";
             self.unchecked.push(remark.into());
         }
         let mut images = HashMap::new();
@@ -151,9 +152,12 @@ impl RowExaminer<'_> {
         let words: Vec<_> = text.split_whitespace().collect();
         look.row.text = hash_of(&words);
         look.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, &text));
-        let is_long = !Report::new(text, self.min_words).sentences.is_empty();
+        let report = Report::new(text, self.min_words);
+        let is_long = !report.sentences.is_empty();
         if !is_long {
-            look.complain_of(too_short(self.min_words), file);
+            let (reason, detail) = too_short(self.min_words);
+            let detail = format!("{}, {detail}", texts::excerpt(&report.text));
+            look.complain_of((reason, detail), file);
         }
         is_long
     }

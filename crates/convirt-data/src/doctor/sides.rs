@@ -109,6 +109,9 @@ impl Examination<'_> {
 
     /// Looks for texts on several sides.
     pub(super) fn compare_texts(&mut self) {
+        if self.config.manifest.text.is_none() {
+            return;
+        }
         let kind = FindingKind::LeakedText;
         let mut leaked = self.on_several_sides(|row| row.text);
         leaked.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
@@ -122,7 +125,7 @@ impl Examination<'_> {
                 .map(|cells| self.reader.text_file(&cells));
             self.add(kind, rows, || {
                 let text = text.as_deref().map_or_else(|_| String::new(), excerpt);
-                let detail = format!("{text}, {trained} times in training, {held_out} held out");
+                let detail = format!("{text}, {trained} in training, {held_out} held out");
                 (file.into_iter().collect(), detail)
             });
         }

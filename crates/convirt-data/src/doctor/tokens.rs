@@ -123,7 +123,7 @@ impl Examination<'_> {
             return tokenizer.count(&text);
         }
         let report = Report::new(text, self.config.manifest.min_words);
-        let counts = report.sentences.iter().map(|it| tokenizer.count(it));
-        counts.fold(Ok(0), |most, count| Ok(most?.max(count?)))
+        let mut sentences = report.sentences.iter();
+        sentences.try_fold(0, |most, it| Ok(tokenizer.count(it)?.max(most)))
     }
 }

@@ -333,7 +333,7 @@ mod tests {
         // 20 groups with `a`: 2 % of them are 0.4.
         let error = draw_fraction(&images(), &labels(), 0.02, 0).unwrap_err();
         let message = error.to_string();
-        for fact in ["2 %", "20 groups", "`a` is positive", "2.5 %"] {
+        for fact in ["0.02", "20 groups", "`a` is positive", "is 0.025"] {
             assert!(message.contains(fact), "`{fact}` in {message}");
         }
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {

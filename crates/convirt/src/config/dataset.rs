@@ -29,7 +29,7 @@ pub struct DatasetConfig {
     /// takes every image, with one the same rows as ConVIRT.
     pub text_col: Option<Column>,
     /// Column of what is never on both sides of the split, such as the patient. Without one, equal
-    /// texts stay together.
+    /// texts stay together, and of images alone each is by itself.
     pub group_col: Option<Column>,
     /// Column that says `train`, `valid` or `test`, with the usual variants; without one, groups
     /// are drawn for `valid_size`.

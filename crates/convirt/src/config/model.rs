@@ -91,9 +91,25 @@ impl ModelConfig {
     pub fn image_weights_name(&self) -> Option<String> {
         let name = self.image_weights.as_ref()?;
         Some(match name.as_str() {
-            Self::IMAGENET => format!("timm/{}.tv_in1k", self.res_base_model),
+            Self::IMAGENET => Self::imagenet_name(self.res_base_model),
             _ => name.clone(),
         })
+    }
+
+    /// Longest text that is read, in tokens, by an encoder that reads `encoder_tokens`.
+    pub(crate) fn longest_text(&self, encoder_tokens: usize) -> usize {
+        self.max_tokens
+            .map_or(encoder_tokens, |most| most.min(encoder_tokens))
+    }
+
+    /// Whether a vocabulary that is learned from the reports lower-cases.
+    pub(crate) fn lower_cases_from_scratch(&self) -> bool {
+        self.do_lower_case.unwrap_or(true)
+    }
+
+    /// The hub's name for torchvision's weights of a depth.
+    pub(crate) fn imagenet_name(depth: ResNetDepth) -> String {
+        format!("timm/{depth}.tv_in1k")
     }
 
     /// Whether the text encoder starts without pretrained weights.

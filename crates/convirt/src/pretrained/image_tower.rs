@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use convirt_data::{EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig};
+use convirt_data::{
+    EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
+};
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 
 use super::{Description, ModelFiles, ModelIdentity, NetworkConfig, Objective};
@@ -96,12 +98,19 @@ impl ImageTower {
         path: impl AsRef<Path>,
         output: TowerOutput,
     ) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
-        let size = self.transform.size();
-        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
-        let images = Tensor::from_data(pixels, &self.device);
+        let (images, _) = self.see(path.as_ref())?;
         let batch = EmbeddedBatch::new(vec![0], self.encode_image(images));
         Ok(batch.into_values(output))
+    }
+
+    /// Reads an image file as the network sees it: its input, `[1, 3, size, size]`, and the same
+    /// to look at.
+    pub(crate) fn see(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
+        let image = self.images.load(path)?;
+        let size = self.transform.size();
+        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
+        let input = Tensor::from_data(pixels, &self.device);
+        Ok((input, self.transform.view(&image)))
     }
 
     /// Embeds image files batch by batch, in the order of their paths: read and scaled by

@@ -38,8 +38,9 @@ impl Chart<'_> {
             let points = points.filter(|(x, y)| x.is_finite() && y.is_finite());
             thinned(&points.collect::<Vec<_>>())
         };
-        let curves: Vec<_> = self.curves.iter().map(finite).collect();
-        let all = || curves.iter().flatten();
+        let curves = self.curves.iter().map(|curve| (curve.name, finite(curve)));
+        let curves: Vec<_> = curves.filter(|(_, points)| !points.is_empty()).collect();
+        let all = || curves.iter().flat_map(|(_, points)| points);
         if all().next().is_none() {
             return String::new();
         }
@@ -83,7 +84,7 @@ impl Chart<'_> {
                 "<line class=\"level\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"
             );
         }
-        for (index, points) in curves.iter().enumerate() {
+        for (index, (_, points)) in curves.iter().enumerate() {
             let places: Vec<_> = points
                 .iter()
                 .map(|&(step, value)| format!("{:.1},{:.1}", x(step), y(value)))
@@ -92,7 +93,10 @@ impl Chart<'_> {
                 [] => {}
                 [only] => {
                     let (cx, cy) = only.split_once(',').unwrap_or_default();
-                    let _ = write!(svg, "<circle class=\"c{index}\" cx=\"{cx}\" cy=\"{cy}\" r=\"4\"/>");
+                    let _ = write!(
+                        svg,
+                        "<circle class=\"c{index}\" cx=\"{cx}\" cy=\"{cy}\" r=\"4\"/>"
+                    );
                 }
                 places => {
                     let places = places.join(" ");
@@ -101,11 +105,16 @@ impl Chart<'_> {
             }
         }
         svg.push_str("</svg><p class=\"key\">");
-        for (index, curve) in self.curves.iter().enumerate() {
-            let _ = write!(svg, "<span class=\"k{index}\">{}</span> ", Escaped(curve.name));
+        for (index, (name, _)) in curves.iter().enumerate() {
+            let _ = write!(svg, "<span class=\"k{index}\">{}</span> ", Escaped(name));
         }
         if let Some((name, value)) = self.level {
-            let _ = write!(svg, "<span class=\"kl\">{} {}</span>", Escaped(name), number(value));
+            let _ = write!(
+                svg,
+                "<span class=\"kl\">{} {}</span>",
+                Escaped(name),
+                number(value)
+            );
         }
         svg.push_str("</p></figure>");
         svg
@@ -196,7 +205,10 @@ mod tests {
         let (low, high) = (HEIGHT - BOTTOM, TOP);
         let points = format!("points=\"{left:.1},{low:.1} {right:.1},{high:.1}\"");
         assert!(svg.contains(&points), "{svg}");
-        assert!(svg.contains("a &lt; b") && svg.contains("chance 3.5"), "{svg}");
+        assert!(
+            svg.contains("a &lt; b") && svg.contains("chance 3.5"),
+            "{svg}"
+        );
     }
 
     #[test]
@@ -208,7 +220,9 @@ mod tests {
 
     #[test]
     fn long_curves_are_averaged() {
-        let points: Vec<_> = (0..10_000).map(|i| (f64::from(i), f64::from(i % 2))).collect();
+        let points: Vec<_> = (0..10_000)
+            .map(|i| (f64::from(i), f64::from(i % 2)))
+            .collect();
         let thin = thinned(&points);
         assert_eq!(thin.len(), 400);
         assert!(thin.iter().all(|point| (point.1 - 0.5).abs() < 0.1));
@@ -222,6 +236,9 @@ mod tests {
         assert!(ticks.len() >= 4 && ticks.len() <= 11, "{ticks:?}");
         let flat = Axis::over([5.0, 5.0].into_iter());
         assert!(flat.share(5.0).is_finite());
-        assert_eq!([1e-4, 0.5, 120.0, 3e6].map(number), ["1.0e-4", "0.5", "120", "3.0e6"]);
+        assert_eq!(
+            [1e-4, 0.5, 120.0, 3e6].map(number),
+            ["1.0e-4", "0.5", "120", "3.0e6"]
+        );
     }
 }

@@ -23,9 +23,7 @@ impl HeatMap {
     pub(super) fn new(network: &Network, image: Tensor<4>, text: &[f32]) -> Self {
         let map = network.image_encoder.forward_map(image);
         let [_, channels, rows, columns] = map.dims();
-        let places = map
-            .reshape([channels, rows * columns])
-            .transpose();
+        let places = map.reshape([channels, rows * columns]).transpose();
         let projected = normalized(network.image_projection.forward(places));
         let similarity = |place: &[f32]| place.iter().zip(text).map(|(a, b)| a * b).sum();
         Self {
@@ -37,7 +35,9 @@ impl HeatMap {
     /// Lowest and highest similarity.
     pub(super) fn range(&self) -> (f32, f32) {
         let fold = |(low, high): (f32, f32), value: &f32| (low.min(*value), high.max(*value));
-        self.values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), fold)
+        self.values
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), fold)
     }
 
     /// Paints the map over a view of the image: where it agrees more than the mean place, warm; the
@@ -52,7 +52,8 @@ impl HeatMap {
         let mut samples = Vec::with_capacity(3 * area);
         for y in 0..height {
             for x in 0..width {
-                let value = (self.at(x as f32 / width as f32, y as f32 / height as f32) - mean) / reach;
+                let value =
+                    (self.at(x as f32 / width as f32, y as f32 / height as f32) - mean) / reach;
                 let opacity = 0.6 * value.abs();
                 for (channel, colour) in colour(value).into_iter().enumerate() {
                     let plane = channel.min(view.channels() - 1);
@@ -105,7 +106,8 @@ mod tests {
         assert_eq!(map.range(), (0.1, 0.9));
         let grey = Radiograph::from_u8(20, 20, 1, &[128; 400]);
         let painted = map.over(&grey);
-        let at = |x: usize, y: usize| [0, 1, 2].map(|plane| painted.pixels()[plane * 400 + y * 20 + x]);
+        let at =
+            |x: usize, y: usize| [0, 1, 2].map(|plane| painted.pixels()[plane * 400 + y * 20 + x]);
         let ([red, _, blue], [cold_red, _, cold_blue]) = (at(0, 0), at(19, 19));
         assert!(red > 0.7 && blue < 0.3, "{red} {blue}");
         assert!(cold_blue > cold_red, "{cold_blue} {cold_red}");
@@ -118,6 +120,11 @@ mod tests {
             values: vec![0.4],
         };
         let grey = Radiograph::from_u8(4, 4, 1, &[100; 16]);
-        assert!(map.over(&grey).pixels().iter().all(|it| *it == 100.0 / 255.0));
+        assert!(
+            map.over(&grey)
+                .pixels()
+                .iter()
+                .all(|it| *it == 100.0 / 255.0)
+        );
     }
 }

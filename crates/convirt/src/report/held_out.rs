@@ -1,17 +1,22 @@
 //! Held-out pairs, embedded and ranked for a look at single ones.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
-use crate::evaluation::Embedded;
+use convirt_data::{LoaderConfig, Study};
+
+use crate::embeddings::TowerOutput;
+use crate::error::Error;
+use crate::pretrained::{ConVirt, similarity};
 
 /// Held-out images and their distinct texts, each image compared with each text.
-pub(super) struct HeldOut {
-    /// Place of each image's study in the data set.
-    pub indices: Vec<usize>,
+pub(super) struct HeldOut<'a> {
+    /// The study of each image.
+    studies: Vec<&'a Study>,
     /// For each image, the number of its text.
-    pub text_of: Vec<usize>,
-    /// For each text, an image of it.
-    pub image_of: Vec<usize>,
+    text_of: Vec<usize>,
+    /// For each text, its first image.
+    image_of: Vec<usize>,
     /// Cosine similarity, `images` rows of `texts`.
     similarity: Vec<f32>,
 }
@@ -39,31 +44,59 @@ pub(super) struct Gallery {
     pub surprising: Vec<Ranking>,
 }
 
-impl HeldOut {
-    /// Compares the pairs; `texts` are those of the studies embedded, in the same order.
-    pub(super) fn new(embedded: &Embedded, texts: &[&str]) -> Self {
-        let mut numbers = HashMap::new();
-        let mut image_of = Vec::new();
-        let text_of: Vec<usize> = texts
-            .iter()
-            .enumerate()
-            .map(|(image, text)| {
-                *numbers.entry(*text).or_insert_with(|| {
-                    image_of.push(image);
-                    image_of.len() - 1
-                })
-            })
-            .collect();
-        let similarity = embedded.images.iter().flat_map(|image| {
-            let texts = image_of.iter().map(|&text| &embedded.texts[text]);
-            texts.map(move |text| image.iter().zip(text).map(|(a, b)| a * b).sum())
-        });
-        Self {
-            similarity: similarity.collect(),
-            indices: embedded.indices.clone(),
+impl<'a> HeldOut<'a> {
+    /// Embeds the images and reports of `studies`; images that cannot be read are left out.
+    pub(super) fn embed(
+        model: &ConVirt,
+        studies: &[&'a Study],
+        loader: &LoaderConfig,
+    ) -> Result<Self, Error> {
+        let paths: Vec<PathBuf> = studies.iter().map(|study| study.image.clone()).collect();
+        let (mut seen, mut images) = (Vec::new(), Vec::new());
+        for batch in model.embed_images(paths, loader, 1.0)? {
+            let batch = batch?;
+            images.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+            seen.extend(batch.indices.iter().map(|&index| studies[index]));
+        }
+        let reports: Vec<&str> = seen.iter().map(|study| &*study.report.text).collect();
+        let (text_of, image_of) = numbered(&reports);
+        let distinct: Vec<&str> = image_of.iter().map(|&image| reports[image]).collect();
+        let mut texts = Vec::new();
+        for batch in model.embed_texts(&distinct, loader)? {
+            texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+        }
+        Ok(Self {
+            similarity: similarities(&images, &texts),
+            studies: seen,
             text_of,
             image_of,
-        }
+        })
+    }
+
+    /// The distinct texts, in the order of their numbers.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> {
+        (0..self.image_of.len()).map(|text| self.text(text))
+    }
+
+    /// The text of a number.
+    pub(super) fn text(&self, text: usize) -> &'a str {
+        &self.study(self.image_of[text]).report.text
+    }
+
+    /// The number of an image's text.
+    pub(super) fn text_of(&self, image: usize) -> usize {
+        self.text_of[image]
+    }
+
+    /// The first images of the first `most` texts, each with that text.
+    pub(super) fn first_pairs(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+        let pairs = self.image_of.iter().copied().zip(0..);
+        pairs.take(most)
+    }
+
+    /// The study of an image.
+    pub(super) fn study(&self, image: usize) -> &'a Study {
+        self.studies[image]
     }
 
     /// Number of images.
@@ -95,19 +128,21 @@ impl HeldOut {
 
     /// Chooses up to `each` images of each kind; none twice, and none of a text that is shown.
     pub(super) fn gallery(&self, each: usize) -> Gallery {
-        let mut rankings: Vec<_> = (0..self.images()).filter_map(|it| self.ranking(it)).collect();
+        let mut rankings: Vec<_> = (0..self.images())
+            .filter_map(|it| self.ranking(it))
+            .collect();
         rankings.sort_by(|a, b| b.lead.total_cmp(&a.lead));
         let mut shown = Vec::new();
         let mut choose = |candidates: &mut dyn Iterator<Item = &Ranking>| {
-            let is_new = |ranking: &&Ranking| {
+            let mut chosen = Vec::new();
+            for ranking in candidates {
                 let text = self.text_of[ranking.image];
-                let is_new = !shown.contains(&text);
-                if is_new {
+                if chosen.len() < each && !shown.contains(&text) {
                     shown.push(text);
+                    chosen.push(*ranking);
                 }
-                is_new
-            };
-            candidates.filter(is_new).take(each).copied().collect()
+            }
+            chosen
         };
         let wrong = || rankings.iter().filter(|it| it.rank > 1);
         Gallery {
@@ -118,22 +153,49 @@ impl HeldOut {
     }
 }
 
+/// The number of each text among the distinct ones, and where each of these comes first.
+fn numbered(texts: &[&str]) -> (Vec<usize>, Vec<usize>) {
+    let mut numbers = HashMap::new();
+    let mut first = Vec::new();
+    let number = texts.iter().enumerate().map(|(place, text)| {
+        *numbers.entry(*text).or_insert_with(|| {
+            first.push(place);
+            first.len() - 1
+        })
+    });
+    let number = number.collect();
+    (number, first)
+}
+
+fn similarities(images: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<f32> {
+    let of_image = |image: &Vec<f32>| -> Vec<f32> {
+        texts.iter().map(|text| similarity(image, text)).collect()
+    };
+    images.iter().flat_map(of_image).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Images and texts as directions in the plane, in degrees.
-    fn held_out(images: &[f32], texts: &[f32], names: &[&str]) -> HeldOut {
+    fn held_out(images: &[f32], texts: &[f32], names: &[&str]) -> HeldOut<'static> {
         let direction = |degrees: &f32| {
             let (sin, cos) = degrees.to_radians().sin_cos();
             vec![cos, sin]
         };
-        let embedded = Embedded {
-            images: images.iter().map(direction).collect(),
-            texts: texts.iter().map(direction).collect(),
-            indices: (0..images.len()).collect(),
-        };
-        HeldOut::new(&embedded, names)
+        let (text_of, image_of) = numbered(names);
+        let images: Vec<_> = images.iter().map(direction).collect();
+        let texts: Vec<_> = image_of
+            .iter()
+            .map(|&image| direction(&texts[image]))
+            .collect();
+        HeldOut {
+            studies: Vec::new(),
+            similarity: similarities(&images, &texts),
+            text_of,
+            image_of,
+        }
     }
 
     #[test]

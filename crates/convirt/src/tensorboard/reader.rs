@@ -93,8 +93,13 @@ mod tests {
         let file = fs::read_dir(folder.path()).unwrap().next().unwrap();
         let bytes = fs::read(file.unwrap().path()).unwrap();
         assert_eq!(events(&bytes).count(), 3);
-        let counts: Vec<_> = (0..bytes.len()).map(|it| events(&bytes[..it]).count()).collect();
-        assert!(counts.is_sorted() && counts.last() == Some(&2), "{counts:?}");
+        let counts: Vec<_> = (0..bytes.len())
+            .map(|it| events(&bytes[..it]).count())
+            .collect();
+        assert!(
+            counts.is_sorted() && counts.last() == Some(&2),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::weights::load::plan;
 use crate::weights::scope::Scope;
 use crate::weights::{
-    Fate, LoadReport, StoredTensor, WeightsFile, load_image_encoder, load_network,
+    Fate, LoadReport, StoredTensor, WeightsError, WeightsFile, load_image_encoder, load_network,
     load_text_encoder,
 };
 
@@ -146,6 +146,11 @@ impl Inspection {
             Fate::Ignored => 3,
         })
     }
+}
+
+/// The shape of the image encoder in a file.
+pub(crate) fn image_encoder_config(file: &WeightsFile) -> Result<ResNetConfig, WeightsError> {
+    Ok(resnet(file, &Scope::image_encoder(file)?))
 }
 
 /// The depth whose blocks a file has.

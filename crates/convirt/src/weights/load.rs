@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
@@ -78,6 +79,14 @@ pub fn load_simclr(
     allow: &[String],
 ) -> Result<(SimClr, LoadReport), WeightsError> {
     load(network, &Scope::image_side(file)?, file, allow)
+}
+
+/// Loads a classifier's head, `fc.weight` and `fc.bias`; what else is there belongs to its encoder.
+pub(crate) fn load_classifier_head(
+    head: Linear,
+    file: &WeightsFile,
+) -> Result<(Linear, LoadReport), WeightsError> {
+    load(head, &Scope::classifier_head(), file, &[])
 }
 
 /// The tensor of the file for each parameter of a module, and what becomes of every tensor.

@@ -22,6 +22,14 @@ impl Scope {
         })
     }
 
+    /// The head of a classifier in torchvision's names.
+    pub fn classifier_head() -> Self {
+        Self {
+            what: "classifier head",
+            layout: Layout::encoder("fc.", Naming::OURS),
+        }
+    }
+
     /// The text encoder of a file.
     pub fn text_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
         let (prefix, naming) = text_encoder(file)?;

@@ -8,9 +8,6 @@ use super::error::DicomError;
 use super::syntax;
 use crate::DecodeLimits;
 
-/// Bytes that hold the header of nearly every file.
-pub(super) const HEAD: u64 = 64 * 1024;
-
 /// How many times as much of a file is looked at when what was read ends before its pixels.
 const GROWTH: u64 = 8;
 

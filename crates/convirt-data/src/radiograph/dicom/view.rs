@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::data_set::{DataSet, PIXEL_DATA, Tag};
 use super::error::DicomError;
-use super::probe::{HEAD, in_as_little_as_will_do};
+use super::probe::in_as_little_as_will_do;
 use super::{is_dicom, syntax};
+use crate::probe::HEAD;
 
 const VIEW_POSITION: Tag = Tag(0x0018, 0x5101);
 /// Free texts that often name the view where that is blank, the first to ask first: series
@@ -47,7 +48,13 @@ pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String
     if !is_dicom(&start) {
         return Err("no DICOM file".into());
     }
-    in_as_little_as_will_do(start, &mut file, |bytes| of(bytes, max_bytes))
+    let mut rest = file.take(max_bytes);
+    in_as_little_as_will_do(start, &mut rest, |bytes| of(bytes, max_bytes))
+}
+
+/// Returns the same of a whole file; none of another kind of file or beyond a defect.
+pub(crate) fn view_within(file: &[u8], max_bytes: u64) -> Option<String> {
+    of(file, max_bytes).ok().filter(|_| is_dicom(file))?
 }
 
 fn of(file: &[u8], max_bytes: u64) -> Result<Option<String>, DicomError> {
@@ -100,6 +107,14 @@ mod tests {
 
     fn image() -> Dicom {
         Dicom::grey_8(1000, &[7; 65_000])
+    }
+
+    #[test]
+    fn the_view_within_a_whole_file_is_the_same() {
+        let file = image().text(0x0018_5101, "LL").file();
+        assert_eq!(view_within(&file, 1 << 20).as_deref(), Some("LL"));
+        assert_eq!(view_within(&file[..200], 1 << 20), None);
+        assert_eq!(view_within(b"LL", 1 << 20), None);
     }
 
     #[test]

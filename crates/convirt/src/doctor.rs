@@ -1,0 +1,81 @@
+//! The data set of a configuration, examined before a run.
+
+use std::path::Path;
+
+use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
+
+use crate::config::{Config, Objective};
+use crate::datasets::{draw_phantom, manifest_config, split_config};
+use crate::earlier::Earlier;
+use crate::error::Error;
+use crate::hub::{Wanted, located_here};
+use crate::text_tower::TextTower;
+
+/// Looks for what is wrong with the rows, texts and images of a configuration's data set, as a run
+/// would read them; draws the phantom first where the configuration has one and it is not there.
+///
+/// Tokens are counted as the text encoder does it if its vocabulary is here: nothing is downloaded.
+/// `progress` hears, from any thread, how far it has come.
+///
+/// # Errors
+///
+/// When there is no table of pairs to examine; those of [`DoctorConfig::examine`].
+pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, Error> {
+    let data = &config.dataset;
+    draw_phantom(data)?;
+    let views = [data.train_text, data.eval_text];
+    let doctor = DoctorConfig {
+        split: split_config(config),
+        image_size: config.image_size(),
+        whole_reports: views.contains(&TextView::WholeReport),
+        tokens: token_check(config).unwrap_or_else(|error| TokenCheck::Off {
+            reason: error.to_string(),
+        }),
+        ..DoctorConfig::new(manifest_config(config))
+    };
+    Ok(doctor.examine(progress)?)
+}
+
+/// How a run of the configuration would count tokens.
+fn token_check(config: &Config) -> Result<TokenCheck, Error> {
+    if config.objective == Objective::SimClr {
+        let reason = "SimCLR reads no texts".into();
+        return Ok(TokenCheck::Off { reason });
+    }
+    let model = &config.model;
+    if config.objective == Objective::SimClr {
+        let reason = "SimCLR reads no texts".into();
+        return Ok(TokenCheck::Off { reason });
+    }
+    let earlier = config.fine_tune_from.as_deref().map(Path::new);
+    let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
+    let vocabulary = earlier.transpose()?.and_then(|earlier| earlier.tokenizer);
+    if model.text_is_from_scratch() {
+        let shape = &model.text_from_scratch;
+        let max_tokens = model.longest_text(shape.max_tokens);
+        return Ok(match vocabulary {
+            Some(tokenizer) => TokenCheck::Given {
+                tokenizer: tokenizer.into(),
+                max_tokens,
+            },
+            None => TokenCheck::Learned {
+                vocab_size: shape.vocab_size,
+                do_lower_case: model.lower_cases_from_scratch(),
+                max_tokens,
+            },
+        });
+    }
+    let name = &model.bert_base_model;
+    let Some(folder) = located_here(name, Wanted::TextEncoder) else {
+        let reason =
+            format!("`{name}` is neither a folder nor in the cache of the Hugging Face hub");
+        return Ok(TokenCheck::Off { reason });
+    };
+    let own = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
+    let vocabulary = vocabulary.map_or_else(own, Ok)?;
+    let tower = TextTower::from_folder(folder, vocabulary)?;
+    Ok(TokenCheck::Given {
+        max_tokens: model.longest_text(tower.config.max_tokens()),
+        tokenizer: tower.tokenizer.into(),
+    })
+}

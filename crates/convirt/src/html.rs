@@ -1,0 +1,115 @@
+//! Pages that stand by themselves: one file, readable on any screen, light or dark, without
+//! scripts and without anything from the network.
+
+use std::fmt::{self, Display};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use convirt_data::Thumbnail;
+
+/// What all pages look like. Colours are named by what they say.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--paper:#fff;--card:#f5f6f8;--line:#d9dde3;--ink:#1c2128;--faint:#5d6673;
+--error:#b3261e;--warning:#8a5a00;--note:#3b5b85}
+@media(prefers-color-scheme:dark){:root{--paper:#15181c;--card:#1e2228;--line:#343a43;--ink:#e4e7eb;
+--faint:#a0a8b4;--error:#ff8a80;--warning:#f0b84d;--note:#93b8e8}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:72rem;padding:1.5rem 1rem 4rem;background:var(--paper);color:var(--ink);
+font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
+h1{font-size:1.5rem;line-height:1.25;margin:0}
+h2{font-size:1.15rem;margin:2.5rem 0 .25rem}
+p{margin:.25rem 0}
+code,.path{font-family:ui-monospace,monospace;font-size:.85em}
+a{color:inherit}
+.faint,.path{color:var(--faint)}
+.error{color:var(--error)}.warning{color:var(--warning)}.note{color:var(--note)}
+.error,.warning,.note{font-weight:600}
+.figures{display:flex;flex-wrap:wrap;gap:.5rem;margin:1rem 0;padding:0;list-style:none}
+.figures li{background:var(--card);border-radius:.5rem;padding:.5rem .9rem}
+.figures b{display:block;font-size:1.25rem;line-height:1.3}
+table{border-collapse:collapse;width:100%;margin:1rem 0}
+th,td{border-bottom:1px solid var(--line);padding:.4rem .6rem .4rem 0;text-align:left;vertical-align:top}
+th{font-weight:600;color:var(--faint)}
+td.number,th.number{text-align:right}
+th,td.number,td.short{white-space:nowrap}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.75rem;margin:.75rem 0;
+padding:0;list-style:none}
+.cards li{background:var(--card);border-radius:.5rem;padding:.75rem}
+.images{display:flex;flex-wrap:wrap;gap:.4rem;margin-bottom:.4rem}
+.images img{display:block;max-width:100%;height:auto;background:#000;border-radius:.25rem}
+@media(max-width:40rem){.wide{display:none}}
+";
+
+/// A text as HTML shows it, in an element or an attribute in double quotes.
+pub(crate) struct Escaped<'a>(pub &'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['&', '<', '>', '"']) {
+            f.write_str(&rest[..at])?;
+            f.write_str(match rest.as_bytes()[at] {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                _ => "&quot;",
+            })?;
+            rest = &rest[at + 1..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// Makes a page of a title and the HTML of its body.
+pub(crate) fn page(title: &str, body: &str) -> String {
+    let title = Escaped(title);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+/// Makes an image of a page; `description` is read where it cannot be seen.
+pub(crate) fn image(thumbnail: &Thumbnail, description: &str) -> String {
+    format!(
+        "<img src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{}\">",
+        STANDARD.encode(&thumbnail.png),
+        thumbnail.width,
+        thumbnail.height,
+        Escaped(description),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_data::Radiograph;
+
+    use super::*;
+
+    #[test]
+    fn what_html_reads_as_its_own_is_escaped() {
+        let text = "<b title=\"x\"> & é";
+        assert_eq!(
+            Escaped(text).to_string(),
+            "&lt;b title=&quot;x&quot;&gt; &amp; é"
+        );
+        assert_eq!(Escaped("").to_string(), "");
+        assert!(page("<script>", "").contains("<title>&lt;script&gt;</title>"));
+    }
+
+    #[test]
+    fn images_are_within_the_page() {
+        let thumbnail = Thumbnail::of(&Radiograph::from_u8(2, 1, 1, &[0, 255]));
+        let html = image(&thumbnail, "rows \"1\"");
+        // The signature of a PNG, in base64.
+        assert!(
+            html.starts_with("<img src=\"data:image/png;base64,iVBORw0KGgo"),
+            "{html}"
+        );
+        assert!(
+            html.ends_with("width=\"2\" height=\"1\" alt=\"rows &quot;1&quot;\">"),
+            "{html}"
+        );
+    }
+}

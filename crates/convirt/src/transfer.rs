@@ -1,0 +1,332 @@
+//! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
+//! 2022, section 4).
+
+mod candidate;
+mod encoder;
+mod fine_tune;
+mod probe;
+mod report;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::thread::available_parallelism;
+
+use burn::tensor::Device;
+use burn::train::Interrupter;
+use convirt_data::{
+    DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
+    draw_fraction, hold_out, split_labelled,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::device::{device, device_name};
+use crate::error::Error;
+use crate::interrupt::StopOnSignal;
+use crate::progress::thousands;
+use crate::scores::Bootstrap;
+use candidate::Candidate;
+use encoder::OpenEncoder;
+
+pub use encoder::EncoderSource;
+pub use fine_tune::FineTuneConfig;
+pub use report::{TransferReport, TransferRow, TransferRun};
+
+/// Side of a network's inputs where neither the user nor a run says; the paper's.
+const IMAGE_SIZE: usize = 224;
+
+/// What is trained of a classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferMode {
+    /// The head on the encoder's features, which are computed once: logistic regression, solved to
+    /// convergence.
+    LinearProbe,
+    /// All of it, the head first.
+    FineTune,
+}
+
+/// What is compared, on what and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferConfig {
+    /// The encoders, at least one.
+    pub encoders: Vec<EncoderSource>,
+    /// The labelled images.
+    pub data: LabelledConfig,
+    /// What is trained.
+    pub mode: TransferMode,
+    /// Parts of the training images to learn from, each above 0 and at most 1.
+    pub fractions: Vec<f64>,
+    /// Runs of each fraction, at least 1; the paper's 5. They differ in the groups drawn, in the
+    /// folds or validation images, and in the head's initial weights and batches. A probe of all
+    /// images has one.
+    pub runs: usize,
+    /// Seed of the first run, and of the division into training and test.
+    pub seed: u64,
+    /// Share of the groups held out for the test where no column says.
+    pub test_size: f64,
+    /// Side of the inputs, in pixels; `None`: what a run was trained on, and for other networks
+    /// that of the first run, or else 224.
+    pub image_size: Option<usize>,
+    /// Images in a batch, at least 1; the paper's 64.
+    pub batch_size: usize,
+    /// Threads that read images.
+    pub num_workers: usize,
+    /// How fine-tuning goes.
+    pub fine_tune: FineTuneConfig,
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
+    /// Device to compute on, as [`device`] takes it.
+    pub device: Option<String>,
+}
+
+/// A comparison that is ready to run: images divided and drawn, encoders found.
+///
+/// Its `Display` tells what is compared on what.
+pub struct Transfer {
+    config: TransferConfig,
+    device: Device,
+    labels: Labels,
+    /// Those to learn from, to choose by, and to test on, one after the other.
+    images: Vec<LabelledImage>,
+    /// How many there are of each.
+    sides: [usize; 3],
+    skips: Skips,
+    encoders: Vec<OpenEncoder>,
+    draws: Vec<Draw>,
+    interrupter: Interrupter,
+}
+
+/// The images of a run.
+#[derive(Clone)]
+struct Draw {
+    fraction: f64,
+    seed: u64,
+    /// Their places, ascending.
+    places: Vec<usize>,
+}
+
+impl TransferConfig {
+    /// Creates the paper's protocol: a linear probe of 1, 10 and 100 % with 5 runs each.
+    pub fn new(encoders: Vec<EncoderSource>, data: LabelledConfig) -> Self {
+        Self {
+            encoders,
+            data,
+            mode: TransferMode::LinearProbe,
+            fractions: vec![0.01, 0.1, 1.0],
+            runs: 5,
+            seed: 0,
+            test_size: 0.2,
+            image_size: None,
+            batch_size: 64,
+            num_workers: available_parallelism().map_or(1, usize::from),
+            fine_tune: FineTuneConfig::default(),
+            bootstrap: Bootstrap::default(),
+            device: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (is_empty, what) in [
+            (self.encoders.is_empty(), "encoder"),
+            (self.fractions.is_empty(), "fraction"),
+            (self.runs == 0, "run"),
+        ] {
+            if is_empty {
+                return Err(Error::NothingAsked { what });
+            }
+        }
+        let is_pixels = |source: &&EncoderSource| matches!(source, EncoderSource::Pixels { .. });
+        match self.encoders.iter().find(is_pixels) {
+            Some(pixels) if self.mode == TransferMode::FineTune => Err(Error::NothingToFineTune {
+                encoder: pixels.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Transfer {
+    /// Reads the labels, divides the images, draws the fractions and finds the encoders.
+    ///
+    /// # Errors
+    ///
+    /// When the labels cannot be used, a fraction lacks a label, an encoder is nowhere, or there
+    /// is no such device. Nothing has been computed then.
+    pub fn prepare(config: TransferConfig) -> Result<Self, Error> {
+        config.check()?;
+        let device = device(config.device.as_deref())?;
+        let encoders = config.encoders.iter().map(EncoderSource::open);
+        let encoders = encoders.collect::<Result<Vec<_>, _>>()?;
+        let LabelledManifest {
+            labels,
+            images,
+            skips,
+        } = LabelledManifest::read(&config.data)?;
+        let sides = split_labelled(images, &labels, config.test_size, config.seed)?;
+        let draws = draws(&config, &labels, &sides)?;
+        let counts = [sides.train.len(), sides.valid.len(), sides.test.len()];
+        Ok(Self {
+            images: [sides.train, sides.valid, sides.test].concat(),
+            sides: counts,
+            config,
+            device,
+            labels,
+            skips,
+            encoders,
+            draws,
+            interrupter: Interrupter::new(),
+        })
+    }
+
+    /// A handle that stops the comparison as soon as may be, as Ctrl-C does.
+    pub fn interrupter(&self) -> Interrupter {
+        self.interrupter.clone()
+    }
+
+    /// Trains and scores all classifiers, one encoder after the other.
+    ///
+    /// A stop that is asked for (Ctrl-C) ends it with what has been done.
+    ///
+    /// # Errors
+    ///
+    /// When images or weights cannot be read, or a training goes astray.
+    pub fn run(&self) -> Result<TransferReport, Error> {
+        let _stop = StopOnSignal::new(&self.interrupter);
+        let mut report = TransferReport::new(self);
+        for encoder in &self.encoders {
+            let Some(candidate) = Candidate::new(self, encoder)? else {
+                break;
+            };
+            report.unreadable = candidate.unreadable();
+            for draws in self.draws.chunk_by(|a, b| a.fraction == b.fraction) {
+                if let Some((row, classifier)) = candidate.row(draws)? {
+                    report.add(row, classifier);
+                }
+            }
+        }
+        report.interrupted = self.interrupter.should_stop();
+        Ok(report)
+    }
+
+    /// Side of the inputs of a network.
+    fn network_size(&self, encoder: &OpenEncoder) -> usize {
+        let mut trained = self.encoders.iter().filter_map(|other| other.trained_size);
+        let size = self.config.image_size.or(encoder.trained_size);
+        size.or_else(|| trained.next()).unwrap_or(IMAGE_SIZE)
+    }
+
+    /// Places of the images that some run learns from, chooses by or is tested on.
+    fn needed(&self) -> Vec<usize> {
+        let drawn = self
+            .draws
+            .iter()
+            .flat_map(|draw| draw.places.iter().copied());
+        let needed: BTreeSet<usize> = drawn.chain(self.sides[0]..self.images.len()).collect();
+        needed.into_iter().collect()
+    }
+
+    fn valid_places(&self) -> Range<usize> {
+        let [train, valid, _] = self.sides;
+        train..train + valid
+    }
+
+    fn test_places(&self) -> Range<usize> {
+        let [train, valid, _] = self.sides;
+        train + valid..self.images.len()
+    }
+}
+
+/// Draws each fraction for each run, and checks that some of it can be held out where no images
+/// are given to choose by.
+fn draws(
+    config: &TransferConfig,
+    labels: &Labels,
+    sides: &Sides<LabelledImage>,
+) -> Result<Vec<Draw>, Error> {
+    let mut draws = Vec::new();
+    for &fraction in &config.fractions {
+        let runs = match config.mode {
+            TransferMode::LinearProbe if fraction == 1.0 => 1,
+            _ => config.runs as u64,
+        };
+        for seed in (config.seed..).take(runs as usize) {
+            let places = draw_fraction(&sides.train, labels, fraction, seed)?;
+            if sides.valid.is_empty() {
+                let drawn: Vec<_> = places.iter().map(|i| sides.train[*i].clone()).collect();
+                hold_out(&drawn, labels, 0.2, seed)?;
+            }
+            draws.push(Draw {
+                fraction,
+                seed,
+                places,
+            });
+        }
+    }
+    Ok(draws)
+}
+
+impl TransferMode {
+    /// Name as in a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LinearProbe => "linear probe",
+            Self::FineTune => "fine-tuning",
+        }
+    }
+}
+
+impl FromStr for TransferMode {
+    type Err = DataError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "linear" => Ok(Self::LinearProbe),
+            "fine-tune" => Ok(Self::FineTune),
+            _ => Err(DataError::UnknownWord {
+                setting: "mode",
+                word: word.into(),
+                known: "linear or fine-tune",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line =
+            |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<16}{text}");
+        line(f, "mode", self.config.mode.name().to_string())?;
+        let kind = match &self.labels {
+            Labels::Classes(_) => "classes",
+            Labels::Findings(_) => "findings",
+        };
+        line(f, kind, self.labels.names().join(", "))?;
+        let [train, valid, _] = self.sides;
+        let side = |images: &[LabelledImage]| {
+            let groups: BTreeSet<_> = images.iter().map(|image| &image.group).collect();
+            format!(
+                "{} of {} groups",
+                thousands(images.len()),
+                thousands(groups.len())
+            )
+        };
+        line(f, "to learn from", side(&self.images[..train]))?;
+        if valid > 0 {
+            line(f, "to choose by", side(&self.images[train..train + valid]))?;
+        }
+        line(f, "to test on", side(&self.images[train + valid..]))?;
+        for (reason, count) in self.skips.counts() {
+            line(f, "left out", format!("{count} {reason}"))?;
+        }
+        if self.config.data.group.is_none() {
+            writeln!(
+                f,
+                "warning: no group column: images of one patient may be on both sides"
+            )?;
+        }
+        line(f, "device", device_name(&self.device))?;
+        line(f, "seed", self.config.seed.to_string())
+    }
+}

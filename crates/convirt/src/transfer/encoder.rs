@@ -1,0 +1,217 @@
+//! The encoders that a transfer compares, and where they come from.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, ResNetDepth};
+
+use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
+use crate::error::Error;
+use crate::hub::{Wanted, located};
+use crate::pretrained::{Description, folder_of_weights};
+use crate::weights::{WeightsFile, image_encoder_config, load_image_encoder};
+
+/// Where an image encoder comes from.
+///
+/// As text: `random` or `random:resnet18`, `imagenet` or `imagenet:resnet18`, `pixels` or
+/// `pixels:32`; anything else is [`Weights`](Self::Weights). Without a depth it is the paper's,
+/// `resnet50`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncoderSource {
+    /// A run, by its path or its name in `runs`, one of its checkpoints, any file or folder of
+    /// weights, or the name of a model on the Hugging Face hub.
+    Weights(String),
+    /// torchvision's weights, trained on ImageNet, by their name on the hub.
+    ImageNet(ResNetDepth),
+    /// A network that has learned nothing.
+    Random(ResNetDepth),
+    /// Grey pixels, as a baseline.
+    Pixels {
+        /// Side that images are scaled to; 24.
+        side: usize,
+    },
+}
+
+/// An encoder that is known to be there.
+pub(crate) struct OpenEncoder {
+    pub source: EncoderSource,
+    shape: Shape,
+    /// Side of the inputs that it was trained on, where its run says so.
+    pub trained_size: Option<usize>,
+}
+
+enum Shape {
+    Pixels { side: usize },
+    Random(ResNetConfig),
+    Weights(ResNetConfig, WeightsFile),
+}
+
+impl FromStr for EncoderSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (kind, detail) = match text.split_once(':') {
+            Some((kind, detail)) => (kind, Some(detail)),
+            None => (text, None),
+        };
+        let depth = || -> Result<ResNetDepth, ModelError> {
+            detail.map_or(Ok(ResNetDepth::ResNet50), str::parse)
+        };
+        Ok(match kind {
+            "random" => Self::Random(depth()?),
+            ModelConfig::IMAGENET => Self::ImageNet(depth()?),
+            "pixels" => Self::Pixels {
+                side: match detail.map(str::parse) {
+                    None => 24,
+                    Some(Ok(side)) => side,
+                    Some(Err(_)) => {
+                        return Err(Error::PixelsSide {
+                            found: text.to_string(),
+                        });
+                    }
+                },
+            },
+            _ => Self::Weights(text.to_string()),
+        })
+    }
+}
+
+impl fmt::Display for EncoderSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Weights(name) => f.write_str(name),
+            Self::ImageNet(depth) => write!(f, "{}:{depth}", ModelConfig::IMAGENET),
+            Self::Random(depth) => write!(f, "random:{depth}"),
+            Self::Pixels { side } => write!(f, "pixels:{side}"),
+        }
+    }
+}
+
+impl EncoderSource {
+    /// Finds the encoder; its weights are not read yet.
+    ///
+    /// # Errors
+    ///
+    /// When there are no such weights, or none of an image encoder.
+    pub(crate) fn open(&self) -> Result<OpenEncoder, Error> {
+        let name = match self {
+            Self::Pixels { side } => return Ok(self.opened(Shape::Pixels { side: *side })),
+            Self::Random(depth) => {
+                return Ok(self.opened(Shape::Random(ResNetConfig::new(*depth))));
+            }
+            Self::ImageNet(depth) => ModelConfig::imagenet_name(*depth),
+            Self::Weights(name) => name.clone(),
+        };
+        let run = Path::new(DEFAULT_RUNS_DIR).join(&name);
+        let path = match !Path::new(&name).exists() && run.exists() {
+            true => run,
+            false => located("encoder", &name, Wanted::ImageEncoder)?,
+        };
+        let file = WeightsFile::open(path)?;
+        let config = image_encoder_config(&file)?;
+        let folder = folder_of_weights(file.path());
+        let description = folder
+            .map(|folder| Description::load(&folder))
+            .transpose()?;
+        Ok(OpenEncoder {
+            trained_size: description.map(|description| description.image_size),
+            ..self.opened(Shape::Weights(config, file))
+        })
+    }
+
+    fn opened(&self, shape: Shape) -> OpenEncoder {
+        OpenEncoder {
+            source: self.clone(),
+            shape,
+            trained_size: None,
+        }
+    }
+}
+
+impl OpenEncoder {
+    /// Shape of the encoder.
+    pub fn config(&self) -> ImageEncoderConfig {
+        match &self.shape {
+            Shape::Pixels { side } => ImageEncoderConfig::Pixels { side: *side },
+            Shape::Random(config) | Shape::Weights(config, _) => {
+                ImageEncoderConfig::ResNet(*config)
+            }
+        }
+    }
+
+    /// Side of its inputs, where networks get `size`.
+    pub fn image_size(&self, size: usize) -> usize {
+        match self.shape {
+            Shape::Pixels { side } => side,
+            Shape::Random(_) | Shape::Weights(..) => size,
+        }
+    }
+
+    /// Makes the encoder, its weights loaded, or drawn by the device's seed.
+    ///
+    /// # Errors
+    ///
+    /// When the weights are damaged or do not fit.
+    pub fn init(&self, device: &Device) -> Result<ImageEncoder, Error> {
+        let encoder = self.config().init(device);
+        Ok(match (encoder, &self.shape) {
+            (ImageEncoder::ResNet(network), Shape::Weights(_, file)) => {
+                let (network, _) = load_image_encoder(network, file, &[])?;
+                ImageEncoder::ResNet(network)
+            }
+            (encoder, _) => encoder,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_and_written_alike() {
+        for (text, source) in [
+            (
+                "random:resnet18",
+                EncoderSource::Random(ResNetDepth::ResNet18),
+            ),
+            (
+                "imagenet:resnet50",
+                EncoderSource::ImageNet(ResNetDepth::ResNet50),
+            ),
+            ("pixels:32", EncoderSource::Pixels { side: 32 }),
+            ("runs/2026_x", EncoderSource::Weights("runs/2026_x".into())),
+            (
+                "C:/weights.pth",
+                EncoderSource::Weights("C:/weights.pth".into()),
+            ),
+        ] {
+            assert_eq!(text.parse::<EncoderSource>().unwrap(), source);
+            assert_eq!(source.to_string(), text);
+        }
+        let plain: EncoderSource = "random".parse().unwrap();
+        assert_eq!(plain, EncoderSource::Random(ResNetDepth::ResNet50));
+        let plain: EncoderSource = "pixels".parse().unwrap();
+        assert_eq!(plain, EncoderSource::Pixels { side: 24 });
+    }
+
+    #[test]
+    fn unknown_depths_and_sides_are_errors_that_quote_them() {
+        for (text, part) in [
+            ("random:resnet19", "resnet19"),
+            ("pixels:many", "pixels:many"),
+        ] {
+            let error = text.parse::<EncoderSource>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_that_are_nowhere_are_an_error_that_names_them() {
+        let source = EncoderSource::Weights("nowhere/model.safetensors".into());
+        let error = source.open().err().expect("no such file").to_string();
+        assert!(error.contains("nowhere/model.safetensors"), "{error}");
+    }
+}

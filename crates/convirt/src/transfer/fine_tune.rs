@@ -1,0 +1,524 @@
+//! Fine-tuning: the whole network trained on labels (Zhang et al. 2022, section 4).
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::lr_scheduler::LrScheduler;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+use burn::train::Interrupter;
+use convirt_data::{ImageBatch, LabelledImage, Labels, hold_out};
+use convirt_model::ImageClassifier as Network;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::image_reader::ImageReader;
+use crate::progress::Bar;
+use crate::schedule::{Schedule, ScheduledLearningRate};
+
+/// Share of the training images that choose the best epoch where no others are given.
+const VALIDATION_SHARE: f64 = 0.2;
+
+/// How a network is fine-tuned; the defaults are the paper's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FineTuneConfig {
+    /// Adam's learning rate, above 0.
+    pub learning_rate: f64,
+    /// Adam's L2 penalty, at least 0.
+    pub weight_decay: f64,
+    /// Steps of the head alone before the encoder moves.
+    pub warmup_steps: usize,
+    /// Learning rate of these steps, above 0.
+    pub warmup_learning_rate: f64,
+    /// Epochs without a lower validation loss before the learning rate is halved, at least 1.
+    pub patience: usize,
+    /// Epochs without a lower validation loss before the training stops, at least 1.
+    pub stop_patience: usize,
+    /// Epochs at the most, at least 1.
+    pub max_epochs: usize,
+}
+
+impl Default for FineTuneConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-4,
+            weight_decay: 1e-6,
+            warmup_steps: 200,
+            warmup_learning_rate: 1e-3,
+            patience: 3,
+            stop_patience: 10,
+            max_epochs: 100,
+        }
+    }
+}
+
+/// What a network is fine-tuned on.
+pub(crate) struct FineTuneData<'a> {
+    pub labels: &'a Labels,
+    pub images: &'a [LabelledImage],
+    pub reader: &'a ImageReader,
+    pub device: &'a Device,
+    pub interrupter: &'a Interrupter,
+}
+
+/// A fine-tuned network: that of the lowest validation loss.
+pub(crate) struct FineTuned {
+    /// In evaluation mode.
+    pub network: Network,
+    /// Epoch it is of, from 1; 0 is the warmed-up head on the encoder as it was.
+    pub epoch: usize,
+    /// Mean loss in validation, in nats.
+    pub validation_loss: f64,
+}
+
+impl FineTuneData<'_> {
+    /// Trains on the images at `train` as long as the loss on those at `valid` falls; where there
+    /// are none, a fifth of `train`'s groups is held out for that. All can be read. A stop that is
+    /// asked for ends it with the best network so far.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::TooFewWithLabel`](convirt_data::DataError::TooFewWithLabel) where a label has
+    /// too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
+    pub fn fit(
+        &self,
+        network: Network,
+        config: &FineTuneConfig,
+        train: &[usize],
+        valid: &[usize],
+        seed: u64,
+    ) -> Result<FineTuned, Error> {
+        let (train, valid) = match valid.is_empty() {
+            true => self.divided(train, seed)?,
+            false => (train.to_vec(), valid.to_vec()),
+        };
+        let autodiff = self.device.clone().autodiff();
+        autodiff.seed(seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut network = network.train();
+        network = self.warm_up(network, config, &train, &mut rng)?;
+
+        let mut best = FineTuned {
+            validation_loss: self.loss_on(&network.valid(), &valid)?,
+            network: network.valid(),
+            epoch: 0,
+        };
+        let mut rate = ScheduledLearningRate::new(
+            config.learning_rate,
+            Schedule::Plateau {
+                warmup_steps: 0,
+                patience: config.patience,
+                factor: 0.5,
+                min_learning_rate: 0.0,
+            },
+        );
+        rate.observe(best.validation_loss);
+        let mut optimizer = adam(config);
+        let bar = Bar::new(
+            "fine-tuning",
+            config.max_epochs * train.len(),
+            "images at most",
+        );
+        for epoch in 1..=config.max_epochs {
+            let mut order = train.clone();
+            order.shuffle(&mut rng);
+            let trained = self.epoch(network, &mut optimizer, &mut rate, &order, &bar)?;
+            network = trained.network;
+            if self.interrupter.should_stop() {
+                break;
+            }
+            let validation_loss = self.loss_on(&network.valid(), &valid)?;
+            for loss in [trained.loss, validation_loss] {
+                if !loss.is_finite() {
+                    return Err(Error::Diverged { loss, epoch });
+                }
+            }
+            rate.observe(validation_loss);
+            if validation_loss < best.validation_loss {
+                best = FineTuned {
+                    network: network.valid(),
+                    epoch,
+                    validation_loss,
+                };
+            }
+            if epoch - best.epoch >= config.stop_patience {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Probabilities of each label for the images at `places`, which can all be read.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[places, labels]`, flat
+    pub fn predict(&self, network: &Network, places: &[usize]) -> Result<Vec<f32>, Error> {
+        let mut reader = self.reader.clone();
+        // Each is needed: one that cannot be read any more is an error.
+        reader.max_bad_share = 0.0;
+        let mut all = Vec::new();
+        for batch in reader.batches(&self.paths(places), self.device)? {
+            let logits = network.forward(batch?.images);
+            let probabilities = crate::classifier::probabilities(self.labels, logits);
+            all.extend(probabilities.into_data().iter::<f32>());
+        }
+        Ok(all)
+    }
+
+    fn divided(&self, train: &[usize], seed: u64) -> Result<(Vec<usize>, Vec<usize>), Error> {
+        let images: Vec<LabelledImage> = train
+            .iter()
+            .map(|place| self.images[*place].clone())
+            .collect();
+        let held_out = hold_out(&images, self.labels, VALIDATION_SHARE, seed)?;
+        let places = train.iter().enumerate();
+        let (valid, train): (Vec<_>, Vec<_>) =
+            places.partition(|(index, _)| held_out.binary_search(index).is_ok());
+        let places =
+            |side: Vec<(usize, &usize)>| side.into_iter().map(|(_, place)| *place).collect();
+        Ok((places(train), places(valid)))
+    }
+
+    /// Trains the head alone. The encoder's weights stay, its batch norms get used to the images.
+    fn warm_up(
+        &self,
+        mut network: Network,
+        config: &FineTuneConfig,
+        train: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Network, Error> {
+        let bar = Bar::new("warming the head", config.warmup_steps, "steps");
+        let mut optimizer = adam(config);
+        let mut order = train.to_vec();
+        let mut step = 0;
+        while step < config.warmup_steps {
+            order.shuffle(rng);
+            let before = step;
+            for batch in self.training_batches(&order)? {
+                if step == config.warmup_steps || self.interrupter.should_stop() {
+                    return Ok(network);
+                }
+                let (images, places) = batch?;
+                let features = network.encoder.forward(images).detach();
+                let gradients = self.loss(network.classify(features), &places).backward();
+                let gradients = GradientsParams::from_grads(gradients, &network.head);
+                let rate = config.warmup_learning_rate;
+                network.head = optimizer.step(rate, network.head, gradients);
+                step += 1;
+                bar.advance(1);
+            }
+            if step == before {
+                return Err(Error::NoBatches { step });
+            }
+        }
+        Ok(network)
+    }
+
+    fn epoch(
+        &self,
+        mut network: Network,
+        optimizer: &mut ModuleOptimizer,
+        rate: &mut ScheduledLearningRate,
+        order: &[usize],
+        bar: &Bar,
+    ) -> Result<Epoch, Error> {
+        let mut sum = Tensor::<1>::zeros([1], self.device);
+        let mut images = 0;
+        for batch in self.training_batches(order)? {
+            let (views, places) = batch?;
+            let loss = self.loss(network.forward(views), &places);
+            sum = sum + loss.clone().without_autodiff() * places.len() as f64;
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(rate.step(), network, gradients);
+            images += places.len();
+            bar.advance(places.len());
+            if self.interrupter.should_stop() {
+                break;
+            }
+        }
+        Ok(Epoch {
+            network,
+            loss: f64::from(sum.into_scalar::<f32>()) / images.max(1) as f64,
+        })
+    }
+
+    /// Batches of the images at `order` to train on, with their places.
+    fn training_batches<'b>(
+        &self,
+        order: &'b [usize],
+    ) -> Result<impl Iterator<Item = Result<(Tensor<4>, Vec<usize>), Error>> + use<'b>, Error> {
+        let mut reader = self.reader.clone();
+        reader.loader.batch_size = self.batch_size(order.len());
+        let batches = reader.batches(&self.paths(order), &self.device.clone().autodiff())?;
+        Ok(batches.map(|batch| {
+            let ImageBatch { images, indices } = batch?;
+            Ok((
+                images,
+                indices.into_iter().map(|index| order[index]).collect(),
+            ))
+        }))
+    }
+
+    /// Mean loss of a network in evaluation mode.
+    fn loss_on(&self, network: &Network, places: &[usize]) -> Result<f64, Error> {
+        let (mut sum, mut images) = (0.0, 0);
+        for batch in self.reader.batches(&self.paths(places), self.device)? {
+            let batch = batch?;
+            let of_batch: Vec<usize> = batch.indices.iter().map(|index| places[*index]).collect();
+            let loss = self.loss(network.forward(batch.images), &of_batch);
+            sum += f64::from(loss.into_scalar::<f32>()) * of_batch.len() as f64;
+            images += of_batch.len();
+        }
+        Ok(sum / images.max(1) as f64)
+    }
+
+    /// Mean negative log-likelihood of the known labels of the images at `places`, in nats.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[batch, labels]`
+    /// - output: `[1]`
+    fn loss(&self, logits: Tensor<2>, places: &[usize]) -> Tensor<1> {
+        let device = logits.device();
+        let shape = logits.dims();
+        let matrix = |value: fn(&Option<bool>) -> f32| {
+            let targets = places.iter().flat_map(|place| &self.images[*place].targets);
+            let values: Vec<f32> = targets.map(value).collect();
+            Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+        };
+        let holds = matrix(|target| f32::from(u8::from(*target == Some(true))));
+        match self.labels {
+            Labels::Classes(_) => {
+                (log_softmax(logits, 1) * holds).sum().neg() / places.len() as f64
+            }
+            Labels::Findings(_) => {
+                let known = matrix(|target| f32::from(u8::from(target.is_some())));
+                // ln(1 + eˢ) − s·y, without overflow.
+                let soft = logits.clone().abs().neg().exp().log1p();
+                let losses = logits.clone().clamp_min(0.0) - logits * holds + soft;
+                (losses * known.clone()).sum() / known.sum().clamp_min(1.0)
+            }
+        }
+    }
+
+    /// A batch size at most the configured one that leaves no small rest.
+    fn batch_size(&self, images: usize) -> usize {
+        let batches = images.div_ceil(self.reader.loader.batch_size.max(1));
+        images.div_ceil(batches.max(1)).max(1)
+    }
+
+    fn paths(&self, places: &[usize]) -> Vec<PathBuf> {
+        places
+            .iter()
+            .map(|place| self.images[*place].image.clone())
+            .collect()
+    }
+}
+
+/// One pass over the training images.
+struct Epoch {
+    network: Network,
+    /// Mean training loss.
+    loss: f64,
+}
+
+fn adam(config: &FineTuneConfig) -> ModuleOptimizer {
+    let decay = WeightDecayConfig::new(config.weight_decay as f32);
+    AdamConfig::new()
+        .with_epsilon(1e-8)
+        .with_weight_decay(Some(decay))
+        .init()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use convirt_data::{EvalResize, ImageStoreConfig, LoaderConfig};
+    use convirt_model::{
+        ImageClassifierConfig, ImageEncoder, ImageEncoderConfig, ResNetConfig, ResNetDepth,
+    };
+
+    use super::*;
+
+    fn labels() -> Labels {
+        Labels::Findings(vec!["bright".into()])
+    }
+
+    /// Grey images, every other one bright; each is its own group.
+    fn images(folder: &Path, count: usize) -> Vec<LabelledImage> {
+        let images = (0..count).map(|i| {
+            let image = folder.join(format!("{i}.png"));
+            let level =
+                |pixel: usize| (pixel * (i + 3) % 60 + if i % 2 == 0 { 150 } else { 40 }) as u8;
+            let samples: Vec<u8> = (0..32 * 32).map(level).collect();
+            image::save_buffer(&image, &samples, 32, 32, image::ColorType::L8).unwrap();
+            LabelledImage {
+                row: i + 1,
+                image,
+                group: i.to_string(),
+                split: None,
+                targets: vec![Some(i % 2 == 0)],
+            }
+        });
+        images.collect()
+    }
+
+    fn reader() -> ImageReader {
+        let loader = LoaderConfig {
+            batch_size: 8,
+            num_workers: 1,
+            ..LoaderConfig::default()
+        };
+        let store = ImageStoreConfig::for_input_size(32);
+        ImageReader::new(32, EvalResize::PadSquare, store, loader, 0.0).unwrap()
+    }
+
+    /// Fine-tunes a ResNet-18 on some images; returns it with the loss of its start in validation.
+    fn tuned(images: &[LabelledImage], max_epochs: usize, interrupter: &Interrupter) -> FineTuned {
+        let device = Device::flex();
+        let (labels, reader) = (labels(), reader());
+        let data = FineTuneData {
+            labels: &labels,
+            images,
+            reader: &reader,
+            device: &device,
+            interrupter,
+        };
+        let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        device.seed(1);
+        let network = ImageClassifierConfig::new(encoder, 1);
+        let network = network.init(&device).unwrap();
+        let all: Vec<usize> = (0..images.len()).collect();
+        let config = FineTuneConfig {
+            learning_rate: 1e-3,
+            warmup_steps: 5,
+            max_epochs,
+            ..FineTuneConfig::default()
+        };
+        data.fit(network, &config, &all, &[], 3).unwrap()
+    }
+
+    #[test]
+    fn warming_up_moves_the_head_and_the_statistics_and_no_other_weight() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path(), 10);
+        let device = Device::flex();
+        let (labels, reader) = (labels(), reader());
+        let data = FineTuneData {
+            labels: &labels,
+            images: &images,
+            reader: &reader,
+            device: &device,
+            interrupter: &Interrupter::new(),
+        };
+        let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        let network = ImageClassifierConfig::new(encoder, 1);
+        let network = network.init(&device.clone().autodiff()).unwrap();
+        let all: Vec<usize> = (0..10).collect();
+        let config = FineTuneConfig {
+            warmup_steps: 3,
+            ..FineTuneConfig::default()
+        };
+        let parts = |network: &Network| {
+            let ImageEncoder::ResNet(encoder) = &network.encoder else {
+                panic!("a ResNet was asked for");
+            };
+            [
+                encoder.conv1.weight.val().into_data(),
+                encoder.bn1.running_mean.value_sync().into_data(),
+                network.head.weight.val().into_data(),
+            ]
+        };
+        let before = parts(&network);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let after = parts(&data.warm_up(network, &config, &all, &mut rng).unwrap());
+        assert_eq!(before[0], after[0]);
+        assert_ne!(before[1], after[1]);
+        assert_ne!(before[2], after[2]);
+    }
+
+    #[test]
+    fn it_learns_and_keeps_the_best_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path(), 20);
+        let interrupter = Interrupter::new();
+        let warm = tuned(&images, 0, &interrupter);
+        let tuned = tuned(&images, 6, &interrupter);
+        assert_eq!(warm.epoch, 0);
+        assert!(tuned.epoch > 0, "epoch {}", tuned.epoch);
+        assert!(
+            tuned.validation_loss < 0.5 * warm.validation_loss,
+            "{} {}",
+            tuned.validation_loss,
+            warm.validation_loss
+        );
+    }
+
+    #[test]
+    fn a_stop_keeps_what_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path(), 10);
+        let interrupter = Interrupter::new();
+        interrupter.stop(None);
+        let tuned = tuned(&images, 1_000, &interrupter);
+        assert_eq!(tuned.epoch, 0);
+        assert!(tuned.validation_loss.is_finite());
+    }
+
+    #[test]
+    fn the_loss_is_over_known_labels_and_in_nats() {
+        let device = Device::flex();
+        let [no, yes] = [false, true].map(Some);
+        let image = |targets: &[Option<bool>]| LabelledImage {
+            row: 1,
+            image: "a.png".into(),
+            group: "a".into(),
+            split: None,
+            targets: targets.into(),
+        };
+        let images = [image(&[yes, None]), image(&[no, no])];
+        let loss = |labels: &Labels, images: &[LabelledImage]| {
+            let data = FineTuneData {
+                labels,
+                images,
+                reader: &reader(),
+                device: &device,
+                interrupter: &Interrupter::new(),
+            };
+            let logits = Tensor::from_data([[2.0, 90.0], [-1.0, 0.0]], &device);
+            data.loss(logits, &[0, 1]).into_scalar::<f32>()
+        };
+        let findings = Labels::Findings(["a", "b"].map(String::from).into());
+        // ln(1 + e⁻²), ln(1 + e⁻¹), ln 2; the unknown one's 90 does not count.
+        let expected = (0.126_928 + 0.313_262 + 0.693_147) / 3.0;
+        assert!((loss(&findings, &images) - expected).abs() < 1e-5);
+        let classes = Labels::Classes(["a", "b"].map(String::from).into());
+        let images = [image(&[no, yes]), image(&[no, yes])];
+        // −ln softmax: 0 where the second is 88 above, ln(1 + e⁻¹) where it is 1 above.
+        let expected = 0.313_262 / 2.0;
+        assert!((loss(&classes, &images) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn batches_leave_no_small_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = images(folder.path(), 1);
+        let (labels, reader) = (labels(), reader());
+        let data = FineTuneData {
+            labels: &labels,
+            images: &images,
+            reader: &reader,
+            device: &Device::flex(),
+            interrupter: &Interrupter::new(),
+        };
+        let sizes = [1, 8, 9, 17].map(|images| data.batch_size(images));
+        assert_eq!(sizes, [1, 8, 5, 6]);
+    }
+}

@@ -1,0 +1,115 @@
+//! Compares image encoders on labelled images: `cargo run --release --example transfer -- --help`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
+
+use arguments::LabelledArguments;
+
+#[path = "labelled/arguments.rs"]
+mod arguments;
+
+/// Trains classifiers on image encoders and scores them: linear probes, or fine-tuning.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  transfer --encoder runs/2026-01-16_02-27-36_phantom --encoder random:resnet18 --encoder pixels \\
+      --csv labels.csv --label-col label --group-col patient
+  transfer --encoder model.pth --csv train.csv --image-col Path --label-cols Edema,Consolidation \\
+      --uncertain ones --split-col split --mode fine-tune --fractions 0.1
+
+Without a split column a share of the groups is the test (--test-size); with one that has no test,
+its valid rows are. Ctrl-C ends it with what has been done.")]
+struct Arguments {
+    /// Run, file of weights or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
+    /// pixels[:SIDE]; several are compared
+    #[arg(long = "encoder", value_name = "ENCODER", required = true)]
+    encoders: Vec<EncoderSource>,
+
+    #[command(flatten)]
+    labelled: LabelledArguments,
+
+    /// Share of the groups held out for the test where there is no split column
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    test_size: f64,
+
+    /// What is trained: linear (the head) or fine-tune (all)
+    #[arg(long, value_name = "MODE", default_value = "linear")]
+    mode: TransferMode,
+
+    /// Parts of the training images to learn from
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "0.01,0.1,1"
+    )]
+    fractions: Vec<f64>,
+
+    /// Runs of each fraction
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seeds: usize,
+
+    /// Seed of the first run and of the division
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Side of the inputs in pixels; that of the runs, or else 224, by default
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+
+    /// Tests drawn anew for the 95 % intervals
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    resamples: usize,
+
+    /// Epochs of a fine-tuning at the most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_epochs: usize,
+
+    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+
+    /// Folder for transfer.json and the best classifier
+    #[arg(long, value_name = "DIR", default_value = "transfer")]
+    out: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let data = arguments.labelled.config();
+    let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
+    let mut config = TransferConfig {
+        mode: arguments.mode,
+        fractions: arguments.fractions,
+        runs: arguments.seeds,
+        seed: arguments.seed,
+        test_size: arguments.test_size,
+        image_size: arguments.image_size,
+        batch_size: arguments.batch_size,
+        bootstrap: Bootstrap {
+            resamples: arguments.resamples,
+            seed: arguments.seed,
+        },
+        device: arguments.device,
+        ..TransferConfig::new(arguments.encoders, data)
+    };
+    config.fine_tune.max_epochs = arguments.max_epochs;
+
+    let transfer = Transfer::prepare(config)?;
+    println!("{transfer}");
+    let report = transfer.run()?;
+    println!("{report}");
+    let out = arguments.out;
+    report.save(&out)?;
+    println!("written: {}", out.join("transfer.json").display());
+    if report.best().is_some() {
+        println!("classifier: {}", out.join("classifier").display());
+    }
+    Ok(())
+}

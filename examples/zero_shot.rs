@@ -1,0 +1,99 @@
+//! Tells classes by prompts alone: `cargo run --release --example zero_shot -- RUN --help`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use convirt::data::{LabelledManifest, LoaderConfig, image_files};
+use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts, device};
+
+use arguments::LabelledArguments;
+
+#[path = "labelled/arguments.rs"]
+mod arguments;
+
+/// Tells classes of images by what is said of them, without training; scored where labels are given.
+#[derive(Parser)]
+#[command(after_help = "Prompts are YAML, some for each class:
+
+  Pneumonia:
+    positive: [Findings suggesting pneumonia., There is focal consolidation.]
+    negative: [No evidence of pneumonia.]
+
+Without `negative` classes exclude each other.
+
+Examples:
+  zero_shot RUN --prompts prompts.yaml chest.png more/
+  zero_shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --group-col patient")]
+struct Arguments {
+    /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
+    run: PathBuf,
+
+    /// Images, or folders of them
+    #[arg(conflicts_with = "csv")]
+    images: Vec<PathBuf>,
+
+    /// What is said of each class
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+
+    #[command(flatten)]
+    labelled: LabelledArguments,
+
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+
+    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+
+    /// CSV for the probabilities of each image
+    #[arg(long, value_name = "FILE", default_value = "zero_shot.csv")]
+    out: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let max_bad_share = arguments.labelled.max_bad_share;
+    let manifest = arguments.labelled.config();
+    let manifest = manifest.map(|config| LabelledManifest::read(&config));
+    let manifest = manifest.transpose()?;
+    let mut images = Vec::new();
+    match &manifest {
+        Some(manifest) => images.extend(manifest.images.iter().map(|image| image.image.clone())),
+        None => {
+            for path in arguments.images {
+                match path.is_dir() {
+                    true => images.extend(image_files(&path)?),
+                    false => images.push(path),
+                }
+            }
+        }
+    }
+    if images.is_empty() {
+        bail!("no images: give some, or a --csv of them with labels");
+    }
+
+    let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
+    let model = ConVirt::load_on(&arguments.run, &device(arguments.device.as_deref())?)?;
+    let zero_shot = ZeroShot::new(&model, &prompts)?;
+    if let Some(manifest) = &manifest {
+        zero_shot.check(&manifest.labels)?;
+    }
+    let loader = LoaderConfig {
+        batch_size: arguments.batch_size,
+        ..LoaderConfig::default()
+    };
+    let predictions = zero_shot.predict(&images, &loader, max_bad_share)?;
+    for image in &predictions.unreadable {
+        eprintln!("left out: {image}");
+    }
+    if let Some(manifest) = &manifest {
+        let scores = zero_shot.score(&predictions, manifest, &Bootstrap::default())?;
+        println!("{scores}");
+    }
+    predictions.write_csv(&images, &arguments.out)?;
+    println!("written: {}", arguments.out.display());
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Linear probes, fine-tuning and zero-shot classification, as their users run them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use convirt::data::{Column, LabelColumns, LabelledConfig};
+use convirt::{EncoderSource, ImageClassifier, Transfer, TransferConfig, TransferMode};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fixtures::{example, text_of, trained};
+
+/// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
+/// `third` also `middle`), a finding that is the same as `bright` but uncertain for some, and one
+/// that holds of every third patient.
+fn labelled() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut csv = "image,label,third,Bright,Odd,patient,split\n".to_string();
+    for i in 0..80_usize {
+        let patient = i / 2;
+        let is_bright = patient.is_multiple_of(2);
+        let base = if is_bright { 150 } else { 40 };
+        let samples: Vec<u8> = (0..40 * 30)
+            .map(|pixel| (base + pixel * (i + 3) % 60) as u8)
+            .collect();
+        let name = format!("{i}.png");
+        let path = folder.path().join(&name);
+        image::save_buffer(path, &samples, 40, 30, image::ColorType::L8).unwrap();
+        let label = if is_bright { "bright" } else { "dark" };
+        let third = match patient % 3 {
+            0 => "middle",
+            _ => label,
+        };
+        let bright = match (patient % 10, is_bright) {
+            (9, _) => "-1",
+            (_, true) => "1.0",
+            (_, false) => "",
+        };
+        let odd = u8::from(patient % 3 == 0);
+        let split = match patient % 5 {
+            0 => "test",
+            _ => "train",
+        };
+        writeln!(
+            csv,
+            "{name},{label},{third},{bright},{odd},p{patient},{split}"
+        )
+        .unwrap();
+    }
+    fs::write(folder.path().join("labels.csv"), csv).unwrap();
+    folder
+}
+
+fn transfer(folder: &TempDir) -> Command {
+    let mut program = example("transfer");
+    program
+        .arg("--csv")
+        .arg(folder.path().join("labels.csv"))
+        .arg("--out")
+        .arg(folder.path().join("out"))
+        .args(["--device", "flex", "--group-col", "patient"]);
+    program
+}
+
+fn json(folder: &TempDir) -> Value {
+    let text = fs::read_to_string(folder.path().join("out/transfer.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Mean AUROC of a row.
+fn auroc(row: &Value) -> f64 {
+    row["scores"]["auroc"]["value"].as_f64().unwrap()
+}
+
+fn image_of(folder: &Path, is_bright: bool) -> PathBuf {
+    folder.join(if is_bright { "0.png" } else { "2.png" })
+}
+
+#[test]
+fn encoders_are_compared_and_the_best_classifier_is_saved() {
+    let folder = labelled();
+    let output = transfer(&folder)
+        .arg("--encoder")
+        .arg(trained().run.path())
+        .args(["--encoder", "random:resnet18", "--encoder", "pixels:16"])
+        .args(["--label-col", "label", "--positive", "bright"])
+        .args(["--fractions", "0.25,1", "--seeds", "2", "--resamples", "50"])
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    for part in [
+        "findings        bright",
+        "of 32 groups",
+        "of 8 groups",
+        "linear probe",
+        "AUROC",
+        ", 32 × 32",
+        "pixels:16, 16 × 16",
+        "25 % (16 images, 2 runs)",
+        "best in validation",
+        "classifier",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+
+    let report = json(&folder);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "three encoders, two fractions");
+    let pixels = rows.last().unwrap();
+    assert_eq!(pixels["encoder"], "pixels:16");
+    assert_eq!(auroc(pixels), 1.0, "brightness is plain to see");
+    assert_eq!(
+        pixels["runs"].as_array().unwrap().len(),
+        1,
+        "of all images one"
+    );
+    assert!(pixels["scores"]["auroc"]["interval"][1].as_f64().unwrap() <= 1.0);
+    assert_eq!(pixels["scores"]["labels"][0]["images"], 16);
+
+    let classifier = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    assert_eq!(classifier.labels().names(), ["bright"]);
+    let probability = |is_bright| {
+        let image = image_of(folder.path(), is_bright);
+        classifier.predict(image).unwrap()[0]
+    };
+    assert!(probability(true) > 0.5 && probability(false) < 0.5);
+}
+
+#[test]
+fn several_findings_and_policies_are_scored_each() {
+    let folder = labelled();
+    let run = |policy: &str| {
+        let output = transfer(&folder)
+            .args(["--encoder", "pixels:16", "--label-cols", "Bright,Odd"])
+            .args(["--uncertain", policy, "--split-col", "split"])
+            .args(["--fractions", "1", "--resamples", "0"])
+            .output()
+            .unwrap();
+        let text = text_of(&output);
+        assert!(output.status.success(), "{text}");
+        (json(&folder)["rows"][0]["scores"].clone(), text)
+    };
+    let (ignored, table) = run("ignore");
+    assert!(
+        table.contains("    Bright") && table.contains("    Odd"),
+        "{table}"
+    );
+    let labels = ignored["labels"].as_array().unwrap();
+    assert_eq!(labels[0]["label"], "Bright");
+    // Patients 0, 5, …, 35, of whom every other one is bright; none is uncertain.
+    assert_eq!(
+        (&labels[0]["images"], &labels[0]["positives"]),
+        (&16.into(), &8.into())
+    );
+    assert!(labels[1]["auroc"]["interval"].is_null());
+    let mean = (auroc_of(&labels[0]) + auroc_of(&labels[1])) / 2.0;
+    assert!((ignored["auroc"]["value"].as_f64().unwrap() - mean).abs() < 1e-12);
+    // Uncertain ones are dark: to call them bright is to teach what is wrong.
+    let (ones, _) = run("ones");
+    assert!(auroc_of(&labels[0]) >= auroc_of(&ones["labels"][0]));
+    assert_ne!(ones["labels"][0], ignored["labels"][0]);
+}
+
+fn auroc_of(label: &Value) -> f64 {
+    label["auroc"]["value"].as_f64().unwrap()
+}
+
+#[test]
+fn classes_that_exclude_each_other_are_told_by_one_model() {
+    let folder = labelled();
+    let output = transfer(&folder)
+        .args(["--encoder", "pixels:16", "--label-col", "third"])
+        .args(["--fractions", "1", "--resamples", "0"])
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("classes         bright, dark, middle"),
+        "{text}"
+    );
+    let scores = json(&folder)["rows"][0]["scores"].clone();
+    assert!(scores["accuracy"]["value"].as_f64().unwrap() > 0.4);
+    assert!(scores["labels"][0]["accuracy"].is_null());
+    let classifier = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    let told = classifier.predict(image_of(folder.path(), true)).unwrap();
+    assert!((told.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
+    let folder = labelled();
+    let labels = LabelColumns::Class {
+        column: Column::Name("label".into()),
+        positive: None,
+    };
+    let data = LabelledConfig {
+        group: Some(Column::Name("patient".into())),
+        ..LabelledConfig::new(folder.path().join("labels.csv"), labels)
+    };
+    let run = trained().run.path().display().to_string();
+    let mut config = TransferConfig {
+        mode: TransferMode::FineTune,
+        fractions: vec![0.5],
+        runs: 1,
+        batch_size: 8,
+        num_workers: 1,
+        device: Some("flex".into()),
+        ..TransferConfig::new(vec![EncoderSource::Weights(run)], data)
+    };
+    config.fine_tune.max_epochs = 3;
+    config.fine_tune.warmup_steps = 20;
+    let report = Transfer::prepare(config).unwrap().run().unwrap();
+    assert!(!report.interrupted);
+    let (row, classifier) = report.best().unwrap();
+    assert!(row.scores.overall.auroc.unwrap().value > 0.8, "{report}");
+    assert!(row.runs[0].best_epoch.is_some());
+    report.save(folder.path().join("out")).unwrap();
+    let loaded = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    let image = image_of(folder.path(), false);
+    assert_eq!(
+        loaded.predict(&image).unwrap(),
+        classifier.predict(&image).unwrap()
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
+    let folder = labelled();
+    fs::write(
+        folder.path().join("one.csv"),
+        "image,label\n0.png,bright\n2.png,bright\n",
+    )
+    .unwrap();
+    let pixels = ["--encoder", "pixels:16"];
+    let one = folder.path().join("one.csv").display().to_string();
+    for (arguments, parts) in [
+        (
+            vec!["--label-col", "labels"],
+            vec!["`labels`", "did you mean `label`"],
+        ),
+        (
+            vec!["--label-cols", "Bright,Edema"],
+            vec!["no column `Edema`", "label_cols"],
+        ),
+        (
+            vec!["--label-cols", "label"],
+            vec!["row 1", "`bright` is not 1, 0, -1"],
+        ),
+        (
+            vec!["--label-col", "label", "--fractions", "0.01"],
+            vec![
+                "a fraction of 0.01 keeps none of the 16 groups",
+                "`dark`",
+                "0.032",
+            ],
+        ),
+        (
+            vec!["--label-col", "label", "--fractions", "0.05"],
+            vec!["`dark` is negative in 1 group only"],
+        ),
+        (
+            vec!["--label-col", "label", "--positive", "shiny"],
+            vec!["`shiny`", "bright"],
+        ),
+        (
+            vec!["--label-col", "label", "--mode", "fine-tune"],
+            vec!["pixels:16", "linear probe only"],
+        ),
+        (
+            vec!["--label-col", "label", "--uncertain", "maybe"],
+            vec!["maybe", "ones, zeros"],
+        ),
+        (
+            vec!["--label-col", "label", "--encoder", "no/where.pth"],
+            vec!["no/where.pth"],
+        ),
+        (
+            vec!["--label-col", "label", "--csv", &one],
+            vec!["only the class `bright`"],
+        ),
+        (vec![], vec!["--label-col"]),
+    ] {
+        let mut program = match arguments.contains(&"--csv") {
+            true => {
+                let mut program = example("transfer");
+                program.args(["--out", "nowhere"]);
+                program
+            }
+            false => transfer(&folder),
+        };
+        let output = program.args(pixels).args(&arguments).output().unwrap();
+        let text = text_of(&output);
+        assert!(!output.status.success(), "{arguments:?}");
+        for part in parts {
+            assert!(
+                text.contains(part),
+                "no `{part}` for {arguments:?} in:\n{text}"
+            );
+        }
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    assert!(!folder.path().join("out").exists(), "nothing is written");
+}
+
+/// A file of prompts for `bright` and `dark`.
+fn prompts(folder: &TempDir, yaml: &str) -> PathBuf {
+    let path = folder.path().join("prompts.yaml");
+    fs::write(&path, yaml).unwrap();
+    path
+}
+
+fn zero_shot(folder: &TempDir, yaml: &str) -> Command {
+    let mut program = example("zero_shot");
+    program
+        .arg(trained().run.path())
+        .arg("--prompts")
+        .arg(prompts(folder, yaml))
+        .arg("--out")
+        .arg(folder.path().join("told.csv"))
+        .args(["--device", "flex"]);
+    program
+}
+
+const CLASSES: &str = "\
+bright:
+  positive: [The image is bright., Large pleural effusion.]
+dark:
+  positive: [The lungs are clear.]
+";
+
+const PAIRS: &str = "\
+Bright:
+  positive: [The image is bright., Large pleural effusion.]
+  negative: [The lungs are clear.]
+Odd:
+  positive: [The heart is enlarged.]
+  negative: [The heart is normal., No cardiomegaly.]
+";
+
+/// Probabilities by image of what `zero_shot` wrote.
+fn told(folder: &TempDir) -> Vec<(String, Vec<f64>)> {
+    let mut reader = csv::Reader::from_path(folder.path().join("told.csv")).unwrap();
+    let rows = reader.records().map(Result::unwrap);
+    rows.map(|row| {
+        let numbers = row.iter().skip(1).map(|cell| cell.parse().unwrap());
+        (row[0].to_string(), numbers.collect())
+    })
+    .collect()
+}
+
+#[test]
+fn prompts_tell_classes_of_images_and_folders() {
+    let folder = labelled();
+    let image = image_of(folder.path(), true);
+    let output = zero_shot(&folder, CLASSES).arg(&image).output().unwrap();
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    let rows = told(&folder);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].0, image.display().to_string());
+    assert!((rows[0].1.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+
+    // By hand: a softmax over cos/τ with the normalized mean of the prompts.
+    let model = convirt::ConVirt::load(trained().run.path()).unwrap();
+    let embed = |text: &str| model.embed_text(text).unwrap();
+    let [a, b] = [
+        embed("The image is bright."),
+        embed("Large pleural effusion."),
+    ];
+    let mean: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    let length = convirt::similarity(&mean, &mean).sqrt();
+    let image = model.embed_image(&image).unwrap();
+    let bright = convirt::similarity(&image, &mean) / length;
+    let dark = convirt::similarity(&image, &embed("The lungs are clear."));
+    let temperature = model.network().loss.temperature();
+    let expected = 1.0 / (1.0 + (f64::from(dark - bright) / temperature).exp());
+    assert!(
+        (rows[0].1[0] - expected).abs() < 1e-4,
+        "{} {expected}",
+        rows[0].1[0]
+    );
+
+    let output = zero_shot(&folder, PAIRS)
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(told(&folder).len(), 80);
+}
+
+#[test]
+fn prompts_are_scored_where_there_are_labels() {
+    let folder = labelled();
+    let csv = folder.path().join("labels.csv");
+    let with_labels = |yaml, labels: &[&str]| {
+        let mut program = zero_shot(&folder, yaml);
+        program
+            .arg("--csv")
+            .arg(&csv)
+            .args(["--group-col", "patient"]);
+        let output = program.args(labels).output().unwrap();
+        (output.status.success(), text_of(&output))
+    };
+    for (yaml, labels, part) in [
+        (CLASSES, ["--label-col", "label"], "dark (40 of 80)"),
+        (PAIRS, ["--label-cols", "Bright,Odd"], "Odd (28 of 80)"),
+    ] {
+        let (success, text) = with_labels(yaml, &labels);
+        assert!(
+            success && text.contains("AUROC") && text.contains(part),
+            "{text}"
+        );
+        assert_eq!(told(&folder).len(), 80);
+    }
+    for (yaml, labels, part) in [
+        (
+            CLASSES,
+            ["--label-col", "third"],
+            "no prompts for the label `middle`",
+        ),
+        (
+            PAIRS,
+            ["--label-col", "label"],
+            "no prompts for the label `dark`",
+        ),
+        (
+            "a: {positive: [x]}\n",
+            ["--label-col", "label"],
+            "one class without `negative`",
+        ),
+        (
+            "Bright: {positive: [x]}\nOdd: {positive: [y]}\n",
+            ["--label-cols", "Bright,Odd"],
+            "give each of them some",
+        ),
+    ] {
+        let (success, text) = with_labels(yaml, &labels);
+        assert!(!success && text.contains(part), "no `{part}` in {text}");
+    }
+    let output = zero_shot(&folder, CLASSES).output().unwrap();
+    let text = text_of(&output);
+    assert!(
+        !output.status.success() && text.contains("no images"),
+        "{text}"
+    );
+}
