@@ -357,7 +357,9 @@ mod tests {
         let expected = [0, 16, 17, 4_096, 5_000];
         assert_eq!(places(index.nearest(&query, 5).unwrap()), expected);
         let device = Device::flex();
-        let of_each = index.nearest_to_each(&[query.clone()], 5, &device).unwrap();
+        let of_each = index
+            .nearest_to_each(std::slice::from_ref(&query), 5, &device)
+            .unwrap();
         assert_eq!(of_each.into_iter().map(places).next().unwrap(), expected);
         assert_eq!(places(index.nearest(&query, 3).unwrap()), expected[..3]);
     }
