@@ -25,7 +25,7 @@ use work::Work;
   embed --run RUN --manifest pairs.csv --texts --out texts.npy
   embed --run RUN --sentences sentences.txt --out sentences.npy
 
-  NumPy:        numpy.load('images.npy'), and the names in images.csv
+  NumPy:        numpy.load('images.npy'), and the names in images.names.csv
   safetensors:  tensor `embeddings`; json.loads(safe_open(...).metadata()['names'])
 
 Ctrl-C leaves nothing half-written.")]

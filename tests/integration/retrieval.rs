@@ -151,7 +151,7 @@ fn a_folder_becomes_numpy_with_names_and_broken_images_are_told() {
     let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..start]).unwrap();
     assert!(header.contains("'shape': (3, 16)"), "{header}");
-    let names = fs::read_to_string(out.with_extension("csv")).unwrap();
+    let names = fs::read_to_string(out.with_extension("names.csv")).unwrap();
     let names: Vec<_> = names.lines().skip(1).collect();
     assert_eq!(names.len(), 3);
     assert!(names[1].ends_with("2.png"), "{names:?}");
@@ -213,7 +213,7 @@ fn sentences_of_a_file_are_embedded_line_by_line() {
         "embed",
         &["--sentences", text(&sentences), "--out", text(&out)],
     );
-    let mut names = csv::Reader::from_path(out.with_extension("csv")).unwrap();
+    let mut names = csv::Reader::from_path(out.with_extension("names.csv")).unwrap();
     let names: Vec<_> = names
         .records()
         .map(|row| row.unwrap()[0].to_string())

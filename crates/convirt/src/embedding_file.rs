@@ -16,7 +16,7 @@ use crate::weights::{LONGEST_HEADER, safetensors_header};
 /// | ending | content | names |
 /// |---|---|---|
 /// | `.safetensors` | tensor `embeddings`, 32-bit `[rows, width]` | JSON list `names` in the metadata |
-/// | `.npy` | 32-bit `[rows, width]` | a row each in a CSV of the same name, column `name` |
+/// | `.npy` | 32-bit `[rows, width]` | a row each in `<name>.names.csv`, column `name` |
 ///
 /// The file appears with [`finish`](Self::finish), whole; dropped before, it leaves nothing.
 pub struct EmbeddingFile {
@@ -111,7 +111,7 @@ impl EmbeddingFile {
             header,
         } = self;
         if format == Format::Npy {
-            let list = path.with_extension("csv");
+            let list = path.with_extension("names.csv");
             let write = || -> csv::Result<Vec<u8>> {
                 let mut table = csv::Writer::from_writer(Vec::new());
                 table.write_record(["name"])?;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(header.trim_end(), expected);
         assert!(header.ends_with('\n'));
         assert_eq!(floats(&bytes[start..]), NUMBERS);
-        let mut names = csv::Reader::from_path(folder.path().join("embeddings.csv")).unwrap();
+        let mut names = csv::Reader::from_path(folder.path().join("embeddings.names.csv")).unwrap();
         assert_eq!(names.headers().unwrap(), ["name"].as_slice());
         let names: Vec<_> = names
             .records()

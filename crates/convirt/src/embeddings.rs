@@ -15,7 +15,7 @@ use crate::pretrained::{ConVirt, ImageTower, normalized};
 use crate::task::text_input;
 
 /// Batches of texts that are sorted by length together.
-const BATCHES_SORTED: usize = 16;
+const BATCHES_SORTED: usize = 8;
 
 /// Which vector of a tower is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
