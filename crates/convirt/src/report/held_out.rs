@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn right_wrong_and_surprising_are_told_apart() {
-        // a: right; b: right, less clearly; c: d's text is nearer by little; d: a's text by far.
+        // b: right; a: right, less clearly; c: d's text is nearer by little; d: a's text by far.
         let pairs = held_out(
             &[0.0, 60.0, 131.0, 10.0],
             &[0.0, 50.0, 120.0, 140.0],
@@ -208,7 +208,7 @@ mod tests {
         );
         let gallery = pairs.gallery(2);
         let images = |rankings: &[Ranking]| rankings.iter().map(|it| it.image).collect::<Vec<_>>();
-        assert_eq!(images(&gallery.right), [0, 1]);
+        assert_eq!(images(&gallery.right), [1, 0]);
         assert_eq!(images(&gallery.surprising), [3, 2]);
         assert_eq!(gallery.surprising[0].best_other, 0);
         assert_eq!(gallery.surprising[0].rank, 4);

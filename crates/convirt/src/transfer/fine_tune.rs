@@ -245,6 +245,9 @@ impl FineTuneData<'_> {
         train: &[usize],
         rng: &mut ChaCha8Rng,
     ) -> Result<Network, Error> {
+        // A graph that no gradient walks through would be kept to the end. The statistics of its
+        // batch norms are those of the original.
+        let encoder = network.encoder.clone().no_grad();
         let bar = Bar::new("warming the head", config.warmup_steps, "steps");
         let mut optimizer = adam(config);
         let mut order = train.to_vec();
@@ -257,7 +260,7 @@ impl FineTuneData<'_> {
                     return Ok(network);
                 }
                 let (images, places) = batch?;
-                let features = network.encoder.forward(images).detach();
+                let features = encoder.forward(images);
                 let gradients = self.loss(network.classify(features), &places).backward();
                 let gradients = GradientsParams::from_grads(gradients, &network.head);
                 let rate = config.warmup_learning_rate;
