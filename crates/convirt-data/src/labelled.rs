@@ -65,7 +65,7 @@ pub enum Labels {
 /// One image with its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelledImage {
-    /// Row of the CSV, counted like [`Study::row`](crate::Study::row).
+    /// Row of the CSV, counted from 1 after the header.
     pub row: usize,
     /// Image file, root applied.
     pub image: PathBuf,

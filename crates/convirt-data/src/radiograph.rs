@@ -175,6 +175,9 @@ fn planes<T: Copy + PartialEq>(
         width * height * samples_per_pixel,
         "samples of an image of {width}×{height}×{samples_per_pixel}"
     );
+    if samples_per_pixel == 1 {
+        return samples.to_vec();
+    }
     let coloured = samples_per_pixel >= 3
         && samples
             .chunks_exact(samples_per_pixel)
