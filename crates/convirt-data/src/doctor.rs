@@ -258,7 +258,10 @@ impl Examination<'_> {
         }
         let images = paths.iter().take(IMAGES_SHOWN);
         images
-            .filter_map(|path| Radiograph::read(path, &self.config.manifest.limits).ok())
+            .filter_map(|path| {
+                let limits = &self.config.manifest.limits;
+                Radiograph::read_within(path, Thumbnail::LONGER_SIDE, limits).ok()
+            })
             .map(|image| Thumbnail::of(&image))
             .collect()
     }

@@ -159,6 +159,20 @@ impl Radiograph {
     }
 }
 
+/// Turns luminance and the differences of blue and red into red, green, blue: BT.601 with full range
+/// (ITU-T T.871, section 7; DICOM PS3.3, section C.7.6.3.1.2).
+fn red_green_blue(pixel: [u8; 3]) -> [u8; 3] {
+    let [luma, blue, red] = pixel.map(f32::from);
+    let (blue, red) = (blue - 128.0, red - 128.0);
+    let colours = [
+        luma + 1.402 * red,
+        luma - 0.344_136 * blue - 0.714_136 * red,
+        luma + 1.772 * blue,
+    ];
+    // Casts saturate.
+    colours.map(|colour| colour.round() as u8)
+}
+
 /// Sorts interleaved samples by channel: one where all colours are equal, else three.
 fn planes<T: Copy + PartialEq>(
     width: usize,

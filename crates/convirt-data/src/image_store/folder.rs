@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,7 @@ use twox_hash::XxHash3_128;
 use super::stored::Stored;
 use crate::DataError;
 use crate::radiograph::VERSION;
+use crate::whole_file::try_write_whole;
 
 /// An image unused for so long may make room for another.
 const REST: Duration = Duration::from_secs(3600);
@@ -39,7 +40,6 @@ pub(super) struct ImageFolder {
     /// Images that may go; listed when the folder is full for the first time.
     resting: Mutex<Option<VecDeque<(PathBuf, u64)>>>,
     opened: SystemTime,
-    partial_files: AtomicU64,
     has_failed: AtomicBool,
 }
 
@@ -80,7 +80,6 @@ impl ImageFolder {
             bytes: Mutex::new(bytes),
             resting: Mutex::default(),
             opened: SystemTime::now(),
-            partial_files: AtomicU64::default(),
             has_failed: AtomicBool::default(),
         };
         // A process that was killed has not counted its last image.
@@ -167,15 +166,7 @@ impl ImageFolder {
                     None => return Ok(bytes),
                 }
             }
-            let folder = path.parent().unwrap_or(&self.folder);
-            fs::create_dir_all(folder)?;
-            let number = self.partial_files.fetch_add(1, Ordering::Relaxed);
-            let partial = folder.join(format!("partial-{}-{number}", std::process::id()));
-            let written = fs::write(&partial, file).and_then(|()| fs::rename(&partial, &path));
-            if let Err(error) = written {
-                drop(fs::remove_file(&partial));
-                return Err(error);
-            }
+            try_write_whole(&path, file)?;
             Ok(bytes + added)
         })
     }

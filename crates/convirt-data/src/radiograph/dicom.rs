@@ -23,7 +23,7 @@ mod syntax;
 mod tone;
 mod view;
 
-use super::{DecodeLimits, Depth, Radiograph};
+use super::{DecodeLimits, Depth, Radiograph, red_green_blue};
 use crate::DataError;
 use data_set::DataSet;
 use description::{Description, Photometric};
@@ -65,25 +65,14 @@ fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomErr
         Photometric::Rgb | Photometric::Ybr | Photometric::YbrWithin if description.bits == 8 => {
             let mut bytes: Vec<_> = levels.into_iter().map(|it| it as u8).collect();
             if description.photometric == Photometric::Ybr {
-                bytes.as_chunks_mut().0.iter_mut().for_each(to_rgb);
+                for pixel in bytes.as_chunks_mut().0 {
+                    *pixel = red_green_blue(*pixel);
+                }
             }
             Ok(Radiograph::from_u8(width, height, 3, &bytes))
         }
         _ => Ok(Radiograph::from_u16(width, height, 3, &levels)),
     }
-}
-
-/// Turns luminance and differences into red, green, blue (PS3.3, section C.7.6.3.1.2).
-fn to_rgb(pixel: &mut [u8; 3]) {
-    let [y, blue, red] = pixel.map(f32::from);
-    let (blue, red) = (blue - 128.0, red - 128.0);
-    let colours = [
-        y + 1.402 * red,
-        y - 0.344_136 * blue - 0.714_136 * red,
-        y + 1.772 * blue,
-    ];
-    // Casts saturate.
-    *pixel = colours.map(|colour| colour.round() as u8);
 }
 
 #[cfg(test)]

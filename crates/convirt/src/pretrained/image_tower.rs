@@ -98,8 +98,8 @@ impl ImageTower {
         path: impl AsRef<Path>,
         output: TowerOutput,
     ) -> Result<Vec<f32>, Error> {
-        let (images, _) = self.see(path.as_ref())?;
-        let batch = EmbeddedBatch::new(vec![0], self.encode_image(images));
+        let image = self.images.load(path.as_ref())?;
+        let batch = EmbeddedBatch::new(vec![0], self.encode_image(self.input(&image)));
         Ok(batch.into_values(output))
     }
 
@@ -107,10 +107,14 @@ impl ImageTower {
     /// to look at.
     pub(crate) fn see(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
         let image = self.images.load(path)?;
+        Ok((self.input(&image), self.transform.view(&image)))
+    }
+
+    /// `[1, 3, size, size]`.
+    fn input(&self, image: &Radiograph) -> Tensor<4> {
         let size = self.transform.size();
-        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
-        let input = Tensor::from_data(pixels, &self.device);
-        Ok((input, self.transform.view(&image)))
+        let pixels = TensorData::new(self.transform.apply(image), [1, 3, size, size]);
+        Tensor::from_data(pixels, &self.device)
     }
 
     /// Embeds image files batch by batch, in the order of their paths: read and scaled by

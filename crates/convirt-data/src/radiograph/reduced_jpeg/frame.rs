@@ -7,6 +7,7 @@ use memchr::memchr;
 use super::transform::Side;
 use super::{Radiograph, Reduced};
 use crate::DecodeLimits;
+use crate::radiograph::red_green_blue;
 
 /// A part of the file that matters here.
 pub(super) enum Segment<'a> {
@@ -203,7 +204,7 @@ impl Frame {
             [grey] => Radiograph::from_u8(width, height, 1, grey),
             [luma, blue, red] => {
                 let colours = luma.iter().zip(blue).zip(red);
-                let colours = colours.flat_map(|((&y, &cb), &cr)| red_green_blue(y, cb, cr));
+                let colours = colours.flat_map(|((&y, &cb), &cr)| red_green_blue([y, cb, cr]));
                 Radiograph::from_u8(width, height, 3, &colours.collect::<Vec<_>>())
             }
             _ => return None,
@@ -240,17 +241,4 @@ impl Frame {
         rows.for_each(|row| repeated(row, &mut plane));
         Some(plane)
     }
-}
-
-/// BT.601 with full range (ITU-T T.871, section 7).
-fn red_green_blue(luma: u8, blue: u8, red: u8) -> [u8; 3] {
-    let luma = f32::from(luma);
-    let (blue, red) = (f32::from(blue) - 128.0, f32::from(red) - 128.0);
-    let colours = [
-        luma + 1.402 * red,
-        luma - 0.344_136 * blue - 0.714_136 * red,
-        luma + 1.772 * blue,
-    ];
-    // Casts saturate.
-    colours.map(|colour| (colour + 0.5) as u8)
 }
