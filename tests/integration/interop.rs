@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use convirt::ConVirt;
 use convirt::model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, TextInput};
 use convirt::weights::{WeightsFile, load_image_encoder, load_network, load_text_encoder};
+use convirt::{ConVirt, ImageClassifier};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
@@ -69,6 +69,7 @@ impl Case {
     fn outputs(&self) -> Vec<Output> {
         match self.text("kind") {
             "image" => vec![("features", self.features())],
+            "classifier" => self.classification(),
             "text" => vec![("states", self.states())],
             "whole" => self.embeddings_of_both_files(),
             other => panic!("no such kind of case: {other}"),
@@ -81,6 +82,18 @@ impl Case {
         let encoder = config.init(&self.device);
         let (encoder, _) = load_image_encoder(encoder, &file, &[]).unwrap();
         numbers(encoder.forward(self.images()))
+    }
+
+    /// Of a classifier's folder, which is loaded and saved again.
+    fn classification(&self) -> Vec<Output> {
+        let classifier = ImageClassifier::load_on(&self.folder, &self.device).unwrap();
+        classifier.save(self.folder.join("saved")).unwrap();
+        let scores = classifier.network().forward(self.images());
+        let probabilities = classifier.predict(self.folder.join("image.png")).unwrap();
+        vec![
+            ("scores", numbers(scores)),
+            ("probabilities", probabilities),
+        ]
     }
 
     /// Zeros at padding.

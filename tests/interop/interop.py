@@ -27,7 +27,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision.io import write_png
 from torchvision.models import get_model
+from torchvision.transforms import functional
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -90,6 +92,13 @@ def image_features(model, images):
     return {"features": model(images)}
 
 
+def classification(model, images, seen):
+    logits = model(seen)
+    is_finding = model.fc.out_features == 1
+    probabilities = torch.sigmoid(logits) if is_finding else torch.softmax(logits, 1)
+    return {"scores": model(images), "probabilities": probabilities}
+
+
 def token_states(model, **tokens):
     """States at padding mean nothing: zeros."""
     mask = tokens["attention_mask"].unsqueeze(-1)
@@ -102,6 +111,7 @@ def embeddings(model, **inputs):
 
 FORWARD = {
     "image": image_features,
+    "classifier": classification,
     "text": token_states,
     "whole": embeddings,
 }
@@ -124,8 +134,10 @@ class Cases:
         folder.mkdir(parents=True)
         return folder
 
-    def add(self, kind, folder, model, inputs, *, weights="", resnet=None, text=None):
-        """Notes what PyTorch computes, and how far its 32-bit outputs are from its 64-bit ones."""
+    def add(self, kind, folder, model, inputs, *, weights="", resnet=None, text=None, least=1e-5):
+        """Notes what PyTorch computes, and how far its 32-bit outputs are from its 64-bit ones;
+        `least` is allowed at the least, as a share of the largest output.
+        """
         expected = evaluate(kind, model, inputs)
         doubled = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
         exact = evaluate(kind, copy.deepcopy(model).double(), doubled)
@@ -135,7 +147,7 @@ class Cases:
             error = (values.double() - exact[name]).abs().max().item()
             scale = values.abs().max().item()
             assert 0.01 < scale < 1000, f"{folder.name}: outputs of the order of {scale}"
-            tolerance = max(10 * error, 1e-5 * scale)
+            tolerance = max(10 * error, least * scale)
             outputs[name] = dict(torch_error=error, scale=scale, tolerance=tolerance)
         self.list.append(
             dict(
@@ -266,6 +278,50 @@ def write_images(cases):
     write("resnet50-timm", save_safetensors, create=timm.create_model)
 
 
+def seen_by_classifier(image, size, longer_side):
+    """The network's input: scaled down to the longer side in whole grey levels, padded to a square,
+    scaled to the input's size. In floats, because Pillow rounds more than that.
+    """
+    pixels = image.expand(3, -1, -1) / 255
+    scale = longer_side / max(pixels.shape[1:])
+    if scale < 1:
+        shape = [round(side * scale) for side in pixels.shape[1:]]
+        pixels = functional.resize(pixels, shape, antialias=True)
+        pixels = (pixels * 255).round() / 255
+    height, width = pixels.shape[1:]
+    x, y = max(height - width, 0), max(width - height, 0)
+    pixels = functional.pad(pixels, [x // 2, y // 2, x - x // 2, y - y // 2])
+    pixels = functional.resize(pixels, [size, size], antialias=True)
+    mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    return functional.normalize(pixels, mean, deviation)[None]
+
+
+def write_classifiers(cases):
+    """Folders as `transfer` saves them, each with an image file."""
+    for labels, shape, longer_side in [
+        (dict(findings=["Pneumonia"]), (97, 130), 200),
+        (dict(classes=["CT", "MR", "X-ray"]), (151, 80), 90),
+    ]:
+        count = len(next(iter(labels.values())))
+        model = shaken_resnet(get_model("resnet18", num_classes=count))
+        folder = cases.folder(f"classifier-{count}")
+        save_safetensors(model.state_dict(), folder / "model.safetensors")
+        description = dict(
+            encoder=dict(resnet=dict(depth="resnet18")),
+            labels=labels,
+            image_size=64,
+            resize="pad_square",
+            longer_side=longer_side,
+            normalization="imagenet",
+        )
+        (folder / "classifier.json").write_text(json.dumps(description))
+        image = torch.randint(0, 256, (1, *shape), dtype=torch.uint8)
+        write_png(image, str(folder / "image.png"))
+        seen = seen_by_classifier(image, 64, longer_side)
+        # A grey level that one side rounds up and the other down.
+        cases.add("classifier", folder, model, some_images() | dict(seen=seen), least=1e-4)
+
+
 def write_texts(cases):
     def write(name, family, auto_class, save):
         """`save` gets the whole model, the outputs are those of the encoder in it."""
@@ -367,6 +423,7 @@ def write(root, seed):
     torch.manual_seed(seed)
     cases = Cases(root)
     write_images(cases)
+    write_classifiers(cases)
     write_texts(cases)
     write_whole_models(cases)
     cases.write()
@@ -406,6 +463,16 @@ def check_image_encoder(folder, depth, expected):
         assert_same_bits(model.state_dict(), expected)
 
 
+def check_classifier(case_folder):
+    expected = load_file(case_folder / "model.safetensors")
+    saved = load_file(case_folder / "saved/model.safetensors")
+    model = get_model("resnet18", num_classes=len(expected["fc.bias"]))
+    load_strictly(model, saved)
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    assert_same_bits(saved, {name: expected[name] for name in expected.keys() - counters})
+    return expected
+
+
 def check_text_encoder(folder, expected):
     model, info = transformers.AutoModel.from_pretrained(folder, output_loading_info=True)
     untrained = {"pooler.dense.weight", "pooler.dense.bias"}
@@ -440,9 +507,12 @@ def check_colab(case, case_folder, folder, expected):
 
 def check(root):
     for case in Cases.read(root):
+        case_folder = root / case["name"]
+        if case["kind"] == "classifier":
+            expected = check_classifier(case_folder)
+            print(f"{case['name']}: {len(expected)} tensors came back bit for bit")
         if case["kind"] != "whole":
             continue
-        case_folder = root / case["name"]
         folder = case_folder / "exported"
         expected = load_file(case_folder / "model.safetensors")
         check_image_encoder(folder, case["resnet"], part(expected, "image_encoder."))
@@ -462,7 +532,7 @@ def print_table(root):
     rows = {}
     for case in Cases.read(root):
         networks = [case["resnet"], case["text"]]
-        row = rows.setdefault(" + ".join(filter(None, networks)), [0, 0.0, 0.0, 0.0, 0.0])
+        row = rows.setdefault(" + ".join(filter(None, networks)) or case["kind"], [0, 0.0, 0.0, 0.0, 0.0])
         row[0] += 1
         for name, limits in case["outputs"].items():
             ours = differences[case["name"]][name]
