@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor};
 use convirt::model::{ResNetConfig, ResNetDepth};
-use convirt::weights::{WeightsFile, load_image_encoder};
+use convirt::weights::{Inspection, WeightsFile, load_image_encoder};
 use convirt::{ConVirt, Ending, Error, ImageTower, Objective, Summary, Training};
 
 use crate::fixtures::{Workspace, alone, trained};
@@ -112,6 +112,25 @@ fn its_encoder_loads_wherever_that_of_a_run_of_pairs_does() {
         assert_eq!(encoded.embedding.dims(), [2, 16]);
         let features = burn::module::Module::valid(&encoder).forward(images.clone());
         assert_eq!(features.into_data(), encoded.features.into_data());
+    }
+}
+
+#[test]
+fn an_inspection_knows_its_projection_head() {
+    let (_, summary) = baseline();
+    let checkpoint = summary.run.join("checkpoint/model-24.bpk");
+    for path in [&summary.run, &checkpoint] {
+        let inspection = Inspection::of(path).unwrap();
+        let told = inspection.to_string();
+        for part in [
+            "loaded as image_projection.linear2.bias",
+            "loaded as image_encoder.layer4.1.conv2.weight",
+            "image encoder and projection: 104 tensors loaded\n",
+        ] {
+            assert!(told.contains(part), "no `{part}` in:\n{told}");
+        }
+        let loaded = inspection.load(&Device::flex()).unwrap();
+        assert!(loaded.image_side.is_some() && loaded.image_encoder.is_none());
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use convirt_model::{
     Bert, BertConfig, BertFamily, ConVirt, ConVirtConfig, Pooling, ResNet, ResNetConfig,
-    ResNetDepth,
+    ResNetDepth, SimClr, SimClrConfig,
 };
 
 use crate::Error;
@@ -14,7 +14,7 @@ use crate::weights::load::plan;
 use crate::weights::scope::Scope;
 use crate::weights::{
     Fate, LoadReport, StoredTensor, WeightsError, WeightsFile, load_image_encoder, load_network,
-    load_text_encoder,
+    load_simclr, load_text_encoder,
 };
 
 /// A file of weights and the networks that were recognized in it.
@@ -25,15 +25,18 @@ pub struct Inspection {
     file: WeightsFile,
     image: Option<ResNetConfig>,
     text: Option<BertConfig>,
+    image_side: Option<SimClrConfig>,
     network: Option<ConVirtConfig>,
     reports: Vec<LoadReport>,
 }
 
-/// The networks of a file: a whole model, or encoders.
+/// The networks of a file: a whole model, or its sides.
 #[derive(Debug, Default)]
 pub struct LoadedNetworks {
     /// Both encoders with their heads.
     pub network: Option<ConVirt>,
+    /// An image encoder with its projection head, such as SimCLR's.
+    pub image_side: Option<SimClr>,
     /// An image encoder by itself.
     pub image_encoder: Option<ResNet>,
     /// A text encoder by itself.
@@ -57,23 +60,33 @@ impl Inspection {
         let image = image_scope.as_ref().map(|scope| resnet(&file, scope));
         let text_scope = Scope::text_encoder(&file).ok();
         let text = text_scope.as_ref().and_then(|scope| bert(&file, scope));
+        // Widths of biases, because Burn's own files exchange the sides of weights.
+        let width = |scope: &Scope, bias: &str| shape(&scope.name_of(bias))?.first().copied();
+        let image_side = Scope::image_side(&file).ok().and_then(|scope| {
+            let d_embedding = width(&scope, "image_projection.linear2.bias")?;
+            let config = SimClrConfig {
+                d_embedding,
+                ..SimClrConfig::new(image?)
+            };
+            Some((scope, config))
+        });
         let network = Scope::network(&file).ok().and_then(|scope| {
-            let head = |path: &str| shape(&scope.name_of(path));
-            // Of biases, because Burn's own files exchange the sides of weights.
-            let width = head("image_projection.linear2.bias")?;
-            let hidden = head("text_projection.linear1.bias")?;
             let mut config = ConVirtConfig::new(image?, text.clone()?);
-            config.d_embedding = *width.first()?;
-            if hidden.first() != Some(&config.text.hidden_size) {
+            config.d_embedding = width(&scope, "image_projection.linear2.bias")?;
+            let hidden = width(&scope, "text_projection.linear1.bias")?;
+            if hidden != config.text.hidden_size {
                 config.pooling = Pooling::MeanMax;
             }
-            config.loss.learnable_temperature = head("loss.log_scale").is_some();
+            let temperature = shape(&scope.name_of("loss.log_scale"));
+            config.loss.learnable_temperature = temperature.is_some();
             Some((scope, config))
         });
         if let Some((scope, config)) = &network {
             reports.push(plan(&config.init(&device)?, scope, &file, &[]).1);
         } else {
-            if let (Some(scope), Some(config)) = (image_scope, image) {
+            if let Some((scope, config)) = &image_side {
+                reports.push(plan(&config.init(&device)?, scope, &file, &[]).1);
+            } else if let (Some(scope), Some(config)) = (image_scope, image) {
                 reports.push(plan(&config.init(&device), &scope, &file, &[]).1);
             }
             if let (Some(scope), Some(config)) = (text_scope, &text) {
@@ -84,6 +97,7 @@ impl Inspection {
             file,
             image,
             text,
+            image_side: image_side.map(|(_, config)| config),
             network: network.map(|(_, config)| config),
             reports,
         })
@@ -115,7 +129,10 @@ impl Inspection {
             loaded.network = Some(network);
             return Ok(loaded);
         }
-        if let Some(image) = &self.image {
+        if let Some(side) = &self.image_side {
+            let (side, _) = load_simclr(side.init(device)?, &self.file, &[])?;
+            loaded.image_side = Some(side);
+        } else if let Some(image) = &self.image {
             let (encoder, _) = load_image_encoder(image.init(device), &self.file, &[])?;
             loaded.image_encoder = Some(encoder);
         }
@@ -126,7 +143,7 @@ impl Inspection {
         Ok(loaded)
     }
 
-    /// What each load would do: of the whole model, or of each encoder by itself.
+    /// What each load would do: of the whole model, or of each side by itself.
     pub fn reports(&self) -> &[LoadReport] {
         &self.reports
     }
