@@ -14,6 +14,13 @@ fn page() -> String {
 fn training_leaves_a_page_that_needs_nothing_from_elsewhere() {
     let page = page();
     for part in [
+        "<h2>Data</h2>",
+        "pairs.csv: ",
+        "none left out",
+        "groups by `subject_id`",
+        "tokens</td>",
+        "% of ",
+        "Texts by their number of words",
         "Loss (nats) by step",
         "Learning rate by step",
         "<polyline",
@@ -62,7 +69,10 @@ onload = () => {
   const images = [...page.images];
   const broken = images.filter(image => !image.complete || image.naturalWidth === 0);
   const wide = page.documentElement.scrollWidth - WIDTH;
-  document.title = `${images.length} images, ${broken.length} broken, ${Math.max(wide, 0)} too wide`;
+  const cells = [...page.querySelectorAll("td")];
+  const crushed = cells.filter(cell => cell.offsetHeight > 8 * cell.offsetWidth);
+  document.title = `${images.length} images, ${broken.length} broken, ${crushed.length} cells ` +
+    `crushed, ${Math.max(wide, 0)} too wide`;
 };
 </script>"#;
 
@@ -79,7 +89,7 @@ fn a_browser_shows_every_picture_on_a_screen_and_on_a_telephone() {
     for width in [1280, 400] {
         let found = opened(browser, &page, width, folder.path());
         let images = page_images(&page);
-        let expected = format!("{images} images, 0 broken, 0 too wide");
+        let expected = format!("{images} images, 0 broken, 0 cells crushed, 0 too wide");
         assert!(
             found.contains(&expected),
             "{width}: no `{expected}` in\n{found}"

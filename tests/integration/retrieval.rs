@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use convirt::data::LoaderConfig;
-use convirt::{ConVirt, EmbeddingIndex, Error, ImageTower, Modality, TowerOutput, similarity};
+use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
+use convirt::{
+    ConVirt, EmbeddingIndex, Error, ImageTower, Modality, PairRetrieval, TowerOutput, similarity,
+};
 
 use crate::fixtures::{Workspace, example, text_of, trained};
 
@@ -352,6 +354,26 @@ fn evaluation_tells_precision_and_recall_beside_chance() {
     let of_none = ["--split-col", "split", "--split", "test"];
     let told = fails("retrieve", &[&of_manifest[..], &of_none].concat());
     assert!(told.contains("no row is of the side test"), "{told}");
+}
+
+#[test]
+fn retrieval_among_the_held_out_pairs_is_what_the_run_told() {
+    let name = |name: &str| Column::Name(name.into());
+    let manifest = Manifest::read(&ManifestConfig {
+        text_from_files: true,
+        image: name("image"),
+        text: Some(name("text")),
+        split: Some(name("split")),
+        ..ManifestConfig::new(trained().workspace().data().join("pairs.csv"))
+    });
+    let studies = manifest.unwrap().studies.into_iter();
+    let held_out = studies.filter(|study| study.split == Some(Split::Valid));
+    let held_out: Vec<Study> = held_out.collect();
+    let loader = LoaderConfig::default();
+    let (found, unreadable) =
+        PairRetrieval::of(&model(), &held_out, &loader, 0.0, |_, _| ()).unwrap();
+    assert!(unreadable.is_empty());
+    assert_eq!(Some(found.pairs), trained().summary.retrieval);
 }
 
 /// The authors' three lists in small: two findings, eight candidates each, of which a query is

@@ -56,6 +56,7 @@ fn the_loss_falls_below_chance_and_the_folder_says_what_it_is() {
     let read = |file| fs::read_to_string(summary.run.join(file)).unwrap();
     let kept: Summary = serde_json::from_str(&read("summary.json")).unwrap();
     assert_eq!(kept.objective, Objective::SimClr);
+    assert!(read("report.html").contains("<h2>Data</h2>"));
     assert!(read("model/convirt.json").contains("\"objective\": \"simclr\""));
     assert!(!summary.run.join("model/tokenizer.json").exists());
     assert!(

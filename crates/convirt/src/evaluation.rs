@@ -1,31 +1,11 @@
-//! The held-out pairs, embedded and ranked.
+//! What SimCLR reaches on the held-out images.
 
 use burn::data::dataloader::DataLoader;
 use convirt_data::{EvaluationLoader, ImageTextBatch};
-use convirt_model::{ConVirt as Network, SimClr};
+use convirt_model::SimClr;
 
 use crate::error::Error;
-use crate::pretrained::normalized;
-use crate::retrieval::Retrieval;
-use crate::task::{text_input, view_accuracy};
-
-/// Retrieval among all pairs of `loader` by a network in evaluation mode.
-pub(crate) fn evaluate(network: &Network, loader: &EvaluationLoader) -> Result<Retrieval, Error> {
-    let (mut images, mut texts, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-    let studies = loader.dataset().studies();
-    for batch in loader.iter() {
-        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
-        let pairs = batch.len();
-        let texts_of_batch = batch.texts.expect("held-out pairs have texts");
-        let embedded_texts = network.encode_text(text_input(texts_of_batch)).embedding;
-        let embedded_images = network.encode_image(batch.images).embedding;
-        texts.extend(rows(normalized(embedded_texts), pairs));
-        images.extend(rows(normalized(embedded_images), pairs));
-        let report = |index: &usize| &studies[*index].report.text;
-        reports.extend(batch.indices.iter().map(report));
-    }
-    Ok(Retrieval::of(&images, &texts, &reports))
-}
+use crate::task::view_accuracy;
 
 /// Share of all views of `loader` whose most similar other view in their batch is of their image,
 /// by a network in evaluation mode.
@@ -42,9 +22,4 @@ pub(crate) fn contrastive_accuracy(
         images += in_batch;
     }
     Ok(right / images.max(1) as f64)
-}
-
-fn rows(values: Vec<f32>, count: usize) -> Vec<Vec<f32>> {
-    let width = values.len() / count.max(1);
-    values.chunks(width.max(1)).map(<[f32]>::to_vec).collect()
 }

@@ -26,6 +26,7 @@ mod device;
 mod doctor;
 mod doctor_page;
 mod earlier;
+mod embedded_pairs;
 mod embedding_file;
 mod embedding_index;
 mod embeddings;

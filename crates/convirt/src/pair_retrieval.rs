@@ -1,16 +1,16 @@
 //! Retrieval among pairs, in every direction.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use convirt_data::{LoaderConfig, Study, Unreadable};
 use serde::Serialize;
 
-use crate::embeddings::TowerOutput;
+use crate::embedded_pairs::EmbeddedPairs;
+use crate::embeddings::{EmbeddedBatch, TowerOutput};
 use crate::error::Error;
 use crate::precision::{Answer, Queries, RetrievalAtK};
 use crate::pretrained::ConVirt;
-use crate::retrieval::{DistinctTexts, Retrieval};
+use crate::retrieval::Retrieval;
 
 /// Depths of precision among pairs.
 const DEPTHS: [usize; 3] = [1, 5, 10];
@@ -45,28 +45,15 @@ impl PairRetrieval {
         max_bad_share: f64,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<(Self, Vec<Unreadable>), Error> {
-        let paths: Vec<PathBuf> = studies.iter().map(|study| study.image.clone()).collect();
-        let (mut embedded_studies, mut features, mut images) = (Vec::new(), Vec::new(), Vec::new());
-        let mut embedded = model.embed_images(paths, loader, max_bad_share)?;
-        while let Some(batch) = embedded.next() {
-            let batch = batch?;
+        let mut features = Vec::new();
+        let all: Vec<&Study> = studies.iter().collect();
+        let each = |batch: &EmbeddedBatch, done| {
             features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
-            images.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-            embedded_studies.extend(batch.indices.iter().map(|index| &studies[*index]));
-            progress(embedded.done(), studies.len());
-        }
-        let unreadable = embedded.into_unreadable();
-
-        let reports: Vec<&str> = embedded_studies
-            .iter()
-            .map(|study| &*study.report.text)
-            .collect();
-        let DistinctTexts { of_pair, first } = DistinctTexts::of(&reports);
-        let distinct: Vec<&str> = first.iter().map(|pair| reports[*pair]).collect();
-        let mut texts = Vec::new();
-        for batch in model.embed_texts(&distinct, loader)? {
-            texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-        }
+            progress(done, studies.len());
+        };
+        let (pairs, unreadable) =
+            EmbeddedPairs::of_studies(model, &all, loader, max_bad_share, each)?;
+        let text_of = &pairs.distinct.of_pair;
 
         let right = |is_right| match is_right {
             true => Answer::Right,
@@ -74,11 +61,12 @@ impl PairRetrieval {
         };
         let same_text = |query: usize, image: usize| match query == image {
             true => Answer::Left,
-            false => right(of_pair[query] == of_pair[image]),
+            false => right(text_of[query] == text_of[image]),
         };
+        let is_its_text = |text: usize, image: usize| right(text_of[image] == text);
         let retrieval = Self {
-            pairs: Retrieval::among(&images, &texts, &of_pair),
-            text_to_image: among_all(&texts, &images, |text, image| right(of_pair[image] == text)),
+            pairs: pairs.retrieval(),
+            text_to_image: among_all(&pairs.texts, &pairs.images, is_its_text),
             image_to_image: among_all(&features, &features, same_text),
         };
         Ok((retrieval, unreadable))

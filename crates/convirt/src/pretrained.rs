@@ -17,7 +17,7 @@ use crate::config::Objective;
 use crate::device::device;
 use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
 use crate::error::{Error, read_error, write_error};
-use crate::network::{self, NetworkConfig};
+use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
 pub use identity::ModelIdentity;
@@ -278,13 +278,6 @@ impl Description {
     pub fn save_weights(&self, network: &impl Module, folder: &Path) -> Result<(), Error> {
         let tensors = weights::tensors(&network.valid(), &self.network.layout());
         Ok(weights::save(tensors, &folder.join(WEIGHTS))?)
-    }
-
-    /// Reads the network of this description in a model's folder.
-    pub fn load_network(&self, folder: &Path, device: &Device) -> Result<network::Network, Error> {
-        let file = WeightsFile::open(folder.join(WEIGHTS))?;
-        let (network, _) = self.network.init(device)?.load(&file, &[])?;
-        Ok(network)
     }
 }
 

@@ -1,6 +1,7 @@
-//! A run as one page to look at: curves, held-out pairs, heat maps.
+//! A run as one page to look at: data, curves, held-out pairs, heat maps.
 
 mod chart;
+mod data;
 mod gallery;
 mod heat_map;
 mod held_out;
@@ -11,10 +12,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use convirt_data::{Study, word_count};
 
 use crate::config::{Config, Objective};
 use crate::datasets::{Studies, loader_config};
+use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
 use crate::html::{Escaped, page};
 use crate::pretrained::ConVirt;
@@ -22,7 +23,8 @@ use crate::run_dir::RunDir;
 use crate::summary::Summary;
 use crate::tensorboard::{Scalars, read_scalars};
 use chart::{Chart, Curve};
-use held_out::HeldOut;
+pub(crate) use data::Data;
+use held_out::{HeldOut, evenly};
 
 /// Held-out pairs that are looked at.
 const MAX_PAIRS: usize = 400;
@@ -47,9 +49,9 @@ const STYLE: &str = include_str!("report/report.css");
 
 impl RunDir {
     /// Writes the run as a page, `report.html`, that needs nothing but a browser: what it reached,
-    /// its curves, the similarities of held-out pairs, images with the texts the model thinks of,
-    /// heat maps of where it sees a sentence, and the configuration. Of a run of SimCLR, which
-    /// knows no texts, the curves.
+    /// its data, its curves, the similarities of held-out pairs, images with the texts the model
+    /// thinks of, heat maps of where it sees a sentence, and the configuration. Of a run of SimCLR,
+    /// which knows no texts, data and curves.
     ///
     /// Where model or pairs are not there, the page says so in their place.
     ///
@@ -58,19 +60,55 @@ impl RunDir {
     /// When the run's configuration or events cannot be read, or the page cannot be written.
     pub fn write_report(&self, device: &Device) -> Result<PathBuf, Error> {
         let config = Config::from_file(self.config(), &[])?;
-        let held_out = match config.objective {
-            Objective::SimClr => Ok(Vec::new()),
-            Objective::ConVirt => Studies::read(&config).map(|studies| studies.split.valid),
+        let reason = |error: Error| error.to_string();
+        let studies = Studies::read(&config).map_err(reason);
+        let model = match config.objective {
+            Objective::ConVirt => Some(ConVirt::load_on(self.path(), device).map_err(reason)),
+            Objective::SimClr => None,
         };
-        self.write_report_of(&config, held_out, device)
+        let data = studies.as_ref().map_err(String::clone).map(|studies| {
+            let data = Data {
+                train: &studies.split.train,
+                valid: &studies.split.valid,
+                skips: &studies.skips,
+            };
+            let model = model.as_ref().and_then(|model| model.as_ref().ok());
+            data.draw(&config.dataset, model)
+        });
+        let pairs = model.as_ref().map(|model| -> Result<String, String> {
+            let (model, studies) = (model.as_ref()?, studies.as_ref()?);
+            let valid = &studies.split.valid;
+            let looked_at: Vec<_> = evenly(valid.len(), MAX_PAIRS)
+                .map(|place| &valid[place])
+                .collect();
+            let loader = loader_config(&config);
+            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _| ());
+            let drawn = pairs.and_then(|(pairs, _)| draw_pairs(model, &pairs));
+            drawn.map_err(reason)
+        });
+        self.write_page(&config, data, pairs)
     }
 
-    /// Writes the page of a run whose held-out pairs have been read, or could not be.
+    /// Writes the page of a run at its end; the model and its held-out pairs where it knows texts.
     pub(crate) fn write_report_of(
         &self,
         config: &Config,
-        held_out: Result<Vec<Study>, Error>,
-        device: &Device,
+        data: &Data<'_>,
+        model_and_pairs: Option<&(ConVirt, EmbeddedPairs<'_>)>,
+    ) -> Result<PathBuf, Error> {
+        let model = model_and_pairs.map(|(model, _)| model);
+        let data = data.draw(&config.dataset, model);
+        let pairs = model_and_pairs.map(|(model, pairs)| draw_pairs(model, pairs));
+        let pairs = pairs.map(|pairs| pairs.map_err(|error| error.to_string()));
+        self.write_page(config, Ok(data), pairs)
+    }
+
+    /// Writes the page with its parts, or why they are not there.
+    fn write_page(
+        &self,
+        config: &Config,
+        data: Result<String, String>,
+        pairs: Option<Result<String, String>>,
     ) -> Result<PathBuf, Error> {
         let scalars = read_scalars(self.path())?;
         let json = fs::read(self.summary()).ok();
@@ -78,14 +116,10 @@ impl RunDir {
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));
         body.push_str(&facts(summary.as_ref()));
+        body.push_str(&part("Data", data));
         body.push_str(&curves(&scalars, summary.as_ref()));
-        if config.objective == Objective::ConVirt {
-            let pairs = held_out.and_then(|studies| self.pairs(config, &studies, device));
-            body.push_str(&pairs.unwrap_or_else(|error| {
-                let error = error.to_string();
-                let reason = Escaped(&error);
-                format!("<h2>Held-out pairs</h2><p class=\"missing\">not shown: {reason}</p>")
-            }));
+        if let Some(pairs) = pairs {
+            body.push_str(&part("Held-out pairs", pairs));
         }
         let yaml = config.to_yaml();
         let _ = write!(
@@ -97,20 +131,26 @@ impl RunDir {
         fs::write(&path, page(&title, &body)).map_err(write_error(&path))?;
         Ok(path)
     }
+}
 
-    /// The parts of the page that show held-out pairs.
-    fn pairs(&self, config: &Config, studies: &[Study], device: &Device) -> Result<String, Error> {
-        let model = ConVirt::load_on(self.path(), device)?;
-        let apart = studies.len().div_ceil(MAX_PAIRS).max(1);
-        let looked_at: Vec<&Study> = studies.iter().step_by(apart).collect();
-        let pairs = HeldOut::embed(&model, &looked_at, &loader_config(config))?;
-        Ok(format!(
-            "<h2>Held-out pairs</h2>{}{}{}",
-            lengths(&pairs),
-            matrix::draw(&pairs),
-            gallery::draw(&model, &pairs)?
-        ))
-    }
+/// A part under its title, or why it is not there.
+fn part(title: &str, body: Result<String, String>) -> String {
+    let body = body.unwrap_or_else(|reason| {
+        format!("<p class=\"missing\">not shown: {}</p>", Escaped(&reason))
+    });
+    format!("<h2>{title}</h2>{body}")
+}
+
+/// What the model makes of held-out pairs.
+fn draw_pairs(model: &ConVirt, pairs: &EmbeddedPairs<'_>) -> Result<String, Error> {
+    let pairs = HeldOut::of(pairs, MAX_PAIRS);
+    Ok(format!(
+        "<p>{} images with {} different texts.</p>{}{}",
+        pairs.images(),
+        pairs.texts(),
+        matrix::draw(&pairs),
+        gallery::draw(model, &pairs)?
+    ))
 }
 
 /// What the run reached.
@@ -163,18 +203,4 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
         true => "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into(),
         false => format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>"),
     }
-}
-
-/// What the pairs looked at are.
-fn lengths(pairs: &HeldOut<'_>) -> String {
-    let mut words: Vec<usize> = pairs.texts().map(word_count).collect();
-    words.sort_unstable();
-    let [shortest, median, longest] =
-        [0, words.len() / 2, words.len() - 1].map(|place| words[place]);
-    format!(
-        "<p>{} images with {} different texts of {shortest} to {longest} words, {median} in the \
-         median.</p>",
-        pairs.images(),
-        words.len(),
-    )
 }

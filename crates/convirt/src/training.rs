@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
@@ -23,14 +22,16 @@ use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::{device, device_name};
 use crate::earlier::Earlier;
+use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
-use crate::evaluation::{contrastive_accuracy, evaluate};
+use crate::evaluation::contrastive_accuracy;
 use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
-use crate::pretrained::Description;
+use crate::pretrained::{ConVirt, Description, ImageTower};
 use crate::progress::{renderer, thousands};
+use crate::report::Data;
 use crate::run_dir::RunDir;
 use crate::schedule::ScheduledLearningRate;
 use crate::summary::{Ending, Summary};
@@ -209,16 +210,20 @@ impl Training {
                 gradient_clip_norm,
             }),
         }?;
-        let folder = self.run.model();
-        let network = self.description.load_network(&folder, &self.device)?;
         let held_out = &self.loaders.valid;
-        let (retrieval, accuracy) = match &network {
-            Network::ConVirt(network) => (Some(evaluate(&network.valid(), held_out)?), None),
-            Network::SimClr(network) => {
-                let accuracy = contrastive_accuracy(&network.valid(), held_out)?;
-                (None, Some(accuracy))
+        let (mut retrieval, mut accuracy, mut model_and_pairs) = (None, None, None);
+        match self.config.objective {
+            Objective::ConVirt => {
+                let model = ConVirt::load_on(self.run.path(), &self.device)?;
+                let pairs = EmbeddedPairs::of_loader(model.network(), held_out)?;
+                retrieval = Some(pairs.retrieval());
+                model_and_pairs = Some((model, pairs));
             }
-        };
+            Objective::SimClr => {
+                let tower = ImageTower::load_on(self.run.path(), &self.device)?;
+                accuracy = Some(contrastive_accuracy(&tower.network, held_out)?);
+            }
+        }
 
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
@@ -246,7 +251,7 @@ impl Training {
             contrastive_accuracy: accuracy,
             train_pairs: self.loaders.train.dataset().len(),
             valid_pairs: held_out.dataset().len(),
-            parameters: network.parameter_counts(),
+            parameters: self.network.parameter_counts(),
             skipped: self
                 .loaders
                 .skips
@@ -257,10 +262,14 @@ impl Training {
             seconds: started.elapsed().as_secs_f64(),
         };
         summary.save(&self.run.summary())?;
-        let held_out = self.loaders.valid.dataset().studies().to_vec();
+        let data = Data {
+            train: self.loaders.train.dataset().studies(),
+            valid: held_out.dataset().studies(),
+            skips: &self.loaders.skips,
+        };
         let report = self
             .run
-            .write_report_of(&self.config, Ok(held_out), &self.device);
+            .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
             eprintln!("warning: the run's page is not written: {error}");
         }

@@ -7,6 +7,9 @@ use crate::html::Escaped;
 /// Points that a curve has at the most; more are averaged.
 const MAX_POINTS: usize = 400;
 
+/// Bars that a histogram has at the most.
+const MAX_BARS: usize = 32;
+
 /// Size of the drawing, in its own units, and the room for numbers at its sides.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
@@ -121,6 +124,67 @@ impl Chart<'_> {
     }
 }
 
+/// Draws how often each number of words occurs; the longest hundredth is in the last bar.
+pub(super) fn histogram(title: &str, words: &[usize]) -> String {
+    const HEIGHT: f64 = 160.0;
+    let mut sorted = words.to_vec();
+    sorted.sort_unstable();
+    let place = (words.len() * 99).div_ceil(100).saturating_sub(1);
+    let longest = sorted.get(place).copied().unwrap_or(0);
+    let together = (longest + 1).div_ceil(MAX_BARS);
+    let mut bars = vec![0_usize; longest / together + 1];
+    let last = bars.len() - 1;
+    for count in words {
+        bars[(count / together).min(last)] += 1;
+    }
+    let most = bars.iter().copied().max().unwrap_or(0).max(1);
+    let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+    let range = (bars.len() * together) as f64;
+    let x = |value: f64| LEFT + value / range * (right - LEFT);
+    let mut svg = format!(
+        "<figure class=\"chart\"><figcaption>{}</figcaption>\
+         <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{most}</text>",
+        Escaped(title),
+        Escaped(title),
+        LEFT - 6.0,
+        TOP + 8.0
+    );
+    for (bar, &count) in bars.iter().enumerate() {
+        let (from, to) = (bar * together, (bar + 1) * together);
+        let name = match (bar == last && sorted.last() >= Some(&to), to - from) {
+            (true, _) => format!("{from} words and more"),
+            (false, 1) => format!("{from} words"),
+            (false, _) => format!("{from} to {} words", to - 1),
+        };
+        let (left, end) = (x(from as f64), x(to as f64));
+        let height = count as f64 / most as f64 * (bottom - TOP);
+        let _ = write!(
+            svg,
+            "<g><title>{name}: {count}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" \
+             height=\"{height:.1}\"/></g>",
+            left + 0.5,
+            bottom - height,
+            end - left - 1.0
+        );
+    }
+    let _ = write!(
+        svg,
+        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
+    );
+    let ticks = Axis::over([0.0, range].into_iter()).ticks();
+    for tick in ticks.filter(|tick| *tick <= range) {
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            x(tick),
+            bottom + 18.0,
+            number(tick)
+        );
+    }
+    svg + "</svg></figure>"
+}
+
 /// The range of a side, ending at round numbers.
 struct Axis {
     low: f64,
@@ -153,9 +217,10 @@ impl Axis {
         (value - self.low) / (self.high - self.low)
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> {
+    fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
         let count = ((self.high - self.low) / self.step).round() as usize;
-        (0..=count).map(|i| self.low + i as f64 * self.step)
+        let (low, step) = (self.low, self.step);
+        (0..=count).map(move |i| low + i as f64 * step)
     }
 }
 
@@ -226,6 +291,22 @@ mod tests {
         let thin = thinned(&points);
         assert_eq!(thin.len(), 400);
         assert!(thin.iter().all(|point| (point.1 - 0.5).abs() < 0.1));
+    }
+
+    #[test]
+    fn bars_hold_every_text_and_what_is_very_long_is_in_the_last() {
+        let mut words: Vec<usize> = (0..300).map(|i| i % 64).collect();
+        words.extend([5000, 6000]);
+        let svg = histogram("a < b", &words);
+        assert!(svg.contains("a &lt; b"), "{svg}");
+        assert_eq!(svg.matches("<rect").count(), 32);
+        assert!(svg.contains("<title>0 to 1 words: 10</title>"), "{svg}");
+        assert!(
+            svg.contains("<title>62 words and more: 10</title>"),
+            "{svg}"
+        );
+        let single = histogram("", &[0]);
+        assert!(single.contains("<title>0 words: 1</title>"), "{single}");
     }
 
     #[test]

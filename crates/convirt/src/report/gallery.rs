@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use convirt_data::{Study, Thumbnail};
+use burn::tensor::Tensor;
+use convirt_data::{Radiograph, Thumbnail};
 
 use super::heat_map::HeatMap;
 use super::held_out::{HeldOut, Ranking};
@@ -16,37 +17,48 @@ const EACH: usize = 4;
 /// Sentences of a report that get a heat map.
 const SENTENCES: usize = 3;
 
+/// An image of the gallery, read once.
+struct Shown<'a> {
+    ranking: &'a Ranking,
+    /// What the network sees of it, `[1, 3, size, size]`.
+    input: Tensor<4>,
+    /// The same to look at.
+    view: Radiograph,
+}
+
 /// Draws the images that the model is right about, narrowly wrong, and wrong and sure; the first
 /// and the last with heat maps.
 pub(super) fn draw(model: &ConVirt, pairs: &HeldOut<'_>) -> Result<String, Error> {
     let gallery = pairs.gallery(EACH);
+    let read = |rankings| read(model, pairs, rankings);
+    let right = read(&gallery.right)?;
+    let wrong = read(&gallery.wrong)?;
+    let surprising = read(&gallery.surprising)?;
     let mut page = String::new();
-    for (title, meaning, rankings) in [
+    for (title, meaning, images) in [
         (
             "Right",
             "Their own text comes first, by the widest margin.",
-            &gallery.right,
+            &right,
         ),
         (
             "Wrong",
             "Another text comes first, by the narrowest margin.",
-            &gallery.wrong,
+            &wrong,
         ),
         (
             "Most surprising",
             "Another text comes first, by the widest margin: model or report errs.",
-            &gallery.surprising,
+            &surprising,
         ),
     ] {
         let _ = write!(page, "<h2>{title}</h2><p>{meaning}</p>");
-        if rankings.is_empty() {
+        if images.is_empty() {
             page.push_str("<p class=\"faint\">None.</p>");
             continue;
         }
         page.push_str("<div class=\"gallery\">");
-        for ranking in rankings {
-            page.push_str(&card(model, pairs, ranking)?);
-        }
+        page.extend(images.iter().map(|shown| card(pairs, shown)));
         page.push_str("</div>");
     }
     page.push_str(
@@ -55,14 +67,31 @@ pub(super) fn draw(model: &ConVirt, pairs: &HeldOut<'_>) -> Result<String, Error
          more than the mean place, blue less. Numbers are the similarities of the coldest and the \
          warmest place.</p>",
     );
-    for ranking in gallery.right.iter().chain(&gallery.surprising) {
-        page.push_str(&heat_maps(model, pairs.study(ranking.image))?);
+    for shown in right.iter().chain(&surprising) {
+        page.push_str(&heat_maps(model, pairs, shown)?);
     }
     Ok(page)
 }
 
-fn card(model: &ConVirt, pairs: &HeldOut<'_>, ranking: &Ranking) -> Result<String, Error> {
-    let (_, view) = model.image_tower().see(&pairs.study(ranking.image).image)?;
+fn read<'a>(
+    model: &ConVirt,
+    pairs: &HeldOut<'_>,
+    rankings: &'a [Ranking],
+) -> Result<Vec<Shown<'a>>, Error> {
+    let read = |ranking: &'a Ranking| {
+        let path = &pairs.study(ranking.image).image;
+        let (input, view) = model.image_tower().see(path)?;
+        Ok(Shown {
+            ranking,
+            input,
+            view,
+        })
+    };
+    rankings.iter().map(read).collect()
+}
+
+fn card(pairs: &HeldOut<'_>, shown: &Shown<'_>) -> String {
+    let ranking = shown.ranking;
     let text = |text: usize| {
         format!(
             "<span class=\"text\">{}</span><span class=\"score\">similarity {:.3}</span>",
@@ -70,32 +99,32 @@ fn card(model: &ConVirt, pairs: &HeldOut<'_>, ranking: &Ranking) -> Result<Strin
             pairs.similarity(ranking.image, text)
         )
     };
-    Ok(format!(
+    format!(
         "<div class=\"card\">{}<p><b>Its report</b>, rank {} of {}<br>{}</p>\
          <p><b>The nearest other</b><br>{}</p></div>",
-        image(&Thumbnail::whole(&view), "held-out image"),
+        image(&Thumbnail::whole(&shown.view), "held-out image"),
         ranking.rank,
-        pairs.texts().count(),
+        pairs.texts(),
         text(pairs.text_of(ranking.image)),
         text(ranking.best_other),
-    ))
+    )
 }
 
-fn heat_maps(model: &ConVirt, study: &Study) -> Result<String, Error> {
-    let (input, view) = model.image_tower().see(&study.image)?;
+fn heat_maps(model: &ConVirt, pairs: &HeldOut<'_>, shown: &Shown<'_>) -> Result<String, Error> {
     let mut row = format!(
         "<div class=\"heat\"><figure>{}</figure>",
-        image(&Thumbnail::whole(&view), "held-out image")
+        image(&Thumbnail::whole(&shown.view), "held-out image")
     );
-    for sentence in study.report.sentences.iter().take(SENTENCES) {
+    let report = &pairs.study(shown.ranking.image).report;
+    for sentence in report.sentences.iter().take(SENTENCES) {
         let text = model.embed_text(sentence)?;
-        let map = HeatMap::new(model.network(), input.clone(), &text);
+        let map = HeatMap::new(model.network(), shown.input.clone(), &text);
         let (low, high) = map.range();
         let _ = write!(
             row,
             "<figure>{}<figcaption>{} <span class=\"score\">{low:.2} to {high:.2}</span>\
              </figcaption></figure>",
-            image(&Thumbnail::whole(&map.over(&view)), "heat map"),
+            image(&Thumbnail::whole(&map.over(&shown.view)), "heat map"),
             Escaped(sentence)
         );
     }

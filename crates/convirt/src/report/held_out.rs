@@ -1,22 +1,17 @@
-//! Held-out pairs, embedded and ranked for a look at single ones.
+//! Held-out pairs, ranked for a look at single ones.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use convirt_data::Study;
 
-use convirt_data::{LoaderConfig, Study};
-
-use crate::embeddings::TowerOutput;
-use crate::error::Error;
-use crate::pretrained::{ConVirt, similarity};
+use crate::embedded_pairs::EmbeddedPairs;
+use crate::pretrained::similarity;
+use crate::retrieval::DistinctTexts;
 
 /// Held-out images and their distinct texts, each image compared with each text.
 pub(super) struct HeldOut<'a> {
     /// The study of each image.
     studies: Vec<&'a Study>,
-    /// For each image, the number of its text.
-    text_of: Vec<usize>,
-    /// For each text, its first image.
-    image_of: Vec<usize>,
+    /// Which image has which text.
+    distinct: DistinctTexts,
     /// Cosine similarity, `images` rows of `texts`.
     similarity: Vec<f32>,
 }
@@ -45,52 +40,42 @@ pub(super) struct Gallery {
 }
 
 impl<'a> HeldOut<'a> {
-    /// Embeds the images and reports of `studies`; images that cannot be read are left out.
-    pub(super) fn embed(
-        model: &ConVirt,
-        studies: &[&'a Study],
-        loader: &LoaderConfig,
-    ) -> Result<Self, Error> {
-        let paths: Vec<PathBuf> = studies.iter().map(|study| study.image.clone()).collect();
-        let (mut seen, mut images) = (Vec::new(), Vec::new());
-        for batch in model.embed_images(paths, loader, 1.0)? {
-            let batch = batch?;
-            images.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-            seen.extend(batch.indices.iter().map(|&index| studies[index]));
-        }
-        let reports: Vec<&str> = seen.iter().map(|study| &*study.report.text).collect();
-        let (text_of, image_of) = numbered(&reports);
-        let distinct: Vec<&str> = image_of.iter().map(|&image| reports[image]).collect();
-        let mut texts = Vec::new();
-        for batch in model.embed_texts(&distinct, loader)? {
-            texts.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-        }
-        Ok(Self {
+    /// Compares up to `most` of the images, evenly chosen, with all of their texts.
+    pub(super) fn of(pairs: &EmbeddedPairs<'a>, most: usize) -> Self {
+        let chosen: Vec<usize> = evenly(pairs.images.len(), most).collect();
+        let numbers: Vec<usize> = chosen
+            .iter()
+            .map(|&image| pairs.distinct.of_pair[image])
+            .collect();
+        let distinct = DistinctTexts::of(&numbers);
+        let texts = distinct.first.iter();
+        let texts: Vec<_> = texts.map(|&first| &*pairs.texts[numbers[first]]).collect();
+        let images: Vec<_> = chosen.iter().map(|&image| &*pairs.images[image]).collect();
+        Self {
+            studies: chosen.iter().map(|&image| pairs.studies[image]).collect(),
             similarity: similarities(&images, &texts),
-            studies: seen,
-            text_of,
-            image_of,
-        })
+            distinct,
+        }
     }
 
-    /// The distinct texts, in the order of their numbers.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> {
-        (0..self.image_of.len()).map(|text| self.text(text))
+    /// Number of distinct texts.
+    pub(super) fn texts(&self) -> usize {
+        self.distinct.first.len()
     }
 
     /// The text of a number.
     pub(super) fn text(&self, text: usize) -> &'a str {
-        &self.study(self.image_of[text]).report.text
+        &self.study(self.distinct.first[text]).report.text
     }
 
     /// The number of an image's text.
     pub(super) fn text_of(&self, image: usize) -> usize {
-        self.text_of[image]
+        self.distinct.of_pair[image]
     }
 
     /// The first images of the first `most` texts, each with that text.
     pub(super) fn first_pairs(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
-        let pairs = self.image_of.iter().copied().zip(0..);
+        let pairs = self.distinct.first.iter().copied().zip(0..);
         pairs.take(most)
     }
 
@@ -101,7 +86,7 @@ impl<'a> HeldOut<'a> {
 
     /// Number of images.
     pub(super) fn images(&self) -> usize {
-        self.text_of.len()
+        self.distinct.of_pair.len()
     }
 
     /// Cosine similarity of an image and a text.
@@ -110,12 +95,12 @@ impl<'a> HeldOut<'a> {
     }
 
     fn row(&self, image: usize) -> &[f32] {
-        let texts = self.image_of.len();
+        let texts = self.texts();
         &self.similarity[image * texts..(image + 1) * texts]
     }
 
     fn ranking(&self, image: usize) -> Option<Ranking> {
-        let (row, own) = (self.row(image), self.text_of[image]);
+        let (row, own) = (self.row(image), self.text_of(image));
         let others = || row.iter().enumerate().filter(|(text, _)| *text != own);
         let (best_other, best) = others().max_by(|a, b| a.1.total_cmp(b.1))?;
         Some(Ranking {
@@ -136,7 +121,7 @@ impl<'a> HeldOut<'a> {
         let mut choose = |candidates: &mut dyn Iterator<Item = &Ranking>| {
             let mut chosen = Vec::new();
             for ranking in candidates {
-                let text = self.text_of[ranking.image];
+                let text = self.text_of(ranking.image);
                 if chosen.len() < each && !shown.contains(&text) {
                     shown.push(text);
                     chosen.push(*ranking);
@@ -153,29 +138,24 @@ impl<'a> HeldOut<'a> {
     }
 }
 
-/// The number of each text among the distinct ones, and where each of these comes first.
-fn numbered(texts: &[&str]) -> (Vec<usize>, Vec<usize>) {
-    let mut numbers = HashMap::new();
-    let mut first = Vec::new();
-    let number = texts.iter().enumerate().map(|(place, text)| {
-        *numbers.entry(*text).or_insert_with(|| {
-            first.push(place);
-            first.len() - 1
-        })
-    });
-    let number = number.collect();
-    (number, first)
+/// Up to `most` of the places before `count`, equally far apart.
+pub(super) fn evenly(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(count.div_ceil(most).max(1))
 }
 
-fn similarities(images: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<f32> {
-    let of_image = |image: &Vec<f32>| -> Vec<f32> {
-        texts.iter().map(|text| similarity(image, text)).collect()
-    };
+/// Row by row, an image each.
+fn similarities(images: &[&[f32]], texts: &[&[f32]]) -> Vec<f32> {
+    let of_image =
+        |image: &&[f32]| -> Vec<f32> { texts.iter().map(|text| similarity(image, text)).collect() };
     images.iter().flat_map(of_image).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use convirt_data::Report;
+
     use super::*;
 
     /// Images and texts as directions in the plane, in degrees.
@@ -184,19 +164,26 @@ mod tests {
             let (sin, cos) = degrees.to_radians().sin_cos();
             vec![cos, sin]
         };
-        let (text_of, image_of) = numbered(names);
         let images: Vec<_> = images.iter().map(direction).collect();
-        let texts: Vec<_> = image_of
-            .iter()
-            .map(|&image| direction(&texts[image]))
-            .collect();
-        HeldOut {
-            studies: Vec::new(),
-            similarity: similarities(&images, &texts),
-            text_of,
-            image_of,
-        }
+        let distinct = DistinctTexts::of(names);
+        let texts = distinct.first.iter().map(|&image| direction(&texts[image]));
+        let texts: Vec<_> = texts.collect();
+        let pairs = EmbeddedPairs {
+            studies: vec![&STUDY; names.len()],
+            images,
+            texts,
+            distinct,
+        };
+        HeldOut::of(&pairs, names.len())
     }
+
+    static STUDY: LazyLock<Study> = LazyLock::new(|| Study {
+        row: 1,
+        image: "image.png".into(),
+        report: Report::default(),
+        group: String::new(),
+        split: None,
+    });
 
     #[test]
     fn right_wrong_and_surprising_are_told_apart() {
@@ -219,10 +206,18 @@ mod tests {
     #[test]
     fn equal_texts_are_one_text() {
         let pairs = held_out(&[0.0, 5.0, 90.0], &[0.0, 0.0, 90.0], &["a", "a", "b"]);
-        assert_eq!(pairs.text_of, [0, 0, 1]);
-        assert_eq!(pairs.image_of, [0, 2]);
+        assert_eq!(pairs.distinct.of_pair, [0, 0, 1]);
+        assert_eq!(pairs.distinct.first, [0, 2]);
         assert_eq!(pairs.gallery(3).right.len(), 2, "one image of each text");
         assert!((pairs.similarity(2, 1) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn of_many_images_some_are_compared_evenly_chosen() {
+        let chosen = |count, most| evenly(count, most).collect::<Vec<_>>();
+        assert_eq!(chosen(3, 400), [0, 1, 2]);
+        assert_eq!(chosen(10, 4), [0, 3, 6, 9]);
+        assert!(chosen(0, 4).is_empty());
     }
 
     #[test]

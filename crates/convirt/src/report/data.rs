@@ -1,0 +1,300 @@
+//! What a run learned from, at a glance.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write;
+
+use convirt_data::{DataError, Skips, Study, TextView, word_count};
+use rayon::prelude::*;
+
+use super::chart::histogram;
+use super::held_out::evenly;
+use crate::config::DatasetConfig;
+use crate::html::Escaped;
+use crate::pretrained::ConVirt;
+use crate::progress::thousands;
+
+/// Repeated texts that are shown.
+const REPEATED: usize = 5;
+
+/// Texts of a side whose tokens are counted.
+const MAX_COUNTED: usize = 20_000;
+
+/// The rows of a run's manifest.
+pub(crate) struct Data<'a> {
+    pub train: &'a [Study],
+    pub valid: &'a [Study],
+    /// Rows left out; of those found unreadable in training, the studies are in the lists above.
+    pub skips: &'a Skips,
+}
+
+impl Data<'_> {
+    /// Draws both sides of the split, what was left out, and the texts; how many of these are too
+    /// long where there is a model to say so.
+    pub(super) fn draw(&self, config: &DatasetConfig, model: Option<&ConVirt>) -> String {
+        let skipped: HashSet<usize> = self.skips.list().iter().map(|skip| skip.row).collect();
+        let sides = [self.train, self.valid].map(|studies| {
+            let used = studies.iter().filter(|it| !skipped.contains(&it.row));
+            used.collect::<Vec<&Study>>()
+        });
+        let mut body = table(&sides, config, model);
+        let all = sides.concat();
+        let _ = write!(
+            body,
+            "<p>{}</p><p>Image files: {}.</p>",
+            Escaped(&self.rows(all.len())),
+            Escaped(&kinds(&all))
+        );
+        let texts: Vec<&str> = texts(&all).collect();
+        if !texts.is_empty() {
+            let words: Vec<usize> = texts.iter().map(|text| word_count(text)).collect();
+            body.push_str(&histogram("Texts by their number of words", &words));
+            body.push_str(&repeated(&texts));
+        }
+        body
+    }
+
+    /// What became of the manifest's rows.
+    fn rows(&self, used: usize) -> String {
+        let manifest = self.skips.manifest().file_name().unwrap_or_default();
+        let (rows, counts) = (self.skips.rows(), self.skips.counts());
+        let left_out: usize = counts.values().sum();
+        let mut line = format!("{}: {} rows", manifest.display(), thousands(rows));
+        let reasons = counts.iter().map(|(why, count)| format!("{count} {why}"));
+        match left_out {
+            0 => line.push_str(", none left out"),
+            _ => {
+                let reasons: Vec<String> = reasons.collect();
+                let left_out = thousands(left_out);
+                let _ = write!(line, ", {left_out} left out: {}", reasons.join(", "));
+            }
+        }
+        match rows.saturating_sub(used + left_out) {
+            0 => {}
+            test => {
+                let _ = write!(line, "; {} of the test side, not read", thousands(test));
+            }
+        }
+        line + "."
+    }
+}
+
+/// Numbers of both sides, training first.
+fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&ConVirt>) -> String {
+    let different = |of: fn(&Study) -> &str| {
+        sides.each_ref().map(|side| {
+            let values: BTreeSet<&str> = side.iter().map(|study| of(study)).collect();
+            thousands(values.len())
+        })
+    };
+    let images = |side: &Vec<&Study>| {
+        let files: BTreeSet<_> = side.iter().map(|study| &study.image).collect();
+        thousands(files.len())
+    };
+    let has_texts = sides.iter().any(|side| texts(side).next().is_some());
+    let rows = if has_texts { "pairs" } else { "rows" };
+    let mut table = vec![(
+        rows.to_string(),
+        sides.each_ref().map(|side| thousands(side.len())),
+    )];
+    if let Some(group) = &config.group_col {
+        let name = format!("groups by `{group}`");
+        table.push((name, different(|study| &study.group)));
+    }
+    table.push(("images".into(), sides.each_ref().map(images)));
+    if has_texts {
+        let name = "different texts".to_string();
+        table.push((name, different(|study| &study.report.text)));
+        let words = "words: median, range".to_string();
+        table.push((words, sides.each_ref().map(|side| word_range(side))));
+    }
+    if let Some(model) = model {
+        let cut = |place: usize, view| cut_off(model, &sides[place], view);
+        let both = [cut(0, config.train_text), cut(1, config.eval_text)];
+        if let [Ok(train), Ok(valid)] = both {
+            let name = format!("cut off at {} tokens", model.max_tokens());
+            table.push((name, [train, valid]));
+        }
+    }
+    let mut html = "<table class=\"data\"><tr><th></th><th class=\"number\">training</th>\
+                    <th class=\"number\">held out</th></tr>"
+        .to_string();
+    for (name, [train, valid]) in table {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td class=\"number\">{train}</td><td class=\"number\">{valid}</td></tr>",
+            Escaped(&name)
+        );
+    }
+    html + "</table>"
+}
+
+/// The texts of studies that have one.
+fn texts<'a>(studies: &[&'a Study]) -> impl Iterator<Item = &'a str> {
+    let texts = studies.iter().map(|study| &*study.report.text);
+    texts.filter(|text| !text.is_empty())
+}
+
+fn word_range(studies: &[&Study]) -> String {
+    let mut words: Vec<usize> = texts(studies).map(word_count).collect();
+    words.sort_unstable();
+    match words[..] {
+        [] => "none".into(),
+        [shortest, .., longest] => {
+            let median = words[words.len() / 2];
+            format!("{median}, {shortest}–{longest}")
+        }
+        [only] => only.to_string(),
+    }
+}
+
+/// How many of the texts that are read of studies have more tokens than the model takes.
+fn cut_off(model: &ConVirt, studies: &[&Study], view: TextView) -> Result<String, DataError> {
+    let (read, what) = match view {
+        TextView::RandomSentence => {
+            let sentences = studies.iter().flat_map(|study| &study.report.sentences);
+            (sentences.map(String::as_str).collect(), "sentences")
+        }
+        TextView::WholeReport => (texts(studies).collect::<Vec<&str>>(), "texts"),
+    };
+    let counted: Vec<usize> = evenly(read.len(), MAX_COUNTED).collect();
+    let is_long = |&place: &usize| {
+        let tokens = model.tokenizer().count(read[place])?;
+        Ok(tokens > model.max_tokens())
+    };
+    let long: Vec<bool> = counted
+        .par_iter()
+        .map(is_long)
+        .collect::<Result<_, DataError>>()?;
+    let share = long.iter().filter(|is_long| **is_long).count() as f64 / long.len().max(1) as f64;
+    Ok(format!(
+        "{:.1} % of {} {what}",
+        100.0 * share,
+        thousands(long.len())
+    ))
+}
+
+/// Endings of the image files.
+fn kinds(studies: &[&Study]) -> String {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for study in studies {
+        let ending = study.image.extension().unwrap_or_default();
+        let ending = match ending.to_string_lossy().to_lowercase() {
+            ending if ending.is_empty() => "without an ending".into(),
+            ending => ending,
+        };
+        *counts.entry(ending).or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    let counts: Vec<_> = counts
+        .map(|(kind, count)| format!("{} {kind}", thousands(count)))
+        .collect();
+    counts.join(", ")
+}
+
+/// The texts that most pairs have.
+fn repeated(texts: &[&str]) -> String {
+    let mut counts = HashMap::<&str, usize>::new();
+    for text in texts {
+        *counts.entry(text).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 1).collect();
+    if counts.is_empty() {
+        return "<p>No two pairs have the same text.</p>".into();
+    }
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let shared: usize = counts.iter().map(|(_, count)| count).sum();
+    let mut html = format!(
+        "<p>{:.1} % of the pairs have a text that another has too, most often:</p><table class=\"data\">",
+        100.0 * shared as f64 / texts.len() as f64
+    );
+    for (text, count) in counts.into_iter().take(REPEATED) {
+        let _ = write!(
+            html,
+            "<tr><td class=\"number\">{} ×</td><td><span class=\"text\">{}</span></td></tr>",
+            thousands(count),
+            Escaped(text)
+        );
+    }
+    html + "</table>"
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_data::{Column, Report, Skip, SkipReason};
+
+    use super::*;
+
+    fn study(row: usize, text: &str) -> Study {
+        Study {
+            row,
+            image: format!("{row}.png").into(),
+            report: Report::new(text, 3),
+            group: format!("p{}", row / 2),
+            split: None,
+        }
+    }
+
+    fn drawn(train: &[Study], valid: &[Study], skipped: &[usize]) -> String {
+        let skips = Skips::new("data/pairs.csv", 10, 1.0);
+        for &row in skipped {
+            let skip = Skip {
+                file: "none.png".into(),
+                row,
+                reason: SkipReason::MissingImage,
+                detail: String::new(),
+            };
+            skips.record(skip).unwrap();
+        }
+        let config = DatasetConfig {
+            group_col: Some(Column::Name("patient".into())),
+            ..DatasetConfig::default()
+        };
+        let skips = &skips;
+        Data {
+            train,
+            valid,
+            skips,
+        }
+        .draw(&config, None)
+    }
+
+    #[test]
+    fn both_sides_are_counted_and_every_row_accounted_for() {
+        let train = [
+            study(2, "The heart is <big>."),
+            study(3, "The heart is <big>."),
+            study(4, "No effusion is seen in either lung."),
+            study(5, "Its image turned out to be unreadable."),
+        ];
+        let valid = [study(6, "Clear lungs today.")];
+        let page = drawn(&train, &valid, &[1, 5]);
+        let row = |name: &str, train: &str, valid: &str| {
+            format!(
+                "<tr><td>{name}</td><td class=\"number\">{train}</td><td class=\"number\">{valid}</td></tr>"
+            )
+        };
+        for part in [
+            row("pairs", "3", "1"),
+            row("groups by `patient`", "2", "1"),
+            row("images", "3", "1"),
+            row("different texts", "2", "1"),
+            row("words: median, range", "4, 4–7", "3"),
+            "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test side, not read.".into(),
+            "Image files: 4 png.".into(),
+            "50.0 % of the pairs".into(),
+            "2 ×</td><td><span class=\"text\">The heart is &lt;big&gt;.".into(),
+            "4 words: 2".into(),
+        ] {
+            assert!(page.contains(&part), "no `{part}` in {page}");
+        }
+    }
+
+    #[test]
+    fn of_images_alone_there_are_no_texts_to_tell_of() {
+        let page = drawn(&[study(1, ""), study(2, "")], &[study(3, "")], &[]);
+        assert!(page.contains("<td>rows</td>") && page.contains("none left out"));
+        for absent in ["texts", "words", "<svg"] {
+            assert!(!page.contains(absent), "{absent} in {page}");
+        }
+    }
+}
