@@ -17,7 +17,7 @@ mod transform;
 
 use super::{DecodeLimits, Radiograph};
 use frame::{Frame, Segment, segments};
-use huffman::HuffmanTable;
+use huffman::{HuffmanTable, SteppingTable};
 use scan::Scan;
 use transform::Side;
 
@@ -36,7 +36,7 @@ pub(crate) struct Reduced {
 struct Tables {
     quantization: [Option<[u16; 64]>; 4],
     dc: [Option<HuffmanTable>; 4],
-    ac: [Option<HuffmanTable>; 4],
+    ac: [Option<SteppingTable>; 4],
     restart_interval: usize,
 }
 
@@ -101,12 +101,13 @@ impl Tables {
             let (lengths, rest) = rest.split_first_chunk::<16>()?;
             let symbols = lengths.iter().copied().map(usize::from).sum();
             let (symbols, after) = rest.split_at_checked(symbols)?;
-            let class = match head >> 4 {
-                0 => &mut self.dc,
-                1 => &mut self.ac,
+            let table = HuffmanTable::new(lengths, symbols)?;
+            let place = usize::from(head & 15);
+            match head >> 4 {
+                0 => *self.dc.get_mut(place)? = Some(table),
+                1 => *self.ac.get_mut(place)? = Some(SteppingTable::new(table)),
                 _ => return None,
-            };
-            *class.get_mut(usize::from(head & 15))? = Some(HuffmanTable::new(lengths, symbols)?);
+            }
             content = after;
         }
         Some(())

@@ -12,13 +12,18 @@ const MAX_LENGTH: u32 = 16;
 pub(super) struct HuffmanTable {
     /// Code and symbol that a window begins with; length 0 where it is longer or there is none.
     codes: Vec<Code>,
-    /// What can be stepped over in a window.
-    steps: Vec<Step>,
     /// For codes longer than a window, by their length from 1: the first of the next length, in
     /// 16 bits, and what to add to a code to find its symbol.
     limits: [u32; MAX_LENGTH as usize + 1],
     offsets: [i32; MAX_LENGTH as usize + 1],
     symbols: Vec<u8>,
+}
+
+/// A table of the codes behind a block's first, of which many are stepped over.
+pub(super) struct SteppingTable {
+    table: HuffmanTable,
+    /// What can be stepped over in a window.
+    steps: Vec<Step>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -74,12 +79,8 @@ impl HuffmanTable {
             limits[length as usize] = code << (MAX_LENGTH - length);
             code <<= 1;
         }
-        let steps = (0..1 << WINDOW)
-            .map(|window| Step::of(window, &codes))
-            .collect();
         Some(Self {
             codes,
-            steps,
             limits,
             offsets,
             symbols: symbols.into(),
@@ -100,6 +101,20 @@ impl HuffmanTable {
         let code = (ahead >> (MAX_LENGTH - length)) as i32;
         let index = code + self.offsets[length as usize];
         self.symbols.get(usize::try_from(index).ok()?).copied()
+    }
+}
+
+impl SteppingTable {
+    pub(super) fn new(table: HuffmanTable) -> Self {
+        let step = |window| Step::of(window, &table.codes);
+        let steps = (0..1 << WINDOW).map(step).collect();
+        Self { table, steps }
+    }
+
+    /// Reads a symbol of up to 16 bits that are ready.
+    #[inline]
+    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
+        self.table.symbol(bits)
     }
 
     /// Steps over the coefficients of a block from number `next` on; `None` when there are more

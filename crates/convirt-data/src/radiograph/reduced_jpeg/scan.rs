@@ -3,7 +3,7 @@
 use super::Tables;
 use super::bits::{Bits, CodedData};
 use super::frame::Frame;
-use super::huffman::HuffmanTable;
+use super::huffman::{HuffmanTable, SteppingTable};
 use super::transform::{Side, ZIGZAG};
 
 /// One pass over the image, for one component or for all.
@@ -17,7 +17,7 @@ struct Part<'a> {
     /// Number of the component in the frame.
     component: usize,
     dc: &'a HuffmanTable,
-    ac: &'a HuffmanTable,
+    ac: &'a SteppingTable,
     quantization: &'a [u16; 64],
 }
 
