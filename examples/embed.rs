@@ -4,18 +4,20 @@
 
 #[path = "embed/arguments.rs"]
 mod arguments;
-#[path = "embed/work.rs"]
-mod work;
+#[path = "terminal/bar.rs"]
+mod bar;
+#[path = "embed/stop.rs"]
+mod stop;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use arguments::{ManifestArguments, ModelArguments};
+use bar::Bar;
 use clap::Parser;
 use convirt::data::image_files;
-use convirt::{ConVirt, EmbeddingFile, ImageTower, TowerOutput, device};
-use work::Work;
+use convirt::{ConVirt, EmbeddingFile, ImageTower, device};
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -76,7 +78,7 @@ fn main() -> Result<()> {
         model, columns, of, ..
     } = &arguments;
     let studies = |csv, texts| columns.studies(csv, texts, model.max_bad_share);
-    work::stop_on_ctrl_c()?;
+    stop::on_ctrl_c()?;
     match (&of.images, &of.manifest, &of.sentences) {
         (Some(folder), ..) => embed_images(&arguments, image_files(folder)?),
         (_, Some(csv), _) if arguments.texts => {
@@ -97,29 +99,22 @@ fn main() -> Result<()> {
     }
 }
 
-fn output(arguments: &Arguments) -> TowerOutput {
-    match arguments.features {
-        true => TowerOutput::Features,
-        false => TowerOutput::Embedding,
-    }
-}
-
 fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<()> {
-    let (model, output) = (&arguments.model, output(arguments));
+    let (model, output) = (&arguments.model, arguments::output(arguments.features));
     let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
     let names = names(paths.iter());
     let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
-    let mut work = Work::begin("images", paths.len());
+    let mut bar = Bar::begin("images", paths.len());
     let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
     while let Some(batch) = embedded.next() {
         let batch = batch?;
         for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
             file.push(index, row)?;
         }
-        work.show(embedded.done());
-        work::go_on()?;
+        bar.show(embedded.done());
+        stop::check()?;
     }
-    drop(work);
+    drop(bar);
     arguments::tell_unreadable(&embedded.into_unreadable());
     finish(arguments, file, tower.width(output))
 }
@@ -129,20 +124,20 @@ fn embed_texts<T: AsRef<str> + Sync>(
     names: Vec<String>,
     texts: &[T],
 ) -> Result<()> {
-    let (model, output) = (&arguments.model, output(arguments));
+    let (model, output) = (&arguments.model, arguments::output(arguments.features));
     let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
     let width = convirt.text_width(output);
     let mut file = EmbeddingFile::create(&arguments.out, width, names)?;
-    let mut work = Work::begin("texts", texts.len());
+    let mut bar = Bar::begin("texts", texts.len());
     for batch in convirt.embed_texts(texts, &model.loader())? {
         let batch = batch?;
         for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
             file.push(index, row)?;
-            work.show(index + 1);
+            bar.show(index + 1);
         }
-        work::go_on()?;
+        stop::check()?;
     }
-    drop(work);
+    drop(bar);
     finish(arguments, file, width)
 }
 

@@ -2,21 +2,23 @@
 
 #[path = "embed/arguments.rs"]
 mod arguments;
-#[path = "embed/work.rs"]
-mod work;
+#[path = "terminal/bar.rs"]
+mod bar;
+#[path = "embed/stop.rs"]
+mod stop;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use arguments::{ManifestArguments, ModelArguments};
+use bar::Bar;
 use clap::{Args, Parser, Subcommand};
 use convirt::data::{Chexpert8x200, image_files};
 use convirt::{
     ChexpertRetrieval, ConVirt, EmbeddingIndex, ImageTower, IndexDescription, IndexWriter,
     Modality, Objective, PairRetrieval, TowerOutput, device,
 };
-use work::Work;
 
 /// Finds images and texts by images and texts, and tells how well.
 #[derive(Parser)]
@@ -155,11 +157,8 @@ fn main() -> Result<()> {
 
 fn build(arguments: &Build) -> Result<()> {
     let Build { model, of, .. } = arguments;
-    work::stop_on_ctrl_c()?;
-    let output = match arguments.features {
-        true => TowerOutput::Features,
-        false => TowerOutput::Embedding,
-    };
+    stop::on_ctrl_c()?;
+    let output = arguments::output(arguments.features);
     // Name and text of each row; without a manifest there are no texts.
     let rows: Vec<(PathBuf, String)> = match (&of.images, &of.manifest) {
         (_, Some(csv)) => arguments
@@ -193,7 +192,7 @@ fn build_of_images(
         output,
     };
     let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
-    let mut work = Work::begin("images", rows.len());
+    let mut bar = Bar::begin("images", rows.len());
     let paths: Vec<PathBuf> = rows.iter().map(|(path, _)| path.clone()).collect();
     let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
     while let Some(batch) = embedded.next() {
@@ -202,10 +201,10 @@ fn build_of_images(
             let (path, text) = &rows[place];
             index.push(row, &path.display().to_string(), text)?;
         }
-        work.show(embedded.done());
-        work::go_on()?;
+        bar.show(embedded.done());
+        stop::check()?;
     }
-    drop(work);
+    drop(bar);
     arguments::tell_unreadable(&embedded.into_unreadable());
     finish(arguments, index)
 }
@@ -225,18 +224,18 @@ fn build_of_texts(
         output,
     };
     let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
-    let mut work = Work::begin("texts", rows.len());
+    let mut bar = Bar::begin("texts", rows.len());
     let texts: Vec<&str> = rows.iter().map(|(_, text)| text.as_str()).collect();
     for batch in convirt.embed_texts(&texts, &model.loader())? {
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
             index.push(row, &path.display().to_string(), text)?;
-            work.show(place + 1);
+            bar.show(place + 1);
         }
-        work::go_on()?;
+        stop::check()?;
     }
-    drop(work);
+    drop(bar);
     finish(arguments, index)
 }
 
@@ -285,15 +284,15 @@ fn evaluate(arguments: &Evaluate) -> Result<()> {
     let Evaluate { model, columns, .. } = arguments;
     let studies = columns.studies(&arguments.manifest, true, model.max_bad_share)?;
     let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
-    let mut work = Work::begin("images", studies.len());
+    let mut bar = Bar::begin("images", studies.len());
     let (retrieval, unreadable) = PairRetrieval::of(
         &convirt,
         &studies,
         &model.loader(),
         model.max_bad_share,
-        |done, _| work.show(done),
+        |done, _| bar.show(done),
     )?;
-    drop(work);
+    drop(bar);
     arguments::tell_unreadable(&unreadable);
     print!("{retrieval}");
     Ok(())
@@ -312,16 +311,16 @@ fn chexpert(arguments: &Chexpert) -> Result<()> {
         Objective::ConVirt => Some(ConVirt::load_on(&model.run, &device)?),
         Objective::SimClr => None,
     };
-    let mut work = Work::begin("images", set.image_queries.len() + set.candidates.len());
+    let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());
     let (retrieval, unreadable) = ChexpertRetrieval::of(
         &set,
         &tower,
         convirt.as_ref(),
         &model.loader(),
         model.max_bad_share,
-        |done, _| work.show(done),
+        |done, _| bar.show(done),
     )?;
-    drop(work);
+    drop(bar);
     arguments::tell_unreadable(&unreadable);
     print!("{retrieval}");
     Ok(())

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use convirt::TowerOutput;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable};
 
 /// The model, and how it is fed.
@@ -104,6 +105,14 @@ impl ManifestArguments {
             );
         }
         Ok(studies)
+    }
+}
+
+/// What `--features` asks for.
+pub fn output(features: bool) -> TowerOutput {
+    match features {
+        true => TowerOutput::Features,
+        false => TowerOutput::Embedding,
     }
 }
 

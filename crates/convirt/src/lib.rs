@@ -90,7 +90,7 @@ pub use scores::{
     Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
 };
 pub use summary::{Ending, Summary};
-pub use task::{ContrastiveTask, Measures, PendingMeasures, SimClrTask};
+pub use task::{ContrastiveTask, Measures, PendingMeasures, PretrainingTask, SimClrTask};
 pub use tensorboard::EventWriter;
 pub use training::Training;
 pub use transfer::{

@@ -60,7 +60,7 @@ impl PairRetrieval {
             false => Answer::Wrong,
         };
         let same_text = |query: usize, image: usize| match query == image {
-            true => Answer::Left,
+            true => Answer::LeftOut,
             false => right(text_of[query] == text_of[image]),
         };
         let is_its_text = |text: usize, image: usize| right(text_of[image] == text);

@@ -55,8 +55,8 @@ pub(crate) struct Queries<'a> {
 pub(crate) enum Answer {
     Right,
     Wrong,
-    /// The query itself.
-    Left,
+    /// Neither: the query itself, which is no candidate.
+    LeftOut,
 }
 
 /// What became of a query.
@@ -83,7 +83,7 @@ impl RetrievalAtK {
                 let vector = unit(vector);
                 let scored = candidates.iter().enumerate().filter_map(|(place, other)| {
                     let right = match answer(query, place) {
-                        Answer::Left => return None,
+                        Answer::LeftOut => return None,
                         answer => answer == Answer::Right,
                     };
                     Some((similarity(&vector, other), right))
@@ -373,7 +373,7 @@ mod tests {
             &vectors,
             &[1],
             |query, candidate| match (query == candidate, texts[query] == texts[candidate]) {
-                (true, _) => Answer::Left,
+                (true, _) => Answer::LeftOut,
                 (_, true) => Answer::Right,
                 _ => Answer::Wrong,
             },

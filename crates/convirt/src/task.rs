@@ -1,45 +1,78 @@
 //! One step of contrastive pretraining, as burn-train's `Learner` takes it.
 
-mod simclr;
-
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Int, Tensor};
 use burn::train::metric::Adaptor;
-use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainOutput, TrainStep};
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use convirt_data::{ImageTextBatch, TextBatch};
-use convirt_model::{ConVirt, TextInput};
+use convirt_model::{ConVirt, SimClr, TextInput};
 
 use crate::metrics::MeanMetric;
 
-pub use simclr::SimClrTask;
-pub(crate) use simclr::view_accuracy;
-
-/// What a run trains.
-pub(crate) trait PretrainingTask:
-    LearnerModel
-    + TrainStep<Input = ImageTextBatch, Output = PendingMeasures>
-    + InferenceStep<Input = ImageTextBatch, Output = PendingMeasures>
-{
-    type Network: Module;
-
-    fn network(&self) -> &Self::Network;
-
-    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
-    fn accuracies() -> Vec<MeanMetric>;
-}
-
-/// The network and how its gradients are treated; what the `Learner` trains.
-///
-/// Batches have one view of each image, and texts; without them a step panics.
+/// A network and how its gradients are treated; what the `Learner` trains.
 #[derive(Module, Debug)]
-pub struct ContrastiveTask {
-    /// The two towers, their heads and the loss.
-    pub network: ConVirt,
+pub struct PretrainingTask<N> {
+    /// The towers, their heads and the loss.
+    pub network: N,
     /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
     #[module(skip)]
     pub gradient_clip_norm: Option<f64>,
+}
+
+/// ConVIRT's. Batches have one view of each image, and texts; without them a step panics.
+pub type ContrastiveTask = PretrainingTask<ConVirt>;
+
+/// SimCLR's. Batches have two views of each image; texts that they may have are not read.
+pub type SimClrTask = PretrainingTask<SimClr>;
+
+/// A network that a run trains.
+pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
+    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
+    fn accuracies() -> Vec<MeanMetric>;
+
+    /// Loss and measures of a batch.
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
+
+    /// Brings back within bounds what a step may have moved beyond.
+    fn bounded(self) -> Self {
+        self
+    }
+}
+
+impl<N: Pretrained> TrainStep for PretrainingTask<N> {
+    type Input = ImageTextBatch;
+    type Output = PendingMeasures;
+
+    fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
+        let (loss, measures) = self.network.measure(batch);
+        TrainOutput::new(self, loss.backward(), measures)
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        let gradients = match self.gradient_clip_norm {
+            Some(max_norm) => clip_global_norm(gradients, &self, max_norm),
+            None => gradients,
+        };
+        let mut task = optimizer.step(rate, self, gradients);
+        task.network = task.network.bounded();
+        task
+    }
+}
+
+impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
+    type Input = ImageTextBatch;
+    type Output = PendingMeasures;
+
+    fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
+        self.network.measure(batch).1
+    }
 }
 
 /// The texts of a batch, as the encoder takes them.
@@ -51,13 +84,17 @@ pub(crate) fn text_input(texts: TextBatch) -> TextInput {
     }
 }
 
-impl ContrastiveTask {
+impl Pretrained for ConVirt {
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
+    }
+
     fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
         let pairs = batch.len();
         let texts = batch.texts.expect("a batch of pairs has texts");
         let text_ids = texts.text_ids.clone();
         let ids = Some(text_ids.clone());
-        let output = self.network.forward(batch.images, text_input(texts), ids);
+        let output = self.forward(batch.images, text_input(texts), ids);
         let logits = output.logits.without_autodiff();
         let accuracies = vec![
             retrieval_accuracy(logits.clone(), text_ids.clone()),
@@ -66,48 +103,24 @@ impl ContrastiveTask {
         let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
         (output.loss, measures)
     }
+
+    fn bounded(mut self) -> Self {
+        self.loss = self.loss.clamp_temperature();
+        self
+    }
 }
 
-impl PretrainingTask for ContrastiveTask {
-    type Network = ConVirt;
-
-    fn network(&self) -> &ConVirt {
-        &self.network
-    }
-
+impl Pretrained for SimClr {
     fn accuracies() -> Vec<MeanMetric> {
-        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
-    }
-}
-
-impl TrainStep for ContrastiveTask {
-    type Input = ImageTextBatch;
-    type Output = PendingMeasures;
-
-    fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let (loss, measures) = self.measure(batch);
-        TrainOutput::new(self, loss.backward(), measures)
+        vec![MeanMetric::view_to_view()]
     }
 
-    fn optimize(
-        self,
-        optimizer: &mut ModuleOptimizer,
-        rate: ModuleLearningRate,
-        gradients: GradientsParams,
-    ) -> Self {
-        let gradients = clipped(gradients, &self, self.gradient_clip_norm);
-        let mut task = optimizer.step(rate, self, gradients);
-        task.network.loss = task.network.loss.clamp_temperature();
-        task
-    }
-}
-
-impl InferenceStep for ContrastiveTask {
-    type Input = ImageTextBatch;
-    type Output = PendingMeasures;
-
-    fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
-        self.measure(batch).1
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+        let images = batch.len();
+        let output = self.forward(batch.images);
+        let accuracy = view_accuracy(output.logits.without_autodiff());
+        let measures = PendingMeasures::new(output.loss.clone(), vec![accuracy], images);
+        (output.loss, measures)
     }
 }
 
@@ -192,16 +205,15 @@ fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> 
         .mean()
 }
 
-/// The gradients of a step, scaled down where a bound is set.
-fn clipped<M: Module>(
-    gradients: GradientsParams,
-    module: &M,
-    max_norm: Option<f64>,
-) -> GradientsParams {
-    match max_norm {
-        Some(max_norm) => clip_global_norm(gradients, module, max_norm),
-        None => gradients,
-    }
+/// Share of views whose most similar other view is the one of their image, `[1]`.
+///
+/// # Shapes
+///
+/// - scores: `[2 * batch, 2 * batch]`, those of a view with itself least
+pub(crate) fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
+    let images = scores.dims()[0] as i64 / 2;
+    let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
+    retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
 }
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, as
@@ -275,6 +287,23 @@ mod tests {
         let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();
         assert_eq!(accuracy(distinct), 0.0);
         assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// Views 0 and 2 are of one image, 1 and 3 of the other; 1 and 3 find each other, 0 finds 2,
+    /// and 2 finds 1.
+    #[test]
+    fn a_view_is_right_when_it_finds_the_other_of_its_image() {
+        let least = f32::MIN;
+        let scores = Tensor::from_data(
+            [
+                [least, 0.1, 0.2, 0.0],
+                [0.1, least, 0.7, 0.8],
+                [0.2, 0.7, least, 0.0],
+                [0.0, 0.8, 0.0, least],
+            ],
+            &Device::flex(),
+        );
+        assert_eq!(view_accuracy(scores).into_scalar::<f32>(), 0.75);
     }
 
     #[test]

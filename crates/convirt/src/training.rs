@@ -35,7 +35,7 @@ use crate::report::Data;
 use crate::run_dir::RunDir;
 use crate::schedule::ScheduledLearningRate;
 use crate::summary::{Ending, Summary};
-use crate::task::{ContrastiveTask, PretrainingTask, SimClrTask};
+use crate::task::{Pretrained, PretrainingTask};
 use crate::tensorboard::TensorBoardLogger;
 use crate::text_tower::TextTower;
 use crate::weights::{LoadReport, WeightsError, WeightsFile};
@@ -201,11 +201,11 @@ impl Training {
         let started = Instant::now();
         let gradient_clip_norm = self.config.gradient_clip_norm;
         let outcome = match self.network.clone() {
-            Network::ConVirt(network) => self.fit(ContrastiveTask {
+            Network::ConVirt(network) => self.fit(PretrainingTask {
                 network: *network,
                 gradient_clip_norm,
             }),
-            Network::SimClr(network) => self.fit(SimClrTask {
+            Network::SimClr(network) => self.fit(PretrainingTask {
                 network: *network,
                 gradient_clip_norm,
             }),
@@ -277,7 +277,7 @@ impl Training {
     }
 
     /// Runs burn-train's `Learner`; afterwards the run's model folder holds a model.
-    fn fit<T: PretrainingTask>(&self, task: T) -> Result<Outcome, Error> {
+    fn fit<N: Pretrained>(&self, task: PretrainingTask<N>) -> Result<Outcome, Error> {
         let config = &self.config;
         let autodiff = self.device.clone().autodiff();
         let learning_rate = ScheduledLearningRate::new(
@@ -309,7 +309,9 @@ impl Training {
             checkpoints: self.run.checkpoints(),
             save_best: {
                 let (description, folder) = (self.description.clone(), self.run.model());
-                Box::new(move |task: &T| description.save_weights(task.network(), &folder))
+                Box::new(move |task: &PretrainingTask<N>| {
+                    description.save_weights(&task.network, &folder)
+                })
             },
             outcome: Mutex::new(Outcome {
                 state,
@@ -326,7 +328,7 @@ impl Training {
             Arc::new(self.loaders.valid.clone()),
         )
         .metrics((MeanMetric::loss(),));
-        for accuracy in T::accuracies() {
+        for accuracy in N::accuracies() {
             training = training.metrics((accuracy,));
         }
         let result = training
@@ -352,14 +354,14 @@ impl Training {
         }
         if outcome.state.evaluations.best_loss.is_none() {
             self.description
-                .save_weights(result.model.network(), &self.run.model())?;
+                .save_weights(&result.model.network, &self.run.model())?;
         }
         Ok(outcome)
     }
 
-    fn restore<T: PretrainingTask>(
+    fn restore<N: Pretrained>(
         &self,
-        learner: &mut Learner<T>,
+        learner: &mut Learner<PretrainingTask<N>>,
         step: usize,
     ) -> Result<(), Error> {
         let folder = self.run.checkpoints();
