@@ -58,6 +58,7 @@ pub fn studies(folder: &Path, count: usize) -> Vec<Study> {
             Study {
                 row: i + 1,
                 image,
+                image_size: [40, 30],
                 report: Report::new(format!("Finding {i} is present. The heart is normal."), 3),
                 group: format!("patient {i}"),
                 split: None,

@@ -15,8 +15,9 @@ pub(crate) const HEAD: u64 = 64 * 1024;
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);
 
-/// Looks whether `path` begins like an image within the limits; decoding it may still fail.
-pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<(), Fault> {
+/// Looks whether `path` begins like an image within the limits, and returns its width and height in
+/// pixels; decoding it may still fail.
+pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<[usize; 2], Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
     read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
 }
@@ -68,7 +69,7 @@ fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File
 
 // A JPEG decoder reads its whole input before it looks at the header: give it the head only,
 // and the rest in the rare case that the header is longer.
-fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<(), String> {
+fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], String> {
     let unreadable = |error: io::Error| error.to_string();
     let length = file.metadata().map_err(unreadable)?.len();
     if length > limits.max_bytes {
@@ -97,7 +98,7 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<(), String> {
             "{width}×{height} pixels, dataset.max_image_side is {max_side}"
         ));
     }
-    Ok(())
+    Ok([width as usize, height as usize])
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
@@ -114,11 +115,11 @@ mod tests {
     use crate::Radiograph;
     use crate::radiograph::dicom::fixtures::Dicom;
 
-    fn fault_of(bytes: &[u8]) -> Option<Fault> {
+    fn probed(bytes: &[u8]) -> Result<[usize; 2], Fault> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        probe_image(&path, &DecodeLimits::default()).err()
+        probe_image(&path, &DecodeLimits::default())
     }
 
     fn encoded(extension: &str) -> Vec<u8> {
@@ -131,15 +132,15 @@ mod tests {
     #[test]
     fn images_are_known_by_content_and_not_by_name() {
         for extension in ["png", "jpg"] {
-            assert_eq!(fault_of(&encoded(extension)), None, "{extension}");
+            assert_eq!(probed(&encoded(extension)), Ok([40, 30]), "{extension}");
         }
     }
 
     #[test]
     fn what_is_dicom_is_asked_of_its_description() {
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
-        assert_eq!(fault_of(&dicom.file()), None);
-        let (reason, detail) = fault_of(&dicom.text(0x0028_0008, "9").file()).unwrap();
+        assert_eq!(probed(&dicom.file()), Ok([2, 2]));
+        let (reason, detail) = probed(&dicom.text(0x0028_0008, "9").file()).unwrap_err();
         assert_eq!(reason, SkipReason::UnreadableImage);
         assert!(detail.contains("number of frames 9"), "{detail}");
     }
@@ -197,14 +198,14 @@ mod tests {
         let jpeg = encoded("jpg");
         let comment = [&[0xff, 0xfe, 0xff, 0xff], &[b' '; 0xffff - 2][..]].concat();
         let long = [&jpeg[..2], &comment, &comment, &jpeg[2..]].concat();
-        assert_eq!(fault_of(&long), None);
+        assert_eq!(probed(&long), Ok([40, 30]));
     }
 
     #[test]
     fn empty_cut_and_foreign_files_are_unreadable_images() {
         let png = encoded("png");
         for bytes in [&b""[..], &png[..20], b"%PDF-1.4 not an image at all"] {
-            let (reason, detail) = fault_of(bytes).unwrap();
+            let (reason, detail) = probed(bytes).unwrap_err();
             assert_eq!(reason, SkipReason::UnreadableImage);
             assert!(!detail.is_empty());
         }

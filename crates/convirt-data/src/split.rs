@@ -236,6 +236,7 @@ mod tests {
         Study {
             row,
             image: format!("{row}.png").into(),
+            image_size: [40, 30],
             report: Report::new("The heart is normal.", 3),
             group: group.into(),
             split,

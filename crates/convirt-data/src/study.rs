@@ -27,6 +27,8 @@ pub struct Study {
     pub row: usize,
     /// Image file, roots applied.
     pub image: PathBuf,
+    /// Width and height that the file's header tells, in pixels.
+    pub image_size: [usize; 2],
     /// Report of the image; empty where the CSV has no text column.
     pub report: Report,
     /// What is never divided between training and validation: the patient or the report.

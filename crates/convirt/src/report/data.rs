@@ -71,7 +71,7 @@ impl Data<'_> {
         match rows.saturating_sub(used + left_out) {
             0 => {}
             test => {
-                let _ = write!(line, "; {} of the test side, not read", thousands(test));
+                let _ = write!(line, "; {} of the test side, not used", thousands(test));
             }
         }
         line + "."
@@ -101,6 +101,8 @@ fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&ConVir
         table.push((name, different(|study| &study.group)));
     }
     table.push(("images".into(), sides.each_ref().map(images)));
+    let name = "pixels: median, range".to_string();
+    table.push((name, sides.each_ref().map(|side| size_range(side))));
     if has_texts {
         let name = "different texts".to_string();
         table.push((name, different(|study| &study.report.text)));
@@ -137,13 +139,31 @@ fn texts<'a>(studies: &[&'a Study]) -> impl Iterator<Item = &'a str> {
 fn word_range(studies: &[&Study]) -> String {
     let mut words: Vec<usize> = texts(studies).map(word_count).collect();
     words.sort_unstable();
-    match words[..] {
-        [] => "none".into(),
-        [shortest, .., longest] => {
-            let median = words[words.len() / 2];
-            format!("{median}, {shortest}–{longest}")
-        }
-        [only] => only.to_string(),
+    median_and_range(&words, "–", |count| thousands(*count))
+}
+
+/// By number of pixels.
+fn size_range(studies: &[&Study]) -> String {
+    let mut sizes: Vec<_> = studies.iter().map(|study| study.image_size).collect();
+    sizes.sort_unstable_by_key(|&[width, height]| (width * height, width));
+    median_and_range(&sizes, " – ", |&[width, height]| {
+        format!("{}\u{a0}×\u{a0}{}", thousands(width), thousands(height))
+    })
+}
+
+/// Median and ends of what is sorted.
+fn median_and_range<T: PartialEq>(
+    sorted: &[T],
+    between: &str,
+    told: impl Fn(&T) -> String,
+) -> String {
+    let [shortest, .., longest] = sorted else {
+        return sorted.first().map_or("none".into(), told);
+    };
+    let median = told(&sorted[sorted.len() / 2]);
+    match shortest == longest {
+        true => median,
+        false => format!("{median}, {}{between}{}", told(shortest), told(longest)),
     }
 }
 
@@ -204,7 +224,8 @@ fn repeated(texts: &[&str]) -> String {
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let shared: usize = counts.iter().map(|(_, count)| count).sum();
     let mut html = format!(
-        "<p>{:.1} % of the pairs have a text that another has too, most often:</p><table class=\"data\">",
+        "<p>{:.1} % of the pairs have a text that another has too, most often:</p>\
+         <table class=\"data\">",
         100.0 * shared as f64 / texts.len() as f64
     );
     for (text, count) in counts.into_iter().take(REPEATED) {
@@ -228,6 +249,7 @@ mod tests {
         Study {
             row,
             image: format!("{row}.png").into(),
+            image_size: [100 * row, 1000],
             report: Report::new(text, 3),
             group: format!("p{}", row / 2),
             split: None,
@@ -277,14 +299,20 @@ mod tests {
             row("pairs", "3", "1"),
             row("groups by `patient`", "2", "1"),
             row("images", "3", "1"),
+            row(
+                "pixels: median, range",
+                "300 × 1,000, 200 × 1,000 – 400 × 1,000",
+                "600 × 1,000",
+            ),
             row("different texts", "2", "1"),
             row("words: median, range", "4, 4–7", "3"),
-            "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test side, not read.".into(),
+            "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test side, not used.".into(),
             "Image files: 4 png.".into(),
             "50.0 % of the pairs".into(),
             "2 ×</td><td><span class=\"text\">The heart is &lt;big&gt;.".into(),
             "4 words: 2".into(),
         ] {
+            let part = part.replace(" × ", "\u{a0}×\u{a0}");
             assert!(page.contains(&part), "no `{part}` in {page}");
         }
     }

@@ -180,6 +180,7 @@ mod tests {
     static STUDY: LazyLock<Study> = LazyLock::new(|| Study {
         row: 1,
         image: "image.png".into(),
+        image_size: [1, 1],
         report: Report::default(),
         group: String::new(),
         split: None,

@@ -11,16 +11,18 @@ use crate::DecodeLimits;
 /// How many times as much of a file is looked at when what was read ends before its pixels.
 const GROWTH: u64 = 8;
 
-/// Looks whether a DICOM file has pixels, and of a kind that is decoded: `start` is its beginning,
-/// `rest` gives what follows. The pixels themselves are not read, and may still be damaged.
+/// Looks whether a DICOM file has pixels, and of a kind that is decoded, and how many across and
+/// down: `start` is its beginning, `rest` gives what follows. The pixels themselves are not read,
+/// and may still be damaged.
 ///
 /// The error says what is amiss, and nothing about a patient.
 pub(crate) fn probe(
     start: Vec<u8>,
     rest: &mut impl Read,
     limits: &DecodeLimits,
-) -> Result<(), String> {
-    in_as_little_as_will_do(start, rest, |file| describe(file, limits)).map(drop)
+) -> Result<[usize; 2], String> {
+    let description = in_as_little_as_will_do(start, rest, |file| describe(file, limits))?;
+    Ok([description.columns, description.rows])
 }
 
 /// Looks at `start`, the beginning of a file, and at more and more of it with what `rest` gives,
@@ -66,7 +68,7 @@ mod tests {
     }
 
     /// What is amiss with a file of which `start` bytes are at hand, and how many are left unread.
-    fn probed(file: &[u8], start: usize) -> (Result<(), String>, usize) {
+    fn probed(file: &[u8], start: usize) -> (Result<[usize; 2], String>, usize) {
         let (start, rest) = file.split_at(start.min(file.len()));
         let mut rest = Cursor::new(rest);
         let verdict = probe(start.into(), &mut rest, &DecodeLimits::default());
@@ -80,19 +82,19 @@ mod tests {
         let file = Dicom::grey_8(1000, &pixels).file();
         for start in [140, 300, 1000] {
             let (verdict, unread) = probed(&file, start);
-            assert_eq!(verdict, Ok(()));
+            assert_eq!(verdict, Ok([1000, 65]));
             assert!(unread > 60_000, "{start}: {unread}");
         }
         let compressed = image().syntax(JPEG_2000).fragment(&pixels).file();
         let (verdict, unread) = probed(&compressed, 200);
-        assert_eq!(verdict, Ok(()));
+        assert_eq!(verdict, Ok([2, 2]));
         assert!(unread > 60_000, "{unread}");
     }
 
     #[test]
     fn elements_longer_than_the_start_are_read_over() {
         let file = image().bytes(0x0028_2000, &[0; 60_000]).file();
-        assert_eq!(probed(&file, 140).0, Ok(()));
+        assert_eq!(probed(&file, 140).0, Ok([2, 2]));
     }
 
     #[test]
@@ -103,7 +105,7 @@ mod tests {
         let level = flate2::Compression::default();
         let mut deflater = flate2::read::DeflateEncoder::new(&*elements, level);
         std::io::copy(&mut deflater, &mut file).unwrap();
-        assert_eq!(probed(&file, 150).0, Ok(()));
+        assert_eq!(probed(&file, 150).0, Ok([2, 2]));
     }
 
     #[test]
