@@ -94,7 +94,11 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .output()
         .unwrap();
     let printed = text_of(&output);
-    for part in ["image encoder: resnet18", "loaded as layer4.1.conv2.weight"] {
+    for part in [
+        "image encoder: resnet18",
+        "loaded as image_encoder.layer4.1.conv2.weight",
+        "loaded as image_projection.linear2.bias",
+    ] {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
     assert!(!printed.contains("unexpected"), "{printed}");
