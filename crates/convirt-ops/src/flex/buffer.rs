@@ -1,0 +1,45 @@
+//! Memory of tensors, read and written as slices.
+
+use std::cell::RefCell;
+
+use burn::tensor::{Shape, TensorData};
+
+use super::FlexTensor;
+
+/// The tensor with its elements one after the other, copied where they are not.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.as_slice::<f32>().is_some() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// The elements of a [`contiguous`] tensor.
+pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("a contiguous tensor")
+}
+
+/// A new tensor of these elements.
+pub(crate) fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(elements, shape.into()))
+}
+
+/// Zeros, from pages that the system gives out cleared where there are many.
+pub(crate) fn zeros(length: usize) -> Vec<f32> {
+    vec![0.0; length]
+}
+
+/// Lends the thread's scratch memory: `length` elements of any value.
+pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < length {
+        scratch.resize(length, 0.0);
+    }
+    let result = work(&mut scratch[..length]);
+    SCRATCH.set(scratch);
+    result
+}

@@ -1,0 +1,136 @@
+//! How an operation enters Burn's graph.
+
+use std::fmt::Debug;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
+};
+use burn::tensor::{DType, Tensor};
+
+/// A tensor in main memory.
+pub(crate) type FlexTensor = FloatTensor<Flex>;
+
+/// A function of `N` float32 tensors with a hand-written gradient.
+pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
+    /// What the gradient needs to know of the forward pass.
+    type Saved: Clone + Debug + Send + 'static;
+
+    /// Computes the output. An input that nobody else holds may give its memory to the output.
+    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved);
+
+    /// Computes the inputs' gradients from the output's, those that are wanted.
+    fn backward(
+        self,
+        saved: Self::Saved,
+        gradient: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
+}
+
+/// Whether a tensor is one that operations of this backend take: float32 in main memory.
+pub(crate) fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
+    use burn::backend::DispatchDevice::{Autodiff, Flex};
+    if tensor.dtype() != DType::F32 {
+        return false;
+    }
+    // Other backends are compiled in by the features of other crates.
+    #[allow(unreachable_patterns)]
+    match tensor.device().as_dispatch() {
+        Flex(_) => true,
+        Autodiff(device) => matches!(&**device, Flex(_)),
+        _ => false,
+    }
+}
+
+/// Applies an operation to tensors that [run here](runs_here), recording it where gradients are on.
+///
+/// Plain tensors among tensors of a graph are constants.
+pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
+    operation: O,
+    inputs: [DispatchTensor; N],
+) -> (Tensor<D>, O::Saved) {
+    let context = inputs
+        .iter()
+        .map(|input| input.autodiff)
+        .find(|context| *context != DispatchAutodiffContext::Disabled);
+    let Some(context) = context else {
+        let (output, saved) = operation.forward(inputs.map(plain));
+        return (
+            wrap(DispatchTensorKind::Flex(BackendTensor::Float(output))),
+            saved,
+        );
+    };
+    let parts = inputs.map(|input| recorded(input).into_parts());
+    let mut guards = Vec::with_capacity(N);
+    let primitives = parts.map(|(primitive, guard)| {
+        guards.push(guard);
+        primitive
+    });
+    let guards = guards.try_into().expect("a guard for each input");
+    let (output, saved) = operation.forward(primitives);
+    // Neither the operation nor its inputs are computed again, whatever the strategy.
+    let preparation = Step(operation)
+        .prepare::<NoCheckpointing>(guards)
+        .compute_bound()
+        .stateful();
+    let output = match preparation {
+        OpsKind::Tracked(preparation) => preparation.finish(saved.clone(), output),
+        OpsKind::UnTracked(preparation) => preparation.finish(output),
+    };
+    let kind = DispatchTensorKind::Flex(BackendTensor::Autodiff(output));
+    let kind = DispatchTensorKind::Autodiff(Box::new(kind));
+    return (
+        Tensor::from_dispatch(DispatchTensor {
+            kind,
+            autodiff: context,
+        }),
+        saved,
+    );
+
+    fn wrap<const D: usize>(kind: DispatchTensorKind) -> Tensor<D> {
+        let autodiff = DispatchAutodiffContext::Disabled;
+        Tensor::from_dispatch(DispatchTensor { kind, autodiff })
+    }
+}
+
+fn plain(tensor: DispatchTensor) -> FlexTensor {
+    match tensor.kind {
+        DispatchTensorKind::Flex(tensor) => tensor.float(),
+        other => panic!("operands on one device; found {other:?} beside a tensor in memory"),
+    }
+}
+
+fn recorded(tensor: DispatchTensor) -> FloatTensor<Autodiff<Flex>> {
+    if tensor.autodiff == DispatchAutodiffContext::Disabled {
+        return FloatTensor::<Autodiff<Flex>>::new(plain(tensor));
+    }
+    if let DispatchTensorKind::Autodiff(kind) = tensor.kind
+        && let DispatchTensorKind::Flex(BackendTensor::Autodiff(tensor)) = *kind
+    {
+        return tensor;
+    }
+    panic!("operands on one device; found a tensor of another backend beside one in memory");
+}
+
+/// The backward step of an operation.
+#[derive(Debug)]
+struct Step<O>(O);
+
+impl<const N: usize, O: Operation<N>> Backward<Flex, N> for Step<O> {
+    type State = O::Saved;
+
+    fn backward(self, ops: Ops<O::Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let results = self.0.backward(ops.state, gradient, wanted);
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let (Some(parent), Some(result)) = (parent, result) {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Products of matrices.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// Multiplications below which a second thread costs more than it brings.
+const WORTH_A_THREAD: usize = 1 << 19;
+
+/// A matrix to read, in any order of storage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a> {
+    elements: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `[rows, columns]`, a row after the other.
+    pub(crate) fn new(elements: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(elements, rows, columns, columns)
+    }
+
+    /// `[rows, columns]`, a row's first element `row_stride` after that of the row before.
+    pub(crate) fn strided(
+        elements: &'a [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        let matrix = Self {
+            elements,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        };
+        assert!(
+            matrix.end() <= elements.len(),
+            "{rows} × {columns} by {row_stride}"
+        );
+        matrix
+    }
+
+    /// One more than the index of the last element.
+    fn end(&self) -> usize {
+        if self.rows == 0 || self.columns == 0 {
+            return 0;
+        }
+        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            elements: self.elements,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    pub(crate) fn row_range(self, rows: Range<usize>) -> Self {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.rows,
+            "{rows:?} of {}",
+            self.rows
+        );
+        let start = (rows.start * self.row_stride).min(self.elements.len());
+        Self {
+            elements: &self.elements[start..],
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    pub(crate) fn column_range(self, columns: Range<usize>) -> Self {
+        self.transposed().row_range(columns).transposed()
+    }
+}
+
+/// A matrix to write, a row after the other.
+///
+/// A pointer rather than a slice, because [parts](Self::column_chunks) of several columns lie
+/// interleaved in memory.
+#[derive(Debug)]
+pub(crate) struct MatrixMut<'a> {
+    first: *mut f32,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    elements: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatrixMut` is the only way to its elements while it lives, like `&mut [f32]`.
+unsafe impl Send for MatrixMut<'_> {}
+
+impl<'a> MatrixMut<'a> {
+    /// `[rows, columns]`, all of the elements.
+    pub(crate) fn new(elements: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(elements, rows, columns, columns)
+    }
+
+    /// `[rows, columns]`, a row's first element `row_stride` after that of the row before.
+    pub(crate) fn strided(
+        elements: &'a mut [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        let fits = match rows {
+            0 => true,
+            rows => columns <= row_stride && (rows - 1) * row_stride + columns <= elements.len(),
+        };
+        assert!(
+            fits,
+            "{rows} × {columns} by {row_stride} in {}",
+            elements.len()
+        );
+        Self {
+            first: elements.as_mut_ptr(),
+            rows,
+            columns,
+            row_stride,
+            elements: PhantomData,
+        }
+    }
+
+    fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let offset = match rows.is_empty() || columns.is_empty() {
+            true => 0,
+            false => rows.start * self.row_stride + columns.start,
+        };
+        Self {
+            // SAFETY: the offset is that of an element of this matrix.
+            first: unsafe { self.first.add(offset) },
+            rows: rows.len(),
+            columns: columns.len(),
+            ..*self
+        }
+    }
+
+    /// Divides the matrix into parts of `rows` rows, the last perhaps of fewer.
+    pub(crate) fn row_chunks(self, rows: usize) -> Vec<Self> {
+        let starts = (0..self.rows).step_by(rows);
+        starts
+            .map(|start| self.part(start..self.rows.min(start + rows), 0..self.columns))
+            .collect()
+    }
+
+    /// Divides the matrix into parts of `columns` columns, the last perhaps of fewer.
+    pub(crate) fn column_chunks(self, columns: usize) -> Vec<Self> {
+        let starts = (0..self.columns).step_by(columns);
+        starts
+            .map(|start| self.part(0..self.rows, start..self.columns.min(start + columns)))
+            .collect()
+    }
+}
+
+/// What becomes of what is in the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// The product takes its place.
+    Replace,
+    /// The product is added.
+    Add,
+}
+
+/// Computes `a·b` on this thread.
+pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
+    assert_eq!(
+        (to.rows, to.columns, a.columns),
+        (a.rows, b.columns, b.rows),
+        "shapes of a product"
+    );
+    debug_assert!(a.end() <= a.elements.len() && b.end() <= b.elements.len());
+    let add = output == Output::Add;
+    // SAFETY: constructors have checked that every element is inside its slice, the shapes agree,
+    // and `to` is the only way to its elements.
+    unsafe {
+        gemm::gemm(
+            to.rows,
+            to.columns,
+            a.columns,
+            to.first,
+            1,
+            to.row_stride as isize,
+            add,
+            a.elements.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.elements.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            if add { 1.0f32 } else { 0.0 },
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// Computes `a·b` on all threads, the output divided where it leaves the least to pack twice.
+pub(crate) fn parallel_product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
+    let threads = rayon::current_num_threads();
+    let (size_a, size_b) = (a.rows * a.columns, b.rows * b.columns);
+    if threads == 1 || size_a * b.columns < WORTH_A_THREAD {
+        product(to, output, a, b);
+    } else if size_a + threads * size_b <= threads * size_a + size_b {
+        let rows = to.rows.div_ceil(threads);
+        to.row_chunks(rows)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(index, to)| {
+                let range = index * rows..index * rows + to.rows;
+                product(to, output, a.row_range(range), b);
+            });
+    } else {
+        let columns = to.columns.div_ceil(threads);
+        to.column_chunks(columns)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(index, to)| {
+                let range = index * columns..index * columns + to.columns;
+                product(to, output, a, b.column_range(range));
+            });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(length: usize, factor: usize) -> Vec<f32> {
+        (0..length)
+            .map(|i| ((i * factor) % 17) as f32 - 8.0)
+            .collect()
+    }
+
+    /// Products of small whole numbers are exact in any order.
+    #[test]
+    fn every_way_to_divide_a_product_gives_the_sum_of_products() {
+        for [m, k, n] in [
+            [1, 1, 1],
+            [3, 5, 2],
+            [130, 70, 90],
+            [9, 300, 400],
+            [400, 300, 9],
+        ] {
+            let (a, b) = (ramp(m * k, 7), ramp(k * n, 5));
+            let expected: Vec<f32> = (0..m * n)
+                .map(|i| (0..k).map(|j| a[i / n * k + j] * b[j * n + i % n]).sum())
+                .collect();
+            let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let mut found = vec![f32::NAN; m * n];
+            parallel_product(
+                MatrixMut::new(&mut found, m, n),
+                Output::Replace,
+                left,
+                right,
+            );
+            assert_eq!(found, expected);
+            parallel_product(MatrixMut::new(&mut found, m, n), Output::Add, left, right);
+            assert!(found.iter().zip(&expected).all(|(f, e)| *f == 2.0 * e));
+            let mut other = vec![f32::NAN; m * n];
+            let to = MatrixMut::new(&mut other, n, m);
+            parallel_product(to, Output::Replace, right.transposed(), left.transposed());
+            assert!((0..m * n).all(|i| other[i % n * m + i / n] == expected[i]));
+        }
+    }
+
+    #[test]
+    fn columns_are_written_and_nothing_between_them() {
+        let (a, b) = ([1.0, 2.0], [3.0, 4.0]);
+        let mut to = [0.0f32; 6];
+        let parts = MatrixMut::strided(&mut to, 2, 2, 3).column_chunks(1);
+        for (column, part) in parts.into_iter().enumerate() {
+            let b = Matrix::new(&b, 1, 2).column_range(column..column + 1);
+            product(part, Output::Replace, Matrix::new(&a, 2, 1), b);
+        }
+        assert_eq!(to, [3.0, 4.0, 0.0, 6.0, 8.0, 0.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "shapes of a product")]
+    fn shapes_that_do_not_fit_are_refused() {
+        let mut to = [0.0; 4];
+        let a = Matrix::new(&[0.0; 4], 2, 2);
+        let b = Matrix::new(&[0.0; 6], 3, 2);
+        product(MatrixMut::new(&mut to, 2, 2), Output::Replace, a, b);
+    }
+}

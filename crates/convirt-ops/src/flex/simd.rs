@@ -1,0 +1,72 @@
+//! Loops compiled for several instruction sets, the best chosen when they run.
+
+/// Instruction sets that loops are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// What the target guarantees.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Level {
+    /// The best that this processor has.
+    #[inline]
+    pub(crate) fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+}
+
+/// Defines a function whose loops are compiled for each [`Level`]; the processor's is called.
+///
+/// The functions it calls must be `#[inline(always)]`, or they stay portable.
+macro_rules! vectorized {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident(
+        $($argument:ident: $type:ty),* $(,)?
+    ) $(-> $result:ty)? $body:block) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn portable($($argument: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    portable($($argument),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    portable($($argument),*)
+                }
+                match $crate::flex::simd::Level::detected() {
+                    // SAFETY: the processor has these instructions.
+                    $crate::flex::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: the processor has these instructions.
+                    $crate::flex::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::flex::simd::Level::Portable => {}
+                }
+            }
+            portable($($argument),*)
+        }
+    };
+}
+pub(crate) use vectorized;
