@@ -2,7 +2,8 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Initializer;
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
+use convirt_ops::{After, batch_norm, batch_norm_train};
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -43,42 +44,27 @@ impl BatchNorm {
     }
 
     /// Normalizes by the batch's statistics in training (autodiff input and not frozen), by the
-    /// running statistics otherwise.
+    /// running statistics otherwise, and does what comes `after`.
     ///
     /// A channel with a single value (one image, one pixel) has no variance: it normalizes to β
     /// and leaves the running statistics alone, where PyTorch stops with an error.
     ///
     /// # Shapes
     ///
-    /// - input, output: `[batch, channels, height, width]`
+    /// - input, output: `[batch, height, width, channels]`
     ///
     /// # Panics
     ///
     /// When the number of channels differs.
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        if input.is_autodiff() && self.training.is_enabled() {
-            self.forward_train(input)
-        } else {
-            self.forward_inference(input)
+    pub fn forward(&self, input: Tensor<4>, after: After) -> Tensor<4> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        if !input.is_autodiff() || !self.training.is_enabled() {
+            let statistics = [&self.running_mean, &self.running_var].map(RunningState::value_sync);
+            return batch_norm(input, [gamma, beta], statistics, EPSILON, after);
         }
-    }
-
-    fn forward_inference(&self, input: Tensor<4>) -> Tensor<4> {
-        module::batch_norm(
-            input,
-            self.gamma.val(),
-            self.beta.val(),
-            self.running_mean.value_sync().without_autodiff(),
-            self.running_var.value_sync().without_autodiff(),
-            EPSILON,
-        )
-    }
-
-    fn forward_train(&self, input: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = input.dims();
+        let [batch, height, width, _] = input.dims();
         let values = (batch * height * width) as f64;
-        let normalized =
-            module::batch_norm_train(input, self.gamma.val(), self.beta.val(), EPSILON);
+        let normalized = batch_norm_train(input, gamma, beta, EPSILON, after);
         if values > 1.0 {
             advance(&self.running_mean, normalized.mean);
             advance(
@@ -93,7 +79,7 @@ impl BatchNorm {
 /// Moves the running statistic a step of [`MOMENTUM`] towards the batch's, visible at once.
 fn advance(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
     let before = running.value_sync().without_autodiff();
-    let after = before.mul_scalar(1.0 - MOMENTUM) + batch.without_autodiff().mul_scalar(MOMENTUM);
+    let after = before.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM);
     running.update(after);
     running.value_sync();
 }
@@ -104,7 +90,7 @@ mod tests {
     use burn::tensor::Tolerance;
 
     fn images(device: &Device) -> Tensor<4> {
-        Tensor::<1>::from_floats([1.0, 2.0, 4.0, 9.0, 0.5, 0.5, 1.5, 1.5], device)
+        Tensor::<1>::from_floats([1.0, 0.5, 2.0, 0.5, 4.0, 1.5, 9.0, 1.5], device)
             .reshape([1, 2, 2, 2])
     }
 
@@ -112,7 +98,7 @@ mod tests {
     fn running_variance_is_unbiased_and_current_after_each_batch() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device);
-        layer.forward(images(&device));
+        layer.forward(images(&device), After::Nothing);
         // Means 4 and 1; unbiased variances 38/3 and 1/3; running = 0.9·start + 0.1·batch.
         let mean = layer.running_mean.value();
         let variance = layer.running_var.value();
@@ -128,7 +114,7 @@ mod tests {
     fn frozen_layer_keeps_its_statistics_and_uses_them() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device).freeze();
-        let output = layer.forward(images(&device));
+        let output = layer.forward(images(&device), After::Nothing);
         let expected = images(&device).div_scalar((1.0 + EPSILON).sqrt());
         output
             .into_data()
@@ -143,10 +129,10 @@ mod tests {
     fn single_value_per_channel_leaves_the_statistics_finite() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device);
-        let output = layer.forward(Tensor::ones([1, 2, 1, 1], &device));
+        let output = layer.forward(Tensor::ones([1, 1, 1, 2], &device), After::Nothing);
         assert_eq!(
             output.into_data(),
-            Tensor::<4>::zeros([1, 2, 1, 1], &device).into_data()
+            Tensor::<4>::zeros([1, 1, 1, 2], &device).into_data()
         );
         assert_eq!(layer.running_var.value().into_data(), [1.0f32, 1.0].into());
     }
@@ -155,7 +141,11 @@ mod tests {
     fn trains_on_a_device_with_gradient_checkpointing() {
         let device = Device::flex().autodiff().gradient_checkpointing();
         let layer = BatchNorm::new(2, &device);
-        let gradients = layer.forward(images(&device)).square().sum().backward();
+        let gradients = layer
+            .forward(images(&device), After::Nothing)
+            .square()
+            .sum()
+            .backward();
         assert!(layer.gamma.val().grad(&gradients).is_some());
         let resumed = layer.valid().train().valid();
         assert!(

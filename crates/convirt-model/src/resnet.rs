@@ -13,17 +13,15 @@ use std::str::FromStr;
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
+use convirt_ops::{After, Window, max_pool2d};
 use serde::{Deserialize, Serialize};
 
 pub use block::{Downsample, ResidualBlock};
 
 use crate::ModelError;
 use crate::batch_norm::BatchNorm;
-use block::{BlockKind, convolution};
+use block::{BlockKind, convolution, convolve};
 
 /// Depth of a ResNet, by the names torchvision uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -178,10 +176,10 @@ impl ResNet {
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, d_model]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = self.forward_map(images);
-        let [batch, d_model, height, width] = map.dims();
-        map.reshape([batch, d_model, height * width])
-            .mean_dim(2)
+        let map = self.forward_channels_last(images);
+        let [batch, height, width, d_model] = map.dims();
+        map.reshape([batch, height * width, d_model])
+            .mean_dim(1)
             .reshape([batch, d_model])
     }
 
@@ -194,19 +192,26 @@ impl ResNet {
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, d_model, height / 32, width / 32]`
     pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
+        self.forward_channels_last(images).permute([0, 3, 1, 2])
+    }
+
+    /// `[batch, 3, height, width]` → `[batch, height / 32, width / 32, d_model]`.
+    fn forward_channels_last(&self, images: Tensor<4>) -> Tensor<4> {
         [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
             .into_iter()
             .flatten()
             .fold(self.stem(images), |map, block| block.forward(map))
     }
 
-    /// `[batch, 3, height, width]` → `[batch, 64, height / 4, width / 4]`.
+    /// `[batch, 3, height, width]` → `[batch, height / 4, width / 4, 64]`.
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let map = relu(self.bn1.forward(self.conv1.forward(images)));
-        let window = MaxPoolOptions::new([3, 3])
-            .with_stride([2, 2])
-            .with_padding([1, 1]);
-        max_pool2d(map, window)
+        let map = convolve(&self.conv1, images.permute([0, 2, 3, 1]));
+        let window = Window {
+            stride: [2, 2],
+            padding: [1, 1],
+            dilation: [1, 1],
+        };
+        max_pool2d(self.bn1.forward(map, After::Relu), [3, 3], window)
     }
 }
 

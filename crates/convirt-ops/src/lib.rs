@@ -9,3 +9,13 @@
 
 #[cfg(feature = "flex")]
 mod flex;
+
+mod batch_norm;
+mod conv2d;
+mod max_pool2d;
+#[cfg(test)]
+mod testing;
+
+pub use batch_norm::{After, BatchNormalized, batch_norm, batch_norm_train};
+pub use conv2d::{Window, conv2d};
+pub use max_pool2d::max_pool2d;

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor, s};
+use burn::tensor::{Device, Tensor};
+use convirt_ops::{After, Window, conv2d};
 
 use crate::batch_norm::BatchNorm;
 
@@ -88,19 +88,20 @@ impl ResidualBlock {
     ///
     /// # Shapes
     ///
-    /// - input: `[batch, channels, height, width]`
-    /// - output: `[batch, channels_out, height / stride, width / stride]`
+    /// - input: `[batch, height, width, channels]`
+    /// - output: `[batch, height / stride, width / stride, channels_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(input.clone()),
             None => input.clone(),
         };
-        let map = relu(self.bn1.forward(convolve(&self.conv1, input)));
-        let mut map = self.bn2.forward(convolve(&self.conv2, map));
-        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
-            map = bn3.forward(convolve(conv3, relu(map)));
-        }
-        relu(map + shortcut)
+        let map = self.bn1.forward(convolve(&self.conv1, input), After::Relu);
+        let map = convolve(&self.conv2, map);
+        let Some((conv3, bn3)) = self.conv3.as_ref().zip(self.bn3.as_ref()) else {
+            return self.bn2.forward(map, After::AddRelu(shortcut));
+        };
+        let map = self.bn2.forward(map, After::Relu);
+        bn3.forward(convolve(conv3, map), After::AddRelu(shortcut))
     }
 }
 
@@ -118,10 +119,11 @@ impl Downsample {
     ///
     /// # Shapes
     ///
-    /// - input: `[batch, channels, height, width]`
-    /// - output: `[batch, channels_out, height / stride, width / stride]`
+    /// - input: `[batch, height, width, channels]`
+    /// - output: `[batch, height / stride, width / stride, channels_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        self.bn.forward(convolve(&self.conv, input))
+        let map = convolve(&self.conv, input);
+        self.bn.forward(map, After::Nothing)
     }
 }
 
@@ -144,68 +146,12 @@ pub(super) fn convolution(
         .init(device)
 }
 
-/// Applies a convolution, a 1×1 as the matrix product that it is.
-fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
-    if conv.kernel_size == [1, 1] {
-        pointwise(conv, input)
-    } else {
-        conv.forward(input)
-    }
-}
-
-/// `W·x` at every (strided) pixel.
-///
-/// On Burn's CPU backend a 1×1 convolution of stride 2 gathers patches first, and the gradient of
-/// any convolution's weight is one matrix–vector product per input channel; as a product of
-/// matrices both run at the speed of the matrix multiplication. A training step of ResNet-50 at 64²
-/// takes two thirds of the time.
-fn pointwise(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
-    let [step_y, step_x] = conv.stride.map(|stride| stride as i32);
-    let input = if conv.stride == [1, 1] {
-        input
-    } else {
-        input.slice(s![.., .., ..;step_y, ..;step_x])
+/// Applies one of these convolutions to channels-last maps.
+pub(super) fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+    let window = Window {
+        stride: conv.stride,
+        padding: conv.kernel_size.map(|size| size / 2),
+        dilation: [1, 1],
     };
-    let [batch, d_input, height, width] = input.dims();
-    let [d_output, ..] = conv.weight.dims();
-    let weight = conv.weight.val().reshape([1, d_output, d_input]);
-    weight
-        .matmul(input.reshape([batch, d_input, height * width]))
-        .reshape([batch, d_output, height, width])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::{Distribution, Tolerance};
-
-    #[test]
-    fn pointwise_product_is_the_convolution_with_its_gradients() {
-        let device = Device::flex().autodiff();
-        device.seed(3);
-        for stride in [1, 2] {
-            let conv = convolution([6, 5], 1, stride, &device);
-            let input = Tensor::<4>::random([2, 6, 7, 4], Distribution::Default, &device);
-            let results = [pointwise, |conv: &Conv2d, input| conv.forward(input)].map(|apply| {
-                let input = input.clone().detach().require_grad();
-                let output = apply(&conv, input.clone());
-                let gradients = output.clone().square().sum().backward();
-                (
-                    output,
-                    input.grad(&gradients).unwrap(),
-                    conv.weight.val().grad(&gradients).unwrap(),
-                )
-            });
-            let [ours, theirs] = results;
-            // Sums of at most 56 products of the order of 1, some of which cancel.
-            let close = |a: Tensor<4>, b: Tensor<4>| {
-                let tolerance = Tolerance::rel_abs(1e-5, 1e-5);
-                a.into_data()
-                    .assert_approx_eq::<f32>(&b.into_data(), tolerance);
-            };
-            close(ours.0, theirs.0);
-            close(ours.1, theirs.1);
-            close(ours.2, theirs.2);
-        }
-    }
+    conv2d(input, conv.weight.val(), window, 1)
 }

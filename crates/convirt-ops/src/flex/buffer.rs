@@ -20,6 +20,13 @@ pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor")
 }
 
+/// The elements of a [`contiguous`] tensor to write, copied first where others hold them.
+pub(crate) fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    let offsets = tensor.layout().contiguous_offsets();
+    let (start, end) = offsets.expect("a contiguous tensor");
+    &mut tensor.storage_mut()[start..end]
+}
+
 /// A new tensor of these elements.
 pub(crate) fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(elements, shape.into()))

@@ -130,6 +130,14 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
+    /// The same matrix, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> MatrixMut<'_> {
+        MatrixMut {
+            elements: PhantomData,
+            ..*self
+        }
+    }
+
     fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let offset = match rows.is_empty() || columns.is_empty() {
             true => 0,

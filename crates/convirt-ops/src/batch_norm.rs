@@ -1,0 +1,326 @@
+//! Batch normalization with what follows it in a residual network.
+
+use burn::tensor::activation::relu;
+use burn::tensor::{Tensor, module};
+
+/// What a residual network does with a normalized map.
+#[derive(Clone, Debug)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// max(0, x).
+    Relu,
+    /// max(0, x + shortcut), the shortcut a map of the same shape.
+    AddRelu(Tensor<4>),
+}
+
+/// A map normalized by the statistics of its batch.
+#[derive(Clone, Debug)]
+pub struct BatchNormalized {
+    /// `[batch, height, width, channels]`.
+    pub output: Tensor<4>,
+    /// The batch's means, `[channels]`, without gradients.
+    pub mean: Tensor<1>,
+    /// The batch's biased variances, `[channels]`, without gradients.
+    pub variance: Tensor<1>,
+}
+
+/// Normalizes each channel by the statistics of the batch
+/// ([Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167), Algorithm 1):
+/// γ·(x − μ)/√(σ² + ε) + β with the biased σ², then what comes [`After`].
+///
+/// # Shapes
+///
+/// - input: `[batch, height, width, channels]`
+/// - gamma, beta: `[channels]`
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub fn batch_norm_train(
+    input: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+    after: After,
+) -> BatchNormalized {
+    check(&input, [&gamma, &beta], &after);
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) {
+        return crate::flex::batch_norm_train(input, gamma, beta, epsilon, after);
+    }
+    composed_train(input, gamma, beta, epsilon, after)
+}
+
+/// Normalizes each channel by given statistics, then does what comes [`After`].
+///
+/// # Shapes
+///
+/// - input, output: `[batch, height, width, channels]`
+/// - gamma, beta, mean, variance: `[channels]`; no gradients reach the last two
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub fn batch_norm(
+    input: Tensor<4>,
+    [gamma, beta]: [Tensor<1>; 2],
+    [mean, variance]: [Tensor<1>; 2],
+    epsilon: f64,
+    after: After,
+) -> Tensor<4> {
+    check(&input, [&gamma, &beta], &after);
+    check(&input, [&mean, &variance], &after);
+    let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) {
+        return crate::flex::batch_norm(input, [gamma, beta], [mean, variance], epsilon, after);
+    }
+    composed(input, [gamma, beta], [mean, variance], epsilon, after)
+}
+
+fn check(input: &Tensor<4>, vectors: [&Tensor<1>; 2], after: &After) {
+    let [.., channels] = input.dims();
+    for vector in vectors {
+        assert_eq!(vector.dims(), [channels], "a vector for {:?}", input.dims());
+    }
+    if let After::AddRelu(shortcut) = after {
+        assert_eq!(shortcut.dims(), input.dims(), "shape of the shortcut");
+    }
+}
+
+/// By Burn's own operations.
+fn composed_train(
+    input: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+    after: After,
+) -> BatchNormalized {
+    let input = input.permute([0, 3, 1, 2]);
+    let normalized = module::batch_norm_train(input, gamma, beta, epsilon);
+    BatchNormalized {
+        output: finish(normalized.output.permute([0, 2, 3, 1]), after),
+        mean: normalized.mean.without_autodiff(),
+        variance: normalized.variance.without_autodiff(),
+    }
+}
+
+/// By Burn's own operations.
+fn composed(
+    input: Tensor<4>,
+    [gamma, beta]: [Tensor<1>; 2],
+    [mean, variance]: [Tensor<1>; 2],
+    epsilon: f64,
+    after: After,
+) -> Tensor<4> {
+    let input = input.permute([0, 3, 1, 2]);
+    let output = module::batch_norm(input, gamma, beta, mean, variance, epsilon);
+    finish(output.permute([0, 2, 3, 1]), after)
+}
+
+fn finish(normalized: Tensor<4>, after: After) -> Tensor<4> {
+    match after {
+        After::Nothing => normalized,
+        After::Relu => relu(normalized),
+        After::AddRelu(shortcut) => relu(normalized + shortcut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, random};
+    use burn::tensor::Device;
+
+    const EPSILON: f64 = 1e-5;
+
+    /// Which statistics, and what comes after.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        by_batch: bool,
+        relu: bool,
+        shortcut: bool,
+    }
+
+    impl Case {
+        fn all() -> impl Iterator<Item = Self> {
+            [true, false].into_iter().flat_map(|by_batch| {
+                [(false, false), (true, false), (true, true)].map(|(relu, shortcut)| Self {
+                    by_batch,
+                    relu,
+                    shortcut,
+                })
+            })
+        }
+    }
+
+    /// Output, then gradients of input, γ, β and shortcut, in float64.
+    fn reference(case: Case, inputs: &[Vec<f32>; 6], gradient: &[f32]) -> Vec<Vec<f64>> {
+        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let [input, gamma, beta, mean, variance, shortcut] = inputs.each_ref().map(|v| wide(v));
+        let gradient = wide(gradient);
+        let channels = gamma.len();
+        let rows = input.len() / channels;
+        let mut found = vec![vec![0.0; input.len()]; 2];
+        found.extend([
+            vec![0.0; channels],
+            vec![0.0; channels],
+            vec![0.0; input.len()],
+        ]);
+        for channel in 0..channels {
+            let at = |row: usize| row * channels + channel;
+            let average =
+                |value: &dyn Fn(usize) -> f64| (0..rows).map(value).sum::<f64>() / rows as f64;
+            let (mean, variance) = if case.by_batch {
+                let mean = average(&|row| input[at(row)]);
+                (mean, average(&|row| (input[at(row)] - mean).powi(2)))
+            } else {
+                (mean[channel], variance[channel])
+            };
+            let deviation = (variance + EPSILON).sqrt();
+            let normal = |row: usize| (input[at(row)] - mean) / deviation;
+            let slope = |row: usize| {
+                let value = gamma[channel] * normal(row) + beta[channel];
+                let value = value + f64::from(u8::from(case.shortcut)) * shortcut[at(row)];
+                let passes = !case.relu || value > 0.0;
+                (
+                    if passes { value } else { 0.0 },
+                    if passes { gradient[at(row)] } else { 0.0 },
+                )
+            };
+            let mean_slope = average(&|row| slope(row).1);
+            let mean_turn = average(&|row| slope(row).1 * normal(row));
+            for row in 0..rows {
+                let (value, slope) = slope(row);
+                let through = match case.by_batch {
+                    true => slope - mean_slope - normal(row) * mean_turn,
+                    false => slope,
+                };
+                found[0][at(row)] = value;
+                found[1][at(row)] = gamma[channel] / deviation * through;
+                found[2][channel] += slope * normal(row);
+                found[3][channel] += slope;
+                found[4][at(row)] = slope;
+            }
+        }
+        if !case.shortcut {
+            found.pop();
+        }
+        found
+    }
+
+    fn check_case(fused: bool, case: Case, [batch, height, width, channels]: [usize; 4]) {
+        let device = Device::flex().autodiff();
+        let shape = [batch, height, width, channels];
+        let input = (random(shape, 1, &device) + 0.5).require_grad();
+        let gamma = (random([channels], 2, &device) + 0.1).require_grad();
+        let beta = random([channels], 3, &device).require_grad();
+        let mean = random([channels], 4, &device);
+        let variance = random([channels], 5, &device).square();
+        let shortcut = random(shape, 6, &device).require_grad();
+        let after = match case {
+            Case { shortcut: true, .. } => After::AddRelu(shortcut.clone()),
+            Case { relu: true, .. } => After::Relu,
+            _ => After::Nothing,
+        };
+        let (vectors, statistics) = ([&gamma, &beta].map(Tensor::clone), [&mean, &variance]);
+        let statistics = statistics.map(Tensor::clone);
+        let [g, b] = vectors.clone();
+        let output = match (case.by_batch, fused) {
+            (true, true) => batch_norm_train(input.clone(), g, b, EPSILON, after).output,
+            (true, false) => composed_train(input.clone(), g, b, EPSILON, after).output,
+            (false, true) => batch_norm(input.clone(), vectors, statistics, EPSILON, after),
+            (false, false) => {
+                let statistics = statistics.map(Tensor::without_autodiff);
+                composed(input.clone(), vectors, statistics, EPSILON, after)
+            }
+        };
+        let gradient = random(shape, 7, &device);
+        let gradients = (output.clone() * gradient.clone()).sum().backward();
+        let mut found = vec![
+            output.into_data(),
+            input.grad(&gradients).unwrap().into_data(),
+        ];
+        found.extend([&gamma, &beta].map(|v| v.grad(&gradients).unwrap().into_data()));
+        found.extend(
+            case.shortcut
+                .then(|| shortcut.grad(&gradients).unwrap().into_data()),
+        );
+        let values = |data: burn::tensor::TensorData| data.try_to_vec::<f32>().unwrap();
+        let inputs = [
+            values(input.into_data()),
+            values(gamma.into_data()),
+            values(beta.into_data()),
+            values(mean.into_data()),
+            values(variance.into_data()),
+            values(shortcut.into_data()),
+        ];
+        let expected = reference(case, &inputs, &values(gradient.into_data()));
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert_close(
+                &values(found),
+                &expected,
+                1e-5,
+                &format!("{case:?} {shape:?} {fused}"),
+            );
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_are_those_of_the_formula() {
+        for case in Case::all() {
+            for shape in [[2, 3, 5, 3], [1, 2, 2, 33], [3, 1, 1, 1], [2, 30, 31, 20]] {
+                for fused in [true, false] {
+                    check_case(fused, case, shape);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_batch() {
+        let device = Device::flex();
+        let input = random([2, 9, 7, 5], 1, &device);
+        let (gamma, beta) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
+        let found = batch_norm_train(input.clone(), gamma, beta, EPSILON, After::Nothing);
+        let rows = input.reshape([2 * 9 * 7, 5]);
+        let (mean, variance) = (rows.clone().mean_dim(0), rows.var_bias(0));
+        for (found, expected) in [(found.mean, mean), (found.variance, variance)] {
+            let expected: Vec<f64> = expected.into_data().iter().collect();
+            let found: Vec<f32> = found.into_data().iter().collect();
+            assert_close(&found, &expected, 1e-6, "statistics");
+        }
+    }
+
+    /// Naive sums of squares would lose the variance of 1/3 beside 1e8; float32 has 24 bits, so
+    /// that the values themselves are whole multiples of 2^-10 here.
+    #[test]
+    fn variance_beside_a_large_mean_is_kept() {
+        let device = Device::flex();
+        let input = random([4, 16, 16, 2], 1, &device) + 8192.0;
+        let (gamma, beta) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
+        let values: Vec<f64> = input.clone().into_data().iter().collect();
+        let found = batch_norm_train(input, gamma, beta, EPSILON, After::Nothing);
+        let variances: Vec<f32> = found.variance.into_data().iter().collect();
+        for (channel, found) in variances.iter().enumerate() {
+            let column: Vec<f64> = values.iter().skip(channel).step_by(2).copied().collect();
+            let mean = column.iter().sum::<f64>() / column.len() as f64;
+            let exact =
+                column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / column.len() as f64;
+            assert!(
+                (f64::from(*found) / exact - 1.0).abs() < 1e-5,
+                "{found} {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn not_a_number_is_not_hidden_by_the_rectifier() {
+        let device = Device::flex();
+        let input = Tensor::from_data([[[[f32::NAN]]]], &device);
+        let vectors = [Tensor::ones([1], &device), Tensor::zeros([1], &device)];
+        let output = batch_norm(input, vectors.clone(), vectors, EPSILON, After::Relu);
+        assert!(output.into_scalar::<f32>().is_nan());
+    }
+}

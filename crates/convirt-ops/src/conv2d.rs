@@ -1,0 +1,276 @@
+//! Two-dimensional convolution.
+
+use burn::tensor::Tensor;
+use burn::tensor::module;
+use burn::tensor::ops::ConvOptions;
+
+/// Window of a convolution or a pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows and columns from one position of the window to the next.
+    pub stride: [usize; 2],
+    /// Zeros (for pooling: nothing) added on both sides of the rows and of the columns.
+    pub padding: [usize; 2],
+    /// Rows and columns from one element of the window to the next.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// A dense window moved by one, without padding.
+    pub const UNIT: Self = Self {
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+    };
+
+    /// Positions of a window of `kernel` elements along an axis of `size`.
+    ///
+    /// # Panics
+    ///
+    /// When the window is larger than the padded axis, empty, or does not move.
+    pub(crate) fn positions(&self, axis: usize, size: usize, kernel: usize) -> usize {
+        let (stride, dilation) = (self.stride[axis], self.dilation[axis]);
+        assert!(
+            kernel > 0 && stride > 0 && dilation > 0,
+            "a window needs elements, a stride and a dilation: {kernel} elements, {self:?}"
+        );
+        let extent = dilation * (kernel - 1) + 1;
+        let padded = size + 2 * self.padding[axis];
+        assert!(
+            extent <= padded,
+            "a window of {extent} is larger than an axis of {padded}, padding included"
+        );
+        (padded - extent) / stride + 1
+    }
+
+    /// Row or column of a map of `size` under an element of the window, `None` in the padding.
+    #[cfg(feature = "flex")]
+    #[inline(always)]
+    pub(crate) fn under(
+        &self,
+        axis: usize,
+        position: usize,
+        tap: usize,
+        size: usize,
+    ) -> Option<usize> {
+        (position * self.stride[axis] + tap * self.dilation[axis])
+            .checked_sub(self.padding[axis])
+            .filter(|found| *found < size)
+    }
+}
+
+/// Convolves channels-last maps (cross-correlation, as `torch.nn.functional.conv2d`), without bias.
+///
+/// # Shapes
+///
+/// - input: `[batch, height, width, channels]`
+/// - weight: `[channels_out, channels / groups, kernel_height, kernel_width]`
+/// - output: `[batch, height_out, width_out, channels_out]`
+///
+/// # Panics
+///
+/// When the shapes do not fit, or the groups do not divide the channels.
+pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
+    let [_, height, width, channels] = input.dims();
+    let [channels_out, group_width, kernel_height, kernel_width] = weight.dims();
+    assert!(
+        groups > 0 && channels == group_width * groups && channels_out.is_multiple_of(groups),
+        "{channels} channels in {groups} groups do not fit a weight of {:?}",
+        weight.dims()
+    );
+    window.positions(0, height, kernel_height);
+    window.positions(1, width, kernel_width);
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) {
+        return crate::flex::conv2d(input, weight, window, groups);
+    }
+    composed(input, weight, window, groups)
+}
+
+/// By Burn's own operation.
+fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
+    let options = ConvOptions::new(window.stride, window.padding, window.dilation, groups);
+    let input = input.permute([0, 3, 1, 2]);
+    module::conv2d(input, weight, None, options).permute([0, 2, 3, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, gradients_of, random};
+    use burn::tensor::Device;
+
+    /// One convolution and its gradients in float64, pixel by pixel.
+    struct Reference {
+        output: Vec<f64>,
+        input_gradient: Vec<f64>,
+        weight_gradient: Vec<f64>,
+    }
+
+    fn reference(
+        input: (&[f32], [usize; 4]),
+        weight: (&[f32], [usize; 4]),
+        gradient: &[f32],
+        window: Window,
+        groups: usize,
+    ) -> Reference {
+        let (input, [batch, height, width, channels]) = input;
+        let (weight, [channels_out, group_width, rows, columns]) = weight;
+        let height_out = window.positions(0, height, rows);
+        let width_out = window.positions(1, width, columns);
+        let mut found = Reference {
+            output: vec![0.0; batch * height_out * width_out * channels_out],
+            input_gradient: vec![0.0; input.len()],
+            weight_gradient: vec![0.0; weight.len()],
+        };
+        for to in 0..found.output.len() {
+            let (channel_out, pixel) = (to % channels_out, to / channels_out);
+            let (x, y) = (pixel % width_out, pixel / width_out % height_out);
+            let image = pixel / (width_out * height_out);
+            let group = channel_out / (channels_out / groups);
+            for tap in 0..group_width * rows * columns {
+                let (column, row) = (tap % columns, tap / columns % rows);
+                let channel = tap / (columns * rows);
+                let y = (y * window.stride[0] + row * window.dilation[0])
+                    .checked_sub(window.padding[0])
+                    .filter(|y| *y < height);
+                let x = (x * window.stride[1] + column * window.dilation[1])
+                    .checked_sub(window.padding[1])
+                    .filter(|x| *x < width);
+                let (Some(y), Some(x)) = (y, x) else {
+                    continue;
+                };
+                let from = ((image * height + y) * width + x) * channels;
+                let from = from + group * group_width + channel;
+                let by = channel_out * group_width * rows * columns + tap;
+                let slope = f64::from(gradient[to]);
+                found.output[to] += f64::from(input[from]) * f64::from(weight[by]);
+                found.input_gradient[from] += slope * f64::from(weight[by]);
+                found.weight_gradient[by] += slope * f64::from(input[from]);
+            }
+        }
+        found
+    }
+
+    type Conv2d = fn(Tensor<4>, Tensor<4>, Window, usize) -> Tensor<4>;
+
+    fn check(
+        convolve: Conv2d,
+        [batch, height, width, channels]: [usize; 4],
+        [channels_out, rows, columns]: [usize; 3],
+        window: Window,
+        groups: usize,
+    ) {
+        let shape = [batch, height, width, channels];
+        let weight_shape = [channels_out, channels / groups, rows, columns];
+        let device = Device::flex().autodiff();
+        let input = random(shape, 1, &device).require_grad();
+        let weight = random(weight_shape, 2, &device).require_grad();
+        let output = convolve(input.clone(), weight.clone(), window, groups);
+        let gradient = random(output.dims(), 3, &device);
+        let found = gradients_of(output, &gradient, [&input, &weight]);
+        let [input, weight, gradient] =
+            [input, weight, gradient].map(|t| t.into_data().try_to_vec::<f32>().unwrap());
+        let expected = reference(
+            (&input, shape),
+            (&weight, weight_shape),
+            &gradient,
+            window,
+            groups,
+        );
+        let what = format!("{shape:?} {weight_shape:?} {window:?} {groups}");
+        let expected = [
+            expected.output,
+            expected.input_gradient,
+            expected.weight_gradient,
+        ];
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert_close(&found, &expected, 2e-6, &what);
+        }
+    }
+
+    const fn window(stride: usize, padding: usize, dilation: usize) -> Window {
+        Window {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation: [dilation; 2],
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_are_those_of_the_sums_over_pixels() {
+        for convolve in [conv2d, composed] as [Conv2d; 2] {
+            check(convolve, [2, 5, 7, 3], [4, 1, 1], Window::UNIT, 1);
+            check(convolve, [2, 5, 7, 3], [4, 1, 1], window(2, 0, 1), 1);
+            check(convolve, [1, 1, 1, 1], [1, 1, 1], Window::UNIT, 1);
+            check(convolve, [2, 9, 6, 5], [7, 3, 3], window(1, 1, 1), 1);
+            check(convolve, [3, 9, 6, 2], [3, 3, 3], window(2, 1, 1), 1);
+            check(convolve, [2, 8, 9, 3], [5, 7, 7], window(2, 3, 1), 1);
+            check(convolve, [1, 9, 9, 4], [6, 3, 3], window(1, 2, 2), 2);
+            check(convolve, [2, 6, 5, 6], [6, 3, 3], window(1, 1, 1), 6);
+            check(convolve, [2, 7, 8, 4], [4, 2, 3], window(3, 1, 2), 2);
+            // Padding beyond the kernel's reach.
+            check(convolve, [1, 4, 3, 2], [2, 2, 2], window(1, 3, 1), 1);
+            let uneven = Window {
+                stride: [2, 1],
+                padding: [0, 2],
+                dilation: [1, 2],
+            };
+            check(convolve, [2, 6, 5, 4], [2, 3, 2], uneven, 2);
+        }
+    }
+
+    /// Shapes at which the kernel divides its work otherwise: by rows, and by columns of a weight.
+    #[test]
+    fn large_shapes_are_divided_without_loss() {
+        check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(1, 1, 1), 1);
+        check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(2, 1, 1), 2);
+        check(conv2d, [1, 6, 5, 96], [320, 3, 3], window(1, 1, 1), 1);
+        check(conv2d, [2, 20, 19, 40], [24, 1, 1], Window::UNIT, 2);
+        check(conv2d, [1, 5, 5, 520], [530, 1, 1], window(2, 0, 1), 1);
+    }
+
+    #[test]
+    fn without_gradients_the_values_are_the_same() {
+        let device = Device::flex();
+        let (input, weight) = (
+            random([2, 6, 5, 3], 1, &device),
+            random([4, 3, 3, 3], 2, &device),
+        );
+        let plain = conv2d(input.clone(), weight.clone(), window(1, 1, 1), 1);
+        let graph = device.clone().autodiff();
+        let recorded = conv2d(
+            input.to_device(&graph),
+            weight.to_device(&graph),
+            window(1, 1, 1),
+            1,
+        );
+        assert_eq!(plain.into_data(), recorded.into_data());
+    }
+
+    #[test]
+    fn only_float32_in_memory_takes_the_kernel() {
+        use burn::tensor::FloatDType;
+        let device = Device::flex();
+        let input = random([1, 4, 4, 2], 1, &device).cast(FloatDType::F64);
+        let weight = random([3, 2, 3, 3], 2, &device).cast(FloatDType::F64);
+        let output = conv2d(input, weight, Window::UNIT, 1);
+        assert_eq!(output.dtype(), burn::tensor::DType::F64);
+    }
+
+    #[test]
+    #[should_panic(expected = "a window of 3 is larger than an axis of 2")]
+    fn window_larger_than_the_map_is_a_clear_panic() {
+        let device = Device::flex();
+        let input = random([1, 2, 2, 1], 1, &device);
+        conv2d(input, random([1, 1, 3, 3], 2, &device), Window::UNIT, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 channels in 2 groups")]
+    fn groups_that_do_not_divide_the_channels_are_a_clear_panic() {
+        let device = Device::flex();
+        let input = random([1, 2, 2, 3], 1, &device);
+        conv2d(input, random([2, 1, 1, 1], 2, &device), Window::UNIT, 2);
+    }
+}

@@ -1,0 +1,514 @@
+//! Convolution as products of matrices of patches (im2col).
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::buffer::{contiguous, elements, tensor, with_scratch, zeros};
+use super::product::{Matrix, MatrixMut, Output, parallel_product, product};
+use super::simd::vectorized;
+use super::{FlexTensor, Operation, apply};
+use crate::Window;
+
+/// Elements of a matrix of patches made at a time: 2 MiB, which caches hold.
+const PATCHES: usize = 1 << 19;
+/// Rows of patches for which it pays to pack a weight once more.
+const ROWS: usize = 256;
+/// Elements of a weight's gradient that each thread may hold for itself.
+const PRIVATE_GRADIENT: usize = 1 << 18;
+
+pub(crate) fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    window: Window,
+    groups: usize,
+) -> Tensor<4> {
+    let operation = Conv2d { window, groups };
+    let inputs = [input.into_dispatch(), weight.into_dispatch()];
+    apply(operation, inputs).0
+}
+
+#[derive(Debug)]
+struct Conv2d {
+    window: Window,
+    groups: usize,
+}
+
+impl Operation<2> for Conv2d {
+    type Saved = [FlexTensor; 2];
+
+    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+        let inputs = inputs.map(contiguous);
+        let [input, weight] = &inputs;
+        let shape = Geometry::new(self, input, weight);
+        let matrix = rows_of_taps(elements(weight), &shape);
+        let output = convolve(&shape, elements(input), &matrix);
+        let shape = [
+            shape.batch,
+            shape.height_out,
+            shape.width_out,
+            shape.channels_out,
+        ];
+        (tensor(output, shape), inputs)
+    }
+
+    fn backward(
+        self,
+        [input, weight]: Self::Saved,
+        gradient: FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let shape = Geometry::new(&self, &input, &weight);
+        let gradient = contiguous(gradient);
+        let gradient = elements(&gradient);
+        let input_gradient = wanted[0].then(|| {
+            let found = input_gradient(&shape, gradient, elements(&weight));
+            tensor(
+                found,
+                [shape.batch, shape.height, shape.width, shape.channels],
+            )
+        });
+        let weight_gradient = wanted[1].then(|| {
+            let found = weight_gradient(&shape, gradient, elements(&input));
+            let [rows, columns] = shape.kernel;
+            tensor(
+                found,
+                [shape.channels_out, shape.group_width(), rows, columns],
+            )
+        });
+        [input_gradient, weight_gradient]
+    }
+}
+
+/// Sizes of one convolution.
+#[derive(Clone, Debug)]
+struct Geometry {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    height_out: usize,
+    width_out: usize,
+    channels_out: usize,
+    kernel: [usize; 2],
+    window: Window,
+    groups: usize,
+}
+
+impl Geometry {
+    fn new(conv: &Conv2d, input: &FlexTensor, weight: &FlexTensor) -> Self {
+        let dims = |tensor: &FlexTensor| -> [usize; 4] {
+            std::array::from_fn(|axis| tensor.layout().shape()[axis])
+        };
+        let [batch, height, width, channels] = dims(input);
+        let [channels_out, _, rows, columns] = dims(weight);
+        Self {
+            batch,
+            height,
+            width,
+            channels,
+            height_out: conv.window.positions(0, height, rows),
+            width_out: conv.window.positions(1, width, columns),
+            channels_out,
+            kernel: [rows, columns],
+            window: conv.window,
+            groups: conv.groups,
+        }
+    }
+
+    /// Channels that each output sees.
+    fn group_width(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Channels of output of each group.
+    fn group_width_out(&self) -> usize {
+        self.channels_out / self.groups
+    }
+
+    /// Elements of the window.
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Width of the matrix of patches: elements of the window times channels of the group.
+    fn depth(&self) -> usize {
+        self.taps() * self.group_width()
+    }
+
+    /// Height of the matrix of patches: pixels of output in the batch.
+    fn positions(&self) -> usize {
+        self.batch * self.height_out * self.width_out
+    }
+
+    /// Whether patches are the pixels themselves.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
+    }
+
+    /// Rows of patches of `depth` elements to make at a time, so that all threads have work.
+    fn rows_at_a_time(&self, depth: usize) -> usize {
+        let share = self.positions().div_ceil(rayon::current_num_threads());
+        share.min((PATCHES / depth.max(1)).max(ROWS)).max(1)
+    }
+}
+
+/// The weight as `[channels_out, kernel_height, kernel_width, channels / groups]`.
+fn rows_of_taps(weight: &[f32], shape: &Geometry) -> Vec<f32> {
+    let (taps, width) = (shape.taps(), shape.group_width());
+    if taps == 1 {
+        return weight.to_vec();
+    }
+    let mut rows = zeros(weight.len());
+    let depth = taps * width;
+    rows.par_chunks_mut(depth)
+        .zip(weight.par_chunks(depth))
+        .for_each(|(row, weight)| transpose(weight, row, width));
+    rows
+}
+
+/// Transposes `[rows, columns]`.
+fn transpose(from: &[f32], to: &mut [f32], rows: usize) {
+    let columns = from.len() / rows;
+    for (column, to) in to.chunks_exact_mut(rows).enumerate() {
+        for (to, from) in to.iter_mut().zip(from[column..].iter().step_by(columns)) {
+            *to = *from;
+        }
+    }
+}
+
+/// Patches · weightsᵀ.
+fn convolve(shape: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
+    let (depth, width_out) = (shape.depth(), shape.group_width_out());
+    let positions = shape.positions();
+    let mut output = zeros(positions * shape.channels_out);
+    let weights = |group: usize| {
+        let rows = group * width_out..(group + 1) * width_out;
+        Matrix::new(weight, shape.channels_out, depth)
+            .row_range(rows)
+            .transposed()
+    };
+    if output.is_empty() {
+        return output;
+    }
+    if shape.is_pointwise() {
+        let pixels = Matrix::new(input, positions, shape.channels);
+        for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
+            let width = shape.group_width();
+            let pixels = pixels.column_range(group * width..(group + 1) * width);
+            parallel_product(to, Output::Replace, pixels, weights(group));
+        }
+        return output;
+    }
+    if positions < ROWS {
+        // Too few rows to pack the weight once for each part of them.
+        for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
+            let mut patches = zeros(positions * depth);
+            let rows = positions.div_ceil(rayon::current_num_threads());
+            patches
+                .par_chunks_mut(rows * depth)
+                .enumerate()
+                .for_each(|(part, to)| {
+                    let rows = part * rows..part * rows + to.len() / depth;
+                    gather(shape, input, group, rows, 0..depth, to);
+                });
+            let patches = Matrix::new(&patches, positions, depth);
+            parallel_product(to, Output::Replace, patches, weights(group));
+        }
+        return output;
+    }
+    let rows = shape.rows_at_a_time(depth);
+    let pitch = shape.channels_out;
+    output
+        .par_chunks_mut(rows * pitch)
+        .enumerate()
+        .for_each(|(part, to)| {
+            let count = to.len() / pitch;
+            let range = part * rows..part * rows + count;
+            let to = MatrixMut::new(to, count, pitch).column_chunks(width_out);
+            with_scratch(count * depth, |patches| {
+                for (group, to) in to.into_iter().enumerate() {
+                    gather(shape, input, group, range.clone(), 0..depth, patches);
+                    let patches = Matrix::new(patches, count, depth);
+                    product(to, Output::Replace, patches, weights(group));
+                }
+            });
+        });
+    output
+}
+
+/// The output's columns of each group.
+fn groups<'a>(output: &'a mut [f32], shape: &Geometry) -> Vec<MatrixMut<'a>> {
+    MatrixMut::new(output, shape.positions(), shape.channels_out)
+        .column_chunks(shape.group_width_out())
+}
+
+/// Copies columns of some rows of the matrix of patches: for each position of the window, its
+/// elements row by row, channels innermost; zero in the padding.
+fn gather(
+    shape: &Geometry,
+    input: &[f32],
+    group: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    to: &mut [f32],
+) {
+    let width = shape.group_width();
+    let is_dense = shape.groups == 1 && shape.window.dilation[1] == 1;
+    // Neighbours in a row of the window are neighbours in memory, where the window is dense.
+    let (runs, run_taps) = match is_dense {
+        true => (shape.kernel[0], shape.kernel[1]),
+        false => (shape.taps(), 1),
+    };
+    let run = run_taps * width;
+    for (row, to) in rows.zip(to.chunks_exact_mut(columns.len())) {
+        let image = row / (shape.height_out * shape.width_out);
+        let y = row / shape.width_out % shape.height_out;
+        let x = row % shape.width_out;
+        for index in columns.start / run..columns.end.div_ceil(run).min(runs) {
+            let (tap_y, tap_x) = match is_dense {
+                true => (index, 0),
+                false => (index / shape.kernel[1], index % shape.kernel[1]),
+            };
+            let wanted = columns.start.max(index * run)..columns.end.min((index + 1) * run);
+            let to = &mut to[wanted.start - columns.start..wanted.end - columns.start];
+            let wanted = wanted.start - index * run..wanted.end - index * run;
+            let top = shape.pixel(0, y, tap_y);
+            let left = shape.pixel(1, x, tap_x);
+            // Elements of the run that lie inside the map.
+            let first = (-left).clamp(0, run_taps as isize) as usize * width;
+            let last = (shape.width as isize - left).clamp(0, run_taps as isize) as usize * width;
+            let inside = wanted.start.max(first)..wanted.end.min(last);
+            if top < 0 || top >= shape.height as isize || inside.is_empty() {
+                to.fill(0.0);
+                continue;
+            }
+            let line = (image * shape.height + top as usize) * shape.width;
+            let start = (line as isize + left) * shape.channels as isize;
+            let start = (start + (group * width) as isize + inside.start as isize) as usize;
+            let (before, rest) = to.split_at_mut(inside.start - wanted.start);
+            let (middle, after) = rest.split_at_mut(inside.len());
+            before.fill(0.0);
+            middle.copy_from_slice(&input[start..start + middle.len()]);
+            after.fill(0.0);
+        }
+    }
+}
+
+impl Geometry {
+    /// Row or column of the map under an element of the window; outside the map in the padding.
+    fn pixel(&self, axis: usize, position: usize, tap: usize) -> isize {
+        let offset = position * self.window.stride[axis] + tap * self.window.dilation[axis];
+        offset as isize - self.window.padding[axis] as isize
+    }
+}
+
+/// The gradient of the input: the output's gradient, convolved with the kernel turned around.
+fn input_gradient(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+    let turned = shape.turned();
+    match turned {
+        Some(turned) => {
+            let weight = turned_rows(weight, shape);
+            convolve(&turned, gradient, &weight)
+        }
+        None => scatter(shape, gradient, &rows_of_taps(weight, shape)),
+    }
+}
+
+impl Geometry {
+    /// The convolution that brings gradients back, where that is one: at stride 1.
+    fn turned(&self) -> Option<Self> {
+        let [rows, columns] = self.kernel;
+        let extent = [rows - 1, columns - 1];
+        let padding = |axis: usize| {
+            (self.window.dilation[axis] * extent[axis]).checked_sub(self.window.padding[axis])
+        };
+        if self.window.stride != [1, 1] {
+            return None;
+        }
+        Some(Self {
+            height: self.height_out,
+            width: self.width_out,
+            channels: self.channels_out,
+            height_out: self.height,
+            width_out: self.width,
+            channels_out: self.channels,
+            window: Window {
+                padding: [padding(0)?, padding(1)?],
+                ..self.window
+            },
+            ..self.clone()
+        })
+    }
+}
+
+/// The weight as `[channels, kernel_height, kernel_width, channels_out / groups]`, the kernel's
+/// rows and columns from the last to the first.
+fn turned_rows(weight: &[f32], shape: &Geometry) -> Vec<f32> {
+    let (taps, width, width_out) = (shape.taps(), shape.group_width(), shape.group_width_out());
+    let depth = taps * width_out;
+    let mut rows = zeros(weight.len());
+    rows.par_chunks_mut(depth)
+        .enumerate()
+        .for_each(|(channel, row)| {
+            let (group, channel) = (channel / width, channel % width);
+            for (tap, row) in row.chunks_exact_mut(width_out).enumerate() {
+                let first = group * width_out * width * taps + channel * taps + (taps - 1 - tap);
+                let column = weight[first..].iter().step_by(width * taps);
+                row.iter_mut()
+                    .zip(column)
+                    .for_each(|(to, from)| *to = *from);
+            }
+        });
+    rows
+}
+
+/// The gradient of the input: gradients of patches, each element added where it came from.
+fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+    let (depth, width_out) = (shape.depth(), shape.group_width_out());
+    let image = shape.height * shape.width * shape.channels;
+    let positions = shape.height_out * shape.width_out;
+    let mut found = zeros(shape.batch * image);
+    if found.is_empty() {
+        return found;
+    }
+    found
+        .par_chunks_mut(image)
+        .enumerate()
+        .for_each(|(index, found)| {
+            let rows = (PATCHES / depth.max(1)).max(ROWS).min(positions);
+            with_scratch(rows * depth, |patches| {
+                for start in (0..positions).step_by(rows) {
+                    let range = start..positions.min(start + rows);
+                    let gradient = Matrix::new(gradient, shape.positions(), shape.channels_out)
+                        .row_range(index * positions + range.start..index * positions + range.end);
+                    for group in 0..shape.groups {
+                        let columns = group * width_out..(group + 1) * width_out;
+                        let weight = Matrix::new(weight, shape.channels_out, depth)
+                            .row_range(columns.clone());
+                        let patches = &mut patches[..range.len() * depth];
+                        let to = MatrixMut::new(patches, range.len(), depth);
+                        product(to, Output::Replace, gradient.column_range(columns), weight);
+                        add_patches(shape, group, range.clone(), patches, found);
+                    }
+                }
+            });
+        });
+    found
+}
+
+vectorized! {
+    /// Adds the elements of patches of one image to the pixels that they are copies of.
+    fn add_patches(
+        shape: &Geometry,
+        group: usize,
+        rows: Range<usize>,
+        patches: &[f32],
+        image: &mut [f32],
+    ) {
+        let (width, window) = (shape.group_width(), &shape.window);
+        for (row, patch) in rows.zip(patches.chunks_exact(shape.depth())) {
+            let (y, x) = (row / shape.width_out, row % shape.width_out);
+            let lines = patch.chunks_exact(shape.kernel[1] * width).enumerate();
+            for (tap_y, line) in lines {
+                let Some(y) = window.under(0, y, tap_y, shape.height) else {
+                    continue;
+                };
+                for (tap_x, from) in line.chunks_exact(width).enumerate() {
+                    let Some(x) = window.under(1, x, tap_x, shape.width) else {
+                        continue;
+                    };
+                    let first = (y * shape.width + x) * shape.channels + group * width;
+                    let to = &mut image[first..first + width];
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the weight: gradientᵀ · patches.
+fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
+    let (depth, width_out) = (shape.depth(), shape.group_width_out());
+    let positions = shape.positions();
+    let threads = rayon::current_num_threads();
+    let gradients = Matrix::new(gradient, positions, shape.channels_out);
+    let mut found = zeros(shape.channels_out * depth);
+    for (group, found) in found.chunks_mut((width_out * depth).max(1)).enumerate() {
+        let gradients = gradients.column_range(group * width_out..(group + 1) * width_out);
+        if found.len() < PRIVATE_GRADIENT {
+            // Each thread has some of the positions; their sums are added.
+            let share = positions.div_ceil(threads).max(1);
+            let parts: Vec<Vec<f32>> = (0..positions.div_ceil(share))
+                .into_par_iter()
+                .map(|part| {
+                    let rows = part * share..positions.min((part + 1) * share);
+                    let mut sum = zeros(found.len());
+                    let to = MatrixMut::new(&mut sum, width_out, depth);
+                    add_outer(shape, group, rows, 0..depth, gradients, input, to);
+                    sum
+                })
+                .collect();
+            for part in parts {
+                found
+                    .iter_mut()
+                    .zip(part)
+                    .for_each(|(sum, part)| *sum += part);
+            }
+        } else {
+            // Each thread has some of the columns.
+            let share = depth.div_ceil(threads);
+            MatrixMut::new(found, width_out, depth)
+                .column_chunks(share)
+                .into_par_iter()
+                .enumerate()
+                .for_each(|(part, to)| {
+                    let columns = part * share..depth.min((part + 1) * share);
+                    add_outer(shape, group, 0..positions, columns, gradients, input, to);
+                });
+        }
+    }
+    let taps = shape.taps();
+    if taps == 1 {
+        return found;
+    }
+    let mut weight = zeros(found.len());
+    weight
+        .par_chunks_mut(depth)
+        .zip(found.par_chunks(depth))
+        .for_each(|(weight, found)| transpose(found, weight, taps));
+    weight
+}
+
+/// Adds gradientᵀ · patches of some rows and columns of the matrix of patches.
+fn add_outer(
+    shape: &Geometry,
+    group: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    gradients: Matrix,
+    input: &[f32],
+    to: MatrixMut,
+) {
+    let mut to = to;
+    if shape.is_pointwise() {
+        let first = group * shape.group_width();
+        let pixels = Matrix::new(input, shape.positions(), shape.channels)
+            .row_range(rows.clone())
+            .column_range(first + columns.start..first + columns.end);
+        let gradients = gradients.row_range(rows).transposed();
+        return product(to, Output::Add, gradients, pixels);
+    }
+    let step = (PATCHES / columns.len().max(1)).max(ROWS).min(rows.len());
+    with_scratch(step * columns.len(), |patches| {
+        for start in rows.clone().step_by(step.max(1)) {
+            let range = start..rows.end.min(start + step);
+            let patches = &mut patches[..range.len() * columns.len()];
+            gather(shape, input, group, range.clone(), columns.clone(), patches);
+            let patches = Matrix::new(patches, range.len(), columns.len());
+            let gradients = gradients.row_range(range).transposed();
+            product(to.reborrow(), Output::Add, gradients, patches);
+        }
+    });
+}

@@ -1,0 +1,134 @@
+//! Maximum over windows, channels side by side.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::buffer::{contiguous, elements, tensor, zeros};
+use super::simd::vectorized;
+use super::{FlexTensor, Operation, apply};
+use crate::Window;
+
+pub(crate) fn max_pool2d(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tensor<4> {
+    apply(MaxPool2d { kernel, window }, [input.into_dispatch()]).0
+}
+
+#[derive(Debug)]
+struct MaxPool2d {
+    kernel: [usize; 2],
+    window: Window,
+}
+
+/// Where the largest values lay.
+#[derive(Clone, Debug)]
+struct Saved {
+    shape: [usize; 4],
+    /// For each output its element of the window.
+    taps: std::sync::Arc<Vec<u32>>,
+}
+
+impl MaxPool2d {
+    fn positions(&self, [_, height, width, _]: [usize; 4]) -> [usize; 2] {
+        [
+            self.window.positions(0, height, self.kernel[0]),
+            self.window.positions(1, width, self.kernel[1]),
+        ]
+    }
+}
+
+impl Operation<1> for MaxPool2d {
+    type Saved = Saved;
+
+    fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Saved) {
+        let input = contiguous(input);
+        let shape: [usize; 4] = std::array::from_fn(|axis| input.layout().shape()[axis]);
+        let [batch, height, width, channels] = shape;
+        let [rows, columns] = self.positions(shape);
+        let line = columns * channels;
+        let mut output = zeros(batch * rows * line);
+        let mut taps = vec![0u32; output.len()];
+        let values = elements(&input);
+        output
+            .par_chunks_mut(line.max(1))
+            .zip(taps.par_chunks_mut(line.max(1)))
+            .enumerate()
+            .for_each(|(index, (to, taps))| {
+                let image = &values[index / rows * height * width * channels..];
+                let pixels = to
+                    .chunks_exact_mut(channels)
+                    .zip(taps.chunks_exact_mut(channels));
+                for (column, (to, taps)) in pixels.enumerate() {
+                    let mut first = true;
+                    for tap in 0..self.kernel[0] * self.kernel[1] {
+                        let y = self
+                            .window
+                            .under(0, index % rows, tap / self.kernel[1], height);
+                        let x = self.window.under(1, column, tap % self.kernel[1], width);
+                        let (Some(y), Some(x)) = (y, x) else {
+                            continue;
+                        };
+                        let from = &image[(y * width + x) * channels..][..channels];
+                        if first {
+                            to.copy_from_slice(from);
+                            taps.fill(tap as u32);
+                            first = false;
+                        } else {
+                            keep_larger(from, tap as u32, to, taps);
+                        }
+                    }
+                }
+            });
+        let taps = std::sync::Arc::new(taps);
+        (
+            tensor(output, [batch, rows, columns, channels]),
+            Saved { shape, taps },
+        )
+    }
+
+    fn backward(
+        self,
+        Saved { shape, taps }: Saved,
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
+        let [_, height, width, channels] = shape;
+        let [rows, columns] = self.positions(shape);
+        let gradient = contiguous(gradient);
+        let gradient = elements(&gradient);
+        let mut found = zeros(shape.iter().product());
+        let image_out = rows * columns * channels;
+        found
+            .par_chunks_mut((height * width * channels).max(1))
+            .enumerate()
+            .for_each(|(image, found)| {
+                let range = image * image_out..(image + 1) * image_out;
+                let pixels = gradient[range.clone()]
+                    .chunks_exact(channels)
+                    .zip(taps[range].chunks_exact(channels));
+                for (pixel, (gradient, taps)) in pixels.enumerate() {
+                    let (row, column) = (pixel / columns, pixel % columns);
+                    for (channel, (slope, tap)) in gradient.iter().zip(taps).enumerate() {
+                        let (tap_y, tap_x) = (
+                            *tap as usize / self.kernel[1],
+                            *tap as usize % self.kernel[1],
+                        );
+                        let y = self.window.under(0, row, tap_y, height);
+                        let x = self.window.under(1, column, tap_x, width);
+                        let (y, x) = y.zip(x).expect("an element inside the map");
+                        found[(y * width + x) * channels + channel] += slope;
+                    }
+                }
+            });
+        [Some(tensor(found, shape))]
+    }
+}
+
+vectorized! {
+    /// Keeps the larger of values, and which element it was; what is no number is largest.
+    fn keep_larger(from: &[f32], tap: u32, to: &mut [f32], taps: &mut [u32]) {
+        for ((from, to), of) in from.iter().zip(to).zip(taps) {
+            let larger = *from > *to || from.is_nan();
+            *to = if larger { *from } else { *to };
+            *of = if larger { tap } else { *of };
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the tests of operations share.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Values between -1 and 1 that look random, the same for the same seed.
+pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let values: Vec<f32> = (0..shape.iter().product::<usize>())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The values of an output, then the gradients of Σ output · gradient with respect to inputs.
+pub(crate) fn gradients_of<const D: usize, const I: usize, const N: usize>(
+    output: Tensor<D>,
+    gradient: &Tensor<D>,
+    inputs: [&Tensor<I>; N],
+) -> Vec<Vec<f32>> {
+    let gradients = (output.clone() * gradient.clone()).sum().backward();
+    let mut found = vec![output.into_data()];
+    for input in inputs {
+        found.push(input.grad(&gradients).expect("a gradient").into_data());
+    }
+    let values = found.into_iter().map(|data| data.try_to_vec().unwrap());
+    values.collect()
+}
+
+/// Asserts that float32 sums are within `tolerance` of the largest of the exact ones, which is
+/// what rounding at the size of the summands leaves.
+pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = expected
+        .iter()
+        .fold(1.0f64, |most, value| most.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(
+            error <= tolerance * scale,
+            "{what}: element {index} is {found}, not {expected}"
+        );
+    }
+}
