@@ -1,0 +1,184 @@
+"""Forward passes and training steps of this crate and of PyTorch, in turns on one machine.
+
+    python3 benches/steps.py [THREADS [CASE ...]]
+
+A case is as in `steps.rs`, such as "resnet50 step 8"; without any, all of the README's table. Both
+sides hold the same network, batch and threads (2, unless given) in a process each, and run once in
+turn while the other waits; figures are medians of RUNS after a warm-up, and each process's largest
+resident memory. PyTorch runs in float32 as it comes, `transformers` with its own choice of
+attention, Adam with its default (foreach). Needs torch, torchvision, transformers.
+"""
+
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+RUNS = 5
+CASES = [
+    "resnet18 forward 32",
+    "resnet18 step 32",
+    "resnet50 forward 8",
+    "resnet50 forward 32",
+    "resnet50 step 8",
+    "resnet50 step 32",
+    "bert forward 8 32",
+    "bert forward 32 32",
+    "bert forward 32 64",
+    "bert step 32 32",
+    "bert step 32 64",
+    "convirt step 32 32",
+    "convirt step 32 64",
+]
+
+
+def pytorch(network, pass_, batch, tokens=0):
+    """The same case in PyTorch, as a function that runs it once."""
+    import torch
+    import torch.nn.functional as F
+    import torchvision
+    from transformers import BertConfig, BertModel
+
+    torch.set_num_threads(int(os.environ["THREADS"]))
+
+    def resnet(name):
+        model = getattr(torchvision.models, name)()
+        model.fc = torch.nn.Identity()
+        return model
+
+    def bert():
+        model = BertModel(BertConfig(), add_pooling_layer=False)
+        if pass_ == "step":
+            model.embeddings.requires_grad_(False)
+            model.encoder.layer[:6].requires_grad_(False)
+        return model
+
+    class Text(torch.nn.Module):
+        """Frozen parts in evaluation mode, without a graph, as this crate runs them."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = bert()
+
+        def train(self, mode=True):
+            super().train(mode)
+            if pass_ == "step":
+                self.model.embeddings.eval()
+                self.model.encoder.layer[:6].eval()
+            return self
+
+        def forward(self, ids, mask):
+            return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+
+    images = torch.randn(batch, 3, 224, 224)
+    ids = torch.arange(1000, 1000 + batch * tokens).reshape(batch, tokens)
+    mask = torch.ones(batch, tokens)
+    if network == "convirt":
+        image, text = resnet("resnet50").train(), Text().train()
+
+        def head(width):
+            return torch.nn.Sequential(
+                torch.nn.Linear(width, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 512)
+            )
+
+        heads = torch.nn.ModuleList([head(2048), head(768)])
+        parameters = [*image.parameters(), *text.parameters(), *heads.parameters()]
+        adam = torch.optim.Adam([p for p in parameters if p.requires_grad], lr=1e-4)
+
+        def run():
+            adam.zero_grad()
+            v = F.normalize(heads[0](image(images)), dim=1)
+            u = F.normalize(heads[1](text(ids, mask).amax(1)), dim=1)
+            scores = v @ u.T / 0.1
+            target = torch.arange(batch)
+            loss = 0.75 * F.cross_entropy(scores, target)
+            (loss + 0.25 * F.cross_entropy(scores.T, target)).backward()
+            adam.step()
+
+        return run
+    model = Text() if network == "bert" else resnet(network)
+    inputs = (ids, mask) if network == "bert" else (images,)
+    if pass_ == "forward":
+        model.eval()
+
+        def run():
+            with torch.no_grad():
+                model(*inputs)
+
+        return run
+    model.train()
+
+    def run():
+        model.zero_grad()
+        model(*inputs).square().mean().backward()
+
+    return run
+
+
+def serve(words):
+    """Runs PyTorch's case for each line of input."""
+    import time
+
+    run = pytorch(*words[:2], *map(int, words[2:]))
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        print(time.perf_counter() - start, flush=True)
+    status = open("/proc/self/status").read()
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+
+
+class Side:
+    def __init__(self, command, threads):
+        environment = {
+            **os.environ,
+            "RAYON_NUM_THREADS": str(threads),
+            "THREADS": str(threads),
+            "OMP_NUM_THREADS": str(threads),
+        }
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
+
+    def run(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def peak(self):
+        self.process.stdin.close()
+        return float(self.process.stdout.readline())
+
+
+def program():
+    """Builds `steps.rs`; where it lies."""
+    command = ["cargo", "bench", "--bench", "steps", "--no-run", "--message-format=short"]
+    root = pathlib.Path(__file__).parent.parent
+    built = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return built.stderr.rsplit("(", 1)[1].split(")")[0]
+
+
+def main():
+    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    ours = os.environ.get("STEPS") or program()
+    print(f"{'':22} convirt   PyTorch   speed   MiB convirt  PyTorch")
+    for case in sys.argv[2:] or CASES:
+        sides = [
+            Side([ours, *case.split()], threads),
+            Side([sys.executable, __file__, "--serve", *case.split()], threads),
+        ]
+        turns = [[side.run() for side in sides] for _ in range(RUNS + 1)][1:]
+        seconds = [statistics.median(times) for times in zip(*turns)]
+        peaks = [side.peak() for side in sides]
+        print(
+            f"{case:22} {seconds[0]:7.3f} s {seconds[1]:7.3f} s {seconds[1] / seconds[0]:7.2f}"
+            f" {peaks[0]:12.0f} {peaks[1]:8.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2:])
+    else:
+        main()

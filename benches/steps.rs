@@ -1,0 +1,131 @@
+//! How long does a forward pass or a training step take: of each tower, and of both?
+//!
+//!     seq 7 | cargo bench --bench steps -- resnet50 step 8
+//!     seq 7 | cargo bench --bench steps -- bert forward 32 64
+//!     seq 7 | cargo bench --bench steps -- convirt step 32 32
+//!
+//! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
+//! convirt (resnet50 and bert as the paper trains them, with Adam). Numbers: batch, tokens. For
+//! each line of input it runs once and prints the seconds, at the end the largest resident memory
+//! in MiB. `steps.py` runs PyTorch in turns with it.
+
+use std::io::BufRead;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, ModuleOptimizer};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
+use burn::train::TrainStep;
+use convirt::ContrastiveTask;
+use convirt::data::{ImageTextBatch, TextBatch};
+use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| *word != "--bench").collect();
+    let [network, pass, numbers @ ..] = &words[..] else {
+        println!("which case? see the top of benches/steps.rs");
+        return;
+    };
+    let numbers: Vec<usize> = numbers
+        .iter()
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    let device = convirt::device(None).expect("a backend is compiled in");
+    let mut run = case(network, pass, &numbers, &device);
+    for _ in std::io::stdin().lock().lines() {
+        let start = Instant::now();
+        run();
+        device.sync().expect("the device works");
+        println!("{:.4}", start.elapsed().as_secs_f64());
+    }
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let peak = status.split("VmHWM:").nth(1).expect("a peak");
+        let kibibytes: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+        println!("{:.0}", kibibytes / 1024.0);
+    }
+}
+
+fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dyn FnMut()> {
+    let graph = device.clone().autodiff();
+    match (network, pass, numbers) {
+        ("resnet18" | "resnet50", _, &[batch]) => {
+            let depth: ResNetDepth = network.parse().expect("a ResNet");
+            let encoder = ResNetConfig::new(depth).init(&graph);
+            if pass == "forward" {
+                let (encoder, images) = (encoder.valid(), images(batch, device));
+                return Box::new(move || drop(encoder.forward(images.clone()).into_data()));
+            }
+            let images = images(batch, &graph);
+            Box::new(move || {
+                let output = encoder.forward(images.clone());
+                drop(output.square().mean().backward());
+            })
+        }
+        ("bert", _, &[batch, tokens]) => {
+            let encoder = BertConfig::base(30_522).init(&graph).expect("BERT-base");
+            let input = |device: &Device| TextInput {
+                input_ids: ids(batch, tokens, device),
+                attention_mask: Tensor::<2, Bool>::full([batch, tokens], true, device),
+                token_type_ids: None,
+            };
+            let depth = encoder.layers.len();
+            if pass == "forward" {
+                let (encoder, input) = (encoder.valid(), input(device));
+                return Box::new(move || {
+                    drop(encoder.forward_to(input.clone(), depth).into_data());
+                });
+            }
+            let encoder = encoder.freeze_embeddings().freeze_layers(&[0, 1, 2, 3, 4, 5]);
+            let (encoder, input) = (encoder.expect("twelve layers"), input(&graph));
+            Box::new(move || {
+                let state = encoder.forward_to(input.clone(), depth);
+                drop(state.square().mean().backward());
+            })
+        }
+        ("convirt", "step", &[batch, tokens]) => {
+            let config = ConVirtConfig {
+                freeze_embeddings: true,
+                freeze_layers: (0..6).collect(),
+                ..ConVirtConfig::new(
+                    ResNetConfig::new(ResNetDepth::ResNet50),
+                    BertConfig::base(30_522),
+                )
+            };
+            let mut task = Some(ContrastiveTask {
+                network: config.init(&graph).expect("the configuration is valid"),
+                gradient_clip_norm: None,
+            });
+            let mut optimizer: ModuleOptimizer = AdamConfig::new().with_epsilon(1e-8).init();
+            let pairs = pairs(batch, tokens, &graph);
+            Box::new(move || {
+                let current = task.take().expect("put back below");
+                let output = TrainStep::step(&current, pairs.clone());
+                task = Some(current.optimize(&mut optimizer, 1e-4.into(), output.grads));
+            })
+        }
+        _ => panic!("no such case; see the top of benches/steps.rs"),
+    }
+}
+
+fn images(batch: usize, device: &Device) -> Tensor<4> {
+    Tensor::random([batch, 3, 224, 224], Distribution::Normal(0.0, 1.0), device)
+}
+
+fn ids(batch: usize, tokens: usize, device: &Device) -> Tensor<2, Int> {
+    Tensor::<1, Int>::arange(1000..(1000 + batch * tokens) as i64, device).reshape([batch, tokens])
+}
+
+fn pairs(batch: usize, tokens: usize, device: &Device) -> ImageTextBatch {
+    ImageTextBatch {
+        images: images(batch, device),
+        texts: Some(TextBatch {
+            input_ids: ids(batch, tokens, device),
+            attention_mask: Tensor::<2, Bool>::full([batch, tokens], true, device),
+            token_type_ids: Tensor::<2, Int>::zeros([batch, tokens], device),
+            text_ids: Tensor::<1, Int>::arange(0..batch as i64, device),
+        }),
+        indices: (0..batch).collect(),
+    }
+}
