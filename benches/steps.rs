@@ -23,7 +23,10 @@ use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextI
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let words: Vec<&str> = words.into_iter().filter(|word| *word != "--bench").collect();
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter(|word| *word != "--bench")
+        .collect();
     let [network, pass, numbers @ ..] = &words[..] else {
         println!("which case? see the top of benches/steps.rs");
         return;
@@ -77,7 +80,9 @@ fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dy
                     drop(encoder.forward_to(input.clone(), depth).into_data());
                 });
             }
-            let encoder = encoder.freeze_embeddings().freeze_layers(&[0, 1, 2, 3, 4, 5]);
+            let encoder = encoder
+                .freeze_embeddings()
+                .freeze_layers(&[0, 1, 2, 3, 4, 5]);
             let (encoder, input) = (encoder.expect("twelve layers"), input(&graph));
             Box::new(move || {
                 let state = encoder.forward_to(input.clone(), depth);

@@ -27,7 +27,7 @@ mod layer;
 pub(crate) mod parity;
 
 use burn::module::{Flag, Module, ModuleVisitor, Param};
-use burn::nn::{Initializer, Linear};
+use burn::nn::{Dropout, Initializer, LayerNorm, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 pub use activation::Activation;
@@ -217,6 +217,21 @@ fn is_frozen(module: &impl Module) -> bool {
     let mut trains = Trains(false);
     module.visit(&mut trains);
     !trains.0
+}
+
+/// The probability with which a layer drops the elements of a tensor: 0 outside training.
+fn probability<const D: usize>(dropout: &Dropout, input: &Tensor<D>) -> f64 {
+    let trains = dropout.training.is_enabled() && input.device().is_autodiff();
+    if trains { dropout.prob } else { 0.0 }
+}
+
+/// A normalization's parameters.
+fn gamma_beta(norm: &LayerNorm) -> [Tensor<1>; 2] {
+    let beta = norm
+        .beta
+        .as_ref()
+        .expect("normalizations of this encoder have one");
+    [norm.gamma.val(), beta.val()]
 }
 
 /// A linear layer with weights from N(0, `std`) and zero bias.

@@ -5,6 +5,7 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::linear::affine;
 use crate::{ImageEncoder, ImageEncoderConfig, ModelError};
 
 /// Configuration of an [`ImageClassifier`].
@@ -98,7 +99,7 @@ impl ImageClassifier {
     /// - features: `[batch, d_model]`
     /// - output: `[batch, labels]`, logits
     pub fn classify(&self, features: Tensor<2>) -> Tensor<2> {
-        self.head.forward(self.dropout.forward(features))
+        affine(&self.head, self.dropout.forward(features))
     }
 }
 

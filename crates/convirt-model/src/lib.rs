@@ -19,6 +19,7 @@ mod classifier;
 mod convirt;
 mod error;
 mod image_encoder;
+mod linear;
 mod loss;
 mod parameter_counts;
 mod pooling;

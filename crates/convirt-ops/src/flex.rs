@@ -1,14 +1,25 @@
 //! Burn's CPU backend: operations with a gradient of their own.
 
+mod attention;
 mod batch_norm;
 pub(crate) mod buffer;
 mod conv2d;
+mod dropout;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod math;
 mod max_pool2d;
 mod operation;
 pub(crate) mod product;
 pub(crate) mod simd;
 
+pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train};
 pub(crate) use conv2d::conv2d;
+pub(crate) use dropout::dropout;
+pub(crate) use gelu::gelu;
+pub(crate) use layer_norm::{add_layer_norm, layer_norm};
+pub(crate) use linear::linear;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use operation::{FlexTensor, Operation, apply, runs_here};

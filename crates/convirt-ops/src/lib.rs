@@ -10,12 +10,22 @@
 #[cfg(feature = "flex")]
 mod flex;
 
+mod attention;
 mod batch_norm;
 mod conv2d;
+mod dropout;
+mod gelu;
+mod layer_norm;
+mod linear;
 mod max_pool2d;
 #[cfg(test)]
 mod testing;
 
+pub use attention::attention;
 pub use batch_norm::{After, BatchNormalized, batch_norm, batch_norm_train};
 pub use conv2d::{Window, conv2d};
+pub use dropout::dropout;
+pub use gelu::gelu;
+pub use layer_norm::{add_layer_norm, layer_norm};
+pub use linear::linear;
 pub use max_pool2d::max_pool2d;

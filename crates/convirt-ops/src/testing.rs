@@ -1,5 +1,7 @@
 //! What the tests of operations share.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Values between -1 and 1 that look random, the same for the same seed.
@@ -45,4 +47,12 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what
             "{what}: element {index} is {found}, not {expected}"
         );
     }
+}
+
+/// Runs what draws from the process's one generator, seeded, while no other test does.
+pub(crate) fn seeded<R>(seed: u64, draw: impl FnOnce() -> R) -> R {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Device::flex().seed(seed);
+    draw()
 }

@@ -1,9 +1,8 @@
 //! The feed-forward network's nonlinearity.
 
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, gelu_approximate, relu};
+use burn::tensor::activation::{gelu_approximate, relu};
+use convirt_ops::gelu;
 
 /// Nonlinearity between the two layers of the feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +41,6 @@ impl Activation {
     /// - input, output: any
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
-            // Some backends differentiate the fused operation as if it were the tanh form.
-            Self::Gelu if input.is_autodiff() => {
-                let cumulative = input.clone().mul_scalar(FRAC_1_SQRT_2).erf() + 1.0;
-                input.mul_scalar(0.5) * cumulative
-            }
             Self::Gelu => gelu(input),
             Self::GeluTanh => gelu_approximate(input),
             Self::Relu => relu(input),

@@ -3,8 +3,9 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
+use convirt_ops::{dropout, layer_norm};
 
-use super::{BertConfig, BertFamily, TextInput};
+use super::{BertConfig, BertFamily, TextInput, gamma_beta, probability};
 
 /// Sum of word, position and token-type embeddings, normalized and dropped out.
 #[derive(Module, Debug)]
@@ -21,6 +22,7 @@ pub struct BertEmbeddings {
     pub dropout: Dropout,
     /// The padding token, where positions skip padding and count from the number after it.
     padding: Option<usize>,
+    epsilon: f64,
 }
 
 impl BertEmbeddings {
@@ -46,6 +48,7 @@ impl BertEmbeddings {
                 .init(device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             padding: skips_padding.then_some(pad),
+            epsilon: config.layer_norm_eps,
         }
     }
 
@@ -64,7 +67,10 @@ impl BertEmbeddings {
                     None => first_rows(table, 1),
                 };
         }
-        self.dropout.forward(self.layer_norm.forward(sum))
+        let [gamma, beta] = gamma_beta(&self.layer_norm);
+        let state = layer_norm(sum, gamma, beta, self.epsilon);
+        let probability = probability(&self.dropout, &state);
+        dropout(state, probability)
     }
 
     /// `[batch, tokens, d_model]`, or `[1, tokens, d_model]` where all texts have the same.

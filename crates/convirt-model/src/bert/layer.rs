@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Tensor};
+use convirt_ops::{add_layer_norm, attention};
 
-use super::{Activation, BertConfig, linear};
+use super::{Activation, BertConfig, gamma_beta, linear, probability};
+use crate::linear::affine;
 
 /// Added to the scores of padded keys: their share of the softmax is exactly zero in 16 and in 32
 /// bits, and a text of nothing but padding still has finite states.
@@ -38,6 +39,7 @@ pub struct BertLayer {
     pub dropout: Dropout,
     #[module(skip)]
     activation: Activation,
+    epsilon: f64,
 }
 
 impl BertLayer {
@@ -57,6 +59,7 @@ impl BertLayer {
             output_norm: norm(),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             activation: config.hidden_act,
+            epsilon: config.layer_norm_eps,
         }
     }
 
@@ -69,14 +72,15 @@ impl BertLayer {
     ///   negative at padding
     pub fn forward(&self, state: Tensor<3>, key_bias: Tensor<4>) -> Tensor<3> {
         let attended = self.attention.forward(state.clone(), key_bias);
-        let state = self
-            .attention_norm
-            .forward(self.dropout.forward(attended) + state);
-        let hidden = self
-            .activation
-            .forward(self.intermediate.forward(state.clone()));
-        let output = self.dropout.forward(self.output.forward(hidden));
-        self.output_norm.forward(output + state)
+        let state = self.add_norm(attended, state, &self.attention_norm);
+        let hidden = affine(&self.intermediate, state.clone());
+        let output = affine(&self.output, self.activation.forward(hidden));
+        self.add_norm(output, state, &self.output_norm)
+    }
+
+    fn add_norm(&self, output: Tensor<3>, state: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
+        let dropout = probability(&self.dropout, &output);
+        add_layer_norm(output, state, gamma_beta(norm), self.epsilon, dropout)
     }
 }
 
@@ -117,21 +121,12 @@ impl BertAttention {
     /// - state, output: `[batch, tokens, d_model]`
     /// - key_bias: `[batch, 1, 1, tokens]`
     pub fn forward(&self, state: Tensor<3>, key_bias: Tensor<4>) -> Tensor<3> {
-        let [batch, tokens, d_model] = state.dims();
-        let d_head = d_model / self.heads;
-        let heads = |linear: &Linear| {
-            linear
-                .forward(state.clone())
-                .reshape([batch, tokens, self.heads, d_head])
-                .swap_dims(1, 2)
-        };
-        let query = heads(&self.query).mul_scalar((d_head as f64).powf(-0.5));
-        let scores = query.matmul(heads(&self.key).transpose()) + key_bias;
-        let shares = self.dropout.forward(softmax(scores, 3));
-        let gathered = shares
-            .matmul(heads(&self.value))
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, d_model]);
-        self.output.forward(gathered)
+        let [batch, tokens, _] = state.dims();
+        let [query, key, value] =
+            [&self.query, &self.key, &self.value].map(|layer| affine(layer, state.clone()));
+        let dropout = probability(&self.dropout, &query);
+        let key_bias = key_bias.reshape([batch, tokens]);
+        let gathered = attention(query, key, value, self.heads, key_bias, dropout);
+        affine(&self.output, gathered)
     }
 }

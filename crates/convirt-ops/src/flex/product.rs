@@ -46,6 +46,14 @@ impl<'a> Matrix<'a> {
         matrix
     }
 
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// One more than the index of the last element.
     fn end(&self) -> usize {
         if self.rows == 0 || self.columns == 0 {

@@ -1,7 +1,7 @@
 //! Loops compiled for several instruction sets, the best chosen when they run.
 
 /// Instruction sets that loops are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Level {
     /// What the target guarantees.
     Portable,
@@ -15,6 +15,10 @@ impl Level {
     /// The best that this processor has.
     #[inline]
     pub(crate) fn detected() -> Self {
+        #[cfg(test)]
+        if let Some(level) = tests::CHOSEN.get() {
+            return level;
+        }
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -34,7 +38,8 @@ impl Level {
 
 /// Defines a function whose loops are compiled for each [`Level`]; the processor's is called.
 ///
-/// The functions it calls must be `#[inline(always)]`, or they stay portable.
+/// The functions it calls must be `#[inline(always)]`, or they stay portable. In its body the
+/// constant `FUSED` says whether products and sums are one instruction there.
 macro_rules! vectorized {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident(
         $($argument:ident: $type:ty),* $(,)?
@@ -44,18 +49,18 @@ macro_rules! vectorized {
         $visibility fn $name($($argument: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn portable($($argument: $type),*) $(-> $result)? $body
+            fn portable<const FUSED: bool>($($argument: $type),*) $(-> $result)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($argument: $type),*) $(-> $result)? {
-                    portable($($argument),*)
+                    portable::<true>($($argument),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($argument: $type),*) $(-> $result)? {
-                    portable($($argument),*)
+                    portable::<true>($($argument),*)
                 }
                 match $crate::flex::simd::Level::detected() {
                     // SAFETY: the processor has these instructions.
@@ -65,8 +70,46 @@ macro_rules! vectorized {
                     $crate::flex::simd::Level::Portable => {}
                 }
             }
-            portable($($argument),*)
+            portable::<false>($($argument),*)
         }
     };
 }
 pub(crate) use vectorized;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static CHOSEN: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    /// What a computation gives at each level that the processor has, on two threads.
+    pub(crate) fn at_each_level<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Level, R)> {
+        [Level::Portable, Level::Avx2, Level::Avx512]
+            .into_iter()
+            .filter(|level| *level <= Level::detected())
+            .map(|level| {
+                let threads = rayon::ThreadPoolBuilder::new()
+                    .num_threads(2)
+                    .start_handler(move |_| CHOSEN.set(Some(level)))
+                    .build();
+                (level, threads.unwrap().install(&compute))
+            })
+            .collect()
+    }
+
+    vectorized! {
+        fn is_fused() -> bool {
+            FUSED
+        }
+    }
+
+    #[test]
+    fn each_level_runs_its_own_code() {
+        for (level, fused) in at_each_level(is_fused) {
+            assert_eq!(fused, level != Level::Portable, "{level:?}");
+        }
+    }
+}

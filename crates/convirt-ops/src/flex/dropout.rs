@@ -1,0 +1,117 @@
+//! Dropout without a mask in memory: what is dropped is computed from the element's place.
+
+use burn::tensor::{Device, Distribution, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::{contiguous, elements_mut};
+use super::simd::vectorized;
+use super::{FlexTensor, Operation, apply};
+
+/// Elements of a row of the mask.
+const ROW: usize = 1 << 12;
+
+pub(crate) fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
+    match Mask::draw(probability) {
+        None => input,
+        Some(mask) => apply(mask, [input.into_dispatch()]).0,
+    }
+}
+
+/// Which elements are dropped, of rows of elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
+    seed: u64,
+    /// Elements with a smaller hash are dropped.
+    threshold: u32,
+    /// What the others are multiplied by.
+    scale: f32,
+}
+
+impl Mask {
+    /// A mask from the backend's random numbers; none for probability 0.
+    pub(crate) fn draw(probability: f64) -> Option<Self> {
+        if probability == 0.0 {
+            return None;
+        }
+        // A float32 between 0 and 1 has 24 random bits.
+        let range = Distribution::Uniform(0.0, 1.0);
+        let draws = Tensor::<1>::random([3], range, &Device::flex()).into_data();
+        let seed = draws.iter::<f32>().fold(0, |seed: u64, draw| {
+            (seed << 20) ^ (draw * (1 << 24) as f32) as u64
+        });
+        Some(Self {
+            seed,
+            threshold: (probability * 2f64.powi(32)) as u32,
+            scale: (1.0 / (1.0 - probability)) as f32,
+        })
+    }
+
+    /// The mask of a row.
+    #[inline]
+    pub(crate) fn row(self, row: usize) -> RowMask {
+        // SplitMix64 (Steele et al. 2014).
+        let mut key = self
+            .seed
+            .wrapping_add((row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        key = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        key = (key ^ (key >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        key ^= key >> 31;
+        RowMask {
+            keys: [key as u32, (key >> 32) as u32],
+            threshold: self.threshold,
+            scale: self.scale,
+        }
+    }
+}
+
+/// The part of a [`Mask`] for one row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowMask {
+    keys: [u32; 2],
+    threshold: u32,
+    scale: f32,
+}
+
+impl RowMask {
+    /// What an element is multiplied by: 0 where it is dropped.
+    ///
+    /// A hash of the place, built as [hash-prospector](https://github.com/skeeto/hash-prospector)'s
+    /// are, with one key before it and one inside: rows do not repeat each other in another order.
+    #[inline(always)]
+    pub(crate) fn factor(self, column: usize) -> f32 {
+        let mut hash = (column as u32).wrapping_mul(0x9E37_79B9) ^ self.keys[0];
+        hash = (hash ^ (hash >> 16)).wrapping_mul(0x7FEB_352D);
+        hash = hash.wrapping_add(self.keys[1]);
+        hash = (hash ^ (hash >> 15)).wrapping_mul(0x846C_A68B);
+        hash ^= hash >> 16;
+        if hash < self.threshold {
+            0.0
+        } else {
+            self.scale
+        }
+    }
+}
+
+/// Dropout itself: the gradient goes the same way.
+impl Operation<1> for Mask {
+    type Saved = ();
+
+    fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
+        let mut values = contiguous(input);
+        let rows = elements_mut(&mut values).par_chunks_mut(ROW).enumerate();
+        rows.for_each(|(index, values)| multiply(self.row(index), values));
+        (values, ())
+    }
+
+    fn backward(self, (): (), gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        [Some(self.forward([gradient]).0)]
+    }
+}
+
+vectorized! {
+    fn multiply(mask: RowMask, values: &mut [f32]) {
+        for (column, value) in values.iter_mut().enumerate() {
+            *value *= mask.factor(column);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Layer normalization, alone and after a residual sum.
+
+use burn::tensor::{Tensor, module};
+
+use crate::dropout::{self, check_probability};
+
+/// Normalizes each vector ([Ba et al. 2016](https://arxiv.org/abs/1607.06450), Section 3):
+/// γ·(x − μ)/√(σ² + ε) + β with the biased σ².
+///
+/// # Shapes
+///
+/// - input, output: `[..., d_model]`
+/// - gamma, beta: `[d_model]`
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub fn layer_norm<const D: usize>(
+    input: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    check_width(&input, [&gamma, &beta]);
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) && crate::flex::runs_here(&gamma) {
+        return crate::flex::layer_norm(input, [gamma, beta], epsilon);
+    }
+    composed(input, gamma, beta, epsilon)
+}
+
+/// A residual sublayer's end ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Sections 3.1
+/// and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
+///
+/// # Shapes
+///
+/// - input, residual, output: `[..., d_model]`
+/// - gamma, beta: `[d_model]`
+///
+/// # Panics
+///
+/// When the shapes do not fit, or the dropout's probability is not at least 0 and below 1.
+pub fn add_layer_norm<const D: usize>(
+    input: Tensor<D>,
+    residual: Tensor<D>,
+    [gamma, beta]: [Tensor<1>; 2],
+    epsilon: f64,
+    dropout: f64,
+) -> Tensor<D> {
+    check_width(&input, [&gamma, &beta]);
+    check_probability(dropout);
+    assert_eq!(residual.dims(), input.dims(), "shape of the residual");
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) && crate::flex::runs_here(&gamma) {
+        return crate::flex::add_layer_norm(input, residual, [gamma, beta], epsilon, dropout);
+    }
+    let sum = dropout::composed(input, dropout) + residual;
+    composed(sum, gamma, beta, epsilon)
+}
+
+fn check_width<const D: usize>(input: &Tensor<D>, vectors: [&Tensor<1>; 2]) {
+    for vector in vectors {
+        assert_eq!(
+            vector.dims(),
+            [input.dims()[D - 1]],
+            "a vector for the input"
+        );
+    }
+}
+
+/// By Burn's own operation.
+fn composed<const D: usize>(
+    input: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    module::layer_norm(input, gamma, Some(beta), epsilon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flex::simd::tests::at_each_level;
+    use crate::testing::{assert_close, random, seeded};
+    use burn::tensor::{DType, Device};
+
+    const EPSILON: f64 = 1e-5;
+
+    /// Output, then gradients of the sum, γ and β, in float64.
+    fn reference(width: usize, [sum, gamma, beta, gradient]: [&[f64]; 4]) -> [Vec<f64>; 4] {
+        let mut found = [vec![], vec![], vec![0.0; width], vec![0.0; width]];
+        for (row, gradient) in sum.chunks(width).zip(gradient.chunks(width)) {
+            let average =
+                |of: &dyn Fn(usize) -> f64| (0..width).map(of).sum::<f64>() / width as f64;
+            let mean = average(&|c| row[c]);
+            let deviation = (average(&|c| (row[c] - mean).powi(2)) + EPSILON).sqrt();
+            let normal = |c: usize| (row[c] - mean) / deviation;
+            let slope = |c: usize| gradient[c] * gamma[c];
+            let (level, along) = (average(&slope), average(&|c| slope(c) * normal(c)));
+            for c in 0..width {
+                found[0].push(normal(c) * gamma[c] + beta[c]);
+                found[1].push((slope(c) - level - normal(c) * along) / deviation);
+                found[2][c] += gradient[c] * normal(c);
+                found[3][c] += gradient[c];
+            }
+        }
+        found
+    }
+
+    fn wide<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+        tensor.clone().into_data().iter().collect()
+    }
+
+    fn narrow<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+        tensor.clone().into_data().iter().collect()
+    }
+
+    /// An operand of each kind, and the gradient of the output.
+    struct Case {
+        input: Tensor<3>,
+        residual: Tensor<3>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        gradient: Tensor<3>,
+    }
+
+    impl Case {
+        fn new(shape: [usize; 3]) -> Self {
+            let device = Device::flex().autodiff();
+            Self {
+                input: (random(shape, 1, &device) + 0.5).detach().require_grad(),
+                residual: random(shape, 2, &device).require_grad(),
+                gamma: random([shape[2]], 3, &device).require_grad(),
+                beta: random([shape[2]], 4, &device).require_grad(),
+                gradient: random(shape, 5, &device),
+            }
+        }
+
+        fn vectors(&self) -> [Tensor<1>; 2] {
+            [self.gamma.clone(), self.beta.clone()]
+        }
+
+        /// Output, then gradients of input, γ, β and, if it is there, the residual.
+        fn run(&self, output: Tensor<3>) -> Vec<Vec<f32>> {
+            let gradients = (output.clone() * self.gradient.clone()).sum().backward();
+            let mut found = vec![
+                narrow(&output),
+                narrow(&self.input.grad(&gradients).unwrap()),
+                narrow(&self.gamma.grad(&gradients).unwrap()),
+                narrow(&self.beta.grad(&gradients).unwrap()),
+            ];
+            found.extend(self.residual.grad(&gradients).map(|g| narrow(&g)));
+            found
+        }
+
+        fn expected(&self, sum: &[f64]) -> Vec<Vec<f64>> {
+            let [gamma, beta] = self.vectors().map(|v| wide(&v));
+            let gradient = wide(&self.gradient);
+            reference(gamma.len(), [sum, &gamma, &beta, &gradient]).into()
+        }
+    }
+
+    const SHAPES: [[usize; 3]; 6] = [
+        [1, 1, 1],
+        [1, 1, 5],
+        [2, 3, 16],
+        [3, 1, 33],
+        [1, 70, 7],
+        [2, 100, 50],
+    ];
+
+    /// Rounding, magnified by at most 1/√ε where a row is nearly constant.
+    const TOLERANCE: f64 = 2e-5;
+
+    #[test]
+    fn values_and_gradients_are_those_of_the_formula() {
+        for shape in SHAPES {
+            let case = Case::new(shape);
+            let expected = case.expected(&wide(&case.input));
+            let [gamma, beta] = case.vectors();
+            for (level, found) in at_each_level(|| {
+                let [gamma, beta] = case.vectors();
+                case.run(layer_norm(case.input.clone(), gamma, beta, EPSILON))
+            }) {
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                }
+            }
+            let found = case.run(composed(case.input.clone(), gamma, beta, EPSILON));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_close(found, expected, TOLERANCE, &format!("composed {shape:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn residual_is_added_and_gets_the_gradient_of_the_sum() {
+        for shape in SHAPES {
+            let case = Case::new(shape);
+            let sum: Vec<f64> = wide(&case.input)
+                .iter()
+                .zip(wide(&case.residual))
+                .map(|(a, b)| a + b)
+                .collect();
+            let mut expected = case.expected(&sum);
+            expected.push(expected[1].clone());
+            for (level, found) in at_each_level(|| {
+                let (input, residual) = (case.input.clone(), case.residual.clone());
+                case.run(add_layer_norm(
+                    input,
+                    residual,
+                    case.vectors(),
+                    EPSILON,
+                    0.0,
+                ))
+            }) {
+                assert_eq!(found.len(), 5);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                }
+            }
+        }
+    }
+
+    /// The mask shows in the input's gradient, where it is exactly zero; the rest follows from it.
+    #[test]
+    fn dropped_elements_do_not_count_and_get_no_gradient() {
+        let probability = 0.4;
+        for shape in [[2, 3, 50], [1, 130, 33]] {
+            let case = Case::new(shape);
+            for (level, found) in at_each_level(|| {
+                let (input, residual) = (case.input.clone(), case.residual.clone());
+                let vectors = case.vectors();
+                let output = seeded(3, || {
+                    add_layer_norm(input, residual, vectors, EPSILON, probability)
+                });
+                case.run(output)
+            }) {
+                let what = format!("{level:?} {shape:?}");
+                let factors: Vec<f64> = found[1]
+                    .iter()
+                    .map(|g| f64::from(u8::from(*g != 0.0)) / (1.0 - probability))
+                    .collect();
+                let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+                let share = dropped as f64 / factors.len() as f64;
+                // At least 300 draws: standard error at most 0.03.
+                assert!((share - probability).abs() < 0.12, "{what}: {share}");
+                let sums = wide(&case.input).into_iter().zip(wide(&case.residual));
+                let sum: Vec<f64> = sums.zip(&factors).map(|((a, b), f)| a * f + b).collect();
+                let mut expected = case.expected(&sum);
+                expected.push(expected[1].clone());
+                let through = expected[1].iter_mut().zip(&factors);
+                through.for_each(|(gradient, factor)| *gradient *= factor);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, expected, TOLERANCE, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_graph_values_are_the_same_and_operands_are_kept() {
+        let case = Case::new([2, 3, 33]);
+        let [input, residual] = [&case.input, &case.residual].map(|t| t.clone().inner());
+        let before = [narrow(&input), narrow(&residual)];
+        let vectors = case.vectors().map(Tensor::inner);
+        let plain = add_layer_norm(input.clone(), residual.clone(), vectors, EPSILON, 0.0);
+        assert_eq!([narrow(&input), narrow(&residual)], before);
+        let vectors = case.vectors();
+        let (input, residual) = (case.input.clone(), case.residual.clone());
+        let recorded = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
+        assert_eq!(narrow(&plain), narrow(&recorded));
+    }
+
+    #[test]
+    fn other_precisions_take_the_composed_way() {
+        let case = Case::new([2, 3, 33]);
+        let double = |tensor: &Tensor<3>| tensor.clone().inner().cast(DType::F64);
+        let vectors = case.vectors().map(|v| v.inner().cast(DType::F64));
+        let [input, residual] = [&case.input, &case.residual].map(double);
+        let found = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
+        assert_eq!(found.dtype(), DType::F64);
+        let sum = wide(&(case.input.clone() + case.residual.clone()));
+        let found: Vec<f32> = narrow(&found);
+        assert_close(&found, &case.expected(&sum)[0], TOLERANCE, "composed");
+    }
+
+    /// Σx² − (Σx)²/n would lose the variance of 1/3 beside 10⁸; what is left is float32's own
+    /// spacing of 2⁻¹⁰ at the mean.
+    #[test]
+    fn variance_beside_a_large_mean_is_kept() {
+        let device = Device::flex();
+        let input = random([2, 768], 1, &device) + 8192.0;
+        let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
+        let values = wide(&input);
+        let zeros = vec![0.0; values.len()];
+        let expected = reference(768, [&values, &[1.0; 768], &[0.0; 768], &zeros]);
+        let found = narrow(&layer_norm(input, gamma, beta, EPSILON));
+        assert_close(&found, &expected[0], 1e-3, "beside 8192");
+    }
+
+    #[test]
+    #[should_panic(expected = "shape of the residual")]
+    fn another_residual_is_refused() {
+        let case = Case::new([1, 2, 3]);
+        let residual = case.residual.clone().swap_dims(0, 1);
+        add_layer_norm(case.input.clone(), residual, case.vectors(), EPSILON, 0.0);
+    }
+}

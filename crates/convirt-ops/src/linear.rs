@@ -1,0 +1,164 @@
+//! Affine maps.
+
+use burn::tensor::{Tensor, module};
+
+/// x·W + b for each vector x.
+///
+/// # Shapes
+///
+/// - input: `[..., d_input]`
+/// - weight: `[d_input, d_output]`
+/// - bias: `[d_output]`
+/// - output: `[..., d_output]`
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub fn linear<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let [d_input, d_output] = weight.dims();
+    assert_eq!(input.dims()[D - 1], d_input, "width of the input");
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [d_output], "width of the bias");
+    }
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) && crate::flex::runs_here(&weight) {
+        return crate::flex::linear(input, weight, bias);
+    }
+    composed(input, weight, bias)
+}
+
+/// By Burn's own operation.
+fn composed<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    module::linear(input, weight, bias)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, random};
+    use burn::tensor::Device;
+
+    type Function = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>) -> Tensor<3>;
+
+    /// Output, then gradients of input, weight and bias, by their sums.
+    fn reference(
+        [rows, d_input, d_output]: [usize; 3],
+        [x, w, b, g]: [&[f32]; 4],
+    ) -> [Vec<f64>; 4] {
+        let at = |values: &[f32], index: usize| f64::from(values[index]);
+        let matrix = |rows: usize, columns: usize, of: &dyn Fn(usize, usize) -> f64| {
+            (0..rows * columns)
+                .map(|index| of(index / columns, index % columns))
+                .collect::<Vec<f64>>()
+        };
+        [
+            matrix(rows, d_output, &|i, j| {
+                let product = |k| at(x, i * d_input + k) * at(w, k * d_output + j);
+                at(b, j) + (0..d_input).map(product).sum::<f64>()
+            }),
+            matrix(rows, d_input, &|i, k| {
+                let product = |j| at(g, i * d_output + j) * at(w, k * d_output + j);
+                (0..d_output).map(product).sum()
+            }),
+            matrix(d_input, d_output, &|k, j| {
+                let product = |i| at(x, i * d_input + k) * at(g, i * d_output + j);
+                (0..rows).map(product).sum()
+            }),
+            matrix(1, d_output, &|_, j| {
+                (0..rows).map(|i| at(g, i * d_output + j)).sum()
+            }),
+        ]
+    }
+
+    fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+        tensor.clone().into_data().try_to_vec().unwrap()
+    }
+
+    fn check(function: Function, shape: [usize; 4], has_bias: bool) {
+        let [batch, tokens, d_input, d_output] = shape;
+        let device = Device::flex().autodiff();
+        let input = random([batch, tokens, d_input], 1, &device).require_grad();
+        let weight = random([d_input, d_output], 2, &device).require_grad();
+        let bias = random([d_output], 3, &device)
+            .mul_scalar(f64::from(u8::from(has_bias)))
+            .detach()
+            .require_grad();
+        let gradient = random([batch, tokens, d_output], 4, &device);
+        let given = has_bias.then(|| bias.clone());
+        let output = function(input.clone(), weight.clone(), given);
+        let gradients = (output.clone() * gradient.clone()).sum().backward();
+        let mut found = vec![
+            values(&output),
+            values(&input.grad(&gradients).unwrap()),
+            values(&weight.grad(&gradients).unwrap()),
+        ];
+        found.extend(has_bias.then(|| values(&bias.grad(&gradients).unwrap())));
+        let [x, b, g] = [values(&input), values(&bias), values(&gradient)];
+        let given = [&x[..], &values(&weight)[..], &b[..], &g[..]];
+        let expected = reference([batch * tokens, d_input, d_output], given);
+        for (found, expected) in found.iter().zip(&expected) {
+            // A sum of n products of numbers up to 1, about √n large, rounds n times.
+            assert_close(found, expected, 1e-5, &format!("{shape:?} {has_bias}"));
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_are_the_sums_of_products() {
+        let shapes = [[1, 1, 1, 1], [1, 1, 33, 7], [2, 3, 5, 20], [3, 50, 70, 90]];
+        for shape in shapes.into_iter().chain([[1, 300, 17, 3]]) {
+            for has_bias in [false, true] {
+                check(linear, shape, has_bias);
+                check(composed, shape, has_bias);
+            }
+        }
+    }
+
+    #[test]
+    fn no_vectors_give_no_vectors_and_zero_gradients() {
+        check(linear, [0, 3, 4, 5], true);
+    }
+
+    #[test]
+    fn other_precisions_take_the_composed_way() {
+        let device = Device::flex();
+        let double = burn::tensor::DType::F64;
+        let (input, weight) = (random([2, 3], 1, &device), random([3, 4], 2, &device));
+        let found = linear(
+            input.clone().cast(double),
+            weight.clone().cast(double),
+            None,
+        );
+        assert_eq!(found.dtype(), double);
+        let expected: Vec<f64> = found.into_data().iter().collect();
+        assert_close(
+            &values(&linear(input, weight, None)),
+            &expected,
+            1e-6,
+            "both",
+        );
+    }
+
+    #[test]
+    fn constants_among_tracked_tensors_get_no_gradient() {
+        let device = Device::flex().autodiff();
+        let input = random([2, 3], 1, &device);
+        let weight = random([3, 4], 2, &device).require_grad();
+        let gradients = linear(input.clone(), weight.clone(), None).sum().backward();
+        assert!(input.grad(&gradients).is_none() && weight.grad(&gradients).is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "width of the input")]
+    fn widths_that_do_not_fit_are_refused() {
+        let device = Device::flex();
+        linear(random([2, 3], 1, &device), random([4, 5], 2, &device), None);
+    }
+}
