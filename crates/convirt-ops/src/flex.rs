@@ -10,6 +10,7 @@ mod layer_norm;
 mod linear;
 mod math;
 mod max_pool2d;
+mod memory;
 mod operation;
 pub(crate) mod product;
 pub(crate) mod simd;

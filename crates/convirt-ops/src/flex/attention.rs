@@ -1,11 +1,14 @@
 //! Self-attention, each head of each text on its own, and its gradient.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, with_scratch, zeros};
+use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::dropout::{Mask, RowMask};
 use super::math::{LANES, exp, mul_add};
+use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, product};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -57,7 +60,7 @@ struct Saved {
     /// Query, key and value.
     inputs: [FlexTensor; 3],
     /// Softmax of the scores, `[batch, heads, tokens, line]`.
-    shares: std::sync::Arc<Vec<f32>>,
+    shares: Arc<Buffer>,
 }
 
 impl Operation<3> for Attention {
@@ -67,9 +70,9 @@ impl Operation<3> for Attention {
         let inputs = inputs.map(contiguous);
         let shape = inputs[0].layout().shape().clone();
         let given = inputs.each_ref().map(elements);
-        let mut output = zeros(shape.num_elements());
+        let mut output = Buffer::any(shape.num_elements());
         let square = self.tokens * self.line;
-        let mut shares = zeros(if self.records {
+        let mut shares = Buffer::any(if self.records {
             self.pairs() * square
         } else {
             0
@@ -104,7 +107,7 @@ impl Operation<3> for Attention {
         let shape = gradient.layout().shape().clone();
         let given = saved.inputs.each_ref().map(elements);
         let gradient = elements(&gradient);
-        let mut found = [0; 3].map(|_| zeros(gradient.len()));
+        let mut found = [0; 3].map(|_| Buffer::any(gradient.len()));
         let [query, key, value] = found.each_mut().map(|to| self.parts(to));
         let square = (self.tokens * self.line).max(1);
         query

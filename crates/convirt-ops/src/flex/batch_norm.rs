@@ -6,7 +6,8 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor, zeros};
+use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 use crate::{After, BatchNormalized};
@@ -29,10 +30,7 @@ pub(crate) fn batch_norm_train(
         given: None,
     };
     let (output, saved) = normalize(operation, input, [gamma, beta], after);
-    let vector = |values: Vec<f32>| {
-        let shape = [values.len()];
-        Tensor::from_primitive::<Flex>(tensor(values, shape))
-    };
+    let vector = |values| Tensor::from_primitive::<Flex>(vector(values));
     BatchNormalized {
         output,
         mean: vector(saved.statistics.mean),
@@ -175,7 +173,7 @@ impl BatchNorm {
             beta: elements(&beta),
         };
         let shortcut = shortcut.as_ref().map(elements);
-        let mut output = zeros(values.len());
+        let mut output = Buffer::any(values.len());
         let block = block_rows(channels) * channels;
         output
             .par_chunks_mut(block)
@@ -219,7 +217,7 @@ impl BatchNorm {
         let [sums, turns] = gradient_sums(input, elements(&gradient), &rectified, &by);
         let variances = saved.statistics.variance.iter().map(|v| f64::from(*v));
         let variances: Vec<f64> = variances.map(|v| v + self.epsilon).collect();
-        let mut shortcut_gradient = wanted[3].then(|| zeros(input.len()));
+        let mut shortcut_gradient = wanted[3].then(|| Buffer::any(input.len()));
         if wanted[0] || wanted[3] {
             let rows = (input.len() / channels) as f64;
             let through = self.given.is_none().then(|| {
@@ -257,7 +255,6 @@ impl BatchNorm {
                     .for_each(|(index, (gradient, to))| turn_block(index, gradient, Some(to))),
             }
         }
-        let vector = |values: Vec<f32>| tensor(values, [channels]);
         let slopes = turns
             .iter()
             .zip(&variances)
@@ -322,7 +319,7 @@ fn moments(input: &[f32], channels: usize) -> Statistics {
         .into_par_iter()
         .map(|share| {
             input[share].chunks(block).fold(empty(), |so_far, block| {
-                let mut sums = [zeros(channels), zeros(channels), zeros(channels)];
+                let mut sums = [0; 3].map(|_| vec![0.0; channels]);
                 block_moments(block, &mut sums);
                 let rows = (block.len() / channels) as f64;
                 let [mean, rest, squares] = sums.map(|sums| sums.into_iter().map(f64::from));
@@ -474,7 +471,7 @@ fn gradient_sums(
             let mut wide = [vec![0.0; channels], vec![0.0; channels]];
             for start in share.clone().step_by(block) {
                 let range = start..share.end.min(start + block);
-                let mut sums = [zeros(channels), zeros(channels)];
+                let mut sums = [0; 2].map(|_| vec![0.0; channels]);
                 let rectified = rectified.part(range.clone());
                 sum_rows(
                     &input[range.clone()],
@@ -537,7 +534,7 @@ vectorized! {
     ) {
         let channels = by.mean.len();
         let scale = &by.scale[..channels];
-        let passed = &mut zeros(channels)[..channels];
+        let passed = &mut vec![0.0; channels][..channels];
         let mut shortcut = shortcut.map(|shortcut| shortcut.chunks_exact_mut(channels));
         let rows = input.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels));
         for (index, (row, gradient)) in rows.enumerate() {

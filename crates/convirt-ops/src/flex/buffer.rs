@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{Bytes, DType, Shape, TensorData};
 
 use super::FlexTensor;
 
@@ -28,13 +28,18 @@ pub(crate) fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
 }
 
 /// A new tensor of these elements.
-pub(crate) fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(elements, shape.into()))
+pub(crate) fn tensor(elements: impl Into<Bytes>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::from_bytes(
+        elements.into(),
+        shape.into(),
+        DType::F32,
+    ))
 }
 
-/// Zeros, from pages that the system gives out cleared where there are many.
-pub(crate) fn zeros(length: usize) -> Vec<f32> {
-    vec![0.0; length]
+/// A new tensor of few elements.
+pub(crate) fn vector(elements: Vec<f32>) -> FlexTensor {
+    let shape = [elements.len()];
+    tensor(Bytes::from_elems(elements), shape)
 }
 
 /// Lends the thread's scratch memory: `length` elements of any value.

@@ -1,11 +1,13 @@
 //! Convolution as products of matrices of patches (im2col).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, with_scratch, zeros};
+use super::buffer::{contiguous, elements, tensor, with_scratch};
+use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, parallel_product, product};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -43,7 +45,8 @@ impl Operation<2> for Conv2d {
         let [input, weight] = &inputs;
         let shape = Geometry::new(self, input, weight);
         let matrix = rows_of_taps(elements(weight), &shape);
-        let output = convolve(&shape, elements(input), &matrix);
+        let matrix = Matrix::new(&matrix, shape.channels_out, shape.depth());
+        let output = convolve(&shape, elements(input), matrix);
         let shape = [
             shape.batch,
             shape.height_out,
@@ -155,17 +158,17 @@ impl Geometry {
 }
 
 /// The weight as `[channels_out, kernel_height, kernel_width, channels / groups]`.
-fn rows_of_taps(weight: &[f32], shape: &Geometry) -> Vec<f32> {
+fn rows_of_taps<'a>(weight: &'a [f32], shape: &Geometry) -> Cow<'a, [f32]> {
     let (taps, width) = (shape.taps(), shape.group_width());
     if taps == 1 {
-        return weight.to_vec();
+        return Cow::Borrowed(weight);
     }
-    let mut rows = zeros(weight.len());
+    let mut rows = vec![0.0; weight.len()];
     let depth = taps * width;
     rows.par_chunks_mut(depth)
         .zip(weight.par_chunks(depth))
         .for_each(|(row, weight)| transpose(weight, row, width));
-    rows
+    Cow::Owned(rows)
 }
 
 /// Transposes `[rows, columns]`.
@@ -179,15 +182,13 @@ fn transpose(from: &[f32], to: &mut [f32], rows: usize) {
 }
 
 /// Patches · weightsᵀ.
-fn convolve(shape: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
+fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
-    let mut output = zeros(positions * shape.channels_out);
+    let mut output = Buffer::any(positions * shape.channels_out);
     let weights = |group: usize| {
         let rows = group * width_out..(group + 1) * width_out;
-        Matrix::new(weight, shape.channels_out, depth)
-            .row_range(rows)
-            .transposed()
+        weight.row_range(rows).transposed()
     };
     if output.is_empty() {
         return output;
@@ -204,7 +205,7 @@ fn convolve(shape: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
     if positions < ROWS {
         // Too few rows to pack the weight once for each part of them.
         for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
-            let mut patches = zeros(positions * depth);
+            let mut patches = Buffer::any(positions * depth);
             let rows = positions.div_ceil(rayon::current_num_threads());
             patches
                 .par_chunks_mut(rows * depth)
@@ -305,12 +306,16 @@ impl Geometry {
 }
 
 /// The gradient of the input: the output's gradient, convolved with the kernel turned around.
-fn input_gradient(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
-    let turned = shape.turned();
-    match turned {
+fn input_gradient(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
+    let (channels, depth) = (shape.channels, shape.taps() * shape.group_width_out());
+    match shape.turned() {
+        Some(turned) if shape.taps() == 1 && shape.groups == 1 => {
+            let weight = Matrix::new(weight, depth, channels).transposed();
+            convolve(&turned, gradient, weight)
+        }
         Some(turned) => {
             let weight = turned_rows(weight, shape);
-            convolve(&turned, gradient, &weight)
+            convolve(&turned, gradient, Matrix::new(&weight, channels, depth))
         }
         None => scatter(shape, gradient, &rows_of_taps(weight, shape)),
     }
@@ -346,30 +351,36 @@ impl Geometry {
 /// The weight as `[channels, kernel_height, kernel_width, channels_out / groups]`, the kernel's
 /// rows and columns from the last to the first.
 fn turned_rows(weight: &[f32], shape: &Geometry) -> Vec<f32> {
+    /// Channels whose rows of the weight lie in one or few cache lines.
+    const BLOCK: usize = 16;
     let (taps, width, width_out) = (shape.taps(), shape.group_width(), shape.group_width_out());
     let depth = taps * width_out;
-    let mut rows = zeros(weight.len());
-    rows.par_chunks_mut(depth)
-        .enumerate()
-        .for_each(|(channel, row)| {
-            let (group, channel) = (channel / width, channel % width);
-            for (tap, row) in row.chunks_exact_mut(width_out).enumerate() {
-                let first = group * width_out * width * taps + channel * taps + (taps - 1 - tap);
-                let column = weight[first..].iter().step_by(width * taps);
-                row.iter_mut()
-                    .zip(column)
-                    .for_each(|(to, from)| *to = *from);
-            }
-        });
+    let mut rows = vec![0.0; weight.len()];
+    let groups = rows.chunks_mut(width * depth).enumerate();
+    for (group, rows) in groups {
+        let weight = &weight[group * width_out * width * taps..];
+        rows.par_chunks_mut(BLOCK * depth)
+            .enumerate()
+            .for_each(|(block, rows)| {
+                for (out, weight) in weight.chunks(width * taps).take(width_out).enumerate() {
+                    let weight = weight[block * BLOCK * taps..].chunks_exact(taps);
+                    for (row, weight) in rows.chunks_exact_mut(depth).zip(weight) {
+                        for (tap, value) in weight.iter().rev().enumerate() {
+                            row[tap * width_out + out] = *value;
+                        }
+                    }
+                }
+            });
+    }
     rows
 }
 
 /// The gradient of the input: gradients of patches, each element added where it came from.
-fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let image = shape.height * shape.width * shape.channels;
     let positions = shape.height_out * shape.width_out;
-    let mut found = zeros(shape.batch * image);
+    let mut found = Buffer::zeros(shape.batch * image);
     if found.is_empty() {
         return found;
     }
@@ -429,22 +440,22 @@ vectorized! {
 }
 
 /// The gradient of the weight: gradientᵀ · patches.
-fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
+fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
     let threads = rayon::current_num_threads();
     let gradients = Matrix::new(gradient, positions, shape.channels_out);
-    let mut found = zeros(shape.channels_out * depth);
+    let mut found = Buffer::zeros(shape.channels_out * depth);
     for (group, found) in found.chunks_mut((width_out * depth).max(1)).enumerate() {
         let gradients = gradients.column_range(group * width_out..(group + 1) * width_out);
         if found.len() < PRIVATE_GRADIENT {
             // Each thread has some of the positions; their sums are added.
             let share = positions.div_ceil(threads).max(1);
-            let parts: Vec<Vec<f32>> = (0..positions.div_ceil(share))
+            let parts: Vec<Buffer> = (0..positions.div_ceil(share))
                 .into_par_iter()
                 .map(|part| {
                     let rows = part * share..positions.min((part + 1) * share);
-                    let mut sum = zeros(found.len());
+                    let mut sum = Buffer::zeros(found.len());
                     let to = MatrixMut::new(&mut sum, width_out, depth);
                     add_outer(shape, group, rows, 0..depth, gradients, input, to);
                     sum
@@ -453,7 +464,7 @@ fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32
             for part in parts {
                 found
                     .iter_mut()
-                    .zip(part)
+                    .zip(&*part)
                     .for_each(|(sum, part)| *sum += part);
             }
         } else {
@@ -473,7 +484,7 @@ fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32
     if taps == 1 {
         return found;
     }
-    let mut weight = zeros(found.len());
+    let mut weight = Buffer::any(found.len());
     weight
         .par_chunks_mut(depth)
         .zip(found.par_chunks(depth))

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor, zeros};
+use super::buffer::{contiguous, elements, elements_mut, tensor};
 use super::math::{mul_add, normal_cumulative, normal_density};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 
@@ -32,7 +33,7 @@ impl Operation<1> for Gelu {
             blocks.for_each(gelu_in_place);
             return (input, None);
         }
-        let mut output = zeros(elements(&input).len());
+        let mut output = Buffer::any(elements(&input).len());
         let blocks = output.par_chunks_mut(BLOCK);
         blocks
             .zip(elements(&input).par_chunks(BLOCK))

@@ -3,9 +3,10 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor, zeros};
+use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
 use super::dropout::{Mask, RowMask};
 use super::math::{moments, mul_add, sum};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 
@@ -132,8 +133,8 @@ impl LayerNorm {
             });
             return (input, None);
         }
-        let mut output = zeros(values.len());
-        let mut sharpness = zeros(values.len() / width.max(1));
+        let mut output = Buffer::any(values.len());
+        let mut sharpness = vec![0.0; values.len() / width.max(1)];
         output
             .par_chunks_mut(block)
             .zip(values.par_chunks_mut(block))
@@ -164,7 +165,7 @@ impl LayerNorm {
         let width = gamma.len();
         let block = BLOCK_ROWS * width.max(1);
         let mask = self.mask.filter(|_| wanted[0]);
-        let mut dropped = zeros(if mask.is_some() { normal.len() } else { 0 });
+        let mut dropped = Buffer::any(if mask.is_some() { normal.len() } else { 0 });
         let of_block = |index: usize, gradient: &mut [f32], dropped: &mut [f32]| {
             let rows = gradient.len() / width.max(1);
             let first = index * BLOCK_ROWS;
@@ -195,7 +196,7 @@ impl LayerNorm {
                 let pairs = total.iter_mut().zip(&part[which]);
                 pairs.for_each(|(total, part)| *total += f64::from(*part));
             }
-            tensor(total.iter().map(|t| *t as f32).collect(), [width])
+            vector(total.iter().map(|t| *t as f32).collect())
         };
         let vectors = [0, 1].map(|which| wanted[1 + which].then(|| total(which)));
         let residual = wanted[3].then(|| gradient.clone());

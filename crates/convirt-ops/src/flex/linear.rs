@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, zeros};
+use super::buffer::{contiguous, elements, tensor, vector};
+use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, parallel_product};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -64,7 +65,7 @@ impl Operation<3> for Linear {
         let gradient = contiguous(gradient);
         let [input, weight] = product_gradients(&saved, &gradient, [wanted[0], wanted[1]]);
         let width = width(&saved[1]);
-        let bias = wanted[2].then(|| tensor(column_sums(elements(&gradient), width), [width]));
+        let bias = wanted[2].then(|| vector(column_sums(elements(&gradient), width)));
         [input, weight, bias]
     }
 }
@@ -87,7 +88,7 @@ fn matrices([input, weight]: &Saved) -> [Matrix<'_>; 2] {
 fn product(saved: &Saved, bias: Option<&[f32]>) -> FlexTensor {
     let [input, weight] = matrices(saved);
     let [rows, width] = [input.rows(), weight.columns()];
-    let mut output = zeros(rows * width);
+    let mut output = Buffer::any(rows * width);
     let way = match bias {
         None => Output::Replace,
         Some(bias) => {
@@ -113,7 +114,7 @@ fn product_gradients(
     let gradient = Matrix::new(elements(gradient), input.rows(), weight.columns());
     let of = |index: usize, rows, columns, a, b| {
         wanted[index].then(|| {
-            let mut to = zeros(rows * columns);
+            let mut to = Buffer::any(rows * columns);
             let matrix = MatrixMut::new(&mut to, rows, columns);
             parallel_product(matrix, Output::Replace, a, b);
             tensor(to, saved[index].layout().shape().clone())

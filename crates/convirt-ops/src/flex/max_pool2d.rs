@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, zeros};
+use super::buffer::{contiguous, elements, tensor};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 use crate::Window;
@@ -44,7 +45,7 @@ impl Operation<1> for MaxPool2d {
         let [batch, height, width, channels] = shape;
         let [rows, columns] = self.positions(shape);
         let line = columns * channels;
-        let mut output = zeros(batch * rows * line);
+        let mut output = Buffer::any(batch * rows * line);
         let mut taps = vec![0u32; output.len()];
         let values = elements(&input);
         output
@@ -94,7 +95,15 @@ impl Operation<1> for MaxPool2d {
         let [rows, columns] = self.positions(shape);
         let gradient = contiguous(gradient);
         let gradient = elements(&gradient);
-        let mut found = zeros(shape.iter().product());
+        // From the first element of a window to each of its elements, in memory.
+        let offsets: Vec<isize> = (0..self.kernel[0] * self.kernel[1])
+            .map(|tap| {
+                let [y, x] = [tap / self.kernel[1], tap % self.kernel[1]];
+                let [down, right] = self.window.dilation;
+                ((y * down * width + x * right) * channels) as isize
+            })
+            .collect();
+        let mut found = Buffer::zeros(shape.iter().product());
         let image_out = rows * columns * channels;
         found
             .par_chunks_mut((height * width * channels).max(1))
@@ -105,16 +114,15 @@ impl Operation<1> for MaxPool2d {
                     .chunks_exact(channels)
                     .zip(taps[range].chunks_exact(channels));
                 for (pixel, (gradient, taps)) in pixels.enumerate() {
-                    let (row, column) = (pixel / columns, pixel % columns);
+                    let [y, x] = [(0, pixel / columns), (1, pixel % columns)].map(|(axis, at)| {
+                        (at * self.window.stride[axis]) as isize
+                            - self.window.padding[axis] as isize
+                    });
+                    let first = (y * width as isize + x) * channels as isize;
                     for (channel, (slope, tap)) in gradient.iter().zip(taps).enumerate() {
-                        let (tap_y, tap_x) = (
-                            *tap as usize / self.kernel[1],
-                            *tap as usize % self.kernel[1],
-                        );
-                        let y = self.window.under(0, row, tap_y, height);
-                        let x = self.window.under(1, column, tap_x, width);
-                        let (y, x) = y.zip(x).expect("an element inside the map");
-                        found[(y * width + x) * channels + channel] += slope;
+                        // The largest element lies inside the map.
+                        let element = (first + offsets[*tap as usize]) as usize + channel;
+                        found[element] += slope;
                     }
                 }
             });
