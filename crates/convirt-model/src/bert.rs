@@ -21,6 +21,7 @@ mod config;
 mod embeddings;
 #[cfg(test)]
 mod freezing;
+mod frozen_prefix;
 mod hugging_face;
 mod layer;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
+pub use frozen_prefix::FrozenPrefix;
 pub use layer::{BertAttention, BertLayer};
 
 use crate::ModelError;
@@ -162,6 +164,51 @@ impl Bert {
         self.associate(state)
     }
 
+    /// Encodes texts as [`forward_to`](Self::forward_to) does, from what the frozen part of this
+    /// encoder remembers of them.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, tokens, d_model]`; at padding other values than without
+    ///
+    /// # Panics
+    ///
+    /// As `forward_to`.
+    pub fn forward_from(&self, prefix: &FrozenPrefix, input: TextInput, layer: usize) -> Tensor<3> {
+        if layer < prefix.depth() {
+            return self.forward_to(input, layer);
+        }
+        self.assert_fits(&input);
+        let input = input.without_autodiff();
+        let bias = |state: &Tensor<3>| layer::key_bias(input.attention_mask.clone(), state.dtype());
+        let state = self.associate(prefix.states(self, input.clone()));
+        let bias = bias(&state);
+        let layers = &self.layers[prefix.depth()..layer];
+        let state = layers
+            .iter()
+            .fold(state, |state, layer| layer.forward(state, bias.clone()));
+        self.associate(state)
+    }
+
+    /// Runs the embeddings and the first `depth` layers, all frozen, outside autodiff.
+    fn run_frozen(&self, input: TextInput, depth: usize) -> Tensor<3> {
+        let mask = input.attention_mask.clone();
+        let state = self.embeddings.valid().forward(input);
+        let bias = layer::key_bias(mask, state.dtype());
+        self.layers[..depth].iter().fold(state, |state, layer| {
+            layer.valid().forward(state, bias.clone())
+        })
+    }
+
+    fn assert_fits(&self, input: &TextInput) {
+        let [_, tokens] = input.input_ids.dims();
+        assert!(
+            tokens <= self.max_tokens,
+            "{tokens} tokens, but the encoder has positions for {}: truncate the text",
+            self.max_tokens
+        );
+    }
+
     /// Runs the embeddings and the first `depth` layers, showing each hidden state to `observe`.
     fn run(
         &self,
@@ -169,12 +216,7 @@ impl Bert {
         depth: usize,
         mut observe: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
-        let [_, tokens] = input.input_ids.dims();
-        assert!(
-            tokens <= self.max_tokens,
-            "{tokens} tokens, but the encoder has positions for {}: truncate the text",
-            self.max_tokens
-        );
+        self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
         let mut in_frozen_prefix = is_frozen(&self.embeddings);
         let mut state = if in_frozen_prefix {

@@ -6,13 +6,13 @@ mod freezing;
 mod parity;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, ModelError,
-    ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig, ResNet, ResNetConfig,
-    TextInput,
+    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, FrozenPrefix,
+    ModelError, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig, ResNet,
+    ResNetConfig, TextInput,
 };
 
 /// Configuration of a [`ConVirt`].
@@ -158,6 +158,23 @@ impl ConVirt {
     pub fn encode_text(&self, texts: TextInput) -> Encoded {
         let attention_mask = texts.attention_mask.clone();
         let states = self.text_encoder.forward_to(texts, self.pooling_layer);
+        self.pool(states, attention_mask)
+    }
+
+    /// Encodes texts from what the frozen part of this model's text encoder remembers of them; the
+    /// same numbers as [`encode_text`](Self::encode_text) gives.
+    ///
+    /// # Panics
+    ///
+    /// As `encode_text`.
+    pub fn encode_text_from(&self, prefix: &FrozenPrefix, texts: TextInput) -> Encoded {
+        let attention_mask = texts.attention_mask.clone();
+        let layer = self.pooling_layer;
+        let states = self.text_encoder.forward_from(prefix, texts, layer);
+        self.pool(states, attention_mask)
+    }
+
+    fn pool(&self, states: Tensor<3>, attention_mask: Tensor<2, Bool>) -> Encoded {
         let features = self
             .pooling
             .forward(states, attention_mask)

@@ -31,7 +31,8 @@ mod simclr;
 
 pub use batch_norm::BatchNorm;
 pub use bert::{
-    Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertLayer, TextInput,
+    Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertLayer,
+    FrozenPrefix, TextInput,
 };
 pub use classifier::{ImageClassifier, ImageClassifierConfig};
 pub use convirt::{ConVirt, ConVirtConfig, Encoded};
