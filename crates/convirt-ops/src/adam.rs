@@ -92,11 +92,15 @@ mod tests {
         time: 1,
     };
 
+    type Step<const D: usize> = fn(Tensor<D>, Tensor<D>, [Tensor<D>; 2], &AdamStep) -> Moved<D>;
+
+    type Moved<const D: usize> = (Tensor<D>, [Tensor<D>; 2]);
+
     /// Parameters and moments after steps 1 to 3, of gradients that change.
     fn three_steps<const D: usize>(
         shape: [usize; D],
         dtype: DType,
-        step: fn(Tensor<D>, Tensor<D>, [Tensor<D>; 2], &AdamStep) -> (Tensor<D>, [Tensor<D>; 2]),
+        step: Step<D>,
     ) -> [Vec<f32>; 3] {
         let device = Device::flex();
         let tensor = |seed| random(shape, seed, &device).cast(dtype);
