@@ -13,12 +13,11 @@ use std::io::BufRead;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, ModuleOptimizer};
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
-use convirt::ContrastiveTask;
 use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
+use convirt::{Adam, ContrastiveTask};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -102,7 +101,11 @@ fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dy
                 network: config.init(&graph).expect("the configuration is valid"),
                 gradient_clip_norm: None,
             });
-            let mut optimizer: ModuleOptimizer = AdamConfig::new().with_epsilon(1e-8).init();
+            let adam = Adam {
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+            };
+            let mut optimizer = adam.init();
             let pairs = pairs(batch, tokens, &graph);
             Box::new(move || {
                 let current = task.take().expect("put back below");

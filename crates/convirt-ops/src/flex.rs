@@ -1,5 +1,6 @@
 //! Burn's CPU backend: operations with a gradient of their own.
 
+mod adam;
 mod attention;
 mod batch_norm;
 pub(crate) mod buffer;
@@ -15,6 +16,7 @@ mod operation;
 pub(crate) mod product;
 pub(crate) mod simd;
 
+pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train};
 pub(crate) use conv2d::conv2d;
@@ -23,4 +25,4 @@ pub(crate) use gelu::gelu;
 pub(crate) use layer_norm::{add_layer_norm, layer_norm};
 pub(crate) use linear::linear;
 pub(crate) use max_pool2d::max_pool2d;
-pub(crate) use operation::{FlexTensor, Operation, apply, runs_here};
+pub(crate) use operation::{FlexTensor, Operation, apply, plain, runs_here};

@@ -10,6 +10,7 @@
 #[cfg(feature = "flex")]
 mod flex;
 
+mod adam;
 mod attention;
 mod batch_norm;
 mod conv2d;
@@ -21,6 +22,7 @@ mod max_pool2d;
 #[cfg(test)]
 mod testing;
 
+pub use adam::{AdamStep, adam_step};
 pub use attention::attention;
 pub use batch_norm::{After, BatchNormalized, batch_norm, batch_norm_train};
 pub use conv2d::{Window, conv2d};

@@ -17,6 +17,7 @@
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
+mod adam;
 mod checkpoint;
 mod chexpert_retrieval;
 mod classifier;
@@ -66,6 +67,7 @@ mod zero_shot;
 pub use convirt_data as data;
 pub use convirt_model as model;
 
+pub use adam::Adam;
 pub use chexpert_retrieval::ChexpertRetrieval;
 pub use classifier::ImageClassifier;
 pub use config::{

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use burn::optim::decay::WeightDecayConfig;
+use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::{AdamConfig, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::train::logger::FileMetricLogger;
@@ -17,6 +16,7 @@ use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
 use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig};
 
+use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
@@ -284,13 +284,13 @@ impl Training {
             config.learning_rate,
             config.schedule(self.loaders.steps.total),
         );
-        let optimizer = AdamConfig::new()
-            .with_epsilon(config.adam_epsilon as f32)
-            .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
-            .init();
+        let optimizer = Adam {
+            epsilon: config.adam_epsilon,
+            weight_decay: config.weight_decay,
+        };
         let mut learner = Learner::new(
             task,
-            optimizer,
+            optimizer.init(),
             ModuleLrScheduler::new(learning_rate.clone()),
         );
         if let Some(state) = &self.resumed {

@@ -97,7 +97,8 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
     }
 }
 
-fn plain(tensor: DispatchTensor) -> FlexTensor {
+/// The memory of a tensor outside graphs that [runs here](runs_here).
+pub(crate) fn plain(tensor: DispatchTensor) -> FlexTensor {
     match tensor.kind {
         DispatchTensorKind::Flex(tensor) => tensor.float(),
         other => panic!("operands on one device; found {other:?} beside a tensor in memory"),

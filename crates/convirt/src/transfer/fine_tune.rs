@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use burn::module::Module;
-use burn::optim::decay::WeightDecayConfig;
 use burn::optim::lr_scheduler::LrScheduler;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
@@ -16,6 +15,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::adam::Adam;
 use crate::error::Error;
 use crate::image_reader::ImageReader;
 use crate::progress::Bar;
@@ -384,11 +384,11 @@ struct Epoch {
 }
 
 fn adam(config: &FineTuneConfig) -> ModuleOptimizer {
-    let decay = WeightDecayConfig::new(config.weight_decay as f32);
-    AdamConfig::new()
-        .with_epsilon(1e-8)
-        .with_weight_decay(Some(decay))
-        .init()
+    let optimizer = Adam {
+        epsilon: 1e-8,
+        weight_decay: config.weight_decay,
+    };
+    optimizer.init()
 }
 
 #[cfg(test)]
