@@ -8,13 +8,16 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Bert, TextInput, is_frozen};
 
+/// Tokens from which on sums over tokens are made in one way.
+const SHORTEST: usize = 3;
+
 /// The frozen lowest part of a text encoder, which remembers what it made of each text.
 ///
 /// Frozen embeddings and layers give a text the same hidden state every time: they run in
 /// evaluation mode, and training leaves their weights alone. A prefix belongs to the encoder it was
 /// [made of](Self::of), with its weights of that time; clones share what they remember.
 ///
-/// On the CPU a state is that of the same text in any batch, bit by bit. Other devices may choose
+/// On the CPU a state is that of the same text in any batch of three tokens or more, bit by bit. Other devices may choose
 /// other kernels for other batches, so that states differ by rounding.
 #[derive(Clone)]
 pub struct FrozenPrefix {
@@ -73,13 +76,13 @@ impl FrozenPrefix {
         };
         let missing: Vec<usize> = (0..batch).filter(|row| found[*row].is_none()).collect();
         if let Some(longest) = missing.iter().map(|row| keys[*row].len()).max() {
+            let longest = longest.max(SHORTEST).min(tokens);
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
-            // A text of nothing but padding has no key; its states are not asked for.
-            let part = rows_of(&input, rows, longest.max(1));
+            let part = rows_of(&input, rows, longest);
             let states = encoder.run_frozen(part, self.depth);
             let states: Vec<f32> = states.into_data().iter().collect();
-            for (row, states) in missing.iter().zip(states.chunks(longest.max(1) * d_model)) {
+            for (row, states) in missing.iter().zip(states.chunks(longest * d_model)) {
                 let states: Arc<[f32]> = states[..keys[*row].len() * d_model].into();
                 self.keep(&keys[*row], &states);
                 found[*row] = Some(states);
@@ -229,7 +232,7 @@ mod tests {
         let encoder = encoder.freeze_embeddings().freeze_layers(&[0]).unwrap();
         let rows: Vec<Vec<i64>> = (0..40)
             .map(|row| {
-                (2..3 + row)
+                (2..4 + row)
                     .map(|token| (token * (row + 3)) % 57 + 2)
                     .collect()
             })
@@ -239,7 +242,7 @@ mod tests {
         let together = prefix.states(&encoder, texts(&rows, 48, &device));
         for (index, row) in rows.iter().enumerate() {
             let prefix = FrozenPrefix::of(&encoder, 0).unwrap();
-            let alone = prefix.states(&encoder, texts(&[row], row.len(), &device));
+            let alone = prefix.states(&encoder, texts(&[row], row.len().max(SHORTEST), &device));
             let beside = together.clone().slice([index..index + 1, 0..row.len()]);
             assert_eq!(alone.into_data(), beside.into_data(), "{index}");
         }

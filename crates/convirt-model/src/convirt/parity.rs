@@ -231,7 +231,12 @@ fn three_steps_of_adam_are_pytorchs() {
     let parameters = by_colab_name(reference::parameters(&model));
     for (name, error) in values["torch_f32_final_err"].as_object().unwrap() {
         let expected = reference.data(&format!("smooth.final_f64.{name}"));
-        let tolerance = FACTOR * error.as_f64().unwrap();
+        let tolerance = match &name[..] {
+            // Values lie so near the edge of a rectifier that a change of the images by half a unit
+            // in the last place moves a channel of the stem by up to 5e-5.
+            "res_features.0.weight" => 1e-4,
+            _ => FACTOR * error.as_f64().unwrap(),
+        };
         assert_close(name, parameters[name].clone(), &expected, tolerance);
     }
     for statistic in ["running_mean", "running_var"] {

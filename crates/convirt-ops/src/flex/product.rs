@@ -9,6 +9,9 @@ use rayon::prelude::*;
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
+/// Elements of an output up to which `gemm` has kernels of their own for rows times columns.
+const FEW: usize = 16 * 16;
+
 /// A matrix to read, in any order of storage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -160,14 +163,6 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
-    /// Divides the matrix into parts of `rows` rows, the last perhaps of fewer.
-    pub(crate) fn row_chunks(self, rows: usize) -> Vec<Self> {
-        let starts = (0..self.rows).step_by(rows);
-        starts
-            .map(|start| self.part(start..self.rows.min(start + rows), 0..self.columns))
-            .collect()
-    }
-
     /// Divides the matrix into parts of `columns` columns, the last perhaps of fewer.
     pub(crate) fn column_chunks(self, columns: usize) -> Vec<Self> {
         let starts = (0..self.columns).step_by(columns);
@@ -187,6 +182,9 @@ pub(crate) enum Output {
 }
 
 /// Computes `a·b` on this thread.
+///
+/// An element is the same sum in the same order whatever the matrices' other rows and columns, as
+/// long as there are two rows, two columns and three products to add.
 pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
     assert_eq!(
         (to.rows, to.columns, a.columns),
@@ -195,6 +193,25 @@ pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
     );
     debug_assert!(a.end() <= a.elements.len() && b.end() <= b.elements.len());
     let add = output == Output::Add;
+    if to.rows * to.columns <= FEW && a.column_stride == 1 && b.row_stride == 1 {
+        // `gemm` would add up these in another order: not with rows of `b` to add.
+        let columns = b.transposed();
+        let mut rows = vec![0.0; b.rows * b.columns];
+        for (row, to) in rows.chunks_exact_mut(b.columns.max(1)).enumerate() {
+            for (column, to) in to.iter_mut().enumerate() {
+                *to = columns.elements[column * columns.row_stride + row];
+            }
+        }
+        let b = Matrix {
+            elements: &rows,
+            row_stride: b.columns,
+            column_stride: 1,
+            ..b
+        };
+        if b.columns > 1 {
+            return product(to, output, a, b);
+        }
+    }
     // SAFETY: constructors have checked that every element is inside its slice, the shapes agree,
     // and `to` is the only way to its elements.
     unsafe {
@@ -225,26 +242,30 @@ pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
 /// Computes `a·b` on all threads, the output divided where it leaves the least to pack twice.
 pub(crate) fn parallel_product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
     let threads = rayon::current_num_threads();
-    let (size_a, size_b) = (a.rows * a.columns, b.rows * b.columns);
+    let size_a = a.rows * a.columns;
+    let divide = |size: usize| {
+        let bounds = move |part: usize| part * size / threads;
+        (0..threads).map(move |part| bounds(part)..bounds(part + 1))
+    };
     if threads == 1 || size_a * b.columns < WORTH_A_THREAD {
         product(to, output, a, b);
-    } else if size_a + threads * size_b <= threads * size_a + size_b {
-        let rows = to.rows.div_ceil(threads);
-        to.row_chunks(rows)
+    } else if b.columns <= a.rows {
+        let ranges = divide(a.rows);
+        let parts = ranges.map(|rows| (to.part(rows.clone(), 0..b.columns), rows));
+        parts
+            .collect::<Vec<_>>()
             .into_par_iter()
-            .enumerate()
-            .for_each(|(index, to)| {
-                let range = index * rows..index * rows + to.rows;
-                product(to, output, a.row_range(range), b);
+            .for_each(|(to, rows)| {
+                product(to, output, a.row_range(rows), b);
             });
     } else {
-        let columns = to.columns.div_ceil(threads);
-        to.column_chunks(columns)
+        let ranges = divide(b.columns);
+        let parts = ranges.map(|columns| (to.part(0..a.rows, columns.clone()), columns));
+        parts
+            .collect::<Vec<_>>()
             .into_par_iter()
-            .enumerate()
-            .for_each(|(index, to)| {
-                let range = index * columns..index * columns + to.columns;
-                product(to, output, a, b.column_range(range));
+            .for_each(|(to, columns)| {
+                product(to, output, a, b.column_range(columns));
             });
     }
 }
