@@ -1,12 +1,14 @@
 """Forward passes and training steps of this crate and of PyTorch, in turns on one machine.
 
-    python3 benches/steps.py [THREADS [CASE ...]]
+    python3 benches/steps.py [--channels-last] [--bf16] [THREADS [CASE ...]]
 
-A case is as in `steps.rs`, such as "resnet50 step 8"; without any, all of the README's table. Both
+A case is as in `steps.rs`, such as "resnet50 step 8"; without any, all of the README's table.
+PyTorch, which remembers no texts, runs a whole step where this crate knows them. Both
 sides hold the same network, batch and threads (2, unless given) in a process each, and run once in
 turn while the other waits; figures are medians of RUNS after a warm-up, and each process's largest
 resident memory. PyTorch runs in float32 as it comes, `transformers` with its own choice of
-attention, Adam with its default (foreach). Needs torch, torchvision, transformers.
+attention, Adam with its default (foreach); or with channels-last images and networks, or in bfloat16 by
+autocast. Needs torch, torchvision, transformers.
 """
 
 import os
@@ -30,22 +32,27 @@ CASES = [
     "bert step 32 64",
     "convirt step 32 32",
     "convirt step 32 64",
+    "convirt known 32 32",
+    "convirt known 32 64",
 ]
 
 
 def pytorch(network, pass_, batch, tokens=0):
     """The same case in PyTorch, as a function that runs it once."""
+    pass_ = "step" if pass_ == "known" else pass_
     import torch
     import torch.nn.functional as F
     import torchvision
     from transformers import BertConfig, BertModel
 
     torch.set_num_threads(int(os.environ["THREADS"]))
+    form = torch.channels_last if "--channels-last" in sys.argv else torch.contiguous_format
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled="--bf16" in sys.argv)
 
     def resnet(name):
         model = getattr(torchvision.models, name)()
         model.fc = torch.nn.Identity()
-        return model
+        return model.to(memory_format=form)
 
     def bert():
         model = BertModel(BertConfig(), add_pooling_layer=False)
@@ -71,7 +78,7 @@ def pytorch(network, pass_, batch, tokens=0):
         def forward(self, ids, mask):
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
-    images = torch.randn(batch, 3, 224, 224)
+    images = torch.randn(batch, 3, 224, 224).to(memory_format=form)
     ids = torch.arange(1000, 1000 + batch * tokens).reshape(batch, tokens)
     mask = torch.ones(batch, tokens)
     if network == "convirt":
@@ -88,9 +95,9 @@ def pytorch(network, pass_, batch, tokens=0):
 
         def run():
             adam.zero_grad()
-            v = F.normalize(heads[0](image(images)), dim=1)
-            u = F.normalize(heads[1](text(ids, mask).amax(1)), dim=1)
-            scores = v @ u.T / 0.1
+            with autocast:
+                v, u = heads[0](image(images)), heads[1](text(ids, mask).amax(1))
+            scores = F.normalize(v.float(), dim=1) @ F.normalize(u.float(), dim=1).T / 0.1
             target = torch.arange(batch)
             loss = 0.75 * F.cross_entropy(scores, target)
             (loss + 0.25 * F.cross_entropy(scores.T, target)).backward()
@@ -103,7 +110,7 @@ def pytorch(network, pass_, batch, tokens=0):
         model.eval()
 
         def run():
-            with torch.no_grad():
+            with torch.no_grad(), autocast:
                 model(*inputs)
 
         return run
@@ -111,13 +118,16 @@ def pytorch(network, pass_, batch, tokens=0):
 
     def run():
         model.zero_grad()
-        model(*inputs).square().mean().backward()
+        with autocast:
+            loss = model(*inputs).square().mean()
+        loss.backward()
 
     return run
 
 
 def serve(words):
     """Runs PyTorch's case for each line of input."""
+    words = [word for word in words if not word.startswith("--")]
     import time
 
     run = pytorch(*words[:2], *map(int, words[2:]))
@@ -136,6 +146,8 @@ class Side:
             "RAYON_NUM_THREADS": str(threads),
             "THREADS": str(threads),
             "OMP_NUM_THREADS": str(threads),
+            # Threads that have nothing to do leave the processor to the other side.
+            "OMP_WAIT_POLICY": "PASSIVE",
         }
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=environment, **pipes)
@@ -159,13 +171,14 @@ def program():
 
 
 def main():
-    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    flags = [word for word in sys.argv[1:] if word.startswith("--")]
+    threads, *cases = [word for word in sys.argv[1:] if word not in flags] or [2]
     ours = os.environ.get("STEPS") or program()
     print(f"{'':22} convirt   PyTorch   speed   MiB convirt  PyTorch")
-    for case in sys.argv[2:] or CASES:
+    for case in cases or CASES:
         sides = [
             Side([ours, *case.split()], threads),
-            Side([sys.executable, __file__, "--serve", *case.split()], threads),
+            Side([sys.executable, __file__, "--serve", *case.split(), *flags], threads),
         ]
         turns = [[side.run() for side in sides] for _ in range(RUNS + 1)][1:]
         seconds = [statistics.median(times) for times in zip(*turns)]

@@ -5,7 +5,8 @@
 //!     seq 7 | cargo bench --bench steps -- convirt step 32 32
 //!
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
-//! convirt (resnet50 and bert as the paper trains them, with Adam). Numbers: batch, tokens. For
+//! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
+//! the texts have been seen before). Numbers: batch, tokens. For
 //! each line of input it runs once and prints the seconds, at the end the largest resident memory
 //! in MiB. `steps.py` runs PyTorch in turns with it.
 
@@ -16,7 +17,9 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
 use convirt::data::{ImageTextBatch, TextBatch};
-use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
+use convirt::model::{
+    BertConfig, ConVirtConfig, FrozenPrefix, ResNetConfig, ResNetDepth, TextInput,
+};
 use convirt::{Adam, ContrastiveTask};
 
 fn main() {
@@ -88,7 +91,7 @@ fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dy
                 drop(state.square().mean().backward());
             })
         }
-        ("convirt", "step", &[batch, tokens]) => {
+        ("convirt", "step" | "known", &[batch, tokens]) => {
             let config = ConVirtConfig {
                 freeze_embeddings: true,
                 freeze_layers: (0..6).collect(),
@@ -97,9 +100,15 @@ fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dy
                     BertConfig::base(30_522),
                 )
             };
+            let network = config.init(&graph).expect("the configuration is valid");
+            let frozen_prefix = match pass {
+                "known" => FrozenPrefix::of(&network.text_encoder, 1 << 30),
+                _ => None,
+            };
             let mut task = Some(ContrastiveTask {
-                network: config.init(&graph).expect("the configuration is valid"),
+                network,
                 gradient_clip_norm: None,
+                frozen_prefix,
             });
             let adam = Adam {
                 epsilon: 1e-8,

@@ -53,6 +53,14 @@ pub(crate) fn device_name(device: &Device) -> String {
     format!("{:?}", device.clone().inner().as_dispatch())
 }
 
+/// Whether the device is the processor, by Burn's Flex.
+pub(crate) fn is_flex(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return false;
+}
+
 fn best_device() -> Result<Device, Error> {
     let best = DEVICE_NAMES.first();
     best.and_then(|name| by_backend(name, None))

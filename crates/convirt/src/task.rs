@@ -7,7 +7,7 @@ use burn::tensor::{ExecutionError, Int, Tensor};
 use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use convirt_data::{ImageTextBatch, TextBatch};
-use convirt_model::{ConVirt, SimClr, TextInput};
+use convirt_model::{ConVirt, FrozenPrefix, SimClr, TextInput};
 
 use crate::metrics::MeanMetric;
 
@@ -19,6 +19,10 @@ pub struct PretrainingTask<N> {
     /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
     #[module(skip)]
     pub gradient_clip_norm: Option<f64>,
+    /// What the frozen part of ConVIRT's text encoder remembers of texts; `None` computes it for
+    /// each batch.
+    #[module(skip)]
+    pub frozen_prefix: Option<FrozenPrefix>,
 }
 
 /// ConVIRT's. Batches have one view of each image, and texts; without them a step panics.
@@ -33,7 +37,16 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     fn accuracies() -> Vec<MeanMetric>;
 
     /// Loss and measures of a batch.
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        prefix: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures);
+
+    /// The frozen part of a text encoder, with room for states of so many bytes.
+    fn frozen_prefix(&self, _capacity: usize) -> Option<FrozenPrefix> {
+        None
+    }
 
     /// Brings back within bounds what a step may have moved beyond.
     fn bounded(self) -> Self {
@@ -46,7 +59,7 @@ impl<N: Pretrained> TrainStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let (loss, measures) = self.network.measure(batch);
+        let (loss, measures) = self.network.measure(batch, self.frozen_prefix.as_ref());
         TrainOutput::new(self, loss.backward(), measures)
     }
 
@@ -71,7 +84,7 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
-        self.network.measure(batch).1
+        self.network.measure(batch, self.frozen_prefix.as_ref()).1
     }
 }
 
@@ -89,12 +102,21 @@ impl Pretrained for ConVirt {
         vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
     }
 
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        prefix: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures) {
         let pairs = batch.len();
         let texts = batch.texts.expect("a batch of pairs has texts");
         let text_ids = texts.text_ids.clone();
+        let texts = match prefix {
+            Some(prefix) => self.encode_text_from(prefix, text_input(texts)),
+            None => self.encode_text(text_input(texts)),
+        };
+        let images = self.encode_image(batch.images).embedding;
         let ids = Some(text_ids.clone());
-        let output = self.forward(batch.images, text_input(texts), ids);
+        let output = self.loss.forward(images, texts.embedding, ids);
         let logits = output.logits.without_autodiff();
         let accuracies = vec![
             retrieval_accuracy(logits.clone(), text_ids.clone()),
@@ -102,6 +124,10 @@ impl Pretrained for ConVirt {
         ];
         let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
         (output.loss, measures)
+    }
+
+    fn frozen_prefix(&self, capacity: usize) -> Option<FrozenPrefix> {
+        FrozenPrefix::of(&self.text_encoder, capacity)
     }
 
     fn bounded(mut self) -> Self {
@@ -115,7 +141,11 @@ impl Pretrained for SimClr {
         vec![MeanMetric::view_to_view()]
     }
 
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        _: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures) {
         let images = batch.len();
         let output = self.forward(batch.images);
         let accuracy = view_accuracy(output.logits.without_autodiff());

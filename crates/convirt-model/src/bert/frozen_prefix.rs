@@ -243,7 +243,8 @@ mod tests {
         for (index, row) in rows.iter().enumerate() {
             let prefix = FrozenPrefix::of(&encoder, 0).unwrap();
             let alone = prefix.states(&encoder, texts(&[row], row.len().max(SHORTEST), &device));
-            let beside = together.clone().slice([index..index + 1, 0..row.len()]);
+            let [alone, beside] = [(alone, 0), (together.clone(), index)]
+                .map(|(states, row_index)| states.slice([row_index..row_index + 1, 0..row.len()]));
             assert_eq!(alone.into_data(), beside.into_data(), "{index}");
         }
     }
