@@ -74,7 +74,10 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
     let [_, height, width, channels] = input.dims();
     let [channels_out, group_width, kernel_height, kernel_width] = weight.dims();
     assert!(
-        groups > 0 && channels == group_width * groups && channels_out.is_multiple_of(groups),
+        groups > 0
+            && channels > 0
+            && channels == group_width * groups
+            && channels_out.is_multiple_of(groups),
         "{channels} channels in {groups} groups do not fit a weight of {:?}",
         weight.dims()
     );

@@ -361,6 +361,76 @@ mod tests {
         );
     }
 
+    /// Three steps of Adam and an evaluation, with what frozen layers remember and without.
+    #[test]
+    fn what_frozen_layers_remember_changes_no_bit_of_a_training() {
+        use crate::Adam;
+        use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth};
+
+        let device = Device::flex().autodiff();
+        let text = BertConfig {
+            hidden_size: 24,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            intermediate_size: 48,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            ..BertConfig::base(40)
+        };
+        let config = ConVirtConfig {
+            d_embedding: 16,
+            freeze_embeddings: true,
+            freeze_layers: vec![0],
+            ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
+        };
+        let network = config.init(&device).unwrap();
+        let initial = network.clone().into_record();
+        let batch = |first: i64| {
+            let shape = [3, 5];
+            let count = 3 * 3 * 32 * 32;
+            let pixels = Tensor::<1, Int>::arange(first..first + count, &device).float();
+            ImageTextBatch {
+                images: pixels.sin().reshape([3, 3, 32, 32]),
+                texts: Some(TextBatch {
+                    input_ids: Tensor::arange(first..first + 15, &device).reshape(shape),
+                    attention_mask: Tensor::<2, Int>::ones(shape, &device).bool(),
+                    token_type_ids: Tensor::zeros(shape, &device),
+                    text_ids: Tensor::arange(0..3, &device),
+                }),
+                indices: vec![0, 1, 2],
+            }
+        };
+        let loss = |item: PendingMeasures| item.sync().unwrap().read.unwrap().loss;
+        let losses = |frozen_prefix: Option<FrozenPrefix>| {
+            let mut task = PretrainingTask {
+                // Clones would share their running statistics.
+                network: config.init(&device).unwrap().load_record(initial.clone()),
+                gradient_clip_norm: None,
+                frozen_prefix,
+            };
+            let adam = Adam {
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+            };
+            let mut optimizer = adam.init();
+            let mut losses = Vec::new();
+            // The second batch is new, the third is the first again.
+            for first in [1, 9, 1] {
+                let output = TrainStep::step(&task, batch(first));
+                losses.push(loss(output.item));
+                task = task.optimize(&mut optimizer, 1e-2.into(), output.grads);
+            }
+            let output = InferenceStep::step(&task.valid(), batch(9));
+            losses.push(loss(output));
+            losses
+        };
+        let prefix = network.frozen_prefix(1 << 20);
+        let remembered = losses(prefix.clone());
+        assert_eq!(prefix.unwrap().texts(), 6);
+        assert_eq!(remembered, losses(None));
+        assert!(remembered[0] != remembered[2], "the weights above change");
+    }
+
     #[test]
     fn a_loss_that_is_not_finite_is_an_error_that_says_what_to_do() {
         let loss = Tensor::from_data([f32::NAN], &Device::flex());
