@@ -1,5 +1,7 @@
 //! Maximum over windows, channels side by side.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -24,7 +26,7 @@ struct MaxPool2d {
 struct Saved {
     shape: [usize; 4],
     /// For each output its element of the window.
-    taps: std::sync::Arc<Vec<u32>>,
+    taps: Arc<Vec<u32>>,
 }
 
 impl MaxPool2d {
@@ -78,7 +80,7 @@ impl Operation<1> for MaxPool2d {
                     }
                 }
             });
-        let taps = std::sync::Arc::new(taps);
+        let taps = Arc::new(taps);
         (
             tensor(output, [batch, rows, columns, channels]),
             Saved { shape, taps },

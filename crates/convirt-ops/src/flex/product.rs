@@ -191,29 +191,20 @@ pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
         (a.rows, b.columns, b.rows),
         "shapes of a product"
     );
-    debug_assert!(a.end() <= a.elements.len() && b.end() <= b.elements.len());
+    assert!(a.end() <= a.elements.len() && b.end() <= b.elements.len());
     let add = output == Output::Add;
-    if to.rows * to.columns <= FEW && a.column_stride == 1 && b.row_stride == 1 {
+    if to.columns > 1 && to.rows * to.columns <= FEW && a.column_stride == 1 && b.row_stride == 1 {
         // `gemm` would add up these in another order: not with rows of `b` to add.
-        let columns = b.transposed();
         let mut rows = vec![0.0; b.rows * b.columns];
-        for (row, to) in rows.chunks_exact_mut(b.columns.max(1)).enumerate() {
+        for (row, to) in rows.chunks_exact_mut(b.columns).enumerate() {
             for (column, to) in to.iter_mut().enumerate() {
-                *to = columns.elements[column * columns.row_stride + row];
+                *to = b.elements[row + column * b.column_stride];
             }
         }
-        let b = Matrix {
-            elements: &rows,
-            row_stride: b.columns,
-            column_stride: 1,
-            ..b
-        };
-        if b.columns > 1 {
-            return product(to, output, a, b);
-        }
+        return product(to, output, a, Matrix::new(&rows, b.rows, b.columns));
     }
-    // SAFETY: constructors have checked that every element is inside its slice, the shapes agree,
-    // and `to` is the only way to its elements.
+    // SAFETY: every element is inside its slice, the shapes agree, and `to` is the only way to its
+    // elements, which its constructor has checked.
     unsafe {
         gemm::gemm(
             to.rows,
