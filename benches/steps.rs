@@ -23,12 +23,8 @@ use convirt::model::{
 use convirt::{Adam, ContrastiveTask};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let words: Vec<&str> = words
-        .into_iter()
-        .filter(|word| *word != "--bench")
-        .collect();
+    let words = std::env::args().skip(1).filter(|word| word != "--bench");
+    let words: Vec<String> = words.collect();
     let [network, pass, numbers @ ..] = &words[..] else {
         println!("which case? see the top of benches/steps.rs");
         return;

@@ -27,6 +27,8 @@ mod layer;
 #[cfg(test)]
 pub(crate) mod parity;
 
+use std::ops::Range;
+
 use burn::module::{Flag, Module, ModuleVisitor, Param};
 use burn::nn::{Dropout, Initializer, LayerNorm, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor};
@@ -180,24 +182,10 @@ impl Bert {
         }
         self.assert_fits(&input);
         let input = input.without_autodiff();
-        let bias = |state: &Tensor<3>| layer::key_bias(input.attention_mask.clone(), state.dtype());
-        let state = self.associate(prefix.states(self, input.clone()));
-        let bias = bias(&state);
-        let layers = &self.layers[prefix.depth()..layer];
-        let state = layers
-            .iter()
-            .fold(state, |state, layer| layer.forward(state, bias.clone()));
-        self.associate(state)
-    }
-
-    /// Runs the embeddings and the first `depth` layers, all frozen, outside autodiff.
-    fn run_frozen(&self, input: TextInput, depth: usize) -> Tensor<3> {
         let mask = input.attention_mask.clone();
-        let state = self.embeddings.valid().forward(input);
-        let bias = layer::key_bias(mask, state.dtype());
-        self.layers[..depth].iter().fold(state, |state, layer| {
-            layer.valid().forward(state, bias.clone())
-        })
+        let state = prefix.states(self, input);
+        let state = self.run_above(state, mask, prefix.depth()..layer, |_| ());
+        self.associate(state)
     }
 
     fn assert_fits(&self, input: &TextInput) {
@@ -218,21 +206,56 @@ impl Bert {
     ) -> Tensor<3> {
         self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
-        let mut in_frozen_prefix = is_frozen(&self.embeddings);
-        let mut state = if in_frozen_prefix {
-            self.embeddings.valid().forward(input.without_autodiff())
-        } else {
-            self.embeddings.forward(input)
+        let (state, from) = match self.frozen_depth() {
+            Some(frozen) => {
+                let frozen = frozen.min(depth);
+                let input = input.without_autodiff();
+                (self.run_frozen(input, frozen, &mut observe), frozen)
+            }
+            None => {
+                let state = self.embeddings.forward(input);
+                observe(&state);
+                (state, 0)
+            }
         };
+        self.run_above(state, mask, from..depth, observe)
+    }
+
+    /// How many layers above frozen embeddings are frozen; `None` where the embeddings train.
+    fn frozen_depth(&self) -> Option<usize> {
+        let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
+        is_frozen(&self.embeddings).then(|| frozen.count())
+    }
+
+    /// Runs the embeddings and the first `depth` layers, all frozen, outside autodiff.
+    fn run_frozen(
+        &self,
+        input: TextInput,
+        depth: usize,
+        mut observe: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let mask = input.attention_mask.clone();
+        let mut state = self.embeddings.valid().forward(input);
         observe(&state);
         let bias = layer::key_bias(mask, state.dtype());
         for layer in &self.layers[..depth] {
-            state = if in_frozen_prefix && is_frozen(layer) {
-                layer.valid().forward(state, bias.clone())
-            } else {
-                in_frozen_prefix = false;
-                layer.forward(self.associate(state), bias.clone())
-            };
+            state = layer.valid().forward(state, bias.clone());
+            observe(&state);
+        }
+        state
+    }
+
+    /// Runs some layers, of which the lowest may train, on the hidden state below them.
+    fn run_above(
+        &self,
+        mut state: Tensor<3>,
+        mask: Tensor<2, Bool>,
+        layers: Range<usize>,
+        mut observe: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let bias = layer::key_bias(mask, state.dtype());
+        for layer in &self.layers[layers] {
+            state = layer.forward(self.associate(state), bias.clone());
             observe(&state);
         }
         state

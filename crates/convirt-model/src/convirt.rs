@@ -200,6 +200,20 @@ impl ConVirt {
         self.loss.forward(images, texts, text_ids)
     }
 
+    /// Encodes a batch of pairs and scores it as [`forward`](Self::forward) does, the texts
+    /// [from what is remembered](Self::encode_text_from) of them.
+    pub fn forward_from(
+        &self,
+        prefix: &FrozenPrefix,
+        images: Tensor<4>,
+        texts: TextInput,
+        text_ids: Option<Tensor<1, Int>>,
+    ) -> ContrastiveOutput {
+        let images = self.encode_image(images).embedding;
+        let texts = self.encode_text_from(prefix, texts).embedding;
+        self.loss.forward(images, texts, text_ids)
+    }
+
     /// Counts the parameters of each part, all and those that training changes.
     ///
     /// A learnable temperature counts with the heads. On a model in evaluation mode, those are

@@ -53,9 +53,18 @@ impl Window {
         tap: usize,
         size: usize,
     ) -> Option<usize> {
-        (position * self.stride[axis] + tap * self.dilation[axis])
-            .checked_sub(self.padding[axis])
-            .filter(|found| *found < size)
+        let found = self.offset(axis, position, tap);
+        (0..size as isize)
+            .contains(&found)
+            .then_some(found as usize)
+    }
+
+    /// Row or column under an element of the window, from the map's first; in the padding too.
+    #[cfg(feature = "flex")]
+    #[inline(always)]
+    pub(crate) fn offset(&self, axis: usize, position: usize, tap: usize) -> isize {
+        let offset = position * self.stride[axis] + tap * self.dilation[axis];
+        offset as isize - self.padding[axis] as isize
     }
 }
 

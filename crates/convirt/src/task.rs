@@ -110,13 +110,11 @@ impl Pretrained for ConVirt {
         let pairs = batch.len();
         let texts = batch.texts.expect("a batch of pairs has texts");
         let text_ids = texts.text_ids.clone();
-        let texts = match prefix {
-            Some(prefix) => self.encode_text_from(prefix, text_input(texts)),
-            None => self.encode_text(text_input(texts)),
+        let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
+        let output = match prefix {
+            Some(prefix) => self.forward_from(prefix, images, texts, ids),
+            None => self.forward(images, texts, ids),
         };
-        let images = self.encode_image(batch.images).embedding;
-        let ids = Some(text_ids.clone());
-        let output = self.loss.forward(images, texts.embedding, ids);
         let logits = output.logits.without_autodiff();
         let accuracies = vec![
             retrieval_accuracy(logits.clone(), text_ids.clone()),

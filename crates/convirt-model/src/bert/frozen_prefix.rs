@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Bert, TextInput, is_frozen};
+use super::{Bert, TextInput};
 
 /// Tokens from which on sums over tokens are made in one way.
 const SHORTEST: usize = 3;
@@ -41,8 +41,8 @@ impl FrozenPrefix {
     /// It keeps states of `capacity` bytes, those of the first texts, and computes the others
     /// every time.
     pub fn of(encoder: &Bert, capacity: usize) -> Option<Self> {
-        is_frozen(&encoder.embeddings).then(|| Self {
-            depth: encoder.layers.iter().take_while(|l| is_frozen(*l)).count(),
+        encoder.frozen_depth().map(|depth| Self {
+            depth,
             capacity,
             kept: Arc::default(),
         })
@@ -80,7 +80,7 @@ impl FrozenPrefix {
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
             let part = rows_of(&input, rows, longest);
-            let states = encoder.run_frozen(part, self.depth);
+            let states = encoder.run_frozen(part, self.depth, |_| ());
             let states: Vec<f32> = states.into_data().iter().collect();
             for (row, states) in missing.iter().zip(states.chunks(longest * d_model)) {
                 let states: Arc<[f32]> = states[..keys[*row].len() * d_model].into();

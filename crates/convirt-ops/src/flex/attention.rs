@@ -269,9 +269,7 @@ vectorized! {
 
 vectorized! {
     fn drop_row(mask: RowMask, shares: &[f32], kept: &mut [f32]) {
-        for (column, (kept, share)) in kept.iter_mut().zip(shares).enumerate() {
-            *kept = share * mask.factor(column);
-        }
+        mask.multiply_to(shares, kept);
     }
 }
 
@@ -286,8 +284,7 @@ vectorized! {
     ) {
         slopes[tokens..].fill(0.0);
         if let Some(mask) = mask {
-            let columns = slopes.iter_mut().enumerate();
-            columns.for_each(|(column, slope)| *slope *= mask.factor(column));
+            mask.multiply(slopes);
         }
         let (shares, _) = shares.as_chunks::<LANES>();
         let (slopes, _) = slopes.as_chunks_mut::<LANES>();

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
+use super::math::add_wide;
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -480,24 +481,21 @@ fn gradient_sums(
                     by,
                     &mut sums,
                 );
-                add_wide(&mut wide, sums);
+                wide.iter_mut()
+                    .zip(&sums)
+                    .for_each(|(to, from)| add_wide(to, from));
             }
             wide
         })
         .collect();
     let mut total = [vec![0.0; channels], vec![0.0; channels]];
-    parts
-        .into_iter()
-        .for_each(|part| add_wide(&mut total, part));
-    total
-}
-
-fn add_wide<T: Into<f64>>(to: &mut [Vec<f64>; 2], from: [Vec<T>; 2]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        to.iter_mut()
-            .zip(from)
-            .for_each(|(to, from)| *to += from.into());
+    for part in &parts {
+        total
+            .iter_mut()
+            .zip(part)
+            .for_each(|(to, from)| add_wide(to, from));
     }
+    total
 }
 
 vectorized! {

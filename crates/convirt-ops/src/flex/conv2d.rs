@@ -153,8 +153,13 @@ impl Geometry {
     /// Rows of patches of `depth` elements to make at a time, so that all threads have work.
     fn rows_at_a_time(&self, depth: usize) -> usize {
         let share = self.positions().div_ceil(rayon::current_num_threads());
-        share.min((PATCHES / depth.max(1)).max(ROWS)).max(1)
+        share.min(rows_of_patches(depth)).max(1)
     }
+}
+
+/// Rows of patches of so many columns to make at a time.
+fn rows_of_patches(columns: usize) -> usize {
+    (PATCHES / columns.max(1)).max(ROWS)
 }
 
 /// The weight as `[channels_out, kernel_height, kernel_width, channels / groups]`.
@@ -275,8 +280,8 @@ fn gather(
             let wanted = columns.start.max(index * run)..columns.end.min((index + 1) * run);
             let to = &mut to[wanted.start - columns.start..wanted.end - columns.start];
             let wanted = wanted.start - index * run..wanted.end - index * run;
-            let top = shape.pixel(0, y, tap_y);
-            let left = shape.pixel(1, x, tap_x);
+            let top = shape.window.offset(0, y, tap_y);
+            let left = shape.window.offset(1, x, tap_x);
             // Elements of the run that lie inside the map.
             let first = (-left).clamp(0, run_taps as isize) as usize * width;
             let last = (shape.width as isize - left).clamp(0, run_taps as isize) as usize * width;
@@ -294,14 +299,6 @@ fn gather(
             middle.copy_from_slice(&input[start..start + middle.len()]);
             after.fill(0.0);
         }
-    }
-}
-
-impl Geometry {
-    /// Row or column of the map under an element of the window; outside the map in the padding.
-    fn pixel(&self, axis: usize, position: usize, tap: usize) -> isize {
-        let offset = position * self.window.stride[axis] + tap * self.window.dilation[axis];
-        offset as isize - self.window.padding[axis] as isize
     }
 }
 
@@ -388,7 +385,7 @@ fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
         .par_chunks_mut(image)
         .enumerate()
         .for_each(|(index, found)| {
-            let rows = (PATCHES / depth.max(1)).max(ROWS).min(positions);
+            let rows = rows_of_patches(depth).min(positions);
             with_scratch(rows * depth, |patches| {
                 for start in (0..positions).step_by(rows) {
                     let range = start..positions.min(start + rows);
@@ -500,9 +497,8 @@ fn add_outer(
     columns: Range<usize>,
     gradients: Matrix,
     input: &[f32],
-    to: MatrixMut,
+    mut to: MatrixMut,
 ) {
-    let mut to = to;
     if shape.is_pointwise() {
         let first = group * shape.group_width();
         let pixels = Matrix::new(input, shape.positions(), shape.channels)
@@ -511,7 +507,7 @@ fn add_outer(
         let gradients = gradients.row_range(rows).transposed();
         return product(to, Output::Add, gradients, pixels);
     }
-    let step = (PATCHES / columns.len().max(1)).max(ROWS).min(rows.len());
+    let step = rows_of_patches(columns.len()).min(rows.len());
     with_scratch(step * columns.len(), |patches| {
         for start in rows.clone().step_by(step.max(1)) {
             let range = start..rows.end.min(start + step);

@@ -90,6 +90,22 @@ impl RowMask {
             self.scale
         }
     }
+
+    /// Drops of a row in place.
+    #[inline(always)]
+    pub(crate) fn multiply(self, row: &mut [f32]) {
+        for (column, value) in row.iter_mut().enumerate() {
+            *value *= self.factor(column);
+        }
+    }
+
+    /// Writes a row less what is dropped.
+    #[inline(always)]
+    pub(crate) fn multiply_to(self, row: &[f32], to: &mut [f32]) {
+        for (column, (to, value)) in to.iter_mut().zip(row).enumerate() {
+            *to = value * self.factor(column);
+        }
+    }
 }
 
 /// Dropout itself: the gradient goes the same way.
@@ -110,8 +126,6 @@ impl Operation<1> for Mask {
 
 vectorized! {
     fn multiply(mask: RowMask, values: &mut [f32]) {
-        for (column, value) in values.iter_mut().enumerate() {
-            *value *= mask.factor(column);
-        }
+        mask.multiply(values);
     }
 }

@@ -1,11 +1,13 @@
 //! Layer normalization with the residual sum before it, a row at a time, and its gradient.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
 use super::dropout::{Mask, RowMask};
-use super::math::{moments, mul_add, sum};
+use super::math::{add_wide, moments, mul_add, sum};
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -58,7 +60,7 @@ struct LayerNorm {
 struct Saved {
     normal: FlexTensor,
     /// 1/√(σ² + ε) of each row.
-    sharpness: std::sync::Arc<Vec<f32>>,
+    sharpness: Arc<Vec<f32>>,
     gamma: FlexTensor,
 }
 
@@ -192,10 +194,8 @@ impl LayerNorm {
         };
         let total = |which: usize| {
             let mut total = vec![0.0f64; width];
-            for part in &sums {
-                let pairs = total.iter_mut().zip(&part[which]);
-                pairs.for_each(|(total, part)| *total += f64::from(*part));
-            }
+            sums.iter()
+                .for_each(|part| add_wide(&mut total, &part[which]));
             vector(total.iter().map(|t| *t as f32).collect())
         };
         let vectors = [0, 1].map(|which| wanted[1 + which].then(|| total(which)));
@@ -227,8 +227,7 @@ fn normalize_row<const FUSED: bool>(
     match (residual, mask) {
         (None, None) => {}
         (None, Some(mask)) => {
-            let columns = row.iter_mut().enumerate();
-            columns.for_each(|(column, x)| *x *= mask.factor(column));
+            mask.multiply(row);
         }
         (Some(residual), None) => {
             let pairs = row.iter_mut().zip(residual);
@@ -331,9 +330,7 @@ vectorized! {
         let rows = gradient.chunks_exact(width).zip(to.chunks_exact_mut(width));
         for (index, (gradient, to)) in rows.enumerate() {
             let mask = mask.row(first + index);
-            for (column, (to, gradient)) in to.iter_mut().zip(gradient).enumerate() {
-                *to = gradient * mask.factor(column);
-            }
+            mask.multiply_to(gradient, to);
         }
     }
 }

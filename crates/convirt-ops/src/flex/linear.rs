@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, vector};
+use super::math::add_wide;
 use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, parallel_product};
 use super::simd::vectorized;
@@ -138,10 +139,7 @@ pub(crate) fn column_sums(matrix: &[f32], width: usize) -> Vec<f32> {
         })
         .collect();
     let mut total = vec![0.0f64; width];
-    for part in parts {
-        let pairs = total.iter_mut().zip(part);
-        pairs.for_each(|(total, part)| *total += f64::from(part));
-    }
+    parts.iter().for_each(|part| add_wide(&mut total, part));
     total.into_iter().map(|total| total as f32).collect()
 }
 

@@ -116,6 +116,13 @@ pub(crate) fn moments(values: &[f32]) -> [f32; 2] {
     [mean + rest, squares - rest * rest]
 }
 
+/// Adds sums of parts to totals.
+pub(crate) fn add_wide<T: Copy + Into<f64>>(totals: &mut [f64], sums: &[T]) {
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        *total += (*sum).into();
+    }
+}
+
 /// Sums what a function makes of the pairs of two slices' elements.
 #[inline(always)]
 pub(crate) fn sum(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {

@@ -116,10 +116,8 @@ impl Operation<1> for MaxPool2d {
                     .chunks_exact(channels)
                     .zip(taps[range].chunks_exact(channels));
                 for (pixel, (gradient, taps)) in pixels.enumerate() {
-                    let [y, x] = [(0, pixel / columns), (1, pixel % columns)].map(|(axis, at)| {
-                        (at * self.window.stride[axis]) as isize
-                            - self.window.padding[axis] as isize
-                    });
+                    let y = self.window.offset(0, pixel / columns, 0);
+                    let x = self.window.offset(1, pixel % columns, 0);
                     let first = (y * width as isize + x) * channels as isize;
                     for (channel, (slope, tap)) in gradient.iter().zip(taps).enumerate() {
                         // The largest element lies inside the map.

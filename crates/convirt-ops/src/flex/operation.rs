@@ -57,12 +57,11 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
         .iter()
         .map(|input| input.autodiff)
         .find(|context| *context != DispatchAutodiffContext::Disabled);
+    let wrap = |kind, autodiff| Tensor::from_dispatch(DispatchTensor { kind, autodiff });
     let Some(context) = context else {
         let (output, saved) = operation.forward(inputs.map(plain));
-        return (
-            wrap(DispatchTensorKind::Flex(BackendTensor::Float(output))),
-            saved,
-        );
+        let kind = DispatchTensorKind::Flex(BackendTensor::Float(output));
+        return (wrap(kind, DispatchAutodiffContext::Disabled), saved);
     };
     let parts = inputs.map(|input| recorded(input).into_parts());
     let mut guards = Vec::with_capacity(N);
@@ -83,18 +82,7 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
     };
     let kind = DispatchTensorKind::Flex(BackendTensor::Autodiff(output));
     let kind = DispatchTensorKind::Autodiff(Box::new(kind));
-    return (
-        Tensor::from_dispatch(DispatchTensor {
-            kind,
-            autodiff: context,
-        }),
-        saved,
-    );
-
-    fn wrap<const D: usize>(kind: DispatchTensorKind) -> Tensor<D> {
-        let autodiff = DispatchAutodiffContext::Disabled;
-        Tensor::from_dispatch(DispatchTensor { kind, autodiff })
-    }
+    (wrap(kind, context), saved)
 }
 
 /// The memory of a tensor outside graphs that [runs here](runs_here).

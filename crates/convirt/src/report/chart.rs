@@ -53,13 +53,8 @@ impl Chart<'_> {
         let x = |value: f64| LEFT + xs.share(value) * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - ys.share(value) * (HEIGHT - TOP - BOTTOM);
 
-        let mut svg = format!(
-            "<figure class=\"chart\"><figcaption>{}</figcaption>\
-             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-            Escaped(self.title),
-            Escaped(self.title)
-        );
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let mut svg = head(self.title);
+        let right = WIDTH - RIGHT;
         for tick in ys.ticks() {
             let at = y(tick);
             let _ = write!(
@@ -72,13 +67,7 @@ impl Chart<'_> {
             );
         }
         for tick in xs.ticks() {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                x(tick),
-                bottom + 18.0,
-                number(tick)
-            );
+            label_below(&mut svg, x(tick), tick);
         }
         if let Some(level) = level {
             let at = y(level);
@@ -141,12 +130,10 @@ pub(super) fn histogram(title: &str, words: &[usize]) -> String {
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     let range = (bars.len() * together) as f64;
     let x = |value: f64| LEFT + value / range * (right - LEFT);
-    let mut svg = format!(
-        "<figure class=\"chart\"><figcaption>{}</figcaption>\
-         <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\
-         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{most}</text>",
-        Escaped(title),
-        Escaped(title),
+    let mut svg = head(title);
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{most}</text>",
         LEFT - 6.0,
         TOP + 8.0
     );
@@ -174,15 +161,28 @@ pub(super) fn histogram(title: &str, words: &[usize]) -> String {
     );
     let ticks = Axis::over([0.0, range].into_iter()).ticks();
     for tick in ticks.filter(|tick| *tick <= range) {
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            x(tick),
-            bottom + 18.0,
-            number(tick)
-        );
+        label_below(&mut svg, x(tick), tick);
     }
     svg + "</svg></figure>"
+}
+
+/// A figure and its drawing, up to what is drawn.
+fn head(title: &str) -> String {
+    let title = Escaped(title);
+    format!(
+        "<figure class=\"chart\"><figcaption>{title}</figcaption>\
+         <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
+    )
+}
+
+/// A number under the drawing.
+fn label_below(svg: &mut String, x: f64, value: f64) {
+    let y = HEIGHT - BOTTOM + 18.0;
+    let value = number(value);
+    let _ = write!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{value}</text>"
+    );
 }
 
 /// The range of a side, ending at round numbers.
