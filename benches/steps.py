@@ -7,8 +7,8 @@ PyTorch, which remembers no texts, runs a whole step where this crate knows them
 sides hold the same network, batch and threads (2, unless given) in a process each, and run once in
 turn while the other waits; figures are medians of RUNS after a warm-up, and each process's largest
 resident memory. PyTorch runs in float32 as it comes, `transformers` with its own choice of
-attention, Adam with its default (foreach); or with channels-last images and networks, or in bfloat16 by
-autocast. Needs torch, torchvision, transformers.
+attention, Adam with its default (foreach); or with channels-last images and networks. With --bf16
+both multiply in bfloat16, PyTorch by autocast. Needs torch, torchvision, transformers.
 """
 
 import os
@@ -177,7 +177,7 @@ def main():
     print(f"{'':22} convirt   PyTorch   speed   MiB convirt  PyTorch")
     for case in cases or CASES:
         sides = [
-            Side([ours, *case.split()], threads),
+            Side([ours, *case.split(), *flags], threads),
             Side([sys.executable, __file__, "--serve", *case.split(), *flags], threads),
         ]
         turns = [[side.run() for side in sides] for _ in range(RUNS + 1)][1:]

@@ -6,7 +6,7 @@
 //!
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
 //! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
-//! the texts have been seen before). Numbers: batch, tokens. For
+//! the texts have been seen before). Numbers: batch, tokens; with `--bf16` products of bfloat16. For
 //! each line of input it runs once and prints the seconds, at the end the largest resident memory
 //! in MiB. `steps.py` runs PyTorch in turns with it.
 
@@ -20,11 +20,15 @@ use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
     BertConfig, ConVirtConfig, FrozenPrefix, ResNetConfig, ResNetDepth, TextInput,
 };
-use convirt::{Adam, ContrastiveTask};
+use convirt::{Adam, ContrastiveTask, Precision, autocast};
 
 fn main() {
-    let words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let words: Vec<String> = words.collect();
+    let words = std::env::args().skip(1);
+    let (flags, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("--"));
+    let precision = match flags.iter().any(|flag| flag == "--bf16") {
+        true => Precision::BFloat16,
+        false => Precision::Float32,
+    };
     let [network, pass, numbers @ ..] = &words[..] else {
         println!("which case? see the top of benches/steps.rs");
         return;
@@ -34,10 +38,10 @@ fn main() {
         .map(|number| number.parse().expect("a number"))
         .collect();
     let device = convirt::device(None).expect("a backend is compiled in");
-    let mut run = case(network, pass, &numbers, &device);
+    let mut run = case(network, pass, &numbers, precision, &device);
     for _ in std::io::stdin().lock().lines() {
         let start = Instant::now();
-        run();
+        autocast(precision, &mut run);
         device.sync().expect("the device works");
         println!("{:.4}", start.elapsed().as_secs_f64());
     }
@@ -48,7 +52,13 @@ fn main() {
     }
 }
 
-fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dyn FnMut()> {
+fn case(
+    network: &str,
+    pass: &str,
+    numbers: &[usize],
+    precision: Precision,
+    device: &Device,
+) -> Box<dyn FnMut()> {
     let graph = device.clone().autodiff();
     match (network, pass, numbers) {
         ("resnet18" | "resnet50", _, &[batch]) => {
@@ -104,6 +114,7 @@ fn case(network: &str, pass: &str, numbers: &[usize], device: &Device) -> Box<dy
             let mut task = Some(ContrastiveTask {
                 network,
                 gradient_clip_norm: None,
+                precision,
                 frozen_prefix,
             });
             let adam = Adam {

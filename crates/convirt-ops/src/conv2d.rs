@@ -4,6 +4,8 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
+use crate::precision;
+
 /// Window of a convolution or a pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -68,7 +70,8 @@ impl Window {
     }
 }
 
-/// Convolves channels-last maps (cross-correlation, as `torch.nn.functional.conv2d`), without bias.
+/// Convolves channels-last maps (cross-correlation, as `torch.nn.functional.conv2d`), without bias,
+/// in the [`Precision`](crate::Precision) of the current [`autocast`](crate::autocast).
 ///
 /// # Shapes
 ///
@@ -103,14 +106,18 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
 fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     let options = ConvOptions::new(window.stride, window.padding, window.dilation, groups);
     let input = input.permute([0, 3, 1, 2]);
-    module::conv2d(input, weight, None, options).permute([0, 2, 3, 1])
+    let output = precision::composed(input, weight, |input, weight| {
+        module::conv2d(input, weight, None, options)
+    });
+    output.permute([0, 2, 3, 1])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, gradients_of, random};
+    use crate::testing::{assert_close, gradients_of, random, values_in};
+    use crate::{Precision, autocast};
     use burn::tensor::Device;
 
     /// One convolution and its gradients in float64, pixel by pixel.
@@ -174,16 +181,32 @@ mod tests {
         window: Window,
         groups: usize,
     ) {
+        let shape = (
+            [batch, height, width, channels],
+            [channels_out, rows, columns],
+        );
+        check_in(Precision::Float32, 2e-6, convolve, shape, window, groups);
+    }
+
+    fn check_in(
+        precision: Precision,
+        tolerance: f64,
+        convolve: Conv2d,
+        ([batch, height, width, channels], [channels_out, rows, columns]): ([usize; 4], [usize; 3]),
+        window: Window,
+        groups: usize,
+    ) {
         let shape = [batch, height, width, channels];
         let weight_shape = [channels_out, channels / groups, rows, columns];
         let device = Device::flex().autodiff();
         let input = random(shape, 1, &device).require_grad();
         let weight = random(weight_shape, 2, &device).require_grad();
-        let output = convolve(input.clone(), weight.clone(), window, groups);
+        let output = autocast(precision, || {
+            convolve(input.clone(), weight.clone(), window, groups)
+        });
         let gradient = random(output.dims(), 3, &device);
         let found = gradients_of(output, &gradient, [&input, &weight]);
-        let [input, weight, gradient] =
-            [input, weight, gradient].map(|t| t.into_data().try_to_vec::<f32>().unwrap());
+        let [input, weight, gradient] = [input, weight, gradient].map(|t| values_in(precision, t));
         let expected = reference(
             (&input, shape),
             (&weight, weight_shape),
@@ -198,7 +221,7 @@ mod tests {
             expected.weight_gradient,
         ];
         for (found, expected) in found.into_iter().zip(expected) {
-            assert_close(&found, &expected, 2e-6, &what);
+            assert_close(&found, &expected, tolerance, &what);
         }
     }
 
@@ -241,6 +264,27 @@ mod tests {
         check(conv2d, [1, 6, 5, 96], [320, 3, 3], window(1, 1, 1), 1);
         check(conv2d, [2, 20, 19, 40], [24, 1, 1], Window::UNIT, 2);
         check(conv2d, [1, 5, 5, 520], [530, 1, 1], window(2, 0, 1), 1);
+    }
+
+    /// Burn's own way rounds the sums as well.
+    #[test]
+    fn rounded_factors_give_the_sums_of_their_products() {
+        let ways: [(Conv2d, f64); 2] = [(conv2d, 2e-6), (composed, 6e-3)];
+        for (convolve, tolerance) in ways {
+            for (shape, window, groups) in [
+                (([2, 5, 7, 3], [4, 1, 1]), Window::UNIT, 1),
+                (([3, 20, 19, 8], [6, 3, 3]), window(1, 1, 1), 1),
+                (([3, 20, 19, 8], [6, 3, 3]), window(2, 1, 1), 2),
+                (([2, 20, 19, 40], [70, 1, 1]), Window::UNIT, 2),
+                (([1, 6, 5, 96], [320, 3, 3]), window(1, 1, 1), 1),
+                (([1, 5, 5, 40], [36, 1, 1]), window(2, 0, 1), 1),
+            ] {
+                at_each_level(|| {
+                    let precision = Precision::BFloat16;
+                    check_in(precision, tolerance, convolve, shape, window, groups);
+                });
+            }
+        }
     }
 
     #[test]

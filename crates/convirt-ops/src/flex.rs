@@ -3,6 +3,7 @@
 mod adam;
 mod attention;
 mod batch_norm;
+mod bfloat16;
 pub(crate) mod buffer;
 mod conv2d;
 mod dropout;
@@ -19,6 +20,7 @@ pub(crate) mod simd;
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train};
+pub(crate) use bfloat16::has_bfloat16;
 pub(crate) use conv2d::conv2d;
 pub(crate) use dropout::dropout;
 pub(crate) use gelu::gelu;

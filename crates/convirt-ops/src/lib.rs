@@ -14,11 +14,13 @@ mod adam;
 mod attention;
 mod batch_norm;
 mod conv2d;
+mod device;
 mod dropout;
 mod gelu;
 mod layer_norm;
 mod linear;
 mod max_pool2d;
+mod precision;
 #[cfg(test)]
 mod testing;
 
@@ -26,8 +28,10 @@ pub use adam::{AdamStep, adam_step};
 pub use attention::attention;
 pub use batch_norm::{After, BatchNormalized, batch_norm, batch_norm_train};
 pub use conv2d::{Window, conv2d};
+pub use device::is_flex;
 pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use max_pool2d::max_pool2d;
+pub use precision::{Precision, autocast};

@@ -2,7 +2,10 @@
 
 use burn::tensor::{Tensor, module};
 
-/// x·W + b for each vector x.
+use crate::precision;
+
+/// x·W + b for each vector x, in the [`Precision`](crate::Precision) of the current
+/// [`autocast`](crate::autocast).
 ///
 /// # Shapes
 ///
@@ -37,13 +40,21 @@ fn composed<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    module::linear(input, weight, bias)
+    let product = precision::composed(input, weight, |input, weight| {
+        module::linear(input, weight, None)
+    });
+    match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, random};
+    use crate::flex::simd::tests::at_each_level;
+    use crate::testing::{assert_close, random, values, values_in};
+    use crate::{Precision, autocast};
     use burn::tensor::Device;
 
     type Function = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>) -> Tensor<3>;
@@ -78,12 +89,18 @@ mod tests {
         ]
     }
 
-    fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-        tensor.clone().into_data().try_to_vec().unwrap()
+    fn check(function: Function, shape: [usize; 4], has_bias: bool) {
+        // A sum of n products of numbers up to 1, about √n large, rounds n times.
+        check_in(Precision::Float32, 1e-5, function, shape, has_bias);
     }
 
-    fn check(function: Function, shape: [usize; 4], has_bias: bool) {
-        let [batch, tokens, d_input, d_output] = shape;
+    fn check_in(
+        precision: Precision,
+        tolerance: f64,
+        function: Function,
+        [batch, tokens, d_input, d_output]: [usize; 4],
+        has_bias: bool,
+    ) {
         let device = Device::flex().autodiff();
         let input = random([batch, tokens, d_input], 1, &device).require_grad();
         let weight = random([d_input, d_output], 2, &device).require_grad();
@@ -93,7 +110,7 @@ mod tests {
             .require_grad();
         let gradient = random([batch, tokens, d_output], 4, &device);
         let given = has_bias.then(|| bias.clone());
-        let output = function(input.clone(), weight.clone(), given);
+        let output = autocast(precision, || function(input.clone(), weight.clone(), given));
         let gradients = (output.clone() * gradient.clone()).sum().backward();
         let mut found = vec![
             values(&output),
@@ -101,12 +118,31 @@ mod tests {
             values(&weight.grad(&gradients).unwrap()),
         ];
         found.extend(has_bias.then(|| values(&bias.grad(&gradients).unwrap())));
-        let [x, b, g] = [values(&input), values(&bias), values(&gradient)];
-        let given = [&x[..], &values(&weight)[..], &b[..], &g[..]];
-        let expected = reference([batch * tokens, d_input, d_output], given);
+        let (x, w) = (values_in(precision, input), values_in(precision, weight));
+        let (b, g) = (values(&bias), values_in(precision, gradient.clone()));
+        let mut expected = reference([batch * tokens, d_input, d_output], [&x, &w, &b, &g]);
+        // The bias is added, not multiplied.
+        let exact = [&x[..], &w, &b, &values(&gradient)];
+        expected[3] = reference([batch * tokens, d_input, d_output], exact)[3].clone();
         for (found, expected) in found.iter().zip(&expected) {
-            // A sum of n products of numbers up to 1, about √n large, rounds n times.
-            assert_close(found, expected, 1e-5, &format!("{shape:?} {has_bias}"));
+            let what = format!("{batch} {tokens} {d_input} {d_output} {has_bias} {precision:?}");
+            assert_close(found, expected, tolerance, &what);
+        }
+    }
+
+    /// Burn's own way rounds the sums as well.
+    #[test]
+    fn rounded_factors_give_the_sums_of_their_products() {
+        let ways: [(Function, f64); 2] = [(linear, 1e-5), (composed, 6e-3)];
+        for (function, tolerance) in ways {
+            for shape in [
+                [1, 1, 1, 1],
+                [2, 3, 5, 20],
+                [3, 50, 70, 90],
+                [1, 300, 17, 3],
+            ] {
+                at_each_level(|| check_in(Precision::BFloat16, tolerance, function, shape, true));
+            }
         }
     }
 

@@ -2,20 +2,39 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+
+use crate::Precision;
 
 /// Values between -1 and 1 that look random, the same for the same seed.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let values: Vec<f32> = (0..shape.iter().product::<usize>())
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
+    let values = random_values(shape.iter().product(), seed);
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// As [`random`], outside tensors.
+pub(crate) fn random_values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let values = (0..count).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    });
+    values.collect()
+}
+
+pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    tensor.clone().into_data().try_to_vec().unwrap()
+}
+
+/// Values as products of this precision see them.
+pub(crate) fn values_in<const D: usize>(precision: Precision, tensor: Tensor<D>) -> Vec<f32> {
+    let seen = match precision {
+        Precision::Float32 => tensor,
+        Precision::BFloat16 => tensor.cast(FloatDType::BF16).cast(FloatDType::F32),
+    };
+    values(&seen)
 }
 
 /// The values of an output, then the gradients of Σ output · gradient with respect to inputs.

@@ -11,6 +11,7 @@ mod error;
 mod loss;
 mod model;
 mod objective;
+mod precision;
 mod schedule;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use convirt_data::Column;
 use convirt_model::ContrastiveLossConfig;
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Schedule;
@@ -82,8 +84,12 @@ pub struct Config {
     pub adam_epsilon: f64,
     /// L2 norm that the gradient of a step is scaled down to, above 0; no clipping (paper).
     pub gradient_clip_norm: Option<f64>,
-    /// Whether to compute in 16-bit floats where that is safe. The paper and Colab do; only 32-bit
-    /// training exists so far, so that `true` gives a warning. `false`.
+    /// How convolutions and affine maps multiply: in `float32`, or with both factors rounded to
+    /// bfloat16 and sums in float32 (`bf16`, mixed precision). `float32`.
+    #[serde(with = "precision::Name")]
+    pub precision: Precision,
+    /// Whether to compute in float16 where that is safe. The paper and Colab do; here `precision`
+    /// decides, and `true` gives a warning unless it is `bf16`. `false`.
     pub fp16_precision: bool,
     /// Whether longer texts are cut at the text encoder's maximum. It cannot read on, so that only
     /// `true` is possible (Colab).
@@ -118,6 +124,7 @@ impl Default for Config {
             weight_decay: 1e-6,
             adam_epsilon: 1e-8,
             gradient_clip_norm: None,
+            precision: Precision::Float32,
             fp16_precision: false,
             truncation: true,
             model: ModelConfig::default(),

@@ -1,6 +1,7 @@
 //! The device a run computes on.
 
 use burn::tensor::Device;
+use convirt_ops::Precision;
 
 use crate::error::Error;
 
@@ -53,12 +54,14 @@ pub(crate) fn device_name(device: &Device) -> String {
     format!("{:?}", device.clone().inner().as_dispatch())
 }
 
-/// Whether the device is the processor, by Burn's Flex.
-pub(crate) fn is_flex(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    return *device == Device::flex();
-    #[cfg(not(feature = "flex"))]
-    return false;
+/// Checks that products of a precision run on a device.
+pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), Error> {
+    match precision.runs_on(device) {
+        true => Ok(()),
+        false => Err(Error::NoBFloat16 {
+            device: device_name(device),
+        }),
+    }
 }
 
 fn best_device() -> Result<Device, Error> {

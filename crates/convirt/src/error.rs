@@ -55,6 +55,12 @@ pub enum Error {
         /// Those compiled in.
         available: &'static [&'static str],
     },
+    /// The device does not compute in the precision asked for.
+    #[error("{device} does not compute in bfloat16; set `precision: float32`")]
+    NoBFloat16 {
+        /// The device.
+        device: String,
+    },
     /// There is no such earlier run.
     #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found:?}", run = run.display(), looked_in = looked_in.display())]
     NoRun {

@@ -8,6 +8,7 @@ use burn::train::metric::Adaptor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use convirt_data::{ImageTextBatch, TextBatch};
 use convirt_model::{ConVirt, FrozenPrefix, SimClr, TextInput};
+use convirt_ops::{Precision, autocast};
 
 use crate::metrics::MeanMetric;
 
@@ -19,6 +20,9 @@ pub struct PretrainingTask<N> {
     /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
     #[module(skip)]
     pub gradient_clip_norm: Option<f64>,
+    /// How convolutions and affine maps multiply.
+    #[module(skip)]
+    pub precision: Precision,
     /// What the frozen part of ConVIRT's text encoder remembers of texts; `None` computes it for
     /// each batch.
     #[module(skip)]
@@ -54,12 +58,22 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     }
 }
 
+/// Loss and measures of a batch, in the task's precision.
+fn measure<N: Pretrained>(
+    task: &PretrainingTask<N>,
+    batch: ImageTextBatch,
+) -> (Tensor<1>, PendingMeasures) {
+    autocast(task.precision, || {
+        task.network.measure(batch, task.frozen_prefix.as_ref())
+    })
+}
+
 impl<N: Pretrained> TrainStep for PretrainingTask<N> {
     type Input = ImageTextBatch;
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let (loss, measures) = self.network.measure(batch, self.frozen_prefix.as_ref());
+        let (loss, measures) = measure(self, batch);
         TrainOutput::new(self, loss.backward(), measures)
     }
 
@@ -84,7 +98,7 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
-        self.network.measure(batch, self.frozen_prefix.as_ref()).1
+        measure(self, batch).1
     }
 }
 
@@ -399,11 +413,12 @@ mod tests {
             }
         };
         let loss = |item: PendingMeasures| item.sync().unwrap().read.unwrap().loss;
-        let losses = |frozen_prefix: Option<FrozenPrefix>| {
+        let losses = |precision, frozen_prefix: Option<FrozenPrefix>| {
             let mut task = PretrainingTask {
                 // Clones would share their running statistics.
                 network: config.init(&device).unwrap().load_record(initial.clone()),
                 gradient_clip_norm: None,
+                precision,
                 frozen_prefix,
             };
             let adam = Adam {
@@ -422,11 +437,19 @@ mod tests {
             losses.push(loss(output));
             losses
         };
-        let prefix = network.frozen_prefix(1 << 20);
-        let remembered = losses(prefix.clone());
-        assert_eq!(prefix.unwrap().texts(), 6);
-        assert_eq!(remembered, losses(None));
-        assert!(remembered[0] != remembered[2], "the weights above change");
+        let of_precision = [Precision::Float32, Precision::BFloat16].map(|precision| {
+            let prefix = network.frozen_prefix(1 << 20);
+            let remembered = losses(precision, prefix.clone());
+            assert_eq!(prefix.unwrap().texts(), 6);
+            assert_eq!(remembered, losses(precision, None));
+            assert!(remembered[0] != remembered[2], "the weights above change");
+            remembered
+        });
+        let [exact, rounded] = of_precision;
+        assert!(exact != rounded);
+        for (exact, rounded) in exact.into_iter().zip(rounded) {
+            assert!((exact - rounded).abs() < 0.05, "{exact} {rounded}");
+        }
     }
 
     #[test]

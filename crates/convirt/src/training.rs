@@ -15,12 +15,13 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
 use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig};
+use convirt_ops::{Precision, is_flex};
 
 use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::device::{device, device_name, is_flex};
+use crate::device::{check_precision, device, device_name};
 use crate::earlier::Earlier;
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
@@ -80,6 +81,7 @@ impl Training {
     /// of them have been read.
     pub fn prepare(config: Config) -> Result<Self, Error> {
         let device = device(config.device.as_deref())?;
+        check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
         let earlier = config.fine_tune_from.as_deref().map(Path::new);
         let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
@@ -159,6 +161,7 @@ impl Training {
         let config = Config::from_file(run.config(), overrides)?;
         let state = TrainingState::load_latest(&run.checkpoints())?;
         let device = device(config.device.as_deref())?;
+        check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
         let description = Description::load(&run.model())?;
         let tokenizer = match description.objective {
@@ -282,6 +285,7 @@ impl Training {
                 .flatten(),
             network,
             gradient_clip_norm: config.gradient_clip_norm,
+            precision: config.precision,
         };
         let autodiff = self.device.clone().autodiff();
         let learning_rate = ScheduledLearningRate::new(
@@ -474,11 +478,24 @@ impl fmt::Display for Training {
             line(f, "resumed at", format!("step {}", state.step))?;
         }
         line(f, "device", device_name(&self.device))?;
-        line(f, "precision", "float32".to_string())?;
-        if self.config.fp16_precision {
+        let precision = self.config.precision;
+        let name = match precision {
+            Precision::Float32 => "float32",
+            Precision::BFloat16 => "products of bfloat16, all else in float32",
+        };
+        line(f, "precision", name.to_string())?;
+        if !precision.is_native_to(&self.device) {
             writeln!(
                 f,
-                "warning: `fp16_precision` is set, but only float32 training exists so far"
+                "warning: this processor has no instructions for bfloat16 (AVX512-BF16): numbers \
+                 are rounded to it, but no faster; float32 is more exact"
+            )?;
+        }
+        if self.config.fp16_precision && precision == Precision::Float32 {
+            writeln!(
+                f,
+                "warning: `fp16_precision` is set, but there is no training in float16; for mixed \
+                 precision set `precision: bf16`"
             )?;
         }
         line(f, "seed", self.config.seed.to_string())?;

@@ -45,13 +45,14 @@ pub(crate) fn vector(elements: Vec<f32>) -> FlexTensor {
 /// Lends the thread's scratch memory: `length` elements of any value.
 pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        /// One for each call inside another.
+        static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     }
-    let mut scratch = SCRATCH.take();
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < length {
         scratch.resize(length, 0.0);
     }
     let result = work(&mut scratch[..length]);
-    SCRATCH.set(scratch);
+    SCRATCH.with_borrow_mut(|idle| idle.push(scratch));
     result
 }

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, parallel_product, product};
+use super::product::{Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
-use crate::Window;
+use crate::{Precision, Window};
 
 /// Elements of a matrix of patches made at a time: 2 MiB, which caches hold.
 const PATCHES: usize = 1 << 19;
@@ -26,7 +26,11 @@ pub(crate) fn conv2d(
     window: Window,
     groups: usize,
 ) -> Tensor<4> {
-    let operation = Conv2d { window, groups };
+    let operation = Conv2d {
+        window,
+        groups,
+        precision: Precision::current(),
+    };
     let inputs = [input.into_dispatch(), weight.into_dispatch()];
     apply(operation, inputs).0
 }
@@ -35,6 +39,7 @@ pub(crate) fn conv2d(
 struct Conv2d {
     window: Window,
     groups: usize,
+    precision: Precision,
 }
 
 impl Operation<2> for Conv2d {
@@ -84,7 +89,7 @@ impl Operation<2> for Conv2d {
     }
 }
 
-/// Sizes of one convolution.
+/// Sizes of one convolution, and how it multiplies.
 #[derive(Clone, Debug)]
 struct Geometry {
     batch: usize,
@@ -97,6 +102,7 @@ struct Geometry {
     kernel: [usize; 2],
     window: Window,
     groups: usize,
+    precision: Precision,
 }
 
 impl Geometry {
@@ -117,6 +123,7 @@ impl Geometry {
             kernel: [rows, columns],
             window: conv.window,
             groups: conv.groups,
+            precision: conv.precision,
         }
     }
 
@@ -191,19 +198,20 @@ fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
     let mut output = Buffer::any(positions * shape.channels_out);
-    let weights = |group: usize| {
-        let rows = group * width_out..(group + 1) * width_out;
-        weight.row_range(rows).transposed()
-    };
     if output.is_empty() {
         return output;
     }
+    let weights = (0..shape.groups).map(|group| {
+        let rows = group * width_out..(group + 1) * width_out;
+        Right::new(weight.row_range(rows).transposed(), shape.precision)
+    });
+    let weights: Vec<Right> = weights.collect();
     if shape.is_pointwise() {
         let pixels = Matrix::new(input, positions, shape.channels);
         for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
             let width = shape.group_width();
             let pixels = pixels.column_range(group * width..(group + 1) * width);
-            parallel_product(to, Output::Replace, pixels, weights(group));
+            weights[group].parallel_product(to, Output::Replace, pixels);
         }
         return output;
     }
@@ -220,7 +228,7 @@ fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
                     gather(shape, input, group, rows, 0..depth, to);
                 });
             let patches = Matrix::new(&patches, positions, depth);
-            parallel_product(to, Output::Replace, patches, weights(group));
+            weights[group].parallel_product(to, Output::Replace, patches);
         }
         return output;
     }
@@ -237,7 +245,7 @@ fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
                 for (group, to) in to.into_iter().enumerate() {
                     gather(shape, input, group, range.clone(), 0..depth, patches);
                     let patches = Matrix::new(patches, count, depth);
-                    product(to, Output::Replace, patches, weights(group));
+                    weights[group].product(to, Output::Replace, patches);
                 }
             });
         });
@@ -381,6 +389,12 @@ fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
     if found.is_empty() {
         return found;
     }
+    let weight = Matrix::new(weight, shape.channels_out, depth);
+    let weights = (0..shape.groups).map(|group| {
+        let rows = group * width_out..(group + 1) * width_out;
+        Right::new(weight.row_range(rows), shape.precision)
+    });
+    let weights: Vec<Right> = weights.collect();
     found
         .par_chunks_mut(image)
         .enumerate()
@@ -391,13 +405,11 @@ fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
                     let range = start..positions.min(start + rows);
                     let gradient = Matrix::new(gradient, shape.positions(), shape.channels_out)
                         .row_range(index * positions + range.start..index * positions + range.end);
-                    for group in 0..shape.groups {
+                    for (group, weight) in weights.iter().enumerate() {
                         let columns = group * width_out..(group + 1) * width_out;
-                        let weight = Matrix::new(weight, shape.channels_out, depth)
-                            .row_range(columns.clone());
                         let patches = &mut patches[..range.len() * depth];
                         let to = MatrixMut::new(patches, range.len(), depth);
-                        product(to, Output::Replace, gradient.column_range(columns), weight);
+                        weight.product(to, Output::Replace, gradient.column_range(columns));
                         add_patches(shape, group, range.clone(), patches, found);
                     }
                 }
@@ -499,23 +511,34 @@ fn add_outer(
     input: &[f32],
     mut to: MatrixMut,
 ) {
-    if shape.is_pointwise() {
-        let first = group * shape.group_width();
-        let pixels = Matrix::new(input, shape.positions(), shape.channels)
-            .row_range(rows.clone())
-            .column_range(first + columns.start..first + columns.end);
-        let gradients = gradients.row_range(rows).transposed();
-        return product(to, Output::Add, gradients, pixels);
-    }
     let step = rows_of_patches(columns.len()).min(rows.len());
-    with_scratch(step * columns.len(), |patches| {
-        for start in rows.clone().step_by(step.max(1)) {
-            let range = start..rows.end.min(start + step);
-            let patches = &mut patches[..range.len() * columns.len()];
-            gather(shape, input, group, range.clone(), columns.clone(), patches);
-            let patches = Matrix::new(patches, range.len(), columns.len());
-            let gradients = gradients.row_range(range).transposed();
-            product(to.reborrow(), Output::Add, gradients, patches);
-        }
-    });
+    let is_pointwise = shape.is_pointwise();
+    with_scratch(
+        if is_pointwise {
+            0
+        } else {
+            step * columns.len()
+        },
+        |patches| {
+            for start in rows.clone().step_by(step.max(1)) {
+                let range = start..rows.end.min(start + step);
+                let patches = if is_pointwise {
+                    let first = group * shape.group_width();
+                    Matrix::new(input, shape.positions(), shape.channels)
+                        .row_range(range.clone())
+                        .column_range(first + columns.start..first + columns.end)
+                } else {
+                    let patches = &mut patches[..range.len() * columns.len()];
+                    gather(shape, input, group, range.clone(), columns.clone(), patches);
+                    Matrix::new(patches, range.len(), columns.len())
+                };
+                let gradients = gradients.row_range(range).transposed();
+                Right::here(patches, shape.precision).product(
+                    to.reborrow(),
+                    Output::Add,
+                    gradients,
+                );
+            }
+        },
+    );
 }

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::buffer::{contiguous, elements, tensor, vector};
 use super::math::add_wide;
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, parallel_product};
+use super::product::{Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
+use crate::Precision;
 
 /// Rows whose sums float32 holds without loss that counts.
 const BLOCK_ROWS: usize = 128;
@@ -19,14 +20,19 @@ pub(crate) fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+    let operation = Linear {
+        precision: Precision::current(),
+    };
     match bias {
-        None => apply(Linear, [input, weight]).0,
-        Some(bias) => apply(Linear, [input, weight, bias.into_dispatch()]).0,
+        None => apply(operation, [input, weight]).0,
+        Some(bias) => apply(operation, [input, weight, bias.into_dispatch()]).0,
     }
 }
 
 #[derive(Debug)]
-struct Linear;
+struct Linear {
+    precision: Precision,
+}
 
 /// Input and weight.
 type Saved = [FlexTensor; 2];
@@ -36,7 +42,7 @@ impl Operation<2> for Linear {
 
     fn forward(&self, [input, weight]: [FlexTensor; 2]) -> (FlexTensor, Saved) {
         let saved = [input, weight].map(contiguous);
-        (product(&saved, None), saved)
+        (self.product(&saved, None), saved)
     }
 
     fn backward(
@@ -45,7 +51,7 @@ impl Operation<2> for Linear {
         gradient: FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        product_gradients(&saved, &contiguous(gradient), wanted)
+        self.gradients(&saved, &contiguous(gradient), wanted)
     }
 }
 
@@ -54,7 +60,8 @@ impl Operation<3> for Linear {
 
     fn forward(&self, [input, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Saved) {
         let saved = [input, weight].map(contiguous);
-        (product(&saved, Some(elements(&contiguous(bias)))), saved)
+        let bias = contiguous(bias);
+        (self.product(&saved, Some(elements(&bias))), saved)
     }
 
     fn backward(
@@ -64,7 +71,7 @@ impl Operation<3> for Linear {
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let gradient = contiguous(gradient);
-        let [input, weight] = product_gradients(&saved, &gradient, [wanted[0], wanted[1]]);
+        let [input, weight] = self.gradients(&saved, &gradient, [wanted[0], wanted[1]]);
         let width = width(&saved[1]);
         let bias = wanted[2].then(|| vector(column_sums(elements(&gradient), width)));
         [input, weight, bias]
@@ -86,46 +93,50 @@ fn matrices([input, weight]: &Saved) -> [Matrix<'_>; 2] {
     ]
 }
 
-fn product(saved: &Saved, bias: Option<&[f32]>) -> FlexTensor {
-    let [input, weight] = matrices(saved);
-    let [rows, width] = [input.rows(), weight.columns()];
-    let mut output = Buffer::any(rows * width);
-    let way = match bias {
-        None => Output::Replace,
-        Some(bias) => {
-            output
-                .par_chunks_mut(BLOCK_ROWS * width.max(1))
-                .flat_map_iter(|block| block.chunks_exact_mut(width.max(1)))
-                .for_each(|row| row.copy_from_slice(bias));
-            Output::Add
-        }
-    };
-    parallel_product(MatrixMut::new(&mut output, rows, width), way, input, weight);
-    let mut shape = saved[0].layout().shape().to_vec();
-    *shape.last_mut().expect("an axis") = width;
-    tensor(output, shape)
-}
+impl Linear {
+    fn product(&self, saved: &Saved, bias: Option<&[f32]>) -> FlexTensor {
+        let [input, weight] = matrices(saved);
+        let [rows, width] = [input.rows(), weight.columns()];
+        let mut output = Buffer::any(rows * width);
+        let way = match bias {
+            None => Output::Replace,
+            Some(bias) => {
+                output
+                    .par_chunks_mut(BLOCK_ROWS * width.max(1))
+                    .flat_map_iter(|block| block.chunks_exact_mut(width.max(1)))
+                    .for_each(|row| row.copy_from_slice(bias));
+                Output::Add
+            }
+        };
+        let to = MatrixMut::new(&mut output, rows, width);
+        Right::new(weight, self.precision).parallel_product(to, way, input);
+        let mut shape = saved[0].layout().shape().to_vec();
+        *shape.last_mut().expect("an axis") = width;
+        tensor(output, shape)
+    }
 
-fn product_gradients(
-    saved: &Saved,
-    gradient: &FlexTensor,
-    wanted: [bool; 2],
-) -> [Option<FlexTensor>; 2] {
-    let [input, weight] = matrices(saved);
-    let gradient = Matrix::new(elements(gradient), input.rows(), weight.columns());
-    let of = |index: usize, rows, columns, a, b| {
-        wanted[index].then(|| {
-            let mut to = Buffer::any(rows * columns);
-            let matrix = MatrixMut::new(&mut to, rows, columns);
-            parallel_product(matrix, Output::Replace, a, b);
-            tensor(to, saved[index].layout().shape().clone())
-        })
-    };
-    let [rows, inner, columns] = [input.rows(), weight.rows(), weight.columns()];
-    [
-        of(0, rows, inner, gradient, weight.transposed()),
-        of(1, inner, columns, input.transposed(), gradient),
-    ]
+    fn gradients(
+        &self,
+        saved: &Saved,
+        gradient: &FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let [input, weight] = matrices(saved);
+        let gradient = Matrix::new(elements(gradient), input.rows(), weight.columns());
+        let of = |index: usize, rows, columns, a, b| {
+            wanted[index].then(|| {
+                let mut to = Buffer::any(rows * columns);
+                let matrix = MatrixMut::new(&mut to, rows, columns);
+                Right::new(b, self.precision).parallel_product(matrix, Output::Replace, a);
+                tensor(to, saved[index].layout().shape().clone())
+            })
+        };
+        let [rows, inner, columns] = [input.rows(), weight.rows(), weight.columns()];
+        [
+            of(0, rows, inner, gradient, weight.transposed()),
+            of(1, inner, columns, input.transposed(), gradient),
+        ]
+    }
 }
 
 /// Sums of the columns of a matrix of rows of this width.

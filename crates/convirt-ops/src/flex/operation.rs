@@ -11,6 +11,8 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor};
 
+use crate::device::is_flex;
+
 /// A tensor in main memory.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
 
@@ -33,17 +35,7 @@ pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
 
 /// Whether a tensor is one that operations of this backend take: float32 in main memory.
 pub(crate) fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
-    use burn::backend::DispatchDevice::{Autodiff, Flex};
-    if tensor.dtype() != DType::F32 {
-        return false;
-    }
-    // Other backends are compiled in by the features of other crates.
-    #[allow(unreachable_patterns)]
-    match tensor.device().as_dispatch() {
-        Flex(_) => true,
-        Autodiff(device) => matches!(&**device, Flex(_)),
-        _ => false,
-    }
+    tensor.dtype() == DType::F32 && is_flex(&tensor.device())
 }
 
 /// Applies an operation to tensors that [run here](runs_here), recording it where gradients are on.

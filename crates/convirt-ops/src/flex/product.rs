@@ -6,6 +6,9 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::bfloat16;
+use crate::Precision;
+
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
@@ -55,6 +58,25 @@ impl<'a> Matrix<'a> {
 
     pub(crate) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// From a row's element to the next row's.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// From a column's element to the next column's.
+    pub(crate) fn column_stride(&self) -> usize {
+        self.column_stride
+    }
+
+    /// The memory, from the first element on.
+    pub(crate) fn elements(&self) -> &'a [f32] {
+        self.elements
+    }
+
+    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
+        self.elements[row * self.row_stride + column * self.column_stride]
     }
 
     /// One more than the index of the last element.
@@ -141,15 +163,42 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
-    /// The same matrix, for a shorter time.
-    pub(crate) fn reborrow(&mut self) -> MatrixMut<'_> {
-        MatrixMut {
-            elements: PhantomData,
-            ..*self
-        }
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
-    fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The same matrix, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> MatrixMut<'_> {
+        self.part(0..self.rows, 0..self.columns)
+    }
+
+    /// Some rows and columns.
+    pub(crate) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixMut<'_> {
+        self.shared(rows, columns)
+    }
+
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        let row = self.part(row..row + 1, 0..self.columns);
+        // SAFETY: the row is this matrix' own.
+        unsafe { std::slice::from_raw_parts_mut(row.first, row.columns) }
+    }
+
+    /// Some rows and columns, to be written while others are: callers take parts that are disjoint.
+    fn shared(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.rows,
+            "{rows:?} of {}",
+            self.rows
+        );
+        assert!(
+            columns.start <= columns.end && columns.end <= self.columns,
+            "{columns:?} of {}",
+            self.columns
+        );
         let offset = match rows.is_empty() || columns.is_empty() {
             true => 0,
             false => rows.start * self.row_stride + columns.start,
@@ -167,7 +216,7 @@ impl<'a> MatrixMut<'a> {
     pub(crate) fn column_chunks(self, columns: usize) -> Vec<Self> {
         let starts = (0..self.columns).step_by(columns);
         starts
-            .map(|start| self.part(0..self.rows, start..self.columns.min(start + columns)))
+            .map(|start| self.shared(0..self.rows, start..self.columns.min(start + columns)))
             .collect()
     }
 }
@@ -230,34 +279,85 @@ pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
     }
 }
 
-/// Computes `a·b` on all threads, the output divided where it leaves the least to pack twice.
-pub(crate) fn parallel_product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
-    let threads = rayon::current_num_threads();
-    let size_a = a.rows * a.columns;
-    let divide = |size: usize| {
-        let bounds = move |part: usize| part * size / threads;
-        (0..threads).map(move |part| bounds(part)..bounds(part + 1))
-    };
-    if threads == 1 || size_a * b.columns < WORTH_A_THREAD {
-        product(to, output, a, b);
-    } else if b.columns <= a.rows {
-        let ranges = divide(a.rows);
-        let parts = ranges.map(|rows| (to.part(rows.clone(), 0..b.columns), rows));
-        parts
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .for_each(|(to, rows)| {
-                product(to, output, a.row_range(rows), b);
-            });
-    } else {
-        let ranges = divide(b.columns);
-        let parts = ranges.map(|columns| (to.part(0..a.rows, columns.clone()), columns));
-        parts
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .for_each(|(to, columns)| {
-                product(to, output, a, b.column_range(columns));
-            });
+/// The right factor of products, made ready once for all of them.
+pub(crate) enum Right<'a> {
+    Float32(Matrix<'a>),
+    BFloat16(bfloat16::Right),
+}
+
+impl<'a> Right<'a> {
+    /// Makes a factor ready, on all threads.
+    pub(crate) fn new(factor: Matrix<'a>, precision: Precision) -> Self {
+        match precision {
+            Precision::Float32 => Self::Float32(factor),
+            Precision::BFloat16 => Self::BFloat16(bfloat16::Right::new(factor, true)),
+        }
+    }
+
+    /// Makes a factor ready on this thread, for few products.
+    pub(crate) fn here(factor: Matrix<'a>, precision: Precision) -> Self {
+        match precision {
+            Precision::Float32 => Self::Float32(factor),
+            Precision::BFloat16 => Self::BFloat16(bfloat16::Right::new(factor, false)),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Float32(b) => b.rows,
+            Self::BFloat16(b) => b.depth(),
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match self {
+            Self::Float32(b) => b.columns,
+            Self::BFloat16(b) => b.columns(),
+        }
+    }
+
+    /// Computes the product with `a` on this thread.
+    pub(crate) fn product(&self, to: MatrixMut, output: Output, a: Matrix) {
+        self.part(to, output, a, 0..self.columns());
+    }
+
+    fn part(&self, to: MatrixMut, output: Output, a: Matrix, columns: Range<usize>) {
+        match self {
+            Self::Float32(b) => product(to, output, a, b.column_range(columns)),
+            Self::BFloat16(b) => b.product(to, output, a, columns),
+        }
+    }
+
+    /// Computes the product with `a` on all threads, the output divided where it leaves the least
+    /// to pack twice.
+    pub(crate) fn parallel_product(&self, to: MatrixMut, output: Output, a: Matrix) {
+        let threads = rayon::current_num_threads();
+        let columns = self.columns();
+        let divide = |size: usize| {
+            let bound = move |part: usize| part * size / threads;
+            (0..threads).map(move |part| bound(part)..bound(part + 1))
+        };
+        let parts: Vec<[Range<usize>; 2]> =
+            if threads == 1 || a.rows * self.depth() * columns < WORTH_A_THREAD {
+                return self.product(to, output, a);
+            } else if columns <= a.rows {
+                divide(a.rows).map(|rows| [rows, 0..columns]).collect()
+            } else if let Self::BFloat16(b) = self {
+                let parts = b.column_parts(threads);
+                parts.map(|columns| [0..a.rows, columns]).collect()
+            } else {
+                let parts = divide(columns);
+                parts.map(|columns| [0..a.rows, columns]).collect()
+            };
+        // The parts are disjoint.
+        let parts = parts.into_iter().map(|[rows, columns]| {
+            let to = to.shared(rows.clone(), columns.clone());
+            (to, rows, columns)
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_par_iter().for_each(|(to, rows, columns)| {
+            self.part(to, output, a.row_range(rows), columns);
+        });
     }
 }
 
@@ -271,34 +371,36 @@ mod tests {
             .collect()
     }
 
-    /// Products of small whole numbers are exact in any order.
+    /// Products of small whole numbers are exact in any order, and in any precision.
     #[test]
     fn every_way_to_divide_a_product_gives_the_sum_of_products() {
-        for [m, k, n] in [
+        let shapes = [
             [1, 1, 1],
             [3, 5, 2],
             [130, 70, 90],
             [9, 300, 400],
             [400, 300, 9],
-        ] {
+        ];
+        for ([m, k, n], precision) in shapes
+            .into_iter()
+            .flat_map(|shape| [Precision::Float32, Precision::BFloat16].map(|p| (shape, p)))
+        {
             let (a, b) = (ramp(m * k, 7), ramp(k * n, 5));
             let expected: Vec<f32> = (0..m * n)
                 .map(|i| (0..k).map(|j| a[i / n * k + j] * b[j * n + i % n]).sum())
                 .collect();
             let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
             let mut found = vec![f32::NAN; m * n];
-            parallel_product(
-                MatrixMut::new(&mut found, m, n),
-                Output::Replace,
-                left,
-                right,
-            );
+            let factor = Right::new(right, precision);
+            let to = MatrixMut::new(&mut found, m, n);
+            factor.parallel_product(to, Output::Replace, left);
             assert_eq!(found, expected);
-            parallel_product(MatrixMut::new(&mut found, m, n), Output::Add, left, right);
+            factor.parallel_product(MatrixMut::new(&mut found, m, n), Output::Add, left);
             assert!(found.iter().zip(&expected).all(|(f, e)| *f == 2.0 * e));
             let mut other = vec![f32::NAN; m * n];
             let to = MatrixMut::new(&mut other, n, m);
-            parallel_product(to, Output::Replace, right.transposed(), left.transposed());
+            let factor = Right::here(left.transposed(), precision);
+            factor.parallel_product(to, Output::Replace, right.transposed());
             assert!((0..m * n).all(|i| other[i % n * m + i / n] == expected[i]));
         }
     }

@@ -9,6 +9,8 @@ pub(crate) enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same with instructions for bfloat16.
+    Avx512BFloat16,
 }
 
 impl Level {
@@ -26,7 +28,10 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return Self::Avx512;
+                return match is_x86_feature_detected!("avx512bf16") {
+                    true => Self::Avx512BFloat16,
+                    false => Self::Avx512,
+                };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
@@ -62,12 +67,13 @@ macro_rules! vectorized {
                 fn avx2($($argument: $type),*) $(-> $result)? {
                     portable::<true>($($argument),*)
                 }
-                match $crate::flex::simd::Level::detected() {
+                use $crate::flex::simd::Level;
+                match Level::detected() {
                     // SAFETY: the processor has these instructions.
-                    $crate::flex::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    Level::Avx512 | Level::Avx512BFloat16 => return unsafe { avx512($($argument),*) },
                     // SAFETY: the processor has these instructions.
-                    $crate::flex::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
-                    $crate::flex::simd::Level::Portable => {}
+                    Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    Level::Portable => {}
                 }
             }
             portable::<false>($($argument),*)
@@ -87,17 +93,22 @@ pub(crate) mod tests {
 
     /// What a computation gives at each level that the processor has, on two threads.
     pub(crate) fn at_each_level<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Level, R)> {
-        [Level::Portable, Level::Avx2, Level::Avx512]
-            .into_iter()
-            .filter(|level| *level <= Level::detected())
-            .map(|level| {
-                let threads = rayon::ThreadPoolBuilder::new()
-                    .num_threads(2)
-                    .start_handler(move |_| CHOSEN.set(Some(level)))
-                    .build();
-                (level, threads.unwrap().install(&compute))
-            })
-            .collect()
+        [
+            Level::Portable,
+            Level::Avx2,
+            Level::Avx512,
+            Level::Avx512BFloat16,
+        ]
+        .into_iter()
+        .filter(|level| *level <= Level::detected())
+        .map(|level| {
+            let threads = rayon::ThreadPoolBuilder::new()
+                .num_threads(2)
+                .start_handler(move |_| CHOSEN.set(Some(level)))
+                .build();
+            (level, threads.unwrap().install(&compute))
+        })
+        .collect()
     }
 
     vectorized! {

@@ -1,0 +1,97 @@
+//! The precision of products.
+
+use std::cell::Cell;
+
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+
+use crate::device::is_flex;
+
+thread_local! {
+    static CHOSEN: Cell<Precision> = const { Cell::new(Precision::Float32) };
+}
+
+/// How convolutions and affine maps of float32 tensors multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In float32.
+    #[default]
+    Float32,
+    /// Both factors rounded to bfloat16 (8 significant bits), their products added in float32. All
+    /// else stays in float32: parameters, what layers hand on, and gradients.
+    BFloat16,
+}
+
+impl Precision {
+    /// Whether products of this precision run on a device: on all in float32, on the CPU in any,
+    /// and elsewhere where the device computes in bfloat16.
+    pub fn runs_on(self, device: &Device) -> bool {
+        self == Self::Float32 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
+    }
+
+    /// Whether a device that this precision [runs on](Self::runs_on) has instructions for it.
+    /// Without them (AVX512-BF16) the CPU multiplies rounded numbers in float32, no faster than
+    /// exact ones.
+    pub fn is_native_to(self, device: &Device) -> bool {
+        #[cfg(feature = "flex")]
+        if is_flex(device) {
+            return self == Self::Float32 || crate::flex::has_bfloat16();
+        }
+        self.runs_on(device)
+    }
+
+    /// That of the current [`autocast`].
+    pub(crate) fn current() -> Self {
+        CHOSEN.get()
+    }
+}
+
+/// Computes a product by Burn's own operation, its factors rounded first where the current
+/// [`autocast`] says so. Burn rounds the sums too.
+pub(crate) fn composed<const A: usize, const B: usize>(
+    a: Tensor<A>,
+    b: Tensor<B>,
+    product: impl FnOnce(Tensor<A>, Tensor<B>) -> Tensor<A>,
+) -> Tensor<A> {
+    match Precision::current() {
+        Precision::BFloat16 if a.dtype() == DType::F32 => {
+            let product = product(a.cast(FloatDType::BF16), b.cast(FloatDType::BF16));
+            product.cast(FloatDType::F32)
+        }
+        _ => product(a, b),
+    }
+}
+
+/// Runs `work` with convolutions and affine maps of this precision, as `torch.autocast` does, and
+/// their gradients too, whenever they are computed.
+///
+/// It concerns the calling thread only.
+pub fn autocast<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
+    /// Puts back what was chosen before, also after a panic.
+    struct Before(Precision);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CHOSEN.set(self.0);
+        }
+    }
+    let _before = Before(CHOSEN.replace(precision));
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_holds_until_its_work_ends_even_by_a_panic() {
+        autocast(Precision::BFloat16, || {
+            autocast(Precision::Float32, || {
+                assert_eq!(Precision::current(), Precision::Float32);
+            });
+            assert_eq!(Precision::current(), Precision::BFloat16);
+        });
+        assert_eq!(Precision::current(), Precision::Float32);
+        let panics = || autocast(Precision::BFloat16, || panic!("on purpose"));
+        std::panic::catch_unwind(panics).unwrap_err();
+        assert_eq!(Precision::current(), Precision::Float32);
+    }
+}

@@ -1,0 +1,13 @@
+//! The key `precision`.
+
+use convirt_ops::Precision;
+use serde::{Deserialize, Serialize};
+
+/// The names of precisions.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Precision", rename_all = "lowercase")]
+pub(super) enum Name {
+    Float32,
+    #[serde(rename = "bf16")]
+    BFloat16,
+}
