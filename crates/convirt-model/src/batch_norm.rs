@@ -2,8 +2,11 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Initializer;
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{After, batch_norm, batch_norm_train};
+use convirt_ops::{
+    After, Normalization, Window, batch_norm, batch_norm_train, conv2d, conv2d_batch_norm,
+};
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -57,11 +60,10 @@ impl BatchNorm {
     ///
     /// When the number of channels differs.
     pub fn forward(&self, input: Tensor<4>, after: After) -> Tensor<4> {
-        let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        if !input.is_autodiff() || !self.training.is_enabled() {
-            let statistics = [&self.running_mean, &self.running_var].map(RunningState::value_sync);
-            return batch_norm(input, [gamma, beta], statistics, EPSILON, after);
+        if !self.learns_from(&input) {
+            return batch_norm(input, self.normalization(), after);
         }
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let [batch, height, width, _] = input.dims();
         let values = (batch * height * width) as f64;
         let normalized = batch_norm_train(input, gamma, beta, EPSILON, after);
@@ -73,6 +75,35 @@ impl BatchNorm {
             );
         }
         normalized.output
+    }
+
+    /// Normalizes a convolution of maps, as [`forward`](Self::forward) does.
+    pub(crate) fn forward_after(&self, conv: &Conv2d, input: Tensor<4>, after: After) -> Tensor<4> {
+        let window = Window {
+            stride: conv.stride,
+            padding: conv.kernel_size.map(|size| size / 2),
+            dilation: [1, 1],
+        };
+        let weight = conv.weight.val();
+        match self.learns_from(&input) {
+            true => self.forward(conv2d(input, weight, window, 1), after),
+            false => conv2d_batch_norm(input, weight, window, 1, self.normalization(), after),
+        }
+    }
+
+    /// Whether a batch of this input updates the statistics.
+    fn learns_from(&self, input: &Tensor<4>) -> bool {
+        input.is_autodiff() && self.training.is_enabled()
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization {
+            gamma: self.gamma.val(),
+            beta: self.beta.val(),
+            mean: self.running_mean.value_sync(),
+            variance: self.running_var.value_sync(),
+            epsilon: EPSILON,
+        }
     }
 }
 

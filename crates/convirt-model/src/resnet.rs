@@ -21,7 +21,7 @@ pub use block::{Downsample, ResidualBlock};
 
 use crate::ModelError;
 use crate::batch_norm::BatchNorm;
-use block::{BlockKind, convolution, convolve};
+use block::{BlockKind, convolution};
 
 /// Depth of a ResNet, by the names torchvision uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -205,13 +205,14 @@ impl ResNet {
 
     /// `[batch, 3, height, width]` → `[batch, height / 4, width / 4, 64]`.
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let map = convolve(&self.conv1, images.permute([0, 2, 3, 1]));
+        let images = images.permute([0, 2, 3, 1]);
+        let map = self.bn1.forward_after(&self.conv1, images, After::Relu);
         let window = Window {
             stride: [2, 2],
             padding: [1, 1],
             dilation: [1, 1],
         };
-        max_pool2d(self.bn1.forward(map, After::Relu), [3, 3], window)
+        max_pool2d(map, [3, 3], window)
     }
 }
 

@@ -3,6 +3,8 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, module};
 
+use crate::{Window, conv2d};
+
 /// What a residual network does with a normalized map.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives for a call")]
@@ -53,40 +55,91 @@ pub fn batch_norm_train(
     composed_train(input, gamma, beta, epsilon, after)
 }
 
+/// What channels are normalized by; each vector is `[channels]`.
+#[derive(Clone, Debug)]
+pub struct Normalization {
+    /// Scale γ.
+    pub gamma: Tensor<1>,
+    /// Offset β.
+    pub beta: Tensor<1>,
+    /// Means μ, which get no gradient.
+    pub mean: Tensor<1>,
+    /// Variances σ², which get no gradient.
+    pub variance: Tensor<1>,
+    /// What is added to the variances, ε.
+    pub epsilon: f64,
+}
+
 /// Normalizes each channel by given statistics, then does what comes [`After`].
 ///
 /// # Shapes
 ///
 /// - input, output: `[batch, height, width, channels]`
-/// - gamma, beta, mean, variance: `[channels]`; no gradients reach the last two
 ///
 /// # Panics
 ///
 /// When the shapes do not fit.
-pub fn batch_norm(
-    input: Tensor<4>,
-    [gamma, beta]: [Tensor<1>; 2],
-    [mean, variance]: [Tensor<1>; 2],
-    epsilon: f64,
-    after: After,
-) -> Tensor<4> {
-    check(&input, [&gamma, &beta], &after);
-    check(&input, [&mean, &variance], &after);
-    let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
+pub fn batch_norm(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
+    check(&input, [&by.gamma, &by.beta], &after);
+    check(&input, [&by.mean, &by.variance], &after);
+    let by = Normalization {
+        mean: by.mean.without_autodiff(),
+        variance: by.variance.without_autodiff(),
+        ..by
+    };
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        return crate::flex::batch_norm(input, [gamma, beta], [mean, variance], epsilon, after);
+        return crate::flex::batch_norm(input, by, after);
     }
-    composed(input, [gamma, beta], [mean, variance], epsilon, after)
+    composed(input, by, after)
+}
+
+/// [`conv2d`](crate::conv2d), then [`batch_norm`] by given statistics: on the CPU, and without
+/// gradients, in one pass.
+///
+/// # Shapes
+///
+/// As those of the two.
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub fn conv2d_batch_norm(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    window: Window,
+    groups: usize,
+    by: Normalization,
+    after: After,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    {
+        let is_plain = |map: &Tensor<4>| crate::flex::runs_here(map) && !map.is_autodiff();
+        let is_plain = is_plain(&input)
+            && is_plain(&weight)
+            && !matches!(&after, After::AddRelu(shortcut) if !is_plain(shortcut))
+            && !by.gamma.is_autodiff()
+            && !by.beta.is_autodiff();
+        if is_plain {
+            let output = window.output(&input, &weight, groups);
+            check_shape(output, [&by.gamma, &by.beta], &after);
+            check_shape(output, [&by.mean, &by.variance], &after);
+            return crate::flex::conv2d_batch_norm([input, weight], window, groups, by, after);
+        }
+    }
+    batch_norm(conv2d(input, weight, window, groups), by, after)
 }
 
 fn check(input: &Tensor<4>, vectors: [&Tensor<1>; 2], after: &After) {
-    let [.., channels] = input.dims();
+    check_shape(input.dims(), vectors, after);
+}
+
+fn check_shape(shape: [usize; 4], vectors: [&Tensor<1>; 2], after: &After) {
     for vector in vectors {
-        assert_eq!(vector.dims(), [channels], "a vector for {:?}", input.dims());
+        assert_eq!(vector.dims(), [shape[3]], "a vector for {shape:?}");
     }
     if let After::AddRelu(shortcut) = after {
-        assert_eq!(shortcut.dims(), input.dims(), "shape of the shortcut");
+        assert_eq!(shortcut.dims(), shape, "shape of the shortcut");
     }
 }
 
@@ -108,13 +161,14 @@ fn composed_train(
 }
 
 /// By Burn's own operations.
-fn composed(
-    input: Tensor<4>,
-    [gamma, beta]: [Tensor<1>; 2],
-    [mean, variance]: [Tensor<1>; 2],
-    epsilon: f64,
-    after: After,
-) -> Tensor<4> {
+fn composed(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
+    let Normalization {
+        gamma,
+        beta,
+        mean,
+        variance,
+        epsilon,
+    } = by;
     let input = input.permute([0, 3, 1, 2]);
     let output = module::batch_norm(input, gamma, beta, mean, variance, epsilon);
     finish(output.permute([0, 2, 3, 1]), after)
@@ -133,6 +187,7 @@ mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
     use crate::testing::{assert_close, random};
+    use crate::{Precision, autocast};
     use burn::tensor::Device;
 
     const EPSILON: f64 = 1e-5;
@@ -226,17 +281,19 @@ mod tests {
             Case { relu: true, .. } => After::Relu,
             _ => After::Nothing,
         };
-        let (vectors, statistics) = ([&gamma, &beta].map(Tensor::clone), [&mean, &variance]);
-        let statistics = statistics.map(Tensor::clone);
-        let [g, b] = vectors.clone();
+        let (g, b) = (gamma.clone(), beta.clone());
+        let by = Normalization {
+            gamma: gamma.clone(),
+            beta: beta.clone(),
+            mean: mean.clone().without_autodiff(),
+            variance: variance.clone().without_autodiff(),
+            epsilon: EPSILON,
+        };
         let output = match (case.by_batch, fused) {
             (true, true) => batch_norm_train(input.clone(), g, b, EPSILON, after).output,
             (true, false) => composed_train(input.clone(), g, b, EPSILON, after).output,
-            (false, true) => batch_norm(input.clone(), vectors, statistics, EPSILON, after),
-            (false, false) => {
-                let statistics = statistics.map(Tensor::without_autodiff);
-                composed(input.clone(), vectors, statistics, EPSILON, after)
-            }
+            (false, true) => batch_norm(input.clone(), by, after),
+            (false, false) => composed(input.clone(), by, after),
         };
         let gradient = random(shape, 7, &device);
         let gradients = (output.clone() * gradient.clone()).sum().backward();
@@ -320,8 +377,70 @@ mod tests {
     fn not_a_number_is_not_hidden_by_the_rectifier() {
         let device = Device::flex();
         let input = Tensor::from_data([[[[f32::NAN]]]], &device);
-        let vectors = [Tensor::ones([1], &device), Tensor::zeros([1], &device)];
-        let output = batch_norm(input, vectors.clone(), vectors, EPSILON, After::Relu);
+        let output = batch_norm(input, normalization(1, &device), After::Relu);
         assert!(output.into_scalar::<f32>().is_nan());
+    }
+
+    fn normalization(channels: usize, device: &Device) -> Normalization {
+        Normalization {
+            gamma: random([channels], 2, device) + 0.1,
+            beta: random([channels], 3, device),
+            mean: random([channels], 4, device),
+            variance: random([channels], 5, device).square(),
+            epsilon: EPSILON,
+        }
+    }
+
+    #[test]
+    fn one_pass_gives_the_same_bits_as_convolution_and_normalization() {
+        let device = Device::flex();
+        let window = |stride, padding| Window {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation: [1, 1],
+        };
+        for (shape, weight, window, groups) in [
+            ([2, 5, 7, 3], [4, 3, 1, 1], Window::UNIT, 1),
+            ([3, 20, 19, 8], [6, 8, 3, 3], window(1, 1), 1),
+            ([3, 20, 19, 8], [6, 4, 3, 3], window(2, 1), 2),
+            ([2, 20, 19, 40], [70, 20, 1, 1], Window::UNIT, 2),
+            ([2, 20, 19, 4], [5, 4, 1, 1], window(2, 0), 1),
+        ] {
+            let (input, weight) = (random(shape, 1, &device), random(weight, 6, &device));
+            let by = normalization(weight.dims()[0], &device);
+            let shortcut = random(window.output(&input, &weight, groups), 7, &device);
+            for after in [After::Nothing, After::Relu, After::AddRelu(shortcut)] {
+                let runs = at_each_level(|| {
+                    [Precision::Float32, Precision::BFloat16].map(|precision| {
+                        let (input, weight) = (input.clone(), weight.clone());
+                        let (by, after) = (by.clone(), after.clone());
+                        let outputs = autocast(precision, || {
+                            let map = conv2d(input.clone(), weight.clone(), window, groups);
+                            let two = batch_norm(map, by.clone(), after.clone());
+                            [
+                                two,
+                                conv2d_batch_norm(input, weight, window, groups, by, after),
+                            ]
+                        });
+                        outputs.map(Tensor::into_data)
+                    })
+                });
+                for (level, [two, one]) in runs.into_iter().flat_map(|(l, r)| r.map(|r| (l, r))) {
+                    assert_eq!(two, one, "{shape:?} {level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a vector for [1, 2, 2, 3]")]
+    fn a_normalization_of_other_channels_is_refused() {
+        let device = Device::flex();
+        let (input, weight) = (
+            random([1, 2, 2, 2], 1, &device),
+            random([3, 2, 1, 1], 2, &device),
+        );
+        let by = normalization(2, &device);
+        conv2d_batch_norm(input, weight, Window::UNIT, 1, by, After::Relu);
     }
 }

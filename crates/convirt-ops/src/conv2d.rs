@@ -25,6 +25,32 @@ impl Window {
         dilation: [1, 1],
     };
 
+    /// Shape of a convolution's output.
+    ///
+    /// # Panics
+    ///
+    /// When input and weight do not fit.
+    pub(crate) fn output(
+        &self,
+        input: &Tensor<4>,
+        weight: &Tensor<4>,
+        groups: usize,
+    ) -> [usize; 4] {
+        let [batch, height, width, channels] = input.dims();
+        let [channels_out, group_width, kernel_height, kernel_width] = weight.dims();
+        assert!(
+            groups > 0
+                && channels > 0
+                && channels == group_width * groups
+                && channels_out.is_multiple_of(groups),
+            "{channels} channels in {groups} groups do not fit a weight of {:?}",
+            weight.dims()
+        );
+        let height_out = self.positions(0, height, kernel_height);
+        let width_out = self.positions(1, width, kernel_width);
+        [batch, height_out, width_out, channels_out]
+    }
+
     /// Positions of a window of `kernel` elements along an axis of `size`.
     ///
     /// # Panics
@@ -83,18 +109,7 @@ impl Window {
 ///
 /// When the shapes do not fit, or the groups do not divide the channels.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
-    let [_, height, width, channels] = input.dims();
-    let [channels_out, group_width, kernel_height, kernel_width] = weight.dims();
-    assert!(
-        groups > 0
-            && channels > 0
-            && channels == group_width * groups
-            && channels_out.is_multiple_of(groups),
-        "{channels} channels in {groups} groups do not fit a weight of {:?}",
-        weight.dims()
-    );
-    window.positions(0, height, kernel_height);
-    window.positions(1, width, kernel_width);
+    window.output(&input, &weight, groups);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
         return crate::flex::conv2d(input, weight, window, groups);

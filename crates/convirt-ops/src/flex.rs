@@ -19,7 +19,7 @@ pub(crate) mod simd;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
-pub(crate) use batch_norm::{batch_norm, batch_norm_train};
+pub(crate) use batch_norm::{batch_norm, batch_norm_train, conv2d_batch_norm};
 pub(crate) use bfloat16::has_bfloat16;
 pub(crate) use conv2d::conv2d;
 pub(crate) use dropout::dropout;

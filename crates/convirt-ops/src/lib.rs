@@ -26,7 +26,9 @@ mod testing;
 
 pub use adam::{AdamStep, adam_step};
 pub use attention::attention;
-pub use batch_norm::{After, BatchNormalized, batch_norm, batch_norm_train};
+pub use batch_norm::{
+    After, BatchNormalized, Normalization, batch_norm, batch_norm_train, conv2d_batch_norm,
+};
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;
 pub use dropout::dropout;

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{After, Window, conv2d};
+use convirt_ops::After;
 
 use crate::batch_norm::BatchNorm;
 
@@ -95,13 +95,13 @@ impl ResidualBlock {
             Some(downsample) => downsample.forward(input.clone()),
             None => input.clone(),
         };
-        let map = self.bn1.forward(convolve(&self.conv1, input), After::Relu);
-        let map = convolve(&self.conv2, map);
+        let map = self.bn1.forward_after(&self.conv1, input, After::Relu);
         let Some((conv3, bn3)) = self.conv3.as_ref().zip(self.bn3.as_ref()) else {
-            return self.bn2.forward(map, After::AddRelu(shortcut));
+            let after = After::AddRelu(shortcut);
+            return self.bn2.forward_after(&self.conv2, map, after);
         };
-        let map = self.bn2.forward(map, After::Relu);
-        bn3.forward(convolve(conv3, map), After::AddRelu(shortcut))
+        let map = self.bn2.forward_after(&self.conv2, map, After::Relu);
+        bn3.forward_after(conv3, map, After::AddRelu(shortcut))
     }
 }
 
@@ -122,12 +122,12 @@ impl Downsample {
     /// - input: `[batch, height, width, channels]`
     /// - output: `[batch, height / stride, width / stride, channels_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let map = convolve(&self.conv, input);
-        self.bn.forward(map, After::Nothing)
+        self.bn.forward_after(&self.conv, input, After::Nothing)
     }
 }
 
-/// A square convolution without bias that keeps the size at stride 1.
+/// A square convolution without bias that keeps the size at stride 1, as
+/// [`BatchNorm::forward_after`] takes it.
 pub(super) fn convolution(
     channels: [usize; 2],
     size: usize,
@@ -144,14 +144,4 @@ pub(super) fn convolution(
             fan_out_only: true,
         })
         .init(device)
-}
-
-/// Applies one of these convolutions to channels-last maps.
-pub(super) fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
-    let window = Window {
-        stride: conv.stride,
-        padding: conv.kernel_size.map(|size| size / 2),
-        dilation: [1, 1],
-    };
-    conv2d(input, conv.weight.val(), window, 1)
 }

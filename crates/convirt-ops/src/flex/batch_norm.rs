@@ -7,11 +7,12 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
+use super::conv2d::conv2d_finished;
 use super::math::add_wide;
 use super::memory::Buffer;
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply};
-use crate::{After, BatchNormalized};
+use super::{FlexTensor, Operation, apply, plain};
+use crate::{After, BatchNormalized, Normalization, Window};
 
 /// Elements of a block of rows that stays in a core's first caches between two passes.
 const BLOCK: usize = 1 << 14;
@@ -39,23 +40,48 @@ pub(crate) fn batch_norm_train(
     }
 }
 
-pub(crate) fn batch_norm(
-    input: Tensor<4>,
-    vectors: [Tensor<1>; 2],
-    statistics: [Tensor<1>; 2],
-    epsilon: f64,
+pub(crate) fn batch_norm(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
+    let operation = BatchNorm {
+        epsilon: by.epsilon,
+        relu: !matches!(after, After::Nothing),
+        given: Some(Statistics {
+            mean: values(by.mean),
+            variance: values(by.variance),
+        }),
+    };
+    normalize(operation, input, [by.gamma, by.beta], after).0
+}
+
+/// [`conv2d`](super::conv2d()), then [`batch_norm`] of what is still near; outside graphs.
+pub(crate) fn conv2d_batch_norm(
+    inputs: [Tensor<4>; 2],
+    window: Window,
+    groups: usize,
+    by: Normalization,
     after: After,
 ) -> Tensor<4> {
-    let [mean, variance] = statistics.map(|vector| {
-        let data = vector.into_data();
-        data.iter::<f32>().collect()
-    });
-    let operation = BatchNorm {
-        epsilon,
-        relu: !matches!(after, After::Nothing),
-        given: Some(Statistics { mean, variance }),
+    let (mean, beta) = (values(by.mean), values(by.beta));
+    let by = Affine {
+        mean: &mean,
+        scale: scale(&values(by.gamma), &values(by.variance), by.epsilon),
+        beta: &beta,
     };
-    normalize(operation, input, vectors, after).0
+    let relu = !matches!(after, After::Nothing);
+    let shortcut = match after {
+        After::AddRelu(shortcut) => Some(contiguous(plain(shortcut.into_dispatch()))),
+        After::Nothing | After::Relu => None,
+    };
+    let shortcut = shortcut.as_ref().map(elements);
+    let channels = mean.len();
+    conv2d_finished(inputs, window, groups, |row, rows| {
+        let first = row * channels;
+        let shortcut = shortcut.map(|shortcut| &shortcut[first..first + rows.len()]);
+        normalize_here(rows, shortcut, &by, relu);
+    })
+}
+
+fn values(vector: Tensor<1>) -> Vec<f32> {
+    vector.into_data().iter().collect()
 }
 
 fn normalize(
@@ -142,19 +168,16 @@ struct Affine<'a> {
     beta: &'a [f32],
 }
 
-impl BatchNorm {
-    /// γ/√(σ² + ε).
-    fn scale(&self, gamma: &[f32], statistics: &Statistics) -> Vec<f32> {
-        let by = statistics
-            .variance
-            .iter()
-            .map(|v| f64::from(*v) + self.epsilon);
-        let scales = by
-            .zip(gamma)
-            .map(|(v, g)| (f64::from(*g) / v.sqrt()) as f32);
-        scales.collect()
-    }
+/// γ/√(σ² + ε).
+fn scale(gamma: &[f32], variance: &[f32], epsilon: f64) -> Vec<f32> {
+    let by = variance.iter().map(|v| f64::from(*v) + epsilon);
+    let scales = by
+        .zip(gamma)
+        .map(|(v, g)| (f64::from(*g) / v.sqrt()) as f32);
+    scales.collect()
+}
 
+impl BatchNorm {
     fn run(
         &self,
         input: FlexTensor,
@@ -170,7 +193,7 @@ impl BatchNorm {
         };
         let by = Affine {
             mean: &statistics.mean,
-            scale: self.scale(elements(&gamma), &statistics),
+            scale: scale(elements(&gamma), &statistics.variance, self.epsilon),
             beta: elements(&beta),
         };
         let shortcut = shortcut.as_ref().map(elements);
@@ -207,7 +230,7 @@ impl BatchNorm {
         let channels = gamma.len();
         let by = Affine {
             mean: &saved.statistics.mean,
-            scale: self.scale(gamma, &saved.statistics),
+            scale: scale(gamma, &saved.statistics.variance, self.epsilon),
             beta: elements(&saved.beta),
         };
         let rectified = match (&saved.output, self.relu) {
@@ -401,7 +424,39 @@ vectorized! {
     }
 }
 
+vectorized! {
+    /// As [`normalize_rows`], in place.
+    fn normalize_here(rows: &mut [f32], shortcut: Option<&[f32]>, by: &Affine, relu: bool) {
+        let channels = by.mean.len();
+        match shortcut {
+            None => for row in rows.chunks_exact_mut(channels) {
+                match relu {
+                    true => by.normalize(row, rectify),
+                    false => by.normalize(row, |value| value),
+                }
+            },
+            Some(shortcut) => {
+                let rows = rows.chunks_exact_mut(channels);
+                for (row, shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
+                    by.normalize(row, |value| value);
+                    for (to, shortcut) in row.iter_mut().zip(shortcut) {
+                        *to = rectify(*to + shortcut);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Affine<'_> {
+    #[inline(always)]
+    fn normalize(&self, row: &mut [f32], after: impl Fn(f32) -> f32) {
+        let vectors = self.mean.iter().zip(&self.scale).zip(self.beta);
+        for (x, ((mean, scale), beta)) in row.iter_mut().zip(vectors) {
+            *x = after((*x - mean) * scale + beta);
+        }
+    }
+
     #[inline(always)]
     fn write(&self, row: &[f32], to: &mut [f32], after: impl Fn(f32) -> f32) {
         let vectors = self.mean.iter().zip(&self.scale).zip(self.beta);

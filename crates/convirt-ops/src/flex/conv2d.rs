@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -10,7 +11,7 @@ use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply};
+use super::{FlexTensor, Operation, apply, plain};
 use crate::{Precision, Window};
 
 /// Elements of a matrix of patches made at a time: 2 MiB, which caches hold.
@@ -35,6 +36,23 @@ pub(crate) fn conv2d(
     apply(operation, inputs).0
 }
 
+/// Convolves tensors outside graphs, and has `finish` complete the output while it is near: rows
+/// of channels, the first of them at an index.
+pub(super) fn conv2d_finished(
+    [input, weight]: [Tensor<4>; 2],
+    window: Window,
+    groups: usize,
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+) -> Tensor<4> {
+    let operation = Conv2d {
+        window,
+        groups,
+        precision: Precision::current(),
+    };
+    let inputs = [input, weight].map(|tensor| contiguous(plain(tensor.into_dispatch())));
+    Tensor::from_primitive::<Flex>(operation.run(&inputs, finish))
+}
+
 #[derive(Debug)]
 struct Conv2d {
     window: Window,
@@ -47,18 +65,7 @@ impl Operation<2> for Conv2d {
 
     fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
         let inputs = inputs.map(contiguous);
-        let [input, weight] = &inputs;
-        let shape = Geometry::new(self, input, weight);
-        let matrix = rows_of_taps(elements(weight), &shape);
-        let matrix = Matrix::new(&matrix, shape.channels_out, shape.depth());
-        let output = convolve(&shape, elements(input), matrix);
-        let shape = [
-            shape.batch,
-            shape.height_out,
-            shape.width_out,
-            shape.channels_out,
-        ];
-        (tensor(output, shape), inputs)
+        (self.run(&inputs, |_, _| ()), inputs)
     }
 
     fn backward(
@@ -86,6 +93,26 @@ impl Operation<2> for Conv2d {
             )
         });
         [input_gradient, weight_gradient]
+    }
+}
+
+impl Conv2d {
+    fn run(
+        &self,
+        [input, weight]: &[FlexTensor; 2],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> FlexTensor {
+        let shape = Geometry::new(self, input, weight);
+        let matrix = rows_of_taps(elements(weight), &shape);
+        let matrix = Matrix::new(&matrix, shape.channels_out, shape.depth());
+        let output = convolve(&shape, elements(input), matrix, finish);
+        let shape = [
+            shape.batch,
+            shape.height_out,
+            shape.width_out,
+            shape.channels_out,
+        ];
+        tensor(output, shape)
     }
 }
 
@@ -193,11 +220,16 @@ fn transpose(from: &[f32], to: &mut [f32], rows: usize) {
     }
 }
 
-/// Patches · weightsᵀ.
-fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
-    let (depth, width_out) = (shape.depth(), shape.group_width_out());
-    let positions = shape.positions();
-    let mut output = Buffer::any(positions * shape.channels_out);
+/// Patches · weightsᵀ, then `finish` on rows of the output from an index on.
+fn convolve(
+    shape: &Geometry,
+    input: &[f32],
+    weight: Matrix,
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+) -> Buffer {
+    let (depth, width, width_out) = (shape.depth(), shape.group_width(), shape.group_width_out());
+    let (positions, pitch) = (shape.positions(), shape.channels_out);
+    let mut output = Buffer::any(positions * pitch);
     if output.is_empty() {
         return output;
     }
@@ -206,56 +238,57 @@ fn convolve(shape: &Geometry, input: &[f32], weight: Matrix) -> Buffer {
         Right::new(weight.row_range(rows).transposed(), shape.precision)
     });
     let weights: Vec<Right> = weights.collect();
-    if shape.is_pointwise() {
+    let pixels = |group: usize| {
         let pixels = Matrix::new(input, positions, shape.channels);
-        for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
-            let width = shape.group_width();
-            let pixels = pixels.column_range(group * width..(group + 1) * width);
-            weights[group].parallel_product(to, Output::Replace, pixels);
-        }
-        return output;
-    }
+        pixels.column_range(group * width..(group + 1) * width)
+    };
+    let is_pointwise = shape.is_pointwise();
+    let length = if is_pointwise { 0 } else { depth };
     if positions < ROWS {
         // Too few rows to pack the weight once for each part of them.
-        for (group, to) in groups(&mut output, shape).into_iter().enumerate() {
-            let mut patches = Buffer::any(positions * depth);
+        let to = MatrixMut::new(&mut output, positions, pitch).column_chunks(width_out);
+        for (group, to) in to.into_iter().enumerate() {
+            let mut patches = Buffer::any(positions * length);
             let rows = positions.div_ceil(rayon::current_num_threads());
             patches
-                .par_chunks_mut(rows * depth)
+                .par_chunks_mut((rows * length).max(1))
                 .enumerate()
                 .for_each(|(part, to)| {
                     let rows = part * rows..part * rows + to.len() / depth;
                     gather(shape, input, group, rows, 0..depth, to);
                 });
-            let patches = Matrix::new(&patches, positions, depth);
+            let patches = match is_pointwise {
+                true => pixels(group),
+                false => Matrix::new(&patches, positions, depth),
+            };
             weights[group].parallel_product(to, Output::Replace, patches);
         }
+        finish(0, &mut output);
         return output;
     }
     let rows = shape.rows_at_a_time(depth);
-    let pitch = shape.channels_out;
     output
         .par_chunks_mut(rows * pitch)
         .enumerate()
-        .for_each(|(part, to)| {
-            let count = to.len() / pitch;
+        .for_each(|(part, output)| {
+            let count = output.len() / pitch;
             let range = part * rows..part * rows + count;
-            let to = MatrixMut::new(to, count, pitch).column_chunks(width_out);
-            with_scratch(count * depth, |patches| {
+            let to = MatrixMut::new(output, count, pitch).column_chunks(width_out);
+            with_scratch(count * length, |patches| {
                 for (group, to) in to.into_iter().enumerate() {
-                    gather(shape, input, group, range.clone(), 0..depth, patches);
-                    let patches = Matrix::new(patches, count, depth);
+                    let patches = match is_pointwise {
+                        true => pixels(group).row_range(range.clone()),
+                        false => {
+                            gather(shape, input, group, range.clone(), 0..depth, patches);
+                            Matrix::new(patches, count, depth)
+                        }
+                    };
                     weights[group].product(to, Output::Replace, patches);
                 }
             });
+            finish(range.start, output);
         });
     output
-}
-
-/// The output's columns of each group.
-fn groups<'a>(output: &'a mut [f32], shape: &Geometry) -> Vec<MatrixMut<'a>> {
-    MatrixMut::new(output, shape.positions(), shape.channels_out)
-        .column_chunks(shape.group_width_out())
 }
 
 /// Copies columns of some rows of the matrix of patches: for each position of the window, its
@@ -316,11 +349,16 @@ fn input_gradient(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer 
     match shape.turned() {
         Some(turned) if shape.taps() == 1 && shape.groups == 1 => {
             let weight = Matrix::new(weight, depth, channels).transposed();
-            convolve(&turned, gradient, weight)
+            convolve(&turned, gradient, weight, |_, _| ())
         }
         Some(turned) => {
             let weight = turned_rows(weight, shape);
-            convolve(&turned, gradient, Matrix::new(&weight, channels, depth))
+            convolve(
+                &turned,
+                gradient,
+                Matrix::new(&weight, channels, depth),
+                |_, _| (),
+            )
         }
         None => scatter(shape, gradient, &rows_of_taps(weight, shape)),
     }
