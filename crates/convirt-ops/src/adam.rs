@@ -81,7 +81,7 @@ fn composed<const D: usize>(
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, random};
+    use crate::testing::{assert_close, device, on_each_device, random};
     use burn::tensor::{DType, Device};
 
     const BY: AdamStep = AdamStep {
@@ -102,7 +102,7 @@ mod tests {
         dtype: DType,
         step: Step<D>,
     ) -> [Vec<f32>; 3] {
-        let device = Device::flex();
+        let device = device();
         let tensor = |seed| random(shape, seed, &device).cast(dtype);
         let mut parameter = tensor(1);
         let mut moments = [0; 2].map(|_| tensor(1).zeros_like());
@@ -142,23 +142,25 @@ mod tests {
 
     #[test]
     fn steps_are_those_of_the_algorithm() {
-        for shape in [[1, 1], [3, 37], [300, 150]] {
-            let expected = expected(shape);
-            let found = at_each_level(|| three_steps(shape, DType::F32, adam_step::<2>));
-            let mut all: Vec<_> = found
-                .into_iter()
-                .map(|(level, found)| (format!("{level:?}"), found))
-                .collect();
-            let composed = three_steps(shape, DType::F32, composed::<2>);
-            all.push(("composed".into(), composed));
-            let double = three_steps(shape, DType::F64, adam_step::<2>);
-            all.push(("float64".into(), double));
-            for (what, found) in all {
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("{what} {shape:?}"));
+        on_each_device(|| {
+            for shape in [[1, 1], [3, 37], [300, 150]] {
+                let expected = expected(shape);
+                let found = at_each_level(|| three_steps(shape, DType::F32, adam_step::<2>));
+                let mut all: Vec<_> = found
+                    .into_iter()
+                    .map(|(level, found)| (format!("{level:?}"), found))
+                    .collect();
+                let composed = three_steps(shape, DType::F32, composed::<2>);
+                all.push(("composed".into(), composed));
+                let double = three_steps(shape, DType::F64, adam_step::<2>);
+                all.push(("float64".into(), double));
+                for (what, found) in all {
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_close(found, expected, TOLERANCE, &format!("{what} {shape:?}"));
+                    }
                 }
             }
-        }
+        });
     }
 
     #[test]

@@ -66,8 +66,8 @@ fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: 
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, gradients_of, random, seeded};
-    use burn::tensor::{DType, Device};
+    use crate::testing::{assert_close, device, gradients_of, on_each_device, random, seeded};
+    use burn::tensor::DType;
 
     struct Case {
         shape: [usize; 3],
@@ -80,7 +80,7 @@ mod tests {
     impl Case {
         /// Every third key of the second text is padding.
         fn new(shape: [usize; 3], heads: usize) -> Self {
-            let device = Device::flex().autodiff();
+            let device = device().autodiff();
             let [batch, tokens, _] = shape;
             let bias: Vec<f32> = (0..batch * tokens)
                 .map(
@@ -174,63 +174,70 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_those_of_the_formula() {
-        for (shape, heads) in SHAPES {
-            let case = Case::new(shape, heads);
-            let expected = case.expected(|_| 1.0);
-            let mut all: Vec<_> = at_each_level(|| case.fused(0.0))
-                .into_iter()
-                .map(|(level, found)| (format!("{level:?}"), found))
-                .collect();
-            let composed = |inputs| composed(inputs, heads, case.bias.clone(), 0.0);
-            all.push(("composed".into(), case.run(composed)));
-            for (what, found) in all {
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("{what} {shape:?}"));
+        on_each_device(|| {
+            for (shape, heads) in SHAPES {
+                let case = Case::new(shape, heads);
+                let expected = case.expected(|_| 1.0);
+                let mut all: Vec<_> = at_each_level(|| case.fused(0.0))
+                    .into_iter()
+                    .map(|(level, found)| (format!("{level:?}"), found))
+                    .collect();
+                let composed = |inputs| composed(inputs, heads, case.bias.clone(), 0.0);
+                all.push(("composed".into(), case.run(composed)));
+                for (what, found) in all {
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_close(found, expected, TOLERANCE, &format!("{what} {shape:?}"));
+                    }
                 }
             }
-        }
+        });
     }
 
     /// With values that are the rows of the unit matrix, the output is the matrix of shares: what
     /// dropout does to each shows.
     #[test]
     fn dropout_drops_shares_and_their_gradients() {
-        let (tokens, heads, probability) = (21, 2, 0.4);
-        let mut case = Case::new([2, tokens, heads * tokens], heads);
-        let unit = Tensor::<2>::eye(tokens, &case.inputs[0].device());
-        let unit = unit.repeat(&[2, heads]).reshape(case.shape);
-        case.inputs[2] = unit.detach().require_grad();
-        let [plain] = [case.fused(0.0)].map(|found| found[0].clone());
-        for (level, found) in at_each_level(|| case.fused(probability)) {
-            let at =
-                |[text, head, i, j]: [usize; 4]| ((text * tokens + i) * heads + head) * tokens + j;
-            let factor = |place: [usize; 4]| match found[0][at(place)] {
-                0.0 => 0.0,
-                _ => 1.0 / (1.0 - probability),
-            };
-            let expected = case.expected(factor);
-            for (found, expected) in found.iter().zip(&expected) {
-                assert_close(found, expected, TOLERANCE, &format!("{level:?}"));
+        on_each_device(|| {
+            let (tokens, heads, probability) = (21, 2, 0.4);
+            let mut case = Case::new([2, tokens, heads * tokens], heads);
+            let unit = Tensor::<2>::eye(tokens, &case.inputs[0].device());
+            let unit = unit.repeat(&[2, heads]).reshape(case.shape);
+            case.inputs[2] = unit.detach().require_grad();
+            let [plain] = [case.fused(0.0)].map(|found| found[0].clone());
+            for (level, found) in at_each_level(|| case.fused(probability)) {
+                let at = |[text, head, i, j]: [usize; 4]| {
+                    ((text * tokens + i) * heads + head) * tokens + j
+                };
+                let factor = |place: [usize; 4]| match found[0][at(place)] {
+                    0.0 => 0.0,
+                    _ => 1.0 / (1.0 - probability),
+                };
+                let expected = case.expected(factor);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, expected, TOLERANCE, &format!("{level:?}"));
+                }
+                let real = plain.iter().filter(|share| **share > 0.0).count();
+                let kept = found[0].iter().filter(|share| **share > 0.0).count();
+                let share = kept as f64 / real as f64;
+                // 1,500 draws: standard error 0.013.
+                assert!(
+                    (share + probability - 1.0).abs() < 0.05,
+                    "{level:?}: {share}"
+                );
             }
-            let real = plain.iter().filter(|share| **share > 0.0).count();
-            let kept = found[0].iter().filter(|share| **share > 0.0).count();
-            let share = kept as f64 / real as f64;
-            // 1,500 draws: standard error 0.013.
-            assert!(
-                (share + probability - 1.0).abs() < 0.05,
-                "{level:?}: {share}"
-            );
-        }
+        });
     }
 
     #[test]
     fn padding_gets_no_share_at_all() {
-        let case = Case::new([2, 7, 4], 2);
-        let [_, _, _, value] = <[_; 4]>::try_from(case.fused(0.0)).unwrap();
-        for (index, token) in value.chunks(4).enumerate() {
-            let is_padding = index / 7 == 1 && index % 7 % 3 == 1;
-            assert_eq!(token == [0.0; 4], is_padding, "{index}");
-        }
+        on_each_device(|| {
+            let case = Case::new([2, 7, 4], 2);
+            let [_, _, _, value] = <[_; 4]>::try_from(case.fused(0.0)).unwrap();
+            for (index, token) in value.chunks(4).enumerate() {
+                let is_padding = index / 7 == 1 && index % 7 % 3 == 1;
+                assert_eq!(token == [0.0; 4], is_padding, "{index}");
+            }
+        });
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn finish(normalized: Tensor<4>, after: After) -> Tensor<4> {
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, random};
+    use crate::testing::{assert_close, device, on_each_device, random};
     use crate::{Precision, autocast};
     use burn::tensor::Device;
 
@@ -268,7 +268,7 @@ mod tests {
     }
 
     fn check_case(fused: bool, case: Case, [batch, height, width, channels]: [usize; 4]) {
-        let device = Device::flex().autodiff();
+        let device = device().autodiff();
         let shape = [batch, height, width, channels];
         let input = (random(shape, 1, &device) + 0.5).require_grad();
         let gamma = (random([channels], 2, &device) + 0.1).require_grad();
@@ -328,49 +328,55 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_those_of_the_formula() {
-        for case in Case::all() {
-            for shape in [[2, 3, 5, 3], [1, 2, 2, 33], [3, 1, 1, 1], [2, 30, 31, 20]] {
-                at_each_level(|| check_case(true, case, shape));
-                check_case(false, case, shape);
+        on_each_device(|| {
+            for case in Case::all() {
+                for shape in [[2, 3, 5, 3], [1, 2, 2, 33], [3, 1, 1, 1], [2, 30, 31, 20]] {
+                    at_each_level(|| check_case(true, case, shape));
+                    check_case(false, case, shape);
+                }
             }
-        }
+        });
     }
 
     #[test]
     fn statistics_are_those_of_the_batch() {
-        let device = Device::flex();
-        let input = random([2, 9, 7, 5], 1, &device);
-        let (gamma, beta) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
-        let found = batch_norm_train(input.clone(), gamma, beta, EPSILON, After::Nothing);
-        let rows = input.reshape([2 * 9 * 7, 5]);
-        let (mean, variance) = (rows.clone().mean_dim(0), rows.var_bias(0));
-        for (found, expected) in [(found.mean, mean), (found.variance, variance)] {
-            let expected: Vec<f64> = expected.into_data().iter().collect();
-            let found: Vec<f32> = found.into_data().iter().collect();
-            assert_close(&found, &expected, 1e-6, "statistics");
-        }
+        on_each_device(|| {
+            let device = device();
+            let input = random([2, 9, 7, 5], 1, &device);
+            let (gamma, beta) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
+            let found = batch_norm_train(input.clone(), gamma, beta, EPSILON, After::Nothing);
+            let rows = input.reshape([2 * 9 * 7, 5]);
+            let (mean, variance) = (rows.clone().mean_dim(0), rows.var_bias(0));
+            for (found, expected) in [(found.mean, mean), (found.variance, variance)] {
+                let expected: Vec<f64> = expected.into_data().iter().collect();
+                let found: Vec<f32> = found.into_data().iter().collect();
+                assert_close(&found, &expected, 1e-6, "statistics");
+            }
+        });
     }
 
     /// Naive sums of squares would lose the variance of 1/3 beside 1e8; float32 has 24 bits, so
     /// that the values themselves are whole multiples of 2^-10 here.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
-        let device = Device::flex();
-        let input = random([4, 16, 16, 2], 1, &device) + 8192.0;
-        let (gamma, beta) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
-        let values: Vec<f64> = input.clone().into_data().iter().collect();
-        let found = batch_norm_train(input, gamma, beta, EPSILON, After::Nothing);
-        let variances: Vec<f32> = found.variance.into_data().iter().collect();
-        for (channel, found) in variances.iter().enumerate() {
-            let column: Vec<f64> = values.iter().skip(channel).step_by(2).copied().collect();
-            let mean = column.iter().sum::<f64>() / column.len() as f64;
-            let exact =
-                column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / column.len() as f64;
-            assert!(
-                (f64::from(*found) / exact - 1.0).abs() < 1e-5,
-                "{found} {exact}"
-            );
-        }
+        on_each_device(|| {
+            let device = device();
+            let input = random([4, 16, 16, 2], 1, &device) + 8192.0;
+            let (gamma, beta) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
+            let values: Vec<f64> = input.clone().into_data().iter().collect();
+            let found = batch_norm_train(input, gamma, beta, EPSILON, After::Nothing);
+            let variances: Vec<f32> = found.variance.into_data().iter().collect();
+            for (channel, found) in variances.iter().enumerate() {
+                let column: Vec<f64> = values.iter().skip(channel).step_by(2).copied().collect();
+                let mean = column.iter().sum::<f64>() / column.len() as f64;
+                let exact =
+                    column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / column.len() as f64;
+                assert!(
+                    (f64::from(*found) / exact - 1.0).abs() < 1e-5,
+                    "{found} {exact}"
+                );
+            }
+        });
     }
 
     #[test]

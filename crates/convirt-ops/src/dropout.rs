@@ -43,11 +43,11 @@ pub(crate) fn composed<const D: usize>(input: Tensor<D>, probability: f64) -> Te
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::seeded;
+    use crate::testing::{device, on_each_device, seeded};
     use burn::tensor::Device;
 
     fn dropped(seed: u64, shape: [usize; 2], probability: f64) -> Vec<f32> {
-        let input = Tensor::<2>::ones(shape, &Device::flex());
+        let input = Tensor::<2>::ones(shape, &device());
         let output = seeded(seed, || dropout(input, probability));
         output.into_data().try_to_vec().unwrap()
     }
@@ -55,14 +55,16 @@ mod tests {
     /// Shares of a million draws: standard error at most 0.0005.
     #[test]
     fn share_of_dropped_elements_is_the_probability_and_the_mean_stays() {
-        for probability in [0.1, 0.5, 0.9] {
-            let values = dropped(1, [1_000, 1_000], probability);
-            let scale = (1.0 / (1.0 - probability)) as f32;
-            assert!(values.iter().all(|value| *value == 0.0 || *value == scale));
-            let zeros = values.iter().filter(|value| **value == 0.0).count();
-            let share = zeros as f64 / 1e6;
-            assert!((share - probability).abs() < 0.002, "{share}");
-        }
+        on_each_device(|| {
+            for probability in [0.1, 0.5, 0.9] {
+                let values = dropped(1, [1_000, 1_000], probability);
+                let scale = (1.0 / (1.0 - probability)) as f32;
+                assert!(values.iter().all(|value| *value == 0.0 || *value == scale));
+                let zeros = values.iter().filter(|value| **value == 0.0).count();
+                let share = zeros as f64 / 1e6;
+                assert!((share - probability).abs() < 0.002, "{share}");
+            }
+        });
     }
 
     /// Independent fair bits agree in half of the places: standard error 0.0005 of a million.
@@ -96,16 +98,18 @@ mod tests {
 
     #[test]
     fn gradient_is_dropped_where_the_value_is() {
-        let device = Device::flex().autodiff();
-        for function in [dropout::<2>, composed::<2>] {
-            let input = Tensor::<2>::ones([3, 5_001], &device).require_grad();
-            let output = seeded(1, || function(input.clone(), 0.3));
-            let gradients = output.clone().sum().backward();
-            assert_eq!(
-                input.grad(&gradients).unwrap().into_data(),
-                output.into_data()
-            );
-        }
+        on_each_device(|| {
+            let device = device().autodiff();
+            for function in [dropout::<2>, composed::<2>] {
+                let input = Tensor::<2>::ones([3, 5_001], &device).require_grad();
+                let output = seeded(1, || function(input.clone(), 0.3));
+                let gradients = output.clone().sum().backward();
+                assert_eq!(
+                    input.grad(&gradients).unwrap().into_data(),
+                    output.into_data()
+                );
+            }
+        });
     }
 
     #[test]

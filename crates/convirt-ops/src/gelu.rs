@@ -32,7 +32,7 @@ fn composed<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, gradients_of, random};
+    use crate::testing::{assert_close, device, gradients_of, on_each_device, random};
     use burn::tensor::Device;
 
     /// `torch.nn.functional.gelu(x)` and its derivative, in float64, at -2, -0.5, 0, 1, 3, 12, -12.
@@ -61,24 +61,26 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_exact_at_every_level() {
-        let device = Device::flex().autodiff();
-        // One is not a whole vector, the other is longer than a thread's turn.
-        for copies in [1, 5_000] {
-            let input: Vec<f32> = X.repeat(copies);
-            let ones = Tensor::<1>::ones([input.len()], &device);
-            let run = |function: fn(Tensor<1>) -> Tensor<1>| {
-                let input = Tensor::<1>::from_floats(&input[..], &device).require_grad();
-                gradients_of(function(input.clone()), &ones, [&input])
-            };
-            let mut found = at_each_level(|| run(gelu));
-            found.push((crate::flex::simd::Level::Portable, run(composed)));
-            for (level, found) in found {
-                for (found, expected) in found.iter().zip([VALUE, SLOPE]) {
-                    let what = format!("{level:?} {copies}");
-                    assert_close(found, &expected.repeat(copies), TOLERANCE, &what);
+        on_each_device(|| {
+            let device = device().autodiff();
+            // One is not a whole vector, the other is longer than a thread's turn.
+            for copies in [1, 5_000] {
+                let input: Vec<f32> = X.repeat(copies);
+                let ones = Tensor::<1>::ones([input.len()], &device);
+                let run = |function: fn(Tensor<1>) -> Tensor<1>| {
+                    let input = Tensor::<1>::from_floats(&input[..], &device).require_grad();
+                    gradients_of(function(input.clone()), &ones, [&input])
+                };
+                let mut found = at_each_level(|| run(gelu));
+                found.push((crate::flex::simd::Level::Portable, run(composed)));
+                for (level, found) in found {
+                    for (found, expected) in found.iter().zip([VALUE, SLOPE]) {
+                        let what = format!("{level:?} {copies}");
+                        assert_close(found, &expected.repeat(copies), TOLERANCE, &what);
+                    }
                 }
             }
-        }
+        });
     }
 
     #[test]

@@ -82,8 +82,8 @@ fn composed<const D: usize>(
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, random, seeded};
-    use burn::tensor::{DType, Device};
+    use crate::testing::{assert_close, device, on_each_device, random, seeded};
+    use burn::tensor::DType;
 
     const EPSILON: f64 = 1e-5;
 
@@ -127,7 +127,7 @@ mod tests {
 
     impl Case {
         fn new(shape: [usize; 3]) -> Self {
-            let device = Device::flex().autodiff();
+            let device = device().autodiff();
             Self {
                 input: (random(shape, 1, &device) + 0.5).detach().require_grad(),
                 residual: random(shape, 2, &device).require_grad(),
@@ -175,88 +175,94 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_those_of_the_formula() {
-        for shape in SHAPES {
-            let case = Case::new(shape);
-            let expected = case.expected(&wide(&case.input));
-            let [gamma, beta] = case.vectors();
-            for (level, found) in at_each_level(|| {
+        on_each_device(|| {
+            for shape in SHAPES {
+                let case = Case::new(shape);
+                let expected = case.expected(&wide(&case.input));
                 let [gamma, beta] = case.vectors();
-                case.run(layer_norm(case.input.clone(), gamma, beta, EPSILON))
-            }) {
+                for (level, found) in at_each_level(|| {
+                    let [gamma, beta] = case.vectors();
+                    case.run(layer_norm(case.input.clone(), gamma, beta, EPSILON))
+                }) {
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                    }
+                }
+                let found = case.run(composed(case.input.clone(), gamma, beta, EPSILON));
                 for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                    assert_close(found, expected, TOLERANCE, &format!("composed {shape:?}"));
                 }
             }
-            let found = case.run(composed(case.input.clone(), gamma, beta, EPSILON));
-            for (found, expected) in found.iter().zip(&expected) {
-                assert_close(found, expected, TOLERANCE, &format!("composed {shape:?}"));
-            }
-        }
+        });
     }
 
     #[test]
     fn residual_is_added_and_gets_the_gradient_of_the_sum() {
-        for shape in SHAPES {
-            let case = Case::new(shape);
-            let sum: Vec<f64> = wide(&case.input)
-                .iter()
-                .zip(wide(&case.residual))
-                .map(|(a, b)| a + b)
-                .collect();
-            let mut expected = case.expected(&sum);
-            expected.push(expected[1].clone());
-            for (level, found) in at_each_level(|| {
-                let (input, residual) = (case.input.clone(), case.residual.clone());
-                case.run(add_layer_norm(
-                    input,
-                    residual,
-                    case.vectors(),
-                    EPSILON,
-                    0.0,
-                ))
-            }) {
-                assert_eq!(found.len(), 5);
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+        on_each_device(|| {
+            for shape in SHAPES {
+                let case = Case::new(shape);
+                let sum: Vec<f64> = wide(&case.input)
+                    .iter()
+                    .zip(wide(&case.residual))
+                    .map(|(a, b)| a + b)
+                    .collect();
+                let mut expected = case.expected(&sum);
+                expected.push(expected[1].clone());
+                for (level, found) in at_each_level(|| {
+                    let (input, residual) = (case.input.clone(), case.residual.clone());
+                    case.run(add_layer_norm(
+                        input,
+                        residual,
+                        case.vectors(),
+                        EPSILON,
+                        0.0,
+                    ))
+                }) {
+                    assert_eq!(found.len(), 5);
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                    }
                 }
             }
-        }
+        });
     }
 
     /// The mask shows in the input's gradient, where it is exactly zero; the rest follows from it.
     #[test]
     fn dropped_elements_do_not_count_and_get_no_gradient() {
-        let probability = 0.4;
-        for shape in [[2, 3, 50], [1, 130, 33]] {
-            let case = Case::new(shape);
-            for (level, found) in at_each_level(|| {
-                let (input, residual) = (case.input.clone(), case.residual.clone());
-                let vectors = case.vectors();
-                let output = seeded(3, || {
-                    add_layer_norm(input, residual, vectors, EPSILON, probability)
-                });
-                case.run(output)
-            }) {
-                let what = format!("{level:?} {shape:?}");
-                let factors: Vec<f64> = found[1]
-                    .iter()
-                    .map(|g| f64::from(u8::from(*g != 0.0)) / (1.0 - probability))
-                    .collect();
-                let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
-                let share = dropped as f64 / factors.len() as f64;
-                // At least 300 draws: standard error at most 0.03.
-                assert!((share - probability).abs() < 0.12, "{what}: {share}");
-                let sums = wide(&case.input).into_iter().zip(wide(&case.residual));
-                let sum: Vec<f64> = sums.zip(&factors).map(|((a, b), f)| a * f + b).collect();
-                let mut expected = case.expected(&sum);
-                expected.push(expected[1].clone());
-                let through = expected[1].iter_mut().zip(&factors);
-                through.for_each(|(gradient, factor)| *gradient *= factor);
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &what);
+        on_each_device(|| {
+            let probability = 0.4;
+            for shape in [[2, 3, 50], [1, 130, 33]] {
+                let case = Case::new(shape);
+                for (level, found) in at_each_level(|| {
+                    let (input, residual) = (case.input.clone(), case.residual.clone());
+                    let vectors = case.vectors();
+                    let output = seeded(3, || {
+                        add_layer_norm(input, residual, vectors, EPSILON, probability)
+                    });
+                    case.run(output)
+                }) {
+                    let what = format!("{level:?} {shape:?}");
+                    let factors: Vec<f64> = found[1]
+                        .iter()
+                        .map(|g| f64::from(u8::from(*g != 0.0)) / (1.0 - probability))
+                        .collect();
+                    let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+                    let share = dropped as f64 / factors.len() as f64;
+                    // At least 300 draws: standard error at most 0.03.
+                    assert!((share - probability).abs() < 0.12, "{what}: {share}");
+                    let sums = wide(&case.input).into_iter().zip(wide(&case.residual));
+                    let sum: Vec<f64> = sums.zip(&factors).map(|((a, b), f)| a * f + b).collect();
+                    let mut expected = case.expected(&sum);
+                    expected.push(expected[1].clone());
+                    let through = expected[1].iter_mut().zip(&factors);
+                    through.for_each(|(gradient, factor)| *gradient *= factor);
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_close(found, expected, TOLERANCE, &what);
+                    }
                 }
             }
-        }
+        });
     }
 
     #[test]
@@ -290,14 +296,16 @@ mod tests {
     /// spacing of 2⁻¹⁰ at the mean.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
-        let device = Device::flex();
-        let input = random([2, 768], 1, &device) + 8192.0;
-        let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
-        let values = wide(&input);
-        let zeros = vec![0.0; values.len()];
-        let expected = reference(768, [&values, &[1.0; 768], &[0.0; 768], &zeros]);
-        let found = narrow(&layer_norm(input, gamma, beta, EPSILON));
-        assert_close(&found, &expected[0], 1e-3, "beside 8192");
+        on_each_device(|| {
+            let device = device();
+            let input = random([2, 768], 1, &device) + 8192.0;
+            let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
+            let values = wide(&input);
+            let zeros = vec![0.0; values.len()];
+            let expected = reference(768, [&values, &[1.0; 768], &[0.0; 768], &zeros]);
+            let found = narrow(&layer_norm(input, gamma, beta, EPSILON));
+            assert_close(&found, &expected[0], 1e-3, "beside 8192");
+        });
     }
 
     #[test]

@@ -44,12 +44,12 @@ fn composed(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tensor<4> {
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::random;
+    use crate::testing::{device, on_each_device, random};
     use burn::tensor::Device;
 
     /// Maxima and routed gradients are exact.
     fn check(shape: [usize; 4], kernel: [usize; 2], window: Window) {
-        let device = Device::flex().autodiff();
+        let device = device().autodiff();
         let [batch, height, width, channels] = shape;
         let (rows, columns) = (
             window.positions(0, height, kernel[0]),
@@ -97,20 +97,22 @@ mod tests {
 
     #[test]
     fn maxima_and_their_gradients_go_to_the_first_of_the_largest() {
-        let stem = Window {
-            stride: [2, 2],
-            padding: [1, 1],
-            dilation: [1, 1],
-        };
-        at_each_level(|| check([2, 8, 7, 3], [3, 3], stem));
-        check([1, 1, 1, 17], [3, 3], stem);
-        check([3, 5, 6, 2], [2, 3], Window::UNIT);
-        let wide = Window {
-            stride: [1, 2],
-            padding: [1, 0],
-            dilation: [2, 1],
-        };
-        check([1, 7, 9, 4], [3, 2], wide);
+        on_each_device(|| {
+            let stem = Window {
+                stride: [2, 2],
+                padding: [1, 1],
+                dilation: [1, 1],
+            };
+            at_each_level(|| check([2, 8, 7, 3], [3, 3], stem));
+            check([1, 1, 1, 17], [3, 3], stem);
+            check([3, 5, 6, 2], [2, 3], Window::UNIT);
+            let wide = Window {
+                stride: [1, 2],
+                padding: [1, 0],
+                dilation: [2, 1],
+            };
+            check([1, 7, 9, 4], [3, 2], wide);
+        });
     }
 
     #[test]

@@ -1,10 +1,39 @@
 //! What the tests of operations share.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use crate::Precision;
+
+thread_local! {
+    static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+}
+
+/// The device that a test is to compute on.
+pub(crate) fn device() -> Device {
+    DEVICE.with_borrow(|device| device.clone().unwrap_or(Device::flex()))
+}
+
+/// Runs a test on the CPU, then on the devices that this build has besides.
+pub(crate) fn on_each_device(test: impl Fn()) {
+    let devices = [
+        Device::flex(),
+        #[cfg(feature = "cuda")]
+        Device::cuda(0),
+        #[cfg(feature = "vulkan")]
+        Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "wgpu")]
+        Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+    ];
+    for device in devices {
+        println!("on {device:?}");
+        DEVICE.set(Some(device));
+        test();
+    }
+    DEVICE.set(None);
+}
 
 /// Values between -1 and 1 that look random, the same for the same seed.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -72,6 +101,6 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what
 pub(crate) fn seeded<R>(seed: u64, draw: impl FnOnce() -> R) -> R {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    Device::flex().seed(seed);
+    device().seed(seed);
     draw()
 }

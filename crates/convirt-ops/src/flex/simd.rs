@@ -85,14 +85,20 @@ pub(crate) use vectorized;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::is_flex;
+    use crate::testing::device;
     use std::cell::Cell;
 
     thread_local! {
         pub(super) static CHOSEN: Cell<Option<Level>> = const { Cell::new(None) };
     }
 
-    /// What a computation gives at each level that the processor has, on two threads.
+    /// What a computation gives at each level that the processor has, on two threads; on another
+    /// device what it gives there.
     pub(crate) fn at_each_level<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Level, R)> {
+        if !is_flex(&device()) {
+            return vec![(Level::Portable, compute())];
+        }
         [
             Level::Portable,
             Level::Avx2,
