@@ -23,6 +23,7 @@ mod embeddings;
 mod freezing;
 mod frozen_prefix;
 mod hugging_face;
+mod keys;
 mod layer;
 #[cfg(test)]
 pub(crate) mod parity;
@@ -37,6 +38,7 @@ pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
 pub use frozen_prefix::FrozenPrefix;
+pub use keys::Keys;
 pub use layer::{BertAttention, BertLayer};
 
 use crate::ModelError;
@@ -138,32 +140,34 @@ impl Bert {
     ///
     /// # Shapes
     ///
-    /// - output: one `[batch, tokens, d_model]` more than there are layers
+    /// - output: one `[batch, tokens, d_model]` more than there are layers; of no meaning at padding
     ///
     /// # Panics
     ///
     /// When a text has more than [`max_tokens`](Self::max_tokens) tokens; tokenizers truncate.
     pub fn forward(&self, input: TextInput) -> Vec<Tensor<3>> {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
-        self.run(input, self.layers.len(), |state| {
-            states.push(self.associate(state.clone()));
-        });
+        let observe = |state: &Tensor<3>| states.push(state.clone());
+        let (_, keys) = self.run(input, self.layers.len(), observe);
+        let states = states.into_iter();
         states
+            .map(|state| self.associate(keys.unpack(state)))
+            .collect()
     }
 
     /// Encodes texts up to a layer and returns its hidden state only; 0 gives the embeddings.
     ///
     /// # Shapes
     ///
-    /// - output: `[batch, tokens, d_model]`
+    /// - output: `[batch, tokens, d_model]`; of no meaning at padding
     ///
     /// # Panics
     ///
     /// When a text has more than [`max_tokens`](Self::max_tokens) tokens, or there are fewer
     /// than `layer` layers.
     pub fn forward_to(&self, input: TextInput, layer: usize) -> Tensor<3> {
-        let state = self.run(input, layer, |_| ());
-        self.associate(state)
+        let (state, keys) = self.run(input, layer, |_| ());
+        self.associate(keys.unpack(state))
     }
 
     /// Encodes texts as [`forward_to`](Self::forward_to) does, from what the frozen part of this
@@ -171,7 +175,7 @@ impl Bert {
     ///
     /// # Shapes
     ///
-    /// - output: `[batch, tokens, d_model]`; at padding other values than without
+    /// - output: `[batch, tokens, d_model]`; of no meaning at padding
     ///
     /// # Panics
     ///
@@ -184,8 +188,10 @@ impl Bert {
         let input = input.without_autodiff();
         let mask = input.attention_mask.clone();
         let state = prefix.states(self, input);
-        let state = self.run_above(state, mask, prefix.depth()..layer, |_| ());
-        self.associate(state)
+        let keys = Keys::new(mask, state.dtype());
+        let layers = prefix.depth()..layer;
+        let state = self.run_above(keys.pack(state), &keys, layers, |_| ());
+        self.associate(keys.unpack(state))
     }
 
     fn assert_fits(&self, input: &TextInput) {
@@ -197,28 +203,30 @@ impl Bert {
         );
     }
 
-    /// Runs the embeddings and the first `depth` layers, showing each hidden state to `observe`.
+    /// Runs the embeddings and the first `depth` layers, showing each hidden state to `observe`;
+    /// states are packed by the keys.
     fn run(
         &self,
         input: TextInput,
         depth: usize,
         mut observe: impl FnMut(&Tensor<3>),
-    ) -> Tensor<3> {
+    ) -> (Tensor<3>, Keys) {
         self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
+        let keys = Keys::new(mask, self.embeddings.word_embeddings.weight.val().dtype());
         let (state, from) = match self.frozen_depth() {
             Some(frozen) => {
                 let frozen = frozen.min(depth);
                 let input = input.without_autodiff();
-                (self.run_frozen(input, frozen, &mut observe), frozen)
+                (self.run_frozen(input, &keys, frozen, &mut observe), frozen)
             }
             None => {
-                let state = self.embeddings.forward(input);
+                let state = keys.pack(self.embeddings.forward(input));
                 observe(&state);
                 (state, 0)
             }
         };
-        self.run_above(state, mask, from..depth, observe)
+        (self.run_above(state, &keys, from..depth, observe), keys)
     }
 
     /// How many layers above frozen embeddings are frozen; `None` where the embeddings train.
@@ -231,15 +239,14 @@ impl Bert {
     fn run_frozen(
         &self,
         input: TextInput,
+        keys: &Keys,
         depth: usize,
         mut observe: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
-        let mask = input.attention_mask.clone();
-        let mut state = self.embeddings.valid().forward(input);
+        let mut state = keys.pack(self.embeddings.valid().forward(input));
         observe(&state);
-        let bias = layer::key_bias(mask, state.dtype());
         for layer in &self.layers[..depth] {
-            state = layer.valid().forward(state, bias.clone());
+            state = layer.valid().forward(state, keys);
             observe(&state);
         }
         state
@@ -249,13 +256,12 @@ impl Bert {
     fn run_above(
         &self,
         mut state: Tensor<3>,
-        mask: Tensor<2, Bool>,
+        keys: &Keys,
         layers: Range<usize>,
         mut observe: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
-        let bias = layer::key_bias(mask, state.dtype());
         for layer in &self.layers[layers] {
-            state = layer.forward(self.associate(state), bias.clone());
+            state = layer.forward(self.associate(state), keys);
             observe(&state);
         }
         state

@@ -11,14 +11,17 @@ use crate::dropout::{self, check_probability};
 ///
 /// Heads lie side by side, each `d_head` = `d_model`/`heads` wide.
 ///
+/// Texts are rows of a batch, or lie one after the other in a single row: `lengths` then are their
+/// numbers of tokens.
+///
 /// # Shapes
 ///
-/// - query, key, value, output: `[batch, tokens, d_model]`
+/// - query, key, value, output: `[batch, tokens, d_model]`; with lengths `[1, Σ lengths, d_model]`
 /// - key_bias: `[batch, tokens]`, added to the scores of each key; no gradients reach it
 ///
 /// # Panics
 ///
-/// When the shapes do not fit, `heads` does not divide `d_model`, or the dropout's probability is
+/// When the shapes or the lengths do not fit, `heads` does not divide `d_model`, or the dropout's probability is
 /// not at least 0 and below 1.
 pub fn attention(
     query: Tensor<3>,
@@ -26,6 +29,7 @@ pub fn attention(
     value: Tensor<3>,
     heads: usize,
     key_bias: Tensor<2>,
+    lengths: Option<&[usize]>,
     dropout: f64,
 ) -> Tensor<3> {
     let [batch, tokens, d_model] = query.dims();
@@ -36,15 +40,56 @@ pub fn attention(
         heads > 0 && d_model.is_multiple_of(heads),
         "{heads} heads of {d_model} numbers"
     );
+    if let Some(lengths) = lengths {
+        let total: usize = lengths.iter().sum();
+        assert!(
+            batch == 1 && tokens == total,
+            "texts of {total} tokens in {:?}",
+            query.dims()
+        );
+    }
     check_probability(dropout);
     #[cfg(feature = "flex")]
     if [&query, &key, &value]
         .into_iter()
         .all(crate::flex::runs_here)
     {
-        return crate::flex::attention([query, key, value], heads, key_bias, dropout);
+        let rows = vec![tokens; batch];
+        let lengths = lengths.unwrap_or(&rows);
+        return crate::flex::attention([query, key, value], heads, key_bias, lengths, dropout);
     }
-    composed([query, key, value], heads, key_bias, dropout)
+    let inputs = [query, key, value];
+    match lengths {
+        None => composed(inputs, heads, key_bias, dropout),
+        Some(lengths) => composed_apart(inputs, heads, key_bias, lengths, dropout),
+    }
+}
+
+/// Texts in a row, each on its own by Burn's own operations.
+fn composed_apart(
+    inputs: [Tensor<3>; 3],
+    heads: usize,
+    key_bias: Tensor<2>,
+    lengths: &[usize],
+    dropout: f64,
+) -> Tensor<3> {
+    let mut start = 0;
+    let texts = lengths.iter().filter(|length| **length > 0).map(|&length| {
+        let first = start;
+        start += length;
+        let inputs = inputs.clone().map(|all| all.narrow(1, first, length));
+        composed(
+            inputs,
+            heads,
+            key_bias.clone().narrow(1, first, length),
+            dropout,
+        )
+    });
+    let texts: Vec<Tensor<3>> = texts.collect();
+    match texts.is_empty() {
+        true => inputs[0].zeros_like(),
+        false => Tensor::cat(texts, 1),
+    }
 }
 
 /// By Burn's own operations.
@@ -112,7 +157,7 @@ mod tests {
             self.run(|[query, key, value]| {
                 let bias = self.bias.clone();
                 seeded(5, || {
-                    attention(query, key, value, self.heads, bias, dropout)
+                    attention(query, key, value, self.heads, bias, None, dropout)
                 })
             })
         }
@@ -228,6 +273,62 @@ mod tests {
         });
     }
 
+    /// Texts in a row are those of a batch, cut to their lengths.
+    #[test]
+    fn texts_in_a_row_are_each_on_its_own() {
+        on_each_device(|| {
+            let (heads, lengths) = (3, [5, 1, 0, 16, 21]);
+            let row = Case::new([1, lengths.iter().sum(), 12], heads);
+            for composes in [false, true] {
+                let runs = at_each_level(|| {
+                    row.run(|[query, key, value]| match composes {
+                        true => {
+                            let bias = row.bias.clone();
+                            composed_apart([query, key, value], heads, bias, &lengths, 0.0)
+                        }
+                        false => {
+                            let bias = row.bias.clone();
+                            attention(query, key, value, heads, bias, Some(&lengths), 0.0)
+                        }
+                    })
+                });
+                let mut start = 0;
+                for length in lengths.into_iter().filter(|length| *length > 0) {
+                    let part = |tensor: &Tensor<3>| {
+                        tensor
+                            .clone()
+                            .narrow(1, start, length)
+                            .detach()
+                            .require_grad()
+                    };
+                    let text = Case {
+                        shape: [1, length, 12],
+                        heads,
+                        inputs: row.inputs.each_ref().map(part),
+                        bias: row.bias.clone().narrow(1, start, length),
+                        gradient: row.gradient.clone().narrow(1, start, length),
+                    };
+                    for (level, found) in &runs {
+                        for (found, expected) in found.iter().zip(text.expected(|_| 1.0)) {
+                            let found = &found[start * 12..(start + length) * 12];
+                            let what = format!("{length} tokens, {level:?} {composes}");
+                            assert_close(found, &expected, TOLERANCE, &what);
+                        }
+                    }
+                    start += length;
+                }
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "texts of 6 tokens in [1, 7, 12]")]
+    fn lengths_of_other_texts_are_refused() {
+        let case = Case::new([1, 7, 12], 3);
+        let [query, key, value] = case.inputs;
+        attention(query, key, value, 3, case.bias, Some(&[4, 2]), 0.0);
+    }
+
     #[test]
     fn padding_gets_no_share_at_all() {
         on_each_device(|| {
@@ -244,7 +345,7 @@ mod tests {
     fn without_a_graph_values_are_the_same() {
         let case = Case::new([2, 19, 12], 3);
         let [query, key, value] = case.inputs.clone().map(Tensor::inner);
-        let plain = attention(query, key, value, 3, case.bias.clone(), 0.0).into_data();
+        let plain = attention(query, key, value, 3, case.bias.clone(), None, 0.0).into_data();
         assert_eq!(plain.try_to_vec::<f32>().unwrap(), case.fused(0.0)[0]);
     }
 
@@ -253,7 +354,7 @@ mod tests {
         let case = Case::new([2, 19, 12], 3);
         let [query, key, value] = case.inputs.clone().map(|t| t.inner().cast(DType::F64));
         let bias = case.bias.clone().cast(DType::F64);
-        let found = attention(query, key, value, 3, bias, 0.0);
+        let found = attention(query, key, value, 3, bias, None, 0.0);
         assert_eq!(found.dtype(), DType::F64);
         let found: Vec<f32> = found.into_data().iter().collect();
         assert_close(&found, &case.expected(|_| 1.0)[0], 1e-6, "float64");
@@ -264,6 +365,6 @@ mod tests {
     fn uneven_heads_are_refused() {
         let case = Case::new([1, 2, 12], 3);
         let [query, key, value] = case.inputs;
-        attention(query, key, value, 5, case.bias, 0.0);
+        attention(query, key, value, 5, case.bias, None, 0.0);
     }
 }

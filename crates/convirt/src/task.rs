@@ -447,9 +447,10 @@ mod tests {
         });
         let [exact, rounded] = of_precision;
         assert!(exact != rounded);
-        // Before the first step; later, steps of 0.01 have led apart.
+        // Before the first step; later, steps of 0.01 have led apart. Scores of 1 % more or less
+        // are divided by a temperature of 0.1.
         let apart = (exact[0] - rounded[0]).abs();
-        assert!(apart < 0.02, "{exact:?} {rounded:?}");
+        assert!(apart < 0.2, "{exact:?} {rounded:?}");
     }
 
     #[test]

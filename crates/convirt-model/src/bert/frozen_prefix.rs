@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Bert, TextInput};
-
-/// Tokens from which on sums over tokens are made in one way.
-const SHORTEST: usize = 3;
+use super::keys::SHORTEST;
+use super::{Bert, Keys, TextInput};
 
 /// The frozen lowest part of a text encoder, which remembers what it made of each text.
 ///
@@ -80,7 +78,10 @@ impl FrozenPrefix {
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
             let part = rows_of(&input, rows, longest);
-            let states = encoder.run_frozen(part, self.depth, |_| ());
+            let dtype = encoder.embeddings.word_embeddings.weight.val().dtype();
+            let layout = Keys::new(part.attention_mask.clone(), dtype);
+            let states = encoder.run_frozen(part, &layout, self.depth, |_| ());
+            let states = layout.unpack(states);
             let states: Vec<f32> = states.into_data().iter().collect();
             for (row, states) in missing.iter().zip(states.chunks(longest * d_model)) {
                 let states: Arc<[f32]> = states[..keys[*row].len() * d_model].into();

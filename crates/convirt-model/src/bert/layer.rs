@@ -2,24 +2,11 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use convirt_ops::{add_layer_norm, attention};
 
-use super::{Activation, BertConfig, gamma_beta, linear, probability};
+use super::{Activation, BertConfig, Keys, gamma_beta, linear, probability};
 use crate::linear::affine;
-
-/// Added to the scores of padded keys: their share of the softmax is exactly zero in 16 and in 32
-/// bits, and a text of nothing but padding still has finite states.
-const MASKED_SCORE: f64 = -1e4;
-
-/// What to add to attention scores so that padding is not attended to, `[batch, 1, 1, tokens]`.
-pub(super) fn key_bias(attention_mask: Tensor<2, Bool>, dtype: DType) -> Tensor<4> {
-    let [batch, tokens] = attention_mask.dims();
-    let padding = attention_mask.bool_not().float().cast(dtype);
-    padding
-        .mul_scalar(MASKED_SCORE)
-        .reshape([batch, 1, 1, tokens])
-}
 
 /// One layer of the encoder: attention and feed-forward network, each followed by dropout, the
 /// residual sum and normalization.
@@ -67,11 +54,9 @@ impl BertLayer {
     ///
     /// # Shapes
     ///
-    /// - state, output: `[batch, tokens, d_model]`
-    /// - key_bias: `[batch, 1, 1, tokens]`, added to the attention scores: 0 at real tokens, very
-    ///   negative at padding
-    pub fn forward(&self, state: Tensor<3>, key_bias: Tensor<4>) -> Tensor<3> {
-        let attended = self.attention.forward(state.clone(), key_bias);
+    /// - state, output: `[batch, tokens, d_model]`, [packed](Keys::pack)
+    pub fn forward(&self, state: Tensor<3>, keys: &Keys) -> Tensor<3> {
+        let attended = self.attention.forward(state.clone(), keys);
         let state = self.add_norm(attended, state, &self.attention_norm);
         let hidden = affine(&self.intermediate, state.clone());
         let output = affine(&self.output, self.activation.forward(hidden));
@@ -118,15 +103,13 @@ impl BertAttention {
     ///
     /// # Shapes
     ///
-    /// - state, output: `[batch, tokens, d_model]`
-    /// - key_bias: `[batch, 1, 1, tokens]`
-    pub fn forward(&self, state: Tensor<3>, key_bias: Tensor<4>) -> Tensor<3> {
-        let [batch, tokens, _] = state.dims();
+    /// - state, output: `[batch, tokens, d_model]`, [packed](Keys::pack)
+    pub fn forward(&self, state: Tensor<3>, keys: &Keys) -> Tensor<3> {
         let [query, key, value] =
             [&self.query, &self.key, &self.value].map(|layer| affine(layer, state.clone()));
         let dropout = probability(&self.dropout, &query);
-        let key_bias = key_bias.reshape([batch, tokens]);
-        let gathered = attention(query, key, value, self.heads, key_bias, dropout);
+        let (bias, lengths) = (keys.bias(), keys.lengths());
+        let gathered = attention(query, key, value, self.heads, bias, lengths, dropout);
         affine(&self.output, gathered)
     }
 }

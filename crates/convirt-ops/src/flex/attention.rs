@@ -17,22 +17,29 @@ pub(crate) fn attention(
     inputs: [Tensor<3>; 3],
     heads: usize,
     key_bias: Tensor<2>,
+    lengths: &[usize],
     dropout: f64,
 ) -> Tensor<3> {
-    let [batch, tokens, d_model] = inputs[0].dims();
-    let line = tokens.next_multiple_of(LANES);
+    let [_, _, d_model] = inputs[0].dims();
     let data = key_bias.without_autodiff().into_data();
-    let mut bias = vec![f32::NEG_INFINITY; batch * line];
-    for (index, value) in data.iter::<f32>().enumerate() {
-        bias[index / tokens * line + index % tokens] = value;
-    }
+    let mut values = data.iter::<f32>();
+    let mut first_token = 0;
+    let texts = lengths.iter().filter(|tokens| **tokens > 0).map(|&tokens| {
+        let mut bias = vec![f32::NEG_INFINITY; tokens.next_multiple_of(LANES)];
+        bias.iter_mut()
+            .zip(values.by_ref().take(tokens))
+            .for_each(|(to, value)| *to = value);
+        first_token += tokens;
+        Text {
+            first_token: first_token - tokens,
+            tokens,
+            bias,
+        }
+    });
     let operation = Attention {
-        batch,
-        tokens,
-        line,
+        texts: texts.collect(),
         heads,
         d_head: d_model / heads,
-        bias,
         mask: Mask::draw(dropout),
         records: inputs.iter().any(Tensor::is_tracked),
     };
@@ -41,25 +48,41 @@ pub(crate) fn attention(
 
 #[derive(Debug)]
 struct Attention {
-    batch: usize,
-    tokens: usize,
-    /// Memory of a row of scores: whole vectors.
-    line: usize,
+    texts: Vec<Text>,
     heads: usize,
     d_head: usize,
-    /// `[batch, line]`, -∞ past the tokens.
-    bias: Vec<f32>,
     /// Dropout of the shares.
     mask: Option<Mask>,
     /// Whether a gradient may be asked for.
     records: bool,
 }
 
+/// One of the texts, its tokens one after the other.
+#[derive(Debug)]
+struct Text {
+    first_token: usize,
+    tokens: usize,
+    /// Added to the scores of each key; -∞ past them, up to whole vectors.
+    bias: Vec<f32>,
+}
+
+impl Text {
+    /// Memory of a row of scores: whole vectors.
+    fn line(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Memory of a head's scores.
+    fn square(&self) -> usize {
+        self.tokens * self.line()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Saved {
     /// Query, key and value.
     inputs: [FlexTensor; 3],
-    /// Softmax of the scores, `[batch, heads, tokens, line]`.
+    /// Softmax of the scores: of each text `[heads, tokens, line]`.
     shares: Arc<Buffer>,
 }
 
@@ -71,22 +94,32 @@ impl Operation<3> for Attention {
         let shape = inputs[0].layout().shape().clone();
         let given = inputs.each_ref().map(elements);
         let mut output = Buffer::any(shape.num_elements());
-        let square = self.tokens * self.line;
-        let mut shares = Buffer::any(if self.records {
-            self.pairs() * square
-        } else {
-            0
-        });
-        let parts = self.parts(&mut output);
+        let squares = match self.records {
+            true => self
+                .texts
+                .iter()
+                .map(|text| self.heads * text.square())
+                .sum(),
+            false => 0,
+        };
+        let mut shares = Buffer::any(squares);
+        let parts = self
+            .heads()
+            .zip(self.parts(&mut output))
+            .collect::<Vec<_>>();
         if self.records {
+            let shares = self.squares_mut(&mut shares);
             parts
                 .into_par_iter()
-                .zip(shares.par_chunks_mut(square.max(1)))
-                .enumerate()
-                .for_each(|(index, (to, shares))| self.attend(index, given, shares, to));
+                .zip(shares)
+                .for_each(|((head, to), shares)| {
+                    self.attend(head, given, shares, to);
+                });
         } else {
-            parts.into_par_iter().enumerate().for_each(|(index, to)| {
-                with_scratch(square, |shares| self.attend(index, given, shares, to));
+            parts.into_par_iter().for_each(|(head, to)| {
+                with_scratch(head.text.square(), |shares| {
+                    self.attend(head, given, shares, to)
+                });
             });
         }
         let saved = self.records.then(|| Saved {
@@ -109,103 +142,104 @@ impl Operation<3> for Attention {
         let gradient = elements(&gradient);
         let mut found = [0; 3].map(|_| Buffer::any(gradient.len()));
         let [query, key, value] = found.each_mut().map(|to| self.parts(to));
-        let square = (self.tokens * self.line).max(1);
-        query
+        let mut shares = &saved.shares[..];
+        let heads: Vec<_> = self
+            .heads()
+            .map(|head| {
+                let (own, rest) = shares.split_at(head.text.square());
+                shares = rest;
+                (head, own)
+            })
+            .collect();
+        heads
             .into_par_iter()
+            .zip(query)
             .zip(key)
             .zip(value)
-            .zip(saved.shares.par_chunks(square))
-            .enumerate()
-            .for_each(|(index, (((query, key), value), shares))| {
-                self.turn(index, given, shares, gradient, [query, key, value]);
+            .for_each(|((((head, shares), query), key), value)| {
+                self.turn(head, given, shares, gradient, [query, key, value]);
             });
         found.map(|values| Some(tensor(values, shape.clone())))
     }
 }
 
 impl Attention {
-    /// Heads of all texts.
-    fn pairs(&self) -> usize {
-        self.batch * self.heads
+    /// The heads of all texts.
+    fn heads(&self) -> impl Iterator<Item = Head<'_>> {
+        let texts = self.texts.iter();
+        texts.flat_map(|text| (0..self.heads).map(move |number| Head { text, number }))
     }
 
     fn scale(&self) -> f32 {
         (self.d_head as f32).powf(-0.5)
     }
 
-    /// A head of a text, `[tokens, d_head]`, where it lies.
-    fn head<'a>(&self, index: usize, values: &'a [f32]) -> Matrix<'a> {
+    /// A head's columns of a text, `[tokens, d_head]`, where they lie.
+    fn columns<'a>(&self, head: Head, values: &'a [f32]) -> Matrix<'a> {
         let d_model = self.heads * self.d_head;
-        let (text, head) = (index / self.heads, index % self.heads);
-        let start = text * self.tokens * d_model + head * self.d_head;
-        Matrix::strided(&values[start..], self.tokens, self.d_head, d_model)
+        let start = head.text.first_token * d_model + head.number * self.d_head;
+        Matrix::strided(&values[start..], head.text.tokens, self.d_head, d_model)
     }
 
-    /// All heads of all texts, to write.
-    fn parts<'a>(&self, values: &'a mut [f32]) -> Vec<MatrixMut<'a>> {
+    /// Those of all heads of all texts, to write.
+    fn parts<'a>(&self, mut values: &'a mut [f32]) -> Vec<MatrixMut<'a>> {
         let d_model = self.heads * self.d_head;
-        values
-            .chunks_exact_mut((self.tokens * d_model).max(1))
-            .flat_map(|text| MatrixMut::new(text, self.tokens, d_model).column_chunks(self.d_head))
-            .collect()
+        let texts = self.texts.iter().flat_map(|text| {
+            let (own, rest) = std::mem::take(&mut values).split_at_mut(text.tokens * d_model);
+            values = rest;
+            MatrixMut::new(own, text.tokens, d_model).column_chunks(self.d_head)
+        });
+        texts.collect()
     }
 
-    fn scores<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
-        Matrix::strided(values, self.tokens, self.tokens, self.line)
-    }
-
-    fn scores_mut<'a>(&self, values: &'a mut [f32]) -> MatrixMut<'a> {
-        MatrixMut::strided(values, self.tokens, self.tokens, self.line)
+    /// The scores of all heads of all texts, to write.
+    fn squares_mut<'a>(&self, mut values: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+        let squares = self.heads().map(|head| {
+            let (own, rest) = std::mem::take(&mut values).split_at_mut(head.text.square());
+            values = rest;
+            own
+        });
+        squares.collect()
     }
 
     fn attend(
         &self,
-        index: usize,
+        head: Head,
         [query, key, value]: [&[f32]; 3],
         shares: &mut [f32],
         to: MatrixMut,
     ) {
-        let [query, key, value] = [query, key, value].map(|values| self.head(index, values));
+        let [query, key, value] = [query, key, value].map(|values| self.columns(head, values));
         product(
-            self.scores_mut(shares),
+            head.scores_mut(shares),
             Output::Replace,
             query,
             key.transposed(),
         );
-        let bias = &self.bias[index / self.heads * self.line..][..self.line];
-        softmax(shares, self.tokens, bias, self.scale());
+        softmax(shares, head.text.tokens, &head.text.bias, self.scale());
         match self.mask {
-            None => product(to, Output::Replace, self.scores(shares), value),
+            None => product(to, Output::Replace, head.scores(shares), value),
             Some(mask) => with_scratch(shares.len(), |kept| {
-                self.drop_shares(index, mask, shares, kept);
-                product(to, Output::Replace, self.scores(kept), value);
+                head.drop_shares(self.heads, mask, shares, kept);
+                product(to, Output::Replace, head.scores(kept), value);
             }),
-        }
-    }
-
-    fn drop_shares(&self, index: usize, mask: Mask, shares: &[f32], kept: &mut [f32]) {
-        let rows = shares
-            .chunks_exact(self.line)
-            .zip(kept.chunks_exact_mut(self.line));
-        for (token, (shares, kept)) in rows.enumerate() {
-            drop_row(mask.row(index * self.tokens + token), shares, kept);
         }
     }
 
     fn turn(
         &self,
-        index: usize,
+        head: Head,
         [query, key, value]: [&[f32]; 3],
         shares: &[f32],
         gradient: &[f32],
         [to_query, to_key, to_value]: [MatrixMut; 3],
     ) {
-        let [query, key, value] = [query, key, value].map(|values| self.head(index, values));
-        let gradient = self.head(index, gradient);
+        let [query, key, value] = [query, key, value].map(|values| self.columns(head, values));
+        let gradient = self.columns(head, gradient);
         with_scratch(shares.len() * 2, |scratch| {
             let (slopes, kept) = scratch.split_at_mut(shares.len());
             product(
-                self.scores_mut(slopes),
+                head.scores_mut(slopes),
                 Output::Replace,
                 gradient,
                 value.transposed(),
@@ -213,27 +247,59 @@ impl Attention {
             let kept: &[f32] = match self.mask {
                 None => shares,
                 Some(mask) => {
-                    self.drop_shares(index, mask, shares, kept);
+                    head.drop_shares(self.heads, mask, shares, kept);
                     kept
                 }
             };
             product(
                 to_value,
                 Output::Replace,
-                self.scores(kept).transposed(),
+                head.scores(kept).transposed(),
                 gradient,
             );
             let rows = shares
-                .chunks_exact(self.line)
-                .zip(slopes.chunks_exact_mut(self.line));
+                .chunks_exact(head.text.line())
+                .zip(slopes.chunks_exact_mut(head.text.line()));
             for (token, (shares, slopes)) in rows.enumerate() {
-                let mask = self.mask.map(|mask| mask.row(index * self.tokens + token));
-                turn_row(shares, self.tokens, mask, self.scale(), slopes);
+                let mask = self.mask.map(|mask| mask.row(head.row(self.heads, token)));
+                turn_row(shares, head.text.tokens, mask, self.scale(), slopes);
             }
-            let slopes = self.scores(slopes);
+            let slopes = head.scores(slopes);
             product(to_query, Output::Replace, slopes, key);
             product(to_key, Output::Replace, slopes.transposed(), query);
         });
+    }
+}
+
+/// A head of a text.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    text: &'a Text,
+    number: usize,
+}
+
+impl Head<'_> {
+    fn scores<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
+        let tokens = self.text.tokens;
+        Matrix::strided(values, tokens, tokens, self.text.line())
+    }
+
+    fn scores_mut<'a>(&self, values: &'a mut [f32]) -> MatrixMut<'a> {
+        let tokens = self.text.tokens;
+        MatrixMut::strided(values, tokens, tokens, self.text.line())
+    }
+
+    /// A token's row among those of all heads, which decides what is dropped of it.
+    fn row(&self, heads: usize, token: usize) -> usize {
+        self.text.first_token * heads + self.number * self.text.tokens + token
+    }
+
+    fn drop_shares(&self, heads: usize, mask: Mask, shares: &[f32], kept: &mut [f32]) {
+        let line = self.text.line().max(1);
+        let rows = shares.chunks_exact(line).zip(kept.chunks_exact_mut(line));
+        for (token, (shares, kept)) in rows.enumerate() {
+            drop_row(mask.row(self.row(heads, token)), shares, kept);
+        }
     }
 }
 
