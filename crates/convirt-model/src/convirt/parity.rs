@@ -232,11 +232,11 @@ fn three_steps_of_adam_are_pytorchs() {
     for (name, error) in values["torch_f32_final_err"].as_object().unwrap() {
         let expected = reference.data(&format!("smooth.final_f64.{name}"));
         let tolerance = match &name[..] {
-            // Values lie so near the edge of a rectifier that a change of the images by half a unit
-            // in the last place moves a channel of the stem by up to 5e-5, and its scale and
-            // offset by 4e-6.
+            // Values lie so near the edge of a rectifier that a change by a unit in the last place,
+            // of the images or of the texts' gradient, moves a channel of the stem by up to 5e-5,
+            // and what is above it by 5e-6.
             "res_features.0.weight" => 1e-4,
-            "res_features.1.weight" | "res_features.1.bias" => 1e-5,
+            name if name.starts_with("res_features.") => 2e-5,
             _ => FACTOR * error.as_f64().unwrap(),
         };
         assert_close(name, parameters[name].clone(), &expected, tolerance);
