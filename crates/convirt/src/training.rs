@@ -14,7 +14,9 @@ use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
-use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig};
+use convirt_model::{
+    Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
+};
 use convirt_ops::{Precision, is_flex};
 
 use crate::adam::Adam;
@@ -52,7 +54,7 @@ const FIXED_ON_RESUME: &[&str] = &[
     "fine_tune_from",
 ];
 
-/// Bytes of what frozen layers made of texts: 10,000 of 32 tokens by BERT-base.
+/// Bytes in memory of what frozen layers made of texts: 10,000 of 32 tokens by BERT-base.
 const FROZEN_STATES: usize = 1 << 30;
 
 /// A run that is ready to train: data read, networks built, folder made.
@@ -279,9 +281,12 @@ impl Training {
     fn fit<N: Pretrained>(&self, network: N) -> Result<Outcome, Error> {
         let config = &self.config;
         let task = PretrainingTask {
-            // Elsewhere states would differ by rounding, and travel.
-            frozen_prefix: is_flex(&self.device)
-                .then(|| network.frozen_prefix(FROZEN_STATES))
+            frozen_prefix: network
+                .text_encoder()
+                // Elsewhere states would differ by rounding, and travel.
+                .filter(|_| is_flex(&self.device))
+                .map(|encoder| self.frozen_prefix(encoder))
+                .transpose()?
                 .flatten(),
             network,
             gradient_clip_norm: config.gradient_clip_norm,
@@ -365,6 +370,18 @@ impl Training {
                 .save_weights(&result.model.network, &self.run.model())?;
         }
         Ok(outcome)
+    }
+
+    /// What remembers the states of the text encoder's frozen part.
+    fn frozen_prefix(&self, encoder: &Bert) -> Result<Option<FrozenPrefix>, Error> {
+        let model = &self.config.model;
+        let prefix = FrozenPrefix::of(encoder, FROZEN_STATES);
+        let (Some(prefix), Some(folder)) = (&prefix, &model.frozen_states_dir) else {
+            return Ok(prefix);
+        };
+        std::fs::create_dir_all(folder).map_err(write_error(folder))?;
+        let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
+        Ok(Some(prefix.clone().with_folder(folder, capacity)))
     }
 
     fn restore<N: Pretrained>(

@@ -1,13 +1,19 @@
 //! Hidden states that training does not change, computed once for each text.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+mod state_file;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use twox_hash::XxHash3_128;
 
 use super::keys::SHORTEST;
 use super::{Bert, Keys, TextInput};
+use state_file::StateFile;
 
 /// The frozen lowest part of a text encoder, which remembers what it made of each text.
 ///
@@ -20,30 +26,92 @@ use super::{Bert, Keys, TextInput};
 #[derive(Clone)]
 pub struct FrozenPrefix {
     depth: usize,
-    capacity: usize,
     kept: Arc<Mutex<Kept>>,
 }
 
+/// Token, mask and segment of each position of a text up to the last real one.
+type Key = [[i32; 3]];
+
 #[derive(Default)]
 struct Kept {
-    /// Hidden states `[tokens, d_model]` by token, mask and segment of each position up to the
-    /// last real one.
-    states: HashMap<Box<[[i32; 3]]>, Arc<[f32]>>,
+    /// Hidden states `[tokens, d_model]`.
+    states: HashMap<Box<Key>, Arc<[f32]>>,
     bytes: usize,
+    /// Bytes in memory at most.
+    capacity: usize,
+    /// Where to open a file, and its capacity.
+    folder: Option<(PathBuf, u64)>,
+    file: Option<StateFile>,
 }
 
 impl FrozenPrefix {
     /// The frozen part of an encoder that is to be trained: the embeddings and the layers above
     /// them up to the first that trains. `None` where the embeddings themselves train.
     ///
-    /// It keeps states of `capacity` bytes, those of the first texts, and computes the others
-    /// every time.
+    /// It keeps states of `capacity` bytes in memory, those of the first texts, and computes the
+    /// others every time, unless it has a [folder](Self::with_folder).
     pub fn of(encoder: &Bert, capacity: usize) -> Option<Self> {
+        let kept = Kept {
+            capacity,
+            ..Kept::default()
+        };
         encoder.frozen_depth().map(|depth| Self {
             depth,
-            capacity,
-            kept: Arc::default(),
+            kept: Arc::new(Mutex::new(kept)),
         })
+    }
+
+    /// Keeps all states in a file of a folder too, of up to `capacity` bytes, where later runs find
+    /// them: those with the same frozen weights, computed in the same precision by the same
+    /// instructions. Each of these has its file.
+    ///
+    /// A file that cannot be used, or that another run uses, gives a warning.
+    pub fn with_folder(self, folder: &Path, capacity: u64) -> Self {
+        self.kept().folder = Some((folder.to_path_buf(), capacity));
+        self
+    }
+
+    /// Opens the file, once there is an encoder whose weights it is for.
+    fn open_file(&self, encoder: &Bert) {
+        let Some((folder, capacity)) = self.kept().folder.take() else {
+            return;
+        };
+        let name = format!("{:032x}.states", self.fingerprint(encoder));
+        let path = folder.join(name);
+        match StateFile::open(&path, capacity) {
+            Ok(file) => self.kept().file = Some(file),
+            Err(error) => warn(&path, &error),
+        }
+    }
+
+    /// Tells apart what gives other states: the frozen weights, and how states are computed, by
+    /// those of some text.
+    fn fingerprint(&self, encoder: &Bert) -> u128 {
+        let mut weights = Weights(XxHash3_128::new());
+        encoder.embeddings.visit(&mut weights);
+        let layers = &encoder.layers[..self.depth];
+        layers.iter().for_each(|layer| layer.visit(&mut weights));
+        let table = encoder.embeddings.word_embeddings.weight.val();
+        let ([words, _], device) = (table.dims(), table.device().without_autodiff());
+        let tokens = encoder.max_tokens().min(40);
+        let ids = (0..tokens).map(|token| (token * 7919 % words) as i64);
+        let ids = TensorData::new(ids.collect::<Vec<i64>>(), [1, tokens]);
+        let some = TextInput {
+            input_ids: Tensor::from_data(ids, &device),
+            attention_mask: Tensor::<2, Bool>::full([1, tokens], true, &device),
+            token_type_ids: None,
+        };
+        let states = self.compute(encoder, some);
+        weights.0.write(states.into_data().as_bytes());
+        weights.0.finish_128()
+    }
+
+    /// Hidden states outside autodiff.
+    fn compute(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
+        let dtype = encoder.embeddings.word_embeddings.weight.val().dtype();
+        let keys = Keys::new(input.attention_mask.clone(), dtype);
+        let states = encoder.run_frozen(input, &keys, self.depth, |_| ());
+        keys.unpack(states)
     }
 
     /// Returns the number of frozen layers above the embeddings.
@@ -51,7 +119,7 @@ impl FrozenPrefix {
         self.depth
     }
 
-    /// Returns the number of texts whose state is kept.
+    /// Returns the number of texts whose state is in memory.
     pub fn texts(&self) -> usize {
         self.kept().states.len()
     }
@@ -63,14 +131,13 @@ impl FrozenPrefix {
     /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`; zeros at padding on
     /// the right.
     pub(super) fn states(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
+        self.open_file(encoder);
         let [batch, tokens] = input.input_ids.dims();
         let (device, d_model) = (input.input_ids.device(), encoder.d_model());
         let keys = keys(&input);
         let mut found: Vec<Option<Arc<[f32]>>> = {
-            let kept = self.kept();
-            keys.iter()
-                .map(|key| kept.states.get(key).cloned())
-                .collect()
+            let mut kept = self.kept();
+            keys.iter().map(|key| kept.get(key, d_model)).collect()
         };
         let missing: Vec<usize> = (0..batch).filter(|row| found[*row].is_none()).collect();
         if let Some(longest) = missing.iter().map(|row| keys[*row].len()).max() {
@@ -78,14 +145,10 @@ impl FrozenPrefix {
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
             let part = rows_of(&input, rows, longest);
-            let dtype = encoder.embeddings.word_embeddings.weight.val().dtype();
-            let layout = Keys::new(part.attention_mask.clone(), dtype);
-            let states = encoder.run_frozen(part, &layout, self.depth, |_| ());
-            let states = layout.unpack(states);
-            let states: Vec<f32> = states.into_data().iter().collect();
+            let states: Vec<f32> = self.compute(encoder, part).into_data().iter().collect();
             for (row, states) in missing.iter().zip(states.chunks(longest * d_model)) {
                 let states: Arc<[f32]> = states[..keys[*row].len() * d_model].into();
-                self.keep(&keys[*row], &states);
+                self.kept().keep(&keys[*row], &states);
                 found[*row] = Some(states);
             }
         }
@@ -98,14 +161,66 @@ impl FrozenPrefix {
         let data = TensorData::new(values, [batch, tokens, d_model]);
         Tensor::<3>::from_data(data, &device).cast(weight.dtype())
     }
+}
 
-    fn keep(&self, key: &[[i32; 3]], states: &Arc<[f32]>) {
-        let mut kept = self.kept();
-        let bytes = size_of_val::<[f32]>(states) + size_of_val(key);
-        if kept.bytes + bytes <= self.capacity {
-            kept.bytes += bytes;
-            kept.states.insert(key.into(), Arc::clone(states));
+impl Kept {
+    /// The state of a text, from memory or from the file.
+    fn get(&mut self, key: &Key, d_model: usize) -> Option<Arc<[f32]>> {
+        if let Some(state) = self.states.get(key) {
+            return Some(Arc::clone(state));
         }
+        let found = self.file.as_mut()?.get(key);
+        let state = self.unless_failed(found)??;
+        let state: Arc<[f32]> = (state.len() == key.len() * d_model).then(|| state.into())?;
+        self.remember(key, &state);
+        Some(state)
+    }
+
+    /// Keeps a state that was computed.
+    fn keep(&mut self, key: &Key, state: &Arc<[f32]>) {
+        self.remember(key, state);
+        if let Some(file) = &mut self.file {
+            let written = file.put(key, state);
+            self.unless_failed(written);
+        }
+    }
+
+    fn remember(&mut self, key: &Key, state: &Arc<[f32]>) {
+        let bytes = size_of_val::<[f32]>(state) + size_of_val(key);
+        if self.bytes + bytes <= self.capacity {
+            self.bytes += bytes;
+            self.states.insert(key.into(), Arc::clone(state));
+        }
+    }
+
+    /// Goes on without the file where it fails.
+    fn unless_failed<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
+        let error = match outcome {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        if let Some(file) = self.file.take() {
+            warn(file.path(), &error);
+        }
+        None
+    }
+}
+
+fn warn(path: &Path, error: &io::Error) {
+    let path = path.display();
+    let problem = match error.kind() {
+        io::ErrorKind::WouldBlock => "another run uses it".to_string(),
+        _ => error.to_string(),
+    };
+    eprintln!("warning: {path}: {problem}; states of frozen layers are not kept on disk");
+}
+
+/// Hashes what a part of a network is made of.
+struct Weights(XxHash3_128);
+
+impl ModuleVisitor for Weights {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.write(param.val().into_data().as_bytes());
     }
 }
 
@@ -116,7 +231,7 @@ impl fmt::Debug for FrozenPrefix {
 }
 
 /// Token, mask and segment of each text's positions, up to its last real token.
-fn keys(input: &TextInput) -> Vec<Box<[[i32; 3]]>> {
+fn keys(input: &TextInput) -> Vec<Box<Key>> {
     let [_, tokens] = input.input_ids.dims();
     let values = |tensor: Tensor<2, Int>| tensor.into_data().iter().collect::<Vec<i32>>();
     let ids = values(input.input_ids.clone());
@@ -153,6 +268,8 @@ mod tests {
     use crate::{BertConfig, BertFamily};
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
+    use convirt_ops::{Precision, autocast};
+    use std::fs;
 
     fn encoder(family: BertFamily, device: &Device) -> Bert {
         device.seed(4);
@@ -285,6 +402,61 @@ mod tests {
             );
             assert_eq!(prefix.texts(), 1);
         }
+    }
+
+    /// With no room in memory all comes from the file, or is computed.
+    #[test]
+    fn states_in_a_file_are_the_computed_ones_in_later_runs_and_of_no_other_encoder() {
+        let device = Device::flex().autodiff();
+        let folder = std::env::temp_dir().join(format!("convirt-prefix-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let input = texts(&[&[2, 5, 3], &[2, 7, 9, 3]], 5, &device);
+        let first = encoder(BertFamily::Bert, &device);
+        let open = |encoder: &Bert, precision| {
+            let prefix = FrozenPrefix::of(encoder, 0).unwrap();
+            let prefix = prefix.with_folder(&folder, 1 << 20);
+            autocast(precision, || prefix.open_file(encoder));
+            prefix
+        };
+        let lengths = || {
+            let files = fs::read_dir(&folder).unwrap();
+            let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
+            let mut lengths: Vec<u64> = lengths.collect();
+            lengths.sort_unstable();
+            lengths
+        };
+        let expected = outcome(&first, &input, None);
+        for _run in 0..2 {
+            let prefix = open(&first, Precision::Float32);
+            assert_eq!(outcome(&first, &input, Some(&prefix)), expected);
+            assert_eq!(lengths(), [8 + 2 * 16 + 7 * (12 + 24 * 4)]);
+        }
+        // A state that only the file knows.
+        let prefix = open(&first, Precision::Float32);
+        let key: Box<Key> = [[2, 1, 0], [4, 1, 0], [3, 1, 0]].into();
+        prefix.kept().keep(&key, &vec![0.25; 3 * 24].into());
+        let known = texts(&[&[2, 4, 3]], 3, &device.clone().without_autodiff());
+        let state = prefix.states(&first, known);
+        assert!(state.into_data().iter::<f32>().all(|number| number == 0.25));
+        drop(prefix);
+
+        let weight = first.layers[1].output.weight.clone();
+        let mut other = first.clone();
+        other.layers[1].output.weight = weight.map(|weight| weight * 1.001);
+        let prefix = open(&other, Precision::Float32);
+        let found = outcome(&other, &input, Some(&prefix));
+        assert_eq!(found, outcome(&other, &input, None));
+        assert_ne!(found, expected);
+        drop(prefix);
+        drop(open(&first, Precision::BFloat16));
+        assert_eq!(lengths().len(), 3);
+        // What trains is no part of it.
+        let weight = first.layers[2].output.weight.clone();
+        let mut trained = first.clone();
+        trained.layers[2].output.weight = weight.map(|weight| weight * 1.001);
+        drop(open(&trained, Precision::Float32));
+        assert_eq!(lengths().len(), 3);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

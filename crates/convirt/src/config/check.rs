@@ -121,6 +121,7 @@ fn model(model: &ModelConfig, objective: Objective) -> Check {
     if let Some(dropout) = model.dropout {
         below_one("model.dropout", dropout)?;
     }
+    positive("model.frozen_states_gib", model.frozen_states_gib)?;
     if model.pooling == Pooling::None {
         let problem = "`none` gives no vector for a text; use max, mean, mean_max, first or last";
         return contradiction("model.pooling", problem);

@@ -1,5 +1,7 @@
 //! The section `model`.
 
+use std::path::PathBuf;
+
 use convirt_model::{Pooling, ResNetDepth};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,12 @@ pub struct ModelConfig {
     /// Layers of the text encoder that are kept as they are, from 0, each once; the lower 6
     /// (paper).
     pub freeze_layers: Vec<usize>,
+    /// Folder in which what frozen embeddings and layers make of texts is kept for later runs with
+    /// the same weights, on the CPU; without, 1 GiB of it is kept in memory.
+    pub frozen_states_dir: Option<PathBuf>,
+    /// Size of a file in `frozen_states_dir`, in GiB, above 0; 20, as 100,000 reports of 64 tokens
+    /// need with BERT-base.
+    pub frozen_states_gib: f64,
     /// Dropout of the text encoder in training, 0 to below 1; as its description says.
     pub dropout: Option<f64>,
 }
@@ -75,6 +83,8 @@ impl Default for ModelConfig {
             pooling_layer: None,
             freeze_embeddings: true,
             freeze_layers: (0..6).collect(),
+            frozen_states_dir: None,
+            frozen_states_gib: 20.0,
             dropout: None,
         }
     }

@@ -40,6 +40,8 @@ impl Config {
                 model.pooling_layer,
                 model.freeze_embeddings,
                 model.freeze_layers,
+                model.frozen_states_dir,
+                model.frozen_states_gib,
                 model.dropout,
                 dataset.shuffle_pairs,
                 dataset.train_text,
