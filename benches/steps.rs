@@ -7,8 +7,8 @@
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
 //! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
 //! the texts have been seen before). Numbers: batch, tokens; with `--bf16` products of bfloat16. For
-//! each line of input it runs once and prints the seconds, at the end the largest resident memory
-//! in MiB. `steps.py` runs PyTorch in turns with it.
+//! each line of input it runs once and prints the seconds; at the end, with `--profile`, where the
+//! last run's time went, and the largest resident memory in MiB. `steps.py` runs PyTorch in turns with it.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -20,12 +20,13 @@ use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
     BertConfig, ConVirtConfig, FrozenPrefix, ResNetConfig, ResNetDepth, TextInput,
 };
-use convirt::{Adam, ContrastiveTask, Precision, autocast};
+use convirt::{Adam, ContrastiveTask, Precision, Profile, autocast};
 
 fn main() {
     let words = std::env::args().skip(1);
     let (flags, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("--"));
-    let precision = match flags.iter().any(|flag| flag == "--bf16") {
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    let precision = match has("--bf16") {
         true => Precision::BFloat16,
         false => Precision::Float32,
     };
@@ -39,11 +40,18 @@ fn main() {
         .collect();
     let device = convirt::device(None).expect("a backend is compiled in");
     let mut run = case(network, pass, &numbers, precision, &device);
+    let mut last = None;
     for _ in std::io::stdin().lock().lines() {
         let start = Instant::now();
-        autocast(precision, &mut run);
-        device.sync().expect("the device works");
+        let (_, profile) = Profile::of(|| {
+            autocast(precision, &mut run);
+            device.sync().expect("the device works");
+        });
         println!("{:.4}", start.elapsed().as_secs_f64());
+        last = Some(profile);
+    }
+    if let Some(profile) = last.filter(|_| has("--profile")) {
+        println!("{profile}");
     }
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
         let peak = status.split("VmHWM:").nth(1).expect("a peak");

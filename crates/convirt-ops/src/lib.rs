@@ -21,6 +21,7 @@ mod layer_norm;
 mod linear;
 mod max_pool2d;
 mod precision;
+mod profile;
 #[cfg(test)]
 mod testing;
 
@@ -37,3 +38,4 @@ pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use max_pool2d::max_pool2d;
 pub use precision::{Precision, autocast};
+pub use profile::Profile;

@@ -66,7 +66,7 @@ mod zero_shot;
 
 pub use convirt_data as data;
 pub use convirt_model as model;
-pub use convirt_ops::{Precision, autocast};
+pub use convirt_ops::{Precision, Profile, autocast};
 
 pub use adam::Adam;
 pub use chexpert_retrieval::ChexpertRetrieval;

@@ -9,6 +9,7 @@ use super::math::mul_add;
 use super::plain;
 use super::simd::vectorized;
 use crate::AdamStep;
+use crate::profile::{Pass, timed};
 
 /// Elements of a thread's turn.
 const BLOCK: usize = 1 << 14;
@@ -25,14 +26,16 @@ pub(crate) fn adam_step<const D: usize>(
     let memory = |tensor: Tensor<D>| contiguous(plain(tensor.into_dispatch()));
     let (parameter, mut gradient) = (memory(parameter), memory(gradient));
     let [mut first, mut second] = moments.map(memory);
-    elements_mut(&mut gradient)
-        .par_chunks_mut(BLOCK)
-        .zip(elements(&parameter).par_chunks(BLOCK))
-        .zip(elements_mut(&mut first).par_chunks_mut(BLOCK))
-        .zip(elements_mut(&mut second).par_chunks_mut(BLOCK))
-        .for_each(|(((gradient, parameter), first), second)| {
-            step(parameter, gradient, first, second, by, scale, floor);
-        });
+    timed("Adam", Pass::Forward, || {
+        elements_mut(&mut gradient)
+            .par_chunks_mut(BLOCK)
+            .zip(elements(&parameter).par_chunks(BLOCK))
+            .zip(elements_mut(&mut first).par_chunks_mut(BLOCK))
+            .zip(elements_mut(&mut second).par_chunks_mut(BLOCK))
+            .for_each(|(((gradient, parameter), first), second)| {
+                step(parameter, gradient, first, second, by, scale, floor);
+            });
+    });
     let wrap = Tensor::from_primitive::<Flex>;
     (wrap(gradient), [first, second].map(wrap))
 }

@@ -12,6 +12,7 @@ use super::memory::Buffer;
 use super::product::{Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply, plain};
+use crate::profile::{Pass, timed};
 use crate::{Precision, Window};
 
 /// Elements of a matrix of patches made at a time: 2 MiB, which caches hold.
@@ -50,7 +51,10 @@ pub(super) fn conv2d_finished(
         precision: Precision::current(),
     };
     let inputs = [input, weight].map(|tensor| contiguous(plain(tensor.into_dispatch())));
-    Tensor::from_primitive::<Flex>(operation.run(&inputs, finish))
+    let output = timed("Conv2d, BatchNorm", Pass::Forward, || {
+        operation.run(&inputs, finish)
+    });
+    Tensor::from_primitive::<Flex>(output)
 }
 
 #[derive(Debug)]

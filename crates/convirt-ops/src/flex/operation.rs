@@ -12,6 +12,7 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor};
 
 use crate::device::is_flex;
+use crate::profile::{Pass, timed};
 
 /// A tensor in main memory.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
@@ -51,7 +52,7 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
         .find(|context| *context != DispatchAutodiffContext::Disabled);
     let wrap = |kind, autodiff| Tensor::from_dispatch(DispatchTensor { kind, autodiff });
     let Some(context) = context else {
-        let (output, saved) = operation.forward(inputs.map(plain));
+        let (output, saved) = forward(&operation, inputs.map(plain));
         let kind = DispatchTensorKind::Flex(BackendTensor::Float(output));
         return (wrap(kind, DispatchAutodiffContext::Disabled), saved);
     };
@@ -62,7 +63,7 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
         primitive
     });
     let guards = guards.try_into().expect("a guard for each input");
-    let (output, saved) = operation.forward(primitives);
+    let (output, saved) = forward(&operation, primitives);
     // Neither the operation nor its inputs are computed again, whatever the strategy.
     let preparation = Step(operation)
         .prepare::<NoCheckpointing>(guards)
@@ -75,6 +76,19 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
     let kind = DispatchTensorKind::Flex(BackendTensor::Autodiff(output));
     let kind = DispatchTensorKind::Autodiff(Box::new(kind));
     (wrap(kind, context), saved)
+}
+
+fn forward<const N: usize, O: Operation<N>>(
+    operation: &O,
+    inputs: [FlexTensor; N],
+) -> (FlexTensor, O::Saved) {
+    timed(name::<N, O>(), Pass::Forward, || operation.forward(inputs))
+}
+
+/// The operation's type, without its path.
+fn name<const N: usize, O: Operation<N>>() -> &'static str {
+    let path = std::any::type_name::<O>();
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 /// The memory of a tensor outside graphs that [runs here](runs_here).
@@ -107,7 +121,9 @@ impl<const N: usize, O: Operation<N>> Backward<Flex, N> for Step<O> {
     fn backward(self, ops: Ops<O::Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let gradient = grads.consume::<Flex>(&ops.node);
-        let results = self.0.backward(ops.state, gradient, wanted);
+        let results = timed(name::<N, O>(), Pass::Backward, || {
+            self.0.backward(ops.state, gradient, wanted)
+        });
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {
                 grads.register::<Flex>(parent.id, result);
