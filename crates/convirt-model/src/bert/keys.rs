@@ -95,13 +95,12 @@ impl Row {
         if total == batch * tokens {
             return None;
         }
-        let mut from = Vec::with_capacity(total);
+        let places = lengths.iter().enumerate();
+        let from = places.flat_map(|(text, length)| text * tokens..text * tokens + length);
+        let from: Vec<i64> = from.map(|place| place as i64).collect();
         let mut to = vec![total as i64; batch * tokens];
-        for (text, length) in lengths.iter().enumerate() {
-            for place in text * tokens..text * tokens + length {
-                to[place] = from.len() as i64;
-                from.push(place as i64);
-            }
+        for (place, &token) in from.iter().enumerate() {
+            to[token as usize] = place as i64;
         }
         let tensor = |places: Vec<i64>| {
             let count = places.len();
