@@ -301,6 +301,10 @@ mod tests {
                     (([2, 20, 19, 40], [70, 1, 1]), Window::UNIT, 2),
                     (([1, 6, 5, 96], [320, 3, 3]), window(1, 1, 1), 1),
                     (([1, 5, 5, 40], [36, 1, 1]), window(2, 0, 1), 1),
+                    // Groups of an even number of channels.
+                    (([2, 9, 8, 8], [12, 3, 3]), window(2, 1, 1), 2),
+                    (([2, 9, 8, 8], [12, 3, 2]), window(1, 2, 2), 2),
+                    (([2, 20, 19, 40], [72, 1, 1]), Window::UNIT, 2),
                 ] {
                     at_each_level(|| {
                         let precision = Precision::BFloat16;

@@ -1,6 +1,7 @@
 //! Batch normalization in two passes over memory, and its gradient in two more.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
@@ -121,8 +122,9 @@ struct Saved {
     gamma: FlexTensor,
     beta: FlexTensor,
     statistics: Statistics,
-    /// The output where a shortcut was added to it: its zeros are the rectifier's.
-    output: Option<FlexTensor>,
+    /// Of each element to which a shortcut was added, whether the rectifier let the sum pass: 1
+    /// or 0. A byte of it costs less than to keep the output.
+    passed: Option<Arc<Buffer>>,
 }
 
 impl Operation<3> for BatchNorm {
@@ -198,18 +200,24 @@ impl BatchNorm {
         };
         let shortcut = shortcut.as_ref().map(elements);
         let mut output = Buffer::any(values.len());
+        let mut passed = shortcut.map(|_| Buffer::any(values.len().div_ceil(size_of::<f32>())));
         let block = block_rows(channels) * channels;
-        output
-            .par_chunks_mut(block)
-            .enumerate()
-            .for_each(|(index, to)| {
+        let blocks = output.par_chunks_mut(block).enumerate();
+        match (shortcut, &mut passed) {
+            (Some(shortcut), Some(passed)) => blocks
+                .zip(passed.bytes_mut().par_chunks_mut(block))
+                .for_each(|((index, to), passed)| {
+                    let range = index * block..index * block + to.len();
+                    add_rows(&values[range.clone()], &shortcut[range], &by, to, passed);
+                }),
+            _ => blocks.for_each(|(index, to)| {
                 let range = index * block..index * block + to.len();
-                let shortcut = shortcut.map(|shortcut| &shortcut[range.clone()]);
-                normalize_rows(&values[range], shortcut, &by, self.relu, to);
-            });
+                normalize_rows(&values[range], &by, self.relu, to);
+            }),
+        }
         let output = tensor(output, input.layout().shape().clone());
         let saved = Saved {
-            output: shortcut.is_some().then(|| output.clone()),
+            passed: passed.map(Arc::new),
             input,
             gamma,
             beta,
@@ -233,9 +241,9 @@ impl BatchNorm {
             scale: scale(gamma, &saved.statistics.variance, self.epsilon),
             beta: elements(&saved.beta),
         };
-        let rectified = match (&saved.output, self.relu) {
+        let rectified = match (&saved.passed, self.relu) {
             (_, false) => Rectified::Not,
-            (Some(output), true) => Rectified::Output(elements(output)),
+            (Some(passed), true) => Rectified::Passed(passed.bytes()),
             (None, true) => Rectified::Normalized,
         };
         let [sums, turns] = gradient_sums(input, elements(&gradient), &rectified, &by);
@@ -304,8 +312,8 @@ enum Rectified<'a> {
     Not,
     /// Where the normalized value is positive.
     Normalized,
-    /// Where the output is positive.
-    Output(&'a [f32]),
+    /// Where there is a 1.
+    Passed(&'a [u8]),
 }
 
 impl Rectified<'_> {
@@ -313,7 +321,7 @@ impl Rectified<'_> {
         match self {
             Self::Not => Self::Not,
             Self::Normalized => Self::Normalized,
-            Self::Output(output) => Self::Output(&output[range]),
+            Self::Passed(passed) => Self::Passed(&passed[range]),
         }
     }
 }
@@ -399,33 +407,42 @@ vectorized! {
 }
 
 vectorized! {
-    /// Writes (x − mean)·scale + beta, with the shortcut added and rectified.
-    fn normalize_rows(
-        input: &[f32],
-        shortcut: Option<&[f32]>,
-        by: &Affine,
-        relu: bool,
-        to: &mut [f32],
-    ) {
+    /// Writes (x − mean)·scale + beta, perhaps rectified.
+    fn normalize_rows(input: &[f32], by: &Affine, relu: bool, to: &mut [f32]) {
         let channels = by.mean.len();
         let rows = to.chunks_exact_mut(channels).zip(input.chunks_exact(channels));
-        match shortcut {
-            None if relu => rows.for_each(|(to, row)| by.write(row, to, rectify)),
-            None => rows.for_each(|(to, row)| by.write(row, to, |value| value)),
-            Some(shortcut) => {
-                for ((to, row), shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
-                    by.write(row, to, |value| value);
-                    for (to, shortcut) in to.iter_mut().zip(shortcut) {
-                        *to = rectify(*to + shortcut);
-                    }
-                }
+        match relu {
+            true => rows.for_each(|(to, row)| by.write(row, to, rectify)),
+            false => rows.for_each(|(to, row)| by.write(row, to, |value| value)),
+        }
+    }
+}
+
+vectorized! {
+    /// Writes (x − mean)·scale + beta + shortcut, rectified, and whether it passed.
+    fn add_rows(
+        input: &[f32],
+        shortcut: &[f32],
+        by: &Affine,
+        to: &mut [f32],
+        passed: &mut [u8],
+    ) {
+        let channels = by.mean.len();
+        let rows = to.chunks_exact_mut(channels).zip(passed.chunks_exact_mut(channels));
+        let inputs = input.chunks_exact(channels).zip(shortcut.chunks_exact(channels));
+        for ((to, passed), (row, shortcut)) in rows.zip(inputs) {
+            by.write(row, to, |value| value);
+            for ((to, passed), shortcut) in to.iter_mut().zip(passed).zip(shortcut) {
+                let sum = *to + shortcut;
+                *to = rectify(sum);
+                *passed = u8::from(sum > 0.0);
             }
         }
     }
 }
 
 vectorized! {
-    /// As [`normalize_rows`], in place.
+    /// As [`normalize_rows`] and [`add_rows`], in place.
     fn normalize_here(rows: &mut [f32], shortcut: Option<&[f32]>, by: &Affine, relu: bool) {
         let channels = by.mean.len();
         match shortcut {
@@ -495,10 +512,10 @@ impl Affine<'_> {
                     see(c, apart, if passes { gradient[c] } else { 0.0 });
                 }
             }
-            Rectified::Output(output) => {
-                let output = &output[start..start + channels];
+            Rectified::Passed(passed) => {
+                let passed = &passed[start..start + channels];
                 for c in 0..channels {
-                    let slope = if output[c] > 0.0 { gradient[c] } else { 0.0 };
+                    let slope = if passed[c] != 0 { gradient[c] } else { 0.0 };
                     see(c, row[c] - mean[c], slope);
                 }
             }

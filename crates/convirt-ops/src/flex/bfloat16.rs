@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::buffer::with_scratch;
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, product};
+use super::product::{Left, Matrix, MatrixMut, Output, product};
 use super::simd::vectorized;
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "bfloat16/elsewhere.rs")]
@@ -17,9 +17,24 @@ use avx512::{Instructions, PANEL};
 /// Elements of the left factor that are packed at a time: as many as half of a second cache holds.
 const LEFT: usize = 1 << 18;
 
+/// Pairs of a thread's turn.
+const BLOCK: usize = 1 << 14;
+
 /// Whether this processor multiplies numbers of bfloat16.
 pub(crate) fn has_bfloat16() -> bool {
     Instructions::detected().is_some()
+}
+
+/// Rounds numbers, each two neighbours to a pair in the place of one. `None` where the processor
+/// does not multiply pairs.
+pub(crate) fn pairs(numbers: &[f32]) -> Option<Buffer> {
+    let instructions = Instructions::detected()?;
+    let mut pairs = Buffer::any(numbers.len().div_ceil(2));
+    pairs
+        .par_chunks_mut(BLOCK)
+        .zip(numbers.par_chunks(2 * BLOCK))
+        .for_each(|(to, numbers)| instructions.round_to_pairs(numbers, to));
+    Some(pairs)
 }
 
 /// The right factor of products.
@@ -69,6 +84,24 @@ impl Right {
         }
     }
 
+    /// Makes a factor of [pairs](pairs()) in rows ready, `[depth, columns / 2]`, on this thread.
+    pub(crate) fn of_pairs(factor: Matrix) -> Self {
+        let instructions = Instructions::detected().expect("made by these instructions");
+        let (depth, pairs) = (factor.rows(), factor.columns());
+        let length = Instructions::panel_length(depth);
+        let mut elements = Buffer::any((2 * pairs).div_ceil(PANEL) * length);
+        for (index, to) in elements.chunks_mut(length.max(1)).enumerate() {
+            let columns = index * PANEL / 2..pairs.min((index + 1) * PANEL / 2);
+            instructions.pack_panel_of_pairs(factor.column_range(columns), to);
+        }
+        Self {
+            elements,
+            form: Form::Pairs(instructions),
+            depth,
+            columns: 2 * pairs,
+        }
+    }
+
     /// Number of columns.
     pub(crate) fn columns(&self) -> usize {
         self.columns
@@ -93,7 +126,7 @@ impl Right {
         &self,
         mut to: MatrixMut,
         output: Output,
-        a: Matrix,
+        a: Left,
         columns: Range<usize>,
     ) {
         assert_eq!(
@@ -105,19 +138,22 @@ impl Right {
         for start in (0..a.rows()).step_by(step) {
             let rows = start..a.rows().min(start + step);
             let a = a.row_range(rows.clone());
-            let to = to.part(rows, 0..to.columns());
-            match self.form {
-                Form::Pairs(instructions) => {
+            let to = to.part(rows, 0..columns.len());
+            match (self.form, a) {
+                (Form::Pairs(instructions), a) => {
                     let panel = Instructions::panel_length(self.depth);
                     let first = columns.start / PANEL * panel;
                     instructions.product(to, output, a, &self.elements[first..]);
                 }
-                Form::Rounded => with_scratch(a.rows() * self.depth, |rounded| {
-                    round_to(a, rounded);
-                    let a = Matrix::new(rounded, a.rows(), self.depth);
-                    let b = Matrix::new(&self.elements, self.depth, self.columns);
-                    product(to, output, a, b.column_range(columns.clone()));
-                }),
+                (Form::Rounded, Left::Float32(a)) => {
+                    with_scratch(a.rows() * self.depth, |rounded| {
+                        round_to(a, rounded);
+                        let a = Matrix::new(rounded, a.rows(), self.depth);
+                        let b = Matrix::new(&self.elements, self.depth, self.columns);
+                        product(to, output, a, b.column_range(columns.clone()));
+                    });
+                }
+                (Form::Rounded, _) => unreachable!("pairs on a processor without them"),
             }
         }
     }
@@ -220,7 +256,7 @@ mod tests {
                         let mut to = MatrixMut::strided(&mut found, m, n, n + 1);
                         for columns in right.column_parts(2) {
                             let to = to.part(0..m, columns.clone());
-                            right.product(to, output, *a, columns);
+                            right.product(to, output, Left::Float32(*a), columns);
                         }
                     }
                     found
@@ -237,12 +273,40 @@ mod tests {
         }
     }
 
+    /// Rows, the right factor and the left one's transpose, of pairs or rounded on the way.
+    #[test]
+    fn pairs_give_the_same_bits() {
+        for [m, k, n] in [[2, 2, 2], [10, 34, 30], [70, 64, 100], [36, 132, 66]] {
+            let (a, b) = (random_values(m * k, 1), random_values(k * n, 2));
+            let transposed: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
+            let all = [&a, &b, &transposed].map(|numbers| pairs(numbers));
+            let [Some(a_pairs), Some(b_pairs), Some(transposed)] = all else {
+                return;
+            };
+            let product = |right: Right, a: Left| {
+                let mut found = vec![0.0; m * n];
+                let to = MatrixMut::new(&mut found, m, n);
+                right.product(to, Output::Replace, a, 0..n);
+                found
+            };
+            let right = || Right::new(Matrix::new(&b, k, n), false);
+            let expected = product(right(), Left::Float32(Matrix::new(&a, m, k)));
+            let a = Left::Pairs(Matrix::new(&a_pairs, m, k / 2));
+            assert_eq!(product(right(), a), expected);
+            let of_pairs = Right::of_pairs(Matrix::new(&b_pairs, k, n / 2));
+            assert_eq!(product(of_pairs, a), expected);
+            let a = Left::TransposedPairs(Matrix::new(&transposed, k, m / 2));
+            assert_eq!(product(right(), a), expected);
+        }
+    }
+
     #[test]
     #[should_panic(expected = "shapes of a product")]
     fn shapes_that_do_not_fit_are_refused() {
         let right = Right::new(Matrix::new(&[0.0; 6], 3, 2), false);
         let mut to = [0.0; 4];
         let a = Matrix::new(&[0.0; 4], 2, 2);
+        let a = Left::Float32(a);
         right.product(MatrixMut::new(&mut to, 2, 2), Output::Replace, a, 0..2);
     }
 }

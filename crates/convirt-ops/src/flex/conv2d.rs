@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
@@ -9,9 +10,9 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, Right};
+use super::product::{Left, Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply, plain};
+use super::{FlexTensor, Operation, apply, bfloat16, plain};
 use crate::profile::{Pass, timed};
 use crate::{Precision, Window};
 
@@ -32,6 +33,7 @@ pub(crate) fn conv2d(
         window,
         groups,
         precision: Precision::current(),
+        records: input.is_tracked() || weight.is_tracked(),
     };
     let inputs = [input.into_dispatch(), weight.into_dispatch()];
     apply(operation, inputs).0
@@ -40,7 +42,7 @@ pub(crate) fn conv2d(
 /// Convolves tensors outside graphs, and has `finish` complete the output while it is near: rows
 /// of channels, the first of them at an index.
 pub(super) fn conv2d_finished(
-    [input, weight]: [Tensor<4>; 2],
+    inputs: [Tensor<4>; 2],
     window: Window,
     groups: usize,
     finish: impl Fn(usize, &mut [f32]) + Sync,
@@ -49,10 +51,11 @@ pub(super) fn conv2d_finished(
         window,
         groups,
         precision: Precision::current(),
+        records: false,
     };
-    let inputs = [input, weight].map(|tensor| contiguous(plain(tensor.into_dispatch())));
-    let output = timed("Conv2d, BatchNorm", Pass::Forward, || {
-        operation.run(&inputs, finish)
+    let inputs = inputs.map(|tensor| plain(tensor.into_dispatch()));
+    let (output, _) = timed("Conv2d, BatchNorm", Pass::Forward, || {
+        operation.run(inputs, finish)
     });
     Tensor::from_primitive::<Flex>(output)
 }
@@ -62,34 +65,48 @@ struct Conv2d {
     window: Window,
     groups: usize,
     precision: Precision,
+    /// Whether a gradient may be asked for.
+    records: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Saved {
+    shape: Geometry,
+    input: SavedMap,
+    weight: FlexTensor,
 }
 
 impl Operation<2> for Conv2d {
-    type Saved = [FlexTensor; 2];
+    type Saved = Saved;
 
-    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
-        let inputs = inputs.map(contiguous);
-        (self.run(&inputs, |_, _| ()), inputs)
+    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Saved) {
+        self.run(inputs, |_, _| ())
     }
 
     fn backward(
         self,
-        [input, weight]: Self::Saved,
+        saved: Saved,
         gradient: FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        let shape = Geometry::new(&self, &input, &weight);
-        let gradient = contiguous(gradient);
-        let gradient = elements(&gradient);
+        let Saved {
+            shape,
+            input,
+            weight,
+        } = saved;
+        let gradient = match input {
+            SavedMap::Float32(_) => SavedMap::Float32(contiguous(gradient)),
+            SavedMap::Pairs(_) => SavedMap::new(contiguous(gradient), true),
+        };
         let input_gradient = wanted[0].then(|| {
-            let found = input_gradient(&shape, gradient, elements(&weight));
+            let found = input_gradient(&shape, gradient.map(), elements(&weight));
             tensor(
                 found,
                 [shape.batch, shape.height, shape.width, shape.channels],
             )
         });
         let weight_gradient = wanted[1].then(|| {
-            let found = weight_gradient(&shape, gradient, elements(&input));
+            let found = weight_gradient(&shape, gradient.map(), input.map());
             let [rows, columns] = shape.kernel;
             tensor(
                 found,
@@ -103,20 +120,99 @@ impl Operation<2> for Conv2d {
 impl Conv2d {
     fn run(
         &self,
-        [input, weight]: &[FlexTensor; 2],
+        inputs: [FlexTensor; 2],
         finish: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> FlexTensor {
-        let shape = Geometry::new(self, input, weight);
-        let matrix = rows_of_taps(elements(weight), &shape);
+    ) -> (FlexTensor, Saved) {
+        let [input, weight] = inputs.map(contiguous);
+        let shape = Geometry::new(self, &input, &weight);
+        // Single pixels are rounded on the way, unless they are kept.
+        let in_pairs = shape.takes_pairs() && (self.records || !shape.is_pointwise());
+        let input = SavedMap::new(input, in_pairs);
+        let matrix = rows_of_taps(elements(&weight), &shape);
         let matrix = Matrix::new(&matrix, shape.channels_out, shape.depth());
-        let output = convolve(&shape, elements(input), matrix, finish);
-        let shape = [
+        let output = convolve(&shape, input.map(), matrix, finish);
+        let dims = [
             shape.batch,
             shape.height_out,
             shape.width_out,
             shape.channels_out,
         ];
-        tensor(output, shape)
+        let saved = Saved {
+            shape,
+            input,
+            weight,
+        };
+        (tensor(output, dims), saved)
+    }
+}
+
+/// A map as it is kept for the gradient.
+#[derive(Clone, Debug)]
+enum SavedMap {
+    Float32(FlexTensor),
+    /// [Pairs](bfloat16::pairs) of neighbouring channels.
+    Pairs(Arc<Buffer>),
+}
+
+impl SavedMap {
+    /// In pairs if so wanted and possible.
+    fn new(map: FlexTensor, in_pairs: bool) -> Self {
+        let pairs = in_pairs.then(|| bfloat16::pairs(elements(&map))).flatten();
+        pairs.map_or(Self::Float32(map), |pairs| Self::Pairs(pairs.into()))
+    }
+
+    fn map(&self) -> Map<'_> {
+        match self {
+            Self::Float32(map) => Map {
+                elements: elements(map),
+                channels: 1,
+            },
+            Self::Pairs(pairs) => Map {
+                elements: pairs,
+                channels: 2,
+            },
+        }
+    }
+}
+
+/// A map as products take it.
+#[derive(Clone, Copy)]
+struct Map<'a> {
+    elements: &'a [f32],
+    /// Channels of an element: one, or a pair of rounded ones.
+    channels: usize,
+}
+
+impl<'a> Map<'a> {
+    /// A group's elements of each of so many pixels with so many channels.
+    fn of_group(&self, group: usize, groups: usize, pixels: usize, channels: usize) -> Matrix<'a> {
+        let width = channels / groups / self.channels;
+        let all = Matrix::new(self.elements, pixels, channels / self.channels);
+        all.column_range(group * width..(group + 1) * width)
+    }
+
+    /// Rows of elements as a left factor.
+    fn left<'r>(&self, rows: Matrix<'r>) -> Left<'r> {
+        match self.channels {
+            1 => Left::Float32(rows),
+            _ => Left::Pairs(rows),
+        }
+    }
+
+    /// Columns of elements as the rows of a left factor.
+    fn left_transposed<'r>(&self, columns: Matrix<'r>) -> Left<'r> {
+        match self.channels {
+            1 => Left::Float32(columns.transposed()),
+            _ => Left::TransposedPairs(columns),
+        }
+    }
+
+    /// Rows of elements as a right factor.
+    fn right<'r>(&self, rows: Matrix<'r>, precision: Precision) -> Right<'r> {
+        match self.channels {
+            1 => Right::here(rows, precision),
+            _ => Right::of_pairs(rows),
+        }
     }
 }
 
@@ -183,15 +279,23 @@ impl Geometry {
         self.batch * self.height_out * self.width_out
     }
 
+    /// Whether products may be of pairs of channels.
+    fn takes_pairs(&self) -> bool {
+        self.precision == Precision::BFloat16
+            && self.group_width().is_multiple_of(2)
+            && self.group_width_out().is_multiple_of(2)
+    }
+
     /// Whether patches are the pixels themselves.
     fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
     }
 
-    /// Rows of patches of `depth` elements to make at a time, so that all threads have work.
+    /// Rows of patches of `depth` elements to make at a time, so that all threads have as much work.
     fn rows_at_a_time(&self, depth: usize) -> usize {
         let share = self.positions().div_ceil(rayon::current_num_threads());
-        share.min(rows_of_patches(depth)).max(1)
+        let turns = share.div_ceil(rows_of_patches(depth)).max(1);
+        share.div_ceil(turns).max(1)
     }
 }
 
@@ -227,11 +331,12 @@ fn transpose(from: &[f32], to: &mut [f32], rows: usize) {
 /// Patches · weightsᵀ, then `finish` on rows of the output from an index on.
 fn convolve(
     shape: &Geometry,
-    input: &[f32],
+    input: Map,
     weight: Matrix,
     finish: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Buffer {
-    let (depth, width, width_out) = (shape.depth(), shape.group_width(), shape.group_width_out());
+    let depth = shape.depth() / input.channels;
+    let width_out = shape.group_width_out();
     let (positions, pitch) = (shape.positions(), shape.channels_out);
     let mut output = Buffer::any(positions * pitch);
     if output.is_empty() {
@@ -242,10 +347,7 @@ fn convolve(
         Right::new(weight.row_range(rows).transposed(), shape.precision)
     });
     let weights: Vec<Right> = weights.collect();
-    let pixels = |group: usize| {
-        let pixels = Matrix::new(input, positions, shape.channels);
-        pixels.column_range(group * width..(group + 1) * width)
-    };
+    let pixels = |group: usize| input.of_group(group, shape.groups, positions, shape.channels);
     let is_pointwise = shape.is_pointwise();
     let length = if is_pointwise { 0 } else { depth };
     if positions < ROWS {
@@ -265,7 +367,7 @@ fn convolve(
                 true => pixels(group),
                 false => Matrix::new(&patches, positions, depth),
             };
-            weights[group].parallel_product(to, Output::Replace, patches);
+            weights[group].parallel_product(to, Output::Replace, input.left(patches));
         }
         finish(0, &mut output);
         return output;
@@ -287,7 +389,7 @@ fn convolve(
                             Matrix::new(patches, count, depth)
                         }
                     };
-                    weights[group].product(to, Output::Replace, patches);
+                    weights[group].product(to, Output::Replace, input.left(patches));
                 }
             });
             finish(range.start, output);
@@ -299,13 +401,14 @@ fn convolve(
 /// elements row by row, channels innermost; zero in the padding.
 fn gather(
     shape: &Geometry,
-    input: &[f32],
+    input: Map,
     group: usize,
     rows: Range<usize>,
     columns: Range<usize>,
     to: &mut [f32],
 ) {
-    let width = shape.group_width();
+    let width = shape.group_width() / input.channels;
+    let channels = shape.channels / input.channels;
     let is_dense = shape.groups == 1 && shape.window.dilation[1] == 1;
     // Neighbours in a row of the window are neighbours in memory, where the window is dense.
     let (runs, run_taps) = match is_dense {
@@ -336,19 +439,19 @@ fn gather(
                 continue;
             }
             let line = (image * shape.height + top as usize) * shape.width;
-            let start = (line as isize + left) * shape.channels as isize;
+            let start = (line as isize + left) * channels as isize;
             let start = (start + (group * width) as isize + inside.start as isize) as usize;
             let (before, rest) = to.split_at_mut(inside.start - wanted.start);
             let (middle, after) = rest.split_at_mut(inside.len());
             before.fill(0.0);
-            middle.copy_from_slice(&input[start..start + middle.len()]);
+            middle.copy_from_slice(&input.elements[start..start + middle.len()]);
             after.fill(0.0);
         }
     }
 }
 
 /// The gradient of the input: the output's gradient, convolved with the kernel turned around.
-fn input_gradient(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
+fn input_gradient(shape: &Geometry, gradient: Map, weight: &[f32]) -> Buffer {
     let (channels, depth) = (shape.channels, shape.taps() * shape.group_width_out());
     match shape.turned() {
         Some(turned) if shape.taps() == 1 && shape.groups == 1 => {
@@ -398,32 +501,30 @@ impl Geometry {
 /// The weight as `[channels, kernel_height, kernel_width, channels_out / groups]`, the kernel's
 /// rows and columns from the last to the first.
 fn turned_rows(weight: &[f32], shape: &Geometry) -> Vec<f32> {
-    /// Channels whose rows of the weight lie in one or few cache lines.
-    const BLOCK: usize = 16;
+    /// Channels of output whose elements are written together, a cache line.
+    const LINE: usize = 16;
     let (taps, width, width_out) = (shape.taps(), shape.group_width(), shape.group_width_out());
     let depth = taps * width_out;
     let mut rows = vec![0.0; weight.len()];
-    let groups = rows.chunks_mut(width * depth).enumerate();
-    for (group, rows) in groups {
-        let weight = &weight[group * width_out * width * taps..];
-        rows.par_chunks_mut(BLOCK * depth)
-            .enumerate()
-            .for_each(|(block, rows)| {
-                for (out, weight) in weight.chunks(width * taps).take(width_out).enumerate() {
-                    let weight = weight[block * BLOCK * taps..].chunks_exact(taps);
-                    for (row, weight) in rows.chunks_exact_mut(depth).zip(weight) {
-                        for (tap, value) in weight.iter().rev().enumerate() {
-                            row[tap * width_out + out] = *value;
-                        }
+    rows.par_chunks_mut(depth)
+        .enumerate()
+        .for_each(|(channel, row)| {
+            let (group, channel) = (channel / width, channel % width);
+            let weight = &weight[(group * width_out * width + channel) * taps..];
+            for first in (0..width_out).step_by(LINE) {
+                let outs = first..width_out.min(first + LINE);
+                for (tap, row) in row.chunks_exact_mut(width_out).rev().enumerate() {
+                    for out in outs.clone() {
+                        row[out] = weight[out * width * taps + tap];
                     }
                 }
-            });
-    }
+            }
+        });
     rows
 }
 
 /// The gradient of the input: gradients of patches, each element added where it came from.
-fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
+fn scatter(shape: &Geometry, gradient: Map, weight: &[f32]) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let image = shape.height * shape.width * shape.channels;
     let positions = shape.height_out * shape.width_out;
@@ -437,6 +538,9 @@ fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
         Right::new(weight.row_range(rows), shape.precision)
     });
     let weights: Vec<Right> = weights.collect();
+    let gradients = |group: usize| {
+        gradient.of_group(group, shape.groups, shape.positions(), shape.channels_out)
+    };
     found
         .par_chunks_mut(image)
         .enumerate()
@@ -445,13 +549,12 @@ fn scatter(shape: &Geometry, gradient: &[f32], weight: &[f32]) -> Buffer {
             with_scratch(rows * depth, |patches| {
                 for start in (0..positions).step_by(rows) {
                     let range = start..positions.min(start + rows);
-                    let gradient = Matrix::new(gradient, shape.positions(), shape.channels_out)
-                        .row_range(index * positions + range.start..index * positions + range.end);
+                    let pixels = index * positions + range.start..index * positions + range.end;
                     for (group, weight) in weights.iter().enumerate() {
-                        let columns = group * width_out..(group + 1) * width_out;
+                        let rows = gradients(group).row_range(pixels.clone());
                         let patches = &mut patches[..range.len() * depth];
                         let to = MatrixMut::new(patches, range.len(), depth);
-                        weight.product(to, Output::Replace, gradient.column_range(columns));
+                        weight.product(to, Output::Replace, gradient.left(rows));
                         add_patches(shape, group, range.clone(), patches, found);
                     }
                 }
@@ -491,14 +594,18 @@ vectorized! {
 }
 
 /// The gradient of the weight: gradientᵀ · patches.
-fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Buffer {
+fn weight_gradient(shape: &Geometry, gradient: Map, input: Map) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
     let threads = rayon::current_num_threads();
-    let gradients = Matrix::new(gradient, positions, shape.channels_out);
+    let per = input.channels;
     let mut found = Buffer::zeros(shape.channels_out * depth);
     for (group, found) in found.chunks_mut((width_out * depth).max(1)).enumerate() {
-        let gradients = gradients.column_range(group * width_out..(group + 1) * width_out);
+        let gradients = gradient.of_group(group, shape.groups, positions, shape.channels_out);
+        let add = |rows, columns, to: MatrixMut| {
+            let left = |rows| gradient.left_transposed(gradients.row_range(rows));
+            add_outer(shape, group, rows, columns, left, input, to);
+        };
         if found.len() < PRIVATE_GRADIENT {
             // Each thread has some of the positions; their sums are added.
             let share = positions.div_ceil(threads).max(1);
@@ -508,7 +615,7 @@ fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Buffer 
                     let rows = part * share..positions.min((part + 1) * share);
                     let mut sum = Buffer::zeros(found.len());
                     let to = MatrixMut::new(&mut sum, width_out, depth);
-                    add_outer(shape, group, rows, 0..depth, gradients, input, to);
+                    add(rows, 0..depth / per, to);
                     sum
                 })
                 .collect();
@@ -520,14 +627,14 @@ fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Buffer 
             }
         } else {
             // Each thread has some of the columns.
-            let share = depth.div_ceil(threads);
+            let share = (depth / per).div_ceil(threads);
             MatrixMut::new(found, width_out, depth)
-                .column_chunks(share)
+                .column_chunks(share * per)
                 .into_par_iter()
                 .enumerate()
                 .for_each(|(part, to)| {
-                    let columns = part * share..depth.min((part + 1) * share);
-                    add_outer(shape, group, 0..positions, columns, gradients, input, to);
+                    let columns = part * share..(depth / per).min((part + 1) * share);
+                    add(0..positions, columns, to);
                 });
         }
     }
@@ -543,44 +650,36 @@ fn weight_gradient(shape: &Geometry, gradient: &[f32], input: &[f32]) -> Buffer 
     weight
 }
 
-/// Adds gradientᵀ · patches of some rows and columns of the matrix of patches.
-fn add_outer(
+/// Adds gradientᵀ · patches of some rows and columns of the matrix of patches; `left` gives the
+/// gradient of some rows, transposed.
+fn add_outer<'a>(
     shape: &Geometry,
     group: usize,
     rows: Range<usize>,
     columns: Range<usize>,
-    gradients: Matrix,
-    input: &[f32],
+    left: impl Fn(Range<usize>) -> Left<'a>,
+    input: Map,
     mut to: MatrixMut,
 ) {
     let step = rows_of_patches(columns.len()).min(rows.len());
     let is_pointwise = shape.is_pointwise();
-    with_scratch(
-        if is_pointwise {
-            0
-        } else {
-            step * columns.len()
-        },
-        |patches| {
-            for start in rows.clone().step_by(step.max(1)) {
-                let range = start..rows.end.min(start + step);
-                let patches = if is_pointwise {
-                    let first = group * shape.group_width();
-                    Matrix::new(input, shape.positions(), shape.channels)
-                        .row_range(range.clone())
-                        .column_range(first + columns.start..first + columns.end)
-                } else {
-                    let patches = &mut patches[..range.len() * columns.len()];
+    let length = if is_pointwise { 0 } else { columns.len() };
+    with_scratch(step * length, |patches| {
+        for start in rows.clone().step_by(step.max(1)) {
+            let range = start..rows.end.min(start + step);
+            let patches = match is_pointwise {
+                true => input
+                    .of_group(group, shape.groups, shape.positions(), shape.channels)
+                    .row_range(range.clone())
+                    .column_range(columns.clone()),
+                false => {
+                    let patches = &mut patches[..range.len() * length];
                     gather(shape, input, group, range.clone(), columns.clone(), patches);
-                    Matrix::new(patches, range.len(), columns.len())
-                };
-                let gradients = gradients.row_range(range).transposed();
-                Right::here(patches, shape.precision).product(
-                    to.reborrow(),
-                    Output::Add,
-                    gradients,
-                );
-            }
-        },
-    );
+                    Matrix::new(patches, range.len(), length)
+                }
+            };
+            let right = input.right(patches, shape.precision);
+            right.product(to.reborrow(), Output::Add, left(range));
+        }
+    });
 }

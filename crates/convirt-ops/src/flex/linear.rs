@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::buffer::{contiguous, elements, tensor, vector};
 use super::math::add_wide;
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, Right};
+use super::product::{Left, Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 use crate::Precision;
@@ -109,7 +109,7 @@ impl Linear {
             }
         };
         let to = MatrixMut::new(&mut output, rows, width);
-        Right::new(weight, self.precision).parallel_product(to, way, input);
+        Right::new(weight, self.precision).parallel_product(to, way, Left::Float32(input));
         let mut shape = saved[0].layout().shape().to_vec();
         *shape.last_mut().expect("an axis") = width;
         tensor(output, shape)
@@ -127,7 +127,11 @@ impl Linear {
             wanted[index].then(|| {
                 let mut to = Buffer::any(rows * columns);
                 let matrix = MatrixMut::new(&mut to, rows, columns);
-                Right::new(b, self.precision).parallel_product(matrix, Output::Replace, a);
+                Right::new(b, self.precision).parallel_product(
+                    matrix,
+                    Output::Replace,
+                    Left::Float32(a),
+                );
                 tensor(to, saved[index].layout().shape().clone())
             })
         };

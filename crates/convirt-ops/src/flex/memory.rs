@@ -106,6 +106,20 @@ impl Buffer {
     }
 }
 
+/// The same memory as bytes, four for each element.
+impl Buffer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: a float is four bytes of any value.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), size_of_val::<[f32]>(self)) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let length = size_of_val::<[f32]>(self);
+        // SAFETY: as above, and four bytes of any value are a float; nobody else has the memory.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), length) }
+    }
+}
+
 /// New lines of zeros.
 fn cleared(count: usize) -> Box<[Line]> {
     // SAFETY: all bits zero are the float 0.

@@ -279,6 +279,45 @@ pub(crate) fn product(to: MatrixMut, output: Output, a: Matrix, b: Matrix) {
     }
 }
 
+/// The left factor of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Left<'a> {
+    Float32(Matrix<'a>),
+    /// [Pairs](bfloat16::pairs) of neighbours in a row: `[rows, columns / 2]`.
+    Pairs(Matrix<'a>),
+    /// Pairs of neighbours in a column: `[columns, rows / 2]`.
+    TransposedPairs(Matrix<'a>),
+}
+
+impl Left<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Float32(a) | Self::Pairs(a) => a.rows,
+            Self::TransposedPairs(a) => 2 * a.columns,
+        }
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Float32(a) => a.columns,
+            Self::Pairs(a) => 2 * a.columns,
+            Self::TransposedPairs(a) => a.rows,
+        }
+    }
+
+    /// Some rows; of pairs in columns, whole pairs.
+    pub(crate) fn row_range(self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Float32(a) => Self::Float32(a.row_range(rows)),
+            Self::Pairs(a) => Self::Pairs(a.row_range(rows)),
+            Self::TransposedPairs(a) => {
+                assert!(rows.start % 2 == 0 && rows.end % 2 == 0, "halves of pairs");
+                Self::TransposedPairs(a.column_range(rows.start / 2..rows.end / 2))
+            }
+        }
+    }
+}
+
 /// The right factor of products, made ready once for all of them.
 pub(crate) enum Right<'a> {
     Float32(Matrix<'a>),
@@ -302,6 +341,11 @@ impl<'a> Right<'a> {
         }
     }
 
+    /// Makes a factor of pairs of neighbours in a row ready on this thread.
+    pub(crate) fn of_pairs(factor: Matrix<'a>) -> Self {
+        Self::BFloat16(bfloat16::Right::of_pairs(factor))
+    }
+
     fn depth(&self) -> usize {
         match self {
             Self::Float32(b) => b.rows,
@@ -317,20 +361,21 @@ impl<'a> Right<'a> {
     }
 
     /// Computes the product with `a` on this thread.
-    pub(crate) fn product(&self, to: MatrixMut, output: Output, a: Matrix) {
+    pub(crate) fn product(&self, to: MatrixMut, output: Output, a: Left) {
         self.part(to, output, a, 0..self.columns());
     }
 
-    fn part(&self, to: MatrixMut, output: Output, a: Matrix, columns: Range<usize>) {
-        match self {
-            Self::Float32(b) => product(to, output, a, b.column_range(columns)),
-            Self::BFloat16(b) => b.product(to, output, a, columns),
+    fn part(&self, to: MatrixMut, output: Output, a: Left, columns: Range<usize>) {
+        match (self, a) {
+            (Self::Float32(b), Left::Float32(a)) => product(to, output, a, b.column_range(columns)),
+            (Self::Float32(_), _) => unreachable!("both factors have one precision"),
+            (Self::BFloat16(b), a) => b.product(to, output, a, columns),
         }
     }
 
     /// Computes the product with `a` on all threads, the output divided where it leaves the least
     /// to pack twice.
-    pub(crate) fn parallel_product(&self, to: MatrixMut, output: Output, a: Matrix) {
+    pub(crate) fn parallel_product(&self, to: MatrixMut, output: Output, a: Left) {
         let threads = rayon::current_num_threads();
         let columns = self.columns();
         let divide = |size: usize| {
@@ -338,16 +383,16 @@ impl<'a> Right<'a> {
             (0..threads).map(move |part| bound(part)..bound(part + 1))
         };
         let parts: Vec<[Range<usize>; 2]> =
-            if threads == 1 || a.rows * self.depth() * columns < WORTH_A_THREAD {
+            if threads == 1 || a.rows() * self.depth() * columns < WORTH_A_THREAD {
                 return self.product(to, output, a);
-            } else if columns <= a.rows {
-                divide(a.rows).map(|rows| [rows, 0..columns]).collect()
+            } else if columns <= a.rows() {
+                divide(a.rows()).map(|rows| [rows, 0..columns]).collect()
             } else if let Self::BFloat16(b) = self {
                 let parts = b.column_parts(threads);
-                parts.map(|columns| [0..a.rows, columns]).collect()
+                parts.map(|columns| [0..a.rows(), columns]).collect()
             } else {
                 let parts = divide(columns);
-                parts.map(|columns| [0..a.rows, columns]).collect()
+                parts.map(|columns| [0..a.rows(), columns]).collect()
             };
         // The parts are disjoint.
         let parts = parts.into_iter().map(|[rows, columns]| {
@@ -389,9 +434,10 @@ mod tests {
             let expected: Vec<f32> = (0..m * n)
                 .map(|i| (0..k).map(|j| a[i / n * k + j] * b[j * n + i % n]).sum())
                 .collect();
-            let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let left = Left::Float32(a);
             let mut found = vec![f32::NAN; m * n];
-            let factor = Right::new(right, precision);
+            let factor = Right::new(b, precision);
             let to = MatrixMut::new(&mut found, m, n);
             factor.parallel_product(to, Output::Replace, left);
             assert_eq!(found, expected);
@@ -399,8 +445,8 @@ mod tests {
             assert!(found.iter().zip(&expected).all(|(f, e)| *f == 2.0 * e));
             let mut other = vec![f32::NAN; m * n];
             let to = MatrixMut::new(&mut other, n, m);
-            let factor = Right::here(left.transposed(), precision);
-            factor.parallel_product(to, Output::Replace, right.transposed());
+            let factor = Right::here(a.transposed(), precision);
+            factor.parallel_product(to, Output::Replace, Left::Float32(b.transposed()));
             assert!((0..m * n).all(|i| other[i % n * m + i / n] == expected[i]));
         }
     }

@@ -4,8 +4,9 @@
 //! float32. Where that axis is odd, a zero ends it.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::{Matrix, MatrixMut, Output};
+use super::{Left, Matrix, MatrixMut, Output};
 use crate::flex::buffer::with_scratch;
 use crate::flex::simd::Level;
 
@@ -32,6 +33,22 @@ impl Instructions {
         depth.div_ceil(2) * PANEL
     }
 
+    /// Rounds numbers; pairs of neighbours take the place of one each.
+    pub(super) fn round_to_pairs(self, numbers: &[f32], to: &mut [f32]) {
+        assert_eq!(numbers.len().div_ceil(2), to.len());
+        let rest = to.len() % VECTOR;
+        let (whole, rest) = to.split_at_mut(to.len() - rest);
+        // SAFETY: the processor has the instructions.
+        unsafe { pack_row(Matrix::new(numbers, 1, numbers.len()), whole) };
+        if !rest.is_empty() {
+            let numbers = &numbers[2 * whole.len()..];
+            let mut last = [0.0; VECTOR];
+            // SAFETY: as above.
+            unsafe { pack_row(Matrix::new(numbers, 1, numbers.len()), &mut last) };
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }
+
     /// Packs up to [`PANEL`] columns; columns past them are zero.
     pub(super) fn pack_panel(self, columns: Matrix, to: &mut [f32]) {
         assert!(to.len() == Self::panel_length(columns.rows()) && columns.columns() <= PANEL);
@@ -44,53 +61,105 @@ impl Instructions {
         }
     }
 
+    /// As [`pack_panel`](Self::pack_panel), of columns that are packed in pairs of neighbours.
+    pub(super) fn pack_panel_of_pairs(self, pairs: Matrix, to: &mut [f32]) {
+        assert!(to.len() == Self::panel_length(pairs.rows()) && 2 * pairs.columns() <= PANEL);
+        assert!(pairs.column_stride() == 1);
+        // SAFETY: the processor has the instructions, and the lengths are checked.
+        unsafe { pack_columns_of_pairs(pairs, to) };
+    }
+
     /// Computes `a` times packed panels.
-    pub(super) fn product(self, mut to: MatrixMut, output: Output, a: Matrix, panels: &[f32]) {
+    pub(super) fn product(self, to: MatrixMut, output: Output, a: Left, panels: &[f32]) {
         let length = Self::panel_length(a.columns());
         assert!(panels.len() >= to.columns().div_ceil(PANEL) * length && to.rows() == a.rows());
-        let in_rows = a.column_stride() == 1;
-        let line = match in_rows {
-            true => a.columns().div_ceil(2).next_multiple_of(VECTOR),
-            false => length,
-        };
-        let lines = match in_rows {
-            true => a.rows().next_multiple_of(ROWS),
-            false => a.rows().div_ceil(PANEL),
-        };
-        with_scratch(lines * line, |left| {
-            for (index, to) in left.chunks_exact_mut(line.max(1)).enumerate() {
-                match in_rows {
-                    // SAFETY: the processor has the instructions, and a line holds a row.
-                    true if index < a.rows() => unsafe {
-                        pack_row(a.row_range(index..index + 1), to);
-                    },
-                    true => {}
-                    false => {
-                        let rows = index * PANEL..a.rows().min((index + 1) * PANEL);
-                        self.pack_panel(a.row_range(rows).transposed(), to);
+        match a {
+            Left::Pairs(rows) => self.product_of_rows(to, output, rows, panels),
+            Left::Float32(a) if a.column_stride() == 1 => {
+                let line = a.columns().div_ceil(2).next_multiple_of(VECTOR);
+                with_scratch(a.rows() * line, |rows| {
+                    for (index, to) in rows.chunks_exact_mut(line.max(1)).enumerate() {
+                        // SAFETY: the processor has the instructions.
+                        unsafe { pack_row(a.row_range(index..index + 1), to) };
                     }
-                }
+                    let pairs = a.columns().div_ceil(2);
+                    let rows = Matrix::strided(rows, a.rows(), pairs, line);
+                    self.product_of_rows(to, output, rows, panels);
+                });
             }
-            let add = output == Output::Add;
-            for (index, panel) in (0..to.columns()).step_by(PANEL).enumerate() {
-                let columns = panel..to.columns().min(panel + PANEL);
-                let right = &panels[index * length..][..length];
-                for first in (0..a.rows()).step_by(ROWS) {
-                    let rows = first..a.rows().min(first + ROWS);
-                    let to = to.part(rows, columns.clone());
-                    // SAFETY: the processor has the instructions. Eight packed rows start where
-                    // they are said to, each with a pair for every one of the panel.
-                    unsafe {
-                        if in_rows {
-                            add_up::<1>(to, add, left[first * line..].as_ptr(), line, right);
-                        } else {
-                            let start = first / PANEL * line + first % PANEL;
-                            add_up::<PANEL>(to, add, left[start..].as_ptr(), 1, right);
-                        }
-                    }
-                }
+            Left::Float32(a) => {
+                let pack = |rows: Range<usize>, to: &mut [f32]| {
+                    self.pack_panel(a.row_range(rows).transposed(), to);
+                };
+                self.product_of_panels(to, output, a.columns(), pack, panels);
             }
+            Left::TransposedPairs(columns) => {
+                let pack = |rows: Range<usize>, to: &mut [f32]| {
+                    let pairs = columns.column_range(rows.start / 2..rows.end.div_ceil(2));
+                    self.pack_panel_of_pairs(pairs, to);
+                };
+                self.product_of_panels(to, output, columns.rows(), pack, panels);
+            }
+        }
+    }
+
+    /// Computes packed rows times packed panels.
+    fn product_of_rows(self, to: MatrixMut, output: Output, rows: Matrix, panels: &[f32]) {
+        let (elements, line) = (rows.elements(), rows.row_stride());
+        let left = |row: usize| elements[row * line..][..rows.columns()].as_ptr();
+        // SAFETY: each row has a pair for every one of a panel.
+        unsafe { self.fill::<1>(to, output, rows.columns(), left, panels) };
+    }
+
+    /// Computes rows that `pack` packs as the columns of panels, times packed panels.
+    fn product_of_panels(
+        self,
+        to: MatrixMut,
+        output: Output,
+        depth: usize,
+        pack: impl Fn(Range<usize>, &mut [f32]),
+        panels: &[f32],
+    ) {
+        let (rows, length) = (to.rows(), Self::panel_length(depth));
+        with_scratch(rows.div_ceil(PANEL) * length, |packed| {
+            for (index, to) in packed.chunks_exact_mut(length.max(1)).enumerate() {
+                pack(index * PANEL..rows.min((index + 1) * PANEL), to);
+            }
+            let left = |row: usize| {
+                let panel = &packed[row / PANEL * length..][..length];
+                panel[(row % PANEL).min(length)..].as_ptr()
+            };
+            // SAFETY: a panel's columns have a pair for every one of another.
+            unsafe { self.fill::<PANEL>(to, output, depth.div_ceil(2), left, panels) };
         });
+    }
+
+    /// Computes all of an output, eight rows of a panel's columns at a time.
+    ///
+    /// # Safety
+    ///
+    /// `left` must give each row's first of so many pairs, `PAIR_STRIDE` apart.
+    unsafe fn fill<const PAIR_STRIDE: usize>(
+        self,
+        mut to: MatrixMut,
+        output: Output,
+        pairs: usize,
+        left: impl Fn(usize) -> *const f32,
+        panels: &[f32],
+    ) {
+        let length = pairs * PANEL;
+        for (index, panel) in (0..to.columns()).step_by(PANEL).enumerate() {
+            let columns = panel..to.columns().min(panel + PANEL);
+            let right = &panels[index * length..][..length];
+            for first in (0..to.rows()).step_by(ROWS) {
+                let rows = first..to.rows().min(first + ROWS);
+                // The last row once more where there are fewer than eight.
+                let left = std::array::from_fn(|row| left((first + row).min(rows.end - 1)));
+                let to = to.part(rows, columns.clone());
+                // SAFETY: the processor has the instructions, and the rows have their pairs.
+                unsafe { add_up::<PAIR_STRIDE>(to, output == Output::Add, left, right) };
+            }
+        }
     }
 }
 
@@ -131,6 +200,41 @@ unsafe fn pack_columns(columns: Matrix, to: &mut [f32]) {
             });
             let pairs = bits(_mm512_cvtne2ps_pbh(odd, even));
             let pairs = _mm512_permutexvar_epi16(order, pairs);
+            // SAFETY: `to` has the size of a vector.
+            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
+        }
+    }
+}
+
+/// Packs up to [`PANEL`] columns, a row of which lies together in memory in pairs.
+///
+/// # Safety
+///
+/// As for [`pack_columns`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn pack_columns_of_pairs(columns: Matrix, to: &mut [f32]) {
+    // One of each row in turn, from the first half of both rows and from the second.
+    let mut orders = [[0i16; 2 * VECTOR]; 2];
+    for (half, order) in orders.iter_mut().enumerate() {
+        for (lane, from) in order.iter_mut().enumerate() {
+            *from = (half * VECTOR + lane / 2 + lane % 2 * PANEL) as i16;
+        }
+    }
+    // SAFETY: the arrays have the size of a vector.
+    let orders = orders.map(|order| unsafe { _mm512_loadu_epi16(order.as_ptr()) });
+    let mask = lanes(columns.columns());
+    let first = columns.elements().as_ptr();
+    for (pair, to) in to.chunks_exact_mut(PANEL).enumerate() {
+        let [even, odd] = [2 * pair, 2 * pair + 1].map(|row| match row < columns.rows() {
+            // SAFETY: lanes of the mask are elements of the matrix; others are not read.
+            true => unsafe {
+                let from = first.wrapping_add(row * columns.row_stride());
+                _mm512_maskz_loadu_epi32(mask, from.cast())
+            },
+            false => _mm512_setzero_si512(),
+        });
+        for (order, to) in orders.into_iter().zip(to.chunks_exact_mut(VECTOR)) {
+            let pairs = _mm512_permutex2var_epi16(even, order, odd);
             // SAFETY: `to` has the size of a vector.
             unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
         }
@@ -253,14 +357,13 @@ fn transposed(rows: [__m512i; VECTOR]) -> [__m512i; VECTOR] {
 ///
 /// # Safety
 ///
-/// The processor must have AVX512-BF16. From `left` on there must be eight rows `row_stride` apart
-/// of pairs `PAIR_STRIDE` apart, as many as the panel `right` has.
+/// The processor must have AVX512-BF16, and each row of `left` as many pairs as the panel `right`,
+/// `PAIR_STRIDE` apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn add_up<const PAIR_STRIDE: usize>(
     mut to: MatrixMut,
     add: bool,
-    left: *const f32,
-    row_stride: usize,
+    left: [*const f32; ROWS],
     right: &[f32],
 ) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -269,9 +372,9 @@ unsafe fn add_up<const PAIR_STRIDE: usize>(
             // SAFETY: half of the panel's row.
             unsafe { _mm512_loadu_si512(right.as_ptr().add(start).cast()) }
         });
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for (sums, left) in sums.iter_mut().zip(left) {
             // SAFETY: as this function demands.
-            let left = unsafe { *left.add(row * row_stride + pair * PAIR_STRIDE) };
+            let left = unsafe { *left.add(pair * PAIR_STRIDE) };
             let left = pairs(_mm512_set1_epi32(left.to_bits() as i32));
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum = _mm512_dpbf16_ps(*sum, left, pairs(right));

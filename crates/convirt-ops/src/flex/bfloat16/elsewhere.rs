@@ -1,6 +1,6 @@
 //! Processors without instructions for pairs of bfloat16.
 
-use super::{Matrix, MatrixMut, Output};
+use super::{Left, Matrix, MatrixMut, Output};
 
 pub(super) const PANEL: usize = 1;
 
@@ -21,7 +21,15 @@ impl Instructions {
         match self {}
     }
 
-    pub(super) fn product(self, _: MatrixMut, _: Output, _: Matrix, _: &[f32]) {
+    pub(super) fn round_to_pairs(self, _: &[f32], _: &mut [f32]) {
+        match self {}
+    }
+
+    pub(super) fn pack_panel_of_pairs(self, _: Matrix, _: &mut [f32]) {
+        match self {}
+    }
+
+    pub(super) fn product(self, _: MatrixMut, _: Output, _: Left, _: &[f32]) {
         match self {}
     }
 }
