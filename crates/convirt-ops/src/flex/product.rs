@@ -311,7 +311,11 @@ impl Left<'_> {
             Self::Float32(a) => Self::Float32(a.row_range(rows)),
             Self::Pairs(a) => Self::Pairs(a.row_range(rows)),
             Self::TransposedPairs(a) => {
-                assert!(rows.start % 2 == 0 && rows.end % 2 == 0, "halves of pairs");
+                let ends = [rows.start, rows.end];
+                assert!(
+                    ends.iter().all(|end| end.is_multiple_of(2)),
+                    "halves of pairs"
+                );
                 Self::TransposedPairs(a.column_range(rows.start / 2..rows.end / 2))
             }
         }
