@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use convirt::data::PhantomConfig;
 use convirt::{Config, RunDir, Summary, Training};
@@ -17,13 +18,40 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 /// A folder of its own with a small phantom in `data/` and a place for runs.
 pub struct Workspace {
-    folder: TempDir,
+    path: PathBuf,
+    /// Removes the folder in the end.
+    _folder: Option<TempDir>,
 }
 
 impl Workspace {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let workspace = Self { folder };
+        Self::at(folder.path().to_path_buf(), Some(folder))
+    }
+
+    /// One for a static, which nothing drops: a later process removes it.
+    pub fn shared(name: &str) -> Self {
+        const LONGEST_RUN: Duration = Duration::from_secs(1_800);
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shared");
+        std::fs::create_dir_all(&all).unwrap();
+        for earlier in std::fs::read_dir(&all).unwrap().flatten() {
+            let age = earlier.metadata().and_then(|folder| folder.modified());
+            if age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LONGEST_RUN)) {
+                // Another process may be removing it as well.
+                let _ = std::fs::remove_dir_all(earlier.path());
+            }
+        }
+        let path = all.join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self::at(path, None)
+    }
+
+    fn at(path: PathBuf, folder: Option<TempDir>) -> Self {
+        let workspace = Self {
+            path,
+            _folder: folder,
+        };
         phantom()
             .write(&workspace.data(), |_, _| ())
             .expect("the phantom can be written");
@@ -31,7 +59,7 @@ impl Workspace {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     pub fn data(&self) -> PathBuf {
@@ -125,7 +153,7 @@ pub fn trained() -> &'static Trained {
     static TRAINED: OnceLock<Trained> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let _alone = alone();
-        let workspace = Workspace::new();
+        let workspace = Workspace::shared("trained");
         let training = Training::prepare(workspace.config(&[])).unwrap();
         let run = training.run_dir().clone();
         let summary = training.run().unwrap();

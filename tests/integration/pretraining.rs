@@ -96,6 +96,29 @@ fn a_resumed_run_keeps_its_model() {
 }
 
 #[test]
+fn a_run_tells_its_precision() {
+    let workspace = Workspace::new();
+    let told = |overrides: &[&str]| {
+        let _alone = alone();
+        Training::prepare(workspace.config(overrides))
+            .unwrap()
+            .to_string()
+    };
+    let float32 = told(&["fp16_precision=True"]);
+    assert!(
+        float32.contains("float32") && float32.contains("`precision: bf16`"),
+        "{float32}"
+    );
+    let bfloat16 = told(&["fp16_precision=True", "precision=bf16"]);
+    assert!(
+        bfloat16.contains("bfloat16") && !bfloat16.contains("fp16"),
+        "{bfloat16}"
+    );
+    let error = workspace.try_config(&["precision=half"]).unwrap_err();
+    assert!(error.to_string().contains("float32 or bf16"), "{error}");
+}
+
+#[test]
 fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
     let trained = trained();
     let workspace = trained.workspace();

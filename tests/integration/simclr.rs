@@ -27,7 +27,7 @@ const LONG: [&str; 6] = [
 fn baseline() -> &'static (Workspace, Summary) {
     static BASELINE: OnceLock<(Workspace, Summary)> = OnceLock::new();
     BASELINE.get_or_init(|| {
-        let workspace = Workspace::new();
+        let workspace = Workspace::shared("simclr");
         let summary = workspace.train(&LONG).unwrap();
         (workspace, summary)
     })

@@ -102,6 +102,40 @@ fn each_encoder_starts_from_a_file_of_its_own() {
 }
 
 #[test]
+fn states_of_frozen_layers_in_a_folder_change_no_number_and_serve_the_next_run() {
+    let (exports, model) = exported();
+    let text = exports.path().join("text");
+    model.export_text_encoder(&text).unwrap();
+    let text = format!("model.bert_base_model={}", text.display());
+    let workspace = Workspace::new();
+    let folder = workspace.path().join("states");
+    let folder_key = format!("model.frozen_states_dir={}", folder.display());
+    let loss = |more: &[&str]| {
+        let frozen = [
+            &text,
+            "model.freeze_embeddings=True",
+            "model.freeze_layers=[0]",
+        ];
+        let summary = workspace.train(&[&frozen, more].concat()).unwrap();
+        summary.validation_loss.unwrap()
+    };
+    let files = || {
+        let files = std::fs::read_dir(&folder).unwrap();
+        let sizes = files.map(|file| file.unwrap().metadata().unwrap().len());
+        sizes.collect::<Vec<u64>>()
+    };
+    let expected = loss(&[]);
+    assert_eq!(loss(&[&folder_key]), expected);
+    let sizes = files();
+    assert!(matches!(sizes[..], [size] if size > 10_000), "{sizes:?}");
+    assert_eq!(loss(&[&folder_key]), expected);
+    assert_eq!(files(), sizes, "all was there");
+    let rounded = loss(&[&folder_key, "precision=bf16"]);
+    assert!(rounded.is_finite() && rounded != expected);
+    assert_eq!(files().len(), 2, "each precision has its own");
+}
+
+#[test]
 fn weights_of_another_depth_are_refused_unless_allowed() {
     let (folder, model) = exported();
     let image = folder.path().join("resnet18.safetensors");

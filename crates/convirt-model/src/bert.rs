@@ -38,7 +38,7 @@ pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
 pub use frozen_prefix::FrozenPrefix;
-pub use keys::Keys;
+pub use keys::BertKeys;
 pub use layer::{BertAttention, BertLayer};
 
 use crate::ModelError;
@@ -188,7 +188,7 @@ impl Bert {
         let input = input.without_autodiff();
         let mask = input.attention_mask.clone();
         let state = prefix.states(self, input);
-        let keys = Keys::new(mask, state.dtype());
+        let keys = BertKeys::new(mask, state.dtype());
         let layers = prefix.depth()..layer;
         let state = self.run_above(keys.pack(state), &keys, layers, |_| ());
         self.associate(keys.unpack(state))
@@ -210,10 +210,10 @@ impl Bert {
         input: TextInput,
         depth: usize,
         mut observe: impl FnMut(&Tensor<3>),
-    ) -> (Tensor<3>, Keys) {
+    ) -> (Tensor<3>, BertKeys) {
         self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
-        let keys = Keys::new(mask, self.embeddings.word_embeddings.weight.val().dtype());
+        let keys = BertKeys::new(mask, self.embeddings.word_embeddings.weight.val().dtype());
         let (state, from) = match self.frozen_depth() {
             Some(frozen) => {
                 let frozen = frozen.min(depth);
@@ -239,7 +239,7 @@ impl Bert {
     fn run_frozen(
         &self,
         input: TextInput,
-        keys: &Keys,
+        keys: &BertKeys,
         depth: usize,
         mut observe: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
@@ -256,7 +256,7 @@ impl Bert {
     fn run_above(
         &self,
         mut state: Tensor<3>,
-        keys: &Keys,
+        keys: &BertKeys,
         layers: Range<usize>,
         mut observe: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {

@@ -31,7 +31,7 @@ mod simclr;
 
 pub use batch_norm::BatchNorm;
 pub use bert::{
-    Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertLayer,
+    Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertKeys, BertLayer,
     FrozenPrefix, TextInput,
 };
 pub use classifier::{ImageClassifier, ImageClassifierConfig};

@@ -2,7 +2,8 @@
 //!
 //! On every backend an operation is what Burn composes it of. On Burn's CPU backend (feature
 //! `flex`, float32) it runs as one pass with its own gradient, on all threads, with AVX-512 or AVX2
-//! where the processor has them.
+//! where the processor has them. Products are of float32 or, in [`autocast`], of bfloat16; a
+//! [`Profile`] tells where the time goes.
 //!
 //! Maps of images are channels-last, `[batch, height, width, channels]`: a convolution is then a
 //! product of matrices, and a normalization one pass over rows.

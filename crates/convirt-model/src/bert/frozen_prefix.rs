@@ -12,7 +12,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use twox_hash::XxHash3_128;
 
 use super::keys::SHORTEST;
-use super::{Bert, Keys, TextInput};
+use super::{Bert, BertKeys, TextInput};
 use state_file::StateFile;
 
 /// The frozen lowest part of a text encoder, which remembers what it made of each text.
@@ -109,7 +109,7 @@ impl FrozenPrefix {
     /// Hidden states outside autodiff.
     fn compute(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
         let dtype = encoder.embeddings.word_embeddings.weight.val().dtype();
-        let keys = Keys::new(input.attention_mask.clone(), dtype);
+        let keys = BertKeys::new(input.attention_mask.clone(), dtype);
         let states = encoder.run_frozen(input, &keys, self.depth, |_| ());
         keys.unpack(states)
     }

@@ -15,7 +15,7 @@ pub(super) const SHORTEST: usize = 3;
 /// On the CPU, where nothing is gained by texts of one length, layers see the tokens of all texts
 /// in a single row, without the padding at their ends.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct BertKeys {
     /// Added to attention scores, `[batch, tokens]` or, of texts in a row, `[1, Σ lengths]`.
     bias: Tensor<2>,
     row: Option<Row>,
@@ -33,7 +33,7 @@ struct Row {
     shape: [usize; 2],
 }
 
-impl Keys {
+impl BertKeys {
     /// The keys of a batch with this mask, true at real tokens, `[batch, tokens]`; for states of a
     /// type.
     pub fn new(attention_mask: Tensor<2, Bool>, dtype: DType) -> Self {
@@ -147,7 +147,7 @@ mod tests {
         let plain = device.clone().without_autodiff();
         // The second has padding before its last token, the third is shorter than the shortest.
         let mask = mask(&[[1, 1, 1, 1, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]], &plain);
-        let keys = Keys::new(mask, DType::F32);
+        let keys = BertKeys::new(mask, DType::F32);
         assert_eq!(keys.lengths(), Some(&[4, 5, 3][..]));
         let bias: Vec<f32> = keys.bias().into_data().iter().collect();
         let masked = MASKED_SCORE as f32;
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn without_padding_states_stay_where_they_are() {
         let device = Device::flex();
-        let keys = Keys::new(mask(&[[1; 5]; 2], &device), DType::F32);
+        let keys = BertKeys::new(mask(&[[1; 5]; 2], &device), DType::F32);
         assert_eq!(keys.lengths(), None);
         let states = Tensor::<3>::ones([2, 5, 1], &device);
         assert_eq!(keys.pack(states).dims(), [2, 5, 1]);

@@ -5,7 +5,7 @@ use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use convirt_ops::{add_layer_norm, attention};
 
-use super::{Activation, BertConfig, Keys, gamma_beta, linear, probability};
+use super::{Activation, BertConfig, BertKeys, gamma_beta, linear, probability};
 use crate::linear::affine;
 
 /// One layer of the encoder: attention and feed-forward network, each followed by dropout, the
@@ -54,8 +54,8 @@ impl BertLayer {
     ///
     /// # Shapes
     ///
-    /// - state, output: `[batch, tokens, d_model]`, [packed](Keys::pack)
-    pub fn forward(&self, state: Tensor<3>, keys: &Keys) -> Tensor<3> {
+    /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
+    pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
         let attended = self.attention.forward(state.clone(), keys);
         let state = self.add_norm(attended, state, &self.attention_norm);
         let hidden = affine(&self.intermediate, state.clone());
@@ -103,8 +103,8 @@ impl BertAttention {
     ///
     /// # Shapes
     ///
-    /// - state, output: `[batch, tokens, d_model]`, [packed](Keys::pack)
-    pub fn forward(&self, state: Tensor<3>, keys: &Keys) -> Tensor<3> {
+    /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
+    pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
         let [query, key, value] =
             [&self.query, &self.key, &self.value].map(|layer| affine(layer, state.clone()));
         let dropout = probability(&self.dropout, &query);

@@ -1,8 +1,9 @@
 //! Convolution as products of matrices of patches (im2col).
 
+mod map;
+
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
@@ -12,9 +13,10 @@ use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::memory::Buffer;
 use super::product::{Left, Matrix, MatrixMut, Output, Right};
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply, bfloat16, plain};
+use super::{FlexTensor, Operation, apply, plain};
 use crate::profile::{Pass, timed};
 use crate::{Precision, Window};
+use map::{Map, SavedMap};
 
 /// Elements of a matrix of patches made at a time: 2 MiB, which caches hold.
 const PATCHES: usize = 1 << 19;
@@ -143,76 +145,6 @@ impl Conv2d {
             weight,
         };
         (tensor(output, dims), saved)
-    }
-}
-
-/// A map as it is kept for the gradient.
-#[derive(Clone, Debug)]
-enum SavedMap {
-    Float32(FlexTensor),
-    /// [Pairs](bfloat16::pairs) of neighbouring channels.
-    Pairs(Arc<Buffer>),
-}
-
-impl SavedMap {
-    /// In pairs if so wanted and possible.
-    fn new(map: FlexTensor, in_pairs: bool) -> Self {
-        let pairs = in_pairs.then(|| bfloat16::pairs(elements(&map))).flatten();
-        pairs.map_or(Self::Float32(map), |pairs| Self::Pairs(pairs.into()))
-    }
-
-    fn map(&self) -> Map<'_> {
-        match self {
-            Self::Float32(map) => Map {
-                elements: elements(map),
-                channels: 1,
-            },
-            Self::Pairs(pairs) => Map {
-                elements: pairs,
-                channels: 2,
-            },
-        }
-    }
-}
-
-/// A map as products take it.
-#[derive(Clone, Copy)]
-struct Map<'a> {
-    elements: &'a [f32],
-    /// Channels of an element: one, or a pair of rounded ones.
-    channels: usize,
-}
-
-impl<'a> Map<'a> {
-    /// A group's elements of each of so many pixels with so many channels.
-    fn of_group(&self, group: usize, groups: usize, pixels: usize, channels: usize) -> Matrix<'a> {
-        let width = channels / groups / self.channels;
-        let all = Matrix::new(self.elements, pixels, channels / self.channels);
-        all.column_range(group * width..(group + 1) * width)
-    }
-
-    /// Rows of elements as a left factor.
-    fn left<'r>(&self, rows: Matrix<'r>) -> Left<'r> {
-        match self.channels {
-            1 => Left::Float32(rows),
-            _ => Left::Pairs(rows),
-        }
-    }
-
-    /// Columns of elements as the rows of a left factor.
-    fn left_transposed<'r>(&self, columns: Matrix<'r>) -> Left<'r> {
-        match self.channels {
-            1 => Left::Float32(columns.transposed()),
-            _ => Left::TransposedPairs(columns),
-        }
-    }
-
-    /// Rows of elements as a right factor.
-    fn right<'r>(&self, rows: Matrix<'r>, precision: Precision) -> Right<'r> {
-        match self.channels {
-            1 => Right::here(rows, precision),
-            _ => Right::of_pairs(rows),
-        }
     }
 }
 
