@@ -21,8 +21,8 @@ use state_file::StateFile;
 /// evaluation mode, and training leaves their weights alone. A prefix belongs to the encoder it was
 /// [made of](Self::of), with its weights of that time; clones share what they remember.
 ///
-/// On the CPU a state is that of the same text in any batch of three tokens or more, bit by bit. Other devices may choose
-/// other kernels for other batches, so that states differ by rounding.
+/// On the CPU a state is that of the same text in any batch of three tokens or more, bit by bit.
+/// Other devices may choose other kernels for other batches, so that states differ by rounding.
 #[derive(Clone)]
 pub struct FrozenPrefix {
     depth: usize,

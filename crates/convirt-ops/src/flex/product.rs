@@ -12,6 +12,9 @@ use crate::Precision;
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
+/// Rows or columns of a thread's part at least: of one, `gemm` adds up in another order.
+const LEAST: usize = 8;
+
 /// Elements of an output up to which `gemm` has kernels of their own for rows times columns.
 const FEW: usize = 16 * 16;
 
@@ -383,8 +386,9 @@ impl<'a> Right<'a> {
         let threads = rayon::current_num_threads();
         let columns = self.columns();
         let divide = |size: usize| {
-            let bound = move |part: usize| part * size / threads;
-            (0..threads).map(move |part| bound(part)..bound(part + 1))
+            let parts = threads.min(size / LEAST).max(1);
+            let bound = move |part: usize| part * size / parts;
+            (0..parts).map(move |part| bound(part)..bound(part + 1))
         };
         let parts: Vec<[Range<usize>; 2]> =
             if threads == 1 || a.rows() * self.depth() * columns < WORTH_A_THREAD {
@@ -413,6 +417,7 @@ impl<'a> Right<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::random_values;
 
     fn ramp(length: usize, factor: usize) -> Vec<f32> {
         (0..length)
@@ -452,6 +457,32 @@ mod tests {
             let factor = Right::here(a.transposed(), precision);
             factor.parallel_product(to, Output::Replace, Left::Float32(b.transposed()));
             assert!((0..m * n).all(|i| other[i % n * m + i / n] == expected[i]));
+        }
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_number_of_threads() {
+        const DEPTH: usize = 1_200;
+        for [m, n] in [[48, 40], [40, 48]] {
+            let (a, b) = (random_values(m * DEPTH, 1), random_values(DEPTH * n, 2));
+            let (in_rows, in_columns) = (Matrix::new(&b, DEPTH, n), Matrix::new(&b, n, DEPTH));
+            for (index, b) in [in_rows, in_columns.transposed()].into_iter().enumerate() {
+                for precision in [Precision::Float32, Precision::BFloat16] {
+                    let [one, two, many] = [1, 2, 48].map(|threads| {
+                        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                        pool.unwrap().install(|| {
+                            let mut found = vec![0.0; m * n];
+                            let to = MatrixMut::new(&mut found, m, n);
+                            let left = Left::Float32(Matrix::new(&a, m, DEPTH));
+                            let right = Right::new(b, precision);
+                            right.parallel_product(to, Output::Replace, left);
+                            found
+                        })
+                    });
+                    let what = format!("{m} × {n}, {index}, {precision:?}");
+                    assert!(one == two && one == many, "{what}");
+                }
+            }
         }
     }
 
