@@ -54,9 +54,10 @@ impl Instructions {
         assert!(to.len() == Self::panel_length(columns.rows()) && columns.columns() <= PANEL);
         // SAFETY: the processor has the instructions, and the lengths are checked.
         unsafe {
-            match columns.column_stride() {
-                1 => pack_columns(columns, to),
-                _ => pack_transposed(columns, to),
+            match (columns.column_stride(), columns.row_stride()) {
+                (1, _) => pack_columns(columns, to),
+                (_, 1) => pack_transposed(columns, to),
+                _ => unreachable!("a matrix' rows or its columns lie together"),
             }
         }
     }
