@@ -32,7 +32,7 @@ use std::ops::Range;
 
 use burn::module::{Flag, Module, ModuleVisitor, Param};
 use burn::nn::{Dropout, Initializer, LayerNorm, Linear};
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
@@ -213,7 +213,7 @@ impl Bert {
     ) -> (Tensor<3>, BertKeys) {
         self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
-        let keys = BertKeys::new(mask, self.embeddings.word_embeddings.weight.val().dtype());
+        let keys = BertKeys::new(mask, self.dtype());
         let (state, from) = match self.frozen_depth() {
             Some(frozen) => {
                 let frozen = frozen.min(depth);
@@ -265,6 +265,11 @@ impl Bert {
             observe(&state);
         }
         state
+    }
+
+    /// The type of the weights, and so of hidden states.
+    fn dtype(&self) -> DType {
+        self.embeddings.word_embeddings.weight.val().dtype()
     }
 
     /// Gives a hidden state the autodiff association of the encoder's parameters.

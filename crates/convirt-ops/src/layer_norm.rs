@@ -82,7 +82,7 @@ fn composed<const D: usize>(
 mod tests {
     use super::*;
     use crate::flex::simd::tests::at_each_level;
-    use crate::testing::{assert_close, device, on_each_device, random, seeded};
+    use crate::testing::{assert_close, device, on_each_device, random, seeded, values};
     use burn::tensor::DType;
 
     const EPSILON: f64 = 1e-5;
@@ -109,10 +109,6 @@ mod tests {
     }
 
     fn wide<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
-        tensor.clone().into_data().iter().collect()
-    }
-
-    fn narrow<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
         tensor.clone().into_data().iter().collect()
     }
 
@@ -145,12 +141,12 @@ mod tests {
         fn run(&self, output: Tensor<3>) -> Vec<Vec<f32>> {
             let gradients = (output.clone() * self.gradient.clone()).sum().backward();
             let mut found = vec![
-                narrow(&output),
-                narrow(&self.input.grad(&gradients).unwrap()),
-                narrow(&self.gamma.grad(&gradients).unwrap()),
-                narrow(&self.beta.grad(&gradients).unwrap()),
+                values(&output),
+                values(&self.input.grad(&gradients).unwrap()),
+                values(&self.gamma.grad(&gradients).unwrap()),
+                values(&self.beta.grad(&gradients).unwrap()),
             ];
-            found.extend(self.residual.grad(&gradients).map(|g| narrow(&g)));
+            found.extend(self.residual.grad(&gradients).map(|g| values(&g)));
             found
         }
 
@@ -269,14 +265,14 @@ mod tests {
     fn without_a_graph_values_are_the_same_and_operands_are_kept() {
         let case = Case::new([2, 3, 33]);
         let [input, residual] = [&case.input, &case.residual].map(|t| t.clone().inner());
-        let before = [narrow(&input), narrow(&residual)];
+        let before = [values(&input), values(&residual)];
         let vectors = case.vectors().map(Tensor::inner);
         let plain = add_layer_norm(input.clone(), residual.clone(), vectors, EPSILON, 0.0);
-        assert_eq!([narrow(&input), narrow(&residual)], before);
+        assert_eq!([values(&input), values(&residual)], before);
         let vectors = case.vectors();
         let (input, residual) = (case.input.clone(), case.residual.clone());
         let recorded = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
-        assert_eq!(narrow(&plain), narrow(&recorded));
+        assert_eq!(values(&plain), values(&recorded));
     }
 
     #[test]
@@ -288,7 +284,7 @@ mod tests {
         let found = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
         assert_eq!(found.dtype(), DType::F64);
         let sum = wide(&(case.input.clone() + case.residual.clone()));
-        let found: Vec<f32> = narrow(&found);
+        let found: Vec<f32> = found.into_data().iter().collect();
         assert_close(&found, &case.expected(&sum)[0], TOLERANCE, "composed");
     }
 
@@ -300,10 +296,10 @@ mod tests {
             let device = device();
             let input = random([2, 768], 1, &device) + 8192.0;
             let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
-            let values = wide(&input);
-            let zeros = vec![0.0; values.len()];
-            let expected = reference(768, [&values, &[1.0; 768], &[0.0; 768], &zeros]);
-            let found = narrow(&layer_norm(input, gamma, beta, EPSILON));
+            let exact = wide(&input);
+            let zeros = vec![0.0; exact.len()];
+            let expected = reference(768, [&exact, &[1.0; 768], &[0.0; 768], &zeros]);
+            let found = values(&layer_norm(input, gamma, beta, EPSILON));
             assert_close(&found, &expected[0], 1e-3, "beside 8192");
         });
     }

@@ -108,8 +108,7 @@ impl FrozenPrefix {
 
     /// Hidden states outside autodiff.
     fn compute(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
-        let dtype = encoder.embeddings.word_embeddings.weight.val().dtype();
-        let keys = BertKeys::new(input.attention_mask.clone(), dtype);
+        let keys = BertKeys::new(input.attention_mask.clone(), encoder.dtype());
         let states = encoder.run_frozen(input, &keys, self.depth, |_| ());
         keys.unpack(states)
     }
@@ -157,9 +156,8 @@ impl FrozenPrefix {
             let states = states.expect("computed above");
             to[..states.len()].copy_from_slice(&states);
         }
-        let weight = encoder.embeddings.word_embeddings.weight.val();
         let data = TensorData::new(values, [batch, tokens, d_model]);
-        Tensor::<3>::from_data(data, &device).cast(weight.dtype())
+        Tensor::<3>::from_data(data, &device).cast(encoder.dtype())
     }
 }
 

@@ -196,6 +196,12 @@ impl Geometry {
         self.channels_out / self.groups
     }
 
+    /// Each group's rows of a weight, one for each channel of output.
+    fn of_groups<'w>(&self, weight: Matrix<'w>) -> impl Iterator<Item = Matrix<'w>> {
+        let width = self.group_width_out();
+        (0..self.groups).map(move |group| weight.row_range(group * width..(group + 1) * width))
+    }
+
     /// Elements of the window.
     fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
@@ -274,10 +280,8 @@ fn convolve(
     if output.is_empty() {
         return output;
     }
-    let weights = (0..shape.groups).map(|group| {
-        let rows = group * width_out..(group + 1) * width_out;
-        Right::new(weight.row_range(rows).transposed(), shape.precision)
-    });
+    let weights = shape.of_groups(weight);
+    let weights = weights.map(|rows| Right::new(rows.transposed(), shape.precision));
     let weights: Vec<Right> = weights.collect();
     let pixels = |group: usize| input.of_group(group, shape.groups, positions, shape.channels);
     let is_pointwise = shape.is_pointwise();
@@ -457,7 +461,7 @@ fn turned_rows(weight: &[f32], shape: &Geometry) -> Vec<f32> {
 
 /// The gradient of the input: gradients of patches, each element added where it came from.
 fn scatter(shape: &Geometry, gradient: Map, weight: &[f32]) -> Buffer {
-    let (depth, width_out) = (shape.depth(), shape.group_width_out());
+    let depth = shape.depth();
     let image = shape.height * shape.width * shape.channels;
     let positions = shape.height_out * shape.width_out;
     let mut found = Buffer::zeros(shape.batch * image);
@@ -465,10 +469,8 @@ fn scatter(shape: &Geometry, gradient: Map, weight: &[f32]) -> Buffer {
         return found;
     }
     let weight = Matrix::new(weight, shape.channels_out, depth);
-    let weights = (0..shape.groups).map(|group| {
-        let rows = group * width_out..(group + 1) * width_out;
-        Right::new(weight.row_range(rows), shape.precision)
-    });
+    let weights = shape.of_groups(weight);
+    let weights = weights.map(|rows| Right::new(rows, shape.precision));
     let weights: Vec<Right> = weights.collect();
     let gradients = |group: usize| {
         gradient.of_group(group, shape.groups, shape.positions(), shape.channels_out)
