@@ -5,6 +5,7 @@ use std::cell::Cell;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use crate::device::is_flex;
+use crate::kernel::Kernel;
 
 thread_local! {
     static CHOSEN: Cell<Precision> = const { Cell::new(Precision::Float32) };
@@ -16,6 +17,10 @@ pub enum Precision {
     /// In float32.
     #[default]
     Float32,
+    /// Nearly float32: both factors as the sum of two numbers of bfloat16 (16 significant bits),
+    /// three products of them added in float32, as PyTorch's
+    /// `set_float32_matmul_precision("high")` allows; float32 where that is not faster.
+    High,
     /// Both factors rounded to bfloat16 (8 significant bits), their products added in float32. All
     /// else stays in float32: parameters, what layers hand on, and gradients.
     BFloat16,
@@ -25,7 +30,7 @@ impl Precision {
     /// Whether products of this precision run on a device: on all in float32, on the CPU in any,
     /// and elsewhere where the device computes in bfloat16.
     pub fn runs_on(self, device: &Device) -> bool {
-        self == Self::Float32 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
+        self != Self::BFloat16 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
     }
 
     /// Whether a device that this precision [runs on](Self::runs_on) has instructions for it.
@@ -34,9 +39,19 @@ impl Precision {
     pub fn is_native_to(self, device: &Device) -> bool {
         #[cfg(feature = "flex")]
         if is_flex(device) {
-            return self == Self::Float32 || crate::flex::has_bfloat16();
+            return self != Self::BFloat16 || crate::flex::has_bfloat16();
         }
         self.runs_on(device)
+    }
+
+    /// Returns the kernel that multiplies in this precision, `None` on other devices than the CPU.
+    /// The same products by other kernels differ by rounding.
+    pub fn kernel(self, device: &Device) -> Option<Kernel> {
+        #[cfg(feature = "flex")]
+        if is_flex(device) {
+            return Some(Kernel::Avx512);
+        }
+        None
     }
 
     /// That of the current [`autocast`].

@@ -60,7 +60,7 @@ pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
 /// Values as products of this precision see them.
 pub(crate) fn values_in<const D: usize>(precision: Precision, tensor: Tensor<D>) -> Vec<f32> {
     let seen = match precision {
-        Precision::Float32 => tensor,
+        Precision::Float32 | Precision::High => tensor,
         Precision::BFloat16 => tensor.cast(FloatDType::BF16).cast(FloatDType::F32),
     };
     values(&seen)

@@ -498,6 +498,7 @@ impl fmt::Display for Training {
         let precision = self.config.precision;
         let name = match precision {
             Precision::Float32 => "float32",
+            Precision::High => "high: factors of products in 16 bits, all else in float32",
             Precision::BFloat16 => "products of bfloat16, all else in float32",
         };
         line(f, "precision", name.to_string())?;

@@ -335,7 +335,7 @@ impl<'a> Right<'a> {
     /// Makes a factor ready, on all threads.
     pub(crate) fn new(factor: Matrix<'a>, precision: Precision) -> Self {
         match precision {
-            Precision::Float32 => Self::Float32(factor),
+            Precision::Float32 | Precision::High => Self::Float32(factor),
             Precision::BFloat16 => Self::BFloat16(bfloat16::Right::new(factor, true)),
         }
     }
@@ -343,7 +343,7 @@ impl<'a> Right<'a> {
     /// Makes a factor ready on this thread, for few products.
     pub(crate) fn here(factor: Matrix<'a>, precision: Precision) -> Self {
         match precision {
-            Precision::Float32 => Self::Float32(factor),
+            Precision::Float32 | Precision::High => Self::Float32(factor),
             Precision::BFloat16 => Self::BFloat16(bfloat16::Right::new(factor, false)),
         }
     }

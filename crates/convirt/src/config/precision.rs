@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(remote = "Precision", rename_all = "lowercase")]
 pub(super) enum Name {
     Float32,
+    High,
     #[serde(rename = "bf16")]
     BFloat16,
 }
