@@ -80,7 +80,7 @@ fn composed<const D: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, on_each_device, random};
     use burn::tensor::{DType, Device};
 
@@ -145,7 +145,7 @@ mod tests {
         on_each_device(|| {
             for shape in [[1, 1], [3, 37], [300, 150]] {
                 let expected = expected(shape);
-                let found = at_each_level(|| three_steps(shape, DType::F32, adam_step::<2>));
+                let found = with_each_kernel(|| three_steps(shape, DType::F32, adam_step::<2>));
                 let mut all: Vec<_> = found
                     .into_iter()
                     .map(|(level, found)| (format!("{level:?}"), found))

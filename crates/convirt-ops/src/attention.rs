@@ -110,7 +110,7 @@ fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, gradients_of, on_each_device, random, seeded};
     use burn::tensor::DType;
 
@@ -223,7 +223,7 @@ mod tests {
             for (shape, heads) in SHAPES {
                 let case = Case::new(shape, heads);
                 let expected = case.expected(|_| 1.0);
-                let mut all: Vec<_> = at_each_level(|| case.fused(0.0))
+                let mut all: Vec<_> = with_each_kernel(|| case.fused(0.0))
                     .into_iter()
                     .map(|(level, found)| (format!("{level:?}"), found))
                     .collect();
@@ -249,7 +249,7 @@ mod tests {
             let unit = unit.repeat(&[2, heads]).reshape(case.shape);
             case.inputs[2] = unit.detach().require_grad();
             let [plain] = [case.fused(0.0)].map(|found| found[0].clone());
-            for (level, found) in at_each_level(|| case.fused(probability)) {
+            for (level, found) in with_each_kernel(|| case.fused(probability)) {
                 let at = |[text, head, i, j]: [usize; 4]| {
                     ((text * tokens + i) * heads + head) * tokens + j
                 };
@@ -280,7 +280,7 @@ mod tests {
             let (heads, lengths) = (3, [5, 1, 0, 16, 21]);
             let row = Case::new([1, lengths.iter().sum(), 12], heads);
             for composes in [false, true] {
-                let runs = at_each_level(|| {
+                let runs = with_each_kernel(|| {
                     row.run(|[query, key, value]| match composes {
                         true => {
                             let bias = row.bias.clone();

@@ -185,7 +185,7 @@ fn finish(normalized: Tensor<4>, after: After) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, on_each_device, random};
     use crate::{Precision, autocast};
     use burn::tensor::Device;
@@ -331,7 +331,7 @@ mod tests {
         on_each_device(|| {
             for case in Case::all() {
                 for shape in [[2, 3, 5, 3], [1, 2, 2, 33], [3, 1, 1, 1], [2, 30, 31, 20]] {
-                    at_each_level(|| check_case(true, case, shape));
+                    with_each_kernel(|| check_case(true, case, shape));
                     check_case(false, case, shape);
                 }
             }
@@ -416,7 +416,7 @@ mod tests {
             let by = normalization(weight.dims()[0], &device);
             let shortcut = random(window.output(&input, &weight, groups), 7, &device);
             for after in [After::Nothing, After::Relu, After::AddRelu(shortcut)] {
-                let runs = at_each_level(|| {
+                let runs = with_each_kernel(|| {
                     [Precision::Float32, Precision::BFloat16].map(|precision| {
                         let (input, weight) = (input.clone(), weight.clone());
                         let (by, after) = (by.clone(), after.clone());

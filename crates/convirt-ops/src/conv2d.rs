@@ -130,7 +130,7 @@ fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, gradients_of, on_each_device, random, values_in};
     use crate::{Precision, autocast};
     use burn::tensor::Device;
@@ -278,7 +278,7 @@ mod tests {
     fn large_shapes_are_divided_without_loss() {
         on_each_device(|| {
             check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(1, 1, 1), 1);
-            at_each_level(|| check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(2, 1, 1), 2));
+            with_each_kernel(|| check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(2, 1, 1), 2));
             check(conv2d, [1, 6, 5, 96], [320, 3, 3], window(1, 1, 1), 1);
             check(conv2d, [2, 20, 19, 40], [24, 1, 1], Window::UNIT, 2);
             check(conv2d, [1, 5, 5, 520], [530, 1, 1], window(2, 0, 1), 1);
@@ -306,7 +306,7 @@ mod tests {
                     (([2, 9, 8, 8], [12, 3, 2]), window(1, 2, 2), 2),
                     (([2, 20, 19, 40], [72, 1, 1]), Window::UNIT, 2),
                 ] {
-                    at_each_level(|| {
+                    with_each_kernel(|| {
                         let precision = Precision::BFloat16;
                         check_in(precision, tolerance, convolve, shape, window, groups);
                     });

@@ -42,7 +42,7 @@ pub(crate) fn composed<const D: usize>(input: Tensor<D>, probability: f64) -> Te
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{device, on_each_device, seeded};
     use burn::tensor::Device;
 
@@ -91,7 +91,7 @@ mod tests {
         let run = |seed| dropped(seed, [3, 5_001], 0.3);
         let first = run(7);
         assert_ne!(first, run(8));
-        for (level, found) in at_each_level(|| run(7)) {
+        for (level, found) in with_each_kernel(|| run(7)) {
             assert_eq!(found, first, "{level:?}");
         }
     }

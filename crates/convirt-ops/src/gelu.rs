@@ -31,7 +31,8 @@ fn composed<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::Kernel;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, gradients_of, on_each_device, random};
     use burn::tensor::Device;
 
@@ -71,11 +72,11 @@ mod tests {
                     let input = Tensor::<1>::from_floats(&input[..], &device).require_grad();
                     gradients_of(function(input.clone()), &ones, [&input])
                 };
-                let mut found = at_each_level(|| run(gelu));
-                found.push((crate::flex::simd::Level::Portable, run(composed)));
+                let mut found = with_each_kernel(|| run(gelu));
+                found.push((Kernel::Portable, run(composed)));
                 for (level, found) in found {
                     for (found, expected) in found.iter().zip([VALUE, SLOPE]) {
-                        let what = format!("{level:?} {copies}");
+                        let what = format!("{level} {copies}");
                         assert_close(found, &expected.repeat(copies), TOLERANCE, &what);
                     }
                 }

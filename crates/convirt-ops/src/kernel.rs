@@ -8,11 +8,20 @@ pub const KERNEL_VARIABLE: &str = "CONVIRT_KERNEL";
 
 /// Instructions by which the CPU multiplies matrices, the most demanding first.
 ///
-/// Which one computes a [`Precision`](crate::Precision) is measured when the first product is asked
-/// for, unless the environment variable `CONVIRT_KERNEL` names one.
+/// Which of those that a machine has computes a [`Precision`](crate::Precision) is measured at the
+/// first product, unless the environment variable `CONVIRT_KERNEL` names one. A precision that the
+/// one named cannot compute takes the next one down the list.
+///
+/// ```
+/// use convirt_ops::Kernel;
+///
+/// assert_eq!("amx".parse(), Ok(Kernel::Amx));
+/// assert_eq!(Kernel::Amx.to_string(), "amx");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// Tiles of bfloat16 (Intel AMX), `amx`.
+    /// Tiles of bfloat16 (Intel AMX), `amx`. It computes all precisions, float32 by six products
+    /// of its parts.
     Amx,
     /// Pairs of bfloat16 (AVX512-BF16), `avx512bf16`.
     Avx512BFloat16,
@@ -44,6 +53,14 @@ impl Kernel {
             Self::Portable => "portable",
         }
     }
+
+    /// Whether this machine has the instructions, and the system permits them.
+    pub fn is_available(self) -> bool {
+        #[cfg(feature = "flex")]
+        return crate::flex::has_kernel(self);
+        #[cfg(not(feature = "flex"))]
+        return self == Self::Portable;
+    }
 }
 
 impl fmt::Display for Kernel {
@@ -52,25 +69,31 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// A kernel that cannot be had.
+/// Why there is no kernel of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KernelError {
     /// No kernel has this name.
     Unknown(String),
-    /// This processor or system lacks the instructions.
+    /// This machine lacks the instructions, or its system does not permit them.
     Missing(Kernel),
 }
 
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |kernels: &mut dyn Iterator<Item = Kernel>| {
+            kernels.map(Kernel::name).collect::<Vec<_>>().join(", ")
+        };
+        let mut all = Kernel::ALL.into_iter();
         match self {
             Self::Unknown(name) => {
-                let names = Kernel::ALL.map(Kernel::name).join(", ");
-                write!(f, "no kernel is named `{name}`; there are {names}")
+                write!(f, "no kernel is named `{name}`; there are {}", names(&mut all))
             }
-            Self::Missing(kernel) => {
-                write!(f, "this processor or system does not have the kernel `{kernel}`")
-            }
+            Self::Missing(kernel) => write!(
+                f,
+                "this machine does not have the kernel `{kernel}`; it has {}",
+                names(&mut all.filter(|kernel| kernel.is_available()))
+            ),
         }
     }
 }
@@ -91,10 +114,83 @@ impl FromStr for Kernel {
 ///
 /// # Errors
 ///
-/// When there is no such kernel, or this machine does not have it. Products would panic.
+/// When there is no such kernel, or this machine does not have it. Operations on the CPU would
+/// panic.
 pub fn forced_kernel() -> Result<Option<Kernel>, KernelError> {
-    match std::env::var(KERNEL_VARIABLE) {
-        Ok(name) if !name.is_empty() => name.parse().map(Some),
-        _ => Ok(None),
+    let Ok(name) = std::env::var(KERNEL_VARIABLE) else {
+        return Ok(None);
+    };
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let kernel: Kernel = name.parse()?;
+    match kernel.is_available() {
+        true => Ok(Some(kernel)),
+        false => Err(KernelError::Missing(kernel)),
+    }
+}
+
+/// The kernel that `CONVIRT_KERNEL` forces, or the current test.
+///
+/// # Panics
+///
+/// When there is no such kernel here.
+#[cfg(feature = "flex")]
+pub(crate) fn forced() -> Option<Kernel> {
+    use std::sync::OnceLock;
+    static FORCED: OnceLock<Option<Kernel>> = OnceLock::new();
+    #[cfg(test)]
+    if let Some(kernel) = tests::chosen() {
+        return Some(kernel);
+    }
+    *FORCED.get_or_init(|| {
+        forced_kernel().unwrap_or_else(|error| panic!("{KERNEL_VARIABLE}: {error}"))
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::is_flex;
+    use crate::testing::device;
+    use std::cell::Cell;
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Kernel>> = const { Cell::new(None) };
+    }
+
+    /// The kernel that this thread's test has chosen.
+    pub(crate) fn chosen() -> Option<Kernel> {
+        CHOSEN.get()
+    }
+
+    /// What a computation gives with each kernel, on two threads; on another device what it gives
+    /// there. A machine without tiles computes with their model.
+    pub(crate) fn with_each_kernel<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Kernel, R)> {
+        if !is_flex(&device()) {
+            return vec![(Kernel::Portable, compute())];
+        }
+        let kernels = Kernel::ALL.into_iter();
+        kernels
+            .filter(|kernel| *kernel == Kernel::Amx || kernel.is_available())
+            .map(|kernel| {
+                let threads = rayon::ThreadPoolBuilder::new()
+                    .num_threads(2)
+                    .start_handler(move |_| CHOSEN.set(Some(kernel)))
+                    .build();
+                (kernel, threads.unwrap().install(&compute))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn names_are_read_back_and_others_refused_with_a_list() {
+        for kernel in Kernel::ALL {
+            assert_eq!(kernel.name().parse(), Ok(kernel));
+        }
+        let error = "abacus".parse::<Kernel>().unwrap_err().to_string();
+        assert!(error.contains("`abacus`") && error.contains("avx512bf16"), "{error}");
+        let error = KernelError::Missing(Kernel::Amx).to_string();
+        assert!(error.contains("`amx`") && error.contains("portable"), "{error}");
     }
 }

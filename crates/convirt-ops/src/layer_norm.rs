@@ -81,7 +81,7 @@ fn composed<const D: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, on_each_device, random, seeded, values};
     use burn::tensor::DType;
 
@@ -176,7 +176,7 @@ mod tests {
                 let case = Case::new(shape);
                 let expected = case.expected(&wide(&case.input));
                 let [gamma, beta] = case.vectors();
-                for (level, found) in at_each_level(|| {
+                for (level, found) in with_each_kernel(|| {
                     let [gamma, beta] = case.vectors();
                     case.run(layer_norm(case.input.clone(), gamma, beta, EPSILON))
                 }) {
@@ -204,7 +204,7 @@ mod tests {
                     .collect();
                 let mut expected = case.expected(&sum);
                 expected.push(expected[1].clone());
-                for (level, found) in at_each_level(|| {
+                for (level, found) in with_each_kernel(|| {
                     let (input, residual) = (case.input.clone(), case.residual.clone());
                     case.run(add_layer_norm(
                         input,
@@ -230,7 +230,7 @@ mod tests {
             let probability = 0.4;
             for shape in [[2, 3, 50], [1, 130, 33]] {
                 let case = Case::new(shape);
-                for (level, found) in at_each_level(|| {
+                for (level, found) in with_each_kernel(|| {
                     let (input, residual) = (case.input.clone(), case.residual.clone());
                     let vectors = case.vectors();
                     let output = seeded(3, || {

@@ -52,7 +52,7 @@ fn composed<const D: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, on_each_device, random, values, values_in};
     use crate::{Precision, autocast};
     use burn::tensor::Device;
@@ -145,7 +145,7 @@ mod tests {
                     [3, 50, 70, 90],
                     [1, 300, 17, 3],
                 ] {
-                    at_each_level(|| {
+                    with_each_kernel(|| {
                         check_in(Precision::BFloat16, tolerance, function, shape, true)
                     });
                 }

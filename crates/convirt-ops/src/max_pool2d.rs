@@ -43,7 +43,7 @@ fn composed(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flex::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use crate::testing::{device, on_each_device, random};
     use burn::tensor::Device;
 
@@ -103,7 +103,7 @@ mod tests {
                 padding: [1, 1],
                 dilation: [1, 1],
             };
-            at_each_level(|| check([2, 8, 7, 3], [3, 3], stem));
+            with_each_kernel(|| check([2, 8, 7, 3], [3, 3], stem));
             check([1, 1, 1, 17], [3, 3], stem);
             check([3, 5, 6, 2], [2, 3], Window::UNIT);
             let wide = Window {

@@ -34,12 +34,13 @@ impl Precision {
     }
 
     /// Whether a device that this precision [runs on](Self::runs_on) has instructions for it.
-    /// Without them (AVX512-BF16) the CPU multiplies rounded numbers in float32, no faster than
-    /// exact ones.
+    /// Without them (AMX or AVX512-BF16) the CPU multiplies rounded numbers in float32, no faster
+    /// than exact ones.
     pub fn is_native_to(self, device: &Device) -> bool {
         #[cfg(feature = "flex")]
         if is_flex(device) {
-            return self != Self::BFloat16 || crate::flex::has_bfloat16();
+            return self != Self::BFloat16
+                || matches!(crate::flex::kernel_of(self), Kernel::Amx | Kernel::Avx512BFloat16);
         }
         self.runs_on(device)
     }
@@ -49,7 +50,7 @@ impl Precision {
     pub fn kernel(self, device: &Device) -> Option<Kernel> {
         #[cfg(feature = "flex")]
         if is_flex(device) {
-            return Some(Kernel::Avx512);
+            return Some(crate::flex::kernel_of(self));
         }
         None
     }

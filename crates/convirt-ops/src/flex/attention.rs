@@ -1,15 +1,14 @@
 //! Self-attention, each head of each text on its own, and its gradient.
 
-use std::sync::Arc;
-
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::dropout::{Mask, RowMask};
+use super::element::{Element, of_element, round_all, widen_all};
 use super::math::{LANES, exp, mul_add};
 use super::memory::Buffer;
-use super::product::{Matrix, MatrixMut, Output, product};
+use super::matmul::{Factor, Matrix, MatrixMut, Output, product};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 
@@ -51,7 +50,7 @@ struct Attention {
     texts: Vec<Text>,
     heads: usize,
     d_head: usize,
-    /// Dropout of the shares.
+    /// Dropout of the attention probabilities.
     mask: Option<Mask>,
     /// Whether a gradient may be asked for.
     records: bool,
@@ -82,8 +81,8 @@ impl Text {
 struct Saved {
     /// Query, key and value.
     inputs: [FlexTensor; 3],
-    /// Softmax of the scores: of each text `[heads, tokens, line]`.
-    shares: Arc<Buffer>,
+    /// Softmax of the scores: of each text `[heads, tokens, line]`, of the inputs' type.
+    probabilities: FlexTensor,
 }
 
 impl Operation<3> for Attention {
@@ -91,42 +90,14 @@ impl Operation<3> for Attention {
 
     fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
         let inputs = inputs.map(contiguous);
-        let shape = inputs[0].layout().shape().clone();
-        let given = inputs.each_ref().map(elements);
-        let mut output = Buffer::any(shape.num_elements());
-        let squares = match self.records {
-            true => self
-                .texts
-                .iter()
-                .map(|text| self.heads * text.square())
-                .sum(),
-            false => 0,
-        };
-        let mut shares = Buffer::any(squares);
-        let parts = self
-            .heads()
-            .zip(self.parts(&mut output))
-            .collect::<Vec<_>>();
-        if self.records {
-            let shares = self.squares_mut(&mut shares);
-            parts
-                .into_par_iter()
-                .zip(shares)
-                .for_each(|((head, to), shares)| {
-                    self.attend(head, given, shares, to);
-                });
-        } else {
-            parts.into_par_iter().for_each(|(head, to)| {
-                with_scratch(head.text.square(), |shares| {
-                    self.attend(head, given, shares, to)
-                });
+        of_element!(inputs[0].dtype(), T => {
+            let (output, probabilities) = self.gather::<T>(&inputs);
+            let saved = probabilities.map(|probabilities| Saved {
+                inputs,
+                probabilities,
             });
-        }
-        let saved = self.records.then(|| Saved {
-            inputs,
-            shares: shares.into(),
-        });
-        (tensor(output, shape), saved)
+            (output, saved)
+        })
     }
 
     fn backward(
@@ -135,19 +106,53 @@ impl Operation<3> for Attention {
         gradient: FlexTensor,
         _: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let saved = saved.expect("kept where gradients are recorded");
+        let Saved {
+            inputs,
+            probabilities,
+        } = saved.expect("kept where gradients are recorded");
         let gradient = contiguous(gradient);
+        let found = of_element!(probabilities.dtype(), T => {
+            self.gradients::<T>(&inputs, elements(&probabilities), &gradient)
+        });
+        found.map(Some)
+    }
+}
+
+impl Attention {
+    /// The output, and probabilities where a gradient may be asked for.
+    fn gather<T: Element>(&self, inputs: &[FlexTensor; 3]) -> (FlexTensor, Option<FlexTensor>) {
+        let shape = inputs[0].layout().shape().clone();
+        let given = inputs.each_ref().map(elements::<T>);
+        let mut output = Buffer::any(shape.num_elements());
+        let squares = self.texts.iter().map(|text| self.heads * text.square());
+        let squares: usize = if self.records { squares.sum() } else { 0 };
+        let mut probabilities = Buffer::<T>::any(squares);
+        let mut to_save = self.squares_mut(&mut probabilities).into_iter();
+        let heads = self.heads().zip(self.parts(&mut output));
+        let heads: Vec<_> = heads.map(|(head, to)| (head, to, to_save.next())).collect();
+        heads.into_par_iter().for_each(|(head, to, save)| {
+            self.attend(head, given, save, to);
+        });
+        let saved = self.records.then(|| tensor(probabilities, [squares]));
+        (tensor(output, shape), saved)
+    }
+
+    fn gradients<T: Element>(
+        &self,
+        inputs: &[FlexTensor; 3],
+        mut probabilities: &[T],
+        gradient: &FlexTensor,
+    ) -> [FlexTensor; 3] {
         let shape = gradient.layout().shape().clone();
-        let given = saved.inputs.each_ref().map(elements);
-        let gradient = elements(&gradient);
+        let given = inputs.each_ref().map(elements::<T>);
+        let gradient = elements::<T>(gradient);
         let mut found = [0; 3].map(|_| Buffer::any(gradient.len()));
-        let [query, key, value] = found.each_mut().map(|to| self.parts(to));
-        let mut shares = &saved.shares[..];
+        let [query, key, value] = found.each_mut().map(|to| self.parts::<T>(to));
         let heads: Vec<_> = self
             .heads()
             .map(|head| {
-                let (own, rest) = shares.split_at(head.text.square());
-                shares = rest;
+                let (own, others) = probabilities.split_at(head.text.square());
+                probabilities = others;
                 (head, own)
             })
             .collect();
@@ -156,14 +161,12 @@ impl Operation<3> for Attention {
             .zip(query)
             .zip(key)
             .zip(value)
-            .for_each(|((((head, shares), query), key), value)| {
-                self.turn(head, given, shares, gradient, [query, key, value]);
+            .for_each(|((((head, probabilities), query), key), value)| {
+                self.head_gradients(head, given, probabilities, gradient, [query, key, value]);
             });
-        found.map(|values| Some(tensor(values, shape.clone())))
+        found.map(|values| tensor(values, shape.clone()))
     }
-}
 
-impl Attention {
     /// The heads of all texts.
     fn heads(&self) -> impl Iterator<Item = Head<'_>> {
         let texts = self.texts.iter();
@@ -175,99 +178,133 @@ impl Attention {
     }
 
     /// A head's columns of a text, `[tokens, d_head]`, where they lie.
-    fn columns<'a>(&self, head: Head, values: &'a [f32]) -> Matrix<'a> {
+    fn columns<'a, T: Copy>(&self, head: Head, values: &'a [T]) -> Matrix<'a, T> {
         let d_model = self.heads * self.d_head;
         let start = head.text.first_token * d_model + head.number * self.d_head;
         Matrix::strided(&values[start..], head.text.tokens, self.d_head, d_model)
     }
 
+    /// Lends a head's columns of several tensors in float32, where they lie if they are.
+    fn with_columns<T: Element, const N: usize>(
+        &self,
+        head: Head,
+        values: [&[T]; N],
+        work: impl FnOnce([Matrix; N]),
+    ) {
+        let length = head.text.tokens * self.d_head;
+        let columns = values.map(|values| self.columns(head, values));
+        let lent = match T::DTYPE {
+            f32::DTYPE => 0,
+            _ => length,
+        };
+        with_scratch(N * lent, |scratch| {
+            let mut scratch = scratch.chunks_exact_mut(length.max(1));
+            work(columns.map(|columns| match T::factor(columns) {
+                Factor::Float32(columns) => columns,
+                Factor::BFloat16(columns) => {
+                    let to = scratch.next().expect("memory for each");
+                    let rows = to.chunks_exact_mut(self.d_head.max(1)).enumerate();
+                    rows.for_each(|(row, to)| widen_all(columns.row(row), to));
+                    Matrix::new(to, head.text.tokens, self.d_head)
+                }
+            }));
+        });
+    }
+
     /// Those of all heads of all texts, to write.
-    fn parts<'a>(&self, mut values: &'a mut [f32]) -> Vec<MatrixMut<'a>> {
+    fn parts<'a, T>(&self, mut values: &'a mut [T]) -> Vec<MatrixMut<'a, T>> {
         let d_model = self.heads * self.d_head;
         let texts = self.texts.iter().flat_map(|text| {
-            let (own, rest) = std::mem::take(&mut values).split_at_mut(text.tokens * d_model);
-            values = rest;
+            let (own, others) = std::mem::take(&mut values).split_at_mut(text.tokens * d_model);
+            values = others;
             MatrixMut::new(own, text.tokens, d_model).column_chunks(self.d_head)
         });
         texts.collect()
     }
 
-    /// The scores of all heads of all texts, to write.
-    fn squares_mut<'a>(&self, mut values: &'a mut [f32]) -> Vec<&'a mut [f32]> {
-        let squares = self.heads().map(|head| {
-            let (own, rest) = std::mem::take(&mut values).split_at_mut(head.text.square());
-            values = rest;
+    /// Memory for the scores of all heads of all texts, as far as there is any.
+    fn squares_mut<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
+        let heads = self.heads().take_while(|_| self.records);
+        let squares = heads.map(|head| {
+            let (own, others) = std::mem::take(&mut values).split_at_mut(head.text.square());
+            values = others;
             own
         });
         squares.collect()
     }
 
-    fn attend(
+    fn attend<T: Element>(
         &self,
         head: Head,
-        [query, key, value]: [&[f32]; 3],
-        shares: &mut [f32],
-        to: MatrixMut,
+        inputs: [&[T]; 3],
+        save: Option<&mut [T]>,
+        to: MatrixMut<T>,
     ) {
-        let [query, key, value] = [query, key, value].map(|values| self.columns(head, values));
-        product(
-            head.scores_mut(shares),
-            Output::Replace,
-            query,
-            key.transposed(),
-        );
-        softmax(shares, head.text.tokens, &head.text.bias, self.scale());
-        match self.mask {
-            None => product(to, Output::Replace, head.scores(shares), value),
-            Some(mask) => with_scratch(shares.len(), |kept| {
-                head.drop_shares(self.heads, mask, shares, kept);
-                product(to, Output::Replace, head.scores(kept), value);
-            }),
-        }
+        self.with_columns(head, inputs, |[query, key, value]| {
+            with_scratch(head.text.square(), |probabilities| {
+                let scores = head.scores_mut(probabilities);
+                product(scores, Output::Replace, query, key.transposed());
+                let Text { tokens, bias, .. } = head.text;
+                softmax(probabilities, *tokens, bias, self.scale());
+                if let Some(save) = save {
+                    round_all(probabilities, save);
+                }
+                if let Some(mask) = self.mask {
+                    head.drop_probabilities(self.heads, mask, probabilities);
+                }
+                rounded_product(to, head.scores(probabilities), value);
+            });
+        });
     }
 
-    fn turn(
+    fn head_gradients<T: Element>(
         &self,
         head: Head,
-        [query, key, value]: [&[f32]; 3],
-        shares: &[f32],
-        gradient: &[f32],
-        [to_query, to_key, to_value]: [MatrixMut; 3],
+        [query, key, value]: [&[T]; 3],
+        saved: &[T],
+        gradient: &[T],
+        [to_query, to_key, to_value]: [MatrixMut<T>; 3],
     ) {
-        let [query, key, value] = [query, key, value].map(|values| self.columns(head, values));
-        let gradient = self.columns(head, gradient);
-        with_scratch(shares.len() * 2, |scratch| {
-            let (slopes, kept) = scratch.split_at_mut(shares.len());
-            product(
-                head.scores_mut(slopes),
-                Output::Replace,
-                gradient,
-                value.transposed(),
-            );
-            let kept: &[f32] = match self.mask {
-                None => shares,
-                Some(mask) => {
-                    head.drop_shares(self.heads, mask, shares, kept);
-                    kept
+        let inputs = [query, key, value, gradient];
+        self.with_columns(head, inputs, |[query, key, value, gradient]| {
+            with_scratch(saved.len() * 3, |scratch| {
+                let (gradients, scratch) = scratch.split_at_mut(saved.len());
+                let (probabilities, kept) = scratch.split_at_mut(saved.len());
+                let of_scores = head.scores_mut(gradients);
+                product(of_scores, Output::Replace, gradient, value.transposed());
+                widen_all(saved, probabilities);
+                kept.copy_from_slice(probabilities);
+                if let Some(mask) = self.mask {
+                    head.drop_probabilities(self.heads, mask, kept);
                 }
-            };
-            product(
-                to_value,
-                Output::Replace,
-                head.scores(kept).transposed(),
-                gradient,
-            );
-            let rows = shares
-                .chunks_exact(head.text.line())
-                .zip(slopes.chunks_exact_mut(head.text.line()));
-            for (token, (shares, slopes)) in rows.enumerate() {
-                let mask = self.mask.map(|mask| mask.row(head.row(self.heads, token)));
-                turn_row(shares, head.text.tokens, mask, self.scale(), slopes);
-            }
-            let slopes = head.scores(slopes);
-            product(to_query, Output::Replace, slopes, key);
-            product(to_key, Output::Replace, slopes.transposed(), query);
+                rounded_product(to_value, head.scores(kept).transposed(), gradient);
+                let line = head.text.line();
+                let rows = probabilities
+                    .chunks_exact(line)
+                    .zip(gradients.chunks_exact_mut(line));
+                for (token, (probabilities, gradients)) in rows.enumerate() {
+                    let mask = self.mask.map(|mask| mask.row(head.row(self.heads, token)));
+                    let tokens = head.text.tokens;
+                    score_gradients(probabilities, tokens, mask, self.scale(), gradients);
+                }
+                let gradients = head.scores(gradients);
+                rounded_product(to_query, gradients, key);
+                rounded_product(to_key, gradients.transposed(), query);
+            });
         });
+    }
+}
+
+/// Computes `a·b` to an output of either type.
+fn rounded_product<T: Element>(to: MatrixMut<T>, a: Matrix, b: Matrix) {
+    match T::float32(to) {
+        Ok(to) => product(to, Output::Replace, a, b),
+        Err(mut to) => with_scratch(to.rows() * to.columns(), |sums| {
+            let (rows, columns) = (to.rows(), to.columns());
+            product(MatrixMut::new(sums, rows, columns), Output::Replace, a, b);
+            let sums = sums.chunks_exact(columns.max(1)).enumerate();
+            sums.for_each(|(row, sums)| round_all(sums, to.row_mut(row)));
+        }),
     }
 }
 
@@ -294,11 +331,10 @@ impl Head<'_> {
         self.text.first_token * heads + self.number * self.text.tokens + token
     }
 
-    fn drop_shares(&self, heads: usize, mask: Mask, shares: &[f32], kept: &mut [f32]) {
-        let line = self.text.line().max(1);
-        let rows = shares.chunks_exact(line).zip(kept.chunks_exact_mut(line));
-        for (token, (shares, kept)) in rows.enumerate() {
-            drop_row(mask.row(self.row(heads, token)), shares, kept);
+    fn drop_probabilities(&self, heads: usize, mask: Mask, probabilities: &mut [f32]) {
+        let rows = probabilities.chunks_exact_mut(self.text.line().max(1));
+        for (token, probabilities) in rows.enumerate() {
+            drop_row(mask.row(self.row(heads, token)), probabilities);
         }
     }
 }
@@ -325,45 +361,45 @@ vectorized! {
                     total[lane] += row[lane];
                 }
             }
-            let share = 1.0 / total.iter().sum::<f32>();
+            let inverse = 1.0 / total.iter().sum::<f32>();
             for row in row.iter_mut() {
-                row.iter_mut().for_each(|value| *value *= share);
+                row.iter_mut().for_each(|value| *value *= inverse);
             }
         }
     }
 }
 
 vectorized! {
-    fn drop_row(mask: RowMask, shares: &[f32], kept: &mut [f32]) {
-        mask.multiply_to(shares, kept);
+    fn drop_row(mask: RowMask, probabilities: &mut [f32]) {
+        mask.multiply(probabilities);
     }
 }
 
 vectorized! {
-    /// Turns the gradient of a row of shares, after dropout, into that of its scores.
-    fn turn_row(
-        shares: &[f32],
+    /// Replaces the gradient of a row of probabilities, after dropout, by that of its scores.
+    fn score_gradients(
+        probabilities: &[f32],
         tokens: usize,
         mask: Option<RowMask>,
         scale: f32,
-        slopes: &mut [f32],
+        gradients: &mut [f32],
     ) {
-        slopes[tokens..].fill(0.0);
+        gradients[tokens..].fill(0.0);
         if let Some(mask) = mask {
-            mask.multiply(slopes);
+            mask.multiply(gradients);
         }
-        let (shares, _) = shares.as_chunks::<LANES>();
-        let (slopes, _) = slopes.as_chunks_mut::<LANES>();
+        let (probabilities, _) = probabilities.as_chunks::<LANES>();
+        let (gradients, _) = gradients.as_chunks_mut::<LANES>();
         let mut along = [0.0f32; LANES];
-        for (share, slope) in shares.iter().zip(&*slopes) {
+        for (probability, gradient) in probabilities.iter().zip(&*gradients) {
             for lane in 0..LANES {
-                along[lane] = mul_add::<FUSED>(share[lane], slope[lane], along[lane]);
+                along[lane] = mul_add::<FUSED>(probability[lane], gradient[lane], along[lane]);
             }
         }
         let along = along.iter().sum::<f32>();
-        for (share, slope) in shares.iter().zip(slopes) {
+        for (probability, gradient) in probabilities.iter().zip(gradients) {
             for lane in 0..LANES {
-                slope[lane] = share[lane] * (slope[lane] - along) * scale;
+                gradient[lane] = probability[lane] * (gradient[lane] - along) * scale;
             }
         }
     }

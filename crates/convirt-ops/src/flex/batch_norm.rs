@@ -9,7 +9,9 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
 use super::conv2d::conv2d_finished;
+use super::element::{Element, of_element};
 use super::math::add_wide;
+use super::matmul::{Matrix, MatrixMut};
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply, plain};
@@ -53,7 +55,7 @@ pub(crate) fn batch_norm(input: Tensor<4>, by: Normalization, after: After) -> T
     normalize(operation, input, [by.gamma, by.beta], after).0
 }
 
-/// [`conv2d`](super::conv2d()), then [`batch_norm`] of what is still near; outside graphs.
+/// [`conv2d`](super::conv2d()), then [`batch_norm`] of its sums while they are near; outside graphs.
 pub(crate) fn conv2d_batch_norm(
     inputs: [Tensor<4>; 2],
     window: Window,
@@ -61,24 +63,43 @@ pub(crate) fn conv2d_batch_norm(
     by: Normalization,
     after: After,
 ) -> Tensor<4> {
+    let dtype = inputs[0].dtype();
+    of_element!(dtype, T => conv2d_batch_norm_of::<T>(inputs, window, groups, by, after))
+}
+
+fn conv2d_batch_norm_of<T: Element>(
+    inputs: [Tensor<4>; 2],
+    window: Window,
+    groups: usize,
+    by: Normalization,
+    after: After,
+) -> Tensor<4> {
     let (mean, beta) = (values(by.mean), values(by.beta));
-    let by = Affine {
-        mean: &mean,
-        scale: scale(&values(by.gamma), &values(by.variance), by.epsilon),
-        beta: &beta,
-    };
+    let scale = scale(&values(by.gamma), &values(by.variance), by.epsilon);
     let relu = !matches!(after, After::Nothing);
     let shortcut = match after {
-        After::AddRelu(shortcut) => Some(contiguous(plain(shortcut.into_dispatch()))),
+        After::AddRelu(shortcut) => {
+            let shortcut = plain(shortcut.cast(T::DTYPE).into_dispatch());
+            Some(contiguous(shortcut))
+        }
         After::Nothing | After::Relu => None,
     };
-    let shortcut = shortcut.as_ref().map(elements);
+    let shortcut = shortcut.as_ref().map(elements::<T>);
     let channels = mean.len();
-    conv2d_finished(inputs, window, groups, |row, rows| {
-        let first = row * channels;
-        let shortcut = shortcut.map(|shortcut| &shortcut[first..first + rows.len()]);
-        normalize_here(rows, shortcut, &by, relu);
-    })
+    let write = |[row, column]: [usize; 2], sums: Matrix<'_>, to: MatrixMut<'_, T>| {
+        let columns = column..column + sums.columns();
+        let by = Normalizer {
+            mean: &mean[columns.clone()],
+            scale: &scale[columns.clone()],
+            beta: &beta[columns],
+        };
+        let shortcut = shortcut.map(|shortcut| {
+            let first = row * channels + column;
+            Matrix::strided(&shortcut[first..], sums.rows(), sums.columns(), channels)
+        });
+        normalize_sums::<T>(sums, shortcut, &by, relu, to);
+    };
+    conv2d_finished::<T>(inputs, window, groups, &write)
 }
 
 fn values(vector: Tensor<1>) -> Vec<f32> {
@@ -122,9 +143,9 @@ struct Saved {
     gamma: FlexTensor,
     beta: FlexTensor,
     statistics: Statistics,
-    /// Of each element to which a shortcut was added, whether the rectifier let the sum pass: 1
-    /// or 0. A byte of it costs less than to keep the output.
-    passed: Option<Arc<Buffer>>,
+    /// Of each element to which a shortcut was added, whether the ReLU let the sum pass: 1 or 0. A
+    /// byte of it costs less than to keep the output.
+    passed: Option<Arc<Buffer<u8>>>,
 }
 
 impl Operation<3> for BatchNorm {
@@ -141,7 +162,7 @@ impl Operation<3> for BatchNorm {
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let [input, gamma, beta] = wanted;
-        let [input, gamma, beta, _] = self.turn(saved, gradient, [input, gamma, beta, false]);
+        let [input, gamma, beta, _] = self.gradients(saved, gradient, [input, gamma, beta, false]);
         [input, gamma, beta]
     }
 }
@@ -159,14 +180,14 @@ impl Operation<4> for BatchNorm {
         gradient: FlexTensor,
         wanted: [bool; 4],
     ) -> [Option<FlexTensor>; 4] {
-        self.turn(saved, gradient, wanted)
+        self.gradients(saved, gradient, wanted)
     }
 }
 
-/// What a channel's values are normalized by: (x − mean)·scale + beta.
-struct Affine<'a> {
+/// What channels' values are normalized by: (x − mean)·scale + beta.
+struct Normalizer<'a> {
     mean: &'a [f32],
-    scale: Vec<f32>,
+    scale: &'a [f32],
     beta: &'a [f32],
 }
 
@@ -183,29 +204,38 @@ impl BatchNorm {
     fn run(
         &self,
         input: FlexTensor,
+        vectors: [FlexTensor; 2],
+        shortcut: Option<FlexTensor>,
+    ) -> (FlexTensor, Saved) {
+        of_element!(input.dtype(), T => self.run_on::<T>(input, vectors, shortcut))
+    }
+
+    fn run_on<T: Element>(
+        &self,
+        input: FlexTensor,
         [gamma, beta]: [FlexTensor; 2],
         shortcut: Option<FlexTensor>,
     ) -> (FlexTensor, Saved) {
         let (input, gamma, beta) = (contiguous(input), contiguous(gamma), contiguous(beta));
-        let values = elements(&input);
-        let channels = elements(&gamma).len();
+        let values = elements::<T>(&input);
+        let channels = elements::<f32>(&gamma).len();
         let statistics = match &self.given {
             Some(statistics) => statistics.clone(),
             None => moments(values, channels),
         };
-        let by = Affine {
+        let by = Normalizer {
             mean: &statistics.mean,
-            scale: scale(elements(&gamma), &statistics.variance, self.epsilon),
+            scale: &scale(elements(&gamma), &statistics.variance, self.epsilon),
             beta: elements(&beta),
         };
-        let shortcut = shortcut.as_ref().map(elements);
+        let shortcut = shortcut.as_ref().map(elements::<T>);
         let mut output = Buffer::any(values.len());
-        let mut passed = shortcut.map(|_| Buffer::any(values.len().div_ceil(size_of::<f32>())));
+        let mut passed = shortcut.map(|_| Buffer::any(values.len()));
         let block = block_rows(channels) * channels;
         let blocks = output.par_chunks_mut(block).enumerate();
         match (shortcut, &mut passed) {
             (Some(shortcut), Some(passed)) => blocks
-                .zip(passed.bytes_mut().par_chunks_mut(block))
+                .zip(passed.par_chunks_mut(block))
                 .for_each(|((index, to), passed)| {
                     let range = index * block..index * block + to.len();
                     add_rows(&values[range.clone()], &shortcut[range], &by, to, passed);
@@ -226,7 +256,17 @@ impl BatchNorm {
         (output, saved)
     }
 
-    fn turn(
+    fn gradients(
+        self,
+        saved: Saved,
+        gradient: FlexTensor,
+        wanted: [bool; 4],
+    ) -> [Option<FlexTensor>; 4] {
+        let dtype = saved.input.dtype();
+        of_element!(dtype, T => self.gradients_of::<T>(saved, gradient, wanted))
+    }
+
+    fn gradients_of<T: Element>(
         self,
         saved: Saved,
         gradient: FlexTensor,
@@ -234,94 +274,88 @@ impl BatchNorm {
     ) -> [Option<FlexTensor>; 4] {
         let mut gradient = contiguous(gradient);
         let shape = gradient.layout().shape().clone();
-        let (input, gamma) = (elements(&saved.input), elements(&saved.gamma));
+        let (input, gamma) = (elements::<T>(&saved.input), elements(&saved.gamma));
         let channels = gamma.len();
-        let by = Affine {
+        let by = Normalizer {
             mean: &saved.statistics.mean,
-            scale: scale(gamma, &saved.statistics.variance, self.epsilon),
+            scale: &scale(gamma, &saved.statistics.variance, self.epsilon),
             beta: elements(&saved.beta),
         };
-        let rectified = match (&saved.passed, self.relu) {
-            (_, false) => Rectified::Not,
-            (Some(passed), true) => Rectified::Passed(passed.bytes()),
-            (None, true) => Rectified::Normalized,
+        let passes = match (&saved.passed, self.relu) {
+            (_, false) => Passes::All,
+            (Some(passed), true) => Passes::Marked(passed),
+            (None, true) => Passes::Positive,
         };
-        let [sums, turns] = gradient_sums(input, elements(&gradient), &rectified, &by);
+        let [sums, products] = gradient_sums(input, elements(&gradient), &passes, &by);
         let variances = saved.statistics.variance.iter().map(|v| f64::from(*v));
         let variances: Vec<f64> = variances.map(|v| v + self.epsilon).collect();
-        let mut shortcut_gradient = wanted[3].then(|| Buffer::any(input.len()));
+        let mut shortcut_gradient = wanted[3].then(|| Buffer::<T>::any(input.len()));
         if wanted[0] || wanted[3] {
             let rows = (input.len() / channels) as f64;
             let through = self.given.is_none().then(|| {
                 let mean = sums.iter().map(|s| (s / rows) as f32).collect();
-                let turn = turns
+                let slope = products
                     .iter()
                     .zip(&variances)
-                    .map(|(t, v)| (t / rows / v) as f32);
-                Through {
+                    .map(|(p, v)| (p / rows / v) as f32);
+                ThroughStatistics {
                     mean,
-                    turn: turn.collect(),
+                    slope: slope.collect(),
                 }
             });
             let block = block_rows(channels) * channels;
-            let turn_block = |index: usize, gradient: &mut [f32], shortcut: Option<&mut [f32]>| {
+            let of_block = |index: usize, gradient: &mut [T], shortcut: Option<&mut [T]>| {
                 let range = index * block..index * block + gradient.len();
-                let rectified = rectified.part(range.clone());
-                turn_rows(
-                    &input[range],
-                    &rectified,
-                    &by,
-                    through.as_ref(),
-                    gradient,
-                    shortcut,
-                );
+                let passes = passes.part(range.clone());
+                let through = through.as_ref();
+                gradient_rows(&input[range], &passes, &by, through, gradient, shortcut);
             };
-            let gradients = elements_mut(&mut gradient).par_chunks_mut(block);
+            let gradients = elements_mut::<T>(&mut gradient).par_chunks_mut(block);
             match &mut shortcut_gradient {
                 None => gradients
                     .enumerate()
-                    .for_each(|(index, gradient)| turn_block(index, gradient, None)),
+                    .for_each(|(index, gradient)| of_block(index, gradient, None)),
                 Some(shortcut) => gradients
                     .zip(shortcut.par_chunks_mut(block))
                     .enumerate()
-                    .for_each(|(index, (gradient, to))| turn_block(index, gradient, Some(to))),
+                    .for_each(|(index, (gradient, to))| of_block(index, gradient, Some(to))),
             }
         }
-        let slopes = turns
+        let of_gamma = products
             .iter()
             .zip(&variances)
-            .map(|(t, v)| (t / v.sqrt()) as f32);
+            .map(|(p, v)| (p / v.sqrt()) as f32);
         [
             wanted[0].then_some(gradient),
-            wanted[1].then(|| vector(slopes.collect())),
+            wanted[1].then(|| vector(of_gamma.collect())),
             wanted[2].then(|| vector(sums.iter().map(|sum| *sum as f32).collect())),
             shortcut_gradient.map(|values| tensor(values, shape)),
         ]
     }
 }
 
-/// What of a gradient goes through the batch's statistics: its mean, and its turn with x − mean.
-struct Through {
+/// What of a gradient goes through the batch's statistics: its mean, and what each x − mean adds.
+struct ThroughStatistics {
     mean: Vec<f32>,
-    turn: Vec<f32>,
+    slope: Vec<f32>,
 }
 
-/// How to tell where the rectifier let a value pass.
-enum Rectified<'a> {
+/// Where the ReLU let values pass.
+enum Passes<'a> {
     /// Everywhere: there is none.
-    Not,
+    All,
     /// Where the normalized value is positive.
-    Normalized,
+    Positive,
     /// Where there is a 1.
-    Passed(&'a [u8]),
+    Marked(&'a [u8]),
 }
 
-impl Rectified<'_> {
+impl Passes<'_> {
     fn part(&self, range: Range<usize>) -> Self {
         match self {
-            Self::Not => Self::Not,
-            Self::Normalized => Self::Normalized,
-            Self::Passed(passed) => Self::Passed(&passed[range]),
+            Self::All => Self::All,
+            Self::Positive => Self::Positive,
+            Self::Marked(passed) => Self::Marked(&passed[range]),
         }
     }
 }
@@ -333,33 +367,33 @@ fn block_rows(channels: usize) -> usize {
 
 /// Means and biased variances of columns: of each block in two passes, joined as in
 /// [Chan et al. 1983](https://doi.org/10.1080/00031305.1983.10483115), Equation 2.1.
-fn moments(input: &[f32], channels: usize) -> Statistics {
+fn moments<T: Element>(input: &[T], channels: usize) -> Statistics {
     let empty = || (0.0, vec![0.0f64; channels], vec![0.0f64; channels]);
     let join = |mut a: (f64, Vec<f64>, Vec<f64>), b: (f64, Vec<f64>, Vec<f64>)| {
         let rows = a.0 + b.0;
         if b.0 > 0.0 {
             for channel in 0..channels {
-                let apart = b.1[channel] - a.1[channel];
-                a.1[channel] += apart * b.0 / rows;
-                a.2[channel] += b.2[channel] + apart * apart * a.0 * b.0 / rows;
+                let difference = b.1[channel] - a.1[channel];
+                a.1[channel] += difference * b.0 / rows;
+                a.2[channel] += b.2[channel] + difference * difference * a.0 * b.0 / rows;
             }
         }
         (rows, a.1, a.2)
     };
     let block = block_rows(channels) * channels;
-    let parts: Vec<_> = shares(input.len(), block)
+    let parts: Vec<_> = per_thread(input.len(), block)
         .into_par_iter()
-        .map(|share| {
-            input[share].chunks(block).fold(empty(), |so_far, block| {
+        .map(|part| {
+            input[part].chunks(block).fold(empty(), |so_far, block| {
                 let mut sums = [0; 3].map(|_| vec![0.0; channels]);
                 block_moments(block, &mut sums);
                 let rows = (block.len() / channels) as f64;
-                let [mean, rest, squares] = sums.map(|sums| sums.into_iter().map(f64::from));
-                let rest: Vec<f64> = rest.collect();
-                let mean = mean.zip(&rest).map(|(mean, rest)| mean + rest / rows);
+                let [mean, residual, squares] = sums.map(|sums| sums.into_iter().map(f64::from));
+                let residual: Vec<f64> = residual.collect();
+                let mean = mean.zip(&residual).map(|(mean, sum)| mean + sum / rows);
                 let spread = squares
-                    .zip(&rest)
-                    .map(|(squares, rest)| squares - rest * rest / rows);
+                    .zip(&residual)
+                    .map(|(squares, sum)| squares - sum * sum / rows);
                 join(so_far, (rows, mean.collect(), spread.collect()))
             })
         })
@@ -375,120 +409,120 @@ fn moments(input: &[f32], channels: usize) -> Statistics {
 }
 
 /// Divides elements among the threads, at multiples of a block.
-fn shares(length: usize, block: usize) -> Vec<Range<usize>> {
+fn per_thread(length: usize, block: usize) -> Vec<Range<usize>> {
     let blocks = length.div_ceil(block.max(1));
-    let share = blocks.div_ceil(rayon::current_num_threads()).max(1) * block;
-    let starts = (0..length).step_by(share.max(1));
+    let part = blocks.div_ceil(rayon::current_num_threads()).max(1) * block;
+    let starts = (0..length).step_by(part.max(1));
     starts
-        .map(|start| start..length.min(start + share))
+        .map(|start| start..length.min(start + part))
         .collect()
 }
 
 vectorized! {
-    /// Rounded means of columns, then sums and sums of squares of what they leave.
-    fn block_moments(block: &[f32], sums: &mut [Vec<f32>; 3]) {
-        let [mean, rest, squares] = sums;
+    /// Rounded means of columns, then sums and sums of squares of the residuals.
+    fn block_moments<T: Element>(block: &[T], sums: &mut [Vec<f32>; 3]) {
+        let [mean, residual, squares] = sums;
         let channels = mean.len();
-        let (mean, rest) = (&mut mean[..channels], &mut rest[..channels]);
+        let (mean, residual) = (&mut mean[..channels], &mut residual[..channels]);
         let squares = &mut squares[..channels];
         for row in block.chunks_exact(channels) {
-            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x);
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x.widen());
         }
         let share = 1.0 / (block.len() / channels) as f32;
         mean.iter_mut().for_each(|mean| *mean *= share);
         for row in block.chunks_exact(channels) {
             for c in 0..channels {
-                let apart = row[c] - mean[c];
-                rest[c] += apart;
-                squares[c] += apart * apart;
+                let centred = row[c].widen() - mean[c];
+                residual[c] += centred;
+                squares[c] += centred * centred;
             }
         }
     }
 }
 
 vectorized! {
-    /// Writes (x − mean)·scale + beta, perhaps rectified.
-    fn normalize_rows(input: &[f32], by: &Affine, relu: bool, to: &mut [f32]) {
+    /// Writes (x − mean)·scale + beta, perhaps after a ReLU.
+    fn normalize_rows<T: Element>(input: &[T], by: &Normalizer, relu: bool, to: &mut [T]) {
         let channels = by.mean.len();
         let rows = to.chunks_exact_mut(channels).zip(input.chunks_exact(channels));
         match relu {
-            true => rows.for_each(|(to, row)| by.write(row, to, rectify)),
-            false => rows.for_each(|(to, row)| by.write(row, to, |value| value)),
+            true => rows.for_each(|(to, row)| by.write(row, to, |_, value| rectify(value))),
+            false => rows.for_each(|(to, row)| by.write(row, to, |_, value| value)),
         }
     }
 }
 
 vectorized! {
-    /// Writes (x − mean)·scale + beta + shortcut, rectified, and whether it passed.
-    fn add_rows(
-        input: &[f32],
-        shortcut: &[f32],
-        by: &Affine,
-        to: &mut [f32],
+    /// Writes relu((x − mean)·scale + beta + shortcut), and whether it passed.
+    fn add_rows<T: Element>(
+        input: &[T],
+        shortcut: &[T],
+        by: &Normalizer,
+        to: &mut [T],
         passed: &mut [u8],
     ) {
         let channels = by.mean.len();
         let rows = to.chunks_exact_mut(channels).zip(passed.chunks_exact_mut(channels));
         let inputs = input.chunks_exact(channels).zip(shortcut.chunks_exact(channels));
         for ((to, passed), (row, shortcut)) in rows.zip(inputs) {
-            by.write(row, to, |value| value);
-            for ((to, passed), shortcut) in to.iter_mut().zip(passed).zip(shortcut) {
-                let sum = *to + shortcut;
-                *to = rectify(sum);
-                *passed = u8::from(sum > 0.0);
+            by.write(row, to, |c, value| rectify(value + shortcut[c].widen()));
+            for (passed, to) in passed.iter_mut().zip(to) {
+                *passed = u8::from(to.widen() > 0.0);
             }
         }
     }
 }
 
 vectorized! {
-    /// As [`normalize_rows`] and [`add_rows`], in place.
-    fn normalize_here(rows: &mut [f32], shortcut: Option<&[f32]>, by: &Affine, relu: bool) {
-        let channels = by.mean.len();
-        match shortcut {
-            None => for row in rows.chunks_exact_mut(channels) {
-                match relu {
-                    true => by.normalize(row, rectify),
-                    false => by.normalize(row, |value| value),
+    /// As [`normalize_rows`] and [`add_rows`], of sums.
+    fn normalize_sums<T: Element>(
+        sums: Matrix<'_>,
+        shortcut: Option<Matrix<'_, T>>,
+        by: &Normalizer,
+        relu: bool,
+        to: MatrixMut<'_, T>,
+    ) {
+        let mut to = to;
+        for row in 0..to.rows() {
+            let (sums, to) = (sums.row(row), to.row_mut(row));
+            match (shortcut, relu) {
+                (Some(shortcut), _) => {
+                    let shortcut = shortcut.row(row);
+                    by.write(sums, to, |c, value| rectify(value + shortcut[c].widen()));
                 }
-            },
-            Some(shortcut) => {
-                let rows = rows.chunks_exact_mut(channels);
-                for (row, shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
-                    by.normalize(row, |value| value);
-                    for (to, shortcut) in row.iter_mut().zip(shortcut) {
-                        *to = rectify(*to + shortcut);
-                    }
-                }
+                (None, true) => by.write(sums, to, |_, value| rectify(value)),
+                (None, false) => by.write(sums, to, |_, value| value),
             }
         }
     }
 }
 
-impl Affine<'_> {
+impl Normalizer<'_> {
+    /// Writes what a function makes of each column and its normalized value.
     #[inline(always)]
-    fn normalize(&self, row: &mut [f32], after: impl Fn(f32) -> f32) {
-        let vectors = self.mean.iter().zip(&self.scale).zip(self.beta);
-        for (x, ((mean, scale), beta)) in row.iter_mut().zip(vectors) {
-            *x = after((*x - mean) * scale + beta);
-        }
-    }
-
-    #[inline(always)]
-    fn write(&self, row: &[f32], to: &mut [f32], after: impl Fn(f32) -> f32) {
-        let vectors = self.mean.iter().zip(&self.scale).zip(self.beta);
-        for ((to, x), ((mean, scale), beta)) in to.iter_mut().zip(row).zip(vectors) {
-            *to = after((x - mean) * scale + beta);
-        }
-    }
-
-    /// The gradient of a row where the rectifier lets it pass, given to a function with the column.
-    #[inline(always)]
-    fn each(
+    fn write<I: Element, T: Element>(
         &self,
-        row: &[f32],
-        gradient: &[f32],
-        rectified: &Rectified,
+        row: &[I],
+        to: &mut [T],
+        after: impl Fn(usize, f32) -> f32,
+    ) {
+        let channels = to.len();
+        let (row, mean) = (&row[..channels], &self.mean[..channels]);
+        let (scale, beta) = (&self.scale[..channels], &self.beta[..channels]);
+        for c in 0..channels {
+            let normalized = (row[c].widen() - mean[c]) * scale[c] + beta[c];
+            to[c] = T::round(after(c, normalized));
+        }
+    }
+
+    /// Gives a function each column of a row, its x − mean, and its gradient where the ReLU lets it
+    /// pass.
+    #[inline(always)]
+    fn each<T: Element>(
+        &self,
+        row: &[T],
+        gradient: &[T],
+        passes: &Passes,
         start: usize,
         mut see: impl FnMut(usize, f32, f32),
     ) {
@@ -499,24 +533,24 @@ impl Affine<'_> {
             &self.scale[..channels],
             &self.beta[..channels],
         );
-        match rectified {
-            Rectified::Not => {
+        match passes {
+            Passes::All => {
                 for c in 0..channels {
-                    see(c, row[c] - mean[c], gradient[c]);
+                    see(c, row[c].widen() - mean[c], gradient[c].widen());
                 }
             }
-            Rectified::Normalized => {
+            Passes::Positive => {
                 for c in 0..channels {
-                    let apart = row[c] - mean[c];
-                    let passes = apart * scale[c] + beta[c] > 0.0;
-                    see(c, apart, if passes { gradient[c] } else { 0.0 });
+                    let centred = row[c].widen() - mean[c];
+                    let passes = centred * scale[c] + beta[c] > 0.0;
+                    see(c, centred, if passes { gradient[c].widen() } else { 0.0 });
                 }
             }
-            Rectified::Passed(passed) => {
+            Passes::Marked(passed) => {
                 let passed = &passed[start..start + channels];
                 for c in 0..channels {
-                    let slope = if passed[c] != 0 { gradient[c] } else { 0.0 };
-                    see(c, row[c] - mean[c], slope);
+                    let gradient = if passed[c] != 0 { gradient[c].widen() } else { 0.0 };
+                    see(c, row[c].widen() - mean[c], gradient);
                 }
             }
         }
@@ -529,30 +563,24 @@ fn rectify(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
 }
 
-/// Sums of columns of the rectified gradient, and of its product with x − mean.
-fn gradient_sums(
-    input: &[f32],
-    gradient: &[f32],
-    rectified: &Rectified,
-    by: &Affine,
+/// Sums of columns of the gradient where the ReLU lets it pass, and of its product with x − mean.
+fn gradient_sums<T: Element>(
+    input: &[T],
+    gradient: &[T],
+    passes: &Passes,
+    by: &Normalizer,
 ) -> [Vec<f64>; 2] {
     let channels = by.mean.len();
     let block = block_rows(channels) * channels;
-    let parts: Vec<[Vec<f64>; 2]> = shares(input.len(), block)
+    let parts: Vec<[Vec<f64>; 2]> = per_thread(input.len(), block)
         .into_par_iter()
-        .map(|share| {
+        .map(|part| {
             let mut wide = [vec![0.0; channels], vec![0.0; channels]];
-            for start in share.clone().step_by(block) {
-                let range = start..share.end.min(start + block);
+            for start in part.clone().step_by(block) {
+                let range = start..part.end.min(start + block);
                 let mut sums = [0; 2].map(|_| vec![0.0; channels]);
-                let rectified = rectified.part(range.clone());
-                sum_rows(
-                    &input[range.clone()],
-                    &gradient[range],
-                    &rectified,
-                    by,
-                    &mut sums,
-                );
+                let passes = passes.part(range.clone());
+                sum_rows(&input[range.clone()], &gradient[range], &passes, by, &mut sums);
                 wide.iter_mut()
                     .zip(&sums)
                     .for_each(|(to, from)| add_wide(to, from));
@@ -571,36 +599,36 @@ fn gradient_sums(
 }
 
 vectorized! {
-    fn sum_rows(
-        input: &[f32],
-        gradient: &[f32],
-        rectified: &Rectified,
-        by: &Affine,
+    fn sum_rows<T: Element>(
+        input: &[T],
+        gradient: &[T],
+        passes: &Passes,
+        by: &Normalizer,
         sums: &mut [Vec<f32>; 2],
     ) {
         let channels = by.mean.len();
-        let [sums, turns] = sums;
-        let (sums, turns) = (&mut sums[..channels], &mut turns[..channels]);
+        let [sums, products] = sums;
+        let (sums, products) = (&mut sums[..channels], &mut products[..channels]);
         for (index, row) in input.chunks_exact(channels).enumerate() {
             let start = index * channels;
-            by.each(row, &gradient[start..], rectified, start, |c, apart, slope| {
-                sums[c] += slope;
-                turns[c] += slope * apart;
+            by.each(row, &gradient[start..], passes, start, |c, centred, gradient| {
+                sums[c] += gradient;
+                products[c] += gradient * centred;
             });
         }
     }
 }
 
 vectorized! {
-    /// Turns gradients of the output into those of the input, in place; the shortcut's are the
-    /// output's where the rectifier let them pass.
-    fn turn_rows(
-        input: &[f32],
-        rectified: &Rectified,
-        by: &Affine,
-        through: Option<&Through>,
-        gradient: &mut [f32],
-        shortcut: Option<&mut [f32]>,
+    /// Replaces gradients of the output by those of the input; the shortcut's are the output's
+    /// where the ReLU let them pass.
+    fn gradient_rows<T: Element>(
+        input: &[T],
+        passes: &Passes,
+        by: &Normalizer,
+        through: Option<&ThroughStatistics>,
+        gradient: &mut [T],
+        shortcut: Option<&mut [T]>,
     ) {
         let channels = by.mean.len();
         let scale = &by.scale[..channels];
@@ -608,22 +636,25 @@ vectorized! {
         let mut shortcut = shortcut.map(|shortcut| shortcut.chunks_exact_mut(channels));
         let rows = input.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels));
         for (index, (row, gradient)) in rows.enumerate() {
-            by.each(row, gradient, rectified, index * channels, |c, _, slope| passed[c] = slope);
+            by.each(row, gradient, passes, index * channels, |c, _, gradient| {
+                passed[c] = gradient;
+            });
             if let Some(to) = shortcut.as_mut().and_then(Iterator::next) {
-                to.copy_from_slice(passed);
+                to.iter_mut().zip(&*passed).for_each(|(to, passed)| *to = T::round(*passed));
             }
             match through {
                 None => {
                     for c in 0..channels {
-                        gradient[c] = scale[c] * passed[c];
+                        gradient[c] = T::round(scale[c] * passed[c]);
                     }
                 }
                 Some(through) => {
-                    let (mean, turn) = (&through.mean[..channels], &through.turn[..channels]);
+                    let (mean, slope) = (&through.mean[..channels], &through.slope[..channels]);
                     let row = &row[..channels];
                     for c in 0..channels {
-                        let apart = row[c] - by.mean[c];
-                        gradient[c] = scale[c] * (passed[c] - mean[c] - apart * turn[c]);
+                        let centred = row[c].widen() - by.mean[c];
+                        let statistics = mean[c] + centred * slope[c];
+                        gradient[c] = T::round(scale[c] * (passed[c] - statistics));
                     }
                 }
             }

@@ -2,57 +2,61 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::{Bytes, DType, Shape, TensorData};
+use burn::tensor::{Bytes, Shape, TensorData};
 
 use super::FlexTensor;
+use super::element::Element;
+use super::memory::{Buffer, Line, Plain, lines_of};
 
 /// The tensor with its elements one after the other, copied where they are not.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.as_slice::<f32>().is_some() {
-        tensor
-    } else {
-        tensor.to_contiguous()
+    match tensor.layout().contiguous_offsets() {
+        Some(_) => tensor,
+        None => tensor.to_contiguous(),
     }
 }
 
-/// The elements of a [`contiguous`] tensor.
-pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
+/// The elements of a [`contiguous`] tensor of this type.
+pub(crate) fn elements<T: Element>(tensor: &FlexTensor) -> &[T] {
     tensor.as_slice().expect("a contiguous tensor")
 }
 
-/// The elements of a [`contiguous`] tensor to write, copied first where others hold them.
-pub(crate) fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+/// The elements of a [`contiguous`] tensor of this type to write, copied first where others hold
+/// them.
+pub(crate) fn elements_mut<T: Element>(tensor: &mut FlexTensor) -> &mut [T] {
     let offsets = tensor.layout().contiguous_offsets();
     let (start, end) = offsets.expect("a contiguous tensor");
     &mut tensor.storage_mut()[start..end]
 }
 
 /// A new tensor of these elements.
-pub(crate) fn tensor(elements: impl Into<Bytes>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::from_bytes(
-        elements.into(),
-        shape.into(),
-        DType::F32,
-    ))
+pub(crate) fn tensor<T: Element>(elements: Buffer<T>, shape: impl Into<Shape>) -> FlexTensor {
+    let data = TensorData::from_bytes(elements.into(), shape.into(), T::DTYPE);
+    FlexTensor::from_data(data)
 }
 
 /// A new tensor of few elements.
 pub(crate) fn vector(elements: Vec<f32>) -> FlexTensor {
     let shape = [elements.len()];
-    tensor(Bytes::from_elems(elements), shape)
+    let bytes = Bytes::from_elems(elements);
+    FlexTensor::from_data(TensorData::from_bytes(bytes, shape, f32::DTYPE))
 }
 
-/// Lends the thread's scratch memory: `length` elements of any value.
-pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+/// Lends the thread's scratch memory: `length` elements of any value, from a cache line's start.
+pub(crate) fn with_scratch<T: Plain, R>(length: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     thread_local! {
         /// One for each call inside another.
-        static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+        static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
     }
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < length {
-        scratch.resize(length, 0.0);
+    let lines = lines_of::<T>(length);
+    if scratch.len() < lines {
+        scratch.resize(lines, Line::ZERO);
     }
-    let result = work(&mut scratch[..length]);
+    let first = scratch.as_mut_ptr().cast::<T>();
+    // SAFETY: there are enough lines for the elements, aligned for them, and all bits are one.
+    let elements = unsafe { std::slice::from_raw_parts_mut(first, length) };
+    let result = work(elements);
     SCRATCH.with_borrow_mut(|idle| idle.push(scratch));
     result
 }

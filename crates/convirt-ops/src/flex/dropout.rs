@@ -4,6 +4,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements_mut};
+use super::element::{Element, of_element};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 
@@ -93,17 +94,17 @@ impl RowMask {
 
     /// Drops of a row in place.
     #[inline(always)]
-    pub(crate) fn multiply(self, row: &mut [f32]) {
+    pub(crate) fn multiply<T: Element>(self, row: &mut [T]) {
         for (column, value) in row.iter_mut().enumerate() {
-            *value *= self.factor(column);
+            *value = T::round(value.widen() * self.factor(column));
         }
     }
 
     /// Writes a row less what is dropped.
     #[inline(always)]
-    pub(crate) fn multiply_to(self, row: &[f32], to: &mut [f32]) {
+    pub(crate) fn multiply_to<T: Element>(self, row: &[T], to: &mut [T]) {
         for (column, (to, value)) in to.iter_mut().zip(row).enumerate() {
-            *to = value * self.factor(column);
+            *to = T::round(value.widen() * self.factor(column));
         }
     }
 }
@@ -114,8 +115,10 @@ impl Operation<1> for Mask {
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
         let mut values = contiguous(input);
-        let rows = elements_mut(&mut values).par_chunks_mut(ROW).enumerate();
-        rows.for_each(|(index, values)| multiply(self.row(index), values));
+        of_element!(values.dtype(), T => {
+            let rows = elements_mut::<T>(&mut values).par_chunks_mut(ROW).enumerate();
+            rows.for_each(|(index, values)| multiply(self.row(index), values));
+        });
         (values, ())
     }
 
@@ -125,7 +128,7 @@ impl Operation<1> for Mask {
 }
 
 vectorized! {
-    fn multiply(mask: RowMask, values: &mut [f32]) {
+    fn multiply<T: Element>(mask: RowMask, values: &mut [T]) {
         mask.multiply(values);
     }
 }

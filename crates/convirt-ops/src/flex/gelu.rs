@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor};
+use super::element::{Element, of_element};
 use super::math::{mul_add, normal_cumulative, normal_density};
 use super::memory::Buffer;
 use super::simd::vectorized;
@@ -27,19 +28,7 @@ impl Operation<1> for Gelu {
     type Saved = Option<FlexTensor>;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Self::Saved) {
-        let mut input = contiguous(input);
-        if !self.records {
-            let blocks = elements_mut(&mut input).par_chunks_mut(BLOCK);
-            blocks.for_each(gelu_in_place);
-            return (input, None);
-        }
-        let mut output = Buffer::any(elements(&input).len());
-        let blocks = output.par_chunks_mut(BLOCK);
-        blocks
-            .zip(elements(&input).par_chunks(BLOCK))
-            .for_each(|(to, input)| gelu_to(input, to));
-        let shape = input.layout().shape().clone();
-        (tensor(output, shape), Some(input))
+        of_element!(input.dtype(), T => self.run::<T>(contiguous(input)))
     }
 
     fn backward(
@@ -50,33 +39,61 @@ impl Operation<1> for Gelu {
     ) -> [Option<FlexTensor>; 1] {
         let input = saved.expect("kept where gradients are recorded");
         let mut gradient = contiguous(gradient);
-        let blocks = elements_mut(&mut gradient).par_chunks_mut(BLOCK);
-        blocks
-            .zip(elements(&input).par_chunks(BLOCK))
-            .for_each(|(gradient, input)| turn(input, gradient));
+        of_element!(input.dtype(), T => {
+            let blocks = elements_mut::<T>(&mut gradient).par_chunks_mut(BLOCK);
+            blocks
+                .zip(elements(&input).par_chunks(BLOCK))
+                .for_each(|(gradient, input)| multiply_by_derivative::<T>(input, gradient));
+        });
         [Some(gradient)]
     }
 }
 
+impl Gelu {
+    fn run<T: Element>(&self, mut input: FlexTensor) -> (FlexTensor, Option<FlexTensor>) {
+        if !self.records {
+            let blocks = elements_mut::<T>(&mut input).par_chunks_mut(BLOCK);
+            blocks.for_each(gelu_in_place);
+            return (input, None);
+        }
+        let mut output = Buffer::<T>::any(elements::<T>(&input).len());
+        let blocks = output.par_chunks_mut(BLOCK);
+        blocks
+            .zip(elements(&input).par_chunks(BLOCK))
+            .for_each(|(to, input)| gelu_to(input, to));
+        let shape = input.layout().shape().clone();
+        (tensor(output, shape), Some(input))
+    }
+}
+
+/// x·Φ(x).
+#[inline(always)]
+fn gelu_of<const FUSED: bool, T: Element>(x: T) -> T {
+    let x = x.widen();
+    T::round(x * normal_cumulative::<FUSED>(x))
+}
+
 vectorized! {
-    fn gelu_in_place(values: &mut [f32]) {
-        values.iter_mut().for_each(|x| *x *= normal_cumulative::<FUSED>(*x));
+    fn gelu_in_place<T: Element>(values: &mut [T]) {
+        values.iter_mut().for_each(|x| *x = gelu_of::<FUSED, T>(*x));
     }
 }
 
 vectorized! {
-    fn gelu_to(input: &[f32], to: &mut [f32]) {
+    fn gelu_to<T: Element>(input: &[T], to: &mut [T]) {
         let pairs = to.iter_mut().zip(input);
-        pairs.for_each(|(to, x)| *to = x * normal_cumulative::<FUSED>(*x));
+        pairs.for_each(|(to, x)| *to = gelu_of::<FUSED, T>(*x));
     }
 }
 
 vectorized! {
     /// Multiplies by Φ(x) + x·φ(x).
-    fn turn(input: &[f32], gradient: &mut [f32]) {
+    fn multiply_by_derivative<T: Element>(input: &[T], gradient: &mut [T]) {
         for (gradient, x) in gradient.iter_mut().zip(input) {
-            let density = normal_density::<FUSED>(*x);
-            *gradient *= mul_add::<FUSED>(*x, density, normal_cumulative::<FUSED>(*x));
+            let x = x.widen();
+            let density = normal_density::<FUSED>(x);
+            let derivative = mul_add::<FUSED>(x, density, normal_cumulative::<FUSED>(x));
+            *gradient = T::round(gradient.widen() * derivative);
         }
     }
 }

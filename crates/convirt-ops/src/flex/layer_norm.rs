@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
 use super::dropout::{Mask, RowMask};
+use super::element::{Element, of_element};
 use super::math::{add_wide, moments, mul_add, sum};
 use super::memory::Buffer;
 use super::simd::vectorized;
@@ -58,9 +59,10 @@ struct LayerNorm {
 
 #[derive(Clone, Debug)]
 struct Saved {
-    normal: FlexTensor,
+    /// The input less its mean, divided by its standard deviation.
+    normalized: FlexTensor,
     /// 1/√(σ² + ε) of each row.
-    sharpness: Arc<Vec<f32>>,
+    inverse_deviation: Arc<Vec<f32>>,
     gamma: FlexTensor,
 }
 
@@ -79,7 +81,7 @@ impl Operation<3> for LayerNorm {
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let [input, gamma, beta] = wanted;
-        let [input, gamma, beta, _] = self.turn(saved, gradient, [input, gamma, beta, false]);
+        let [input, gamma, beta, _] = self.gradients(saved, gradient, [input, gamma, beta, false]);
         [input, gamma, beta]
     }
 }
@@ -99,13 +101,23 @@ impl Operation<4> for LayerNorm {
         gradient: FlexTensor,
         wanted: [bool; 4],
     ) -> [Option<FlexTensor>; 4] {
-        self.turn(saved, gradient, wanted)
+        self.gradients(saved, gradient, wanted)
     }
 }
 
 impl LayerNorm {
-    /// Normalizes in the input's memory, and where that is to be kept, writes the output elsewhere.
     fn normalize(
+        &self,
+        input: FlexTensor,
+        residual: Option<FlexTensor>,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+    ) -> (FlexTensor, Option<Saved>) {
+        of_element!(input.dtype(), T => self.normalize_of::<T>(input, residual, gamma, beta))
+    }
+
+    /// Normalizes in the input's memory, and where that is to be kept, writes the output elsewhere.
+    fn normalize_of<T: Element>(
         &self,
         input: FlexTensor,
         residual: Option<FlexTensor>,
@@ -114,14 +126,14 @@ impl LayerNorm {
     ) -> (FlexTensor, Option<Saved>) {
         let (mut input, gamma, beta) = (contiguous(input), contiguous(gamma), contiguous(beta));
         let shape = input.layout().shape().clone();
-        let by = Affine {
+        let by = Normalizer {
             gamma: elements(&gamma),
             beta: elements(&beta),
             epsilon: self.epsilon as f32,
         };
         let width = by.gamma.len();
-        let residual = residual.as_ref().map(elements);
-        let values = elements_mut(&mut input);
+        let residual = residual.as_ref().map(elements::<T>);
+        let values = elements_mut::<T>(&mut input);
         let block = BLOCK_ROWS * width.max(1);
         let part = |index: usize, length: usize| {
             residual.map(|residual| &residual[index * block..index * block + length])
@@ -136,51 +148,61 @@ impl LayerNorm {
             return (input, None);
         }
         let mut output = Buffer::any(values.len());
-        let mut sharpness = vec![0.0; values.len() / width.max(1)];
+        let mut inverse_deviation = vec![0.0; values.len() / width.max(1)];
         output
             .par_chunks_mut(block)
             .zip(values.par_chunks_mut(block))
-            .zip(sharpness.par_chunks_mut(BLOCK_ROWS))
+            .zip(inverse_deviation.par_chunks_mut(BLOCK_ROWS))
             .enumerate()
-            .for_each(|(index, ((to, values), sharpness))| {
+            .for_each(|(index, ((to, values), inverse_deviation))| {
                 let residual = part(index, values.len());
-                normalize_rows(values, residual, dropped(index), &by, to, sharpness);
+                normalize_rows(values, residual, dropped(index), &by, to, inverse_deviation);
             });
         let saved = Saved {
-            normal: input,
-            sharpness: sharpness.into(),
+            normalized: input,
+            inverse_deviation: inverse_deviation.into(),
             gamma,
         };
         (tensor(output, shape), Some(saved))
     }
 
-    fn turn(
+    fn gradients(
         self,
         saved: Option<Saved>,
         gradient: FlexTensor,
         wanted: [bool; 4],
     ) -> [Option<FlexTensor>; 4] {
         let saved = saved.expect("kept where gradients are recorded");
+        let dtype = gradient.dtype();
+        of_element!(dtype, T => self.gradients_of::<T>(&saved, gradient, wanted))
+    }
+
+    fn gradients_of<T: Element>(
+        self,
+        saved: &Saved,
+        gradient: FlexTensor,
+        wanted: [bool; 4],
+    ) -> [Option<FlexTensor>; 4] {
         let mut gradient = contiguous(gradient);
         let shape = gradient.layout().shape().clone();
-        let (normal, gamma) = (elements(&saved.normal), elements(&saved.gamma));
+        let (normalized, gamma) = (elements::<T>(&saved.normalized), elements(&saved.gamma));
         let width = gamma.len();
         let block = BLOCK_ROWS * width.max(1);
         let mask = self.mask.filter(|_| wanted[0]);
-        let mut dropped = Buffer::any(if mask.is_some() { normal.len() } else { 0 });
-        let of_block = |index: usize, gradient: &mut [f32], dropped: &mut [f32]| {
+        let mut dropped = Buffer::<T>::any(if mask.is_some() { normalized.len() } else { 0 });
+        let of_block = |index: usize, gradient: &mut [T], dropped: &mut [T]| {
             let rows = gradient.len() / width.max(1);
             let first = index * BLOCK_ROWS;
-            let normal = &normal[first * width..][..gradient.len()];
-            let sharpness = &saved.sharpness[first..first + rows];
+            let normalized = &normalized[first * width..][..gradient.len()];
+            let inverse_deviation = &saved.inverse_deviation[first..first + rows];
             let mut sums = [vec![0.0; width], vec![0.0; width]];
-            turn_rows(normal, sharpness, gamma, gradient, &mut sums);
+            gradient_rows(normalized, inverse_deviation, gamma, gradient, &mut sums);
             if let Some(mask) = mask {
                 drop_rows(gradient, width, mask, first, dropped);
             }
             sums
         };
-        let gradients = elements_mut(&mut gradient).par_chunks_mut(block);
+        let gradients = elements_mut::<T>(&mut gradient).par_chunks_mut(block);
         let sums: Vec<[Vec<f32>; 2]> = match mask {
             None => gradients
                 .enumerate()
@@ -210,39 +232,43 @@ impl LayerNorm {
 }
 
 /// What comes after normalization, and what is added to the variance.
-struct Affine<'a> {
+struct Normalizer<'a> {
     gamma: &'a [f32],
     beta: &'a [f32],
     epsilon: f32,
 }
 
-/// Sums, then normalizes a row in place; returns 1/√(σ² + ε).
+/// Sums a row of the input and the residual into `row`, then normalizes it; returns 1/√(σ² + ε).
 #[inline(always)]
-fn normalize_row<const FUSED: bool>(
-    row: &mut [f32],
-    residual: Option<&[f32]>,
+fn normalize_row<const FUSED: bool, T: Element>(
+    input: &[T],
+    residual: Option<&[T]>,
     mask: Option<RowMask>,
     epsilon: f32,
+    row: &mut [f32],
 ) -> f32 {
+    let numbers = row.iter_mut().zip(input);
     match (residual, mask) {
-        (None, None) => {}
+        (None, None) => numbers.for_each(|(to, x)| *to = x.widen()),
         (None, Some(mask)) => {
-            mask.multiply(row);
+            for (column, (to, x)) in numbers.enumerate() {
+                *to = x.widen() * mask.factor(column);
+            }
         }
         (Some(residual), None) => {
-            let pairs = row.iter_mut().zip(residual);
-            pairs.for_each(|(x, residual)| *x += residual);
+            let numbers = numbers.zip(residual);
+            numbers.for_each(|((to, x), residual)| *to = x.widen() + residual.widen());
         }
         (Some(residual), Some(mask)) => {
-            for (column, (x, residual)) in row.iter_mut().zip(residual).enumerate() {
-                *x = mul_add::<FUSED>(*x, mask.factor(column), *residual);
+            for (column, ((to, x), residual)) in numbers.zip(residual).enumerate() {
+                *to = mul_add::<FUSED>(x.widen(), mask.factor(column), residual.widen());
             }
         }
     }
     let [mean, variance] = moments(row);
-    let sharpness = 1.0 / (variance + epsilon).sqrt();
-    row.iter_mut().for_each(|x| *x = (*x - mean) * sharpness);
-    sharpness
+    let inverse_deviation = 1.0 / (variance + epsilon).sqrt();
+    row.iter_mut().for_each(|x| *x = (*x - mean) * inverse_deviation);
+    inverse_deviation
 }
 
 /// A row of a mask of which a block's first row is `first`.
@@ -253,18 +279,21 @@ fn row_mask(dropped: Option<(Mask, usize)>, row: usize) -> Option<RowMask> {
 
 vectorized! {
     /// Puts the output in the place of the input.
-    fn normalize_in_place(
-        values: &mut [f32],
-        residual: Option<&[f32]>,
+    fn normalize_in_place<T: Element>(
+        values: &mut [T],
+        residual: Option<&[T]>,
         dropped: Option<(Mask, usize)>,
-        by: &Affine,
+        by: &Normalizer,
     ) {
         let width = by.gamma.len();
+        let wide = &mut vec![0.0; width][..];
         for (index, row) in values.chunks_exact_mut(width).enumerate() {
             let residual = residual.map(|residual| &residual[index * width..][..width]);
-            normalize_row::<FUSED>(row, residual, row_mask(dropped, index), by.epsilon);
-            for ((x, gamma), beta) in row.iter_mut().zip(by.gamma).zip(by.beta) {
-                *x = mul_add::<FUSED>(*x, *gamma, *beta);
+            let mask = row_mask(dropped, index);
+            normalize_row::<FUSED, T>(row, residual, mask, by.epsilon, wide);
+            let vectors = by.gamma.iter().zip(by.beta);
+            for ((to, x), (gamma, beta)) in row.iter_mut().zip(&*wide).zip(vectors) {
+                *to = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
             }
         }
     }
@@ -272,61 +301,74 @@ vectorized! {
 
 vectorized! {
     /// Puts the normalized rows in the place of the input, the output in `to`.
-    fn normalize_rows(
-        values: &mut [f32],
-        residual: Option<&[f32]>,
+    fn normalize_rows<T: Element>(
+        values: &mut [T],
+        residual: Option<&[T]>,
         dropped: Option<(Mask, usize)>,
-        by: &Affine,
-        to: &mut [f32],
-        sharpness: &mut [f32],
+        by: &Normalizer,
+        to: &mut [T],
+        inverse_deviation: &mut [f32],
     ) {
         let width = by.gamma.len();
+        let wide = &mut vec![0.0; width][..];
         let rows = values.chunks_exact_mut(width).zip(to.chunks_exact_mut(width));
-        for (index, ((row, to), sharpness)) in rows.zip(sharpness).enumerate() {
+        for (index, ((row, to), inverse_deviation)) in rows.zip(inverse_deviation).enumerate() {
             let residual = residual.map(|residual| &residual[index * width..][..width]);
-            *sharpness =
-                normalize_row::<FUSED>(row, residual, row_mask(dropped, index), by.epsilon);
+            let mask = row_mask(dropped, index);
+            *inverse_deviation = normalize_row::<FUSED, T>(row, residual, mask, by.epsilon, wide);
             let vectors = by.gamma.iter().zip(by.beta);
-            for ((to, x), (gamma, beta)) in to.iter_mut().zip(row).zip(vectors) {
-                *to = mul_add::<FUSED>(*x, *gamma, *beta);
+            let numbers = to.iter_mut().zip(row).zip(&*wide);
+            for (((to, normalized), x), (gamma, beta)) in numbers.zip(vectors) {
+                *normalized = T::round(*x);
+                *to = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
             }
         }
     }
 }
 
 vectorized! {
-    /// Turns gradients of the output into those of what is normalized, in place, and adds to the
-    /// sums that are γ's and β's.
-    fn turn_rows(
-        normal: &[f32],
-        sharpness: &[f32],
+    /// Replaces gradients of the output by those of what is normalized, and adds to the sums that
+    /// are γ's and β's.
+    fn gradient_rows<T: Element>(
+        normalized: &[T],
+        inverse_deviation: &[f32],
         gamma: &[f32],
-        gradient: &mut [f32],
+        gradient: &mut [T],
         sums: &mut [Vec<f32>; 2],
     ) {
         let width = gamma.len();
         let share = 1.0 / width as f32;
         let [of_gamma, of_beta] = sums;
-        let rows = normal.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
-        for ((normal, gradient), sharpness) in rows.zip(sharpness) {
+        let [scaled, wide] = &mut [vec![0.0; width], vec![0.0; width]];
+        let rows = normalized.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
+        for ((normalized, gradient), inverse_deviation) in rows.zip(inverse_deviation) {
             let sums = of_gamma.iter_mut().zip(of_beta.iter_mut());
-            let row = gradient.iter_mut().zip(normal).zip(gamma);
-            for (((gradient, x), gamma), (of_gamma, of_beta)) in row.zip(sums) {
-                *of_gamma = mul_add::<FUSED>(*gradient, *x, *of_gamma);
-                *of_beta += *gradient;
-                *gradient *= gamma;
+            let to = scaled.iter_mut().zip(wide.iter_mut());
+            let row = gradient.iter().zip(normalized).zip(gamma).zip(to);
+            for ((((gradient, x), gamma), (scaled, wide)), (of_gamma, of_beta)) in row.zip(sums) {
+                let (gradient, x) = (gradient.widen(), x.widen());
+                *of_gamma = mul_add::<FUSED>(gradient, x, *of_gamma);
+                *of_beta += gradient;
+                *scaled = gradient * gamma;
+                *wide = x;
             }
-            let mean = sum(gradient, normal, |gradient, _| gradient) * share;
-            let along = sum(gradient, normal, |gradient, x| gradient * x) * share;
-            for (gradient, x) in gradient.iter_mut().zip(normal) {
-                *gradient = (*gradient - mean - x * along) * sharpness;
+            let mean = sum(scaled, wide, |gradient, _| gradient) * share;
+            let along = sum(scaled, wide, |gradient, x| gradient * x) * share;
+            for ((to, gradient), x) in gradient.iter_mut().zip(&*scaled).zip(&*wide) {
+                *to = T::round((gradient - mean - x * along) * inverse_deviation);
             }
         }
     }
 }
 
 vectorized! {
-    fn drop_rows(gradient: &[f32], width: usize, mask: Mask, first: usize, to: &mut [f32]) {
+    fn drop_rows<T: Element>(
+        gradient: &[T],
+        width: usize,
+        mask: Mask,
+        first: usize,
+        to: &mut [T],
+    ) {
         let rows = gradient.chunks_exact(width).zip(to.chunks_exact_mut(width));
         for (index, (gradient, to)) in rows.enumerate() {
             let mask = mask.row(first + index);

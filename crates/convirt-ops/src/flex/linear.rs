@@ -1,4 +1,4 @@
-//! Affine maps as products of matrices, and their gradients.
+//! Linear layers as matrix products, and their gradients.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use super::buffer::{contiguous, elements, tensor, vector};
 use super::math::add_wide;
 use super::memory::Buffer;
-use super::product::{Left, Matrix, MatrixMut, Output, Right};
+use super::element::{Element, of_element};
+use super::matmul::{Finish, Matrix, MatrixMut, Right};
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 use crate::Precision;
@@ -73,7 +74,10 @@ impl Operation<3> for Linear {
         let gradient = contiguous(gradient);
         let [input, weight] = self.gradients(&saved, &gradient, [wanted[0], wanted[1]]);
         let width = width(&saved[1]);
-        let bias = wanted[2].then(|| vector(column_sums(elements(&gradient), width)));
+        let bias = wanted[2].then(|| {
+            let sums = of_element!(gradient.dtype(), T => column_sums::<T>(elements(&gradient), width));
+            vector(sums)
+        });
         [input, weight, bias]
     }
 }
@@ -83,36 +87,33 @@ fn width(weight: &FlexTensor) -> usize {
     weight.layout().shape()[1]
 }
 
-/// Input and weight as matrices.
-fn matrices([input, weight]: &Saved) -> [Matrix<'_>; 2] {
+/// Rows of the input, which are of so many elements.
+fn rows<T: Element>(input: &FlexTensor, width: usize) -> Matrix<'_, T> {
+    let elements = elements(input);
+    Matrix::new(elements, elements.len() / width.max(1), width)
+}
+
+fn matrix(weight: &FlexTensor) -> Matrix<'_> {
     let [d_input, d_output] = std::array::from_fn(|axis| weight.layout().shape()[axis]);
-    let rows = input.layout().shape().num_elements() / d_input.max(1);
-    [
-        Matrix::new(elements(input), rows, d_input),
-        Matrix::new(elements(weight), d_input, d_output),
-    ]
+    Matrix::new(elements(weight), d_input, d_output)
 }
 
 impl Linear {
     fn product(&self, saved: &Saved, bias: Option<&[f32]>) -> FlexTensor {
-        let [input, weight] = matrices(saved);
-        let [rows, width] = [input.rows(), weight.columns()];
-        let mut output = Buffer::any(rows * width);
-        let way = match bias {
-            None => Output::Replace,
-            Some(bias) => {
-                output
-                    .par_chunks_mut(BLOCK_ROWS * width.max(1))
-                    .flat_map_iter(|block| block.chunks_exact_mut(width.max(1)))
-                    .for_each(|row| row.copy_from_slice(bias));
-                Output::Add
-            }
-        };
-        let to = MatrixMut::new(&mut output, rows, width);
-        Right::new(weight, self.precision).parallel_product(to, way, Left::Float32(input));
-        let mut shape = saved[0].layout().shape().to_vec();
-        *shape.last_mut().expect("an axis") = width;
-        tensor(output, shape)
+        of_element!(saved[0].dtype(), T => self.product_of::<T>(saved, bias))
+    }
+
+    fn product_of<T: Element>(&self, [input, weight]: &Saved, bias: Option<&[f32]>) -> FlexTensor {
+        let weight = matrix(weight);
+        let rows = rows::<T>(input, weight.rows());
+        let mut output = Buffer::any(rows.rows() * weight.columns());
+        let to = MatrixMut::new(&mut output, rows.rows(), weight.columns());
+        let finish = bias.map_or(Finish::Replace, Finish::Bias);
+        let right = Right::new(f32::factor(weight), self.precision, rows.rows());
+        right.parallel_multiply(to, &finish, T::factor(rows));
+        let mut shape = input.layout().shape().to_vec();
+        *shape.last_mut().expect("an axis") = weight.columns();
+        tensor::<T>(output, shape)
     }
 
     fn gradients(
@@ -121,30 +122,42 @@ impl Linear {
         gradient: &FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        let [input, weight] = matrices(saved);
-        let gradient = Matrix::new(elements(gradient), input.rows(), weight.columns());
-        let of = |index: usize, rows, columns, a, b| {
-            wanted[index].then(|| {
-                let mut to = Buffer::any(rows * columns);
-                let matrix = MatrixMut::new(&mut to, rows, columns);
-                Right::new(b, self.precision).parallel_product(
-                    matrix,
-                    Output::Replace,
-                    Left::Float32(a),
-                );
-                tensor(to, saved[index].layout().shape().clone())
-            })
+        of_element!(saved[0].dtype(), T => self.gradients_of::<T>(saved, gradient, wanted))
+    }
+
+    fn gradients_of<T: Element>(
+        &self,
+        [input, weight]: &Saved,
+        gradient: &FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let shapes = [input, weight].map(|tensor| tensor.layout().shape().clone());
+        let [input_shape, weight_shape] = shapes;
+        let weight = matrix(weight);
+        let input = rows::<T>(input, weight.rows());
+        let gradient = rows::<T>(gradient, weight.columns());
+        let of_input = || {
+            let mut to = Buffer::any(input.rows() * weight.rows());
+            let matrix = MatrixMut::new(&mut to, input.rows(), weight.rows());
+            let right = f32::factor(weight.transposed());
+            let right = Right::new(right, self.precision, gradient.rows());
+            right.parallel_multiply(matrix, &Finish::Replace, T::factor(gradient));
+            tensor::<T>(to, input_shape)
         };
-        let [rows, inner, columns] = [input.rows(), weight.rows(), weight.columns()];
-        [
-            of(0, rows, inner, gradient, weight.transposed()),
-            of(1, inner, columns, input.transposed(), gradient),
-        ]
+        let of_weight = || {
+            let mut to = Buffer::any(weight.rows() * weight.columns());
+            let matrix = MatrixMut::new(&mut to, weight.rows(), weight.columns());
+            let right = Right::new(T::factor(gradient), self.precision, weight.rows());
+            let left = T::factor(input.transposed());
+            right.parallel_multiply(matrix, &Finish::Replace, left);
+            tensor::<f32>(to, weight_shape)
+        };
+        [wanted[0].then(of_input), wanted[1].then(of_weight)]
     }
 }
 
 /// Sums of the columns of a matrix of rows of this width.
-pub(crate) fn column_sums(matrix: &[f32], width: usize) -> Vec<f32> {
+fn column_sums<T: Element>(matrix: &[T], width: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = matrix
         .par_chunks(BLOCK_ROWS * width.max(1))
         .map(|block| {
@@ -159,9 +172,9 @@ pub(crate) fn column_sums(matrix: &[f32], width: usize) -> Vec<f32> {
 }
 
 vectorized! {
-    fn add_rows(rows: &[f32], sums: &mut [f32]) {
+    fn add_rows<T: Element>(rows: &[T], sums: &mut [f32]) {
         for row in rows.chunks_exact(sums.len().max(1)) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value.widen());
         }
     }
 }

@@ -142,7 +142,7 @@ pub(crate) fn sum(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::tests::at_each_level;
+    use crate::kernel::tests::with_each_kernel;
     use super::super::simd::vectorized;
     use super::*;
 
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn exponentials_are_within_two_units_of_the_last_place() {
         let x = line(-87.3, 88.0);
-        for (level, found) in at_each_level(|| {
+        for (level, found) in with_each_kernel(|| {
             let mut values = x.clone();
             exponentials(&mut values);
             values
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn exponentials_of_what_is_far_below_are_zero_and_nothing_hides_what_is_no_number() {
-        for (level, found) in at_each_level(|| {
+        for (level, found) in with_each_kernel(|| {
             let mut values = [-87.4, -1e4, f32::MIN, f32::NEG_INFINITY, 0.0, f32::NAN];
             exponentials(&mut values);
             values
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn cumulative_distribution_is_that_of_the_series_and_ends_at_0_and_1() {
         let x = line(-6.0, 6.0);
-        for (level, found) in at_each_level(|| {
+        for (level, found) in with_each_kernel(|| {
             let mut values = x.clone();
             cumulative(&mut values);
             let mut ends = [-6.0, -1e30, 6.0, f32::INFINITY, f32::NAN];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor};
+use super::buffer::{contiguous, elements, tensor, with_scratch};
+use super::element::{Element, of_element, round_all};
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -26,7 +27,7 @@ struct MaxPool2d {
 struct Saved {
     shape: [usize; 4],
     /// For each output its element of the window.
-    taps: Arc<Vec<u32>>,
+    taps: Arc<Buffer<u32>>,
 }
 
 impl MaxPool2d {
@@ -42,14 +43,30 @@ impl Operation<1> for MaxPool2d {
     type Saved = Saved;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Saved) {
-        let input = contiguous(input);
+        of_element!(input.dtype(), T => self.run::<T>(&contiguous(input)))
+    }
+
+    fn backward(
+        self,
+        saved: Saved,
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
+        let gradient = contiguous(gradient);
+        let found = of_element!(gradient.dtype(), T => self.gradient::<T>(&saved, &gradient));
+        [Some(found)]
+    }
+}
+
+impl MaxPool2d {
+    fn run<T: Element>(&self, input: &FlexTensor) -> (FlexTensor, Saved) {
         let shape: [usize; 4] = std::array::from_fn(|axis| input.layout().shape()[axis]);
         let [batch, height, width, channels] = shape;
         let [rows, columns] = self.positions(shape);
         let line = columns * channels;
         let mut output = Buffer::any(batch * rows * line);
-        let mut taps = vec![0u32; output.len()];
-        let values = elements(&input);
+        let mut taps = Buffer::<u32>::any(output.len());
+        let values = elements::<T>(input);
         output
             .par_chunks_mut(line.max(1))
             .zip(taps.par_chunks_mut(line.max(1)))
@@ -87,16 +104,10 @@ impl Operation<1> for MaxPool2d {
         )
     }
 
-    fn backward(
-        self,
-        Saved { shape, taps }: Saved,
-        gradient: FlexTensor,
-        _: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
-        let [_, height, width, channels] = shape;
-        let [rows, columns] = self.positions(shape);
-        let gradient = contiguous(gradient);
-        let gradient = elements(&gradient);
+    fn gradient<T: Element>(&self, Saved { shape, taps }: &Saved, gradient: &FlexTensor) -> FlexTensor {
+        let [_, height, width, channels] = *shape;
+        let [rows, columns] = self.positions(*shape);
+        let gradient = elements::<T>(gradient);
         // From the first element of a window to each of its elements, in memory.
         let offsets: Vec<isize> = (0..self.kernel[0] * self.kernel[1])
             .map(|tap| {
@@ -105,12 +116,10 @@ impl Operation<1> for MaxPool2d {
                 ((y * down * width + x * right) * channels) as isize
             })
             .collect();
-        let mut found = Buffer::zeros(shape.iter().product());
+        let mut found = Buffer::<T>::any(shape.iter().product());
         let image_out = rows * columns * channels;
-        found
-            .par_chunks_mut((height * width * channels).max(1))
-            .enumerate()
-            .for_each(|(image, found)| {
+        let add_image = |image: usize, sums: &mut [f32]| {
+                sums.fill(0.0);
                 let range = image * image_out..(image + 1) * image_out;
                 let pixels = gradient[range.clone()]
                     .chunks_exact(channels)
@@ -119,22 +128,31 @@ impl Operation<1> for MaxPool2d {
                     let y = self.window.offset(0, pixel / columns, 0);
                     let x = self.window.offset(1, pixel % columns, 0);
                     let first = (y * width as isize + x) * channels as isize;
-                    for (channel, (slope, tap)) in gradient.iter().zip(taps).enumerate() {
+                    for (channel, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
                         // The largest element lies inside the map.
                         let element = (first + offsets[*tap as usize]) as usize + channel;
-                        found[element] += slope;
+                        sums[element] += gradient.widen();
                     }
                 }
+        };
+        found
+            .par_chunks_mut((height * width * channels).max(1))
+            .enumerate()
+            .for_each(|(image, found)| {
+                with_scratch(found.len(), |sums| {
+                    add_image(image, sums);
+                    round_all(sums, found);
+                });
             });
-        [Some(tensor(found, shape))]
+        tensor(found, *shape)
     }
 }
 
 vectorized! {
     /// Keeps the larger of values, and which element it was; what is no number is largest.
-    fn keep_larger(from: &[f32], tap: u32, to: &mut [f32], taps: &mut [u32]) {
+    fn keep_larger<T: Element>(from: &[T], tap: u32, to: &mut [T], taps: &mut [u32]) {
         for ((from, to), of) in from.iter().zip(to).zip(taps) {
-            let larger = *from > *to || from.is_nan();
+            let larger = from.widen() > to.widen() || from.widen().is_nan();
             *to = if larger { *from } else { *to };
             *of = if larger { tap } else { *of };
         }

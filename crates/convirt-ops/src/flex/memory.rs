@@ -6,24 +6,39 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use bytemuck::{AnyBitPattern, NoUninit};
 use burn::tensor::Bytes;
 use cubecl_environment::bytes::{
     AccessError, AccessPolicy, AllocationController, AllocationProperty,
 };
 
-/// Elements from which memory is kept; below, the allocator does as well.
-const KEPT: usize = 1 << 14;
+/// Lines from which memory is kept; below, the allocator does as well.
+const KEPT: usize = 1 << 10;
 
-/// Elements of a cache line.
-const LINE: usize = 16;
-
+/// A cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+pub(super) struct Line([u8; 64]);
+
+impl Line {
+    /// A line of zeros.
+    pub(super) const ZERO: Self = Self([0; 64]);
+}
+
+/// What a [`Buffer`] may hold: plain numbers, of which all bits are one.
+pub(crate) trait Plain: NoUninit + AnyBitPattern + Send + Sync {}
+
+impl<T: NoUninit + AnyBitPattern + Send + Sync> Plain for T {}
+
+/// Lines that so many elements take.
+pub(super) fn lines_of<T>(length: usize) -> usize {
+    (length * size_of::<T>()).div_ceil(size_of::<Line>())
+}
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     idle: VecDeque::new(),
@@ -79,44 +94,34 @@ impl Pool {
 }
 
 /// The elements of a tensor to be. When it is dropped, its memory serves another.
-pub(crate) struct Buffer {
+pub(crate) struct Buffer<T: Plain = f32> {
     lines: Box<[Line]>,
     length: usize,
+    elements: PhantomData<T>,
 }
 
-impl Buffer {
+impl<T: Plain> Buffer<T> {
     /// Elements of any value.
     pub(crate) fn any(length: usize) -> Self {
-        let count = length.div_ceil(LINE);
-        let found = match length {
+        let count = lines_of::<T>(length);
+        let found = match count {
             ..KEPT => None,
             _ => with_pool(|pool| pool.take(count)),
         };
-        let lines = found.unwrap_or_else(|| cleared(count));
-        Self { lines, length }
+        Self {
+            lines: found.unwrap_or_else(|| cleared(count)),
+            length,
+            elements: PhantomData,
+        }
     }
 
     /// Zeros.
     pub(crate) fn zeros(length: usize) -> Self {
         let mut buffer = Self::any(length);
-        if length >= KEPT {
-            buffer.fill(0.0);
+        if buffer.lines.len() >= KEPT {
+            buffer.fill(T::zeroed());
         }
         buffer
-    }
-}
-
-/// The same memory as bytes, four for each element.
-impl Buffer {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: a float is four bytes of any value.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), size_of_val::<[f32]>(self)) }
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        let length = size_of_val::<[f32]>(self);
-        // SAFETY: as above, and four bytes of any value are a float; nobody else has the memory.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), length) }
     }
 }
 
@@ -126,38 +131,38 @@ fn cleared(count: usize) -> Box<[Line]> {
     unsafe { Box::new_zeroed_slice(count).assume_init() }
 }
 
-impl Drop for Buffer {
+impl<T: Plain> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.length >= KEPT {
+        if self.lines.len() >= KEPT {
             let lines = std::mem::take(&mut self.lines);
             with_pool(|pool| pool.give_back(lines));
         }
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Plain> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        // SAFETY: a line is `LINE` floats without gaps, and there are enough of them.
+    fn deref(&self) -> &[T] {
+        // SAFETY: there are enough lines for the elements, aligned for them, and all bits are one.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Plain> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and this is the only way to the lines.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }
 }
 
-impl fmt::Debug for Buffer {
+impl<T: Plain> fmt::Debug for Buffer<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} elements", self.length)
     }
 }
 
-impl AllocationController for Buffer {
+impl<T: Plain> AllocationController for Buffer<T> {
     fn alloc_align(&self) -> usize {
         // What copies must have too; a line's own is more than they support.
         align_of::<f32>()
@@ -171,23 +176,23 @@ impl AllocationController for Buffer {
         &mut self,
         _: AccessPolicy,
     ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let elements: &mut [f32] = self;
-        // SAFETY: floats are bytes; the caller writes none that are uninitialized.
+        let elements: &mut [T] = self;
+        // SAFETY: numbers are bytes; the caller writes none that are uninitialized.
         Ok(unsafe {
             std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), size_of_val(elements))
         })
     }
 
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let elements: &[f32] = self;
-        // SAFETY: floats are bytes.
+        let elements: &[T] = self;
+        // SAFETY: numbers are bytes.
         Ok(unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) })
     }
 }
 
-impl From<Buffer> for Bytes {
-    fn from(buffer: Buffer) -> Self {
-        let length = size_of_val::<[f32]>(&buffer);
+impl<T: Plain> From<Buffer<T>> for Bytes {
+    fn from(buffer: Buffer<T>) -> Self {
+        let length = size_of_val::<[T]>(&buffer);
         // SAFETY: all of the buffer's elements are initialized.
         unsafe { Self::from_controller(Box::new(buffer), length) }
     }
@@ -237,12 +242,12 @@ mod tests {
 
     #[test]
     fn zeros_are_zeros_after_other_elements() {
-        for length in [5, KEPT, KEPT + 7] {
-            let mut first = Buffer::any(length);
+        for length in [5, 16 * KEPT, 16 * KEPT + 7] {
+            let mut first = Buffer::<f32>::any(length);
             first.fill(3.0);
             assert!(first.as_ptr().addr().is_multiple_of(64));
             drop(first);
-            let second = Buffer::zeros(length);
+            let second = Buffer::<f32>::zeros(length);
             assert_eq!(second.len(), length);
             assert!(second.iter().all(|element| *element == 0.0));
         }
@@ -250,12 +255,21 @@ mod tests {
 
     #[test]
     fn bytes_are_the_elements_and_clones_are_their_own() {
-        let mut buffer = Buffer::zeros(KEPT);
-        buffer[KEPT - 1] = 1.5;
+        const LENGTH: usize = 16 * KEPT;
+        let mut buffer = Buffer::zeros(LENGTH);
+        buffer[LENGTH - 1] = 1.5f32;
         let bytes = Bytes::from(buffer);
         let mut clone = bytes.clone();
-        assert_eq!(bytes[4 * KEPT - 4..], 1.5f32.to_ne_bytes());
+        assert_eq!(bytes[4 * LENGTH - 4..], 1.5f32.to_ne_bytes());
         clone[0] = 1;
         assert_eq!(bytes[0], 0);
+    }
+
+    #[test]
+    fn elements_of_two_bytes_take_half_of_the_memory() {
+        let mut buffer = Buffer::<u16>::zeros(100);
+        buffer[99] = 7;
+        assert_eq!((buffer.len(), buffer.lines.len()), (100, 4));
+        assert_eq!(Bytes::from(buffer).len(), 200);
     }
 }

@@ -1,5 +1,9 @@
 //! Loops compiled for several instruction sets, the best chosen when they run.
 
+use std::sync::OnceLock;
+
+use crate::kernel::{self, Kernel};
+
 /// Instruction sets that loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Level {
@@ -9,18 +13,25 @@ pub(crate) enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// The same with instructions for bfloat16.
-    Avx512BFloat16,
 }
 
 impl Level {
-    /// The best that this processor has.
+    /// The best that this processor has, no more than a forced [`Kernel`] needs.
     #[inline]
     pub(crate) fn detected() -> Self {
+        static FOUND: OnceLock<Level> = OnceLock::new();
         #[cfg(test)]
-        if let Some(level) = tests::CHOSEN.get() {
-            return level;
+        if let Some(kernel) = kernel::tests::chosen() {
+            return Self::of(kernel).min(Self::of_processor());
         }
+        *FOUND.get_or_init(|| {
+            let processors = Self::of_processor();
+            kernel::forced().map_or(processors, |kernel| Self::of(kernel).min(processors))
+        })
+    }
+
+    /// The best that this processor has.
+    pub(crate) fn of_processor() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -28,16 +39,26 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return match is_x86_feature_detected!("avx512bf16") {
-                    true => Self::Avx512BFloat16,
-                    false => Self::Avx512,
-                };
+                return Self::Avx512;
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
             }
         }
         Self::Portable
+    }
+
+    /// That of a kernel's loops.
+    fn of(kernel: Kernel) -> Self {
+        match kernel {
+            Kernel::Amx | Kernel::Avx512BFloat16 | Kernel::Avx512 => Self::Avx512,
+            Kernel::Avx2 => Self::Avx2,
+            Kernel::Portable => Self::Portable,
+        }
+    }
+
+    fn min(self, other: Self) -> Self {
+        if self < other { self } else { other }
     }
 }
 
@@ -46,76 +67,49 @@ impl Level {
 /// The functions it calls must be `#[inline(always)]`, or they stay portable. In its body the
 /// constant `FUSED` says whether products and sums are one instruction there.
 macro_rules! vectorized {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident(
-        $($argument:ident: $type:ty),* $(,)?
-    ) $(-> $result:ty)? $body:block) => {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident
+        $(<$($generic:ident: $bound:path),+>)?($($argument:ident: $type:ty),* $(,)?)
+        $(-> $result:ty)? $body:block
+    ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
-        $visibility fn $name($($argument: $type),*) $(-> $result)? {
+        $visibility fn $name$(<$($generic: $bound),+>)?($($argument: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn portable<const FUSED: bool>($($argument: $type),*) $(-> $result)? $body
+            fn portable<const FUSED: bool $($(, $generic: $bound)+)?>(
+                $($argument: $type),*
+            ) $(-> $result)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx512($($argument: $type),*) $(-> $result)? {
-                    portable::<true>($($argument),*)
+                fn avx512$(<$($generic: $bound),+>)?($($argument: $type),*) $(-> $result)? {
+                    portable::<true $($(, $generic)+)?>($($argument),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx2($($argument: $type),*) $(-> $result)? {
-                    portable::<true>($($argument),*)
+                fn avx2$(<$($generic: $bound),+>)?($($argument: $type),*) $(-> $result)? {
+                    portable::<true $($(, $generic)+)?>($($argument),*)
                 }
                 use $crate::flex::simd::Level;
                 match Level::detected() {
                     // SAFETY: the processor has these instructions.
-                    Level::Avx512 | Level::Avx512BFloat16 => return unsafe { avx512($($argument),*) },
+                    Level::Avx512 => return unsafe { avx512$(::<$($generic),+>)?($($argument),*) },
                     // SAFETY: the processor has these instructions.
-                    Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    Level::Avx2 => return unsafe { avx2$(::<$($generic),+>)?($($argument),*) },
                     Level::Portable => {}
                 }
             }
-            portable::<false>($($argument),*)
+            portable::<false $($(, $generic)+)?>($($argument),*)
         }
     };
 }
 pub(crate) use vectorized;
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::is_flex;
-    use crate::testing::device;
-    use std::cell::Cell;
-
-    thread_local! {
-        pub(super) static CHOSEN: Cell<Option<Level>> = const { Cell::new(None) };
-    }
-
-    /// What a computation gives at each level that the processor has, on two threads; on another
-    /// device what it gives there.
-    pub(crate) fn at_each_level<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Level, R)> {
-        if !is_flex(&device()) {
-            return vec![(Level::Portable, compute())];
-        }
-        [
-            Level::Portable,
-            Level::Avx2,
-            Level::Avx512,
-            Level::Avx512BFloat16,
-        ]
-        .into_iter()
-        .filter(|level| *level <= Level::detected())
-        .map(|level| {
-            let threads = rayon::ThreadPoolBuilder::new()
-                .num_threads(2)
-                .start_handler(move |_| CHOSEN.set(Some(level)))
-                .build();
-            (level, threads.unwrap().install(&compute))
-        })
-        .collect()
-    }
+    use crate::kernel::tests::with_each_kernel;
 
     vectorized! {
         fn is_fused() -> bool {
@@ -125,8 +119,8 @@ pub(crate) mod tests {
 
     #[test]
     fn each_level_runs_its_own_code() {
-        for (level, fused) in at_each_level(is_fused) {
-            assert_eq!(fused, level != Level::Portable, "{level:?}");
+        for (kernel, fused) in with_each_kernel(is_fused) {
+            assert_eq!(fused, kernel != Kernel::Portable, "{kernel}");
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Sizes of a convolution, as products of matrices of patches have them.
+
+use super::Conv2d;
+use crate::flex::FlexTensor;
+use crate::flex::matmul::Matrix;
+use crate::{Precision, Window};
+
+/// Elements of a matrix of patches made at a time, which caches hold: 2 MiB of float32.
+const PATCHES: usize = 1 << 19;
+
+/// Rows of patches for which it pays to pack a weight once more.
+pub(super) const MIN_ROWS: usize = 256;
+
+/// Sizes of one convolution, and how it multiplies.
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    pub(super) batch: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) height_out: usize,
+    pub(super) width_out: usize,
+    pub(super) channels_out: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) window: Window,
+    pub(super) groups: usize,
+    pub(super) precision: Precision,
+}
+
+impl Geometry {
+    pub(super) fn new(conv: &Conv2d, input: &FlexTensor, weight: &FlexTensor) -> Self {
+        let dims = |tensor: &FlexTensor| -> [usize; 4] {
+            std::array::from_fn(|axis| tensor.layout().shape()[axis])
+        };
+        let [batch, height, width, channels] = dims(input);
+        let [channels_out, _, rows, columns] = dims(weight);
+        Self {
+            batch,
+            height,
+            width,
+            channels,
+            height_out: conv.window.positions(0, height, rows),
+            width_out: conv.window.positions(1, width, columns),
+            channels_out,
+            kernel: [rows, columns],
+            window: conv.window,
+            groups: conv.groups,
+            precision: conv.precision,
+        }
+    }
+
+    /// Channels that each output sees.
+    pub(super) fn group_width(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Channels of output of each group.
+    pub(super) fn group_width_out(&self) -> usize {
+        self.channels_out / self.groups
+    }
+
+    /// Each group's rows of a weight, one for each channel of output.
+    pub(super) fn of_groups<'w>(&self, weight: Matrix<'w>) -> impl Iterator<Item = Matrix<'w>> {
+        let width = self.group_width_out();
+        (0..self.groups).map(move |group| weight.row_range(group * width..(group + 1) * width))
+    }
+
+    /// Elements of the window.
+    pub(super) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Width of the matrix of patches: elements of the window times channels of the group.
+    pub(super) fn depth(&self) -> usize {
+        self.taps() * self.group_width()
+    }
+
+    /// Height of the matrix of patches: pixels of output in the batch.
+    pub(super) fn positions(&self) -> usize {
+        self.batch * self.height_out * self.width_out
+    }
+
+    /// Whether patches are the pixels themselves.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
+    }
+
+    /// Rows of patches of `depth` elements to make at a time, so that all threads have as much work.
+    pub(super) fn rows_at_a_time(&self, depth: usize) -> usize {
+        let share = self.positions().div_ceil(rayon::current_num_threads());
+        let turns = share.div_ceil(rows_of_patches(depth)).max(1);
+        share.div_ceil(turns).max(1)
+    }
+    /// The convolution that brings gradients back, where that is one: at stride 1.
+
+    pub(super) fn transposed(&self) -> Option<Self> {
+        let [rows, columns] = self.kernel;
+        let extent = [rows - 1, columns - 1];
+        let padding = |axis: usize| {
+            (self.window.dilation[axis] * extent[axis]).checked_sub(self.window.padding[axis])
+        };
+        if self.window.stride != [1, 1] {
+            return None;
+        }
+        Some(Self {
+            height: self.height_out,
+            width: self.width_out,
+            channels: self.channels_out,
+            height_out: self.height,
+            width_out: self.width,
+            channels_out: self.channels,
+            window: Window {
+                padding: [padding(0)?, padding(1)?],
+                ..self.window
+            },
+            ..self.clone()
+        })
+    }
+}
+
+/// Rows of patches of so many columns to make at a time.
+pub(super) fn rows_of_patches(columns: usize) -> usize {
+    (PATCHES / columns.max(1)).max(MIN_ROWS)
+}

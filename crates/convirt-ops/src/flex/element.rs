@@ -1,0 +1,151 @@
+//! Elements of tensors: float32, or bfloat16, which is computed with in float32.
+
+use burn::tensor::DType;
+use half::bf16;
+
+use rayon::prelude::*;
+
+use super::matmul::{Factor, Matrix, MatrixMut};
+use super::memory::{Buffer, Plain};
+use super::simd::vectorized;
+
+/// An element of a tensor that operations of this backend take.
+pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Plain + Default {
+    /// Its name in Burn.
+    const DTYPE: DType;
+
+    /// The same number in float32.
+    fn widen(self) -> f32;
+
+    /// The nearest number of this type.
+    fn round(value: f32) -> Self;
+
+    /// A matrix of it as a factor.
+    fn factor(matrix: Matrix<'_, Self>) -> Factor<'_>;
+
+    /// A matrix of float32 as such, one of another type back.
+    fn float32(matrix: MatrixMut<'_, Self>) -> Result<MatrixMut<'_>, MatrixMut<'_, Self>>;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn round(value: f32) -> Self {
+        value
+    }
+
+    fn factor(matrix: Matrix<'_, Self>) -> Factor<'_> {
+        Factor::Float32(matrix)
+    }
+
+    fn float32(matrix: MatrixMut<'_, Self>) -> Result<MatrixMut<'_>, MatrixMut<'_, Self>> {
+        Ok(matrix)
+    }
+}
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::BF16;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    /// Of two numbers as near the even one; what is no number stays none.
+    #[inline(always)]
+    fn round(value: f32) -> Self {
+        const DROPPED: u32 = 0xFFFF;
+        /// A bit that no infinity has.
+        const QUIET: u32 = 1 << 22;
+        let bits = value.to_bits();
+        let nearest = bits.wrapping_add((DROPPED >> 1) + (bits >> 16 & 1));
+        let bits = if value.is_nan() { bits | QUIET } else { nearest };
+        Self::from_bits((bits >> 16) as u16)
+    }
+
+    fn factor(matrix: Matrix<'_, Self>) -> Factor<'_> {
+        Factor::BFloat16(matrix)
+    }
+
+    fn float32(matrix: MatrixMut<'_, Self>) -> Result<MatrixMut<'_>, MatrixMut<'_, Self>> {
+        Err(matrix)
+    }
+}
+
+/// Elements of a thread's turn.
+const BLOCK: usize = 1 << 14;
+
+/// Numbers rounded to another type, on all threads.
+pub(crate) fn rounded<T: Element>(numbers: &[f32]) -> Buffer<T> {
+    let mut found = Buffer::any(numbers.len());
+    found
+        .par_chunks_mut(BLOCK)
+        .zip(numbers.par_chunks(BLOCK))
+        .for_each(|(to, numbers)| round_all(numbers, to));
+    found
+}
+
+vectorized! {
+    /// Rounds numbers to another type.
+    pub(crate) fn round_all<T: Element>(numbers: &[f32], to: &mut [T]) {
+        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = T::round(*number));
+    }
+}
+
+vectorized! {
+    /// Widens numbers to float32.
+    pub(crate) fn widen_all<T: Element>(numbers: &[T], to: &mut [f32]) {
+        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.widen());
+    }
+}
+
+/// Runs an expression with `T` as the element type of a tensor, float32 or bfloat16.
+macro_rules! of_element {
+    ($dtype:expr, $T:ident => $work:expr) => {
+        match $dtype {
+            burn::tensor::DType::F32 => {
+                type $T = f32;
+                $work
+            }
+            burn::tensor::DType::BF16 => {
+                type $T = half::bf16;
+                $work
+            }
+            other => unreachable!("an operation of this backend on {other:?}"),
+        }
+    };
+}
+pub(crate) use of_element;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_round_to_the_nearest_and_halves_to_the_even_one() {
+        // The spacing at 1 is 2⁻⁷.
+        let spacing = 2f32.powi(-7);
+        for (value, expected) in [
+            (1.0, 1.0),
+            (1.0 + 0.49 * spacing, 1.0),
+            (1.0 + 0.5 * spacing, 1.0),
+            (1.0 + 1.5 * spacing, 1.0 + 2.0 * spacing),
+            (-1.0 - 0.51 * spacing, -1.0 - spacing),
+            (f32::MAX, f32::INFINITY),
+            (f32::NEG_INFINITY, f32::NEG_INFINITY),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(<bf16 as Element>::round(value).widen(), expected, "{value}");
+        }
+        for bits in [0x7FC0_0000, 0x7F80_0001, 0xFFFF_FFFF, 0xFF80_0001] {
+            let number = <bf16 as Element>::round(f32::from_bits(bits));
+            assert!(number.widen().is_nan(), "{bits:x}");
+        }
+    }
+}

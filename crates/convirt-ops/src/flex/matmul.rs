@@ -1,0 +1,607 @@
+//! Matrix products.
+//!
+//! A right factor is [made ready](Right) once; then it is multiplied by left factors, on this
+//! thread or on all. What a product does with its sums is its [`Finish`].
+
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod fma;
+mod kernels;
+mod matrix;
+mod packing;
+mod tiles;
+
+use std::ops::Range;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::buffer::with_scratch;
+use super::element::Element;
+use super::memory::Buffer;
+use super::simd::vectorized;
+use crate::Precision;
+use kernels::{Multiplier, PairKernel};
+use packing::{PANEL, PARTS, Part, STEP, pack_panel, pack_rows, panel_length};
+use tiles::{BLOCK_ROWS, LeftBlock, Sums, Tiles};
+
+pub(crate) use fma::{Output, product};
+pub(crate) use kernels::{has_kernel, kernel_of};
+pub(crate) use matrix::{Matrix, MatrixMut};
+
+/// Multiplications below which a second thread costs more than it brings.
+const WORTH_A_THREAD: usize = 1 << 19;
+
+/// Rows or columns of a thread's part at least: of one, `gemm` adds up in another order.
+const MIN_PART: usize = 8;
+
+/// Rows of a left factor for which no right factor is taken apart: that takes longer than to
+/// multiply it in float32. One more, and an element is the same sum for any number of rows.
+const FEW_ROWS: usize = 2;
+
+/// Bytes of packed rows made at a time: half of a second cache.
+const LEFT_BYTES: usize = 1 << 19;
+
+/// Bytes of panels that several blocks of rows are multiplied by in turn: the same.
+const RIGHT_BYTES: usize = 1 << 19;
+
+/// Float32 elements of intermediate sums or rounded rows at a time.
+const STRIP: usize = 1 << 16;
+
+/// A factor of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Factor<'a> {
+    Float32(Matrix<'a>),
+    BFloat16(Matrix<'a, bf16>),
+}
+
+impl Factor<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Float32(matrix) => matrix.rows(),
+            Self::BFloat16(matrix) => matrix.rows(),
+        }
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.transposed().rows()
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        match self {
+            Self::Float32(matrix) => Self::Float32(matrix.transposed()),
+            Self::BFloat16(matrix) => Self::BFloat16(matrix.transposed()),
+        }
+    }
+
+    pub(crate) fn row_range(self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Float32(matrix) => Self::Float32(matrix.row_range(rows)),
+            Self::BFloat16(matrix) => Self::BFloat16(matrix.row_range(rows)),
+        }
+    }
+
+    pub(crate) fn column_range(self, columns: Range<usize>) -> Self {
+        self.transposed().row_range(columns).transposed()
+    }
+
+    /// Writes the elements in float32, row after row, rounded to bfloat16.
+    fn write_rounded(self, to: &mut [f32]) {
+        match self {
+            Self::Float32(matrix) => write_rounded(matrix, to),
+            Self::BFloat16(matrix) => write_rounded(matrix, to),
+        }
+    }
+}
+
+fn write_rounded<T: Element>(matrix: Matrix<T>, to: &mut [f32]) {
+    for (row, to) in to.chunks_exact_mut(matrix.columns().max(1)).enumerate() {
+        match matrix.column_stride() {
+            1 => round_row(matrix.row(row), to),
+            _ => (to.iter_mut().enumerate()).for_each(|(column, to)| {
+                *to = <bf16 as Element>::round(matrix.at(row, column).widen()).widen();
+            }),
+        }
+    }
+}
+
+vectorized! {
+    fn round_row<T: Element>(row: &[T], to: &mut [f32]) {
+        for (to, number) in to.iter_mut().zip(row) {
+            *to = <bf16 as Element>::round(number.widen()).widen();
+        }
+    }
+}
+
+/// What becomes of the sums of a product.
+pub(crate) enum Finish<'a, T = f32> {
+    /// They take the place of what is in the output.
+    Replace,
+    /// They are added to it.
+    Add,
+    /// They and a number for each column take its place.
+    Bias(&'a [f32]),
+    /// A function writes a block of the output, given its first row and column and its sums.
+    With(&'a Write<'a, T>),
+}
+
+/// Writes sums, of which row and column of the first are given, to their place.
+pub(crate) type Write<'a, T> =
+    dyn Fn([usize; 2], Matrix<'_>, MatrixMut<'_, T>) + Sync + 'a;
+
+impl<T: Element> Finish<'_, T> {
+    fn apply(&self, [row, column]: [usize; 2], sums: Matrix, mut to: MatrixMut<T>) {
+        match self {
+            Self::Replace => write(sums, &mut to),
+            Self::Add => add(sums, &mut to),
+            Self::Bias(bias) => write_with_bias(sums, &bias[column..], &mut to),
+            Self::With(write) => write([row, column], sums, to),
+        }
+    }
+}
+
+vectorized! {
+    fn write<T: Element>(sums: Matrix, to: &mut MatrixMut<T>) {
+        for row in 0..to.rows() {
+            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row));
+            numbers.for_each(|(to, sum)| *to = T::round(*sum));
+        }
+    }
+}
+
+vectorized! {
+    fn add<T: Element>(sums: Matrix, to: &mut MatrixMut<T>) {
+        for row in 0..to.rows() {
+            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row));
+            numbers.for_each(|(to, sum)| *to = T::round(to.widen() + sum));
+        }
+    }
+}
+
+vectorized! {
+    fn write_with_bias<T: Element>(sums: Matrix, bias: &[f32], to: &mut MatrixMut<T>) {
+        for row in 0..to.rows() {
+            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row)).zip(bias);
+            numbers.for_each(|((to, sum), bias)| *to = T::round(sum + bias));
+        }
+    }
+}
+
+/// The right factor of products, made ready once for all of them.
+pub(crate) struct Right<'a> {
+    form: Form<'a>,
+    depth: usize,
+    columns: usize,
+}
+
+enum Form<'a> {
+    /// As it is, for products in float32.
+    Float32(Matrix<'a>),
+    /// Numbers of bfloat16 in float32, `[depth, columns]`.
+    Rounded(Buffer),
+    /// Of each panel each part.
+    Panels {
+        kernel: PairKernel,
+        parts: &'static [Part],
+        pairs: Buffer<u32>,
+    },
+}
+
+impl<'a> Right<'a> {
+    /// Makes a factor ready, on all threads, for left ones of so many rows.
+    pub(crate) fn new(factor: Factor<'a>, precision: Precision, rows: usize) -> Self {
+        Self::by(Self::multiplier(factor, precision, rows), factor, true)
+    }
+
+    /// Makes a factor ready on this thread.
+    pub(crate) fn here(factor: Factor<'a>, precision: Precision, rows: usize) -> Self {
+        Self::by(Self::multiplier(factor, precision, rows), factor, false)
+    }
+
+    fn multiplier(factor: Factor, precision: Precision, rows: usize) -> Multiplier {
+        match (Multiplier::of(precision), factor) {
+            // It has no exact form but this.
+            (Multiplier::Fma, Factor::BFloat16(_)) => Multiplier::RoundedFma,
+            (Multiplier::Parts(..), Factor::Float32(_))
+                if rows <= FEW_ROWS && precision != Precision::BFloat16 =>
+            {
+                Multiplier::Fma
+            }
+            (multiplier, _) => multiplier,
+        }
+    }
+
+    fn by(multiplier: Multiplier, factor: Factor<'a>, in_parallel: bool) -> Self {
+        let (depth, columns) = (factor.rows(), factor.columns());
+        let form = match (multiplier, factor) {
+            (Multiplier::Fma, Factor::Float32(factor)) => Form::Float32(factor),
+            (Multiplier::Fma | Multiplier::RoundedFma, _) => {
+                let mut rounded = Buffer::any(depth * columns);
+                let round = |(row, to): (usize, &mut [f32])| {
+                    factor.row_range(row..row + 1).write_rounded(to);
+                };
+                each_chunk(&mut rounded, columns, in_parallel, round);
+                Form::Rounded(rounded)
+            }
+            (Multiplier::Parts(kernel, count), _) => {
+                let (length, parts) = (panel_length(depth), PARTS[count - 1]);
+                let mut pairs = Buffer::any(columns.div_ceil(PANEL) * count * length);
+                let pack = |(index, to): (usize, &mut [u32])| {
+                    let first = index * PANEL;
+                    let columns = factor.column_range(first..columns.min(first + PANEL));
+                    for (part, to) in parts.iter().zip(to.chunks_exact_mut(length.max(1))) {
+                        pack_panel(columns, *part, to);
+                    }
+                };
+                each_chunk(&mut pairs, count * length, in_parallel, pack);
+                Form::Panels {
+                    kernel,
+                    parts,
+                    pairs,
+                }
+            }
+        };
+        Self {
+            form,
+            depth,
+            columns,
+        }
+    }
+
+    /// Computes the product with `left` on this thread.
+    ///
+    /// An element is the same sum in the same order whatever the factors' other rows and columns,
+    /// as long as there are more than two rows, two columns and three products to add.
+    pub(crate) fn multiply<T: Element>(
+        &self,
+        to: MatrixMut<T>,
+        finish: &Finish<T>,
+        left: Factor,
+    ) {
+        self.multiply_part(to, finish, left, [0..left.rows(), 0..self.columns]);
+    }
+
+    /// Computes the product with `left` on all threads.
+    pub(crate) fn parallel_multiply<T: Element>(
+        &self,
+        to: MatrixMut<T>,
+        finish: &Finish<T>,
+        left: Factor,
+    ) {
+        let threads = rayon::current_num_threads();
+        let (rows, columns) = (left.rows(), self.columns);
+        if threads == 1 || rows * self.depth * columns < WORTH_A_THREAD {
+            return self.multiply(to, finish, left);
+        }
+        // Whole blocks of panels; of `gemm`'s, which packs both factors for each part, few parts.
+        let (row_unit, column_unit, turns) = match &self.form {
+            Form::Panels { .. } => (BLOCK_ROWS, PANEL, 4),
+            Form::Float32(_) | Form::Rounded(_) => (1, 1, 1),
+        };
+        let divide = |size: usize, unit: usize, turns: usize| {
+            let parts = (threads * turns).min(size / MIN_PART.max(2 * unit)).max(1);
+            let bound = move |part: usize| (part * size / parts).next_multiple_of(unit).min(size);
+            (0..parts).map(move |part| bound(part)..bound(part + 1))
+        };
+        let parts: Vec<[Range<usize>; 2]> = if columns <= rows || rows >= threads * turns * 64 {
+            divide(rows, row_unit, turns).map(|rows| [rows, 0..columns]).collect()
+        } else {
+            divide(columns, column_unit, 1).map(|columns| [0..rows, columns]).collect()
+        };
+        // The parts are disjoint.
+        let parts = parts.into_iter().map(|part| {
+            let [rows, columns] = part.clone();
+            (to.shared(rows, columns), part)
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_par_iter().for_each(|(to, part)| {
+            self.multiply_part(to, finish, left, part);
+        });
+    }
+
+    /// Computes some rows of `left` times some columns, which start at a panel.
+    fn multiply_part<T: Element>(
+        &self,
+        to: MatrixMut<T>,
+        finish: &Finish<T>,
+        left: Factor,
+        [rows, columns]: [Range<usize>; 2],
+    ) {
+        assert_eq!(
+            [to.rows(), to.columns(), left.columns()],
+            [rows.len(), columns.len(), self.depth],
+            "shapes of a product"
+        );
+        let share = Share {
+            finish,
+            left,
+            rows,
+            columns,
+        };
+        match &self.form {
+            Form::Float32(right) => share.by_fma(to, *right, false),
+            Form::Rounded(right) => {
+                let right = Matrix::new(right, self.depth, self.columns);
+                share.by_fma(to, right, true);
+            }
+            Form::Panels {
+                kernel,
+                parts,
+                pairs,
+            } => {
+                let panels = Panels {
+                    pairs,
+                    depth: self.depth,
+                    parts,
+                    products: PRODUCTS[parts.len() - 1],
+                };
+                match *kernel {
+                    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                    PairKernel::Amx(amx) => {
+                        share.by_panels(to, panels, &mut ByTiles(amx.configure()));
+                    }
+                    PairKernel::Model => {
+                        share.by_panels(to, panels, &mut ByTiles(tiles::model::Model::new()));
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    PairKernel::Avx512(mut instructions) => {
+                        share.by_panels(to, panels, &mut instructions);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Products of parts of the left and of the right factor, the smallest numbers first.
+const PRODUCTS: [&[[usize; 2]]; 3] = [
+    &[[0, 0]],
+    &[[0, 1], [1, 0], [0, 0]],
+    &[[0, 2], [2, 0], [1, 1], [0, 1], [1, 0], [0, 0]],
+];
+
+fn each_chunk<T: Send>(
+    elements: &mut [T],
+    length: usize,
+    in_parallel: bool,
+    work: impl Fn((usize, &mut [T])) + Send + Sync,
+) {
+    let length = length.max(1);
+    match in_parallel {
+        true => elements.par_chunks_mut(length).enumerate().for_each(work),
+        false => elements.chunks_mut(length).enumerate().for_each(work),
+    }
+}
+
+/// What one thread computes of a product.
+struct Share<'a, T> {
+    finish: &'a Finish<'a, T>,
+    left: Factor<'a>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// A packed right factor.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    pairs: &'a [u32],
+    depth: usize,
+    parts: &'static [Part],
+    products: &'static [[usize; 2]],
+}
+
+/// What computes blocks of sums of packed factors.
+trait BlockKernel {
+    /// Computes a block's first rows of sums times a panel.
+    ///
+    /// # Safety
+    ///
+    /// The block must have 16 rows in memory for up to 16 wanted, or else 32, for each part.
+    unsafe fn block(
+        &mut self,
+        left: LeftBlock,
+        rows: usize,
+        panel: &[u32],
+        products: &[[usize; 2]],
+        sums: &mut Sums,
+    );
+}
+
+struct ByTiles<T>(T);
+
+impl<T: Tiles> BlockKernel for ByTiles<T> {
+    #[inline]
+    unsafe fn block(
+        &mut self,
+        left: LeftBlock,
+        _: usize,
+        panel: &[u32],
+        products: &[[usize; 2]],
+        sums: &mut Sums,
+    ) {
+        // SAFETY: as this function demands.
+        unsafe { tiles::block(&mut self.0, left, panel, products, sums) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl BlockKernel for avx512_bf16::Instructions {
+    #[inline]
+    unsafe fn block(
+        &mut self,
+        left: LeftBlock,
+        rows: usize,
+        panel: &[u32],
+        _: &[[usize; 2]],
+        sums: &mut Sums,
+    ) {
+        let row = |row: usize| left.first.wrapping_add(row * left.stride).cast();
+        // SAFETY: each row has the pairs of its steps, as this function demands.
+        unsafe { avx512_bf16::Instructions::block(*self, rows, row, panel, sums) };
+    }
+}
+
+impl<T: Element> Share<'_, T> {
+    /// Computes the part in float32; `is_rounded` of a left factor rounded to bfloat16.
+    fn by_fma(&self, mut to: MatrixMut<T>, right: Matrix, is_rounded: bool) {
+        let (depth, columns) = (right.rows(), self.columns.clone());
+        let right = right.column_range(columns.clone());
+        let left = self.left.row_range(self.rows.clone());
+        let as_it_is = match left {
+            Factor::Float32(left) if !is_rounded => Some(left),
+            _ => None,
+        };
+        let is_plain = !matches!(self.finish, Finish::With(_));
+        if let (Some(left), true) = (as_it_is, is_plain) {
+            match T::float32(to) {
+                Ok(to) => return self.product(to, left, right),
+                Err(other) => to = other,
+            }
+        }
+        let strip = (STRIP / depth.max(columns.len()).max(1)).max(MIN_PART);
+        for first in (0..left.rows()).step_by(strip) {
+            let rows = first..left.rows().min(first + strip);
+            let mut to = to.part(rows.clone(), 0..columns.len());
+            let left = left.row_range(rows.clone());
+            let length = if as_it_is.is_some() { 0 } else { rows.len() * depth };
+            with_scratch(length, |rounded: &mut [f32]| {
+                let left = match left {
+                    Factor::Float32(left) if !is_rounded => left,
+                    left => {
+                        left.write_rounded(rounded);
+                        Matrix::new(rounded, rows.len(), depth)
+                    }
+                };
+                with_scratch(rows.len() * columns.len(), |sums| {
+                    let of_sums = MatrixMut::new(sums, rows.len(), columns.len());
+                    product(of_sums, Output::Replace, left, right);
+                    let sums = Matrix::new(sums, rows.len(), columns.len());
+                    let at = [self.rows.start + rows.start, columns.start];
+                    self.finish.apply(at, sums, to.reborrow());
+                });
+            });
+        }
+    }
+
+    /// Computes the part straight into an output of float32.
+    fn product(&self, mut to: MatrixMut, left: Matrix, right: Matrix) {
+        let output = match self.finish {
+            Finish::Replace => Output::Replace,
+            Finish::Add => Output::Add,
+            Finish::Bias(bias) => {
+                for row in 0..to.rows() {
+                    to.row_mut(row).copy_from_slice(&bias[self.columns.clone()]);
+                }
+                Output::Add
+            }
+            Finish::With(_) => unreachable!("its sums are written elsewhere first"),
+        };
+        product(to, output, left, right);
+    }
+
+    /// Computes the part by products of packed pairs.
+    fn by_panels(&self, mut to: MatrixMut<T>, panels: Panels, kernel: &mut impl BlockKernel) {
+        let line = panels.depth.next_multiple_of(STEP);
+        // Rows that lie as they are packed are taken where they are.
+        if let Factor::BFloat16(left) = self.left
+            && left.column_stride() == 1
+            && line == panels.depth
+            && panels.parts.len() == 1
+        {
+            let whole = self.rows.len() / BLOCK_ROWS * BLOCK_ROWS;
+            let (first, end) = (self.rows.start, self.rows.start + whole);
+            if whole > 0 {
+                let rows = LeftBlock {
+                    first: left.row_range(first..end).elements().as_ptr(),
+                    stride: left.row_stride(),
+                    part: 0,
+                    is_tall: true,
+                    steps: line / STEP,
+                };
+                // SAFETY: the matrix has these rows, and each its depth.
+                unsafe { self.blocks(&mut to, first..end, rows, panels, kernel) };
+            }
+            self.packed_blocks(&mut to, end..self.rows.end, panels, kernel);
+        } else {
+            self.packed_blocks(&mut to, self.rows.clone(), panels, kernel);
+        }
+    }
+
+    /// Computes some rows, packed first.
+    fn packed_blocks(
+        &self,
+        to: &mut MatrixMut<T>,
+        rows: Range<usize>,
+        panels: Panels,
+        kernel: &mut impl BlockKernel,
+    ) {
+        let line = panels.depth.next_multiple_of(STEP);
+        let bytes = (line * panels.parts.len() * size_of::<bf16>()).max(1);
+        let group = (LEFT_BYTES / bytes).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
+        for first in rows.clone().step_by(group) {
+            let rows = first..rows.end.min(first + group);
+            let part = rows.len().next_multiple_of(BLOCK_ROWS) * line;
+            with_scratch(panels.parts.len() * part, |packed: &mut [bf16]| {
+                let left = self.left.row_range(rows.clone());
+                for (part, to) in panels.parts.iter().zip(packed.chunks_exact_mut(part.max(1))) {
+                    pack_rows(left, *part, line.max(1), to);
+                }
+                let block = LeftBlock {
+                    first: packed.as_ptr(),
+                    stride: line,
+                    part,
+                    is_tall: true,
+                    steps: line / STEP,
+                };
+                // SAFETY: each part has memory for whole blocks of rows.
+                unsafe { self.blocks(to, rows, block, panels, kernel) };
+            });
+        }
+    }
+
+    /// Computes some rows, of which the packed ones from the first on are given.
+    ///
+    /// # Safety
+    ///
+    /// There must be whole blocks of them in memory.
+    unsafe fn blocks(
+        &self,
+        to: &mut MatrixMut<T>,
+        rows: Range<usize>,
+        left: LeftBlock,
+        panels: Panels,
+        kernel: &mut impl BlockKernel,
+    ) {
+        let mut sums = Sums([0.0; _]);
+        let length = panels.parts.len() * panel_length(panels.depth);
+        let group = (RIGHT_BYTES / (length * size_of::<u32>()).max(1)).max(1) * PANEL;
+        for start in self.columns.clone().step_by(group) {
+            let columns = start..self.columns.end.min(start + group);
+            for first in rows.clone().step_by(BLOCK_ROWS) {
+                let block = first..rows.end.min(first + BLOCK_ROWS);
+                let left = LeftBlock {
+                    first: left.first.wrapping_add((first - rows.start) * left.stride),
+                    is_tall: block.len() > BLOCK_ROWS / 2,
+                    ..left
+                };
+                for column in columns.clone().step_by(PANEL) {
+                    let panel = column..columns.end.min(column + PANEL);
+                    let pairs = &panels.pairs[column / PANEL * length..][..length];
+                    // SAFETY: the block has its rows, as this function demands.
+                    unsafe {
+                        kernel.block(left, block.len(), pairs, panels.products, &mut sums);
+                    }
+                    let found = Matrix::strided(&sums.0, block.len(), panel.len(), PANEL);
+                    let to = to.part(
+                        block.start - self.rows.start..block.end - self.rows.start,
+                        panel.start - self.columns.start..panel.end - self.columns.start,
+                    );
+                    self.finish.apply([first, column], found, to);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Which kernel multiplies in a precision: the fastest that the machine has, by measurement.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+#[cfg(target_arch = "x86_64")]
+use super::avx512_bf16::Instructions;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::tiles::amx::Amx;
+use super::{Factor, Finish, Matrix, MatrixMut, Right};
+use crate::Precision;
+use crate::flex::simd::Level;
+use crate::kernel::{self, Kernel};
+
+/// How products of a precision are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Multiplier {
+    /// In float32.
+    Fma,
+    /// In float32, of factors rounded to bfloat16.
+    RoundedFma,
+    /// By products of so many parts of bfloat16 of each factor.
+    Parts(PairKernel, usize),
+}
+
+/// What multiplies pairs of bfloat16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PairKernel {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx(Amx),
+    /// A model of AMX, for tests.
+    #[cfg_attr(not(test), expect(dead_code))]
+    Model,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Instructions),
+}
+
+impl PairKernel {
+    pub(super) fn tiles() -> Option<Self> {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Some(amx) = Amx::detected() {
+            return Some(Self::Amx(amx));
+        }
+        #[cfg(test)]
+        if kernel::tests::chosen() == Some(Kernel::Amx) {
+            return Some(Self::Model);
+        }
+        None
+    }
+
+    fn avx512() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return Instructions::detected().map(Self::Avx512);
+        #[cfg(not(target_arch = "x86_64"))]
+        return None;
+    }
+}
+
+/// Whether this machine has a kernel.
+pub(crate) fn has_kernel(kernel: Kernel) -> bool {
+    match kernel {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Kernel::Amx => Amx::detected().is_some(),
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        Kernel::Amx => false,
+        Kernel::Avx512BFloat16 => {
+            PairKernel::avx512().is_some() && Level::of_processor() == Level::Avx512
+        }
+        Kernel::Avx512 => Level::of_processor() == Level::Avx512,
+        Kernel::Avx2 => Level::of_processor() >= Level::Avx2,
+        Kernel::Portable => true,
+    }
+}
+
+/// The kernel that multiplies in a precision.
+pub(crate) fn kernel_of(precision: Precision) -> Kernel {
+    match Multiplier::of(precision) {
+        #[cfg(target_arch = "x86_64")]
+        Multiplier::Parts(PairKernel::Avx512(_), _) => Kernel::Avx512BFloat16,
+        Multiplier::Parts(..) => Kernel::Amx,
+        Multiplier::Fma | Multiplier::RoundedFma => match Level::detected() {
+            Level::Avx512 => Kernel::Avx512,
+            Level::Avx2 => Kernel::Avx2,
+            Level::Portable => Kernel::Portable,
+        },
+    }
+}
+
+impl Multiplier {
+    /// That of a precision: what the forced kernel can do, or what was measured to be fastest.
+    pub(super) fn of(precision: Precision) -> Self {
+        /// Of float32, high and bfloat16.
+        static MEASURED: OnceLock<[Multiplier; 3]> = OnceLock::new();
+        if let Some(kernel) = kernel::forced() {
+            let candidates = Self::candidates(precision).into_iter();
+            return candidates
+                .filter(|candidate| candidate.needs_no_more_than(kernel))
+                .next_back()
+                .expect("every kernel can multiply in float32");
+        }
+        let measured = MEASURED.get_or_init(|| {
+            let precisions = [Precision::Float32, Precision::High, Precision::BFloat16];
+            precisions.map(|precision| fastest(Self::candidates(precision)))
+        });
+        match precision {
+            Precision::Float32 => measured[0],
+            Precision::High => measured[1],
+            Precision::BFloat16 => measured[2],
+        }
+    }
+
+    /// All that this machine can do, the least demanding first.
+    fn candidates(precision: Precision) -> Vec<Self> {
+        let (plain, parts) = match precision {
+            Precision::Float32 => (Self::Fma, 3),
+            Precision::High => (Self::Fma, 2),
+            Precision::BFloat16 => (Self::RoundedFma, 1),
+        };
+        let pairs = PairKernel::avx512().filter(|_| parts == 1);
+        let kernels = pairs.into_iter().chain(PairKernel::tiles());
+        let kernels = kernels.map(|kernel| Self::Parts(kernel, parts));
+        [plain].into_iter().chain(kernels).collect()
+    }
+
+    /// Whether a kernel forced by name may do this.
+    fn needs_no_more_than(self, kernel: Kernel) -> bool {
+        match self {
+            Self::Fma | Self::RoundedFma => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Parts(PairKernel::Avx512(_), _) => {
+                matches!(kernel, Kernel::Avx512BFloat16)
+            }
+            Self::Parts(..) => kernel == Kernel::Amx,
+        }
+    }
+}
+
+/// The fastest of several ways at a product of a layer's proportions, small enough that all of it
+/// takes about a millisecond.
+fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
+    const ROWS: usize = 128;
+    const DEPTH: usize = 512;
+    const COLUMNS: usize = 128;
+    /// The shortest of several times is the one that nothing else disturbed.
+    const ROUNDS: usize = 5;
+    if let [only] = candidates[..] {
+        return only;
+    }
+    let [a, b] = [ROWS * DEPTH, DEPTH * COLUMNS].map(|length| vec![1.0f32; length]);
+    let mut sums = vec![0.0f32; ROWS * COLUMNS];
+    let mut time = |multiplier: &Multiplier| -> Duration {
+        let right = Factor::Float32(Matrix::new(&b, DEPTH, COLUMNS));
+        let right = Right::by(*multiplier, right, false);
+        let left = Factor::Float32(Matrix::new(&a, ROWS, DEPTH));
+        let start = Instant::now();
+        let to = MatrixMut::new(&mut sums, ROWS, COLUMNS);
+        right.multiply(to, &Finish::Replace, left);
+        black_box(&mut sums);
+        start.elapsed()
+    };
+    let mut best = vec![Duration::MAX; candidates.len()];
+    for _ in 0..ROUNDS {
+        for (best, multiplier) in best.iter_mut().zip(&candidates) {
+            *best = time(multiplier).min(*best);
+        }
+    }
+    let fastest = candidates.into_iter().zip(best).min_by_key(|(_, time)| *time);
+    fastest.expect("a candidate").0
+}
