@@ -140,6 +140,24 @@ fn an_unknown_device_lists_those_of_the_build() {
     assert!(text.contains("abacus") && text.contains("flex"), "{text}");
 }
 
+#[test]
+fn an_unknown_kernel_lists_those_there_are_before_anything_is_made() {
+    let workspace = Workspace::new();
+    let output = train_mimic()
+        .arg("--config")
+        .arg(config_file(&workspace))
+        .env("CONVIRT_KERNEL", "abacus")
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(!output.status.success(), "{text}");
+    for part in ["CONVIRT_KERNEL", "abacus", "avx512bf16", "portable"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+    assert!(!workspace.runs().exists(), "no run was begun");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
