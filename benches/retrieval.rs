@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use convirt::{
-    EmbeddingIndex, IndexDescription, IndexWriter, Modality, ModelIdentity, TowerOutput,
+    EmbeddingIndex, IndexDescription, IndexWriter, Modality, ModelIdentity, Precision, TowerOutput,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -34,6 +34,7 @@ fn retrieval(criterion: &mut Criterion) {
         },
         modality: Modality::Images,
         output: TowerOutput::Embedding,
+        precision: Precision::Float32,
     };
     let mut writer = IndexWriter::create(&path, description, WIDTH).expect("a file");
     let mut row = numbers(0);

@@ -6,6 +6,8 @@
 mod arguments;
 #[path = "terminal/bar.rs"]
 mod bar;
+#[path = "compute/arguments.rs"]
+mod compute;
 #[path = "embed/stop.rs"]
 mod stop;
 
@@ -16,8 +18,8 @@ use anyhow::{Context, Result, ensure};
 use arguments::{ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
+use convirt::EmbeddingFile;
 use convirt::data::image_files;
-use convirt::{ConVirt, EmbeddingFile, ImageTower, device};
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -101,7 +103,7 @@ fn main() -> Result<()> {
 
 fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<()> {
     let (model, output) = (&arguments.model, arguments::output(arguments.features));
-    let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let tower = model.image_tower(&model.device()?)?;
     let names = names(paths.iter());
     let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
     let mut bar = Bar::begin("images", paths.len());
@@ -125,7 +127,7 @@ fn embed_texts<T: AsRef<str> + Sync>(
     texts: &[T],
 ) -> Result<()> {
     let (model, output) = (&arguments.model, arguments::output(arguments.features));
-    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let convirt = model.convirt(&model.device()?)?;
     let width = convirt.text_width(output);
     let mut file = EmbeddingFile::create(&arguments.out, width, names)?;
     let mut bar = Bar::begin("texts", texts.len());

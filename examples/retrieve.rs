@@ -4,6 +4,8 @@
 mod arguments;
 #[path = "terminal/bar.rs"]
 mod bar;
+#[path = "compute/arguments.rs"]
+mod compute;
 #[path = "embed/stop.rs"]
 mod stop;
 
@@ -16,8 +18,8 @@ use bar::Bar;
 use clap::{Args, Parser, Subcommand};
 use convirt::data::{Chexpert8x200, image_files};
 use convirt::{
-    ChexpertRetrieval, ConVirt, EmbeddingIndex, ImageTower, IndexDescription, IndexWriter,
-    Modality, Objective, PairRetrieval, TowerOutput, device,
+    ChexpertRetrieval, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
+    PairRetrieval, TowerOutput,
 };
 
 /// Finds images and texts by images and texts, and tells how well.
@@ -185,11 +187,12 @@ fn build_of_images(
     rows: &[(PathBuf, String)],
 ) -> Result<()> {
     let model = &arguments.model;
-    let tower = ImageTower::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let tower = model.image_tower(&model.device()?)?;
     let description = IndexDescription {
         model: tower.identity()?,
         modality: Modality::Images,
         output,
+        precision: tower.precision(),
     };
     let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
     let mut bar = Bar::begin("images", rows.len());
@@ -215,13 +218,14 @@ fn build_of_texts(
     mut rows: Vec<(PathBuf, String)>,
 ) -> Result<()> {
     let model = &arguments.model;
-    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let convirt = model.convirt(&model.device()?)?;
     let mut seen = HashSet::new();
     rows.retain(|(_, text)| seen.insert(text.clone()));
     let description = IndexDescription {
         model: convirt.identity()?,
         modality: Modality::Texts,
         output,
+        precision: convirt.precision(),
     };
     let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
     let mut bar = Bar::begin("texts", rows.len());
@@ -249,15 +253,15 @@ fn search(arguments: &Search) -> Result<()> {
     let Search { model, query, .. } = arguments;
     let index = EmbeddingIndex::open(&arguments.index)?;
     let output = index.description().output;
-    let device = device(model.device.as_deref())?;
+    let device = model.device()?;
     let query = match (&query.image, &query.text) {
         (Some(image), _) => {
-            let tower = ImageTower::load_on(&model.run, &device)?;
+            let tower = model.image_tower(&device)?;
             index.check_query(&tower.identity()?, Modality::Images)?;
             tower.embed_image(image, output)?
         }
         (None, text) => {
-            let convirt = ConVirt::load_on(&model.run, &device)?;
+            let convirt = model.convirt(&device)?;
             index.check_query(&convirt.identity()?, Modality::Texts)?;
             let text = text.as_deref().expect("one of the two is required");
             convirt.embed_text_as(text, output)?
@@ -283,7 +287,7 @@ fn search(arguments: &Search) -> Result<()> {
 fn evaluate(arguments: &Evaluate) -> Result<()> {
     let Evaluate { model, columns, .. } = arguments;
     let studies = columns.studies(&arguments.manifest, true, model.max_bad_share)?;
-    let convirt = ConVirt::load_on(&model.run, &device(model.device.as_deref())?)?;
+    let convirt = model.convirt(&model.device()?)?;
     let mut bar = Bar::begin("images", studies.len());
     let (retrieval, unreadable) = PairRetrieval::of(
         &convirt,
@@ -305,10 +309,10 @@ fn chexpert(arguments: &Chexpert) -> Result<()> {
         images,
     } = arguments;
     let set = Chexpert8x200::read(lists, images, model.max_bad_share)?;
-    let device = device(model.device.as_deref())?;
-    let tower = ImageTower::load_on(&model.run, &device)?;
+    let device = model.device()?;
+    let tower = model.image_tower(&device)?;
     let convirt = match tower.objective() {
-        Objective::ConVirt => Some(ConVirt::load_on(&model.run, &device)?),
+        Objective::ConVirt => Some(model.convirt(&device)?),
         Objective::SimClr => None,
     };
     let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());

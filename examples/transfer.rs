@@ -7,9 +7,12 @@ use clap::Parser;
 use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
 
 use arguments::LabelledArguments;
+use compute::ComputeArguments;
 
 #[path = "labelled/arguments.rs"]
 mod arguments;
+#[path = "compute/arguments.rs"]
+mod compute;
 
 /// Trains classifiers on image encoders and scores them: linear probes, or fine-tuning.
 #[derive(Parser)]
@@ -71,9 +74,8 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_epochs: usize,
 
-    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    compute: ComputeArguments,
 
     /// Folder for transfer.json and the best classifier
     #[arg(long, value_name = "DIR", default_value = "transfer")]
@@ -96,7 +98,8 @@ fn main() -> Result<()> {
             resamples: arguments.resamples,
             seed: arguments.seed,
         },
-        device: arguments.device,
+        device: arguments.compute.device,
+        precision: arguments.compute.precision,
         ..TransferConfig::new(arguments.encoders, data)
     };
     config.fine_tune.max_epochs = arguments.max_epochs;

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Parser;
 use convirt::data::{LabelledManifest, LoaderConfig, image_files};
-use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts, device};
+use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts, describe_device, device};
 
 use arguments::LabelledArguments;
+use compute::ComputeArguments;
 
 #[path = "labelled/arguments.rs"]
 mod arguments;
+#[path = "compute/arguments.rs"]
+mod compute;
 
 /// Tells classes of images by what is said of them, without training; scored where labels are given.
 #[derive(Parser)]
@@ -44,9 +47,8 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
 
-    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    compute: ComputeArguments,
 
     /// CSV for the probabilities of each image
     #[arg(long, value_name = "FILE", default_value = "zero_shot.csv")]
@@ -76,7 +78,13 @@ fn main() -> Result<()> {
     }
 
     let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
-    let model = ConVirt::load_on(&arguments.run, &device(arguments.device.as_deref())?)?;
+    let ComputeArguments {
+        device: name,
+        precision,
+    } = arguments.compute;
+    let device = device(name.as_deref())?;
+    eprint!("{}", describe_device(&device, precision));
+    let model = ConVirt::load_on(&arguments.run, &device)?.with_precision(precision)?;
     let zero_shot = ZeroShot::new(&model, &prompts)?;
     if let Some(manifest) = &manifest {
         zero_shot.check(&manifest.labels)?;

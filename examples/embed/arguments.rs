@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use anyhow::{Result, ensure};
+use burn::tensor::Device;
 use clap::Args;
-use convirt::TowerOutput;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable};
+use convirt::{ConVirt, ImageTower, TowerOutput, describe_device, device};
+
+use crate::compute::ComputeArguments;
 
 /// The model, and how it is fed.
 #[derive(Args)]
 pub struct ModelArguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
     #[arg(long)]
-    pub run: PathBuf,
+    run: PathBuf,
 
-    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
-    #[arg(long, value_name = "NAME")]
-    pub device: Option<String>,
+    #[command(flatten)]
+    compute: ComputeArguments,
 
     /// Images or texts embedded at once
     #[arg(long, value_name = "N", default_value_t = LoaderConfig::default().batch_size)]
@@ -66,6 +68,25 @@ pub struct ManifestArguments {
 }
 
 impl ModelArguments {
+    /// Finds the device, and says what multiplies there and how.
+    pub fn device(&self) -> Result<Device> {
+        let device = device(self.compute.device.as_deref())?;
+        eprint!("{}", describe_device(&device, self.compute.precision));
+        Ok(device)
+    }
+
+    /// Loads the image side of the model.
+    pub fn image_tower(&self, device: &Device) -> Result<ImageTower> {
+        let tower = ImageTower::load_on(&self.run, device)?;
+        Ok(tower.with_precision(self.compute.precision)?)
+    }
+
+    /// Loads both sides of the model.
+    pub fn convirt(&self, device: &Device) -> Result<ConVirt> {
+        let model = ConVirt::load_on(&self.run, device)?;
+        Ok(model.with_precision(self.compute.precision)?)
+    }
+
     pub fn loader(&self) -> LoaderConfig {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         LoaderConfig {

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use convirt::{Ending, Error, Summary, Training};
+use burn::tensor::Device;
+use convirt::{Ending, Error, Kernel, Precision, Summary, Training};
 use safetensors::SafeTensors;
+use serde_json::Value;
 
 use crate::fixtures::{Workspace, alone, trained};
 
@@ -41,6 +43,30 @@ fn a_run_folder_holds_everything_and_its_summary_reads_back() {
     assert_eq!(summary.ending, Ending::Completed);
     assert_eq!(summary.steps, 8);
     assert!(summary.validation_loss.unwrap().is_finite());
+}
+
+#[test]
+fn a_summary_names_precision_and_kernel_and_one_from_before_still_loads() {
+    let precision = Precision::BFloat16;
+    let run = Workspace::new().train(&["max_steps=1", "precision=bf16"]);
+    let summary = run.unwrap();
+    assert_eq!(summary.precision, precision);
+    let kernel = precision.kernel(&Device::flex()).unwrap().name();
+    assert_eq!(summary.kernel.as_deref(), Some(kernel));
+
+    let mut json = serde_json::to_value(&summary).unwrap();
+    assert_eq!(
+        (&json["precision"], &json["kernel"]),
+        (&"bf16".into(), &kernel.into())
+    );
+    let fields = json.as_object_mut().unwrap();
+    fields.remove("precision");
+    fields.remove("kernel");
+    let earlier: Summary = serde_json::from_value(json).unwrap();
+    assert_eq!(
+        (earlier.precision, earlier.kernel),
+        (Precision::Float32, None)
+    );
 }
 
 #[test]
@@ -96,7 +122,52 @@ fn a_resumed_run_keeps_its_model() {
 }
 
 #[test]
-fn a_run_tells_its_precision() {
+fn a_checkpoint_of_another_kernel_is_resumed_with_a_warning() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    let state_file = run.join("checkpoint/state-1.json");
+    let state: Value = serde_json::from_slice(&fs::read(&state_file).unwrap()).unwrap();
+    let here = Precision::Float32.kernel(&Device::flex()).unwrap();
+    assert_eq!(state["kernel"], here.name());
+    let told = |kernel: Option<&str>| {
+        let mut state = state.clone();
+        let fields = state.as_object_mut().unwrap();
+        match kernel {
+            Some(kernel) => fields.insert("kernel".to_string(), kernel.into()),
+            None => fields.remove("kernel"),
+        };
+        fs::write(&state_file, state.to_string()).unwrap();
+        let _alone = alone();
+        let resumed = Training::resume(&run, &["max_steps=2".to_string()]).unwrap();
+        (resumed.to_string(), resumed)
+    };
+    for same in [None, Some(here.name())] {
+        let (text, _) = told(same);
+        assert!(!text.contains("bit for bit"), "{text}");
+    }
+    let other = Kernel::ALL.into_iter().find(|kernel| *kernel != here);
+    let other = other.unwrap().name();
+    let (text, resumed) = told(Some(other));
+    for part in [
+        "warning: up to step 1 ",
+        "bit for bit",
+        &format!("CONVIRT_KERNEL={other} "),
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+
+    resumed.run().unwrap();
+    let state = fs::read(run.join("checkpoint/state-2.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(
+        state["kernel"],
+        here.name(),
+        "what follows is by the kernel here"
+    );
+}
+
+#[test]
+fn a_run_tells_its_device_kernel_and_precision() {
     let workspace = Workspace::new();
     let told = |overrides: &[&str]| {
         let _alone = alone();
@@ -109,13 +180,17 @@ fn a_run_tells_its_precision() {
         float32.contains("float32") && float32.contains("`precision: bf16`"),
         "{float32}"
     );
+    let kernel = Precision::Float32.kernel(&Device::flex()).unwrap();
+    let device = format!("device          Flex(Cpu), matrix products by {kernel}\n");
+    assert!(float32.contains(&device), "{float32}");
     let bfloat16 = told(&["fp16_precision=True", "precision=bf16"]);
     assert!(
         bfloat16.contains("bfloat16") && !bfloat16.contains("fp16"),
         "{bfloat16}"
     );
     let error = workspace.try_config(&["precision=half"]).unwrap_err();
-    assert!(error.to_string().contains("float32 or bf16"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("float32, high or bf16"), "{error}");
 }
 
 #[test]

@@ -114,6 +114,30 @@ fn help_lists_every_option() {
 }
 
 #[test]
+fn programs_that_run_a_model_take_a_precision_and_say_its_default() {
+    for command in [
+        &["transfer"][..],
+        &["zero_shot"],
+        &["embed"],
+        &["retrieve", "build"],
+        &["retrieve", "search"],
+        &["retrieve", "evaluate"],
+        &["retrieve", "chexpert-8x200"],
+    ] {
+        let output = example(command[0])
+            .args(&command[1..])
+            .arg("--help")
+            .output();
+        let text = text_of(&output.unwrap());
+        let line = text.lines().find(|line| line.contains("--precision"));
+        let line = line.unwrap_or_else(|| panic!("{command:?}:\n{text}"));
+        for part in ["float32", "high", "bf16", "[default: float32]"] {
+            assert!(line.contains(part), "no `{part}` for {command:?} in {line}");
+        }
+    }
+}
+
+#[test]
 fn a_misspelt_key_is_named_with_its_line_and_the_key_meant() {
     let workspace = Workspace::new();
     let path = workspace.path().join("config.yaml");
@@ -138,6 +162,24 @@ fn an_unknown_device_lists_those_of_the_build() {
     let text = text_of(&output);
     assert!(!output.status.success());
     assert!(text.contains("abacus") && text.contains("flex"), "{text}");
+}
+
+#[test]
+fn an_unknown_kernel_lists_those_there_are_before_anything_is_made() {
+    let workspace = Workspace::new();
+    let output = train_mimic()
+        .arg("--config")
+        .arg(config_file(&workspace))
+        .env("CONVIRT_KERNEL", "abacus")
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(!output.status.success(), "{text}");
+    for part in ["CONVIRT_KERNEL", "abacus", "avx512bf16", "portable"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+    assert!(!workspace.runs().exists(), "no run was begun");
 }
 
 #[cfg(unix)]

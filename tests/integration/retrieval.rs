@@ -6,7 +6,8 @@ use std::process::Output;
 
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
 use convirt::{
-    ConVirt, EmbeddingIndex, Error, ImageTower, Modality, PairRetrieval, TowerOutput, similarity,
+    ConVirt, EmbeddingIndex, Error, ImageTower, Modality, PairRetrieval, Precision, TowerOutput,
+    similarity,
 };
 
 use crate::fixtures::{Workspace, example, text_of, trained};
@@ -221,6 +222,62 @@ fn sentences_of_a_file_are_embedded_line_by_line() {
         .map(|row| row.unwrap()[0].to_string())
         .collect();
     assert_eq!(names, ["The heart is normal.", "No effusion, \"none\"."]);
+}
+
+#[test]
+fn embeddings_in_bfloat16_are_near_those_in_float32_and_not_the_same() {
+    let [exact, rounded] = [Precision::Float32, Precision::BFloat16].map(|precision| {
+        let model = model().with_precision(precision).unwrap();
+        assert_eq!(model.precision(), precision);
+        [
+            model.embed_image(trained().an_image()).unwrap(),
+            model.embed_text("Small left pleural effusion.").unwrap(),
+        ]
+    });
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        assert_ne!(exact, rounded);
+        assert!(similarity(exact, rounded) > 0.99);
+    }
+    assert_eq!(model().precision(), Precision::Float32, "unless asked");
+}
+
+#[test]
+fn the_precision_of_a_program_is_told_has_its_effect_and_is_kept_in_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sentences, out) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
+    fs::write(&sentences, "The heart is normal.\n").unwrap();
+    let of_sentences = ["--sentences", text(&sentences), "--out", text(&out)];
+    let in_bfloat16 = ["--precision", "bf16"];
+    let numbers = |precision| {
+        let told = succeeds("embed", &[&of_sentences[..], precision].concat());
+        (fs::read(&out).unwrap(), told)
+    };
+    let (exact, told) = numbers(&[]);
+    assert!(told.contains("precision       float32"), "{told}");
+    let (rounded, told) = numbers(&in_bfloat16);
+    assert!(told.contains("precision       bf16"), "{told}");
+    assert_ne!(exact, rounded);
+
+    let index = folder.path().join("chest.index");
+    let data = trained().workspace().data();
+    let build = ["build", "--images", text(&data), "--out", text(&index)];
+    succeeds("retrieve", &[&build[..], &in_bfloat16].concat());
+    let precision = EmbeddingIndex::open(&index)
+        .unwrap()
+        .description()
+        .precision;
+    assert_eq!(precision, Precision::BFloat16);
+
+    for program in ["embed", "retrieve"] {
+        let arguments = match program {
+            "embed" => &of_sentences[..],
+            _ => &build[..],
+        };
+        let told = fails(program, &[arguments, &["--precision", "half"]].concat());
+        for part in ["half", "float32", "high", "bf16"] {
+            assert!(told.contains(part), "no `{part}` in:\n{told}");
+        }
+    }
 }
 
 #[test]

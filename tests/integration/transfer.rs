@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use convirt::data::{Column, LabelColumns, LabelledConfig};
-use convirt::{EncoderSource, ImageClassifier, Transfer, TransferConfig, TransferMode};
+use convirt::{EncoderSource, ImageClassifier, Precision, Transfer, TransferConfig, TransferMode};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -190,9 +190,8 @@ fn classes_that_exclude_each_other_are_told_by_one_model() {
     assert!((told.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 }
 
-#[test]
-fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
-    let folder = labelled();
+/// A fine-tuning of the shared run on half of the images.
+fn fine_tuning(folder: &TempDir) -> TransferConfig {
     let labels = LabelColumns::Class {
         column: Column::Name("label".into()),
         positive: None,
@@ -202,7 +201,7 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
         ..LabelledConfig::new(folder.path().join("labels.csv"), labels)
     };
     let run = trained().run.path().display().to_string();
-    let mut config = TransferConfig {
+    TransferConfig {
         mode: TransferMode::FineTune,
         fractions: vec![0.5],
         runs: 1,
@@ -210,7 +209,13 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
         num_workers: 1,
         device: Some("flex".into()),
         ..TransferConfig::new(vec![EncoderSource::Weights(run)], data)
-    };
+    }
+}
+
+#[test]
+fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
+    let folder = labelled();
+    let mut config = fine_tuning(&folder);
     config.fine_tune.max_epochs = 3;
     config.fine_tune.warmup_steps = 20;
     let report = Transfer::prepare(config).unwrap().run().unwrap();
@@ -225,6 +230,58 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
         loaded.predict(&image).unwrap(),
         classifier.predict(&image).unwrap()
     );
+}
+
+/// Losses of a precision, where float32's are `exact`: others, but not by much.
+fn assert_near_but_other(exact: f64, rounded: f64) {
+    assert!(exact != rounded, "the precision has its effect");
+    assert!((exact - rounded).abs() < 0.05, "{exact} {rounded}");
+}
+
+#[test]
+fn a_probe_is_of_features_in_the_precision_asked_for_and_says_so() {
+    let folder = labelled();
+    let loss = |precision: &str| {
+        let output = transfer(&folder)
+            .arg("--encoder")
+            .arg(trained().run.path())
+            .args(["--label-col", "third", "--fractions", "1"])
+            .args(["--resamples", "0", "--precision", precision])
+            .output()
+            .unwrap();
+        let text = text_of(&output);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("Flex(Cpu), matrix products by "), "{text}");
+        assert!(
+            text.contains(&format!("precision       {precision}")),
+            "{text}"
+        );
+        let report = json(&folder);
+        assert_eq!(report["precision"], precision);
+        assert!(report["kernel"].is_string());
+        let classifier = folder.path().join("out/classifier/classifier.json");
+        let classifier: Value =
+            serde_json::from_str(&fs::read_to_string(classifier).unwrap()).unwrap();
+        assert_eq!(classifier["precision"], precision);
+        report["rows"][0]["runs"][0]["validation_loss"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_near_but_other(loss("float32"), loss("bf16"));
+}
+
+#[test]
+fn fine_tuning_steps_are_in_the_precision_asked_for() {
+    let folder = labelled();
+    let [exact, rounded] = [Precision::Float32, Precision::BFloat16].map(|precision| {
+        let mut config = fine_tuning(&folder);
+        config.precision = precision;
+        config.fine_tune.max_epochs = 1;
+        config.fine_tune.warmup_steps = 2;
+        let report = Transfer::prepare(config).unwrap().run().unwrap();
+        report.rows[0].runs[0].validation_loss
+    });
+    assert_near_but_other(exact, rounded);
 }
 
 #[test]
@@ -285,6 +342,10 @@ fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
         (
             vec!["--label-col", "label", "--csv", &one],
             vec!["only the class `bright`"],
+        ),
+        (
+            vec!["--label-col", "label", "--precision", "half"],
+            vec!["half", "float32, high or bf16"],
         ),
         (vec![], vec!["--label-col"]),
     ] {
@@ -385,6 +446,22 @@ fn prompts_tell_classes_of_images_and_folders() {
     assert!(
         (rows[0].1[0] - expected).abs() < 1e-4,
         "{} {expected}",
+        rows[0].1[0]
+    );
+
+    let in_bfloat16 = ["--precision", "bf16"];
+    let output = zero_shot(&folder, CLASSES)
+        .arg(image_of(folder.path(), true))
+        .args(in_bfloat16)
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(text.contains("precision       bf16"), "{text}");
+    let rounded = told(&folder)[0].1[0];
+    assert!(rounded != rows[0].1[0], "the precision has its effect");
+    assert!(
+        (rounded - rows[0].1[0]).abs() < 0.05,
+        "{rounded} {}",
         rows[0].1[0]
     );
 

@@ -22,6 +22,10 @@ pub(crate) struct TrainingState {
     pub step: usize,
     /// The evaluations so far.
     pub evaluations: Evaluations,
+    /// Name of the kernel that multiplied; none on other devices than the CPU, and in checkpoints
+    /// from before this was recorded.
+    #[serde(default)]
+    pub kernel: Option<String>,
 }
 
 /// The course of the validation loss: which model is best, and when to stop.

@@ -11,10 +11,12 @@ use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
     ImageEncoderConfig,
 };
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
+use crate::precision_name::PrecisionName;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -55,6 +57,9 @@ pub(crate) struct Description {
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
     pub normalization: Normalization,
+    /// The precision that it was trained in; in files from before there was a choice, float32.
+    #[serde(default, with = "PrecisionName")]
+    pub precision: Precision,
 }
 
 /// How brightness becomes the network's input.
@@ -146,7 +151,7 @@ impl ImageClassifier {
     }
 
     /// Probabilities for an image file: one for each label, by itself for findings, 1 in all for
-    /// classes.
+    /// classes. Computed in float32, whatever it was trained in.
     ///
     /// # Errors
     ///
@@ -215,6 +220,7 @@ mod tests {
             resize: EvalResize::PadSquare,
             longer_side: Some(40),
             normalization: Normalization::ImageNet,
+            precision: Precision::Float32,
         };
         let network = description.network().init(&device).unwrap();
         ImageClassifier::new(network, description, &device).unwrap()
@@ -242,6 +248,21 @@ mod tests {
             assert_eq!(loaded.predict(&image).unwrap(), before);
             assert_eq!(loaded.labels(), classifier.labels());
         }
+    }
+
+    #[test]
+    fn a_classifier_from_before_there_was_a_precision_is_of_float32() {
+        let folder = tempfile::tempdir().unwrap();
+        classifier(ImageEncoderConfig::Pixels { side: 32 })
+            .save(folder.path())
+            .unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let json = fs::read_to_string(&path).unwrap();
+        let earlier = json.replace(",\n  \"precision\": \"float32\"", "");
+        assert_ne!(earlier, json);
+        fs::write(&path, earlier).unwrap();
+        let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
+        assert_eq!(loaded.description.precision, Precision::Float32);
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod error;
 mod loss;
 mod model;
 mod objective;
-mod precision;
 mod schedule;
 
 use std::fs;
@@ -22,6 +21,7 @@ use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::precision_name::PrecisionName;
 use crate::schedule::Schedule;
 use crate::yaml::{self, Document};
 
@@ -51,7 +51,8 @@ pub struct Config {
     /// Seed of all randomness; 0.
     pub seed: u64,
     /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`; by default the environment's
-    /// `BURN_DEVICE` or the best one of the build.
+    /// `BURN_DEVICE` or the best one of the build. What multiplies matrices on the CPU is the
+    /// environment's `CONVIRT_KERNEL` or the fastest.
     pub device: Option<String>,
 
     /// Pairs a step, or images of which SimCLR sees two views each, at least 2; 32 (paper).
@@ -84,9 +85,11 @@ pub struct Config {
     pub adam_epsilon: f64,
     /// L2 norm that the gradient of a step is scaled down to, above 0; no clipping (paper).
     pub gradient_clip_norm: Option<f64>,
-    /// How convolutions and affine maps multiply: in `float32`, or with both factors rounded to
-    /// bfloat16 and sums in float32 (`bf16`, mixed precision). `float32`.
-    #[serde(with = "precision::Name")]
+    /// How convolutions and linear layers multiply: in `float32`; with both factors as the sum of
+    /// two bfloat16 numbers, 16 significant bits, by three products (`high`: nearly float32, faster
+    /// where the processor has AMX, elsewhere float32); or with both factors rounded to bfloat16
+    /// and sums in float32 (`bf16`, mixed precision). `float32`.
+    #[serde(with = "PrecisionName")]
     pub precision: Precision,
     /// Whether to compute in float16 where that is safe. The paper and Colab do; here `precision`
     /// decides, and `true` gives a warning unless it is `bf16`. `false`.

@@ -9,10 +9,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::embeddings::TowerOutput;
 use crate::error::{Error, read_error};
+use crate::precision_name::PrecisionName;
 use crate::pretrained::ModelIdentity;
 use format::{Layout, Strings};
 
@@ -48,6 +50,9 @@ pub struct IndexDescription {
     pub modality: Modality,
     /// Which of its outputs is kept.
     pub output: TowerOutput,
+    /// The precision that it computed in; in indexes from before there was a choice, float32.
+    #[serde(default, with = "PrecisionName")]
+    pub precision: Precision,
 }
 
 /// Embeddings in a file, searched without approximation.
@@ -217,6 +222,7 @@ mod tests {
             },
             modality: Modality::Images,
             output: TowerOutput::Features,
+            precision: Precision::BFloat16,
         }
     }
 
@@ -244,6 +250,15 @@ mod tests {
         let hits = index.nearest(&[0.0, -5.0], 2).unwrap();
         assert_eq!((hits[0].index, hits[0].score), (1, 1.0));
         assert_eq!((hits[1].index, hits[1].score), (2, 0.0));
+    }
+
+    #[test]
+    fn a_description_from_before_there_was_a_precision_is_of_float32() {
+        let json = serde_json::to_string(&description()).unwrap();
+        let earlier = json.replace(r#","precision":"bf16""#, "");
+        assert_ne!(earlier, json);
+        let earlier: IndexDescription = serde_json::from_str(&earlier).unwrap();
+        assert_eq!(earlier.precision, Precision::Float32);
     }
 
     #[test]

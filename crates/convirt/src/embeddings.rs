@@ -163,7 +163,7 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
         for places in order.chunks(self.batch_size) {
             let batch: Vec<&SampleText> = places.iter().map(|&place| &texts[place]).collect();
             let batch = collate_texts(&batch, &self.padding, self.model.device());
-            let encoded = self.model.network().encode_text(text_input(batch));
+            let encoded = self.model.encode_text(text_input(batch));
             let batch = EmbeddedBatch::new(places.to_vec(), encoded);
             let features = batch.rows(TowerOutput::Features);
             let both = features.zip(batch.rows(TowerOutput::Embedding));

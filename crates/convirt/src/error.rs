@@ -8,6 +8,7 @@ use burn::data::dataset::DatasetError;
 use burn::train::TrainingError;
 use convirt_data::DataError;
 use convirt_model::ModelError;
+use convirt_ops::{KERNEL_VARIABLE, KernelError};
 
 use crate::config::ConfigError;
 use crate::embedding_index::Modality;
@@ -56,11 +57,14 @@ pub enum Error {
         available: &'static [&'static str],
     },
     /// The device does not compute in the precision asked for.
-    #[error("{device} does not compute in bfloat16; set `precision: float32`")]
+    #[error("{device} does not compute in bfloat16; choose the precision `float32`")]
     NoBFloat16 {
         /// The device.
         device: String,
     },
+    /// The environment asks for a kernel that cannot be had.
+    #[error("{KERNEL_VARIABLE}: {0}")]
+    Kernel(KernelError),
     /// There is no such earlier run.
     #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found:?}", run = run.display(), looked_in = looked_in.display())]
     NoRun {

@@ -46,6 +46,7 @@ mod new_file;
 mod onnx;
 mod pair_retrieval;
 mod precision;
+mod precision_name;
 mod pretrained;
 mod progress;
 mod report;
@@ -66,7 +67,7 @@ mod zero_shot;
 
 pub use convirt_data as data;
 pub use convirt_model as model;
-pub use convirt_ops::{Precision, Profile, autocast};
+pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
 
 pub use adam::Adam;
 pub use chexpert_retrieval::ChexpertRetrieval;
@@ -75,7 +76,7 @@ pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
-pub use device::{DEVICE_NAMES, device};
+pub use device::{DEVICE_NAMES, describe_device, device};
 pub use doctor::examine;
 pub use doctor_page::doctor_page;
 pub use embedding_file::EmbeddingFile;
@@ -85,6 +86,7 @@ pub use error::Error;
 pub use hub::HubError;
 pub use pair_retrieval::PairRetrieval;
 pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
+pub use precision_name::parse_precision;
 pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
 pub use retrieval::{Direction, Retrieval, RetrievalScores};
 pub use run_dir::RunDir;

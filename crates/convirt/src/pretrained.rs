@@ -10,7 +10,10 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
-use convirt_model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, SimClr};
+use convirt_model::{
+    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
+};
+use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Objective;
@@ -109,6 +112,18 @@ impl ConVirt {
         })
     }
 
+    /// Sets the precision that images and texts are embedded in; without this it is float32.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBFloat16`] when the device does not compute in it.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
+        Ok(Self {
+            image_tower: self.image_tower.with_precision(precision)?,
+            ..self
+        })
+    }
+
     /// Embeds an image file: `d_embedding` numbers of L2 norm 1.
     ///
     /// # Errors
@@ -172,6 +187,11 @@ impl ConVirt {
         TextEmbeddings::new(self, texts, loader)
     }
 
+    /// Encodes texts in the model's precision.
+    pub(crate) fn encode_text(&self, texts: TextInput) -> Encoded {
+        autocast(self.precision(), || self.network.encode_text(texts))
+    }
+
     /// Numbers of an output of the text side.
     pub fn text_width(&self, output: TowerOutput) -> usize {
         let network = &self.description.network;
@@ -198,7 +218,13 @@ impl ConVirt {
         self.image_tower.identity()
     }
 
-    /// The networks themselves, for batches of tensors.
+    /// Returns the precision that images and texts are embedded in.
+    pub fn precision(&self) -> Precision {
+        self.image_tower.precision()
+    }
+
+    /// The networks themselves, for batches of tensors; they compute in the precision of the
+    /// [`autocast`] around them.
     pub fn network(&self) -> &Network {
         &self.network
     }

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use convirt_model::ParameterCounts;
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Objective;
 use crate::error::{Error, write_error};
+use crate::precision_name::PrecisionName;
 use crate::progress::duration;
 use crate::retrieval::Retrieval;
 use crate::run_dir::REPORT;
@@ -38,6 +40,13 @@ pub struct Summary {
     pub ending: Ending,
     /// Device it computed on.
     pub device: String,
+    /// How it multiplied. Summaries from before this was recorded read as `float32`.
+    #[serde(default, with = "PrecisionName")]
+    pub precision: Precision,
+    /// Name of the [`Kernel`](crate::Kernel) that multiplied; none on other devices than the CPU,
+    /// and in summaries from before this was recorded.
+    #[serde(default)]
+    pub kernel: Option<String>,
     /// Seed of all its randomness.
     pub seed: u64,
     /// Optimizer steps done.

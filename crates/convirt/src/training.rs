@@ -17,13 +17,13 @@ use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, Tra
 use convirt_model::{
     Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
 };
-use convirt_ops::{Precision, is_flex};
+use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
 use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::device::{check_precision, device, device_name};
+use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::earlier::Earlier;
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
@@ -239,6 +239,8 @@ impl Training {
                 _ => Ending::Interrupted,
             },
             device: device_name(&self.device),
+            precision: self.config.precision,
+            kernel: kernel_name(&self.device, self.config.precision),
             seed: self.config.seed,
             steps: outcome.state.step,
             best_step: evaluations.best_step,
@@ -310,7 +312,10 @@ impl Training {
             self.restore(&mut learner, state.step)?;
         }
 
-        let state = self.resumed.clone().unwrap_or_default();
+        let state = TrainingState {
+            kernel: kernel_name(&self.device, config.precision),
+            ..self.resumed.clone().unwrap_or_default()
+        };
         let step = state.step;
         let windows = Arc::new(WindowedTraining {
             device: autodiff,
@@ -382,6 +387,15 @@ impl Training {
         std::fs::create_dir_all(folder).map_err(write_error(folder))?;
         let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
         Ok(Some(prefix.clone().with_folder(folder, capacity)))
+    }
+
+    /// The step and the kernel of the checkpoint that is resumed, if its kernel is not the current
+    /// one.
+    fn other_kernel(&self) -> Option<(usize, &str)> {
+        let state = self.resumed.as_ref()?;
+        let saved = state.kernel.as_deref()?;
+        let current = kernel_name(&self.device, self.config.precision);
+        (current.as_deref() != Some(saved)).then_some((state.step, saved))
     }
 
     fn restore<N: Pretrained>(
@@ -494,19 +508,14 @@ impl fmt::Display for Training {
         if let Some(state) = &self.resumed {
             line(f, "resumed at", format!("step {}", state.step))?;
         }
-        line(f, "device", device_name(&self.device))?;
         let precision = self.config.precision;
-        let name = match precision {
-            Precision::Float32 => "float32",
-            Precision::High => "high: factors of products in 16 bits, all else in float32",
-            Precision::BFloat16 => "products of bfloat16, all else in float32",
-        };
-        line(f, "precision", name.to_string())?;
-        if !precision.is_native_to(&self.device) {
+        f.write_str(&describe_device(&self.device, precision))?;
+        if let Some((step, kernel)) = self.other_kernel() {
             writeln!(
                 f,
-                "warning: this processor has no instructions for bfloat16 (AVX512-BF16): numbers \
-                 are rounded to it, but no faster; float32 is more exact"
+                "warning: up to step {step} matrix products were computed by {kernel}: the \
+                 continued run will not be bit for bit what it would have been; \
+                 {KERNEL_VARIABLE}={kernel} keeps that kernel, where the processor has it"
             )?;
         }
         if self.config.fp16_precision && precision == Precision::Float32 {

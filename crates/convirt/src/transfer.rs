@@ -19,9 +19,10 @@ use convirt_data::{
     DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
     draw_fraction, hold_out, split_labelled,
 };
+use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
-use crate::device::{device, device_name};
+use crate::device::{check_precision, describe_device, device};
 use crate::error::Error;
 use crate::interrupt::StopOnSignal;
 use crate::progress::thousands;
@@ -80,6 +81,8 @@ pub struct TransferConfig {
     pub bootstrap: Bootstrap,
     /// Device to compute on, as [`device`] takes it.
     pub device: Option<String>,
+    /// How encoders and classifiers multiply; float32.
+    pub precision: Precision,
 }
 
 /// A comparison that is ready to run: images divided and drawn, encoders found.
@@ -125,6 +128,7 @@ impl TransferConfig {
             fine_tune: FineTuneConfig::default(),
             bootstrap: Bootstrap::default(),
             device: None,
+            precision: Precision::default(),
         }
     }
 
@@ -155,10 +159,11 @@ impl Transfer {
     /// # Errors
     ///
     /// When the labels cannot be used, a fraction lacks a label, an encoder is nowhere, or there
-    /// is no such device. Nothing has been computed then.
+    /// is no such device or it does not compute in the precision. Nothing has been computed then.
     pub fn prepare(config: TransferConfig) -> Result<Self, Error> {
         config.check()?;
         let device = device(config.device.as_deref())?;
+        check_precision(config.precision, &device)?;
         let encoders = config.encoders.iter().map(EncoderSource::open);
         let encoders = encoders.collect::<Result<Vec<_>, _>>()?;
         let LabelledManifest {
@@ -196,6 +201,11 @@ impl Transfer {
     /// When images or weights cannot be read, or a training goes astray.
     pub fn run(&self) -> Result<TransferReport, Error> {
         let _stop = StopOnSignal::new(&self.interrupter);
+        autocast(self.config.precision, || self.compare())
+    }
+
+    /// Networks compute in the calling thread only: the precision is set for that thread alone.
+    fn compare(&self) -> Result<TransferReport, Error> {
         let mut report = TransferReport::new(self);
         for encoder in &self.encoders {
             let Some(candidate) = Candidate::new(self, encoder)? else {
@@ -329,7 +339,7 @@ impl fmt::Display for Transfer {
                 "warning: no group column: images of one patient may be on both sides"
             )?;
         }
-        line(f, "device", device_name(&self.device))?;
+        f.write_str(&describe_device(&self.device, self.config.precision))?;
         line(f, "seed", self.config.seed.to_string())
     }
 }

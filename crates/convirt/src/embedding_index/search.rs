@@ -245,6 +245,7 @@ fn best_first(one: &Hit, other: &Hit) -> Ordering {
 mod tests {
     use std::path::Path;
 
+    use convirt_ops::Precision;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -267,6 +268,7 @@ mod tests {
             },
             modality: Modality::Images,
             output: TowerOutput::Embedding,
+            precision: Precision::Float32,
         };
         let mut writer = IndexWriter::create(path, description, rows[0].len()).unwrap();
         for (number, row) in rows.iter().enumerate() {

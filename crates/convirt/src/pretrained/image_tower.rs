@@ -9,9 +9,10 @@ use convirt_data::{
     EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
 };
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
+use convirt_ops::{Precision, autocast};
 
 use super::{Description, ModelFiles, ModelIdentity, NetworkConfig, Objective};
-use crate::device::device;
+use crate::device::{check_precision, device};
 use crate::embeddings::{EmbeddedBatch, ImageEmbeddings, TowerOutput};
 use crate::error::Error;
 use crate::weights::{self, Layout, WeightsFile};
@@ -30,6 +31,7 @@ pub struct ImageTower {
     description: Description,
     weights: PathBuf,
     device: Device,
+    precision: Precision,
 }
 
 impl ImageTower {
@@ -76,7 +78,18 @@ impl ImageTower {
             description,
             weights,
             device: device.clone(),
+            precision: Precision::default(),
         })
+    }
+
+    /// Sets the precision that images are embedded in; without this it is float32.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBFloat16`] when the device does not compute in it.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
+        check_precision(precision, &self.device)?;
+        Ok(Self { precision, ..self })
     }
 
     /// Encodes images, normalized as in training.
@@ -85,7 +98,7 @@ impl ImageTower {
     ///
     /// - images: `[batch, 3, height, width]`
     pub fn encode_image(&self, images: Tensor<4>) -> Encoded {
-        self.network.encode_image(images)
+        autocast(self.precision, || self.network.encode_image(images))
     }
 
     /// Embeds an image file.
@@ -171,6 +184,11 @@ impl ImageTower {
     /// Names of the parameters in this crate's own files.
     pub(crate) fn layout(&self) -> Layout {
         NetworkConfig::SimClr(self.config).layout()
+    }
+
+    /// Returns the precision that images are embedded in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub(crate) fn device(&self) -> &Device {

@@ -68,6 +68,7 @@ impl<'a> Candidate<'a> {
             resize: EvalResize::PadSquare,
             longer_side: store.longer_side,
             normalization: Normalization::ImageNet,
+            precision: config.precision,
         };
         let loader = LoaderConfig {
             batch_size: config.batch_size,

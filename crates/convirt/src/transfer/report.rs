@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use convirt_data::Labels;
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::{Transfer, TransferMode};
 use crate::classifier::ImageClassifier;
-use crate::device::device_name;
+use crate::device::{device_name, kernel_name};
 use crate::error::{Error, write_error};
+use crate::precision_name::PrecisionName;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
 /// What a transfer reached.
@@ -30,6 +32,11 @@ pub struct TransferReport {
     pub seed: u64,
     /// Device it computed on.
     pub device: String,
+    /// How encoders and classifiers multiplied.
+    #[serde(with = "PrecisionName")]
+    pub precision: Precision,
+    /// Name of the [`Kernel`](crate::Kernel) that multiplied; none on other devices than the CPU.
+    pub kernel: Option<String>,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
     /// A row for each encoder and fraction, in the order they were done.
@@ -84,6 +91,8 @@ impl TransferReport {
             unreadable: 0,
             seed: transfer.config.seed,
             device: device_name(&transfer.device),
+            precision: transfer.config.precision,
+            kernel: kernel_name(&transfer.device, transfer.config.precision),
             interrupted: false,
             rows: Vec::new(),
             best: None,

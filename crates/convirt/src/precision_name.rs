@@ -1,0 +1,52 @@
+//! The names of precisions, in files and on the command line.
+
+use convirt_data::DataError;
+use convirt_ops::Precision;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as UnknownName;
+use serde::{Deserialize, Serialize};
+
+/// Reads and writes a [`Precision`] by its name: `#[serde(with = "PrecisionName")]`.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Precision", rename_all = "lowercase")]
+pub(crate) enum PrecisionName {
+    Float32,
+    High,
+    #[serde(rename = "bf16")]
+    BFloat16,
+}
+
+/// Reads a precision by the name that it has in configurations: `float32`, `high` or `bf16`.
+///
+/// # Errors
+///
+/// [`DataError::UnknownWord`] for another name; it lists those there are.
+pub fn parse_precision(name: &str) -> Result<Precision, DataError> {
+    PrecisionName::deserialize(name.into_deserializer()).map_err(|_: UnknownName| {
+        DataError::UnknownWord {
+            setting: "precision",
+            word: name.into(),
+            known: "float32, high or bf16",
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_an_unknown_one_is_an_error_that_lists_them() {
+        for (name, precision) in [
+            ("float32", Precision::Float32),
+            ("high", Precision::High),
+            ("bf16", Precision::BFloat16),
+        ] {
+            assert_eq!(parse_precision(name).unwrap(), precision);
+        }
+        let error = parse_precision("half").unwrap_err().to_string();
+        for part in ["half", "float32", "high", "bf16"] {
+            assert!(error.contains(part), "no `{part}` in {error}");
+        }
+    }
+}
