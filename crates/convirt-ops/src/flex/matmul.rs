@@ -32,7 +32,10 @@ pub(crate) use matrix::{Matrix, MatrixMut};
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
-/// Rows or columns of a thread's part at least: of one, `gemm` adds up in another order.
+/// Rows and columns up to which `gemm` adds up in another order than in larger outputs.
+const SMALL: usize = 64;
+
+/// Rows or columns of a thread's part at least: of one, `gemm` adds up in a third order.
 const MIN_PART: usize = 8;
 
 /// Rows of a left factor for which no right factor is taken apart: that takes longer than to
@@ -251,7 +254,7 @@ impl<'a> Right<'a> {
     /// Computes the product with `left` on this thread.
     ///
     /// An element is the same sum in the same order whatever the factors' other rows and columns,
-    /// as long as there are more than two rows, two columns and three products to add.
+    /// as long as there are more than two rows and 64 columns.
     pub(crate) fn multiply<T: Element>(
         &self,
         to: MatrixMut<T>,
@@ -273,13 +276,14 @@ impl<'a> Right<'a> {
         if threads == 1 || rows * self.depth * columns < WORTH_A_THREAD {
             return self.multiply(to, finish, left);
         }
-        // Whole blocks of panels; of `gemm`'s, which packs both factors for each part, few parts.
-        let (row_unit, column_unit, turns) = match &self.form {
-            Form::Panels { .. } => (BLOCK_ROWS, PANEL, 4),
-            Form::Float32(_) | Form::Rounded(_) => (1, 1, 1),
+        // `gemm` packs both factors for each part: few parts, all small or none.
+        let (row_unit, column_unit, turns, min_part) = match &self.form {
+            Form::Panels { .. } => (BLOCK_ROWS, PANEL, 4, 2 * PANEL),
+            _ if rows <= SMALL && columns <= SMALL => (1, 1, 1, MIN_PART),
+            _ => (1, 1, 1, SMALL + 1),
         };
         let divide = |size: usize, unit: usize, turns: usize| {
-            let parts = (threads * turns).min(size / MIN_PART.max(2 * unit)).max(1);
+            let parts = (threads * turns).min(size / min_part).max(1);
             let bound = move |part: usize| (part * size / parts).next_multiple_of(unit).min(size);
             (0..parts).map(move |part| bound(part)..bound(part + 1))
         };

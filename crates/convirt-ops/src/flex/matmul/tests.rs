@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::kernel::tests::with_each_kernel;
 use crate::testing::{assert_close, random_values};
 
@@ -125,7 +125,8 @@ fn a_function_sees_every_sum_once_and_outputs_round() {
 #[test]
 fn sums_depend_neither_on_the_number_of_threads_nor_on_other_rows_and_columns() {
     const DEPTH: usize = 1_200;
-    let [m, n] = [48, 70];
+    // `gemm` adds up outputs of at most 64 rows and columns in another order than larger ones.
+    let [m, n] = [48, 150];
     let (a, b) = (random_values(m * DEPTH, 1), random_values(DEPTH * n, 2));
     let (in_rows, in_columns) = (Matrix::new(&b, DEPTH, n), Matrix::new(&b, n, DEPTH));
     for (index, b) in [in_rows, in_columns.transposed()].into_iter().enumerate() {
@@ -140,12 +141,12 @@ fn sums_depend_neither_on_the_number_of_threads_nor_on_other_rows_and_columns() 
                     right.parallel_multiply(to, &Finish::Replace, left);
                     found
                 };
-                let what = format!("{index}, {precision:?}");
+                let what = format!("{index}, {precision:?}, {:?}", kernel::tests::chosen());
                 let all = multiply(0..m, 0..n);
-                for (rows, columns) in [(3..6, 5..20), (10..48, 33..70)] {
+                for (rows, columns) in [(3..6, 5..90), (10..48, 33..150)] {
                     let part = multiply(rows.clone(), columns.clone());
                     let expected = rows.flat_map(|row| &all[row * n..][columns.clone()]);
-                    assert!(part.iter().eq(expected), "{what}");
+                    assert!(part.iter().eq(expected), "{what} {columns:?}");
                 }
                 let left = Factor::Float32(Matrix::new(&a, m, DEPTH));
                 let right = Right::new(Factor::Float32(b), precision, m);
@@ -295,6 +296,8 @@ fn what_is_no_number_is_not_hidden() {
                 for (row, found) in found.chunks(33).enumerate() {
                     let is_right = |sum: &f32| match (row, special) {
                         (3, f32::MAX) if precision == Precision::Float32 => *sum == f32::MAX,
+                        // In 16 bits it may round to infinity.
+                        (3, f32::MAX) if precision == Precision::High => *sum >= f32::MAX,
                         (3, _) => !sum.is_finite(),
                         _ => *sum == 64.0,
                     };
