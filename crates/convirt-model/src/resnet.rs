@@ -14,7 +14,7 @@ use std::str::FromStr;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{After, Window, max_pool2d};
+use convirt_ops::{After, Window, from_storage, max_pool2d, to_storage};
 use serde::{Deserialize, Serialize};
 
 pub use block::{Downsample, ResidualBlock};
@@ -176,7 +176,7 @@ impl ResNet {
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, d_model]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = self.forward_channels_last(images);
+        let map = from_storage(self.forward_channels_last(images));
         let [batch, height, width, d_model] = map.dims();
         map.reshape([batch, height * width, d_model])
             .mean_dim(1)
@@ -192,7 +192,7 @@ impl ResNet {
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, d_model, height / 32, width / 32]`
     pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
-        self.forward_channels_last(images).permute([0, 3, 1, 2])
+        from_storage(self.forward_channels_last(images)).permute([0, 3, 1, 2])
     }
 
     /// `[batch, 3, height, width]` → `[batch, height / 32, width / 32, d_model]`.
@@ -205,7 +205,7 @@ impl ResNet {
 
     /// `[batch, 3, height, width]` → `[batch, height / 4, width / 4, 64]`.
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let images = images.permute([0, 2, 3, 1]);
+        let images = to_storage(images).permute([0, 2, 3, 1]);
         let map = self.bn1.forward_after(&self.conv1, images, After::Relu);
         let window = Window {
             stride: [2, 2],

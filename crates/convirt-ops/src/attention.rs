@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
 use crate::dropout::{self, check_probability};
+use crate::storage::from_storage;
 
 /// Lets every token gather from the tokens of its text ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762),
 /// Section 3.2): in each head softmax(q·kᵀ/√d_head + key_bias)·v, with [dropout](crate::dropout) of
@@ -100,8 +101,10 @@ fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: 
     let [query, key, value] = inputs.map(apart);
     let query = query.mul_scalar((d_head as f64).powf(-0.5));
     let bias = key_bias.without_autodiff().reshape([batch, 1, 1, tokens]);
-    let shares = softmax(query.matmul(key.transpose()) + bias, 3);
-    dropout::composed(shares, dropout)
+    let dtype = query.dtype();
+    let scores = from_storage(query.matmul(key.transpose())) + bias;
+    let probabilities = softmax(scores, 3).cast(dtype);
+    dropout::composed(probabilities, dropout)
         .matmul(value)
         .swap_dims(1, 2)
         .reshape([batch, tokens, d_model])

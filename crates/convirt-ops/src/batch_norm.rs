@@ -3,6 +3,7 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, module};
 
+use crate::storage::from_storage;
 use crate::{Window, conv2d};
 
 /// What a residual network does with a normalized map.
@@ -15,6 +16,17 @@ pub enum After {
     Relu,
     /// max(0, x + shortcut), the shortcut a map of the same shape.
     AddRelu(Tensor<4>),
+}
+
+impl After {
+    /// The same with a shortcut of a feature map's type.
+    #[cfg(feature = "flex")]
+    fn in_type_of(self, map: &Tensor<4>) -> Self {
+        match self {
+            Self::AddRelu(shortcut) => Self::AddRelu(shortcut.cast(map.dtype())),
+            other => other,
+        }
+    }
 }
 
 /// A map normalized by the statistics of its batch.
@@ -50,6 +62,7 @@ pub fn batch_norm_train(
     check(&input, [&gamma, &beta], &after);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
+        let after = after.in_type_of(&input);
         return crate::flex::batch_norm_train(input, gamma, beta, epsilon, after);
     }
     composed_train(input, gamma, beta, epsilon, after)
@@ -89,6 +102,7 @@ pub fn batch_norm(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4
     };
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
+        let after = after.in_type_of(&input);
         return crate::flex::batch_norm(input, by, after);
     }
     composed(input, by, after)
@@ -116,7 +130,8 @@ pub fn conv2d_batch_norm(
     {
         let is_plain = |map: &Tensor<4>| crate::flex::runs_here(map) && !map.is_autodiff();
         let is_plain = is_plain(&input)
-            && is_plain(&weight)
+            && crate::flex::float32_here(&weight)
+            && !weight.is_autodiff()
             && !matches!(&after, After::AddRelu(shortcut) if !is_plain(shortcut))
             && !by.gamma.is_autodiff()
             && !by.beta.is_autodiff();
@@ -124,6 +139,7 @@ pub fn conv2d_batch_norm(
             let output = window.output(&input, &weight, groups);
             check_shape(output, [&by.gamma, &by.beta], &after);
             check_shape(output, [&by.mean, &by.variance], &after);
+            let after = after.in_type_of(&input);
             return crate::flex::conv2d_batch_norm([input, weight], window, groups, by, after);
         }
     }
@@ -151,10 +167,11 @@ fn composed_train(
     epsilon: f64,
     after: After,
 ) -> BatchNormalized {
-    let input = input.permute([0, 3, 1, 2]);
+    let dtype = input.dtype();
+    let input = from_storage(input).permute([0, 3, 1, 2]);
     let normalized = module::batch_norm_train(input, gamma, beta, epsilon);
     BatchNormalized {
-        output: finish(normalized.output.permute([0, 2, 3, 1]), after),
+        output: finish(normalized.output.permute([0, 2, 3, 1]), after).cast(dtype),
         mean: normalized.mean.without_autodiff(),
         variance: normalized.variance.without_autodiff(),
     }
@@ -169,16 +186,20 @@ fn composed(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
         variance,
         epsilon,
     } = by;
-    let input = input.permute([0, 3, 1, 2]);
+    let dtype = input.dtype();
+    let input = from_storage(input).permute([0, 3, 1, 2]);
     let output = module::batch_norm(input, gamma, beta, mean, variance, epsilon);
-    finish(output.permute([0, 2, 3, 1]), after)
+    finish(output.permute([0, 2, 3, 1]), after).cast(dtype)
 }
 
 fn finish(normalized: Tensor<4>, after: After) -> Tensor<4> {
     match after {
         After::Nothing => normalized,
         After::Relu => relu(normalized),
-        After::AddRelu(shortcut) => relu(normalized + shortcut),
+        After::AddRelu(shortcut) => {
+            let dtype = normalized.dtype();
+            relu(normalized + shortcut.cast(dtype))
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Window {
 ///
 /// - input: `[batch, height, width, channels]`
 /// - weight: `[channels_out, channels / groups, kernel_height, kernel_width]`
-/// - output: `[batch, height_out, width_out, channels_out]`
+/// - output: `[batch, height_out, width_out, channels_out]`, of the input's type
 ///
 /// # Panics
 ///
@@ -111,7 +111,7 @@ impl Window {
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     window.output(&input, &weight, groups);
     #[cfg(feature = "flex")]
-    if crate::flex::runs_here(&input) {
+    if crate::flex::runs_here(&input) && crate::flex::float32_here(&weight) {
         return crate::flex::conv2d(input, weight, window, groups);
     }
     composed(input, weight, window, groups)

@@ -16,6 +16,7 @@ mod max_pool2d;
 mod memory;
 mod operation;
 pub(crate) mod simd;
+mod storage;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
@@ -27,4 +28,5 @@ pub(crate) use layer_norm::{add_layer_norm, layer_norm};
 pub(crate) use linear::linear;
 pub(crate) use matmul::{has_kernel, kernel_of};
 pub(crate) use max_pool2d::max_pool2d;
-pub(crate) use operation::{FlexTensor, Operation, apply, plain, runs_here};
+pub(crate) use operation::{FlexTensor, Operation, apply, float32_here, plain, runs_here};
+pub(crate) use storage::{branch, cast};

@@ -4,6 +4,8 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::tensor::{Tensor, activation};
 
+use crate::storage::in_float32;
+
 /// x·Φ(x), Φ the cumulative normal distribution by the error function
 /// ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)), within 1.5·10⁻⁶.
 ///
@@ -15,7 +17,7 @@ pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     if crate::flex::runs_here(&input) {
         return crate::flex::gelu(input);
     }
-    composed(input)
+    in_float32(input, composed)
 }
 
 /// By Burn's own operations.

@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, module};
 
 use crate::dropout::{self, check_probability};
+use crate::storage::in_float32;
 
 /// Normalizes each vector ([Ba et al. 2016](https://arxiv.org/abs/1607.06450), Section 3):
 /// γ·(x − μ)/√(σ² + ε) + β with the biased σ².
@@ -23,7 +24,7 @@ pub fn layer_norm<const D: usize>(
 ) -> Tensor<D> {
     check_width(&input, [&gamma, &beta]);
     #[cfg(feature = "flex")]
-    if crate::flex::runs_here(&input) && crate::flex::runs_here(&gamma) {
+    if crate::flex::runs_here(&input) && crate::flex::float32_here(&gamma) {
         return crate::flex::layer_norm(input, [gamma, beta], epsilon);
     }
     composed(input, gamma, beta, epsilon)
@@ -50,8 +51,9 @@ pub fn add_layer_norm<const D: usize>(
     check_width(&input, [&gamma, &beta]);
     check_probability(dropout);
     assert_eq!(residual.dims(), input.dims(), "shape of the residual");
+    let residual = residual.cast(input.dtype());
     #[cfg(feature = "flex")]
-    if crate::flex::runs_here(&input) && crate::flex::runs_here(&gamma) {
+    if crate::flex::runs_here(&input) && crate::flex::float32_here(&gamma) {
         return crate::flex::add_layer_norm(input, residual, [gamma, beta], epsilon, dropout);
     }
     let sum = dropout::composed(input, dropout) + residual;
@@ -75,7 +77,9 @@ fn composed<const D: usize>(
     beta: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    module::layer_norm(input, gamma, Some(beta), epsilon)
+    in_float32(input, |input| {
+        module::layer_norm(input, gamma, Some(beta), epsilon)
+    })
 }
 
 #[cfg(test)]

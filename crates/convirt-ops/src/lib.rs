@@ -24,6 +24,7 @@ mod linear;
 mod max_pool2d;
 mod precision;
 mod profile;
+mod storage;
 #[cfg(test)]
 mod testing;
 
@@ -42,3 +43,4 @@ pub use linear::linear;
 pub use max_pool2d::max_pool2d;
 pub use precision::{Precision, autocast};
 pub use profile::Profile;
+pub use storage::{branch, from_storage, to_storage};

@@ -1,4 +1,4 @@
-//! Affine maps.
+//! Linear layers.
 
 use burn::tensor::{Tensor, module};
 
@@ -12,7 +12,7 @@ use crate::precision;
 /// - input: `[..., d_input]`
 /// - weight: `[d_input, d_output]`
 /// - bias: `[d_output]`
-/// - output: `[..., d_output]`
+/// - output: `[..., d_output]`, of the input's type
 ///
 /// # Panics
 ///
@@ -28,7 +28,7 @@ pub fn linear<const D: usize>(
         assert_eq!(bias.dims(), [d_output], "width of the bias");
     }
     #[cfg(feature = "flex")]
-    if crate::flex::runs_here(&input) && crate::flex::runs_here(&weight) {
+    if crate::flex::runs_here(&input) && crate::flex::float32_here(&weight) {
         return crate::flex::linear(input, weight, bias);
     }
     composed(input, weight, bias)
@@ -44,7 +44,10 @@ fn composed<const D: usize>(
         module::linear(input, weight, None)
     });
     match bias {
-        Some(bias) => product + bias.unsqueeze(),
+        Some(bias) => {
+            let dtype = product.dtype();
+            product + bias.unsqueeze().cast(dtype)
+        }
         None => product,
     }
 }

@@ -73,7 +73,10 @@ pub(crate) fn composed<const A: usize, const B: usize>(
             let product = product(a.cast(FloatDType::BF16), b.cast(FloatDType::BF16));
             product.cast(FloatDType::F32)
         }
-        _ => product(a, b),
+        _ => {
+            let dtype = a.dtype();
+            product(a, b.cast(dtype))
+        }
     }
 }
 

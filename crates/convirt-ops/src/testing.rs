@@ -1,5 +1,7 @@
 //! What the tests of operations share.
 
+mod bfloat16;
+
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! What the tokens of a batch attend to, and how their states lie in memory.
 
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
-use convirt_ops::is_flex;
+use convirt_ops::{from_storage, is_flex, to_storage};
 
 /// Added to the scores of padded keys: their share of the softmax is exactly zero in 16 and in 32
 /// bits, and a text of nothing but padding still has finite states.
@@ -61,16 +61,18 @@ impl BertKeys {
         self.row.as_ref().map(|row| &row.lengths[..])
     }
 
-    /// Brings states `[batch, tokens, d_model]` to where layers expect them.
+    /// Brings states `[batch, tokens, d_model]` to where layers expect them, and to the type in
+    /// which they lie between layers.
     pub fn pack(&self, states: Tensor<3>) -> Tensor<3> {
-        match &self.row {
+        to_storage(match &self.row {
             Some(row) => row.take(states),
             None => states,
-        }
+        })
     }
 
     /// Brings states back to `[batch, tokens, d_model]`; zeros at what was left out.
     pub fn unpack(&self, states: Tensor<3>) -> Tensor<3> {
+        let states = from_storage(states);
         match &self.row {
             Some(row) => row.put_back(states),
             None => states,

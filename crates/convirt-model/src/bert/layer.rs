@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{add_layer_norm, attention};
+use convirt_ops::{add_layer_norm, attention, branch};
 
 use super::{Activation, BertConfig, BertKeys, gamma_beta, linear, probability};
 use crate::linear::affine;
@@ -56,11 +56,13 @@ impl BertLayer {
     ///
     /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
     pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
-        let attended = self.attention.forward(state.clone(), keys);
-        let state = self.add_norm(attended, state, &self.attention_norm);
-        let hidden = affine(&self.intermediate, state.clone());
+        let [state, residual] = branch(state);
+        let attended = self.attention.forward(state, keys);
+        let state = self.add_norm(attended, residual, &self.attention_norm);
+        let [state, residual] = branch(state);
+        let hidden = affine(&self.intermediate, state);
         let output = affine(&self.output, self.activation.forward(hidden));
-        self.add_norm(output, state, &self.output_norm)
+        self.add_norm(output, residual, &self.output_norm)
     }
 
     fn add_norm(&self, output: Tensor<3>, state: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
@@ -105,8 +107,10 @@ impl BertAttention {
     ///
     /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
     pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
-        let [query, key, value] =
-            [&self.query, &self.key, &self.value].map(|layer| affine(layer, state.clone()));
+        let [for_query, for_key, for_value] = branch(state);
+        let query = affine(&self.query, for_query);
+        let key = affine(&self.key, for_key);
+        let value = affine(&self.value, for_value);
         let dropout = probability(&self.dropout, &query);
         let (bias, lengths) = (keys.bias(), keys.lengths());
         let gathered = attention(query, key, value, self.heads, bias, lengths, dropout);

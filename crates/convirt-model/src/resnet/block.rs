@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::After;
+use convirt_ops::{After, branch};
 
 use crate::batch_norm::BatchNorm;
 
@@ -91,9 +91,10 @@ impl ResidualBlock {
     /// - input: `[batch, height, width, channels]`
     /// - output: `[batch, height / stride, width / stride, channels_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let [input, shortcut] = branch(input);
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(input.clone()),
-            None => input.clone(),
+            Some(downsample) => downsample.forward(shortcut),
+            None => shortcut,
         };
         let map = self.bn1.forward_after(&self.conv1, input, After::Relu);
         let Some((conv3, bn3)) = self.conv3.as_ref().zip(self.bn3.as_ref()) else {

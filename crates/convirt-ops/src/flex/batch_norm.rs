@@ -79,8 +79,7 @@ fn conv2d_batch_norm_of<T: Element>(
     let relu = !matches!(after, After::Nothing);
     let shortcut = match after {
         After::AddRelu(shortcut) => {
-            let shortcut = plain(shortcut.cast(T::DTYPE).into_dispatch());
-            Some(contiguous(shortcut))
+            Some(contiguous(plain(shortcut.into_dispatch())))
         }
         After::Nothing | After::Relu => None,
     };

@@ -17,7 +17,10 @@ use crate::profile::{Pass, timed};
 /// A tensor in main memory.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
 
-/// A function of `N` float32 tensors with a hand-written gradient.
+/// A function of `N` tensors with a hand-written gradient.
+///
+/// Gradients have the types of what they are of. The first input is the feature map or token state;
+/// others of that kind have its type, parameters are of float32.
 pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
     /// What the gradient needs to know of the forward pass.
     type Saved: Clone + Debug + Send + 'static;
@@ -34,8 +37,14 @@ pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
     ) -> [Option<FlexTensor>; N];
 }
 
-/// Whether a tensor is one that operations of this backend take: float32 in main memory.
+/// Whether a feature map or token state is one that operations of this backend take: float32 or
+/// bfloat16 in main memory.
 pub(crate) fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
+    matches!(tensor.dtype(), DType::F32 | DType::BF16) && is_flex(&tensor.device())
+}
+
+/// Whether a parameter is one that operations of this backend take: float32 in main memory.
+pub(crate) fn float32_here<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && is_flex(&tensor.device())
 }
 

@@ -1,0 +1,110 @@
+//! The type in which feature maps and token states lie between operations.
+
+use burn::tensor::{DType, FloatDType, Tensor};
+
+use crate::Precision;
+
+/// Rounds feature maps or token states to the type that the current [`autocast`](crate::autocast)
+/// keeps between operations: bfloat16 in that of bfloat16, as they are otherwise. Operations give
+/// out the type that they are given, so this stands at a network's entry.
+///
+/// # Shapes
+///
+/// - input, output: any
+pub fn to_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    match (Precision::current(), input.dtype()) {
+        (Precision::BFloat16, DType::F32) => cast(input, FloatDType::BF16),
+        _ => input,
+    }
+}
+
+/// Brings feature maps or token states of bfloat16 back to float32, at a network's end.
+///
+/// # Shapes
+///
+/// - input, output: any
+pub fn from_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    match input.dtype() {
+        DType::BF16 => cast(input, FloatDType::F32),
+        _ => input,
+    }
+}
+
+fn cast<const D: usize>(input: Tensor<D>, to: FloatDType) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) {
+        return crate::flex::cast(input, to);
+    }
+    input.cast(to)
+}
+
+/// Hands a tensor to several operations, whose gradients are then added on all threads.
+///
+/// Every one of them must contribute to what is differentiated: else the backward pass panics for
+/// lack of a gradient.
+///
+/// # Shapes
+///
+/// - input, outputs: any
+pub fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N] {
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) && input.is_tracked() {
+        return crate::flex::branch(input);
+    }
+    std::array::from_fn(|_| input.clone())
+}
+
+/// Runs Burn's own operation in float32, where the input is of bfloat16.
+pub(crate) fn in_float32<const D: usize>(
+    input: Tensor<D>,
+    work: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
+    match input.dtype() {
+        DType::BF16 => work(input.cast(FloatDType::F32)).cast(FloatDType::BF16),
+        _ => work(input),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autocast;
+    use crate::testing::{device, on_each_device, random, values};
+
+    #[test]
+    fn bfloat16_is_kept_only_in_its_autocast_and_gradients_go_back() {
+        on_each_device(|| {
+            if !Precision::BFloat16.runs_on(&device()) {
+                return;
+            }
+            let input = random([3, 40_000], 1, &device().autodiff()).require_grad();
+            let same = to_storage(input.clone());
+            assert_eq!(same.dtype(), DType::F32);
+            let kept = autocast(Precision::BFloat16, || to_storage(input.clone()));
+            assert_eq!(kept.dtype(), DType::BF16);
+            let back = from_storage(kept);
+            let expected = input.clone().cast(FloatDType::BF16).cast(FloatDType::F32);
+            assert_eq!(values(&back), values(&expected));
+            let gradients = (back * 3.0).sum().backward();
+            let gradient = input.grad(&gradients).unwrap();
+            assert_eq!(gradient.dtype(), DType::F32);
+            assert!(values(&gradient).iter().all(|gradient| *gradient == 3.0));
+        });
+    }
+
+    #[test]
+    fn gradients_of_branches_are_added() {
+        on_each_device(|| {
+            let input = random([2, 30_000], 1, &device().autodiff()).require_grad();
+            let [a, b, c] = branch(input.clone());
+            let loss = (a.clone() * a).sum() + (b * 2.0).sum() + c.sum();
+            let gradients = loss.backward();
+            let found = values(&input.grad(&gradients).unwrap());
+            let expected = values(&input).into_iter().map(|x| 2.0 * x + 2.0 + 1.0);
+            assert!(found.into_iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6));
+            // Outside graphs there is nothing to add.
+            let [plain] = branch(random([2, 3], 1, &device()));
+            assert!(!plain.is_autodiff());
+        });
+    }
+}
