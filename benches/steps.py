@@ -1,14 +1,15 @@
 """Forward passes and training steps of this crate and of PyTorch, in turns on one machine.
 
-    python3 benches/steps.py [--channels-last] [--bf16] [THREADS [CASE ...]]
+    python3 benches/steps.py [--channels-last] [--bf16 | --high] [--compile] [THREADS [CASE ...]]
 
 A case is as in `steps.rs`, such as "resnet50 step 8"; without any, all of the README's table.
 PyTorch, which remembers no texts, runs a whole step where this crate knows them. Both
 sides hold the same network, batch and threads (2, unless given) in a process each, and run once in
 turn while the other waits; figures are medians of RUNS after a warm-up, and each process's largest
 resident memory. PyTorch runs in float32 as it comes, `transformers` with its own choice of
-attention, Adam with its default (foreach); or with channels-last images and networks. With --bf16
-both multiply in bfloat16, PyTorch by autocast. Needs torch, torchvision, transformers.
+attention, Adam with its default (foreach); or with channels-last images and networks, or compiled by
+`torch.compile`. With --bf16 both multiply in bfloat16, PyTorch by autocast; with --high this crate
+multiplies in its precision of that name, PyTorch in float32. Needs torch, torchvision, transformers.
 """
 
 import os
@@ -49,6 +50,9 @@ def pytorch(network, pass_, batch, tokens=0):
     form = torch.channels_last if "--channels-last" in sys.argv else torch.contiguous_format
     autocast = torch.autocast("cpu", torch.bfloat16, enabled="--bf16" in sys.argv)
 
+    def compiled(model):
+        return torch.compile(model) if "--compile" in sys.argv else model
+
     def resnet(name):
         model = getattr(torchvision.models, name)()
         model.fc = torch.nn.Identity()
@@ -82,7 +86,7 @@ def pytorch(network, pass_, batch, tokens=0):
     ids = torch.arange(1000, 1000 + batch * tokens).reshape(batch, tokens)
     mask = torch.ones(batch, tokens)
     if network == "convirt":
-        image, text = resnet("resnet50").train(), Text().train()
+        image, text = compiled(resnet("resnet50").train()), compiled(Text().train())
 
         def head(width):
             return torch.nn.Sequential(
@@ -104,7 +108,7 @@ def pytorch(network, pass_, batch, tokens=0):
             adam.step()
 
         return run
-    model = Text() if network == "bert" else resnet(network)
+    model = compiled(Text() if network == "bert" else resnet(network))
     inputs = (ids, mask) if network == "bert" else (images,)
     if pass_ == "forward":
         model.eval()

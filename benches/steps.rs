@@ -6,8 +6,8 @@
 //!
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
 //! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
-//! the texts have been seen before). Numbers: batch, tokens; with `--bf16` products of bfloat16. For
-//! each line of input it runs once and prints the seconds; at the end, with `--profile`, where the
+//! the texts have been seen before). Numbers: batch, tokens; with `--bf16` or `--high` in that precision,
+//! by the kernel that `CONVIRT_KERNEL` names, if it does. For each line of input it runs once and prints the seconds; at the end, with `--profile`, where the
 //! last run's time went, and the largest resident memory in MiB. `steps.py` runs PyTorch in turns with it.
 
 use std::io::BufRead;
@@ -26,9 +26,10 @@ fn main() {
     let words = std::env::args().skip(1);
     let (flags, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("--"));
     let has = |name: &str| flags.iter().any(|flag| flag == name);
-    let precision = match has("--bf16") {
-        true => Precision::BFloat16,
-        false => Precision::Float32,
+    let precision = match (has("--bf16"), has("--high")) {
+        (true, _) => Precision::BFloat16,
+        (_, true) => Precision::High,
+        _ => Precision::Float32,
     };
     let [network, pass, numbers @ ..] = &words[..] else {
         println!("which case? see the top of benches/steps.rs");
