@@ -22,8 +22,8 @@ use super::memory::Buffer;
 use super::simd::vectorized;
 use crate::Precision;
 use kernels::{Multiplier, PairKernel};
-use packing::{PANEL, PARTS, Part, STEP, pack_panel, pack_rows, panel_length};
-use tiles::{BLOCK_ROWS, LeftBlock, Sums, Tiles};
+use packing::{BLOCK_ROWS, PANEL, STEP, pack_panel, pack_rows, packed_length};
+use tiles::{LeftBlock, Sums, Tiles};
 
 pub(crate) use fma::{Output, product};
 pub(crate) use kernels::{has_kernel, kernel_of};
@@ -42,11 +42,19 @@ const MIN_PART: usize = 8;
 /// multiply it in float32. One more, and an element is the same sum for any number of rows.
 const FEW_ROWS: usize = 2;
 
-/// Bytes of packed rows made at a time: half of a second cache.
+/// Bytes of packed rows made at a time.
 const LEFT_BYTES: usize = 1 << 19;
 
-/// Bytes of panels that several blocks of rows are multiplied by in turn: the same.
+/// Bytes of a block of rows of one part, or of several, that stay near while it is multiplied by
+/// panel after panel: in a first cache, or, as they are loaded several times anyway, in a second.
+/// Greater depths are taken in turns, their sums kept in between.
+const BLOCK_BYTES: [usize; 2] = [32 << 10, 144 << 10];
+
+/// Bytes of panels, as deep as a turn, that stay in a second cache for several blocks: half of it.
 const RIGHT_BYTES: usize = 1 << 19;
+
+/// Bytes of sums kept between turns: a quarter of a second cache.
+const SUMS_BYTES: usize = 1 << 18;
 
 /// Float32 elements of intermediate sums or rounded rows at a time.
 const STRIP: usize = 1 << 16;
@@ -116,6 +124,74 @@ vectorized! {
     }
 }
 
+/// The left factor of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a> {
+    /// As it is.
+    Factor(Factor<'a>),
+    /// Made ready for several products by [`with_left`].
+    Packed {
+        pairs: &'a [u32],
+        parts: usize,
+        rows: usize,
+        depth: usize,
+    },
+}
+
+impl<'a> From<Factor<'a>> for Left<'a> {
+    fn from(factor: Factor<'a>) -> Self {
+        Self::Factor(factor)
+    }
+}
+
+impl Left<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Factor(factor) => factor.rows(),
+            Self::Packed { rows, .. } => *rows,
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Factor(factor) => factor.columns(),
+            Self::Packed { depth, .. } => *depth,
+        }
+    }
+
+    /// The factor that it is, for kernels that pack none.
+    fn factor(&self) -> Factor<'_> {
+        match self {
+            Self::Factor(factor) => *factor,
+            Self::Packed { .. } => unreachable!("packed for another kernel"),
+        }
+    }
+}
+
+/// Makes a left factor ready for several products of a precision on this thread.
+pub(crate) fn with_left<R>(
+    factor: Factor,
+    precision: Precision,
+    work: impl FnOnce(Left) -> R,
+) -> R {
+    let (rows, depth) = (factor.rows(), factor.columns());
+    match Multiplier::of(precision) {
+        Multiplier::Parts(_, parts) if rows > FEW_ROWS => {
+            let length = rows.div_ceil(BLOCK_ROWS) * packed_length(depth, parts);
+            with_scratch(length, |pairs| {
+                pack_rows(factor, parts, pairs);
+                work(Left::Packed {
+                    pairs,
+                    parts,
+                    rows,
+                    depth,
+                })
+            })
+        }
+        _ => work(factor.into()),
+    }
+}
+
 /// What becomes of the sums of a product.
 pub(crate) enum Finish<'a, T = f32> {
     /// They take the place of what is in the output.
@@ -182,10 +258,10 @@ enum Form<'a> {
     Float32(Matrix<'a>),
     /// Numbers of bfloat16 in float32, `[depth, columns]`.
     Rounded(Buffer),
-    /// Of each panel each part.
+    /// [Packed](packing) in so many parts.
     Panels {
         kernel: PairKernel,
-        parts: &'static [Part],
+        parts: usize,
         pairs: Buffer<u32>,
     },
 }
@@ -226,17 +302,14 @@ impl<'a> Right<'a> {
                 each_chunk(&mut rounded, columns, in_parallel, round);
                 Form::Rounded(rounded)
             }
-            (Multiplier::Parts(kernel, count), _) => {
-                let (length, parts) = (panel_length(depth), PARTS[count - 1]);
-                let mut pairs = Buffer::any(columns.div_ceil(PANEL) * count * length);
-                let pack = |(index, to): (usize, &mut [u32])| {
+            (Multiplier::Parts(kernel, parts), _) => {
+                let length = packed_length(depth, parts);
+                let mut pairs = Buffer::any(columns.div_ceil(PANEL) * length);
+                each_chunk(&mut pairs, length, in_parallel, |(index, to)| {
                     let first = index * PANEL;
-                    let columns = factor.column_range(first..columns.min(first + PANEL));
-                    for (part, to) in parts.iter().zip(to.chunks_exact_mut(length.max(1))) {
-                        pack_panel(columns, *part, to);
-                    }
-                };
-                each_chunk(&mut pairs, count * length, in_parallel, pack);
+                    let columns = first..columns.min(first + PANEL);
+                    pack_panel(factor.column_range(columns), parts, to);
+                });
                 Form::Panels {
                     kernel,
                     parts,
@@ -255,22 +328,24 @@ impl<'a> Right<'a> {
     ///
     /// An element is the same sum in the same order whatever the factors' other rows and columns,
     /// as long as there are more than two rows and 64 columns.
-    pub(crate) fn multiply<T: Element>(
+    pub(crate) fn multiply<'l, T: Element>(
         &self,
         to: MatrixMut<T>,
         finish: &Finish<T>,
-        left: Factor,
+        left: impl Into<Left<'l>>,
     ) {
+        let left = left.into();
         self.multiply_part(to, finish, left, [0..left.rows(), 0..self.columns]);
     }
 
     /// Computes the product with `left` on all threads.
-    pub(crate) fn parallel_multiply<T: Element>(
+    pub(crate) fn parallel_multiply<'l, T: Element>(
         &self,
         to: MatrixMut<T>,
         finish: &Finish<T>,
-        left: Factor,
+        left: impl Into<Left<'l>>,
     ) {
+        let left = left.into();
         let threads = rayon::current_num_threads();
         let (rows, columns) = (left.rows(), self.columns);
         if threads == 1 || rows * self.depth * columns < WORTH_A_THREAD {
@@ -308,11 +383,11 @@ impl<'a> Right<'a> {
         &self,
         to: MatrixMut<T>,
         finish: &Finish<T>,
-        left: Factor,
+        left: Left,
         [rows, columns]: [Range<usize>; 2],
     ) {
         assert_eq!(
-            [to.rows(), to.columns(), left.columns()],
+            [to.rows(), to.columns(), left.depth()],
             [rows.len(), columns.len(), self.depth],
             "shapes of a product"
         );
@@ -336,8 +411,7 @@ impl<'a> Right<'a> {
                 let panels = Panels {
                     pairs,
                     depth: self.depth,
-                    parts,
-                    products: PRODUCTS[parts.len() - 1],
+                    parts: *parts,
                 };
                 match *kernel {
                     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -357,13 +431,6 @@ impl<'a> Right<'a> {
     }
 }
 
-/// Products of parts of the left and of the right factor, the smallest numbers first.
-const PRODUCTS: [&[[usize; 2]]; 3] = [
-    &[[0, 0]],
-    &[[0, 1], [1, 0], [0, 0]],
-    &[[0, 2], [2, 0], [1, 1], [0, 1], [1, 0], [0, 0]],
-];
-
 fn each_chunk<T: Send>(
     elements: &mut [T],
     length: usize,
@@ -380,7 +447,7 @@ fn each_chunk<T: Send>(
 /// What one thread computes of a product.
 struct Share<'a, T> {
     finish: &'a Finish<'a, T>,
-    left: Factor<'a>,
+    left: Left<'a>,
     rows: Range<usize>,
     columns: Range<usize>,
 }
@@ -390,24 +457,24 @@ struct Share<'a, T> {
 struct Panels<'a> {
     pairs: &'a [u32],
     depth: usize,
-    parts: &'static [Part],
-    products: &'static [[usize; 2]],
+    parts: usize,
 }
 
 /// What computes blocks of sums of packed factors.
 trait BlockKernel {
-    /// Computes a block's first rows of sums times a panel.
+    /// Computes a block's first rows of sums times a panel, or adds to the sums.
     ///
     /// # Safety
     ///
-    /// The block must have 16 rows in memory for up to 16 wanted, or else 32, for each part.
+    /// The block must have its rows in memory: 16 for up to 16 wanted, or else 32.
     unsafe fn block(
         &mut self,
         left: LeftBlock,
         rows: usize,
         panel: &[u32],
-        products: &[[usize; 2]],
+        parts: usize,
         sums: &mut Sums,
+        accumulate: bool,
     );
 }
 
@@ -418,13 +485,20 @@ impl<T: Tiles> BlockKernel for ByTiles<T> {
     unsafe fn block(
         &mut self,
         left: LeftBlock,
-        _: usize,
+        rows: usize,
         panel: &[u32],
-        products: &[[usize; 2]],
+        parts: usize,
         sums: &mut Sums,
+        accumulate: bool,
     ) {
+        let tiles = &mut self.0;
         // SAFETY: as this function demands.
-        unsafe { tiles::block(&mut self.0, left, panel, products, sums) };
+        unsafe {
+            match rows > BLOCK_ROWS / 2 {
+                true => tiles::block::<T, true>(tiles, left, panel, parts, sums, accumulate),
+                false => tiles::block::<T, false>(tiles, left, panel, parts, sums, accumulate),
+            }
+        }
     }
 }
 
@@ -436,12 +510,14 @@ impl BlockKernel for avx512_bf16::Instructions {
         left: LeftBlock,
         rows: usize,
         panel: &[u32],
-        _: &[[usize; 2]],
+        _: usize,
         sums: &mut Sums,
+        accumulate: bool,
     ) {
-        let row = |row: usize| left.first.wrapping_add(row * left.stride).cast();
-        // SAFETY: each row has the pairs of its steps, as this function demands.
-        unsafe { avx512_bf16::Instructions::block(*self, rows, row, panel, sums) };
+        // SAFETY: as this function demands.
+        unsafe {
+            avx512_bf16::Instructions::block(*self, left, rows, panel, sums, accumulate);
+        }
     }
 }
 
@@ -450,7 +526,7 @@ impl<T: Element> Share<'_, T> {
     fn by_fma(&self, mut to: MatrixMut<T>, right: Matrix, is_rounded: bool) {
         let (depth, columns) = (right.rows(), self.columns.clone());
         let right = right.column_range(columns.clone());
-        let left = self.left.row_range(self.rows.clone());
+        let left = self.left.factor().row_range(self.rows.clone());
         let as_it_is = match left {
             Factor::Float32(left) if !is_rounded => Some(left),
             _ => None,
@@ -505,104 +581,129 @@ impl<T: Element> Share<'_, T> {
 
     /// Computes the part by products of packed pairs.
     fn by_panels(&self, mut to: MatrixMut<T>, panels: Panels, kernel: &mut impl BlockKernel) {
-        let line = panels.depth.next_multiple_of(STEP);
-        // Rows that lie as they are packed are taken where they are.
-        if let Factor::BFloat16(left) = self.left
-            && left.column_stride() == 1
-            && line == panels.depth
-            && panels.parts.len() == 1
-        {
-            let whole = self.rows.len() / BLOCK_ROWS * BLOCK_ROWS;
-            let (first, end) = (self.rows.start, self.rows.start + whole);
-            if whole > 0 {
-                let rows = LeftBlock {
-                    first: left.row_range(first..end).elements().as_ptr(),
-                    stride: left.row_stride(),
+        let steps = panels.depth.div_ceil(STEP);
+        let packed_from = match self.left {
+            Left::Packed { pairs, parts, .. } => {
+                assert!(parts == panels.parts && self.rows.start.is_multiple_of(BLOCK_ROWS));
+                let length = packed_length(panels.depth, parts);
+                let block = |row: usize| {
+                    let packed = &pairs[row / BLOCK_ROWS * length..][..length];
+                    LeftBlock::packed(packed, steps, parts)
+                };
+                // SAFETY: whole blocks are packed.
+                return unsafe { self.blocks(&mut to, self.rows.clone(), block, panels, kernel) };
+            }
+            // Rows that lie as a tile takes them are taken where they are.
+            Left::Factor(Factor::BFloat16(left))
+                if panels.parts == 1
+                    && left.column_stride() == 1
+                    && panels.depth.is_multiple_of(STEP) =>
+            {
+                let whole = self.rows.len() / BLOCK_ROWS * BLOCK_ROWS;
+                let rows = self.rows.start..self.rows.start + whole;
+                let stride = left.row_stride() * size_of::<bf16>();
+                let block = |row: usize| LeftBlock {
+                    first: left.row_range(row..row + BLOCK_ROWS).elements().as_ptr().cast(),
+                    row: stride,
+                    tile: BLOCK_ROWS / 2 * stride,
                     part: 0,
-                    is_tall: true,
-                    steps: line / STEP,
+                    step: STEP * size_of::<bf16>(),
+                    steps,
                 };
                 // SAFETY: the matrix has these rows, and each its depth.
-                unsafe { self.blocks(&mut to, first..end, rows, panels, kernel) };
+                unsafe { self.blocks(&mut to, rows.clone(), block, panels, kernel) };
+                rows.end
             }
-            self.packed_blocks(&mut to, end..self.rows.end, panels, kernel);
-        } else {
-            self.packed_blocks(&mut to, self.rows.clone(), panels, kernel);
-        }
-    }
-
-    /// Computes some rows, packed first.
-    fn packed_blocks(
-        &self,
-        to: &mut MatrixMut<T>,
-        rows: Range<usize>,
-        panels: Panels,
-        kernel: &mut impl BlockKernel,
-    ) {
-        let line = panels.depth.next_multiple_of(STEP);
-        let bytes = (line * panels.parts.len() * size_of::<bf16>()).max(1);
-        let group = (LEFT_BYTES / bytes).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
-        for first in rows.clone().step_by(group) {
-            let rows = first..rows.end.min(first + group);
-            let part = rows.len().next_multiple_of(BLOCK_ROWS) * line;
-            with_scratch(panels.parts.len() * part, |packed: &mut [bf16]| {
-                let left = self.left.row_range(rows.clone());
-                for (part, to) in panels.parts.iter().zip(packed.chunks_exact_mut(part.max(1))) {
-                    pack_rows(left, *part, line.max(1), to);
-                }
-                let block = LeftBlock {
-                    first: packed.as_ptr(),
-                    stride: line,
-                    part,
-                    is_tall: true,
-                    steps: line / STEP,
+            _ => self.rows.start,
+        };
+        let length = packed_length(panels.depth, panels.parts);
+        let bytes = (length * size_of::<u32>()).max(1);
+        let group = (LEFT_BYTES / bytes).max(1) * BLOCK_ROWS;
+        for first in (packed_from..self.rows.end).step_by(group) {
+            let rows = first..self.rows.end.min(first + group);
+            let left = self.left.factor().row_range(rows.clone());
+            with_scratch(rows.len().div_ceil(BLOCK_ROWS) * length, |packed| {
+                pack_rows(left, panels.parts, packed);
+                let block = |row: usize| {
+                    let packed = &packed[(row - first) / BLOCK_ROWS * length..][..length];
+                    LeftBlock::packed(packed, steps, panels.parts)
                 };
-                // SAFETY: each part has memory for whole blocks of rows.
-                unsafe { self.blocks(to, rows, block, panels, kernel) };
+                // SAFETY: whole blocks of them are packed.
+                unsafe { self.blocks(&mut to, rows, block, panels, kernel) };
             });
         }
     }
 
-    /// Computes some rows, of which the packed ones from the first on are given.
+    /// Computes some rows, of which a function gives each block by its first row.
     ///
     /// # Safety
     ///
-    /// There must be whole blocks of them in memory.
+    /// Blocks of all rows must be in memory.
     unsafe fn blocks(
         &self,
         to: &mut MatrixMut<T>,
         rows: Range<usize>,
-        left: LeftBlock,
+        block: impl Fn(usize) -> LeftBlock,
         panels: Panels,
         kernel: &mut impl BlockKernel,
     ) {
-        let mut sums = Sums([0.0; _]);
-        let length = panels.parts.len() * panel_length(panels.depth);
-        let group = (RIGHT_BYTES / (length * size_of::<u32>()).max(1)).max(1) * PANEL;
+        if rows.is_empty() {
+            return;
+        }
+        let step = packed_length(STEP, panels.parts);
+        let steps = panels.depth.div_ceil(STEP);
+        let length = steps * step;
+        let bytes = BLOCK_BYTES[usize::from(panels.parts > 1)];
+        let turns = (length * size_of::<u32>()).div_ceil(bytes).max(1);
+        let turn = steps.div_ceil(turns).max(1);
+        let panel_bytes = (turn * step * size_of::<u32>()).max(1);
+        let group = (RIGHT_BYTES / panel_bytes).max(1) * PANEL;
         for start in self.columns.clone().step_by(group) {
             let columns = start..self.columns.end.min(start + group);
-            for first in rows.clone().step_by(BLOCK_ROWS) {
-                let block = first..rows.end.min(first + BLOCK_ROWS);
-                let left = LeftBlock {
-                    first: left.first.wrapping_add((first - rows.start) * left.stride),
-                    is_tall: block.len() > BLOCK_ROWS / 2,
-                    ..left
-                };
-                for column in columns.clone().step_by(PANEL) {
-                    let panel = column..columns.end.min(column + PANEL);
-                    let pairs = &panels.pairs[column / PANEL * length..][..length];
-                    // SAFETY: the block has its rows, as this function demands.
-                    unsafe {
-                        kernel.block(left, block.len(), pairs, panels.products, &mut sums);
-                    }
-                    let found = Matrix::strided(&sums.0, block.len(), panel.len(), PANEL);
-                    let to = to.part(
-                        block.start - self.rows.start..block.end - self.rows.start,
-                        panel.start - self.columns.start..panel.end - self.columns.start,
-                    );
-                    self.finish.apply([first, column], found, to);
+            let count = columns.len().div_ceil(PANEL);
+            // Sums of one block at a time if they need not be kept.
+            let (kept, tall) = match turns {
+                1 => (1, rows.len().div_ceil(BLOCK_ROWS)),
+                _ => {
+                    let tall = (SUMS_BYTES / size_of::<Sums>() / count).max(1);
+                    (tall * count, tall)
                 }
-            }
+            };
+            with_scratch(kept * size_of::<Sums>() / size_of::<f32>(), |sums: &mut [f32]| {
+                let sums = sums.as_chunks_mut().0;
+                for top in rows.clone().step_by(tall * BLOCK_ROWS) {
+                    let group = top..rows.end.min(top + tall * BLOCK_ROWS);
+                    for first_step in (0..steps.max(1)).step_by(turn) {
+                        let turn = first_step..steps.min(first_step + turn);
+                        let is_last = turn.end == steps;
+                        let mut place = 0;
+                        for first in group.clone().step_by(BLOCK_ROWS) {
+                            let end = rows.end.min(first + BLOCK_ROWS);
+                            let left = block(first).part_of(turn.clone());
+                            for column in columns.clone().step_by(PANEL) {
+                                let pairs = &panels.pairs[column / PANEL * length..];
+                                let pairs = &pairs[turn.start * step..turn.end * step];
+                                let sums: &mut Sums = &mut sums[place % kept];
+                                place += 1;
+                                let (rows, accumulate) = (end - first, first_step > 0);
+                                // SAFETY: the block is in memory, as this function demands.
+                                unsafe {
+                                    kernel.block(left, rows, pairs, panels.parts, sums, accumulate);
+                                }
+                                if !is_last {
+                                    continue;
+                                }
+                                let width = PANEL.min(columns.end - column);
+                                let found = Matrix::strided(&sums[..], rows, width, PANEL);
+                                let (row, start) =
+                                    (first - self.rows.start, column - self.columns.start);
+                                let to = to.part(row..row + rows, start..start + width);
+                                self.finish.apply([first, column], found, to);
+                            }
+                        }
+                    }
+                }
+            });
         }
     }
 }

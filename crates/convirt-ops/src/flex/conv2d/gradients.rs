@@ -10,7 +10,7 @@ use super::weight::{reversed_rows, rows_of_taps, transpose};
 use super::{convolve, of_group};
 use crate::flex::buffer::with_scratch;
 use crate::flex::element::{Element, round_all};
-use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right};
+use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right, with_left};
 use crate::flex::memory::Buffer;
 
 /// Elements of a weight's gradient that each thread may hold for itself.
@@ -120,7 +120,7 @@ pub(super) fn weight_gradient<G: Element, T: Element>(
             }
         } else {
             // Each thread has some of the columns.
-            let share = depth.div_ceil(threads).min(GRADIENT_COLUMNS);
+            let share = depth.div_ceil(threads);
             MatrixMut::new(found, width_out, depth)
                 .column_chunks(share)
                 .into_par_iter()
@@ -152,25 +152,32 @@ fn add_outer<G: Element, T: Element>(
     input: &[T],
     mut to: MatrixMut,
 ) {
-    let step = rows_of_patches(columns.len()).min(rows.len());
+    let width = columns.len().min(GRADIENT_COLUMNS);
+    let step = rows_of_patches(width).min(rows.len());
     let is_pointwise = shape.is_pointwise();
-    let length = if is_pointwise { 0 } else { columns.len() };
+    let pixels = of_group(input, group, shape.groups, shape.channels);
+    let length = if is_pointwise { 0 } else { width };
+    let height = to.rows();
     with_scratch(step * length, |patches| {
         for start in rows.clone().step_by(step.max(1)) {
             let range = start..rows.end.min(start + step);
-            let patches = match is_pointwise {
-                true => of_group(input, group, shape.groups, shape.channels)
-                    .row_range(range.clone())
-                    .column_range(columns.clone()),
-                false => {
-                    let patches = &mut patches[..range.len() * length];
-                    gather(shape, input, group, range.clone(), columns.clone(), patches);
-                    Matrix::new(patches, range.len(), length)
+            let left = G::factor(gradients.row_range(range.clone()).transposed());
+            with_left(left, shape.precision, |left| {
+                for first in columns.clone().step_by(width.max(1)) {
+                    let some = first..columns.end.min(first + width);
+                    let patches = match is_pointwise {
+                        true => pixels.row_range(range.clone()).column_range(some.clone()),
+                        false => {
+                            let patches = &mut patches[..range.len() * some.len()];
+                            gather(shape, input, group, range.clone(), some.clone(), patches);
+                            Matrix::new(patches, range.len(), some.len())
+                        }
+                    };
+                    let right = Right::here(T::factor(patches), shape.precision, height);
+                    let place = first - columns.start..some.end - columns.start;
+                    right.multiply(to.part(0..height, place), &Finish::Add, left);
                 }
-            };
-            let left = G::factor(gradients.row_range(range).transposed());
-            let right = Right::here(T::factor(patches), shape.precision, left.rows());
-            right.multiply(to.reborrow(), &Finish::Add, left);
+            });
         }
     });
 }

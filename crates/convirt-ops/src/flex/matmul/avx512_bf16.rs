@@ -5,8 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use super::packing::PANEL;
-use super::tiles::{BLOCK_ROWS, Sums};
+use super::packing::{BLOCK_ROWS, PANEL, SQUARE};
+use super::tiles::{LeftBlock, Sums};
 
 /// Sums of a vector.
 const VECTOR: usize = 16;
@@ -24,25 +24,25 @@ impl Instructions {
         found.then_some(Self(()))
     }
 
-    /// Computes up to [`BLOCK_ROWS`] rows of sums. `left` gives the place of each row's pairs.
+    /// Computes up to [`BLOCK_ROWS`] rows of sums, or adds to them.
     ///
     /// # Safety
     ///
-    /// Each row must have as many pairs as the panel `right`, one after the other.
+    /// The left block must have its rows in memory.
     pub(super) unsafe fn block(
         self,
+        left: LeftBlock,
         rows: usize,
-        left: impl Fn(usize) -> *const u32,
         right: &[u32],
         sums: &mut Sums,
+        accumulate: bool,
     ) {
         assert!((1..=BLOCK_ROWS).contains(&rows));
-        let lines = sums.0.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
+        assert!(right.len() == left.steps * SQUARE * PANEL);
+        let lines = sums.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
         for (first, to) in (0..rows).step_by(ROWS).zip(lines) {
-            // The last row once more where there are fewer than eight.
-            let left = std::array::from_fn(|row| left((first + row).min(rows - 1)));
-            // SAFETY: the processor has the instructions, and the rows have their pairs.
-            unsafe { add_up(left, right, to) };
+            // SAFETY: the processor has the instructions, and the rows are there.
+            unsafe { add_up(left, first, right, to, accumulate) };
         }
     }
 }
@@ -51,21 +51,44 @@ impl Instructions {
 ///
 /// # Safety
 ///
-/// The processor must have AVX512-BF16, and each row of `left` as many pairs as the panel `right`.
+/// The processor must have AVX512-BF16, and the left block the tile of these rows in memory.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn add_up(left: [*const u32; ROWS], right: &[u32], to: &mut [[f32; PANEL]; ROWS]) {
+unsafe fn add_up(
+    left: LeftBlock,
+    first: usize,
+    right: &[u32],
+    to: &mut [[f32; PANEL]; ROWS],
+    accumulate: bool,
+) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    for (pair, right) in right.chunks_exact(PANEL).enumerate() {
-        let right = [0, VECTOR].map(|start| {
-            // SAFETY: half of the panel's row.
-            pairs(unsafe { _mm512_loadu_si512(right.as_ptr().add(start).cast()) })
-        });
-        for (sums, left) in sums.iter_mut().zip(left) {
-            // SAFETY: as this function demands.
-            let left = unsafe { left.add(pair).read_unaligned() };
-            let left = pairs(_mm512_set1_epi32(left as i32));
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = _mm512_dpbf16_ps(*sum, left, right);
+    if accumulate {
+        for (sums, to) in sums.iter_mut().zip(&*to) {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: half of the row.
+                *sum = unsafe { _mm512_loadu_ps(to.as_ptr().add(vector * VECTOR)) };
+            }
+        }
+    }
+    for (step, right) in right.as_chunks::<{ SQUARE * PANEL }>().0.iter().enumerate() {
+        let place = left.place(first, step).cast::<u32>();
+        let mut rows = [place; ROWS];
+        for (index, row) in rows.iter_mut().enumerate() {
+            *row = place.wrapping_byte_add(index * left.row);
+        }
+        for (pair, right) in right.as_chunks::<PANEL>().0.iter().enumerate() {
+            let mut halves = [pairs(_mm512_setzero_si512()); 2];
+            for (vector, half) in halves.iter_mut().enumerate() {
+                // SAFETY: half of the panel's row.
+                let right = unsafe { _mm512_loadu_si512(right.as_ptr().add(vector * VECTOR).cast()) };
+                *half = pairs(right);
+            }
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: the rows are there, as this function demands.
+                let left = unsafe { row.add(pair).read_unaligned() };
+                let left = pairs(_mm512_set1_epi32(left as i32));
+                for (sum, right) in sums.iter_mut().zip(halves) {
+                    *sum = _mm512_dpbf16_ps(*sum, left, right);
+                }
             }
         }
     }

@@ -1,16 +1,19 @@
 //! Factors as the kernels of bfloat16 take them.
 //!
 //! Both hold *pairs*: two neighbours along the depth, the axis of the sums, side by side in 32
-//! bits. The depth is filled up with zeros to whole [steps](STEP).
+//! bits. A *step* is 32 deep; the depth is filled up with zeros to whole steps. Of each step there
+//! is one tile after the other, so that memory is read in the order in which it lies:
 //!
 //! ```text
-//! left: rows              right: panels of 32 columns
-//! ┌ k0 k1 │ k2 k3 │ … ┐   ┌ k0 k1 of column 0 │ of column 1 │ … of column 31 ┐
-//! │ row 0             │   │ k2 k3 of column 0 │ of column 1 │ …              │
-//! └ row 1 …           ┘   └ …                                                ┘
+//! left factor: blocks of 32 rows            right factor: panels of 32 columns
+//! block → step → part → two tiles           panel → step → part → two tiles side by side
+//! ┌ k0 k1 │ k2 k3 │ … │ k30 k31 ┐ row 0     ┌ k0 k1 of column 0 │ of column 1 │ … │ of column 31 ┐
+//! │ …                           │           │ k2 k3 of column 0 │ …                             │
+//! └ …                           ┘ row 15    └ k30 k31 of column 0 …                             ┘
 //! ```
 //!
-//! A number of float32 is the sum of three numbers of bfloat16, its [parts](Part).
+//! A number of float32 is the sum of three numbers of bfloat16, its *parts*; of one or two parts
+//! it is rounded.
 
 use half::bf16;
 
@@ -22,231 +25,250 @@ use crate::flex::simd::{Level, vectorized};
 /// Columns of a panel: two tiles, or two vectors.
 pub(super) const PANEL: usize = 2 * SQUARE;
 
-/// Depth of a tile, to whole multiples of which depths are filled up.
+/// Rows of a block: two tiles.
+pub(super) const BLOCK_ROWS: usize = 2 * SQUARE;
+
+/// Depth of a tile.
 pub(super) const STEP: usize = 2 * SQUARE;
 
-/// Rows and pairs of a tile; sides of the squares that are transposed.
-const SQUARE: usize = 16;
+/// Rows, and pairs in a row, of a tile.
+pub(super) const SQUARE: usize = 16;
 
-/// Pairs of a panel, filled up.
-pub(super) fn panel_length(depth: usize) -> usize {
-    depth.next_multiple_of(STEP) / 2 * PANEL
+/// Pairs of a tile.
+pub(super) const TILE: usize = SQUARE * SQUARE;
+
+/// Pairs of a panel, or of a block of rows.
+pub(super) fn packed_length(depth: usize, parts: usize) -> usize {
+    depth.div_ceil(STEP) * parts * 2 * TILE
 }
 
-/// Packs a part of up to [`PANEL`] columns.
-pub(super) fn pack_panel(columns: Factor, part: Part, to: &mut [u32]) {
-    assert!(to.len() == panel_length(columns.rows()) && columns.columns() <= PANEL);
-    match (columns, part) {
-        (Factor::BFloat16(columns), Part::Whole | Part::High) => {
-            pack_panel_of::<_, Whole>(columns, to);
-        }
-        (Factor::BFloat16(_), Part::Middle | Part::Low) => to.fill(0),
-        (Factor::Float32(columns), Part::Whole) => pack_panel_of::<_, Whole>(columns, to),
-        (Factor::Float32(columns), Part::High) => pack_panel_of::<_, High>(columns, to),
-        (Factor::Float32(columns), Part::Middle) => pack_panel_of::<_, Middle>(columns, to),
-        (Factor::Float32(columns), Part::Low) => pack_panel_of::<_, Low>(columns, to),
+/// Packs up to [`PANEL`] columns.
+pub(super) fn pack_panel(columns: Factor, parts: usize, to: &mut [u32]) {
+    assert!(to.len() == packed_length(columns.rows(), parts) && columns.columns() <= PANEL);
+    match (columns, parts) {
+        (Factor::BFloat16(columns), 1) => pack_panel_of::<_, Parts<1>>(columns, to),
+        (Factor::BFloat16(columns), 2) => pack_panel_of::<_, Parts<2>>(columns, to),
+        (Factor::BFloat16(columns), _) => pack_panel_of::<_, Parts<3>>(columns, to),
+        (Factor::Float32(columns), 1) => pack_panel_of::<_, Parts<1>>(columns, to),
+        (Factor::Float32(columns), 2) => pack_panel_of::<_, Parts<2>>(columns, to),
+        (Factor::Float32(columns), _) => pack_panel_of::<_, Parts<3>>(columns, to),
     }
 }
 
-/// Packs a part of rows, each to `line` elements.
-pub(super) fn pack_rows(rows: Factor, part: Part, line: usize, to: &mut [bf16]) {
-    assert!(to.len() >= rows.rows() * line && line >= rows.columns());
-    match (rows, part) {
-        (Factor::BFloat16(rows), Part::Whole | Part::High) => {
-            pack_rows_of::<_, Whole>(rows, line, to);
-        }
-        (Factor::BFloat16(_), Part::Middle | Part::Low) => to.fill(bf16::ZERO),
-        (Factor::Float32(rows), Part::Whole) => pack_rows_of::<_, Whole>(rows, line, to),
-        (Factor::Float32(rows), Part::High) => pack_rows_of::<_, High>(rows, line, to),
-        (Factor::Float32(rows), Part::Middle) => pack_rows_of::<_, Middle>(rows, line, to),
-        (Factor::Float32(rows), Part::Low) => pack_rows_of::<_, Low>(rows, line, to),
+/// Packs rows in blocks; what stays of the last one is of any value.
+pub(super) fn pack_rows(rows: Factor, parts: usize, to: &mut [u32]) {
+    let blocks = rows.rows().div_ceil(BLOCK_ROWS);
+    assert!(to.len() == blocks * packed_length(rows.columns(), parts));
+    match (rows, parts) {
+        (Factor::BFloat16(rows), 1) => pack_rows_of::<_, Parts<1>>(rows, to),
+        (Factor::BFloat16(rows), 2) => pack_rows_of::<_, Parts<2>>(rows, to),
+        (Factor::BFloat16(rows), _) => pack_rows_of::<_, Parts<3>>(rows, to),
+        (Factor::Float32(rows), 1) => pack_rows_of::<_, Parts<1>>(rows, to),
+        (Factor::Float32(rows), 2) => pack_rows_of::<_, Parts<2>>(rows, to),
+        (Factor::Float32(rows), _) => pack_rows_of::<_, Parts<3>>(rows, to),
     }
 }
 
-/// One of the numbers of bfloat16 that stand for a number of float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The only one: the number rounded to 8 significant bits.
-    Whole,
-    /// The first of several: the same, but never infinite for a finite number.
-    High,
-    /// What the first leaves, rounded.
-    Middle,
-    /// What both leave, which has no more than 8 significant bits.
-    Low,
+/// So many parts of a number.
+struct Parts<const N: usize>;
+
+/// How a number is taken apart.
+trait Split {
+    /// How many parts there are.
+    const COUNT: usize;
+
+    /// The bits of the parts of a number, those of the largest first; of no meaning past the last.
+    fn split<T: Element>(number: T) -> [u32; 3];
 }
 
-/// The parts, where there are one, two or three.
-pub(super) const PARTS: [&[Part]; 3] = [
-    &[Part::Whole],
-    &[Part::High, Part::Middle],
-    &[Part::High, Part::Middle, Part::Low],
-];
+impl<const N: usize> Split for Parts<N> {
+    const COUNT: usize = N;
 
-/// A [`Part`] as a type.
-trait Split: 'static {
-    fn of(number: f32) -> bf16;
-}
-
-struct Whole;
-struct High;
-struct Middle;
-struct Low;
-
-impl Split for Whole {
     #[inline(always)]
-    fn of(number: f32) -> bf16 {
-        <bf16 as Element>::round(number)
-    }
-}
-
-impl Split for High {
-    #[inline(always)]
-    fn of(number: f32) -> bf16 {
-        const INFINITE: u16 = bf16::INFINITY.to_bits();
-        let nearest = Whole::of(number).to_bits();
-        let bits = match nearest & 0x7FFF == INFINITE {
-            true => (number.to_bits() >> 16) as u16,
-            false => nearest,
+    fn split<T: Element>(number: T) -> [u32; 3] {
+        let number = number.widen();
+        let nearest = <bf16 as Element>::round;
+        let parts = if N == 1 {
+            [nearest(number); 3]
+        } else {
+            let high = highest(number);
+            let residual = number - high.widen();
+            let middle = nearest(residual);
+            [high, middle, nearest(residual - middle.widen())]
         };
-        bf16::from_bits(bits)
+        let bits = |part: bf16| u32::from(part.to_bits());
+        [bits(parts[0]), bits(parts[1]), bits(parts[2])]
     }
 }
 
-impl Split for Middle {
-    #[inline(always)]
-    fn of(number: f32) -> bf16 {
-        Whole::of(number - High::of(number).widen())
-    }
-}
-
-impl Split for Low {
-    #[inline(always)]
-    fn of(number: f32) -> bf16 {
-        let residual = number - High::of(number).widen();
-        Whole::of(residual - Whole::of(residual).widen())
-    }
-}
-
+/// The number rounded to 8 significant bits, but never to infinity if it is finite.
 #[inline(always)]
-fn bits<T: Element, P: Split>(number: T) -> u32 {
-    u32::from(P::of(number.widen()).to_bits())
+fn highest(number: f32) -> bf16 {
+    const INFINITE: u16 = bf16::INFINITY.to_bits();
+    let nearest = <bf16 as Element>::round(number).to_bits();
+    let bits = match nearest & 0x7FFF == INFINITE {
+        true => (number.to_bits() >> 16) as u16,
+        false => nearest,
+    };
+    bf16::from_bits(bits)
 }
 
-fn pack_panel_of<T: Element, P: Split>(columns: Matrix<T>, to: &mut [u32]) {
+fn pack_panel_of<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
     match columns.column_stride() {
-        1 => interleave::<T, P>(columns, to),
-        _ => pack_panel_of_columns::<T, P>(columns, to),
+        1 => interleave::<T, S>(columns, to),
+        _ => pack_panel_of_columns::<T, S>(columns, to),
     }
 }
 
-fn pack_rows_of<T: Element, P: Split>(rows: Matrix<T>, line: usize, to: &mut [bf16]) {
+fn pack_rows_of<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
     match rows.column_stride() {
-        1 => round_rows::<T, P>(rows, line, to),
-        _ => transpose_rows::<T, P>(rows, line, to),
+        1 => split_rows::<T, S>(rows, to),
+        _ => transpose_rows::<T, S>(rows, to),
     }
 }
+
+/// Sixteen pairs of each part.
+type Row = [[u32; SQUARE]; 3];
 
 vectorized! {
     /// Packs columns of which a row lies together in memory.
-    fn interleave<T: Element, P: Split>(columns: Matrix<T>, to: &mut [u32]) {
-        let (depth, width) = (columns.rows(), columns.columns());
-        for (pair, to) in to.chunks_exact_mut(PANEL).enumerate() {
-            let [even, odd] = [2 * pair, 2 * pair + 1]
-                .map(|row| if row < depth { columns.row(row) } else { &[] });
-            let (to, padding) = to.split_at_mut(width);
-            padding.fill(0);
-            match (even.is_empty(), odd.is_empty()) {
-                (true, _) => to.fill(0),
-                (false, true) => {
-                    for (to, even) in to.iter_mut().zip(even) {
-                        *to = bits::<T, P>(*even);
+    fn interleave<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+        let depth = columns.rows();
+        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+            for pair in 0..SQUARE {
+                let first = step * STEP + 2 * pair;
+                let mut rows = [[T::default(); PANEL]; 2];
+                for (odd, row) in rows.iter_mut().enumerate() {
+                    if first + odd < depth {
+                        *row = chunk::<T, PANEL>(columns.row(first + odd), 0);
                     }
                 }
-                (false, false) => {
-                    for ((to, even), odd) in to.iter_mut().zip(even).zip(odd) {
-                        *to = bits::<T, P>(*even) | bits::<T, P>(*odd) << 16;
+                for half in 0..2 {
+                    let (even, odd) = (rows[0].as_chunks().0, rows[1].as_chunks().0);
+                    let pairs = pair_up::<T, S>(&even[half], &odd[half]);
+                    for (part, pairs) in pairs.iter().enumerate().take(S::COUNT) {
+                        let to = &mut to[part * 2 * TILE + pair * PANEL + half * SQUARE..];
+                        to[..SQUARE].copy_from_slice(pairs);
                     }
                 }
             }
         }
     }
+}
+
+/// So many numbers of a row from a place on, zeros past its end.
+#[inline(always)]
+fn chunk<T: Element, const N: usize>(row: &[T], start: usize) -> [T; N] {
+    let rest = &row[start.min(row.len())..];
+    if let Some(whole) = rest.first_chunk() {
+        return *whole;
+    }
+    let mut numbers = [T::default(); N];
+    numbers.iter_mut().zip(rest).for_each(|(to, number)| *to = *number);
+    numbers
+}
+
+/// Pairs of each part of sixteen numbers with sixteen others.
+#[inline(always)]
+fn pair_up<T: Element, S: Split>(even: &[T; SQUARE], odd: &[T; SQUARE]) -> Row {
+    let mut pairs = [[0; SQUARE]; 3];
+    for index in 0..SQUARE {
+        let (even, odd) = (S::split(even[index]), S::split(odd[index]));
+        for part in 0..S::COUNT {
+            pairs[part][index] = even[part] | odd[part] << 16;
+        }
+    }
+    pairs
+}
+
+/// Pairs of neighbours of a step of a row, zeros past its end.
+#[inline(always)]
+fn pairs_of<T: Element, S: Split>(row: &[T], step: usize) -> Row {
+    let numbers = chunk::<T, STEP>(row, step * STEP);
+    let mut pairs = [[0; SQUARE]; 3];
+    for index in 0..SQUARE {
+        let even = S::split(numbers[2 * index]);
+        let odd = S::split(numbers[2 * index + 1]);
+        for part in 0..S::COUNT {
+            pairs[part][index] = even[part] | odd[part] << 16;
+        }
+    }
+    pairs
 }
 
 vectorized! {
     /// Packs columns each of which lies together in memory.
-    fn pack_panel_of_columns<T: Element, P: Split>(columns: Matrix<T>, to: &mut [u32]) {
+    fn pack_panel_of_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
         let columns = columns.transposed();
-        for (block, to) in to.chunks_exact_mut(SQUARE * PANEL).enumerate() {
+        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
             for half in 0..2 {
-                let mut square = [[0; SQUARE]; SQUARE];
-                for (lane, pairs) in square.iter_mut().enumerate() {
+                let mut squares = [[[0; SQUARE]; SQUARE]; 3];
+                for lane in 0..SQUARE {
                     let column = half * SQUARE + lane;
                     if column < columns.rows() {
-                        pair_up::<T, P>(columns.row(column), block * STEP, pairs);
+                        let pairs = pairs_of::<T, S>(columns.row(column), step);
+                        for part in 0..S::COUNT {
+                            squares[part][lane] = pairs[part];
+                        }
                     }
                 }
-                transpose(&mut square);
-                for (pairs, to) in square.iter().zip(to.chunks_exact_mut(PANEL)) {
-                    to[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
+                for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
+                    transpose(square);
+                    let to = to[part * 2 * TILE..].chunks_exact_mut(PANEL);
+                    for (pairs, to) in square.iter().zip(to) {
+                        to[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
+                    }
                 }
             }
         }
-    }
-}
-
-/// Pairs of neighbours from a place of a row on, zeros past its end.
-#[inline(always)]
-fn pair_up<T: Element, P: Split>(row: &[T], start: usize, to: &mut [u32; SQUARE]) {
-    let rest = &row[start.min(row.len())..];
-    let mut numbers = [T::default(); STEP];
-    let count = rest.len().min(STEP);
-    numbers[..count].copy_from_slice(&rest[..count]);
-    for (to, [even, odd]) in to.iter_mut().zip(numbers.as_chunks().0) {
-        *to = bits::<T, P>(*even) | bits::<T, P>(*odd) << 16;
     }
 }
 
 vectorized! {
     /// Packs rows each of which lies together in memory.
-    fn round_rows<T: Element, P: Split>(rows: Matrix<T>, line: usize, to: &mut [bf16]) {
-        for (index, to) in to.chunks_exact_mut(line).enumerate().take(rows.rows()) {
-            let row = rows.row(index);
-            let (to, padding) = to.split_at_mut(row.len());
-            to.iter_mut().zip(row).for_each(|(to, number)| *to = P::of(number.widen()));
-            padding.fill(bf16::ZERO);
+    fn split_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
+        let length = packed_length(rows.columns(), S::COUNT);
+        for row in 0..rows.rows() {
+            let (block, tile) = (row / BLOCK_ROWS, row % BLOCK_ROWS / SQUARE);
+            let to = &mut to[block * length..][..length];
+            for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+                let pairs = pairs_of::<T, S>(rows.row(row), step);
+                for (part, pairs) in pairs.iter().enumerate().take(S::COUNT) {
+                    let to = &mut to[(2 * part + tile) * TILE + row % SQUARE * SQUARE..];
+                    to[..SQUARE].copy_from_slice(pairs);
+                }
+            }
         }
     }
 }
 
 vectorized! {
     /// Packs rows of which a column lies together in memory.
-    fn transpose_rows<T: Element, P: Split>(rows: Matrix<T>, line: usize, to: &mut [bf16]) {
+    fn transpose_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
         let columns = rows.transposed();
+        let length = packed_length(rows.columns(), S::COUNT);
         for first in (0..rows.rows()).step_by(SQUARE) {
-            let count = SQUARE.min(rows.rows() - first);
-            for start in (0..line).step_by(STEP) {
-                let mut square = [[0; SQUARE]; SQUARE];
-                for (pair, square) in square.iter_mut().enumerate() {
-                    for odd in 0..2 {
-                        let column = start + 2 * pair + odd;
-                        if column < columns.rows() {
-                            let numbers = &columns.row(column)[first..first + count];
-                            for (to, number) in square.iter_mut().zip(numbers) {
-                                *to |= bits::<T, P>(*number) << (16 * odd);
-                            }
+            let (block, tile) = (first / BLOCK_ROWS, first % BLOCK_ROWS / SQUARE);
+            let to = &mut to[block * length..][..length];
+            for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+                let mut squares = [[[0; SQUARE]; SQUARE]; 3];
+                for pair in 0..SQUARE {
+                    let column = step * STEP + 2 * pair;
+                    let mut numbers = [[T::default(); SQUARE]; 2];
+                    for (odd, numbers) in numbers.iter_mut().enumerate() {
+                        if column + odd < columns.rows() {
+                            *numbers = chunk::<T, SQUARE>(columns.row(column + odd), first);
                         }
+                    }
+                    let pairs = pair_up::<T, S>(&numbers[0], &numbers[1]);
+                    for part in 0..S::COUNT {
+                        squares[part][pair] = pairs[part];
                     }
                 }
-                transpose(&mut square);
-                for (row, pairs) in square.iter().enumerate().take(count) {
-                    let to = &mut to[(first + row) * line + start..][..STEP.min(line - start)];
-                    for (to, pair) in to.chunks_mut(2).zip(pairs) {
-                        to[0] = bf16::from_bits(*pair as u16);
-                        if let Some(to) = to.get_mut(1) {
-                            *to = bf16::from_bits((pair >> 16) as u16);
-                        }
-                    }
+                for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
+                    transpose(square);
+                    let to = &mut to[(2 * part + tile) * TILE..][..TILE];
+                    to.copy_from_slice(square.as_flattened());
                 }
             }
         }
@@ -277,8 +299,12 @@ mod avx512 {
     /// Transposes a square of pairs in registers.
     #[target_feature(enable = "avx512f")]
     pub(super) fn transpose(square: &mut [[u32; SQUARE]; SQUARE]) {
-        // SAFETY: a row has the size of a vector.
-        let rows = square.map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) });
+        // No closures: they would not be compiled for these instructions.
+        let mut rows = [_mm512_setzero_si512(); SQUARE];
+        for (vector, row) in rows.iter_mut().zip(square.iter()) {
+            // SAFETY: a row has the size of a vector.
+            *vector = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
+        }
         // Within each quarter of the vectors, squares of 2 × 2, then of 4 × 4.
         let mut twos = rows;
         for index in (0..SQUARE).step_by(2) {
@@ -297,7 +323,8 @@ mod avx512 {
         // Then the quarters.
         let mut all = fours;
         for column in 0..4 {
-            let [a, b, c, d] = [0, 4, 8, 12].map(|row| fours[row + column]);
+            let [a, b] = [fours[column], fours[4 + column]];
+            let [c, d] = [fours[8 + column], fours[12 + column]];
             let [even, odd] = [
                 [
                     _mm512_shuffle_i32x4::<0x88>(a, b),

@@ -250,7 +250,7 @@ fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
             assert!(high[0] < 8e-6 && high[1] < 4e-5, "{k}, {kernel}: {high:?}");
             assert!(bfloat16[0] < 3e-3 && bfloat16[1] < 1.5e-2, "{k}, {kernel}: {bfloat16:?}");
             if kernel == Kernel::Amx {
-                assert!(float32[0] < 3e-7 && float32[1] < 2e-6, "{k}: {float32:?}");
+                assert!(float32[0] < 6e-7 && float32[1] < 4e-6, "{k}: {float32:?}");
                 assert!(high[0] > 1e-6 && bfloat16[0] > 1e-3, "the parts say which is which");
             }
         }
@@ -328,4 +328,32 @@ fn shapes_that_do_not_fit_are_refused() {
     let right = Right::here(Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)), Precision::Float32, 2);
     let left = Factor::Float32(Matrix::new(&[0.0; 4], 2, 2));
     right.multiply(MatrixMut::new(&mut to, 2, 2), &Finish::Replace, left);
+}
+
+#[test]
+#[ignore]
+fn rates() {
+    let only = std::env::var("ONLY").is_ok();
+    let shapes = [(2048usize, 768usize, 768usize), (2048, 768, 3072), (2048, 3072, 768), (768, 2048, 768), (16384, 64, 256), (8192, 576, 64), (1568, 4608, 512)];
+    for (m, k, n) in shapes.into_iter().take(if only { 1 } else { 9 }) {
+        let (a, b) = (random_values(m * k, 1), random_values(k * n, 2));
+        let at = transposed(&a, m);
+        let (na, nb) = (narrow(&a), narrow(&b));
+        let mut out = vec![0.0f32; m * n];
+        let mut outb = vec![bf16::ZERO; m * n];
+        for precision in PRECISIONS.into_iter().take(if only { 1 } else { 3 }) {
+            let time = |work: &mut dyn FnMut()| {
+                let mut best = f64::MAX;
+                for _ in 0..if only { 60 } else { 5 } { let t = std::time::Instant::now(); work(); best = best.min(t.elapsed().as_secs_f64()); }
+                (m * k * n * 2) as f64 / best / 1e9
+            };
+            let right = Right::here(Factor::Float32(Matrix::new(&b, k, n)), precision, m);
+            let pack = time(&mut || drop(Right::here(Factor::Float32(Matrix::new(&b, k, n)), precision, m)));
+            let packb = time(&mut || drop(Right::here(Factor::BFloat16(Matrix::new(&nb, k, n)), precision, m)));
+            let f = time(&mut || right.multiply(MatrixMut::new(&mut out, m, n), &Finish::Replace, Factor::Float32(Matrix::new(&a, m, k))));
+            let bb = time(&mut || right.multiply(MatrixMut::new(&mut outb, m, n), &Finish::Replace, Factor::BFloat16(Matrix::new(&na, m, k))));
+            let t = if only { 0.0 } else { time(&mut || right.multiply(MatrixMut::new(&mut out, m, n), &Finish::Replace, Factor::Float32(Matrix::new(&at, k, m).transposed()))) };
+            println!("{m} {k} {n} {precision:?}: f32 {f:.0}, bf16 to bf16 {bb:.0}, transposed f32 {t:.0}; packing {pack:.0} {packb:.0}");
+        }
+    }
 }

@@ -17,19 +17,58 @@
 pub(super) mod amx;
 pub(super) mod model;
 
-use half::bf16;
+use std::ops::Range;
 
-use super::packing::{PANEL, STEP};
-
-/// Rows of a tile.
-const ROWS: usize = 16;
-
-/// Rows of a block of sums.
-pub(super) const BLOCK_ROWS: usize = 2 * ROWS;
+use super::packing::{BLOCK_ROWS, PANEL, SQUARE, TILE};
 
 /// A block of sums, row after row.
-#[repr(C, align(64))]
-pub(super) struct Sums(pub(super) [f32; BLOCK_ROWS * PANEL]);
+pub(super) type Sums = [f32; BLOCK_ROWS * PANEL];
+
+/// Rows of a left factor for one block, packed or where they lie in a matrix of bfloat16.
+#[derive(Clone, Copy)]
+pub(super) struct LeftBlock {
+    pub(super) first: *const u8,
+    /// Bytes from a row of a tile to the next.
+    pub(super) row: usize,
+    /// Bytes from the first tile to the second, which has the next 16 rows.
+    pub(super) tile: usize,
+    /// Bytes from a part to the next.
+    pub(super) part: usize,
+    /// Bytes from a step of the depth to the next.
+    pub(super) step: usize,
+    /// How many steps there are.
+    pub(super) steps: usize,
+}
+
+impl LeftBlock {
+    /// A block of packed rows.
+    pub(super) fn packed(pairs: &[u32], steps: usize, parts: usize) -> Self {
+        const TILE_BYTES: usize = TILE * size_of::<u32>();
+        Self {
+            first: pairs.as_ptr().cast(),
+            row: TILE_BYTES / SQUARE,
+            tile: TILE_BYTES,
+            part: 2 * TILE_BYTES,
+            step: 2 * TILE_BYTES * parts,
+            steps,
+        }
+    }
+
+    /// Some of its steps.
+    pub(super) fn part_of(self, steps: Range<usize>) -> Self {
+        Self {
+            first: self.first.wrapping_add(steps.start * self.step),
+            steps: steps.len(),
+            ..self
+        }
+    }
+
+    /// The place of a row's pairs of a step.
+    pub(super) fn place(&self, row: usize, step: usize) -> *const u8 {
+        let offset = row / SQUARE * self.tile + row % SQUARE * self.row + step * self.step;
+        self.first.wrapping_add(offset)
+    }
+}
 
 /// The instructions on a processor's eight tiles, or a model of them. Tiles are all of 16 rows of
 /// 64 bytes.
@@ -55,68 +94,95 @@ pub(super) trait Tiles {
     unsafe fn store<const TILE: usize>(&self, to: *mut u8, stride: usize);
 }
 
-/// Rows of a left factor for one block: [packed](super::packing), each of `steps` whole steps.
-#[derive(Clone, Copy)]
-pub(super) struct LeftBlock {
-    /// The first row of the first part.
-    pub(super) first: *const bf16,
-    /// Elements from a row to the next.
-    pub(super) stride: usize,
-    /// Elements from a part to the next.
-    pub(super) part: usize,
-    /// Whether there are rows for a second tile.
-    pub(super) is_tall: bool,
-    pub(super) steps: usize,
-}
-
-/// Computes a block of sums of the given products of parts, in their order.
+/// Computes a block of sums, of both tiles of rows if it `IS_TALL`, else of the first; or adds to it.
+///
+/// Of several parts the products are taken in an order in which tiles loaded once serve twice, the
+/// small before the large; those that float32 would lose are left out: of three parts six, of two
+/// parts three.
 ///
 /// # Safety
 ///
-/// The block must have its rows in memory, 16 or 32, for each part named.
+/// The left block must have its rows in memory.
 #[inline(always)]
-pub(super) unsafe fn block<T: Tiles>(
+pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
     tiles: &mut T,
     left: LeftBlock,
     right: &[u32],
-    products: &[[usize; 2]],
+    parts: usize,
     sums: &mut Sums,
+    accumulate: bool,
 ) {
     const LINE: usize = PANEL * size_of::<f32>();
     const HALF: usize = LINE / 2;
-    let panel = left.steps * STEP / 2 * PANEL;
-    let stride = left.stride * size_of::<bf16>();
-    tiles.zero::<0>();
-    tiles.zero::<1>();
-    tiles.zero::<2>();
-    tiles.zero::<3>();
-    for [left_part, right_part] in products {
-        let right = right[right_part * panel..][..panel].as_ptr().cast::<u8>();
-        let first = left.first.wrapping_add(left_part * left.part).cast::<u8>();
-        for step in 0..left.steps {
-            let left_0 = first.wrapping_add(step * STEP * size_of::<bf16>());
-            let right = right.wrapping_add(step * STEP / 2 * LINE);
+    const PART: usize = 2 * TILE * size_of::<u32>();
+    assert!(right.len() * size_of::<u32>() == left.steps * parts * PART);
+    let to = sums.as_mut_ptr().cast::<u8>();
+    let places = [0, HALF, SQUARE * LINE, SQUARE * LINE + HALF].map(|place| to.wrapping_add(place));
+    if accumulate {
+        // SAFETY: the sums are 32 lines of two halves.
+        unsafe {
+            tiles.load::<0>(places[0], LINE);
+            tiles.load::<1>(places[1], LINE);
+            tiles.load::<2>(places[2], LINE);
+            tiles.load::<3>(places[3], LINE);
+        }
+    } else {
+        tiles.zero::<0>();
+        tiles.zero::<1>();
+        tiles.zero::<2>();
+        tiles.zero::<3>();
+    }
+    for step in 0..left.steps {
+        let first = left.first.wrapping_add(step * left.step);
+        let right = right.as_ptr().cast::<u8>().wrapping_add(step * parts * PART);
+        // Multiplies after the given parts are loaded.
+        let mut multiply = |left_part: Option<usize>, right_part: Option<usize>| {
+            let first = left_part.map(|part| first.wrapping_add(part * left.part));
+            let right = right_part.map(|part| right.wrapping_add(part * PART));
             // SAFETY: rows and panel have this step, as this function demands.
             unsafe {
-                tiles.load::<4>(left_0, stride);
-                tiles.load::<6>(right, LINE);
+                if let Some(first) = first {
+                    tiles.load::<4>(first, left.row);
+                }
+                if let Some(right) = right {
+                    tiles.load::<6>(right, LINE);
+                }
                 tiles.multiply::<0, 4, 6>();
-                tiles.load::<7>(right.wrapping_add(HALF), LINE);
+                if let Some(right) = right {
+                    tiles.load::<7>(right.wrapping_add(HALF), LINE);
+                }
                 tiles.multiply::<1, 4, 7>();
-                if left.is_tall {
-                    tiles.load::<5>(left_0.wrapping_add(ROWS * stride), stride);
+                if IS_TALL {
+                    if let Some(first) = first {
+                        tiles.load::<5>(first.wrapping_add(left.tile), left.row);
+                    }
                     tiles.multiply::<2, 5, 6>();
                     tiles.multiply::<3, 5, 7>();
                 }
             }
+        };
+        match parts {
+            1 => multiply(Some(0), Some(0)),
+            2 => {
+                multiply(Some(0), Some(1));
+                multiply(Some(1), Some(0));
+                multiply(Some(0), None);
+            }
+            _ => {
+                multiply(Some(0), Some(2));
+                multiply(None, Some(1));
+                multiply(Some(1), None);
+                multiply(None, Some(0));
+                multiply(Some(2), None);
+                multiply(Some(0), None);
+            }
         }
     }
-    let to = sums.0.as_mut_ptr().cast::<u8>();
-    // SAFETY: the sums are 32 lines of two halves.
+    // SAFETY: as above.
     unsafe {
-        tiles.store::<0>(to, LINE);
-        tiles.store::<1>(to.add(HALF), LINE);
-        tiles.store::<2>(to.add(ROWS * LINE), LINE);
-        tiles.store::<3>(to.add(ROWS * LINE + HALF), LINE);
+        tiles.store::<0>(places[0], LINE);
+        tiles.store::<1>(places[1], LINE);
+        tiles.store::<2>(places[2], LINE);
+        tiles.store::<3>(places[3], LINE);
     }
 }

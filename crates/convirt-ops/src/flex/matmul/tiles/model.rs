@@ -7,7 +7,7 @@
 
 use half::bf16;
 
-use super::{ROWS, Tiles};
+use super::{SQUARE as ROWS, Tiles};
 
 /// Bytes of a tile's row.
 const ROW_BYTES: usize = 64;
