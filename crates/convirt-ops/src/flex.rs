@@ -15,6 +15,7 @@ pub(crate) mod matmul;
 mod max_pool2d;
 mod memory;
 mod operation;
+mod pages;
 pub(crate) mod simd;
 mod storage;
 

@@ -6,7 +6,8 @@ use burn::tensor::{Bytes, Shape, TensorData};
 
 use super::FlexTensor;
 use super::element::Element;
-use super::memory::{Buffer, Line, Plain, lines_of};
+use super::memory::{Buffer, Plain, lines_of};
+use super::pages::Lines;
 
 /// The tensor with its elements one after the other, copied where they are not.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
@@ -46,12 +47,12 @@ pub(crate) fn vector(elements: Vec<f32>) -> FlexTensor {
 pub(crate) fn with_scratch<T: Plain, R>(length: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     thread_local! {
         /// One for each call inside another.
-        static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+        static SCRATCH: RefCell<Vec<Lines>> = const { RefCell::new(Vec::new()) };
     }
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     let lines = lines_of::<T>(length);
     if scratch.len() < lines {
-        scratch.resize(lines, Line::ZERO);
+        scratch = Lines::zeroed(lines.next_power_of_two());
     }
     let first = scratch.as_mut_ptr().cast::<T>();
     // SAFETY: there are enough lines for the elements, aligned for them, and all bits are one.

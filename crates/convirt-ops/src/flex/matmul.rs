@@ -48,7 +48,7 @@ const LEFT_BYTES: usize = 1 << 19;
 /// Bytes of a block of rows of one part, or of several, that stay near while it is multiplied by
 /// panel after panel: in a first cache, or, as they are loaded several times anyway, in a second.
 /// Greater depths are taken in turns, their sums kept in between.
-const BLOCK_BYTES: [usize; 2] = [32 << 10, 144 << 10];
+const BLOCK_BYTES: [usize; 2] = [16 << 10, 144 << 10];
 
 /// Bytes of panels, as deep as a turn, that stay in a second cache for several blocks: half of it.
 const RIGHT_BYTES: usize = 1 << 19;

@@ -17,18 +17,10 @@ use cubecl_environment::bytes::{
     AccessError, AccessPolicy, AllocationController, AllocationProperty,
 };
 
+use super::pages::{Line, Lines};
+
 /// Lines from which memory is kept; below, the allocator does as well.
 const KEPT: usize = 1 << 10;
-
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Line([u8; 64]);
-
-impl Line {
-    /// A line of zeros.
-    pub(super) const ZERO: Self = Self([0; 64]);
-}
 
 /// What a [`Buffer`] may hold: plain numbers, of which all bits are one.
 pub(crate) trait Plain: NoUninit + AnyBitPattern + Send + Sync {}
@@ -55,7 +47,7 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> R) -> R {
 /// a network asks for many sizes in turn, and for all of them again in the next pass.
 struct Pool {
     /// The longest idle first.
-    idle: VecDeque<Box<[Line]>>,
+    idle: VecDeque<Lines>,
     idle_lines: usize,
     lent_lines: usize,
     most_lent: usize,
@@ -63,7 +55,7 @@ struct Pool {
 
 impl Pool {
     /// Takes the smallest memory that holds `lines` without wasting a quarter.
-    fn take(&mut self, lines: usize) -> Option<Box<[Line]>> {
+    fn take(&mut self, lines: usize) -> Option<Lines> {
         let fits = lines..=lines + lines / 4;
         let index = (0..self.idle.len())
             .filter(|index| fits.contains(&self.idle[*index].len()))
@@ -77,7 +69,7 @@ impl Pool {
         found
     }
 
-    fn give_back(&mut self, memory: Box<[Line]>) {
+    fn give_back(&mut self, memory: Lines) {
         self.lent_lines -= memory.len();
         self.idle_lines += memory.len();
         self.idle.push_back(memory);
@@ -95,7 +87,7 @@ impl Pool {
 
 /// The elements of a tensor to be. When it is dropped, its memory serves another.
 pub(crate) struct Buffer<T: Plain = f32> {
-    lines: Box<[Line]>,
+    lines: Lines,
     length: usize,
     elements: PhantomData<T>,
 }
@@ -109,7 +101,7 @@ impl<T: Plain> Buffer<T> {
             _ => with_pool(|pool| pool.take(count)),
         };
         Self {
-            lines: found.unwrap_or_else(|| cleared(count)),
+            lines: found.unwrap_or_else(|| Lines::zeroed(count)),
             length,
             elements: PhantomData,
         }
@@ -123,12 +115,6 @@ impl<T: Plain> Buffer<T> {
         }
         buffer
     }
-}
-
-/// New lines of zeros.
-fn cleared(count: usize) -> Box<[Line]> {
-    // SAFETY: all bits zero are the float 0.
-    unsafe { Box::new_zeroed_slice(count).assume_init() }
 }
 
 impl<T: Plain> Drop for Buffer<T> {
@@ -202,8 +188,8 @@ impl<T: Plain> From<Buffer<T>> for Bytes {
 mod tests {
     use super::*;
 
-    fn memory(lines: usize) -> Box<[Line]> {
-        cleared(lines)
+    fn memory(lines: usize) -> Lines {
+        Lines::zeroed(lines)
     }
 
     fn empty() -> Pool {
