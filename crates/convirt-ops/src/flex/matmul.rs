@@ -45,16 +45,8 @@ const FEW_ROWS: usize = 2;
 /// Bytes of packed rows made at a time.
 const LEFT_BYTES: usize = 1 << 19;
 
-/// Bytes of a block of rows of one part, or of several, that stay near while it is multiplied by
-/// panel after panel: in a first cache, or, as they are loaded several times anyway, in a second.
-/// Greater depths are taken in turns, their sums kept in between.
-const BLOCK_BYTES: [usize; 2] = [16 << 10, 144 << 10];
-
-/// Bytes of panels, as deep as a turn, that stay in a second cache for several blocks: half of it.
+/// Bytes of panels that stay in a second cache for several blocks of rows.
 const RIGHT_BYTES: usize = 1 << 19;
-
-/// Bytes of sums kept between turns: a quarter of a second cache.
-const SUMS_BYTES: usize = 1 << 18;
 
 /// Float32 elements of intermediate sums or rounded rows at a time.
 const STRIP: usize = 1 << 16;
@@ -462,7 +454,7 @@ struct Panels<'a> {
 
 /// What computes blocks of sums of packed factors.
 trait BlockKernel {
-    /// Computes a block's first rows of sums times a panel, or adds to the sums.
+    /// Computes the sums of a block's first rows times a panel.
     ///
     /// # Safety
     ///
@@ -474,7 +466,6 @@ trait BlockKernel {
         panel: &[u32],
         parts: usize,
         sums: &mut Sums,
-        accumulate: bool,
     );
 }
 
@@ -489,14 +480,13 @@ impl<T: Tiles> BlockKernel for ByTiles<T> {
         panel: &[u32],
         parts: usize,
         sums: &mut Sums,
-        accumulate: bool,
     ) {
         let tiles = &mut self.0;
         // SAFETY: as this function demands.
         unsafe {
             match rows > BLOCK_ROWS / 2 {
-                true => tiles::block::<T, true>(tiles, left, panel, parts, sums, accumulate),
-                false => tiles::block::<T, false>(tiles, left, panel, parts, sums, accumulate),
+                true => tiles::block::<T, true>(tiles, left, panel, parts, sums),
+                false => tiles::block::<T, false>(tiles, left, panel, parts, sums),
             }
         }
     }
@@ -512,11 +502,10 @@ impl BlockKernel for avx512_bf16::Instructions {
         panel: &[u32],
         _: usize,
         sums: &mut Sums,
-        accumulate: bool,
     ) {
         // SAFETY: as this function demands.
         unsafe {
-            avx512_bf16::Instructions::block(*self, left, rows, panel, sums, accumulate);
+            avx512_bf16::Instructions::block(*self, left, rows, panel, sums);
         }
     }
 }
@@ -647,63 +636,27 @@ impl<T: Element> Share<'_, T> {
         panels: Panels,
         kernel: &mut impl BlockKernel,
     ) {
-        if rows.is_empty() {
-            return;
-        }
-        let step = packed_length(STEP, panels.parts);
-        let steps = panels.depth.div_ceil(STEP);
-        let length = steps * step;
-        let bytes = BLOCK_BYTES[usize::from(panels.parts > 1)];
-        let turns = (length * size_of::<u32>()).div_ceil(bytes).max(1);
-        let turn = steps.div_ceil(turns).max(1);
-        let panel_bytes = (turn * step * size_of::<u32>()).max(1);
-        let group = (RIGHT_BYTES / panel_bytes).max(1) * PANEL;
+        let mut sums = Sums([0.0; _]);
+        let length = packed_length(panels.depth, panels.parts);
+        let group = (RIGHT_BYTES / (length * size_of::<u32>()).max(1)).max(1) * PANEL;
         for start in self.columns.clone().step_by(group) {
             let columns = start..self.columns.end.min(start + group);
-            let count = columns.len().div_ceil(PANEL);
-            // Sums of one block at a time if they need not be kept.
-            let (kept, tall) = match turns {
-                1 => (1, rows.len().div_ceil(BLOCK_ROWS)),
-                _ => {
-                    let tall = (SUMS_BYTES / size_of::<Sums>() / count).max(1);
-                    (tall * count, tall)
+            for first in rows.clone().step_by(BLOCK_ROWS) {
+                let end = rows.end.min(first + BLOCK_ROWS);
+                let left = block(first);
+                for column in columns.clone().step_by(PANEL) {
+                    let panel = column..columns.end.min(column + PANEL);
+                    let pairs = &panels.pairs[column / PANEL * length..][..length];
+                    // SAFETY: the block is in memory, as this function demands.
+                    unsafe { kernel.block(left, end - first, pairs, panels.parts, &mut sums) };
+                    let found = Matrix::strided(&sums.0, end - first, panel.len(), PANEL);
+                    let to = to.part(
+                        first - self.rows.start..end - self.rows.start,
+                        panel.start - self.columns.start..panel.end - self.columns.start,
+                    );
+                    self.finish.apply([first, column], found, to);
                 }
-            };
-            with_scratch(kept * size_of::<Sums>() / size_of::<f32>(), |sums: &mut [f32]| {
-                let sums = sums.as_chunks_mut().0;
-                for top in rows.clone().step_by(tall * BLOCK_ROWS) {
-                    let group = top..rows.end.min(top + tall * BLOCK_ROWS);
-                    for first_step in (0..steps.max(1)).step_by(turn) {
-                        let turn = first_step..steps.min(first_step + turn);
-                        let is_last = turn.end == steps;
-                        let mut place = 0;
-                        for first in group.clone().step_by(BLOCK_ROWS) {
-                            let end = rows.end.min(first + BLOCK_ROWS);
-                            let left = block(first).part_of(turn.clone());
-                            for column in columns.clone().step_by(PANEL) {
-                                let pairs = &panels.pairs[column / PANEL * length..];
-                                let pairs = &pairs[turn.start * step..turn.end * step];
-                                let sums: &mut Sums = &mut sums[place % kept];
-                                place += 1;
-                                let (rows, accumulate) = (end - first, first_step > 0);
-                                // SAFETY: the block is in memory, as this function demands.
-                                unsafe {
-                                    kernel.block(left, rows, pairs, panels.parts, sums, accumulate);
-                                }
-                                if !is_last {
-                                    continue;
-                                }
-                                let width = PANEL.min(columns.end - column);
-                                let found = Matrix::strided(&sums[..], rows, width, PANEL);
-                                let (row, start) =
-                                    (first - self.rows.start, column - self.columns.start);
-                                let to = to.part(row..row + rows, start..start + width);
-                                self.finish.apply([first, column], found, to);
-                            }
-                        }
-                    }
-                }
-            });
+            }
         }
     }
 }

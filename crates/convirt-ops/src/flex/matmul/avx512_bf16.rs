@@ -24,7 +24,7 @@ impl Instructions {
         found.then_some(Self(()))
     }
 
-    /// Computes up to [`BLOCK_ROWS`] rows of sums, or adds to them.
+    /// Computes up to [`BLOCK_ROWS`] rows of sums.
     ///
     /// # Safety
     ///
@@ -35,14 +35,13 @@ impl Instructions {
         rows: usize,
         right: &[u32],
         sums: &mut Sums,
-        accumulate: bool,
     ) {
         assert!((1..=BLOCK_ROWS).contains(&rows));
         assert!(right.len() == left.steps * SQUARE * PANEL);
-        let lines = sums.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
+        let lines = sums.0.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
         for (first, to) in (0..rows).step_by(ROWS).zip(lines) {
             // SAFETY: the processor has the instructions, and the rows are there.
-            unsafe { add_up(left, first, right, to, accumulate) };
+            unsafe { add_up(left, first, right, to) };
         }
     }
 }
@@ -53,22 +52,8 @@ impl Instructions {
 ///
 /// The processor must have AVX512-BF16, and the left block the tile of these rows in memory.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn add_up(
-    left: LeftBlock,
-    first: usize,
-    right: &[u32],
-    to: &mut [[f32; PANEL]; ROWS],
-    accumulate: bool,
-) {
+unsafe fn add_up(left: LeftBlock, first: usize, right: &[u32], to: &mut [[f32; PANEL]; ROWS]) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    if accumulate {
-        for (sums, to) in sums.iter_mut().zip(&*to) {
-            for (vector, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: half of the row.
-                *sum = unsafe { _mm512_loadu_ps(to.as_ptr().add(vector * VECTOR)) };
-            }
-        }
-    }
     for (step, right) in right.as_chunks::<{ SQUARE * PANEL }>().0.iter().enumerate() {
         let place = left.place(first, step).cast::<u32>();
         let mut rows = [place; ROWS];

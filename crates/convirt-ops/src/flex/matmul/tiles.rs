@@ -17,12 +17,11 @@
 pub(super) mod amx;
 pub(super) mod model;
 
-use std::ops::Range;
-
 use super::packing::{BLOCK_ROWS, PANEL, SQUARE, TILE};
 
 /// A block of sums, row after row.
-pub(super) type Sums = [f32; BLOCK_ROWS * PANEL];
+#[repr(C, align(64))]
+pub(super) struct Sums(pub(super) [f32; BLOCK_ROWS * PANEL]);
 
 /// Rows of a left factor for one block, packed or where they lie in a matrix of bfloat16.
 #[derive(Clone, Copy)]
@@ -51,15 +50,6 @@ impl LeftBlock {
             part: 2 * TILE_BYTES,
             step: 2 * TILE_BYTES * parts,
             steps,
-        }
-    }
-
-    /// Some of its steps.
-    pub(super) fn part_of(self, steps: Range<usize>) -> Self {
-        Self {
-            first: self.first.wrapping_add(steps.start * self.step),
-            steps: steps.len(),
-            ..self
         }
     }
 
@@ -94,7 +84,7 @@ pub(super) trait Tiles {
     unsafe fn store<const TILE: usize>(&self, to: *mut u8, stride: usize);
 }
 
-/// Computes a block of sums, of both tiles of rows if it `IS_TALL`, else of the first; or adds to it.
+/// Computes a block of sums, of both tiles of rows if it `IS_TALL`, else of the first.
 ///
 /// Of several parts the products are taken in an order in which tiles loaded once serve twice, the
 /// small before the large; those that float32 would lose are left out: of three parts six, of two
@@ -110,28 +100,15 @@ pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
     right: &[u32],
     parts: usize,
     sums: &mut Sums,
-    accumulate: bool,
 ) {
     const LINE: usize = PANEL * size_of::<f32>();
     const HALF: usize = LINE / 2;
     const PART: usize = 2 * TILE * size_of::<u32>();
     assert!(right.len() * size_of::<u32>() == left.steps * parts * PART);
-    let to = sums.as_mut_ptr().cast::<u8>();
-    let places = [0, HALF, SQUARE * LINE, SQUARE * LINE + HALF].map(|place| to.wrapping_add(place));
-    if accumulate {
-        // SAFETY: the sums are 32 lines of two halves.
-        unsafe {
-            tiles.load::<0>(places[0], LINE);
-            tiles.load::<1>(places[1], LINE);
-            tiles.load::<2>(places[2], LINE);
-            tiles.load::<3>(places[3], LINE);
-        }
-    } else {
-        tiles.zero::<0>();
-        tiles.zero::<1>();
-        tiles.zero::<2>();
-        tiles.zero::<3>();
-    }
+    tiles.zero::<0>();
+    tiles.zero::<1>();
+    tiles.zero::<2>();
+    tiles.zero::<3>();
     for step in 0..left.steps {
         let first = left.first.wrapping_add(step * left.step);
         let right = right.as_ptr().cast::<u8>().wrapping_add(step * parts * PART);
@@ -178,11 +155,12 @@ pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
             }
         }
     }
-    // SAFETY: as above.
+    let to = sums.0.as_mut_ptr().cast::<u8>();
+    // SAFETY: the sums are 32 lines of two halves.
     unsafe {
-        tiles.store::<0>(places[0], LINE);
-        tiles.store::<1>(places[1], LINE);
-        tiles.store::<2>(places[2], LINE);
-        tiles.store::<3>(places[3], LINE);
+        tiles.store::<0>(to, LINE);
+        tiles.store::<1>(to.add(HALF), LINE);
+        tiles.store::<2>(to.add(SQUARE * LINE), LINE);
+        tiles.store::<3>(to.add(SQUARE * LINE + HALF), LINE);
     }
 }
