@@ -20,6 +20,9 @@ pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Plain + Defaul
     /// The nearest number of this type.
     fn round(value: f32) -> Self;
 
+    /// The nearest number of bfloat16.
+    fn to_bfloat16(self) -> bf16;
+
     /// A matrix of it as a factor.
     fn factor(matrix: Matrix<'_, Self>) -> Factor<'_>;
 
@@ -38,6 +41,11 @@ impl Element for f32 {
     #[inline(always)]
     fn round(value: f32) -> Self {
         value
+    }
+
+    #[inline(always)]
+    fn to_bfloat16(self) -> bf16 {
+        <bf16 as Element>::round(self)
     }
 
     fn factor(matrix: Matrix<'_, Self>) -> Factor<'_> {
@@ -67,6 +75,11 @@ impl Element for bf16 {
         let nearest = bits.wrapping_add((DROPPED >> 1) + (bits >> 16 & 1));
         let bits = if value.is_nan() { bits | QUIET } else { nearest };
         Self::from_bits((bits >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn to_bfloat16(self) -> bf16 {
+        self
     }
 
     fn factor(matrix: Matrix<'_, Self>) -> Factor<'_> {

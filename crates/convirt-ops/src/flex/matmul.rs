@@ -42,6 +42,10 @@ const MIN_PART: usize = 8;
 /// multiply it in float32. One more, and an element is the same sum for any number of rows.
 const FEW_ROWS: usize = 2;
 
+/// Columns of a right factor below which it takes longer to take a left one apart in three than to
+/// multiply it in float32.
+const NARROW: usize = 256;
+
 /// Bytes of packed rows made at a time.
 const LEFT_BYTES: usize = 1 << 19;
 
@@ -160,15 +164,26 @@ impl Left<'_> {
     }
 }
 
-/// Makes a left factor ready for several products of a precision on this thread.
+/// Whether a product of float32 is worth taking its factors apart.
+fn is_worth_parts(parts: usize, rows: usize, columns: usize) -> bool {
+    match parts {
+        1 => true,
+        2 => rows > FEW_ROWS,
+        _ => rows > FEW_ROWS && columns >= NARROW,
+    }
+}
+
+/// Makes a left factor ready for several products of a precision on this thread, with right ones of
+/// up to so many columns.
 pub(crate) fn with_left<R>(
     factor: Factor,
     precision: Precision,
+    columns: usize,
     work: impl FnOnce(Left) -> R,
 ) -> R {
     let (rows, depth) = (factor.rows(), factor.columns());
     match Multiplier::of(precision) {
-        Multiplier::Parts(_, parts) if rows > FEW_ROWS => {
+        Multiplier::Parts(_, parts) if is_worth_parts(parts, rows, columns) => {
             let length = rows.div_ceil(BLOCK_ROWS) * packed_length(depth, parts);
             with_scratch(length, |pairs| {
                 pack_rows(factor, parts, pairs);
@@ -264,17 +279,21 @@ impl<'a> Right<'a> {
         Self::by(Self::multiplier(factor, precision, rows), factor, true)
     }
 
-    /// Makes a factor ready on this thread.
-    pub(crate) fn here(factor: Factor<'a>, precision: Precision, rows: usize) -> Self {
-        Self::by(Self::multiplier(factor, precision, rows), factor, false)
+    /// Makes a factor ready on this thread, for a left one.
+    pub(crate) fn here(factor: Factor<'a>, precision: Precision, left: &Left) -> Self {
+        let multiplier = match left {
+            Left::Factor(left) => Self::multiplier(factor, precision, left.rows()),
+            Left::Packed { .. } => Multiplier::of(precision),
+        };
+        Self::by(multiplier, factor, false)
     }
 
     fn multiplier(factor: Factor, precision: Precision, rows: usize) -> Multiplier {
         match (Multiplier::of(precision), factor) {
             // It has no exact form but this.
             (Multiplier::Fma, Factor::BFloat16(_)) => Multiplier::RoundedFma,
-            (Multiplier::Parts(..), Factor::Float32(_))
-                if rows <= FEW_ROWS && precision != Precision::BFloat16 =>
+            (Multiplier::Parts(_, parts), Factor::Float32(factor))
+                if !is_worth_parts(parts, rows, factor.columns()) =>
             {
                 Multiplier::Fma
             }

@@ -152,7 +152,8 @@ fn add_outer<G: Element, T: Element>(
     input: &[T],
     mut to: MatrixMut,
 ) {
-    let width = columns.len().min(GRADIENT_COLUMNS);
+    let turns = columns.len().div_ceil(GRADIENT_COLUMNS).max(1);
+    let width = columns.len().div_ceil(turns);
     let step = rows_of_patches(width).min(rows.len());
     let is_pointwise = shape.is_pointwise();
     let pixels = of_group(input, group, shape.groups, shape.channels);
@@ -162,7 +163,7 @@ fn add_outer<G: Element, T: Element>(
         for start in rows.clone().step_by(step.max(1)) {
             let range = start..rows.end.min(start + step);
             let left = G::factor(gradients.row_range(range.clone()).transposed());
-            with_left(left, shape.precision, |left| {
+            with_left(left, shape.precision, width, |left| {
                 for first in columns.clone().step_by(width.max(1)) {
                     let some = first..columns.end.min(first + width);
                     let patches = match is_pointwise {
@@ -173,7 +174,7 @@ fn add_outer<G: Element, T: Element>(
                             Matrix::new(patches, range.len(), some.len())
                         }
                     };
-                    let right = Right::here(T::factor(patches), shape.precision, height);
+                    let right = Right::here(T::factor(patches), shape.precision, &left);
                     let place = first - columns.start..some.end - columns.start;
                     right.multiply(to.part(0..height, place), &Finish::Add, left);
                 }

@@ -136,14 +136,18 @@ impl Multiplier {
     }
 }
 
-/// The fastest of several ways at a product of a layer's proportions, small enough that all of it
-/// takes about a millisecond.
+/// What numbers taken apart must gain in the measurement to gain in a training step, where more of
+/// the time goes into taking them apart.
+const WORTH_SPLITTING: f64 = 1.75;
+
+/// The fastest of several ways at a product of a layer's proportions, the left factor's packing
+/// included. Factors and output are too large for a second cache, as those of layers are.
 fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
-    const ROWS: usize = 128;
-    const DEPTH: usize = 512;
-    const COLUMNS: usize = 128;
-    /// The shortest of several times is the one that nothing else disturbed.
-    const ROUNDS: usize = 5;
+    const ROWS: usize = 4_096;
+    const DEPTH: usize = 256;
+    const COLUMNS: usize = 256;
+    /// The shortest of several times: neither new memory nor a busy machine counts.
+    const ROUNDS: usize = 3;
     if let [only] = candidates[..] {
         return only;
     }
@@ -157,7 +161,10 @@ fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
         let to = MatrixMut::new(&mut sums, ROWS, COLUMNS);
         right.multiply(to, &Finish::Replace, left);
         black_box(&mut sums);
-        start.elapsed()
+        match multiplier {
+            Multiplier::Parts(_, 2..) => start.elapsed().mul_f64(WORTH_SPLITTING),
+            _ => start.elapsed(),
+        }
     };
     let mut best = vec![Duration::MAX; candidates.len()];
     for _ in 0..ROUNDS {

@@ -15,12 +15,15 @@
 //! A number of float32 is the sum of three numbers of bfloat16, its *parts*; of one or two parts
 //! it is rounded.
 
-use half::bf16;
+mod split;
 
 use super::Factor;
 use super::matrix::Matrix;
 use crate::flex::element::Element;
 use crate::flex::simd::{Level, vectorized};
+#[cfg(target_arch = "x86_64")]
+use split::Avx512;
+use split::{Portable, Split};
 
 /// Columns of a panel: two tiles, or two vectors.
 pub(super) const PANEL: usize = 2 * SQUARE;
@@ -45,114 +48,75 @@ pub(super) fn packed_length(depth: usize, parts: usize) -> usize {
 /// Packs up to [`PANEL`] columns.
 pub(super) fn pack_panel(columns: Factor, parts: usize, to: &mut [u32]) {
     assert!(to.len() == packed_length(columns.rows(), parts) && columns.columns() <= PANEL);
-    match (columns, parts) {
-        (Factor::BFloat16(columns), 1) => pack_panel_of::<_, Parts<1>>(columns, to),
-        (Factor::BFloat16(columns), 2) => pack_panel_of::<_, Parts<2>>(columns, to),
-        (Factor::BFloat16(columns), _) => pack_panel_of::<_, Parts<3>>(columns, to),
-        (Factor::Float32(columns), 1) => pack_panel_of::<_, Parts<1>>(columns, to),
-        (Factor::Float32(columns), 2) => pack_panel_of::<_, Parts<2>>(columns, to),
-        (Factor::Float32(columns), _) => pack_panel_of::<_, Parts<3>>(columns, to),
-    }
+    pack(Order::Panel, columns, parts, to);
 }
 
 /// Packs rows in blocks; what stays of the last one is of any value.
 pub(super) fn pack_rows(rows: Factor, parts: usize, to: &mut [u32]) {
     let blocks = rows.rows().div_ceil(BLOCK_ROWS);
     assert!(to.len() == blocks * packed_length(rows.columns(), parts));
-    match (rows, parts) {
-        (Factor::BFloat16(rows), 1) => pack_rows_of::<_, Parts<1>>(rows, to),
-        (Factor::BFloat16(rows), 2) => pack_rows_of::<_, Parts<2>>(rows, to),
-        (Factor::BFloat16(rows), _) => pack_rows_of::<_, Parts<3>>(rows, to),
-        (Factor::Float32(rows), 1) => pack_rows_of::<_, Parts<1>>(rows, to),
-        (Factor::Float32(rows), 2) => pack_rows_of::<_, Parts<2>>(rows, to),
-        (Factor::Float32(rows), _) => pack_rows_of::<_, Parts<3>>(rows, to),
-    }
+    pack(Order::Blocks, rows, parts, to);
 }
 
-/// So many parts of a number.
-struct Parts<const N: usize>;
-
-/// How a number is taken apart.
-trait Split {
-    /// How many parts there are.
-    const COUNT: usize;
-
-    /// The bits of the parts of a number, those of the largest first; of no meaning past the last.
-    fn split<T: Element>(number: T) -> [u32; 3];
+/// What is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The columns of a right factor.
+    Panel,
+    /// The rows of a left factor.
+    Blocks,
 }
 
-impl<const N: usize> Split for Parts<N> {
-    const COUNT: usize = N;
-
-    #[inline(always)]
-    fn split<T: Element>(number: T) -> [u32; 3] {
-        let number = number.widen();
-        let nearest = <bf16 as Element>::round;
-        let parts = if N == 1 {
-            [nearest(number); 3]
-        } else {
-            let high = highest(number);
-            let residual = number - high.widen();
-            let middle = nearest(residual);
-            [high, middle, nearest(residual - middle.widen())]
-        };
-        let bits = |part: bf16| u32::from(part.to_bits());
-        [bits(parts[0]), bits(parts[1]), bits(parts[2])]
-    }
-}
-
-/// The number rounded to 8 significant bits, but never to infinity if it is finite.
-#[inline(always)]
-fn highest(number: f32) -> bf16 {
-    const INFINITE: u16 = bf16::INFINITY.to_bits();
-    let nearest = <bf16 as Element>::round(number).to_bits();
-    let bits = match nearest & 0x7FFF == INFINITE {
-        true => (number.to_bits() >> 16) as u16,
-        false => nearest,
-    };
-    bf16::from_bits(bits)
-}
-
-fn pack_panel_of<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
-    match columns.column_stride() {
-        1 => interleave::<T, S>(columns, to),
-        _ => pack_panel_of_columns::<T, S>(columns, to),
-    }
-}
-
-fn pack_rows_of<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
-    match rows.column_stride() {
-        1 => split_rows::<T, S>(rows, to),
-        _ => transpose_rows::<T, S>(rows, to),
-    }
-}
-
-/// Sixteen pairs of each part.
-type Row = [[u32; SQUARE]; 3];
-
-vectorized! {
-    /// Packs columns of which a row lies together in memory.
-    fn interleave<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
-        let depth = columns.rows();
-        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
-            for pair in 0..SQUARE {
-                let first = step * STEP + 2 * pair;
-                let mut rows = [[T::default(); PANEL]; 2];
-                for (odd, row) in rows.iter_mut().enumerate() {
-                    if first + odd < depth {
-                        *row = chunk::<T, PANEL>(columns.row(first + odd), 0);
+fn pack(order: Order, factor: Factor, parts: usize, to: &mut [u32]) {
+    match (factor, parts) {
+        (Factor::BFloat16(factor), 1) => portable::<_, Portable<1>>(order, factor, to),
+        (Factor::BFloat16(factor), 2) => portable::<_, Portable<2>>(order, factor, to),
+        (Factor::BFloat16(factor), _) => portable::<_, Portable<3>>(order, factor, to),
+        (Factor::Float32(factor), _) => {
+            #[cfg(target_arch = "x86_64")]
+            if Level::detected() == Level::Avx512 && is_x86_feature_detected!("avx512bf16") {
+                // SAFETY: the processor has these instructions.
+                return unsafe {
+                    match parts {
+                        1 => avx512::<Avx512<1>>(order, factor, to),
+                        2 => avx512::<Avx512<2>>(order, factor, to),
+                        _ => avx512::<Avx512<3>>(order, factor, to),
                     }
-                }
-                for half in 0..2 {
-                    let (even, odd) = (rows[0].as_chunks().0, rows[1].as_chunks().0);
-                    let pairs = pair_up::<T, S>(&even[half], &odd[half]);
-                    for (part, pairs) in pairs.iter().enumerate().take(S::COUNT) {
-                        let to = &mut to[part * 2 * TILE + pair * PANEL + half * SQUARE..];
-                        to[..SQUARE].copy_from_slice(pairs);
-                    }
-                }
+                };
+            }
+            match parts {
+                1 => portable::<_, Portable<1>>(order, factor, to),
+                2 => portable::<_, Portable<2>>(order, factor, to),
+                _ => portable::<_, Portable<3>>(order, factor, to),
             }
         }
+    }
+}
+
+vectorized! {
+    fn portable<T: Element, S: Split>(order: Order, factor: Matrix<T>, to: &mut [u32]) {
+        pack_by::<T, S>(order, factor, to);
+    }
+}
+
+/// # Safety
+///
+/// The processor must have these instructions.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+fn avx512<S: Split>(order: Order, factor: Matrix<f32>, to: &mut [u32]) {
+    pack_by::<f32, S>(order, factor, to);
+}
+
+// No closures in what follows: they would not be compiled for the caller's instructions.
+
+#[inline(always)]
+fn pack_by<T: Element, S: Split>(order: Order, factor: Matrix<T>, to: &mut [u32]) {
+    match (order, factor.column_stride()) {
+        (Order::Panel, 1) => interleave::<T, S>(factor, to),
+        (Order::Panel, _) => transpose_columns::<T, S>(factor.transposed(), to),
+        (Order::Blocks, 1) => split_rows::<T, S>(factor, to),
+        (Order::Blocks, _) => transpose_rows::<T, S>(factor.transposed(), to),
     }
 }
 
@@ -164,112 +128,107 @@ fn chunk<T: Element, const N: usize>(row: &[T], start: usize) -> [T; N] {
         return *whole;
     }
     let mut numbers = [T::default(); N];
-    numbers.iter_mut().zip(rest).for_each(|(to, number)| *to = *number);
+    for (to, number) in numbers.iter_mut().zip(rest) {
+        *to = *number;
+    }
     numbers
 }
 
-/// Pairs of each part of sixteen numbers with sixteen others.
+/// Packs columns of which a row lies together in memory.
 #[inline(always)]
-fn pair_up<T: Element, S: Split>(even: &[T; SQUARE], odd: &[T; SQUARE]) -> Row {
-    let mut pairs = [[0; SQUARE]; 3];
-    for index in 0..SQUARE {
-        let (even, odd) = (S::split(even[index]), S::split(odd[index]));
-        for part in 0..S::COUNT {
-            pairs[part][index] = even[part] | odd[part] << 16;
-        }
-    }
-    pairs
-}
-
-/// Pairs of neighbours of a step of a row, zeros past its end.
-#[inline(always)]
-fn pairs_of<T: Element, S: Split>(row: &[T], step: usize) -> Row {
-    let numbers = chunk::<T, STEP>(row, step * STEP);
-    let mut pairs = [[0; SQUARE]; 3];
-    for index in 0..SQUARE {
-        let even = S::split(numbers[2 * index]);
-        let odd = S::split(numbers[2 * index + 1]);
-        for part in 0..S::COUNT {
-            pairs[part][index] = even[part] | odd[part] << 16;
-        }
-    }
-    pairs
-}
-
-vectorized! {
-    /// Packs columns each of which lies together in memory.
-    fn pack_panel_of_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
-        let columns = columns.transposed();
-        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+fn interleave<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+    let depth = columns.rows();
+    for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+        for pair in 0..SQUARE {
+            let first = step * STEP + 2 * pair;
+            let mut rows = [[T::default(); PANEL]; 2];
+            for (odd, row) in rows.iter_mut().enumerate() {
+                if first + odd < depth {
+                    *row = chunk::<T, PANEL>(columns.row(first + odd), 0);
+                }
+            }
             for half in 0..2 {
-                let mut squares = [[[0; SQUARE]; SQUARE]; 3];
-                for lane in 0..SQUARE {
-                    let column = half * SQUARE + lane;
-                    if column < columns.rows() {
-                        let pairs = pairs_of::<T, S>(columns.row(column), step);
-                        for part in 0..S::COUNT {
-                            squares[part][lane] = pairs[part];
-                        }
-                    }
-                }
-                for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
-                    transpose(square);
-                    let to = to[part * 2 * TILE..].chunks_exact_mut(PANEL);
-                    for (pairs, to) in square.iter().zip(to) {
-                        to[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
-                    }
+                let (even, odd) = (rows[0].as_chunks().0, rows[1].as_chunks().0);
+                let pairs = S::pair_up(&even[half], &odd[half]);
+                for part in 0..S::COUNT {
+                    let to = &mut to[part * 2 * TILE + pair * PANEL + half * SQUARE..];
+                    to[..SQUARE].copy_from_slice(&pairs[part]);
                 }
             }
         }
     }
 }
 
-vectorized! {
-    /// Packs rows each of which lies together in memory.
-    fn split_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
-        let length = packed_length(rows.columns(), S::COUNT);
-        for row in 0..rows.rows() {
-            let (block, tile) = (row / BLOCK_ROWS, row % BLOCK_ROWS / SQUARE);
-            let to = &mut to[block * length..][..length];
-            for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
-                let pairs = pairs_of::<T, S>(rows.row(row), step);
-                for (part, pairs) in pairs.iter().enumerate().take(S::COUNT) {
-                    let to = &mut to[(2 * part + tile) * TILE + row % SQUARE * SQUARE..];
-                    to[..SQUARE].copy_from_slice(pairs);
-                }
-            }
-        }
-    }
-}
-
-vectorized! {
-    /// Packs rows of which a column lies together in memory.
-    fn transpose_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
-        let columns = rows.transposed();
-        let length = packed_length(rows.columns(), S::COUNT);
-        for first in (0..rows.rows()).step_by(SQUARE) {
-            let (block, tile) = (first / BLOCK_ROWS, first % BLOCK_ROWS / SQUARE);
-            let to = &mut to[block * length..][..length];
-            for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
-                let mut squares = [[[0; SQUARE]; SQUARE]; 3];
-                for pair in 0..SQUARE {
-                    let column = step * STEP + 2 * pair;
-                    let mut numbers = [[T::default(); SQUARE]; 2];
-                    for (odd, numbers) in numbers.iter_mut().enumerate() {
-                        if column + odd < columns.rows() {
-                            *numbers = chunk::<T, SQUARE>(columns.row(column + odd), first);
-                        }
-                    }
-                    let pairs = pair_up::<T, S>(&numbers[0], &numbers[1]);
+/// Packs columns each of which lies together in memory: as rows.
+#[inline(always)]
+fn transpose_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+    for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+        for half in 0..2 {
+            let mut squares = [[[0; SQUARE]; SQUARE]; 3];
+            for lane in 0..SQUARE {
+                let column = half * SQUARE + lane;
+                if column < columns.rows() {
+                    let numbers = chunk::<T, STEP>(columns.row(column), step * STEP);
+                    let pairs = S::neighbours(&numbers);
                     for part in 0..S::COUNT {
-                        squares[part][pair] = pairs[part];
+                        squares[part][lane] = pairs[part];
                     }
                 }
-                for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
-                    transpose(square);
-                    let to = &mut to[(2 * part + tile) * TILE..][..TILE];
-                    to.copy_from_slice(square.as_flattened());
+            }
+            for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
+                transpose(square);
+                let to = to[part * 2 * TILE..].chunks_exact_mut(PANEL);
+                for (pairs, to) in square.iter().zip(to) {
+                    to[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
                 }
+            }
+        }
+    }
+}
+
+/// Packs rows each of which lies together in memory.
+#[inline(always)]
+fn split_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
+    let length = packed_length(rows.columns(), S::COUNT);
+    for row in 0..rows.rows() {
+        let (block, tile) = (row / BLOCK_ROWS, row % BLOCK_ROWS / SQUARE);
+        let to = &mut to[block * length..][..length];
+        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+            let pairs = S::neighbours(&chunk::<T, STEP>(rows.row(row), step * STEP));
+            for part in 0..S::COUNT {
+                let to = &mut to[(2 * part + tile) * TILE + row % SQUARE * SQUARE..];
+                to[..SQUARE].copy_from_slice(&pairs[part]);
+            }
+        }
+    }
+}
+
+/// Packs rows of which a column lies together in memory: as columns.
+#[inline(always)]
+fn transpose_rows<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+    let length = packed_length(columns.rows(), S::COUNT);
+    for first in (0..columns.columns()).step_by(SQUARE) {
+        let (block, tile) = (first / BLOCK_ROWS, first % BLOCK_ROWS / SQUARE);
+        let to = &mut to[block * length..][..length];
+        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+            let mut squares = [[[0; SQUARE]; SQUARE]; 3];
+            for pair in 0..SQUARE {
+                let column = step * STEP + 2 * pair;
+                let mut numbers = [[T::default(); SQUARE]; 2];
+                for (odd, numbers) in numbers.iter_mut().enumerate() {
+                    if column + odd < columns.rows() {
+                        *numbers = chunk::<T, SQUARE>(columns.row(column + odd), first);
+                    }
+                }
+                let pairs = S::pair_up(&numbers[0], &numbers[1]);
+                for part in 0..S::COUNT {
+                    squares[part][pair] = pairs[part];
+                }
+            }
+            for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
+                transpose(square);
+                let to = &mut to[(2 * part + tile) * TILE..][..TILE];
+                to.copy_from_slice(square.as_flattened());
             }
         }
     }
@@ -280,7 +239,7 @@ fn transpose(square: &mut [[u32; SQUARE]; SQUARE]) {
     #[cfg(target_arch = "x86_64")]
     if Level::detected() == Level::Avx512 {
         // SAFETY: the processor has these instructions.
-        return unsafe { avx512::transpose(square) };
+        return unsafe { x86_64::transpose(square) };
     }
     for row in 1..SQUARE {
         for column in 0..row {
@@ -291,7 +250,7 @@ fn transpose(square: &mut [[u32; SQUARE]; SQUARE]) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
+mod x86_64 {
     use std::arch::x86_64::*;
 
     use super::SQUARE;

@@ -59,7 +59,7 @@ fn every_way_to_divide_a_product_gives_the_sum_of_products() {
                 for (way, right) in rights.iter().enumerate() {
                     let right = match way {
                         0 => Right::new(*right, precision, m),
-                        _ => Right::here(*right, precision, m),
+                        _ => Right::here(*right, precision, &lefts[0].into()),
                     };
                     for left in lefts {
                         // A frame that must stay as it is.
@@ -325,35 +325,7 @@ fn columns_are_written_and_nothing_between_them() {
 #[should_panic(expected = "shapes of a product")]
 fn shapes_that_do_not_fit_are_refused() {
     let mut to = [0.0; 4];
-    let right = Right::here(Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)), Precision::Float32, 2);
+    let right = Right::new(Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)), Precision::Float32, 2);
     let left = Factor::Float32(Matrix::new(&[0.0; 4], 2, 2));
     right.multiply(MatrixMut::new(&mut to, 2, 2), &Finish::Replace, left);
-}
-
-#[test]
-#[ignore]
-fn rates() {
-    let only = std::env::var("ONLY").is_ok();
-    let shapes = [(2048usize, 768usize, 768usize), (2048, 768, 3072), (2048, 3072, 768), (768, 2048, 768), (16384, 64, 256), (8192, 576, 64), (1568, 4608, 512)];
-    for (m, k, n) in shapes.into_iter().take(if only { 1 } else { 9 }) {
-        let (a, b) = (random_values(m * k, 1), random_values(k * n, 2));
-        let at = transposed(&a, m);
-        let (na, nb) = (narrow(&a), narrow(&b));
-        let mut out = vec![0.0f32; m * n];
-        let mut outb = vec![bf16::ZERO; m * n];
-        for precision in PRECISIONS.into_iter().take(if only { 1 } else { 3 }) {
-            let time = |work: &mut dyn FnMut()| {
-                let mut best = f64::MAX;
-                for _ in 0..if only { 60 } else { 5 } { let t = std::time::Instant::now(); work(); best = best.min(t.elapsed().as_secs_f64()); }
-                (m * k * n * 2) as f64 / best / 1e9
-            };
-            let right = Right::here(Factor::Float32(Matrix::new(&b, k, n)), precision, m);
-            let pack = time(&mut || drop(Right::here(Factor::Float32(Matrix::new(&b, k, n)), precision, m)));
-            let packb = time(&mut || drop(Right::here(Factor::BFloat16(Matrix::new(&nb, k, n)), precision, m)));
-            let f = time(&mut || right.multiply(MatrixMut::new(&mut out, m, n), &Finish::Replace, Factor::Float32(Matrix::new(&a, m, k))));
-            let bb = time(&mut || right.multiply(MatrixMut::new(&mut outb, m, n), &Finish::Replace, Factor::BFloat16(Matrix::new(&na, m, k))));
-            let t = if only { 0.0 } else { time(&mut || right.multiply(MatrixMut::new(&mut out, m, n), &Finish::Replace, Factor::Float32(Matrix::new(&at, k, m).transposed()))) };
-            println!("{m} {k} {n} {precision:?}: f32 {f:.0}, bf16 to bf16 {bb:.0}, transposed f32 {t:.0}; packing {pack:.0} {packb:.0}");
-        }
-    }
 }
