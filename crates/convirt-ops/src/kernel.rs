@@ -87,7 +87,11 @@ impl fmt::Display for KernelError {
         let mut all = Kernel::ALL.into_iter();
         match self {
             Self::Unknown(name) => {
-                write!(f, "no kernel is named `{name}`; there are {}", names(&mut all))
+                write!(
+                    f,
+                    "no kernel is named `{name}`; there are {}",
+                    names(&mut all)
+                )
             }
             Self::Missing(kernel) => write!(
                 f,
@@ -189,8 +193,14 @@ pub(crate) mod tests {
             assert_eq!(kernel.name().parse(), Ok(kernel));
         }
         let error = "abacus".parse::<Kernel>().unwrap_err().to_string();
-        assert!(error.contains("`abacus`") && error.contains("avx512bf16"), "{error}");
+        assert!(
+            error.contains("`abacus`") && error.contains("avx512bf16"),
+            "{error}"
+        );
         let error = KernelError::Missing(Kernel::Amx).to_string();
-        assert!(error.contains("`amx`") && error.contains("portable"), "{error}");
+        assert!(
+            error.contains("`amx`") && error.contains("portable"),
+            "{error}"
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! The operations of ConVIRT's networks, one call each.
 //!
 //! On every backend an operation is what Burn composes it of. On Burn's CPU backend (feature
-//! `flex`, float32) it runs as one pass with its own gradient, on all threads, with AVX-512 or AVX2
-//! where the processor has them. Products are of float32 or, in [`autocast`], of bfloat16; a
-//! [`Profile`] tells where the time goes.
+//! `flex`, float32 and bfloat16) it runs as one pass with its own gradient, on all threads, with
+//! AVX-512 or AVX2 where the processor has them. Matrix products have the [`Precision`] of the
+//! current [`autocast`] and are computed by the fastest [`Kernel`] of the machine; a [`Profile`]
+//! tells where the time goes.
 //!
-//! Maps of images are channels-last, `[batch, height, width, channels]`: a convolution is then a
-//! product of matrices, and a normalization one pass over rows.
+//! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
+//! matrix product, and a normalization one pass over rows.
 
 #[cfg(feature = "flex")]
 mod flex;

@@ -11,7 +11,7 @@ thread_local! {
     static CHOSEN: Cell<Precision> = const { Cell::new(Precision::Float32) };
 }
 
-/// How convolutions and affine maps of float32 tensors multiply.
+/// How convolutions and linear layers multiply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// In float32.
@@ -21,8 +21,10 @@ pub enum Precision {
     /// three products of them added in float32, as PyTorch's
     /// `set_float32_matmul_precision("high")` allows; float32 where that is not faster.
     High,
-    /// Both factors rounded to bfloat16 (8 significant bits), their products added in float32. All
-    /// else stays in float32: parameters, what layers hand on, and gradients.
+    /// Both factors rounded to bfloat16 (8 significant bits), their products added in float32.
+    /// Feature maps and token states that [`to_storage`](crate::to_storage) was given are kept in
+    /// bfloat16 between operations too, and so are their gradients. Sums, statistics and
+    /// normalizations are computed in float32; parameters and their gradients are float32.
     BFloat16,
 }
 
@@ -40,7 +42,10 @@ impl Precision {
         #[cfg(feature = "flex")]
         if is_flex(device) {
             return self != Self::BFloat16
-                || matches!(crate::flex::kernel_of(self), Kernel::Amx | Kernel::Avx512BFloat16);
+                || matches!(
+                    crate::flex::kernel_of(self),
+                    Kernel::Amx | Kernel::Avx512BFloat16
+                );
         }
         self.runs_on(device)
     }

@@ -101,7 +101,12 @@ mod tests {
             let gradients = loss.backward();
             let found = values(&input.grad(&gradients).unwrap());
             let expected = values(&input).into_iter().map(|x| 2.0 * x + 2.0 + 1.0);
-            assert!(found.into_iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6));
+            assert!(
+                found
+                    .into_iter()
+                    .zip(expected)
+                    .all(|(f, e)| (f - e).abs() < 1e-6)
+            );
             // Outside graphs there is nothing to add.
             let [plain] = branch(random([2, 3], 1, &device()));
             assert!(!plain.is_autodiff());

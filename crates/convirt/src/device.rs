@@ -76,7 +76,9 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
         Precision::High => {
             "high: factors of matrix products with 16 significant bits, all else in float32"
         }
-        Precision::BFloat16 => "bf16: factors of matrix products in bfloat16, all else in float32",
+        Precision::BFloat16 => {
+            "bf16: matrix products, feature maps and token states in bfloat16, all else in float32"
+        }
     };
     let warning = if precision.is_native_to(device) {
         ""

@@ -7,8 +7,8 @@ use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::dropout::{Mask, RowMask};
 use super::element::{Element, of_element, round_all, widen_all};
 use super::math::{LANES, exp, mul_add};
-use super::memory::Buffer;
 use super::matmul::{Factor, Matrix, MatrixMut, Output, product};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 

@@ -78,9 +78,7 @@ fn conv2d_batch_norm_of<T: Element>(
     let scale = scale(&values(by.gamma), &values(by.variance), by.epsilon);
     let relu = !matches!(after, After::Nothing);
     let shortcut = match after {
-        After::AddRelu(shortcut) => {
-            Some(contiguous(plain(shortcut.into_dispatch())))
-        }
+        After::AddRelu(shortcut) => Some(contiguous(plain(shortcut.into_dispatch()))),
         After::Nothing | After::Relu => None,
     };
     let shortcut = shortcut.as_ref().map(elements::<T>);
@@ -233,12 +231,14 @@ impl BatchNorm {
         let block = block_rows(channels) * channels;
         let blocks = output.par_chunks_mut(block).enumerate();
         match (shortcut, &mut passed) {
-            (Some(shortcut), Some(passed)) => blocks
-                .zip(passed.par_chunks_mut(block))
-                .for_each(|((index, to), passed)| {
-                    let range = index * block..index * block + to.len();
-                    add_rows(&values[range.clone()], &shortcut[range], &by, to, passed);
-                }),
+            (Some(shortcut), Some(passed)) => {
+                blocks
+                    .zip(passed.par_chunks_mut(block))
+                    .for_each(|((index, to), passed)| {
+                        let range = index * block..index * block + to.len();
+                        add_rows(&values[range.clone()], &shortcut[range], &by, to, passed);
+                    })
+            }
             _ => blocks.for_each(|(index, to)| {
                 let range = index * block..index * block + to.len();
                 normalize_rows(&values[range], &by, self.relu, to);
@@ -548,7 +548,11 @@ impl Normalizer<'_> {
             Passes::Marked(passed) => {
                 let passed = &passed[start..start + channels];
                 for c in 0..channels {
-                    let gradient = if passed[c] != 0 { gradient[c].widen() } else { 0.0 };
+                    let gradient = if passed[c] != 0 {
+                        gradient[c].widen()
+                    } else {
+                        0.0
+                    };
                     see(c, row[c].widen() - mean[c], gradient);
                 }
             }
@@ -579,7 +583,13 @@ fn gradient_sums<T: Element>(
                 let range = start..part.end.min(start + block);
                 let mut sums = [0; 2].map(|_| vec![0.0; channels]);
                 let passes = passes.part(range.clone());
-                sum_rows(&input[range.clone()], &gradient[range], &passes, by, &mut sums);
+                sum_rows(
+                    &input[range.clone()],
+                    &gradient[range],
+                    &passes,
+                    by,
+                    &mut sums,
+                );
                 wide.iter_mut()
                     .zip(&sums)
                     .for_each(|(to, from)| add_wide(to, from));

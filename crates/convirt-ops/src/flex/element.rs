@@ -73,7 +73,11 @@ impl Element for bf16 {
         const QUIET: u32 = 1 << 22;
         let bits = value.to_bits();
         let nearest = bits.wrapping_add((DROPPED >> 1) + (bits >> 16 & 1));
-        let bits = if value.is_nan() { bits | QUIET } else { nearest };
+        let bits = if value.is_nan() {
+            bits | QUIET
+        } else {
+            nearest
+        };
         Self::from_bits((bits >> 16) as u16)
     }
 

@@ -267,7 +267,8 @@ fn normalize_row<const FUSED: bool, T: Element>(
     }
     let [mean, variance] = moments(row);
     let inverse_deviation = 1.0 / (variance + epsilon).sqrt();
-    row.iter_mut().for_each(|x| *x = (*x - mean) * inverse_deviation);
+    row.iter_mut()
+        .for_each(|x| *x = (*x - mean) * inverse_deviation);
     inverse_deviation
 }
 

@@ -4,10 +4,10 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, vector};
-use super::math::add_wide;
-use super::memory::Buffer;
 use super::element::{Element, of_element};
+use super::math::add_wide;
 use super::matmul::{Finish, Matrix, MatrixMut, Right};
+use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
 use crate::Precision;
@@ -75,7 +75,8 @@ impl Operation<3> for Linear {
         let [input, weight] = self.gradients(&saved, &gradient, [wanted[0], wanted[1]]);
         let width = width(&saved[1]);
         let bias = wanted[2].then(|| {
-            let sums = of_element!(gradient.dtype(), T => column_sums::<T>(elements(&gradient), width));
+            let sums =
+                of_element!(gradient.dtype(), T => column_sums::<T>(elements(&gradient), width));
             vector(sums)
         });
         [input, weight, bias]

@@ -142,9 +142,9 @@ pub(crate) fn sum(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernel::tests::with_each_kernel;
     use super::super::simd::vectorized;
     use super::*;
+    use crate::kernel::tests::with_each_kernel;
 
     vectorized! {
         fn exponentials(values: &mut [f32]) {

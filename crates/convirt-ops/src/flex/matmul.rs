@@ -42,18 +42,17 @@ const MIN_PART: usize = 8;
 /// multiply it in float32. One more, and an element is the same sum for any number of rows.
 const FEW_ROWS: usize = 2;
 
-/// Columns of a right factor below which it takes longer to take a left one apart in three than to
-/// multiply it in float32.
-const NARROW: usize = 256;
-
 /// Bytes of packed rows made at a time.
 const LEFT_BYTES: usize = 1 << 19;
 
 /// Bytes of panels that stay in a second cache for several blocks of rows.
 const RIGHT_BYTES: usize = 1 << 19;
 
-/// Float32 elements of intermediate sums or rounded rows at a time.
-const STRIP: usize = 1 << 16;
+/// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB.
+const STRIP: usize = 1 << 19;
+
+/// Rows of them at least, for `gemm` packs the right factor each time.
+const STRIP_ROWS: usize = 256;
 
 /// A factor of a product.
 #[derive(Clone, Copy, Debug)]
@@ -165,25 +164,19 @@ impl Left<'_> {
 }
 
 /// Whether a product of float32 is worth taking its factors apart.
-fn is_worth_parts(parts: usize, rows: usize, columns: usize) -> bool {
-    match parts {
-        1 => true,
-        2 => rows > FEW_ROWS,
-        _ => rows > FEW_ROWS && columns >= NARROW,
-    }
+fn is_worth_parts(parts: usize, rows: usize) -> bool {
+    parts == 1 || rows > FEW_ROWS
 }
 
-/// Makes a left factor ready for several products of a precision on this thread, with right ones of
-/// up to so many columns.
+/// Makes a left factor ready for several products of a precision on this thread.
 pub(crate) fn with_left<R>(
     factor: Factor,
     precision: Precision,
-    columns: usize,
     work: impl FnOnce(Left) -> R,
 ) -> R {
     let (rows, depth) = (factor.rows(), factor.columns());
     match Multiplier::of(precision) {
-        Multiplier::Parts(_, parts) if is_worth_parts(parts, rows, columns) => {
+        Multiplier::Parts(_, parts) if is_worth_parts(parts, rows) => {
             let length = rows.div_ceil(BLOCK_ROWS) * packed_length(depth, parts);
             with_scratch(length, |pairs| {
                 pack_rows(factor, parts, pairs);
@@ -212,8 +205,7 @@ pub(crate) enum Finish<'a, T = f32> {
 }
 
 /// Writes sums, of which row and column of the first are given, to their place.
-pub(crate) type Write<'a, T> =
-    dyn Fn([usize; 2], Matrix<'_>, MatrixMut<'_, T>) + Sync + 'a;
+pub(crate) type Write<'a, T> = dyn Fn([usize; 2], Matrix<'_>, MatrixMut<'_, T>) + Sync + 'a;
 
 impl<T: Element> Finish<'_, T> {
     fn apply(&self, [row, column]: [usize; 2], sums: Matrix, mut to: MatrixMut<T>) {
@@ -292,9 +284,7 @@ impl<'a> Right<'a> {
         match (Multiplier::of(precision), factor) {
             // It has no exact form but this.
             (Multiplier::Fma, Factor::BFloat16(_)) => Multiplier::RoundedFma,
-            (Multiplier::Parts(_, parts), Factor::Float32(factor))
-                if !is_worth_parts(parts, rows, factor.columns()) =>
-            {
+            (Multiplier::Parts(_, parts), Factor::Float32(_)) if !is_worth_parts(parts, rows) => {
                 Multiplier::Fma
             }
             (multiplier, _) => multiplier,
@@ -374,9 +364,13 @@ impl<'a> Right<'a> {
             (0..parts).map(move |part| bound(part)..bound(part + 1))
         };
         let parts: Vec<[Range<usize>; 2]> = if columns <= rows || rows >= threads * turns * 64 {
-            divide(rows, row_unit, turns).map(|rows| [rows, 0..columns]).collect()
+            divide(rows, row_unit, turns)
+                .map(|rows| [rows, 0..columns])
+                .collect()
         } else {
-            divide(columns, column_unit, 1).map(|columns| [0..rows, columns]).collect()
+            divide(columns, column_unit, 1)
+                .map(|columns| [0..rows, columns])
+                .collect()
         };
         // The parts are disjoint.
         let parts = parts.into_iter().map(|part| {
@@ -546,12 +540,16 @@ impl<T: Element> Share<'_, T> {
                 Err(other) => to = other,
             }
         }
-        let strip = (STRIP / depth.max(columns.len()).max(1)).max(MIN_PART);
+        let strip = (STRIP / depth.max(columns.len()).max(1)).max(STRIP_ROWS);
         for first in (0..left.rows()).step_by(strip) {
             let rows = first..left.rows().min(first + strip);
             let mut to = to.part(rows.clone(), 0..columns.len());
             let left = left.row_range(rows.clone());
-            let length = if as_it_is.is_some() { 0 } else { rows.len() * depth };
+            let length = if as_it_is.is_some() {
+                0
+            } else {
+                rows.len() * depth
+            };
             with_scratch(length, |rounded: &mut [f32]| {
                 let left = match left {
                     Factor::Float32(left) if !is_rounded => left,
@@ -611,7 +609,11 @@ impl<T: Element> Share<'_, T> {
                 let rows = self.rows.start..self.rows.start + whole;
                 let stride = left.row_stride() * size_of::<bf16>();
                 let block = |row: usize| LeftBlock {
-                    first: left.row_range(row..row + BLOCK_ROWS).elements().as_ptr().cast(),
+                    first: left
+                        .row_range(row..row + BLOCK_ROWS)
+                        .elements()
+                        .as_ptr()
+                        .cast(),
                     row: stride,
                     tile: BLOCK_ROWS / 2 * stride,
                     part: 0,

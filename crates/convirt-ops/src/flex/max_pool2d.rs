@@ -46,12 +46,7 @@ impl Operation<1> for MaxPool2d {
         of_element!(input.dtype(), T => self.run::<T>(&contiguous(input)))
     }
 
-    fn backward(
-        self,
-        saved: Saved,
-        gradient: FlexTensor,
-        _: [bool; 1],
-    ) -> [Option<FlexTensor>; 1] {
+    fn backward(self, saved: Saved, gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let gradient = contiguous(gradient);
         let found = of_element!(gradient.dtype(), T => self.gradient::<T>(&saved, &gradient));
         [Some(found)]
@@ -104,7 +99,11 @@ impl MaxPool2d {
         )
     }
 
-    fn gradient<T: Element>(&self, Saved { shape, taps }: &Saved, gradient: &FlexTensor) -> FlexTensor {
+    fn gradient<T: Element>(
+        &self,
+        Saved { shape, taps }: &Saved,
+        gradient: &FlexTensor,
+    ) -> FlexTensor {
         let [_, height, width, channels] = *shape;
         let [rows, columns] = self.positions(*shape);
         let gradient = elements::<T>(gradient);
@@ -119,21 +118,21 @@ impl MaxPool2d {
         let mut found = Buffer::<T>::any(shape.iter().product());
         let image_out = rows * columns * channels;
         let add_image = |image: usize, sums: &mut [f32]| {
-                sums.fill(0.0);
-                let range = image * image_out..(image + 1) * image_out;
-                let pixels = gradient[range.clone()]
-                    .chunks_exact(channels)
-                    .zip(taps[range].chunks_exact(channels));
-                for (pixel, (gradient, taps)) in pixels.enumerate() {
-                    let y = self.window.offset(0, pixel / columns, 0);
-                    let x = self.window.offset(1, pixel % columns, 0);
-                    let first = (y * width as isize + x) * channels as isize;
-                    for (channel, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
-                        // The largest element lies inside the map.
-                        let element = (first + offsets[*tap as usize]) as usize + channel;
-                        sums[element] += gradient.widen();
-                    }
+            sums.fill(0.0);
+            let range = image * image_out..(image + 1) * image_out;
+            let pixels = gradient[range.clone()]
+                .chunks_exact(channels)
+                .zip(taps[range].chunks_exact(channels));
+            for (pixel, (gradient, taps)) in pixels.enumerate() {
+                let y = self.window.offset(0, pixel / columns, 0);
+                let x = self.window.offset(1, pixel % columns, 0);
+                let first = (y * width as isize + x) * channels as isize;
+                for (channel, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
+                    // The largest element lies inside the map.
+                    let element = (first + offsets[*tap as usize]) as usize + channel;
+                    sums[element] += gradient.widen();
                 }
+            }
         };
         found
             .par_chunks_mut((height * width * channels).max(1))

@@ -11,8 +11,8 @@ use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use bytemuck::{AnyBitPattern, NoUninit};
 use burn::tensor::Bytes;
+use bytemuck::{AnyBitPattern, NoUninit};
 use cubecl_environment::bytes::{
     AccessError, AccessPolicy, AllocationController, AllocationProperty,
 };

@@ -46,7 +46,12 @@ fn check<const D: usize, const N: usize>(
         for (kernel, found) in with_each_kernel(|| run(FloatDType::BF16)) {
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let expected: Vec<f64> = expected.iter().map(|number| f64::from(*number)).collect();
-                assert_close(found, &expected, TOLERANCE, &format!("{what}, {index}, {kernel}"));
+                assert_close(
+                    found,
+                    &expected,
+                    TOLERANCE,
+                    &format!("{what}, {index}, {kernel}"),
+                );
             }
         }
     });
@@ -96,9 +101,18 @@ fn batch_norms() {
             epsilon: 1e-5,
         }
     };
-    check("batch_norm", [shape], |[input]| batch_norm(input, given(), After::Nothing));
+    check("batch_norm", [shape], |[input]| {
+        batch_norm(input, given(), After::Nothing)
+    });
     check("conv2d_batch_norm", [shape], |[input]| {
-        conv2d_batch_norm(input, weight([20, 20, 1, 1]), Window::UNIT, 1, given(), After::Nothing)
+        conv2d_batch_norm(
+            input,
+            weight([20, 20, 1, 1]),
+            Window::UNIT,
+            1,
+            given(),
+            After::Nothing,
+        )
     });
 }
 
@@ -106,16 +120,20 @@ fn batch_norms() {
 #[test]
 fn rectified_sums() {
     let shape = [3, 5, 4, 20];
-    check("batch_norm, shortcut", [shape, shape], |[input, shortcut]| {
-        let normalization = Normalization {
-            gamma: weight([20]).zeros_like() + 1.0,
-            beta: weight([20]).sign() * 4.0,
-            mean: weight([20]).zeros_like(),
-            variance: weight([20]).zeros_like() + 1.0,
-            epsilon: 1e-5,
-        };
-        batch_norm(input, normalization, After::AddRelu(shortcut))
-    });
+    check(
+        "batch_norm, shortcut",
+        [shape, shape],
+        |[input, shortcut]| {
+            let normalization = Normalization {
+                gamma: weight([20]).zeros_like() + 1.0,
+                beta: weight([20]).sign() * 4.0,
+                mean: weight([20]).zeros_like(),
+                variance: weight([20]).zeros_like() + 1.0,
+                epsilon: 1e-5,
+            };
+            batch_norm(input, normalization, After::AddRelu(shortcut))
+        },
+    );
 }
 
 /// Without a graph the sums are normalized before they are rounded.

@@ -92,7 +92,6 @@ impl Geometry {
         share.div_ceil(turns).max(1)
     }
     /// The convolution that brings gradients back, where that is one: at stride 1.
-
     pub(super) fn transposed(&self) -> Option<Self> {
         let [rows, columns] = self.kernel;
         let extent = [rows - 1, columns - 1];

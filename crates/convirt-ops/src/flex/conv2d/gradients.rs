@@ -41,11 +41,7 @@ pub(super) fn input_gradient<G: Element, T: Element>(
 }
 
 /// The gradient of the input: gradients of patches, each element added where it came from.
-fn scatter<G: Element, T: Element>(
-    shape: &Geometry,
-    gradient: &[G],
-    weight: &[f32],
-) -> Buffer<T> {
+fn scatter<G: Element, T: Element>(shape: &Geometry, gradient: &[G], weight: &[f32]) -> Buffer<T> {
     let depth = shape.depth();
     let image = shape.height * shape.width * shape.channels;
     let positions = shape.height_out * shape.width_out;
@@ -163,7 +159,7 @@ fn add_outer<G: Element, T: Element>(
         for start in rows.clone().step_by(step.max(1)) {
             let range = start..rows.end.min(start + step);
             let left = G::factor(gradients.row_range(range.clone()).transposed());
-            with_left(left, shape.precision, width, |left| {
+            with_left(left, shape.precision, |left| {
                 for first in columns.clone().step_by(width.max(1)) {
                     let some = first..columns.end.min(first + width);
                     let patches = match is_pointwise {

@@ -29,13 +29,7 @@ impl Instructions {
     /// # Safety
     ///
     /// The left block must have its rows in memory.
-    pub(super) unsafe fn block(
-        self,
-        left: LeftBlock,
-        rows: usize,
-        right: &[u32],
-        sums: &mut Sums,
-    ) {
+    pub(super) unsafe fn block(self, left: LeftBlock, rows: usize, right: &[u32], sums: &mut Sums) {
         assert!((1..=BLOCK_ROWS).contains(&rows));
         assert!(right.len() == left.steps * SQUARE * PANEL);
         let lines = sums.0.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
@@ -64,7 +58,8 @@ unsafe fn add_up(left: LeftBlock, first: usize, right: &[u32], to: &mut [[f32; P
             let mut halves = [pairs(_mm512_setzero_si512()); 2];
             for (vector, half) in halves.iter_mut().enumerate() {
                 // SAFETY: half of the panel's row.
-                let right = unsafe { _mm512_loadu_si512(right.as_ptr().add(vector * VECTOR).cast()) };
+                let right =
+                    unsafe { _mm512_loadu_si512(right.as_ptr().add(vector * VECTOR).cast()) };
                 *half = pairs(right);
             }
             for (sums, row) in sums.iter_mut().zip(rows) {

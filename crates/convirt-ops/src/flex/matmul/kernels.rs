@@ -93,10 +93,9 @@ impl Multiplier {
         /// Of float32, high and bfloat16.
         static MEASURED: OnceLock<[Multiplier; 3]> = OnceLock::new();
         if let Some(kernel) = kernel::forced() {
-            let candidates = Self::candidates(precision).into_iter();
+            let mut candidates = Self::candidates(precision).into_iter();
             return candidates
-                .filter(|candidate| candidate.needs_no_more_than(kernel))
-                .next_back()
+                .rfind(|candidate| candidate.needs_no_more_than(kernel))
                 .expect("every kernel can multiply in float32");
         }
         let measured = MEASURED.get_or_init(|| {
@@ -172,6 +171,9 @@ fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
             *best = time(multiplier).min(*best);
         }
     }
-    let fastest = candidates.into_iter().zip(best).min_by_key(|(_, time)| *time);
+    let fastest = candidates
+        .into_iter()
+        .zip(best)
+        .min_by_key(|(_, time)| *time);
     fastest.expect("a candidate").0
 }

@@ -170,8 +170,8 @@ fn transpose_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
                 if column < columns.rows() {
                     let numbers = chunk::<T, STEP>(columns.row(column), step * STEP);
                     let pairs = S::neighbours(&numbers);
-                    for part in 0..S::COUNT {
-                        squares[part][lane] = pairs[part];
+                    for (square, pairs) in squares.iter_mut().zip(&pairs) {
+                        square[lane] = *pairs;
                     }
                 }
             }
@@ -221,8 +221,8 @@ fn transpose_rows<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
                     }
                 }
                 let pairs = S::pair_up(&numbers[0], &numbers[1]);
-                for part in 0..S::COUNT {
-                    squares[part][pair] = pairs[part];
+                for (square, pairs) in squares.iter_mut().zip(&pairs) {
+                    square[pair] = *pairs;
                 }
             }
             for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
@@ -241,10 +241,10 @@ fn transpose(square: &mut [[u32; SQUARE]; SQUARE]) {
         // SAFETY: the processor has these instructions.
         return unsafe { x86_64::transpose(square) };
     }
-    for row in 1..SQUARE {
-        for column in 0..row {
-            let other = square[column][row];
-            square[column][row] = std::mem::replace(&mut square[row][column], other);
+    let before = *square;
+    for (index, row) in square.iter_mut().enumerate() {
+        for (to, from) in row.iter_mut().zip(&before) {
+            *to = from[index];
         }
     }
 }

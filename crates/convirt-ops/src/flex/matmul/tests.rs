@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::kernel::{self, Kernel};
 use crate::kernel::tests::with_each_kernel;
+use crate::kernel::{self, Kernel};
 use crate::testing::{assert_close, random_values};
 
 const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::High, Precision::BFloat16];
@@ -14,7 +14,9 @@ fn ramp(length: usize, factor: usize) -> Vec<f32> {
 }
 
 fn narrow(numbers: &[f32]) -> Vec<bf16> {
-    let numbers = numbers.iter().map(|number| <bf16 as Element>::round(*number));
+    let numbers = numbers
+        .iter()
+        .map(|number| <bf16 as Element>::round(*number));
     numbers.collect()
 }
 
@@ -38,7 +40,11 @@ fn every_way_to_divide_a_product_gives_the_sum_of_products() {
     ];
     for [m, k, n] in shapes {
         let (a, b) = (ramp(m * k, 7), ramp(k * n, 5));
-        let sum = |index: usize| (0..k).map(|j| a[index / n * k + j] * b[j * n + index % n]).sum();
+        let sum = |index: usize| {
+            (0..k)
+                .map(|j| a[index / n * k + j] * b[j * n + index % n])
+                .sum()
+        };
         let expected: Vec<f32> = (0..m * n).map(sum).collect();
         let (a_turned, b_turned) = (transposed(&a, m), transposed(&b, k));
         let narrowed = [&a, &b, &a_turned, &b_turned].map(|numbers| narrow(numbers));
@@ -176,7 +182,8 @@ fn products_of_bfloat16_are_the_sums_of_the_rounded_factors() {
         let expected: Vec<f64> = (0..m * n)
             .map(|index| {
                 let product = |j| {
-                    let (a, b): (bf16, bf16) = (narrow_a[index / n * k + j], narrow_b[j * n + index % n]);
+                    let (a, b): (bf16, bf16) =
+                        (narrow_a[index / n * k + j], narrow_b[j * n + index % n]);
                     f64::from(a.widen()) * f64::from(b.widen())
                 };
                 (0..k).map(product).sum()
@@ -184,7 +191,10 @@ fn products_of_bfloat16_are_the_sums_of_the_rounded_factors() {
             .collect();
         let all = with_each_kernel(|| {
             let factors = [
-                (Factor::Float32(Matrix::new(&a, m, k)), Factor::Float32(Matrix::new(&b, k, n))),
+                (
+                    Factor::Float32(Matrix::new(&a, m, k)),
+                    Factor::Float32(Matrix::new(&b, k, n)),
+                ),
                 (
                     Factor::BFloat16(Matrix::new(&narrow_a, m, k)),
                     Factor::BFloat16(Matrix::new(&narrow_b, k, n)),
@@ -209,7 +219,10 @@ fn products_of_bfloat16_are_the_sums_of_the_rounded_factors() {
 /// the largest.
 fn errors(found: &[f32], exact: &[f64]) -> [f64; 2] {
     let scale = (exact.iter().map(|e| e * e).sum::<f64>() / exact.len() as f64).sqrt();
-    let errors = found.iter().zip(exact).map(|(f, e)| (f64::from(*f) - e).abs() / scale);
+    let errors = found
+        .iter()
+        .zip(exact)
+        .map(|(f, e)| (f64::from(*f) - e).abs() / scale);
     let errors: Vec<f64> = errors.collect();
     let squares = errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64;
     [squares.sqrt(), errors.into_iter().fold(0.0, f64::max)]
@@ -223,7 +236,10 @@ fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
         // Sums of twelve uniform numbers are as good as normal.
         let normal = |count: usize, seed| {
             let uniform = random_values(12 * count, seed);
-            uniform.chunks(12).map(|part| part.iter().sum()).collect::<Vec<f32>>()
+            uniform
+                .chunks(12)
+                .map(|part| part.iter().sum())
+                .collect::<Vec<f32>>()
         };
         let (a, b) = (normal(m * k, 1), normal(k * n, 2));
         let exact: Vec<f64> = (0..m * n)
@@ -246,12 +262,21 @@ fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
             println!("{k} deep, {kernel}: {float32:?} {high:?} {bfloat16:?}");
             // One running sum of float32, rounded k times, is off by about √k · 2⁻²⁵.
             let bound = 2.0 * (k as f64).sqrt() * 2f64.powi(-25);
-            assert!(float32[0] < bound && float32[1] < 5.0 * bound, "{k}, {kernel}: {float32:?}");
+            assert!(
+                float32[0] < bound && float32[1] < 5.0 * bound,
+                "{k}, {kernel}: {float32:?}"
+            );
             assert!(high[0] < 8e-6 && high[1] < 4e-5, "{k}, {kernel}: {high:?}");
-            assert!(bfloat16[0] < 3e-3 && bfloat16[1] < 1.5e-2, "{k}, {kernel}: {bfloat16:?}");
+            assert!(
+                bfloat16[0] < 3e-3 && bfloat16[1] < 1.5e-2,
+                "{k}, {kernel}: {bfloat16:?}"
+            );
             if kernel == Kernel::Amx {
                 assert!(float32[0] < 6e-7 && float32[1] < 4e-6, "{k}: {float32:?}");
-                assert!(high[0] > 1e-6 && bfloat16[0] > 1e-3, "the parts say which is which");
+                assert!(
+                    high[0] > 1e-6 && bfloat16[0] > 1e-3,
+                    "the parts say which is which"
+                );
             }
         }
     }
@@ -325,7 +350,11 @@ fn columns_are_written_and_nothing_between_them() {
 #[should_panic(expected = "shapes of a product")]
 fn shapes_that_do_not_fit_are_refused() {
     let mut to = [0.0; 4];
-    let right = Right::new(Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)), Precision::Float32, 2);
+    let right = Right::new(
+        Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)),
+        Precision::Float32,
+        2,
+    );
     let left = Factor::Float32(Matrix::new(&[0.0; 4], 2, 2));
     right.multiply(MatrixMut::new(&mut to, 2, 2), &Finish::Replace, left);
 }

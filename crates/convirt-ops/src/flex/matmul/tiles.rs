@@ -104,14 +104,17 @@ pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
     const LINE: usize = PANEL * size_of::<f32>();
     const HALF: usize = LINE / 2;
     const PART: usize = 2 * TILE * size_of::<u32>();
-    assert!(right.len() * size_of::<u32>() == left.steps * parts * PART);
+    assert!(size_of_val(right) == left.steps * parts * PART);
     tiles.zero::<0>();
     tiles.zero::<1>();
     tiles.zero::<2>();
     tiles.zero::<3>();
     for step in 0..left.steps {
         let first = left.first.wrapping_add(step * left.step);
-        let right = right.as_ptr().cast::<u8>().wrapping_add(step * parts * PART);
+        let right = right
+            .as_ptr()
+            .cast::<u8>()
+            .wrapping_add(step * parts * PART);
         // Multiplies after the given parts are loaded.
         let mut multiply = |left_part: Option<usize>, right_part: Option<usize>| {
             let first = left_part.map(|part| first.wrapping_add(part * left.part));

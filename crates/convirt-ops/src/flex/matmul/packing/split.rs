@@ -126,7 +126,9 @@ mod x86_64 {
     #[inline(always)]
     unsafe fn vector<T: Element>(numbers: &[T]) -> __m512 {
         let mut wide = [0.0; SQUARE];
-        wide.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.widen());
+        wide.iter_mut()
+            .zip(numbers)
+            .for_each(|(to, number)| *to = number.widen());
         // SAFETY: the array has the size of a vector.
         unsafe { _mm512_loadu_ps(wide.as_ptr()) }
     }
@@ -182,14 +184,25 @@ mod x86_64 {
 
         #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
         fn both<const N: usize>(numbers: &[f32; STEP]) -> [Row; 2] {
-            let (even, odd) = (numbers.first_chunk().unwrap(), numbers.last_chunk().unwrap());
-            [Avx512::<N>::neighbours(numbers), Avx512::<N>::pair_up(even, odd)]
+            let (even, odd) = (
+                numbers.first_chunk().unwrap(),
+                numbers.last_chunk().unwrap(),
+            );
+            [
+                Avx512::<N>::neighbours(numbers),
+                Avx512::<N>::pair_up(even, odd),
+            ]
         }
 
         fn check<const N: usize>(numbers: &[f32; STEP]) {
-            let (even, odd) = (numbers.first_chunk().unwrap(), numbers.last_chunk().unwrap());
-            let expected =
-                [Portable::<N>::neighbours(numbers), Portable::<N>::pair_up(even, odd)];
+            let (even, odd) = (
+                numbers.first_chunk().unwrap(),
+                numbers.last_chunk().unwrap(),
+            );
+            let expected = [
+                Portable::<N>::neighbours(numbers),
+                Portable::<N>::pair_up(even, odd),
+            ];
             // SAFETY: the test has asked for the instructions.
             let found = unsafe { both::<N>(numbers) };
             for (found, expected) in found.iter().zip(&expected) {

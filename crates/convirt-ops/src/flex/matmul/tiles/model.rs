@@ -91,9 +91,16 @@ mod tests {
         tiles.multiply::<0, 4, 6>();
         tiles.multiply::<0, 4, 6>();
         for row in 0..ROWS {
-            let expected = if row == 3 { 0.0 } else { 2.0 * (31.0 * 32.0 / 2.0) };
+            let expected = if row == 3 {
+                0.0
+            } else {
+                2.0 * (31.0 * 32.0 / 2.0)
+            };
             let sums = tiles.0[0][row].as_chunks().0.iter();
-            assert!(sums.map(|sum| f32::from_le_bytes(*sum)).all(|sum| sum == expected));
+            assert!(
+                sums.map(|sum| f32::from_le_bytes(*sum))
+                    .all(|sum| sum == expected)
+            );
         }
     }
 
@@ -124,7 +131,11 @@ mod tests {
                         2 => bits as u16 & 0xBFFF,
                         _ => bits as u16,
                     });
-                    let sum = if round % 4 == 3 { random() as u32 } else { 0x3F80_0000 };
+                    let sum = if round % 4 == 3 {
+                        random() as u32
+                    } else {
+                        0x3F80_0000
+                    };
                     *pair = match tile {
                         0 => sum.to_le_bytes(),
                         _ => (u32::from(low) | u32::from(high) << 16).to_le_bytes(),
