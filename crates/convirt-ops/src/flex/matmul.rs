@@ -5,10 +5,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
+mod finish;
 mod fma;
 mod kernels;
 mod matrix;
 mod packing;
+mod share;
 mod tiles;
 
 use std::ops::Range;
@@ -22,9 +24,10 @@ use super::memory::Buffer;
 use super::simd::vectorized;
 use crate::Precision;
 use kernels::{Multiplier, PairKernel};
-use packing::{BLOCK_ROWS, PANEL, STEP, pack_panel, pack_rows, packed_length};
-use tiles::{LeftBlock, Sums, Tiles};
+use packing::{BLOCK_ROWS, PANEL, pack_panel, pack_rows, packed_length};
+use share::{ByTiles, Panels, Share};
 
+pub(crate) use finish::{Finish, Write};
 pub(crate) use fma::{Output, product};
 pub(crate) use kernels::{has_kernel, kernel_of};
 pub(crate) use matrix::{Matrix, MatrixMut};
@@ -38,21 +41,9 @@ const SMALL: usize = 64;
 /// Rows or columns of a thread's part at least: of one, `gemm` adds up in a third order.
 const MIN_PART: usize = 8;
 
-/// Rows of a left factor for which no right factor is taken apart: that takes longer than to
+/// Rows of a left factor for which no right factor is split: that takes longer than to
 /// multiply it in float32. One more, and an element is the same sum for any number of rows.
 const FEW_ROWS: usize = 2;
-
-/// Bytes of packed rows made at a time.
-const LEFT_BYTES: usize = 1 << 19;
-
-/// Bytes of panels that stay in a second cache for several blocks of rows.
-const RIGHT_BYTES: usize = 1 << 19;
-
-/// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB.
-const STRIP: usize = 1 << 19;
-
-/// Rows of them at least, for `gemm` packs the right factor each time.
-const STRIP_ROWS: usize = 256;
 
 /// A factor of a product.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +154,7 @@ impl Left<'_> {
     }
 }
 
-/// Whether a product of float32 is worth taking its factors apart.
+/// Whether a product of float32 is worth splitting its factors.
 fn is_worth_parts(parts: usize, rows: usize) -> bool {
     parts == 1 || rows > FEW_ROWS
 }
@@ -175,7 +166,7 @@ pub(crate) fn with_left<R>(
     work: impl FnOnce(Left) -> R,
 ) -> R {
     let (rows, depth) = (factor.rows(), factor.columns());
-    match Multiplier::of(precision) {
+    match Multiplier::for_precision(precision) {
         Multiplier::Parts(_, parts) if is_worth_parts(parts, rows) => {
             let length = rows.div_ceil(BLOCK_ROWS) * packed_length(depth, parts);
             with_scratch(length, |pairs| {
@@ -189,59 +180,6 @@ pub(crate) fn with_left<R>(
             })
         }
         _ => work(factor.into()),
-    }
-}
-
-/// What becomes of the sums of a product.
-pub(crate) enum Finish<'a, T = f32> {
-    /// They take the place of what is in the output.
-    Replace,
-    /// They are added to it.
-    Add,
-    /// They and a number for each column take its place.
-    Bias(&'a [f32]),
-    /// A function writes a block of the output, given its first row and column and its sums.
-    With(&'a Write<'a, T>),
-}
-
-/// Writes sums, of which row and column of the first are given, to their place.
-pub(crate) type Write<'a, T> = dyn Fn([usize; 2], Matrix<'_>, MatrixMut<'_, T>) + Sync + 'a;
-
-impl<T: Element> Finish<'_, T> {
-    fn apply(&self, [row, column]: [usize; 2], sums: Matrix, mut to: MatrixMut<T>) {
-        match self {
-            Self::Replace => write(sums, &mut to),
-            Self::Add => add(sums, &mut to),
-            Self::Bias(bias) => write_with_bias(sums, &bias[column..], &mut to),
-            Self::With(write) => write([row, column], sums, to),
-        }
-    }
-}
-
-vectorized! {
-    fn write<T: Element>(sums: Matrix, to: &mut MatrixMut<T>) {
-        for row in 0..to.rows() {
-            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row));
-            numbers.for_each(|(to, sum)| *to = T::round(*sum));
-        }
-    }
-}
-
-vectorized! {
-    fn add<T: Element>(sums: Matrix, to: &mut MatrixMut<T>) {
-        for row in 0..to.rows() {
-            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row));
-            numbers.for_each(|(to, sum)| *to = T::round(to.widen() + sum));
-        }
-    }
-}
-
-vectorized! {
-    fn write_with_bias<T: Element>(sums: Matrix, bias: &[f32], to: &mut MatrixMut<T>) {
-        for row in 0..to.rows() {
-            let numbers = to.row_mut(row).iter_mut().zip(sums.row(row)).zip(bias);
-            numbers.for_each(|((to, sum), bias)| *to = T::round(sum + bias));
-        }
     }
 }
 
@@ -275,13 +213,13 @@ impl<'a> Right<'a> {
     pub(crate) fn here(factor: Factor<'a>, precision: Precision, left: &Left) -> Self {
         let multiplier = match left {
             Left::Factor(left) => Self::multiplier(factor, precision, left.rows()),
-            Left::Packed { .. } => Multiplier::of(precision),
+            Left::Packed { .. } => Multiplier::for_precision(precision),
         };
         Self::by(multiplier, factor, false)
     }
 
     fn multiplier(factor: Factor, precision: Precision, rows: usize) -> Multiplier {
-        match (Multiplier::of(precision), factor) {
+        match (Multiplier::for_precision(precision), factor) {
             // It has no exact form but this.
             (Multiplier::Fma, Factor::BFloat16(_)) => Multiplier::RoundedFma,
             (Multiplier::Parts(_, parts), Factor::Float32(_)) if !is_worth_parts(parts, rows) => {
@@ -446,239 +384,6 @@ fn each_chunk<T: Send>(
     match in_parallel {
         true => elements.par_chunks_mut(length).enumerate().for_each(work),
         false => elements.chunks_mut(length).enumerate().for_each(work),
-    }
-}
-
-/// What one thread computes of a product.
-struct Share<'a, T> {
-    finish: &'a Finish<'a, T>,
-    left: Left<'a>,
-    rows: Range<usize>,
-    columns: Range<usize>,
-}
-
-/// A packed right factor.
-#[derive(Clone, Copy)]
-struct Panels<'a> {
-    pairs: &'a [u32],
-    depth: usize,
-    parts: usize,
-}
-
-/// What computes blocks of sums of packed factors.
-trait BlockKernel {
-    /// Computes the sums of a block's first rows times a panel.
-    ///
-    /// # Safety
-    ///
-    /// The block must have its rows in memory: 16 for up to 16 wanted, or else 32.
-    unsafe fn block(
-        &mut self,
-        left: LeftBlock,
-        rows: usize,
-        panel: &[u32],
-        parts: usize,
-        sums: &mut Sums,
-    );
-}
-
-struct ByTiles<T>(T);
-
-impl<T: Tiles> BlockKernel for ByTiles<T> {
-    #[inline]
-    unsafe fn block(
-        &mut self,
-        left: LeftBlock,
-        rows: usize,
-        panel: &[u32],
-        parts: usize,
-        sums: &mut Sums,
-    ) {
-        let tiles = &mut self.0;
-        // SAFETY: as this function demands.
-        unsafe {
-            match rows > BLOCK_ROWS / 2 {
-                true => tiles::block::<T, true>(tiles, left, panel, parts, sums),
-                false => tiles::block::<T, false>(tiles, left, panel, parts, sums),
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl BlockKernel for avx512_bf16::Instructions {
-    #[inline]
-    unsafe fn block(
-        &mut self,
-        left: LeftBlock,
-        rows: usize,
-        panel: &[u32],
-        _: usize,
-        sums: &mut Sums,
-    ) {
-        // SAFETY: as this function demands.
-        unsafe {
-            avx512_bf16::Instructions::block(*self, left, rows, panel, sums);
-        }
-    }
-}
-
-impl<T: Element> Share<'_, T> {
-    /// Computes the part in float32; `is_rounded` of a left factor rounded to bfloat16.
-    fn by_fma(&self, mut to: MatrixMut<T>, right: Matrix, is_rounded: bool) {
-        let (depth, columns) = (right.rows(), self.columns.clone());
-        let right = right.column_range(columns.clone());
-        let left = self.left.factor().row_range(self.rows.clone());
-        let as_it_is = match left {
-            Factor::Float32(left) if !is_rounded => Some(left),
-            _ => None,
-        };
-        let is_plain = !matches!(self.finish, Finish::With(_));
-        if let (Some(left), true) = (as_it_is, is_plain) {
-            match T::float32(to) {
-                Ok(to) => return self.product(to, left, right),
-                Err(other) => to = other,
-            }
-        }
-        let strip = (STRIP / depth.max(columns.len()).max(1)).max(STRIP_ROWS);
-        for first in (0..left.rows()).step_by(strip) {
-            let rows = first..left.rows().min(first + strip);
-            let mut to = to.part(rows.clone(), 0..columns.len());
-            let left = left.row_range(rows.clone());
-            let length = if as_it_is.is_some() {
-                0
-            } else {
-                rows.len() * depth
-            };
-            with_scratch(length, |rounded: &mut [f32]| {
-                let left = match left {
-                    Factor::Float32(left) if !is_rounded => left,
-                    left => {
-                        left.write_rounded(rounded);
-                        Matrix::new(rounded, rows.len(), depth)
-                    }
-                };
-                with_scratch(rows.len() * columns.len(), |sums| {
-                    let of_sums = MatrixMut::new(sums, rows.len(), columns.len());
-                    product(of_sums, Output::Replace, left, right);
-                    let sums = Matrix::new(sums, rows.len(), columns.len());
-                    let at = [self.rows.start + rows.start, columns.start];
-                    self.finish.apply(at, sums, to.reborrow());
-                });
-            });
-        }
-    }
-
-    /// Computes the part straight into an output of float32.
-    fn product(&self, mut to: MatrixMut, left: Matrix, right: Matrix) {
-        let output = match self.finish {
-            Finish::Replace => Output::Replace,
-            Finish::Add => Output::Add,
-            Finish::Bias(bias) => {
-                for row in 0..to.rows() {
-                    to.row_mut(row).copy_from_slice(&bias[self.columns.clone()]);
-                }
-                Output::Add
-            }
-            Finish::With(_) => unreachable!("its sums are written elsewhere first"),
-        };
-        product(to, output, left, right);
-    }
-
-    /// Computes the part by products of packed pairs.
-    fn by_panels(&self, mut to: MatrixMut<T>, panels: Panels, kernel: &mut impl BlockKernel) {
-        let steps = panels.depth.div_ceil(STEP);
-        let packed_from = match self.left {
-            Left::Packed { pairs, parts, .. } => {
-                assert!(parts == panels.parts && self.rows.start.is_multiple_of(BLOCK_ROWS));
-                let length = packed_length(panels.depth, parts);
-                let block = |row: usize| {
-                    let packed = &pairs[row / BLOCK_ROWS * length..][..length];
-                    LeftBlock::packed(packed, steps, parts)
-                };
-                // SAFETY: whole blocks are packed.
-                return unsafe { self.blocks(&mut to, self.rows.clone(), block, panels, kernel) };
-            }
-            // Rows that lie as a tile takes them are taken where they are.
-            Left::Factor(Factor::BFloat16(left))
-                if panels.parts == 1
-                    && left.column_stride() == 1
-                    && panels.depth.is_multiple_of(STEP) =>
-            {
-                let whole = self.rows.len() / BLOCK_ROWS * BLOCK_ROWS;
-                let rows = self.rows.start..self.rows.start + whole;
-                let stride = left.row_stride() * size_of::<bf16>();
-                let block = |row: usize| LeftBlock {
-                    first: left
-                        .row_range(row..row + BLOCK_ROWS)
-                        .elements()
-                        .as_ptr()
-                        .cast(),
-                    row: stride,
-                    tile: BLOCK_ROWS / 2 * stride,
-                    part: 0,
-                    step: STEP * size_of::<bf16>(),
-                    steps,
-                };
-                // SAFETY: the matrix has these rows, and each its depth.
-                unsafe { self.blocks(&mut to, rows.clone(), block, panels, kernel) };
-                rows.end
-            }
-            _ => self.rows.start,
-        };
-        let length = packed_length(panels.depth, panels.parts);
-        let bytes = (length * size_of::<u32>()).max(1);
-        let group = (LEFT_BYTES / bytes).max(1) * BLOCK_ROWS;
-        for first in (packed_from..self.rows.end).step_by(group) {
-            let rows = first..self.rows.end.min(first + group);
-            let left = self.left.factor().row_range(rows.clone());
-            with_scratch(rows.len().div_ceil(BLOCK_ROWS) * length, |packed| {
-                pack_rows(left, panels.parts, packed);
-                let block = |row: usize| {
-                    let packed = &packed[(row - first) / BLOCK_ROWS * length..][..length];
-                    LeftBlock::packed(packed, steps, panels.parts)
-                };
-                // SAFETY: whole blocks of them are packed.
-                unsafe { self.blocks(&mut to, rows, block, panels, kernel) };
-            });
-        }
-    }
-
-    /// Computes some rows, of which a function gives each block by its first row.
-    ///
-    /// # Safety
-    ///
-    /// Blocks of all rows must be in memory.
-    unsafe fn blocks(
-        &self,
-        to: &mut MatrixMut<T>,
-        rows: Range<usize>,
-        block: impl Fn(usize) -> LeftBlock,
-        panels: Panels,
-        kernel: &mut impl BlockKernel,
-    ) {
-        let mut sums = Sums([0.0; _]);
-        let length = packed_length(panels.depth, panels.parts);
-        let group = (RIGHT_BYTES / (length * size_of::<u32>()).max(1)).max(1) * PANEL;
-        for start in self.columns.clone().step_by(group) {
-            let columns = start..self.columns.end.min(start + group);
-            for first in rows.clone().step_by(BLOCK_ROWS) {
-                let end = rows.end.min(first + BLOCK_ROWS);
-                let left = block(first);
-                for column in columns.clone().step_by(PANEL) {
-                    let panel = column..columns.end.min(column + PANEL);
-                    let pairs = &panels.pairs[column / PANEL * length..][..length];
-                    // SAFETY: the block is in memory, as this function demands.
-                    unsafe { kernel.block(left, end - first, pairs, panels.parts, &mut sums) };
-                    let found = Matrix::strided(&sums.0, end - first, panel.len(), PANEL);
-                    let to = to.part(
-                        first - self.rows.start..end - self.rows.start,
-                        panel.start - self.columns.start..panel.end - self.columns.start,
-                    );
-                    self.finish.apply([first, column], found, to);
-                }
-            }
-        }
     }
 }
 

@@ -22,11 +22,13 @@ impl Level {
         static FOUND: OnceLock<Level> = OnceLock::new();
         #[cfg(test)]
         if let Some(kernel) = kernel::tests::chosen() {
-            return Self::of(kernel).min(Self::of_processor());
+            return Self::for_kernel(kernel).min(Self::of_processor());
         }
         *FOUND.get_or_init(|| {
             let processors = Self::of_processor();
-            kernel::forced().map_or(processors, |kernel| Self::of(kernel).min(processors))
+            kernel::forced().map_or(processors, |kernel| {
+                Self::for_kernel(kernel).min(processors)
+            })
         })
     }
 
@@ -49,7 +51,7 @@ impl Level {
     }
 
     /// That of a kernel's loops.
-    fn of(kernel: Kernel) -> Self {
+    fn for_kernel(kernel: Kernel) -> Self {
         match kernel {
             Kernel::Amx | Kernel::Avx512BFloat16 | Kernel::Avx512 => Self::Avx512,
             Kernel::Avx2 => Self::Avx2,

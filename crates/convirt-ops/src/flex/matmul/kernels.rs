@@ -75,7 +75,7 @@ pub(crate) fn has_kernel(kernel: Kernel) -> bool {
 
 /// The kernel that multiplies in a precision.
 pub(crate) fn kernel_of(precision: Precision) -> Kernel {
-    match Multiplier::of(precision) {
+    match Multiplier::for_precision(precision) {
         #[cfg(target_arch = "x86_64")]
         Multiplier::Parts(PairKernel::Avx512(_), _) => Kernel::Avx512BFloat16,
         Multiplier::Parts(..) => Kernel::Amx,
@@ -89,7 +89,7 @@ pub(crate) fn kernel_of(precision: Precision) -> Kernel {
 
 impl Multiplier {
     /// That of a precision: what the forced kernel can do, or what was measured to be fastest.
-    pub(super) fn of(precision: Precision) -> Self {
+    pub(super) fn for_precision(precision: Precision) -> Self {
         /// Of float32, high and bfloat16.
         static MEASURED: OnceLock<[Multiplier; 3]> = OnceLock::new();
         if let Some(kernel) = kernel::forced() {
@@ -135,8 +135,8 @@ impl Multiplier {
     }
 }
 
-/// What numbers taken apart must gain in the measurement to gain in a training step, where more of
-/// the time goes into taking them apart.
+/// What split numbers must gain in the measurement to gain in a training step, where more of the
+/// time goes into splitting them.
 const WORTH_SPLITTING: f64 = 1.75;
 
 /// The fastest of several ways at a product of a layer's proportions, the left factor's packing

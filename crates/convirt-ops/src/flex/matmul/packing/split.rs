@@ -1,4 +1,4 @@
-//! Numbers taken apart into parts of bfloat16, two at a time as pairs.
+//! Numbers split into parts of bfloat16, two at a time as pairs.
 
 use half::bf16;
 
@@ -8,7 +8,7 @@ use crate::flex::element::Element;
 /// Sixteen pairs of each part, those of the largest first; of no meaning past the last.
 pub(super) type Row = [[u32; SQUARE]; 3];
 
-/// How numbers are taken apart.
+/// How numbers are split.
 pub(super) trait Split {
     /// How many parts there are.
     const COUNT: usize;

@@ -2,7 +2,7 @@
 //! processors without tiles and under tools that do not know them.
 //!
 //! After Intel's Software Developer's Manual, volume 2, `TDPBF16PS`: of each step, products at even
-//! and at odd depths are summed apart from zero by fused multiplications, and the sum of both is
+//! and at odd depths are summed separately from zero by fused multiplications, and the sum of both is
 //! added. Denormal numbers count as zero, as factors and as results.
 
 use half::bf16;
