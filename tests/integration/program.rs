@@ -46,6 +46,30 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
     }
 }
 
+/// Forced, it computes, and is named on screen and in the summary.
+#[test]
+fn a_kernel_is_chosen_by_the_environment() {
+    let workspace = Workspace::new();
+    for precision in ["float32", "bf16"] {
+        let output = train_mimic()
+            .arg("--config")
+            .arg(config_file(&workspace))
+            .args(["--set", "max_steps=1", "--set", "eval_every_n_steps=1"])
+            .args(["--set", &format!("precision={precision}")])
+            .env("CONVIRT_KERNEL", "portable")
+            .output()
+            .unwrap();
+        let text = text_of(&output);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("matrix products by portable"), "{text}");
+        assert_eq!(text.contains("no faster"), precision == "bf16", "{text}");
+        let run = text.lines().find_map(|line| line.strip_prefix("run: "));
+        let summary = PathBuf::from(run.expect("the run's folder")).join("summary.json");
+        let summary = fs::read_to_string(summary).unwrap();
+        assert!(summary.contains("\"kernel\": \"portable\""), "{summary}");
+    }
+}
+
 #[test]
 fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     let workspace = Workspace::new();
