@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
 use super::dropout::{Mask, RowMask};
-use super::element::{Element, of_element, round_all, widen_all};
+use super::element::{Element, convert, of_element};
 use super::math::{LANES, exp, mul_add};
 use super::matmul::{Factor, Matrix, MatrixMut, Output, product};
 use super::memory::Buffer;
@@ -204,7 +204,7 @@ impl Attention {
                 Factor::BFloat16(columns) => {
                     let to = scratch.next().expect("memory for each");
                     let rows = to.chunks_exact_mut(self.d_head.max(1)).enumerate();
-                    rows.for_each(|(row, to)| widen_all(columns.row(row), to));
+                    rows.for_each(|(row, to)| convert(columns.row(row), to));
                     Matrix::new(to, head.text.tokens, self.d_head)
                 }
             }));
@@ -222,7 +222,7 @@ impl Attention {
         texts.collect()
     }
 
-    /// Memory for the scores of all heads of all texts, as far as there is any.
+    /// Memory for the scores of all heads of all texts; none where no gradient may be asked for.
     fn squares_mut<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
         let heads = self.heads().take_while(|_| self.records);
         let squares = heads.map(|head| {
@@ -247,7 +247,7 @@ impl Attention {
                 let Text { tokens, bias, .. } = head.text;
                 softmax(probabilities, *tokens, bias, self.scale());
                 if let Some(save) = save {
-                    round_all(probabilities, save);
+                    convert(probabilities, save);
                 }
                 if let Some(mask) = self.mask {
                     head.drop_probabilities(self.heads, mask, probabilities);
@@ -272,7 +272,7 @@ impl Attention {
                 let (probabilities, kept) = scratch.split_at_mut(saved.len());
                 let of_scores = head.scores_mut(gradients);
                 product(of_scores, Output::Replace, gradient, value.transposed());
-                widen_all(saved, probabilities);
+                convert(saved, probabilities);
                 kept.copy_from_slice(probabilities);
                 if let Some(mask) = self.mask {
                     head.drop_probabilities(self.heads, mask, kept);
@@ -303,7 +303,7 @@ fn rounded_product<T: Element>(to: MatrixMut<T>, a: Matrix, b: Matrix) {
             let (rows, columns) = (to.rows(), to.columns());
             product(MatrixMut::new(sums, rows, columns), Output::Replace, a, b);
             let sums = sums.chunks_exact(columns.max(1)).enumerate();
-            sums.for_each(|(row, sums)| round_all(sums, to.row_mut(row)));
+            sums.for_each(|(row, sums)| convert(sums, to.row_mut(row)));
         }),
     }
 }

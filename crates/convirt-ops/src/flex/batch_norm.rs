@@ -293,13 +293,13 @@ impl BatchNorm {
             let rows = (input.len() / channels) as f64;
             let through = self.given.is_none().then(|| {
                 let mean = sums.iter().map(|s| (s / rows) as f32).collect();
-                let slope = products
+                let coefficient = products
                     .iter()
                     .zip(&variances)
                     .map(|(p, v)| (p / rows / v) as f32);
                 ThroughStatistics {
                     mean,
-                    slope: slope.collect(),
+                    coefficient: coefficient.collect(),
                 }
             });
             let block = block_rows(channels) * channels;
@@ -336,7 +336,7 @@ impl BatchNorm {
 /// What of a gradient goes through the batch's statistics: its mean, and what each x − mean adds.
 struct ThroughStatistics {
     mean: Vec<f32>,
-    slope: Vec<f32>,
+    coefficient: Vec<f32>,
 }
 
 /// Where the ReLU let values pass.
@@ -658,11 +658,11 @@ vectorized! {
                     }
                 }
                 Some(through) => {
-                    let (mean, slope) = (&through.mean[..channels], &through.slope[..channels]);
+                    let (mean, coefficient) = (&through.mean[..channels], &through.coefficient[..channels]);
                     let row = &row[..channels];
                     for c in 0..channels {
                         let centred = row[c].widen() - by.mean[c];
-                        let statistics = mean[c] + centred * slope[c];
+                        let statistics = mean[c] + centred * coefficient[c];
                         gradient[c] = T::round(scale[c] * (passed[c] - statistics));
                     }
                 }

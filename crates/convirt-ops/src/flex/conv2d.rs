@@ -7,13 +7,13 @@ mod weight;
 
 use burn::backend::Flex;
 use burn::tensor::{DType, Tensor};
-use half::bf16;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
-use super::element::{Element, of_element, rounded};
+use super::element::{Element, of_element};
 use super::matmul::{Finish, Matrix, MatrixMut, Right, Write};
 use super::memory::Buffer;
+use super::storage::converted;
 use super::{FlexTensor, Operation, apply, plain};
 use crate::profile::{Pass, timed};
 use crate::{Precision, Window};
@@ -150,10 +150,7 @@ impl Conv2d {
 /// A feature map as products of a precision take it: rounded to bfloat16 once for all of them.
 fn as_multiplied(map: FlexTensor, precision: Precision) -> FlexTensor {
     match (map.dtype(), precision) {
-        (DType::F32, Precision::BFloat16) => {
-            let shape = map.layout().shape().clone();
-            tensor::<bf16>(rounded(elements::<f32>(&map)), shape)
-        }
+        (DType::F32, Precision::BFloat16) => converted(map, DType::BF16),
         _ => map,
     }
 }

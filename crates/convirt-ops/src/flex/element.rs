@@ -3,10 +3,8 @@
 use burn::tensor::DType;
 use half::bf16;
 
-use rayon::prelude::*;
-
 use super::matmul::{Factor, Matrix, MatrixMut};
-use super::memory::{Buffer, Plain};
+use super::memory::Plain;
 use super::simd::vectorized;
 
 /// An element of a tensor that operations of this backend take.
@@ -95,30 +93,10 @@ impl Element for bf16 {
     }
 }
 
-/// Elements of a thread's turn.
-const BLOCK: usize = 1 << 14;
-
-/// Numbers rounded to another type, on all threads.
-pub(crate) fn rounded<T: Element>(numbers: &[f32]) -> Buffer<T> {
-    let mut found = Buffer::any(numbers.len());
-    found
-        .par_chunks_mut(BLOCK)
-        .zip(numbers.par_chunks(BLOCK))
-        .for_each(|(to, numbers)| round_all(numbers, to));
-    found
-}
-
 vectorized! {
-    /// Rounds numbers to another type.
-    pub(crate) fn round_all<T: Element>(numbers: &[f32], to: &mut [T]) {
-        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = T::round(*number));
-    }
-}
-
-vectorized! {
-    /// Widens numbers to float32.
-    pub(crate) fn widen_all<T: Element>(numbers: &[T], to: &mut [f32]) {
-        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.widen());
+    /// Converts numbers to the nearest of another type.
+    pub(crate) fn convert<F: Element, T: Element>(numbers: &[F], to: &mut [T]) {
+        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = T::round(number.widen()));
     }
 }
 

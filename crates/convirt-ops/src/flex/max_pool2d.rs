@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, tensor, with_scratch};
-use super::element::{Element, of_element, round_all};
+use super::element::{Element, convert, of_element};
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -140,7 +140,7 @@ impl MaxPool2d {
             .for_each(|(image, found)| {
                 with_scratch(found.len(), |sums| {
                     add_image(image, sums);
-                    round_all(sums, found);
+                    convert(sums, found);
                 });
             });
         tensor(found, *shape)

@@ -6,7 +6,7 @@ use burn::tensor::{DType, FloatDType, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{contiguous, elements, elements_mut, tensor};
-use super::element::{Element, of_element};
+use super::element::{Element, convert, of_element};
 use super::memory::Buffer;
 use super::simd::vectorized;
 use super::{FlexTensor, Operation, apply};
@@ -40,8 +40,8 @@ impl Operation<1> for Cast {
     }
 }
 
-/// A tensor of the other type.
-fn converted(input: FlexTensor, to: DType) -> FlexTensor {
+/// A tensor of the other type, made on all threads.
+pub(super) fn converted(input: FlexTensor, to: DType) -> FlexTensor {
     let input = contiguous(input);
     let shape = input.layout().shape().clone();
     of_element!(input.dtype(), F => of_element!(to, T => {
@@ -53,12 +53,6 @@ fn converted(input: FlexTensor, to: DType) -> FlexTensor {
             .for_each(|(to, numbers)| convert(numbers, to));
         tensor(found, shape)
     }))
-}
-
-vectorized! {
-    fn convert<F: Element, T: Element>(numbers: &[F], to: &mut [T]) {
-        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = T::round(number.widen()));
-    }
 }
 
 pub(crate) fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N] {

@@ -9,7 +9,7 @@ use super::patches::{add_patches, gather};
 use super::weight::{reversed_rows, rows_of_taps, transpose};
 use super::{convolve, of_group};
 use crate::flex::buffer::with_scratch;
-use crate::flex::element::{Element, round_all};
+use crate::flex::element::{Element, convert};
 use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right, with_left};
 use crate::flex::memory::Buffer;
 
@@ -77,7 +77,7 @@ fn scatter<G: Element, T: Element>(shape: &Geometry, gradient: &[G], weight: &[f
         .for_each(|(index, found)| {
             with_scratch(image, |sums| {
                 add_image(index, sums);
-                round_all(sums, found);
+                convert(sums, found);
             });
         });
     found

@@ -91,22 +91,20 @@ impl Multiplier {
     /// That of a precision: what the forced kernel can do, or what was measured to be fastest.
     pub(super) fn for_precision(precision: Precision) -> Self {
         /// Of float32, high and bfloat16.
-        static MEASURED: OnceLock<[Multiplier; 3]> = OnceLock::new();
+        static MEASURED: [OnceLock<Multiplier>; 3] = [const { OnceLock::new() }; 3];
         if let Some(kernel) = kernel::forced() {
             let mut candidates = Self::candidates(precision).into_iter();
             return candidates
                 .rfind(|candidate| candidate.needs_no_more_than(kernel))
                 .expect("every kernel can multiply in float32");
         }
-        let measured = MEASURED.get_or_init(|| {
-            let precisions = [Precision::Float32, Precision::High, Precision::BFloat16];
-            precisions.map(|precision| fastest(Self::candidates(precision)))
-        });
-        match precision {
-            Precision::Float32 => measured[0],
-            Precision::High => measured[1],
-            Precision::BFloat16 => measured[2],
-        }
+        let [float32, high, bfloat16] = &MEASURED;
+        let measured = match precision {
+            Precision::Float32 => float32,
+            Precision::High => high,
+            Precision::BFloat16 => bfloat16,
+        };
+        *measured.get_or_init(|| fastest(Self::candidates(precision)))
     }
 
     /// All that this machine can do, the least demanding first.
