@@ -30,6 +30,10 @@ struct Arguments {
     #[arg(long = "encoder", value_name = "ENCODER", required = true)]
     encoders: Vec<EncoderSource>,
 
+    /// What the names of an encoder's tensors begin with, in a file of weights that has several
+    #[arg(long, value_name = "PREFIX")]
+    weights_prefix: Option<String>,
+
     #[command(flatten)]
     labelled: LabelledArguments,
 
@@ -87,6 +91,7 @@ fn main() -> Result<()> {
     let data = arguments.labelled.config();
     let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
     let mut config = TransferConfig {
+        weights_prefix: arguments.weights_prefix,
         mode: arguments.mode,
         fractions: arguments.fractions,
         runs: arguments.seeds,

@@ -349,6 +349,18 @@ pub enum DataError {
         examples: Vec<String>,
     },
 
+    /// The split column puts rows of one image on two sides, which leaks it.
+    #[error(
+        "{count} images are on more than one side of the split column, which leaks them into the \
+         evaluation; the first: {}", examples.join("; ")
+    )]
+    LeakedImages {
+        /// How many.
+        count: usize,
+        /// The first few images, each with a row on either side.
+        examples: Vec<String>,
+    },
+
     /// The split leaves a side empty that is needed.
     #[error("the split column marks no row as {split}")]
     EmptySplit {

@@ -23,6 +23,7 @@ mod batch;
 mod chexpert_8x200;
 mod column;
 mod dataset;
+mod distinct_images;
 mod doctor;
 mod error;
 mod eval_transform;
@@ -31,6 +32,7 @@ mod fixtures;
 mod heading_names;
 mod image_files;
 mod image_store;
+mod joined_groups;
 mod labelled;
 mod loader;
 mod manifest;
@@ -61,6 +63,7 @@ pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
 pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use distinct_images::number_images;
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
 };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
 use crate::precision_name::PrecisionName;
-use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile};
+use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "classifier.json";
@@ -122,6 +122,7 @@ impl ImageClassifier {
             return Err(Error::NoModel { folder, missing });
         }
         let path = folder.join(DESCRIPTION);
+        checksums::verify(&path)?;
         let json = fs::read(&path).map_err(read_error(&path))?;
         let description: Description = serde_json::from_slice(&json)
             .map_err(|source| Error::BrokenDescription { path, source })?;
@@ -136,7 +137,8 @@ impl ImageClassifier {
     }
 
     /// Writes the classifier into a folder: `model.safetensors` in torchvision's names with the
-    /// head as `fc`, which a torchvision ResNet of as many classes loads, and `classifier.json`.
+    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and the
+    /// checksums of both.
     ///
     /// # Errors
     ///
@@ -147,7 +149,8 @@ impl ImageClassifier {
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(&self.description).expect("plain data");
         fs::write(&path, json + "\n").map_err(write_error(&path))?;
-        Ok(weights::save(self.tensors(), &folder.join(WEIGHTS))?)
+        weights::save(self.tensors(), &folder.join(WEIGHTS))?;
+        Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
     }
 
     /// Probabilities for an image file: one for each label, by itself for findings, 1 in all for
@@ -261,6 +264,8 @@ mod tests {
         let earlier = json.replace(",\n  \"precision\": \"float32\"", "");
         assert_ne!(earlier, json);
         fs::write(&path, earlier).unwrap();
+        // Those had no checksums either.
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.description.precision, Precision::Float32);
     }
@@ -303,6 +308,9 @@ mod tests {
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
         fs::write(&path, json.replace("\"c\"", "\"c\", \"d\"")).unwrap();
+        let changed = ImageClassifier::load(folder.path()).unwrap_err();
+        assert!(changed.to_string().contains("changed since"), "{changed}");
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let error = ImageClassifier::load(folder.path())
             .unwrap_err()
             .to_string();

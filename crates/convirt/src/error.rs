@@ -190,10 +190,13 @@ pub enum Error {
         /// Numbers of the query.
         query: usize,
     },
-    /// An embedding is not of finite numbers.
-    #[error("`{name}` has an embedding that is not of finite numbers; the model is damaged")]
+    /// What a network made of an image or a text is not of finite numbers.
+    #[error(
+        "`{name}`: what the network makes of it is not of finite numbers; its weights are damaged, \
+         or too large to compute with"
+    )]
     NotFinite {
-        /// What was embedded.
+        /// The image or the text.
         name: String,
     },
     /// A tower is larger than a file of Protocol Buffers can be.
@@ -214,6 +217,15 @@ pub enum Error {
         key: &'static str,
         /// What it says.
         name: String,
+    },
+    /// A prefix was to choose among encoders where there is nothing to choose from.
+    #[error(
+        "`weights_prefix` is `{prefix}`, but no file of weights that is loaded has several encoders \
+         to choose from"
+    )]
+    UnusedPrefix {
+        /// The prefix.
+        prefix: String,
     },
     /// The side of a baseline of pixels is no number.
     #[error("`{found}`: after `pixels:` comes the side in pixels, such as `pixels:24`")]

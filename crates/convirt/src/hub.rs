@@ -230,12 +230,14 @@ impl Wanted {
     /// The files to take of those that are there, in order; `None` if one is lacking.
     fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let weights = *OF_HUGGING_FACE.iter().find(|name| is_there(name))?;
+        let description = Some(DESCRIPTION).filter(|name| is_there(name));
         if self == Self::ImageEncoder {
-            return Some(vec![weights]);
+            // It tells the architecture, where it is there.
+            return Some(description.into_iter().chain([weights]).collect());
         }
         let is_whole = |files: &&&[&str]| files.iter().all(|name| is_there(name));
         let vocabulary = VOCABULARIES.iter().find(is_whole)?;
-        let description = Some(DESCRIPTION).filter(|name| is_there(name))?;
+        let description = description?;
         let settings = Some(SETTINGS).filter(|name| is_there(name));
         // Weights come last: where they are in the cache, an interrupted download left nothing out.
         let small = [description].into_iter().chain(settings);

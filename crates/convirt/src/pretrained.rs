@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
 use convirt_model::{
     BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
@@ -21,12 +21,14 @@ use crate::device::device;
 use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
 use crate::error::{Error, read_error, write_error};
 use crate::network::NetworkConfig;
-use crate::weights::{self, Layout, WeightsFile};
+use crate::weights::{self, Layout, WeightsFile, checksums};
 
 pub use identity::ModelIdentity;
 pub use image_tower::ImageTower;
 
 const WEIGHTS: &str = "model.safetensors";
+/// Weights that are about to become the model's.
+const NEW_WEIGHTS: &str = "new.safetensors";
 const DESCRIPTION: &str = "convirt.json";
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -269,6 +271,7 @@ impl Description {
     /// Reads `convirt.json` of a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
+        checksums::verify(&path)?;
         let json = fs::read(&path).map_err(read_error(&path))?;
         Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
     }
@@ -290,20 +293,27 @@ impl Description {
         })
     }
 
-    /// Writes `convirt.json` and the tokenizer, where there is one; neither changes while a model
-    /// trains.
+    /// Writes `convirt.json` and the tokenizer, where there is one, and their checksums; neither
+    /// changes while a model trains.
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(write_error(folder))?;
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(self).expect("a description is plain data");
         fs::write(&path, json + "\n").map_err(write_error(&path))?;
-        Ok(tokenizer.map_or(Ok(()), |tokenizer| tokenizer.save(folder))?)
+        let mut names = vec![DESCRIPTION];
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(folder)?;
+            names.extend(ReportTokenizer::FILES);
+        }
+        Ok(checksums::record(folder, &names)?)
     }
 
-    /// Writes the weights of a network of this description.
+    /// Writes the weights of a network of this description, and their checksum.
     pub fn save_weights(&self, network: &impl Module, folder: &Path) -> Result<(), Error> {
         let tensors = weights::tensors(&network.valid(), &self.network.layout());
-        Ok(weights::save(tensors, &folder.join(WEIGHTS))?)
+        let aside = folder.join(NEW_WEIGHTS);
+        weights::save(tensors, &aside)?;
+        Ok(checksums::publish(&aside, folder, WEIGHTS)?)
     }
 }
 
@@ -359,14 +369,19 @@ impl ModelFiles {
         ];
         let missing = files.into_iter().filter(|(_, is_there)| !is_there);
         let missing: Vec<&'static str> = missing.map(|(name, _)| name).collect();
-        match description {
-            Some(description) if missing.is_empty() => Ok(Self {
-                folder,
-                weights,
-                description,
-            }),
-            _ => Err(Error::NoModel { folder, missing }),
+        let Some(description) = description.filter(|_| missing.is_empty()) else {
+            return Err(Error::NoModel { folder, missing });
+        };
+        if !is_without_texts {
+            for name in ReportTokenizer::FILES {
+                checksums::verify(&folder.join(name))?;
+            }
         }
+        Ok(Self {
+            folder,
+            weights,
+            description,
+        })
     }
 }
 
@@ -399,15 +414,4 @@ pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f32>() + rest
-}
-
-/// The rows of `embeddings` at L2 norm 1, one after the other.
-pub(crate) fn normalized(embeddings: Tensor<2>) -> Vec<f32> {
-    let norm = embeddings
-        .clone()
-        .square()
-        .sum_dim(1)
-        .sqrt()
-        .clamp_min(1e-12);
-    (embeddings / norm).into_data().iter::<f32>().collect()
 }

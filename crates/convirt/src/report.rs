@@ -82,7 +82,7 @@ impl RunDir {
                 .map(|place| &valid[place])
                 .collect();
             let loader = loader_config(&config);
-            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _| ());
+            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _, _| ());
             let drawn = pairs.and_then(|(pairs, _)| draw_pairs(model, &pairs));
             drawn.map_err(reason)
         });

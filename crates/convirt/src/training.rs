@@ -21,6 +21,7 @@ use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
 use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
+use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
@@ -41,7 +42,7 @@ use crate::summary::{Ending, Summary};
 use crate::task::{Pretrained, PretrainingTask};
 use crate::tensorboard::TensorBoardLogger;
 use crate::text_tower::TextTower;
-use crate::weights::{LoadReport, WeightsError, WeightsFile};
+use crate::weights::{LoadReport, Part, WeightsError, check_loaded};
 use crate::windows::{Outcome, WindowedTraining};
 
 /// Keys whose change would make a resumed run another one.
@@ -104,25 +105,28 @@ impl Training {
         let mut network = description.network.init(&device.clone().autodiff())?;
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
+        let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
         if let Some(earlier) = earlier {
             let (loaded, report) = network.load(&earlier.weights, allow)?;
             network = loaded;
             loads.push(report);
         } else {
             if let Some(path) = tower.as_ref().and_then(|tower| tower.weights.as_ref()) {
-                let file = WeightsFile::open(path)?;
+                let file = chosen.open(path, Part::TextEncoder)?;
                 let (loaded, report) = network.load_text_encoder(&file, allow)?;
                 network = loaded;
                 loads.extend(report);
             }
             if let Some(name) = config.model.image_weights_name() {
                 let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
-                let file = WeightsFile::open(path)?;
+                let file = chosen.open(&path, Part::ImageEncoder)?;
                 let (loaded, report) = network.load_image_encoder(&file, allow)?;
                 network = loaded;
                 loads.push(report);
             }
         }
+
+        chosen.check_used()?;
 
         let tokenizer = tower.map(|tower| tower.tokenizer);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
@@ -410,6 +414,7 @@ impl Training {
             move |error: RecordError| WeightsError::damaged(&path, error)
         };
         learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
+        check_loaded(&learner.model(), &file("model"))?;
         learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
         let scheduler = LrSchedulerRecord::load(file("scheduler")).map_err(damaged("scheduler"))?;
         learner.load_scheduler(scheduler);

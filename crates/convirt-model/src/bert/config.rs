@@ -299,6 +299,12 @@ mod tests {
     }
 
     #[test]
+    fn without_a_model_type_the_class_tells_the_family() {
+        let config = BertConfig::parse(&ROBERTA.replace("\"model_type\": \"roberta\",", ""));
+        assert_eq!(config.unwrap().family, BertFamily::Roberta);
+    }
+
+    #[test]
     fn written_configuration_reads_back_in_the_familys_keys() {
         for (json, key) in [
             (CLINICAL_BERT, "hidden_size"),
@@ -326,6 +332,18 @@ mod tests {
             (
                 roberta("\"gelu\"", "\"quick_gelu\""),
                 "`hidden_act` is `quick_gelu`",
+            ),
+            (
+                roberta("RobertaFor", "RobertaPreLayerNormFor"),
+                "`architectures` is `RobertaPreLayerNormForMaskedLM`",
+            ),
+            (
+                roberta("RobertaFor", "BertFor"),
+                "`architectures` is `BertForMaskedLM`",
+            ),
+            (
+                roberta("\"bos", "\"is_decoder\": true, \"bos"),
+                "`is_decoder` is `true`",
             ),
             (
                 DISTILBERT.replace("\"gelu\"", "\"x\""),

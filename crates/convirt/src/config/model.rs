@@ -21,6 +21,9 @@ pub struct ModelConfig {
     /// of a model on the hub (`owner/model` or `owner/model@revision`), or
     /// [`scratch`](Self::SCRATCH); `emilyalsentzer/Bio_ClinicalBERT` (paper).
     pub bert_base_model: String,
+    /// What the names of an encoder's tensors begin with in a file of weights that has several, such
+    /// as `module.encoder_q` in MoCo's. None by default.
+    pub weights_prefix: Option<String>,
     /// Tensors that may be missing from the weights, of another shape, or without a place in the
     /// encoders, by their names in the file; `*` stands for anything. None by default.
     pub allow_unmatched: Vec<String>,
@@ -75,6 +78,7 @@ impl Default for ModelConfig {
             res_base_model: ResNetDepth::ResNet50,
             image_weights: None,
             bert_base_model: "emilyalsentzer/Bio_ClinicalBERT".to_string(),
+            weights_prefix: None,
             allow_unmatched: Vec::new(),
             text_from_scratch: ScratchTextConfig::default(),
             do_lower_case: None,

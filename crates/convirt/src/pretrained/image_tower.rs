@@ -111,8 +111,10 @@ impl ImageTower {
         path: impl AsRef<Path>,
         output: TowerOutput,
     ) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
-        let batch = EmbeddedBatch::new(vec![0], self.encode_image(self.input(&image)));
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
+        let encoded = self.encode_image(self.input(&image));
+        let batch = EmbeddedBatch::new(vec![0], encoded, |_| path.display().to_string())?;
         Ok(batch.into_values(output))
     }
 
@@ -149,9 +151,16 @@ impl ImageTower {
     ) -> Result<ImageEmbeddings<'_>, Error> {
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
         let view = move |image: &_| transform.apply(image);
-        let device = &self.device;
-        let batches = ImageBatches::new(paths, store, view, loader, max_bad_share, device)?;
-        Ok(ImageEmbeddings::new(self, batches))
+        let (device, paths) = (&self.device, paths.into());
+        let batches = ImageBatches::new(
+            Arc::clone(&paths),
+            store,
+            view,
+            loader,
+            max_bad_share,
+            device,
+        )?;
+        Ok(ImageEmbeddings::new(self, paths, batches))
     }
 
     /// Numbers of an output.

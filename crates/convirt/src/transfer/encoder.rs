@@ -7,11 +7,12 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, ResNetDepth};
 
+use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::hub::{Wanted, located};
 use crate::pretrained::{Description, folder_of_weights};
-use crate::weights::{WeightsFile, image_encoder_config, load_image_encoder};
+use crate::weights::{Part, WeightsFile, image_encoder_config, load_image_encoder};
 
 /// Where an image encoder comes from.
 ///
@@ -90,12 +91,12 @@ impl fmt::Display for EncoderSource {
 }
 
 impl EncoderSource {
-    /// Finds the encoder; its weights are not read yet.
+    /// Finds the encoder, the chosen one of several; its weights are not read yet.
     ///
     /// # Errors
     ///
     /// When there are no such weights, or none of an image encoder.
-    pub(crate) fn open(&self) -> Result<OpenEncoder, Error> {
+    pub(crate) fn open(&self, chosen: &mut ChosenEncoder) -> Result<OpenEncoder, Error> {
         let name = match self {
             Self::Pixels { side } => return Ok(self.opened(Shape::Pixels { side: *side })),
             Self::Random(depth) => {
@@ -109,7 +110,7 @@ impl EncoderSource {
             true => run,
             false => located("encoder", &name, Wanted::ImageEncoder)?,
         };
-        let file = WeightsFile::open(path)?;
+        let file = chosen.open(&path, Part::ImageEncoder)?;
         let config = image_encoder_config(&file)?;
         let folder = folder_of_weights(file.path());
         let description = folder
@@ -211,7 +212,8 @@ mod tests {
     #[test]
     fn weights_that_are_nowhere_are_an_error_that_names_them() {
         let source = EncoderSource::Weights("nowhere/model.safetensors".into());
-        let error = source.open().err().expect("no such file").to_string();
+        let opened = source.open(&mut ChosenEncoder::new(None));
+        let error = opened.err().expect("no such file").to_string();
         assert!(error.contains("nowhere/model.safetensors"), "{error}");
     }
 }
