@@ -412,4 +412,40 @@ mod tests {
         let valid = Split::Valid;
         assert!(matches!(empty, DataError::EmptySplit { split } if split == valid));
     }
+
+    /// 40 rows of 20 images, two captions each, every text its own group.
+    fn captions() -> Vec<Study> {
+        let rows = (0..40).map(|row| Study {
+            image: format!("{}.png", row / 2).into(),
+            ..study(row + 1, &format!("text {row}"), None)
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn rows_of_one_image_are_on_one_side() {
+        for seed in 0..5 {
+            let sides = split(captions(), &config(0.2, seed)).unwrap();
+            assert_eq!((sides.train.len(), sides.valid.len()), (32, 8));
+            let images = |studies: &[Study]| -> BTreeSet<_> {
+                studies.iter().map(|study| study.image.clone()).collect()
+            };
+            assert!(images(&sides.train).is_disjoint(&images(&sides.valid)));
+        }
+    }
+
+    #[test]
+    fn a_column_that_puts_an_image_on_two_sides_leaks_it() {
+        let mut studies = captions();
+        for study in &mut studies {
+            study.split = Some(match study.row {
+                8 => Split::Valid,
+                _ => Split::Train,
+            });
+        }
+        let error = split(studies, &config(0.2, 0)).unwrap_err().to_string();
+        for part in ["1 images", "3.png", "train in row 7", "valid in row 8"] {
+            assert!(error.contains(part), "no `{part}` in: {error}");
+        }
+    }
 }

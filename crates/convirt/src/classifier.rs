@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
+use crate::finite::finite_rows;
 use crate::precision_name::PrecisionName;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
@@ -158,18 +159,18 @@ impl ImageClassifier {
     ///
     /// # Errors
     ///
-    /// When the file is not a readable image.
+    /// When the file is not a readable image, and [`Error::NotFinite`].
     pub fn predict(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
         let size = self.transform.size();
         let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
         let logits = self
             .network
             .forward(Tensor::from_data(pixels, &self.device));
-        Ok(probabilities(self.labels(), logits)
-            .into_data()
-            .iter()
-            .collect())
+        finite_rows(probabilities(self.labels(), logits), |_| {
+            path.display().to_string()
+        })
     }
 
     /// The labels, in the order of the probabilities.

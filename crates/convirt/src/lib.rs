@@ -47,6 +47,7 @@ mod metrics;
 mod network;
 mod new_file;
 mod onnx;
+mod output;
 mod pair_retrieval;
 mod precision;
 mod precision_name;

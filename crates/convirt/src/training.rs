@@ -33,6 +33,7 @@ use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
+use crate::output::note;
 use crate::pretrained::{ConVirt, Description, ImageTower};
 use crate::progress::{renderer, thousands};
 use crate::report::Data;
@@ -278,7 +279,9 @@ impl Training {
             .run
             .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
-            eprintln!("warning: the run's page is not written: {error}");
+            note(format_args!(
+                "warning: the run's page is not written: {error}"
+            ));
         }
         Ok(summary)
     }

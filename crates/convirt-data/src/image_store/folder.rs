@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -215,7 +215,11 @@ impl ImageFolder {
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
-            eprintln!("warning: {folder}: images are not kept for later runs: {error}");
+            // Whether anybody reads it or not.
+            let _ = writeln!(
+                stderr(),
+                "warning: {folder}: images are not kept for later runs: {error}"
+            );
         }
     }
 }
