@@ -67,7 +67,6 @@ fn an_error_is_printed_once_and_its_code_tells_whose_it_is() {
         (["--set", "batchsize=4"], 2),
         (["--set", "batch_size=0"], 2),
         (["--device", "abacus"], 2),
-        (["--resume", "nowhere"], 2),
         (["--set", "dataset.csv_file=nowhere.csv"], 2),
         (["--set", "dataset.text_col=nothing"], 1),
     ] {
