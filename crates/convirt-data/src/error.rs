@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{Skip, Split, UnknownSplit};
+use crate::{NotUtf8, Skip, Split, UnknownSplit};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,27 @@ pub enum DataError {
         path: PathBuf,
         /// The first file that is missing, empty or short.
         missing: PathBuf,
+    },
+
+    /// A file is no text in UTF-8.
+    #[error("{}: cannot be read as text", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        source: NotUtf8,
+    },
+
+    /// The header row of a table has several signs that may separate cells.
+    #[error(
+        "{}: the header row has {signs}, and the rows do not tell which of them separates cells; \
+         put names that hold one in quotes", path.display()
+    )]
+    AmbiguousSeparator {
+        /// The table.
+        path: PathBuf,
+        /// The signs.
+        signs: String,
     },
 
     /// The CSV cannot be read to its end.
@@ -391,6 +412,21 @@ pub enum DataError {
         column: String,
         /// The class.
         class: String,
+    },
+
+    /// A cell of the column of classes seems to list several findings.
+    #[error(
+        "{}: column `{column}`: `{cell}` seems to list findings that other cells name too; say \
+         what separates them (`--label-separator '|'`), or write classes without a `|`",
+        path.display()
+    )]
+    ListedClasses {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The cell.
+        cell: String,
     },
 
     /// The column of classes does not have the one that is to be positive.

@@ -1,5 +1,6 @@
 //! Texts to token ids.
 
+mod added_tokens;
 mod folder;
 mod settings;
 
@@ -49,8 +50,9 @@ impl ReportTokenizer {
     /// Reads the tokenizer of a Hugging Face model from its folder.
     ///
     /// That is `tokenizer.json`; else `vocab.txt` (WordPiece, as BERT has it); else `vocab.json`
-    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json` is heeded
-    /// where present. `do_lower_case` wins over what the files say about BERT's normalizer; other
+    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json`,
+    /// `special_tokens_map.json` and `added_tokens.json` are heeded where present, as in
+    /// transformers. `do_lower_case` wins over what the files say about BERT's normalizer; other
     /// normalizers have no such choice and ignore it. Padding and truncation that the files ask
     /// for do not apply: [`encode`](Self::encode) truncates, the batch pads.
     ///
@@ -87,7 +89,7 @@ impl ReportTokenizer {
         }
         let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
         let vocabulary = pieces.into_iter().zip(0..).collect();
-        let tokenizer = folder::word_piece(&vocabulary, &normalizer);
+        let tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::BERT_SPECIAL);
         Self::new(
             tokenizer,
             Settings::default(),
@@ -174,7 +176,10 @@ impl ReportTokenizer {
             source,
         };
         let unknown = tokenizer["model"]["unk_token"].as_str().map(String::from);
+        let added = tokenizer["added_tokens"].take();
+        tokenizer["added_tokens"] = added.clone();
         let mut tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(invalid)?;
+        check_ids(&added, &tokenizer).map_err(invalid)?;
         if let Some(unknown) = unknown.filter(|token| tokenizer.token_to_id(token).is_none()) {
             return Err(DataError::MissingSpecialToken {
                 path: path.into(),
@@ -197,6 +202,20 @@ impl ReportTokenizer {
             settings,
         })
     }
+}
+
+/// Checks that added tokens have the ids that they are listed with: the reader numbers them anew.
+fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error + Send + Sync>> {
+    for token in added.as_array().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or("");
+        let id = tokenizer.token_to_id(content).map(u64::from);
+        if !content.is_empty() && token["id"].as_u64() != id {
+            let (listed, id) = (&token["id"], id.unwrap_or_default());
+            let problem = format!("`{content}` has the id {listed} in place of {id}, the next");
+            return Err(problem.into());
+        }
+    }
+    Ok(())
 }
 
 /// Counts the tokens that every text gets.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{SkipReason, Thumbnail};
+use crate::{SkipReason, Thumbnail, printable};
 
 /// Findings of a kind that are described; more are counted.
 pub(super) const EXAMPLES: usize = 24;
@@ -220,7 +220,9 @@ impl FindingKind {
                 "A replacement character or a question mark stands for what was there; only the \
                  source has it."
             }
-            Self::StrayCharacters => "They become unknown tokens or none; --fix drops them.",
+            Self::StrayCharacters => {
+                "They become unknown tokens or none; --fix drops them, but for those of private use."
+            }
             Self::IdentifyingText => {
                 "Dates, numbers and addresses belong to nobody's training data. Values are not \
                  shown here."
@@ -361,8 +363,8 @@ impl fmt::Display for FindingKind {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place() {
-            place if place.is_empty() => f.write_str(&self.detail),
-            place => write!(f, "{place}: {}", self.detail),
+            place if place.is_empty() => write!(f, "{}", printable(&self.detail)),
+            place => write!(f, "{place}: {}", printable(&self.detail)),
         }
     }
 }

@@ -9,15 +9,42 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokenizers::normalizers::BertNormalizer;
 
-use super::settings::Settings;
-use crate::DataError;
+use super::added_tokens::AddedTokens;
+use super::settings::{Role, Settings};
 use crate::word_pieces::CONTINUATION;
+use crate::{DataError, decode_text};
 
 /// Special tokens of BERT, in the order that a learned vocabulary begins with.
 pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// Special tokens of RoBERTa.
-const ROBERTA_SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+/// Special tokens of RoBERTa, in the same order.
+const ROBERTA_SPECIAL: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
+
+/// Tokenizers of transformers that `vocab.txt` describes, but for the ending "Fast".
+const WORD_PIECE_CLASSES: [&str; 12] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "FunnelTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MPNetTokenizer",
+    "MobileBertTokenizer",
+    "PreTrainedTokenizer",
+    "SqueezeBertTokenizer",
+    "TokenizersBackend",
+];
+
+/// The same for `vocab.json` with `merges.txt`.
+const BYTE_LEVEL_CLASSES: [&str; 6] = [
+    "BartTokenizer",
+    "LEDTokenizer",
+    "LongformerTokenizer",
+    "PreTrainedTokenizer",
+    "RobertaTokenizer",
+    "TokenizersBackend",
+];
 
 /// Tokens with their ids.
 pub(super) type Vocabulary = BTreeMap<String, u32>;
@@ -33,34 +60,39 @@ pub(super) struct Source {
 
 /// Reads the first form of tokenizer that `folder` has.
 pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
-    let settings = folder.join("tokenizer_config.json");
-    let settings = match settings.is_file() {
-        true => Settings::new(json_file(&settings)?),
-        false => Settings::default(),
-    };
+    let settings = Settings::read(folder)?;
     let do_lower_case = do_lower_case.or(settings.flag("do_lower_case"));
     let [whole, words, pairs, merges] =
         ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
 
-    let (tokenizer, path) = if whole.is_file() {
+    let special = |usual: [&'static str; 5]| {
+        let mut names = usual.into_iter();
+        Role::ALL.map(|role| settings.name_or(role, names.next().expect("a name for each role")))
+    };
+    let (mut tokenizer, path) = if whole.is_file() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
         if let Some(lowercase) = do_lower_case {
             set_lowercase(&mut tokenizer["normalizer"], lowercase);
         }
         (tokenizer, whole)
     } else if words.is_file() {
+        check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
         let normalizer = BertNormalizer::new(
             true,
             settings.flag("tokenize_chinese_chars").unwrap_or(true),
             settings.flag("strip_accents"),
             do_lower_case.unwrap_or(true),
         );
-        (word_piece(&lines(&words)?, &normalizer), words)
+        let special = special(BERT_SPECIAL);
+        (word_piece(&lines(&words)?, &normalizer, &special), words)
     } else if pairs.is_file() && merges.is_file() {
+        check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
         let add_prefix_space = settings.flag("add_prefix_space").unwrap_or(false);
         let vocabulary = json_file(&pairs)?;
+        let merges = merge_rules(&merges)?;
+        let special = special(ROBERTA_SPECIAL);
         (
-            byte_level(&vocabulary, &merge_rules(&merges)?, add_prefix_space),
+            byte_level(&vocabulary, &merges, add_prefix_space, &special),
             pairs,
         )
     } else {
@@ -69,6 +101,7 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
             looked_for: vec!["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"],
         });
     };
+    AddedTokens::read(folder, &settings)?.add_to(&mut tokenizer)?;
     Ok(Source {
         tokenizer,
         settings,
@@ -76,11 +109,32 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     })
 }
 
-/// Describes BERT's tokenizer, but for the special tokens around a text.
-pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -> Value {
+/// Refuses a tokenizer of another kind than its files look like: its ids would be others.
+fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), DataError> {
+    let class = settings.get("tokenizer_class").and_then(Value::as_str);
+    let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+    match class.filter(|class| !classes.contains(class)) {
+        None => Ok(()),
+        Some(class) => Err(invalid(
+            &folder.join("tokenizer_config.json"),
+            format!(
+                "a {class} is read from tokenizer.json only, which transformers writes \
+                 (`AutoTokenizer.from_pretrained(…).save_pretrained(…)`)"
+            ),
+        )),
+    }
+}
+
+/// Describes BERT's tokenizer, but for the special tokens around a text; `special` in the order of
+/// [`BERT_SPECIAL`].
+pub(super) fn word_piece(
+    vocabulary: &Vocabulary,
+    normalizer: &BertNormalizer,
+    special: &[&str; 5],
+) -> Value {
     json!({
         "version": "1.0",
-        "added_tokens": special_tokens(&BERT_SPECIAL, vocabulary),
+        "added_tokens": special_tokens(special, vocabulary),
         "normalizer": {
             "type": "BertNormalizer",
             "clean_text": normalizer.clean_text,
@@ -93,7 +147,7 @@ pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -
         "decoder": { "type": "WordPiece", "prefix": CONTINUATION, "cleanup": true },
         "model": {
             "type": "WordPiece",
-            "unk_token": "[UNK]",
+            "unk_token": special[1],
             "continuing_subword_prefix": CONTINUATION,
             "max_input_chars_per_word": super::MAX_WORD_LENGTH,
             "vocab": vocabulary,
@@ -102,7 +156,12 @@ pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -
 }
 
 /// Describes RoBERTa's tokenizer, but for the special tokens around a text.
-fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool) -> Value {
+fn byte_level(
+    vocabulary: &Vocabulary,
+    merges: &[String],
+    add_prefix_space: bool,
+    special: &[&str; 5],
+) -> Value {
     let bytes = json!({
         "type": "ByteLevel",
         "add_prefix_space": add_prefix_space,
@@ -111,7 +170,7 @@ fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool
     });
     json!({
         "version": "1.0",
-        "added_tokens": special_tokens(&ROBERTA_SPECIAL, vocabulary),
+        "added_tokens": special_tokens(special, vocabulary),
         "normalizer": null,
         "pre_tokenizer": bytes,
         "post_processor": null,
@@ -188,7 +247,7 @@ fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
         .collect()
 }
 
-fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
 }
 
@@ -197,10 +256,10 @@ fn text_file(path: &Path) -> Result<String, DataError> {
         path: path.into(),
         source,
     })?;
-    String::from_utf8(bytes).map_err(|error| invalid(path, error.utf8_error()))
+    decode_text(bytes).map_err(|error| invalid(path, error))
 }
 
-fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
+pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
     DataError::TokenizerFile {
         path: path.into(),
         source: source.into(),
@@ -328,7 +387,7 @@ mod tests {
     fn padding_and_truncation_of_a_file_do_not_apply() {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
         let vocabulary = vocabulary.into_iter().zip(0..).collect();
-        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default());
+        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &BERT_SPECIAL);
         tokenizer["padding"] = json!({
             "strategy": { "Fixed": 128 }, "direction": "Right", "pad_to_multiple_of": null,
             "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",

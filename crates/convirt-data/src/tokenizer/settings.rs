@@ -1,10 +1,12 @@
-//! What `tokenizer_config.json` says beside the vocabulary.
+//! What `tokenizer_config.json` and `special_tokens_map.json` say beside the vocabulary.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
+use super::added_tokens::{DECODER, added_token};
+use super::folder::json_file;
 use crate::DataError;
 
 /// Settings that a saved tokenizer takes over from the one it was read from.
@@ -14,7 +16,21 @@ const KEPT: [&str; 3] = [
     "model_max_length",
 ];
 
-/// The content of `tokenizer_config.json`; empty where there is no such file.
+/// Keys of special tokens that every tokenizer may have.
+const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// Keys of lists of special tokens.
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// The content of the files, as one; empty where there are none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     json: Map<String, Value>,
@@ -36,7 +52,9 @@ pub(super) enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Pad, Self::Begin, Self::End, Self::Unknown, Self::Mask];
+    /// In the order of [`BERT_SPECIAL`](super::folder::BERT_SPECIAL).
+    pub(super) const ALL: [Self; 5] =
+        [Self::Pad, Self::Unknown, Self::Begin, Self::End, Self::Mask];
 
     fn key(self) -> &'static str {
         match self {
@@ -61,8 +79,44 @@ impl Role {
 }
 
 impl Settings {
-    pub(super) fn new(json: Map<String, Value>) -> Self {
-        Self { json }
+    /// Reads the settings of a folder. As in transformers `special_tokens_map.json` wins, and is
+    /// not read where `tokenizer_config.json` lists all added tokens.
+    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+        let object = |name: &str| match folder.join(name) {
+            path if path.is_file() => json_file(&path),
+            _ => Ok(Map::new()),
+        };
+        let mut json: Map<String, Value> = object("tokenizer_config.json")?;
+        if !json.contains_key(DECODER) {
+            let special: Map<String, Value> = object("special_tokens_map.json")?;
+            json.extend(special.into_iter().filter(|(_, token)| !token.is_null()));
+        }
+        Ok(Self { json })
+    }
+
+    /// Returns a setting.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.json.get(key)
+    }
+
+    /// Returns the special tokens that have names, and those of lists, in the order in which
+    /// transformers numbers those that the vocabulary does not have.
+    pub(super) fn special_tokens(&self) -> Vec<AddedToken> {
+        let others = self
+            .json
+            .iter()
+            .filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
+        let others = others.map(|(_, token)| token);
+        let named = NAMES.iter().filter_map(|key| self.json.get(*key));
+        let lists = LISTS.iter().filter_map(|key| self.json.get(*key));
+        let items = lists.flat_map(|list| list.as_array().into_iter().flatten());
+        let all = named.chain(others).chain(items);
+        all.filter_map(|token| added_token(token, true)).collect()
+    }
+
+    /// Returns the name of a role's token.
+    pub(super) fn name_or<'a>(&'a self, role: Role, usual: &'a str) -> &'a str {
+        self.name(role).unwrap_or(usual)
     }
 
     /// Returns a setting that is on or off.
