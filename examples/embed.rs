@@ -19,7 +19,7 @@ use arguments::{ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
 use convirt::EmbeddingFile;
-use convirt::data::image_files;
+use convirt::data::{decode_text, image_files};
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -155,8 +155,9 @@ fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
 
 /// Lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("{}: cannot be read as text", path.display()))?;
+    let unreadable = || format!("{}: cannot be read as text", path.display());
+    let bytes = fs::read(path).with_context(unreadable)?;
+    let text = decode_text(bytes).with_context(unreadable)?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines: Vec<String> = lines.map(String::from).collect();
     ensure!(!lines.is_empty(), "{}: no text in it", path.display());

@@ -16,7 +16,7 @@ use anyhow::Result;
 use arguments::{ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, image_files};
+use convirt::data::{Chexpert8x200, image_files, printable};
 use convirt::{
     ChexpertRetrieval, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
@@ -273,12 +273,12 @@ fn search(arguments: &Search) -> Result<()> {
             "{:>4}  {:+.3}  {}",
             rank + 1,
             hit.score,
-            index.name(hit.index)?
+            printable(index.name(hit.index)?)
         );
         let text = index.text(hit.index)?;
         if !text.is_empty() {
             let words: Vec<&str> = text.split_whitespace().collect();
-            println!("              {}", words.join(" "));
+            println!("              {}", printable(words.join(" ")));
         }
     }
     Ok(())

@@ -389,6 +389,16 @@ pub enum DataError {
         pairs: usize,
     },
 
+    /// All texts to train on are equal.
+    #[error(
+        "all {texts} texts are equal: there is nothing to tell images apart by; is \
+         `dataset.text_col` the column of texts?"
+    )]
+    EqualTexts {
+        /// How many.
+        texts: usize,
+    },
+
     /// A word is none of those that a setting knows.
     #[error("`{setting}` is `{word}`; it must be {known}")]
     UnknownWord {

@@ -22,7 +22,8 @@ use rows::RowReader;
 /// Where the labelled images are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledConfig {
-    /// The CSV, with a header row. Commas separate, quotes enclose, the encoding is UTF-8.
+    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
+    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
     pub csv_file: PathBuf,
     /// Folder that relative image cells start from; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
@@ -111,8 +112,8 @@ impl LabelledManifest {
     /// # Errors
     ///
     /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`]: no
-    ///   such CSV
+    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
+    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
     /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
     ///   [`DataError::ColumnOutOfRange`]: no such column
     /// - [`DataError::TableCell`]: a finding is neither 1, 0, −1 nor blank

@@ -22,6 +22,7 @@ mod augmentation;
 mod batch;
 mod chexpert_8x200;
 mod column;
+mod contrast;
 mod dataset;
 mod doctor;
 mod error;
@@ -63,6 +64,7 @@ pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
 pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
 pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
+pub use contrast::{check_contrast, too_few_to_validate};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,

@@ -260,6 +260,8 @@ mod tests {
         ] {
             reads(report, "Lungs clear.\n\nNormal.");
         }
+        let unheaded = Sections::parse("Lungs clear. Impression: Normal.");
+        assert_eq!(unheaded.findings_and_impression(), None);
         reads(
             "FINDINGS:1. Clear. IMPRESSION:1. Normal.",
             "1. Clear.\n\n1. Normal.",

@@ -102,7 +102,8 @@ impl<'a> Cutter<'a> {
 
     /// Takes text up to a heading inside it, and returns what follows that.
     fn text(&mut self, line: &'a str) -> &'a str {
-        let Some((start, heading)) = heading::inside(line) else {
+        let is_headed = self.current().name != SectionName::Preamble;
+        let Some((start, heading)) = heading::inside(line, is_headed) else {
             self.current().push(line);
             return "";
         };

@@ -122,8 +122,9 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
 }
 
 /// Returns the first heading inside a line, and where it begins: one in capitals before a colon, or
-/// findings and impression after a full stop.
-pub(super) fn inside(line: &str) -> Option<(usize, Heading<'_>)> {
+/// findings after a full stop, or impression where the text `is_headed`; what is seen may stand
+/// before it otherwise.
+pub(super) fn inside(line: &str, is_headed: bool) -> Option<(usize, Heading<'_>)> {
     let mut starts = Vec::new();
     for word in line.split_whitespace() {
         let start = word.as_ptr() as usize - line.as_ptr() as usize;
@@ -138,7 +139,7 @@ pub(super) fn inside(line: &str) -> Option<(usize, Heading<'_>)> {
         for (at, sign) in word.char_indices() {
             let end = start + at;
             if sign == ':'
-                && let Some(found) = ending_at(line, &starts, end)
+                && let Some(found) = ending_at(line, &starts, end, is_headed)
             {
                 return Some(found);
             }
@@ -152,12 +153,17 @@ pub(super) fn inside(line: &str) -> Option<(usize, Heading<'_>)> {
 }
 
 /// The heading whose colon is at `end` of a line, if it begins at one of the last `starts`.
-fn ending_at<'a>(line: &'a str, starts: &[usize], end: usize) -> Option<(usize, Heading<'a>)> {
+fn ending_at<'a>(
+    line: &'a str,
+    starts: &[usize],
+    end: usize,
+    is_headed: bool,
+) -> Option<(usize, Heading<'a>)> {
     // The longest name first: "CLINICAL HISTORY" and not "HISTORY".
     let first = starts.len().saturating_sub(MAX_NAME_WORDS);
     starts[first..].iter().find_map(|&start| {
         let label = line[start..end].trim();
-        let is_main = |name| matches!(name, Findings | Impression);
+        let is_main = |name| name == Findings || name == Impression && is_headed;
         let name = exact(label).or_else(|| misspelt(&normalized(label)))?;
         let is_heading = is_capitals(label)
             || is_main(name) && label.starts_with(char::is_uppercase) && is_after_stop(line, start);

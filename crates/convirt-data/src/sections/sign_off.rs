@@ -3,12 +3,14 @@
 use crate::sentences;
 
 /// Words in a row that tell of a sign-off wherever they stand.
-const PHRASES: [&str; 42] = [
+const PHRASES: [&str; 50] = [
     "at the time of discovery",
     "attending physician",
     "attending radiologist",
     "approved by",
     "authenticated by",
+    "authorized by",
+    "best regards",
     "by e-mail",
     "by email",
     "by fax",
@@ -25,6 +27,7 @@ const PHRASES: [&str; 42] = [
     "end of report",
     "finalized by",
     "interpreted by",
+    "kind regards",
     "on the phone",
     "on the telephone",
     "over the phone",
@@ -35,11 +38,16 @@ const PHRASES: [&str; 42] = [
     "radiology dashboard",
     "read back",
     "read by",
+    "released by",
     "reviewed by",
     "signed by",
+    "signed electronically",
     "signed on",
     "teaching physician",
+    "thank you",
+    "typed by",
     "verified by",
+    "veriphy",
     "via e-mail",
     "via email",
     "via pager",
@@ -49,11 +57,12 @@ const PHRASES: [&str; 42] = [
 ];
 
 /// Words that no finding has.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "attest",
     "attestation",
     "dictated",
     "dictation",
+    "sincerely",
     "telephoned",
     "transcribed",
     "transcription",
@@ -61,7 +70,7 @@ const WORDS: [&str; 8] = [
 ];
 
 /// What comes before the colon of a stamp.
-const LABELS: [&str; 21] = [
+const LABELS: [&str; 23] = [
     "attending",
     "cc",
     "d",
@@ -69,9 +78,11 @@ const LABELS: [&str; 21] = [
     "dd",
     "dt",
     "interpreted",
+    "interpreting",
     "job",
     "radiologist",
     "read",
+    "reading",
     "released",
     "resident",
     "reviewed",
@@ -225,8 +236,8 @@ const OF_TIME: [&str; 33] = [
     "december",
 ];
 
-/// Mark of a removed name or date.
-const REMOVED: &str = "___";
+/// Marks of removed names and dates, of MIMIC-CXR and of OpenI.
+const REMOVED: [&str; 2] = ["___", "xxxx"];
 
 /// Takes the sign-off from the end of a text of blocks, each a paragraph or an item.
 pub(super) fn without_sign_off(mut blocks: Vec<String>) -> Vec<String> {
@@ -265,11 +276,15 @@ pub(super) fn is_sign_off(sentence: &str) -> bool {
         || is_name(&words)
 }
 
-/// "These findings were conveyed …".
+/// "These findings were conveyed …", "Results were called to …".
 fn is_conveyed(words: &[String]) -> bool {
     let message = words.iter().position(|word| is_in(word, &MESSAGES));
-    let conveyed = words.windows(2).position(|pair| {
-        is_in(&pair[0], &["was", "were", "been", "is", "are"]) && is_in(&pair[1], &CONVEYING)
+    let conveyed = (0..words.len().saturating_sub(1)).position(|at| {
+        let after = |offset| words.get(at + offset).map_or("", String::as_str);
+        let is_to_someone = after(2) == "to" && !is_in(after(3), &["be", "have", "represent"]);
+        is_in(&words[at], &["was", "were", "been", "is", "are"])
+            && (is_in(after(1), &CONVEYING)
+                || is_to_someone && (is_in(after(1), &TELLING) || after(1) == "given"))
     });
     matches!((message, conveyed), (Some(message), Some(conveyed)) if message <= conveyed)
 }
@@ -280,8 +295,10 @@ fn tells_removed(words: &[String]) -> bool {
         let [first, second, third] = three else {
             return false;
         };
-        first == REMOVED && is_in(second, &["was", "were", "is"]) && is_in(third, &TELLING)
-            || is_in(first, &TELLING) && is_in(second, &["with", "to", "by"]) && third == REMOVED
+        is_in(first, &REMOVED) && is_in(second, &["was", "were", "is"]) && is_in(third, &TELLING)
+            || is_in(first, &TELLING)
+                && is_in(second, &["with", "to", "by"])
+                && is_in(third, &REMOVED)
     })
 }
 
@@ -303,7 +320,7 @@ fn is_labelled(sentence: &str) -> bool {
 /// Numbers, dates, times, initials and marks alone.
 fn is_stamp(words: &[String]) -> bool {
     let says_nothing = |word: &String| {
-        word == REMOVED
+        is_in(word, &REMOVED)
             || is_in(word, &OF_TIME)
             || is_in(word, &PERSONS)
             || is_in(word, &LABELS)
@@ -345,6 +362,9 @@ mod tests {
             "The ordering physician was notified.",
             "Results telephoned to the ward.",
             "Dr. Smith is aware of these results.",
+            "Results were called to the floor.",
+            "XXXX was notified.",
+            "Thank you for this referral.",
             "Reviewed by Jane Doe, MD.",
             "I have personally reviewed the images and agree with the interpretation.",
             "I agree with the above.",
@@ -378,6 +398,7 @@ mod tests {
             "Chest CT is recommended.",
             "No change since 10:15 a.m.",
             "These findings were present on ___.",
+            "These are reported to be chronic.",
         ] {
             assert!(!is_sign_off(sentence), "{sentence}");
         }

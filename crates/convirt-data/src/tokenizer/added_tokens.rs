@@ -160,6 +160,7 @@ mod tests {
 
     use serde_json::json;
 
+    use super::DECODER;
     use crate::{DataError, ReportTokenizer};
 
     type File<'a> = (&'a str, serde_json::Value);
@@ -203,5 +204,111 @@ mod tests {
         let error = tokenizer(files).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string);
         format!("{error}: {}", source.unwrap_or_default())
+    }
+
+    /// The ids of these tests are those of BertTokenizer of transformers 5.23.
+    #[test]
+    fn tokens_beside_a_vocabulary_are_tokens() {
+        let added = json!({"___": 60, "CXR": 61});
+        let files = [("added_tokens.json", added)];
+        assert_eq!(ids(&files, "é___ cxr xCXR"), [2, 16, 60, 61, 54, 61, 3]);
+        let cased = [
+            files[0].clone(),
+            ("tokenizer_config.json", json!({"do_lower_case": false})),
+        ];
+        let lower = [12, 55, 43];
+        assert_eq!(
+            ids(&cased, "CXR cxr"),
+            [&[2, 61], &lower[..], &[3]].concat()
+        );
+        let special = json!({"additional_special_tokens": ["___"]});
+        let special = [files[0].clone(), ("special_tokens_map.json", special)];
+        assert_eq!(ids(&special, "é___ ab"), [2, 16, 60, 8, 11, 3]);
+        assert_eq!(tokenizer(&files).unwrap().vocab_size(), 62);
+    }
+
+    #[test]
+    fn settings_of_added_tokens_are_heeded_and_other_files_are_not_read_then() {
+        let decoder = json!({
+            "60": {"content": "ab", "single_word": true, "normalized": true},
+            "61": {"content": "Cd", "normalized": false},
+            "62": {"content": "<Q>", "special": true, "lstrip": true, "rstrip": true},
+        });
+        let files = [
+            ("tokenizer_config.json", json!({ DECODER: decoder })),
+            ("special_tokens_map.json", json!({"pad_token": "<fill>"})),
+            ("added_tokens.json", json!({"abc": 60})),
+        ];
+        let tokens = ids(&files, "ab abc Cd cd a <Q> b");
+        assert_eq!(tokens, [2, 60, 8, 11, 13, 61, 12, 15, 8, 62, 10, 3]);
+        assert_eq!(tokenizer(&files).unwrap().pad_id(), 0);
+    }
+
+    #[test]
+    fn special_tokens_go_by_the_names_of_the_map() {
+        let map = json!({
+            "pad_token": "<fill>",
+            "unk_token": "N",
+            "mask_token": {"content": "_", "lstrip": true},
+            "bos_token": "<B>",
+            "additional_special_tokens": ["<Q>"],
+        });
+        let files = [
+            ("tokenizer_config.json", json!({"pad_token": "[PAD]"})),
+            ("special_tokens_map.json", map),
+        ];
+        assert_eq!(tokenizer(&files).unwrap().pad_id(), 5);
+        assert_eq!(ids(&files, "é ! <B><Q> a _"), [2, 16, 7, 60, 61, 8, 6, 3]);
+    }
+
+    #[test]
+    fn ids_that_contradict_the_vocabulary_are_errors_that_name_the_file() {
+        for (id, parts) in [
+            (70, ["`___` has the id 70", "is 60"]),
+            (10, ["`___` has the id 10", "is 60"]),
+        ] {
+            let message = error(&[("added_tokens.json", json!({"___": id}))]);
+            let parts = parts.iter().chain(&["added_tokens.json"]);
+            for part in parts {
+                assert!(message.contains(part), "`{part}` in {message}");
+            }
+        }
+        let message = error(&[("added_tokens.json", json!({"ab": 60, "_": 61}))]);
+        assert!(message.contains("`_` has the id 61, and 6"), "{message}");
+        let message = error(&[("added_tokens.json", json!({"ab": -1}))]);
+        assert!(message.contains("no id of `ab`: -1"), "{message}");
+        let decoder = json!({DECODER: {"60": "ab"}});
+        let message = error(&[("tokenizer_config.json", decoder)]);
+        assert!(message.contains("no token with an id"), "{message}");
+    }
+
+    #[test]
+    fn tokens_beside_a_whole_tokenizer_are_added_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer(&[]).unwrap().save(folder.path()).unwrap();
+        let write = |name: &str, json: serde_json::Value| {
+            fs::write(folder.path().join(name), json.to_string()).unwrap();
+        };
+        write("added_tokens.json", json!({"___": 60}));
+        write("special_tokens_map.json", json!({"pad_token": "<fill>"}));
+        let read = ReportTokenizer::from_folder(folder.path(), None).unwrap();
+        assert_eq!(read.encode("é___", 9).unwrap().ids, [2, 16, 60, 3]);
+        assert_eq!(read.pad_id(), 5);
+    }
+
+    #[test]
+    fn an_id_that_the_reader_of_a_whole_tokenizer_would_change_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [("added_tokens.json", json!({"___": 60}))];
+        tokenizer(&files).unwrap().save(folder.path()).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let added = whole["added_tokens"].as_array_mut().unwrap();
+        added.last_mut().unwrap()["id"] = 75.into();
+        fs::write(&path, whole.to_string()).unwrap();
+        let error = ReportTokenizer::from_folder(folder.path(), None).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("`___` has the id 75"), "{source}");
     }
 }

@@ -384,6 +384,32 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_a_token_or_of_settings() {
+        let vocabulary = "\u{feff}[PAD]\n[UNK]\n[CLS]\n[SEP]\nHeart\n";
+        let settings = "\u{feff}{\"do_lower_case\": false}";
+        let files = [
+            ("vocab.txt", vocabulary),
+            ("tokenizer_config.json", settings),
+        ];
+        assert_eq!(ids(&files, "Heart [PAD]"), [2, 4, 0, 3]);
+    }
+
+    #[test]
+    fn tokenizers_of_other_kinds_are_refused_by_name() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\n";
+        let settings = |class: &str| format!("{{\"tokenizer_class\": \"{class}\"}}");
+        let other = settings("BertJapaneseTokenizer");
+        let error = error(&[("tokenizer_config.json", &other), ("vocab.txt", vocabulary)]);
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains("a BertJapaneseTokenizer"), "{source}");
+        for class in ["BertTokenizer", "DistilBertTokenizerFast"] {
+            let same = settings(class);
+            let files = [("tokenizer_config.json", &*same), ("vocab.txt", vocabulary)];
+            assert_eq!(ids(&files, "heart"), [2, 4, 3], "{class}");
+        }
+    }
+
+    #[test]
     fn padding_and_truncation_of_a_file_do_not_apply() {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
         let vocabulary = vocabulary.into_iter().zip(0..).collect();
