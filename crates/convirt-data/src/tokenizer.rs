@@ -21,8 +21,11 @@ use tokenizers::{
 use crate::{DataError, word_pieces};
 use settings::{Role, Settings};
 
-/// Characters above which WordPiece gives up on a word.
+/// Characters above which BERT's WordPiece gives up on a word.
 const MAX_WORD_LENGTH: usize = 100;
+
+/// The same for a learned vocabulary: Thai and Khmer write clauses without a space.
+const MAX_LEARNED_LENGTH: usize = 1000;
 
 /// Characters of a text shown in an error.
 const EXCERPT_LENGTH: usize = 60;
@@ -89,7 +92,8 @@ impl ReportTokenizer {
         }
         let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
         let vocabulary = pieces.into_iter().zip(0..).collect();
-        let tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::BERT_SPECIAL);
+        let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::BERT_SPECIAL);
+        tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_LENGTH.into();
         Self::new(
             tokenizer,
             Settings::default(),
@@ -249,7 +253,7 @@ fn count_words(
     let mut text = PreTokenizedString::from(text);
     BertPreTokenizer.pre_tokenize(&mut text)?;
     for (word, ..) in text.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-        if word.chars().count() <= MAX_WORD_LENGTH {
+        if word.chars().count() <= MAX_LEARNED_LENGTH {
             *words.entry(word.to_owned()).or_default() += 1;
         }
     }
@@ -407,6 +411,15 @@ mod tests {
             assert_eq!(upper == lower, do_lower_case);
             assert_eq!(tokenizer.encode("Ж", 99).unwrap().ids, [2, 1, 3]);
         }
+    }
+
+    #[test]
+    fn a_long_clause_without_spaces_has_tokens() {
+        let clause = "ไม่พบน้ำในช่องเยื่อหุ้มปอด".repeat(8);
+        assert!(clause.chars().count() > 2 * MAX_WORD_LENGTH);
+        let tokenizer = ReportTokenizer::train([&clause].into_iter(), 90, true).unwrap();
+        let ids = tokenizer.encode(&clause, 999).unwrap().ids;
+        assert!(ids.len() > 9 && !ids.contains(&1), "[UNK] in {ids:?}");
     }
 
     #[test]

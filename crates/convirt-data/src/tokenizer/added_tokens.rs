@@ -132,14 +132,17 @@ impl AddedTokens {
 /// say so.
 pub(super) fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
-    let flag = |key| value.get(key).and_then(Value::as_bool);
-    let is_special = is_special || flag("special") == Some(true);
+    let flag = |key, usual| match value.get(key) {
+        None | Some(Value::Null) => Some(usual),
+        Some(flag) => flag.as_bool(),
+    };
+    let is_special = flag("special", false)? || is_special;
     let token = AddedToken::from(content, is_special);
     Some(AddedToken {
-        single_word: flag("single_word").unwrap_or(false),
-        lstrip: flag("lstrip").unwrap_or(false),
-        rstrip: flag("rstrip").unwrap_or(false),
-        normalized: flag("normalized").unwrap_or(token.normalized),
+        single_word: flag("single_word", false)?,
+        lstrip: flag("lstrip", false)?,
+        rstrip: flag("rstrip", false)?,
+        normalized: flag("normalized", token.normalized)?,
         ..token
     })
 }

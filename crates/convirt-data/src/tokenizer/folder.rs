@@ -61,7 +61,7 @@ pub(super) struct Source {
 /// Reads the first form of tokenizer that `folder` has.
 pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
     let settings = Settings::read(folder)?;
-    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case"));
+    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case")?);
     let [whole, words, pairs, merges] =
         ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
 
@@ -79,15 +79,15 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
         check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
         let normalizer = BertNormalizer::new(
             true,
-            settings.flag("tokenize_chinese_chars").unwrap_or(true),
-            settings.flag("strip_accents"),
+            settings.flag("tokenize_chinese_chars")?.unwrap_or(true),
+            settings.flag("strip_accents")?,
             do_lower_case.unwrap_or(true),
         );
         let special = special(BERT_SPECIAL);
         (word_piece(&lines(&words)?, &normalizer, &special), words)
     } else if pairs.is_file() && merges.is_file() {
         check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
-        let add_prefix_space = settings.flag("add_prefix_space").unwrap_or(false);
+        let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
         let vocabulary = json_file(&pairs)?;
         let merges = merge_rules(&merges)?;
         let special = special(ROBERTA_SPECIAL);
@@ -464,6 +464,10 @@ mod tests {
             &[("tokenizer.json", "[]")],
             &[("tokenizer.json", "null")],
             &[("tokenizer_config.json", "[]"), ("vocab.txt", "[PAD]")],
+            &[
+                ("tokenizer_config.json", r#"{"do_lower_case": "False"}"#),
+                ("vocab.txt", "[PAD]"),
+            ],
             &[
                 ("merges.txt", "a b c\n"),
                 ("vocab.json", ROBERTA_VOCABULARY),

@@ -1,12 +1,12 @@
 //! What `tokenizer_config.json` and `special_tokens_map.json` say beside the vocabulary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::added_tokens::{DECODER, added_token};
-use super::folder::json_file;
+use super::folder::{invalid, json_file};
 use crate::DataError;
 
 /// Settings that a saved tokenizer takes over from the one it was read from.
@@ -34,6 +34,8 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     json: Map<String, Value>,
+    /// `tokenizer_config.json`.
+    path: PathBuf,
 }
 
 /// What a special token is for.
@@ -91,7 +93,10 @@ impl Settings {
             let special: Map<String, Value> = object("special_tokens_map.json")?;
             json.extend(special.into_iter().filter(|(_, token)| !token.is_null()));
         }
-        Ok(Self { json })
+        Ok(Self {
+            json,
+            path: folder.join("tokenizer_config.json"),
+        })
     }
 
     /// Returns a setting.
@@ -119,9 +124,16 @@ impl Settings {
         self.name(role).unwrap_or(usual)
     }
 
-    /// Returns a setting that is on or off.
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        self.json.get(key).and_then(Value::as_bool)
+    /// Returns a setting that is on or off, or neither.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, DataError> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => {
+                let problem = format!("`{key}` is {other}; it must be true or false");
+                Err(invalid(&self.path, problem))
+            }
+        }
     }
 
     /// Returns the special token of a role and its id, by the name that the settings give it or
