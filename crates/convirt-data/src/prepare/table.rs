@@ -1,7 +1,7 @@
 //! The tables that come with a data set, plain or gzipped.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
@@ -17,7 +17,7 @@ const START: u64 = 64 << 10;
 pub(super) struct Table {
     path: PathBuf,
     header: Vec<String>,
-    reader: csv::Reader<Quotes<Chain<Cursor<Vec<u8>>, Box<dyn Read>>>>,
+    reader: csv::Reader<Quotes<Box<dyn Read>>>,
     rows: usize,
     /// Line ends within the cells of the last row.
     line_ends: u64,
@@ -65,7 +65,7 @@ impl Table {
         let read = bytes.by_ref().take(START).read_to_end(&mut start);
         read.map_err(unreadable)?;
         let separator = find_separator(path, &start)?;
-        let bytes = Cursor::new(start).chain(bytes);
+        let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator)
             .from_reader(Quotes { bytes, count: 0 });
