@@ -158,7 +158,10 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     let unreadable = || format!("{}: cannot be read as text", path.display());
     let bytes = fs::read(path).with_context(unreadable)?;
     let text = decode_text(bytes).with_context(unreadable)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Files that were put together have a byte order mark in the middle too.
+    let is_margin = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let lines = text.lines().map(|line| line.trim_matches(is_margin));
+    let lines = lines.filter(|line| !line.is_empty());
     let lines: Vec<String> = lines.map(String::from).collect();
     ensure!(!lines.is_empty(), "{}: no text in it", path.display());
     Ok(lines)

@@ -27,10 +27,10 @@ pub fn check_contrast(studies: &[Study]) -> Result<(), DataError> {
 pub fn too_few_to_validate(pairs: usize, batch_size: usize) -> Option<String> {
     match pairs {
         0 => None,
-        1 => Some("1 pair to validate on: its loss is 0 whatever the model says".into()),
+        1 => Some("only 1 to validate on: its loss is 0 whatever the model says".into()),
         _ if pairs < batch_size => Some(format!(
-            "{pairs} pairs to validate on, fewer than a batch of {batch_size}: their loss is not \
-             that of training, by chance ln {pairs} and not ln {batch_size}"
+            "only {pairs} to validate on, fewer than a batch of {batch_size}: their loss is lower \
+             by that alone, and does not compare with that of training"
         )),
         _ => None,
     }
@@ -79,11 +79,15 @@ mod tests {
     #[test]
     fn few_pairs_to_validate_on_are_told_with_their_number() {
         let told = |pairs| too_few_to_validate(pairs, 8);
-        assert!(told(1).unwrap().starts_with("1 pair "));
+        assert!(
+            told(1)
+                .unwrap()
+                .starts_with("only 1 to validate on: its loss is 0")
+        );
         assert!(
             told(7)
                 .unwrap()
-                .contains("7 pairs to validate on, fewer than a batch of 8")
+                .contains("only 7 to validate on, fewer than a batch of 8")
         );
         assert_eq!((told(8), told(0)), (None, None));
     }

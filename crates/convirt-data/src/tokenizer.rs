@@ -92,7 +92,7 @@ impl ReportTokenizer {
         }
         let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
         let vocabulary = pieces.into_iter().zip(0..).collect();
-        let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::BERT_SPECIAL);
+        let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::bert_special());
         tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_LENGTH.into();
         Self::new(
             tokenizer,

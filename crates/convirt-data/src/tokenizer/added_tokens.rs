@@ -20,10 +20,10 @@ pub(super) const DECODER: &str = "added_tokens_decoder";
 
 /// A token as `tokenizer.json` lists it.
 #[derive(Serialize, Deserialize)]
-struct Listed {
-    id: u32,
+pub(super) struct Listed {
+    pub(super) id: u32,
     #[serde(flatten)]
-    token: AddedToken,
+    pub(super) token: AddedToken,
 }
 
 /// The tokens that a folder adds.

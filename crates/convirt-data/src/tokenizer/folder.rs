@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokenizers::AddedToken;
 use tokenizers::normalizers::BertNormalizer;
 
-use super::added_tokens::AddedTokens;
+use super::added_tokens::{AddedTokens, Listed};
 use super::settings::{Role, Settings};
 use crate::word_pieces::CONTINUATION;
 use crate::{DataError, decode_text};
+
+/// Special tokens of a tokenizer, one for each [`Role`].
+pub(super) type SpecialTokens = [AddedToken; Role::ALL.len()];
 
 /// Special tokens of BERT, in the order that a learned vocabulary begins with.
 pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -65,9 +69,9 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     let [whole, words, pairs, merges] =
         ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
 
-    let special = |usual: [&'static str; 5]| {
-        let mut names = usual.into_iter();
-        Role::ALL.map(|role| settings.name_or(role, names.next().expect("a name for each role")))
+    let special = |usual: SpecialTokens| {
+        let mut usual = usual.into_iter();
+        Role::ALL.map(|role| settings.token_or(role, usual.next().expect("one for each role")))
     };
     let (mut tokenizer, path) = if whole.is_file() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
@@ -83,14 +87,14 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
             settings.flag("strip_accents")?,
             do_lower_case.unwrap_or(true),
         );
-        let special = special(BERT_SPECIAL);
+        let special = special(bert_special());
         (word_piece(&lines(&words)?, &normalizer, &special), words)
     } else if pairs.is_file() && merges.is_file() {
         check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
         let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
         let vocabulary = json_file(&pairs)?;
         let merges = merge_rules(&merges)?;
-        let special = special(ROBERTA_SPECIAL);
+        let special = special(roberta_special());
         (
             byte_level(&vocabulary, &merges, add_prefix_space, &special),
             pairs,
@@ -109,6 +113,16 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     })
 }
 
+/// Special tokens of BERT, without settings.
+pub(super) fn bert_special() -> SpecialTokens {
+    BERT_SPECIAL.map(|name| AddedToken::from(name, true))
+}
+
+/// Special tokens of RoBERTa, without settings: its mask takes the space in front of it.
+fn roberta_special() -> SpecialTokens {
+    ROBERTA_SPECIAL.map(|name| AddedToken::from(name, true).lstrip(name == "<mask>"))
+}
+
 /// Refuses a tokenizer of another kind than its files look like: its ids would be others.
 fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), DataError> {
     let class = settings.get("tokenizer_class").and_then(Value::as_str);
@@ -125,12 +139,11 @@ fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(
     }
 }
 
-/// Describes BERT's tokenizer, but for the special tokens around a text; `special` in the order of
-/// [`BERT_SPECIAL`].
+/// Describes BERT's tokenizer, but for the special tokens around a text.
 pub(super) fn word_piece(
     vocabulary: &Vocabulary,
     normalizer: &BertNormalizer,
-    special: &[&str; 5],
+    special: &SpecialTokens,
 ) -> Value {
     json!({
         "version": "1.0",
@@ -147,7 +160,7 @@ pub(super) fn word_piece(
         "decoder": { "type": "WordPiece", "prefix": CONTINUATION, "cleanup": true },
         "model": {
             "type": "WordPiece",
-            "unk_token": special[1],
+            "unk_token": special[Role::Unknown as usize].content,
             "continuing_subword_prefix": CONTINUATION,
             "max_input_chars_per_word": super::MAX_WORD_LENGTH,
             "vocab": vocabulary,
@@ -160,7 +173,7 @@ fn byte_level(
     vocabulary: &Vocabulary,
     merges: &[String],
     add_prefix_space: bool,
-    special: &[&str; 5],
+    special: &SpecialTokens,
 ) -> Value {
     let bytes = json!({
         "type": "ByteLevel",
@@ -190,24 +203,15 @@ fn byte_level(
 }
 
 /// Lists those of the tokens that the vocabulary has, so that a text cannot spell them by parts.
-fn special_tokens(names: &[&str], vocabulary: &Vocabulary) -> Vec<Value> {
-    let mut tokens: Vec<_> = names
-        .iter()
-        .filter_map(|&name| Some((*vocabulary.get(name)?, name)))
-        .collect();
-    tokens.sort_unstable();
-    let describe = |(id, name)| {
-        json!({
-            "id": id,
-            "content": name,
-            "single_word": false,
-            "lstrip": name == "<mask>",
-            "rstrip": false,
-            "normalized": false,
-            "special": true,
-        })
-    };
-    tokens.into_iter().map(describe).collect()
+fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary) -> Vec<Listed> {
+    let listed = special.iter().filter_map(|token| {
+        let id = *vocabulary.get(&token.content)?;
+        let token = token.clone();
+        Some(Listed { id, token })
+    });
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|it| it.id);
+    listed
 }
 
 /// Sets the casing of BERT's normalizer, alone or in a sequence.
@@ -305,6 +309,12 @@ mod tests {
         assert_eq!(ids(&files, "lun <mask>g"), [0, 4, 5, 6, 13, 7, 2]);
         let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), Some(true)).unwrap();
         assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 14));
+
+        let mask = r#"{"mask_token": {"content": "<mask>", "lstrip": false}}"#;
+        let flagged = [files[0], files[1], ("special_tokens_map.json", mask)];
+        assert_eq!(ids(&flagged, "lun <mask>g"), [0, 4, 5, 6, 8, 13, 7, 2]);
+        let added = [files[0], files[1], ("added_tokens.json", r#"{"___": 14}"#)];
+        assert_eq!(ids(&added, "lung ___lung"), [0, 11, 8, 14, 11, 2]);
 
         let spaced = [
             files[0],
@@ -413,7 +423,7 @@ mod tests {
     fn padding_and_truncation_of_a_file_do_not_apply() {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
         let vocabulary = vocabulary.into_iter().zip(0..).collect();
-        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &BERT_SPECIAL);
+        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &bert_special());
         tokenizer["padding"] = json!({
             "strategy": { "Fixed": 128 }, "direction": "Right", "pad_to_multiple_of": null,
             "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",

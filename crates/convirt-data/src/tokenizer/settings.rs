@@ -43,18 +43,18 @@ pub(super) struct Settings {
 pub(super) enum Role {
     /// Fills shorter texts.
     Pad,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown,
     /// Begins a text.
     Begin,
     /// Ends a text.
     End,
-    /// Stands for what the vocabulary cannot spell.
-    Unknown,
     /// Hides a token in pretraining; unused here, written for other programs.
     Mask,
 }
 
 impl Role {
-    /// In the order of [`BERT_SPECIAL`](super::folder::BERT_SPECIAL).
+    /// In the order of [`bert_special`](super::folder::bert_special).
     pub(super) const ALL: [Self; 5] =
         [Self::Pad, Self::Unknown, Self::Begin, Self::End, Self::Mask];
 
@@ -119,9 +119,16 @@ impl Settings {
         all.filter_map(|token| added_token(token, true)).collect()
     }
 
-    /// Returns the name of a role's token.
-    pub(super) fn name_or<'a>(&'a self, role: Role, usual: &'a str) -> &'a str {
-        self.name(role).unwrap_or(usual)
+    /// Returns the token of a role, or the usual one; with the flags of the usual one where the
+    /// settings have none.
+    pub(super) fn token_or(&self, role: Role, usual: AddedToken) -> AddedToken {
+        let given = self.json.get(role.key());
+        let described = given.filter(|token| token.is_object());
+        let described = described.and_then(|token| added_token(token, true));
+        described.unwrap_or_else(|| AddedToken {
+            content: self.name(role).map_or(usual.content, String::from),
+            ..usual
+        })
     }
 
     /// Returns a setting that is on or off, or neither.
