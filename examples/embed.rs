@@ -24,7 +24,7 @@ use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
 use convirt::EmbeddingFile;
-use convirt::data::image_files;
+use convirt::data::{decode_text, image_files};
 use fresh::FreshArguments;
 use program::{Ending, print};
 
@@ -190,9 +190,13 @@ fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
 
 /// Lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("{}: cannot be read as text", path.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let unreadable = || format!("{}: cannot be read as text", path.display());
+    let bytes = fs::read(path).with_context(unreadable)?;
+    let text = decode_text(bytes).with_context(unreadable)?;
+    // Files that were put together have a byte order mark in the middle too.
+    let is_margin = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let lines = text.lines().map(|line| line.trim_matches(is_margin));
+    let lines = lines.filter(|line| !line.is_empty());
     let lines: Vec<String> = lines.map(String::from).collect();
     ensure!(!lines.is_empty(), "{}: no text in it", path.display());
     Ok(lines)

@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, image_files};
+use convirt::data::{Chexpert8x200, image_files, printable};
 use convirt::{
     ChexpertRetrieval, Config, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
@@ -297,12 +297,12 @@ fn search(arguments: &Search) -> Result<Ending> {
     };
     print("rank   score  name");
     for (rank, hit) in index.nearest(&query, arguments.k)?.into_iter().enumerate() {
-        let name = index.name(hit.index)?;
+        let name = printable(index.name(hit.index)?);
         print(format_args!("{:>4}  {:+.3}  {name}", rank + 1, hit.score));
         let text = index.text(hit.index)?;
         if !text.is_empty() {
             let words: Vec<&str> = text.split_whitespace().collect();
-            print(format_args!("              {}", words.join(" ")));
+            print(format_args!("              {}", printable(words.join(" "))));
         }
     }
     Ok(Ending::Done)

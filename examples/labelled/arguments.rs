@@ -28,6 +28,16 @@ pub struct LabelledArguments {
     #[arg(long, value_name = "CLASS", requires = "label_col")]
     positive: Option<String>,
 
+    /// What separates findings in a cell of --label-col, such as | in "Edema|Effusion"; without,
+    /// a cell is one class
+    #[arg(
+        long,
+        value_name = "SIGN",
+        requires = "label_col",
+        conflicts_with = "positive"
+    )]
+    label_separator: Option<String>,
+
     /// Columns of 1, 0, -1 (uncertain) or nothing, one a finding
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "csv")]
     label_cols: Option<Vec<String>>,
@@ -66,12 +76,16 @@ pub struct LabelledArguments {
 impl LabelledArguments {
     /// Where the labelled images are; `None` without a CSV.
     pub fn config(self) -> Option<LabelledConfig> {
-        let labels = match self.label_col {
-            Some(column) => LabelColumns::Class {
+        let labels = match (self.label_col, self.label_separator) {
+            (Some(column), Some(separator)) => LabelColumns::List {
+                column: Column::Name(column),
+                separator,
+            },
+            (Some(column), None) => LabelColumns::Class {
                 column: Column::Name(column),
                 positive: self.positive,
             },
-            None => LabelColumns::Findings {
+            (None, _) => LabelColumns::Findings {
                 columns: self
                     .label_cols
                     .into_iter()

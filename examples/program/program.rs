@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use convirt::data::printable_lines;
 use convirt::{ConfigError, Error};
 
 /// Exit codes besides that of success, 0.
@@ -55,19 +56,19 @@ pub fn run(job: impl FnOnce() -> Result<Ending>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints a line of results. Whoever has read enough may close the output; what it cannot take for
+/// Prints a line of results, without what would act on a terminal. Whoever has read enough may close the output; what it cannot take for
 /// another reason is an error when the job is done.
 pub fn print(line: impl Display) {
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    match writeln!(stdout(), "{line}") {
+    match writeln!(stdout(), "{}", printable_lines(line)) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => *unwritten = Some(error),
         _ => {}
     }
 }
 
-/// Prints a line for the user beside the results, if anybody listens.
+/// Prints a line for the user beside the results, as [`print`] does, if anybody listens.
 pub fn tell(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = writeln!(stderr(), "{}", printable_lines(line));
 }
 
 /// An error with its causes, each said once.

@@ -60,6 +60,8 @@ pub struct DoctorConfig {
     pub image_size: usize,
     /// Whether texts are read whole, in training or in evaluation, and not sentence by sentence.
     pub whole_reports: bool,
+    /// Pairs in a batch; a validation set with fewer is told of.
+    pub batch_size: usize,
     /// How tokens are counted.
     pub tokens: TokenCheck,
 }
@@ -94,7 +96,7 @@ struct Row {
 
 impl DoctorConfig {
     /// Divides a tenth of the pairs of `manifest` off, reads whole reports into an input of 224
-    /// pixels, and counts no tokens.
+    /// pixels, in batches of at least 2, and counts no tokens.
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
             manifest,
@@ -104,6 +106,7 @@ impl DoctorConfig {
             },
             image_size: 224,
             whole_reports: true,
+            batch_size: 2,
             tokens: TokenCheck::Off {
                 reason: "no text encoder was named".into(),
             },
@@ -117,8 +120,8 @@ impl DoctorConfig {
     /// # Errors
     ///
     /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`]: no
-    ///   such CSV
+    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
+    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
     /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
     ///   [`DataError::ColumnOutOfRange`]: no such column
     /// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
@@ -141,6 +144,7 @@ impl DoctorConfig {
         let are_drawn = examination.divide()?;
         examination.compare_groups(are_drawn);
         examination.compare_texts();
+        examination.look_for_contrast();
         examination.compare_images(are_drawn);
         examination.count_tokens(&progress);
         examination.give_up_unusable();

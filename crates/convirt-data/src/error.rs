@@ -1,16 +1,17 @@
 //! What can go wrong between the files and the batches.
 
+use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::{Skip, Split, UnknownSplit};
+use crate::{NotUtf8, Skip, Split, UnknownSplit, printable};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{}: cannot be read", path.display())]
+    #[error("{}: cannot be read", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -19,7 +20,7 @@ pub enum DataError {
     },
 
     /// A file cannot be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("{}: cannot be written", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -41,7 +42,7 @@ pub enum DataError {
     /// The folder for the chest phantom holds something else.
     #[error(
         "{}: holds something else than a chest phantom; choose another folder or empty this one",
-        path.display()
+        shown(path)
     )]
     NotAPhantom {
         /// The folder.
@@ -51,7 +52,8 @@ pub enum DataError {
     /// The folder holds a chest phantom of another configuration.
     #[error(
         "{}: holds another chest phantom ({found}) than asked for ({wanted}); delete it or choose \
-         another folder", path.display()
+         another folder",
+        shown(path)
     )]
     OtherPhantom {
         /// The folder.
@@ -65,7 +67,8 @@ pub enum DataError {
     /// A file of the chest phantom was removed or emptied after it was written.
     #[error(
         "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
-        path.display(), missing.display()
+        shown(path),
+        shown(missing)
     )]
     IncompletePhantom {
         /// The folder.
@@ -74,8 +77,30 @@ pub enum DataError {
         missing: PathBuf,
     },
 
+    /// A file is no text in UTF-8.
+    #[error("{}: cannot be read as text", shown(path))]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        source: NotUtf8,
+    },
+
+    /// The header row of a table has several signs that may separate cells.
+    #[error(
+        "{}: the header row has {signs}, and the rows do not tell which of them separates cells; \
+         put names that hold one in quotes",
+        shown(path)
+    )]
+    AmbiguousSeparator {
+        /// The table.
+        path: PathBuf,
+        /// The signs.
+        signs: String,
+    },
+
     /// The CSV cannot be read to its end.
-    #[error("{}: cannot be read as CSV", path.display())]
+    #[error("{}: cannot be read as CSV", shown(path))]
     Csv {
         /// The CSV.
         path: PathBuf,
@@ -86,7 +111,8 @@ pub enum DataError {
     /// A quote in the CSV is never closed, so that the rest of the file is one cell.
     #[error(
         "{}: row {row} (line {line}): a quote is opened and never closed, so that the rest of \
-         the file became one cell", path.display()
+         the file became one cell",
+        shown(path)
     )]
     UnclosedQuote {
         /// The CSV.
@@ -99,7 +125,8 @@ pub enum DataError {
 
     /// The folder to prepare into holds something else.
     #[error(
-        "{}: holds something else than prepared pairs; choose another folder", path.display()
+        "{}: holds something else than prepared pairs; choose another folder",
+        shown(path)
     )]
     NotAPreparation {
         /// The folder.
@@ -108,7 +135,8 @@ pub enum DataError {
 
     /// The folder holds pairs prepared from other data or at another size.
     #[error(
-        "{}: holds {found} and not {wanted}; delete it or choose another folder", path.display()
+        "{}: holds {found} and not {wanted}; delete it or choose another folder",
+        shown(path)
     )]
     OtherPreparation {
         /// The folder.
@@ -120,14 +148,14 @@ pub enum DataError {
     },
 
     /// Another process prepares pairs in the folder.
-    #[error("{}: another preparation is at work in this folder", path.display())]
+    #[error("{}: another preparation is at work in this folder", shown(path))]
     FolderInUse {
         /// The folder.
         path: PathBuf,
     },
 
     /// A folder holds no reports.
-    #[error("{}: no reports; looked for {looked_for} there and below", path.display())]
+    #[error("{}: no reports; looked for {looked_for} there and below", shown(path))]
     NoReports {
         /// The folder.
         path: PathBuf,
@@ -136,7 +164,7 @@ pub enum DataError {
     },
 
     /// A table that comes with a data set is not there.
-    #[error("{}: no {looked_for}; {hint}", folder.display())]
+    #[error("{}: no {looked_for}; {hint}", shown(folder))]
     NoTable {
         /// The folder.
         folder: PathBuf,
@@ -147,7 +175,7 @@ pub enum DataError {
     },
 
     /// A table has no column of the name that its format gives it.
-    #[error("{}: no column `{column}`; found {found:?}", path.display())]
+    #[error("{}: no column `{column}`; found {found:?}", shown(path))]
     TableColumn {
         /// The table.
         path: PathBuf,
@@ -158,7 +186,7 @@ pub enum DataError {
     },
 
     /// A cell of a table is not what its format says.
-    #[error("{}: row {row}, column `{column}`: `{cell}` is not {expected}", path.display())]
+    #[error("{}: row {row}, column `{column}`: `{cell}` is not {expected}", shown(path), cell = printable(cell))]
     TableCell {
         /// The table.
         path: PathBuf,
@@ -173,7 +201,7 @@ pub enum DataError {
     },
 
     /// No image is of the views asked for.
-    #[error("{}: no image of the views {asked:?}; found {found:?}", path.display())]
+    #[error("{}: no image of the views {asked:?}; found {found:?}", shown(path))]
     NoSuchView {
         /// The table that names the views, or the data set whose images do.
         path: PathBuf,
@@ -186,7 +214,8 @@ pub enum DataError {
     /// Views are asked for, and no image tells its own.
     #[error(
         "{}: no image tells its view, so that {asked:?} cannot be chosen: DICOM files do, PNG and \
-         JPEG files do not; take all views", path.display()
+         JPEG files do not; take all views",
+        shown(path)
     )]
     UnknownViews {
         /// The data set.
@@ -196,7 +225,7 @@ pub enum DataError {
     },
 
     /// Nothing of a data set can be used.
-    #[error("{}: not one pair could be made; {summary}", path.display())]
+    #[error("{}: not one pair could be made; {summary}", shown(path))]
     NothingPrepared {
         /// The data set.
         path: PathBuf,
@@ -205,7 +234,7 @@ pub enum DataError {
     },
 
     /// The CSV has no header row: it is empty.
-    #[error("{}: empty; a header row is needed", path.display())]
+    #[error("{}: empty; a header row is needed", shown(path))]
     NoHeader {
         /// The CSV.
         path: PathBuf,
@@ -214,7 +243,7 @@ pub enum DataError {
     /// The CSV begins with data where the header should be.
     #[error(
         "{}: the first row must be a header, but its image cell `{cell}` is an image file; add a \
-         header row", path.display()
+         header row", shown(path), cell = printable(cell)
     )]
     DataInHeader {
         /// The CSV.
@@ -224,7 +253,10 @@ pub enum DataError {
     },
 
     /// The header row is not UTF-8.
-    #[error("{}: the header row is not UTF-8; save the file as CSV in UTF-8", path.display())]
+    #[error(
+        "{}: the header row is not UTF-8; save the file as CSV in UTF-8",
+        shown(path)
+    )]
     HeaderNotUtf8 {
         /// The CSV.
         path: PathBuf,
@@ -232,7 +264,9 @@ pub enum DataError {
 
     /// The CSV has no column of the name asked for.
     #[error(
-        "{}: no column `{column}` (`{key}`){}; found {found:?}", path.display(), suggest(nearest)
+        "{}: no column `{column}` (`{key}`){}; found {found:?}",
+        shown(path),
+        suggest(nearest)
     )]
     MissingColumn {
         /// The CSV.
@@ -250,7 +284,7 @@ pub enum DataError {
     /// Two columns have the name asked for.
     #[error(
         "{}: columns {positions:?} are both called `{column}` (`{key}`); give the position instead",
-        path.display()
+        shown(path)
     )]
     AmbiguousColumn {
         /// The CSV.
@@ -266,7 +300,7 @@ pub enum DataError {
     /// The CSV has fewer columns than the position asked for.
     #[error(
         "{}: no column {position} (`{key}`), counted from 0; found the {} columns {found:?}",
-        path.display(), found.len()
+        shown(path), found.len()
     )]
     ColumnOutOfRange {
         /// The CSV.
@@ -280,7 +314,7 @@ pub enum DataError {
     },
 
     /// A cell of the split column names no side of a split.
-    #[error("{}: row {row}", path.display())]
+    #[error("{}: row {row}", shown(path))]
     SplitCell {
         /// The CSV.
         path: PathBuf,
@@ -295,7 +329,7 @@ pub enum DataError {
         "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
          `max_bad_share` = {max_bad_share} allows; mend the data or raise that share. \
          The first: {}",
-        manifest.display(), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
+        shown(manifest), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
     )]
     TooManyBadRows {
         /// The CSV.
@@ -311,14 +345,14 @@ pub enum DataError {
     },
 
     /// A cleaned manifest would take the place of the one it is made of.
-    #[error("{}: is the manifest itself; choose another name", path.display())]
+    #[error("{}: is the manifest itself; choose another name", shown(path))]
     OverwritesInput {
         /// The path.
         path: PathBuf,
     },
 
     /// The CSV has a header and no rows, or none that can be used.
-    #[error("{}: none of the {rows} rows can be used. {summary}", path.display())]
+    #[error("{}: none of the {rows} rows can be used. {summary}", shown(path))]
     NoStudies {
         /// The CSV.
         path: PathBuf,
@@ -329,7 +363,7 @@ pub enum DataError {
     },
 
     /// Some rows name their side of the split and this one does not.
-    #[error("row {row} ({}): no split, while other rows have one", image.display())]
+    #[error("row {row} ({}): no split, while other rows have one", shown(image))]
     RowWithoutSplit {
         /// The row, counted from 1 after the header.
         row: usize,
@@ -340,7 +374,7 @@ pub enum DataError {
     /// The split column puts one group on two sides, which leaks it.
     #[error(
         "{count} groups are on more than one side of the split column, which leaks them into the \
-         evaluation; the first: {}", examples.join("; ")
+         evaluation; the first: {}", printable(examples.join("; "))
     )]
     LeakedGroups {
         /// How many.
@@ -380,6 +414,16 @@ pub enum DataError {
         pairs: usize,
     },
 
+    /// All texts to train on are equal.
+    #[error(
+        "all {texts} texts are equal: there is nothing to tell images apart by; is \
+         `dataset.text_col` the column of texts?"
+    )]
+    EqualTexts {
+        /// How many.
+        texts: usize,
+    },
+
     /// A word is none of those that a setting knows.
     #[error("`{setting}` is `{word}`; it must be {known}")]
     UnknownWord {
@@ -394,7 +438,7 @@ pub enum DataError {
     /// The column of classes has the same one everywhere.
     #[error(
         "{}: column `{column}` holds only the class `{class}`; there is nothing to tell apart",
-        path.display()
+        shown(path), class = printable(class)
     )]
     OneClass {
         /// The CSV.
@@ -405,8 +449,26 @@ pub enum DataError {
         class: String,
     },
 
+    /// A cell of the column of classes seems to list several findings.
+    #[error(
+        "{}: column `{column}`: `{cell}` seems to list findings that other cells name too; say \
+         what separates them (`--label-separator '|'`), or write classes without a `|`",
+        shown(path), cell = printable(cell)
+    )]
+    ListedClasses {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The cell.
+        cell: String,
+    },
+
     /// The column of classes does not have the one that is to be positive.
-    #[error("{}: column `{column}` has no class `{class}`; found {found:?}", path.display())]
+    #[error(
+        "{}: column `{column}` has no class `{class}`; found {found:?}",
+        shown(path)
+    )]
     UnknownClass {
         /// The CSV.
         path: PathBuf,
@@ -421,7 +483,7 @@ pub enum DataError {
     /// A label is the same for all images, as far as it is known.
     #[error(
         "not one of {images} images is known to be {} for `{label}`: there is nothing to tell \
-         apart; leave the label out", outcome(*holds)
+         apart; leave the label out", outcome(*holds), label = printable(label)
     )]
     OneSided {
         /// The label.
@@ -435,7 +497,7 @@ pub enum DataError {
     /// A fraction of the training data has no example of a label's outcome.
     #[error(
         "a fraction of {fraction} keeps none of the {groups} groups in which `{label}` is {}; the \
-         smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64)
+         smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64), label = printable(label)
     )]
     FractionTooSmall {
         /// The fraction, of 1.
@@ -451,7 +513,7 @@ pub enum DataError {
     /// An outcome of a label is in too few groups to be on both sides of a division.
     #[error(
         "`{label}` is {} in {groups} {} only, too few to have some to learn from and some held \
-         out", outcome(*holds), if *groups == 1 { "group" } else { "groups" }
+         out", outcome(*holds), if *groups == 1 { "group" } else { "groups" }, label = printable(label)
     )]
     TooFewWithLabel {
         /// The label.
@@ -463,7 +525,7 @@ pub enum DataError {
     },
 
     /// A folder holds no tokenizer.
-    #[error("{}: no tokenizer; looked for {}", folder.display(), looked_for.join(", "))]
+    #[error("{}: no tokenizer; looked for {}", shown(folder), looked_for.join(", "))]
     NoTokenizer {
         /// The folder.
         folder: PathBuf,
@@ -472,7 +534,7 @@ pub enum DataError {
     },
 
     /// A file of a tokenizer cannot be understood.
-    #[error("{}: no valid tokenizer file", path.display())]
+    #[error("{}: no valid tokenizer file", shown(path))]
     TokenizerFile {
         /// The file.
         path: PathBuf,
@@ -481,7 +543,7 @@ pub enum DataError {
     },
 
     /// A vocabulary lacks a token that encoders of this kind need.
-    #[error("{}: the vocabulary lacks the special token {token}", path.display())]
+    #[error("{}: the vocabulary lacks the special token {token}", shown(path))]
     MissingSpecialToken {
         /// The file or folder of the vocabulary.
         path: PathBuf,
@@ -506,7 +568,7 @@ pub enum DataError {
     },
 
     /// A text cannot be encoded.
-    #[error("text `{excerpt}` cannot be encoded")]
+    #[error("text `{excerpt}` cannot be encoded", excerpt = printable(excerpt))]
     Tokenize {
         /// The beginning of the text.
         excerpt: String,
@@ -526,14 +588,14 @@ pub enum DataError {
     },
 
     /// An image file has no bytes, or its image no pixels.
-    #[error("{}: empty image", path.display())]
+    #[error("{}: empty image", shown(path))]
     EmptyImage {
         /// The image.
         path: PathBuf,
     },
 
     /// A JPEG ends before its end-of-image marker.
-    #[error("{}: truncated jpeg", path.display())]
+    #[error("{}: truncated jpeg", shown(path))]
     TruncatedImage {
         /// The image.
         path: PathBuf,
@@ -542,7 +604,8 @@ pub enum DataError {
     /// An image is larger than the decoder may go.
     #[error(
         "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
-         `max_image_mb` set these limits", path.display()
+         `max_image_mb` set these limits",
+        shown(path)
     )]
     ImageTooLarge {
         /// The image.
@@ -554,7 +617,7 @@ pub enum DataError {
     },
 
     /// A file is no JPEG, PNG or DICOM, or a damaged one.
-    #[error("{}: cannot be decoded", path.display())]
+    #[error("{}: cannot be decoded", shown(path))]
     DecodeImage {
         /// The image.
         path: PathBuf,
@@ -563,7 +626,7 @@ pub enum DataError {
     },
 
     /// A DICOM file is damaged, or of a kind that is not read.
-    #[error("{}: cannot be decoded", path.display())]
+    #[error("{}: cannot be decoded", shown(path))]
     DecodeDicom {
         /// The image.
         path: PathBuf,
@@ -572,14 +635,17 @@ pub enum DataError {
     },
 
     /// A file is damaged in a way that the decoder did not foresee.
-    #[error("{}: the decoder gave up in a panic", path.display())]
+    #[error("{}: the decoder gave up in a panic", shown(path))]
     DecoderPanicked {
         /// The image.
         path: PathBuf,
     },
 
     /// A folder holds no images.
-    #[error("{}: no images; looked for names that end in {looked_for:?}, there and below", folder.display())]
+    #[error(
+        "{}: no images; looked for names that end in {looked_for:?}, there and below",
+        shown(folder)
+    )]
     NoImages {
         /// The folder.
         folder: PathBuf,
@@ -638,10 +704,15 @@ pub enum DataError {
     },
 }
 
+/// A path as a terminal may show it.
+fn shown(path: &Path) -> impl Display {
+    printable(path.display())
+}
+
 fn suggest(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+    nearest.as_ref().map_or_else(String::new, |name| {
+        format!(", did you mean `{}`?", printable(name))
+    })
 }
 
 fn outcome(holds: bool) -> &'static str {
@@ -658,4 +729,26 @@ fn rounded_up(number: f64) -> f64 {
 fn listed(skips: &[Skip]) -> String {
     let skips: Vec<_> = skips.iter().map(Skip::to_string).collect();
     skips.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_cells_do_not_act_on_a_terminal() {
+        let error = DataError::TableCell {
+            path: "a\u{1b}[2J.csv".into(),
+            row: 1,
+            column: "Edema".into(),
+            cell: "1\nerror: \u{202e}".into(),
+            expected: "1, 0, -1 or nothing",
+        };
+        let message = error.to_string();
+        assert!(
+            !message.contains(['\u{1b}', '\n', '\u{202e}']),
+            "{message:?}"
+        );
+        assert!(message.starts_with("a\\u{1b}[2J.csv: row 1"), "{message}");
+    }
 }

@@ -4,7 +4,7 @@ mod columns;
 mod draw;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,8 @@ use rows::RowReader;
 /// Where the labelled images are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledConfig {
-    /// The CSV, with a header row. Commas separate, quotes enclose, the encoding is UTF-8.
+    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
+    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
     pub csv_file: PathBuf,
     /// Folder that relative image cells start from; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
@@ -112,14 +113,15 @@ impl LabelledManifest {
     /// # Errors
     ///
     /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`]: no
-    ///   such CSV
+    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
+    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
     /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
     ///   [`DataError::ColumnOutOfRange`]: no such column
     /// - [`DataError::TableCell`]: a finding is neither 1, 0, −1 nor blank
     /// - [`DataError::SplitCell`]: a cell of the split column holds some other word
     /// - [`DataError::OneClass`], [`DataError::UnknownClass`]: the column of classes has only one,
     ///   or not the one that is to be positive
+    /// - [`DataError::ListedClasses`]: it seems to list several in a cell
     /// - [`DataError::TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
     /// - [`DataError::NoStudies`]: nothing is left
     /// - [`DataError::OutOfRange`]: `max_bad_share` is not from 0 to 1
@@ -144,7 +146,20 @@ impl LabelledManifest {
             LabelColumns::Class { positive, .. } => {
                 let classes: Vec<String> = classes.into_iter().flatten().collect();
                 let column = &reader.label_names()[0];
+                check_for_lists(&classes, csv, column)?;
                 name_classes(&mut images, &classes, positive.as_deref(), csv, column)?
+            }
+            LabelColumns::List { separator, .. } => {
+                if separator.is_empty() {
+                    return Err(DataError::UnknownWord {
+                        setting: "label_separator",
+                        word: separator.clone(),
+                        known: "a sign or more",
+                    });
+                }
+                let lists: Vec<String> = classes.into_iter().flatten().collect();
+                let column = &reader.label_names()[0];
+                name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
         join_groups(&mut images);
@@ -223,6 +238,59 @@ impl Grouped for LabelledImage {
     fn side(&self) -> Option<Split> {
         self.split
     }
+}
+
+/// The names in a cell that lists findings.
+fn names_in<'a>(list: &'a str, separator: &'a str) -> impl Iterator<Item = &'a str> {
+    let names = list.split(separator).map(str::trim);
+    names.filter(|name| !name.is_empty())
+}
+
+/// Refuses cells such as "A|B" where "A" or "B" is in others too: as a class of its own it would
+/// exclude both.
+fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), DataError> {
+    const BAR: &str = "|";
+    let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
+    let mut cells_with: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in distinct.iter().flat_map(|cell| names_in(cell, BAR)) {
+        *cells_with.entry(name).or_default() += 1;
+    }
+    let mut lists = distinct.iter().filter(|cell| cell.contains(BAR));
+    let list = lists.find(|list| names_in(list, BAR).any(|name| cells_with[name] > 1));
+    match list {
+        None => Ok(()),
+        Some(list) => Err(DataError::ListedClasses {
+            path: csv.into(),
+            column: column.into(),
+            cell: list.to_string(),
+        }),
+    }
+}
+
+/// Gives each image the findings that its list names as targets.
+fn name_findings(
+    images: &mut [LabelledImage],
+    lists: &[String],
+    separator: &str,
+    csv: &Path,
+    column: &str,
+) -> Result<Labels, DataError> {
+    let distinct = lists.iter().flat_map(|list| names_in(list, separator));
+    let distinct: BTreeSet<&str> = distinct.collect();
+    if distinct.len() < 2 {
+        return Err(DataError::OneClass {
+            path: csv.into(),
+            column: column.into(),
+            class: distinct.into_iter().collect(),
+        });
+    }
+    for (image, list) in images.iter_mut().zip(lists) {
+        let named: BTreeSet<&str> = names_in(list, separator).collect();
+        let holds = distinct.iter().map(|name| Some(named.contains(name)));
+        image.targets = holds.collect();
+    }
+    let names = distinct.iter().map(ToString::to_string);
+    Ok(Labels::Findings(names.collect()))
 }
 
 /// Gives each image its class as target.
@@ -341,6 +409,34 @@ mod tests {
             targets(&manifest),
             [[no, no, yes], [yes, no, no], [no, yes, no]]
         );
+    }
+
+    #[test]
+    fn a_cell_that_lists_findings_has_all_of_them_where_that_is_asked_for() {
+        let csv = "image,label\na.png,Edema|Mass\nb.png, No Finding \nc.png,Mass||\n";
+        let list = LabelColumns::List {
+            column: name("label"),
+            separator: "|".into(),
+        };
+        let manifest = read(csv, list.clone()).unwrap();
+        let names = ["Edema", "Mass", "No Finding"].map(String::from);
+        assert_eq!(manifest.labels, Labels::Findings(names.into()));
+        let [no, yes] = [false, true].map(Some);
+        assert_eq!(
+            targets(&manifest),
+            [[yes, yes, no], [no, no, yes], [no, yes, no]]
+        );
+        let message = read(csv, class(None)).unwrap_err().to_string();
+        for fact in ["labels.csv", "`label`", "`Edema|Mass`", "--label-separator"] {
+            assert!(message.contains(fact), "`{fact}` in {message}");
+        }
+        let apart = "image,label\na.png,left|right\nb.png,up|down\nc.png,none\n";
+        let manifest = read(apart, class(None)).unwrap();
+        assert_eq!(manifest.labels.names(), ["left|right", "none", "up|down"]);
+        let message = read("image,label\na.png,A|A\n", list)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("only the class `A`"), "{message}");
     }
 
     #[test]

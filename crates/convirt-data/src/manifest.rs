@@ -12,7 +12,8 @@ pub(crate) use rows::{Cells, RowReader, too_short};
 /// Where the pairs are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManifestConfig {
-    /// The CSV, with a header row. Commas separate, quotes enclose, the encoding is UTF-8.
+    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
+    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
     pub csv_file: PathBuf,
     /// Folder that relative image cells start from; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
@@ -78,8 +79,8 @@ impl Manifest {
     /// # Errors
     ///
     /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`]: no
-    ///   such CSV
+    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
+    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
     /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
     ///   [`DataError::ColumnOutOfRange`]: no such column
     /// - [`DataError::SplitCell`]: a cell of the split column holds some other word

@@ -7,7 +7,7 @@ use std::path::Path;
 use image::{ImageReader, ImageResult};
 
 use crate::radiograph::dicom::{self, is_dicom};
-use crate::{DecodeLimits, SkipReason};
+use crate::{DecodeLimits, NotUtf8, SkipReason, decode_text};
 
 /// Bytes that hold the header of nearly every image.
 pub(crate) const HEAD: u64 = 64 * 1024;
@@ -42,12 +42,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     let mut file = open(path, SkipReason::MissingText, SkipReason::UnreadableText)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(unreadable)?;
-    let text = utf_8(bytes).map_err(|byte| (SkipReason::NotUtf8, format!("byte {byte}")))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = decode_text(bytes).map_err(|error| {
+        let detail = match error {
+            NotUtf8::Byte { byte } => format!("byte {byte}"),
+            NotUtf8::Utf16 => error.to_string(),
+        };
+        (SkipReason::NotUtf8, detail)
+    })?;
     if text.trim().is_empty() {
         return Err((SkipReason::EmptyText, format!("{} bytes", text.len())));
     }
-    Ok(text.into())
+    Ok(text)
 }
 
 /// Returns the text, or the first byte, from 0, that is not UTF-8.

@@ -6,6 +6,7 @@
 mod cutter;
 mod heading;
 mod run_on;
+mod sign_off;
 
 use cutter::Cutter;
 
@@ -64,8 +65,9 @@ impl Sections {
     ///
     /// A heading stands at the start of a line, in capitals or under one of its usual names, and
     /// ends in a colon; the usual names are also known without a colon on a line of their own,
-    /// with one letter wrong, and, in capitals, in the middle of a line. Findings and impression,
-    /// in capitals before text that is not, need no colon. Labels of no section ("LUNGS:") stay in
+    /// with one letter wrong, and, in capitals, in the middle of a line, glued to its text or not.
+    /// Findings and impression need no capitals there after a full stop, nor, in capitals before
+    /// text that is not, a colon. Labels of no section ("LUNGS:") stay in
     /// the text.
     pub fn parse(report: &str) -> Self {
         Cutter::new(report).cut()
@@ -102,8 +104,8 @@ impl Sections {
     ///
     /// The first paragraph after a heading belongs to the heading and is not meant, but for the
     /// sentences of it from the first that begins as findings do; nor is what stands in an
-    /// addendum or under notifications. Recommendations and then the first reading stand in where
-    /// there is nothing else.
+    /// addendum or under notifications, or tells who was called, who signed or when. Recommendations
+    /// and then the first reading stand in where there is nothing else.
     pub fn last_paragraph(&self) -> Option<&str> {
         self.last_paragraph.as_deref()
     }
@@ -246,6 +248,31 @@ mod tests {
     }
 
     #[test]
+    fn headings_that_are_glued_into_a_line_are_found() {
+        for report in [
+            "TECHNIQUE: Portable AP view. FINDINGS:Lungs clear. IMPRESSION:Normal.",
+            "TECHNIQUE:Portable AP view.FINDINGS:Lungs clear.IMPRESSION:Normal.",
+            "TECHNIQUE: Portable AP view. FINDINGS : Lungs clear. IMPRESSION :Normal.",
+            "TECHNIQUE: Portable AP view. FINDNINGS:Lungs clear. IMPERSSION:Normal.",
+            "TECHNIQUE: Portable AP view. FINDINGS Lungs clear. IMPRESSION - Normal.",
+            "Technique: Portable AP view. Findings: Lungs clear. Impression:Normal.",
+            "HISTORY: Cough.COMPARISON:None.FINDINGS:Lungs clear. CONCLUSION:Normal.",
+        ] {
+            reads(report, "Lungs clear.\n\nNormal.");
+        }
+        let unheaded = Sections::parse("Lungs clear. Impression: Normal.");
+        assert_eq!(unheaded.findings_and_impression(), None);
+        reads(
+            "FINDINGS:1. Clear. IMPRESSION:1. Normal.",
+            "1. Clear.\n\n1. Normal.",
+        );
+        reads(
+            "FINDINGS: At 10:15 the findings: none. Other Findings: none. EXAM AT 10:15: none.",
+            "At 10:15 the findings: none. Other Findings: none. EXAM AT 10:15: none.",
+        );
+    }
+
+    #[test]
     fn the_last_section_of_a_name_that_has_text_counts() {
         reads("IMPRESSION: Old.\nIMPRESSION: New.\nIMPRESSION:\n", "New.");
     }
@@ -314,6 +341,25 @@ mod tests {
                 Some("The lungs are clear."),
             ),
             ("INDICATION: Cough.", None),
+            (
+                "The lungs are clear.\n\nDr. ___ was told by phone at 10:15.",
+                Some("The lungs are clear."),
+            ),
+            (
+                "COMPARISON: None.\n\nClear lungs.\nDr. ___ was paged.\n\n\
+                 I have personally reviewed the images.\n\nJane Doe, M.D.\n\n3/4/2020 10:15 AM",
+                Some("Clear lungs."),
+            ),
+            (
+                "INDICATION: Cough. The lungs are clear. Reviewed by Dr. ___.",
+                Some("The lungs are clear."),
+            ),
+            (
+                "INDICATION: Cough.\n\nRECOMMENDATIONS: Chest CT.\n\nElectronically signed by ___.",
+                Some("Chest CT."),
+            ),
+            ("INDICATION: Cough.\n\nDr. ___ was told by phone.", None),
+            ("Dictated by ___.\n\nD: 3/4/2020 T: 3/5/2020", None),
             ("", None),
             ("FINAL REPORT\n____________\n", None),
         ] {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::DataError;
+use crate::{DataError, printable};
 
 /// Examples shown in an error and for each reason in a summary.
 const EXAMPLES: usize = 5;
@@ -179,9 +179,9 @@ impl fmt::Display for Skip {
             reason,
             detail,
         } = self;
-        write!(f, "row {row}: {}: {reason}", file.display())?;
+        write!(f, "row {row}: {}: {reason}", printable(file.display()))?;
         if !detail.is_empty() {
-            write!(f, " ({detail})")?;
+            write!(f, " ({})", printable(detail))?;
         }
         Ok(())
     }
@@ -191,15 +191,16 @@ impl fmt::Display for Skip {
 impl fmt::Display for Skips {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skips = self.list();
-        let csv = self.manifest.display();
+        let csv = printable(self.manifest.display());
         write!(f, "{csv}: left out {} of {} rows", skips.len(), self.rows)?;
         for (reason, count) in self.counts() {
             write!(f, "\n  {reason}: {count}")?;
             let of_reason = skips.iter().filter(|skip| skip.reason == reason);
             for skip in of_reason.take(EXAMPLES) {
-                write!(f, "\n    row {}: {}", skip.row, skip.file.display())?;
+                let file = printable(skip.file.display());
+                write!(f, "\n    row {}: {file}", skip.row)?;
                 if !skip.detail.is_empty() {
-                    write!(f, " ({})", skip.detail)?;
+                    write!(f, " ({})", printable(&skip.detail))?;
                 }
             }
             if count > EXAMPLES {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable;
 use crate::sentences::{sentences, word_count};
 
 /// Identifies the person that studies belong to (MIMIC-CXR `subject_id`, CheXpert `patientNNNNN`).
@@ -61,7 +62,8 @@ pub enum Split {
 /// A word that names no side of a split.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{word}` is no split; write train (training), valid (validate, validation, val, dev) or test"
+    "`{word}` is no split; write train (training), valid (validate, validation, val, dev) or test",
+    word = printable(word)
 )]
 pub struct UnknownSplit {
     /// The word as written.
@@ -71,8 +73,8 @@ pub struct UnknownSplit {
 impl Report {
     /// Cuts `text` into sentences and keeps those of at least `min_words` words.
     ///
-    /// A word is a whitespace-separated piece with a letter or a digit in it. A text without a
-    /// sentence that long gives a report without sentences.
+    /// Words are those of [`word_count`](crate::word_count). A text without a sentence that long
+    /// gives a report without sentences.
     pub fn new(text: impl Into<Arc<str>>, min_words: usize) -> Self {
         let text = text.into();
         let sentences = sentences(&text)

@@ -6,6 +6,7 @@ use std::path::Path;
 use csv::{ByteRecord, Position, ReaderBuilder};
 
 use crate::DataError;
+use crate::separator::find_separator;
 
 /// A CSV file, cells as bytes.
 #[derive(Debug)]
@@ -17,14 +18,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads a comma-separated file: a byte-order mark, CRLF and quoted cells over several lines
-    /// are understood.
+    /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
+    /// commas semicolons, tabulators or bars are understood.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = fs::read(path).map_err(|source| DataError::Read {
             path: path.into(),
             source,
         })?;
-        let records = records(&bytes).map_err(|source| DataError::Csv {
+        let separator = find_separator(path, &bytes)?;
+        let records = records(&bytes, separator).map_err(|source| DataError::Csv {
             path: path.into(),
             source,
         })?;
@@ -59,8 +61,9 @@ fn names(header: &ByteRecord) -> Option<Vec<String>> {
 }
 
 /// Reads all rows, each with the position of its first byte.
-fn records(bytes: &[u8]) -> csv::Result<Vec<ByteRecord>> {
+fn records(bytes: &[u8], separator: u8) -> csv::Result<Vec<ByteRecord>> {
     let mut reader = ReaderBuilder::new()
+        .delimiter(separator)
         .has_headers(false)
         .flexible(true)
         .from_reader(bytes);
@@ -120,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn semicolons_tabulators_and_bars_separate_cells_where_the_header_has_them() {
+        for sign in [";", "\t", "|"] {
+            let text = "image;text\na.png;\"one; two\"\nb.png;63,5\n".replace(';', sign);
+            let table = table(text.as_bytes()).unwrap();
+            assert_eq!(table.header, ["image", "text"]);
+            let cells: Vec<_> = table.rows.iter().map(|row| row[1].to_vec()).collect();
+            assert_eq!(cells[0], format!("one{sign} two").into_bytes());
+            assert_eq!(cells[1], b"63,5");
+        }
+        let error = table(b"image,a;b\n1,2;3\n").unwrap_err().to_string();
+        assert!(error.contains("',' and ';'"), "{error}");
+    }
+
+    #[test]
     fn ragged_rows_and_broken_bytes_stay_in_their_row() {
         let table = table(b"image,text\na\nb,\xff\nc,d,e\nf,g").unwrap();
         let lengths: Vec<_> = table.rows.iter().map(ByteRecord::len).collect();
@@ -154,8 +171,13 @@ mod tests {
     #[test]
     fn other_encodings_are_refused() {
         let utf_16 = b"\xff\xfei\0m\0a\0g\0e\0,\0t\0e\0x\0t\0\n\0";
+        for bytes in [&utf_16[..], &utf_16[2..]] {
+            let error = table(bytes).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert_eq!(source, "a text in UTF-16; save it as UTF-8");
+        }
         assert!(matches!(
-            table(utf_16),
+            table(b"image,r\xe9sum\xe9\n"),
             Err(DataError::HeaderNotUtf8 { .. })
         ));
     }

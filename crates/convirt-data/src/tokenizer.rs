@@ -1,5 +1,6 @@
 //! Texts to token ids.
 
+mod added_tokens;
 mod folder;
 mod settings;
 
@@ -20,8 +21,11 @@ use tokenizers::{
 use crate::{DataError, word_pieces};
 use settings::{Role, Settings};
 
-/// Characters above which WordPiece gives up on a word.
+/// Characters above which BERT's WordPiece gives up on a word.
 const MAX_WORD_LENGTH: usize = 100;
+
+/// The same for a learned vocabulary: Thai and Khmer write clauses without a space.
+const MAX_LEARNED_LENGTH: usize = 1000;
 
 /// Characters of a text shown in an error.
 const EXCERPT_LENGTH: usize = 60;
@@ -52,8 +56,9 @@ impl ReportTokenizer {
     /// Reads the tokenizer of a Hugging Face model from its folder.
     ///
     /// That is `tokenizer.json`; else `vocab.txt` (WordPiece, as BERT has it); else `vocab.json`
-    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json` is heeded
-    /// where present. `do_lower_case` wins over what the files say about BERT's normalizer; other
+    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json`,
+    /// `special_tokens_map.json` and `added_tokens.json` are heeded where present, as in
+    /// transformers. `do_lower_case` wins over what the files say about BERT's normalizer; other
     /// normalizers have no such choice and ignore it. Padding and truncation that the files ask
     /// for do not apply: [`encode`](Self::encode) truncates, the batch pads.
     ///
@@ -90,7 +95,8 @@ impl ReportTokenizer {
         }
         let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
         let vocabulary = pieces.into_iter().zip(0..).collect();
-        let tokenizer = folder::word_piece(&vocabulary, &normalizer);
+        let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::bert_special());
+        tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_LENGTH.into();
         Self::new(
             tokenizer,
             Settings::default(),
@@ -178,7 +184,10 @@ impl ReportTokenizer {
             source,
         };
         let unknown = tokenizer["model"]["unk_token"].as_str().map(String::from);
+        let added = tokenizer["added_tokens"].take();
+        tokenizer["added_tokens"] = added.clone();
         let mut tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(invalid)?;
+        check_ids(&added, &tokenizer).map_err(invalid)?;
         if let Some(unknown) = unknown.filter(|token| tokenizer.token_to_id(token).is_none()) {
             return Err(DataError::MissingSpecialToken {
                 path: path.into(),
@@ -201,6 +210,20 @@ impl ReportTokenizer {
             settings,
         })
     }
+}
+
+/// Checks that added tokens have the ids that they are listed with: the reader numbers them anew.
+fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error + Send + Sync>> {
+    for token in added.as_array().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or("");
+        let id = tokenizer.token_to_id(content).map(u64::from);
+        if !content.is_empty() && token["id"].as_u64() != id {
+            let (listed, id) = (&token["id"], id.unwrap_or_default());
+            let problem = format!("`{content}` has the id {listed} in place of {id}, the next");
+            return Err(problem.into());
+        }
+    }
+    Ok(())
 }
 
 /// Counts the tokens that every text gets.
@@ -234,7 +257,7 @@ fn count_words(
     let mut text = PreTokenizedString::from(text);
     BertPreTokenizer.pre_tokenize(&mut text)?;
     for (word, ..) in text.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-        if word.chars().count() <= MAX_WORD_LENGTH {
+        if word.chars().count() <= MAX_LEARNED_LENGTH {
             *words.entry(word.to_owned()).or_default() += 1;
         }
     }
@@ -392,6 +415,15 @@ mod tests {
             assert_eq!(upper == lower, do_lower_case);
             assert_eq!(tokenizer.encode("Ж", 99).unwrap().ids, [2, 1, 3]);
         }
+    }
+
+    #[test]
+    fn a_long_clause_without_spaces_has_tokens() {
+        let clause = "ไม่พบน้ำในช่องเยื่อหุ้มปอด".repeat(8);
+        assert!(clause.chars().count() > 2 * MAX_WORD_LENGTH);
+        let tokenizer = ReportTokenizer::train([&clause].into_iter(), 90, true).unwrap();
+        let ids = tokenizer.encode(&clause, 999).unwrap().ids;
+        assert!(ids.len() > 9 && !ids.contains(&1), "[UNK] in {ids:?}");
     }
 
     #[test]

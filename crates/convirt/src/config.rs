@@ -16,7 +16,7 @@ mod schedule;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use convirt_data::Column;
+use convirt_data::{Column, NotUtf8, decode_text};
 use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -156,8 +156,11 @@ impl Config {
         };
         let bytes = fs::read(path).map_err(read_error)?;
         let name = path.display().to_string();
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let text = decode_text(bytes.clone()).map_err(|error| {
+            let valid = match error {
+                NotUtf8::Byte { byte } => &bytes[..byte],
+                _ => &[],
+            };
             let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
             ConfigError::Syntax {
                 at: Location {
@@ -167,7 +170,10 @@ impl Config {
                     },
                     key: String::new(),
                 },
-                problem: "not UTF-8; save the file in that encoding".to_string(),
+                problem: match error {
+                    NotUtf8::Byte { .. } => "not UTF-8; save the file in that encoding".into(),
+                    error => error.to_string(),
+                },
             }
         })?;
         let (config, document) = Self::parse(&name, &text, overrides)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
     LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, Skips, SplitConfig,
-    SplitStudies, Study, split,
+    SplitStudies, Study, check_contrast, split,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
@@ -37,6 +37,7 @@ impl Studies {
         draw_phantom(data)?;
         let manifest = Manifest::read(&manifest_config(config))?;
         let mut split = split(manifest.studies, &split_config(config))?;
+        check_contrast(&split.train)?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }

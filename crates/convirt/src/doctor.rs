@@ -27,6 +27,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
     let doctor = DoctorConfig {
         split: split_config(config),
         image_size: config.image_size(),
+        batch_size: config.batch_size,
         whole_reports: views.contains(&TextView::WholeReport),
         tokens: token_check(config).unwrap_or_else(|error| TokenCheck::Off {
             reason: error.to_string(),

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convirt_data::Thumbnail;
+use convirt_data::{Thumbnail, printable_lines};
 
 /// What all pages look like. Colours are named by what they say.
 const STYLE: &str = "\
@@ -40,12 +40,14 @@ padding:0;list-style:none}
 @media(max-width:40rem){.wide{display:none}}
 ";
 
-/// A text as HTML shows it, in an element or an attribute in double quotes.
+/// A text as HTML shows it, in an element or an attribute in double quotes; nothing in it acts on
+/// what stands around.
 pub(crate) struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
+        let shown = printable_lines(self.0).to_string();
+        let mut rest = shown.as_str();
         while let Some(at) = rest.find(['&', '<', '>', '"']) {
             f.write_str(&rest[..at])?;
             f.write_str(match rest.as_bytes()[at] {
@@ -94,6 +96,8 @@ mod tests {
             Escaped(text).to_string(),
             "&lt;b title=&quot;x&quot;&gt; &amp; é"
         );
+        let turned = "a\u{202e}gnp.b\r\n\u{1b}c";
+        assert_eq!(Escaped(turned).to_string(), "a\\u{202e}gnp.b\r\n\\u{1b}c");
         assert_eq!(Escaped("").to_string(), "");
         assert!(page("<script>", "").contains("<title>&lt;script&gt;</title>"));
     }

@@ -13,7 +13,9 @@ use burn::tensor::Device;
 use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
-use convirt_data::{EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps};
+use convirt_data::{
+    EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps, too_few_to_validate,
+};
 use convirt_model::{
     Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
 };
@@ -564,6 +566,9 @@ impl fmt::Display for Training {
             Objective::SimClr => "images",
         };
         line(f, pairs, format!("{train} to train on, {valid} held out"))?;
+        if let Some(problem) = too_few_to_validate(valid, self.config.batch_size) {
+            writeln!(f, "warning: {problem}")?;
+        }
         for (reason, count) in self.loaders.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }

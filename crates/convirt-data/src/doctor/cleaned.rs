@@ -10,7 +10,7 @@ use super::encoding::tidied;
 use super::{Diagnosis, FindingKind};
 use crate::manifest::RowReader;
 use crate::whole_file::write_whole;
-use crate::{DataError, Severity};
+use crate::{DataError, Severity, printable};
 
 /// What was written in place of a manifest with errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 impl fmt::Display for Cleaned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let removed: usize = self.removed.values().sum();
-        let path = self.path.display();
+        let path = printable(self.path.display());
         write!(f, "{path}: {} rows, {removed} left out", self.rows)?;
         for (kind, rows) in &self.removed {
             write!(f, "\n  {kind}: {rows}")?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Examination;
 use super::finding::{FindingKind, Findings, Severity};
 use crate::table::Table;
-use crate::{ManifestConfig, Split};
+use crate::{ManifestConfig, Split, printable};
 
 /// How much there is of what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,7 +129,8 @@ impl fmt::Display for Numbers {
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.manifest().display(), self.numbers)?;
+        let manifest = printable(self.manifest().display());
+        writeln!(f, "{manifest}: {}", self.numbers)?;
         let names: Vec<_> = self.findings.iter().map(|it| it.kind.to_string()).collect();
         let width = names.iter().map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0);
@@ -143,11 +144,11 @@ impl fmt::Display for Diagnosis {
             )?;
             match (&findings.remark[..], findings.examples.first()) {
                 ("", Some(first)) => write!(f, "   {first}")?,
-                (remark, _) => write!(f, "   {remark}")?,
+                (remark, _) => write!(f, "   {}", printable(remark))?,
             }
         }
         for unchecked in &self.unchecked {
-            write!(f, "\nnot checked: {unchecked}")?;
+            write!(f, "\nnot checked: {}", printable(unchecked))?;
         }
         let counts = Severity::ALL.map(|severity| severity.counted(self.count(severity)));
         write!(f, "\n\n{}", counts.join(", "))

@@ -26,8 +26,10 @@ struct MixedUp {
 
 /// Describes the first UTF-8 in a text that was read as Windows-1252 or Latin-1: "Ã©" for "é".
 pub(super) fn mixed_up(text: &str) -> Option<String> {
-    let starts = text.char_indices().map(|(start, _)| &text[start..]);
-    let (rest, found) = starts.filter_map(|it| Some((it, first(it)?))).next()?;
+    let starts = text.char_indices().map(|(start, _)| text.split_at(start));
+    let (rest, found) = starts
+        .filter_map(|(before, rest)| Some((rest, first(before, rest)?)))
+        .next()?;
     let (read, original) = (&rest[..found.length], found.original);
     Some(format!("`{}` for `{original}`", read.escape_debug()))
 }
@@ -65,7 +67,6 @@ pub(super) fn stray(text: &str) -> Option<String> {
     let what = match first {
         '\u{feff}' => "byte-order mark",
         '\u{e000}'..='\u{f8ff}' => "private use",
-        '\u{200b}'..='\u{200d}' | '\u{2060}' => "invisible",
         _ => "control character",
     };
     let count = 1 + strays.count();
@@ -76,7 +77,8 @@ pub(super) fn stray(text: &str) -> Option<String> {
 }
 
 /// Returns the text as it was meant, where that is certain: mixed-up encodings decoded, stray
-/// characters dropped. `None` if it is so already.
+/// characters dropped, but for those of private use, of which nobody knows. `None` if it is so
+/// already.
 pub(super) fn tidied(text: &str) -> Option<String> {
     let mut tidy = text.to_owned();
     for _ in 0..MAX_ROUNDS {
@@ -88,7 +90,12 @@ pub(super) fn tidied(text: &str) -> Option<String> {
     let is_dropped = |c| is_stray(c) && !matches!(c, '\u{e000}'..='\u{f8ff}');
     let tidy: String = tidy
         .chars()
-        .map(|c| if ends_line(c) { '\n' } else { c })
+        .map(|c| match c {
+            _ if ends_line(c) => '\n',
+            // Windows-1252 that was read as Latin-1.
+            '\u{80}'..='\u{9f}' => WINDOWS_1252[c as usize - 0x80],
+            _ => c,
+        })
         .filter(|&c| !is_dropped(c))
         .collect();
     (tidy != text).then_some(tidy)
@@ -98,7 +105,8 @@ fn decoded(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let (c, length) = match first(rest) {
+        let before = &text[..text.len() - rest.len()];
+        let (c, length) = match first(before, rest) {
             Some(MixedUp { original, length }) => (original, length),
             None => (c, c.len_utf8()),
         };
@@ -108,8 +116,8 @@ fn decoded(text: &str) -> Option<String> {
     (decoded != text).then_some(decoded)
 }
 
-/// Looks whether a text begins with mixed-up UTF-8.
-fn first(text: &str) -> Option<MixedUp> {
+/// Looks whether a text begins with mixed-up UTF-8, after what stands `before` it.
+fn first(before: &str, text: &str) -> Option<MixedUp> {
     let lead = byte(text.chars().next()?)?;
     // Latin, Greek, and signs such as quotes and dashes: what reports are written with. Other
     // leads are letters that stand before signs of their own in French and Portuguese.
@@ -126,9 +134,14 @@ fn first(text: &str) -> Option<MixedUp> {
     }
     let original = str::from_utf8(&bytes).ok()?.chars().next()?;
     let last = bytes[count - 1];
-    // A quotation may end in a capital with an accent: "CAFÉ»".
+    // A word in capitals may end in one with an accent: "CAFÉ»", "MANHÃ”".
     let is_quotation = matches!(last, 0xAB | 0xBB) && lead != 0xC2 && lead != 0xEF;
-    (!original.is_control() && !is_quotation).then_some(MixedUp { original, length })
+    let ends_word = count == 2
+        && lead != 0xC2
+        && matches!(last, 0x85 | 0x91..=0x94 | 0x96 | 0x97 | 0x9B | 0xA0)
+        && before.ends_with(char::is_uppercase)
+        && !text[length..].starts_with(char::is_alphabetic);
+    (!original.is_control() && !is_quotation && !ends_word).then_some(MixedUp { original, length })
 }
 
 /// Returns the byte that Windows-1252 or Latin-1 reads as a character beyond ASCII.
@@ -149,10 +162,12 @@ fn has_question_inside(word: &str) -> bool {
     })
 }
 
+/// Invisible characters that scripts need are none: U+200B between words of the Khmer, U+200C in
+/// Persian, U+200D in Indic letters.
 fn is_stray(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => false,
-        '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{200b}'..='\u{200d}' | '\u{2060}' => true,
+        '\u{feff}' | '\u{e000}'..='\u{f8ff}' => true,
         _ => c.is_control(),
     }
 }
@@ -177,6 +192,7 @@ mod tests {
             ("Î±-blocker", "α-blocker"),
             ("Å\u{81}Ã³dÅº", "Łódź"),
             ("cafÃƒÂ©", "café"),
+            ("HÃ”PITAL Ã\u{a0} gauche", "HÔPITAL à gauche"),
             ("\u{ef}\u{bb}\u{bf}Normal heart", "Normal heart"),
         ] {
             assert!(mixed_up(read).is_some(), "{read}");
@@ -191,6 +207,11 @@ mod tests {
             "Normal heart.",
             "café, naïve, Łódź, São Paulo, Île, Ängström",
             "«CAFÉ» and «MANHÃ», “quoted” — 37.5 °C ± 0.2, 5 µg",
+            "“MANHÃ”, AMANHÃ\u{a0}– IRMÃ…",
+            "5\u{a0}cm, na\u{308}ive",
+            "نمایه\u{200c}ها نمی\u{200c}شود",
+            "ශ්\u{200d}රී क्\u{200d}ष 👩\u{200d}⚕\u{fe0f} 葛\u{e0100}",
+            "ភាសា\u{200b}ខ្មែរ",
             "the patient’s heart…\n• 3–4 cm\tα",
             "胸部X線",
         ] {
@@ -233,6 +254,7 @@ mod tests {
             Some("U+FEFF (byte-order mark), 2 in all")
         );
         assert_eq!(tidied("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
+        assert_eq!(tidied("patient\u{92}s\u{81}").as_deref(), Some("patient’s"));
         assert!(stray("arrow \u{f0e0}").unwrap().contains("private use"));
         assert_eq!(tidied("arrow \u{f0e0}"), None);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{SkipReason, Thumbnail};
+use crate::{SkipReason, Thumbnail, printable};
 
 /// Findings of a kind that are described; more are counted.
 pub(super) const EXAMPLES: usize = 24;
@@ -35,6 +35,8 @@ pub enum FindingKind {
     EmptySide,
     /// A group is on several sides of the split.
     LeakedGroup,
+    /// All texts to train on are equal.
+    EqualTexts,
     /// An image is on several sides of the split: one file, or files of equal pixels.
     LeakedImage,
     /// Nearly equal images are on several sides of the split.
@@ -49,6 +51,8 @@ pub enum FindingKind {
     SimilarImage,
     /// One image file stands in rows of different texts.
     ConflictingTexts,
+    /// There are fewer rows to validate on than pairs in a batch.
+    SmallValidation,
     /// An image's shorter side is less than half the network's input.
     TinyImage,
     /// An image looks as if black and white were exchanged.
@@ -144,6 +148,7 @@ impl FindingKind {
             Self::NoSide
             | Self::EmptySide
             | Self::LeakedGroup
+            | Self::EqualTexts
             | Self::LeakedImage
             | Self::LeakedLikeness
             | Self::BlankImage => Severity::Error,
@@ -152,6 +157,7 @@ impl FindingKind {
             | Self::RepeatedImage
             | Self::SimilarImage
             | Self::ConflictingTexts
+            | Self::SmallValidation
             | Self::TinyImage
             | Self::InvertedImage
             | Self::OtherView
@@ -185,6 +191,7 @@ impl FindingKind {
             Self::LeakedGroup => {
                 "What is held out is known from training. Put all rows of a group on one side."
             }
+            Self::EqualTexts => "Pairs are told apart by their texts. Is it the column of texts?",
             Self::LeakedImage => {
                 "What is held out is known from training. Keep one copy, or all on one side."
             }
@@ -202,6 +209,10 @@ impl FindingKind {
                 "One image, saved again, under two patients or reports; look whether it is one."
             }
             Self::ConflictingTexts => "Captions of one image, or a row whose image is not its own?",
+            Self::SmallValidation => {
+                "The best model is chosen by the loss of few pairs, which is lower the fewer they \
+                 are. Hold out more, or lower batch_size."
+            }
             Self::TinyImage => "It is scaled up more than twice for the network.",
             Self::InvertedImage => {
                 "Air should be black. MONOCHROME1 that was exported without inversion looks so."
@@ -220,7 +231,9 @@ impl FindingKind {
                 "A replacement character or a question mark stands for what was there; only the \
                  source has it."
             }
-            Self::StrayCharacters => "They become unknown tokens or none; --fix drops them.",
+            Self::StrayCharacters => {
+                "They become unknown tokens or none; --fix drops them, but for those of private use."
+            }
             Self::IdentifyingText => {
                 "Dates, numbers and addresses belong to nobody's training data. Values are not \
                  shown here."
@@ -331,6 +344,7 @@ impl fmt::Display for FindingKind {
             Self::NoSide => "no side of the split",
             Self::EmptySide => "empty side of the split",
             Self::LeakedGroup => "group on several sides",
+            Self::EqualTexts => "equal texts everywhere",
             Self::LeakedImage => "image on several sides",
             Self::LeakedLikeness => "near-duplicate on several sides",
             Self::BlankImage => "blank image",
@@ -338,6 +352,7 @@ impl fmt::Display for FindingKind {
             Self::RepeatedImage => "image in several groups",
             Self::SimilarImage => "near-duplicate in several groups",
             Self::ConflictingTexts => "one image with different texts",
+            Self::SmallValidation => "few rows to validate on",
             Self::TinyImage => "tiny image",
             Self::InvertedImage => "inverted-looking image",
             Self::OtherView => "view that is not frontal",
@@ -361,8 +376,8 @@ impl fmt::Display for FindingKind {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place() {
-            place if place.is_empty() => f.write_str(&self.detail),
-            place => write!(f, "{place}: {}", self.detail),
+            place if place.is_empty() => write!(f, "{}", printable(&self.detail)),
+            place => write!(f, "{place}: {}", printable(&self.detail)),
         }
     }
 }

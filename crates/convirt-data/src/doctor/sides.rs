@@ -1,11 +1,13 @@
 //! The sides of the split, and what is on several of them.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
+use crate::contrast::{nothing_to_contrast, too_few_to_validate};
 use crate::joined_groups::joined_groups;
 use crate::split::held_out_in_sequence;
 use crate::{DataError, Split};
@@ -143,6 +145,33 @@ impl Examination<'_> {
             let share = 100.0 * known as f64 / held_out as f64;
             let remark = format!("{known} of {held_out} held-out rows ({share:.1} %) share theirs");
             self.ledger.remark(kind, remark);
+        }
+    }
+
+    /// Looks whether there is anything to tell apart in training, and in validation.
+    pub(super) fn look_for_contrast(&mut self) {
+        let csv = &self.config.manifest.csv_file;
+        let on = |side| {
+            let rows = self.rows.iter();
+            rows.filter(move |row| row.is_usable && row.side == Some(side))
+        };
+        let trained = on(Split::Train)
+            .map(|row| row.text)
+            .collect::<BTreeSet<_>>();
+        if self.config.manifest.text.is_some() && trained.len() == 1 {
+            let rows = on(Split::Train).count();
+            if let Err(error) = nothing_to_contrast(rows) {
+                let file = vec![csv.clone()];
+                let detail = error.to_string();
+                self.ledger
+                    .add(FindingKind::EqualTexts, &[], || (file, detail));
+            }
+        }
+        let valid = on(Split::Valid).count();
+        if let Some(detail) = too_few_to_validate(valid, self.config.batch_size) {
+            let file = vec![csv.clone()];
+            self.ledger
+                .add(FindingKind::SmallValidation, &[], || (file, detail));
         }
     }
 

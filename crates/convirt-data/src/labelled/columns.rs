@@ -16,6 +16,14 @@ pub enum LabelColumns {
         /// Of two classes, the one that counts as positive; the last by name where `None`.
         positive: Option<String>,
     },
+    /// One column with the names of all findings of a row, as "Edema|Effusion"; those that a row
+    /// does not name are absent.
+    List {
+        /// The column.
+        column: Column,
+        /// What separates the names, "|" for instance.
+        separator: String,
+    },
     /// Columns of 1 (present), 0 (absent), −1 (uncertain) or nothing, as CheXpert's are.
     Findings {
         /// The columns; their names are the findings'.

@@ -28,7 +28,9 @@ impl<'a> RowReader<'a> {
         let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
         let labels = match &config.labels {
-            LabelColumns::Class { column, .. } => vec![find(column, "label_col")?],
+            LabelColumns::Class { column, .. } | LabelColumns::List { column, .. } => {
+                vec![find(column, "label_col")?]
+            }
             LabelColumns::Findings { columns, .. } => columns
                 .iter()
                 .map(|column| find(column, "label_cols"))
@@ -60,7 +62,8 @@ impl<'a> RowReader<'a> {
         (self.image.position, self.image_root)
     }
 
-    /// Makes the image of `record`, the row of this number; a class comes as its name.
+    /// Makes the image of `record`, the row of this number; a class or a list comes as it is
+    /// written.
     pub(super) fn row(
         &self,
         row: usize,
@@ -92,7 +95,7 @@ impl<'a> RowReader<'a> {
         let mut class = None;
         let mut targets = Vec::new();
         match self.config.labels {
-            LabelColumns::Class { .. } => {
+            LabelColumns::Class { .. } | LabelColumns::List { .. } => {
                 let name = filled(record, &self.labels[0]).map_err(in_csv)?;
                 class = Some(name.trim().to_owned());
             }

@@ -12,7 +12,7 @@ use super::order::Draw;
 use super::workers::Workers;
 use crate::normalize::CHANNELS;
 use crate::setting::{check, check_at_least};
-use crate::{DataError, ImageStore, Radiograph};
+use crate::{DataError, ImageStore, Radiograph, printable};
 
 /// Examples shown in an error.
 const EXAMPLES: usize = 5;
@@ -201,10 +201,10 @@ impl Iterator for ImageBatches {
 /// The error and what caused it; the path is in the error.
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
+        write!(f, "{}", printable(&self.error))?;
         let source = std::error::Error::source(&self.error);
         for cause in iter::successors(source, |cause| cause.source()) {
-            write!(f, ": {cause}")?;
+            write!(f, ": {}", printable(cause))?;
         }
         Ok(())
     }

@@ -75,10 +75,13 @@ pub(super) fn mesh_labels(major: &[String], automatic: &[String]) -> Arc<[String
         .collect()
 }
 
+/// A patient and a study, by their numbers.
+type Numbers = (String, String);
+
 /// Labels of a table with a row for each study, as CheXpert's and NegBio's labellers wrote them.
 pub(super) struct StudyLabels {
     pub(super) columns: Vec<String>,
-    by_study: HashMap<String, Vec<String>>,
+    by_study: HashMap<Numbers, Vec<String>>,
 }
 
 impl StudyLabels {
@@ -94,7 +97,7 @@ impl StudyLabels {
             format!("{prefix}{}", name.replace([' ', '-'], "_"))
         });
         let columns = columns.collect();
-        let mut by_study = HashMap::new();
+        let mut by_study: HashMap<Numbers, Vec<String>> = HashMap::new();
         while let Some(row) = table.next_row()? {
             let cells = labels.iter().map(|&column| {
                 let label = match row.cell(column) {
@@ -106,15 +109,23 @@ impl StudyLabels {
                 };
                 Ok(label.to_owned())
             });
-            let cells = cells.collect::<Result<_, _>>()?;
-            by_study.insert(row.number(study)?.to_owned(), cells);
+            let cells: Vec<_> = cells.collect::<Result<_, _>>()?;
+            let numbers = (row.number(subject)?.into(), row.number(study)?.into());
+            if by_study
+                .get(&numbers)
+                .is_some_and(|earlier| *earlier != cells)
+            {
+                return Err(row.error(study, "named once: an earlier row has other labels for it"));
+            }
+            by_study.insert(numbers, cells);
         }
         Ok(Self { columns, by_study })
     }
 
     /// Returns the labels of a study, empty where the table does not have it.
-    pub(super) fn of(&self, study: &str) -> Vec<String> {
-        let labels = self.by_study.get(study).cloned();
+    pub(super) fn of(&self, subject: &str, study: &str) -> Vec<String> {
+        let numbers = (subject.to_owned(), study.to_owned());
+        let labels = self.by_study.get(&numbers).cloned();
         labels.unwrap_or_else(|| vec![String::new(); self.columns.len()])
     }
 }
@@ -145,6 +156,26 @@ mod tests {
         assert_eq!(label(&["normal"], "no_finding"), "1");
         for unindexed in [&["No Indexing"][..], &[]] {
             assert_eq!(label(unindexed, "no_finding"), "");
+        }
+    }
+
+    fn read(table: &str) -> Result<StudyLabels, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chexpert.csv");
+        std::fs::write(&path, table).unwrap();
+        StudyLabels::read(&path, "")
+    }
+
+    #[test]
+    fn labels_are_those_of_the_patient_and_of_no_other_study() {
+        let labels = read("subject_id,study_id,Edema\n1,5,1.0\n2,5,\n1,5,1.0\n").unwrap();
+        assert_eq!(labels.of("1", "5"), ["1"]);
+        assert_eq!(labels.of("2", "5"), [""]);
+        assert_eq!(labels.of("3", "5"), [""]);
+        let table = "subject_id;study_id;Edema\n1;5;1.0\n1;5;0.0\n";
+        let error = read(table).err().unwrap().to_string();
+        for fact in ["row 2", "`study_id`", "`5` is not named once"] {
+            assert!(error.contains(fact), "`{fact}` in {error}");
         }
     }
 }

@@ -72,6 +72,9 @@ struct Record {
 /// The text of a report, and whether it is its last paragraph.
 type ReportText = (Arc<str>, bool);
 
+/// Reports by patient and study.
+type Reports = HashMap<(String, String), Result<ReportText, (Omission, String)>>;
+
 impl MimicConfig {
     /// Takes frontal views (PA and AP) and the official split, and writes images of 256 pixels.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
@@ -225,7 +228,7 @@ impl MimicConfig {
         })?;
         let mut table = Table::open(&path)?;
         let (image, split) = (table.column("dicom_id")?, table.column("split")?);
-        let mut splits = HashMap::new();
+        let mut splits: HashMap<String, Split> = HashMap::new();
         while let Some(row) = table.next_row()? {
             let side = row
                 .cell(split)
@@ -235,7 +238,11 @@ impl MimicConfig {
                     row: row.row(),
                     source,
                 })?;
-            splits.insert(row.name(image)?.to_owned(), side);
+            let name = row.name(image)?.to_owned();
+            if splits.get(&name).is_some_and(|earlier| *earlier != side) {
+                return Err(row.error(image, "named once: an earlier row has another split for it"));
+            }
+            splits.insert(name, side);
         }
         Ok(splits)
     }
@@ -266,7 +273,7 @@ fn read_reports(
     records: &[Record],
     files: &ReportFiles,
     progress: &(impl Fn(Progress) + Sync),
-) -> HashMap<String, Result<ReportText, (Omission, String)>> {
+) -> Reports {
     let mut studies: Vec<_> = records
         .iter()
         .map(|record| (&record.subject, &record.study))
@@ -282,7 +289,7 @@ fn read_reports(
                     .read(subject, study)
                     .and_then(|report| text(&report, study));
                 steps.one_more();
-                (study.clone(), text)
+                ((subject.clone(), study.clone()), text)
             },
         )
         .collect()
@@ -303,7 +310,7 @@ fn text(report: &str, study: &str) -> Result<ReportText, (Omission, String)> {
 fn pairs(
     root: &Path,
     records: Vec<Record>,
-    texts: &HashMap<String, Result<ReportText, (Omission, String)>>,
+    texts: &Reports,
     labels: &[StudyLabels],
     mut omissions: Omissions,
 ) -> Found {
@@ -312,7 +319,8 @@ fn pairs(
     let pairs: Vec<Result<Pair, (Omission, String)>> = records
         .into_par_iter()
         .map(|record| {
-            let (text, _) = texts[&record.study].as_ref().map_err(Clone::clone)?;
+            let numbers = (record.subject.clone(), record.study.clone());
+            let (text, _) = texts[&numbers].as_ref().map_err(Clone::clone)?;
             let candidates = IMAGE_ENDINGS.map(|ending| files.join(image_path(&record, ending)));
             let is_unknown = record.view.is_none();
             let dicom = is_unknown.then(|| files.join(image_path(&record, DICOM)));
@@ -324,7 +332,7 @@ fn pairs(
                 view_file: dicom.filter(|path| root.join(path).is_file()),
                 labels: labels
                     .iter()
-                    .flat_map(|labels| labels.of(&record.study))
+                    .flat_map(|labels| labels.of(&record.subject, &record.study))
                     .collect(),
                 subject: SubjectId(record.subject),
                 study: StudyId(record.study),

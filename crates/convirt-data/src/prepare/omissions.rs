@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::printable;
+
 /// Examples kept of each reason.
 const EXAMPLES: usize = 5;
 
@@ -95,7 +97,7 @@ impl fmt::Display for Omissions {
         for (reason, count, examples) in self.iter() {
             write!(f, "\n  {reason}: {count}")?;
             for example in examples {
-                write!(f, "\n    {example}")?;
+                write!(f, "\n    {}", printable(example))?;
             }
             if count > examples.len() {
                 write!(f, "\n    and {} more", count - examples.len())?;

@@ -6,8 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::report_archive::{is_report, xml_files};
-use crate::DataError;
-use crate::probe::utf_8;
+use crate::{DataError, decode_text};
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
@@ -107,7 +106,7 @@ impl ReportFile {
         if bytes.len() as u64 > MAX_REPORT_BYTES {
             return Err(too_long());
         }
-        utf_8(bytes).map_err(|byte| format!("not UTF-8, byte {byte}"))
+        decode_text(bytes).map_err(|error| error.to_string())
     }
 }
 

@@ -125,11 +125,14 @@ impl OpenIReport {
 fn place_of(element: &BytesStart, open: &[String]) -> Result<Option<Place>, String> {
     let parent = open.last().map_or("", String::as_str);
     Ok(match (parent, element.local_name().as_ref()) {
-        ("Abstract", "AbstractText") => match attribute(element, "Label")?.as_deref() {
-            Some("FINDINGS") => Some(Place::Findings),
-            Some("IMPRESSION") => Some(Place::Impression),
-            _ => None,
-        },
+        ("Abstract", "AbstractText") => {
+            let label = attribute(element, "Label")?.unwrap_or_default();
+            match label.to_uppercase().as_str() {
+                "FINDINGS" => Some(Place::Findings),
+                "IMPRESSION" => Some(Place::Impression),
+                _ => None,
+            }
+        }
         ("MeSH", "major") => Some(Place::Major),
         ("MeSH", "automatic") => Some(Place::Automatic),
         _ => None,
@@ -177,6 +180,8 @@ mod tests {
             automatic: vec!["Cardiomegaly".into()],
         };
         assert_eq!(report, expected);
+        let titled = REPORT.replace("FINDINGS", "Findings");
+        assert_eq!(OpenIReport::parse(&titled).unwrap(), expected);
         assert_eq!(
             report.text().as_deref(),
             Some("Heart > 50 % & large. 1 < 2\n\nCardiomegaly.")

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use zip::ZipArchive;
 
 use super::Omission;
-use crate::DataError;
-use crate::probe::utf_8;
+use crate::{DataError, decode_text};
 
 /// Bytes of the largest report; the largest of MIMIC-CXR is under 10 kB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -83,7 +82,7 @@ impl ReportFiles {
         if length as u64 > MAX_BYTES {
             return Err(unreadable(format!("more than {MAX_BYTES} bytes")));
         }
-        utf_8(bytes).map_err(|byte| unreadable(format!("not UTF-8, byte {byte}")))
+        decode_text(bytes).map_err(|error| unreadable(error.to_string()))
     }
 }
 

@@ -1,13 +1,17 @@
 //! The tables that come with a data set, plain or gzipped.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
+use crate::separator::find_separator;
 use crate::{DataError, is_plain_name};
+
+/// Bytes at the start of a table that tell what separates its cells.
+const START: u64 = 64 << 10;
 
 /// A CSV or gzipped CSV, read row by row.
 pub(super) struct Table {
@@ -46,22 +50,27 @@ pub(super) struct Row<'a> {
 impl Table {
     /// Opens a table; one whose name ends in `.gz` is unpacked.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(|source| DataError::Read {
+        let unreadable = |source| DataError::Read {
             path: path.into(),
             source,
-        })?;
+        };
+        let file = File::open(path).map_err(unreadable)?;
         let is_packed = path.extension().is_some_and(|end| end == "gz");
-        let bytes: Box<dyn Read> = if is_packed {
+        let mut bytes: Box<dyn Read> = if is_packed {
             Box::new(MultiGzDecoder::new(BufReader::new(file)))
         } else {
             Box::new(file)
         };
-        let mut reader = csv::Reader::from_reader(Quotes { bytes, count: 0 });
+        let mut start = Vec::new();
+        let read = bytes.by_ref().take(START).read_to_end(&mut start);
+        read.map_err(unreadable)?;
+        let separator = find_separator(path, &start)?;
+        let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(separator)
+            .from_reader(Quotes { bytes, count: 0 });
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
-        let header: Vec<String> = header
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
-            .collect();
+        let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if header.iter().all(String::is_empty) {
             return Err(DataError::NoHeader { path: path.into() });
         }
@@ -227,6 +236,8 @@ mod tests {
         let text = "\u{feff}subject_id,Study_ID\n1,22\n3, 44 \n";
         assert_eq!(table("a.csv", text.as_bytes()).unwrap(), ["22", "44"]);
         assert_eq!(table("a.csv.gz", &packed(text)).unwrap(), ["22", "44"]);
+        let text = text.replace(',', ";");
+        assert_eq!(table("a.csv", text.as_bytes()).unwrap(), ["22", "44"]);
     }
 
     #[test]
@@ -253,6 +264,7 @@ mod tests {
                 &["a.csv", "line: 2", "1 field"],
             ),
             ("a.csv", b"", &["a.csv", "empty"]),
+            ("a.csv", b"s\0t\0u\0", &["a.csv", "UTF-16"]),
             (
                 "a.csv",
                 b"x,study_id\r\n1,2\r\n3,\"4\r\n5,6\r\n",

@@ -2,6 +2,7 @@
 
 use super::heading::{self, Heading, Kind};
 use super::run_on::findings_within;
+use super::sign_off::without_sign_off;
 use super::{Section, SectionName, Sections};
 use crate::sentences::{blocks, is_rule};
 
@@ -101,7 +102,8 @@ impl<'a> Cutter<'a> {
 
     /// Takes text up to a heading inside it, and returns what follows that.
     fn text(&mut self, line: &'a str) -> &'a str {
-        let Some((start, heading)) = heading::inside(line) else {
+        let is_headed = self.current().name != SectionName::Preamble;
+        let Some((start, heading)) = heading::inside(line, is_headed) else {
             self.current().push(line);
             return "";
         };
@@ -147,18 +149,26 @@ impl<'a> Draft<'a> {
     /// All of the text: one line a paragraph or list item, with blank lines between them.
     fn text(&self, width: usize) -> String {
         let filled = self.paragraphs.iter().filter(|lines| !lines.is_empty());
-        let texts: Vec<_> = filled.map(|lines| unwrapped(lines, width)).collect();
-        texts.join("\n\n")
+        let blocks: Vec<_> = filled.flat_map(|lines| blocks_of(lines, width)).collect();
+        blocks.join("\n\n")
     }
 
-    /// The last paragraph but the first, which is the heading's; or what of that reads like
-    /// findings.
+    /// The last paragraph but the first, which is the heading's, and but sign-offs; or what of that
+    /// reads like findings.
     fn last_paragraph(&self, width: usize) -> Option<String> {
         let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
-        let mut own = self.paragraphs.iter().skip(usize::from(is_headed));
-        let last = own.rfind(|lines| !lines.is_empty());
-        let text = last.and_then(|lines| with_words(unwrapped(lines, width)));
+        let own = self.paragraphs.iter().skip(usize::from(is_headed));
+        let text = own.rev().find_map(|lines| said(blocks_of(lines, width)));
         text.or_else(|| findings_within(&self.text(width)))
+    }
+
+    /// All of the text but the sign-off.
+    fn said(&self, width: usize) -> Option<String> {
+        let blocks = self
+            .paragraphs
+            .iter()
+            .flat_map(|lines| blocks_of(lines, width));
+        said(blocks.collect())
     }
 
     fn finish(self, width: usize) -> Section {
@@ -172,11 +182,13 @@ impl<'a> Draft<'a> {
 }
 
 /// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
-fn unwrapped(lines: &[&str], width: usize) -> String {
-    blocks(lines.iter().copied(), width).join("\n\n")
+fn blocks_of(lines: &[&str], width: usize) -> Vec<String> {
+    blocks(lines.iter().copied(), width)
 }
 
-fn with_words(text: String) -> Option<String> {
+/// The text of blocks without the sign-off, if there are words in it.
+fn said(blocks: Vec<String>) -> Option<String> {
+    let text = without_sign_off(blocks).join("\n\n");
     text.contains(char::is_alphabetic).then_some(text)
 }
 
@@ -196,7 +208,7 @@ fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
         .find_map(|draft| draft.last_paragraph(width));
     let stand_in = |name| {
         let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
-        sections.find_map(|draft| with_words(draft.text(width)))
+        sections.find_map(|draft| draft.said(width))
     };
     last.or_else(|| stand_in(Recommendations))
         .or_else(|| stand_in(WetRead))

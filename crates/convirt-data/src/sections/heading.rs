@@ -38,6 +38,9 @@ const KNOWN_WITHOUT_COLON: [SectionName; 4] = [Findings, Impression, Addendum, W
 /// What stands between a heading and its text in place of the colon, or by mistake.
 const SEPARATORS: [char; 6] = ['.', ';', '-', '–', ',', ' '];
 
+/// Signs that a heading may be glued to inside a line.
+const GLUING: [char; 5] = ['.', ';', ':', ',', ')'];
+
 /// Words of the longest name that is looked for inside a line.
 const MAX_NAME_WORDS: usize = 4;
 
@@ -85,7 +88,9 @@ pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
         let kind = kind(label);
         let ends_cleanly = rest.is_empty() || rest.starts_with(char::is_whitespace);
         let is_name = matches!(kind, Some(Kind::Section(_)));
-        if ends_cleanly || is_name && !rest.starts_with(|c: char| c.is_ascii_digit()) {
+        // "EXAM AT 10:15" ends at no colon, "IMPRESSION:1. Normal" does.
+        let is_time = || exact(label).is_none() && rest.starts_with(|c: char| c.is_ascii_digit());
+        if ends_cleanly || is_name && !is_time() {
             return kind.map(|kind| Heading {
                 kind,
                 label,
@@ -116,31 +121,67 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
     })
 }
 
-/// Returns the first heading in capitals inside a line, and where it begins.
-pub(super) fn inside(line: &str) -> Option<(usize, Heading<'_>)> {
-    let start_of = |word: &str| word.as_ptr() as usize - line.as_ptr() as usize;
+/// Returns the first heading inside a line, and where it begins: one in capitals before a colon, or
+/// findings after a full stop, or impression where the text `is_headed`; what is seen may stand
+/// before it otherwise.
+pub(super) fn inside(line: &str, is_headed: bool) -> Option<(usize, Heading<'_>)> {
     let mut starts = Vec::new();
     for word in line.split_whitespace() {
-        starts.push(start_of(word));
-        if !word.ends_with(':') {
-            continue;
-        }
-        let end = start_of(word) + word.len() - 1;
-        // The longest name first: "CLINICAL HISTORY" and not "HISTORY".
-        let first = starts.len().saturating_sub(MAX_NAME_WORDS);
-        for &start in &starts[first..] {
-            let label = &line[start..end];
-            if let Some(name) = exact(label).filter(|_| is_capitals(label)) {
-                let heading = Heading {
-                    kind: Kind::Section(name),
-                    label,
-                    rest: line[end + 1..].trim(),
-                };
+        let start = word.as_ptr() as usize - line.as_ptr() as usize;
+        starts.push(start);
+        if start > 0 && is_after_stop(line, start) && is_capitals(word.trim_end_matches(SEPARATORS))
+        {
+            let heading = before_text(&line[start..]);
+            if let Some(heading) = heading {
                 return Some((start, heading));
+            }
+        }
+        for (at, sign) in word.char_indices() {
+            let end = start + at;
+            if sign == ':'
+                && let Some(found) = ending_at(line, &starts, end, is_headed)
+            {
+                return Some(found);
+            }
+            // What was glued to the text before it: "view.FINDINGS:Clear".
+            if GLUING.contains(&sign) && !line[end + 1..].starts_with(char::is_whitespace) {
+                starts.push(end + 1);
             }
         }
     }
     None
+}
+
+/// The heading whose colon is at `end` of a line, if it begins at one of the last `starts`.
+fn ending_at<'a>(
+    line: &'a str,
+    starts: &[usize],
+    end: usize,
+    is_headed: bool,
+) -> Option<(usize, Heading<'a>)> {
+    // The longest name first: "CLINICAL HISTORY" and not "HISTORY".
+    let first = starts.len().saturating_sub(MAX_NAME_WORDS);
+    starts[first..].iter().find_map(|&start| {
+        let label = line[start..end].trim();
+        let is_main = |name| name == Findings || name == Impression && is_headed;
+        let name = exact(label).or_else(|| misspelt(&normalized(label)))?;
+        let is_heading = is_capitals(label)
+            || is_main(name) && label.starts_with(char::is_uppercase) && is_after_stop(line, start);
+        is_heading.then_some((
+            start,
+            Heading {
+                kind: Kind::Section(name),
+                label,
+                rest: line[end + 1..].trim(),
+            },
+        ))
+    })
+}
+
+/// Whether a sentence ends before `start`, or the line begins there.
+fn is_after_stop(line: &str, start: usize) -> bool {
+    let before = line[..start].trim_end();
+    before.is_empty() || before.ends_with(['.', '!', '?', ':', ';'])
 }
 
 /// A usual name alone on its line, or the title of a report.

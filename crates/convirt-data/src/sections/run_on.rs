@@ -1,5 +1,6 @@
 //! Findings that run on from another heading's text.
 
+use super::sign_off::is_sign_off;
 use crate::sentences;
 
 /// How sentences begin that say what is seen; "the" in front of them does not count.
@@ -43,7 +44,9 @@ const OPENINGS: [&str; 33] = [
 pub(super) fn findings_within(text: &str) -> Option<String> {
     let sentences = sentences(text);
     let start = sentences.iter().position(|it| opens_findings(it))?;
-    Some(sentences[start..].join(" "))
+    let end = sentences.iter().rposition(|it| !is_sign_off(it))?;
+    let said = sentences.get(start..=end)?;
+    Some(said.join(" "))
 }
 
 fn opens_findings(sentence: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Whether a full stop ends a sentence, or an abbreviation, a number, an initial.
 
 use super::layout::BULLETS;
+use crate::heading_names::{is_capitals, names_a_section};
 
 /// Abbreviations that something always follows.
 const NEVER_LAST: [&str; 27] = [
@@ -85,9 +86,20 @@ const OPENING_WORDS: [&str; 24] = [
     "unchanged",
 ];
 
-const CLOSERS: [char; 8] = [')', ']', '}', '"', '\'', '”', '’', '»'];
+const CLOSERS: [char; 14] = [
+    ')', ']', '}', '"', '\'', '”', '’', '»', '）', '］', '」', '』', '】', '》',
+];
 const OPENERS: [char; 8] = ['(', '[', '{', '"', '\'', '“', '‘', '«'];
-const FULL_WIDTH_STOPS: [char; 4] = ['。', '！', '？', '｡'];
+
+/// Signs that end a sentence wherever they stand: those of Chinese and Japanese, of Arabic and
+/// Urdu, of India, Armenia, Ethiopia, Tibet, Burma and the Khmer.
+const SURE_STOPS: [char; 19] = [
+    '。', '！', '？', '｡', '︒', '؟', '۔', '।', '॥', '։', '።', '፧', '།', '༎', '။', '។', '៕', '‼',
+    '⁉',
+];
+
+/// A full stop that stands in numbers too, as `.` does.
+const WIDE_STOP: char = '．';
 
 /// Whether a sentence ends after `word`, with `previous` before it and `next` behind it.
 pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> bool {
@@ -97,7 +109,7 @@ pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> b
         return false;
     }
     match core.chars().next_back() {
-        Some(last) if FULL_WIDTH_STOPS.contains(&last) => true,
+        Some(last) if last == WIDE_STOP || SURE_STOPS.contains(&last) => true,
         Some('!') => !starts_lower(next),
         // A question mark in front or by itself marks a doubtful finding.
         Some('?') => {
@@ -114,8 +126,8 @@ pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> b
 
 /// Whether a line ends in a sign that closes a sentence, or seems to.
 pub(super) fn ends_in_full_stop(line: &str) -> bool {
-    line.trim_end_matches(CLOSERS)
-        .ends_with(['.', '!', '?', '…', '。', '！', '？', '｡'])
+    let line = line.trim_end_matches(CLOSERS);
+    line.ends_with(['.', '!', '?', '…', WIDE_STOP]) || line.ends_with(SURE_STOPS)
 }
 
 /// Whether a letter or a number after `word` is its label: "segment 4", "hepatitis B".
@@ -129,12 +141,22 @@ pub(super) fn separate_glued(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
     for (i, c) in word.char_indices() {
+        if i < start {
+            continue;
+        }
         let end = i + c.len_utf8();
+        let (before, after) = (&word[start..i], &word[end..]);
         if BULLETS.contains(&c) {
-            parts.extend([&word[start..i], &word[i..end]]);
+            parts.extend([before, &word[i..end]]);
             start = end;
-        } else if FULL_WIDTH_STOPS.contains(&c)
-            || c == '.' && is_glued_stop(&word[start..i], &word[end..])
+        } else if SURE_STOPS.contains(&c) {
+            let closes = |c| CLOSERS.contains(&c) || SURE_STOPS.contains(&c);
+            let closed = word.len() - after.trim_start_matches(closes).len();
+            parts.push(&word[start..closed]);
+            start = closed;
+        } else if c == '.' && is_glued_stop(before, after)
+            || c == WIDE_STOP && !after.starts_with(char::is_numeric)
+            || is_glued_number(before, c, after)
         {
             parts.push(&word[start..end]);
             start = end;
@@ -174,6 +196,10 @@ fn letter_ends(previous: Option<&str>, letter: &str, next: &str) -> bool {
 }
 
 fn is_glued_stop(before: &str, after: &str) -> bool {
+    // "view.FINDINGS:".
+    let is_before_heading = after
+        .split_once(':')
+        .is_some_and(|(label, _)| is_capitals(label) && names_a_section(label));
     let mut after = after.chars();
     let opens =
         after.next().is_some_and(char::is_uppercase) && after.next().is_none_or(char::is_lowercase);
@@ -184,7 +210,16 @@ fn is_glued_stop(before: &str, after: &str) -> bool {
             .all(|c| c.is_alphanumeric() || c == ')' || c == '-')
         && !NEVER_LAST.contains(&stem.to_lowercase().as_str());
     let is_list_number = stem.len() == 1 && stem.starts_with(|c: char| c.is_ascii_digit());
-    opens && (is_word || is_list_number)
+    opens && (is_word || is_list_number) || is_word && is_before_heading
+}
+
+/// Whether the number of a list item ends here, in a script without capitals: "1、心影", "（2）无".
+fn is_glued_number(before: &str, c: char, after: &str) -> bool {
+    let digits = before.trim_start_matches(['(', '（']);
+    matches!(digits.len(), 1 | 2)
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && matches!(c, '.' | '、' | WIDE_STOP | ')' | '）')
+        && after.starts_with(|c: char| c.is_alphabetic() && !c.is_lowercase() && !c.is_uppercase())
 }
 
 fn stem(word: &str) -> &str {

@@ -41,7 +41,9 @@ impl Numbering {
         let Some(marker) = marker(word) else {
             return false;
         };
-        let before_capital = next.is_some_and(|next| next.starts_with(char::is_uppercase));
+        // Scripts without capitals begin an item with any letter.
+        let opens = |c: char| c.is_alphabetic() && !c.is_lowercase();
+        let before_capital = next.is_some_and(|next| next.starts_with(opens));
         let taken = match previous {
             None => marker.form == Form::FullStop || self.is_due(marker.number),
             Some(previous) => {
@@ -65,12 +67,12 @@ impl Numbering {
 
 /// Reads a list number of one or two digits.
 fn marker(word: &str) -> Option<Marker> {
-    let (digits, form) = if let Some(digits) = word.strip_suffix('.') {
+    let (digits, form) = if let Some(digits) = word.strip_suffix(['.', '、', '．']) {
         (digits, Form::FullStop)
-    } else if let Some(inner) = word.strip_prefix('(') {
-        (inner.strip_suffix(')')?, Form::Parentheses)
+    } else if let Some(inner) = word.strip_prefix(['(', '（']) {
+        (inner.strip_suffix([')', '）'])?, Form::Parentheses)
     } else {
-        (word.strip_suffix(')')?, Form::Parenthesis)
+        (word.strip_suffix([')', '）'])?, Form::Parenthesis)
     };
     let is_number = matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit());
     let number = digits.parse().ok().filter(|_| is_number)?;

@@ -7,17 +7,48 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokenizers::AddedToken;
 use tokenizers::normalizers::BertNormalizer;
 
-use super::settings::Settings;
-use crate::DataError;
+use super::added_tokens::{AddedTokens, Listed};
+use super::settings::{Role, Settings};
 use crate::word_pieces::CONTINUATION;
+use crate::{DataError, decode_text};
+
+/// Special tokens of a tokenizer, one for each [`Role`].
+pub(super) type SpecialTokens = [AddedToken; Role::ALL.len()];
 
 /// Special tokens of BERT, in the order that a learned vocabulary begins with.
 pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// Special tokens of RoBERTa.
-const ROBERTA_SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+/// Special tokens of RoBERTa, in the same order.
+const ROBERTA_SPECIAL: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
+
+/// Tokenizers of transformers that `vocab.txt` describes, but for the ending "Fast".
+const WORD_PIECE_CLASSES: [&str; 12] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "FunnelTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MPNetTokenizer",
+    "MobileBertTokenizer",
+    "PreTrainedTokenizer",
+    "SqueezeBertTokenizer",
+    "TokenizersBackend",
+];
+
+/// The same for `vocab.json` with `merges.txt`.
+const BYTE_LEVEL_CLASSES: [&str; 6] = [
+    "BartTokenizer",
+    "LEDTokenizer",
+    "LongformerTokenizer",
+    "PreTrainedTokenizer",
+    "RobertaTokenizer",
+    "TokenizersBackend",
+];
 
 /// Tokens with their ids.
 pub(super) type Vocabulary = BTreeMap<String, u32>;
@@ -33,34 +64,39 @@ pub(super) struct Source {
 
 /// Reads the first form of tokenizer that `folder` has.
 pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
-    let settings = folder.join("tokenizer_config.json");
-    let settings = match settings.is_file() {
-        true => Settings::new(json_file(&settings)?),
-        false => Settings::default(),
-    };
-    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case"));
+    let settings = Settings::read(folder)?;
+    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case")?);
     let [whole, words, pairs, merges] =
         ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
 
-    let (tokenizer, path) = if whole.is_file() {
+    let special = |usual: SpecialTokens| {
+        let mut usual = usual.into_iter();
+        Role::ALL.map(|role| settings.token_or(role, usual.next().expect("one for each role")))
+    };
+    let (mut tokenizer, path) = if whole.is_file() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
         if let Some(lowercase) = do_lower_case {
             set_lowercase(&mut tokenizer["normalizer"], lowercase);
         }
         (tokenizer, whole)
     } else if words.is_file() {
+        check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
         let normalizer = BertNormalizer::new(
             true,
-            settings.flag("tokenize_chinese_chars").unwrap_or(true),
-            settings.flag("strip_accents"),
+            settings.flag("tokenize_chinese_chars")?.unwrap_or(true),
+            settings.flag("strip_accents")?,
             do_lower_case.unwrap_or(true),
         );
-        (word_piece(&lines(&words)?, &normalizer), words)
+        let special = special(bert_special());
+        (word_piece(&lines(&words)?, &normalizer, &special), words)
     } else if pairs.is_file() && merges.is_file() {
-        let add_prefix_space = settings.flag("add_prefix_space").unwrap_or(false);
+        check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
+        let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
         let vocabulary = json_file(&pairs)?;
+        let merges = merge_rules(&merges)?;
+        let special = special(roberta_special());
         (
-            byte_level(&vocabulary, &merge_rules(&merges)?, add_prefix_space),
+            byte_level(&vocabulary, &merges, add_prefix_space, &special),
             pairs,
         )
     } else {
@@ -69,6 +105,7 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
             looked_for: vec!["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"],
         });
     };
+    AddedTokens::read(folder, &settings)?.add_to(&mut tokenizer)?;
     Ok(Source {
         tokenizer,
         settings,
@@ -76,11 +113,41 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     })
 }
 
+/// Special tokens of BERT, without settings.
+pub(super) fn bert_special() -> SpecialTokens {
+    BERT_SPECIAL.map(|name| AddedToken::from(name, true))
+}
+
+/// Special tokens of RoBERTa, without settings: its mask takes the space in front of it.
+fn roberta_special() -> SpecialTokens {
+    ROBERTA_SPECIAL.map(|name| AddedToken::from(name, true).lstrip(name == "<mask>"))
+}
+
+/// Refuses a tokenizer of another kind than its files look like: its ids would be others.
+fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), DataError> {
+    let class = settings.get("tokenizer_class").and_then(Value::as_str);
+    let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+    match class.filter(|class| !classes.contains(class)) {
+        None => Ok(()),
+        Some(class) => Err(invalid(
+            &folder.join("tokenizer_config.json"),
+            format!(
+                "a {class} is read from tokenizer.json only, which transformers writes \
+                 (`AutoTokenizer.from_pretrained(…).save_pretrained(…)`)"
+            ),
+        )),
+    }
+}
+
 /// Describes BERT's tokenizer, but for the special tokens around a text.
-pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -> Value {
+pub(super) fn word_piece(
+    vocabulary: &Vocabulary,
+    normalizer: &BertNormalizer,
+    special: &SpecialTokens,
+) -> Value {
     json!({
         "version": "1.0",
-        "added_tokens": special_tokens(&BERT_SPECIAL, vocabulary),
+        "added_tokens": special_tokens(special, vocabulary),
         "normalizer": {
             "type": "BertNormalizer",
             "clean_text": normalizer.clean_text,
@@ -93,7 +160,7 @@ pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -
         "decoder": { "type": "WordPiece", "prefix": CONTINUATION, "cleanup": true },
         "model": {
             "type": "WordPiece",
-            "unk_token": "[UNK]",
+            "unk_token": special[Role::Unknown as usize].content,
             "continuing_subword_prefix": CONTINUATION,
             "max_input_chars_per_word": super::MAX_WORD_LENGTH,
             "vocab": vocabulary,
@@ -102,7 +169,12 @@ pub(super) fn word_piece(vocabulary: &Vocabulary, normalizer: &BertNormalizer) -
 }
 
 /// Describes RoBERTa's tokenizer, but for the special tokens around a text.
-fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool) -> Value {
+fn byte_level(
+    vocabulary: &Vocabulary,
+    merges: &[String],
+    add_prefix_space: bool,
+    special: &SpecialTokens,
+) -> Value {
     let bytes = json!({
         "type": "ByteLevel",
         "add_prefix_space": add_prefix_space,
@@ -111,7 +183,7 @@ fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool
     });
     json!({
         "version": "1.0",
-        "added_tokens": special_tokens(&ROBERTA_SPECIAL, vocabulary),
+        "added_tokens": special_tokens(special, vocabulary),
         "normalizer": null,
         "pre_tokenizer": bytes,
         "post_processor": null,
@@ -131,24 +203,15 @@ fn byte_level(vocabulary: &Vocabulary, merges: &[String], add_prefix_space: bool
 }
 
 /// Lists those of the tokens that the vocabulary has, so that a text cannot spell them by parts.
-fn special_tokens(names: &[&str], vocabulary: &Vocabulary) -> Vec<Value> {
-    let mut tokens: Vec<_> = names
-        .iter()
-        .filter_map(|&name| Some((*vocabulary.get(name)?, name)))
-        .collect();
-    tokens.sort_unstable();
-    let describe = |(id, name)| {
-        json!({
-            "id": id,
-            "content": name,
-            "single_word": false,
-            "lstrip": name == "<mask>",
-            "rstrip": false,
-            "normalized": false,
-            "special": true,
-        })
-    };
-    tokens.into_iter().map(describe).collect()
+fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary) -> Vec<Listed> {
+    let listed = special.iter().filter_map(|token| {
+        let id = *vocabulary.get(&token.content)?;
+        let token = token.clone();
+        Some(Listed { id, token })
+    });
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|it| it.id);
+    listed
 }
 
 /// Sets the casing of BERT's normalizer, alone or in a sequence.
@@ -188,7 +251,7 @@ fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
         .collect()
 }
 
-fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
 }
 
@@ -197,10 +260,10 @@ fn text_file(path: &Path) -> Result<String, DataError> {
         path: path.into(),
         source,
     })?;
-    String::from_utf8(bytes).map_err(|error| invalid(path, error.utf8_error()))
+    decode_text(bytes).map_err(|error| invalid(path, error))
 }
 
-fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
+pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
     DataError::TokenizerFile {
         path: path.into(),
         source: source.into(),
@@ -246,6 +309,12 @@ mod tests {
         assert_eq!(ids(&files, "lun <mask>g"), [0, 4, 5, 6, 13, 7, 2]);
         let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), Some(true)).unwrap();
         assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 14));
+
+        let mask = r#"{"mask_token": {"content": "<mask>", "lstrip": false}}"#;
+        let flagged = [files[0], files[1], ("special_tokens_map.json", mask)];
+        assert_eq!(ids(&flagged, "lun <mask>g"), [0, 4, 5, 6, 8, 13, 7, 2]);
+        let added = [files[0], files[1], ("added_tokens.json", r#"{"___": 14}"#)];
+        assert_eq!(ids(&added, "lung ___lung"), [0, 11, 8, 14, 11, 2]);
 
         let spaced = [
             files[0],
@@ -325,10 +394,36 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_a_token_or_of_settings() {
+        let vocabulary = "\u{feff}[PAD]\n[UNK]\n[CLS]\n[SEP]\nHeart\n";
+        let settings = "\u{feff}{\"do_lower_case\": false}";
+        let files = [
+            ("vocab.txt", vocabulary),
+            ("tokenizer_config.json", settings),
+        ];
+        assert_eq!(ids(&files, "Heart [PAD]"), [2, 4, 0, 3]);
+    }
+
+    #[test]
+    fn tokenizers_of_other_kinds_are_refused_by_name() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\n";
+        let settings = |class: &str| format!("{{\"tokenizer_class\": \"{class}\"}}");
+        let other = settings("BertJapaneseTokenizer");
+        let error = error(&[("tokenizer_config.json", &other), ("vocab.txt", vocabulary)]);
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains("a BertJapaneseTokenizer"), "{source}");
+        for class in ["BertTokenizer", "DistilBertTokenizerFast"] {
+            let same = settings(class);
+            let files = [("tokenizer_config.json", &*same), ("vocab.txt", vocabulary)];
+            assert_eq!(ids(&files, "heart"), [2, 4, 3], "{class}");
+        }
+    }
+
+    #[test]
     fn padding_and_truncation_of_a_file_do_not_apply() {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
         let vocabulary = vocabulary.into_iter().zip(0..).collect();
-        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default());
+        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &bert_special());
         tokenizer["padding"] = json!({
             "strategy": { "Fixed": 128 }, "direction": "Right", "pad_to_multiple_of": null,
             "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
@@ -379,6 +474,10 @@ mod tests {
             &[("tokenizer.json", "[]")],
             &[("tokenizer.json", "null")],
             &[("tokenizer_config.json", "[]"), ("vocab.txt", "[PAD]")],
+            &[
+                ("tokenizer_config.json", r#"{"do_lower_case": "False"}"#),
+                ("vocab.txt", "[PAD]"),
+            ],
             &[
                 ("merges.txt", "a b c\n"),
                 ("vocab.json", ROBERTA_VOCABULARY),

@@ -1,10 +1,12 @@
-//! What `tokenizer_config.json` says beside the vocabulary.
+//! What `tokenizer_config.json` and `special_tokens_map.json` say beside the vocabulary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
+use super::added_tokens::{DECODER, added_token};
+use super::folder::{invalid, json_file};
 use crate::DataError;
 
 /// Settings that a saved tokenizer takes over from the one it was read from.
@@ -14,10 +16,26 @@ const KEPT: [&str; 3] = [
     "model_max_length",
 ];
 
-/// The content of `tokenizer_config.json`; empty where there is no such file.
+/// Keys of special tokens that every tokenizer may have.
+const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// Keys of lists of special tokens.
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// The content of the files, as one; empty where there are none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     json: Map<String, Value>,
+    /// `tokenizer_config.json`.
+    path: PathBuf,
 }
 
 /// What a special token is for.
@@ -25,18 +43,20 @@ pub(super) struct Settings {
 pub(super) enum Role {
     /// Fills shorter texts.
     Pad,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown,
     /// Begins a text.
     Begin,
     /// Ends a text.
     End,
-    /// Stands for what the vocabulary cannot spell.
-    Unknown,
     /// Hides a token in pretraining; unused here, written for other programs.
     Mask,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Pad, Self::Begin, Self::End, Self::Unknown, Self::Mask];
+    /// In the order of [`bert_special`](super::folder::bert_special).
+    pub(super) const ALL: [Self; 5] =
+        [Self::Pad, Self::Unknown, Self::Begin, Self::End, Self::Mask];
 
     fn key(self) -> &'static str {
         match self {
@@ -61,13 +81,66 @@ impl Role {
 }
 
 impl Settings {
-    pub(super) fn new(json: Map<String, Value>) -> Self {
-        Self { json }
+    /// Reads the settings of a folder. As in transformers `special_tokens_map.json` wins, and is
+    /// not read where `tokenizer_config.json` lists all added tokens.
+    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+        let object = |name: &str| match folder.join(name) {
+            path if path.is_file() => json_file(&path),
+            _ => Ok(Map::new()),
+        };
+        let mut json: Map<String, Value> = object("tokenizer_config.json")?;
+        if !json.contains_key(DECODER) {
+            let special: Map<String, Value> = object("special_tokens_map.json")?;
+            json.extend(special.into_iter().filter(|(_, token)| !token.is_null()));
+        }
+        Ok(Self {
+            json,
+            path: folder.join("tokenizer_config.json"),
+        })
     }
 
-    /// Returns a setting that is on or off.
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        self.json.get(key).and_then(Value::as_bool)
+    /// Returns a setting.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.json.get(key)
+    }
+
+    /// Returns the special tokens that have names, and those of lists, in the order in which
+    /// transformers numbers those that the vocabulary does not have.
+    pub(super) fn special_tokens(&self) -> Vec<AddedToken> {
+        let others = self
+            .json
+            .iter()
+            .filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
+        let others = others.map(|(_, token)| token);
+        let named = NAMES.iter().filter_map(|key| self.json.get(*key));
+        let lists = LISTS.iter().filter_map(|key| self.json.get(*key));
+        let items = lists.flat_map(|list| list.as_array().into_iter().flatten());
+        let all = named.chain(others).chain(items);
+        all.filter_map(|token| added_token(token, true)).collect()
+    }
+
+    /// Returns the token of a role, or the usual one; with the flags of the usual one where the
+    /// settings have none.
+    pub(super) fn token_or(&self, role: Role, usual: AddedToken) -> AddedToken {
+        let given = self.json.get(role.key());
+        let described = given.filter(|token| token.is_object());
+        let described = described.and_then(|token| added_token(token, true));
+        described.unwrap_or_else(|| AddedToken {
+            content: self.name(role).map_or(usual.content, String::from),
+            ..usual
+        })
+    }
+
+    /// Returns a setting that is on or off, or neither.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, DataError> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => {
+                let problem = format!("`{key}` is {other}; it must be true or false");
+                Err(invalid(&self.path, problem))
+            }
+        }
     }
 
     /// Returns the special token of a role and its id, by the name that the settings give it or

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use convirt_data::printable;
+
 use super::{ClassificationScores, Estimate, Scores};
 
 /// Width of the first column.
@@ -48,7 +50,12 @@ impl fmt::Display for ClassificationScores {
             writeln!(f, "{:<NAME_WIDTH$}{}", "mean", self.overall)?;
         }
         for label in &self.labels {
-            let name = format!("{} ({} of {})", label.label, label.positives, label.images);
+            let name = format!(
+                "{} ({} of {})",
+                printable(&label.label),
+                label.positives,
+                label.images
+            );
             writeln!(f, "{name:<NAME_WIDTH$}{}", label.scores)?;
         }
         let undefined: Vec<_> = self.undefined().collect();
@@ -56,7 +63,8 @@ impl fmt::Display for ClassificationScores {
             let names = undefined.join(", ");
             writeln!(
                 f,
-                "no AUROC, and not in the mean: {names} (one outcome only)"
+                "no AUROC, and not in the mean: {} (one outcome only)",
+                printable(names)
             )?;
         }
         Ok(())

@@ -1,0 +1,118 @@
+//! Texts and names of strangers, as a terminal or a page may show them.
+
+use std::fmt::{self, Display, Write};
+
+/// Shows on one line what comes from files: characters that act on a terminal or turn the order
+/// of what stands around them are shown as Rust writes them, `\u{1b}` for the escape.
+///
+/// Those are control characters, line ends among them, marks and overrides of the writing
+/// direction (UAX 9), and characters that are invisible and belong to no script. U+200C and
+/// U+200D, which Persian and Indic words need, and variation selectors stay.
+///
+/// ```
+/// let name = convirt_data::printable("a\u{1b}[2Jb\u{202e}gnp.exe").to_string();
+/// assert_eq!(name, "a\\u{1b}[2Jb\\u{202e}gnp.exe");
+/// ```
+pub fn printable(shown: impl Display) -> impl Display {
+    Printable {
+        shown,
+        keeps_lines: false,
+    }
+}
+
+/// As [`printable`], for texts, messages and tables of several lines: line ends and tabulators stay.
+pub fn printable_lines(shown: impl Display) -> impl Display {
+    Printable {
+        shown,
+        keeps_lines: true,
+    }
+}
+
+struct Printable<T> {
+    shown: T,
+    keeps_lines: bool,
+}
+
+impl<T: Display> Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keeps_lines = self.keeps_lines;
+        write!(Filter { f, keeps_lines }, "{}", self.shown)
+    }
+}
+
+/// Passes on what is printable, and the rest as escapes.
+struct Filter<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    keeps_lines: bool,
+}
+
+impl Write for Filter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((start, c)) = self.first_that_acts(rest) {
+            write!(self.f, "{}{}", &rest[..start], c.escape_default())?;
+            rest = &rest[start + c.len_utf8()..];
+        }
+        self.f.write_str(rest)
+    }
+}
+
+impl Filter<'_, '_> {
+    fn first_that_acts(&self, text: &str) -> Option<(usize, char)> {
+        let is_line_end = |start, c| match c {
+            '\n' | '\t' => true,
+            _ => text[start..].starts_with("\r\n"),
+        };
+        text.char_indices().find(|&(start, c)| {
+            acts_on_a_terminal(c) && !(self.keeps_lines && is_line_end(start, c))
+        })
+    }
+}
+
+fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_shown_and_not_sent() {
+        for (text, shown) in [
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),
+            ("\u{9b}31m and \u{7f}", "\\u{9b}31m and \\u{7f}"),
+            ("\u{202e}txt.exe\u{2069}", "\\u{202e}txt.exe\\u{2069}"),
+            ("\u{200f}\u{feff}a", "\\u{200f}\\u{feff}a"),
+        ] {
+            assert_eq!(printable(text).to_string(), shown);
+        }
+        let lines = printable_lines("one\r\n\ttwo\rthree\u{1b}\n").to_string();
+        assert_eq!(lines, "one\r\n\ttwo\\rthree\\u{1b}\n");
+    }
+
+    #[test]
+    fn what_languages_need_stays() {
+        for text in [
+            "نمی\u{200c}شود",
+            "ශ්\u{200d}රී 👩\u{200d}⚕\u{fe0f}",
+            "Œdème, 心影正常。\\ \"'",
+            "e\u{301}",
+        ] {
+            assert_eq!(printable(text).to_string(), text);
+        }
+    }
+}
