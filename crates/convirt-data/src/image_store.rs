@@ -82,7 +82,8 @@ impl ImageStore {
     pub fn new(config: ImageStoreConfig) -> Result<Self, DataError> {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);
-            ImageFolder::open(folder, config.longer_side, max_bytes as u64)
+            let exif_orientation = config.limits.exif_orientation;
+            ImageFolder::open(folder, config.longer_side, exif_orientation, max_bytes as u64)
         });
         Ok(Self {
             folder: folder.transpose()?,

@@ -7,6 +7,7 @@ use std::path::Path;
 use image::{ImageReader, ImageResult};
 
 use crate::radiograph::dicom::{self, is_dicom};
+use crate::radiograph::plausible;
 use crate::{DecodeLimits, SkipReason};
 
 /// Bytes that hold the header of nearly every image.
@@ -98,7 +99,22 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], Str
             "{width}×{height} pixels, dataset.max_image_side is {max_side}"
         ));
     }
-    Ok([width as usize, height as usize])
+    let size = [width as usize, height as usize];
+    if !is_plausible(&bytes, size, length) {
+        return Err(format!(
+            "{width}×{height} pixels cannot be in {length} bytes"
+        ));
+    }
+    let orientation = limits.orientation(&bytes);
+    Ok(orientation.map_or(size, |orientation| orientation.turned_size(size)))
+}
+
+/// Whether a file of so many bytes can hold the image that its header promises.
+fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool {
+    match start {
+        [0xFF, 0xD8, ..] => plausible::jpeg(width, height, length as usize),
+        _ => plausible::png(start, length),
+    }
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
@@ -179,6 +195,7 @@ mod tests {
             let limits = |max_side, max_bytes| DecodeLimits {
                 max_side,
                 max_bytes,
+                ..DecodeLimits::default()
             };
             assert!(probe_image(&path, &limits(40, 2000)).is_ok());
             for limits in [limits(39, 2000), limits(40, 20)] {

@@ -46,32 +46,38 @@ fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomErr
     let opened = syntax::open(file, limits.max_bytes)?;
     let data = DataSet::read(&opened.elements, opened.encoding)?;
     let description = Description::read(&data, opened.compression, limits)?;
-    let mut levels = samples::read(&data, &description, opened.compression)?;
+    let (mut levels, photometric) = samples::read(&data, &description, opened.compression)?;
     for level in &mut levels {
         *level = description.level(*level);
     }
     let (width, height) = (description.columns, description.rows);
-    match description.photometric {
+    match photometric {
         Photometric::Monochrome1 | Photometric::Monochrome2 => {
-            let brightness = tone::brightness(&data, &description, &levels)?;
-            let pixels = levels.into_iter().map(|it| brightness[usize::from(it)]);
+            let tone = tone::tone(&data, &description, &levels)?;
+            let pixels = levels
+                .into_iter()
+                .map(|it| tone.brightness[usize::from(it)]);
             let depth = match description.bits {
                 ..=8 => Depth::Eight,
                 _ => Depth::Sixteen,
             };
-            let pixels = pixels.collect();
-            Ok(Radiograph::from_planes(width, height, depth, pixels))
+            let image = Radiograph::from_planes(width, height, depth, pixels.collect());
+            Ok(image.with_stretch(tone.stretch))
         }
-        Photometric::Rgb | Photometric::Ybr | Photometric::YbrWithin if description.bits == 8 => {
+        Photometric::Rgb | Photometric::Ybr if description.bits == 8 => {
             let mut bytes: Vec<_> = levels.into_iter().map(|it| it as u8).collect();
-            if description.photometric == Photometric::Ybr {
+            if photometric == Photometric::Ybr {
                 for pixel in bytes.as_chunks_mut().0 {
                     *pixel = red_green_blue(*pixel);
                 }
             }
             Ok(Radiograph::from_u8(width, height, 3, &bytes))
         }
-        _ => Ok(Radiograph::from_u16(width, height, 3, &levels)),
+        Photometric::Rgb => Ok(Radiograph::from_u16(width, height, 3, &levels)),
+        Photometric::Ybr => Err(DicomError::Unsupported {
+            name: "photometric interpretation YBR_FULL and bits stored",
+            value: description.bits.to_string(),
+        }),
     }
 }
 

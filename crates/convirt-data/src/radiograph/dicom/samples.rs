@@ -8,29 +8,50 @@ use super::description::{Description, Photometric};
 use super::error::DicomError;
 use super::syntax::Compression;
 use super::{jpeg_ls, run_length};
-use crate::radiograph::decode::reaches_end_of_image;
+use crate::radiograph::jpeg::{self, Colours};
+use crate::radiograph::plausible;
 
-/// Returns the samples of the image, which are as many as the description says.
+/// Returns the samples of the image, which are as many as the description says, and what they
+/// mean: a compressed image may turn its colours into RGB by itself.
 pub(super) fn read(
     data: &DataSet<'_>,
     description: &Description,
     compression: Compression,
-) -> Result<Vec<u16>, DicomError> {
-    match compression {
-        Compression::None => uncompressed(data, description),
-        Compression::RunLength => run_length::decode(
-            &data.compressed()?,
+) -> Result<(Vec<u16>, Photometric), DicomError> {
+    if compression == Compression::None {
+        return Ok((uncompressed(data, description)?, description.photometric));
+    }
+    let compressed = data.compressed()?;
+    let (columns, rows, bytes) = (description.columns, description.rows, compressed.len());
+    let is_plausible = match compression {
+        Compression::None | Compression::Jpeg2000 => true,
+        Compression::RunLength => plausible::run_length(description.bytes(), bytes),
+        Compression::Jpeg => plausible::jpeg(columns, rows, bytes),
+        Compression::JpegLs => plausible::jpeg_ls(columns, rows, bytes),
+    };
+    if !is_plausible {
+        return Err(DicomError::Implausible { bytes });
+    }
+    let samples = match compression {
+        Compression::Jpeg => return jpeg(&compressed, description),
+        Compression::Jpeg2000 => return jpeg_2000(&compressed, description),
+        Compression::JpegLs => jpeg_ls::decode(&compressed, description)?,
+        Compression::None | Compression::RunLength => run_length::decode(
+            &compressed,
             description.area(),
             description.samples_per_pixel,
             description.bytes_per_sample,
-        ),
-        Compression::Jpeg => jpeg(&data.compressed()?, description),
-        Compression::JpegLs => jpeg_ls::decode(&data.compressed()?, description),
-        Compression::Jpeg2000 => jpeg_2000(&data.compressed()?, description),
-    }
+        )?,
+    };
+    Ok((samples, description.photometric))
 }
 
 fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16>, DicomError> {
+    if data.has_fragments() {
+        return Err(DicomError::Malformed {
+            what: "its pixels are compressed, though its transfer syntax says they are not",
+        });
+    }
     let bytes = data.bytes(PIXEL_DATA).unwrap_or_default();
     let (needed, found) = (description.bytes(), bytes.len());
     let Some(exact) = bytes.get(..needed) else {
@@ -58,16 +79,26 @@ fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16
     )
 }
 
-fn jpeg(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg { source };
-    if !reaches_end_of_image(data) {
+    // The decoder paints what is missing in grey and calls it well.
+    if !jpeg::is_whole(data) {
         return Err(DicomError::Malformed {
-            what: "its JPEG has no end",
+            what: "its JPEG ends before the image does",
         });
     }
     let mut decoder = Decoder::new(data);
-    if description.photometric == Photometric::Rgb && !is_jfif(data) {
-        decoder.set_color_transform(ColorTransform::RGB);
+    let is_coloured = description.samples_per_pixel == 3;
+    if is_coloured {
+        // What the JPEG says of itself holds against the header.
+        let colours = jpeg::colours(data).unwrap_or(match description.photometric {
+            Photometric::Rgb => Colours::RedGreenBlue,
+            _ => Colours::LuminanceAndDifferences,
+        });
+        decoder.set_color_transform(match colours {
+            Colours::RedGreenBlue => ColorTransform::RGB,
+            Colours::LuminanceAndDifferences => ColorTransform::YCbCr,
+        });
     }
     decoder.read_info().map_err(wrong)?;
     let name = "image in its JPEG";
@@ -86,25 +117,24 @@ fn jpeg(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> 
     } else {
         decoded.into_iter().map(u16::from).collect()
     };
-    counted(samples, description)
+    let photometric = match is_coloured {
+        true => Photometric::Rgb,
+        false => description.photometric,
+    };
+    Ok((counted(samples, description)?, photometric))
 }
 
-/// Whether a JPEG has the mark of JFIF, whose colours are luminance and differences whatever the
-/// DICOM header says.
-fn is_jfif(jpeg: &[u8]) -> bool {
-    const FIRST_SEGMENTS: usize = 1024;
-    let start = &jpeg[..jpeg.len().min(FIRST_SEGMENTS)];
-    start.windows(5).any(|mark| mark == b"JFIF\0")
-}
-
-fn jpeg_2000(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+fn jpeg_2000(
+    data: &[u8],
+    description: &Description,
+) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg2000 { source };
     // Some files put it in a JP2 container, whose colours those of the DICOM header override.
     let name = "a JPEG 2000 codestream";
     let start = data.windows(4).position(|it| it == CodestreamSize::MARKERS);
     let codestream = &data[start.ok_or(DicomError::Missing { name })?..];
     let size = CodestreamSize::read(codestream)?;
-    size.check_tiles()?;
+    size.check_tiles(codestream.len())?;
     let settings = DecodeSettings {
         strict: true,
         ..DecodeSettings::default()
@@ -127,7 +157,27 @@ fn jpeg_2000(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomEr
             *place = (lifted + lowest) as i32 as u16;
         }
     }
-    Ok(samples)
+    // Colours that it has turned itself are turned back by the decoder, whatever the header says.
+    let photometric = match description.photometric {
+        Photometric::Ybr if turns_colours(codestream) => Photometric::Rgb,
+        photometric => photometric,
+    };
+    Ok((samples, photometric))
+}
+
+/// Whether a codestream says that it has turned its first three components into luminance and
+/// differences (ISO/IEC 15444-1, A.6.1).
+fn turns_colours(codestream: &[u8]) -> bool {
+    const CODING_STYLE: u8 = 0x52;
+    let mut rest = codestream.get(2..).unwrap_or_default();
+    while let &[0xFF, marker, high, low, ref content @ ..] = rest {
+        if marker == CODING_STYLE {
+            return content.get(4) == Some(&1);
+        }
+        let length = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2);
+        rest = content.get(length..).unwrap_or_default();
+    }
+    false
 }
 
 /// The part of a JPEG 2000 header that the decoder does not show (ISO/IEC 15444-1, A.5.1).
@@ -162,9 +212,13 @@ impl CodestreamSize {
     }
 
     /// The decoder makes room for each tile; a tile's number has 16 bits.
-    fn check_tiles(&self) -> Result<(), DicomError> {
+    fn check_tiles(&self, bytes: usize) -> Result<(), DicomError> {
         let [across, down] = [0, 1].map(|axis| self.grid[axis].div_ceil(self.tile[axis].max(1)));
-        if u64::from(across) * u64::from(down) > u16::MAX.into() {
+        let tiles = u64::from(across) * u64::from(down);
+        if !plausible::jpeg_2000(tiles, bytes) {
+            return Err(DicomError::Implausible { bytes });
+        }
+        if tiles > u16::MAX.into() {
             return Err(DicomError::Malformed {
                 what: "its JPEG 2000 is of more than 65535 tiles",
             });

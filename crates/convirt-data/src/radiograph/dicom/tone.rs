@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use super::data_set::{DataSet, Tag};
 use super::description::{Description, Photometric};
 use super::error::DicomError;
+use crate::radiograph::stretch::Stretch;
 
 const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
 const PIXEL_PADDING_RANGE_LIMIT: Tag = Tag(0x0028, 0x0121);
@@ -19,34 +20,42 @@ const VOI_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3010);
 const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
 const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
 const VOI_LUT_FUNCTION: Tag = Tag(0x0028, 0x1056);
+/// What enhanced images say of all frames, and of each.
+const SHARED_GROUPS: Tag = Tag(0x5200, 0x9229);
+const FRAME_GROUPS: Tag = Tag(0x5200, 0x9230);
+const PIXEL_VALUE_TRANSFORMATION: Tag = Tag(0x0028, 0x9145);
+const FRAME_VOI_LUT: Tag = Tag(0x0028, 0x9132);
 
-/// The share of the pixels that becomes black, and white, where a file has no window.
-const CLIPPED: f64 = 0.005;
+/// The brightness of levels, and how it was found where the file does not say.
+pub(super) struct Tone {
+    /// Of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+    pub(super) brightness: Vec<f32>,
+    pub(super) stretch: Option<Stretch>,
+}
 
-/// Returns the brightness of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+/// Returns the brightness of each level.
 ///
 /// The modality's table or line first, then the table or window of interest, the first where
-/// there are several; `MONOCHROME1` is inverted last. Without either, 8 bits and fewer span what
+/// there are several; `MONOCHROME1` is inverted last. A table comes before a window (pydicom's
+/// `apply_voi_lut`; PS3.3, section C.11.2.1.1, leaves the choice open). Enhanced images have line
+/// and window in the functional groups of their frame. Without either, 8 bits and fewer span what
 /// they can hold, as in an 8-bit PNG, and more span what they do hold but for 0.5 % at each end.
 /// Padding is left out of that and is black, whatever the interpretation.
-pub(super) fn brightness(
+pub(super) fn tone(
     data: &DataSet<'_>,
     description: &Description,
     levels: &[u16],
-) -> Result<Vec<f32>, DicomError> {
+) -> Result<Tone, DicomError> {
     let values = modality(data, description)?;
     let is_padding = padding(data, description);
+    let mut stretch = None;
     let mut output: Vec<f64> = if let Some(lut) = Lut::read(data, VOI_LUT_SEQUENCE, &values)? {
         let white = lut.white();
         values.iter().map(|&value| lut.at(value) / white).collect()
-    } else if let Some(window) = Window::read(data) {
+    } else if let Some(window) = Window::read(data)? {
         values.iter().map(|&value| window.at(value)).collect()
-    } else {
-        let (darkest, brightest) = if description.bits <= 8 {
-            extremes(&values)
-        } else {
-            percentiles(&values, &is_padding, levels)
-        };
+    } else if description.bits <= 8 {
+        let (darkest, brightest) = extremes(&values);
         let range = if brightest > darkest {
             brightest - darkest
         } else {
@@ -56,6 +65,10 @@ pub(super) fn brightness(
             .iter()
             .map(|value| (value - darkest) / range)
             .collect()
+    } else {
+        let found = Stretch::of_counts(count(&values, &is_padding, levels));
+        stretch = Some(found);
+        values.iter().map(|&value| found.at(value)).collect()
     };
     if description.photometric == Photometric::Monochrome1 {
         output.iter_mut().for_each(|it| *it = 1.0 - *it);
@@ -65,10 +78,26 @@ pub(super) fn brightness(
             *brightness = 0.0;
         }
     }
-    Ok(output
-        .into_iter()
-        .map(|it| it.clamp(0.0, 1.0) as f32)
-        .collect())
+    let clamped = output.into_iter().map(|it| it.clamp(0.0, 1.0) as f32);
+    Ok(Tone {
+        brightness: clamped.collect(),
+        stretch,
+    })
+}
+
+/// Returns what describes the frame in a sequence of its functional groups, if it has any.
+fn functional_group<'a>(
+    data: &DataSet<'a>,
+    sequence: Tag,
+) -> Result<Option<DataSet<'a>>, DicomError> {
+    for groups in [FRAME_GROUPS, SHARED_GROUPS] {
+        if let Some(group) = data.first_item(groups)?
+            && let Some(item) = group.first_item(sequence)?
+        {
+            return Ok(Some(item));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns for each level whether it fills the image up to a rectangle, or marks a background that
@@ -104,10 +133,48 @@ fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, D
     if let Some(lut) = Lut::read(data, MODALITY_LUT_SEQUENCE, &stored)? {
         return Ok(stored.into_iter().map(|value| lut.at(value)).collect());
     }
-    let slope = data.number(RESCALE_SLOPE).unwrap_or(1.0);
-    let intercept = data.number(RESCALE_INTERCEPT).unwrap_or(0.0);
+    let group = functional_group(data, PIXEL_VALUE_TRANSFORMATION)?;
+    let (slope, intercept) = rescale(group.as_ref().unwrap_or(data))?;
     let rescaled = stored.into_iter().map(|value| slope * value + intercept);
     Ok(rescaled.collect())
+}
+
+/// Returns slope and intercept of the modality's line.
+///
+/// One of them alone is not a line (pydicom and DCMTK then use neither), and is refused unless it
+/// changes nothing.
+fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
+    const LINE: [(Tag, &str, f64); 2] = [
+        (RESCALE_SLOPE, "rescale slope", 1.0),
+        (RESCALE_INTERCEPT, "rescale intercept", 0.0),
+    ];
+    let mut numbers = [None; 2];
+    for ((tag, name, _), number) in LINE.into_iter().zip(&mut numbers) {
+        *number = match &*data.decimals(tag, name)? {
+            [] if !data.has(tag) => None,
+            [one] => Some(*one),
+            _ => {
+                let text = data.text(tag).unwrap_or_default();
+                let fault = "one decimal number is needed";
+                return Err(DicomError::value(name, tag, text, fault));
+            }
+        };
+    }
+    let alone = |tag, name| {
+        let fault = "slope and intercept are needed, and one is missing";
+        Err(DicomError::value(name, tag, data.text(tag).unwrap_or_default(), fault))
+    };
+    let [(slope_tag, slope_name, identity), (intercept_tag, intercept_name, zero)] = LINE;
+    match numbers {
+        [Some(0.0), _] => {
+            let fault = "all pixels would be equal";
+            Err(DicomError::value(slope_name, slope_tag, "0", fault))
+        }
+        [Some(slope), Some(intercept)] => Ok((slope, intercept)),
+        [Some(slope), None] if slope != identity => alone(slope_tag, slope_name),
+        [None, Some(intercept)] if intercept != zero => alone(intercept_tag, intercept_name),
+        _ => Ok((identity, zero)),
+    }
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {
@@ -116,32 +183,15 @@ fn extremes(values: &[f64]) -> (f64, f64) {
     (darkest, brightest)
 }
 
-/// Interpolates between pixels, as NumPy does; those that are padding do not count.
-fn percentiles(values: &[f64], is_padding: &[bool], levels: &[u16]) -> (f64, f64) {
+/// Returns how many pixels have each value; those that are padding do not count.
+fn count(values: &[f64], is_padding: &[bool], levels: &[u16]) -> Vec<(f64, usize)> {
     let mut counts = vec![0_usize; values.len()];
-    let mut pixels = 0_usize;
     for level in levels.iter().copied().map(usize::from) {
-        let count = usize::from(!is_padding[level]);
-        counts[level] += count;
-        pixels += count;
+        counts[level] += usize::from(!is_padding[level]);
     }
     let mut counted: Vec<_> = values.iter().copied().zip(counts).collect();
-    counted.retain(|&(_, count)| count > 0);
     counted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let at_rank = |rank: usize| {
-        let mut before = 0;
-        let reached = counted.iter().find(|(_, count)| {
-            before += count;
-            before > rank
-        });
-        reached.or(counted.last()).map_or(0.0, |&(value, _)| value)
-    };
-    let at_share = |share: f64| {
-        let rank = share * pixels.saturating_sub(1) as f64;
-        let (below, above) = (at_rank(rank as usize), at_rank(rank as usize + 1));
-        below + rank.fract() * (above - below)
-    };
-    (at_share(CLIPPED), at_share(1.0 - CLIPPED))
+    counted
 }
 
 /// A range of values to be seen, and how (PS3.3, section C.11.2.1).
@@ -158,24 +208,46 @@ enum Function {
 }
 
 impl Window {
-    /// Returns the first window, or `None` also where its width is out of range.
-    fn read(data: &DataSet<'_>) -> Option<Self> {
-        let center = data.number(WINDOW_CENTER)?;
-        let width = data.number(WINDOW_WIDTH)?;
-        let function = match data.text(VOI_LUT_FUNCTION) {
-            Some("LINEAR_EXACT") => Function::LinearExact,
-            Some("SIGMOID") => Function::Sigmoid,
-            _ => Function::Linear,
+    /// Returns the first window, or `None` where there is none.
+    fn read(data: &DataSet<'_>) -> Result<Option<Self>, DicomError> {
+        let group = functional_group(data, FRAME_VOI_LUT)?;
+        let data = group.as_ref().unwrap_or(data);
+        const CENTER: &str = "window center";
+        const WIDTH: &str = "window width";
+        let centers = data.decimals(WINDOW_CENTER, CENTER)?;
+        let widths = data.decimals(WINDOW_WIDTH, WIDTH)?;
+        let missing = |tag, name| {
+            let fault = "center and width are needed, and one is missing";
+            Err(DicomError::value(name, tag, "", fault))
         };
-        let is_wide_enough = match function {
-            Function::Linear => width >= 1.0,
-            Function::LinearExact | Function::Sigmoid => width > 0.0,
+        let (center, width) = match (&*centers, &*widths) {
+            ([], []) => return Ok(None),
+            ([], _) => return missing(WINDOW_CENTER, CENTER),
+            (_, []) => return missing(WINDOW_WIDTH, WIDTH),
+            (&[center, ..], &[width, ..]) => (center, width),
         };
-        is_wide_enough.then_some(Self {
+        let function = data.text(VOI_LUT_FUNCTION).unwrap_or_default();
+        let (function, is_wide_enough) = match function.to_ascii_uppercase().as_str() {
+            "" | "LINEAR" => (Function::Linear, width >= 1.0),
+            "LINEAR_EXACT" => (Function::LinearExact, width > 0.0),
+            "SIGMOID" => (Function::Sigmoid, width > 0.0),
+            _ => {
+                let (name, fault) = ("VOI LUT function", "LINEAR, LINEAR_EXACT or SIGMOID is needed");
+                return Err(DicomError::value(name, VOI_LUT_FUNCTION, function, fault));
+            }
+        };
+        if !is_wide_enough {
+            let fault = match function {
+                Function::Linear => "1 or more is needed",
+                _ => "more than 0 is needed",
+            };
+            return Err(DicomError::value(WIDTH, WINDOW_WIDTH, &width.to_string(), fault));
+        }
+        Ok(Some(Self {
             center,
             width,
             function,
-        })
+        }))
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -228,8 +300,9 @@ impl Lut {
         if entries.len() < count || !(1..=16).contains(&bits) {
             return Err(DicomError::Malformed { what });
         }
-        // The type of the descriptor is that of the values (table C.11-1).
-        let is_signed = values.iter().any(|&value| value < 0.0);
+        // The type of the descriptor is that of the values (table C.11-1), where it is not said.
+        let is_signed =
+            item.vr(LUT_DESCRIPTOR) == b"SS" || values.iter().any(|&value| value < 0.0);
         let first = if is_signed {
             f64::from(first.cast_signed())
         } else {
@@ -249,9 +322,19 @@ impl Lut {
         f64::from(self.entries[index.min(last)])
     }
 
-    /// Returns the largest entry there can be.
+    /// Returns the entry that is white: the largest that the descriptor's bits can hold, or the
+    /// largest there is where that needs fewer bits, or more.
+    ///
+    /// Agfa's CR, for one, declares 16 bits for entries that end at 4,095. A table that stayed
+    /// below half of its range would not be there to be seen.
     fn white(&self) -> f64 {
-        f64::from(u16::MAX >> (16 - self.bits))
+        let largest = self.entries.iter().copied().max().unwrap_or(0);
+        let bits = (u16::BITS - largest.leading_zeros()) as u16;
+        f64::from(match largest {
+            0 => u16::MAX,
+            _ if bits == self.bits => u16::MAX >> (16 - self.bits),
+            largest => largest,
+        })
     }
 }
 
