@@ -211,6 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_more_pixels_than_the_file_can_hold_is_refused() {
+        let mut png = encoded("png");
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        let mut jpeg = encoded("jpg");
+        let frame = jpeg.windows(2).position(|it| it == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+        for file in [png, jpeg] {
+            let (reason, detail) = probed(&file).unwrap_err();
+            assert_eq!(reason, SkipReason::UnreadableImage);
+            assert!(detail.contains("16383×16383 pixels cannot be"), "{detail}");
+        }
+    }
+
+    #[test]
     fn a_header_longer_than_the_head_is_read_to_its_end() {
         let jpeg = encoded("jpg");
         let comment = [&[0xff, 0xfe, 0xff, 0xff], &[b' '; 0xffff - 2][..]].concat();

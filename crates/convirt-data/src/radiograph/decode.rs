@@ -216,7 +216,10 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 mod tests {
     use std::path::PathBuf;
 
-    use image::{ColorType, DynamicImage, ImageBuffer, Rgba, save_buffer};
+    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+    use image::{
+        ColorType, DynamicImage, ExtendedColorType, ImageBuffer, ImageEncoder, Rgba, save_buffer,
+    };
 
     use super::*;
     use crate::fixtures::{data_file, levels_apart, reference_bytes};
@@ -260,16 +263,27 @@ mod tests {
         }
     }
 
-    // The file holds the grey image times 257, so that full range maps to full range.
+    // The file holds the grey image times 257, of which `numpy.percentile` gives 31 and 224 for
+    // 0.5 and 99.5.
     #[test]
-    fn sixteen_bit_png_spans_its_own_range_without_clipping() {
+    fn sixteen_bit_png_spans_its_own_range_but_for_half_a_percent_at_each_end() {
         let image = read("img_grey16_111x130.png");
         let eight = read("img_grey_111x130.png");
-        let (darkest, brightest) = (18.0, 237.0);
+        let (black, white) = (31.0, 224.0);
         for (sixteen, eight) in image.pixels().iter().zip(eight.pixels()) {
-            let expected = (eight * 255.0 - darkest) / (brightest - darkest);
-            assert!((sixteen - expected).abs() < 1e-5);
+            let expected = (eight * 255.0 - black) / (white - black);
+            assert!((sixteen - expected.clamp(0.0, 1.0)).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn one_hot_pixel_of_sixteen_bits_does_not_darken_the_rest() {
+        let mut samples: Vec<u16> = (0..1000).map(|it| 100 + it).collect();
+        samples.push(65_535);
+        let image = Radiograph::from_u16(1001, 1, 1, &samples);
+        // 5 of 1,001 at each end.
+        assert_eq!((image.pixels()[5], image.pixels()[995]), (0.0, 1.0));
+        assert!((image.pixels()[500] - 0.5).abs() < 1e-6);
     }
 
     #[test]
@@ -362,6 +376,30 @@ mod tests {
             let error = Radiograph::read(&path, &limits).unwrap_err();
             assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
         }
+    }
+
+    // zlib's best: 1,030 bytes in one.
+    #[test]
+    fn a_blank_image_of_few_bytes_is_read_and_one_that_cannot_be_is_not() {
+        let mut png = Vec::new();
+        let encoder = PngEncoder::new_with_quality(
+            &mut png,
+            CompressionType::Best,
+            FilterType::NoFilter,
+        );
+        let blank = vec![0; 4000 * 3000];
+        encoder
+            .write_image(&blank, 4000, 3000, ExtendedColorType::L8)
+            .unwrap();
+        let limits = DecodeLimits::default();
+        let image = Radiograph::decode(&png, Path::new("blank.png"), &limits).unwrap();
+        assert_eq!(image.width(), 4000);
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let error = Radiograph::decode(&png, Path::new("bomb.png"), &limits).unwrap_err();
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn in_exif(exif: &[u8]) -> Option<u16> {
             false => u32::from_be_bytes(bytes),
         }
     };
-    let start = usize::try_from(offset).ok()?;
+    let start = usize::try_from(offset).ok().filter(|&start| start < exif.len())?;
     let count = usize::from(word(start)?);
     let mut entries = (0..count).map(|number| start + 2 + 12 * number);
     let entry = entries.find(|&at| word(at) == Some(ORIENTATION))?;
@@ -138,4 +138,153 @@ fn in_xmp(xmp: &[u8]) -> Option<u16> {
         };
         digit.is_ascii_digit().then(|| u16::from(digit - b'0'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fixtures::{data_file, levels_apart};
+    use crate::{DecodeLimits, probe};
+
+    const PATH: &str = "a.png";
+
+    /// An EXIF of one entry.
+    fn exif(is_little: bool, number: u16) -> Vec<u8> {
+        let word = |it: u16| match is_little {
+            true => it.to_le_bytes(),
+            false => it.to_be_bytes(),
+        };
+        let long = |it: u32| match is_little {
+            true => it.to_le_bytes(),
+            false => it.to_be_bytes(),
+        };
+        let mut exif = match is_little {
+            true => b"II*\0".to_vec(),
+            false => b"MM\0*".to_vec(),
+        };
+        exif.extend(long(8));
+        exif.extend([word(1), word(0x0112), word(3)].concat());
+        exif.extend(long(1));
+        exif.extend([word(number), [0, 0], [0, 0], [0, 0]].concat());
+        exif
+    }
+
+    /// A PNG with a chunk behind its header.
+    fn png(image: &Radiograph, name: &[u8], content: &[u8]) -> Vec<u8> {
+        const HEADER: usize = 8 + 25;
+        let named = [name, content].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&named);
+        let length = (content.len() as u32).to_be_bytes();
+        let chunk = [&length, &named[..], &crc.sum().to_be_bytes()].concat();
+        let png = image.to_png().unwrap();
+        [&png[..HEADER], &chunk, &png[HEADER..]].concat()
+    }
+
+    fn jpeg(name: &str, exif: &[u8]) -> Vec<u8> {
+        let jpeg = fs::read(data_file(name)).unwrap();
+        let content = [b"Exif\0\0", exif].concat();
+        let length = (content.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xFF, 0xE1], &length, &content, &jpeg[2..]].concat()
+    }
+
+    fn decoded(file: &[u8]) -> Radiograph {
+        Radiograph::decode(file, Path::new(PATH), &DecodeLimits::default()).unwrap()
+    }
+
+    fn as_stored() -> DecodeLimits {
+        DecodeLimits {
+            exif_orientation: false,
+            ..DecodeLimits::default()
+        }
+    }
+
+    // `PIL.ImageOps.exif_transpose` of the rows 1 2 3 and 4 5 6.
+    #[test]
+    fn pictures_are_turned_as_pillow_turns_them() {
+        let image = Radiograph::from_u8(3, 2, 1, &[1, 2, 3, 4, 5, 6]);
+        for (number, width, expected) in [
+            (1, 3, [1, 2, 3, 4, 5, 6]),
+            (2, 3, [3, 2, 1, 6, 5, 4]),
+            (3, 3, [6, 5, 4, 3, 2, 1]),
+            (4, 3, [4, 5, 6, 1, 2, 3]),
+            (5, 2, [1, 4, 2, 5, 3, 6]),
+            (6, 2, [4, 1, 5, 2, 6, 3]),
+            (7, 2, [6, 3, 5, 2, 4, 1]),
+            (8, 2, [3, 6, 2, 5, 1, 4]),
+            (9, 3, [1, 2, 3, 4, 5, 6]),
+        ] {
+            let expected = Radiograph::from_u8(width, 6 / width, 1, &expected);
+            for is_little in [true, false] {
+                let file = png(&image, b"eXIf", &exif(is_little, number));
+                assert_eq!(decoded(&file), expected, "{number}");
+                let stored = Radiograph::decode(&file, Path::new(PATH), &as_stored());
+                assert_eq!(stored.unwrap(), image, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_turned_plane_by_plane() {
+        let image = Radiograph::from_u8(2, 1, 3, &[255, 0, 0, 0, 255, 0]);
+        let turned = decoded(&png(&image, b"eXIf", &exif(true, 6)));
+        let expected = Radiograph::from_u8(1, 2, 3, &[255, 0, 0, 0, 255, 0]);
+        assert_eq!(turned, expected);
+    }
+
+    #[test]
+    fn a_jpeg_is_turned_at_any_size_and_its_header_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.jpg");
+        for name in ["img_grey_111x130.jpg", "progressive_grey_41x33.jpg"] {
+            let file = jpeg(name, &exif(false, 6));
+            let limits = DecodeLimits::default();
+            fs::write(&path, &file).unwrap();
+            for longer_side in [8, 1000] {
+                let within = |limits: &DecodeLimits| {
+                    Radiograph::decode_within(&file, Path::new(PATH), longer_side, limits).unwrap()
+                };
+                let (turned, stored) = (within(&limits), within(&as_stored()));
+                assert_eq!(turned.width(), stored.height());
+                // Clockwise: what was below is at the left.
+                let bottom = (stored.height() - 1) * stored.width();
+                assert_eq!(turned.pixels()[0], stored.pixels()[bottom]);
+                if longer_side == 1000 {
+                    let size = [turned.width(), turned.height()];
+                    assert_eq!(probe::probe_image(&path, &limits), Ok(size));
+                    assert!(levels_apart(decoded(&file).pixels(), turned.pixels()) < 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn xmp_is_asked_where_exif_does_not_say() {
+        let image = Radiograph::from_u8(2, 1, 1, &[1, 2]);
+        for text in [
+            "<x tiff:Orientation=\"3\"/>",
+            "<tiff:Orientation>3</tiff:Orientation>",
+        ] {
+            let content = [b"XML:com.adobe.xmp\0\0\0\0\0", text.as_bytes()].concat();
+            let turned = decoded(&png(&image, b"iTXt", &content));
+            assert_eq!(turned, Radiograph::from_u8(2, 1, 1, &[2, 1]), "{text}");
+        }
+    }
+
+    #[test]
+    fn damaged_exif_turns_nothing() {
+        let image = Radiograph::from_u8(2, 1, 1, &[1, 2]);
+        let whole = exif(true, 3);
+        for length in 0..20 {
+            assert_eq!(decoded(&png(&image, b"eXIf", &whole[..length])), image);
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] = 0xFF;
+            decoded(&png(&image, b"eXIf", &damaged));
+        }
+    }
 }

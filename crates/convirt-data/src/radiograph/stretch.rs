@@ -1,5 +1,7 @@
 //! The range of levels that an image fills, for files that do not say what is black and white.
 
+use std::fmt;
+
 /// The share of the pixels that becomes black, and white.
 const CLIPPED: f64 = 0.005;
 
@@ -48,11 +50,28 @@ impl Stretch {
         }
     }
 
+    /// Whether the levels left out would have darkened or brightened all others: they take more of
+    /// the whole range than what is left.
+    pub(crate) fn has_outliers(&self) -> bool {
+        self.brightest - self.darkest > 2.0 * (self.white - self.black)
+    }
+
     /// Returns the brightness of a value, below 0 or above 1 outside the range; 0 where all are
     /// equal.
     pub(super) fn at(&self, value: f64) -> f64 {
         let range = self.white - self.black;
         (value - self.black) / if range > 0.0 { range } else { 1.0 }
+    }
+}
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let levels = [self.black, self.white, self.darkest, self.brightest];
+        let [black, white, darkest, brightest] = levels.map(f64::round);
+        write!(
+            f,
+            "{black} to {white} are black to white; the file holds {darkest} to {brightest}"
+        )
     }
 }
 

@@ -22,8 +22,6 @@ const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 const IMAGE_GROUP: u16 = 0x0028;
 /// The group of the functional groups, in which enhanced images describe their frames.
 const FRAMES_GROUP: u16 = 0x5200;
-/// The group of items and delimiters.
-const ITEM_GROUP: u16 = 0xFFFE;
 
 /// The types of elements (PS3.5, section 6.2).
 const VRS: [&[u8; 2]; 34] = [
@@ -356,9 +354,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Also where too little is left to tell: that is an error of the items.
     fn starts_with_item(&self) -> bool {
         let mut ahead = Self::new(self.rest, self.encoding);
-        ahead.tag().is_ok_and(|tag| tag.0 == ITEM_GROUP) || ahead.rest.is_empty()
+        ahead.tag().map_or(true, |tag| [ITEM, SEQUENCE_END].contains(&tag))
     }
 
     /// Passes over items and their delimiter; returns the length of the items.

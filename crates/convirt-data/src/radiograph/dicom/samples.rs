@@ -339,6 +339,112 @@ mod tests {
         }
     }
 
+    /// A colour image of 16×16 pixels, all alike, in a JPEG with JFIF's mark, or Adobe's, or none.
+    fn one_colour(is_jfif: bool, adobe: Option<u8>) -> Vec<u8> {
+        let samples = [200, 50, 10].repeat(16 * 16);
+        let mut jpeg = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut jpeg, 100);
+        let color = ExtendedColorType::Rgb8;
+        encoder.write_image(&samples, 16, 16, color).unwrap();
+        assert_eq!(jpeg[2..4], [0xFF, 0xE0]);
+        let (jfif, rest) = jpeg.split_at(4 + usize::from(jpeg[5]));
+        let mut marked = match is_jfif {
+            true => jfif.to_vec(),
+            false => vec![0xFF, 0xD8],
+        };
+        if let Some(transform) = adobe {
+            marked.extend(b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0");
+            marked.push(transform);
+        }
+        marked.extend(rest);
+        marked
+    }
+
+    // pydicom 3 goes by JFIF's mark and else by the header; Pillow 13 by JFIF's and Adobe's.
+    // Luminance and differences of this colour are 90, 83 and 206 (ITU-T T.871).
+    #[test]
+    fn a_jpegs_own_mark_tells_its_colours() {
+        let (turned, as_it_is) = ([200.0, 50.0, 10.0], [90.0, 83.0, 206.0]);
+        for (jpeg, photometric, expected) in [
+            (one_colour(true, None), "RGB", turned),
+            (one_colour(true, None), "YBR_FULL_422", turned),
+            (one_colour(false, None), "RGB", as_it_is),
+            (one_colour(false, None), "YBR_FULL", turned),
+            (one_colour(false, Some(1)), "RGB", turned),
+            (one_colour(false, Some(0)), "YBR_FULL_422", as_it_is),
+        ] {
+            let file = Dicom::grey_8(16, &[0; 256])
+                .integers(0x0028_0002, &[3])
+                .text(0x0028_0004, photometric)
+                .syntax(JPEG)
+                .fragment(&jpeg);
+            let image = read(&file).unwrap();
+            let colour = [0, 256, 512].map(|at| image.pixels()[at] * 255.0);
+            let pairs = colour.iter().zip(expected);
+            let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= 2.01, "{photometric}: {colour:?}");
+        }
+    }
+
+    /// 32×32 pixels of (200, 50, 10), by OpenJPEG 2.5.2 without its comment, with and without the
+    /// colour transform.
+    const TURNED: &str = "FF4F FF51002F000000000020000000200000000000000000000000200000002000000000\
+        00000000 0003070101070101070101 FF52000C00000001010504040001 \
+        FF5C00134040484850484850484850484850484850 FF90000A00000000002C0001 \
+        FF93C7D404087BC7D404057FDF80100447808080808080808080808080808080 FFD9";
+    const NOT_TURNED: &str = "FF4F FF51002F000000000020000000200000000000000000000000200000002000000000\
+        00000000 0003070101070101070101 FF52000C00000001000504040001 \
+        FF5C00134040484850484850484850484850484850 FF90000A00000000002C0001 \
+        FF93CFB408044FCFB40806CFCFB4080997808080808080808080808080808080 FFD9";
+
+    // As pydicom 3 with pylibjpeg-openjpeg 2.5, but for YBR_FULL over a transform, which that turns
+    // back twice.
+    #[test]
+    fn a_jpeg_2000_turns_its_own_colours_back() {
+        let rgb = [200.0, 50.0, 10.0];
+        // 200 + 1.402 · (10 − 128), 200 − 0.344 · (50 − 128) − 0.714 · (10 − 128), 200 + 1.772 ·
+        // (50 − 128).
+        let converted = [35.0, 255.0, 62.0];
+        for (codestream, photometric, expected) in [
+            (TURNED, "YBR_RCT", rgb),
+            (TURNED, "RGB", rgb),
+            (TURNED, "YBR_FULL", rgb),
+            (NOT_TURNED, "RGB", rgb),
+            (NOT_TURNED, "YBR_RCT", rgb),
+            (NOT_TURNED, "YBR_FULL", converted),
+        ] {
+            let file = Dicom::grey_8(32, &[0; 1024])
+                .integers(0x0028_0002, &[3])
+                .text(0x0028_0004, photometric)
+                .syntax(JPEG_2000)
+                .fragment(&hex(codestream));
+            let image = read(&file).unwrap();
+            let colour = [0, 1024, 2048].map(|at| (image.pixels()[at] * 255.0).round());
+            assert_eq!(colour, expected, "{photometric}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_ends_early_is_refused_though_its_end_marker_is_there() {
+        let jpeg = one_colour(true, None);
+        let lossless = hex(LOSSLESS);
+        for (jpeg, syntax, cut) in [(&jpeg, JPEG, 8), (&lossless, JPEG_LOSSLESS, 6)] {
+            let cut = [&jpeg[..jpeg.len() - cut], &[0xFF, 0xD9]].concat();
+            let file = match syntax {
+                JPEG => Dicom::grey_8(16, &[0; 256])
+                    .integers(0x0028_0002, &[3])
+                    .text(0x0028_0004, "YBR_FULL_422")
+                    .syntax(JPEG)
+                    .fragment(&cut),
+                _ => grey(3, 2, syntax, &cut),
+            };
+            let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+                panic!("{syntax}");
+            };
+            assert!(source.to_string().contains("ends before"), "{source}");
+        }
+    }
+
     #[test]
     fn a_compressed_image_of_another_size_is_refused() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
@@ -358,7 +464,10 @@ mod tests {
         }
         let file = grey(16_384, 16_384, JPEG_2000, &codestream);
         let error = read(&file).unwrap_err();
-        assert!(matches!(error, DataError::DecodeDicom { .. }), "{error}");
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
     }
 
     #[test]

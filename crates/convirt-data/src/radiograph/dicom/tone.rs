@@ -343,8 +343,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::radiograph::dicom::fixtures::Dicom;
-    use crate::{DecodeLimits, Radiograph};
+    use crate::radiograph::dicom::fixtures::{Dicom, Value};
+    use crate::{DataError, DecodeLimits, Radiograph};
+
+    /// Why a file is refused.
+    fn reason(dicom: &Dicom) -> String {
+        let limits = DecodeLimits::default();
+        let error = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap_err();
+        let DataError::DecodeDicom { source, .. } = error else {
+            panic!("{error}");
+        };
+        source.to_string()
+    }
 
     fn pixels(dicom: &Dicom) -> Vec<f32> {
         let limits = DecodeLimits::default();
@@ -393,11 +403,90 @@ mod tests {
     }
 
     #[test]
-    fn a_window_without_width_is_as_none() {
-        let none = windowed("", "", "LINEAR");
-        for width in ["0", "-5", "0.5", "nan", "wide"] {
-            assert_eq!(pixels(&windowed("100", width, "LINEAR")), pixels(&none));
+    fn a_window_that_is_none_is_an_error_that_names_its_element() {
+        for (center, width, function, element) in [
+            ("100", "0", "LINEAR", "window width (0028,1051) is `0`"),
+            ("100", "-5", "LINEAR_EXACT", "window width (0028,1051) is `-5`"),
+            ("100", "0.5", "LINEAR", "window width (0028,1051) is `0.5`"),
+            ("100", "0", "SIGMOID", "window width (0028,1051) is `0`"),
+            ("100", "nan", "LINEAR", "window width (0028,1051) is `nan`"),
+            ("100", "wide", "LINEAR", "window width (0028,1051) is `wide`"),
+            ("100", "", "LINEAR", "window width (0028,1051) is ``"),
+            ("", "10", "LINEAR", "window center (0028,1050) is ``"),
+            ("99,5", "10", "LINEAR", "window center (0028,1050) is `99,5`"),
+            ("100\\x", "10", "LINEAR", "window center (0028,1050) is `100"),
+            ("1e999", "10", "LINEAR", "window center (0028,1050) is `1e999`"),
+            ("100", "10", "CURVE", "VOI LUT function (0028,1056) is `CURVE`"),
+        ] {
+            let reason = reason(&windowed(center, width, function));
+            assert!(reason.contains(element), "{element}: {reason}");
         }
+    }
+
+    #[test]
+    fn a_window_may_be_empty_and_have_more_centers_than_widths() {
+        assert_eq!(
+            pixels(&windowed("", " ", "")),
+            pixels(&Dicom::grey(4, 12, &[0, 99, 101, 4095]))
+        );
+        let uneven = windowed("100\\2000", "10", "linear");
+        assert_eq!(pixels(&uneven), pixels(&windowed("100", "10", "LINEAR")));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_an_error_that_names_its_element() {
+        for (intercept, slope, element) in [
+            ("0", "0,5", "rescale slope (0028,1053) is `0,5`"),
+            ("0", "", "rescale slope (0028,1053) is ``"),
+            ("0", "1\\2", "rescale slope (0028,1053) is `1`"),
+            ("0", "inf", "rescale slope (0028,1053) is `inf`"),
+            ("0", "0", "rescale slope (0028,1053) is `0`"),
+            ("-1024 HU", "1", "rescale intercept (0028,1052) is `-1024 HU`"),
+        ] {
+            let file = windowed("100", "10", "LINEAR")
+                .text(0x0028_1052, intercept)
+                .text(0x0028_1053, slope);
+            let reason = reason(&file);
+            assert!(reason.contains(element), "{element}: {reason}");
+        }
+    }
+
+    #[test]
+    fn half_a_line_is_refused_unless_it_changes_nothing() {
+        let plain = windowed("100", "10", "LINEAR");
+        assert!(reason(&plain.clone().text(0x0028_1053, "2")).contains("slope and intercept"));
+        assert!(reason(&plain.clone().text(0x0028_1052, "-5")).contains("slope and intercept"));
+        for (tag, number) in [(0x0028_1053, "1.0"), (0x0028_1052, "0")] {
+            assert_eq!(pixels(&plain.clone().text(tag, number)), pixels(&plain));
+        }
+    }
+
+    #[test]
+    fn enhanced_images_have_line_and_window_in_their_functional_groups() {
+        let line = Value::Item(vec![
+            (RESCALE_INTERCEPT, Value::Text("-1000".into())),
+            (RESCALE_SLOPE, Value::Text("2".into())),
+        ]);
+        let window = Value::Item(vec![
+            (WINDOW_CENTER, Value::Text("-800".into())),
+            (WINDOW_WIDTH, Value::Text("10".into())),
+            (VOI_LUT_FUNCTION, Value::Text("LINEAR_EXACT".into())),
+        ]);
+        let groups = |tag, items| Value::Item(vec![(tag, items)]);
+        let file = Dicom::grey(4, 12, &[0, 99, 101, 4095])
+            .with(
+                0x5200_9229,
+                groups(PIXEL_VALUE_TRANSFORMATION, line.clone()),
+            )
+            .with(0x5200_9230, groups(FRAME_VOI_LUT, window.clone()));
+        assert!(close(&pixels(&file), &[0.0, 0.3, 0.7, 1.0]));
+        let swapped = Dicom::grey(4, 12, &[0, 99, 101, 4095])
+            .with(0x5200_9230, groups(PIXEL_VALUE_TRANSFORMATION, line))
+            .with(0x5200_9229, groups(FRAME_VOI_LUT, window));
+        assert!(close(&pixels(&swapped), &[0.0, 0.3, 0.7, 1.0]));
+        let comma = Value::Item(vec![(RESCALE_SLOPE, Value::Text("0,5".into()))]);
+        let file = file.with(0x5200_9229, groups(PIXEL_VALUE_TRANSFORMATION, comma));
+        assert!(reason(&file).contains("rescale slope (0028,1053) is `0,5`"));
     }
 
     #[test]
@@ -424,6 +513,23 @@ mod tests {
         assert!(close(&pixels(&file), &[0.0, 0.2, 1.0, 1.0]));
     }
 
+    // Agfa's CR declares 16 bits for entries of 12.
+    #[test]
+    fn a_table_of_fewer_or_more_bits_than_it_declares_is_white_at_its_largest() {
+        for window in [("", ""), ("100", "10")] {
+            for bits in [16, 8] {
+                let file = windowed(window.0, window.1, "LINEAR")
+                    .table(0x0028_3010, [4, 98, bits], &[0, 819, 2047, 4095]);
+                let expected = [0.0, 819.0, 4095.0, 4095.0].map(|it| it / 4095.0);
+                assert!(close(&pixels(&file), &expected), "{bits} bits");
+            }
+        }
+        // 3,000 needs the 12 bits declared, which may hold 4,095.
+        let file = windowed("", "", "").table(0x0028_3010, [4, 98, 12], &[0, 819, 2047, 3000]);
+        let expected = [0.0, 819.0, 3000.0, 3000.0].map(|it| it / 4095.0);
+        assert!(close(&pixels(&file), &expected));
+    }
+
     #[test]
     fn a_table_for_signed_values_begins_below_zero() {
         // −2, −1, 0, 1 of 12 bits; the table is for −1 and 0.
@@ -435,7 +541,6 @@ mod tests {
 
     #[test]
     fn a_table_of_bytes_and_a_full_table_are_read() {
-        use crate::radiograph::dicom::fixtures::Value;
         let bytes = |descriptor: [u16; 3], entries: Vec<u8>| {
             let item = vec![
                 (LUT_DESCRIPTOR, Value::Integers(descriptor.into())),
@@ -539,11 +644,17 @@ mod tests {
 
     #[test]
     fn no_line_or_window_makes_a_number_that_is_none() {
-        for number in ["1e38", "-1e38", "1e-300", "1e999", "0"] {
-            let file = windowed(number, number, "SIGMOID")
+        for number in ["1e38", "-1e38", "1e-300", "3"] {
+            let file = Dicom::grey(4, 12, &[0, 99, 101, 4095])
                 .text(0x0028_1052, number)
                 .text(0x0028_1053, number);
-            for file in [file.clone().without(0x0028_1051), file] {
+            let width = number.trim_start_matches('-');
+            let window = file
+                .clone()
+                .text(0x0028_1050, number)
+                .text(0x0028_1051, width)
+                .text(0x0028_1056, "SIGMOID");
+            for file in [file, window] {
                 let found = pixels(&file);
                 assert!(found.iter().all(|it| (0.0..=1.0).contains(it)), "{found:?}");
             }

@@ -117,7 +117,12 @@ impl Bits<'_> {
 
     /// Whether no more bits were read than there are.
     pub(in crate::radiograph) fn is_sound(&self) -> bool {
+        self.has(0)
+    }
+
+    /// Whether there are so many bits still.
+    pub(in crate::radiograph) fn has(&self, bits: usize) -> bool {
         let read = 8 * self.position - self.count as usize;
-        read <= 8 * (self.bytes.len() - PADDING)
+        read + bits <= 8 * (self.bytes.len() - PADDING)
     }
 }

@@ -22,6 +22,9 @@ const RESTART_INTERVAL: u8 = 0xDD;
 const FIRST_APPLICATION: u8 = 0xE0;
 const ADOBE: u8 = 0xEE;
 
+/// Bits of the longest code.
+const LONGEST_CODE: usize = 16;
+
 /// Whether a JPEG reaches its end-of-image marker with all codes of its image before it.
 ///
 /// What follows the marker does not count. Of arithmetic codes and hierarchical files, which no
@@ -53,8 +56,8 @@ pub(in crate::radiograph) enum Colours {
     LuminanceAndDifferences,
 }
 
-/// Looks up what three components are: by their names, the mark of JFIF, and Adobe's, in this
-/// order, which is pydicom's and libjpeg's; `None` where there is no mark.
+/// Looks up what three components are: by their names, then the mark of JFIF (pydicom's order), then
+/// Adobe's (libjpeg's); `None` where there is none of them.
 pub(in crate::radiograph) fn colours(jpeg: &[u8]) -> Option<Colours> {
     let (mut is_jfif, mut adobe) = (false, None);
     let names = walk(jpeg, |marker, content| {
@@ -360,6 +363,8 @@ impl Frame {
                         };
                         match walked {
                             _ if !bits.is_sound() => return Err(Stop::EndsEarly),
+                            // The ones that fill up the last byte are no code.
+                            None if !bits.has(LONGEST_CODE) => return Err(Stop::EndsEarly),
                             None => return Err(Stop::NotKnown),
                             Some(()) => {}
                         }
@@ -501,4 +506,154 @@ fn number(bits: &mut Bits<'_>, count: u8) -> usize {
     let number = bits.peek(count.into());
     bits.skip(count.into());
     number
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fixtures::data_file;
+    use crate::{DataError, DecodeLimits, Radiograph};
+
+    /// Sequential, with restarts, colours of half the resolution, progressive.
+    const FILES: [&str; 5] = [
+        "img_grey_111x130.jpg",
+        "img_rgb_61x97.jpg",
+        "restarts_and_own_codes_111x130.jpg",
+        "progressive_grey_41x33.jpg",
+        "progressive_rgb_41x33.jpg",
+    ];
+
+    fn file(name: &str) -> Vec<u8> {
+        fs::read(data_file(name)).unwrap()
+    }
+
+    /// Where the first scan's data begins.
+    fn first_scan(jpeg: &[u8]) -> usize {
+        let start = jpeg.windows(2).position(|it| it == [0xFF, SCAN]).unwrap() + 2;
+        start + usize::from(u16::from_be_bytes([jpeg[start], jpeg[start + 1]]))
+    }
+
+    /// Whether a place is outside the data of all scans; their last byte may be padding.
+    fn is_between_scans(jpeg: &[u8], place: usize) -> bool {
+        let mut rest = jpeg;
+        while let Some((marker, _, after)) = next_segment(rest) {
+            rest = after;
+            if marker == SCAN {
+                let (_, end) = CodedData::read(after).unwrap();
+                let start = jpeg.len() - after.len();
+                if (start..start + end - 1).contains(&place) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn whole_files_are_whole_whatever_follows_their_end() {
+        for name in FILES {
+            let jpeg = file(name);
+            assert!(is_whole(&jpeg), "{name}");
+            let with_more = [&jpeg[..], &[0; 100], &jpeg[..200]].concat();
+            assert!(is_whole(&with_more), "{name}");
+            // Any number of FF may stand before a marker.
+            let (image, end) = jpeg.split_at(jpeg.len() - 2);
+            assert!(is_whole(&[image, &[0xFF; 3], end].concat()), "{name}");
+        }
+    }
+
+    // The last byte of a scan may be all padding.
+    #[test]
+    fn a_scan_cut_off_anywhere_ends_early_though_the_end_marker_is_there() {
+        for name in FILES {
+            let jpeg = file(name);
+            for length in first_scan(&jpeg)..jpeg.len() - 3 {
+                let cut = [&jpeg[..length], &[0xFF, END_OF_IMAGE]].concat();
+                // Scans that refine others may be missing, but none may be begun.
+                let is_between = is_between_scans(&jpeg, length);
+                assert!(!is_whole(&cut) || is_between, "{name}: {length}");
+                assert!(!is_whole(&jpeg[..length]), "{name}: {length}, no marker");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_scan_is_a_bad_file_however_it_is_decoded() {
+        let limits = DecodeLimits::default();
+        for name in FILES {
+            let jpeg = file(name);
+            let half = (first_scan(&jpeg) + jpeg.len()) / 2;
+            let cut = [&jpeg[..half], &[0xFF, END_OF_IMAGE]].concat();
+            for result in [
+                Radiograph::decode(&cut, Path::new("a.jpg"), &limits),
+                Radiograph::decode_within(&cut, Path::new("a.jpg"), 8, &limits),
+            ] {
+                let error = result.unwrap_err();
+                assert!(matches!(error, DataError::TruncatedImage { .. }), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_larger_than_its_scan_ends_early() {
+        for name in FILES {
+            let mut jpeg = file(name);
+            let frame = |it: &[u8]| it[0] == 0xFF && matches!(it[1], 0xC0..=0xC2);
+            let at = jpeg.windows(2).position(frame).unwrap();
+            jpeg[at + 5..at + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+            assert!(!is_whole(&jpeg), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_damage_is_a_panic() {
+        for name in FILES {
+            let jpeg = file(name);
+            for position in (0..jpeg.len()).step_by(3) {
+                for value in [0x00, 0x55, 0xFF] {
+                    let mut damaged = jpeg.clone();
+                    damaged[position] = value;
+                    is_whole(&damaged);
+                    colours(&damaged);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_those_of_names_then_jfif_then_adobe() {
+        use Colours::{LuminanceAndDifferences, RedGreenBlue};
+        let jpeg = |jfif: bool, adobe: Option<u8>, names: [u8; 3]| {
+            let mut jpeg = vec![0xFF, START_OF_IMAGE];
+            if jfif {
+                jpeg.extend(b"\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0");
+            }
+            if let Some(transform) = adobe {
+                jpeg.extend(b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0");
+                jpeg.push(transform);
+            }
+            let [a, b, c] = names;
+            let frame = [0, 17, 8, 0, 8, 0, 8, 3, a, 0x11, 0, b, 0x11, 0, c, 0x11, 0];
+            [&jpeg[..], &[0xFF, 0xC0], &frame].concat()
+        };
+        for (file, expected) in [
+            (jpeg(false, None, [1, 2, 3]), None),
+            (jpeg(false, None, *b"RGB"), Some(RedGreenBlue)),
+            (jpeg(true, None, [1, 2, 3]), Some(LuminanceAndDifferences)),
+            (jpeg(false, Some(0), [1, 2, 3]), Some(RedGreenBlue)),
+            (
+                jpeg(false, Some(1), [1, 2, 3]),
+                Some(LuminanceAndDifferences),
+            ),
+            (
+                jpeg(true, Some(0), [1, 2, 3]),
+                Some(LuminanceAndDifferences),
+            ),
+        ] {
+            assert_eq!(colours(&file), expected);
+        }
+    }
 }
