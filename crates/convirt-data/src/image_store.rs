@@ -83,7 +83,12 @@ impl ImageStore {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);
             let exif_orientation = config.limits.exif_orientation;
-            ImageFolder::open(folder, config.longer_side, exif_orientation, max_bytes as u64)
+            ImageFolder::open(
+                folder,
+                config.longer_side,
+                exif_orientation,
+                max_bytes as u64,
+            )
         });
         Ok(Self {
             folder: folder.transpose()?,

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::device;
 use crate::error::{Error, read_error, write_error};
-use crate::pretrained::{is_turned, turned};
 use crate::precision_name::PrecisionName;
+use crate::pretrained::{is_turned, turned};
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile};
 
 const WEIGHTS: &str = "model.safetensors";

@@ -329,6 +329,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_turned_is_said() {
+        use image::ImageEncoder;
+        // A directory of one entry: orientation, a short, one, 6.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.jpg");
+        let mut jpeg = Vec::new();
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        let chest = chest(|it| it);
+        let levels: Vec<u8> = chest.pixels().iter().map(|it| (255.0 * it) as u8).collect();
+        encoder
+            .write_image(&levels, 64, 64, image::ExtendedColorType::L8)
+            .unwrap();
+        fs::write(&path, jpeg).unwrap();
+        let complaints = reader(64).look(&path).unwrap().complaints;
+        assert!(complaints.contains(&(FindingKind::TurnedImage, "turned clockwise".into())));
+    }
+
     // 0.5 % of 4,096 pixels are 20.
     #[test]
     fn levels_far_outside_the_others_are_named() {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, DecodeLimits};
 use crate::whole_file::write_whole;
+use crate::{DataError, DecodeLimits};
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {

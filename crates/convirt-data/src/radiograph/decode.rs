@@ -382,11 +382,8 @@ mod tests {
     #[test]
     fn a_blank_image_of_few_bytes_is_read_and_one_that_cannot_be_is_not() {
         let mut png = Vec::new();
-        let encoder = PngEncoder::new_with_quality(
-            &mut png,
-            CompressionType::Best,
-            FilterType::NoFilter,
-        );
+        let encoder =
+            PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::NoFilter);
         let blank = vec![0; 4000 * 3000];
         encoder
             .write_image(&blank, 4000, 3000, ExtendedColorType::L8)

@@ -182,7 +182,10 @@ mod tests {
             let file = twelve_bits()
                 .with(0x0009_1001, Value::Item(nested.clone()))
                 .with(0x0009_1002, Value::Fragment(vec![5; 8]))
-                .with(0x0009_1003, Value::Undelimited(b"\xFE\xFFno items".to_vec()))
+                .with(
+                    0x0009_1003,
+                    Value::Undelimited(b"\xFE\xFFno items".to_vec()),
+                )
                 .with(0x0088_0200, Value::Item(icon.clone()))
                 .syntax(syntax);
             assert_eq!(read(&file).unwrap().pixels(), TWELVE_BITS, "{syntax}");

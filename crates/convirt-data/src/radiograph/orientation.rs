@@ -57,7 +57,11 @@ impl Orientation {
 
     /// What is done, in words.
     pub(crate) fn words(self) -> &'static str {
-        match (self.is_transposed, self.is_flipped_across, self.is_flipped_down) {
+        match (
+            self.is_transposed,
+            self.is_flipped_across,
+            self.is_flipped_down,
+        ) {
             (false, true, false) => "mirrored",
             (false, true, true) => "turned by 180°",
             (false, false, _) => "turned upside down and mirrored",
@@ -121,7 +125,9 @@ fn in_exif(exif: &[u8]) -> Option<u16> {
             false => u32::from_be_bytes(bytes),
         }
     };
-    let start = usize::try_from(offset).ok().filter(|&start| start < exif.len())?;
+    let start = usize::try_from(offset)
+        .ok()
+        .filter(|&start| start < exif.len())?;
     let count = usize::from(word(start)?);
     let mut entries = (0..count).map(|number| start + 2 + 12 * number);
     let entry = entries.find(|&at| word(at) == Some(ORIENTATION))?;

@@ -22,7 +22,26 @@ pub(crate) fn png(file: &[u8], bytes: u64) -> bool {
     else {
         return true;
     };
-    let &[_, _, _, _, _, _, _, _, w3, w2, w1, w0, h3, h2, h1, h0, depth, colour] = header;
+    let &[
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        w3,
+        w2,
+        w1,
+        w0,
+        h3,
+        h2,
+        h1,
+        h0,
+        depth,
+        colour,
+    ] = header;
     let width = u64::from(u32::from_be_bytes([w3, w2, w1, w0]));
     let height = u64::from(u32::from_be_bytes([h3, h2, h1, h0]));
     let samples = match colour {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{
-    DecodeLimits, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
+    DecodeLimits, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig,
+    Radiograph,
 };
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 use convirt_ops::{Precision, autocast};

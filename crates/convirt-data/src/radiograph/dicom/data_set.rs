@@ -357,7 +357,9 @@ impl<'a> Reader<'a> {
     /// Also where too little is left to tell: that is an error of the items.
     fn starts_with_item(&self) -> bool {
         let mut ahead = Self::new(self.rest, self.encoding);
-        ahead.tag().map_or(true, |tag| [ITEM, SEQUENCE_END].contains(&tag))
+        ahead
+            .tag()
+            .map_or(true, |tag| [ITEM, SEQUENCE_END].contains(&tag))
     }
 
     /// Passes over items and their delimiter; returns the length of the items.
@@ -385,7 +387,9 @@ impl<'a> Reader<'a> {
     /// Passes over bytes and their delimiter; returns the number of the bytes.
     fn find_delimiter(&mut self) -> Result<usize, DicomError> {
         let delimiter = [SEQUENCE_END.0, SEQUENCE_END.1, 0, 0].map(|word| match self.encoding {
-            Encoding { big_endian: true, .. } => word.to_be_bytes(),
+            Encoding {
+                big_endian: true, ..
+            } => word.to_be_bytes(),
             _ => word.to_le_bytes(),
         });
         let delimiter = delimiter.as_flattened();

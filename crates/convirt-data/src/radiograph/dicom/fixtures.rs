@@ -41,15 +41,15 @@ impl Dicom {
         let rows = samples.len() as u16 / width;
         Self::empty()
             .text(0x0010_0010, "Doe^Jane")
-        .integers(0x0028_0002, &[1])
-        .text(0x0028_0004, "MONOCHROME2")
-        .integers(0x0028_0010, &[rows])
-        .integers(0x0028_0011, &[width])
-        .integers(0x0028_0100, &[16])
-        .integers(0x0028_0101, &[bits])
-        .integers(0x0028_0102, &[bits - 1])
-        .integers(0x0028_0103, &[0])
-        .integers(0x7FE0_0010, samples)
+            .integers(0x0028_0002, &[1])
+            .text(0x0028_0004, "MONOCHROME2")
+            .integers(0x0028_0010, &[rows])
+            .integers(0x0028_0011, &[width])
+            .integers(0x0028_0100, &[16])
+            .integers(0x0028_0101, &[bits])
+            .integers(0x0028_0102, &[bits - 1])
+            .integers(0x0028_0103, &[0])
+            .integers(0x7FE0_0010, samples)
     }
 
     /// A header without any elements behind it.

@@ -35,7 +35,11 @@ pub(super) fn read(
     let samples = match compression {
         Compression::Jpeg => return jpeg(&compressed, description),
         Compression::Jpeg2000 => return jpeg_2000(&compressed, description),
-        Compression::JpegLs => jpeg_ls::decode(&compressed, description)?,
+        Compression::JpegLs => {
+            let samples = jpeg_ls::decode(&compressed, description)?;
+            check_bits(&samples, description)?;
+            samples
+        }
         Compression::None | Compression::RunLength => run_length::decode(
             &compressed,
             description.area(),
@@ -157,6 +161,7 @@ fn jpeg_2000(
             *place = (lifted + lowest) as i32 as u16;
         }
     }
+    check_bits(&samples, description)?;
     // Colours that it has turned itself are turned back by the decoder, whatever the header says.
     let photometric = match description.photometric {
         Photometric::Ybr if turns_colours(codestream) => Photometric::Rgb,
@@ -241,6 +246,22 @@ pub(super) fn check_size(found: [usize; 3], description: &Description) -> Result
     }
 }
 
+/// Codecs with a precision of their own may hold more than the header says; cut off at its bits,
+/// the brightest values would become dark ones.
+fn check_bits(samples: &[u16], description: &Description) -> Result<(), DicomError> {
+    let is_within = |&sample: &u16| {
+        let level = description.level(sample);
+        level == sample
+            || description.is_signed && description.value(level) == f64::from(sample.cast_signed())
+    };
+    match description.shift > 0 || samples.iter().all(is_within) {
+        true => Ok(()),
+        false => Err(DicomError::Malformed {
+            what: "its compressed values are beyond the bits stored",
+        }),
+    }
+}
+
 fn counted(samples: Vec<u16>, description: &Description) -> Result<Vec<u16>, DicomError> {
     let (needed, found) = (description.samples(), samples.len());
     if found == needed {
@@ -309,6 +330,17 @@ mod tests {
             .integers(0x0028_0103, &[1])
             .text(0x0028_1050, "0");
         assert_eq!(levels(&read(&file).unwrap()), [0.0, 2047.0, 2048.0, 4095.0]);
+    }
+
+    #[test]
+    fn values_beyond_the_bits_stored_are_refused() {
+        let file = grey(3, 2, JPEG_2000, &hex(WAVELETS))
+            .integers(0x0028_0101, &[10])
+            .integers(0x0028_0102, &[9]);
+        let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+            panic!();
+        };
+        assert!(source.to_string().contains("bits stored"), "{source}");
     }
 
     #[test]

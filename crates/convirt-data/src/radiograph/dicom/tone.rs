@@ -162,9 +162,17 @@ fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
     }
     let alone = |tag, name| {
         let fault = "slope and intercept are needed, and one is missing";
-        Err(DicomError::value(name, tag, data.text(tag).unwrap_or_default(), fault))
+        Err(DicomError::value(
+            name,
+            tag,
+            data.text(tag).unwrap_or_default(),
+            fault,
+        ))
     };
-    let [(slope_tag, slope_name, identity), (intercept_tag, intercept_name, zero)] = LINE;
+    let [
+        (slope_tag, slope_name, identity),
+        (intercept_tag, intercept_name, zero),
+    ] = LINE;
     match numbers {
         [Some(0.0), _] => {
             let fault = "all pixels would be equal";
@@ -232,7 +240,10 @@ impl Window {
             "LINEAR_EXACT" => (Function::LinearExact, width > 0.0),
             "SIGMOID" => (Function::Sigmoid, width > 0.0),
             _ => {
-                let (name, fault) = ("VOI LUT function", "LINEAR, LINEAR_EXACT or SIGMOID is needed");
+                let (name, fault) = (
+                    "VOI LUT function",
+                    "LINEAR, LINEAR_EXACT or SIGMOID is needed",
+                );
                 return Err(DicomError::value(name, VOI_LUT_FUNCTION, function, fault));
             }
         };
@@ -241,7 +252,12 @@ impl Window {
                 Function::Linear => "1 or more is needed",
                 _ => "more than 0 is needed",
             };
-            return Err(DicomError::value(WIDTH, WINDOW_WIDTH, &width.to_string(), fault));
+            return Err(DicomError::value(
+                WIDTH,
+                WINDOW_WIDTH,
+                &width.to_string(),
+                fault,
+            ));
         }
         Ok(Some(Self {
             center,
@@ -301,8 +317,7 @@ impl Lut {
             return Err(DicomError::Malformed { what });
         }
         // The type of the descriptor is that of the values (table C.11-1), where it is not said.
-        let is_signed =
-            item.vr(LUT_DESCRIPTOR) == b"SS" || values.iter().any(|&value| value < 0.0);
+        let is_signed = item.vr(LUT_DESCRIPTOR) == b"SS" || values.iter().any(|&value| value < 0.0);
         let first = if is_signed {
             f64::from(first.cast_signed())
         } else {
@@ -406,17 +421,47 @@ mod tests {
     fn a_window_that_is_none_is_an_error_that_names_its_element() {
         for (center, width, function, element) in [
             ("100", "0", "LINEAR", "window width (0028,1051) is `0`"),
-            ("100", "-5", "LINEAR_EXACT", "window width (0028,1051) is `-5`"),
+            (
+                "100",
+                "-5",
+                "LINEAR_EXACT",
+                "window width (0028,1051) is `-5`",
+            ),
             ("100", "0.5", "LINEAR", "window width (0028,1051) is `0.5`"),
             ("100", "0", "SIGMOID", "window width (0028,1051) is `0`"),
             ("100", "nan", "LINEAR", "window width (0028,1051) is `nan`"),
-            ("100", "wide", "LINEAR", "window width (0028,1051) is `wide`"),
+            (
+                "100",
+                "wide",
+                "LINEAR",
+                "window width (0028,1051) is `wide`",
+            ),
             ("100", "", "LINEAR", "window width (0028,1051) is ``"),
             ("", "10", "LINEAR", "window center (0028,1050) is ``"),
-            ("99,5", "10", "LINEAR", "window center (0028,1050) is `99,5`"),
-            ("100\\x", "10", "LINEAR", "window center (0028,1050) is `100"),
-            ("1e999", "10", "LINEAR", "window center (0028,1050) is `1e999`"),
-            ("100", "10", "CURVE", "VOI LUT function (0028,1056) is `CURVE`"),
+            (
+                "99,5",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `99,5`",
+            ),
+            (
+                "100\\x",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `100",
+            ),
+            (
+                "1e999",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `1e999`",
+            ),
+            (
+                "100",
+                "10",
+                "CURVE",
+                "VOI LUT function (0028,1056) is `CURVE`",
+            ),
         ] {
             let reason = reason(&windowed(center, width, function));
             assert!(reason.contains(element), "{element}: {reason}");
@@ -441,7 +486,11 @@ mod tests {
             ("0", "1\\2", "rescale slope (0028,1053) is `1`"),
             ("0", "inf", "rescale slope (0028,1053) is `inf`"),
             ("0", "0", "rescale slope (0028,1053) is `0`"),
-            ("-1024 HU", "1", "rescale intercept (0028,1052) is `-1024 HU`"),
+            (
+                "-1024 HU",
+                "1",
+                "rescale intercept (0028,1052) is `-1024 HU`",
+            ),
         ] {
             let file = windowed("100", "10", "LINEAR")
                 .text(0x0028_1052, intercept)
@@ -518,8 +567,11 @@ mod tests {
     fn a_table_of_fewer_or_more_bits_than_it_declares_is_white_at_its_largest() {
         for window in [("", ""), ("100", "10")] {
             for bits in [16, 8] {
-                let file = windowed(window.0, window.1, "LINEAR")
-                    .table(0x0028_3010, [4, 98, bits], &[0, 819, 2047, 4095]);
+                let file = windowed(window.0, window.1, "LINEAR").table(
+                    0x0028_3010,
+                    [4, 98, bits],
+                    &[0, 819, 2047, 4095],
+                );
                 let expected = [0.0, 819.0, 4095.0, 4095.0].map(|it| it / 4095.0);
                 assert!(close(&pixels(&file), &expected), "{bits} bits");
             }

@@ -118,7 +118,9 @@ fn of(file: &[u8], max_bytes: u64) -> Result<Option<String>, DicomError> {
         None => None,
     };
     let position = data.text(VIEW_POSITION).and_then(position);
-    Ok(position.or_else(|| coded.map(Into::into)).or_else(described))
+    Ok(position
+        .or_else(|| coded.map(Into::into))
+        .or_else(described))
 }
 
 /// Returns a view position in capitals and in its usual spelling; what is no code string may be
@@ -134,7 +136,9 @@ fn position(text: &str) -> Option<String> {
         _ if view.is_some() => Some(words.join(" ")),
         _ => {
             let is_sign = |c| c == ' ' || c == '_';
-            let is_code = text.chars().all(|c| c.is_ascii_alphanumeric() || is_sign(c));
+            let is_code = text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || is_sign(c));
             is_code.then(|| text.to_ascii_uppercase())
         }
     }

@@ -119,7 +119,11 @@ impl SteppingTable {
 
     /// Steps over the coefficients of a block from number `next` on; `None` when there are more
     /// than 64.
-    pub(in crate::radiograph) fn skip_block(&self, bits: &mut Bits<'_>, mut next: usize) -> Option<()> {
+    pub(in crate::radiograph) fn skip_block(
+        &self,
+        bits: &mut Bits<'_>,
+        mut next: usize,
+    ) -> Option<()> {
         while next < 64 {
             bits.refill();
             let step = &self.steps[bits.peek(WINDOW)];

@@ -63,7 +63,24 @@ pub(in crate::radiograph) fn colours(jpeg: &[u8]) -> Option<Colours> {
     let names = walk(jpeg, |marker, content| {
         match (marker, content) {
             (FIRST_APPLICATION, [b'J', b'F', b'I', b'F', 0, ..]) => is_jfif = true,
-            (ADOBE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => {
+            (
+                ADOBE,
+                [
+                    b'A',
+                    b'd',
+                    b'o',
+                    b'b',
+                    b'e',
+                    _,
+                    _,
+                    _,
+                    _,
+                    _,
+                    _,
+                    transform,
+                    ..,
+                ],
+            ) => {
                 adobe = Some(*transform);
             }
             (0xC0..=0xC3, &[_, _, _, _, _, 3, a, _, _, b, _, _, c, ..]) => {
