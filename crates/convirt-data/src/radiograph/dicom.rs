@@ -31,7 +31,7 @@ use error::DicomError;
 pub(crate) use identity::identifying_elements;
 pub(crate) use probe::probe;
 pub(crate) use syntax::is_dicom;
-pub(crate) use view::{view, view_within};
+pub(crate) use view::{named as named_view, view, view_within};
 
 /// Decodes the content of a DICOM file; `path` is for the error.
 pub(super) fn decode(

@@ -102,10 +102,12 @@ impl Radiograph {
     }
 }
 
-/// Reads the orientation of the first directory (TIFF 6.0, section 2).
+/// Reads the orientation of the first directory (TIFF 6.0, section 2): a short number, or a long one
+/// of some writers.
 fn in_exif(exif: &[u8]) -> Option<u16> {
     const ORIENTATION: u16 = 0x0112;
     const SHORT: u16 = 3;
+    const LONG: u16 = 4;
     let is_little = match exif.first_chunk()? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -118,20 +120,22 @@ fn in_exif(exif: &[u8]) -> Option<u16> {
             false => u16::from_be_bytes(bytes),
         })
     };
-    let offset = {
-        let bytes = *exif.get(4..)?.first_chunk()?;
-        match is_little {
+    let long = |at: usize| {
+        let bytes = *exif.get(at..)?.first_chunk()?;
+        Some(match is_little {
             true => u32::from_le_bytes(bytes),
             false => u32::from_be_bytes(bytes),
-        }
+        })
     };
-    let start = usize::try_from(offset)
-        .ok()
-        .filter(|&start| start < exif.len())?;
-    let count = usize::from(word(start)?);
-    let mut entries = (0..count).map(|number| start + 2 + 12 * number);
+    let start = long(4)? as usize;
+    let start = Some(start).filter(|&start| start < exif.len())?;
+    let mut entries = (0..usize::from(word(start)?)).map(|number| start + 2 + 12 * number);
     let entry = entries.find(|&at| word(at) == Some(ORIENTATION))?;
-    (word(entry + 2)? == SHORT).then(|| word(entry + 8))?
+    match word(entry + 2)? {
+        SHORT => word(entry + 8),
+        LONG => long(entry + 8)?.try_into().ok(),
+        _ => None,
+    }
 }
 
 /// Reads the orientation of an XMP packet, which is written as an attribute or as an element.

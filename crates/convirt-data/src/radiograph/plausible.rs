@@ -68,7 +68,11 @@ pub(super) fn jpeg_ls(width: usize, height: usize, bytes: usize) -> bool {
 
 /// Whether a JPEG 2000 of so many tiles can be so short: each has a header of 14 bytes and a packet.
 ///
-/// Of a tile without anything in it there is no more, whatever its size.
-pub(super) fn jpeg_2000(tiles: u64, bytes: usize) -> bool {
-    tiles.saturating_mul(15) <= bytes as u64
+/// Of a tile without anything in it there is no more, whatever its size, so that the format sets no
+/// bound on the pixels: OpenJPEG writes 4,096×4,096 grey ones in 141 bytes. Twice as many a byte are
+/// let through, which is a blank image of 6,000×6,000, more than any detector has.
+pub(super) fn jpeg_2000(pixels: u64, tiles: u64, bytes: usize) -> bool {
+    const PIXELS_A_BYTE: u64 = 1 << 18;
+    let bytes = bytes as u64;
+    tiles.saturating_mul(15) <= bytes && pixels <= bytes.saturating_mul(PIXELS_A_BYTE)
 }

@@ -220,7 +220,8 @@ impl CodestreamSize {
     fn check_tiles(&self, bytes: usize) -> Result<(), DicomError> {
         let [across, down] = [0, 1].map(|axis| self.grid[axis].div_ceil(self.tile[axis].max(1)));
         let tiles = u64::from(across) * u64::from(down);
-        if !plausible::jpeg_2000(tiles, bytes) {
+        let pixels = u64::from(self.grid[0]) * u64::from(self.grid[1]);
+        if !plausible::jpeg_2000(pixels, tiles, bytes) {
             return Err(DicomError::Implausible { bytes });
         }
         if tiles > u16::MAX.into() {
@@ -496,6 +497,31 @@ mod tests {
         }
         let file = grey(16_384, 16_384, JPEG_2000, &codestream);
         let error = read(&file).unwrap_err();
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
+    }
+
+    /// Like OpenJPEG's of a grey image: one tile of so many pixels a side, with an empty packet for
+    /// each of six resolutions.
+    fn blank_wavelets(side: u16) -> Vec<u8> {
+        let size = format!("0000{side:04X}").repeat(2);
+        let none = "0000000000000000";
+        let comment = format!("FF64006A0001{}", "20".repeat(102));
+        hex(&format!(
+            "FF4F FF5100290000{size}{none}{size}{none}0001 0B0101 \
+             FF52000C00000001000504040001 FF5C001340404848504848504848504848504848 50{comment} \
+             FF90000A0000 000000140001 FF93 000000000000 FFD9"
+        ))
+    }
+
+    #[test]
+    fn a_blank_jpeg_2000_of_few_bytes_is_read_up_to_the_size_of_detectors() {
+        let blank = |side| read(&grey(side, side, JPEG_2000, &blank_wavelets(side)));
+        let image = blank(2048).unwrap();
+        assert!(image.pixels().iter().all(|&it| it == image.pixels()[0]));
+        let error = blank(16_000).unwrap_err();
         assert!(
             matches!(error, DataError::ImplausibleImage { .. }),
             "{error}"

@@ -158,8 +158,9 @@ fn by_code(item: &DataSet<'_>) -> Option<&'static str> {
     view.or_else(|| named(&String::from_utf8_lossy(item.bytes(CODE_MEANING)?)))
 }
 
-/// Returns the one view that a description names; several are those of the whole examination.
-fn named(text: &str) -> Option<&'static str> {
+/// Returns the one view that a description names, `PA`, `AP` or `LATERAL`; several are those of the
+/// whole examination.
+pub(crate) fn named(text: &str) -> Option<&'static str> {
     let words = words(text);
     let mut views = words
         .iter()
