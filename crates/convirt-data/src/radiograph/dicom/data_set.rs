@@ -205,8 +205,7 @@ impl<'a> DataSet<'a> {
     /// A value that is no number, or none that sums and products of it are finite for, is an
     /// error: what stands for it is anybody's guess.
     pub(super) fn decimals(&self, tag: Tag, name: &'static str) -> Result<Vec<f64>, DicomError> {
-        let text = String::from_utf8_lossy(self.bytes(tag).unwrap_or_default());
-        let text = text.trim_matches(['\0', ' ']);
+        let text = self.lossy_text(tag);
         let decimal = |value: &str| {
             let number: f64 = value.trim_matches(['\0', ' ']).parse().ok()?;
             (number.abs() <= f64::from(f32::MAX)).then_some(number)
@@ -215,7 +214,13 @@ impl<'a> DataSet<'a> {
             return Ok(Vec::new());
         }
         let numbers: Option<_> = text.split('\\').map(decimal).collect();
-        numbers.ok_or_else(|| DicomError::value(name, tag, text, "no decimal number"))
+        numbers.ok_or_else(|| DicomError::value(name, tag, &text, "no decimal number"))
+    }
+
+    /// Returns all that an element holds as text, be it damaged.
+    pub(super) fn lossy_text(&self, tag: Tag) -> String {
+        let text = String::from_utf8_lossy(self.bytes(tag).unwrap_or_default());
+        text.trim_matches(['\0', ' ']).into()
     }
 
     /// Whether an element is there, be it empty.

@@ -59,8 +59,9 @@ impl DicomError {
     /// The value of an element, none with a patient in it, is not to be used.
     pub(super) fn value(name: &'static str, tag: Tag, value: &str, fault: &'static str) -> Self {
         // A damaged element may be of any length and hold anything.
-        let value = value.chars().take(32).flat_map(char::escape_default);
-        let value = value.collect();
+        let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+        let value = value.chars().take(32);
+        let value = value.map(|c| if is_plain(&c) { c } else { '?' }).collect();
         Self::Value {
             name,
             tag,

@@ -154,20 +154,14 @@ fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
             [] if !data.has(tag) => None,
             [one] => Some(*one),
             _ => {
-                let text = data.text(tag).unwrap_or_default();
                 let fault = "one decimal number is needed";
-                return Err(DicomError::value(name, tag, text, fault));
+                return Err(DicomError::value(name, tag, &data.lossy_text(tag), fault));
             }
         };
     }
     let alone = |tag, name| {
         let fault = "slope and intercept are needed, and one is missing";
-        Err(DicomError::value(
-            name,
-            tag,
-            data.text(tag).unwrap_or_default(),
-            fault,
-        ))
+        Err(DicomError::value(name, tag, &data.lossy_text(tag), fault))
     };
     let [
         (slope_tag, slope_name, identity),
@@ -483,7 +477,7 @@ mod tests {
         for (intercept, slope, element) in [
             ("0", "0,5", "rescale slope (0028,1053) is `0,5`"),
             ("0", "", "rescale slope (0028,1053) is ``"),
-            ("0", "1\\2", "rescale slope (0028,1053) is `1`"),
+            ("0", "1\\2", "rescale slope (0028,1053) is `1\\2`"),
             ("0", "inf", "rescale slope (0028,1053) is `inf`"),
             ("0", "0", "rescale slope (0028,1053) is `0`"),
             (
