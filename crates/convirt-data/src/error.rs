@@ -594,8 +594,8 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// A JPEG ends before its end-of-image marker.
-    #[error("{}: truncated jpeg", shown(path))]
+    /// A JPEG has no end-of-image marker, or one before all of its image.
+    #[error("{}: truncated jpeg: its data ends before its image does", shown(path))]
     TruncatedImage {
         /// The image.
         path: PathBuf,
@@ -614,6 +614,19 @@ pub enum DataError {
         max_side: u32,
         /// Largest file and decoded image allowed.
         max_bytes: u64,
+    },
+
+    /// The header of an image promises more pixels than the file can hold.
+    #[error(
+        "{}: {bytes} bytes cannot hold as many pixels as its header promises; a damaged or \
+         truncated file",
+        shown(path)
+    )]
+    ImplausibleImage {
+        /// The image.
+        path: PathBuf,
+        /// Size of the file, or of what of it is compressed.
+        bytes: u64,
     },
 
     /// A file is no JPEG, PNG or DICOM, or a damaged one.

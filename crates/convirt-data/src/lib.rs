@@ -32,6 +32,7 @@ mod eval_transform;
 mod fixtures;
 mod heading_names;
 mod image_files;
+mod image_segments;
 mod image_store;
 mod joined_groups;
 mod labelled;

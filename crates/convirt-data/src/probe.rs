@@ -7,6 +7,7 @@ use std::path::Path;
 use image::{ImageReader, ImageResult};
 
 use crate::radiograph::dicom::{self, is_dicom};
+use crate::radiograph::plausible;
 use crate::{DecodeLimits, NotUtf8, SkipReason, decode_text};
 
 /// Bytes that hold the header of nearly every image.
@@ -103,7 +104,22 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], Str
             "{width}×{height} pixels, dataset.max_image_side is {max_side}"
         ));
     }
-    Ok([width as usize, height as usize])
+    let size = [width as usize, height as usize];
+    if !is_plausible(&bytes, size, length) {
+        return Err(format!(
+            "{width}×{height} pixels cannot be in {length} bytes"
+        ));
+    }
+    let orientation = limits.orientation(&bytes);
+    Ok(orientation.map_or(size, |orientation| orientation.turned_size(size)))
+}
+
+/// Whether a file of so many bytes can hold the image that its header promises.
+fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool {
+    match start {
+        [0xFF, 0xD8, ..] => plausible::jpeg(width, height, length as usize),
+        _ => plausible::png(start, length),
+    }
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
@@ -184,6 +200,7 @@ mod tests {
             let limits = |max_side, max_bytes| DecodeLimits {
                 max_side,
                 max_bytes,
+                ..DecodeLimits::default()
             };
             assert!(probe_image(&path, &limits(40, 2000)).is_ok());
             for limits in [limits(39, 2000), limits(40, 20)] {
@@ -195,6 +212,23 @@ mod tests {
                     "{detail}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_header_of_more_pixels_than_the_file_can_hold_is_refused() {
+        let mut png = encoded("png");
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        let mut jpeg = encoded("jpg");
+        let frame = jpeg.windows(2).position(|it| it == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+        for file in [png, jpeg] {
+            let (reason, detail) = probed(&file).unwrap_err();
+            assert_eq!(reason, SkipReason::UnreadableImage);
+            assert!(detail.contains("16383×16383 pixels cannot be"), "{detail}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
-use convirt_data::{EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
+use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
 use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
     ImageEncoderConfig,
@@ -18,6 +18,7 @@ use crate::device::device;
 use crate::error::{Error, read_error, write_error};
 use crate::finite::finite_rows;
 use crate::precision_name::PrecisionName;
+use crate::pretrained::{is_turned, turned};
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -57,6 +58,10 @@ pub(crate) struct Description {
     pub resize: EvalResize,
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks; in files from before there was a
+    /// choice, they are.
+    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    pub exif_orientation: bool,
     pub normalization: Normalization,
     /// The precision that it was trained in; in files from before there was a choice, float32.
     #[serde(default, with = "PrecisionName")]
@@ -88,6 +93,10 @@ impl ImageClassifier {
             network: network.valid(),
             images: ImageStore::new(ImageStoreConfig {
                 longer_side: description.longer_side,
+                limits: DecodeLimits {
+                    exif_orientation: description.exif_orientation,
+                    ..DecodeLimits::default()
+                },
                 cache_mb: 0,
                 ..ImageStoreConfig::default()
             })?,
@@ -223,6 +232,7 @@ mod tests {
             image_size: 32,
             resize: EvalResize::PadSquare,
             longer_side: Some(40),
+            exif_orientation: true,
             normalization: Normalization::ImageNet,
             precision: Precision::Float32,
         };

@@ -456,6 +456,7 @@ loss: {learnable_temperature: True, multi_positive: off}
         let limits = DecodeLimits {
             max_side: 4096,
             max_bytes: 65_536 << 20,
+            exif_orientation: true,
         };
         assert_eq!(config.dataset.decode_limits(), limits);
         assert_eq!(config.dataset.augmentation.flip_probability, 0.0);

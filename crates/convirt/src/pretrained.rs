@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
+use convirt_data::{DecodeLimits, EvalResize, LoaderConfig, ReportTokenizer};
 use convirt_model::{
     BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
 };
@@ -67,6 +67,10 @@ pub(crate) struct Description<N = NetworkConfig> {
     pub eval_resize: EvalResize,
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks; in descriptions from before there
+    /// was a choice, they are.
+    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    pub exif_orientation: bool,
     /// Longest text, in tokens; none of images alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
@@ -317,6 +321,16 @@ impl Description {
     }
 }
 
+/// The default of a description's `exif_orientation`.
+pub(crate) fn turned() -> bool {
+    DecodeLimits::default().exif_orientation
+}
+
+/// Whether it need not be written.
+pub(crate) fn is_turned(exif_orientation: &bool) -> bool {
+    *exif_orientation == turned()
+}
+
 impl<N> Description<N> {
     fn map<M>(self, change: impl FnOnce(N) -> M) -> Description<M> {
         Description {
@@ -325,6 +339,7 @@ impl<N> Description<N> {
             image_size: self.image_size,
             eval_resize: self.eval_resize,
             longer_side: self.longer_side,
+            exif_orientation: self.exif_orientation,
             max_tokens: self.max_tokens,
         }
     }

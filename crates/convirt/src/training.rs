@@ -491,6 +491,7 @@ fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
+        exif_orientation: config.dataset.exif_orientation,
         max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }

@@ -102,6 +102,7 @@ mod tests {
         let contents = Contents {
             dataset: "test".into(),
             longer_side: Some(64),
+            exif_orientation: true,
             version: 1,
         };
         let folder = OutFolder::open(&place.path().join("out"), &contents).unwrap();

@@ -14,7 +14,7 @@ use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::progress::Steps;
 use crate::radiograph;
 use crate::split::held_out_groups;
-use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
+use crate::{DataError, DecodeLimits, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";
@@ -68,6 +68,10 @@ impl Job<'_> {
         let contents = Contents {
             dataset: self.dataset.into(),
             longer_side: self.images.map(|images| images.longer_side),
+            exif_orientation: self
+                .images
+                .map_or_else(DecodeLimits::default, |images| images.limits)
+                .exif_orientation,
             version: radiograph::VERSION,
         };
         OutFolder::open(self.out, &contents)

@@ -78,6 +78,8 @@ pub struct DatasetConfig {
     /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
     /// 1,024. Larger ones are bad rows.
     pub max_image_mb: u32,
+    /// Whether JPEG and PNG files are turned as their EXIF asks, as photographs of films do; `true`.
+    pub exif_orientation: bool,
     /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
     pub pad_multiple: usize,
 }
@@ -114,17 +116,19 @@ impl Default for DatasetConfig {
             cache_size: images.cache_size,
             max_image_side: images.limits.max_side,
             max_image_mb: (images.limits.max_bytes >> 20) as u32,
+            exif_orientation: images.limits.exif_orientation,
             pad_multiple: loader.pad_multiple,
         }
     }
 }
 
 impl DatasetConfig {
-    /// Bounds on what an image file may ask for.
+    /// Bounds on what an image file may ask for, and whether it is turned.
     pub fn decode_limits(&self) -> DecodeLimits {
         DecodeLimits {
             max_side: self.max_image_side,
             max_bytes: u64::from(self.max_image_mb) << 20,
+            exif_orientation: self.exif_orientation,
         }
     }
 }

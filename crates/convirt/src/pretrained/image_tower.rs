@@ -6,7 +6,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{
-    EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
+    DecodeLimits, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig,
+    Radiograph,
 };
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 use convirt_ops::{Precision, autocast};
@@ -67,6 +68,10 @@ impl ImageTower {
         } = files;
         let store = ImageStore::new(ImageStoreConfig {
             longer_side: description.longer_side,
+            limits: DecodeLimits {
+                exif_orientation: description.exif_orientation,
+                ..DecodeLimits::default()
+            },
             cache_mb: 0,
             ..ImageStoreConfig::default()
         })?;

@@ -41,6 +41,8 @@ pub(crate) struct OpenEncoder {
     shape: Shape,
     /// Side of the inputs that it was trained on, where its run says so.
     pub trained_size: Option<usize>,
+    /// Whether its images are turned as their EXIF asks: unless its run says otherwise.
+    pub exif_orientation: bool,
 }
 
 enum Shape {
@@ -117,7 +119,8 @@ impl EncoderSource {
             .map(|folder| Description::load(&folder))
             .transpose()?;
         Ok(OpenEncoder {
-            trained_size: description.map(|description| description.image_size),
+            trained_size: description.as_ref().map(|it| it.image_size),
+            exif_orientation: description.is_none_or(|it| it.exif_orientation),
             ..self.opened(Shape::Weights(config, file))
         })
     }
@@ -127,6 +130,7 @@ impl EncoderSource {
             source: self.clone(),
             shape,
             trained_size: None,
+            exif_orientation: true,
         }
     }
 }
