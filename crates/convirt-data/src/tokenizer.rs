@@ -423,7 +423,7 @@ mod tests {
         assert!(clause.chars().count() > 2 * MAX_WORD_LENGTH);
         let tokenizer = ReportTokenizer::train([&clause].into_iter(), 90, true).unwrap();
         let ids = tokenizer.encode(&clause, 999).unwrap().ids;
-        assert!(ids.len() > 9 && !ids.contains(&1), "[UNK] in {ids:?}");
+        assert!(ids.len() > 2 && !ids.contains(&1), "[UNK] in {ids:?}");
     }
 
     #[test]

@@ -69,31 +69,35 @@ const WORDS: [&str; 9] = [
     "transcriptionist",
 ];
 
-/// What comes before the colon of a stamp.
-const LABELS: [&str; 23] = [
+/// What comes before the colon of a signature, whatever follows.
+const SIGNING_LABELS: [&str; 11] = [
     "attending",
     "cc",
-    "d",
-    "date",
     "dd",
     "dt",
-    "interpreted",
     "interpreting",
     "job",
     "radiologist",
+    "signed",
+    "td",
+    "typed",
+    "workstation",
+];
+
+/// What comes before a colon and a name or a date; a reading may follow it too.
+const LABELS: [&str; 12] = [
+    "d",
+    "date",
+    "interpreted",
     "read",
     "reading",
     "released",
     "resident",
     "reviewed",
-    "signed",
     "staff",
     "t",
-    "td",
     "time",
-    "typed",
     "verified",
-    "workstation",
 ];
 
 /// Who is told.
@@ -196,7 +200,10 @@ const ATTESTING: [&str; 16] = [
 /// Letters behind the name of a doctor.
 const DEGREES: [&str; 8] = ["d.o", "do", "frcr", "m.d", "mbbs", "md", "ph.d", "phd"];
 
-/// Words of the longest line that is a name with a degree.
+/// Words of the longest label.
+const MAX_LABEL_WORDS: usize = 3;
+
+/// Words of the longest name with a degree.
 const MAX_NAME_WORDS: usize = 7;
 
 /// Words of dates and times.
@@ -310,11 +317,24 @@ fn is_attestation(words: &[String]) -> bool {
     }
 }
 
+/// "Signed: …", "Date: 3/4/2020", "Resident: Jane Doe".
 fn is_labelled(sentence: &str) -> bool {
-    sentence.split_once(':').is_some_and(|(label, _)| {
-        let label = words(label);
-        label.len() <= 3 && label.first().is_some_and(|first| is_in(first, &LABELS))
-    })
+    let Some((label, rest)) = sentence.split_once(':') else {
+        return false;
+    };
+    let label = words(label);
+    let Some(first) = label.first().filter(|_| label.len() <= MAX_LABEL_WORDS) else {
+        return false;
+    };
+    let is_written_as_name = || {
+        let mut words = rest.split_whitespace();
+        let count = words.clone().count();
+        (2..=MAX_NAME_WORDS).contains(&count)
+            && rest.contains(char::is_lowercase)
+            && words.all(|word| !word.starts_with(char::is_lowercase))
+    };
+    is_in(first, &SIGNING_LABELS)
+        || is_in(first, &LABELS) && (is_stamp(&words(rest)) || is_written_as_name())
 }
 
 /// Numbers, dates, times, initials and marks alone.
@@ -324,6 +344,7 @@ fn is_stamp(words: &[String]) -> bool {
             || is_in(word, &OF_TIME)
             || is_in(word, &PERSONS)
             || is_in(word, &LABELS)
+            || is_in(word, &SIGNING_LABELS)
             || !word.contains(char::is_alphabetic)
             || word.starts_with(|c: char| c.is_ascii_digit()) && word.len() <= 10
     };
@@ -374,6 +395,8 @@ mod tests {
             "Dictated by J. Smith.",
             "D: 03/04/2020 10:15 T: 03/04/2020 11:20",
             "DATE: 3/4/2020",
+            "Resident: Jane Doe",
+            "Signed: the attending on call",
             "___ 10:15 AM",
             "03/04/2020 10:15",
             "Jane A. Doe, M.D.",
@@ -393,6 +416,9 @@ mod tests {
             "Images reviewed show no pneumothorax.",
             "No pneumonia on 3/4.",
             "I see no effusion.",
+            "Reading: no acute process.",
+            "READ: NO ACUTE PROCESS.",
+            "Resident read: Clear lungs.",
             "Findings are consistent with edema.",
             "The catheter was placed by the surgical service.",
             "Chest CT is recommended.",
