@@ -11,7 +11,6 @@ mod compute;
 #[path = "embed/stop.rs"]
 mod stop;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +18,13 @@ use arguments::{ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
 use convirt::EmbeddingFile;
-use convirt::data::image_files;
+use convirt::data::{path_text, read_regular_text};
+
+/// Bytes of the largest file of sentences.
+const MAX_SENTENCES: u64 = 1 << 30;
+
+/// Bytes of the longest of them, as of a text in a table.
+const MAX_SENTENCE: usize = 1 << 20;
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -82,7 +87,7 @@ fn main() -> Result<()> {
     let studies = |csv, texts| columns.studies(csv, texts, model.max_bad_share);
     stop::on_ctrl_c()?;
     match (&of.images, &of.manifest, &of.sentences) {
-        (Some(folder), ..) => embed_images(&arguments, image_files(folder)?),
+        (Some(folder), ..) => embed_images(&arguments, arguments::images_in(folder)?),
         (_, Some(csv), _) if arguments.texts => {
             let studies = studies(csv, true)?;
             let names = names(studies.iter().map(|study| &study.image));
@@ -150,13 +155,21 @@ fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<()
 }
 
 fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
-    paths.map(|path| path.display().to_string()).collect()
+    paths.map(|path| path_text(path).into_owned()).collect()
 }
 
 /// Lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path)
+    let text = read_regular_text(path, MAX_SENTENCES)
         .with_context(|| format!("{}: cannot be read as text", path.display()))?;
+    for (number, line) in (1..).zip(text.lines()) {
+        let bytes = line.len();
+        ensure!(
+            bytes <= MAX_SENTENCE,
+            "{}: line {number} has {bytes} bytes, more than the {MAX_SENTENCE} of the longest text",
+            path.display()
+        );
+    }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines: Vec<String> = lines.map(String::from).collect();
     ensure!(!lines.is_empty(), "{}: no text in it", path.display());

@@ -16,7 +16,7 @@ use anyhow::Result;
 use arguments::{ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, image_files};
+use convirt::data::{Chexpert8x200, path_text};
 use convirt::{
     ChexpertRetrieval, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
@@ -171,7 +171,7 @@ fn build(arguments: &Build) -> Result<()> {
             .collect(),
         (folder, None) => {
             let folder = folder.as_ref().expect("one of the two is required");
-            let images = image_files(folder)?.into_iter();
+            let images = arguments::images_in(folder)?.into_iter();
             images.map(|image| (image, String::new())).collect()
         }
     };
@@ -202,7 +202,7 @@ fn build_of_images(
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
         }
         bar.show(embedded.done());
         stop::check()?;
@@ -234,7 +234,7 @@ fn build_of_texts(
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
             bar.show(place + 1);
         }
         stop::check()?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use convirt::data::{LabelledManifest, LoaderConfig, image_files};
+use convirt::data::{ImageFiles, LabelledManifest, LoaderConfig};
 use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts, describe_device, device};
 
 use arguments::LabelledArguments;
@@ -67,7 +67,13 @@ fn main() -> Result<()> {
         None => {
             for path in arguments.images {
                 match path.is_dir() {
-                    true => images.extend(image_files(&path)?),
+                    true => {
+                        let found = ImageFiles::below(&path)?;
+                        if found.passed_over.total() > 0 {
+                            eprintln!("{}: {}", path.display(), found.passed_over);
+                        }
+                        images.extend(found.images);
+                    }
                     false => images.push(path),
                 }
             }

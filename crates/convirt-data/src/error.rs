@@ -3,14 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{Skip, Split, UnknownSplit};
+use crate::{PassedOver, Skip, Split, UnknownSplit, path_text};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{}: cannot be read", path.display())]
+    #[error("{}: cannot be read", path_text(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -19,7 +19,7 @@ pub enum DataError {
     },
 
     /// A file cannot be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("{}: cannot be written", path_text(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum DataError {
     /// The folder for the chest phantom holds something else.
     #[error(
         "{}: holds something else than a chest phantom; choose another folder or empty this one",
-        path.display()
+        path_text(path)
     )]
     NotAPhantom {
         /// The folder.
@@ -51,7 +51,8 @@ pub enum DataError {
     /// The folder holds a chest phantom of another configuration.
     #[error(
         "{}: holds another chest phantom ({found}) than asked for ({wanted}); delete it or choose \
-         another folder", path.display()
+         another folder",
+        path_text(path)
     )]
     OtherPhantom {
         /// The folder.
@@ -65,7 +66,8 @@ pub enum DataError {
     /// A file of the chest phantom was removed or emptied after it was written.
     #[error(
         "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
-        path.display(), missing.display()
+        path_text(path),
+        path_text(missing)
     )]
     IncompletePhantom {
         /// The folder.
@@ -75,7 +77,7 @@ pub enum DataError {
     },
 
     /// The CSV cannot be read to its end.
-    #[error("{}: cannot be read as CSV", path.display())]
+    #[error("{}: cannot be read as CSV", path_text(path))]
     Csv {
         /// The CSV.
         path: PathBuf,
@@ -86,7 +88,8 @@ pub enum DataError {
     /// A quote in the CSV is never closed, so that the rest of the file is one cell.
     #[error(
         "{}: row {row} (line {line}): a quote is opened and never closed, so that the rest of \
-         the file became one cell", path.display()
+         the file became one cell",
+        path_text(path)
     )]
     UnclosedQuote {
         /// The CSV.
@@ -97,9 +100,48 @@ pub enum DataError {
         line: u64,
     },
 
+    /// A cell of the CSV is longer than any text.
+    #[error(
+        "{}: row {row} (line {line}), column {column}: {bytes} bytes, more than the {max_bytes} \
+         of the longest text; is a quote amiss?",
+        path_text(path)
+    )]
+    LongCell {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header; 0 is the header.
+        row: usize,
+        /// The line of the file where the row begins, from 1.
+        line: u64,
+        /// Position of the column, from 0.
+        column: usize,
+        /// Bytes of the cell.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
+    },
+
+    /// A line of a file is too long for a table or a list.
+    #[error(
+        "{}: line {line} has {bytes} bytes, more than the {max_bytes} of the longest line; is this \
+         the right file?",
+        path_text(path)
+    )]
+    LongLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Bytes of the line.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
+    },
+
     /// The folder to prepare into holds something else.
     #[error(
-        "{}: holds something else than prepared pairs; choose another folder", path.display()
+        "{}: holds something else than prepared pairs; choose another folder",
+        path_text(path)
     )]
     NotAPreparation {
         /// The folder.
@@ -108,7 +150,8 @@ pub enum DataError {
 
     /// The folder holds pairs prepared from other data or at another size.
     #[error(
-        "{}: holds {found} and not {wanted}; delete it or choose another folder", path.display()
+        "{}: holds {found} and not {wanted}; delete it or choose another folder",
+        path_text(path)
     )]
     OtherPreparation {
         /// The folder.
@@ -120,14 +163,17 @@ pub enum DataError {
     },
 
     /// Another process prepares pairs in the folder.
-    #[error("{}: another preparation is at work in this folder", path.display())]
+    #[error("{}: another preparation is at work in this folder", path_text(path))]
     FolderInUse {
         /// The folder.
         path: PathBuf,
     },
 
     /// A folder holds no reports.
-    #[error("{}: no reports; looked for {looked_for} there and below", path.display())]
+    #[error(
+        "{}: no reports; looked for {looked_for} there and below",
+        path_text(path)
+    )]
     NoReports {
         /// The folder.
         path: PathBuf,
@@ -136,7 +182,7 @@ pub enum DataError {
     },
 
     /// A table that comes with a data set is not there.
-    #[error("{}: no {looked_for}; {hint}", folder.display())]
+    #[error("{}: no {looked_for}; {hint}", path_text(folder))]
     NoTable {
         /// The folder.
         folder: PathBuf,
@@ -147,7 +193,7 @@ pub enum DataError {
     },
 
     /// A table has no column of the name that its format gives it.
-    #[error("{}: no column `{column}`; found {found:?}", path.display())]
+    #[error("{}: no column `{column}`; found {found:?}", path_text(path))]
     TableColumn {
         /// The table.
         path: PathBuf,
@@ -158,7 +204,10 @@ pub enum DataError {
     },
 
     /// A cell of a table is not what its format says.
-    #[error("{}: row {row}, column `{column}`: `{cell}` is not {expected}", path.display())]
+    #[error(
+        "{}: row {row}, column `{column}`: `{cell}` is not {expected}",
+        path_text(path)
+    )]
     TableCell {
         /// The table.
         path: PathBuf,
@@ -173,7 +222,10 @@ pub enum DataError {
     },
 
     /// No image is of the views asked for.
-    #[error("{}: no image of the views {asked:?}; found {found:?}", path.display())]
+    #[error(
+        "{}: no image of the views {asked:?}; found {found:?}",
+        path_text(path)
+    )]
     NoSuchView {
         /// The table that names the views, or the data set whose images do.
         path: PathBuf,
@@ -186,7 +238,8 @@ pub enum DataError {
     /// Views are asked for, and no image tells its own.
     #[error(
         "{}: no image tells its view, so that {asked:?} cannot be chosen: DICOM files do, PNG and \
-         JPEG files do not; take all views", path.display()
+         JPEG files do not; take all views",
+        path_text(path)
     )]
     UnknownViews {
         /// The data set.
@@ -196,7 +249,7 @@ pub enum DataError {
     },
 
     /// Nothing of a data set can be used.
-    #[error("{}: not one pair could be made; {summary}", path.display())]
+    #[error("{}: not one pair could be made; {summary}", path_text(path))]
     NothingPrepared {
         /// The data set.
         path: PathBuf,
@@ -205,7 +258,7 @@ pub enum DataError {
     },
 
     /// The CSV has no header row: it is empty.
-    #[error("{}: empty; a header row is needed", path.display())]
+    #[error("{}: empty; a header row is needed", path_text(path))]
     NoHeader {
         /// The CSV.
         path: PathBuf,
@@ -214,7 +267,8 @@ pub enum DataError {
     /// The CSV begins with data where the header should be.
     #[error(
         "{}: the first row must be a header, but its image cell `{cell}` is an image file; add a \
-         header row", path.display()
+         header row",
+        path_text(path)
     )]
     DataInHeader {
         /// The CSV.
@@ -224,7 +278,10 @@ pub enum DataError {
     },
 
     /// The header row is not UTF-8.
-    #[error("{}: the header row is not UTF-8; save the file as CSV in UTF-8", path.display())]
+    #[error(
+        "{}: the header row is not UTF-8; save the file as CSV in UTF-8",
+        path_text(path)
+    )]
     HeaderNotUtf8 {
         /// The CSV.
         path: PathBuf,
@@ -232,7 +289,9 @@ pub enum DataError {
 
     /// The CSV has no column of the name asked for.
     #[error(
-        "{}: no column `{column}` (`{key}`){}; found {found:?}", path.display(), suggest(nearest)
+        "{}: no column `{column}` (`{key}`){}; found {found:?}",
+        path_text(path),
+        suggest(nearest)
     )]
     MissingColumn {
         /// The CSV.
@@ -250,7 +309,7 @@ pub enum DataError {
     /// Two columns have the name asked for.
     #[error(
         "{}: columns {positions:?} are both called `{column}` (`{key}`); give the position instead",
-        path.display()
+        path_text(path)
     )]
     AmbiguousColumn {
         /// The CSV.
@@ -266,7 +325,7 @@ pub enum DataError {
     /// The CSV has fewer columns than the position asked for.
     #[error(
         "{}: no column {position} (`{key}`), counted from 0; found the {} columns {found:?}",
-        path.display(), found.len()
+        path_text(path), found.len()
     )]
     ColumnOutOfRange {
         /// The CSV.
@@ -280,7 +339,7 @@ pub enum DataError {
     },
 
     /// A cell of the split column names no side of a split.
-    #[error("{}: row {row}", path.display())]
+    #[error("{}: row {row}", path_text(path))]
     SplitCell {
         /// The CSV.
         path: PathBuf,
@@ -295,7 +354,7 @@ pub enum DataError {
         "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
          `max_bad_share` = {max_bad_share} allows; mend the data or raise that share. \
          The first: {}",
-        manifest.display(), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
+        path_text(manifest), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
     )]
     TooManyBadRows {
         /// The CSV.
@@ -311,14 +370,14 @@ pub enum DataError {
     },
 
     /// A cleaned manifest would take the place of the one it is made of.
-    #[error("{}: is the manifest itself; choose another name", path.display())]
+    #[error("{}: is the manifest itself; choose another name", path_text(path))]
     OverwritesInput {
         /// The path.
         path: PathBuf,
     },
 
     /// The CSV has a header and no rows, or none that can be used.
-    #[error("{}: none of the {rows} rows can be used. {summary}", path.display())]
+    #[error("{}: none of the {rows} rows can be used. {summary}", path_text(path))]
     NoStudies {
         /// The CSV.
         path: PathBuf,
@@ -329,7 +388,10 @@ pub enum DataError {
     },
 
     /// Some rows name their side of the split and this one does not.
-    #[error("row {row} ({}): no split, while other rows have one", image.display())]
+    #[error(
+        "row {row} ({}): no split, while other rows have one",
+        path_text(image)
+    )]
     RowWithoutSplit {
         /// The row, counted from 1 after the header.
         row: usize,
@@ -382,7 +444,7 @@ pub enum DataError {
     /// The column of classes has the same one everywhere.
     #[error(
         "{}: column `{column}` holds only the class `{class}`; there is nothing to tell apart",
-        path.display()
+        path_text(path)
     )]
     OneClass {
         /// The CSV.
@@ -394,7 +456,10 @@ pub enum DataError {
     },
 
     /// The column of classes does not have the one that is to be positive.
-    #[error("{}: column `{column}` has no class `{class}`; found {found:?}", path.display())]
+    #[error(
+        "{}: column `{column}` has no class `{class}`; found {found:?}",
+        path_text(path)
+    )]
     UnknownClass {
         /// The CSV.
         path: PathBuf,
@@ -451,7 +516,7 @@ pub enum DataError {
     },
 
     /// A folder holds no tokenizer.
-    #[error("{}: no tokenizer; looked for {}", folder.display(), looked_for.join(", "))]
+    #[error("{}: no tokenizer; looked for {}", path_text(folder), looked_for.join(", "))]
     NoTokenizer {
         /// The folder.
         folder: PathBuf,
@@ -460,7 +525,7 @@ pub enum DataError {
     },
 
     /// A file of a tokenizer cannot be understood.
-    #[error("{}: no valid tokenizer file", path.display())]
+    #[error("{}: no valid tokenizer file", path_text(path))]
     TokenizerFile {
         /// The file.
         path: PathBuf,
@@ -469,7 +534,7 @@ pub enum DataError {
     },
 
     /// A vocabulary lacks a token that encoders of this kind need.
-    #[error("{}: the vocabulary lacks the special token {token}", path.display())]
+    #[error("{}: the vocabulary lacks the special token {token}", path_text(path))]
     MissingSpecialToken {
         /// The file or folder of the vocabulary.
         path: PathBuf,
@@ -514,14 +579,14 @@ pub enum DataError {
     },
 
     /// An image file has no bytes, or its image no pixels.
-    #[error("{}: empty image", path.display())]
+    #[error("{}: empty image", path_text(path))]
     EmptyImage {
         /// The image.
         path: PathBuf,
     },
 
     /// A JPEG ends before its end-of-image marker.
-    #[error("{}: truncated jpeg", path.display())]
+    #[error("{}: truncated jpeg", path_text(path))]
     TruncatedImage {
         /// The image.
         path: PathBuf,
@@ -530,7 +595,8 @@ pub enum DataError {
     /// An image is larger than the decoder may go.
     #[error(
         "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
-         `max_image_mb` set these limits", path.display()
+         `max_image_mb` set these limits",
+        path_text(path)
     )]
     ImageTooLarge {
         /// The image.
@@ -542,7 +608,7 @@ pub enum DataError {
     },
 
     /// A file is no JPEG, PNG or DICOM, or a damaged one.
-    #[error("{}: cannot be decoded", path.display())]
+    #[error("{}: cannot be decoded", path_text(path))]
     DecodeImage {
         /// The image.
         path: PathBuf,
@@ -551,7 +617,7 @@ pub enum DataError {
     },
 
     /// A DICOM file is damaged, or of a kind that is not read.
-    #[error("{}: cannot be decoded", path.display())]
+    #[error("{}: cannot be decoded", path_text(path))]
     DecodeDicom {
         /// The image.
         path: PathBuf,
@@ -560,19 +626,22 @@ pub enum DataError {
     },
 
     /// A file is damaged in a way that the decoder did not foresee.
-    #[error("{}: the decoder gave up in a panic", path.display())]
+    #[error("{}: the decoder gave up in a panic", path_text(path))]
     DecoderPanicked {
         /// The image.
         path: PathBuf,
     },
 
     /// A folder holds no images.
-    #[error("{}: no images; looked for names that end in {looked_for:?}, there and below", folder.display())]
+    #[error(
+        "{}: no images, JPEG, PNG or DICOM, there or below; {passed_over}",
+        path_text(folder)
+    )]
     NoImages {
         /// The folder.
         folder: PathBuf,
-        /// The endings that would have done.
-        looked_for: &'static [&'static str],
+        /// What there is instead.
+        passed_over: PassedOver,
     },
 
     /// Too many images cannot be read.

@@ -15,7 +15,8 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
 use crate::precision_name::PrecisionName;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile};
 
@@ -122,7 +123,7 @@ impl ImageClassifier {
             return Err(Error::NoModel { folder, missing });
         }
         let path = folder.join(DESCRIPTION);
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         let description: Description = serde_json::from_slice(&json)
             .map_err(|source| Error::BrokenDescription { path, source })?;
         let file = WeightsFile::open(folder.join(WEIGHTS))?;

@@ -11,7 +11,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
 use convirt_model::{
-    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
+    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ModelError, ResNetConfig, SimClr,
+    TextInput,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::Objective;
 use crate::device::device;
 use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
+use crate::memory::MemoryNeed;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
@@ -95,6 +98,7 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
+        files.description.check_memory(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;
@@ -256,8 +260,10 @@ impl ConVirt {
 
     /// Longest text that is embedded, in tokens.
     pub(crate) fn max_tokens(&self) -> usize {
-        let longest = self.description.max_tokens;
-        longest.unwrap_or_else(|| self.text_config().max_tokens())
+        let most = self.text_config().max_tokens();
+        self.description
+            .max_tokens
+            .map_or(most, |longest| longest.min(most))
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -269,8 +275,21 @@ impl Description {
     /// Reads `convirt.json` of a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
+    }
+
+    /// Checks that the network is possible and fits into memory, before it is built.
+    pub fn check_memory(&self, device: &Device) -> Result<(), Error> {
+        self.network.validate()?;
+        if self.longer_side == Some(0) {
+            return Err(Error::Model(ModelError::OutOfRange {
+                key: "longer_side",
+                found: "0".to_string(),
+                expected: "at least 1",
+            }));
+        }
+        MemoryNeed::of_use(&self.network).check(device)
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {

@@ -30,6 +30,7 @@ use crate::error::{Error, write_error};
 use crate::evaluation::contrastive_accuracy;
 use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
+use crate::memory::MemoryNeed;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
 use crate::pretrained::{ConVirt, Description, ImageTower};
@@ -99,6 +100,7 @@ impl Training {
             Objective::SimClr => None,
         };
         let description = describe(&config, tower.as_ref());
+        check_memory(&description, &config, &device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -170,6 +172,7 @@ impl Training {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
             Objective::SimClr => None,
         };
+        check_memory(&description, &config, &device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -452,6 +455,12 @@ impl Loaders {
             skips,
         })
     }
+}
+
+/// Checks that the networks are possible and fit into memory, before they are built.
+fn check_memory(description: &Description, config: &Config, device: &Device) -> Result<(), Error> {
+    description.network.validate()?;
+    MemoryNeed::of_training(&description.network, config).check(device)
 }
 
 /// The networks of a configuration, with a text tower or without, and what goes into them.

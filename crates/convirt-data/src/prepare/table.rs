@@ -1,13 +1,13 @@
 //! The tables that come with a data set, plain or gzipped.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
-use crate::{DataError, is_plain_name};
+use crate::{DataError, is_plain_name, open_regular};
 
 /// A CSV or gzipped CSV, read row by row.
 pub(super) struct Table {
@@ -19,10 +19,21 @@ pub(super) struct Table {
     line_ends: u64,
 }
 
-/// Counts the quotes that are read.
+/// Bytes of the largest table, unpacked; the largest of MIMIC-CXR has 0.1 GB.
+const MAX_UNPACKED: u64 = 4 << 30;
+
+/// Bytes of the longest row, which no text of a table comes near.
+const MAX_ROW: u64 = 16 << 20;
+
+/// Counts the quotes that are read, and refuses what unpacks without end.
 struct Quotes<R> {
     bytes: R,
     count: usize,
+    /// Bytes that may still be read, in all and for the row that is read.
+    left: u64,
+    left_of_row: u64,
+    /// The row that is read, counted from 1 after the header.
+    row: usize,
 }
 
 impl<R: Read> Read for Quotes<R> {
@@ -30,6 +41,16 @@ impl<R: Read> Read for Quotes<R> {
         let read = self.bytes.read(buffer)?;
         let quotes = buffer[..read].iter().filter(|&&byte| byte == b'"');
         self.count += quotes.count();
+        for (left, what, limit) in [
+            (&mut self.left, "a table", MAX_UNPACKED),
+            (&mut self.left_of_row, "a row", MAX_ROW),
+        ] {
+            *left = left.checked_sub(read as u64).ok_or_else(|| {
+                let row = self.row;
+                let problem = format!("row {row}: {what} of more than {limit} bytes");
+                io::Error::new(io::ErrorKind::FileTooLarge, problem)
+            })?;
+        }
         Ok(read)
     }
 }
@@ -46,7 +67,7 @@ pub(super) struct Row<'a> {
 impl Table {
     /// Opens a table; one whose name ends in `.gz` is unpacked.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(|source| DataError::Read {
+        let file = open_regular(path).map_err(|source| DataError::Read {
             path: path.into(),
             source,
         })?;
@@ -56,7 +77,13 @@ impl Table {
         } else {
             Box::new(file)
         };
-        let mut reader = csv::Reader::from_reader(Quotes { bytes, count: 0 });
+        let mut reader = csv::Reader::from_reader(Quotes {
+            bytes,
+            count: 0,
+            left: MAX_UNPACKED,
+            left_of_row: MAX_ROW,
+            row: 0,
+        });
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
         let header: Vec<String> = header
             .iter()
@@ -93,6 +120,8 @@ impl Table {
     /// Reads the next row; at the end, the last one may turn out to be more than a row.
     pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, DataError> {
         let mut cells = StringRecord::new();
+        let reading = self.reader.get_mut();
+        (reading.left_of_row, reading.row) = (MAX_ROW, self.rows + 1);
         let more = self
             .reader
             .read_record(&mut cells)
@@ -270,6 +299,16 @@ mod tests {
                 assert!(text.contains(part), "no `{part}` in {text}");
             }
         }
+        // A row that unpacks a thousandfold, to more than it may have.
+        let bomb = packed(&format!(
+            "x,study_id\n1,2\n1,\"{}",
+            "a".repeat(MAX_ROW as usize + 9000)
+        ));
+        let message = error("a.csv.gz", &bomb);
+        assert!(
+            message.contains("row 2: a row of more than 16777216 bytes"),
+            "{message}"
+        );
         let mut cut = packed(&format!("x,study_id\n{}", "1,2\n".repeat(9999)));
         cut.truncate(cut.len() / 2);
         assert!(table("a.csv.gz", &cut).is_err());

@@ -1,7 +1,6 @@
 //! From a JPEG, PNG or DICOM file to a [`Radiograph`].
 
-use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -10,8 +9,8 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
 use super::{Radiograph, dicom, reduced_jpeg};
-use crate::DataError;
 use crate::resize::{shrink_longer_side, shrink_reduced};
+use crate::{DataError, read_regular};
 
 /// Bounds on what a file may ask for, so that a damaged header does not take all memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,14 +145,13 @@ impl Radiograph {
 
 /// Reads a file that may be an image.
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
-    let cannot_read = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
-    if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
-        return Err(too_large(path, limits));
-    }
-    fs::read(path).map_err(cannot_read)
+    read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => too_large(path, limits),
+        _ => DataError::Read {
+            path: path.into(),
+            source,
+        },
+    })
 }
 
 /// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
@@ -212,6 +210,7 @@ pub(super) fn reaches_end_of_image(jpeg: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use image::{ColorType, DynamicImage, ImageBuffer, Rgba, save_buffer};
