@@ -17,6 +17,9 @@ use crate::network::NetworkConfig;
 /// Bytes of a number in float32.
 const FLOAT: u64 = 4;
 
+/// Bytes of a number of a feature map, which mixed precision keeps in bfloat16.
+const HALF: u64 = 2;
+
 /// Numbers for each trained parameter: itself, its gradient and Adam's two moments.
 const TRAINED: u64 = 4;
 
@@ -48,8 +51,8 @@ impl MemoryNeed {
         }
     }
 
-    /// Of a network that is trained as the configuration says.
-    pub fn of_training(network: &NetworkConfig, config: &Config) -> Self {
+    /// Of a network that is trained on so many pairs as the configuration says.
+    pub fn of_training(network: &NetworkConfig, config: &Config, pairs: usize) -> Self {
         let parameters = network.parameter_count();
         let ParameterCount { total, trainable } = parameters;
         let numbers = (total - trainable) as u64 + (trainable as u64).saturating_mul(TRAINED);
@@ -57,14 +60,17 @@ impl MemoryNeed {
             NetworkConfig::ConVirt(_) => 1,
             NetworkConfig::SimClr(_) => 2,
         };
+        // More than there are is an error of its own.
+        let batch = config.batch_size.min(pairs);
+        let window = config.evaluation_window(pairs / config.batch_size.max(1));
         let side = config.image_size() as u64;
-        let pixels = views * config.batch_size as u64 * side * side;
+        let pixels = views * batch as u64 * side * side;
         let images = pixels.saturating_mul(3 * FLOAT);
-        let ahead = config.dataset.prefetch as u64;
+        let ahead = config.dataset.prefetch.min(window) as u64;
         Self {
             parameters,
             network: numbers.saturating_mul(FLOAT),
-            batch: images.saturating_add((pixels / 4).saturating_mul(STEM * FLOAT)),
+            batch: images.saturating_add((pixels / 4).saturating_mul(STEM * HALF)),
             loader: images.saturating_mul(ahead),
         }
     }
@@ -159,7 +165,7 @@ mod tests {
 
     fn config() -> Config {
         let text =
-            "batch_size: 8\ndataset: {csv_file: a.csv, prefetch: 2, input_shape: (32, 32, 3)}";
+            "batch_size: 8\ndataset: {csv_file: a.csv, prefetch: 2, input_shape: [32, 32, 3]}";
         Config::from_yaml("config.yaml", text, &[]).unwrap()
     }
 
@@ -207,10 +213,13 @@ mod tests {
         let expected = MemoryNeed {
             parameters: network.parameter_count(),
             network: (16 * trainable + 4 * (total - trainable)) as u64,
-            batch: images + 8 * 16 * 16 * 64 * 4,
+            batch: images + 8 * 16 * 16 * 64 * 2,
             loader: 2 * images,
         };
-        assert_eq!(MemoryNeed::of_training(&network, &config()), expected);
+        let config = config();
+        assert_eq!(MemoryNeed::of_training(&network, &config, 100), expected);
+        let few = MemoryNeed::of_training(&network, &config, 4);
+        assert_eq!(few.batch, expected.batch / 2);
     }
 
     #[test]
@@ -260,7 +269,7 @@ mod tests {
         config.batch_size = 65_536;
         config.dataset.input_shape = [4_096, 4_096, 3];
         config.dataset.prefetch = 1_024;
-        let need = MemoryNeed::of_training(&NetworkConfig::ConVirt(network), &config);
+        let need = MemoryNeed::of_training(&NetworkConfig::ConVirt(network), &config, usize::MAX);
         // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, of 16 bytes.
         assert!(need.network > 2_500_000_000_000_000);
         assert!(need.check_within(Some(1 << 40)).is_err());

@@ -100,7 +100,7 @@ impl Training {
             Objective::SimClr => None,
         };
         let description = describe(&config, tower.as_ref());
-        check_memory(&description, &config, &device)?;
+        check_memory(&description, &config, &studies, &device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -172,7 +172,7 @@ impl Training {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
             Objective::SimClr => None,
         };
-        check_memory(&description, &config, &device)?;
+        check_memory(&description, &config, &studies, &device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -458,9 +458,15 @@ impl Loaders {
 }
 
 /// Checks that the networks are possible and fit into memory, before they are built.
-fn check_memory(description: &Description, config: &Config, device: &Device) -> Result<(), Error> {
+fn check_memory(
+    description: &Description,
+    config: &Config,
+    studies: &Studies,
+    device: &Device,
+) -> Result<(), Error> {
     description.network.validate()?;
-    MemoryNeed::of_training(&description.network, config).check(device)
+    let pairs = studies.split.train.len();
+    MemoryNeed::of_training(&description.network, config, pairs).check(device)
 }
 
 /// The networks of a configuration, with a text tower or without, and what goes into them.
