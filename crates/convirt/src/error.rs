@@ -288,9 +288,9 @@ pub enum Error {
         /// The epoch, from 1.
         epoch: usize,
     },
-    /// A text encoder's description is not understood.
+    /// The description of a network or a text encoder is not understood, or not possible.
     #[error("{path}: {source}", path = path.display())]
-    TextConfig {
+    InvalidDescription {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

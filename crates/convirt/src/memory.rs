@@ -42,7 +42,10 @@ pub(crate) struct MemoryNeed {
 impl MemoryNeed {
     /// Of a network that is used as it is.
     pub fn of_use(network: &NetworkConfig) -> Self {
-        let parameters = network.parameter_count();
+        let parameters = ParameterCount {
+            trainable: 0,
+            ..network.parameter_count()
+        };
         Self {
             parameters,
             network: (parameters.total as u64).saturating_mul(FLOAT),

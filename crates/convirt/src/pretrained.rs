@@ -98,11 +98,20 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
-        files.description.check_memory(device)?;
+        files.check(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;
         let network = network.valid();
+        let tokenizer = ReportTokenizer::from_folder(&files.folder, None)?;
+        let (words, rows) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if words > rows {
+            return Err(Error::VocabularyTooLarge {
+                folder: files.folder,
+                words,
+                rows,
+            });
+        }
         let image_side = SimClr {
             image_encoder: network.image_encoder.clone(),
             image_projection: network.image_projection.clone(),
@@ -110,7 +119,7 @@ impl ConVirt {
         };
         Ok(Self {
             network,
-            tokenizer: Arc::new(ReportTokenizer::from_folder(&files.folder, None)?),
+            tokenizer: Arc::new(tokenizer),
             description: files.description.clone().map(|_| config),
             image_tower: ImageTower::new(image_side, files, device)?,
         })
@@ -279,17 +288,21 @@ impl Description {
         Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
     }
 
-    /// Checks that the network is possible and fits into memory, before it is built.
-    pub fn check_memory(&self, device: &Device) -> Result<(), Error> {
+    /// Checks that a network of such numbers is possible.
+    fn validate(&self) -> Result<(), ModelError> {
         self.network.validate()?;
-        if self.longer_side == Some(0) {
-            return Err(Error::Model(ModelError::OutOfRange {
-                key: "longer_side",
-                found: "0".to_string(),
-                expected: "at least 1",
-            }));
+        let out_of_range = |key, found: usize, expected| ModelError::OutOfRange {
+            key,
+            found: found.to_string(),
+            expected,
+        };
+        if !(8..=4_096).contains(&self.image_size) {
+            return Err(out_of_range("image_size", self.image_size, "8 to 4,096"));
         }
-        MemoryNeed::of_use(&self.network).check(device)
+        match self.longer_side {
+            Some(0) => Err(out_of_range("longer_side", 0, "at least 1")),
+            _ => Ok(()),
+        }
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
@@ -387,6 +400,17 @@ impl ModelFiles {
             _ => Err(Error::NoModel { folder, missing }),
         }
     }
+
+    /// Checks that the network is possible and fits into memory, before it is built.
+    fn check(&self, device: &Device) -> Result<(), Error> {
+        self.description
+            .validate()
+            .map_err(|source| Error::InvalidDescription {
+                path: self.folder.join(DESCRIPTION),
+                source,
+            })?;
+        MemoryNeed::of_use(&self.description.network).check(device)
+    }
 }
 
 /// The model folder that a file of weights belongs to: the one it lies in, or that of its run.
@@ -429,4 +453,34 @@ pub(crate) fn normalized(embeddings: Tensor<2>) -> Vec<f32> {
         .sqrt()
         .clamp_min(1e-12);
     (embeddings / norm).into_data().iter::<f32>().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model folder whose description is that of a SimCLR, changed, and whose weights are none.
+    #[test]
+    fn descriptions_beyond_measure_are_refused_by_file_and_key_before_anything_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(WEIGHTS), "").unwrap();
+        let description = |width: &str, size: &str, side: &str| {
+            format!(
+                r#"{{"objective": "simclr", "image_size": {size}, "eval_resize": "stretch",
+                "longer_side": {side}, "network": {{"image": {{"depth": "resnet18"}},
+                "d_embedding": {width}, "loss": {{"temperature": 0.1}}}}}}"#
+            )
+        };
+        for (json, key) in [
+            (description("1000000000000", "32", "40"), "d_embedding"),
+            (description("16", "1000000000", "40"), "image_size"),
+            (description("16", "32", "0"), "longer_side"),
+        ] {
+            fs::write(folder.path().join(DESCRIPTION), json).unwrap();
+            let error = ImageTower::load_on(folder.path(), &Device::flex()).unwrap_err();
+            let message = error.to_string();
+            let named = message.contains(DESCRIPTION) && message.contains(key);
+            assert!(named, "{key}: {message}");
+        }
+    }
 }

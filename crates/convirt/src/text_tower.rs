@@ -70,7 +70,7 @@ impl TextTower {
         let description = folder.join("config.json");
         let json = read_regular_text(&description, MAX_JSON).map_err(read_error(&description))?;
         let tower = Self {
-            config: BertConfig::parse(&json).map_err(|source| Error::TextConfig {
+            config: BertConfig::parse(&json).map_err(|source| Error::InvalidDescription {
                 path: description,
                 source,
             })?,

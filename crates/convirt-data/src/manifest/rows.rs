@@ -127,7 +127,7 @@ impl<'a> RowReader<'a> {
             None => String::new(),
         };
         Ok(Cells {
-            image: located(&self.image_root, image.trim()),
+            image: located(self.image_root, image.trim()),
             text,
             group,
             split,
@@ -145,7 +145,7 @@ impl<'a> RowReader<'a> {
     /// Returns the file that the text of a pair stands in; the CSV if it stands there.
     pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
         match &cells.text {
-            Some(path) if self.config.text_from_files => located(&self.text_root, path.trim()),
+            Some(path) if self.config.text_from_files => located(self.text_root, path.trim()),
             _ => self.config.csv_file.clone(),
         }
     }
