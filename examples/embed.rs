@@ -15,7 +15,6 @@ mod program;
 #[path = "embed/stop.rs"]
 mod stop;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,9 +23,15 @@ use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
 use convirt::EmbeddingFile;
-use convirt::data::{decode_text, image_files};
+use convirt::data::{decode_text, path_text, read_regular};
 use fresh::FreshArguments;
 use program::{Ending, print};
+
+/// Bytes of the largest file of sentences.
+const MAX_SENTENCES: u64 = 1 << 30;
+
+/// Bytes of the longest of them, as of a text in a table.
+const MAX_SENTENCE: usize = 1 << 20;
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -102,7 +107,7 @@ fn embed(arguments: &Arguments) -> Result<Ending> {
     let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share);
     stop::on_ctrl_c()?;
     match (&of.images, &of.manifest, &of.sentences) {
-        (Some(folder), ..) => embed_images(arguments, image_files(folder)?),
+        (Some(folder), ..) => embed_images(arguments, arguments::images_in(folder)?),
         (_, Some(csv), _) if arguments.texts => {
             let studies = studies(csv, true)?;
             let names = names(studies.iter().map(|study| &study.image));
@@ -185,14 +190,22 @@ fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<En
 }
 
 fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
-    paths.map(|path| path.display().to_string()).collect()
+    paths.map(|path| path_text(path).into_owned()).collect()
 }
 
 /// Lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
     let unreadable = || format!("{}: cannot be read as text", path.display());
-    let bytes = fs::read(path).with_context(unreadable)?;
+    let bytes = read_regular(path, MAX_SENTENCES).with_context(unreadable)?;
     let text = decode_text(bytes).with_context(unreadable)?;
+    for (number, line) in (1..).zip(text.lines()) {
+        let bytes = line.len();
+        ensure!(
+            bytes <= MAX_SENTENCE,
+            "{}: line {number} has {bytes} bytes, more than the {MAX_SENTENCE} of the longest text",
+            path.display()
+        );
+    }
     // Files that were put together have a byte order mark in the middle too.
     let is_margin = |c: char| c.is_whitespace() || c == '\u{feff}';
     let lines = text.lines().map(|line| line.trim_matches(is_margin));

@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, image_files, printable};
+use convirt::data::{Chexpert8x200, path_text, printable};
 use convirt::{
     ChexpertRetrieval, Config, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
@@ -191,7 +191,7 @@ fn build(arguments: &Build) -> Result<Ending> {
             .collect(),
         (folder, None) => {
             let folder = folder.as_ref().expect("one of the two is required");
-            let images = image_files(folder)?.into_iter();
+            let images = arguments::images_in(folder)?.into_iter();
             images.map(|image| (image, String::new())).collect()
         }
     };
@@ -222,7 +222,7 @@ fn build_of_images(
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
         }
         bar.show(embedded.done());
         if stop::is_asked() {
@@ -256,7 +256,7 @@ fn build_of_texts(
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
             bar.show(place + 1);
         }
         if stop::is_asked() {

@@ -16,7 +16,7 @@ use anyhow::{Result, bail, ensure};
 use arguments::LabelledArguments;
 use clap::Parser;
 use compute::ComputeArguments;
-use convirt::data::{LabelledImage, LabelledManifest, LoaderConfig, Split, image_files};
+use convirt::data::{ImageFiles, LabelledImage, LabelledManifest, LoaderConfig, Split};
 use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts, describe_device, device};
 use fresh::FreshArguments;
 use program::{Ending, print, tell};
@@ -90,7 +90,13 @@ fn classify(arguments: Arguments) -> Result<Ending> {
         None => {
             for path in arguments.images {
                 match path.is_dir() {
-                    true => images.extend(image_files(&path)?),
+                    true => {
+                        let found = ImageFiles::below(&path)?;
+                        if found.passed_over.total() > 0 {
+                            tell(format_args!("{}: {}", path.display(), found.passed_over));
+                        }
+                        images.extend(found.images);
+                    }
                     false => images.push(path),
                 }
             }

@@ -7,7 +7,9 @@ use std::thread::available_parallelism;
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable};
+use convirt::data::{
+    Column, ImageFiles, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable,
+};
 use convirt::{ConVirt, ImageTower, TowerOutput, describe_device, device};
 
 use crate::compute::ComputeArguments;
@@ -144,6 +146,15 @@ impl ManifestArguments {
         }
         Ok(studies)
     }
+}
+
+/// Lists the images of a folder, and tells what else is there.
+pub fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = ImageFiles::below(folder)?;
+    if found.passed_over.total() > 0 {
+        tell(format_args!("{}: {}", folder.display(), found.passed_over));
+    }
+    Ok(found.images)
 }
 
 /// What `--features` asks for.

@@ -43,7 +43,8 @@ fn model() -> ConVirt {
 }
 
 fn images() -> Vec<PathBuf> {
-    convirt::data::image_files(&trained().workspace().data()).unwrap()
+    let data = trained().workspace().data();
+    convirt::data::ImageFiles::below(&data).unwrap().images
 }
 
 fn text(path: &Path) -> &str {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{NotUtf8, Skip, Split, UnknownSplit, printable};
+use crate::{NotUtf8, PassedOver, Skip, Split, UnknownSplit, path_text, printable};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,44 @@ pub enum DataError {
         row: usize,
         /// The line of the file where the row begins, from 1.
         line: u64,
+    },
+
+    /// A cell of the CSV is longer than any text.
+    #[error(
+        "{}: row {row} (line {line}), column {column}: {bytes} bytes, more than the {max_bytes} \
+         of the longest text; is a quote amiss?",
+        shown(path)
+    )]
+    LongCell {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header; 0 is the header.
+        row: usize,
+        /// The line of the file where the row begins, from 1.
+        line: u64,
+        /// Position of the column, from 0.
+        column: usize,
+        /// Bytes of the cell.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
+    },
+
+    /// A line of a file is too long for a table or a list.
+    #[error(
+        "{}: line {line} has {bytes} bytes, more than the {max_bytes} of the longest line; is this \
+         the right file?",
+        shown(path)
+    )]
+    LongLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Bytes of the line.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
     },
 
     /// The folder to prepare into holds something else.
@@ -656,14 +694,14 @@ pub enum DataError {
 
     /// A folder holds no images.
     #[error(
-        "{}: no images; looked for names that end in {looked_for:?}, there and below",
+        "{}: no images, JPEG, PNG or DICOM, there or below; {passed_over}",
         shown(folder)
     )]
     NoImages {
         /// The folder.
         folder: PathBuf,
-        /// The endings that would have done.
-        looked_for: &'static [&'static str],
+        /// What there is instead.
+        passed_over: PassedOver,
     },
 
     /// Too many images cannot be read.
@@ -719,7 +757,7 @@ pub enum DataError {
 
 /// A path as a terminal may show it.
 fn shown(path: &Path) -> impl Display {
-    printable(path.display())
+    printable(path_text(path))
 }
 
 fn suggest(nearest: &Option<String>) -> String {

@@ -30,6 +30,7 @@ mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod folder_walk;
 mod heading_names;
 mod image_files;
 mod image_segments;
@@ -39,6 +40,8 @@ mod labelled;
 mod loader;
 mod manifest;
 mod normalize;
+mod passed_over;
+mod path_text;
 mod phantom;
 mod plain_name;
 mod prepare;
@@ -47,6 +50,7 @@ mod probe;
 mod progress;
 mod radiograph;
 mod randomness;
+mod regular_file;
 mod resize;
 mod row;
 mod sections;
@@ -75,7 +79,7 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
-pub use image_files::image_files;
+pub use image_files::ImageFiles;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
@@ -86,6 +90,8 @@ pub use loader::{
     TrainingSteps, Unreadable,
 };
 pub use manifest::{Manifest, ManifestConfig};
+pub use passed_over::{PassedOver, PassedOverKind};
+pub use path_text::{path_from_text, path_text};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
 pub use prepare::{
@@ -94,6 +100,7 @@ pub use prepare::{
 pub use printable::{printable, printable_lines};
 pub use progress::{Progress, Stage};
 pub use radiograph::{DecodeLimits, Radiograph};
+pub use regular_file::{open_regular, read_regular, read_regular_text};
 pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};

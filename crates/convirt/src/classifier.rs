@@ -15,8 +15,9 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
 use crate::finite::finite_rows;
+use crate::json_file::read_json;
 use crate::precision_name::PrecisionName;
 use crate::pretrained::{is_turned, turned};
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
@@ -133,7 +134,7 @@ impl ImageClassifier {
         }
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         let description: Description = serde_json::from_slice(&json)
             .map_err(|source| Error::BrokenDescription { path, source })?;
         let file = WeightsFile::open(folder.join(WEIGHTS))?;

@@ -11,7 +11,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use convirt_data::{DecodeLimits, EvalResize, LoaderConfig, ReportTokenizer};
 use convirt_model::{
-    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
+    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ModelError, ResNetConfig, SimClr,
+    TextInput,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::Objective;
 use crate::device::device;
 use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
+use crate::memory::MemoryNeed;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile, checksums};
 
@@ -101,10 +104,20 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
+        files.check(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;
         let network = network.valid();
+        let tokenizer = ReportTokenizer::from_folder(&files.folder, None)?;
+        let (words, rows) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if words > rows {
+            return Err(Error::VocabularyTooLarge {
+                folder: files.folder,
+                words,
+                rows,
+            });
+        }
         let image_side = SimClr {
             image_encoder: network.image_encoder.clone(),
             image_projection: network.image_projection.clone(),
@@ -112,7 +125,7 @@ impl ConVirt {
         };
         Ok(Self {
             network,
-            tokenizer: Arc::new(ReportTokenizer::from_folder(&files.folder, None)?),
+            tokenizer: Arc::new(tokenizer),
             description: files.description.clone().map(|_| config),
             image_tower: ImageTower::new(image_side, files, device)?,
         })
@@ -262,8 +275,10 @@ impl ConVirt {
 
     /// Longest text that is embedded, in tokens.
     pub(crate) fn max_tokens(&self) -> usize {
-        let longest = self.description.max_tokens;
-        longest.unwrap_or_else(|| self.text_config().max_tokens())
+        let most = self.text_config().max_tokens();
+        self.description
+            .max_tokens
+            .map_or(most, |longest| longest.min(most))
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -276,8 +291,25 @@ impl Description {
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
+    }
+
+    /// Checks that a network of such numbers is possible.
+    fn validate(&self) -> Result<(), ModelError> {
+        self.network.validate()?;
+        let out_of_range = |key, found: usize, expected| ModelError::OutOfRange {
+            key,
+            found: found.to_string(),
+            expected,
+        };
+        if !(8..=4_096).contains(&self.image_size) {
+            return Err(out_of_range("image_size", self.image_size, "8 to 4,096"));
+        }
+        match self.longer_side {
+            Some(0) => Err(out_of_range("longer_side", 0, "at least 1")),
+            _ => Ok(()),
+        }
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
@@ -398,6 +430,17 @@ impl ModelFiles {
             description,
         })
     }
+
+    /// Checks that the network is possible and fits into memory, before it is built.
+    fn check(&self, device: &Device) -> Result<(), Error> {
+        self.description
+            .validate()
+            .map_err(|source| Error::InvalidDescription {
+                path: self.folder.join(DESCRIPTION),
+                source,
+            })?;
+        MemoryNeed::of_use(&self.description.network).check(device)
+    }
 }
 
 /// The model folder that a file of weights belongs to: the one it lies in, or that of its run.
@@ -429,4 +472,34 @@ pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model folder whose description is that of a SimCLR, changed, and whose weights are none.
+    #[test]
+    fn descriptions_beyond_measure_are_refused_by_file_and_key_before_anything_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(WEIGHTS), "").unwrap();
+        let description = |width: &str, size: &str, side: &str| {
+            format!(
+                r#"{{"objective": "simclr", "image_size": {size}, "eval_resize": "stretch",
+                "longer_side": {side}, "network": {{"image": {{"depth": "resnet18"}},
+                "d_embedding": {width}, "loss": {{"temperature": 0.1}}}}}}"#
+            )
+        };
+        for (json, key) in [
+            (description("1000000000000", "32", "40"), "d_embedding"),
+            (description("16", "1000000000", "40"), "image_size"),
+            (description("16", "32", "0"), "longer_side"),
+        ] {
+            fs::write(folder.path().join(DESCRIPTION), json).unwrap();
+            let error = ImageTower::load_on(folder.path(), &Device::flex()).unwrap_err();
+            let message = error.to_string();
+            let named = message.contains(DESCRIPTION) && message.contains(key);
+            assert!(named, "{key}: {message}");
+        }
+    }
 }

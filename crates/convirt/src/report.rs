@@ -18,6 +18,7 @@ use crate::datasets::{Studies, loader_config};
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
 use crate::html::{Escaped, page};
+use crate::json_file::read_json;
 use crate::pretrained::ConVirt;
 use crate::run_dir::RunDir;
 use crate::summary::Summary;
@@ -111,7 +112,7 @@ impl RunDir {
         pairs: Option<Result<String, String>>,
     ) -> Result<PathBuf, Error> {
         let scalars = read_scalars(self.path())?;
-        let json = fs::read(self.summary()).ok();
+        let json = read_json(&self.summary()).ok();
         let summary: Option<Summary> = json.and_then(|json| serde_json::from_slice(&json).ok());
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));

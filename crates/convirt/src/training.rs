@@ -33,6 +33,7 @@ use crate::error::{Error, write_error};
 use crate::evaluation::contrastive_accuracy;
 use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
+use crate::memory::MemoryNeed;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
 use crate::output::note;
@@ -103,6 +104,7 @@ impl Training {
             Objective::SimClr => None,
         };
         let description = describe(&config, tower.as_ref());
+        check_memory(&description, &config, &studies, &device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -177,6 +179,7 @@ impl Training {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
             Objective::SimClr => None,
         };
+        check_memory(&description, &config, &studies, &device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -462,6 +465,18 @@ impl Loaders {
             skips,
         })
     }
+}
+
+/// Checks that the networks are possible and fit into memory, before they are built.
+fn check_memory(
+    description: &Description,
+    config: &Config,
+    studies: &Studies,
+    device: &Device,
+) -> Result<(), Error> {
+    description.network.validate()?;
+    let pairs = studies.split.train.len();
+    MemoryNeed::of_training(&description.network, config, pairs).check(device)
 }
 
 /// The networks of a configuration, with a text tower or without, and what goes into them.

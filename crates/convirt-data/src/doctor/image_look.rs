@@ -12,7 +12,7 @@ use super::views::other_view;
 use crate::probe::{Fault, read_image};
 use crate::radiograph::dicom::{identifying_elements, view_within};
 use crate::resize::shrink_longer_side;
-use crate::{DataError, DecodeLimits, Radiograph, SkipReason};
+use crate::{DataError, DecodeLimits, Radiograph, SkipReason, path_text};
 
 /// Longer side that images are judged at, in pixels.
 const JUDGED_SIDE: usize = 128;
@@ -118,7 +118,7 @@ fn reason(error: &DataError, path: &Path) -> String {
         Some(source) => source.to_string(),
         None => {
             let whole = error.to_string();
-            let start = format!("{}: ", path.display());
+            let start = format!("{}: ", path_text(path));
             whole.strip_prefix(&start).unwrap_or(&whole).to_owned()
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::whole_file::write_whole;
-use crate::{DataError, DecodeLimits};
+use crate::{DataError, DecodeLimits, open_regular};
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {
@@ -49,6 +49,9 @@ impl OutFolder {
         let is_new = !marker_path.exists();
         if is_new && fs::read_dir(path).map_err(write)?.next().is_some() {
             return Err(DataError::NotAPreparation { path: path.into() });
+        }
+        if !is_new {
+            open_regular(&marker_path).map_err(write)?;
         }
         let marker = OpenOptions::new()
             .read(true)

@@ -1,7 +1,6 @@
 //! From a JPEG, PNG or DICOM file to a [`Radiograph`].
 
-use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -9,8 +8,8 @@ use image::{ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::{Orientation, Radiograph, dicom, jpeg, plausible, reduced_jpeg};
-use crate::DataError;
 use crate::resize::{shrink_longer_side, shrink_reduced};
+use crate::{DataError, read_regular};
 
 /// Bounds on what a file may ask for, so that a damaged header does not take all memory; and
 /// whether one thing that it asks for is done.
@@ -177,14 +176,13 @@ impl Radiograph {
 
 /// Reads a file that may be an image.
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
-    let cannot_read = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
-    if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
-        return Err(too_large(path, limits));
-    }
-    fs::read(path).map_err(cannot_read)
+    read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => too_large(path, limits),
+        _ => DataError::Read {
+            path: path.into(),
+            source,
+        },
+    })
 }
 
 /// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
@@ -214,6 +212,7 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use image::codecs::png::{CompressionType, FilterType, PngEncoder};

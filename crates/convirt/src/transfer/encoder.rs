@@ -68,8 +68,8 @@ impl FromStr for EncoderSource {
             "pixels" => Self::Pixels {
                 side: match detail.map(str::parse) {
                     None => 24,
-                    Some(Ok(side)) => side,
-                    Some(Err(_)) => {
+                    Some(Ok(side @ 1..=256)) => side,
+                    Some(_) => {
                         return Err(Error::PixelsSide {
                             found: text.to_string(),
                         });
@@ -207,6 +207,7 @@ mod tests {
         for (text, part) in [
             ("random:resnet19", "resnet19"),
             ("pixels:many", "pixels:many"),
+            ("pixels:100000", "1 to 256 pixels"),
         ] {
             let error = text.parse::<EncoderSource>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

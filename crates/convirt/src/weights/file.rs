@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::store::burn_pack;
+use convirt_data::open_regular;
 use half::{bf16, f16};
 
 use crate::weights::error::printable;
@@ -126,7 +127,7 @@ impl WeightsFile {
     /// Opens one file, which is no index.
     pub(super) fn open_file(path: &Path) -> Result<Self, WeightsError> {
         checksums::verify(path)?;
-        let mut file = File::open(path).map_err(WeightsError::read(path))?;
+        let mut file = open_regular(path).map_err(WeightsError::read(path))?;
         let size = file.metadata().map_err(WeightsError::read(path))?.len();
         let mut start = Vec::new();
         (&mut file)

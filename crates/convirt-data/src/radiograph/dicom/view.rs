@@ -1,6 +1,5 @@
 //! The view that an image was taken in.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use super::data_set::{DataSet, PIXEL_DATA, Tag};
 use super::error::DicomError;
 use super::probe::in_as_little_as_will_do;
 use super::{is_dicom, syntax};
+use crate::open_regular;
 use crate::probe::HEAD;
 
 const VIEW_POSITION: Tag = Tag(0x0018, 0x5101);
@@ -86,7 +86,7 @@ pub(super) fn tells_the_view(tag: Tag) -> bool {
 /// Nothing else of a description is kept. The error says what is amiss.
 pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String> {
     let unreadable = |error: io::Error| error.to_string();
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = open_regular(path).map_err(unreadable)?;
     let mut start = Vec::new();
     let read = Read::take(&mut file, HEAD).read_to_end(&mut start);
     read.map_err(unreadable)?;
