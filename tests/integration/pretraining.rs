@@ -122,6 +122,29 @@ fn a_resumed_run_keeps_its_model() {
 }
 
 #[test]
+fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    let _alone = alone();
+    let first = Training::resume(&run, &[]).unwrap();
+    let warning = "the data changed since the run was begun";
+    assert!(!first.to_string().contains(warning), "{first}");
+    let second = Training::resume(&run, &[]).err().expect("it is taken");
+    assert!(matches!(second, Error::RunInUse { .. }), "{second}");
+    drop(first);
+
+    let csv = workspace.data().join("pairs.csv");
+    let table = fs::read_to_string(&csv).unwrap();
+    let rows: Vec<&str> = table.lines().collect();
+    let is_training = |row: &&&str| row.ends_with(",train") || row.contains(",train,");
+    let removed = *rows.iter().find(is_training).unwrap();
+    let kept: Vec<&str> = rows.iter().copied().filter(|row| *row != removed).collect();
+    fs::write(&csv, kept.join("\n")).unwrap();
+    let resumed = Training::resume(&run, &[]).unwrap().to_string();
+    assert!(resumed.contains(warning), "{resumed}");
+}
+
+#[test]
 fn a_checkpoint_of_another_kernel_is_resumed_with_a_warning() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;

@@ -28,6 +28,7 @@ mod distinct_images;
 mod doctor;
 mod error;
 mod eval_transform;
+mod fingerprint;
 #[cfg(test)]
 mod fixtures;
 mod folder_walk;
@@ -79,6 +80,7 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
+pub use fingerprint::fingerprint;
 pub use image_files::ImageFiles;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{

@@ -76,6 +76,17 @@ pub enum Error {
         /// Runs there.
         found: Vec<String>,
     },
+    /// Another process trains the run.
+    #[error(
+        "{run}: another process works on this run ({holder}); wait for it, or stop it",
+        run = run.display()
+    )]
+    RunInUse {
+        /// The run's folder.
+        run: PathBuf,
+        /// What that process says of itself.
+        holder: String,
+    },
     /// A run has nothing to resume from.
     #[error("{folder}: no whole checkpoint to resume from; start anew, or start from its model with `fine_tune_from`", folder = folder.display())]
     NoCheckpoint {

@@ -23,6 +23,7 @@ mod chexpert_retrieval;
 mod chosen_encoder;
 mod classifier;
 mod config;
+mod data_identity;
 mod datasets;
 mod device;
 mod distinct;

@@ -1,6 +1,7 @@
 //! The folder of one training run.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
@@ -19,6 +20,8 @@ pub(crate) const REPORT: &str = "report.html";
 /// | `train/`, `valid/` | Burn's metric logs |
 /// | `checkpoint/` | the last two states, to resume from |
 /// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
+/// | `data.json` | number and hash of the pairs that the run was begun on |
+/// | `lock` | the process that trains it, if one does |
 /// | `summary.json` | what the run reached |
 /// | `report.html` | curves, held-out pairs, heat maps: the run as a page to look at |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,38 @@ pub struct RunDir {
     path: PathBuf,
 }
 
+/// The right to write into a run, which one process has as long as this lives.
+#[derive(Debug)]
+pub(crate) struct RunLock {
+    _file: File,
+}
+
 impl RunDir {
+    /// Takes the run for this process; the system gives it back when the process ends, however.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RunInUse`] while another process has it, [`Error::Write`].
+    pub(crate) fn lock(&self) -> Result<RunLock, Error> {
+        let path = self.path.join("lock");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(write_error(&path))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::RunInUse {
+                run: self.path.clone(),
+                holder: fs::read_to_string(&path).unwrap_or_default(),
+            },
+            TryLockError::Error(source) => write_error(&path)(source),
+        })?;
+        let holder = format!("process {}", std::process::id());
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.write_all(holder.as_bytes()));
+        written.map_err(write_error(&path))?;
+        Ok(RunLock { _file: file })
+    }
+
     /// Creates `<runs>/<timestamp>_<name>`; the time is local, to the second.
     ///
     /// # Errors
@@ -136,6 +170,17 @@ mod tests {
         let first = RunDir::create(runs.path(), "a").unwrap();
         let second = RunDir::create(runs.path(), "a").unwrap();
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_run_is_taken_by_one_at_a_time() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunDir::create(runs.path(), "a").unwrap();
+        let lock = run.lock().unwrap();
+        let error = run.lock().unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(lock);
+        run.lock().unwrap();
     }
 
     #[test]

@@ -65,6 +65,22 @@ impl EventWriter {
         })
     }
 
+    /// Says that a session goes on behind `step`: TensorBoard takes back what it was shown of later
+    /// steps, which are done again.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn resume_after(&mut self, step: u64) -> io::Result<()> {
+        const START: i32 = 1;
+        self.write(Event {
+            wall_time: wall_time(),
+            step: step as i64 + 1,
+            session_log: Some(SessionLog { status: START }),
+            ..Event::default()
+        })
+    }
+
     /// Hands everything written so far to the operating system, so that TensorBoard sees it.
     ///
     /// # Errors
@@ -107,6 +123,14 @@ struct Event {
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
     summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session_log: Option<SessionLog>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

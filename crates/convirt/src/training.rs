@@ -25,6 +25,7 @@ use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
 use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{Config, Objective};
+use crate::data_identity::{DataChange, DataIdentity};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::earlier::Earlier;
@@ -40,7 +41,7 @@ use crate::output::note;
 use crate::pretrained::{ConVirt, Description, ImageTower};
 use crate::progress::{renderer, thousands};
 use crate::report::Data;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, RunLock};
 use crate::schedule::ScheduledLearningRate;
 use crate::summary::{Ending, Summary};
 use crate::task::{Pretrained, PretrainingTask};
@@ -76,6 +77,9 @@ pub struct Training {
     loads: Vec<LoadReport>,
     /// Where an earlier part of the run stopped.
     resumed: Option<TrainingState>,
+    /// What it was begun on, where that is not what it goes on with.
+    data_change: Option<DataChange>,
+    _lock: RunLock,
     interrupter: Interrupter,
 }
 
@@ -133,11 +137,14 @@ impl Training {
 
         chosen.check_used()?;
 
+        let data = DataIdentity::of(&studies.split);
         let tokenizer = tower.map(|tower| tower.tokenizer);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
+        let lock = run.lock()?;
         let path = run.config();
         std::fs::write(&path, config.to_yaml()).map_err(write_error(&path))?;
+        data.save(run.path())?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
         Ok(Self {
             config,
@@ -148,6 +155,8 @@ impl Training {
             loaders,
             loads,
             resumed: None,
+            data_change: None,
+            _lock: lock,
             interrupter: Interrupter::new(),
         })
     }
@@ -169,11 +178,13 @@ impl Training {
             }
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
+        let lock = run.lock()?;
         let config = Config::from_file(run.config(), overrides)?;
         let state = TrainingState::load_latest(&run.checkpoints())?;
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
+        let data_change = DataIdentity::of(&studies.split).change(run.path())?;
         let description = Description::load(&run.model())?;
         let tokenizer = match description.objective {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
@@ -192,6 +203,8 @@ impl Training {
             loaders,
             loads: Vec::new(),
             resumed: Some(state),
+            data_change,
+            _lock: lock,
             interrupter: Interrupter::new(),
         })
     }
@@ -536,6 +549,9 @@ impl fmt::Display for Training {
         }
         let precision = self.config.precision;
         f.write_str(&describe_device(&self.device, precision))?;
+        if let Some(change) = &self.data_change {
+            writeln!(f, "warning: {change}")?;
+        }
         if let Some((step, kernel)) = self.other_kernel() {
             writeln!(
                 f,

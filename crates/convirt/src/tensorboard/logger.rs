@@ -26,8 +26,13 @@ pub(crate) struct TensorBoardLogger {
 impl TensorBoardLogger {
     /// Starts a new event file in `folder`; the next training step is `step + 1`.
     pub(crate) fn create(folder: &Path, every_n_steps: usize, step: usize) -> io::Result<Self> {
+        let mut writer = EventWriter::create(folder)?;
+        if step > 0 {
+            writer.resume_after(step as u64)?;
+            writer.flush()?;
+        }
         Ok(Self {
-            writer: EventWriter::create(folder)?,
+            writer,
             names: HashMap::new(),
             every_n_steps: every_n_steps.max(1),
             step,

@@ -34,7 +34,8 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
     for path in files {
         let bytes = read_regular(&path, MAX_BYTES).map_err(read_error(&path))?;
         let events: Vec<Event> = events(&bytes).collect();
-        let first = events.iter().filter(|event| event.summary.is_some());
+        let tells = |event: &&Event| event.summary.is_some() || event.session_log.is_some();
+        let first = events.iter().filter(tells);
         if let Some(first) = first.map(|event| event.step as u64).min() {
             for values in scalars.values_mut() {
                 drop(values.split_off(&first));
@@ -88,6 +89,18 @@ mod tests {
         let scalars = read_scalars(folder.path()).unwrap();
         let expected = BTreeMap::from([(2, 3.0), (4, 2.5), (6, 2.1), (7, 2.2)]);
         assert_eq!(scalars["train_loss"], expected);
+    }
+
+    #[test]
+    fn what_is_done_again_is_taken_back_before_it_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0)]);
+        let mut writer = EventWriter::create(folder.path()).unwrap();
+        writer.resume_after(3).unwrap();
+        writer.scalar("train_loss", 6, 2.1).unwrap();
+        writer.flush().unwrap();
+        let scalars = read_scalars(folder.path()).unwrap();
+        assert_eq!(scalars["train_loss"], BTreeMap::from([(2, 3.0), (6, 2.1)]));
     }
 
     #[test]
