@@ -520,8 +520,10 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// A JPEG has no end-of-image marker, or one before all of its image.
-    #[error("{}: truncated jpeg: its data ends before its image does", path.display())]
+    /// A JPEG has no end-of-image marker, or one before all of its image, or codes that are none.
+    #[error(
+        "{}: truncated jpeg: its data ends before its image does, or is damaged", path.display()
+    )]
     TruncatedImage {
         /// The image.
         path: PathBuf,
