@@ -632,8 +632,11 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// A JPEG has no end-of-image marker, or one before all of its image.
-    #[error("{}: truncated jpeg: its data ends before its image does", shown(path))]
+    /// A JPEG has no end-of-image marker, or one before all of its image, or codes that are none.
+    #[error(
+        "{}: truncated jpeg: its data ends before its image does, or is damaged",
+        shown(path)
+    )]
     TruncatedImage {
         /// The image.
         path: PathBuf,

@@ -11,8 +11,8 @@ use super::{Orientation, Radiograph, dicom, jpeg, plausible, reduced_jpeg};
 use crate::resize::{shrink_longer_side, shrink_reduced};
 use crate::{DataError, read_regular};
 
-/// Bounds on what a file may ask for, so that a damaged header does not take all memory; and
-/// whether one thing that it asks for is done.
+/// How image files are decoded: bounds on what a file may ask for, so that a damaged header does
+/// not take all memory, and whether it is turned as it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeLimits {

@@ -202,15 +202,16 @@ mod tests {
             item.extend(length.to_le_bytes());
             item.extend(values.into_iter().flat_map(u16::to_le_bytes));
         }
-        let file = twelve_bits().with(0x0028_3010, Value::RawItem(item));
-        let expected = [0.2, 0.2, 0.8, 0.8, 0.8];
-        let image = read(&file).unwrap();
-        let pairs = image.pixels().iter().zip(expected);
-        assert!(
-            pairs.clone().all(|(a, b)| (a - b).abs() < 1e-6),
-            "{:?}",
-            image.pixels()
-        );
+        let mut file = twelve_bits().with(0x0028_3010, Value::RawItem(item)).file();
+        let place = file.windows(6).position(|it| it == b"\x28\0\x10\x30SQ");
+        for vr in [b"SQ", b"UN"] {
+            let place = place.unwrap() + 4;
+            file[place..place + 2].copy_from_slice(vr);
+            let image = decoded(&file).unwrap();
+            let expected = [51, 51, 204, 204, 204].map(|it: u8| f32::from(it) / 255.0);
+            let mut pairs = image.pixels().iter().zip(expected);
+            assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-6), "{image:?}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric
     // The decoder paints what is missing in grey and calls it well.
     if !jpeg::is_whole(data) {
         return Err(DicomError::Malformed {
-            what: "its JPEG ends before the image does",
+            what: "its JPEG ends before the image does, or is damaged",
         });
     }
     let mut decoder = Decoder::new(data);

@@ -1,8 +1,8 @@
 //! Whether a JPEG holds all of the image that its header promises (ITU-T T.81).
 //!
 //! Decoders paint what is missing in grey and call it well, also where an end marker stands behind
-//! half a scan: libjpeg's, which many tools use to copy or repair files, puts one there. So the
-//! codes are walked through once without making an image of them, which takes no memory to speak
+//! half a scan, as libjpeg's puts it there, which many tools use to copy or repair files; and so
+//! they do behind a damaged code. So the codes are walked through once without making an image of them, which takes no memory to speak
 //! of, before a decoder makes room for it.
 
 use std::ops::{ControlFlow, RangeInclusive};
@@ -33,7 +33,7 @@ const LONGEST_CODE: usize = 16;
 pub(in crate::radiograph) fn is_whole(jpeg: &[u8]) -> bool {
     match Walk::default().all_scans(jpeg) {
         Ok(()) => true,
-        Err(Stop::EndsEarly) => false,
+        Err(Stop::EndsEarly | Stop::Damaged) => false,
         Err(Stop::NotKnown) => reaches_end_of_image(jpeg),
     }
 }
@@ -133,7 +133,9 @@ fn next_segment(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 enum Stop {
     /// There are fewer than the image needs.
     EndsEarly,
-    /// They are of a kind that is not followed, or damaged: the decoder has the say.
+    /// There are bits that are none.
+    Damaged,
+    /// They are of a kind that is not followed: the decoder has the say.
     NotKnown,
 }
 
@@ -271,7 +273,12 @@ impl Walk {
             Process::Progressive => first <= last && last < 64 && (first == 0 || parts.len() == 1),
             _ => true,
         };
-        if !is_known {
+        let is_at_hand = |part: &Part<'_>| match frame.process {
+            Process::Sequential => part.dc.is_some() && part.ac.is_some(),
+            Process::Progressive if first > 0 => part.ac.is_some(),
+            _ => part.dc.is_some() || header.is_refinement,
+        };
+        if !is_known || !parts.iter().all(is_at_hand) {
             return Err(Stop::NotKnown);
         }
         frame.units_of_scan(&parts, &header, data, self.restart_interval)?;
@@ -390,7 +397,7 @@ impl Frame {
                             _ if !bits.is_sound() => return Err(Stop::EndsEarly),
                             // The ones that fill up the last byte are no code.
                             None if !bits.has(LONGEST_CODE) => return Err(Stop::EndsEarly),
-                            None => return Err(Stop::NotKnown),
+                            None => return Err(Stop::Damaged),
                             Some(()) => {}
                         }
                     }
@@ -441,7 +448,8 @@ impl Part<'_> {
             bits.skip(size.into());
             next += zeros + 1;
         }
-        (next == 64).then_some(())
+        // Zeros beyond the last coefficient are borne by all decoders.
+        Some(())
     }
 
     /// The higher bits of a block's band (section G.1.2.2); `blocks_left` have nothing more.
@@ -468,7 +476,7 @@ impl Part<'_> {
             next += usize::from(zeros);
             if size > 0 {
                 bits.skip(size.into());
-                *nonzero |= 1_u64.checked_shl(next as u32)?;
+                *nonzero |= 1_u64.checked_shl(next as u32).unwrap_or(0);
             }
             next += 1;
         }
@@ -601,6 +609,17 @@ mod tests {
                 let error = result.unwrap_err();
                 assert!(matches!(error, DataError::TruncatedImage { .. }), "{error}");
             }
+        }
+    }
+
+    // Their tables have no code of 16 ones.
+    #[test]
+    fn a_damaged_code_is_a_bad_file_too() {
+        for name in FILES {
+            let mut jpeg = file(name);
+            let scan = first_scan(&jpeg);
+            jpeg.splice(scan + 4..scan + 6, [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0]);
+            assert!(!is_whole(&jpeg), "{name}");
         }
     }
 
