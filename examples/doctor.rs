@@ -4,17 +4,22 @@
 //! a run of that configuration would read them, prints a table of what it found, and writes a page
 //! with small images of each finding.
 
+#[path = "program/program.rs"]
+mod program;
 #[path = "terminal/progress.rs"]
 mod progress;
 
-use std::fs;
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use convirt::data::{Diagnosis, Severity};
 use convirt::{Config, doctor_page, examine};
+use program::{Ending, print};
 use progress::ProgressBars;
 
 /// Looks for what is wrong with the data set of a configuration, before a run.
@@ -44,44 +49,78 @@ struct Arguments {
     /// Write a manifest without the rows that have errors, with broken texts mended
     #[arg(long, value_name = "FILE")]
     fix: Option<PathBuf>,
+
+    /// Replace what is at --fix already, or at --out if it is no page of the doctor
+    #[arg(long)]
+    force: bool,
 }
 
+/// Bytes in which a page has its title.
+const PAGE_START: u64 = 200;
+
+/// Exit code when there is nothing to examine; 1 is that of data with errors.
+const NOTHING_EXAMINED: u8 = 2;
+
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(diagnosis) if diagnosis.count(Severity::Error) == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::from(2)
-        }
+    let mut errors = None;
+    let code = program::run(|| {
+        let diagnosis = diagnose(&Arguments::parse())?;
+        errors = Some(diagnosis.count(Severity::Error));
+        Ok(Ending::Done)
+    });
+    match errors {
+        None => ExitCode::from(NOTHING_EXAMINED),
+        Some(0) => code,
+        Some(_) => ExitCode::FAILURE,
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Diagnosis> {
+fn diagnose(arguments: &Arguments) -> Result<Diagnosis> {
+    check_outputs(arguments)?;
     let config = Config::from_file(&arguments.config, &arguments.overrides)?;
     let bars = ProgressBars::default();
     let diagnosis = examine(&config, |progress| bars.show(progress))?;
     drop(bars);
-    println!("{diagnosis}");
+    print(&diagnosis);
     let out = &arguments.out;
     fs::write(out, doctor_page(&diagnosis))
         .with_context(|| format!("{}: cannot be written", out.display()))?;
-    println!("{}: the same with images", out.display());
+    print(format_args!("{}: the same with images", out.display()));
     if let Some(path) = &arguments.fix {
         let cleaned = diagnosis.write_cleaned(path)?;
-        println!("{cleaned}");
+        print(&cleaned);
         let keys = [
             ("csv_file", Some(&cleaned.path)),
             ("img_root_dir", cleaned.image_root.as_ref()),
             ("text_root_dir", cleaned.text_root.as_ref()),
         ];
-        print!("to train on it:");
+        let mut line = "to train on it:".to_string();
         for (key, path) in keys {
             if let Some(path) = path {
-                print!(" --set dataset.{key}={}", path.display());
+                write!(line, " --set dataset.{key}={}", path.display())?;
             }
         }
-        println!();
+        print(line);
     }
     Ok(diagnosis)
+}
+
+/// Checks that no file is replaced but an earlier page, before any work is done.
+fn check_outputs(arguments: &Arguments) -> Result<()> {
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let is_page = |path: &Path| {
+        let mut start = String::new();
+        let file = File::open(path).ok().filter(|_| path.is_file())?;
+        file.take(PAGE_START).read_to_string(&mut start).ok()?;
+        Some(start.contains("<title>Doctor: "))
+    };
+    let out = Some(&arguments.out).filter(|out| !is_page(out).unwrap_or(false));
+    for path in arguments.fix.iter().chain(out) {
+        ensure!(
+            arguments.force || !is_there(path),
+            "{}: is there already; choose another name, or replace it with --force",
+            path.display()
+        );
+    }
+    Ok(())
 }

@@ -8,18 +8,30 @@ mod arguments;
 mod bar;
 #[path = "compute/arguments.rs"]
 mod compute;
+#[path = "program/fresh.rs"]
+mod fresh;
+#[path = "program/program.rs"]
+mod program;
 #[path = "embed/stop.rs"]
 mod stop;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use arguments::{ManifestArguments, ModelArguments};
+use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::Parser;
 use convirt::EmbeddingFile;
-use convirt::data::{decode_text, image_files};
+use convirt::data::{decode_text, path_text, read_regular};
+use fresh::FreshArguments;
+use program::{Ending, print};
+
+/// Bytes of the largest file of sentences.
+const MAX_SENTENCES: u64 = 1 << 30;
+
+/// Bytes of the longest of them, as of a text in a table.
+const MAX_SENTENCE: usize = 1 << 20;
 
 /// Writes embeddings of images or texts, with their names, as safetensors or NumPy.
 #[derive(Parser)]
@@ -32,10 +44,13 @@ use convirt::data::{decode_text, image_files};
   NumPy:        numpy.load('images.npy'), and the names in images.names.csv
   safetensors:  tensor `embeddings`; json.loads(safe_open(...).metadata()['names'])
 
-Ctrl-C leaves nothing half-written.")]
+Ctrl-C leaves nothing half-written, and the exit code 130.")]
 struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+
+    #[command(flatten)]
+    loader: LoaderArguments,
 
     #[command(flatten)]
     of: Of,
@@ -47,6 +62,9 @@ struct Arguments {
     /// File to write, .safetensors or .npy
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    #[command(flatten)]
+    fresh: FreshArguments,
 
     /// The encoder's outputs instead of their projections into the shared space
     #[arg(long)]
@@ -73,48 +91,61 @@ struct Of {
     sentences: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| embed(&Arguments::parse()))
+}
+
+fn embed(arguments: &Arguments) -> Result<Ending> {
     EmbeddingFile::check_path(&arguments.out)?;
+    arguments.fresh.check(&arguments.out)?;
     let Arguments {
-        model, columns, of, ..
-    } = &arguments;
-    let studies = |csv, texts| columns.studies(csv, texts, model.max_bad_share);
+        loader,
+        columns,
+        of,
+        ..
+    } = arguments;
+    let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share);
     stop::on_ctrl_c()?;
     match (&of.images, &of.manifest, &of.sentences) {
-        (Some(folder), ..) => embed_images(&arguments, image_files(folder)?),
+        (Some(folder), ..) => embed_images(arguments, arguments::images_in(folder)?),
         (_, Some(csv), _) if arguments.texts => {
             let studies = studies(csv, true)?;
             let names = names(studies.iter().map(|study| &study.image));
             let texts: Vec<&str> = studies.iter().map(|study| &*study.report.text).collect();
-            embed_texts(&arguments, names, &texts)
+            embed_texts(arguments, names, &texts)
         }
         (_, Some(csv), _) => {
             let studies = studies(csv, false)?.into_iter();
-            embed_images(&arguments, studies.map(|study| study.image).collect())
+            embed_images(arguments, studies.map(|study| study.image).collect())
         }
         (.., sentences) => {
             let path = sentences.as_ref().expect("one of the three is required");
             let sentences = lines(path)?;
-            embed_texts(&arguments, sentences.clone(), &sentences)
+            embed_texts(arguments, sentences.clone(), &sentences)
         }
     }
 }
 
-fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<()> {
-    let (model, output) = (&arguments.model, arguments::output(arguments.features));
+fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<Ending> {
+    let (model, loader, output) = (
+        &arguments.model,
+        &arguments.loader,
+        arguments::output(arguments.features),
+    );
     let tower = model.image_tower(&model.device()?)?;
     let names = names(paths.iter());
     let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
     let mut bar = Bar::begin("images", paths.len());
-    let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
+    let mut embedded = tower.embed_images(paths, &loader.config(), loader.max_bad_share)?;
     while let Some(batch) = embedded.next() {
         let batch = batch?;
         for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
             file.push(index, row)?;
         }
         bar.show(embedded.done());
-        stop::check()?;
+        if stop::is_asked() {
+            return Ok(Ending::Interrupted);
+        }
     }
     drop(bar);
     arguments::tell_unreadable(&embedded.into_unreadable());
@@ -125,39 +156,56 @@ fn embed_texts<T: AsRef<str> + Sync>(
     arguments: &Arguments,
     names: Vec<String>,
     texts: &[T],
-) -> Result<()> {
-    let (model, output) = (&arguments.model, arguments::output(arguments.features));
+) -> Result<Ending> {
+    let (model, loader, output) = (
+        &arguments.model,
+        &arguments.loader,
+        arguments::output(arguments.features),
+    );
     let convirt = model.convirt(&model.device()?)?;
     let width = convirt.text_width(output);
     let mut file = EmbeddingFile::create(&arguments.out, width, names)?;
     let mut bar = Bar::begin("texts", texts.len());
-    for batch in convirt.embed_texts(texts, &model.loader())? {
+    for batch in convirt.embed_texts(texts, &loader.config())? {
         let batch = batch?;
         for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
             file.push(index, row)?;
             bar.show(index + 1);
         }
-        stop::check()?;
+        if stop::is_asked() {
+            return Ok(Ending::Interrupted);
+        }
     }
     drop(bar);
     finish(arguments, file, width)
 }
 
-fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<()> {
+fn finish(arguments: &Arguments, file: EmbeddingFile, width: usize) -> Result<Ending> {
     let rows = file.finish()?;
-    println!("{}: {rows} × {width}", arguments.out.display());
-    Ok(())
+    print(format_args!(
+        "{}: {rows} × {width}",
+        arguments.out.display()
+    ));
+    Ok(Ending::Done)
 }
 
 fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
-    paths.map(|path| path.display().to_string()).collect()
+    paths.map(|path| path_text(path).into_owned()).collect()
 }
 
 /// Lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
     let unreadable = || format!("{}: cannot be read as text", path.display());
-    let bytes = fs::read(path).with_context(unreadable)?;
+    let bytes = read_regular(path, MAX_SENTENCES).with_context(unreadable)?;
     let text = decode_text(bytes).with_context(unreadable)?;
+    for (number, line) in (1..).zip(text.lines()) {
+        let bytes = line.len();
+        ensure!(
+            bytes <= MAX_SENTENCE,
+            "{}: line {number} has {bytes} bytes, more than the {MAX_SENTENCE} of the longest text",
+            path.display()
+        );
+    }
     // Files that were put together have a byte order mark in the middle too.
     let is_margin = |c: char| c.is_whitespace() || c == '\u{feff}';
     let lines = text.lines().map(|line| line.trim_matches(is_margin));

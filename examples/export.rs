@@ -1,11 +1,19 @@
 //! Writes a trained model for other libraries: `cargo run --release --example export -- RUN`.
 
+#[path = "program/fresh.rs"]
+mod fresh;
+#[path = "program/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use convirt::{ConVirt, ImageTower, Objective};
+use fresh::FreshArguments;
+use program::{Ending, print};
 
 /// Writes a trained model for torchvision, transformers, ConVIRT-Colab and ONNX.
 #[derive(Parser)]
@@ -20,10 +28,23 @@ struct Arguments {
     /// Give the image encoder an untrained classifier of so many classes, as torchvision's have
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+
+    #[command(flatten)]
+    fresh: FreshArguments,
 }
 
-fn main() -> Result<()> {
-    let Arguments { run, out, classes } = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| export(Arguments::parse()))
+}
+
+fn export(arguments: Arguments) -> Result<Ending> {
+    let Arguments {
+        run,
+        out,
+        classes,
+        fresh,
+    } = arguments;
+    fresh.check(&out)?;
     let tower = ImageTower::load(&run)?;
     fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
     let depth = tower.image_config().depth;
@@ -36,14 +57,18 @@ fn main() -> Result<()> {
         Some(classes) => format!("num_classes={classes}"),
         None => String::new(),
     };
-    println!("# image encoder");
-    println!("model = torchvision.models.{depth}({fc})");
+    print("# image encoder");
+    print(format_args!("model = torchvision.models.{depth}({fc})"));
     if classes.is_none() {
-        println!("model.fc = torch.nn.Identity()");
+        print("model.fc = torch.nn.Identity()");
     }
-    println!("model.load_state_dict(safetensors.torch.load_file({image:?}))");
-    println!("# with its head, without PyTorch");
-    println!("onnxruntime.InferenceSession({image_tower:?})  # images");
+    print(format_args!(
+        "model.load_state_dict(safetensors.torch.load_file({image:?}))"
+    ));
+    print("# with its head, without PyTorch");
+    print(format_args!(
+        "onnxruntime.InferenceSession({image_tower:?})  # images"
+    ));
 
     let projections = out.join("projections.safetensors");
     match tower.objective() {
@@ -54,24 +79,30 @@ fn main() -> Result<()> {
             texts(&model, &out)?;
         }
     }
-    println!("# projection heads: linear2(relu(linear1(features)))");
-    println!("heads = safetensors.torch.load_file({projections:?})");
-    Ok(())
+    print("# projection heads: linear2(relu(linear1(features)))");
+    print(format_args!(
+        "heads = safetensors.torch.load_file({projections:?})"
+    ));
+    Ok(Ending::Done)
 }
 
 /// Writes what only a model with texts has.
 fn texts(model: &ConVirt, out: &Path) -> Result<()> {
     let encoder = out.join("text_encoder");
     model.export_text_encoder(&encoder)?;
-    println!("# text encoder");
-    println!("model = transformers.AutoModel.from_pretrained({encoder:?})");
+    print("# text encoder");
+    print(format_args!(
+        "model = transformers.AutoModel.from_pretrained({encoder:?})"
+    ));
     let tower = out.join("text_tower.onnx");
     model.export_text_onnx(&tower)?;
-    println!("# with its head, without PyTorch");
-    println!("onnxruntime.InferenceSession({tower:?})  # input_ids, attention_mask, ...");
+    print("# with its head, without PyTorch");
+    print(format_args!(
+        "onnxruntime.InferenceSession({tower:?})  # input_ids, attention_mask, ..."
+    ));
     let colab = out.join("model.pth");
     model.export_colab(&colab)?;
-    println!("# the whole model, as ConVIRT-Colab names its parts");
-    println!("state = torch.load({colab:?})");
+    print("# the whole model, as ConVIRT-Colab names its parts");
+    print(format_args!("state = torch.load({colab:?})"));
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! Tells what is in files of weights: `cargo run --example inspect_weights -- FILE`.
 
-use std::io::{self, ErrorKind, Write};
+#[path = "program/program.rs"]
+mod program;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
 use convirt::weights::Inspection;
+use program::{Ending, print};
 
 /// Tells what is in files of weights, and what of it convirt would load.
 #[derive(Parser)]
@@ -25,24 +29,25 @@ struct Arguments {
     load: Option<Option<String>>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| inspect(Arguments::parse()))
+}
+
+fn inspect(arguments: Arguments) -> Result<Ending> {
     if let Some(device) = arguments.load {
         let device = convirt::device(device.as_deref())?;
         let start = Instant::now();
         let load = |file| Ok(Inspection::of(file)?.load(&device)?);
         let networks: Vec<_> = arguments.files.iter().map(load).collect::<Result<_>>()?;
-        println!("loaded in {:.3} s", start.elapsed().as_secs_f64());
+        print(format_args!(
+            "loaded in {:.3} s",
+            start.elapsed().as_secs_f64()
+        ));
         drop(networks);
-        return Ok(());
+        return Ok(Ending::Done);
     }
     for file in &arguments.files {
-        let inspection = Inspection::of(file)?;
-        match write!(io::stdout(), "{inspection}") {
-            // `head` has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            result => result?,
-        }
+        print(Inspection::of(file)?.to_string().trim_end());
     }
-    Ok(())
+    Ok(Ending::Done)
 }

@@ -7,17 +7,21 @@
 mod images;
 #[path = "prepare/made.rs"]
 mod made;
+#[path = "program/program.rs"]
+mod program;
 #[path = "terminal/progress.rs"]
 mod progress;
 #[path = "prepare/views.rs"]
 mod views;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
 use images::Images;
+use program::Ending;
 use progress::ProgressBars;
 
 /// Makes pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them.
@@ -75,8 +79,11 @@ enum Division {
     Patient,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| prepare(Arguments::parse()))
+}
+
+fn prepare(arguments: Arguments) -> Result<Ending> {
     let config = MimicConfig {
         tables: arguments.tables,
         reports: arguments.reports,
@@ -94,6 +101,6 @@ fn main() -> Result<()> {
     let bars = ProgressBars::default();
     let prepared = config.prepare(|progress| bars.show(progress))?;
     drop(bars);
-    made::print(&prepared)?;
-    Ok(())
+    made::print(&prepared);
+    Ok(Ending::Done)
 }

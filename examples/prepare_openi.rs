@@ -7,17 +7,21 @@
 mod images;
 #[path = "prepare/made.rs"]
 mod made;
+#[path = "program/program.rs"]
+mod program;
 #[path = "terminal/progress.rs"]
 mod progress;
 #[path = "prepare/views.rs"]
 mod views;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use convirt::data::{OpenIConfig, SplitConfig};
 use images::Images;
+use program::Ending;
 use progress::ProgressBars;
 
 /// Makes pairs of OpenI: XML reports with PNG, JPEG or DICOM images.
@@ -65,8 +69,11 @@ struct Arguments {
     seed: u64,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| prepare(Arguments::parse()))
+}
+
+fn prepare(arguments: Arguments) -> Result<Ending> {
     let split = SplitConfig {
         valid_size: arguments.valid_size,
         seed: arguments.seed,
@@ -81,6 +88,6 @@ fn main() -> Result<()> {
     let bars = ProgressBars::default();
     let prepared = config.prepare(|progress| bars.show(progress))?;
     drop(bars);
-    made::print(&prepared)?;
-    Ok(())
+    made::print(&prepared);
+    Ok(Ending::Done)
 }

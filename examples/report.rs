@@ -3,11 +3,16 @@
 //! `cargo run --release --example report -- RUN` writes `RUN/report.html`, as training does at its
 //! end: for a run that was interrupted, or is still going on.
 
+#[path = "program/program.rs"]
+mod program;
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use convirt::{RunDir, device};
+use program::{Ending, print};
 
 /// Writes a run as a page to look at: curves, held-out pairs, heat maps.
 #[derive(Parser)]
@@ -20,10 +25,13 @@ struct Arguments {
     device: Option<String>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| write(&Arguments::parse()))
+}
+
+fn write(arguments: &Arguments) -> Result<Ending> {
     let run = RunDir::open(Path::new("runs"), &arguments.run)?;
     let page = run.write_report(&device(arguments.device.as_deref())?)?;
-    println!("{}", page.display());
-    Ok(())
+    print(page.display());
+    Ok(Ending::Done)
 }

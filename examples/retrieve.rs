@@ -6,21 +6,28 @@ mod arguments;
 mod bar;
 #[path = "compute/arguments.rs"]
 mod compute;
+#[path = "program/fresh.rs"]
+mod fresh;
+#[path = "program/program.rs"]
+mod program;
 #[path = "embed/stop.rs"]
 mod stop;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
-use arguments::{ManifestArguments, ModelArguments};
+use anyhow::{Result, ensure};
+use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, image_files, printable};
+use convirt::data::{Chexpert8x200, path_text, printable};
 use convirt::{
-    ChexpertRetrieval, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
+    ChexpertRetrieval, Config, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
 };
+use fresh::FreshArguments;
+use program::{Ending, print, tell};
 
 /// Finds images and texts by images and texts, and tells how well.
 #[derive(Parser)]
@@ -57,6 +64,9 @@ struct Build {
     model: ModelArguments,
 
     #[command(flatten)]
+    loader: LoaderArguments,
+
+    #[command(flatten)]
     of: Of,
 
     /// Index the distinct texts of the manifest instead of its images
@@ -74,6 +84,9 @@ struct Build {
     /// Index to write
     #[arg(long, value_name = "INDEX")]
     out: PathBuf,
+
+    #[command(flatten)]
+    fresh: FreshArguments,
 
     #[command(flatten)]
     columns: ManifestArguments,
@@ -126,6 +139,9 @@ struct Evaluate {
     #[command(flatten)]
     model: ModelArguments,
 
+    #[command(flatten)]
+    loader: LoaderArguments,
+
     /// CSV of images and texts
     #[arg(long, value_name = "CSV")]
     manifest: PathBuf,
@@ -139,6 +155,9 @@ struct Chexpert {
     #[command(flatten)]
     model: ModelArguments,
 
+    #[command(flatten)]
+    loader: LoaderArguments,
+
     /// Folder with image-retrieval/ and text-retrieval/, from github.com/yuhaozhang/convirt
     #[arg(long, value_name = "DIR")]
     lists: PathBuf,
@@ -148,30 +167,31 @@ struct Chexpert {
     images: PathBuf,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    program::run(|| match Arguments::parse().task {
         Task::Build(arguments) => build(&arguments),
         Task::Search(arguments) => search(&arguments),
         Task::Evaluate(arguments) => evaluate(&arguments),
         Task::Chexpert8x200(arguments) => chexpert(&arguments),
-    }
+    })
 }
 
-fn build(arguments: &Build) -> Result<()> {
-    let Build { model, of, .. } = arguments;
+fn build(arguments: &Build) -> Result<Ending> {
+    let Build { loader, of, .. } = arguments;
+    arguments.fresh.check(&arguments.out)?;
     stop::on_ctrl_c()?;
     let output = arguments::output(arguments.features);
     // Name and text of each row; without a manifest there are no texts.
     let rows: Vec<(PathBuf, String)> = match (&of.images, &of.manifest) {
         (_, Some(csv)) => arguments
             .columns
-            .studies(csv, !arguments.without_texts, model.max_bad_share)?
+            .studies(csv, !arguments.without_texts, loader.max_bad_share)?
             .into_iter()
             .map(|study| (study.image, study.report.text.to_string()))
             .collect(),
         (folder, None) => {
             let folder = folder.as_ref().expect("one of the two is required");
-            let images = image_files(folder)?.into_iter();
+            let images = arguments::images_in(folder)?.into_iter();
             images.map(|image| (image, String::new())).collect()
         }
     };
@@ -185,8 +205,8 @@ fn build_of_images(
     arguments: &Build,
     output: TowerOutput,
     rows: &[(PathBuf, String)],
-) -> Result<()> {
-    let model = &arguments.model;
+) -> Result<Ending> {
+    let Build { model, loader, .. } = arguments;
     let tower = model.image_tower(&model.device()?)?;
     let description = IndexDescription {
         model: tower.identity()?,
@@ -197,15 +217,17 @@ fn build_of_images(
     let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
     let mut bar = Bar::begin("images", rows.len());
     let paths: Vec<PathBuf> = rows.iter().map(|(path, _)| path.clone()).collect();
-    let mut embedded = tower.embed_images(paths, &model.loader(), model.max_bad_share)?;
+    let mut embedded = tower.embed_images(paths, &loader.config(), loader.max_bad_share)?;
     while let Some(batch) = embedded.next() {
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
         }
         bar.show(embedded.done());
-        stop::check()?;
+        if stop::is_asked() {
+            return Ok(Ending::Interrupted);
+        }
     }
     drop(bar);
     arguments::tell_unreadable(&embedded.into_unreadable());
@@ -216,8 +238,8 @@ fn build_of_texts(
     arguments: &Build,
     output: TowerOutput,
     mut rows: Vec<(PathBuf, String)>,
-) -> Result<()> {
-    let model = &arguments.model;
+) -> Result<Ending> {
+    let Build { model, loader, .. } = arguments;
     let convirt = model.convirt(&model.device()?)?;
     let mut seen = HashSet::new();
     rows.retain(|(_, text)| seen.insert(text.clone()));
@@ -230,26 +252,28 @@ fn build_of_texts(
     let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
     let mut bar = Bar::begin("texts", rows.len());
     let texts: Vec<&str> = rows.iter().map(|(_, text)| text.as_str()).collect();
-    for batch in convirt.embed_texts(&texts, &model.loader())? {
+    for batch in convirt.embed_texts(&texts, &loader.config())? {
         let batch = batch?;
         for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
             let (path, text) = &rows[place];
-            index.push(row, &path.display().to_string(), text)?;
+            index.push(row, &path_text(path), text)?;
             bar.show(place + 1);
         }
-        stop::check()?;
+        if stop::is_asked() {
+            return Ok(Ending::Interrupted);
+        }
     }
     drop(bar);
     finish(arguments, index)
 }
 
-fn finish(arguments: &Build, index: IndexWriter) -> Result<()> {
+fn finish(arguments: &Build, index: IndexWriter) -> Result<Ending> {
     let count = index.finish()?;
-    println!("{}: {count} indexed", arguments.out.display());
-    Ok(())
+    print(format_args!("{}: {count} indexed", arguments.out.display()));
+    Ok(Ending::Done)
 }
 
-fn search(arguments: &Search) -> Result<()> {
+fn search(arguments: &Search) -> Result<Ending> {
     let Search { model, query, .. } = arguments;
     let index = EmbeddingIndex::open(&arguments.index)?;
     let output = index.description().output;
@@ -264,51 +288,72 @@ fn search(arguments: &Search) -> Result<()> {
             let convirt = model.convirt(&device)?;
             index.check_query(&convirt.identity()?, Modality::Texts)?;
             let text = text.as_deref().expect("one of the two is required");
+            ensure!(
+                !text.trim().is_empty(),
+                "--text: there is nothing in it to look for"
+            );
             convirt.embed_text_as(text, output)?
         }
     };
-    println!("rank   score  name");
+    print("rank   score  name");
     for (rank, hit) in index.nearest(&query, arguments.k)?.into_iter().enumerate() {
-        println!(
-            "{:>4}  {:+.3}  {}",
-            rank + 1,
-            hit.score,
-            printable(index.name(hit.index)?)
-        );
+        let name = printable(index.name(hit.index)?);
+        print(format_args!("{:>4}  {:+.3}  {name}", rank + 1, hit.score));
         let text = index.text(hit.index)?;
         if !text.is_empty() {
             let words: Vec<&str> = text.split_whitespace().collect();
-            println!("              {}", printable(words.join(" ")));
+            print(format_args!("              {}", printable(words.join(" "))));
         }
     }
-    Ok(())
+    Ok(Ending::Done)
 }
 
-fn evaluate(arguments: &Evaluate) -> Result<()> {
-    let Evaluate { model, columns, .. } = arguments;
-    let studies = columns.studies(&arguments.manifest, true, model.max_bad_share)?;
+fn evaluate(arguments: &Evaluate) -> Result<Ending> {
+    let Evaluate {
+        model,
+        loader,
+        columns,
+        manifest,
+    } = arguments;
+    let studies = columns.studies(manifest, true, loader.max_bad_share)?;
+    if columns.split.is_none() && was_trained_on(&model.run, manifest) {
+        tell(format_args!(
+            "warning: the run was trained on rows of {}, which are among these; choose those held \
+             out by --split-col and --split",
+            manifest.display()
+        ));
+    }
     let convirt = model.convirt(&model.device()?)?;
     let mut bar = Bar::begin("images", studies.len());
     let (retrieval, unreadable) = PairRetrieval::of(
         &convirt,
         &studies,
-        &model.loader(),
-        model.max_bad_share,
-        |done, _| bar.show(done),
+        &loader.config(),
+        loader.max_bad_share,
+        |done, images| bar.show_of(done, images),
     )?;
     drop(bar);
     arguments::tell_unreadable(&unreadable);
-    print!("{retrieval}");
-    Ok(())
+    print(retrieval.to_string().trim_end());
+    Ok(Ending::Done)
 }
 
-fn chexpert(arguments: &Chexpert) -> Result<()> {
+/// Whether the run's own configuration names this manifest.
+fn was_trained_on(run: &Path, manifest: &Path) -> bool {
+    let config = Config::from_file(run.join("config.yaml"), &[]);
+    let csv = config.map(|config| config.dataset.csv_file);
+    let is_same = |csv: PathBuf| Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?);
+    csv.ok().and_then(is_same).unwrap_or(false)
+}
+
+fn chexpert(arguments: &Chexpert) -> Result<Ending> {
     let Chexpert {
         model,
+        loader,
         lists,
         images,
     } = arguments;
-    let set = Chexpert8x200::read(lists, images, model.max_bad_share)?;
+    let set = Chexpert8x200::read(lists, images, loader.max_bad_share)?;
     let device = model.device()?;
     let tower = model.image_tower(&device)?;
     let convirt = match tower.objective() {
@@ -320,12 +365,12 @@ fn chexpert(arguments: &Chexpert) -> Result<()> {
         &set,
         &tower,
         convirt.as_ref(),
-        &model.loader(),
-        model.max_bad_share,
+        &loader.config(),
+        loader.max_bad_share,
         |done, _| bar.show(done),
     )?;
     drop(bar);
     arguments::tell_unreadable(&unreadable);
-    print!("{retrieval}");
-    Ok(())
+    print(retrieval.to_string().trim_end());
+    Ok(Ending::Done)
 }

@@ -3,11 +3,16 @@
 //! `cargo run --release --example train_mimic` trains on the built-in chest phantom as `config.yaml`
 //! says; `--config` takes another configuration, `--set` changes single keys of it.
 
+#[path = "program/program.rs"]
+mod program;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use convirt::{Config, Training};
+use convirt::{Config, Ending as Outcome, Training};
+use program::{Ending, print};
 
 /// Pretrains an image and a text encoder on paired medical images and reports (ConVIRT).
 #[derive(Parser)]
@@ -17,7 +22,8 @@ use convirt::{Config, Training};
   train_mimic --set batch_size=16 --set model.out_dim=128
   train_mimic --resume runs/2026-01-16_02-27-36_phantom
 
-Ctrl-C ends the step, saves, and says how to resume.")]
+Ctrl-C ends the step, saves, and says how to resume. The exit code is then 130; it is 1 when the
+training failed, and 2 when the configuration is wrong.")]
 struct Arguments {
     /// Configuration to read
     #[arg(long, value_name = "FILE", default_value = "config.yaml")]
@@ -36,8 +42,11 @@ struct Arguments {
     overrides: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    let mut arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| train(Arguments::parse()))
+}
+
+fn train(mut arguments: Arguments) -> Result<Ending> {
     if let Some(device) = arguments.device {
         arguments.overrides.push(format!("device={device}"));
     }
@@ -45,8 +54,11 @@ fn main() -> Result<()> {
         Some(run) => Training::resume(&run, &arguments.overrides)?,
         None => Training::prepare(Config::from_file(&arguments.config, &arguments.overrides)?)?,
     };
-    println!("{training}");
+    print(&training);
     let summary = training.run()?;
-    println!("{summary}");
-    Ok(())
+    print(&summary);
+    Ok(match summary.ending {
+        Outcome::Interrupted => Ending::Interrupted,
+        Outcome::Completed | Outcome::StoppedEarly => Ending::Done,
+    })
 }

@@ -1,18 +1,25 @@
 //! Compares image encoders on labelled images: `cargo run --release --example transfer -- --help`.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result};
-use clap::Parser;
-use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
-
-use arguments::LabelledArguments;
-use compute::ComputeArguments;
-
 #[path = "labelled/arguments.rs"]
 mod arguments;
 #[path = "compute/arguments.rs"]
 mod compute;
+#[path = "program/fresh.rs"]
+mod fresh;
+#[path = "program/program.rs"]
+mod program;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use arguments::LabelledArguments;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use compute::ComputeArguments;
+use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
+use fresh::FreshArguments;
+use program::{Ending, print};
 
 /// Trains classifiers on image encoders and scores them: linear probes, or fine-tuning.
 #[derive(Parser)]
@@ -23,18 +30,27 @@ mod compute;
       --uncertain ones --split-col split --mode fine-tune --fractions 0.1
 
 Without a split column a share of the groups is the test (--test-size); with one that has no test,
-its valid rows are. Ctrl-C ends it with what has been done.")]
+its valid rows are. Ctrl-C ends it with what has been done, and the exit code 130.")]
 struct Arguments {
     /// Run, file of weights or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
     /// pixels[:SIDE]; several are compared
     #[arg(long = "encoder", value_name = "ENCODER", required = true)]
     encoders: Vec<EncoderSource>,
 
+    /// What the names of an encoder's tensors begin with, in a file of weights that has several
+    #[arg(long, value_name = "PREFIX")]
+    weights_prefix: Option<String>,
+
     #[command(flatten)]
     labelled: LabelledArguments,
 
     /// Share of the groups held out for the test where there is no split column
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.2,
+        conflicts_with = "split_col"
+    )]
     test_size: f64,
 
     /// What is trained: linear (the head) or fine-tune (all)
@@ -70,9 +86,9 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     resamples: usize,
 
-    /// Epochs of a fine-tuning at the most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    max_epochs: usize,
+    /// Epochs of a fine-tuning at the most; 100 by default
+    #[arg(long, value_name = "N")]
+    max_epochs: Option<usize>,
 
     #[command(flatten)]
     compute: ComputeArguments,
@@ -80,13 +96,21 @@ struct Arguments {
     /// Folder for transfer.json and the best classifier
     #[arg(long, value_name = "DIR", default_value = "transfer")]
     out: PathBuf,
+
+    #[command(flatten)]
+    fresh: FreshArguments,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    program::run(|| compare(Arguments::parse()))
+}
+
+fn compare(arguments: Arguments) -> Result<Ending> {
+    arguments.fresh.check(&arguments.out)?;
     let data = arguments.labelled.config();
     let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
     let mut config = TransferConfig {
+        weights_prefix: arguments.weights_prefix,
         mode: arguments.mode,
         fractions: arguments.fractions,
         runs: arguments.seeds,
@@ -102,17 +126,33 @@ fn main() -> Result<()> {
         precision: arguments.compute.precision,
         ..TransferConfig::new(arguments.encoders, data)
     };
-    config.fine_tune.max_epochs = arguments.max_epochs;
+    if let Some(max_epochs) = arguments.max_epochs {
+        if config.mode == TransferMode::LinearProbe {
+            let problem = "--max-epochs has an effect with --mode fine-tune only";
+            let mut command = Arguments::command();
+            command.error(ErrorKind::ArgumentConflict, problem).exit();
+        }
+        config.fine_tune.max_epochs = max_epochs;
+    }
 
     let transfer = Transfer::prepare(config)?;
-    println!("{transfer}");
+    print(&transfer);
     let report = transfer.run()?;
-    println!("{report}");
+    print(&report);
     let out = arguments.out;
     report.save(&out)?;
-    println!("written: {}", out.join("transfer.json").display());
+    print(format_args!(
+        "written: {}",
+        out.join("transfer.json").display()
+    ));
     if report.best().is_some() {
-        println!("classifier: {}", out.join("classifier").display());
+        print(format_args!(
+            "classifier: {}",
+            out.join("classifier").display()
+        ));
     }
-    Ok(())
+    Ok(match report.interrupted {
+        true => Ending::Interrupted,
+        false => Ending::Done,
+    })
 }

@@ -7,21 +7,28 @@ use std::thread::available_parallelism;
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable};
+use convirt::data::{
+    Column, ImageFiles, LoaderConfig, Manifest, ManifestConfig, Split, Study, Unreadable,
+};
 use convirt::{ConVirt, ImageTower, TowerOutput, describe_device, device};
 
 use crate::compute::ComputeArguments;
+use crate::program::tell;
 
 /// The model, and how it is fed.
 #[derive(Args)]
 pub struct ModelArguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
     #[arg(long)]
-    run: PathBuf,
+    pub run: PathBuf,
 
     #[command(flatten)]
     compute: ComputeArguments,
+}
 
+/// How images and texts are fed to it.
+#[derive(Args)]
+pub struct LoaderArguments {
     /// Images or texts embedded at once
     #[arg(long, value_name = "N", default_value_t = LoaderConfig::default().batch_size)]
     batch_size: usize,
@@ -39,31 +46,36 @@ pub struct ModelArguments {
 #[derive(Args)]
 pub struct ManifestArguments {
     /// Column of the image paths, by name or by position from 0
-    #[arg(long, value_name = "COLUMN", default_value = "image")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "image",
+        requires = "manifest"
+    )]
     image_col: String,
 
-    /// Column of the texts
-    #[arg(long, value_name = "COLUMN", default_value = "text")]
-    text_col: String,
+    /// Column of the texts; `text` by default
+    #[arg(long, value_name = "COLUMN", requires = "manifest")]
+    text_col: Option<String>,
 
     /// The text column holds paths of text files
-    #[arg(long)]
+    #[arg(long, requires = "manifest")]
     text_from_files: bool,
 
     /// Folder that relative image paths start from; that of the manifest by default
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "manifest")]
     image_root: Option<PathBuf>,
 
     /// Folder that relative text paths start from; that of the manifest by default
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "text_from_files")]
     text_root: Option<PathBuf>,
 
     /// Rows of this side of the split only: train, valid or test
     #[arg(long, value_name = "SIDE", requires = "split_col")]
-    split: Option<Split>,
+    pub split: Option<Split>,
 
     /// Column of the split
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", requires_all = ["manifest", "split"])]
     split_col: Option<String>,
 }
 
@@ -71,7 +83,7 @@ impl ModelArguments {
     /// Finds the device, and says what multiplies there and how.
     pub fn device(&self) -> Result<Device> {
         let device = device(self.compute.device.as_deref())?;
-        eprint!("{}", describe_device(&device, self.compute.precision));
+        tell(describe_device(&device, self.compute.precision).trim_end());
         Ok(device)
     }
 
@@ -86,8 +98,11 @@ impl ModelArguments {
         let model = ConVirt::load_on(&self.run, device)?;
         Ok(model.with_precision(self.compute.precision)?)
     }
+}
 
-    pub fn loader(&self) -> LoaderConfig {
+impl LoaderArguments {
+    /// Returns what they say.
+    pub fn config(&self) -> LoaderConfig {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         LoaderConfig {
             batch_size: self.batch_size,
@@ -100,12 +115,16 @@ impl ModelArguments {
 impl ManifestArguments {
     /// Reads the rows; without texts, those that lack one count as well.
     pub fn studies(&self, csv: &Path, with_texts: bool, max_bad_share: f64) -> Result<Vec<Study>> {
+        ensure!(
+            with_texts || self.text_col.is_none() && !self.text_from_files,
+            "--text-col and --text-from-files have no effect where no texts are read"
+        );
         let manifest = Manifest::read(&ManifestConfig {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),
             text_from_files: self.text_from_files,
             image: column(&self.image_col),
-            text: with_texts.then(|| column(&self.text_col)),
+            text: with_texts.then(|| column(self.text_col.as_deref().unwrap_or("text"))),
             split: self.split_col.as_deref().map(column),
             // Whatever was written is embedded.
             min_words: 0,
@@ -113,7 +132,7 @@ impl ManifestArguments {
             ..ManifestConfig::new(csv)
         })?;
         if !manifest.skips.list().is_empty() {
-            eprintln!("{}", manifest.skips);
+            tell(&manifest.skips);
         }
         let mut studies = manifest.studies;
         if let Some(side) = self.split {
@@ -127,6 +146,15 @@ impl ManifestArguments {
         }
         Ok(studies)
     }
+}
+
+/// Lists the images of a folder, and tells what else is there.
+pub fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = ImageFiles::below(folder)?;
+    if found.passed_over.total() > 0 {
+        tell(format_args!("{}: {}", folder.display(), found.passed_over));
+    }
+    Ok(found.images)
 }
 
 /// What `--features` asks for.
@@ -144,16 +172,22 @@ fn column(name: &str) -> Column {
     }
 }
 
+/// Images left out that are named.
+const SHOWN: usize = 10;
+
 /// Tells which images were left out.
 pub fn tell_unreadable(unreadable: &[Unreadable]) {
     if unreadable.is_empty() {
         return;
     }
-    eprintln!("left out {} unreadable images:", unreadable.len());
-    for image in unreadable.iter().take(10) {
-        eprintln!("  {image}");
+    tell(format_args!(
+        "left out {} unreadable images:",
+        unreadable.len()
+    ));
+    for image in unreadable.iter().take(SHOWN) {
+        tell(format_args!("  {image}"));
     }
-    if unreadable.len() > 10 {
-        eprintln!("  and {} more", unreadable.len() - 10);
+    if unreadable.len() > SHOWN {
+        tell(format_args!("  and {} more", unreadable.len() - SHOWN));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+
+use crate::program::tell;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -17,10 +19,11 @@ pub fn on_ctrl_c() -> Result<()> {
     Ok(())
 }
 
-/// An error once Ctrl-C was pressed.
-pub fn check() -> Result<()> {
-    if STOP.load(Ordering::Relaxed) {
-        bail!("stopped; nothing was written");
+/// Whether Ctrl-C was pressed; says then that nothing came of the work.
+pub fn is_asked() -> bool {
+    let is_asked = STOP.load(Ordering::Relaxed);
+    if is_asked {
+        tell("stopped; nothing was written");
     }
-    Ok(())
+    is_asked
 }

@@ -17,7 +17,7 @@ pub struct LabelledArguments {
     image_root: Option<PathBuf>,
 
     /// Column of the image path
-    #[arg(long, value_name = "NAME", default_value = "image")]
+    #[arg(long, value_name = "NAME", default_value = "image", requires = "csv")]
     image_col: String,
 
     /// Column with the name of a class in each row
@@ -43,11 +43,21 @@ pub struct LabelledArguments {
     label_cols: Option<Vec<String>>,
 
     /// What -1 counts as: ones, zeros, or ignore
-    #[arg(long, value_name = "POLICY", default_value = "ignore")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "ignore",
+        requires = "label_cols"
+    )]
     uncertain: UncertainPolicy,
 
     /// What an empty cell counts as: zeros (not mentioned, as in CheXpert), or ignore
-    #[arg(long, value_name = "POLICY", default_value = "zeros")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "zeros",
+        requires = "label_cols"
+    )]
     blank: BlankPolicy,
 
     /// Column of what is never divided, such as the patient

@@ -18,6 +18,10 @@ pub struct Images {
     #[arg(long, value_name = "MIB", default_value_t = (DecodeLimits::default().max_bytes >> 20) as u32)]
     max_image_mb: u32,
 
+    /// Leave JPEG and PNG files as they are stored, and do not turn them as their EXIF asks
+    #[arg(long)]
+    no_exif_orientation: bool,
+
     /// Write no images: the manifest names those below --root, whether they are there or not
     #[arg(long)]
     no_images: bool,
@@ -31,6 +35,7 @@ impl Images {
             limits: DecodeLimits {
                 max_side: self.max_image_side,
                 max_bytes: u64::from(self.max_image_mb) << 20,
+                exif_orientation: !self.no_exif_orientation,
             },
         })
     }

@@ -1,6 +1,6 @@
 //! How far a piece of work is.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,6 +26,16 @@ impl Bar {
         }
     }
 
+    /// Shows that so many of so many are done, where the total was not known before.
+    #[allow(
+        dead_code,
+        reason = "not every program with a bar learns its total late"
+    )]
+    pub fn show_of(&mut self, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.show(done);
+    }
+
     /// Shows that so many are done; fewer than before are those of a worker heard late.
     pub fn show(&mut self, done: usize) {
         let done = (done as u64).max(self.bar.position());
@@ -35,7 +45,11 @@ impl Bar {
             let (rate, left) = (self.bar.per_sec(), self.bar.eta().as_secs());
             let total = self.bar.length().unwrap_or_default();
             let what = self.what;
-            eprintln!("{done} of {total} {what}, {rate:.1} a second, {left} s left");
+            // Whether anybody reads it or not.
+            let _ = writeln!(
+                stderr(),
+                "{done} of {total} {what}, {rate:.1} a second, {left} s left"
+            );
         }
     }
 }

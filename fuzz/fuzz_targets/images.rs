@@ -22,6 +22,7 @@ use tempfile::TempDir;
 const LIMITS: DecodeLimits = DecodeLimits {
     max_side: 512,
     max_bytes: 4 << 20,
+    exif_orientation: true,
 };
 
 /// A manifest of one row and a report of OpenI, both for the image `1_1.dcm`; in memory where there

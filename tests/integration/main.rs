@@ -1,8 +1,10 @@
 //! The promises of convirt, kept end to end.
 
 mod bad_input;
+mod damage;
 mod dicom;
 mod doctor;
+mod endings;
 mod fixtures;
 mod interop;
 mod outside_crate;

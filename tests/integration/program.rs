@@ -237,7 +237,7 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     assert!(interrupt.unwrap().success());
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success(), "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     let resume = rest
         .lines()
         .find_map(|line| line.strip_prefix("resume with: --resume "))

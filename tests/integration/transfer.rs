@@ -60,7 +60,7 @@ fn transfer(folder: &TempDir) -> Command {
         .arg(folder.path().join("labels.csv"))
         .arg("--out")
         .arg(folder.path().join("out"))
-        .args(["--device", "flex", "--group-col", "patient"]);
+        .args(["--device", "flex", "--group-col", "patient", "--force"]);
     program
 }
 
@@ -386,7 +386,7 @@ fn zero_shot(folder: &TempDir, yaml: &str) -> Command {
         .arg(prompts(folder, yaml))
         .arg("--out")
         .arg(folder.path().join("told.csv"))
-        .args(["--device", "flex"]);
+        .args(["--device", "flex", "--force"]);
     program
 }
 
@@ -522,6 +522,20 @@ fn prompts_are_scored_where_there_are_labels() {
         let (success, text) = with_labels(yaml, &labels);
         assert!(!success && text.contains(part), "no `{part}` in {text}");
     }
+    // Of 80 images every fifth patient's are the test; none are for validation.
+    let split = ["--label-col", "label", "--split-col", "split"];
+    let (success, text) = with_labels(CLASSES, &split);
+    assert!(
+        success && text.contains("16 images of the side test"),
+        "{text}"
+    );
+    assert_eq!(told(&folder).len(), 16);
+    let (success, text) = with_labels(CLASSES, &[&split[..], &["--split", "train"]].concat());
+    assert!(success, "{text}");
+    assert_eq!(told(&folder).len(), 64);
+    let (success, text) = with_labels(CLASSES, &[&split[..], &["--split", "valid"]].concat());
+    assert!(!success && text.contains("no row as valid"), "{text}");
+
     let output = zero_shot(&folder, CLASSES).output().unwrap();
     let text = text_of(&output);
     assert!(

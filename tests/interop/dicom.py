@@ -54,18 +54,20 @@ def is_dicom(path):
 def expected(data):
     """The brightness of each pixel, channel by channel, and of how many levels of 255 one is."""
     stored = pixel_array(data)
+    with_functional_groups(data)
     if data.SamplesPerPixel == 3:
         colours = stored.astype(np.float64).transpose(2, 0, 1)
         if data.BitsStored == 8:
             return colours / 255, 1.0
-        return (colours - colours.min()) / np.ptp(colours), 255 / np.ptp(colours)
+        black, white = np.percentile(colours, [0.5, 99.5])
+        return np.clip((colours - black) / (white - black), 0, 1), 255 / (white - black)
     if data.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise NotImplementedError(data.PhotometricInterpretation)
     values = apply_modality_lut(stored, data).astype(np.float64)
     padding = is_padding(stored, data)
     bits, slope = data.BitsStored, float(data.get("RescaleSlope") or 1)
     if "VOILUTSequence" in data:
-        white = 2 ** data.VOILUTSequence[0].LUTDescriptor[2] - 1
+        white = white_of_table(data.VOILUTSequence[0])
         grey, step = apply_voi(values.astype(int), data) / white, 255 / white
     elif data.get("WindowWidth") is not None:
         # pydicom's output spans what the bits stored can hold, after the modality's line.
@@ -89,6 +91,24 @@ def expected(data):
         grey = 1 - grey
     grey = np.where(padding, 0, grey)
     return np.clip(grey, 0, 1)[None], abs(step)
+
+
+def with_functional_groups(data):
+    """Puts line and window of an enhanced image's frame where pydicom looks for them."""
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in list(data.get(groups) or [])[:1]:
+            for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                for element in group[name][0] if name in group else ():
+                    data[element.tag] = element
+
+
+def white_of_table(item):
+    """The largest entry there can be; the largest there is where that needs other bits."""
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        entries = np.frombuffer(entries, dtype="<u2")
+    bits, largest = item.LUTDescriptor[2], int(np.max(entries))
+    return 2**bits - 1 if largest.bit_length() == bits else largest
 
 
 def is_padding(stored, data):

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{NotUtf8, Skip, Split, UnknownSplit, printable};
+use crate::{NotUtf8, PassedOver, Skip, Split, UnknownSplit, path_text, printable};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,44 @@ pub enum DataError {
         row: usize,
         /// The line of the file where the row begins, from 1.
         line: u64,
+    },
+
+    /// A cell of the CSV is longer than any text.
+    #[error(
+        "{}: row {row} (line {line}), column {column}: {bytes} bytes, more than the {max_bytes} \
+         of the longest text; is a quote amiss?",
+        shown(path)
+    )]
+    LongCell {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header; 0 is the header.
+        row: usize,
+        /// The line of the file where the row begins, from 1.
+        line: u64,
+        /// Position of the column, from 0.
+        column: usize,
+        /// Bytes of the cell.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
+    },
+
+    /// A line of a file is too long for a table or a list.
+    #[error(
+        "{}: line {line} has {bytes} bytes, more than the {max_bytes} of the longest line; is this \
+         the right file?",
+        shown(path)
+    )]
+    LongLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Bytes of the line.
+        bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
     },
 
     /// The folder to prepare into holds something else.
@@ -383,6 +421,18 @@ pub enum DataError {
         examples: Vec<String>,
     },
 
+    /// The split column puts rows of one image on two sides, which leaks it.
+    #[error(
+        "{count} images are on more than one side of the split column, which leaks them into the \
+         evaluation; the first: {}", examples.join("; ")
+    )]
+    LeakedImages {
+        /// How many.
+        count: usize,
+        /// The first few images, each with a row on either side.
+        examples: Vec<String>,
+    },
+
     /// The split leaves a side empty that is needed.
     #[error("the split column marks no row as {split}")]
     EmptySplit {
@@ -582,8 +632,8 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    /// A JPEG ends before its end-of-image marker.
-    #[error("{}: truncated jpeg", shown(path))]
+    /// A JPEG has no end-of-image marker, or one before all of its image.
+    #[error("{}: truncated jpeg: its data ends before its image does", shown(path))]
     TruncatedImage {
         /// The image.
         path: PathBuf,
@@ -602,6 +652,19 @@ pub enum DataError {
         max_side: u32,
         /// Largest file and decoded image allowed.
         max_bytes: u64,
+    },
+
+    /// The header of an image promises more pixels than the file can hold.
+    #[error(
+        "{}: {bytes} bytes cannot hold as many pixels as its header promises; a damaged or \
+         truncated file",
+        shown(path)
+    )]
+    ImplausibleImage {
+        /// The image.
+        path: PathBuf,
+        /// Size of the file, or of what of it is compressed.
+        bytes: u64,
     },
 
     /// A file is no JPEG, PNG or DICOM, or a damaged one.
@@ -631,14 +694,14 @@ pub enum DataError {
 
     /// A folder holds no images.
     #[error(
-        "{}: no images; looked for names that end in {looked_for:?}, there and below",
+        "{}: no images, JPEG, PNG or DICOM, there or below; {passed_over}",
         shown(folder)
     )]
     NoImages {
         /// The folder.
         folder: PathBuf,
-        /// The endings that would have done.
-        looked_for: &'static [&'static str],
+        /// What there is instead.
+        passed_over: PassedOver,
     },
 
     /// Too many images cannot be read.
@@ -694,7 +757,7 @@ pub enum DataError {
 
 /// A path as a terminal may show it.
 fn shown(path: &Path) -> impl Display {
-    printable(path.display())
+    printable(path_text(path))
 }
 
 fn suggest(nearest: &Option<String>) -> String {

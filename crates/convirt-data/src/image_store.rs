@@ -82,7 +82,13 @@ impl ImageStore {
     pub fn new(config: ImageStoreConfig) -> Result<Self, DataError> {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);
-            ImageFolder::open(folder, config.longer_side, max_bytes as u64)
+            let exif_orientation = config.limits.exif_orientation;
+            ImageFolder::open(
+                folder,
+                config.longer_side,
+                exif_orientation,
+                max_bytes as u64,
+            )
         });
         Ok(Self {
             folder: folder.transpose()?,
@@ -255,6 +261,8 @@ mod tests {
             ([0x28, 0, 0x10, 0], &[1, 0]),
             ([0x28, 0, 0x11, 0], &[2, 0]),
             ([0x28, 0, 0, 1], &[8, 0]),
+            ([0x28, 0, 1, 1], &[8, 0]),
+            ([0x28, 0, 3, 1], &[0, 0]),
             ([0xE0, 0x7F, 0x10, 0], &[0, 204]),
         ] {
             dicom.extend(tag);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::joined_groups::joined_groups;
 use crate::row::{check_header, usable_rows};
 use crate::setting::check;
 use crate::split::{Grouped, Sides, split_by_column};
@@ -161,11 +162,21 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
+        join_groups(&mut images);
         Ok(Self {
             labels,
             images,
             skips,
         })
+    }
+}
+
+/// Makes one group of those that have an image in common: no part has some of its rows only.
+fn join_groups(images: &mut [LabelledImage]) {
+    let rows = images.iter().map(|row| (row.group.as_str(), &*row.image));
+    let groups: Vec<String> = joined_groups(rows).into_iter().map(String::from).collect();
+    for (image, group) in images.iter_mut().zip(groups) {
+        image.group = group;
     }
 }
 

@@ -24,18 +24,24 @@ mod chexpert_8x200;
 mod column;
 mod contrast;
 mod dataset;
+mod distinct_images;
 mod doctor;
 mod error;
 mod eval_transform;
 #[cfg(test)]
 mod fixtures;
+mod folder_walk;
 mod heading_names;
 mod image_files;
+mod image_segments;
 mod image_store;
+mod joined_groups;
 mod labelled;
 mod loader;
 mod manifest;
 mod normalize;
+mod passed_over;
+mod path_text;
 mod phantom;
 mod plain_name;
 mod prepare;
@@ -44,6 +50,7 @@ mod probe;
 mod progress;
 mod radiograph;
 mod randomness;
+mod regular_file;
 mod resize;
 mod row;
 mod sections;
@@ -66,12 +73,13 @@ pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use contrast::{check_contrast, too_few_to_validate};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use distinct_images::number_images;
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
-pub use image_files::image_files;
+pub use image_files::ImageFiles;
 pub use image_store::{ImageStore, ImageStoreConfig};
 pub use labelled::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
@@ -82,6 +90,8 @@ pub use loader::{
     TrainingSteps, Unreadable,
 };
 pub use manifest::{Manifest, ManifestConfig};
+pub use passed_over::{PassedOver, PassedOverKind};
+pub use path_text::{path_from_text, path_text};
 pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
 pub use prepare::{
@@ -90,6 +100,7 @@ pub use prepare::{
 pub use printable::{printable, printable_lines};
 pub use progress::{Progress, Stage};
 pub use radiograph::{DecodeLimits, Radiograph};
+pub use regular_file::{open_regular, read_regular, read_regular_text};
 pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};

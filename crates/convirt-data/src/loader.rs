@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::DataError;
+use crate::setting::check;
+
 mod batches;
 mod evaluation;
 mod images;
@@ -43,6 +46,32 @@ impl Default for LoaderConfig {
     }
 }
 
+impl LoaderConfig {
+    /// Checks that numbers are within bounds, of which those from above keep memory: a batch has
+    /// `min_pairs` at least.
+    pub(crate) fn check(&self, min_pairs: usize) -> Result<(), DataError> {
+        let allowed = match min_pairs {
+            ..=1 => "1 to 65536",
+            _ => "2 to 65536",
+        };
+        for (setting, value, bounds, allowed) in [
+            ("batch_size", self.batch_size, min_pairs..=65_536, allowed),
+            ("num_workers", self.num_workers, 0..=1_024, "0 to 1024"),
+            ("prefetch", self.prefetch, 0..=1_024, "at most 1024"),
+            (
+                "pad_multiple",
+                self.pad_multiple,
+                0..=65_536,
+                "at most 65536",
+            ),
+        ] {
+            let bounds = *bounds.start() as f64..=*bounds.end() as f64;
+            check(setting, value as f64, bounds, allowed)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -57,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{dataset, evaluation_view, studies};
-    use crate::{AugmentationConfig, DataError, ImageTextBatch, ImageTextDataset, ImageView};
+    use crate::{AugmentationConfig, ImageTextBatch, ImageTextDataset, ImageView};
 
     /// What makes a batch: studies, pixels, tokens.
     type Content = (Vec<usize>, Vec<f32>, Vec<i64>);
@@ -108,6 +137,27 @@ mod tests {
             &Device::flex(),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn numbers_beyond_measure_are_refused_by_name() {
+        let base = || config(4, 1);
+        assert!(base().check(2).is_ok());
+        for (setting, config) in [
+            ("batch_size", config(1, 1)),
+            ("batch_size", config(usize::MAX, 1)),
+            ("num_workers", config(4, usize::MAX)),
+            (
+                "prefetch",
+                LoaderConfig {
+                    prefetch: usize::MAX,
+                    ..base()
+                },
+            ),
+        ] {
+            let error = config.check(2).unwrap_err().to_string();
+            assert!(error.contains(setting), "{error}");
+        }
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! A first look at the files of a pair, cheap enough to take at all of them before a run.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::{ImageReader, ImageResult};
 
 use crate::radiograph::dicom::{self, is_dicom};
+use crate::radiograph::plausible;
+use crate::regular_file::{open_regular, read_rest};
 use crate::{DecodeLimits, NotUtf8, SkipReason, decode_text};
 
 /// Bytes that hold the header of nearly every image.
 pub(crate) const HEAD: u64 = 64 * 1024;
+
+/// Bytes of the longest text, in a file of its own or in a table; the longest report of MIMIC-CXR
+/// is under 10 kB.
+pub(crate) const MAX_TEXT: u64 = 1 << 20;
 
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);
@@ -26,22 +32,14 @@ pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<[usize; 
 pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
     let unreadable = |detail| (SkipReason::UnreadableImage, detail);
     let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
-    let mut bytes = Vec::new();
-    file.take(limits.max_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(error.to_string()))?;
-    match bytes.len() as u64 > limits.max_bytes {
-        true => Err(unreadable(format!("more than {} bytes", limits.max_bytes))),
-        false => Ok(bytes),
-    }
+    read_rest(file, limits.max_bytes).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Reads a text file, without a byte-order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     let unreadable = |error: io::Error| (SkipReason::UnreadableText, error.to_string());
-    let mut file = open(path, SkipReason::MissingText, SkipReason::UnreadableText)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let file = open(path, SkipReason::MissingText, SkipReason::UnreadableText)?;
+    let bytes = read_rest(file, MAX_TEXT).map_err(unreadable)?;
     let text = decode_text(bytes).map_err(|error| {
         let detail = match error {
             NotUtf8::Byte { byte } => format!("byte {byte}"),
@@ -60,16 +58,13 @@ pub(crate) fn utf_8(bytes: impl Into<Vec<u8>>) -> Result<String, usize> {
     String::from_utf8(bytes.into()).map_err(|error| error.utf8_error().valid_up_to())
 }
 
-/// Opens a plain file; a pipe or a folder would block or fail later with less clear words.
+/// Opens a regular file.
 fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File, Fault> {
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (missing, String::new()),
         _ => (unreadable, error.to_string()),
     };
-    if !fs::metadata(path).map_err(fault)?.is_file() {
-        return Err((unreadable, "not a plain file".into()));
-    }
-    File::open(path).map_err(fault)
+    open_regular(path).map_err(fault)
 }
 
 // A JPEG decoder reads its whole input before it looks at the header: give it the head only,
@@ -93,7 +88,8 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], Str
     let (width, height) = match dimensions(&bytes) {
         Ok(dimensions) => dimensions,
         Err(_) => {
-            file.read_to_end(&mut bytes).map_err(unreadable)?;
+            let mut rest = Read::take(&mut *file, limits.max_bytes);
+            rest.read_to_end(&mut bytes).map_err(unreadable)?;
             dimensions(&bytes).map_err(|error| error.to_string())?
         }
     };
@@ -103,7 +99,22 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], Str
             "{width}×{height} pixels, dataset.max_image_side is {max_side}"
         ));
     }
-    Ok([width as usize, height as usize])
+    let size = [width as usize, height as usize];
+    if !is_plausible(&bytes, size, length) {
+        return Err(format!(
+            "{width}×{height} pixels cannot be in {length} bytes"
+        ));
+    }
+    let orientation = limits.orientation(&bytes);
+    Ok(orientation.map_or(size, |orientation| orientation.turned_size(size)))
+}
+
+/// Whether a file of so many bytes can hold the image that its header promises.
+fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool {
+    match start {
+        [0xFF, 0xD8, ..] => plausible::jpeg(width, height, length as usize),
+        _ => plausible::png(start, length),
+    }
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
@@ -114,6 +125,8 @@ fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use image::GrayImage;
 
     use super::*;
@@ -184,6 +197,7 @@ mod tests {
             let limits = |max_side, max_bytes| DecodeLimits {
                 max_side,
                 max_bytes,
+                ..DecodeLimits::default()
             };
             assert!(probe_image(&path, &limits(40, 2000)).is_ok());
             for limits in [limits(39, 2000), limits(40, 20)] {
@@ -195,6 +209,23 @@ mod tests {
                     "{detail}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_header_of_more_pixels_than_the_file_can_hold_is_refused() {
+        let mut png = encoded("png");
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        let mut jpeg = encoded("jpg");
+        let frame = jpeg.windows(2).position(|it| it == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+        for file in [png, jpeg] {
+            let (reason, detail) = probed(&file).unwrap_err();
+            assert_eq!(reason, SkipReason::UnreadableImage);
+            assert!(detail.contains("16383×16383 pixels cannot be"), "{detail}");
         }
     }
 

@@ -4,15 +4,21 @@ use image::DynamicImage;
 
 mod decode;
 pub(crate) mod dicom;
+mod jpeg;
+mod orientation;
+pub(crate) mod plausible;
 mod png;
 mod reduced_jpeg;
+mod stretch;
 
 pub use decode::DecodeLimits;
 pub(crate) use decode::read_bytes;
+pub(crate) use orientation::Orientation;
 pub(crate) use reduced_jpeg::Reduced;
+pub(crate) use stretch::Stretch;
 
 /// Counts up whenever the same file gives another image.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///
@@ -24,6 +30,9 @@ pub struct Radiograph {
     height: usize,
     depth: Depth,
     pixels: Vec<f32>,
+    /// How the file's levels became brightness, where that was found in them; lost when the image
+    /// is changed or kept.
+    stretch: Option<Stretch>,
 }
 
 /// Bits a sample has in the file.
@@ -62,11 +71,13 @@ impl Radiograph {
         Self::from_planes(width, height, Depth::Eight, pixels)
     }
 
-    /// Makes an image of interleaved 16-bit samples; its darkest becomes 0 and its brightest 1.
+    /// Makes an image of interleaved 16-bit samples, spread over the range that they fill but for
+    /// 0.5 % of them at each end.
     ///
     /// Files of 16 bits mostly hold 10 to 15 of them (DICOM exports: 12), so that dividing by
-    /// 65,535 would give black images and dropping the low byte would give few levels. An image
-    /// of one single level becomes black.
+    /// 65,535 would give black images and dropping the low byte would give few levels; and a dead
+    /// pixel must not darken all others. DICOM without a window is spread likewise. An image of
+    /// one single level becomes black.
     ///
     /// # Panics
     ///
@@ -78,14 +89,15 @@ impl Radiograph {
         samples: &[u16],
     ) -> Self {
         let samples = planes(width, height, samples_per_pixel, samples);
-        let darkest = samples.iter().copied().min().unwrap_or(0);
-        let brightest = samples.iter().copied().max().unwrap_or(0);
-        let range = f32::from((brightest - darkest).max(1));
-        let pixels = samples
-            .into_iter()
-            .map(|sample| f32::from(sample - darkest) / range)
-            .collect();
-        Self::from_planes(width, height, Depth::Sixteen, pixels)
+        let mut counts = vec![0; usize::from(u16::MAX) + 1];
+        for &sample in &samples {
+            counts[usize::from(sample)] += 1;
+        }
+        let counted = (0..=u16::MAX).map(f64::from).zip(counts);
+        let stretch = Stretch::of_counts(counted.collect());
+        let brightness = |sample: u16| stretch.at(sample.into()).clamp(0.0, 1.0) as f32;
+        let pixels = samples.into_iter().map(brightness).collect();
+        Self::from_planes(width, height, Depth::Sixteen, pixels).with_stretch(Some(stretch))
     }
 
     pub(crate) fn from_planes(width: usize, height: usize, depth: Depth, pixels: Vec<f32>) -> Self {
@@ -100,7 +112,12 @@ impl Radiograph {
             height,
             depth,
             pixels,
+            stretch: None,
         }
+    }
+
+    fn with_stretch(self, stretch: Option<Stretch>) -> Self {
+        Self { stretch, ..self }
     }
 
     fn from_decoded(decoded: DynamicImage) -> Self {
@@ -156,6 +173,11 @@ impl Radiograph {
 
     pub(crate) fn depth(&self) -> Depth {
         self.depth
+    }
+
+    /// How the levels of the file just decoded became brightness, where it does not say.
+    pub(crate) fn stretch(&self) -> Option<Stretch> {
+        self.stretch
     }
 }
 
@@ -227,10 +249,12 @@ mod tests {
     #[test]
     fn sixteen_bits_fill_the_range_from_black_to_white_whatever_they_hold() {
         // 12 bits of 16, not starting at 0.
-        let image = Radiograph::from_u16(4, 1, 1, &[100, 4095, 2097, 101]);
-        assert_eq!(image.pixels()[..2], [0.0, 1.0]);
-        assert!((image.pixels()[2] - 1997.0 / 3995.0).abs() < 1e-6);
-        assert!(image.pixels()[3] > 0.0);
+        let mut samples = vec![100; 500];
+        samples.extend([4095; 500]);
+        samples[0] = 2097;
+        let image = Radiograph::from_u16(1000, 1, 1, &samples);
+        assert_eq!((image.pixels()[1], image.pixels()[999]), (0.0, 1.0));
+        assert!((image.pixels()[0] - 1997.0 / 3995.0).abs() < 1e-6);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{DataError, printable};
+use crate::{DataError, path_text, printable};
 
 /// Examples shown in an error and for each reason in a summary.
 const EXAMPLES: usize = 5;
@@ -179,7 +179,7 @@ impl fmt::Display for Skip {
             reason,
             detail,
         } = self;
-        write!(f, "row {row}: {}: {reason}", printable(file.display()))?;
+        write!(f, "row {row}: {}: {reason}", printable(path_text(file)))?;
         if !detail.is_empty() {
             write!(f, " ({})", printable(detail))?;
         }
@@ -191,13 +191,13 @@ impl fmt::Display for Skip {
 impl fmt::Display for Skips {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skips = self.list();
-        let csv = printable(self.manifest.display());
+        let csv = printable(path_text(&self.manifest));
         write!(f, "{csv}: left out {} of {} rows", skips.len(), self.rows)?;
         for (reason, count) in self.counts() {
             write!(f, "\n  {reason}: {count}")?;
             let of_reason = skips.iter().filter(|skip| skip.reason == reason);
             for skip in of_reason.take(EXAMPLES) {
-                let file = printable(skip.file.display());
+                let file = printable(path_text(&skip.file));
                 write!(f, "\n    row {}: {file}", skip.row)?;
                 if !skip.detail.is_empty() {
                     write!(f, " ({})", printable(&skip.detail))?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::joined_groups::joined_groups;
 use crate::{DataError, Split, Study};
 
 /// Groups shown in an error.
@@ -63,13 +64,15 @@ impl Grouped for Study {
 /// Divides studies by their split column, or else by group.
 ///
 /// By group, `valid_size` of the pairs are held out, as nearly as whole groups allow, and never
-/// all nor none. Which ones depends on the seed and the names of the groups, not on the order of
-/// the rows; new rows of other groups leave the sequence of the present ones as it is.
+/// all nor none; groups that have an image in common count as one. Which ones depends on the seed
+/// and the names of the groups, not on the order of the rows; new rows of other groups leave the
+/// sequence of the present ones as it is.
 ///
 /// # Errors
 ///
-/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::EmptySplit`]: the
-///   split column has gaps, puts a group on two sides, or leaves training or validation empty
+/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::LeakedImages`],
+///   [`DataError::EmptySplit`]: the split column has gaps, puts a group or an image on two sides,
+///   or leaves training or validation empty
 /// - [`DataError::TooFewGroups`]: there are not two groups to divide
 /// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, DataError> {
@@ -82,21 +85,30 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
             false => Ok(sides),
         };
     }
-    let groups = studies.iter().map(|study| study.group.as_str());
-    let held_out = held_out_groups(groups, config)?;
-    let (valid, train) = studies
-        .into_iter()
-        .partition(|study| held_out.contains(&study.group));
-    Ok(SplitStudies {
-        train,
-        valid,
+    let rows = studies.iter().map(|study| {
+        let group = study.group.as_str();
+        ((seeded_hash(config.seed, group), group), &*study.image)
+    });
+    let groups = joined_groups(rows);
+    let held_out = held_out_in_sequence(groups.iter().copied(), config.valid_size)?;
+    let is_held_out: Vec<bool> = groups.iter().map(|it| held_out.contains(it)).collect();
+    let mut sides = SplitStudies {
+        train: Vec::new(),
+        valid: Vec::new(),
         test: Vec::new(),
-    })
+    };
+    for (study, is_held_out) in studies.into_iter().zip(is_held_out) {
+        match is_held_out {
+            true => sides.valid.push(study),
+            false => sides.train.push(study),
+        }
+    }
+    Ok(sides)
 }
 
 /// Divides by the split column, which must leave no gaps and something to learn from.
 pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, DataError> {
-    check_groups(&rows)?;
+    check_sides(&rows)?;
     let mut sides = Sides {
         train: Vec::new(),
         valid: Vec::new(),
@@ -123,33 +135,55 @@ pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, Data
     }
 }
 
-/// Looks for groups on more than one side.
-fn check_groups(members: &[impl Grouped]) -> Result<(), DataError> {
-    let mut rows: BTreeMap<&str, BTreeMap<Split, usize>> = BTreeMap::new();
-    for member in members {
-        if let Some(side) = member.side() {
-            let sides = rows.entry(member.group()).or_default();
-            sides.entry(side).or_insert(member.row());
+/// Looks for groups and images on more than one side.
+fn check_sides(rows: &[impl Grouped]) -> Result<(), DataError> {
+    let groups = on_several_sides(rows, |row| row.group());
+    if !groups.is_empty() {
+        let name = |group: &str| group.chars().take(EXAMPLE_LENGTH).collect();
+        return Err(DataError::LeakedGroups {
+            count: groups.len(),
+            examples: examples(&groups, name),
+        });
+    }
+    let images = on_several_sides(rows, |row| row.image());
+    if !images.is_empty() {
+        return Err(DataError::LeakedImages {
+            count: images.len(),
+            examples: examples(&images, |image| image.display().to_string()),
+        });
+    }
+    Ok(())
+}
+
+/// What is on several sides, in the order of the rows, with its first row on each.
+type Leaked<K> = Vec<(K, BTreeMap<Split, usize>)>;
+
+fn on_several_sides<'a, R: Grouped, K: Ord>(rows: &'a [R], key: impl Fn(&'a R) -> K) -> Leaked<K> {
+    let mut sides_of: BTreeMap<K, BTreeMap<Split, usize>> = BTreeMap::new();
+    for row in rows {
+        if let Some(side) = row.side() {
+            let sides = sides_of.entry(key(row)).or_default();
+            sides.entry(side).or_insert(row.row());
         }
     }
-    rows.retain(|_, sides| sides.len() > 1);
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut leaked: Vec<_> = rows.into_iter().collect();
+    let mut leaked: Leaked<K> = sides_of
+        .into_iter()
+        .filter(|(_, it)| it.len() > 1)
+        .collect();
     leaked.sort_by_key(|(_, sides)| sides.values().copied().min());
-    let examples = leaked.iter().take(EXAMPLES).map(|(group, sides)| {
+    leaked
+}
+
+/// The first few of them in words.
+fn examples<K: Copy>(leaked: &Leaked<K>, name: impl Fn(K) -> String) -> Vec<String> {
+    let examples = leaked.iter().take(EXAMPLES).map(|(key, sides)| {
         let sides: Vec<_> = sides
             .iter()
             .map(|(split, row)| format!("{split} in row {row}"))
             .collect();
-        let group: String = group.chars().take(EXAMPLE_LENGTH).collect();
-        format!("`{group}` is {}", sides.join(" and "))
+        format!("`{}` is {}", name(*key), sides.join(" and "))
     });
-    Err(DataError::LeakedGroups {
-        count: leaked.len(),
-        examples: examples.collect(),
-    })
+    examples.collect()
 }
 
 /// Chooses the groups to hold out; `groups` has that of each pair.
@@ -377,5 +411,41 @@ mod tests {
         let empty = by_column(vec![study(1, "a", Some(Split::Train))]);
         let valid = Split::Valid;
         assert!(matches!(empty, DataError::EmptySplit { split } if split == valid));
+    }
+
+    /// 40 rows of 20 images, two captions each, every text its own group.
+    fn captions() -> Vec<Study> {
+        let rows = (0..40).map(|row| Study {
+            image: format!("{}.png", row / 2).into(),
+            ..study(row + 1, &format!("text {row}"), None)
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn rows_of_one_image_are_on_one_side() {
+        for seed in 0..5 {
+            let sides = split(captions(), &config(0.2, seed)).unwrap();
+            assert_eq!((sides.train.len(), sides.valid.len()), (32, 8));
+            let images = |studies: &[Study]| -> BTreeSet<_> {
+                studies.iter().map(|study| study.image.clone()).collect()
+            };
+            assert!(images(&sides.train).is_disjoint(&images(&sides.valid)));
+        }
+    }
+
+    #[test]
+    fn a_column_that_puts_an_image_on_two_sides_leaks_it() {
+        let mut studies = captions();
+        for study in &mut studies {
+            study.split = Some(match study.row {
+                8 => Split::Valid,
+                _ => Split::Train,
+            });
+        }
+        let error = split(studies, &config(0.2, 0)).unwrap_err().to_string();
+        for part in ["1 images", "3.png", "train in row 7", "valid in row 8"] {
+            assert!(error.contains(part), "no `{part}` in: {error}");
+        }
     }
 }

@@ -1,12 +1,19 @@
 //! A CSV as header and raw rows, so that one bad row spoils no other.
 
-use std::fs;
 use std::path::Path;
 
 use csv::{ByteRecord, Position, ReaderBuilder};
+use memchr::memchr_iter;
 
-use crate::DataError;
+use crate::probe::MAX_TEXT;
 use crate::separator::find_separator;
+use crate::{DataError, read_regular};
+
+/// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Bytes of the longest line: a thousand columns of long texts.
+const MAX_LINE: usize = 16 << 20;
 
 /// A CSV file, cells as bytes.
 #[derive(Debug)]
@@ -21,10 +28,11 @@ impl Table {
     /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
     /// commas semicolons, tabulators or bars are understood.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
-        let bytes = fs::read(path).map_err(|source| DataError::Read {
+        let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
             path: path.into(),
             source,
         })?;
+        check_lines(path, &bytes)?;
         let separator = find_separator(path, &bytes)?;
         let records = records(&bytes, separator).map_err(|source| DataError::Csv {
             path: path.into(),
@@ -36,6 +44,9 @@ impl Table {
                 row: records.len() - 1,
                 line: line(last),
             });
+        }
+        for (row, record) in records.iter().enumerate() {
+            check_cells(path, row, record)?;
         }
         let mut records = records.into_iter();
         let header = records
@@ -51,6 +62,45 @@ impl Table {
 /// Returns the line of the file on which a row begins, from 1.
 pub(crate) fn line(row: &ByteRecord) -> u64 {
     row.position().map_or(0, Position::line)
+}
+
+/// Refuses lines that would take many times their bytes as cells.
+fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
+    for (index, end) in ends.enumerate() {
+        let length = end - start;
+        if length > MAX_LINE {
+            return Err(DataError::LongLine {
+                path: path.into(),
+                line: index + 1,
+                bytes: length,
+                max_bytes: MAX_LINE,
+            });
+        }
+        start = end + 1;
+    }
+    Ok(())
+}
+
+/// Refuses cells that can be no text: most often of a quote that swallows the rows behind it.
+fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), DataError> {
+    let max_bytes = MAX_TEXT as usize;
+    match record
+        .iter()
+        .enumerate()
+        .find(|(_, cell)| cell.len() > max_bytes)
+    {
+        None => Ok(()),
+        Some((column, cell)) => Err(DataError::LongCell {
+            path: path.into(),
+            row,
+            line: line(record),
+            column,
+            bytes: cell.len(),
+            max_bytes,
+        }),
+    }
 }
 
 fn names(header: &ByteRecord) -> Option<Vec<String>> {
@@ -103,6 +153,8 @@ fn is_unclosed(last: &ByteRecord, bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn table(bytes: &[u8]) -> Result<Table, DataError> {
@@ -159,6 +211,26 @@ mod tests {
             "{error}"
         );
         assert!(table(b"image,text\na,b\nc,\"d\n\"\"e\"\"\"\n").is_ok());
+    }
+
+    #[test]
+    fn a_cell_that_can_be_no_text_is_an_error_with_its_row() {
+        let long = "x\n".repeat(1 << 19);
+        let of = |text: &str| table(format!("image,text\na,b\nc,\"{text}\"\n").as_bytes());
+        assert!(of(&long).is_ok());
+        let message = of(&(long + "x")).unwrap_err().to_string();
+        let expected = "row 2 (line 3), column 1: 1048577 bytes, more than the 1048576 of";
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn a_line_of_commas_is_refused_before_it_becomes_cells() {
+        let file = "image,text\n".to_string() + &",".repeat(MAX_LINE + 1);
+        let error = table(file.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, DataError::LongLine { line: 2, .. }),
+            "{error}"
+        );
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct ReportTokenizer {
 }
 
 impl ReportTokenizer {
+    /// Names of the files that [`save`](Self::save) writes.
+    pub const FILES: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+
     /// Reads the tokenizer of a Hugging Face model from its folder.
     ///
     /// That is `tokenizer.json`; else `vocab.txt` (WordPiece, as BERT has it); else `vocab.json`
@@ -165,9 +168,10 @@ impl ReportTokenizer {
                 .and_then(|text| fs::write(&path, text));
             written.map_err(|source| DataError::Write { path, source })
         };
-        write("tokenizer.json", self.tokenizer.to_string(true))?;
-        let settings = self.settings.to_json(&self.tokenizer);
-        write("tokenizer_config.json", Ok(format!("{settings:#}\n")))
+        let [tokenizer, settings] = Self::FILES;
+        write(tokenizer, self.tokenizer.to_string(true))?;
+        let text = self.settings.to_json(&self.tokenizer);
+        write(settings, Ok(format!("{text:#}\n")))
     }
 
     /// Checks what `tokenizer`, in the form of `tokenizer.json`, must have; `path` is where it

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::linear::affine;
 use crate::{ImageEncoder, ImageEncoderConfig, ModelError};
 
+/// Longest side of an image whose pixels are classified, as of a network's input.
+const MAX_SIDE: usize = 4_096;
+
 /// Configuration of an [`ImageClassifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageClassifierConfig {
@@ -48,6 +51,15 @@ impl ImageClassifierConfig {
         encoder: ImageEncoder,
         device: &Device,
     ) -> Result<ImageClassifier, ModelError> {
+        if let ImageEncoderConfig::Pixels { side } = self.encoder
+            && side > MAX_SIDE
+        {
+            return Err(ModelError::OutOfRange {
+                key: "side",
+                found: side.to_string(),
+                expected: "at most 4,096 pixels",
+            });
+        }
         if self.labels == 0 {
             return Err(ModelError::OutOfRange {
                 key: "labels",

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, FrozenPrefix,
-    ModelError, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig, ResNet,
-    ResNetConfig, TextInput,
+    ModelError, ParameterCount, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig,
+    ResNet, ResNetConfig, TextInput,
 };
 
 /// Configuration of a [`ConVirt`].
@@ -74,6 +74,25 @@ impl ConVirtConfig {
             pooling: self.pooling,
             pooling_layer: self.pooling_layer.unwrap_or(self.text.num_hidden_layers),
         })
+    }
+
+    /// Counts the parameters of a valid configuration without building them; a learned temperature
+    /// is not among them.
+    pub fn parameter_count(&self) -> ParameterCount {
+        let head = |d_input| ProjectionHeadConfig::new(d_input, self.d_embedding).parameters();
+        let [embeddings, layer] = self.text.parameters();
+        let d_text = self.pooling.d_pooled(self.text.d_model()).unwrap_or(0);
+        let heads = head(self.image.d_model()) + head(d_text);
+        let layers = layer * self.text.num_hidden_layers as u64;
+        let total = self.image.parameters() + embeddings + layers + heads;
+        let mut frozen = layer * self.freeze_layers.len() as u64;
+        if self.freeze_embeddings {
+            frozen += embeddings;
+        }
+        ParameterCount {
+            total: total as usize,
+            trainable: total.saturating_sub(frozen) as usize,
+        }
     }
 
     /// Checks the parts and how they fit together; returns the width of the pooled text.

@@ -19,6 +19,9 @@ pub struct ProjectionHeadConfig {
 }
 
 impl ProjectionHeadConfig {
+    /// Widest space; published ones have 128 to 2,048 dimensions.
+    const WIDEST: usize = 65_536;
+
     /// Creates a configuration from the encoder's width to that of the shared space.
     pub fn new(d_input: usize, d_embedding: usize) -> Self {
         Self {
@@ -27,20 +30,26 @@ impl ProjectionHeadConfig {
         }
     }
 
-    /// Checks that the space is not empty.
+    /// Checks that the space is neither empty nor beyond measure.
     ///
     /// # Errors
     ///
     /// [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
         match self.d_embedding {
-            0 => Err(ModelError::OutOfRange {
+            1..=Self::WIDEST => Ok(()),
+            found => Err(ModelError::OutOfRange {
                 key: "d_embedding",
-                found: "0".to_string(),
-                expected: "at least 1",
+                found: found.to_string(),
+                expected: "1 to 65,536",
             }),
-            _ => Ok(()),
         }
+    }
+
+    /// Counts the parameters.
+    pub fn parameters(&self) -> u64 {
+        let [input, output] = [self.d_input, self.d_embedding].map(|width| width as u64);
+        (input + 1) * input + (input + 1) * output
     }
 
     /// Initializes weights and biases as `torch.nn.Linear` does, U(±1/√fan_in).

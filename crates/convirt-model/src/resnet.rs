@@ -117,6 +117,20 @@ impl ResNetConfig {
         512 * self.depth.kind().expansion()
     }
 
+    /// Counts the parameters.
+    pub fn parameters(&self) -> u64 {
+        let kind = self.depth.kind();
+        let (mut count, mut d_input) = (3 * 64 * 7 * 7 + 2 * 64, 64);
+        for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
+            for position in 0..self.depth.blocks()[stage] {
+                let is_strided = position == 0 && stage > 0;
+                count += kind.parameters(d_input, width, is_strided);
+                d_input = width * kind.expansion();
+            }
+        }
+        count as u64
+    }
+
     /// Initializes the network as torchvision does: Kaiming normal (fan out) convolutions, batch
     /// norms at γ = 1, β = 0.
     pub fn init(&self, device: &Device) -> ResNet {
@@ -235,6 +249,7 @@ mod tests {
             let config = ResNetConfig::new(depth);
             let network = config.init(&Device::flex());
             let classifier = 1000 * (config.d_model() + 1);
+            assert_eq!(config.parameters(), (with_classifier - classifier) as u64);
             assert_eq!(
                 network.num_params(),
                 with_classifier - classifier + 2 * channels,

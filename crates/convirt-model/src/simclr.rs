@@ -31,14 +31,33 @@ impl SimClrConfig {
         }
     }
 
+    /// Counts the parameters without building them.
+    pub fn parameter_count(&self) -> ParameterCount {
+        let head = ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding);
+        let total = (self.image.parameters() + head.parameters()) as usize;
+        ParameterCount {
+            total,
+            trainable: total,
+        }
+    }
+
+    /// Checks that the space is neither empty nor beyond measure.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`].
+    pub fn validate(&self) -> Result<(), ModelError> {
+        ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding).validate()
+    }
+
     /// Initializes the model.
     ///
     /// # Errors
     ///
     /// [`ModelError::OutOfRange`] for an empty space and for a temperature outside its range.
     pub fn init(&self, device: &Device) -> Result<SimClr, ModelError> {
+        self.validate()?;
         let head = ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding);
-        head.validate()?;
         Ok(SimClr {
             image_encoder: self.image.init(device),
             image_projection: head.init(device),

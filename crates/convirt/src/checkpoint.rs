@@ -13,7 +13,8 @@ use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
 
 /// What Burn's records do not hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ impl TrainingState {
             folder: folder.to_path_buf(),
         })?;
         let path = state_file(folder, step);
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         serde_json::from_slice(&json).map_err(|source| Error::BrokenState { path, source })
     }
 }

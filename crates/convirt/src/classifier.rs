@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
-use convirt_data::{EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
+use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
 use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
     ImageEncoderConfig,
@@ -15,9 +15,12 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::finite::finite_rows;
+use crate::json_file::read_json;
 use crate::precision_name::PrecisionName;
-use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile};
+use crate::pretrained::{is_turned, turned};
+use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "classifier.json";
@@ -56,6 +59,10 @@ pub(crate) struct Description {
     pub resize: EvalResize,
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks; in files from before there was a
+    /// choice, they are.
+    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    pub exif_orientation: bool,
     pub normalization: Normalization,
     /// The precision that it was trained in; in files from before there was a choice, float32.
     #[serde(default, with = "PrecisionName")]
@@ -87,6 +94,10 @@ impl ImageClassifier {
             network: network.valid(),
             images: ImageStore::new(ImageStoreConfig {
                 longer_side: description.longer_side,
+                limits: DecodeLimits {
+                    exif_orientation: description.exif_orientation,
+                    ..DecodeLimits::default()
+                },
                 cache_mb: 0,
                 ..ImageStoreConfig::default()
             })?,
@@ -122,7 +133,8 @@ impl ImageClassifier {
             return Err(Error::NoModel { folder, missing });
         }
         let path = folder.join(DESCRIPTION);
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        checksums::verify(&path)?;
+        let json = read_json(&path)?;
         let description: Description = serde_json::from_slice(&json)
             .map_err(|source| Error::BrokenDescription { path, source })?;
         let file = WeightsFile::open(folder.join(WEIGHTS))?;
@@ -136,7 +148,8 @@ impl ImageClassifier {
     }
 
     /// Writes the classifier into a folder: `model.safetensors` in torchvision's names with the
-    /// head as `fc`, which a torchvision ResNet of as many classes loads, and `classifier.json`.
+    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and the
+    /// checksums of both.
     ///
     /// # Errors
     ///
@@ -147,7 +160,8 @@ impl ImageClassifier {
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(&self.description).expect("plain data");
         fs::write(&path, json + "\n").map_err(write_error(&path))?;
-        Ok(weights::save(self.tensors(), &folder.join(WEIGHTS))?)
+        weights::save(self.tensors(), &folder.join(WEIGHTS))?;
+        Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
     }
 
     /// Probabilities for an image file: one for each label, by itself for findings, 1 in all for
@@ -155,18 +169,18 @@ impl ImageClassifier {
     ///
     /// # Errors
     ///
-    /// When the file is not a readable image.
+    /// When the file is not a readable image, and [`Error::NotFinite`].
     pub fn predict(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
         let size = self.transform.size();
         let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
         let logits = self
             .network
             .forward(Tensor::from_data(pixels, &self.device));
-        Ok(probabilities(self.labels(), logits)
-            .into_data()
-            .iter()
-            .collect())
+        finite_rows(probabilities(self.labels(), logits), |_| {
+            path.display().to_string()
+        })
     }
 
     /// The labels, in the order of the probabilities.
@@ -219,6 +233,7 @@ mod tests {
             image_size: 32,
             resize: EvalResize::PadSquare,
             longer_side: Some(40),
+            exif_orientation: true,
             normalization: Normalization::ImageNet,
             precision: Precision::Float32,
         };
@@ -261,6 +276,8 @@ mod tests {
         let earlier = json.replace(",\n  \"precision\": \"float32\"", "");
         assert_ne!(earlier, json);
         fs::write(&path, earlier).unwrap();
+        // Those had no checksums either.
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.description.precision, Precision::Float32);
     }
@@ -303,6 +320,9 @@ mod tests {
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
         fs::write(&path, json.replace("\"c\"", "\"c\", \"d\"")).unwrap();
+        let changed = ImageClassifier::load(folder.path()).unwrap_err();
+        assert!(changed.to_string().contains("changed since"), "{changed}");
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let error = ImageClassifier::load(folder.path())
             .unwrap_err()
             .to_string();

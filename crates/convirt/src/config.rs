@@ -13,10 +13,9 @@ mod model;
 mod objective;
 mod schedule;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{Column, NotUtf8, decode_text};
+use convirt_data::{Column, NotUtf8, decode_text, read_regular};
 use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -55,7 +54,7 @@ pub struct Config {
     /// environment's `CONVIRT_KERNEL` or the fastest.
     pub device: Option<String>,
 
-    /// Pairs a step, or images of which SimCLR sees two views each, at least 2; 32 (paper).
+    /// Pairs a step, or images of which SimCLR sees two views each, 2 to 65,536; 32 (paper).
     pub batch_size: usize,
     /// Passes over the training pairs, at least 1; 1,000 (Colab).
     pub epochs: usize,
@@ -154,7 +153,7 @@ impl Config {
             path: path.to_path_buf(),
             source,
         };
-        let bytes = fs::read(path).map_err(read_error)?;
+        let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(read_error)?;
         let name = path.display().to_string();
         let text = decode_text(bytes.clone()).map_err(|error| {
             let valid = match error {
@@ -264,6 +263,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, PhantomConfig, TextView};
     use convirt_model::{Pooling, ResNetDepth};
 
@@ -456,6 +457,7 @@ loss: {learnable_temperature: True, multi_positive: off}
         let limits = DecodeLimits {
             max_side: 4096,
             max_bytes: 65_536 << 20,
+            exif_orientation: true,
         };
         assert_eq!(config.dataset.decode_limits(), limits);
         assert_eq!(config.dataset.augmentation.flip_probability, 0.0);

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
+use crate::output::progress;
 
 /// The studies of a configuration, split.
 pub(crate) struct Studies {
@@ -121,13 +122,13 @@ pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
     let bar = ProgressBar::new(phantom.patients as u64).with_style(style);
     let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    println!(
+    progress(format_args!(
         "drew a chest phantom into {}: {} images of {} patients, {:.1} MB",
         folder.display(),
         summary.images,
         summary.patients,
         summary.bytes as f64 / 1e6,
-    );
+    ));
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -56,7 +55,7 @@ impl EmbeddingFile {
             });
         }
         Ok(Self {
-            file: NewFile::create(path, header)?,
+            file: NewFile::create(path, header).map_err(write_error(path))?,
             path: path.to_path_buf(),
             format,
             names,
@@ -92,7 +91,7 @@ impl EmbeddingFile {
         );
         self.kept.push(name);
         let bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
-        self.file.write(&bytes)
+        self.file.write(&bytes).map_err(write_error(&self.path))
     }
 
     /// Gives the file its name; an earlier one is replaced. Returns the number of rows.
@@ -123,9 +122,10 @@ impl EmbeddingFile {
                     .map_err(|error| error.into_error().into())
             };
             let table = write().expect("memory takes all that is written");
-            fs::write(&list, table).map_err(write_error(&list))?;
+            NewFile::write_whole(&list, &table).map_err(write_error(&list))?;
         }
-        file.finish(&format.header(width, &names, &kept, header))?;
+        let header = format.header(width, &names, &kept, header);
+        file.finish(&header).map_err(write_error(&path))?;
         Ok(kept.len())
     }
 }
@@ -183,6 +183,7 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::fs;
 
     use safetensors::SafeTensors;
 

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use convirt_data::open_regular;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,7 @@ impl EmbeddingIndex {
     /// when it is damaged, cut off, or something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(read_error(path))?;
+        let file = open_regular(path).map_err(read_error(path))?;
         Ok(Self {
             layout: Layout::read(path, &file)?,
             path: path.to_path_buf(),

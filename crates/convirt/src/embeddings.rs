@@ -1,6 +1,8 @@
 //! Many images or texts embedded, batch by batch.
 
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use convirt_data::{
     DataError, ImageBatch, ImageBatches, LoaderConfig, Padding, SampleText, Unreadable,
@@ -11,7 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::pretrained::{ConVirt, ImageTower, normalized};
+use crate::finite::{finite_rows, unit_rows};
+use crate::pretrained::{ConVirt, ImageTower};
 use crate::task::text_input;
 
 /// Batches of texts that are sorted by length together.
@@ -39,12 +42,22 @@ pub struct EmbeddedBatch {
 }
 
 impl EmbeddedBatch {
-    pub(crate) fn new(indices: Vec<usize>, encoded: Encoded) -> Self {
-        Self {
+    /// Takes the outputs of a tower for what is at `indices` in a list; `name` tells what that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFinite`] where the tower gave no finite numbers.
+    pub(crate) fn new(
+        indices: Vec<usize>,
+        encoded: Encoded,
+        name: impl Fn(usize) -> String,
+    ) -> Result<Self, Error> {
+        let name = |row: usize| name(indices[row]);
+        Ok(Self {
+            features: finite_rows(encoded.features, name)?,
+            embeddings: unit_rows(encoded.embedding, name)?,
             indices,
-            features: encoded.features.into_data().iter::<f32>().collect(),
-            embeddings: normalized(encoded.embedding),
-        }
+        })
     }
 
     /// Rows of the output asked for, one for each index.
@@ -72,12 +85,18 @@ impl EmbeddedBatch {
 /// Iterates over embedded images; see [`ImageTower::embed_images`].
 pub struct ImageEmbeddings<'a> {
     tower: &'a ImageTower,
+    paths: Arc<[PathBuf]>,
     batches: ImageBatches,
 }
 
 impl<'a> ImageEmbeddings<'a> {
-    pub(crate) fn new(tower: &'a ImageTower, batches: ImageBatches) -> Self {
-        Self { tower, batches }
+    /// Embeds `batches` of the images at `paths`.
+    pub(crate) fn new(tower: &'a ImageTower, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
+        Self {
+            tower,
+            paths,
+            batches,
+        }
     }
 
     /// Returns how many images have been embedded or left out.
@@ -96,12 +115,11 @@ impl Iterator for ImageEmbeddings<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
-        Some(match batch {
-            Ok(ImageBatch { images, indices }) => {
-                Ok(EmbeddedBatch::new(indices, self.tower.encode_image(images)))
-            }
-            Err(error) => Err(error.into()),
-        })
+        Some(batch.map_err(Error::from).and_then(|batch| {
+            let ImageBatch { images, indices } = batch;
+            let name = |index: usize| self.paths[index].display().to_string();
+            EmbeddedBatch::new(indices, self.tower.encode_image(images), name)
+        }))
     }
 }
 
@@ -164,7 +182,8 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
             let batch: Vec<&SampleText> = places.iter().map(|&place| &texts[place]).collect();
             let batch = collate_texts(&batch, &self.padding, self.model.device());
             let encoded = self.model.encode_text(text_input(batch));
-            let batch = EmbeddedBatch::new(places.to_vec(), encoded);
+            let name = |place: usize| excerpt(&texts[place].text);
+            let batch = EmbeddedBatch::new(places.to_vec(), encoded, name)?;
             let features = batch.rows(TowerOutput::Features);
             let both = features.zip(batch.rows(TowerOutput::Embedding));
             for (&place, (features, embedding)) in places.iter().zip(both) {
@@ -196,5 +215,14 @@ impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
             Err(_) => self.texts.len(),
         };
         Some(batch)
+    }
+}
+
+/// The beginning of a text, to name it by.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
 }

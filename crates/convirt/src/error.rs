@@ -14,6 +14,7 @@ use crate::config::ConfigError;
 use crate::embedding_index::Modality;
 use crate::hub::HubError;
 use crate::pretrained::ModelIdentity;
+use crate::progress::thousands;
 use crate::weights::WeightsError;
 
 /// Error of the crate: each names the file or setting it is about.
@@ -190,10 +191,13 @@ pub enum Error {
         /// Numbers of the query.
         query: usize,
     },
-    /// An embedding is not of finite numbers.
-    #[error("`{name}` has an embedding that is not of finite numbers; the model is damaged")]
+    /// What a network made of an image or a text is not of finite numbers.
+    #[error(
+        "`{name}`: what the network makes of it is not of finite numbers; its weights are damaged, \
+         or too large to compute with"
+    )]
     NotFinite {
-        /// What was embedded.
+        /// The image or the text.
         name: String,
     },
     /// A tower is larger than a file of Protocol Buffers can be.
@@ -215,11 +219,41 @@ pub enum Error {
         /// What it says.
         name: String,
     },
+    /// A prefix was to choose among encoders where there is nothing to choose from.
+    #[error(
+        "`weights_prefix` is `{prefix}`, but no file of weights that is loaded has several encoders \
+         to choose from"
+    )]
+    UnusedPrefix {
+        /// The prefix.
+        prefix: String,
+    },
     /// The side of a baseline of pixels is no number.
-    #[error("`{found}`: after `pixels:` comes the side in pixels, such as `pixels:24`")]
+    #[error("`{found}`: after `pixels:` comes the side, 1 to 256 pixels, such as `pixels:24`")]
     PixelsSide {
         /// What was given.
         found: String,
+    },
+    /// A network and its batches need more memory than there is.
+    #[error(
+        "at least {} of memory are needed and there are {}: {} for {} parameters, {} of them \
+         trained, and {} for batches of images; choose smaller sizes or batches",
+        gib(*needed), gib(*available), gib(*network), thousands(*parameters),
+        thousands(*trainable), gib(*batches)
+    )]
+    TooLargeForMemory {
+        /// Bytes needed at the least.
+        needed: u64,
+        /// Bytes there are.
+        available: u64,
+        /// Parameters of the network.
+        parameters: usize,
+        /// Those of them that are trained.
+        trainable: usize,
+        /// Bytes of the network and what trains it.
+        network: u64,
+        /// Bytes of the batches under way.
+        batches: u64,
     },
     /// There is nothing to compare.
     #[error("no {what} given")]
@@ -266,9 +300,9 @@ pub enum Error {
         /// The epoch, from 1.
         epoch: usize,
     },
-    /// A text encoder's description is not understood.
+    /// The description of a network or a text encoder is not understood, or not possible.
     #[error("{path}: {source}", path = path.display())]
-    TextConfig {
+    InvalidDescription {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -305,6 +339,10 @@ pub enum Error {
     /// Training stopped on an error.
     #[error("training stopped: {0}")]
     Training(Arc<TrainingError>),
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// For `map_err` on what reads `path`.

@@ -5,6 +5,7 @@ use convirt_data::{EvaluationLoader, ImageTextBatch};
 use convirt_model::SimClr;
 
 use crate::error::Error;
+use crate::finite::finite_rows;
 use crate::task::view_accuracy;
 
 /// Share of all views of `loader` whose most similar other view in their batch is of their image,
@@ -17,7 +18,16 @@ pub(crate) fn contrastive_accuracy(
     for batch in loader.iter() {
         let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
         let in_batch = batch.len();
-        let accuracy = view_accuracy(network.forward(batch.images).logits);
+        let logits = network.forward(batch.images).logits;
+        let image = |view: usize| {
+            let studies = loader.dataset().studies();
+            studies[batch.indices[view % in_batch]]
+                .image
+                .display()
+                .to_string()
+        };
+        finite_rows(logits.clone(), image)?;
+        let accuracy = view_accuracy(logits);
         right += accuracy.into_scalar::<f64>() * in_batch as f64;
         images += in_batch;
     }

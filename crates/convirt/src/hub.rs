@@ -2,12 +2,16 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
-use convirt_data::is_plain_name;
+use convirt_data::{is_plain_name, read_regular_text};
+use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
+use indicatif::ProgressBar;
 
 use crate::Error;
 use crate::weights::{OF_HUGGING_FACE, WeightsError, parts};
@@ -22,6 +26,12 @@ const VOCABULARIES: &[&[&str]] = &[
 ];
 /// Taken where the model has it.
 const SETTINGS: &str = "tokenizer_config.json";
+
+/// Bytes of a file that holds a token or the name of a commit.
+const MAX_LINE: u64 = 4096;
+
+/// Seconds that a download may go without a byte, unless the environment says otherwise.
+const PATIENCE: u64 = 60;
 
 /// What of a model is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +60,14 @@ pub(crate) struct Hub {
     endpoint: Option<String>,
     token: Option<String>,
     offline: bool,
+    /// How long a download may go without a byte.
+    patience: Duration,
+}
+
+/// Shows how far the download of a file has come, and tells the thread that waits for it.
+struct Watched {
+    bar: ProgressBar,
+    signs: Sender<()>,
 }
 
 /// A model of the hub is neither in the cache nor could it be downloaded.
@@ -77,6 +95,13 @@ enum DownloadError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Index(#[from] WeightsError),
+    #[error(
+        "nothing came for {} seconds; HF_HUB_DOWNLOAD_TIMEOUT sets how long to wait",
+        patience.as_secs_f64()
+    )]
+    Silent { patience: Duration },
+    #[error("the answer of the hub was not understood")]
+    Panicked,
 }
 
 /// The path that a setting names: one that exists, or that of a model of the hub in its cache.
@@ -123,7 +148,8 @@ impl ModelName {
 
 impl Hub {
     /// As the environment says, with the variables of Python's `huggingface_hub`: `HF_HUB_CACHE`,
-    /// `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`.
+    /// `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds.
     pub fn from_env() -> Self {
         let path = |name| {
             env::var_os(name)
@@ -137,7 +163,8 @@ impl Hub {
             cache.unwrap_or_default().join("huggingface")
         });
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        let token = text("HF_TOKEN").or_else(|| fs::read_to_string(token_file).ok());
+        let token = text("HF_TOKEN").or_else(|| read_regular_text(&token_file, MAX_LINE).ok());
+        let patience = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok());
         let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
         Self {
             cache: Cache::new(path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"))),
@@ -146,6 +173,7 @@ impl Hub {
                 .map(|token| token.trim().to_string())
                 .filter(|token| !token.is_empty()),
             offline: matches!(offline.as_str(), "1" | "true" | "yes" | "on"),
+            patience: Duration::from_secs(patience.unwrap_or(PATIENCE)),
         }
     }
 
@@ -182,7 +210,7 @@ impl Hub {
     /// The folder of a model whose files are all in the cache.
     fn cached(&self, model: &ModelName, wanted: Wanted) -> Option<PathBuf> {
         let repo = self.cache.path().join(Self::repo(model).folder_name());
-        let commit = fs::read_to_string(repo.join("refs").join(&model.revision));
+        let commit = read_regular_text(&repo.join("refs").join(&model.revision), MAX_LINE);
         // A commit has no reference to itself where Python downloaded it.
         let commit = commit.unwrap_or_else(|_| model.revision.clone());
         let folder = repo.join("snapshots").join(commit.trim());
@@ -198,10 +226,37 @@ impl Hub {
     }
 
     /// Downloads a model; `None` if the hub does not have all that is needed.
+    ///
+    /// The client knows no time limits: it works in a thread of its own, which is left alone when
+    /// it has been silent for too long.
     fn download(
         &self,
         model: &ModelName,
         wanted: Wanted,
+    ) -> Result<Option<PathBuf>, DownloadError> {
+        let (signs, heard) = channel();
+        let (hub, model) = (self.clone(), model.clone());
+        let download = thread::spawn(move || hub.download_with(&model, wanted, &signs));
+        loop {
+            match heard.recv_timeout(self.patience) {
+                Ok(()) => (),
+                Err(RecvTimeoutError::Timeout) => {
+                    let patience = self.patience;
+                    return Err(DownloadError::Silent { patience });
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return download.join().unwrap_or(Err(DownloadError::Panicked));
+                }
+            }
+        }
+    }
+
+    /// Downloads a model and gives signs of life.
+    fn download_with(
+        &self,
+        model: &ModelName,
+        wanted: Wanted,
+        signs: &Sender<()>,
     ) -> Result<Option<PathBuf>, DownloadError> {
         let mut builder = ApiBuilder::from_cache(self.cache.clone())
             .with_token(self.token.clone())
@@ -210,14 +265,26 @@ impl Hub {
             builder = builder.with_endpoint(endpoint.clone());
         }
         let repo = builder.build()?.repo(Self::repo(model));
+        let kept = self.cache.repo(Self::repo(model));
+        let get = |name: &str| -> Result<PathBuf, ApiError> {
+            let watched = Watched {
+                bar: ProgressBar::new(0),
+                signs: signs.clone(),
+            };
+            watched.live();
+            match kept.get(name) {
+                Some(path) => Ok(path),
+                None => repo.download_with_progress(name, watched),
+            }
+        };
         let there = repo.info()?.siblings;
         let is_there = |name: &str| there.iter().any(|file| file.rfilename == name);
         let mut folder = None;
         for name in wanted.choose(is_there).unwrap_or_default() {
-            let path = repo.get(name)?;
+            let path = get(name)?;
             if name.ends_with(".index.json") {
                 for part in parts(&path)? {
-                    repo.get(&part)?;
+                    get(&part)?;
                 }
             }
             folder = path.parent().map(Path::to_path_buf);
@@ -226,16 +293,42 @@ impl Hub {
     }
 }
 
+impl Watched {
+    /// Gives a sign of life; nobody hears it any more where the download was given up.
+    fn live(&self) {
+        let _ = self.signs.send(());
+    }
+}
+
+impl Progress for Watched {
+    fn init(&mut self, size: usize, file: &str) {
+        self.bar.init(size, file);
+        self.live();
+    }
+
+    fn update(&mut self, size: usize) {
+        Progress::update(&mut self.bar, size);
+        self.live();
+    }
+
+    fn finish(&mut self) {
+        Progress::finish(&mut self.bar);
+        self.live();
+    }
+}
+
 impl Wanted {
     /// The files to take of those that are there, in order; `None` if one is lacking.
     fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let weights = *OF_HUGGING_FACE.iter().find(|name| is_there(name))?;
+        let description = Some(DESCRIPTION).filter(|name| is_there(name));
         if self == Self::ImageEncoder {
-            return Some(vec![weights]);
+            // It tells the architecture, where it is there.
+            return Some(description.into_iter().chain([weights]).collect());
         }
         let is_whole = |files: &&&[&str]| files.iter().all(|name| is_there(name));
         let vocabulary = VOCABULARIES.iter().find(is_whole)?;
-        let description = Some(DESCRIPTION).filter(|name| is_there(name))?;
+        let description = description?;
         let settings = Some(SETTINGS).filter(|name| is_there(name));
         // Weights come last: where they are in the cache, an interrupted download left nothing out.
         let small = [description].into_iter().chain(settings);
@@ -264,10 +357,10 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};
     use std::sync::{Arc, Mutex};
-    use std::thread;
 
     use tempfile::TempDir;
 
@@ -292,6 +385,7 @@ mod tests {
             offline: endpoint.is_none(),
             endpoint,
             token: Some("secret".to_string()),
+            patience: Duration::from_secs(PATIENCE),
         }
     }
 
@@ -400,6 +494,38 @@ mod tests {
 
         fs::remove_file(found.join("part-1.safetensors")).unwrap();
         assert!(offline.folder(&model, Wanted::TextEncoder).is_err());
+    }
+
+    /// A server that takes the call and says nothing, or begins a file and does not go on.
+    #[test]
+    fn a_hub_that_falls_silent_is_given_up() {
+        let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stalling = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = |it: &TcpListener| format!("http://{}", it.local_addr().unwrap());
+        let addresses = [address(&mute), address(&stalling)];
+        let (end, ended) = channel::<()>();
+        thread::spawn(move || {
+            let (mut stream, _) = stalling.accept().unwrap();
+            let beginning = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+            stream.write_all(beginning.as_bytes()).unwrap();
+            // Held open until the test is over.
+            let _ = ended.recv();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        for address in addresses {
+            let hub = Hub {
+                patience: Duration::from_millis(50),
+                ..hub(&folder, Some(address))
+            };
+            let model = model("owner/model");
+            let error = hub.folder(&model, Wanted::ImageEncoder).unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.contains("nothing came for 0.05 seconds"),
+                "{message}"
+            );
+        }
+        drop((end, mute));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use convirt_data::{
 };
 
 use crate::error::Error;
+use crate::finite::finite_rows;
 use crate::logistic::Features;
 use crate::progress::Bar;
 
@@ -82,7 +83,7 @@ impl ImageReader {
     ///
     /// # Errors
     ///
-    /// When more images than are borne cannot be read.
+    /// When more images than are borne cannot be read, and [`Error::NotFinite`].
     pub fn encode(
         &self,
         paths: &[PathBuf],
@@ -102,7 +103,8 @@ impl ImageReader {
             let batch = batch?;
             let encoded = encode(batch.images);
             width = encoded.dims()[1];
-            values.extend(encoded.into_data().iter::<f32>());
+            let name = |row: usize| paths[batch.indices[row]].display().to_string();
+            values.extend(finite_rows(encoded, name)?);
             for index in batch.indices {
                 rows[index] = Some(count);
                 count += 1;

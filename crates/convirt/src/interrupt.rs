@@ -4,6 +4,8 @@ use std::sync::{Mutex, Once};
 
 use burn::train::Interrupter;
 
+use crate::output::note;
+
 static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
 
@@ -16,7 +18,9 @@ impl StopOnSignal {
         *current() = Some(interrupter.clone());
         HANDLER.call_once(|| {
             if let Err(error) = ctrlc::set_handler(on_signal) {
-                eprintln!("warning: Ctrl-C will not save the training: {error}");
+                note(format_args!(
+                    "warning: Ctrl-C will not save the training: {error}"
+                ));
             }
         });
         Self
@@ -32,7 +36,7 @@ impl Drop for StopOnSignal {
 fn on_signal() {
     match current().take() {
         Some(interrupter) => {
-            eprintln!("\nstopping after this step; once more to stop at once");
+            note("\nstopping after this step; once more to stop at once");
             interrupter.stop(Some("interrupted"));
         }
         None => std::process::exit(130),

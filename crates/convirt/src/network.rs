@@ -1,7 +1,9 @@
 //! The network of a run, by its objective.
 
 use burn::tensor::Device;
-use convirt_model::{ConVirt, ConVirtConfig, ModelError, ParameterCounts, SimClr, SimClrConfig};
+use convirt_model::{
+    ConVirt, ConVirtConfig, ModelError, ParameterCount, ParameterCounts, SimClr, SimClrConfig,
+};
 use serde::Serialize;
 
 use crate::weights::{
@@ -30,6 +32,22 @@ impl NetworkConfig {
             Self::ConVirt(config) => Network::ConVirt(config.init(device)?.into()),
             Self::SimClr(config) => Network::SimClr(config.init(device)?.into()),
         })
+    }
+
+    /// Checks that it can be built, but for memory.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        match self {
+            Self::ConVirt(config) => config.validate().map(drop),
+            Self::SimClr(config) => config.validate(),
+        }
+    }
+
+    /// Counts its parameters without building it.
+    pub fn parameter_count(&self) -> ParameterCount {
+        match self {
+            Self::ConVirt(config) => config.parameter_count(),
+            Self::SimClr(config) => config.parameter_count(),
+        }
     }
 
     /// What its image side looks like; the loss is SimCLR's.

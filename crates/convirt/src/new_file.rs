@@ -1,10 +1,8 @@
-//! Large files that appear whole or not at all.
+//! Files that appear whole or not at all, readable by whom the user's mask allows.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
-
-use crate::error::{Error, write_error};
 
 /// A file under way whose beginning, of a known length, is written last: it says how much follows.
 ///
@@ -19,12 +17,21 @@ pub(crate) struct NewFile {
 /// Deleted when dropped.
 struct Partial(PathBuf);
 
+/// The name of a file while it is written.
+pub(crate) fn partial_path(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.partial-{}", std::process::id()))
+}
+
 impl NewFile {
     /// Begins a file with room for a header of `header` bytes.
-    pub fn create(path: &Path, header: usize) -> Result<Self, Error> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let partial = path.with_file_name(format!("{name}.partial-{}", std::process::id()));
-        let file = File::create(&partial).map_err(write_error(path))?;
+    ///
+    /// # Errors
+    ///
+    /// When there is no such folder, or it cannot be written to.
+    pub fn create(path: &Path, header: usize) -> io::Result<Self> {
+        let partial = partial_path(path);
+        let file = File::create(&partial)?;
         let mut new = Self {
             file: BufWriter::with_capacity(1 << 20, file),
             partial: Partial(partial),
@@ -35,27 +42,43 @@ impl NewFile {
         Ok(new)
     }
 
+    /// Writes a file at once; an earlier one is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create) and [`write`](Self::write).
+    pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = Self::create(path, 0)?;
+        file.write(content)?;
+        file.finish(&[])
+    }
+
     /// Appends bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(write_error(&self.path))
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
     }
 
     /// Writes the header and gives the file its name; an earlier file is replaced.
     ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    ///
     /// # Panics
     ///
     /// When the header is not of the length announced.
-    pub fn finish(mut self, header: &[u8]) -> Result<(), Error> {
+    pub fn finish(mut self, header: &[u8]) -> io::Result<()> {
         assert_eq!(header.len(), self.header, "a header as long as announced");
-        let mut write = || -> io::Result<()> {
-            self.file.flush()?;
-            let file = self.file.get_mut();
-            file.rewind()?;
-            file.write_all(header)?;
-            file.sync_all()?;
-            fs::rename(&self.partial.0, &self.path)
-        };
-        write().map_err(write_error(&self.path))
+        self.file.flush()?;
+        let file = self.file.get_mut();
+        file.rewind()?;
+        file.write_all(header)?;
+        file.sync_all()?;
+        fs::rename(&self.partial.0, &self.path)
     }
 }
 
@@ -95,11 +118,17 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.bin"]);
     }
 
+    #[cfg(unix)]
     #[test]
-    fn a_folder_that_is_not_there_is_an_error_that_names_the_file() {
-        let error = NewFile::create(Path::new("nowhere/a.bin"), 0)
-            .err()
-            .unwrap();
-        assert!(error.to_string().starts_with("nowhere/a.bin"), "{error}");
+    fn others_may_read_it_as_any_file_that_the_user_makes() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            metadata.permissions().mode()
+        };
+        fs::write(folder.path().join("plain"), "").unwrap();
+        NewFile::write_whole(&folder.path().join("new"), b"").unwrap();
+        assert_eq!(mode("new"), mode("plain"));
     }
 }

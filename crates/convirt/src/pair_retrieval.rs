@@ -1,5 +1,6 @@
 //! Retrieval among pairs, in every direction.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use convirt_data::{LoaderConfig, Study, Unreadable};
@@ -15,23 +16,23 @@ use crate::retrieval::Retrieval;
 /// Depths of precision among pairs.
 const DEPTHS: [usize; 3] = [1, 5, 10];
 
-/// Retrieval among pairs in every direction; equal texts count as one text, and an image or text
-/// found is right when its text is that of the query.
+/// Retrieval among pairs in every direction; equal texts count as one text, rows of one image as
+/// one image, and what is found is right when a pair joins it with the query.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairRetrieval {
     /// Images by texts and texts by images: where the first right answer stands.
     pub pairs: Retrieval,
     /// Images by a text: how many of the first are right.
     pub text_to_image: RetrievalAtK,
-    /// Other images by an image, compared by the encoder's output: how many of the first are
-    /// right. Images whose text no other image has ask nothing.
+    /// Other images by an image, compared by the encoder's output: how many of the first have a text
+    /// in common with it. Images whose texts no other image has ask nothing.
     pub image_to_image: RetrievalAtK,
 }
 
 impl PairRetrieval {
     /// Embeds the images and whole reports of `studies` and ranks them.
     ///
-    /// `progress` is told the images done and those in all. Returns the images left out beside the
+    /// `progress` is told the distinct images done and those in all. Returns the images left out beside the
     /// result.
     ///
     /// # Errors
@@ -47,13 +48,16 @@ impl PairRetrieval {
     ) -> Result<(Self, Vec<Unreadable>), Error> {
         let mut features = Vec::new();
         let all: Vec<&Study> = studies.iter().collect();
-        let each = |batch: &EmbeddedBatch, done| {
+        let each = |batch: &EmbeddedBatch, done, images| {
             features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
-            progress(done, studies.len());
+            progress(done, images);
         };
         let (pairs, unreadable) =
             EmbeddedPairs::of_studies(model, &all, loader, max_bad_share, each)?;
-        let text_of = &pairs.distinct.of_pair;
+        let mut texts_of = vec![BTreeSet::new(); pairs.images.len()];
+        for (image, text) in pairs.numbers() {
+            texts_of[image].insert(text);
+        }
 
         let right = |is_right| match is_right {
             true => Answer::Right,
@@ -61,9 +65,9 @@ impl PairRetrieval {
         };
         let same_text = |query: usize, image: usize| match query == image {
             true => Answer::LeftOut,
-            false => right(text_of[query] == text_of[image]),
+            false => right(!texts_of[query].is_disjoint(&texts_of[image])),
         };
-        let is_its_text = |text: usize, image: usize| right(text_of[image] == text);
+        let is_its_text = |text: usize, image: usize| right(texts_of[image].contains(&text));
         let retrieval = Self {
             pairs: pairs.retrieval(),
             text_to_image: among_all(&pairs.texts, &pairs.images, is_its_text),

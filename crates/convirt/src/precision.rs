@@ -169,7 +169,8 @@ impl ScoresAtK {
 /// Share of right answers among the `k` with the highest scores, or among all where there are
 /// fewer; of answers with equal scores, what a random order of them would give.
 ///
-/// `answers` has the score of each answer and whether it is right.
+/// `answers` has the score of each answer and whether it is right; one whose score is NaN counts as
+/// wrong, and as the last.
 pub fn precision_at_k(answers: &[(f32, bool)], k: usize) -> f64 {
     let cut = Cut::at(answers, k);
     let of_tied = match cut.tied {
@@ -182,7 +183,7 @@ pub fn precision_at_k(answers: &[(f32, bool)], k: usize) -> f64 {
 /// Chance, 1 or 0 but for answers with equal scores, that one of the `k` answers with the highest
 /// scores is right.
 ///
-/// `answers` has the score of each answer and whether it is right.
+/// `answers` are as for [`precision_at_k`].
 pub fn recall_at_k(answers: &[(f32, bool)], k: usize) -> f64 {
     let cut = Cut::at(answers, k);
     match cut.right_above {
@@ -211,6 +212,11 @@ impl Cut {
                 tied_taken: 0,
             };
         }
+        let sound = |&(score, is_right): &(f32, bool)| match score.is_nan() {
+            true => (f32::NEG_INFINITY, false),
+            false => (score, is_right),
+        };
+        let answers: Vec<(f32, bool)> = answers.iter().map(sound).collect();
         let mut scores: Vec<f32> = answers.iter().map(|(score, _)| *score).collect();
         let (_, threshold, _) = scores.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
         let threshold = *threshold;
@@ -314,6 +320,25 @@ mod tests {
         for k in [1, 5, 10] {
             assert!((precision_at_k(&same, k) - 0.125).abs() < 1e-12, "{k}");
         }
+    }
+
+    #[test]
+    fn a_right_answer_whose_score_is_not_a_number_is_not_found() {
+        let answers = [
+            (f32::NAN, true),
+            (-f32::NAN, true),
+            (0.5, false),
+            (0.1, true),
+        ];
+        for (k, precision, recall) in [(1, 0.0, 0.0), (2, 0.5, 1.0), (4, 0.25, 1.0)] {
+            assert_eq!(precision_at_k(&answers, k), precision, "{k}");
+            assert_eq!(recall_at_k(&answers, k), recall, "{k}");
+        }
+        let damaged = [(f32::NAN, true); 3];
+        assert_eq!(
+            (precision_at_k(&damaged, 1), recall_at_k(&damaged, 3)),
+            (0.0, 0.0)
+        );
     }
 
     /// Directions on a circle, in degrees.

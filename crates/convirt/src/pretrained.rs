@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use convirt_data::{EvalResize, LoaderConfig, ReportTokenizer};
+use burn::tensor::Device;
+use convirt_data::{DecodeLimits, EvalResize, LoaderConfig, ReportTokenizer};
 use convirt_model::{
-    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
+    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ModelError, ResNetConfig, SimClr,
+    TextInput,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
@@ -19,14 +20,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::Objective;
 use crate::device::device;
 use crate::embeddings::{ImageEmbeddings, TextEmbeddings, TowerOutput};
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
+use crate::memory::MemoryNeed;
 use crate::network::NetworkConfig;
-use crate::weights::{self, Layout, WeightsFile};
+use crate::weights::{self, Layout, WeightsFile, checksums};
 
 pub use identity::ModelIdentity;
 pub use image_tower::ImageTower;
 
 const WEIGHTS: &str = "model.safetensors";
+/// Weights that are about to become the model's.
+const NEW_WEIGHTS: &str = "new.safetensors";
 const DESCRIPTION: &str = "convirt.json";
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -65,6 +70,10 @@ pub(crate) struct Description<N = NetworkConfig> {
     pub eval_resize: EvalResize,
     /// Longer side that images are scaled down to before anything else, in pixels.
     pub longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks; in descriptions from before there
+    /// was a choice, they are.
+    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    pub exif_orientation: bool,
     /// Longest text, in tokens; none of images alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
@@ -95,10 +104,20 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
+        files.check(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;
         let network = network.valid();
+        let tokenizer = ReportTokenizer::from_folder(&files.folder, None)?;
+        let (words, rows) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if words > rows {
+            return Err(Error::VocabularyTooLarge {
+                folder: files.folder,
+                words,
+                rows,
+            });
+        }
         let image_side = SimClr {
             image_encoder: network.image_encoder.clone(),
             image_projection: network.image_projection.clone(),
@@ -106,7 +125,7 @@ impl ConVirt {
         };
         Ok(Self {
             network,
-            tokenizer: Arc::new(ReportTokenizer::from_folder(&files.folder, None)?),
+            tokenizer: Arc::new(tokenizer),
             description: files.description.clone().map(|_| config),
             image_tower: ImageTower::new(image_side, files, device)?,
         })
@@ -256,8 +275,10 @@ impl ConVirt {
 
     /// Longest text that is embedded, in tokens.
     pub(crate) fn max_tokens(&self) -> usize {
-        let longest = self.description.max_tokens;
-        longest.unwrap_or_else(|| self.text_config().max_tokens())
+        let most = self.text_config().max_tokens();
+        self.description
+            .max_tokens
+            .map_or(most, |longest| longest.min(most))
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -269,8 +290,26 @@ impl Description {
     /// Reads `convirt.json` of a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
-        let json = fs::read(&path).map_err(read_error(&path))?;
+        checksums::verify(&path)?;
+        let json = read_json(&path)?;
         Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
+    }
+
+    /// Checks that a network of such numbers is possible.
+    fn validate(&self) -> Result<(), ModelError> {
+        self.network.validate()?;
+        let out_of_range = |key, found: usize, expected| ModelError::OutOfRange {
+            key,
+            found: found.to_string(),
+            expected,
+        };
+        if !(8..=4_096).contains(&self.image_size) {
+            return Err(out_of_range("image_size", self.image_size, "8 to 4,096"));
+        }
+        match self.longer_side {
+            Some(0) => Err(out_of_range("longer_side", 0, "at least 1")),
+            _ => Ok(()),
+        }
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
@@ -290,21 +329,38 @@ impl Description {
         })
     }
 
-    /// Writes `convirt.json` and the tokenizer, where there is one; neither changes while a model
-    /// trains.
+    /// Writes `convirt.json` and the tokenizer, where there is one, and their checksums; neither
+    /// changes while a model trains.
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(write_error(folder))?;
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(self).expect("a description is plain data");
         fs::write(&path, json + "\n").map_err(write_error(&path))?;
-        Ok(tokenizer.map_or(Ok(()), |tokenizer| tokenizer.save(folder))?)
+        let mut names = vec![DESCRIPTION];
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(folder)?;
+            names.extend(ReportTokenizer::FILES);
+        }
+        Ok(checksums::record(folder, &names)?)
     }
 
-    /// Writes the weights of a network of this description.
+    /// Writes the weights of a network of this description, and their checksum.
     pub fn save_weights(&self, network: &impl Module, folder: &Path) -> Result<(), Error> {
         let tensors = weights::tensors(&network.valid(), &self.network.layout());
-        Ok(weights::save(tensors, &folder.join(WEIGHTS))?)
+        let aside = folder.join(NEW_WEIGHTS);
+        weights::save(tensors, &aside)?;
+        Ok(checksums::publish(&aside, folder, WEIGHTS)?)
     }
+}
+
+/// The default of a description's `exif_orientation`.
+pub(crate) fn turned() -> bool {
+    DecodeLimits::default().exif_orientation
+}
+
+/// Whether it need not be written.
+pub(crate) fn is_turned(exif_orientation: &bool) -> bool {
+    *exif_orientation == turned()
 }
 
 impl<N> Description<N> {
@@ -315,6 +371,7 @@ impl<N> Description<N> {
             image_size: self.image_size,
             eval_resize: self.eval_resize,
             longer_side: self.longer_side,
+            exif_orientation: self.exif_orientation,
             max_tokens: self.max_tokens,
         }
     }
@@ -359,14 +416,30 @@ impl ModelFiles {
         ];
         let missing = files.into_iter().filter(|(_, is_there)| !is_there);
         let missing: Vec<&'static str> = missing.map(|(name, _)| name).collect();
-        match description {
-            Some(description) if missing.is_empty() => Ok(Self {
-                folder,
-                weights,
-                description,
-            }),
-            _ => Err(Error::NoModel { folder, missing }),
+        let Some(description) = description.filter(|_| missing.is_empty()) else {
+            return Err(Error::NoModel { folder, missing });
+        };
+        if !is_without_texts {
+            for name in ReportTokenizer::FILES {
+                checksums::verify(&folder.join(name))?;
+            }
         }
+        Ok(Self {
+            folder,
+            weights,
+            description,
+        })
+    }
+
+    /// Checks that the network is possible and fits into memory, before it is built.
+    fn check(&self, device: &Device) -> Result<(), Error> {
+        self.description
+            .validate()
+            .map_err(|source| Error::InvalidDescription {
+                path: self.folder.join(DESCRIPTION),
+                source,
+            })?;
+        MemoryNeed::of_use(&self.description.network).check(device)
     }
 }
 
@@ -401,13 +474,32 @@ pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The rows of `embeddings` at L2 norm 1, one after the other.
-pub(crate) fn normalized(embeddings: Tensor<2>) -> Vec<f32> {
-    let norm = embeddings
-        .clone()
-        .square()
-        .sum_dim(1)
-        .sqrt()
-        .clamp_min(1e-12);
-    (embeddings / norm).into_data().iter::<f32>().collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model folder whose description is that of a SimCLR, changed, and whose weights are none.
+    #[test]
+    fn descriptions_beyond_measure_are_refused_by_file_and_key_before_anything_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(WEIGHTS), "").unwrap();
+        let description = |width: &str, size: &str, side: &str| {
+            format!(
+                r#"{{"objective": "simclr", "image_size": {size}, "eval_resize": "stretch",
+                "longer_side": {side}, "network": {{"image": {{"depth": "resnet18"}},
+                "d_embedding": {width}, "loss": {{"temperature": 0.1}}}}}}"#
+            )
+        };
+        for (json, key) in [
+            (description("1000000000000", "32", "40"), "d_embedding"),
+            (description("16", "1000000000", "40"), "image_size"),
+            (description("16", "32", "0"), "longer_side"),
+        ] {
+            fs::write(folder.path().join(DESCRIPTION), json).unwrap();
+            let error = ImageTower::load_on(folder.path(), &Device::flex()).unwrap_err();
+            let message = error.to_string();
+            let named = message.contains(DESCRIPTION) && message.contains(key);
+            assert!(named, "{key}: {message}");
+        }
+    }
 }

@@ -21,6 +21,8 @@ use crate::metrics::{
 
 pub(crate) use bar::Bar;
 
+use crate::output::progress;
+
 /// Longest silence while something runs.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -121,7 +123,7 @@ impl PlainProgress {
     }
 
     fn print_training_line(&mut self) {
-        println!("{}", self.training_line());
+        progress(self.training_line());
         self.printed_step = self.step;
         self.last_line = Instant::now();
     }
@@ -203,7 +205,11 @@ impl TrainingProgressLogger for PlainProgress {
 
     fn end_split(&mut self) {
         if self.evaluating {
-            println!("evaluation at step {}: {}", self.step, self.scores());
+            progress(format_args!(
+                "evaluation at step {}: {}",
+                self.step,
+                self.scores()
+            ));
             self.last_line = Instant::now();
         } else if self.printed_step != self.step {
             self.print_training_line();

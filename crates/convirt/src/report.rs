@@ -18,6 +18,7 @@ use crate::datasets::{Studies, loader_config};
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
 use crate::html::{Escaped, page};
+use crate::json_file::read_json;
 use crate::pretrained::ConVirt;
 use crate::run_dir::RunDir;
 use crate::summary::Summary;
@@ -82,7 +83,7 @@ impl RunDir {
                 .map(|place| &valid[place])
                 .collect();
             let loader = loader_config(&config);
-            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _| ());
+            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _, _| ());
             let drawn = pairs.and_then(|(pairs, _)| draw_pairs(model, &pairs));
             drawn.map_err(reason)
         });
@@ -111,7 +112,7 @@ impl RunDir {
         pairs: Option<Result<String, String>>,
     ) -> Result<PathBuf, Error> {
         let scalars = read_scalars(self.path())?;
-        let json = fs::read(self.summary()).ok();
+        let json = read_json(&self.summary()).ok();
         let summary: Option<Summary> = json.and_then(|json| serde_json::from_slice(&json).ok());
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));

@@ -1,8 +1,7 @@
 //! Held-out retrieval: every image against every text of the split, and the other way round.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
-use std::hash::Hash;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,81 +33,41 @@ pub struct Direction {
     pub chance_recall_at_10_error: f64,
 }
 
-/// Retrieval among the pairs of a split. Pairs with equal texts share one text: it is one candidate
-/// for images, and a query that each of its images answers.
+/// Retrieval among the pairs of a split. Equal texts are one text, and rows of one image are one
+/// image: one candidate, and one query that whatever it is paired with answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Number of images.
+    /// Number of distinct images.
     pub images: usize,
     /// Number of distinct texts.
     pub texts: usize,
-    /// Images as queries, distinct texts as candidates.
+    /// Images as queries, texts as candidates.
     pub image_to_text: Direction,
-    /// Distinct texts as queries, images as candidates.
+    /// Texts as queries, images as candidates.
     pub text_to_image: Direction,
 }
 
 impl Retrieval {
     /// Ranks by dot product of L2-normalized embeddings.
     ///
-    /// `texts` tells which pairs have equal texts.
+    /// `pairs` has the number of the image and that of the text of each pair.
     ///
     /// # Shapes
     ///
-    /// - image_embeddings, text_embeddings: `pairs` rows of `d_embedding` numbers
-    /// - texts: `pairs`
+    /// - images: distinct images, rows of `d_embedding` numbers
+    /// - texts: distinct texts, rows of `d_embedding` numbers
     ///
     /// # Panics
     ///
-    /// When the lengths differ.
-    pub fn of<T: Eq + Hash>(
-        image_embeddings: &[Vec<f32>],
-        text_embeddings: &[Vec<f32>],
-        texts: &[T],
-    ) -> Self {
-        let pairs = texts.len();
-        assert_eq!(image_embeddings.len(), pairs, "one image a text");
-        assert_eq!(text_embeddings.len(), pairs, "one embedding a text");
-        let DistinctTexts { of_pair, first } = DistinctTexts::of(texts);
-        let distinct: Vec<_> = first
-            .iter()
-            .map(|pair| text_embeddings[*pair].clone())
-            .collect();
-        Self::among(image_embeddings, &distinct, &of_pair)
-    }
-
-    /// Ranks distinct texts, of which each image has one.
-    pub(crate) fn among(images: &[Vec<f32>], texts: &[Vec<f32>], text_of: &[usize]) -> Self {
-        let belongs = |image: usize, text: usize| text_of[image] == text;
+    /// When the widths differ.
+    pub fn of(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(usize, usize)]) -> Self {
+        let pairs: HashSet<(usize, usize)> = pairs.iter().copied().collect();
+        let belongs = |image: usize, text: usize| pairs.contains(&(image, text));
         Self {
             images: images.len(),
             texts: texts.len(),
             image_to_text: Direction::of(images, texts, belongs),
             text_to_image: Direction::of(texts, images, |text, image| belongs(image, text)),
-        }
-    }
-}
-
-/// The texts of pairs, equal ones counted once.
-pub(crate) struct DistinctTexts {
-    /// Number of each pair's text, from 0 in order of appearance.
-    pub of_pair: Vec<usize>,
-    /// The first pair that has each of them.
-    pub first: Vec<usize>,
-}
-
-impl DistinctTexts {
-    pub fn of<T: Eq + Hash>(texts: &[T]) -> Self {
-        let (mut numbers, mut first) = (HashMap::new(), Vec::new());
-        let number = |(pair, text)| {
-            *numbers.entry(text).or_insert_with(|| {
-                first.push(pair);
-                first.len() - 1
-            })
-        };
-        Self {
-            of_pair: texts.iter().enumerate().map(number).collect(),
-            first,
         }
     }
 }
@@ -137,6 +96,8 @@ impl Direction {
 }
 
 /// Rank (from 1) of each query's best-placed right answer; a tie counts half against it.
+///
+/// A similarity that is NaN is never right and always before: no damage makes a rank better.
 fn ranks(
     queries: &[Vec<f32>],
     candidates: &[Vec<f32>],
@@ -153,7 +114,7 @@ fn ranks(
             .map(|candidate| found[candidate])
             .fold(f32::NEG_INFINITY, f32::max);
         let wrong = || (0..candidates.len()).filter(|candidate| !is_right(candidate));
-        let above = wrong().filter(|other| found[*other] > best).count();
+        let above = wrong().filter(|other| !(found[*other] <= best)).count();
         let ties = wrong().filter(|other| found[*other] == best).count();
         1.0 + above as f64 + ties as f64 / 2.0
     };
@@ -255,7 +216,7 @@ mod tests {
     fn ranks_are_those_of_the_similarities_in_each_direction() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
         let texts = [unit(0.1), unit(0.2), unit(2.1)];
-        let retrieval = Retrieval::of(&images, &texts, &["a", "b", "c"]);
+        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (1, 1), (2, 2)]);
         // Image 1 (at 1.0) is nearest to text 1 (0.2) at 0.8, then text 0 (0.9), text 2 (1.1).
         assert_eq!(retrieval.image_to_text.scores.recall_at_1, 1.0);
         // Text 1 (at 0.2) is nearer to image 0 than to image 1.
@@ -266,15 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_texts_are_one_text_that_each_of_its_images_answers() {
+    fn a_text_is_answered_by_each_of_its_images() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
-        let texts = [unit(0.9), unit(0.9), unit(0.2)];
-        let retrieval = Retrieval::of(&images, &texts, &["a", "a", "b"]);
+        let texts = [unit(0.9), unit(0.2)];
+        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (1, 0), (2, 1)]);
         assert_eq!((retrieval.images, retrieval.texts), (3, 2));
-        // Image 0 is nearest to text b; image 1 to a; image 2 (of b) to a.
+        // Image 0 is nearest to text 1; image 1 to 0; image 2 (of 1) to 0.
         assert!((retrieval.image_to_text.scores.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(retrieval.image_to_text.chance.recall_at_1, 0.5);
-        // Text a finds image 1, one of its two; text b (at 0.2) finds image 0.
+        // Text 0 finds image 1, one of its two; text 1 (at 0.2) finds image 0.
         assert_eq!(retrieval.text_to_image.scores.recall_at_1, 0.5);
         let chance = (2.0 / 3.0 + 1.0 / 3.0) / 2.0;
         assert!((retrieval.text_to_image.chance.recall_at_1 - chance).abs() < 1e-12);
@@ -282,10 +243,48 @@ mod tests {
     }
 
     #[test]
+    fn any_caption_of_an_image_is_right_for_it() {
+        let images = [unit(0.0), unit(1.0)];
+        let texts = [unit(0.9), unit(0.1), unit(1.2)];
+        // Image 0 is nearest to text 1, its second caption; image 1 to text 0, which is not its.
+        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (0, 1), (1, 2)]);
+        let found = retrieval.image_to_text;
+        assert_eq!(found.scores.recall_at_1, 0.5);
+        assert_eq!(found.chance.recall_at_1, (2.0 / 3.0 + 1.0 / 3.0) / 2.0);
+    }
+
+    #[test]
+    fn what_is_not_a_number_ranks_last() {
+        let nan = vec![f32::NAN; 2];
+        let (sound, pairs) = ([unit(0.0), unit(1.0), unit(2.0)], [(0, 0), (1, 1), (2, 2)]);
+        let damaged = [nan.clone(), nan.clone(), nan];
+        for (images, texts) in [(&sound, &damaged), (&damaged, &sound), (&damaged, &damaged)] {
+            let Retrieval {
+                image_to_text,
+                text_to_image,
+                ..
+            } = Retrieval::of(images, texts, &pairs);
+            for found in [image_to_text, text_to_image] {
+                assert_eq!(
+                    (found.scores.recall_at_1, found.scores.median_rank),
+                    (0.0, 3.0)
+                );
+            }
+        }
+        // One damaged text stands before each right answer, and is found by no image.
+        let texts = [unit(0.0), vec![f32::NAN; 2], unit(2.0)];
+        let found = Retrieval::of(&sound, &texts, &pairs).image_to_text;
+        assert_eq!(
+            (found.scores.recall_at_1, found.scores.median_rank),
+            (0.0, 2.0)
+        );
+    }
+
+    #[test]
     fn embeddings_that_say_nothing_do_not_beat_chance() {
         let same = vec![unit(0.3); 40];
-        let texts: Vec<usize> = (0..40).collect();
-        let found = Retrieval::of(&same, &same, &texts).image_to_text;
+        let pairs: Vec<(usize, usize)> = (0..40).map(|pair| (pair, pair)).collect();
+        let found = Retrieval::of(&same, &same, &pairs).image_to_text;
         assert_eq!(found.scores.recall_at_10, 0.0);
         assert_eq!(found.scores.median_rank, 20.5);
         let error = (0.25 * 0.75_f64 / 40.0).sqrt();

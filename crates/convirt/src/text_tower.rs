@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use convirt_data::ReportTokenizer;
+use convirt_data::{ReportTokenizer, read_regular_text};
 use convirt_model::BertConfig;
 
 use crate::config::{Config, ScratchTextConfig};
 use crate::error::{Error, read_error};
 use crate::hub::{Wanted, located};
+use crate::json_file::MAX_JSON;
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.
 pub(crate) struct TextTower {
@@ -67,9 +68,9 @@ impl TextTower {
     /// The pretrained tower of a folder, with a vocabulary of its own or an earlier run's.
     pub fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
         let description = folder.join("config.json");
-        let json = std::fs::read_to_string(&description).map_err(read_error(&description))?;
+        let json = read_regular_text(&description, MAX_JSON).map_err(read_error(&description))?;
         let tower = Self {
-            config: BertConfig::parse(&json).map_err(|source| Error::TextConfig {
+            config: BertConfig::parse(&json).map_err(|source| Error::InvalidDescription {
                 path: description,
                 source,
             })?,

@@ -23,6 +23,7 @@ use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
 use crate::adam::Adam;
 use crate::checkpoint::{KeepLastTwo, TrainingState};
+use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
@@ -32,8 +33,10 @@ use crate::error::{Error, write_error};
 use crate::evaluation::contrastive_accuracy;
 use crate::hub::{Wanted, located};
 use crate::interrupt::StopOnSignal;
+use crate::memory::MemoryNeed;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
+use crate::output::note;
 use crate::pretrained::{ConVirt, Description, ImageTower};
 use crate::progress::{renderer, thousands};
 use crate::report::Data;
@@ -43,7 +46,7 @@ use crate::summary::{Ending, Summary};
 use crate::task::{Pretrained, PretrainingTask};
 use crate::tensorboard::TensorBoardLogger;
 use crate::text_tower::TextTower;
-use crate::weights::{LoadReport, WeightsError, WeightsFile};
+use crate::weights::{LoadReport, Part, WeightsError, check_loaded};
 use crate::windows::{Outcome, WindowedTraining};
 
 /// Keys whose change would make a resumed run another one.
@@ -101,30 +104,34 @@ impl Training {
             Objective::SimClr => None,
         };
         let description = describe(&config, tower.as_ref());
+        check_memory(&description, &config, &studies, &device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
+        let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
         if let Some(earlier) = earlier {
             let (loaded, report) = network.load(&earlier.weights, allow)?;
             network = loaded;
             loads.push(report);
         } else {
             if let Some(path) = tower.as_ref().and_then(|tower| tower.weights.as_ref()) {
-                let file = WeightsFile::open(path)?;
+                let file = chosen.open(path, Part::TextEncoder)?;
                 let (loaded, report) = network.load_text_encoder(&file, allow)?;
                 network = loaded;
                 loads.extend(report);
             }
             if let Some(name) = config.model.image_weights_name() {
                 let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
-                let file = WeightsFile::open(path)?;
+                let file = chosen.open(&path, Part::ImageEncoder)?;
                 let (loaded, report) = network.load_image_encoder(&file, allow)?;
                 network = loaded;
                 loads.push(report);
             }
         }
+
+        chosen.check_used()?;
 
         let tokenizer = tower.map(|tower| tower.tokenizer);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
@@ -172,6 +179,7 @@ impl Training {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
             Objective::SimClr => None,
         };
+        check_memory(&description, &config, &studies, &device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -276,7 +284,9 @@ impl Training {
             .run
             .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
-            eprintln!("warning: the run's page is not written: {error}");
+            note(format_args!(
+                "warning: the run's page is not written: {error}"
+            ));
         }
         Ok(summary)
     }
@@ -412,6 +422,7 @@ impl Training {
             move |error: RecordError| WeightsError::damaged(&path, error)
         };
         learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
+        check_loaded(&learner.model(), &file("model"))?;
         learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
         let scheduler = LrSchedulerRecord::load(file("scheduler")).map_err(damaged("scheduler"))?;
         learner.load_scheduler(scheduler);
@@ -456,6 +467,18 @@ impl Loaders {
     }
 }
 
+/// Checks that the networks are possible and fit into memory, before they are built.
+fn check_memory(
+    description: &Description,
+    config: &Config,
+    studies: &Studies,
+    device: &Device,
+) -> Result<(), Error> {
+    description.network.validate()?;
+    let pairs = studies.split.train.len();
+    MemoryNeed::of_training(&description.network, config, pairs).check(device)
+}
+
 /// The networks of a configuration, with a text tower or without, and what goes into them.
 fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
     let model = &config.model;
@@ -483,6 +506,7 @@ fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
         image_size: config.image_size(),
         eval_resize: config.dataset.eval_resize,
         longer_side: config.dataset.longer_side,
+        exif_orientation: config.dataset.exif_orientation,
         max_tokens: tower.map(|tower| model.longest_text(tower.config.max_tokens())),
     }
 }

@@ -22,6 +22,7 @@ use convirt_data::{
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
+use crate::chosen_encoder::ChosenEncoder;
 use crate::device::{check_precision, describe_device, device};
 use crate::error::Error;
 use crate::interrupt::StopOnSignal;
@@ -54,6 +55,9 @@ pub enum TransferMode {
 pub struct TransferConfig {
     /// The encoders, at least one.
     pub encoders: Vec<EncoderSource>,
+    /// What the names of an encoder's tensors begin with in a file of weights that has several; see
+    /// [`ModelConfig::weights_prefix`](crate::ModelConfig::weights_prefix).
+    pub weights_prefix: Option<String>,
     /// The labelled images.
     pub data: LabelledConfig,
     /// What is trained.
@@ -116,6 +120,7 @@ impl TransferConfig {
     pub fn new(encoders: Vec<EncoderSource>, data: LabelledConfig) -> Self {
         Self {
             encoders,
+            weights_prefix: None,
             data,
             mode: TransferMode::LinearProbe,
             fractions: vec![0.01, 0.1, 1.0],
@@ -164,8 +169,10 @@ impl Transfer {
         config.check()?;
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
-        let encoders = config.encoders.iter().map(EncoderSource::open);
+        let mut chosen = ChosenEncoder::new(config.weights_prefix.as_deref());
+        let encoders = config.encoders.iter().map(|it| it.open(&mut chosen));
         let encoders = encoders.collect::<Result<Vec<_>, _>>()?;
+        chosen.check_used()?;
         let LabelledManifest {
             labels,
             images,

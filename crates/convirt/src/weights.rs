@@ -6,7 +6,9 @@
 //! use, stands in `names.rs`. A load first matches all names and shapes and tells what it found
 //! ([`LoadReport`]); only when they fit is anything read.
 
+mod architecture;
 mod burnpack_file;
+pub(crate) mod checksums;
 mod error;
 mod file;
 #[cfg(test)]
@@ -35,11 +37,12 @@ pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
 
 pub(crate) use file::OF_HUGGING_FACE;
 pub(crate) use inspect::image_encoder_config;
-pub(crate) use load::load_classifier_head;
+pub(crate) use load::{check_loaded, load_classifier_head};
 pub(crate) use names::{Layout, Naming};
 pub(crate) use safetensors_file::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
 };
 pub(crate) use save::{SavedTensor, save, tensors, with_batch_counters};
+pub(crate) use scope::{Part, count as count_encoders};
 pub(crate) use sharded::parts;

@@ -22,6 +22,7 @@ use read_error::Problem;
 use tree::Node;
 
 pub(crate) use serializer::to_yaml;
+pub(crate) use tree::MAX_BYTES;
 
 /// A configuration as written, before it has a type.
 #[derive(Debug)]

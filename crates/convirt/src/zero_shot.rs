@@ -4,7 +4,7 @@ mod prompts;
 
 use std::path::{Path, PathBuf};
 
-use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable};
+use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text};
 
 use crate::embeddings::TowerOutput;
 use crate::error::{Error, write_error};
@@ -208,7 +208,7 @@ impl ZeroShotPredictions {
             file.write_record(image.iter().chain(&self.classes))?;
             let rows = self.probabilities.chunks_exact(self.classes.len());
             for (index, row) in self.indices.iter().zip(rows) {
-                let image = [images[*index].display().to_string()];
+                let image = [path_text(&images[*index]).into_owned()];
                 let row = row.iter().map(|probability| format!("{probability:.6}"));
                 file.write_record(image.into_iter().chain(row))?;
             }

@@ -78,6 +78,11 @@ pub enum FindingKind {
     Headings,
     /// A JPEG or PNG carries text beside its pixels.
     ImageMetadata,
+    /// An image was turned or mirrored, as its EXIF asks.
+    TurnedImage,
+    /// A few pixels are far outside the levels of all others, in a file that does not say which are
+    /// black and white; they were left out.
+    OutlyingLevels,
     /// Equal images belong to one group.
     RepeatedInGroup,
     /// Nearly equal images belong to one group.
@@ -170,6 +175,8 @@ impl FindingKind {
             | Self::IdentifyingHeader => Severity::Warning,
             Self::Headings
             | Self::ImageMetadata
+            | Self::TurnedImage
+            | Self::OutlyingLevels
             | Self::RepeatedInGroup
             | Self::SimilarInGroup
             | Self::RepeatedPair
@@ -247,6 +254,11 @@ impl FindingKind {
                  text."
             }
             Self::ImageMetadata => "Comments, EXIF and text chunks may hold names.",
+            Self::TurnedImage => "dataset.exif_orientation=False leaves them as they are stored.",
+            Self::OutlyingLevels => {
+                "Dead pixels or markers. Of more than 8 bits without a window, 0.5 % of the pixels at \
+                 each end do not count."
+            }
             Self::RepeatedInGroup => "The same image counts several times.",
             Self::SimilarInGroup => "Neighbouring slices, or one image saved twice.",
             Self::RepeatedPair => "The same pair counts several times.",
@@ -365,6 +377,8 @@ impl fmt::Display for FindingKind {
             Self::IdentifyingHeader => "DICOM header that identifies",
             Self::Headings => "headings in a text",
             Self::ImageMetadata => "image file with text in it",
+            Self::TurnedImage => "image turned by its EXIF",
+            Self::OutlyingLevels => "levels far outside the others",
             Self::RepeatedInGroup => "image repeated in a group",
             Self::SimilarInGroup => "near-duplicate in a group",
             Self::RepeatedPair => "repeated pair",

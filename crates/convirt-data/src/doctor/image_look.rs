@@ -12,7 +12,7 @@ use super::views::other_view;
 use crate::probe::{Fault, read_image};
 use crate::radiograph::dicom::{identifying_elements, view_within};
 use crate::resize::shrink_longer_side;
-use crate::{DataError, DecodeLimits, Radiograph, SkipReason};
+use crate::{DataError, DecodeLimits, Radiograph, SkipReason, path_text};
 
 /// Longer side that images are judged at, in pixels.
 const JUDGED_SIDE: usize = 128;
@@ -72,6 +72,14 @@ impl ImageReader<'_> {
         if !texts.is_empty() {
             complaints.push((FindingKind::ImageMetadata, texts.join(", ")));
         }
+        if let Some(orientation) = self.limits.orientation(&bytes) {
+            complaints.push((FindingKind::TurnedImage, orientation.words().into()));
+        }
+        if let Some(stretch) = image.stretch()
+            && stretch.has_outliers()
+        {
+            complaints.push((FindingKind::OutlyingLevels, stretch.to_string()));
+        }
         let (width, height) = (image.width(), image.height());
         if 2 * width.min(height) < self.input_size {
             let input = self.input_size;
@@ -110,7 +118,7 @@ fn reason(error: &DataError, path: &Path) -> String {
         Some(source) => source.to_string(),
         None => {
             let whole = error.to_string();
-            let start = format!("{}: ", path.display());
+            let start = format!("{}: ", path_text(path));
             whole.strip_prefix(&start).unwrap_or(&whole).to_owned()
         }
     }
@@ -232,13 +240,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.png");
         fs::write(&path, image.to_png().unwrap()).unwrap();
-        let reader = ImageReader {
-            limits: &DecodeLimits::default(),
+        reader(input_size).look(&path).unwrap()
+    }
+
+    fn reader(input_size: usize) -> ImageReader<'static> {
+        const LIMITS: DecodeLimits = DecodeLimits {
+            max_side: 4096,
+            max_bytes: 1 << 24,
+            exif_orientation: true,
+        };
+        ImageReader {
+            limits: &LIMITS,
             input_size,
             asks_for_views: false,
             likener: Likener::new(),
-        };
-        reader.look(&path).unwrap()
+        }
     }
 
     fn kinds(image: &Radiograph, input_size: usize) -> Vec<FindingKind> {
@@ -314,6 +330,44 @@ mod tests {
     }
 
     #[test]
+    fn what_was_turned_is_said() {
+        use image::ImageEncoder;
+        // A directory of one entry: orientation, a short, one, 6.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.jpg");
+        let mut jpeg = Vec::new();
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        let chest = chest(|it| it);
+        let levels: Vec<u8> = chest.pixels().iter().map(|it| (255.0 * it) as u8).collect();
+        encoder
+            .write_image(&levels, 64, 64, image::ExtendedColorType::L8)
+            .unwrap();
+        fs::write(&path, jpeg).unwrap();
+        let complaints = reader(64).look(&path).unwrap().complaints;
+        assert!(complaints.contains(&(FindingKind::TurnedImage, "turned clockwise".into())));
+    }
+
+    // 0.5 % of 4,096 pixels are 20.
+    #[test]
+    fn levels_far_outside_the_others_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        let mut samples: Vec<u16> = (0..64 * 64).map(|i| 1000 + 10 * (i % 64)).collect();
+        let save = |samples: &[u16]| {
+            let image = image::ImageBuffer::<image::Luma<u16>, _>::from_vec(64, 64, samples.into());
+            image.unwrap().save(&path).unwrap();
+            reader(64).look(&path).unwrap().complaints
+        };
+        assert_eq!(save(&samples), []);
+        samples[7] = 65_535;
+        let expected = "1000 to 1630 are black to white; the file holds 1000 to 65535";
+        let found = save(&samples);
+        assert_eq!(found, [(FindingKind::OutlyingLevels, expected.to_owned())]);
+    }
+
+    #[test]
     fn images_below_half_the_input_are_tiny() {
         assert_eq!(kinds(&chest(|it| it), 128), []);
         assert_eq!(kinds(&chest(|it| it), 129), [FindingKind::TinyImage]);
@@ -331,13 +385,7 @@ mod tests {
         let colours: Vec<u8> = samples.iter().flat_map(|&it| [it; 3]).collect();
         let path = folder.path().join("colour.png");
         image::save_buffer(&path, &colours, 64, 64, image::ColorType::Rgb8).unwrap();
-        let reader = ImageReader {
-            limits: &DecodeLimits::default(),
-            input_size: 64,
-            asks_for_views: false,
-            likener: Likener::new(),
-        };
-        let (one, other) = (look(&grey, 64).facts, reader.look(&path).unwrap().facts);
+        let (one, other) = (look(&grey, 64).facts, reader(64).look(&path).unwrap().facts);
         assert_eq!(one.pixels, other.pixels);
         assert_ne!(one.bytes, other.bytes);
     }

@@ -1,5 +1,7 @@
 //! Text that a JPEG or PNG carries beside its pixels.
 
+use crate::image_segments::{Segment, segments};
+
 /// Keywords of PNG chunks that say which program wrote a file and when.
 const HARMLESS: [&[u8]; 4] = [
     b"Software",
@@ -10,76 +12,26 @@ const HARMLESS: [&[u8]; 4] = [
 
 /// Names the kinds of text beside the pixels, each once; never what it says.
 pub(super) fn texts_beside_pixels(file: &[u8]) -> Vec<&'static str> {
-    let mut found = match file {
-        [0xFF, 0xD8, segments @ ..] => of_jpeg(segments),
-        [
-            0x89,
-            b'P',
-            b'N',
-            b'G',
-            b'\r',
-            b'\n',
-            0x1A,
-            b'\n',
-            chunks @ ..,
-        ] => of_png(chunks),
-        _ => Vec::new(),
-    };
+    let mut found: Vec<_> = segments(file).filter_map(kind).collect();
     found.dedup();
     found
 }
 
-/// Looks through the segments up to the scan.
-fn of_jpeg(mut rest: &[u8]) -> Vec<&'static str> {
-    let mut found = Vec::new();
-    while let &[0xFF, marker, high, low, ref content @ ..] = rest {
-        if marker == 0xFF {
-            rest = &rest[1..];
-            continue;
+fn kind(segment: Segment<'_>) -> Option<&'static str> {
+    match segment {
+        Segment::Jpeg(0xFE, content) if !content.is_empty() => Some("a comment"),
+        Segment::Jpeg(0xE1, content) if content.starts_with(b"Exif\0") => Some("EXIF"),
+        Segment::Jpeg(0xE1, content) if content.starts_with(b"http://ns.adobe.com/xap") => {
+            Some("XMP")
         }
-        // The length counts its own two bytes.
-        let length = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2);
-        let Some((content, after)) = content.split_at_checked(length) else {
-            break;
-        };
-        match marker {
-            0xDA => break,
-            0xFE if !content.is_empty() => found.push("a comment"),
-            0xE1 if content.starts_with(b"Exif\0") => found.push("EXIF"),
-            0xE1 if content.starts_with(b"http://ns.adobe.com/xap") => found.push("XMP"),
-            0xED if content.starts_with(b"Photoshop") => found.push("IPTC"),
-            _ => {}
+        Segment::Jpeg(0xED, content) if content.starts_with(b"Photoshop") => Some("IPTC"),
+        Segment::Png(b"eXIf", _) => Some("EXIF"),
+        Segment::Png(b"tEXt" | b"iTXt" | b"zTXt", content) => {
+            let keyword = content.split(|&byte| byte == 0).next().unwrap_or_default();
+            (!HARMLESS.contains(&keyword)).then_some("a text chunk")
         }
-        rest = after;
+        _ => None,
     }
-    found
-}
-
-/// Looks through the chunks.
-fn of_png(mut rest: &[u8]) -> Vec<&'static str> {
-    let mut found = Vec::new();
-    while let &[a, b, c, d, ref after @ ..] = rest {
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let Some((name, content)) = after.split_at_checked(4) else {
-            break;
-        };
-        let Some((content, after)) = content.split_at_checked(length) else {
-            break;
-        };
-        match name {
-            b"eXIf" => found.push("EXIF"),
-            b"tEXt" | b"iTXt" | b"zTXt" => {
-                let keyword = content.split(|&byte| byte == 0).next().unwrap_or_default();
-                if !HARMLESS.contains(&keyword) {
-                    found.push("a text chunk");
-                }
-            }
-            _ => {}
-        }
-        // Behind the content stands its checksum.
-        rest = after.get(4..).unwrap_or_default();
-    }
-    found
 }
 
 #[cfg(test)]

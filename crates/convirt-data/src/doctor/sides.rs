@@ -8,6 +8,7 @@ use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
 use crate::contrast::{nothing_to_contrast, too_few_to_validate};
+use crate::joined_groups::joined_groups;
 use crate::split::held_out_in_sequence;
 use crate::{DataError, Split};
 
@@ -69,10 +70,13 @@ impl Examination<'_> {
             }
             return Ok(false);
         }
-        match held_out_in_sequence(read().map(|row| row.group), self.config.split.valid_size) {
+        // Rows that are read have an image.
+        let groups = joined_groups(read().map(|row| (row.group, row.image)));
+        match held_out_in_sequence(groups.iter().copied(), self.config.split.valid_size) {
             Ok(held_out) => {
-                for row in self.rows.iter_mut().filter(|row| row.is_read) {
-                    let is_held_out = held_out.contains(&row.group);
+                let read = self.rows.iter_mut().filter(|row| row.is_read);
+                for (row, group) in read.zip(groups) {
+                    let is_held_out = held_out.contains(&group);
                     row.side = Some(if is_held_out {
                         Split::Valid
                     } else {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::radiograph::dicom::named_view;
+
 /// Names of the column that says how an image was taken, in lower case and without signs: those
 /// of MIMIC-CXR and CheXpert, the best first.
 const COLUMNS: [&str; 3] = ["view", "viewposition", "frontallateral"];
@@ -30,7 +32,8 @@ pub(super) fn other_view(cell: &str, image: &Path) -> Option<String> {
         return is_lateral.then(|| "lateral, by its name".into());
     }
     let is_frontal = words(&view.to_lowercase()).any(|word| FRONTAL.contains(&word))
-        || FRONTAL.contains(&squeezed(view).as_str());
+        || FRONTAL.contains(&squeezed(view).as_str())
+        || matches!(named_view(view), Some("PA" | "AP"));
     (!is_frontal).then(|| view.chars().take(MAX_CODE).collect())
 }
 
@@ -65,6 +68,8 @@ mod tests {
             ("AP Supine", "a.png", None),
             ("Frontal", "view1_lateral.jpg", None),
             ("postero-anterior", "a.png", None),
+            ("Thorax p.-a. im Stehen", "a.png", None),
+            ("seitlich", "a.png", Some("seitlich")),
             ("LATERAL", "a.png", Some("LATERAL")),
             ("LL", "a.png", Some("LL")),
             ("", "a.png", None),

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,8 @@ use crate::whole_file::try_write_whole;
 /// An image unused for so long may make room for another.
 const REST: Duration = Duration::from_secs(3600);
 
-/// A folder of images, keyed by the content of their files, the longer side and the version of
-/// decoding. Any number of threads and processes share it.
+/// A folder of images, keyed by the content of their files, the longer side, whether they are turned
+/// as their EXIF asks, and the version of decoding. Any number of threads and processes share it.
 ///
 /// An image appears whole or not at all, and is checked when it is read. When the folder is full,
 /// images that no run has used of late make room, the longest unused first; if there are none,
@@ -34,6 +34,7 @@ const REST: Duration = Duration::from_secs(3600);
 pub(super) struct ImageFolder {
     folder: PathBuf,
     longer_side: Option<usize>,
+    exif_orientation: bool,
     max_bytes: u64,
     contents: Mutex<Contents>,
     bytes: Mutex<ByteCount>,
@@ -63,6 +64,7 @@ impl ImageFolder {
     pub(super) fn open(
         folder: &Path,
         longer_side: Option<usize>,
+        exif_orientation: bool,
         max_bytes: u64,
     ) -> Result<Self, DataError> {
         let write = |source| DataError::Write {
@@ -75,6 +77,7 @@ impl ImageFolder {
         let cache = Self {
             folder: folder.into(),
             longer_side,
+            exif_orientation,
             max_bytes,
             contents: Mutex::new(contents),
             bytes: Mutex::new(bytes),
@@ -124,7 +127,11 @@ impl ImageFolder {
             Some(side) => side.to_string(),
             None => "whole".into(),
         };
-        let file = format!("{name}-{side}-v{VERSION}");
+        let turned = match self.exif_orientation {
+            true => "",
+            false => "-as-stored",
+        };
+        let file = format!("{name}-{side}{turned}-v{VERSION}");
         self.folder.join("images").join(&name[..2]).join(file)
     }
 
@@ -215,7 +222,11 @@ impl ImageFolder {
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
-            eprintln!("warning: {folder}: images are not kept for later runs: {error}");
+            // Whether anybody reads it or not.
+            let _ = writeln!(
+                stderr(),
+                "warning: {folder}: images are not kept for later runs: {error}"
+            );
         }
     }
 }
@@ -316,7 +327,7 @@ mod tests {
     const FILE: u64 = 124;
 
     fn open(place: &TempDir, max_bytes: u64) -> ImageFolder {
-        ImageFolder::open(&place.path().join("cache"), Some(64), max_bytes).unwrap()
+        ImageFolder::open(&place.path().join("cache"), Some(64), true, max_bytes).unwrap()
     }
 
     fn source(place: &TempDir, name: &str, content: &[u8]) -> PathBuf {
@@ -393,9 +404,12 @@ mod tests {
         let path = source(&place, "a", b"one");
         let mut made = 0;
         load(&open(&place, 1000), &path, 1, &mut made);
-        let cache = ImageFolder::open(&place.path().join("cache"), None, 1000).unwrap();
+        let cache = ImageFolder::open(&place.path().join("cache"), None, true, 1000).unwrap();
         assert_eq!(load(&cache, &path, 2, &mut made), image(2));
         assert_eq!((made, images(&cache).len()), (2, 2));
+        let as_stored = ImageFolder::open(&place.path().join("cache"), None, false, 1000).unwrap();
+        assert_eq!(load(&as_stored, &path, 3, &mut made), image(3));
+        assert_eq!((made, images(&as_stored).len()), (3, 3));
     }
 
     #[test]
@@ -489,7 +503,7 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
         let place = tempfile::tempdir().unwrap();
         let file = source(&place, "file", b"");
-        let error = ImageFolder::open(&file.join("cache"), None, 0).unwrap_err();
+        let error = ImageFolder::open(&file.join("cache"), None, true, 0).unwrap_err();
         assert!(error.to_string().contains("cache"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use csv::ByteRecord;
 
 use super::columns::finding;
 use super::{LabelColumns, LabelledConfig, LabelledImage};
+use crate::path_text::{located, path_text};
 use crate::probe::{Fault, probe_image};
 use crate::row::{NamedColumn, Unusable, cell, check_length, filled, side};
 use crate::{Column, DataError, Skip, SkipReason};
@@ -82,10 +83,10 @@ impl<'a> RowReader<'a> {
 
         check_length(record, self.columns).map_err(in_csv)?;
         let image = filled(record, &self.image).map_err(in_csv)?;
-        let image = self.image_root.join(image.trim());
+        let image = located(self.image_root, image.trim());
         let group = match &self.group {
             Some(column) => filled(record, column).map_err(in_csv)?.trim().to_owned(),
-            None => image.display().to_string(),
+            None => path_text(&image).into_owned(),
         };
         let split = match &self.split {
             Some(column) => cell(record, column).map_err(in_csv)?,

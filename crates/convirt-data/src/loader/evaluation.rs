@@ -12,7 +12,6 @@ use super::order::Order;
 use crate::DataError;
 use crate::batch::ImageTextBatch;
 use crate::dataset::ImageTextDataset;
-use crate::setting::check_at_least;
 
 /// Every pair once, in the same batches each time.
 ///
@@ -38,7 +37,7 @@ impl EvaluationLoader {
         config: &LoaderConfig,
         device: &Device,
     ) -> Result<Self, DataError> {
-        check_at_least("batch_size", config.batch_size, 1, "1 or more")?;
+        config.check(1)?;
         if dataset.is_empty() {
             return Err(DataError::NothingToLoad);
         }

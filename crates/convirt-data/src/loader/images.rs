@@ -11,7 +11,7 @@ use super::LoaderConfig;
 use super::order::Draw;
 use super::workers::Workers;
 use crate::normalize::CHANNELS;
-use crate::setting::{check, check_at_least};
+use crate::setting::check;
 use crate::{DataError, ImageStore, Radiograph, printable};
 
 /// Examples shown in an error.
@@ -75,7 +75,7 @@ impl ImageBatches {
         device: &Device,
     ) -> Result<Self, DataError> {
         let (paths, store) = (paths.into(), store.into());
-        check_at_least("batch_size", config.batch_size, 1, "1 or more")?;
+        config.check(1)?;
         check("max_bad_share", max_bad_share, 0.0..=1.0, "from 0 to 1")?;
         if paths.is_empty() {
             return Err(DataError::NothingToLoad);

@@ -79,7 +79,7 @@ impl TrainingLoader {
         device: &Device,
     ) -> Result<Self, DataError> {
         let (batch_size, studies) = (config.batch_size, dataset.len());
-        check_at_least("batch_size", batch_size, MIN_PAIRS, "2 or more")?;
+        config.check(MIN_PAIRS)?;
         check_at_least("steps between evaluations", steps.window, 1, "1 or more")?;
         if dataset.is_empty() {
             return Err(DataError::NothingToLoad);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::ManifestConfig;
+use crate::path_text::{located, path_text};
 use crate::probe::{Fault, probe_image, read_text};
 use crate::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
 use crate::{Column, DataError, Report, Skip, SkipReason, Study};
@@ -126,7 +127,7 @@ impl<'a> RowReader<'a> {
             None => String::new(),
         };
         Ok(Cells {
-            image: self.image_root.join(image.trim()),
+            image: located(self.image_root, image.trim()),
             text,
             group,
             split,
@@ -144,7 +145,7 @@ impl<'a> RowReader<'a> {
     /// Returns the file that the text of a pair stands in; the CSV if it stands there.
     pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
         match &cells.text {
-            Some(path) if self.config.text_from_files => self.text_root.join(path.trim()),
+            Some(path) if self.config.text_from_files => located(self.text_root, path.trim()),
             _ => self.config.csv_file.clone(),
         }
     }
@@ -160,7 +161,7 @@ impl<'a> RowReader<'a> {
             return group.clone();
         }
         if self.split.is_some() || self.text.is_none() {
-            return cells.image.display().to_string();
+            return path_text(&cells.image).into_owned();
         }
         let words: Vec<_> = text.split_whitespace().collect();
         words.join(" ")

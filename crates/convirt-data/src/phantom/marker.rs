@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{PhantomConfig, PhantomSummary};
-use crate::DataError;
+use crate::{DataError, read_regular_text};
 
 /// The file that marks a folder as a phantom and says which one.
 #[derive(Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub(super) struct Marker {
 impl Marker {
     /// The marker's name.
     pub const FILE: &str = "phantom.json";
+    /// Bytes of the largest.
+    const MAX_BYTES: u64 = 1 << 20;
     /// Counts up whenever the same configuration no longer gives the same files.
     const GENERATOR: u32 = 1;
 
@@ -34,7 +36,7 @@ impl Marker {
 
     /// The marker in `folder`, if there is a readable one.
     fn read(folder: &Path) -> Option<Self> {
-        let text = fs::read_to_string(folder.join(Self::FILE)).ok()?;
+        let text = read_regular_text(&folder.join(Self::FILE), Self::MAX_BYTES).ok()?;
         serde_json::from_str(&text).ok()
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
 use crate::whole_file::write_whole;
+use crate::{DataError, DecodeLimits, open_regular};
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {
@@ -23,8 +23,15 @@ pub(super) struct Contents {
     pub(super) dataset: String,
     /// Longer side of the images written, in pixels; `None` as long as there are none.
     pub(super) longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks.
+    #[serde(default = "turned")]
+    pub(super) exif_orientation: bool,
     /// Counts up whenever the same source gives other images.
     pub(super) version: u32,
+}
+
+fn turned() -> bool {
+    DecodeLimits::default().exif_orientation
 }
 
 impl OutFolder {
@@ -42,6 +49,9 @@ impl OutFolder {
         let is_new = !marker_path.exists();
         if is_new && fs::read_dir(path).map_err(write)?.next().is_some() {
             return Err(DataError::NotAPreparation { path: path.into() });
+        }
+        if !is_new {
+            open_regular(&marker_path).map_err(write)?;
         }
         let marker = OpenOptions::new()
             .read(true)
@@ -78,7 +88,8 @@ impl OutFolder {
             },
         };
         if let Some(found) = &found {
-            let other_images = (found.longer_side, wanted.longer_side);
+            let images = |it: &Contents| Some((it.longer_side?, it.exif_orientation));
+            let other_images = (images(found), images(wanted));
             let agrees = found.dataset == wanted.dataset
                 && found.version == wanted.version
                 && !matches!(other_images, (Some(one), Some(other)) if one != other);
@@ -90,17 +101,16 @@ impl OutFolder {
                 }));
             }
         }
-        let contents = Contents {
-            longer_side: wanted
-                .longer_side
-                .or(found.as_ref().and_then(|found| found.longer_side)),
-            ..wanted.clone()
+        // What was said of images holds as long as nothing is said of them.
+        let contents = match &found {
+            Some(found) if wanted.longer_side.is_none() => found,
+            _ => wanted,
         };
-        if found.as_ref() != Some(&contents) {
+        if found.as_ref() != Some(contents) {
             // Killed in between, it leaves an empty marker, which says nothing wrong.
             self.marker.set_len(0)?;
             self.marker.rewind()?;
-            self.marker.write_all(&serde_json::to_vec(&contents)?)?;
+            self.marker.write_all(&serde_json::to_vec(contents)?)?;
             self.marker.sync_all()?;
         }
         Ok(Ok(()))
@@ -122,6 +132,9 @@ impl std::fmt::Display for Contents {
         if let Some(side) = self.longer_side {
             write!(f, " at {side} pixels")?;
         }
+        if !self.exif_orientation {
+            write!(f, ", as stored")?;
+        }
         write!(f, ", version {}", self.version)
     }
 }
@@ -134,6 +147,7 @@ mod tests {
         Contents {
             dataset: dataset.into(),
             longer_side,
+            exif_orientation: true,
             version: 1,
         }
     }

@@ -1,12 +1,11 @@
 //! Images made small and kept, as long as their like is not there yet.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::folder::OutFolder;
 use crate::radiograph::{DecodeLimits, Radiograph};
-use crate::{DataError, setting};
+use crate::{DataError, open_regular, setting};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +77,7 @@ pub(super) fn image_path(name: &Path) -> PathBuf {
 fn is_complete(path: &Path) -> bool {
     const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
     let tail = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+        let mut file = open_regular(path)?;
         file.seek(SeekFrom::End(-(END.len() as i64)))?;
         let mut tail = Vec::new();
         file.read_to_end(&mut tail)?;
@@ -102,6 +101,7 @@ mod tests {
         let contents = Contents {
             dataset: "test".into(),
             longer_side: Some(64),
+            exif_orientation: true,
             version: 1,
         };
         let folder = OutFolder::open(&place.path().join("out"), &contents).unwrap();

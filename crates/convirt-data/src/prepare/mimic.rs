@@ -14,7 +14,7 @@ use super::views::is_asked_for;
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::progress::Steps;
 use crate::sections::Sections;
-use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
+use crate::{DataError, PassedOver, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
 
 /// Endings of image files, the one to take first.
 const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", DICOM];
@@ -365,6 +365,7 @@ fn pairs(
         reports: read.count(),
         last_paragraphs: last_paragraphs.count(),
         omissions,
+        passed_over: PassedOver::default(),
     }
 }
 

@@ -163,5 +163,6 @@ fn found(files: &Files, reports: Vec<ReportFile>, progress: &(impl Fn(Progress) 
         reports,
         last_paragraphs: 0,
         omissions,
+        passed_over: files.passed_over.clone(),
     }
 }

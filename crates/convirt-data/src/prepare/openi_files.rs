@@ -1,12 +1,12 @@
 //! The files of OpenI, at any depth of a folder or in an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::report_archive::{is_report, xml_files};
-use crate::{DataError, decode_text};
+use crate::folder_walk::FolderWalk;
+use crate::image_files::ending_by_content;
+use crate::{DataError, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
@@ -16,9 +16,6 @@ const DICOM: &str = "dcm";
 
 /// Bytes of the largest report file; those of OpenI are under 20 kB.
 const MAX_REPORT_BYTES: u64 = 1 << 24;
-
-/// Folders inside folders that are looked through.
-const MAX_DEPTH: usize = 8;
 
 /// Name of the archive of the reports, as it is distributed.
 const REPORTS_TGZ: &str = "NLMCXR_reports.tgz";
@@ -37,6 +34,8 @@ pub(super) struct Files {
     reports: Vec<PathBuf>,
     /// Images by name and rank of their ending, so that the first is the one to take.
     images: BTreeMap<String, BTreeSet<(usize, PathBuf)>>,
+    /// What is neither.
+    pub(super) passed_over: PassedOver,
 }
 
 impl ReportFile {
@@ -89,22 +88,15 @@ impl ReportFile {
 
     /// Reads the XML; the error says what is amiss.
     pub(super) fn read(self) -> Result<String, String> {
-        let too_long = || format!("more than {MAX_REPORT_BYTES} bytes");
         let bytes = match self {
             Self::Packed { content, .. } => content,
             Self::Plain { folder, file } => {
-                let path = folder.join(file);
-                let length = fs::metadata(&path)
-                    .map_err(|error| error.to_string())?
-                    .len();
-                if length > MAX_REPORT_BYTES {
-                    return Err(too_long());
-                }
-                fs::read(&path).map_err(|error| error.to_string())?
+                let read = read_regular(&folder.join(file), MAX_REPORT_BYTES);
+                read.map_err(|error| error.to_string())?
             }
         };
         if bytes.len() as u64 > MAX_REPORT_BYTES {
-            return Err(too_long());
+            return Err(format!("more than {MAX_REPORT_BYTES} bytes"));
         }
         decode_text(bytes).map_err(|error| error.to_string())
     }
@@ -113,46 +105,39 @@ impl ReportFile {
 impl Files {
     /// Lists what is below `root`, but not in the folder `out` that is written into.
     pub(super) fn below(root: &Path, out: Option<&Path>) -> Result<Self, DataError> {
-        let mut files = Self::default();
-        files.collect(root, root, out, MAX_DEPTH)?;
-        Ok(files)
-    }
-
-    fn collect(
-        &mut self,
-        root: &Path,
-        folder: &Path,
-        out: Option<&Path>,
-        depth: usize,
-    ) -> Result<(), DataError> {
-        let unreadable = |source| DataError::Read {
-            path: folder.into(),
-            source,
+        let FolderWalk {
+            files: paths,
+            passed_over,
+        } = FolderWalk::below(root, out)?;
+        let mut files = Self {
+            passed_over,
+            ..Self::default()
         };
-        let entries = fs::read_dir(folder).map_err(unreadable)?;
-        let paths = entries.map(|entry| Ok(entry?.path()));
-        let mut paths = paths.collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
-        paths.sort();
         for path in paths {
-            if path.is_dir() {
-                if depth > 0 && Some(path.as_path()) != out {
-                    self.collect(root, &path, out, depth - 1)?;
-                }
-                continue;
-            }
-            let ending = path
+            let file = path.strip_prefix(root).unwrap_or(&path).to_owned();
+            let ending = file
                 .extension()
                 .map(|end| end.to_string_lossy().to_lowercase());
             let ending = ending.as_deref().unwrap_or("");
-            let file = path.strip_prefix(root).unwrap_or(&path).to_owned();
             if is_report(&file) {
-                self.reports.push(file);
-            } else if let Some(rank) = IMAGE_ENDINGS.iter().position(|&known| known == ending) {
-                let images = self.images.entry(image_key(&file)).or_default();
-                images.insert((rank, file));
+                files.reports.push(file);
+                continue;
+            }
+            let rank = |ending| IMAGE_ENDINGS.iter().position(|&known| known == ending);
+            let by_content = || ending_by_content(&path).ok().flatten();
+            match rank(ending).or_else(|| by_content().and_then(rank)) {
+                Some(rank) => {
+                    let images = files.images.entry(image_key(&file)).or_default();
+                    if images.iter().any(|(other, _)| *other == rank) {
+                        files.passed_over.record(PassedOverKind::SameName, &file);
+                    }
+                    images.insert((rank, file));
+                }
+                None if file.as_os_str() == REPORTS_TGZ => (),
+                None => files.passed_over.record(PassedOverKind::NoImage, &file),
             }
         }
-        Ok(())
+        Ok(files)
     }
 
     /// Returns the image of a name, from the root.
@@ -174,14 +159,46 @@ impl Files {
 /// What the names of one image have in common: `CXR1_IM-0001-4001` in the reports and of the PNG
 /// files, `1_IM-0001-4001.dcm` of the DICOM files, `1_IM-0001-4001.dcm.png` on Kaggle.
 fn image_key(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = path_text(Path::new(path.file_name().unwrap_or_default()));
     let stem = name.split('.').next().unwrap_or("");
     stem.strip_prefix("CXR").unwrap_or(stem).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::radiograph::dicom::fixtures::Dicom;
+
+    #[test]
+    fn images_are_known_by_content_and_what_is_none_is_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("more")).unwrap();
+        let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]).file();
+        for (name, content) in [
+            ("1_IM-0001-4001", &dicom[..]),
+            ("1.xml", b"<eCitation/>"),
+            ("._1.xml", b"no report"),
+            ("CXR2_IM-0652-1001.png", b""),
+            ("more/CXR2_IM-0652-1001.png", b""),
+            ("NLMCXR_reports.tgz", b"\x1f\x8b"),
+            ("NLMCXR_png.tgz", b"\x1f\x8b"),
+        ] {
+            fs::write(root.join(name), content).unwrap();
+        }
+        let files = Files::below(root, None).unwrap();
+        assert_eq!(files.reports, [Path::new("1.xml")]);
+        let image = Some(Path::new("1_IM-0001-4001"));
+        assert_eq!(files.image("CXR1_IM-0001-4001"), image);
+        assert_eq!(files.dicom("CXR1_IM-0001-4001"), image);
+        let image = Some(Path::new("CXR2_IM-0652-1001.png"));
+        assert_eq!(files.image("CXR2_IM-0652-1001"), image);
+        let [same_name, none] = [PassedOverKind::SameName, PassedOverKind::NoImage]
+            .map(|kind| files.passed_over.count(kind));
+        assert_eq!((same_name, none, files.passed_over.total()), (1, 1, 2));
+    }
 
     #[test]
     fn an_image_is_found_under_each_of_its_names() {

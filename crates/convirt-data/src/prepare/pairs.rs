@@ -14,7 +14,10 @@ use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::progress::Steps;
 use crate::radiograph;
 use crate::split::held_out_groups;
-use crate::{DataError, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
+use crate::{
+    DataError, DecodeLimits, PassedOver, Progress, Split, SplitConfig, Stage, StudyId, SubjectId,
+    path_text,
+};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";
@@ -47,6 +50,8 @@ pub(super) struct Found {
     pub(super) reports: usize,
     pub(super) last_paragraphs: usize,
     pub(super) omissions: Omissions,
+    /// Files that are nothing of the data set.
+    pub(super) passed_over: PassedOver,
 }
 
 /// What is done with it, whatever the data set.
@@ -68,6 +73,10 @@ impl Job<'_> {
         let contents = Contents {
             dataset: self.dataset.into(),
             longer_side: self.images.map(|images| images.longer_side),
+            exif_orientation: self
+                .images
+                .map_or_else(DecodeLimits::default, |images| images.limits)
+                .exif_orientation,
             version: radiograph::VERSION,
         };
         OutFolder::open(self.out, &contents)
@@ -86,6 +95,7 @@ impl Job<'_> {
             reports: found.reports,
             last_paragraphs: found.last_paragraphs,
             omissions: found.omissions,
+            passed_over: found.passed_over,
             ..Prepared::default()
         };
         let mut pairs = match self.images {
@@ -211,7 +221,7 @@ pub(super) fn root_of(folder: &Path) -> Result<PathBuf, DataError> {
 /// Writes a path as a manifest has it on every system.
 pub(super) fn slashed(path: &Path) -> String {
     let names = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_string_lossy()),
+        Component::Normal(name) => Some(path_text(Path::new(name))),
         _ => None,
     });
     names.collect::<Vec<_>>().join("/")

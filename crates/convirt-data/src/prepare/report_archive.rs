@@ -1,13 +1,13 @@
 //! XML reports in a tar archive, gzipped or not, read without unpacking it.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use tar::Archive;
 
-use crate::DataError;
+use crate::folder_walk::is_companion;
+use crate::{DataError, open_regular};
 
 /// Bytes of the largest archive, unpacked; OpenI's reports are 20 MB.
 const MAX_UNPACKED: u64 = 1 << 30;
@@ -27,7 +27,7 @@ pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, Dat
 }
 
 fn read(path: &Path, max_bytes: u64, max_unpacked: u64) -> io::Result<Vec<XmlFile>> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(open_regular(path)?);
     let unpacked: Box<dyn Read> = if file.fill_buf()?.starts_with(GZIP) {
         Box::new(MultiGzDecoder::new(file))
     } else {
@@ -58,11 +58,11 @@ fn entries(unpacked: impl Read, max_bytes: u64) -> io::Result<Vec<XmlFile>> {
     Ok(files)
 }
 
-/// Whether a file is an XML report by its name, and not what macOS puts beside one ("._1.xml").
+/// Whether a file is an XML report by its name, and not what macOS puts beside one, such as
+/// `._1.xml`.
 pub(super) fn is_report(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    ending.eq_ignore_ascii_case("xml") && !name.starts_with("._")
+    ending.eq_ignore_ascii_case("xml") && !path.iter().any(is_companion)
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! The text reports of MIMIC-CXR, in folders or in one zip file.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Cursor, Read};
+use std::fs;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zip::ZipArchive;
 
 use super::Omission;
-use crate::{DataError, decode_text};
+use crate::probe::MAX_TEXT;
+use crate::regular_file::read_limited;
+use crate::{DataError, decode_text, read_regular};
 
-/// Bytes of the largest report; the largest of MIMIC-CXR is under 10 kB.
-const MAX_BYTES: u64 = 1 << 20;
+/// Bytes of the largest zip of reports; that of MIMIC-CXR has 0.14 GB.
+const MAX_ZIP: u64 = 4 << 30;
 
 /// Where the reports are; workers read from clones.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ impl ReportFiles {
         if fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Ok(Self::Folder(files_folder(path)));
         }
-        let bytes: Arc<[u8]> = fs::read(path).map_err(unreadable)?.into();
+        let bytes: Arc<[u8]> = read_regular(path, MAX_ZIP).map_err(unreadable)?.into();
         let archive = ZipArchive::new(Cursor::new(bytes))
             .map_err(|error| unreadable(io::Error::other(error)))?;
         let by_name = (0..archive.len()).filter_map(|index| {
@@ -55,17 +57,14 @@ impl ReportFiles {
         study: &str,
     ) -> Result<String, (Omission, String)> {
         let name = format!("s{study}.txt");
-        let mut bytes = Vec::new();
         let (shown, read) = match self {
             Self::Folder(folder) => {
                 let path = folder.join(study_path(subject)).join(&name);
-                let file = match File::open(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err((Omission::MissingReport, path.display().to_string()));
-                    }
-                    file => file,
-                };
-                let read = file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+                let read = read_regular(&path, MAX_TEXT);
+                let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+                if read.as_ref().is_err_and(is_missing) {
+                    return Err((Omission::MissingReport, path.display().to_string()));
+                }
                 (path.display().to_string(), read)
             }
             Self::Zip { archive, by_name } => {
@@ -73,15 +72,12 @@ impl ReportFiles {
                     return Err((Omission::MissingReport, name));
                 };
                 let file = archive.by_index(index).map_err(io::Error::other);
-                let read = file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+                let read = file.and_then(|file| read_limited(file, MAX_TEXT));
                 (name, read)
             }
         };
         let unreadable = |why: String| (Omission::UnreadableReport, format!("{shown} ({why})"));
-        let length = read.map_err(|error| unreadable(error.to_string()))?;
-        if length as u64 > MAX_BYTES {
-            return Err(unreadable(format!("more than {MAX_BYTES} bytes")));
-        }
+        let bytes = read.map_err(|error| unreadable(error.to_string()))?;
         decode_text(bytes).map_err(|error| unreadable(error.to_string()))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Omissions;
-use crate::{Split, StudyId, SubjectId};
+use crate::{PassedOver, Split, StudyId, SubjectId};
 
 /// What a preparation made and what it left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Prepared {
     pub images_absent: usize,
     /// What was left out.
     pub omissions: Omissions,
+    /// Files that are neither images nor reports, where a folder was looked through.
+    pub passed_over: PassedOver,
 }
 
 impl Prepared {
@@ -110,6 +112,9 @@ impl fmt::Display for Prepared {
                 "images: {} of the pairs' are not there",
                 self.images_absent
             )?;
+        }
+        if self.passed_over.total() > 0 {
+            writeln!(f, "{}", self.passed_over)?;
         }
         write!(f, "{}", self.omissions)
     }

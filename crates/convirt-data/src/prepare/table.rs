@@ -1,6 +1,6 @@
 //! The tables that come with a data set, plain or gzipped.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
 use crate::separator::find_separator;
-use crate::{DataError, is_plain_name};
+use crate::{DataError, is_plain_name, open_regular};
 
 /// Bytes at the start of a table that tell what separates its cells.
 const START: u64 = 64 << 10;
@@ -23,10 +23,21 @@ pub(super) struct Table {
     line_ends: u64,
 }
 
-/// Counts the quotes that are read.
+/// Bytes of the largest table, unpacked; the largest of MIMIC-CXR has 0.1 GB.
+const MAX_UNPACKED: u64 = 4 << 30;
+
+/// Bytes of the longest row, which no text of a table comes near.
+const MAX_ROW: u64 = 16 << 20;
+
+/// Counts the quotes that are read, and refuses what unpacks without end.
 struct Quotes<R> {
     bytes: R,
     count: usize,
+    /// Bytes that may still be read, in all and for the row that is read.
+    left: u64,
+    left_of_row: u64,
+    /// The row that is read, counted from 1 after the header.
+    row: usize,
 }
 
 impl<R: Read> Read for Quotes<R> {
@@ -34,6 +45,16 @@ impl<R: Read> Read for Quotes<R> {
         let read = self.bytes.read(buffer)?;
         let quotes = buffer[..read].iter().filter(|&&byte| byte == b'"');
         self.count += quotes.count();
+        for (left, what, limit) in [
+            (&mut self.left, "a table", MAX_UNPACKED),
+            (&mut self.left_of_row, "a row", MAX_ROW),
+        ] {
+            *left = left.checked_sub(read as u64).ok_or_else(|| {
+                let row = self.row;
+                let problem = format!("row {row}: {what} of more than {limit} bytes");
+                io::Error::new(io::ErrorKind::FileTooLarge, problem)
+            })?;
+        }
         Ok(read)
     }
 }
@@ -54,7 +75,7 @@ impl Table {
             path: path.into(),
             source,
         };
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_regular(path).map_err(unreadable)?;
         let is_packed = path.extension().is_some_and(|end| end == "gz");
         let mut bytes: Box<dyn Read> = if is_packed {
             Box::new(MultiGzDecoder::new(BufReader::new(file)))
@@ -68,7 +89,13 @@ impl Table {
         let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator)
-            .from_reader(Quotes { bytes, count: 0 });
+            .from_reader(Quotes {
+                bytes,
+                count: 0,
+                left: MAX_UNPACKED,
+                left_of_row: MAX_ROW,
+                row: 0,
+            });
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
         let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if header.iter().all(String::is_empty) {
@@ -102,6 +129,8 @@ impl Table {
     /// Reads the next row; at the end, the last one may turn out to be more than a row.
     pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, DataError> {
         let mut cells = StringRecord::new();
+        let reading = self.reader.get_mut();
+        (reading.left_of_row, reading.row) = (MAX_ROW, self.rows + 1);
         let more = self
             .reader
             .read_record(&mut cells)
@@ -282,6 +311,16 @@ mod tests {
                 assert!(text.contains(part), "no `{part}` in {text}");
             }
         }
+        // A row that unpacks a thousandfold, to more than it may have.
+        let bomb = packed(&format!(
+            "x,study_id\n1,2\n1,\"{}",
+            "a".repeat(MAX_ROW as usize + 9000)
+        ));
+        let message = error("a.csv.gz", &bomb);
+        assert!(
+            message.contains("row 2: a row of more than 16777216 bytes"),
+            "{message}"
+        );
         let mut cut = packed(&format!("x,study_id\n{}", "1,2\n".repeat(9999)));
         cut.truncate(cut.len() / 2);
         assert!(table("a.csv.gz", &cut).is_err());

@@ -10,9 +10,17 @@ use crate::progress::{Progress, Stage, Steps};
 use crate::radiograph::dicom;
 use crate::{DataError, DecodeLimits};
 
+/// Views that are lateral too, from one side or the other: MIMIC-CXR's code of most of its lateral
+/// images is `LL`.
+const SIDES: [&str; 3] = ["LL", "RL", "LAT"];
+
 /// Whether a view is among those `asked` for; none are asked for where all are wanted.
 pub(super) fn is_asked_for(view: &str, asked: &[String]) -> bool {
-    asked.is_empty() || asked.iter().any(|it| it.eq_ignore_ascii_case(view))
+    let is_side = SIDES.iter().any(|side| side.eq_ignore_ascii_case(view));
+    let is_meant = |it: &String| {
+        it.eq_ignore_ascii_case(view) || is_side && it.eq_ignore_ascii_case("LATERAL")
+    };
+    asked.is_empty() || asked.iter().any(is_meant)
 }
 
 impl Job<'_> {
@@ -182,6 +190,15 @@ mod tests {
         ] {
             assert!(text.contains(part), "no `{part}` in {text}");
         }
+    }
+
+    #[test]
+    fn a_side_is_lateral_and_a_lateral_image_of_no_certain_side() {
+        let asked = |view: &str| [view.to_owned()];
+        assert!(is_asked_for("LL", &asked("lateral")));
+        assert!(is_asked_for("rl", &asked("LATERAL")));
+        assert!(!is_asked_for("LATERAL", &asked("LL")));
+        assert!(!is_asked_for("AP LLD", &asked("AP")));
     }
 
     #[test]

@@ -1,19 +1,18 @@
 //! From a JPEG, PNG or DICOM file to a [`Radiograph`].
 
-use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::{ImageError, ImageFormat, ImageReader, Limits};
-use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
-use super::{Radiograph, dicom, reduced_jpeg};
-use crate::DataError;
+use super::{Orientation, Radiograph, dicom, jpeg, plausible, reduced_jpeg};
 use crate::resize::{shrink_longer_side, shrink_reduced};
+use crate::{DataError, read_regular};
 
-/// Bounds on what a file may ask for, so that a damaged header does not take all memory.
+/// Bounds on what a file may ask for, so that a damaged header does not take all memory; and
+/// whether one thing that it asks for is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeLimits {
@@ -21,6 +20,8 @@ pub struct DecodeLimits {
     pub max_side: u32,
     /// Largest file, and largest decoded image in the file's own depth, in bytes.
     pub max_bytes: u64,
+    /// Whether a JPEG or PNG is turned as its EXIF asks, as photographs of films do.
+    pub exif_orientation: bool,
 }
 
 impl Default for DecodeLimits {
@@ -29,7 +30,15 @@ impl Default for DecodeLimits {
         Self {
             max_side: 16_384,
             max_bytes: 1 << 30,
+            exif_orientation: true,
         }
+    }
+}
+
+impl DecodeLimits {
+    /// How a file is to be turned.
+    pub(crate) fn orientation(&self, file: &[u8]) -> Option<Orientation> {
+        self.exif_orientation.then(|| Orientation::find(file))?
     }
 }
 
@@ -37,19 +46,26 @@ impl Radiograph {
     /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
     /// is ignored) or a DICOM file. What a file is, its content says and not its name.
     ///
+    /// A JPEG whose data ends before its image does is an error, whatever markers it has. 16 bits
+    /// are spread over the range that they fill, as those of DICOM. A file is turned as its EXIF
+    /// or XMP asks, unless [`exif_orientation`](DecodeLimits::exif_orientation) is off.
+    ///
     /// Of DICOM, single images of up to 16 bits are read, signed or unsigned, `MONOCHROME1`,
     /// `MONOCHROME2`, RGB or `YBR_FULL`: uncompressed, deflated, RLE, JPEG of 8 bits, lossless
     /// JPEG, JPEG-LS and JPEG 2000. Grey goes through the modality's table or line, then the
-    /// first table or window of interest; `MONOCHROME1` is inverted last. Without table and
-    /// window, 8 bits are taken as they are, and more are spread over the range that they fill,
+    /// first table of interest or, without one, the first window; `MONOCHROME1` is inverted last.
+    /// Enhanced images of one frame have line and window in their functional groups. A table whose
+    /// entries need fewer bits than it declares is white at its largest. Numbers that cannot be
+    /// read are an error. Without table and window, 8 bits are taken as they are, and more are spread over the range that they fill,
     /// but for 0.5 % of the pixels at each end. Several frames, palettes and lossy JPEG of
     /// 12 bits are refused.
     ///
     /// # Errors
     ///
     /// All name the file: [`DataError::Read`], [`DataError::EmptyImage`],
-    /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`], [`DataError::DecodeImage`],
-    /// [`DataError::DecodeDicom`], [`DataError::DecoderPanicked`].
+    /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`],
+    /// [`DataError::ImplausibleImage`], [`DataError::DecodeImage`], [`DataError::DecodeDicom`],
+    /// [`DataError::DecoderPanicked`].
     pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
         Self::decode(&read_bytes(path, limits)?, path, limits)
     }
@@ -75,7 +91,10 @@ impl Radiograph {
     ///
     /// As [`read`](Self::read), but for [`DataError::Read`].
     pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
-        decode_with(bytes, path, || Self::decode_any(bytes, path, limits))
+        decode_with(bytes, path, || {
+            let image = Self::decode_any(bytes, path, limits)?;
+            Ok(image.turned(limits.orientation(bytes)))
+        })
     }
 
     /// Decodes the content of a file as [`read_within`](Self::read_within) does.
@@ -90,13 +109,18 @@ impl Radiograph {
         limits: &DecodeLimits,
     ) -> Result<Self, DataError> {
         decode_with(bytes, path, || {
-            if is_whole_jpeg(bytes)
-                && let Some(reduced) = reduced_jpeg::decode(bytes, longer_side, limits)
-            {
-                return Ok(shrink_reduced(&reduced, longer_side));
-            }
-            let image = Self::decode_any(bytes, path, limits)?;
-            Ok(shrink_longer_side(&image, longer_side).unwrap_or(image))
+            let reduced = match is_jpeg(bytes) && jpeg::reaches_end_of_image(bytes) {
+                true => reduced_jpeg::decode(bytes, longer_side, limits),
+                false => None,
+            };
+            let image = match reduced {
+                Some(reduced) => shrink_reduced(&reduced, longer_side),
+                None => {
+                    let image = Self::decode_any(bytes, path, limits)?;
+                    shrink_longer_side(&image, longer_side).unwrap_or(image)
+                }
+            };
+            Ok(image.turned(limits.orientation(bytes)))
         })
     }
 
@@ -120,8 +144,14 @@ impl Radiograph {
                 source,
             })?;
         // The decoder paints what is missing of a JPEG in grey and calls it well.
-        if reader.format() == Some(ImageFormat::Jpeg) && !reaches_end_of_image(bytes) {
+        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
             return Err(DataError::TruncatedImage { path: path.into() });
+        }
+        if !plausible::png(bytes, bytes.len() as u64) {
+            return Err(DataError::ImplausibleImage {
+                path: path.into(),
+                bytes: bytes.len() as u64,
+            });
         }
         reader.limits({
             let mut bounds = Limits::no_limits();
@@ -146,14 +176,13 @@ impl Radiograph {
 
 /// Reads a file that may be an image.
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
-    let cannot_read = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
-    if fs::metadata(path).map_err(cannot_read)?.len() > limits.max_bytes {
-        return Err(too_large(path, limits));
-    }
-    fs::read(path).map_err(cannot_read)
+    read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => too_large(path, limits),
+        _ => DataError::Read {
+            path: path.into(),
+            source,
+        },
+    })
 }
 
 /// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
@@ -177,44 +206,19 @@ pub(super) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
     }
 }
 
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xFF, 0xD8]) && reaches_end_of_image(bytes)
-}
-
-/// Whether a JPEG has its end-of-image marker.
-///
-/// Follows the segments instead of looking at the last two bytes: files with something behind
-/// the image are common, and a thumbnail in the header has an end marker of its own.
-pub(super) fn reaches_end_of_image(jpeg: &[u8]) -> bool {
-    const TEMPORARY: u8 = 0x01;
-    const START_OF_IMAGE: u8 = 0xD8;
-    const END_OF_IMAGE: u8 = 0xD9;
-    let mut rest = jpeg;
-    loop {
-        // In a scan, FF 00 is a byte FF of the data and FF D0–D7 a restart; FF FF is padding.
-        let is_marker =
-            |&at: &usize| !matches!(rest.get(at + 1), None | Some(0x00 | 0xD0..=0xD7 | 0xFF));
-        let Some(start) = memchr_iter(0xFF, rest).find(is_marker) else {
-            return false;
-        };
-        let (marker, content) = (rest[start + 1], &rest[start + 2..]);
-        rest = match (marker, content) {
-            (END_OF_IMAGE, _) => return true,
-            (START_OF_IMAGE | TEMPORARY, _) => content,
-            (_, &[high, low, ..]) => {
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                content.get(length..).unwrap_or_default()
-            }
-            _ => return false,
-        };
-    }
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8])
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
-    use image::{ColorType, DynamicImage, ImageBuffer, Rgba, save_buffer};
+    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+    use image::{
+        ColorType, DynamicImage, ExtendedColorType, ImageBuffer, ImageEncoder, Rgba, save_buffer,
+    };
 
     use super::*;
     use crate::fixtures::{data_file, levels_apart, reference_bytes};
@@ -258,16 +262,27 @@ mod tests {
         }
     }
 
-    // The file holds the grey image times 257, so that full range maps to full range.
+    // The file holds the grey image times 257, of which `numpy.percentile` gives 31 and 224 for
+    // 0.5 and 99.5.
     #[test]
-    fn sixteen_bit_png_spans_its_own_range_without_clipping() {
+    fn sixteen_bit_png_spans_its_own_range_but_for_half_a_percent_at_each_end() {
         let image = read("img_grey16_111x130.png");
         let eight = read("img_grey_111x130.png");
-        let (darkest, brightest) = (18.0, 237.0);
+        let (black, white) = (31.0, 224.0);
         for (sixteen, eight) in image.pixels().iter().zip(eight.pixels()) {
-            let expected = (eight * 255.0 - darkest) / (brightest - darkest);
-            assert!((sixteen - expected).abs() < 1e-5);
+            let expected = (eight * 255.0 - black) / (white - black);
+            assert!((sixteen - expected.clamp(0.0, 1.0)).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn one_hot_pixel_of_sixteen_bits_does_not_darken_the_rest() {
+        let mut samples: Vec<u16> = (0..1000).map(|it| 100 + it).collect();
+        samples.push(65_535);
+        let image = Radiograph::from_u16(1001, 1, 1, &samples);
+        // 5 of 1,001 at each end.
+        assert_eq!((image.pixels()[5], image.pixels()[995]), (0.0, 1.0));
+        assert!((image.pixels()[500] - 0.5).abs() < 1e-6);
     }
 
     #[test]
@@ -360,6 +375,27 @@ mod tests {
             let error = Radiograph::read(&path, &limits).unwrap_err();
             assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
         }
+    }
+
+    // zlib's best: 1,030 bytes in one.
+    #[test]
+    fn a_blank_image_of_few_bytes_is_read_and_one_that_cannot_be_is_not() {
+        let mut png = Vec::new();
+        let encoder =
+            PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::NoFilter);
+        let blank = vec![0; 4000 * 3000];
+        encoder
+            .write_image(&blank, 4000, 3000, ExtendedColorType::L8)
+            .unwrap();
+        let limits = DecodeLimits::default();
+        let image = Radiograph::decode(&png, Path::new("blank.png"), &limits).unwrap();
+        assert_eq!(image.width(), 4000);
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let error = Radiograph::decode(&png, Path::new("bomb.png"), &limits).unwrap_err();
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
     }
 
     #[test]

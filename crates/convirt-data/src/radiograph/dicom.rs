@@ -31,7 +31,7 @@ use error::DicomError;
 pub(crate) use identity::identifying_elements;
 pub(crate) use probe::probe;
 pub(crate) use syntax::is_dicom;
-pub(crate) use view::{view, view_within};
+pub(crate) use view::{named as named_view, view, view_within};
 
 /// Decodes the content of a DICOM file; `path` is for the error.
 pub(super) fn decode(
@@ -46,39 +46,47 @@ fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomErr
     let opened = syntax::open(file, limits.max_bytes)?;
     let data = DataSet::read(&opened.elements, opened.encoding)?;
     let description = Description::read(&data, opened.compression, limits)?;
-    let mut levels = samples::read(&data, &description, opened.compression)?;
+    let (mut levels, photometric) = samples::read(&data, &description, opened.compression)?;
     for level in &mut levels {
         *level = description.level(*level);
     }
     let (width, height) = (description.columns, description.rows);
-    match description.photometric {
+    match photometric {
         Photometric::Monochrome1 | Photometric::Monochrome2 => {
-            let brightness = tone::brightness(&data, &description, &levels)?;
-            let pixels = levels.into_iter().map(|it| brightness[usize::from(it)]);
+            let tone = tone::tone(&data, &description, &levels)?;
+            let pixels = levels
+                .into_iter()
+                .map(|it| tone.brightness[usize::from(it)]);
             let depth = match description.bits {
                 ..=8 => Depth::Eight,
                 _ => Depth::Sixteen,
             };
-            let pixels = pixels.collect();
-            Ok(Radiograph::from_planes(width, height, depth, pixels))
+            let image = Radiograph::from_planes(width, height, depth, pixels.collect());
+            Ok(image.with_stretch(tone.stretch))
         }
-        Photometric::Rgb | Photometric::Ybr | Photometric::YbrWithin if description.bits == 8 => {
+        Photometric::Rgb | Photometric::Ybr if description.bits == 8 => {
             let mut bytes: Vec<_> = levels.into_iter().map(|it| it as u8).collect();
-            if description.photometric == Photometric::Ybr {
+            if photometric == Photometric::Ybr {
                 for pixel in bytes.as_chunks_mut().0 {
                     *pixel = red_green_blue(*pixel);
                 }
             }
             Ok(Radiograph::from_u8(width, height, 3, &bytes))
         }
-        _ => Ok(Radiograph::from_u16(width, height, 3, &levels)),
+        Photometric::Rgb => Ok(Radiograph::from_u16(width, height, 3, &levels)),
+        Photometric::Ybr => Err(DicomError::Unsupported {
+            name: "photometric interpretation YBR_FULL and bits stored",
+            value: description.bits.to_string(),
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::data_set::{PIXEL_DATA, Tag};
     use super::fixtures::{
-        BIG_ENDIAN, DEFLATED, Dicom, EXPLICIT, IMPLICIT, JPEG, JPEG_2000, JPEG_LOSSLESS, RUN_LENGTH,
+        BIG_ENDIAN, DEFLATED, Dicom, EXPLICIT, IMPLICIT, JPEG, JPEG_2000, JPEG_LOSSLESS, JPEG_LS,
+        RUN_LENGTH, Value,
     };
     use super::*;
 
@@ -135,6 +143,80 @@ mod tests {
         promised.truncate(132 + 8 + EXPLICIT.len() + 1);
         promised.extend(twelve_bits().syntax(IMPLICIT).data_set());
         assert_eq!(decoded(&promised).unwrap().pixels(), TWELVE_BITS);
+    }
+
+    #[test]
+    fn a_syntax_that_contradicts_the_data_is_corrected_by_the_first_element() {
+        let plain = twelve_bits().text(0x0008_0008, "ORIGINAL");
+        for declared in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
+            for written in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
+                let mut file = Dicom::empty().syntax(declared).file();
+                file.extend(plain.clone().syntax(written).data_set());
+                let image = decoded(&file).unwrap();
+                assert_eq!(image.pixels(), TWELVE_BITS, "{written} as {declared}");
+            }
+        }
+        let no_header = plain.syntax(BIG_ENDIAN).data_set();
+        assert_eq!(decoded(&no_header).unwrap().pixels(), TWELVE_BITS);
+    }
+
+    #[test]
+    fn elements_without_a_type_among_others_are_read() {
+        let mut file = Dicom::empty().file();
+        file.extend(twelve_bits().text(0x0008_0008, "ORIGINAL").data_set());
+        // (0009,0010), 4 bytes, before (0010,0010).
+        let place = file.windows(6).position(|it| it == b"\x10\0\x10\0LO");
+        let element = [9, 0, 16, 0, 4, 0, 0, 0, b'T', b'E', b'S', b'T'];
+        file.splice(place.unwrap()..place.unwrap(), element);
+        assert_eq!(decoded(&file).unwrap().pixels(), TWELVE_BITS);
+    }
+
+    #[test]
+    fn icons_and_private_elements_of_undefined_length_are_passed_over() {
+        let icon = vec![
+            (Tag(0x0028, 0x0010), Value::Integers(vec![9])),
+            (PIXEL_DATA, Value::Fragment(vec![1, 2, 3, 4])),
+        ];
+        let nested = vec![(Tag(0x0088, 0x0200), Value::Item(icon.clone()))];
+        for syntax in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
+            let file = twelve_bits()
+                .with(0x0009_1001, Value::Item(nested.clone()))
+                .with(0x0009_1002, Value::Fragment(vec![5; 8]))
+                .with(
+                    0x0009_1003,
+                    Value::Undelimited(b"\xFE\xFFno items".to_vec()),
+                )
+                .with(0x0088_0200, Value::Item(icon.clone()))
+                .syntax(syntax);
+            assert_eq!(read(&file).unwrap().pixels(), TWELVE_BITS, "{syntax}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_within_without_types_is_read() {
+        // A table of interest whose item is written as implicit little endian.
+        let mut item = Vec::new();
+        for (element, values) in [(0x3002, vec![2_u16, 1000, 8]), (0x3006, vec![51, 204])] {
+            let length = 2 * values.len() as u32;
+            item.extend([0x28, 0].into_iter().chain(u16::to_le_bytes(element)));
+            item.extend(length.to_le_bytes());
+            item.extend(values.into_iter().flat_map(u16::to_le_bytes));
+        }
+        let file = twelve_bits().with(0x0028_3010, Value::RawItem(item));
+        let expected = [0.2, 0.2, 0.8, 0.8, 0.8];
+        let image = read(&file).unwrap();
+        let pairs = image.pixels().iter().zip(expected);
+        assert!(
+            pairs.clone().all(|(a, b)| (a - b).abs() < 1e-6),
+            "{:?}",
+            image.pixels()
+        );
+    }
+
+    #[test]
+    fn compressed_pixels_under_a_syntax_without_compression_are_refused() {
+        let file = twelve_bits().fragment(&[7; 100]);
+        assert!(reason(&file.file()).contains("compressed"));
     }
 
     #[test]
@@ -253,6 +335,15 @@ mod tests {
                 "without pixel data",
             ),
             (grey.clone().without(0x0028_0010), "without rows"),
+            (grey.clone().without(0x0028_0101), "without bits stored"),
+            (
+                grey.clone().without(0x0028_0103),
+                "without pixel representation",
+            ),
+            (
+                grey.clone().integers(0x0028_0103, &[2]),
+                "pixel representation 2",
+            ),
         ] {
             let reason = reason(&file.file());
             assert!(reason.contains(fact), "`{fact}` in {reason}");
@@ -278,6 +369,27 @@ mod tests {
         let empty = twelve_bits().integers(0x0028_0010, &[0]);
         let error = read(&empty).unwrap_err();
         assert!(matches!(error, DataError::EmptyImage { .. }), "{error}");
+    }
+
+    // A header of 100 bytes of data or fewer; those of the codecs come first in each.
+    #[test]
+    fn more_pixels_than_the_data_can_hold_are_refused_before_memory_is_taken() {
+        let side = [16_000];
+        for (syntax, data) in [
+            (RUN_LENGTH, vec![0; 100]),
+            (JPEG, vec![0; 100]),
+            (JPEG_LOSSLESS, vec![0; 100]),
+            (JPEG_LS, vec![0; 100]),
+        ] {
+            let file = twelve_bits()
+                .integers(0x0028_0010, &side)
+                .integers(0x0028_0011, &side)
+                .syntax(syntax)
+                .fragment(&data);
+            let error = read(&file).unwrap_err();
+            let is_implausible = matches!(error, DataError::ImplausibleImage { bytes: 100, .. });
+            assert!(is_implausible, "{syntax}: {error}");
+        }
     }
 
     #[test]

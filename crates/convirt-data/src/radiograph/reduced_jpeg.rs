@@ -9,15 +9,13 @@
 //! Pillow and MIMIC-CXR-JPG write. Of all others, and of damaged ones, nothing comes of it, and the
 //! whole decoder has the say.
 
-mod bits;
 mod frame;
-mod huffman;
 mod scan;
 mod transform;
 
-use super::{DecodeLimits, Radiograph};
+use super::jpeg::huffman::{HuffmanTable, SteppingTable};
+use super::{DecodeLimits, Radiograph, plausible};
 use frame::{Frame, Segment, segments};
-use huffman::{HuffmanTable, SteppingTable};
 use scan::Scan;
 use transform::Side;
 
@@ -60,6 +58,9 @@ pub(super) fn decode(jpeg: &[u8], longer_side: usize, limits: &DecodeLimits) -> 
                     return None;
                 }
                 let side = Side::for_image(found.width.max(found.height), longer_side)?;
+                if !plausible::jpeg(found.width, found.height, jpeg.len()) {
+                    return None;
+                }
                 found.reduce(side);
                 frame = Some(found);
             }

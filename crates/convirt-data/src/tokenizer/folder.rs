@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -13,7 +12,16 @@ use tokenizers::normalizers::BertNormalizer;
 use super::added_tokens::{AddedTokens, Listed};
 use super::settings::{Role, Settings};
 use crate::word_pieces::CONTINUATION;
-use crate::{DataError, decode_text};
+use crate::{DataError, decode_text, read_regular};
+
+/// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Tokens of the largest vocabulary; XLM-V's has 0.9 million.
+const MAX_TOKENS: usize = 10_000_000;
+
+/// Bytes of the longest token. None of a published vocabulary has a thousand.
+const MAX_TOKEN: usize = 4_096;
 
 /// Special tokens of a tokenizer, one for each [`Role`].
 pub(super) type SpecialTokens = [AddedToken; Role::ALL.len()];
@@ -75,6 +83,7 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     };
     let (mut tokenizer, path) = if whole.is_file() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
+        check_whole(&tokenizer, &whole)?;
         if let Some(lowercase) = do_lower_case {
             set_lowercase(&mut tokenizer["normalizer"], lowercase);
         }
@@ -92,7 +101,11 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     } else if pairs.is_file() && merges.is_file() {
         check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
         let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
-        let vocabulary = json_file(&pairs)?;
+        let vocabulary: Vocabulary = json_file(&pairs)?;
+        let entries = vocabulary
+            .iter()
+            .map(|(token, id)| (&**token, u64::from(*id)));
+        check_tokens(entries, &pairs)?;
         let merges = merge_rules(&merges)?;
         let special = special(roberta_special());
         (
@@ -228,12 +241,51 @@ fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
     }
 }
 
+/// Checks the vocabulary of a `tokenizer.json`, of whatever model.
+fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), DataError> {
+    let id = |id: &Value| id.as_u64().unwrap_or(0);
+    let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
+    let added = added.map(|it| (it["content"].as_str().unwrap_or(""), id(&it["id"])));
+    check_tokens(added, path)?;
+    match &tokenizer["model"]["vocab"] {
+        Value::Object(ids) => check_tokens(ids.iter().map(|(token, it)| (&**token, id(it))), path),
+        Value::Array(pieces) => {
+            let token = |it: &Value| it[0].as_str().unwrap_or("").len();
+            let long = pieces.iter().position(|piece| token(piece) > MAX_TOKEN);
+            let ids = long.or((pieces.len() > MAX_TOKENS).then_some(MAX_TOKENS));
+            let found = ids.map(|id| (pieces[id][0].as_str().unwrap_or(""), id as u64));
+            check_tokens(found.into_iter(), path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses tokens beyond measure, and ids that would ask for embeddings beyond measure.
+fn check_tokens<'a>(
+    mut tokens: impl Iterator<Item = (&'a str, u64)>,
+    path: &Path,
+) -> Result<(), DataError> {
+    let beyond = tokens.find(|(token, id)| token.len() > MAX_TOKEN || *id >= MAX_TOKENS as u64);
+    match beyond {
+        None => Ok(()),
+        Some((token, id)) => {
+            let bytes = token.len();
+            let problem = format!(
+                "token {id} has {bytes} bytes; tokens have {MAX_TOKEN} at the most, and numbers \
+                 below {MAX_TOKENS}"
+            );
+            Err(invalid(path, problem))
+        }
+    }
+}
+
 /// Reads a token a line; the last of equal ones counts, as in Hugging Face's reader.
 fn lines(path: &Path) -> Result<Vocabulary, DataError> {
     let text = text_file(path)?;
     let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
-    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
-    Ok(tokens.zip(0..).collect())
+    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line));
+    check_tokens(tokens.clone().zip(0..), path)?;
+    Ok(tokens.map(String::from).zip(0..).collect())
 }
 
 /// Reads the pairs that BPE merges, in order.
@@ -256,7 +308,7 @@ pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError
 }
 
 fn text_file(path: &Path) -> Result<String, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read {
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
         path: path.into(),
         source,
     })?;
@@ -272,6 +324,8 @@ pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -464,6 +518,34 @@ mod tests {
         }
         let nowhere = ReportTokenizer::from_folder(Path::new("nowhere"), None).unwrap_err();
         assert!(nowhere.to_string().starts_with("nowhere: "), "{nowhere}");
+    }
+
+    #[test]
+    fn tokens_beyond_measure_are_refused_with_their_number() {
+        let long = "x".repeat(MAX_TOKEN + 1);
+        let lines = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n{long}\n");
+        let pairs = r#"{"<s>": 0, "a": 4000000000}"#;
+        let whole = |vocabulary: &str, added: &str| {
+            format!(r#"{{"added_tokens": [{added}], "model": {{"vocab": {vocabulary}}}}}"#)
+        };
+        let of_words = whole(&format!(r#"{{"{long}": 4}}"#), "");
+        let of_pieces = whole(&format!(r#"[["a", 0.0], ["{long}", 0.0]]"#), "");
+        let of_added = whole("{}", r#"{"id": 4000000000, "content": "a"}"#);
+        for (files, number) in [
+            (&[("vocab.txt", &*lines)][..], "token 4 has 4097 bytes"),
+            (
+                &[("vocab.json", pairs), ("merges.txt", "")],
+                "token 4000000000",
+            ),
+            (&[("tokenizer.json", &*of_words)], "token 4 has 4097 bytes"),
+            (&[("tokenizer.json", &*of_pieces)], "token 1 has 4097 bytes"),
+            (&[("tokenizer.json", &*of_added)], "token 4000000000"),
+        ] {
+            let error = error(files);
+            assert!(error.to_string().contains(files[0].0), "{error}");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(number), "{source}");
+        }
     }
 
     #[test]

@@ -126,10 +126,25 @@ impl BertConfig {
     /// The position of the first token.
     pub(super) fn first_position(&self) -> usize {
         if self.family.counts_after_padding() {
-            self.pad_token_id + 1
+            self.pad_token_id.saturating_add(1)
         } else {
             0
         }
+    }
+
+    /// Counts the parameters of an encoder that is valid: of the embeddings, and of each layer.
+    pub fn parameters(&self) -> [u64; 2] {
+        let [width, inner] = [self.hidden_size, self.intermediate_size].map(|size| size as u64);
+        let types = match self.family {
+            BertFamily::DistilBert => 0,
+            _ => self.type_vocab_size,
+        };
+        let rows = [self.vocab_size, self.max_position_embeddings, types];
+        let rows: u64 = rows.into_iter().map(|rows| rows as u64).sum();
+        let norm = 2 * width;
+        let linear = |from: u64, to: u64| from * to + to;
+        let layer = 4 * linear(width, width) + linear(width, inner) + linear(inner, width);
+        [rows * width + norm, layer + 2 * norm]
     }
 
     /// Initializes an encoder with weights from N(0, `initializer_range`), zero biases and a zero
@@ -149,14 +164,46 @@ impl BertConfig {
     ///
     /// [`ModelError::UnevenHeads`] or [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
-        for (key, size) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
+        // Ten times and more what any published encoder of these families has.
+        for (key, size, most, expected) in [
+            ("vocab_size", self.vocab_size, 10_000_000, "1 to 10,000,000"),
+            ("hidden_size", self.hidden_size, 65_536, "1 to 65,536"),
+            (
+                "num_hidden_layers",
+                self.num_hidden_layers,
+                1_024,
+                "1 to 1,024",
+            ),
+            (
+                "num_attention_heads",
+                self.num_attention_heads,
+                4_096,
+                "1 to 4,096",
+            ),
+            (
+                "intermediate_size",
+                self.intermediate_size,
+                1 << 20,
+                "1 to 1,048,576",
+            ),
         ] {
-            in_range(key, size, size > 0, "at least 1")?;
+            in_range(key, size, (1..=most).contains(&size), expected)?;
+        }
+        for (key, size, most, expected) in [
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                1 << 20,
+                "at most 1,048,576",
+            ),
+            (
+                "type_vocab_size",
+                self.type_vocab_size,
+                65_536,
+                "at most 65,536",
+            ),
+        ] {
+            in_range(key, size, size <= most, expected)?;
         }
         let (heads, hidden_size) = (self.num_attention_heads, self.hidden_size);
         if !hidden_size.is_multiple_of(heads) {
@@ -215,6 +262,7 @@ fn in_range(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ParameterCount;
 
     const CLINICAL_BERT: &str = r#"{
         "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
@@ -244,6 +292,64 @@ mod tests {
             BertConfig::parse(CLINICAL_BERT).unwrap(),
             BertConfig::base(28996)
         );
+    }
+
+    #[test]
+    fn parameters_are_counted_without_building_them() {
+        let device = Device::flex();
+        for json in [CLINICAL_BERT, ROBERTA, DISTILBERT] {
+            let config = BertConfig {
+                vocab_size: 11,
+                hidden_size: 8,
+                num_hidden_layers: 2,
+                num_attention_heads: 2,
+                intermediate_size: 12,
+                max_position_embeddings: 9,
+                ..BertConfig::parse(json).unwrap()
+            };
+            let built = ParameterCount::of(&config.init(&device).unwrap());
+            let [embeddings, layer] = config.parameters();
+            assert_eq!(embeddings + 2 * layer, built.total as u64);
+        }
+    }
+
+    #[test]
+    fn sizes_without_measure_are_refused_by_name() {
+        let base = BertConfig::base(100);
+        for (key, config) in [
+            ("vocab_size", BertConfig::base(usize::MAX)),
+            (
+                "hidden_size",
+                BertConfig {
+                    hidden_size: 12 << 20,
+                    ..base.clone()
+                },
+            ),
+            (
+                "num_hidden_layers",
+                BertConfig {
+                    num_hidden_layers: usize::MAX,
+                    ..base.clone()
+                },
+            ),
+            (
+                "max_position_embeddings",
+                BertConfig {
+                    max_position_embeddings: 1 << 40,
+                    ..base.clone()
+                },
+            ),
+            (
+                "type_vocab_size",
+                BertConfig {
+                    type_vocab_size: 1 << 40,
+                    ..base
+                },
+            ),
+        ] {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{key}: {error}");
+        }
     }
 
     #[test]
@@ -291,11 +397,19 @@ mod tests {
         ] {
             let json = match model_type {
                 "distilbert" => DISTILBERT.to_string(),
-                _ => ROBERTA.replace("\"roberta\"", &format!("\"{model_type}\"")),
+                _ => ROBERTA
+                    .replace("\"roberta\"", &format!("\"{model_type}\""))
+                    .replace("\"architectures\": [\"RobertaForMaskedLM\"],", ""),
             };
             let family = BertConfig::parse(&json).unwrap().family;
             assert_eq!(family.name(), model_type, "{name}");
         }
+    }
+
+    #[test]
+    fn without_a_model_type_the_class_tells_the_family() {
+        let config = BertConfig::parse(&ROBERTA.replace("\"model_type\": \"roberta\",", ""));
+        assert_eq!(config.unwrap().family, BertFamily::Roberta);
     }
 
     #[test]
@@ -326,6 +440,18 @@ mod tests {
             (
                 roberta("\"gelu\"", "\"quick_gelu\""),
                 "`hidden_act` is `quick_gelu`",
+            ),
+            (
+                roberta("RobertaFor", "RobertaPreLayerNormFor"),
+                "`architectures` is `RobertaPreLayerNormForMaskedLM`",
+            ),
+            (
+                roberta("RobertaFor", "BertFor"),
+                "`architectures` is `BertForMaskedLM`",
+            ),
+            (
+                roberta("\"bos", "\"is_decoder\": true, \"bos"),
+                "`is_decoder` is `true`",
             ),
             (
                 DISTILBERT.replace("\"gelu\"", "\"x\""),

@@ -3,9 +3,10 @@
 mod state_file;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fmt, io};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
@@ -210,7 +211,11 @@ fn warn(path: &Path, error: &io::Error) {
         io::ErrorKind::WouldBlock => "another run uses it".to_string(),
         _ => error.to_string(),
     };
-    eprintln!("warning: {path}: {problem}; states of frozen layers are not kept on disk");
+    // Whether anybody reads it or not.
+    let _ = writeln!(
+        stderr(),
+        "warning: {path}: {problem}; states of frozen layers are not kept on disk"
+    );
 }
 
 /// Hashes what a part of a network is made of.

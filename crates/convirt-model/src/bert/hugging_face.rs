@@ -12,6 +12,10 @@ pub(super) struct HuggingFaceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     model_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    architectures: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_decoder: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     vocab_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_position_embeddings: Option<usize>,
@@ -74,9 +78,67 @@ struct DistilBertKeys {
 }
 
 impl HuggingFaceConfig {
+    /// The family, which all that the description says agrees with.
+    fn checked_family(&self) -> Result<BertFamily, ModelError> {
+        let family = self.family()?;
+        // RoBERTa and XLM-RoBERTa differ in their vocabularies alone.
+        let kind = |family| match family {
+            BertFamily::XlmRoberta => BertFamily::Roberta,
+            other => other,
+        };
+        let class = self.family_by_class()?;
+        if class.is_some_and(|class| kind(class) != kind(family)) {
+            return Err(ModelError::Unsupported {
+                key: "architectures",
+                found: self.architectures.iter().flatten().cloned().collect(),
+                supported: "one of the family that `model_type` names",
+            });
+        }
+        match self.is_decoder {
+            Some(true) => Err(ModelError::Unsupported {
+                key: "is_decoder",
+                found: "true".to_string(),
+                supported: "false",
+            }),
+            _ => Ok(family),
+        }
+    }
+
+    /// The family that the class of the model is of: `RobertaForMaskedLM`.
+    fn family_by_class(&self) -> Result<Option<BertFamily>, ModelError> {
+        let Some(name) = self.architectures.iter().flatten().next() else {
+            return Ok(None);
+        };
+        let is_encoder = |kind: &str| {
+            let mut kinds = ["Model", "For", "LMHead"].iter();
+            kinds.any(|known| kind.starts_with(known))
+        };
+        let families = [
+            ("Bert", BertFamily::Bert),
+            ("Roberta", BertFamily::Roberta),
+            ("XLMRoberta", BertFamily::XlmRoberta),
+            ("DistilBert", BertFamily::DistilBert),
+        ];
+        let mut families = families.into_iter();
+        let family = families.find(|(start, _)| name.strip_prefix(start).is_some_and(is_encoder));
+        match family {
+            Some((_, family)) => Ok(Some(family)),
+            None => Err(ModelError::Unsupported {
+                key: "architectures",
+                found: name.clone(),
+                supported: "BertModel, RobertaModel, XLMRobertaModel, DistilBertModel, and their \
+                            classes `For…`",
+            }),
+        }
+    }
+
     fn family(&self) -> Result<BertFamily, ModelError> {
         match self.model_type.as_deref() {
-            Some("bert") | None => Ok(BertFamily::Bert),
+            // As descriptions of before there was such a key.
+            None => self
+                .family_by_class()
+                .map(|family| family.unwrap_or(BertFamily::Bert)),
+            Some("bert") => Ok(BertFamily::Bert),
             Some("roberta") => Ok(BertFamily::Roberta),
             Some("xlm-roberta") => Ok(BertFamily::XlmRoberta),
             Some("distilbert") => Ok(BertFamily::DistilBert),
@@ -94,7 +156,7 @@ impl TryFrom<HuggingFaceConfig> for BertConfig {
     type Error = ModelError;
 
     fn try_from(keys: HuggingFaceConfig) -> Result<Self, ModelError> {
-        let family = keys.family()?;
+        let family = keys.checked_family()?;
         let needed = |value: Option<usize>, key| {
             let model_type = family.name();
             value.ok_or(ModelError::MissingKey { model_type, key })

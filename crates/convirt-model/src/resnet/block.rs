@@ -25,6 +25,25 @@ impl BlockKind {
             Self::Bottleneck => 4,
         }
     }
+
+    /// Counts the parameters of a block.
+    pub(super) fn parameters(self, d_input: usize, width: usize, is_strided: bool) -> usize {
+        let d_output = width * self.expansion();
+        // Without bias, and each followed by a batch norm.
+        let convolution = |from: usize, to: usize, size: usize| from * to * size * size + 2 * to;
+        let residual = match self {
+            Self::Basic => convolution(d_input, width, 3) + convolution(width, width, 3),
+            Self::Bottleneck => {
+                convolution(d_input, width, 1)
+                    + convolution(width, width, 3)
+                    + convolution(width, d_output, 1)
+            }
+        };
+        match is_strided || d_input != d_output {
+            true => residual + convolution(d_input, d_output, 1),
+            false => residual,
+        }
+    }
 }
 
 /// A residual block; `conv3` and `bn3` are there in bottlenecks only.

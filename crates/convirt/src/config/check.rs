@@ -61,6 +61,7 @@ fn training(config: &Config) -> Check {
         format!("{:?}", config.name),
     )?;
     at_least("batch_size", config.batch_size, 2)?;
+    at_most("batch_size", config.batch_size, 65_536)?;
     at_least("epochs", config.epochs, 1)?;
     at_least("max_steps", config.max_steps, 1)?;
     at_least("eval_every_n_epochs", config.eval_every_n_epochs, 1)?;
@@ -117,11 +118,13 @@ fn schedule(config: &Config) -> Check {
 
 fn model(model: &ModelConfig, objective: Objective) -> Check {
     at_least("model.out_dim", model.out_dim, 1)?;
+    at_most("model.out_dim", model.out_dim, 65_536)?;
     at_least("model.max_tokens", model.max_tokens, 3)?;
+    at_most("model.max_tokens", model.max_tokens, 1 << 20)?;
     if let Some(dropout) = model.dropout {
         below_one("model.dropout", dropout)?;
     }
-    positive("model.frozen_states_gib", model.frozen_states_gib)?;
+    gibibytes("model.frozen_states_gib", model.frozen_states_gib)?;
     if model.pooling == Pooling::None {
         let problem = "`none` gives no vector for a text; use max, mean, mean_max, first or last";
         return contradiction("model.pooling", problem);
@@ -153,6 +156,17 @@ fn text_from_scratch(model: &ModelConfig) -> Check {
     )?;
     at_least("model.text_from_scratch.vocab_size", size.vocab_size, 100)?;
     at_least("model.text_from_scratch.max_tokens", size.max_tokens, 3)?;
+    // Those of any text encoder, as `BertConfig::validate` has them.
+    for (key, number, most) in [
+        ("layers", size.layers, 1_024),
+        ("heads", size.heads, 4_096),
+        ("hidden_size", size.hidden_size, 65_536),
+        ("intermediate_size", size.intermediate_size, 1 << 20),
+        ("vocab_size", size.vocab_size, 10_000_000),
+        ("max_tokens", size.max_tokens, 1 << 20),
+    ] {
+        at_most(&format!("model.text_from_scratch.{key}"), number, most)?;
+    }
     if !size.hidden_size.is_multiple_of(size.heads) {
         let problem = format!(
             "{} is not a multiple of `heads`, {}",
@@ -204,9 +218,14 @@ fn dataset(config: &Config) -> Check {
         format!("({height}, {width}, {channels})"),
     )?;
     at_least("dataset.longer_side", data.longer_side, 32)?;
+    at_most("dataset.longer_side", data.longer_side, 65_535)?;
+    at_most("dataset.num_workers", data.num_workers, 1_024)?;
     at_least("dataset.prefetch", data.prefetch, 1)?;
+    at_most("dataset.prefetch", data.prefetch, 1_024)?;
     at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
-    positive("dataset.cache_size", data.cache_size)?;
+    at_most("dataset.pad_multiple", data.pad_multiple, 65_536)?;
+    at_most("dataset.cache_mb", data.cache_mb, 1 << 24)?;
+    gibibytes("dataset.cache_size", data.cache_size)?;
     within(
         "dataset.max_image_side",
         (32..=65_535).contains(&data.max_image_side),
@@ -294,6 +313,19 @@ fn at_least(key: &str, number: impl Into<Option<usize>>, least: usize) -> Check 
         Some(number) => within(key, number >= least, format!("at least {least}"), number),
         None => Ok(()),
     }
+}
+
+fn at_most(key: &str, number: impl Into<Option<usize>>, most: usize) -> Check {
+    match number.into() {
+        Some(number) => within(key, number <= most, format!("at most {most}"), number),
+        None => Ok(()),
+    }
+}
+
+/// A size on disk; a million are a petabyte.
+fn gibibytes(key: &str, number: f64) -> Check {
+    positive(key, number)?;
+    within(key, number <= 1e6, "at most 1000000 GiB", number)
 }
 
 fn positive(key: &str, number: f64) -> Check {
@@ -501,6 +533,43 @@ dataset:
             let wrong = text.replacen(from, to, 1);
             let error = read(&wrong).expect_err(to);
             assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn sizes_beyond_measure_are_refused_by_name() {
+        for key in [
+            "batch_size",
+            "model.out_dim",
+            "model.max_tokens",
+            "model.frozen_states_gib",
+            "model.text_from_scratch.layers",
+            "model.text_from_scratch.heads",
+            "model.text_from_scratch.hidden_size",
+            "model.text_from_scratch.intermediate_size",
+            "model.text_from_scratch.vocab_size",
+            "model.text_from_scratch.max_tokens",
+            "dataset.longer_side",
+            "dataset.num_workers",
+            "dataset.prefetch",
+            "dataset.pad_multiple",
+            "dataset.cache_mb",
+            "dataset.cache_size",
+        ] {
+            let settings = [
+                "dataset.csv_file=a.csv",
+                "model.bert_base_model=scratch",
+                "model.freeze_layers=[]",
+                "model.freeze_embeddings=False",
+                &format!("{key}=1000000000000"),
+            ];
+            let settings = settings.map(String::from);
+            let error = Config::from_yaml("config.yaml", "", &settings).unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.contains(&format!("{key}: expected at most")),
+                "{message}"
+            );
         }
     }
 

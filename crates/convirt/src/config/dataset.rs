@@ -47,7 +47,7 @@ pub struct DatasetConfig {
     /// Height, width and channels of the image encoder's input: a square of 32 to 4,096 pixels, 3;
     /// 224, 224, 3 (paper).
     pub input_shape: [usize; 3],
-    /// Images with a longer side are scaled down to it once, in pixels, at least 32; 256 (paper).
+    /// Images with a longer side are scaled down to it once, 32 to 65,535 pixels; 256 (paper).
     /// `None` keeps every pixel.
     pub longer_side: Option<usize>,
     /// Strength of the changes in brightness and contrast, a factor from 0 to 10; 1 (paper).
@@ -61,16 +61,17 @@ pub struct DatasetConfig {
     /// What is read of a report in evaluation; `whole_report`.
     pub eval_text: TextView,
 
-    /// Threads that prepare batches; 0 uses the training's own. 4 (Colab).
+    /// Threads that prepare batches, at most 1,024; 0 uses the training's own. 4 (Colab).
     pub num_workers: usize,
-    /// Batches prepared ahead, at least 1; 3.
+    /// Batches prepared ahead, 1 to 1,024; 3.
     pub prefetch: usize,
-    /// Memory for decoded images, in MiB for each side of the split; 0 decodes anew. 1,024.
+    /// Memory for decoded images, in MiB for each side of the split, at most 16,777,216; 0 decodes
+    /// anew. 1,024.
     pub cache_mb: usize,
     /// Folder that keeps images scaled to `longer_side` from run to run; `None` keeps none. Runs
     /// may share it.
     pub cache_dir: Option<PathBuf>,
-    /// Images in that folder at the most, in GiB, above 0; 20.
+    /// Images in that folder at the most, in GiB, above 0 and at most 1,000,000; 20.
     pub cache_size: f64,
     /// Longest width and height that an image file may have, 32 to 65,535 pixels; 16,384. Larger
     /// ones are bad rows: a damaged header must not take all memory.
@@ -78,7 +79,9 @@ pub struct DatasetConfig {
     /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
     /// 1,024. Larger ones are bad rows.
     pub max_image_mb: u32,
-    /// Texts of a batch are padded to a multiple of so many tokens, at least 1; 8.
+    /// Whether JPEG and PNG files are turned as their EXIF asks, as photographs of films do; `true`.
+    pub exif_orientation: bool,
+    /// Texts of a batch are padded to a multiple of so many tokens, 1 to 65,536; 8.
     pub pad_multiple: usize,
 }
 
@@ -114,17 +117,19 @@ impl Default for DatasetConfig {
             cache_size: images.cache_size,
             max_image_side: images.limits.max_side,
             max_image_mb: (images.limits.max_bytes >> 20) as u32,
+            exif_orientation: images.limits.exif_orientation,
             pad_multiple: loader.pad_multiple,
         }
     }
 }
 
 impl DatasetConfig {
-    /// Bounds on what an image file may ask for.
+    /// Bounds on what an image file may ask for, and whether it is turned.
     pub fn decode_limits(&self) -> DecodeLimits {
         DecodeLimits {
             max_side: self.max_image_side,
             max_bytes: u64::from(self.max_image_mb) << 20,
+            exif_orientation: self.exif_orientation,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Width of the space that images and texts share, at least 1; 512 (paper).
+    /// Width of the space that images and texts share, 1 to 65,536; 512 (paper).
     pub out_dim: usize,
     /// Image encoder, `resnet18` to `resnet152`; `resnet50` (paper).
     pub res_base_model: ResNetDepth,
@@ -21,6 +21,9 @@ pub struct ModelConfig {
     /// of a model on the hub (`owner/model` or `owner/model@revision`), or
     /// [`scratch`](Self::SCRATCH); `emilyalsentzer/Bio_ClinicalBERT` (paper).
     pub bert_base_model: String,
+    /// What the names of an encoder's tensors begin with in a file of weights that has several, such
+    /// as `module.encoder_q` in MoCo's. None by default.
+    pub weights_prefix: Option<String>,
     /// Tensors that may be missing from the weights, of another shape, or without a place in the
     /// encoders, by their names in the file; `*` stands for anything. None by default.
     pub allow_unmatched: Vec<String>,
@@ -28,7 +31,7 @@ pub struct ModelConfig {
     pub text_from_scratch: ScratchTextConfig,
     /// Whether the tokenizer lower-cases; as the vocabulary's own files say by default, else not.
     pub do_lower_case: Option<bool>,
-    /// Longest text, in tokens with the special ones, at least 3; the text encoder's maximum.
+    /// Longest text, in tokens with the special ones, 3 to 1,048,576; the text encoder's maximum.
     pub max_tokens: Option<usize>,
     /// How token states become one vector; `max` (paper). Colab's is `mean`.
     pub pooling: Pooling,
@@ -43,8 +46,8 @@ pub struct ModelConfig {
     /// Folder in which what frozen embeddings and layers make of texts is kept for later runs with
     /// the same weights, on the CPU; without, 1 GiB of it is kept in memory.
     pub frozen_states_dir: Option<PathBuf>,
-    /// Size of a file in `frozen_states_dir`, in GiB, above 0; 20, as 100,000 reports of 64 tokens
-    /// need with BERT-base.
+    /// Size of a file in `frozen_states_dir`, in GiB, above 0 and at most 1,000,000; 20, as 100,000
+    /// reports of 64 tokens need with BERT-base.
     pub frozen_states_gib: f64,
     /// Dropout of the text encoder in training, 0 to below 1; as its description says.
     pub dropout: Option<f64>,
@@ -54,17 +57,17 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScratchTextConfig {
-    /// Layers, at least 1; 4.
+    /// Layers, 1 to 1,024; 4.
     pub layers: usize,
-    /// Width of the token states, a multiple of `heads`; 256.
+    /// Width of the token states, a multiple of `heads`, at most 65,536; 256.
     pub hidden_size: usize,
-    /// Attention heads of a layer, at least 1; 4.
+    /// Attention heads of a layer, 1 to 4,096; 4.
     pub heads: usize,
-    /// Width of the feed-forward networks, at least 1; 1,024.
+    /// Width of the feed-forward networks, 1 to 1,048,576; 1,024.
     pub intermediate_size: usize,
-    /// Largest vocabulary, in word pieces, at least 100; 8,000.
+    /// Largest vocabulary, in word pieces, 100 to 10,000,000; 8,000.
     pub vocab_size: usize,
-    /// Longest text, in tokens with the special ones, at least 3; 256.
+    /// Longest text, in tokens with the special ones, 3 to 1,048,576; 256.
     pub max_tokens: usize,
 }
 
@@ -75,6 +78,7 @@ impl Default for ModelConfig {
             res_base_model: ResNetDepth::ResNet50,
             image_weights: None,
             bert_base_model: "emilyalsentzer/Bio_ClinicalBERT".to_string(),
+            weights_prefix: None,
             allow_unmatched: Vec::new(),
             text_from_scratch: ScratchTextConfig::default(),
             do_lower_case: None,

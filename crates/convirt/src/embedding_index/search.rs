@@ -20,6 +20,9 @@ const BYTES_AT_ONCE: usize = 256 << 10;
 /// Bytes of embeddings, at 32 bits, that go to the device at once.
 const BYTES_ON_DEVICE: usize = 8 << 20;
 
+/// Largest similarity to a sound embedding: 1, and what rounding adds on any device.
+const MAX_SCORE: f32 = 1.01;
+
 /// Queries that are answered at once.
 const QUERIES_AT_ONCE: usize = 1 << 10;
 
@@ -149,9 +152,9 @@ impl EmbeddingIndex {
     }
 
     fn hit(&self, index: usize, score: f32) -> Result<Hit, Error> {
-        match score.is_nan() {
-            false => Ok(Hit { index, score }),
-            true => Err(self.broken(format!("embedding {index} is not of numbers"))),
+        match score.abs() <= MAX_SCORE {
+            true => Ok(Hit { index, score }),
+            false => Err(self.broken(format!("embedding {index} is not of norm 1"))),
         }
     }
 

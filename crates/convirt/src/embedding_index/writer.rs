@@ -6,7 +6,7 @@ use half::f16;
 
 use super::IndexDescription;
 use super::format::header;
-use crate::error::Error;
+use crate::error::{Error, write_error};
 use crate::new_file::NewFile;
 
 /// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.
@@ -47,7 +47,7 @@ impl IndexWriter {
         let most = 1 << 50;
         let header = header(&description, most / width.max(1), width, [most; 2], 0).len();
         Ok(Self {
-            file: NewFile::create(path, header)?,
+            file: NewFile::create(path, header).map_err(write_error(path))?,
             path: path.to_path_buf(),
             description,
             width,
@@ -75,7 +75,7 @@ impl IndexWriter {
         })?;
         let halves = unit.iter().map(|number| f16::from_f32(*number));
         let bytes: Vec<u8> = halves.flat_map(f16::to_le_bytes).collect();
-        self.file.write(&bytes)?;
+        self.file.write(&bytes).map_err(write_error(&self.path))?;
         self.names.push(name);
         self.texts.push(text);
         self.len += 1;
@@ -96,7 +96,7 @@ impl IndexWriter {
         let text_ends = &self.texts.ends;
         let texts = &self.texts.bytes;
         for part in [&ends, text_ends, &names, texts] {
-            self.file.write(part)?;
+            self.file.write(part).map_err(write_error(&self.path))?;
         }
         let lengths = [names.len(), texts.len()];
         let header = header(
@@ -106,7 +106,7 @@ impl IndexWriter {
             lengths,
             self.header,
         );
-        self.file.finish(&header)?;
+        self.file.finish(&header).map_err(write_error(&self.path))?;
         Ok(self.len)
     }
 }

@@ -1,10 +1,10 @@
 //! Telling models apart, so that embeddings of two are not compared.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use convirt_data::open_regular;
 use serde::{Deserialize, Serialize};
 
 use super::Description;
@@ -24,7 +24,7 @@ impl ModelIdentity {
     pub(super) fn of(description: &Description, weights: &Path) -> Result<Self, Error> {
         let description = serde_json::to_vec(description).expect("a description is plain data");
         let mut checksum = crc32c::crc32c(&description);
-        let mut file = File::open(weights).map_err(read_error(weights))?;
+        let mut file = open_regular(weights).map_err(read_error(weights))?;
         let mut buffer = vec![0; 1 << 20];
         loop {
             let read = file.read(&mut buffer).map_err(read_error(weights))?;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{
-    EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Radiograph,
+    DecodeLimits, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig,
+    Radiograph,
 };
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 use convirt_ops::{Precision, autocast};
@@ -52,6 +53,7 @@ impl ImageTower {
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let files = ModelFiles::find(run.as_ref())?;
+        files.check(device)?;
         let network = files.description.network.image_side().init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_simclr(network, &file, &[])?;
@@ -67,6 +69,10 @@ impl ImageTower {
         } = files;
         let store = ImageStore::new(ImageStoreConfig {
             longer_side: description.longer_side,
+            limits: DecodeLimits {
+                exif_orientation: description.exif_orientation,
+                ..DecodeLimits::default()
+            },
             cache_mb: 0,
             ..ImageStoreConfig::default()
         })?;
@@ -111,8 +117,10 @@ impl ImageTower {
         path: impl AsRef<Path>,
         output: TowerOutput,
     ) -> Result<Vec<f32>, Error> {
-        let image = self.images.load(path.as_ref())?;
-        let batch = EmbeddedBatch::new(vec![0], self.encode_image(self.input(&image)));
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
+        let encoded = self.encode_image(self.input(&image));
+        let batch = EmbeddedBatch::new(vec![0], encoded, |_| path.display().to_string())?;
         Ok(batch.into_values(output))
     }
 
@@ -149,9 +157,16 @@ impl ImageTower {
     ) -> Result<ImageEmbeddings<'_>, Error> {
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
         let view = move |image: &_| transform.apply(image);
-        let device = &self.device;
-        let batches = ImageBatches::new(paths, store, view, loader, max_bad_share, device)?;
-        Ok(ImageEmbeddings::new(self, batches))
+        let (device, paths) = (&self.device, paths.into());
+        let batches = ImageBatches::new(
+            Arc::clone(&paths),
+            store,
+            view,
+            loader,
+            max_bad_share,
+            device,
+        )?;
+        Ok(ImageEmbeddings::new(self, paths, batches))
     }
 
     /// Numbers of an output.

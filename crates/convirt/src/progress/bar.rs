@@ -7,6 +7,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{LINE_EVERY, duration};
+use crate::output::note;
 
 /// Counts the steps of a piece of work, with an estimate of what is left; threads may share it.
 pub(crate) struct Bar {
@@ -23,7 +24,7 @@ impl Bar {
         let template = "{msg} {wide_bar} {pos}/{len} {prefix}  {eta} left";
         let style = ProgressStyle::with_template(template).expect("a valid template");
         if !stderr().is_terminal() {
-            eprintln!("{what}: {total} {unit}");
+            note(format_args!("{what}: {total} {unit}"));
         }
         Self {
             bar: ProgressBar::new(total as u64)
@@ -50,7 +51,8 @@ impl Bar {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
         let left = total.saturating_sub(done) as f64 / done.max(1) as f64;
         let left = duration(left * self.started.elapsed().as_secs_f64());
-        eprintln!("{done} of {total} {}, {left} left", self.unit);
+        let unit = self.unit;
+        note(format_args!("{done} of {total} {unit}, {left} left"));
     }
 }
 

@@ -118,7 +118,7 @@ fn heat_maps(model: &ConVirt, pairs: &HeldOut<'_>, shown: &Shown<'_>) -> Result<
     let report = &pairs.study(shown.ranking.image).report;
     for sentence in report.sentences.iter().take(SENTENCES) {
         let text = model.embed_text(sentence)?;
-        let map = HeatMap::new(model.network(), shown.input.clone(), &text);
+        let map = HeatMap::new(model.network(), shown.input.clone(), &text)?;
         let (low, high) = map.range();
         let _ = write!(
             row,

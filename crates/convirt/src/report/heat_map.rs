@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 use convirt_data::Radiograph;
 use convirt_model::ConVirt as Network;
 
-use crate::pretrained::normalized;
+use crate::error::Error;
+use crate::finite::unit_rows;
 
 /// Similarity of each place of an image with a sentence, row by row.
 pub(super) struct HeatMap {
@@ -20,16 +21,17 @@ impl HeatMap {
     ///
     /// - image: `[1, 3, height, width]`
     /// - text: `[d_embedding]`
-    pub(super) fn new(network: &Network, image: Tensor<4>, text: &[f32]) -> Self {
+    pub(super) fn new(network: &Network, image: Tensor<4>, text: &[f32]) -> Result<Self, Error> {
         let map = network.image_encoder.forward_map(image);
         let [_, channels, rows, columns] = map.dims();
         let places = map.reshape([channels, rows * columns]).transpose();
-        let projected = normalized(network.image_projection.forward(places));
+        let projected = network.image_projection.forward(places);
+        let projected = unit_rows(projected, |place| format!("place {place} of an image"))?;
         let similarity = |place: &[f32]| place.iter().zip(text).map(|(a, b)| a * b).sum();
-        Self {
+        Ok(Self {
             columns,
             values: projected.chunks_exact(text.len()).map(similarity).collect(),
-        }
+        })
     }
 
     /// Lowest and highest similarity.

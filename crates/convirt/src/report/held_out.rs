@@ -1,17 +1,21 @@
 //! Held-out pairs, ranked for a look at single ones.
 
+use std::collections::HashSet;
+
 use convirt_data::Study;
 
+use crate::distinct::Distinct;
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::pretrained::similarity;
-use crate::retrieval::DistinctTexts;
 
 /// Held-out images and their distinct texts, each image compared with each text.
 pub(super) struct HeldOut<'a> {
-    /// The study of each image.
+    /// The study of each image, the first of several.
     studies: Vec<&'a Study>,
-    /// Which image has which text.
-    distinct: DistinctTexts,
+    /// The text of each image's study.
+    distinct: Distinct,
+    /// All texts of each image, of those that are compared.
+    texts_of: Vec<HashSet<usize>>,
     /// Cosine similarity, `images` rows of `texts`.
     similarity: Vec<f32>,
 }
@@ -43,16 +47,26 @@ impl<'a> HeldOut<'a> {
     /// Compares up to `most` of the images, evenly chosen, with all of their texts.
     pub(super) fn of(pairs: &EmbeddedPairs<'a>, most: usize) -> Self {
         let chosen: Vec<usize> = evenly(pairs.images.len(), most).collect();
-        let numbers: Vec<usize> = chosen
-            .iter()
-            .map(|&image| pairs.distinct.of_pair[image])
-            .collect();
-        let distinct = DistinctTexts::of(&numbers);
-        let texts = distinct.first.iter();
-        let texts: Vec<_> = texts.map(|&first| &*pairs.texts[numbers[first]]).collect();
+        let first_pairs = chosen.iter().map(|&image| pairs.image_of.first[image]);
+        let first_pairs: Vec<usize> = first_pairs.collect();
+        let text_of = first_pairs.iter().map(|&pair| pairs.text_of.of_pair[pair]);
+        let text_of: Vec<usize> = text_of.collect();
+        let distinct = Distinct::new(&text_of);
+        let compared: Vec<usize> = distinct.first.iter().map(|&it| text_of[it]).collect();
+        let belongs: HashSet<(usize, usize)> = pairs.numbers().into_iter().collect();
+        let texts_of = chosen.iter().map(|&image| {
+            let texts = compared.iter().enumerate();
+            let own = texts.filter(|(_, text)| belongs.contains(&(image, **text)));
+            own.map(|(place, _)| place).collect()
+        });
+        let texts: Vec<_> = compared.iter().map(|&text| &*pairs.texts[text]).collect();
         let images: Vec<_> = chosen.iter().map(|&image| &*pairs.images[image]).collect();
         Self {
-            studies: chosen.iter().map(|&image| pairs.studies[image]).collect(),
+            texts_of: texts_of.collect(),
+            studies: first_pairs
+                .iter()
+                .map(|&pair| pairs.studies[pair])
+                .collect(),
             similarity: similarities(&images, &texts),
             distinct,
         }
@@ -60,7 +74,7 @@ impl<'a> HeldOut<'a> {
 
     /// Number of distinct texts.
     pub(super) fn texts(&self) -> usize {
-        self.distinct.first.len()
+        self.distinct.len()
     }
 
     /// The text of a number.
@@ -101,11 +115,13 @@ impl<'a> HeldOut<'a> {
 
     fn ranking(&self, image: usize) -> Option<Ranking> {
         let (row, own) = (self.row(image), self.text_of(image));
-        let others = || row.iter().enumerate().filter(|(text, _)| *text != own);
+        let is_other = |text: &usize| !self.texts_of[image].contains(text);
+        let others = || row.iter().enumerate().filter(|(text, _)| is_other(text));
         let (best_other, best) = others().max_by(|a, b| a.1.total_cmp(b.1))?;
         Some(Ranking {
             image,
-            rank: 1 + others().filter(|(_, other)| **other >= row[own]).count(),
+            // Written so that NaN ranks last.
+            rank: 1 + others().filter(|(_, other)| !(**other < row[own])).count(),
             best_other,
             lead: row[own] - best,
         })
@@ -165,14 +181,14 @@ mod tests {
             vec![cos, sin]
         };
         let images: Vec<_> = images.iter().map(direction).collect();
-        let distinct = DistinctTexts::of(names);
-        let texts = distinct.first.iter().map(|&image| direction(&texts[image]));
-        let texts: Vec<_> = texts.collect();
+        let text_of = Distinct::new(names);
+        let texts = text_of.first.iter().map(|&image| direction(&texts[image]));
         let pairs = EmbeddedPairs {
             studies: vec![&STUDY; names.len()],
+            image_of: Distinct::new(0..names.len()),
+            texts: texts.collect(),
             images,
-            texts,
-            distinct,
+            text_of,
         };
         HeldOut::of(&pairs, names.len())
     }

@@ -8,7 +8,7 @@ const BINS: usize = 15;
 /// Area under the receiver operating characteristic: the chance that an image for which the label
 /// holds scores higher than one for which it does not, ties counting half.
 ///
-/// `None` when the label holds for all or for none.
+/// A score that is NaN counts as wrong as can be. `None` when the label holds for all or for none.
 ///
 /// # Panics
 ///
@@ -20,7 +20,7 @@ pub fn auroc(scores: &[f32], holds: &[bool]) -> Option<f64> {
 /// Average precision: Σ (recallₙ − recallₙ₋₁) · precisionₙ over the distinct scores, as
 /// scikit-learn's `average_precision_score`.
 ///
-/// `None` when the label holds for all or for none.
+/// A score that is NaN counts as wrong as can be. `None` when the label holds for all or for none.
 ///
 /// # Panics
 ///
@@ -67,15 +67,21 @@ struct Answer {
 }
 
 impl Judged {
-    /// Sorts a probability and a target of each image.
+    /// Sorts a probability and a target of each image. One that is NaN is as wrong as can be: the
+    /// lowest for an image of which the label holds, the highest for another.
     pub fn new(images: impl Iterator<Item = (f32, Option<bool>)>) -> Self {
         let answers = images
             .enumerate()
             .filter_map(|(image, (probability, holds))| {
+                let holds = holds?;
                 Some(Answer {
                     image,
-                    probability,
-                    holds: holds?,
+                    probability: match (probability.is_nan(), holds) {
+                        (false, _) => probability,
+                        (true, true) => f32::NEG_INFINITY,
+                        (true, false) => f32::INFINITY,
+                    },
+                    holds,
                 })
             });
         let mut answers: Vec<_> = answers.collect();
@@ -165,6 +171,10 @@ impl TopClass {
     pub fn new(images: &[LabelledImage], probabilities: &[f32], classes: usize) -> Self {
         let rows = images.iter().zip(probabilities.chunks_exact(classes));
         let answers = rows.map(|(image, row)| {
+            if row.iter().any(|probability| probability.is_nan()) {
+                // As wrong as can be.
+                return (1.0, false);
+            }
             // The first of equal ones.
             let best = (1..classes).fold(0, |best, class| match row[class] > row[best] {
                 true => class,
@@ -204,7 +214,7 @@ fn calibration_error(answers: impl Iterator<Item = (u32, f32, bool)>) -> f64 {
     let mut gaps = [0.0; BINS];
     let mut all = 0.0;
     for (weight, probability, is_so) in answers {
-        let (weight, probability) = (f64::from(weight), f64::from(probability));
+        let (weight, probability) = (f64::from(weight), f64::from(probability.clamp(0.0, 1.0)));
         let bin = (probability * BINS as f64).ceil() as usize;
         gaps[bin.clamp(1, BINS) - 1] += weight * (probability - f64::from(u8::from(is_so)));
         all += weight;
@@ -247,6 +257,36 @@ mod tests {
         assert!((judged.auroc(&weights) - 0.675).abs() < 1e-15);
         let precision = judged.average_precision(&weights);
         assert!((precision - 0.552_083_333_333_333_3).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_score_that_is_not_a_number_is_wrong() {
+        let holds = [true, false, true, false];
+        let nan = f32::NAN;
+        for damaged in [[nan; 4], [-nan; 4]] {
+            let judged = Judged::of(&damaged, &holds).measure(&[1; 4], true);
+            assert_eq!(auroc(&damaged, &holds), Some(0.0));
+            // Both positives come, tied, behind both negatives: a precision of 2/4.
+            assert_eq!(judged.auprc, 0.5);
+            assert_eq!((judged.accuracy, judged.calibration_error), (0.0, 1.0));
+        }
+        // The sound ones are right: of four comparisons one remains.
+        assert_eq!(auroc(&[nan, nan, 0.9, 0.1], &holds), Some(0.25));
+    }
+
+    #[test]
+    fn a_class_whose_probability_is_not_a_number_is_not_the_answer() {
+        let image = LabelledImage {
+            row: 1,
+            image: "a.png".into(),
+            group: "a".into(),
+            split: None,
+            targets: vec![Some(true), Some(false), Some(false)],
+        };
+        for row in [[f32::NAN; 3], [0.9, f32::NAN, 0.1], [f32::NAN, 0.1, 0.2]] {
+            let top = TopClass::new(std::slice::from_ref(&image), &row, 3);
+            assert_eq!(top.measure(&[1]), (0.0, 1.0));
+        }
     }
 
     #[test]

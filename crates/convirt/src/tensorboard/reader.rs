@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use convirt_data::read_regular;
 use prost::Message;
 
 use super::{Event, masked_crc};
 use crate::error::{Error, read_error};
+
+/// Bytes of the largest event file; a million steps with all of their curves take 0.3 GB.
+const MAX_BYTES: u64 = 2 << 30;
 
 /// Values by step, for each tag.
 pub(crate) type Scalars = BTreeMap<String, BTreeMap<u64, f32>>;
@@ -28,7 +32,7 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
     files.sort();
     let mut scalars = Scalars::new();
     for path in files {
-        let bytes = fs::read(&path).map_err(read_error(&path))?;
+        let bytes = read_regular(&path, MAX_BYTES).map_err(read_error(&path))?;
         let events: Vec<Event> = events(&bytes).collect();
         let first = events.iter().filter(|event| event.summary.is_some());
         if let Some(first) = first.map(|event| event.step as u64).min() {

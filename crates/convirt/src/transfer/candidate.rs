@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use convirt_data::{EvalResize, ImageStoreConfig, LabelledImage, LoaderConfig};
+use convirt_data::{DecodeLimits, EvalResize, ImageStoreConfig, LabelledImage, LoaderConfig};
 use convirt_model::{ImageClassifier as Network, ImageEncoder};
 use rayon::prelude::*;
 
@@ -53,7 +53,12 @@ impl<'a> Candidate<'a> {
             ..
         } = transfer;
         let size = open.image_size(transfer.network_size(open));
+        let limits = DecodeLimits {
+            exif_orientation: open.exif_orientation,
+            ..DecodeLimits::default()
+        };
         let store = ImageStoreConfig {
+            limits,
             cache_mb: match config.mode {
                 // Each image is read once.
                 TransferMode::LinearProbe => 0,
@@ -67,6 +72,7 @@ impl<'a> Candidate<'a> {
             image_size: size,
             resize: EvalResize::PadSquare,
             longer_side: store.longer_side,
+            exif_orientation: open.exif_orientation,
             normalization: Normalization::ImageNet,
             precision: config.precision,
         };

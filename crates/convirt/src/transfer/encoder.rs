@@ -7,11 +7,12 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, ResNetDepth};
 
+use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::hub::{Wanted, located};
 use crate::pretrained::{Description, folder_of_weights};
-use crate::weights::{WeightsFile, image_encoder_config, load_image_encoder};
+use crate::weights::{Part, WeightsFile, image_encoder_config, load_image_encoder};
 
 /// Where an image encoder comes from.
 ///
@@ -40,6 +41,8 @@ pub(crate) struct OpenEncoder {
     shape: Shape,
     /// Side of the inputs that it was trained on, where its run says so.
     pub trained_size: Option<usize>,
+    /// Whether its images are turned as their EXIF asks: unless its run says otherwise.
+    pub exif_orientation: bool,
 }
 
 enum Shape {
@@ -65,8 +68,8 @@ impl FromStr for EncoderSource {
             "pixels" => Self::Pixels {
                 side: match detail.map(str::parse) {
                     None => 24,
-                    Some(Ok(side)) => side,
-                    Some(Err(_)) => {
+                    Some(Ok(side @ 1..=256)) => side,
+                    Some(_) => {
                         return Err(Error::PixelsSide {
                             found: text.to_string(),
                         });
@@ -90,12 +93,12 @@ impl fmt::Display for EncoderSource {
 }
 
 impl EncoderSource {
-    /// Finds the encoder; its weights are not read yet.
+    /// Finds the encoder, the chosen one of several; its weights are not read yet.
     ///
     /// # Errors
     ///
     /// When there are no such weights, or none of an image encoder.
-    pub(crate) fn open(&self) -> Result<OpenEncoder, Error> {
+    pub(crate) fn open(&self, chosen: &mut ChosenEncoder) -> Result<OpenEncoder, Error> {
         let name = match self {
             Self::Pixels { side } => return Ok(self.opened(Shape::Pixels { side: *side })),
             Self::Random(depth) => {
@@ -109,14 +112,15 @@ impl EncoderSource {
             true => run,
             false => located("encoder", &name, Wanted::ImageEncoder)?,
         };
-        let file = WeightsFile::open(path)?;
+        let file = chosen.open(&path, Part::ImageEncoder)?;
         let config = image_encoder_config(&file)?;
         let folder = folder_of_weights(file.path());
         let description = folder
             .map(|folder| Description::load(&folder))
             .transpose()?;
         Ok(OpenEncoder {
-            trained_size: description.map(|description| description.image_size),
+            trained_size: description.as_ref().map(|it| it.image_size),
+            exif_orientation: description.is_none_or(|it| it.exif_orientation),
             ..self.opened(Shape::Weights(config, file))
         })
     }
@@ -126,6 +130,7 @@ impl EncoderSource {
             source: self.clone(),
             shape,
             trained_size: None,
+            exif_orientation: true,
         }
     }
 }
@@ -202,6 +207,7 @@ mod tests {
         for (text, part) in [
             ("random:resnet19", "resnet19"),
             ("pixels:many", "pixels:many"),
+            ("pixels:100000", "1 to 256 pixels"),
         ] {
             let error = text.parse::<EncoderSource>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
@@ -211,7 +217,8 @@ mod tests {
     #[test]
     fn weights_that_are_nowhere_are_an_error_that_names_them() {
         let source = EncoderSource::Weights("nowhere/model.safetensors".into());
-        let error = source.open().err().expect("no such file").to_string();
+        let opened = source.open(&mut ChosenEncoder::new(None));
+        let error = opened.err().expect("no such file").to_string();
         assert!(error.contains("nowhere/model.safetensors"), "{error}");
     }
 }

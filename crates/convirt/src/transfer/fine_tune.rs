@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
 use crate::error::Error;
+use crate::finite::finite_rows;
 use crate::image_reader::ImageReader;
 use crate::progress::Bar;
 use crate::schedule::{Schedule, ScheduledLearningRate};
@@ -210,15 +211,22 @@ impl FineTuneData<'_> {
     /// # Shapes
     ///
     /// - output: `[places, labels]`, flat
+    ///
+    /// # Errors
+    ///
+    /// When an image cannot be read any more, and [`Error::NotFinite`].
     pub fn predict(&self, network: &Network, places: &[usize]) -> Result<Vec<f32>, Error> {
         let mut reader = self.reader.clone();
         // Each is needed: one that cannot be read any more is an error.
         reader.max_bad_share = 0.0;
         let mut all = Vec::new();
-        for batch in reader.batches(&self.paths(places), self.device)? {
-            let logits = network.forward(batch?.images);
+        let paths = self.paths(places);
+        for batch in reader.batches(&paths, self.device)? {
+            let batch = batch?;
+            let logits = network.forward(batch.images);
             let probabilities = crate::classifier::probabilities(self.labels, logits);
-            all.extend(probabilities.into_data().iter::<f32>());
+            let name = |row: usize| paths[batch.indices[row]].display().to_string();
+            all.extend(finite_rows(probabilities, name)?);
         }
         Ok(all)
     }

@@ -62,6 +62,37 @@ pub enum WeightsError {
         /// Its type.
         dtype: String,
     },
+    /// A file is not what was recorded when it was written.
+    #[error(
+        "{path}: changed since it was written, as {record} tells (it has {bytes} bytes of CRC-32C \
+         {found}); copy it anew, take a checkpoint of the run, or, if the change was meant, delete \
+         the record", path = path.display(), record = record.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Where it was recorded.
+        record: PathBuf,
+        /// Its CRC-32C, in hexadecimal digits.
+        found: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A tensor holds numbers that no network can compute with.
+    #[error(
+        "{path}: tensor `{name}` has {found} at position {place}; its weights are damaged: take \
+         another copy of the file, or a checkpoint from before", path = path.display()
+    )]
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Position in the tensor, row-major.
+        place: usize,
+        /// NaN, an infinity (in 32 bits), or a variance below 0.
+        found: f32,
+    },
     /// A file has nothing of what was to be loaded.
     #[error("{path}: no {part} in it: {expected}", path = path.display())]
     NoSuchPart {
@@ -73,7 +104,10 @@ pub enum WeightsError {
         expected: String,
     },
     /// A file has what was to be loaded several times.
-    #[error("{path}: more than one {part} in it, under {prefixes:?}; keep one", path = path.display())]
+    #[error(
+        "{path}: more than one {part} in it, under {prefixes:?}; choose one by `weights_prefix`",
+        path = path.display()
+    )]
     Ambiguous {
         /// The file.
         path: PathBuf,
@@ -81,6 +115,30 @@ pub enum WeightsError {
         part: &'static str,
         /// What the names of each begin with.
         prefixes: Vec<String>,
+    },
+    /// No tensor of a file is where it was to be looked for.
+    #[error("{path}: no tensor has a name that begins with `{prefix}`", path = path.display())]
+    NoPrefix {
+        /// The file.
+        path: PathBuf,
+        /// What names were to begin with.
+        prefix: String,
+    },
+    /// A description beside weights tells of an architecture that is not computed.
+    #[error(
+        "{path}: `{key}` says `{found}`, but the image encoders that can be computed are \
+         {supported}; other weights of the same shape would give other numbers without a word",
+        path = path.display()
+    )]
+    Architecture {
+        /// The description.
+        path: PathBuf,
+        /// The key that tells.
+        key: &'static str,
+        /// What it says.
+        found: String,
+        /// What would be computed.
+        supported: &'static str,
     },
     /// Names or shapes do not fit.
     #[error("{0}")]

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::store::burn_pack;
+use convirt_data::open_regular;
 use half::{bf16, f16};
 
 use crate::weights::error::printable;
-use crate::weights::{WeightsError, burnpack_file, safetensors_file, sharded, torch_file};
+use crate::weights::{
+    WeightsError, burnpack_file, checksums, safetensors_file, sharded, torch_file,
+};
 
 /// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
 /// first four), this crate and ConVIRT-Colab write.
@@ -105,8 +108,8 @@ impl WeightsFile {
     ///
     /// # Errors
     ///
-    /// [`WeightsError`] when the file is missing, in no known format, cut off or contradicts
-    /// itself.
+    /// [`WeightsError`] when the file is missing, in no known format, cut off, contradicts itself,
+    /// or is a run's and not what the run wrote.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -123,7 +126,8 @@ impl WeightsFile {
 
     /// Opens one file, which is no index.
     pub(super) fn open_file(path: &Path) -> Result<Self, WeightsError> {
-        let mut file = File::open(path).map_err(WeightsError::read(path))?;
+        checksums::verify(path)?;
+        let mut file = open_regular(path).map_err(WeightsError::read(path))?;
         let size = file.metadata().map_err(WeightsError::read(path))?.len();
         let mut start = Vec::new();
         (&mut file)
@@ -152,6 +156,27 @@ impl WeightsFile {
             path: path.to_path_buf(),
             format,
             tensors,
+        }
+    }
+
+    /// Keeps only the tensors whose names begin with `prefix`, such as `module.encoder_q` of a file
+    /// that has several encoders.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::NoPrefix`] when there are none.
+    pub fn under(mut self, prefix: &str) -> Result<Self, WeightsError> {
+        let prefix = prefix.trim_end_matches('.');
+        self.tensors.retain(|name, _| {
+            let rest = name.strip_prefix(prefix);
+            prefix.is_empty() || rest.is_some_and(|rest| rest.starts_with('.'))
+        });
+        match self.tensors.is_empty() {
+            false => Ok(self),
+            true => Err(WeightsError::NoPrefix {
+                path: self.path,
+                prefix: prefix.to_string(),
+            }),
         }
     }
 

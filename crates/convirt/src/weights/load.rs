@@ -1,20 +1,24 @@
 //! From a file into a network: match names and shapes, then read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
 
+use crate::weights::error::printable;
 use crate::weights::names::matches;
 use crate::weights::parameters::{Layer, Position, parameters, renamed_end};
 use crate::weights::scope::Scope;
 use crate::weights::{
     ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile,
-    WeightsFormat,
 };
+
+/// End of the path of a batch norm's variances.
+const RUNNING_VARIANCE: &str = ".running_var";
 
 /// Loads an image encoder from any file that has one: torchvision's, timm's, ConVIRT-Colab's, a
 /// run's or a checkpoint's.
@@ -89,13 +93,16 @@ pub(crate) fn load_classifier_head(
     load(head, &Scope::classifier_head(), file, &[])
 }
 
-/// The tensor of the file for each parameter of a module, and what becomes of every tensor.
+/// The tensor of the file for each parameter of a module, by the parameter's path.
+type Sources<'a> = BTreeMap<String, (String, &'a StoredTensor)>;
+
+/// The named tensor of the file for each parameter of a module, and what becomes of every tensor.
 pub(super) fn plan<'a>(
     module: &impl Module,
     scope: &Scope,
     file: &'a WeightsFile,
     allow: &[String],
-) -> (BTreeMap<String, &'a StoredTensor>, LoadReport) {
+) -> (Sources<'a>, LoadReport) {
     let mut sources = BTreeMap::new();
     let mut fates = Vec::new();
     let mut taken = BTreeSet::new();
@@ -123,7 +130,7 @@ pub(super) fn plan<'a>(
                 }
             }
             Some(tensor) => {
-                sources.insert(parameter.path.clone(), tensor);
+                sources.insert(parameter.path.clone(), (name.clone(), tensor));
                 Fate::Loaded {
                     parameter: parameter.path,
                     shape,
@@ -170,7 +177,7 @@ fn load<M: Module>(
     let mut reader = Reader {
         position: Position::default(),
         sources,
-        format: file.format(),
+        file,
         error: None,
     };
     let module = module.map(&mut reader);
@@ -183,8 +190,8 @@ fn load<M: Module>(
 /// Puts tensors of a file in place of parameters, one after the other.
 struct Reader<'a> {
     position: Position,
-    sources: BTreeMap<String, &'a StoredTensor>,
-    format: WeightsFormat,
+    sources: Sources<'a>,
+    file: &'a WeightsFile,
     /// The first that went wrong; nothing is read after it.
     error: Option<WeightsError>,
 }
@@ -201,12 +208,17 @@ impl ModuleMapper for Reader<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let parameter = self.position.parameter(&param);
         let source = self.sources.get(&parameter.path);
-        let Some(source) = source.filter(|_| self.error.is_none()) else {
+        let Some((name, tensor)) = source.filter(|_| self.error.is_none()) else {
             return param;
         };
-        match source.read() {
+        let numbers = tensor.read().and_then(|numbers| {
+            let is_variance = parameter.path.ends_with(RUNNING_VARIANCE);
+            check(&numbers, is_variance, name, self.file.path())?;
+            Ok(numbers)
+        });
+        match numbers {
             Ok(mut numbers) => {
-                if parameter.is_transposed_in(self.format) {
+                if parameter.is_transposed_in(self.file.format()) {
                     numbers = transposed(&numbers, parameter.shape[0]);
                 }
                 let data = TensorData::new(numbers, parameter.shape);
@@ -219,6 +231,66 @@ impl ModuleMapper for Reader<'_> {
                 param
             }
         }
+    }
+}
+
+/// Checks that a network that was loaded from `path` by other means can be computed with.
+///
+/// # Errors
+///
+/// [`WeightsError::NotANumber`].
+pub(crate) fn check_loaded(module: &impl Module, path: &Path) -> Result<(), WeightsError> {
+    struct Checker<'a> {
+        position: Position,
+        path: &'a Path,
+        checked: Result<(), WeightsError>,
+    }
+    impl ModuleVisitor for Checker<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.position.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.position.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.checked.is_ok() {
+                let name = self.position.parameter(param).path;
+                let numbers: Vec<f32> = param.val().into_data().iter().collect();
+                let is_variance = name.ends_with(RUNNING_VARIANCE);
+                self.checked = check(&numbers, is_variance, &name, self.path);
+            }
+        }
+    }
+    let mut checker = Checker {
+        position: Position::default(),
+        path,
+        checked: Ok(()),
+    };
+    module.visit(&mut checker);
+    checker.checked
+}
+
+/// Checks that a network can compute with the numbers of a tensor.
+///
+/// # Errors
+///
+/// [`WeightsError::NotANumber`] for the first that is NaN, infinite, or a variance below 0.
+fn check(numbers: &[f32], is_variance: bool, name: &str, path: &Path) -> Result<(), WeightsError> {
+    let is_sound = |number: &f32| number.is_finite() && !(is_variance && *number < 0.0);
+    // Parts on all threads; a sound tensor is read once.
+    let place = numbers
+        .par_iter()
+        .position_first(|number| !is_sound(number));
+    match place {
+        None => Ok(()),
+        Some(place) => Err(WeightsError::NotANumber {
+            path: path.to_path_buf(),
+            name: printable(name),
+            place,
+            found: numbers[place],
+        }),
     }
 }
 

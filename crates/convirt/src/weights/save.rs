@@ -1,18 +1,18 @@
 //! From a network into a file, in any library's names.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use safetensors::tensor::{Dtype, SafeTensorError, View, serialize_to_file};
+use serde_json::{Map, Value, json};
 
+use crate::new_file::NewFile;
 use crate::weights::load::transposed;
 use crate::weights::names::Layout;
 use crate::weights::parameters::{Position, renamed_end};
+use crate::weights::safetensors_file::header_bytes;
 use crate::weights::{WeightsError, WeightsFormat, torch_save};
 
 /// A tensor to be written, whose numbers are fetched from its device when its turn comes.
@@ -93,38 +93,35 @@ pub(crate) fn save(tensors: Vec<SavedTensor>, path: &Path) -> Result<(), Weights
     if let Some("pth" | "pt" | "bin") = extension {
         return torch_save::save(tensors, path).map_err(WeightsError::write(path));
     }
-    let named = tensors
-        .into_iter()
-        .map(|tensor| (tensor.name.clone(), tensor));
-    // `transformers` wants to know whose layout the tensors have.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    serialize_to_file(named, Some(metadata), path).map_err(|error| {
-        WeightsError::write(path)(match error {
-            SafeTensorError::IoError(source) => source,
-            other => io::Error::other(other),
-        })
-    })
+    save_safetensors(tensors, path).map_err(WeightsError::write(path))
 }
 
-impl View for SavedTensor {
-    fn dtype(&self) -> Dtype {
-        match self.values {
-            Values::Floats(_) => Dtype::F32,
-            Values::Integer(_) => Dtype::I64,
-        }
+/// Writes safetensors. The crate's own writer makes files that only their owner may read.
+fn save_safetensors(mut tensors: Vec<SavedTensor>, path: &Path) -> io::Result<()> {
+    // Wide numbers first, so that each begins at a multiple of its width.
+    tensors.sort_by(|a, b| {
+        let by_width = b.element_size().cmp(&a.element_size());
+        by_width.then_with(|| a.name.cmp(&b.name))
+    });
+    // `transformers` wants to know whose layout the tensors have.
+    let mut header = Map::from_iter([("__metadata__".to_string(), json!({"format": "pt"}))]);
+    let mut end = 0;
+    for tensor in &tensors {
+        let start = end;
+        end += tensor.shape.iter().product::<usize>() * tensor.element_size();
+        let dtype = match tensor.values {
+            Values::Floats(_) => "F32",
+            Values::Integer(_) => "I64",
+        };
+        let entry = json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end]});
+        header.insert(tensor.name.clone(), entry);
     }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
+    let header = header_bytes(&Value::Object(header), 0);
+    let mut file = NewFile::create(path, header.len())?;
+    for tensor in &tensors {
+        file.write(&tensor.bytes())?;
     }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.bytes().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.element_size()
-    }
+    file.finish(&header)
 }
 
 struct Lister<'a> {

@@ -1,5 +1,6 @@
 //! The networks in a file, whatever their names begin with.
 
+use crate::weights::architecture::check_image_encoder;
 use crate::weights::names::{Layout, Naming, is_whole};
 use crate::weights::{WeightsError, WeightsFile, WeightsFormat};
 
@@ -15,6 +16,7 @@ type Found<'a> = (&'a str, Naming);
 impl Scope {
     /// The image encoder of a file.
     pub fn image_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
+        check_image_encoder(file)?;
         let (prefix, naming) = image_encoder(file)?;
         Ok(Self {
             what: IMAGE_ENCODER,
@@ -110,9 +112,33 @@ impl Scope {
 const IMAGE_ENCODER: &str = "image encoder";
 const TEXT_ENCODER: &str = "text encoder";
 
-/// An image encoder is known by its stem's 7×7 convolution.
+/// First convolution of a ResNet.
+const STEM: [usize; 4] = [64, 3, 7, 7];
+/// End of the name of a text encoder's word embeddings.
+const WORDS: &str = "embeddings.word_embeddings.weight";
+
+/// Which encoder of a file is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    ImageEncoder,
+    TextEncoder,
+}
+
+/// Number of encoders of a kind that a file has.
+pub(crate) fn count(file: &WeightsFile, part: Part) -> usize {
+    match part {
+        Part::ImageEncoder => image_encoders(file).len(),
+        Part::TextEncoder => text_encoders(file).len(),
+    }
+}
+
 fn image_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
-    const STEM: [usize; 4] = [64, 3, 7, 7];
+    let expected = format!("no `conv1.weight` of shape {STEM:?}");
+    only(IMAGE_ENCODER, expected, image_encoders(file), file)
+}
+
+/// An image encoder is known by its stem's 7×7 convolution.
+fn image_encoders(file: &WeightsFile) -> Vec<Found<'_>> {
     let stems = file
         .tensors()
         .iter()
@@ -123,18 +149,21 @@ fn image_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
             .map(|prefix| (prefix, Naming::TORCHVISION))
             .or(prefix("0.weight").map(|prefix| (prefix, Naming::SEQUENTIAL)))
     });
-    let expected = format!("no `conv1.weight` of shape {STEM:?}");
-    only(IMAGE_ENCODER, expected, found.collect(), file)
+    found.collect()
+}
+
+fn text_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
+    let expected = format!("no `{WORDS}`");
+    only(TEXT_ENCODER, expected, text_encoders(file), file)
 }
 
 /// A text encoder is known by its word embeddings.
-fn text_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
-    const WORDS: &str = "embeddings.word_embeddings.weight";
+fn text_encoders(file: &WeightsFile) -> Vec<Found<'_>> {
     let found = file.tensors().keys().filter_map(|name| {
         let prefix = name.strip_suffix(WORDS).filter(|prefix| is_whole(prefix))?;
         Some((prefix, text_naming(file, prefix)))
     });
-    only(TEXT_ENCODER, format!("no `{WORDS}`"), found.collect(), file)
+    found.collect()
 }
 
 /// DistilBERT calls its layers otherwise than the other families do.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use convirt_data::read_regular;
 use serde::Deserialize;
 
+use crate::json_file::MAX_JSON;
 use crate::weights::WeightsError;
 use crate::weights::file::{WeightsFile, WeightsFormat};
 
@@ -20,7 +22,7 @@ struct Index {
 
 impl Index {
     fn read(path: &Path) -> Result<Self, WeightsError> {
-        let json = std::fs::read(path).map_err(WeightsError::read(path))?;
+        let json = read_regular(path, MAX_JSON).map_err(WeightsError::read(path))?;
         serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(path, error))
     }
 

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use convirt_data::open_regular;
 use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
 use zip::ZipArchive;
 
@@ -51,7 +52,7 @@ pub(super) fn open(path: &Path, size: u64) -> Result<BTreeMap<String, StoredTens
 /// is left to `pytorch-reader` to tell.
 fn disproportion(path: &Path, size: u64) -> io::Result<Option<&'static str>> {
     let limit = PICKLE.saturating_add(size.saturating_mul(PICKLE_SHARE));
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(open_regular(path)?);
     let start = file.fill_buf()?;
     if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
         return Ok(in_zip(file, size, limit));

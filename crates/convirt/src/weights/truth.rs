@@ -204,6 +204,36 @@ fn resnet50_computes_what_torchvision_does_from_either_format() {
     }
 }
 
+#[test]
+fn weights_that_no_network_can_compute_with_are_refused_by_file_and_tensor() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, found) in [
+        ("layer3.2.conv2.weight", f32::NAN),
+        ("bn1.bias", f32::NEG_INFINITY),
+        ("layer2.0.bn1.running_var", -0.5),
+    ] {
+        let mut tensors = resnet50();
+        let tensor = tensors.iter_mut().find(|tensor| tensor.name == name);
+        let tensor = tensor.unwrap();
+        let count: usize = tensor.shape.iter().product();
+        tensor.values = Values::Floats(Box::new(move || {
+            let mut numbers = vec![0.5; count];
+            numbers[7] = found;
+            numbers
+        }));
+        let path = folder.path().join("damaged.pth");
+        save(tensors, &path).unwrap();
+        let file = WeightsFile::open(&path).unwrap();
+        let encoder = ResNetConfig::new(ResNetDepth::ResNet50).init(&device);
+        let error = load_image_encoder(encoder, &file, &[]).unwrap_err();
+        let error = error.to_string();
+        for part in ["damaged.pth", name, "position 7", &found.to_string()] {
+            assert!(error.contains(part), "no `{part}` in: {error}");
+        }
+    }
+}
+
 /// A file of tensors of these names and shapes, of which nothing is ever read.
 fn outline(path: &str, shapes: &serde_json::Value) -> WeightsFile {
     let file = std::sync::Arc::new(std::sync::Mutex::new(tempfile::tempfile().unwrap()));

@@ -5,7 +5,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 use crate::config::{ConfigError, Location, Place};
 
 /// Longest text that is read, in bytes; a configuration has a few thousand.
-const MAX_BYTES: usize = 1 << 20;
+pub(crate) const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting; a configuration has three levels.
 const MAX_DEPTH: usize = 16;
 /// Most keys, values and list items.

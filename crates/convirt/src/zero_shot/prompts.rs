@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use convirt_data::read_regular_text;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::error::{Error, read_error};
-use crate::yaml::Document;
+use crate::yaml::{self, Document};
 
 /// The classes and what is said of each, by name.
 ///
@@ -40,7 +41,7 @@ impl ZeroShotPrompts {
     /// When the file cannot be read, and those of [`from_yaml`](Self::from_yaml).
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(read_error(path))?;
+        let text = read_regular_text(path, yaml::MAX_BYTES as u64).map_err(read_error(path))?;
         Ok(Self::from_yaml(&path.display().to_string(), &text)?)
     }
 

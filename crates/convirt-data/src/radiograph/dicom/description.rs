@@ -26,8 +26,6 @@ pub(super) enum Photometric {
     Rgb,
     /// Luminance and two differences of colour, as many of each as pixels.
     Ybr,
-    /// Colours that a compressed image turns into RGB by itself.
-    YbrWithin,
 }
 
 /// How the pixels are to be read.
@@ -62,7 +60,7 @@ impl Description {
         let rows = needed(ROWS, "rows")?;
         let columns = needed(COLUMNS, "columns")?;
         if let Some(frames) = data.text(NUMBER_OF_FRAMES)
-            && frames.parse() != Ok(1)
+            && !matches!(frames.parse(), Ok(0 | 1))
         {
             return Err(unsupported("number of frames", frames));
         }
@@ -70,13 +68,17 @@ impl Description {
         if !matches!(allocated, 8 | 16) {
             return Err(unsupported("bits allocated", allocated));
         }
-        let stored = data.integer(BITS_STORED).unwrap_or(allocated);
+        let stored = needed(BITS_STORED, "bits stored")?;
         let high_bit = data.integer(HIGH_BIT).unwrap_or(stored.wrapping_sub(1));
         if stored == 0 || high_bit >= allocated || high_bit + 1 < stored {
             let value = format!("{stored}, high bit {high_bit}");
             return Err(unsupported("bits stored", value));
         }
         let samples_per_pixel = data.integer(SAMPLES_PER_PIXEL).unwrap_or(1);
+        let representation = needed(PIXEL_REPRESENTATION, "pixel representation")?;
+        if representation > 1 {
+            return Err(unsupported("pixel representation", representation));
+        }
         let description = Self {
             rows: rows.into(),
             columns: columns.into(),
@@ -86,7 +88,7 @@ impl Description {
             bytes_per_sample: usize::from(allocated / 8),
             bits: stored.into(),
             shift: (high_bit + 1 - stored).into(),
-            is_signed: data.integer(PIXEL_REPRESENTATION) == Some(1),
+            is_signed: representation == 1,
         };
         if rows == 0 || columns == 0 {
             return Err(DicomError::Empty);
@@ -140,15 +142,17 @@ fn photometric(
     let name = "photometric interpretation";
     let text = data.text(PHOTOMETRIC_INTERPRETATION);
     let text = text.ok_or(DicomError::Missing { name })?;
-    let turns_to_rgb = matches!(compression, Compression::Jpeg | Compression::Jpeg2000);
     let photometric = match text {
         "MONOCHROME1" => Photometric::Monochrome1,
         "MONOCHROME2" => Photometric::Monochrome2,
         "RGB" => Photometric::Rgb,
-        "YBR_FULL" | "YBR_FULL_422" | "YBR_RCT" | "YBR_ICT" if turns_to_rgb => {
-            Photometric::YbrWithin
-        }
         "YBR_FULL" => Photometric::Ybr,
+        // Compressed, as many of each as pixels come out.
+        "YBR_FULL_422" if matches!(compression, Compression::Jpeg | Compression::Jpeg2000) => {
+            Photometric::Ybr
+        }
+        // What these name, the wavelet decoder undoes.
+        "YBR_RCT" | "YBR_ICT" if compression == Compression::Jpeg2000 => Photometric::Rgb,
         _ => return Err(unsupported(name, text)),
     };
     let is_grey = matches!(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::data_set::Tag;
 use crate::radiograph::decode::too_large;
 use crate::{DataError, DecodeLimits};
 
@@ -23,6 +24,14 @@ pub(super) enum DicomError {
     #[error("DICOM with {name} {value} is not supported")]
     Unsupported { name: &'static str, value: String },
 
+    #[error("{name} {tag} is `{value}`: {fault}")]
+    Value {
+        name: &'static str,
+        tag: Tag,
+        value: String,
+        fault: &'static str,
+    },
+
     #[error("the compressed image is of {found:?} and the DICOM header of {wanted:?}")]
     Mismatch {
         /// Columns, rows, samples per pixel.
@@ -36,6 +45,9 @@ pub(super) enum DicomError {
     #[error("its JPEG 2000 cannot be decoded: {source}")]
     Jpeg2000 { source: hayro_jpeg2000::DecodeError },
 
+    #[error("{bytes} bytes cannot hold as many pixels as the header promises")]
+    Implausible { bytes: usize },
+
     #[error("0 rows or columns")]
     Empty,
 
@@ -44,6 +56,20 @@ pub(super) enum DicomError {
 }
 
 impl DicomError {
+    /// The value of an element, none with a patient in it, is not to be used.
+    pub(super) fn value(name: &'static str, tag: Tag, value: &str, fault: &'static str) -> Self {
+        // A damaged element may be of any length and hold anything.
+        let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+        let value = value.chars().take(32);
+        let value = value.map(|c| if is_plain(&c) { c } else { '?' }).collect();
+        Self::Value {
+            name,
+            tag,
+            value,
+            fault,
+        }
+    }
+
     /// Whether a longer piece of the same file may be without the fault.
     pub(super) fn is_of_too_little(&self) -> bool {
         matches!(self, Self::Truncated { .. } | Self::Missing { .. })
@@ -54,6 +80,10 @@ impl DicomError {
         match self {
             Self::Empty => DataError::EmptyImage { path: path.into() },
             Self::TooLarge => too_large(path, limits),
+            Self::Implausible { bytes } => DataError::ImplausibleImage {
+                path: path.into(),
+                bytes: bytes as u64,
+            },
             other => DataError::DecodeDicom {
                 path: path.into(),
                 source: Box::new(other),

@@ -20,8 +20,12 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
     /// The one item of a sequence.
     Item(Vec<(Tag, Value)>),
+    /// The one item of a sequence, written elsewhere.
+    RawItem(Vec<u8>),
     /// A compressed image.
     Fragment(Vec<u8>),
+    /// Bytes of undefined length that are no items.
+    Undelimited(Vec<u8>),
 }
 
 /// A file in the making.
@@ -35,20 +39,25 @@ impl Dicom {
     /// A grey image of 16 bits allocated and a patient's name, in explicit little endian.
     pub(super) fn grey(width: u16, bits: u16, samples: &[u16]) -> Self {
         let rows = samples.len() as u16 / width;
+        Self::empty()
+            .text(0x0010_0010, "Doe^Jane")
+            .integers(0x0028_0002, &[1])
+            .text(0x0028_0004, "MONOCHROME2")
+            .integers(0x0028_0010, &[rows])
+            .integers(0x0028_0011, &[width])
+            .integers(0x0028_0100, &[16])
+            .integers(0x0028_0101, &[bits])
+            .integers(0x0028_0102, &[bits - 1])
+            .integers(0x0028_0103, &[0])
+            .integers(0x7FE0_0010, samples)
+    }
+
+    /// A header without any elements behind it.
+    pub(super) fn empty() -> Self {
         Self {
             syntax: EXPLICIT,
             elements: Vec::new(),
         }
-        .text(0x0010_0010, "Doe^Jane")
-        .integers(0x0028_0002, &[1])
-        .text(0x0028_0004, "MONOCHROME2")
-        .integers(0x0028_0010, &[rows])
-        .integers(0x0028_0011, &[width])
-        .integers(0x0028_0100, &[16])
-        .integers(0x0028_0101, &[bits])
-        .integers(0x0028_0102, &[bits - 1])
-        .integers(0x0028_0103, &[0])
-        .integers(0x7FE0_0010, samples)
     }
 
     /// A grey image of 8 bits.
@@ -148,8 +157,8 @@ fn write(out: &mut Vec<u8>, syntax: &str, tag: Tag, value: &Value) {
         }
         Value::Integers(integers) => (b"US", integers.iter().copied().flat_map(integer).collect()),
         Value::Bytes(bytes) => (b"OB", bytes.clone()),
-        Value::Item(_) => (b"SQ", Vec::new()),
-        Value::Fragment(_) => (b"OB", Vec::new()),
+        Value::Item(_) | Value::RawItem(_) => (b"SQ", Vec::new()),
+        Value::Fragment(_) | Value::Undelimited(_) => (b"OB", Vec::new()),
     };
     let is_long = matches!(vr, b"OW" | b"OB" | b"SQ");
     if syntax != IMPLICIT {
@@ -170,6 +179,17 @@ fn write(out: &mut Vec<u8>, syntax: &str, tag: Tag, value: &Value) {
                 write(out, syntax, *tag, value);
             }
             item(out, 0xE00D, 0);
+            item(out, 0xE0DD, 0);
+        }
+        Value::RawItem(bytes) => {
+            out.extend(length(u32::MAX));
+            item(out, 0xE000, bytes.len() as u32);
+            out.extend(bytes);
+            item(out, 0xE0DD, 0);
+        }
+        Value::Undelimited(bytes) => {
+            out.extend(length(u32::MAX));
+            out.extend(bytes);
             item(out, 0xE0DD, 0);
         }
         Value::Fragment(compressed) => {

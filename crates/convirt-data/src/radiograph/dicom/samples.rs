@@ -8,29 +8,54 @@ use super::description::{Description, Photometric};
 use super::error::DicomError;
 use super::syntax::Compression;
 use super::{jpeg_ls, run_length};
-use crate::radiograph::decode::reaches_end_of_image;
+use crate::radiograph::jpeg::{self, Colours};
+use crate::radiograph::plausible;
 
-/// Returns the samples of the image, which are as many as the description says.
+/// Returns the samples of the image, which are as many as the description says, and what they
+/// mean: a compressed image may turn its colours into RGB by itself.
 pub(super) fn read(
     data: &DataSet<'_>,
     description: &Description,
     compression: Compression,
-) -> Result<Vec<u16>, DicomError> {
-    match compression {
-        Compression::None => uncompressed(data, description),
-        Compression::RunLength => run_length::decode(
-            &data.compressed()?,
+) -> Result<(Vec<u16>, Photometric), DicomError> {
+    if compression == Compression::None {
+        return Ok((uncompressed(data, description)?, description.photometric));
+    }
+    let compressed = data.compressed()?;
+    let (columns, rows, bytes) = (description.columns, description.rows, compressed.len());
+    let is_plausible = match compression {
+        Compression::None | Compression::Jpeg2000 => true,
+        Compression::RunLength => plausible::run_length(description.bytes(), bytes),
+        Compression::Jpeg => plausible::jpeg(columns, rows, bytes),
+        Compression::JpegLs => plausible::jpeg_ls(columns, rows, bytes),
+    };
+    if !is_plausible {
+        return Err(DicomError::Implausible { bytes });
+    }
+    let samples = match compression {
+        Compression::Jpeg => return jpeg(&compressed, description),
+        Compression::Jpeg2000 => return jpeg_2000(&compressed, description),
+        Compression::JpegLs => {
+            let samples = jpeg_ls::decode(&compressed, description)?;
+            check_bits(&samples, description)?;
+            samples
+        }
+        Compression::None | Compression::RunLength => run_length::decode(
+            &compressed,
             description.area(),
             description.samples_per_pixel,
             description.bytes_per_sample,
-        ),
-        Compression::Jpeg => jpeg(&data.compressed()?, description),
-        Compression::JpegLs => jpeg_ls::decode(&data.compressed()?, description),
-        Compression::Jpeg2000 => jpeg_2000(&data.compressed()?, description),
-    }
+        )?,
+    };
+    Ok((samples, description.photometric))
 }
 
 fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16>, DicomError> {
+    if data.has_fragments() {
+        return Err(DicomError::Malformed {
+            what: "its pixels are compressed, though its transfer syntax says they are not",
+        });
+    }
     let bytes = data.bytes(PIXEL_DATA).unwrap_or_default();
     let (needed, found) = (description.bytes(), bytes.len());
     let Some(exact) = bytes.get(..needed) else {
@@ -58,16 +83,26 @@ fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16
     )
 }
 
-fn jpeg(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg { source };
-    if !reaches_end_of_image(data) {
+    // The decoder paints what is missing in grey and calls it well.
+    if !jpeg::is_whole(data) {
         return Err(DicomError::Malformed {
-            what: "its JPEG has no end",
+            what: "its JPEG ends before the image does",
         });
     }
     let mut decoder = Decoder::new(data);
-    if description.photometric == Photometric::Rgb && !is_jfif(data) {
-        decoder.set_color_transform(ColorTransform::RGB);
+    let is_coloured = description.samples_per_pixel == 3;
+    if is_coloured {
+        // What the JPEG says of itself holds against the header.
+        let colours = jpeg::colours(data).unwrap_or(match description.photometric {
+            Photometric::Rgb => Colours::RedGreenBlue,
+            _ => Colours::LuminanceAndDifferences,
+        });
+        decoder.set_color_transform(match colours {
+            Colours::RedGreenBlue => ColorTransform::RGB,
+            Colours::LuminanceAndDifferences => ColorTransform::YCbCr,
+        });
     }
     decoder.read_info().map_err(wrong)?;
     let name = "image in its JPEG";
@@ -86,25 +121,24 @@ fn jpeg(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> 
     } else {
         decoded.into_iter().map(u16::from).collect()
     };
-    counted(samples, description)
+    let photometric = match is_coloured {
+        true => Photometric::Rgb,
+        false => description.photometric,
+    };
+    Ok((counted(samples, description)?, photometric))
 }
 
-/// Whether a JPEG has the mark of JFIF, whose colours are luminance and differences whatever the
-/// DICOM header says.
-fn is_jfif(jpeg: &[u8]) -> bool {
-    const FIRST_SEGMENTS: usize = 1024;
-    let start = &jpeg[..jpeg.len().min(FIRST_SEGMENTS)];
-    start.windows(5).any(|mark| mark == b"JFIF\0")
-}
-
-fn jpeg_2000(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
+fn jpeg_2000(
+    data: &[u8],
+    description: &Description,
+) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg2000 { source };
     // Some files put it in a JP2 container, whose colours those of the DICOM header override.
     let name = "a JPEG 2000 codestream";
     let start = data.windows(4).position(|it| it == CodestreamSize::MARKERS);
     let codestream = &data[start.ok_or(DicomError::Missing { name })?..];
     let size = CodestreamSize::read(codestream)?;
-    size.check_tiles()?;
+    size.check_tiles(codestream.len())?;
     let settings = DecodeSettings {
         strict: true,
         ..DecodeSettings::default()
@@ -127,7 +161,28 @@ fn jpeg_2000(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomEr
             *place = (lifted + lowest) as i32 as u16;
         }
     }
-    Ok(samples)
+    check_bits(&samples, description)?;
+    // Colours that it has turned itself are turned back by the decoder, whatever the header says.
+    let photometric = match description.photometric {
+        Photometric::Ybr if turns_colours(codestream) => Photometric::Rgb,
+        photometric => photometric,
+    };
+    Ok((samples, photometric))
+}
+
+/// Whether a codestream says that it has turned its first three components into luminance and
+/// differences (ISO/IEC 15444-1, A.6.1).
+fn turns_colours(codestream: &[u8]) -> bool {
+    const CODING_STYLE: u8 = 0x52;
+    let mut rest = codestream.get(2..).unwrap_or_default();
+    while let &[0xFF, marker, high, low, ref content @ ..] = rest {
+        if marker == CODING_STYLE {
+            return content.get(4) == Some(&1);
+        }
+        let length = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2);
+        rest = content.get(length..).unwrap_or_default();
+    }
+    false
 }
 
 /// The part of a JPEG 2000 header that the decoder does not show (ISO/IEC 15444-1, A.5.1).
@@ -162,9 +217,14 @@ impl CodestreamSize {
     }
 
     /// The decoder makes room for each tile; a tile's number has 16 bits.
-    fn check_tiles(&self) -> Result<(), DicomError> {
+    fn check_tiles(&self, bytes: usize) -> Result<(), DicomError> {
         let [across, down] = [0, 1].map(|axis| self.grid[axis].div_ceil(self.tile[axis].max(1)));
-        if u64::from(across) * u64::from(down) > u16::MAX.into() {
+        let tiles = u64::from(across) * u64::from(down);
+        let pixels = u64::from(self.grid[0]) * u64::from(self.grid[1]);
+        if !plausible::jpeg_2000(pixels, tiles, bytes) {
+            return Err(DicomError::Implausible { bytes });
+        }
+        if tiles > u16::MAX.into() {
             return Err(DicomError::Malformed {
                 what: "its JPEG 2000 is of more than 65535 tiles",
             });
@@ -184,6 +244,22 @@ pub(super) fn check_size(found: [usize; 3], description: &Description) -> Result
         Ok(())
     } else {
         Err(DicomError::Mismatch { found, wanted })
+    }
+}
+
+/// Codecs with a precision of their own may hold more than the header says; cut off at its bits,
+/// the brightest values would become dark ones.
+fn check_bits(samples: &[u16], description: &Description) -> Result<(), DicomError> {
+    let is_within = |&sample: &u16| {
+        let level = description.level(sample);
+        level == sample
+            || description.is_signed && description.value(level) == f64::from(sample.cast_signed())
+    };
+    match description.shift > 0 || samples.iter().all(is_within) {
+        true => Ok(()),
+        false => Err(DicomError::Malformed {
+            what: "its compressed values are beyond the bits stored",
+        }),
     }
 }
 
@@ -258,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn values_beyond_the_bits_stored_are_refused() {
+        let file = grey(3, 2, JPEG_2000, &hex(WAVELETS))
+            .integers(0x0028_0101, &[10])
+            .integers(0x0028_0102, &[9]);
+        let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+            panic!();
+        };
+        assert!(source.to_string().contains("bits stored"), "{source}");
+    }
+
+    #[test]
     fn a_jpeg_gives_what_it_gives_without_dicom() {
         let samples: Vec<u8> = (0..16 * 16 * 3).map(|it| (it * 7 % 251) as u8).collect();
         for (color, photometric, count) in [
@@ -285,6 +372,112 @@ mod tests {
         }
     }
 
+    /// A colour image of 16×16 pixels, all alike, in a JPEG with JFIF's mark, or Adobe's, or none.
+    fn one_colour(is_jfif: bool, adobe: Option<u8>) -> Vec<u8> {
+        let samples = [200, 50, 10].repeat(16 * 16);
+        let mut jpeg = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut jpeg, 100);
+        let color = ExtendedColorType::Rgb8;
+        encoder.write_image(&samples, 16, 16, color).unwrap();
+        assert_eq!(jpeg[2..4], [0xFF, 0xE0]);
+        let (jfif, rest) = jpeg.split_at(4 + usize::from(jpeg[5]));
+        let mut marked = match is_jfif {
+            true => jfif.to_vec(),
+            false => vec![0xFF, 0xD8],
+        };
+        if let Some(transform) = adobe {
+            marked.extend(b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0");
+            marked.push(transform);
+        }
+        marked.extend(rest);
+        marked
+    }
+
+    // pydicom 3 goes by JFIF's mark and else by the header; Pillow 13 by JFIF's and Adobe's.
+    // Luminance and differences of this colour are 90, 83 and 206 (ITU-T T.871).
+    #[test]
+    fn a_jpegs_own_mark_tells_its_colours() {
+        let (turned, as_it_is) = ([200.0, 50.0, 10.0], [90.0, 83.0, 206.0]);
+        for (jpeg, photometric, expected) in [
+            (one_colour(true, None), "RGB", turned),
+            (one_colour(true, None), "YBR_FULL_422", turned),
+            (one_colour(false, None), "RGB", as_it_is),
+            (one_colour(false, None), "YBR_FULL", turned),
+            (one_colour(false, Some(1)), "RGB", turned),
+            (one_colour(false, Some(0)), "YBR_FULL_422", as_it_is),
+        ] {
+            let file = Dicom::grey_8(16, &[0; 256])
+                .integers(0x0028_0002, &[3])
+                .text(0x0028_0004, photometric)
+                .syntax(JPEG)
+                .fragment(&jpeg);
+            let image = read(&file).unwrap();
+            let colour = [0, 256, 512].map(|at| image.pixels()[at] * 255.0);
+            let pairs = colour.iter().zip(expected);
+            let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= 2.01, "{photometric}: {colour:?}");
+        }
+    }
+
+    /// 32×32 pixels of (200, 50, 10), by OpenJPEG 2.5.2 without its comment, with and without the
+    /// colour transform.
+    const TURNED: &str = "FF4F FF51002F000000000020000000200000000000000000000000200000002000000000\
+        00000000 0003070101070101070101 FF52000C00000001010504040001 \
+        FF5C00134040484850484850484850484850484850 FF90000A00000000002C0001 \
+        FF93C7D404087BC7D404057FDF80100447808080808080808080808080808080 FFD9";
+    const NOT_TURNED: &str = "FF4F FF51002F000000000020000000200000000000000000000000200000002000000000\
+        00000000 0003070101070101070101 FF52000C00000001000504040001 \
+        FF5C00134040484850484850484850484850484850 FF90000A00000000002C0001 \
+        FF93CFB408044FCFB40806CFCFB4080997808080808080808080808080808080 FFD9";
+
+    // As pydicom 3 with pylibjpeg-openjpeg 2.5, but for YBR_FULL over a transform, which that turns
+    // back twice.
+    #[test]
+    fn a_jpeg_2000_turns_its_own_colours_back() {
+        let rgb = [200.0, 50.0, 10.0];
+        // 200 + 1.402 · (10 − 128), 200 − 0.344 · (50 − 128) − 0.714 · (10 − 128), 200 + 1.772 ·
+        // (50 − 128).
+        let converted = [35.0, 255.0, 62.0];
+        for (codestream, photometric, expected) in [
+            (TURNED, "YBR_RCT", rgb),
+            (TURNED, "RGB", rgb),
+            (TURNED, "YBR_FULL", rgb),
+            (NOT_TURNED, "RGB", rgb),
+            (NOT_TURNED, "YBR_RCT", rgb),
+            (NOT_TURNED, "YBR_FULL", converted),
+        ] {
+            let file = Dicom::grey_8(32, &[0; 1024])
+                .integers(0x0028_0002, &[3])
+                .text(0x0028_0004, photometric)
+                .syntax(JPEG_2000)
+                .fragment(&hex(codestream));
+            let image = read(&file).unwrap();
+            let colour = [0, 1024, 2048].map(|at| (image.pixels()[at] * 255.0).round());
+            assert_eq!(colour, expected, "{photometric}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_ends_early_is_refused_though_its_end_marker_is_there() {
+        let jpeg = one_colour(true, None);
+        let lossless = hex(LOSSLESS);
+        for (jpeg, syntax, cut) in [(&jpeg, JPEG, 8), (&lossless, JPEG_LOSSLESS, 6)] {
+            let cut = [&jpeg[..jpeg.len() - cut], &[0xFF, 0xD9]].concat();
+            let file = match syntax {
+                JPEG => Dicom::grey_8(16, &[0; 256])
+                    .integers(0x0028_0002, &[3])
+                    .text(0x0028_0004, "YBR_FULL_422")
+                    .syntax(JPEG)
+                    .fragment(&cut),
+                _ => grey(3, 2, syntax, &cut),
+            };
+            let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+                panic!("{syntax}");
+            };
+            assert!(source.to_string().contains("ends before"), "{source}");
+        }
+    }
+
     #[test]
     fn a_compressed_image_of_another_size_is_refused() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
@@ -304,7 +497,35 @@ mod tests {
         }
         let file = grey(16_384, 16_384, JPEG_2000, &codestream);
         let error = read(&file).unwrap_err();
-        assert!(matches!(error, DataError::DecodeDicom { .. }), "{error}");
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
+    }
+
+    /// Like OpenJPEG's of a grey image: one tile of so many pixels a side, with an empty packet for
+    /// each of six resolutions.
+    fn blank_wavelets(side: u16) -> Vec<u8> {
+        let size = format!("0000{side:04X}").repeat(2);
+        let none = "0000000000000000";
+        let comment = format!("FF64006A0001{}", "20".repeat(102));
+        hex(&format!(
+            "FF4F FF5100290000{size}{none}{size}{none}0001 0B0101 \
+             FF52000C00000001000504040001 FF5C001340404848504848504848504848504848 50{comment} \
+             FF90000A0000 000000140001 FF93 000000000000 FFD9"
+        ))
+    }
+
+    #[test]
+    fn a_blank_jpeg_2000_of_few_bytes_is_read_up_to_the_size_of_detectors() {
+        let blank = |side| read(&grey(side, side, JPEG_2000, &blank_wavelets(side)));
+        let image = blank(2048).unwrap();
+        assert!(image.pixels().iter().all(|&it| it == image.pixels()[0]));
+        let error = blank(16_000).unwrap_err();
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-use super::data_set::{Encoding, Reader, Tag};
+use super::data_set::{Encoding, Reader, Tag, is_vr};
 use super::error::DicomError;
 
 const MAGIC: &[u8] = b"DICM";
@@ -36,15 +36,16 @@ pub(crate) fn is_dicom(bytes: &[u8]) -> bool {
     let is_marked = bytes
         .get(PREAMBLE..)
         .is_some_and(|it| it.starts_with(MAGIC));
-    let &[group @ (2 | 8), 0, element, 0, a, b, _, d, ..] = bytes else {
-        return is_marked;
-    };
-    let is_low = element <= if group == 2 { 0x10 } else { 0x60 };
-    is_marked || is_low && (is_explicit(&[a, b]) || d == 0)
-}
-
-fn is_explicit(vr: &[u8]) -> bool {
-    vr.iter().all(u8::is_ascii_uppercase)
+    let is_low = |group, element| element <= if group == 2 { 0x10 } else { 0x60 };
+    is_marked
+        || match *bytes {
+            [group @ (2 | 8), 0, element, 0, a, b, _, d, ..] => {
+                is_low(group, element) && (is_vr(&[a, b]) || d == 0)
+            }
+            // Big endian, which always has types.
+            [0, group @ 8, 0, element, a, b, ..] => is_low(group, element) && is_vr(&[a, b]),
+            _ => false,
+        }
 }
 
 /// Opens a file; what is deflated is inflated up to `max_bytes`.
@@ -77,11 +78,7 @@ pub(super) fn open(file: &[u8], max_bytes: u64) -> Result<Opened<'_>, DicomError
         "1.2.840.10008.1.2.1.99" => inflate(elements, max_bytes)?.into(),
         _ => elements.into(),
     };
-    // Some writers leave out the types that their transfer syntax promises.
-    let encoding = match elements.get(4..6) {
-        Some(vr) if !is_explicit(vr) => Encoding::IMPLICIT,
-        _ => encoding,
-    };
+    let encoding = encoding.corrected(&elements);
     Ok(Opened {
         encoding,
         compression,

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use super::data_set::{DataSet, Tag};
 use super::description::{Description, Photometric};
 use super::error::DicomError;
+use crate::radiograph::stretch::Stretch;
 
 const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
 const PIXEL_PADDING_RANGE_LIMIT: Tag = Tag(0x0028, 0x0121);
@@ -19,34 +20,42 @@ const VOI_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3010);
 const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
 const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
 const VOI_LUT_FUNCTION: Tag = Tag(0x0028, 0x1056);
+/// What enhanced images say of all frames, and of each.
+const SHARED_GROUPS: Tag = Tag(0x5200, 0x9229);
+const FRAME_GROUPS: Tag = Tag(0x5200, 0x9230);
+const PIXEL_VALUE_TRANSFORMATION: Tag = Tag(0x0028, 0x9145);
+const FRAME_VOI_LUT: Tag = Tag(0x0028, 0x9132);
 
-/// The share of the pixels that becomes black, and white, where a file has no window.
-const CLIPPED: f64 = 0.005;
+/// The brightness of levels, and how it was found where the file does not say.
+pub(super) struct Tone {
+    /// Of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+    pub(super) brightness: Vec<f32>,
+    pub(super) stretch: Option<Stretch>,
+}
 
-/// Returns the brightness of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+/// Returns the brightness of each level.
 ///
 /// The modality's table or line first, then the table or window of interest, the first where
-/// there are several; `MONOCHROME1` is inverted last. Without either, 8 bits and fewer span what
+/// there are several; `MONOCHROME1` is inverted last. A table comes before a window (pydicom's
+/// `apply_voi_lut`; PS3.3, section C.11.2.1.1, leaves the choice open). Enhanced images have line
+/// and window in the functional groups of their frame. Without either, 8 bits and fewer span what
 /// they can hold, as in an 8-bit PNG, and more span what they do hold but for 0.5 % at each end.
 /// Padding is left out of that and is black, whatever the interpretation.
-pub(super) fn brightness(
+pub(super) fn tone(
     data: &DataSet<'_>,
     description: &Description,
     levels: &[u16],
-) -> Result<Vec<f32>, DicomError> {
+) -> Result<Tone, DicomError> {
     let values = modality(data, description)?;
     let is_padding = padding(data, description);
+    let mut stretch = None;
     let mut output: Vec<f64> = if let Some(lut) = Lut::read(data, VOI_LUT_SEQUENCE, &values)? {
         let white = lut.white();
         values.iter().map(|&value| lut.at(value) / white).collect()
-    } else if let Some(window) = Window::read(data) {
+    } else if let Some(window) = Window::read(data)? {
         values.iter().map(|&value| window.at(value)).collect()
-    } else {
-        let (darkest, brightest) = if description.bits <= 8 {
-            extremes(&values)
-        } else {
-            percentiles(&values, &is_padding, levels)
-        };
+    } else if description.bits <= 8 {
+        let (darkest, brightest) = extremes(&values);
         let range = if brightest > darkest {
             brightest - darkest
         } else {
@@ -56,6 +65,10 @@ pub(super) fn brightness(
             .iter()
             .map(|value| (value - darkest) / range)
             .collect()
+    } else {
+        let found = Stretch::of_counts(count(&values, &is_padding, levels));
+        stretch = Some(found);
+        values.iter().map(|&value| found.at(value)).collect()
     };
     if description.photometric == Photometric::Monochrome1 {
         output.iter_mut().for_each(|it| *it = 1.0 - *it);
@@ -65,10 +78,26 @@ pub(super) fn brightness(
             *brightness = 0.0;
         }
     }
-    Ok(output
-        .into_iter()
-        .map(|it| it.clamp(0.0, 1.0) as f32)
-        .collect())
+    let clamped = output.into_iter().map(|it| it.clamp(0.0, 1.0) as f32);
+    Ok(Tone {
+        brightness: clamped.collect(),
+        stretch,
+    })
+}
+
+/// Returns what describes the frame in a sequence of its functional groups, if it has any.
+fn functional_group<'a>(
+    data: &DataSet<'a>,
+    sequence: Tag,
+) -> Result<Option<DataSet<'a>>, DicomError> {
+    for groups in [FRAME_GROUPS, SHARED_GROUPS] {
+        if let Some(group) = data.first_item(groups)?
+            && let Some(item) = group.first_item(sequence)?
+        {
+            return Ok(Some(item));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns for each level whether it fills the image up to a rectangle, or marks a background that
@@ -104,10 +133,50 @@ fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, D
     if let Some(lut) = Lut::read(data, MODALITY_LUT_SEQUENCE, &stored)? {
         return Ok(stored.into_iter().map(|value| lut.at(value)).collect());
     }
-    let slope = data.number(RESCALE_SLOPE).unwrap_or(1.0);
-    let intercept = data.number(RESCALE_INTERCEPT).unwrap_or(0.0);
+    let group = functional_group(data, PIXEL_VALUE_TRANSFORMATION)?;
+    let (slope, intercept) = rescale(group.as_ref().unwrap_or(data))?;
     let rescaled = stored.into_iter().map(|value| slope * value + intercept);
     Ok(rescaled.collect())
+}
+
+/// Returns slope and intercept of the modality's line.
+///
+/// One of them alone is not a line (pydicom and DCMTK then use neither), and is refused unless it
+/// changes nothing.
+fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
+    const LINE: [(Tag, &str, f64); 2] = [
+        (RESCALE_SLOPE, "rescale slope", 1.0),
+        (RESCALE_INTERCEPT, "rescale intercept", 0.0),
+    ];
+    let mut numbers = [None; 2];
+    for ((tag, name, _), number) in LINE.into_iter().zip(&mut numbers) {
+        *number = match &*data.decimals(tag, name)? {
+            [] if !data.has(tag) => None,
+            [one] => Some(*one),
+            _ => {
+                let fault = "one decimal number is needed";
+                return Err(DicomError::value(name, tag, &data.lossy_text(tag), fault));
+            }
+        };
+    }
+    let alone = |tag, name| {
+        let fault = "slope and intercept are needed, and one is missing";
+        Err(DicomError::value(name, tag, &data.lossy_text(tag), fault))
+    };
+    let [
+        (slope_tag, slope_name, identity),
+        (intercept_tag, intercept_name, zero),
+    ] = LINE;
+    match numbers {
+        [Some(0.0), _] => {
+            let fault = "all pixels would be equal";
+            Err(DicomError::value(slope_name, slope_tag, "0", fault))
+        }
+        [Some(slope), Some(intercept)] => Ok((slope, intercept)),
+        [Some(slope), None] if slope != identity => alone(slope_tag, slope_name),
+        [None, Some(intercept)] if intercept != zero => alone(intercept_tag, intercept_name),
+        _ => Ok((identity, zero)),
+    }
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {
@@ -116,32 +185,15 @@ fn extremes(values: &[f64]) -> (f64, f64) {
     (darkest, brightest)
 }
 
-/// Interpolates between pixels, as NumPy does; those that are padding do not count.
-fn percentiles(values: &[f64], is_padding: &[bool], levels: &[u16]) -> (f64, f64) {
+/// Returns how many pixels have each value; those that are padding do not count.
+fn count(values: &[f64], is_padding: &[bool], levels: &[u16]) -> Vec<(f64, usize)> {
     let mut counts = vec![0_usize; values.len()];
-    let mut pixels = 0_usize;
     for level in levels.iter().copied().map(usize::from) {
-        let count = usize::from(!is_padding[level]);
-        counts[level] += count;
-        pixels += count;
+        counts[level] += usize::from(!is_padding[level]);
     }
     let mut counted: Vec<_> = values.iter().copied().zip(counts).collect();
-    counted.retain(|&(_, count)| count > 0);
     counted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let at_rank = |rank: usize| {
-        let mut before = 0;
-        let reached = counted.iter().find(|(_, count)| {
-            before += count;
-            before > rank
-        });
-        reached.or(counted.last()).map_or(0.0, |&(value, _)| value)
-    };
-    let at_share = |share: f64| {
-        let rank = share * pixels.saturating_sub(1) as f64;
-        let (below, above) = (at_rank(rank as usize), at_rank(rank as usize + 1));
-        below + rank.fract() * (above - below)
-    };
-    (at_share(CLIPPED), at_share(1.0 - CLIPPED))
+    counted
 }
 
 /// A range of values to be seen, and how (PS3.3, section C.11.2.1).
@@ -158,24 +210,54 @@ enum Function {
 }
 
 impl Window {
-    /// Returns the first window, or `None` also where its width is out of range.
-    fn read(data: &DataSet<'_>) -> Option<Self> {
-        let center = data.number(WINDOW_CENTER)?;
-        let width = data.number(WINDOW_WIDTH)?;
-        let function = match data.text(VOI_LUT_FUNCTION) {
-            Some("LINEAR_EXACT") => Function::LinearExact,
-            Some("SIGMOID") => Function::Sigmoid,
-            _ => Function::Linear,
+    /// Returns the first window, or `None` where there is none.
+    fn read(data: &DataSet<'_>) -> Result<Option<Self>, DicomError> {
+        let group = functional_group(data, FRAME_VOI_LUT)?;
+        let data = group.as_ref().unwrap_or(data);
+        const CENTER: &str = "window center";
+        const WIDTH: &str = "window width";
+        let centers = data.decimals(WINDOW_CENTER, CENTER)?;
+        let widths = data.decimals(WINDOW_WIDTH, WIDTH)?;
+        let missing = |tag, name| {
+            let fault = "center and width are needed, and one is missing";
+            Err(DicomError::value(name, tag, "", fault))
         };
-        let is_wide_enough = match function {
-            Function::Linear => width >= 1.0,
-            Function::LinearExact | Function::Sigmoid => width > 0.0,
+        let (center, width) = match (&*centers, &*widths) {
+            ([], []) => return Ok(None),
+            ([], _) => return missing(WINDOW_CENTER, CENTER),
+            (_, []) => return missing(WINDOW_WIDTH, WIDTH),
+            (&[center, ..], &[width, ..]) => (center, width),
         };
-        is_wide_enough.then_some(Self {
+        let function = data.text(VOI_LUT_FUNCTION).unwrap_or_default();
+        let (function, is_wide_enough) = match function.to_ascii_uppercase().as_str() {
+            "" | "LINEAR" => (Function::Linear, width >= 1.0),
+            "LINEAR_EXACT" => (Function::LinearExact, width > 0.0),
+            "SIGMOID" => (Function::Sigmoid, width > 0.0),
+            _ => {
+                let (name, fault) = (
+                    "VOI LUT function",
+                    "LINEAR, LINEAR_EXACT or SIGMOID is needed",
+                );
+                return Err(DicomError::value(name, VOI_LUT_FUNCTION, function, fault));
+            }
+        };
+        if !is_wide_enough {
+            let fault = match function {
+                Function::Linear => "1 or more is needed",
+                _ => "more than 0 is needed",
+            };
+            return Err(DicomError::value(
+                WIDTH,
+                WINDOW_WIDTH,
+                &width.to_string(),
+                fault,
+            ));
+        }
+        Ok(Some(Self {
             center,
             width,
             function,
-        })
+        }))
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -228,8 +310,8 @@ impl Lut {
         if entries.len() < count || !(1..=16).contains(&bits) {
             return Err(DicomError::Malformed { what });
         }
-        // The type of the descriptor is that of the values (table C.11-1).
-        let is_signed = values.iter().any(|&value| value < 0.0);
+        // The type of the descriptor is that of the values (table C.11-1), where it is not said.
+        let is_signed = item.vr(LUT_DESCRIPTOR) == b"SS" || values.iter().any(|&value| value < 0.0);
         let first = if is_signed {
             f64::from(first.cast_signed())
         } else {
@@ -249,9 +331,19 @@ impl Lut {
         f64::from(self.entries[index.min(last)])
     }
 
-    /// Returns the largest entry there can be.
+    /// Returns the entry that is white: the largest that the descriptor's bits can hold, or the
+    /// largest there is where that needs fewer bits, or more.
+    ///
+    /// Agfa's CR, for one, declares 16 bits for entries that end at 4,095. A table that stayed
+    /// below half of its range would not be there to be seen.
     fn white(&self) -> f64 {
-        f64::from(u16::MAX >> (16 - self.bits))
+        let largest = self.entries.iter().copied().max().unwrap_or(0);
+        let bits = (u16::BITS - largest.leading_zeros()) as u16;
+        f64::from(match largest {
+            0 => u16::MAX,
+            _ if bits == self.bits => u16::MAX >> (16 - self.bits),
+            largest => largest,
+        })
     }
 }
 
@@ -260,8 +352,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::radiograph::dicom::fixtures::Dicom;
-    use crate::{DecodeLimits, Radiograph};
+    use crate::radiograph::dicom::fixtures::{Dicom, Value};
+    use crate::{DataError, DecodeLimits, Radiograph};
+
+    /// Why a file is refused.
+    fn reason(dicom: &Dicom) -> String {
+        let limits = DecodeLimits::default();
+        let error = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap_err();
+        let DataError::DecodeDicom { source, .. } = error else {
+            panic!("{error}");
+        };
+        source.to_string()
+    }
 
     fn pixels(dicom: &Dicom) -> Vec<f32> {
         let limits = DecodeLimits::default();
@@ -310,11 +412,124 @@ mod tests {
     }
 
     #[test]
-    fn a_window_without_width_is_as_none() {
-        let none = windowed("", "", "LINEAR");
-        for width in ["0", "-5", "0.5", "nan", "wide"] {
-            assert_eq!(pixels(&windowed("100", width, "LINEAR")), pixels(&none));
+    fn a_window_that_is_none_is_an_error_that_names_its_element() {
+        for (center, width, function, element) in [
+            ("100", "0", "LINEAR", "window width (0028,1051) is `0`"),
+            (
+                "100",
+                "-5",
+                "LINEAR_EXACT",
+                "window width (0028,1051) is `-5`",
+            ),
+            ("100", "0.5", "LINEAR", "window width (0028,1051) is `0.5`"),
+            ("100", "0", "SIGMOID", "window width (0028,1051) is `0`"),
+            ("100", "nan", "LINEAR", "window width (0028,1051) is `nan`"),
+            (
+                "100",
+                "wide",
+                "LINEAR",
+                "window width (0028,1051) is `wide`",
+            ),
+            ("100", "", "LINEAR", "window width (0028,1051) is ``"),
+            ("", "10", "LINEAR", "window center (0028,1050) is ``"),
+            (
+                "99,5",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `99,5`",
+            ),
+            (
+                "100\\x",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `100",
+            ),
+            (
+                "1e999",
+                "10",
+                "LINEAR",
+                "window center (0028,1050) is `1e999`",
+            ),
+            (
+                "100",
+                "10",
+                "CURVE",
+                "VOI LUT function (0028,1056) is `CURVE`",
+            ),
+        ] {
+            let reason = reason(&windowed(center, width, function));
+            assert!(reason.contains(element), "{element}: {reason}");
         }
+    }
+
+    #[test]
+    fn a_window_may_be_empty_and_have_more_centers_than_widths() {
+        assert_eq!(
+            pixels(&windowed("", " ", "")),
+            pixels(&Dicom::grey(4, 12, &[0, 99, 101, 4095]))
+        );
+        let uneven = windowed("100\\2000", "10", "linear");
+        assert_eq!(pixels(&uneven), pixels(&windowed("100", "10", "LINEAR")));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_an_error_that_names_its_element() {
+        for (intercept, slope, element) in [
+            ("0", "0,5", "rescale slope (0028,1053) is `0,5`"),
+            ("0", "", "rescale slope (0028,1053) is ``"),
+            ("0", "1\\2", "rescale slope (0028,1053) is `1\\2`"),
+            ("0", "inf", "rescale slope (0028,1053) is `inf`"),
+            ("0", "0", "rescale slope (0028,1053) is `0`"),
+            (
+                "-1024 HU",
+                "1",
+                "rescale intercept (0028,1052) is `-1024 HU`",
+            ),
+        ] {
+            let file = windowed("100", "10", "LINEAR")
+                .text(0x0028_1052, intercept)
+                .text(0x0028_1053, slope);
+            let reason = reason(&file);
+            assert!(reason.contains(element), "{element}: {reason}");
+        }
+    }
+
+    #[test]
+    fn half_a_line_is_refused_unless_it_changes_nothing() {
+        let plain = windowed("100", "10", "LINEAR");
+        assert!(reason(&plain.clone().text(0x0028_1053, "2")).contains("slope and intercept"));
+        assert!(reason(&plain.clone().text(0x0028_1052, "-5")).contains("slope and intercept"));
+        for (tag, number) in [(0x0028_1053, "1.0"), (0x0028_1052, "0")] {
+            assert_eq!(pixels(&plain.clone().text(tag, number)), pixels(&plain));
+        }
+    }
+
+    #[test]
+    fn enhanced_images_have_line_and_window_in_their_functional_groups() {
+        let line = Value::Item(vec![
+            (RESCALE_INTERCEPT, Value::Text("-1000".into())),
+            (RESCALE_SLOPE, Value::Text("2".into())),
+        ]);
+        let window = Value::Item(vec![
+            (WINDOW_CENTER, Value::Text("-800".into())),
+            (WINDOW_WIDTH, Value::Text("10".into())),
+            (VOI_LUT_FUNCTION, Value::Text("LINEAR_EXACT".into())),
+        ]);
+        let groups = |tag, items| Value::Item(vec![(tag, items)]);
+        let file = Dicom::grey(4, 12, &[0, 99, 101, 4095])
+            .with(
+                0x5200_9229,
+                groups(PIXEL_VALUE_TRANSFORMATION, line.clone()),
+            )
+            .with(0x5200_9230, groups(FRAME_VOI_LUT, window.clone()));
+        assert!(close(&pixels(&file), &[0.0, 0.3, 0.7, 1.0]));
+        let swapped = Dicom::grey(4, 12, &[0, 99, 101, 4095])
+            .with(0x5200_9230, groups(PIXEL_VALUE_TRANSFORMATION, line))
+            .with(0x5200_9229, groups(FRAME_VOI_LUT, window));
+        assert!(close(&pixels(&swapped), &[0.0, 0.3, 0.7, 1.0]));
+        let comma = Value::Item(vec![(RESCALE_SLOPE, Value::Text("0,5".into()))]);
+        let file = file.with(0x5200_9229, groups(PIXEL_VALUE_TRANSFORMATION, comma));
+        assert!(reason(&file).contains("rescale slope (0028,1053) is `0,5`"));
     }
 
     #[test]
@@ -341,6 +556,26 @@ mod tests {
         assert!(close(&pixels(&file), &[0.0, 0.2, 1.0, 1.0]));
     }
 
+    // Agfa's CR declares 16 bits for entries of 12.
+    #[test]
+    fn a_table_of_fewer_or_more_bits_than_it_declares_is_white_at_its_largest() {
+        for window in [("", ""), ("100", "10")] {
+            for bits in [16, 8] {
+                let file = windowed(window.0, window.1, "LINEAR").table(
+                    0x0028_3010,
+                    [4, 98, bits],
+                    &[0, 819, 2047, 4095],
+                );
+                let expected = [0.0, 819.0, 4095.0, 4095.0].map(|it| it / 4095.0);
+                assert!(close(&pixels(&file), &expected), "{bits} bits");
+            }
+        }
+        // 3,000 needs the 12 bits declared, which may hold 4,095.
+        let file = windowed("", "", "").table(0x0028_3010, [4, 98, 12], &[0, 819, 2047, 3000]);
+        let expected = [0.0, 819.0, 3000.0, 3000.0].map(|it| it / 4095.0);
+        assert!(close(&pixels(&file), &expected));
+    }
+
     #[test]
     fn a_table_for_signed_values_begins_below_zero() {
         // −2, −1, 0, 1 of 12 bits; the table is for −1 and 0.
@@ -352,7 +587,6 @@ mod tests {
 
     #[test]
     fn a_table_of_bytes_and_a_full_table_are_read() {
-        use crate::radiograph::dicom::fixtures::Value;
         let bytes = |descriptor: [u16; 3], entries: Vec<u8>| {
             let item = vec![
                 (LUT_DESCRIPTOR, Value::Integers(descriptor.into())),
@@ -456,11 +690,17 @@ mod tests {
 
     #[test]
     fn no_line_or_window_makes_a_number_that_is_none() {
-        for number in ["1e38", "-1e38", "1e-300", "1e999", "0"] {
-            let file = windowed(number, number, "SIGMOID")
+        for number in ["1e38", "-1e38", "1e-300", "3"] {
+            let file = Dicom::grey(4, 12, &[0, 99, 101, 4095])
                 .text(0x0028_1052, number)
                 .text(0x0028_1053, number);
-            for file in [file.clone().without(0x0028_1051), file] {
+            let width = number.trim_start_matches('-');
+            let window = file
+                .clone()
+                .text(0x0028_1050, number)
+                .text(0x0028_1051, width)
+                .text(0x0028_1056, "SIGMOID");
+            for file in [file, window] {
                 let found = pixels(&file);
                 assert!(found.iter().all(|it| (0.0..=1.0).contains(it)), "{found:?}");
             }

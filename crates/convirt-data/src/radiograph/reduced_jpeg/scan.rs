@@ -1,10 +1,10 @@
 //! The blocks of a scan (ITU-T T.81, annexes A.2 and F.2).
 
 use super::Tables;
-use super::bits::{Bits, CodedData};
 use super::frame::Frame;
-use super::huffman::{HuffmanTable, SteppingTable};
 use super::transform::{Side, ZIGZAG};
+use crate::radiograph::jpeg::bits::{Bits, CodedData};
+use crate::radiograph::jpeg::huffman::{HuffmanTable, SteppingTable};
 
 /// One pass over the image, for one component or for all.
 pub(super) struct Scan<'a> {

@@ -81,6 +81,9 @@ impl StateFile {
         };
         self.file.seek(SeekFrom::Start(place))?;
         let head = Head::read(&mut self.file)?;
+        if head.positions != key.len() || head.floats > MOST[1] {
+            return Ok(None);
+        }
         let mut body = vec![0; head.body()];
         self.file.read_exact(&mut body)?;
         let (positions, state) = body.split_at(head.positions * size_of::<[i32; 3]>());

@@ -6,7 +6,7 @@ use memchr::memchr;
 const PADDING: usize = 8;
 
 /// Coded data without what stands there for the sake of markers, cut at restarts.
-pub(super) struct CodedData {
+pub(in crate::radiograph) struct CodedData {
     bytes: Vec<u8>,
     /// Where each stretch between restarts begins and ends.
     stretches: Vec<(usize, usize)>,
@@ -14,7 +14,7 @@ pub(super) struct CodedData {
 
 impl CodedData {
     /// Takes the data up to the next marker; returns it and where in `coded` that is.
-    pub(super) fn read(mut coded: &[u8]) -> Option<(Self, usize)> {
+    pub(in crate::radiograph) fn read(mut coded: &[u8]) -> Option<(Self, usize)> {
         let length = coded.len();
         let mut bytes = Vec::with_capacity(length);
         let mut stretches = Vec::new();
@@ -46,7 +46,7 @@ impl CodedData {
     }
 
     /// The stretches between restarts, in order.
-    pub(super) fn stretches(&self) -> impl Iterator<Item = Bits<'_>> {
+    pub(in crate::radiograph) fn stretches(&self) -> impl Iterator<Item = Bits<'_>> {
         let stretch = |&(begin, end): &(usize, usize)| Bits {
             bytes: &self.bytes[begin..end + PADDING],
             position: 0,
@@ -58,7 +58,7 @@ impl CodedData {
 }
 
 /// Reads bits from the highest of the first byte on; behind the last come zeros.
-pub(super) struct Bits<'a> {
+pub(in crate::radiograph) struct Bits<'a> {
     /// With [`PADDING`].
     bytes: &'a [u8],
     /// Next byte for the buffer.
@@ -72,7 +72,7 @@ pub(super) struct Bits<'a> {
 impl Bits<'_> {
     /// Makes at least 40 bits ready.
     #[inline]
-    pub(super) fn refill(&mut self) {
+    pub(in crate::radiograph) fn refill(&mut self) {
         if self.count >= 40 {
             return;
         }
@@ -90,20 +90,20 @@ impl Bits<'_> {
 
     /// Looks at 1 to 16 bits that are ready.
     #[inline]
-    pub(super) fn peek(&self, bits: u32) -> usize {
+    pub(in crate::radiograph) fn peek(&self, bits: u32) -> usize {
         (self.buffer >> (64 - bits)) as usize
     }
 
     /// Leaves bits behind that are ready.
     #[inline]
-    pub(super) fn skip(&mut self, bits: u32) {
+    pub(in crate::radiograph) fn skip(&mut self, bits: u32) {
         self.buffer <<= bits;
         self.count -= bits;
     }
 
     /// Reads a value of up to 15 bits that are ready (ITU-T T.81, section F.2.2.1).
     #[inline]
-    pub(super) fn value(&mut self, bits: u8) -> i32 {
+    pub(in crate::radiograph) fn value(&mut self, bits: u8) -> i32 {
         if bits == 0 {
             return 0;
         }
@@ -116,8 +116,13 @@ impl Bits<'_> {
     }
 
     /// Whether no more bits were read than there are.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(in crate::radiograph) fn is_sound(&self) -> bool {
+        self.has(0)
+    }
+
+    /// Whether there are so many bits still.
+    pub(in crate::radiograph) fn has(&self, bits: usize) -> bool {
         let read = 8 * self.position - self.count as usize;
-        read <= 8 * (self.bytes.len() - PADDING)
+        read + bits <= 8 * (self.bytes.len() - PADDING)
     }
 }

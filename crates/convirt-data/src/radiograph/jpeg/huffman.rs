@@ -9,7 +9,7 @@ const WINDOW: u32 = 12;
 const MAX_LENGTH: u32 = 16;
 
 /// A table of codes.
-pub(super) struct HuffmanTable {
+pub(in crate::radiograph) struct HuffmanTable {
     /// Code and symbol that a window begins with; length 0 where it is longer or there is none.
     codes: Vec<Code>,
     /// For codes longer than a window, by their length from 1: the first of the next length, in
@@ -20,7 +20,7 @@ pub(super) struct HuffmanTable {
 }
 
 /// A table of the codes behind a block's first, of which many are stepped over.
-pub(super) struct SteppingTable {
+pub(in crate::radiograph) struct SteppingTable {
     table: HuffmanTable,
     /// What can be stepped over in a window.
     steps: Vec<Step>,
@@ -54,7 +54,7 @@ const MAX_STEP_BITS: u32 = 40;
 impl HuffmanTable {
     /// Makes a table of the number of codes of each length and the symbols in order; `None` when
     /// there are more codes than a length has.
-    pub(super) fn new(lengths: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+    pub(in crate::radiograph) fn new(lengths: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut codes = vec![Code::default(); 1 << WINDOW];
         let mut limits = [0; MAX_LENGTH as usize + 1];
         let mut offsets = [0; MAX_LENGTH as usize + 1];
@@ -89,7 +89,7 @@ impl HuffmanTable {
 
     /// Reads a symbol of up to 16 bits that are ready.
     #[inline]
-    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
+    pub(in crate::radiograph) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
         let code = self.codes[bits.peek(WINDOW)];
         if code.length > 0 {
             bits.skip(code.length.into());
@@ -105,7 +105,7 @@ impl HuffmanTable {
 }
 
 impl SteppingTable {
-    pub(super) fn new(table: HuffmanTable) -> Self {
+    pub(in crate::radiograph) fn new(table: HuffmanTable) -> Self {
         let step = |window| Step::of(window, &table.codes);
         let steps = (0..1 << WINDOW).map(step).collect();
         Self { table, steps }
@@ -113,13 +113,17 @@ impl SteppingTable {
 
     /// Reads a symbol of up to 16 bits that are ready.
     #[inline]
-    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
+    pub(in crate::radiograph) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
         self.table.symbol(bits)
     }
 
     /// Steps over the coefficients of a block from number `next` on; `None` when there are more
     /// than 64.
-    pub(super) fn skip_block(&self, bits: &mut Bits<'_>, mut next: usize) -> Option<()> {
+    pub(in crate::radiograph) fn skip_block(
+        &self,
+        bits: &mut Bits<'_>,
+        mut next: usize,
+    ) -> Option<()> {
         while next < 64 {
             bits.refill();
             let step = &self.steps[bits.peek(WINDOW)];

@@ -1,0 +1,108 @@
+//! Which paths are of one image.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use rayon::prelude::*;
+use twox_hash::XxHash3_128;
+
+/// Bytes of a file that are read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Numbers images, from 0 in the order in which they first appear: equal paths, and files of equal
+/// content, have one number.
+///
+/// Only files that have their length in common with another are read. What cannot be read is told
+/// from others by its path.
+pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
+    let paths = numbers(paths.iter().map(AsRef::as_ref));
+    let lengths: Vec<Option<u64>> = paths.first.par_iter().map(|path| length(path)).collect();
+    let mut files_of: HashMap<u64, usize> = HashMap::new();
+    for &length in lengths.iter().flatten() {
+        *files_of.entry(length).or_default() += 1;
+    }
+    let contents = paths.first.par_iter().zip(&lengths).map(|(path, length)| {
+        let is_alone = |length: &u64| files_of[length] == 1;
+        let length = length.filter(|length| !is_alone(length))?;
+        Some((length, hash(path).ok()?))
+    });
+    let contents: Vec<_> = contents.collect();
+    // A file whose content is not known is itself alone: its path stands for it.
+    let keys = contents.into_iter().zip(&paths.first);
+    let of_path = numbers(keys.map(|(content, path)| match content {
+        Some(content) => (Some(content), None),
+        None => (None, Some(*path)),
+    }));
+    let of_row = paths.of_row.into_iter();
+    of_row.map(|path| of_path.of_row[path]).collect()
+}
+
+/// Distinct keys, in the order in which they first appear.
+struct Numbers<K> {
+    of_row: Vec<usize>,
+    first: Vec<K>,
+}
+
+fn numbers<K: std::hash::Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> Numbers<K> {
+    let (mut number_of, mut first) = (HashMap::new(), Vec::new());
+    let number = |key| {
+        *number_of.entry(key).or_insert_with(|| {
+            first.push(key);
+            first.len() - 1
+        })
+    };
+    Numbers {
+        of_row: keys.map(number).collect(),
+        first,
+    }
+}
+
+/// Bytes of a regular file; nothing else has a content that could be read twice.
+fn length(path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok()?;
+    metadata.is_file().then(|| metadata.len())
+}
+
+fn hash(path: &Path) -> io::Result<u128> {
+    let mut file = File::open(path)?;
+    let mut hash = XxHash3_128::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hash.finish_128()),
+            read => hash.write(&chunk[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_paths_and_equal_contents_are_one_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, content) in [
+            ("a.png", "first"),
+            ("b.png", "other"),
+            ("copy of a.png", "first"),
+            ("c.png", "of another length"),
+        ] {
+            fs::write(path(name), content).unwrap();
+        }
+        let rows = [
+            path("a.png"),
+            path("b.png"),
+            path("./a.png"),
+            path("missing.png"),
+            path("copy of a.png"),
+            path("c.png"),
+            path("missing.png"),
+        ];
+        assert_eq!(number_images(&rows), [0, 1, 0, 2, 0, 3, 2]);
+        assert!(number_images::<&Path>(&[]).is_empty());
+    }
+}

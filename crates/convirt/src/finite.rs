@@ -1,0 +1,84 @@
+//! What a network gives, checked before anything is concluded from it: of a number that is NaN no
+//! comparison holds, so that it would pass for the best of all answers.
+
+use burn::tensor::Tensor;
+
+use crate::error::Error;
+
+/// The rows of a network's output, one after the other; `name` tells what a row was made of.
+///
+/// # Shapes
+///
+/// - output: `[batch, width]`
+///
+/// # Errors
+///
+/// [`Error::NotFinite`] names the first row that has NaN or an infinity.
+pub(crate) fn finite_rows(
+    output: Tensor<2>,
+    name: impl Fn(usize) -> String,
+) -> Result<Vec<f32>, Error> {
+    let width = output.dims()[1].max(1);
+    let numbers: Vec<f32> = output.into_data().iter::<f32>().collect();
+    match numbers.iter().position(|number| !number.is_finite()) {
+        None => Ok(numbers),
+        Some(place) => Err(Error::NotFinite {
+            name: name(place / width),
+        }),
+    }
+}
+
+/// The rows of a network's output at L2 norm 1; a row of zeros stays as it is.
+///
+/// # Shapes
+///
+/// - output: `[batch, width]`
+///
+/// # Errors
+///
+/// As [`finite_rows`].
+pub(crate) fn unit_rows(
+    output: Tensor<2>,
+    name: impl Fn(usize) -> String,
+) -> Result<Vec<f32>, Error> {
+    let width = output.dims()[1].max(1);
+    let mut rows = finite_rows(output, name)?;
+    for row in rows.chunks_mut(width) {
+        // In 64 bits the squares of no 32-bit numbers overflow.
+        let square: f64 = row.iter().map(|number| f64::from(*number).powi(2)).sum();
+        let norm = square.sqrt().max(f64::MIN_POSITIVE);
+        for number in row {
+            *number = (f64::from(*number) / norm) as f32;
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn rows(numbers: [f32; 6]) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(numbers.to_vec(), [3, 2]), &Device::flex())
+    }
+
+    #[test]
+    fn a_row_that_is_not_of_finite_numbers_is_an_error_that_names_it() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let output = rows([1.0, 2.0, 3.0, bad, bad, 4.0]);
+            let error = unit_rows(output, |row| format!("{row}.png")).unwrap_err();
+            assert!(error.to_string().contains("`1.png`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_are_scaled_to_norm_1_whatever_their_size() {
+        // 2^100: its square is beyond 32 bits.
+        let large = 100f32.exp2();
+        let output = rows([3.0, 4.0, 3.0 * large, -4.0 * large, 0.0, 0.0]);
+        let units = unit_rows(output, |row| row.to_string()).unwrap();
+        assert_eq!(units, [0.6, 0.8, 0.6, -0.8, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,16 @@
+//! Files of JSON, small ones.
+
+use std::path::Path;
+
+use convirt_data::read_regular;
+
+use crate::error::{Error, read_error};
+
+/// Bytes of the largest: descriptions, states and summaries have kilobytes, the index of a model
+/// that is spread over a hundred files has one megabyte.
+pub(crate) const MAX_JSON: u64 = 16 << 20;
+
+/// Reads a file of JSON as it stands.
+pub(crate) fn read_json(path: &Path) -> Result<Vec<u8>, Error> {
+    read_regular(path, MAX_JSON).map_err(read_error(path))
+}

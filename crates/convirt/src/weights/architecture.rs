@@ -1,0 +1,177 @@
+//! What a description beside weights says they are. Networks of one shape can compute different
+//! things: of `resnetaa50`, which pools between its convolutions, each tensor would fit a ResNet-50.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::weights::{WeightsError, WeightsFile};
+
+/// The description that timm and Hugging Face write.
+const DESCRIPTION: &str = "config.json";
+
+/// Largest description that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 24;
+
+/// The image encoders that are computed, as an error lists them.
+const RESNETS: &str = "resnet18, resnet34, resnet50, resnet101, resnet152";
+
+/// Arguments of timm's models that leave the encoder as it is.
+const HARMLESS: &[&str] = &["num_classes", "global_pool", "in_chans"];
+
+/// Families of text encoders, whose descriptions say nothing of images.
+const TEXT_FAMILIES: &[&str] = &["bert", "roberta", "xlm-roberta", "distilbert"];
+
+/// What of a description tells the architecture of an image encoder.
+#[derive(Deserialize)]
+struct Description {
+    /// timm's.
+    architecture: Option<String>,
+    /// timm's: what is not as its name says.
+    model_args: Option<Map<String, Value>>,
+    /// Hugging Face's.
+    model_type: Option<String>,
+    architectures: Option<Vec<String>>,
+}
+
+/// Checks that the image encoder in a file is one that is computed, where a `config.json` beside
+/// the file tells.
+///
+/// # Errors
+///
+/// [`WeightsError::Architecture`] for another one.
+pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError> {
+    let path = file.path().with_file_name(DESCRIPTION);
+    let Some(description) = read(&path)? else {
+        return Ok(());
+    };
+    let refuse = |key: &'static str, found: &str| {
+        Err(WeightsError::Architecture {
+            path: path.clone(),
+            key,
+            found: found.to_string(),
+            supported: RESNETS,
+        })
+    };
+    if let Some(name) = &description.architecture {
+        if !is_resnet(name) {
+            return refuse("architecture", name);
+        }
+        let arguments = description.model_args.iter().flat_map(Map::keys);
+        let mut changes = arguments.filter(|name| !HARMLESS.contains(&name.as_str()));
+        return match changes.next() {
+            Some(argument) => refuse("model_args", argument),
+            None => Ok(()),
+        };
+    }
+    match &description.model_type {
+        Some(kind) if kind != "resnet" && !TEXT_FAMILIES.contains(&kind.as_str()) => {
+            return refuse("model_type", kind);
+        }
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let architectures = description.architectures.iter().flatten();
+    let mut others = architectures.filter(|name| !is_known_class(name));
+    match others.next() {
+        Some(name) => refuse("architectures", name),
+        None => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Description>, WeightsError> {
+    let mut json = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut json));
+    match read {
+        Ok(_) => {
+            let description = serde_json::from_slice(&json);
+            let description = description.map_err(|error| WeightsError::damaged(path, error))?;
+            Ok(Some(description))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(WeightsError::read(path)(error)),
+    }
+}
+
+/// Whether a name of timm's, now or before, is of torchvision's ResNet.
+fn is_resnet(name: &str) -> bool {
+    // Behind the dot stands what it was trained on.
+    let name = name.split('.').next().unwrap_or(name);
+    let plain = ["tv_", "ssl_", "swsl_"]
+        .iter()
+        .find_map(|origin| name.strip_prefix(origin))
+        .or_else(|| name.strip_prefix("gluon_")?.strip_suffix("_v1b"))
+        .unwrap_or(name);
+    RESNETS.split(", ").any(|resnet| resnet == plain)
+}
+
+/// Whether a class of `transformers` is a ResNet, or a text encoder.
+fn is_known_class(name: &str) -> bool {
+    let known = ["ResNet", "Bert", "Roberta", "XLMRoberta", "DistilBert"];
+    known.iter().any(|known| name.starts_with(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::weights::{SavedTensor, save};
+
+    /// What is said of an image encoder beside this description.
+    fn checked(json: &str) -> Result<(), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(vec![SavedTensor::zeros("a", &[1])], &path).unwrap();
+        fs::write(folder.path().join(DESCRIPTION), json).unwrap();
+        let file = WeightsFile::open(&path).unwrap();
+        check_image_encoder(&file).map_err(|error| error.to_string())
+    }
+
+    // timm.list_models("*resnet*50*") and transformers' classes.
+    #[test]
+    fn an_architecture_that_is_not_computed_is_refused_by_name() {
+        for (json, named) in [
+            (r#"{"architecture": "resnetaa50"}"#, "resnetaa50"),
+            (r#"{"architecture": "resnetblur50"}"#, "resnetblur50"),
+            (r#"{"architecture": "resnet50d"}"#, "resnet50d"),
+            (r#"{"architecture": "resnet50t.a1_in1k"}"#, "resnet50t"),
+            (
+                r#"{"architecture": "gluon_resnet50_v1s"}"#,
+                "gluon_resnet50_v1s",
+            ),
+            (
+                r#"{"architecture": "resnet50", "model_args": {"aa_layer": "avg"}}"#,
+                "aa_layer",
+            ),
+            (r#"{"model_type": "vit"}"#, "vit"),
+            (r#"{"architectures": ["ViTModel"]}"#, "ViTModel"),
+        ] {
+            let error = checked(json).unwrap_err();
+            for part in ["config.json", named, "resnet152"] {
+                assert!(error.contains(part), "no `{part}` in: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn resnets_are_known_by_all_of_their_names() {
+        for json in [
+            r#"{"architecture": "resnet50", "num_classes": 1000}"#,
+            r#"{"architecture": "resnet18.a1_in1k", "model_args": {"num_classes": 5}}"#,
+            r#"{"architecture": "tv_resnet101"}"#,
+            r#"{"architecture": "gluon_resnet152_v1b"}"#,
+            r#"{"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}"#,
+            // Of a text encoder in the same folder.
+            r#"{"model_type": "bert"}"#,
+            r#"{"architectures": ["BertForMaskedLM"]}"#,
+            "{}",
+        ] {
+            checked(json).unwrap();
+        }
+        assert!(checked("{").unwrap_err().contains("config.json"));
+    }
+}

@@ -1,0 +1,96 @@
+//! How every program begins, prints and ends.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write, stderr, stdout};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use convirt::data::printable_lines;
+use convirt::{ConfigError, Error};
+
+/// Exit codes besides that of success, 0.
+const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
+const INTERRUPTED: u8 = 130;
+
+/// How a job came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// By Ctrl-C or SIGTERM.
+    #[allow(
+        dead_code,
+        reason = "some programs have nothing to keep, and end at once"
+    )]
+    Interrupted,
+}
+
+/// What standard output did not take.
+static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Does a job and tells how it ended: an error once, and the exit code.
+pub fn run(job: impl FnOnce() -> Result<Ending>) -> ExitCode {
+    let ended = job().and_then(|ending| {
+        let _ = stdout().flush();
+        let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwritten = unwritten.take().map_or(Ok(()), Err);
+        unwritten.context("standard output: not all results could be written")?;
+        Ok(ending)
+    });
+    let code = match ended {
+        Ok(Ending::Done) => return ExitCode::SUCCESS,
+        Ok(Ending::Interrupted) => INTERRUPTED,
+        Err(error) => {
+            tell(format_args!("Error: {}", message(&error)));
+            if env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+                tell(error.backtrace());
+            }
+            match is_misuse(&error) {
+                true => MISUSED,
+                false => FAILED,
+            }
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Prints a line of results, without what would act on a terminal. Whoever has read enough may close the output; what it cannot take for
+/// another reason is an error when the job is done.
+pub fn print(line: impl Display) {
+    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    match writeln!(stdout(), "{}", printable_lines(line)) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => *unwritten = Some(error),
+        _ => {}
+    }
+}
+
+/// Prints a line for the user beside the results, as [`print`] does, if anybody listens.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(stderr(), "{}", printable_lines(line));
+}
+
+/// An error with its causes, each said once.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !message.contains(&cause) {
+            let colon = if message.is_empty() { "" } else { ": " };
+            message += &format!("{colon}{cause}");
+        }
+    }
+    message
+}
+
+/// Whether what the user asked for is wrong, rather than what came of it.
+fn is_misuse(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let is_config = cause.is::<ConfigError>();
+        let is_asked = matches!(
+            cause.downcast_ref(),
+            Some(Error::Config(_) | Error::UnknownDevice { .. } | Error::EmbeddingFormat { .. })
+        );
+        is_config || is_asked
+    })
+}
