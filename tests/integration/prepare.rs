@@ -516,7 +516,7 @@ fn what_is_broken_is_left_out_and_named() {
     for part in [
         "unreadable report: 2",
         "11.xml (ends inside <eCitation>)",
-        "14.xml (not UTF-8, byte 0)",
+        "14.xml (a text in UTF-16; save it as UTF-8)",
         "missing image: 1",
         "CXR2_IM-2-1001.png",
         "unreadable image: 1",

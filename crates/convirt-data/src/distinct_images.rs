@@ -62,7 +62,7 @@ fn numbers<K: std::hash::Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> Num
 /// Bytes of a regular file; nothing else has a content that could be read twice.
 fn length(path: &Path) -> Option<u64> {
     let metadata = fs::metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 fn hash(path: &Path) -> io::Result<u128> {

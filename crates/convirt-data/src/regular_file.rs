@@ -7,6 +7,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::decode_text;
+
 /// Bytes that memory is made ready for before they are read.
 const READY: u64 = 16 << 20;
 
@@ -34,20 +36,15 @@ pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_rest(open_regular(path)?, max_bytes)
 }
 
-/// Reads a regular file of UTF-8 of `max_bytes` at the most.
+/// Reads a regular file of UTF-8 of `max_bytes` at the most, without its byte order mark.
 ///
 /// # Errors
 ///
-/// Those of [`read_regular`], and [`io::ErrorKind::InvalidData`] that names the first byte, from
-/// 0, that is not UTF-8.
+/// Those of [`read_regular`], and [`io::ErrorKind::InvalidData`] with
+/// [`NotUtf8`](crate::NotUtf8).
 pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
-    String::from_utf8(read_regular(path, max_bytes)?).map_err(|error| {
-        let byte = error.utf8_error().valid_up_to();
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("not UTF-8, byte {byte}"),
-        )
-    })
+    let text = decode_text(read_regular(path, max_bytes)?);
+    text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Reads what is left of an open file, `max_bytes` at the most.
@@ -145,6 +142,8 @@ mod tests {
         fs::write(&path, b"t\xf3rax").unwrap();
         let error = read_regular_text(&path, 9).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8, byte 1");
+        fs::write(&path, "\u{feff}tórax").unwrap();
+        assert_eq!(read_regular_text(&path, 9).unwrap(), "tórax");
     }
 
     #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use convirt_data::read_regular;
+use convirt_data::read_regular_text;
 
 use crate::error::{Error, read_error};
 
@@ -10,7 +10,8 @@ use crate::error::{Error, read_error};
 /// that is spread over a hundred files has one megabyte.
 pub(crate) const MAX_JSON: u64 = 16 << 20;
 
-/// Reads a file of JSON as it stands.
+/// Reads a file of JSON, without the byte order mark that editors put before it.
 pub(crate) fn read_json(path: &Path) -> Result<Vec<u8>, Error> {
-    read_regular(path, MAX_JSON).map_err(read_error(path))
+    let text = read_regular_text(path, MAX_JSON).map_err(read_error(path))?;
+    Ok(text.into_bytes())
 }

@@ -302,7 +302,9 @@ fn tells_removed(words: &[String]) -> bool {
         let [first, second, third] = three else {
             return false;
         };
-        is_in(first, &REMOVED) && is_in(second, &["was", "were", "is"]) && is_in(third, &TELLING)
+        // A film of a removed date is reviewed or reported too.
+        let is_told = is_in(third, &TELLING) && !is_in(third, &["reported", "reviewed"]);
+        is_in(first, &REMOVED) && is_in(second, &["was", "were", "is"]) && is_told
             || is_in(first, &TELLING)
                 && is_in(second, &["with", "to", "by"])
                 && is_in(third, &REMOVED)
@@ -425,6 +427,7 @@ mod tests {
             "No change since 10:15 a.m.",
             "These findings were present on ___.",
             "These are reported to be chronic.",
+            "The old film of ___ was reviewed and the nodule was not seen.",
         ] {
             assert!(!is_sign_off(sentence), "{sentence}");
         }

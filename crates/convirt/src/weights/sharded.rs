@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use convirt_data::read_regular;
+use convirt_data::{decode_text, read_regular};
 use serde::Deserialize;
 
 use crate::json_file::MAX_JSON;
@@ -23,7 +23,8 @@ struct Index {
 impl Index {
     fn read(path: &Path) -> Result<Self, WeightsError> {
         let json = read_regular(path, MAX_JSON).map_err(WeightsError::read(path))?;
-        serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(path, error))
+        let json = decode_text(json).map_err(|error| WeightsError::damaged(path, error))?;
+        serde_json::from_str(&json).map_err(|error| WeightsError::damaged(path, error))
     }
 
     /// The files, which are to stand beside the index; `path` is its own.
