@@ -149,7 +149,7 @@ mod tests {
         let png = fs::read(data_file("img_rgb_61x97.png")).unwrap();
         let report = [
             &dicom[..132],
-            b"\x02\0\x02\0UI\x1e\01.2.840.10008.5.1.4.1.1.88.11\0",
+            b"\x02\0\x02\0UI\x1e\x001.2.840.10008.5.1.4.1.1.88.11\0",
         ]
         .concat();
         for (name, content) in [
