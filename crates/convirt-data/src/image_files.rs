@@ -5,15 +5,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::folder_walk::FolderWalk;
-use crate::radiograph::dicom::is_dicom;
+use crate::radiograph::dicom::{is_dicom, says_no_pixels};
 use crate::regular_file::{open_regular, read_start};
 use crate::{DataError, PassedOver, PassedOverKind};
 
 /// What names of image files end in, in any case.
-const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "dcm", "dicom"];
+const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
+const DICOM: [&str; 2] = ["dcm", "dicom"];
 
-/// Bytes of a file that tell what it is: DICOM's mark stands behind 128 others.
-const START: u64 = 132;
+/// Bytes of a file that tell what it is: DICOM's mark stands behind 128 others, and what kind of
+/// object it is a few elements later.
+const START: u64 = 512;
+
+/// What a file is, by its content.
+pub(crate) enum FileContent {
+    /// An image, and what its name should end in.
+    Image(&'static str),
+    /// A DICOM object without pixels.
+    NoPixels,
+    /// Something else.
+    Other,
+}
 
 /// The image files of a folder and of all folders below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +42,8 @@ impl ImageFiles {
     /// Image files are those whose names end in `.jpg`, `.jpeg`, `.png`, `.dcm` or `.dicom`, in any
     /// case, and those of any other name that begin like JPEG, PNG or DICOM, as the DICOM files
     /// that an archive exports. Hidden files and what systems leave beside data (`__MACOSX`,
-    /// `Thumbs.db`, `desktop.ini`, `DICOMDIR`) are none of it; all else is passed over and listed.
-    /// Links count as what they lead to.
+    /// `Thumbs.db`, `desktop.ini`, `DICOMDIR`) are none of it; all else is passed over and listed,
+    /// DICOM objects without pixels too. Links count as what they lead to.
     ///
     /// # Errors
     ///
@@ -44,14 +56,9 @@ impl ImageFiles {
         } = FolderWalk::below(folder, None)?;
         let mut images = Vec::with_capacity(files.len());
         for path in files {
-            if is_named_like_an_image(&path) {
-                images.push(path);
-                continue;
-            }
-            match ending_by_content(&path) {
-                Ok(Some(_)) => images.push(path),
-                Ok(None) => passed_over.record(PassedOverKind::NoImage, &path),
-                Err(_) => passed_over.record(PassedOverKind::UnreadableFile, &path),
+            match reason_to_pass_over(&path) {
+                None => images.push(path),
+                Some(reason) => passed_over.record(reason, &path),
             }
         }
         if images.is_empty() {
@@ -67,23 +74,42 @@ impl ImageFiles {
     }
 }
 
-fn is_named_like_an_image(path: &Path) -> bool {
+/// Why a file is no image to be read. What is named like one and is none is an image all the same:
+/// its reader says what is wrong with it.
+fn reason_to_pass_over(path: &Path) -> Option<PassedOverKind> {
+    if has_ending(path, &PICTURES) {
+        return None;
+    }
+    match FileContent::at(path) {
+        Ok(FileContent::Image(_)) => None,
+        Ok(FileContent::NoPixels) => Some(PassedOverKind::NoPixels),
+        _ if has_ending(path, &DICOM) => None,
+        Ok(FileContent::Other) => Some(PassedOverKind::NoImage),
+        Err(_) => Some(PassedOverKind::UnreadableFile),
+    }
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(OsStr::to_str);
     ending.is_some_and(|ending| {
-        ENDINGS
+        endings
             .iter()
             .any(|known| ending.eq_ignore_ascii_case(known))
     })
 }
 
-/// Returns what the name of a file should end in by its content; `None` for no image.
-pub(crate) fn ending_by_content(path: &Path) -> io::Result<Option<&'static str>> {
-    let start = read_start(open_regular(path)?, START)?;
-    Ok(match &start[..] {
-        [0xFF, 0xD8, 0xFF, ..] => Some("jpg"),
-        [0x89, b'P', b'N', b'G', ..] => Some("png"),
-        start => is_dicom(start).then_some("dcm"),
-    })
+impl FileContent {
+    /// Looks at the beginning of a file.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        let start = read_start(open_regular(path)?, START)?;
+        Ok(match &start[..] {
+            [0xFF, 0xD8, 0xFF, ..] => Self::Image("jpg"),
+            [0x89, b'P', b'N', b'G', ..] => Self::Image("png"),
+            start if !is_dicom(start) => Self::Other,
+            start if says_no_pixels(start) => Self::NoPixels,
+            _ => Self::Image("dcm"),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -121,12 +147,18 @@ mod tests {
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]).file();
         let jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
         let png = fs::read(data_file("img_rgb_61x97.png")).unwrap();
+        let report = [
+            &dicom[..132],
+            b"\x02\0\x02\0UI\x1e\x001.2.840.10008.5.1.4.1.1.88.11\0",
+        ]
+        .concat();
         for (name, content) in [
             ("IM000001", &dicom[..]),
             ("1.2.840.10008", &dicom),
             ("without_preamble.bin", &dicom[132..]),
             ("film.jpe", &jpeg),
             ("film.tmp", &png),
+            ("report.dcm", &report),
             ("notes", b"No acute cardiopulmonary process."),
             ("empty", b""),
         ] {
@@ -141,7 +173,8 @@ mod tests {
             "without_preamble.bin",
         ];
         assert_eq!(names(&found.images, folder.path()), expected);
-        assert_eq!(found.passed_over.total(), 2);
+        assert_eq!(found.passed_over.count(PassedOverKind::NoPixels), 1);
+        assert_eq!(found.passed_over.total(), 3);
     }
 
     #[test]

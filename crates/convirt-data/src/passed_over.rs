@@ -15,6 +15,8 @@ const EXAMPLES: usize = 5;
 pub enum PassedOverKind {
     /// The file is no image that is read, by its name and by its content.
     NoImage,
+    /// A DICOM object without an image: a structured report, a presentation state.
+    NoPixels,
     /// Another image of the same name is taken.
     SameName,
     /// The file cannot be opened.
@@ -67,6 +69,7 @@ impl fmt::Display for PassedOverKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::NoImage => "no JPEG, PNG or DICOM file",
+            Self::NoPixels => "DICOM object without an image",
             Self::SameName => "image of a name that another has",
             Self::UnreadableFile => "cannot be opened",
             Self::UnreadableFolder => "folder that cannot be listed",

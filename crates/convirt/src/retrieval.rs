@@ -114,7 +114,8 @@ fn ranks(
             .map(|candidate| found[candidate])
             .fold(f32::NEG_INFINITY, f32::max);
         let wrong = || (0..candidates.len()).filter(|candidate| !is_right(candidate));
-        let above = wrong().filter(|other| !(found[*other] <= best)).count();
+        let is_above = |other: &usize| found[*other] > best || found[*other].is_nan();
+        let above = wrong().filter(is_above).count();
         let ties = wrong().filter(|other| found[*other] == best).count();
         1.0 + above as f64 + ties as f64 / 2.0
     };

@@ -64,7 +64,7 @@ pub struct TransferConfig {
     pub mode: TransferMode,
     /// Parts of the training images to learn from, each above 0 and at most 1.
     pub fractions: Vec<f64>,
-    /// Runs of each fraction, at least 1; the paper's 5. They differ in the groups drawn, in the
+    /// Runs of each fraction, 1 to 1,000; the paper's 5. They differ in the groups drawn, in the
     /// folds or validation images, and in the head's initial weights and batches. A probe of all
     /// images has one.
     pub runs: usize,
@@ -145,6 +145,23 @@ impl TransferConfig {
         ] {
             if is_empty {
                 return Err(Error::NothingAsked { what });
+            }
+        }
+        for (setting, number, most, allowed) in [
+            ("runs", self.runs, 1_000, "at most 1000"),
+            (
+                "resamples",
+                self.bootstrap.resamples,
+                1_000_000,
+                "at most 1000000",
+            ),
+        ] {
+            if number > most {
+                return Err(Error::Data(DataError::OutOfRange {
+                    setting,
+                    value: number as f64,
+                    allowed,
+                }));
             }
         }
         self.fine_tune.check()?;
@@ -348,5 +365,33 @@ impl fmt::Display for Transfer {
         }
         f.write_str(&describe_device(&self.device, self.config.precision))?;
         line(f, "seed", self.config.seed.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_data::{Column, LabelColumns};
+
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_measure_are_refused_by_name() {
+        let labels = LabelColumns::Class {
+            column: Column::Name("label".into()),
+            positive: None,
+        };
+        let source = EncoderSource::Pixels { side: 8 };
+        let config = TransferConfig::new(vec![source], LabelledConfig::new("a.csv", labels));
+        assert!(config.check().is_ok());
+        let runs = TransferConfig {
+            runs: usize::MAX,
+            ..config.clone()
+        };
+        let mut resamples = config;
+        resamples.bootstrap.resamples = usize::MAX;
+        for (config, setting) in [(runs, "`runs`"), (resamples, "`resamples`")] {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(setting), "{error}");
+        }
     }
 }

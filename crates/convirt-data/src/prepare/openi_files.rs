@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::report_archive::{is_report, xml_files};
 use crate::folder_walk::FolderWalk;
-use crate::image_files::ending_by_content;
+use crate::image_files::FileContent;
 use crate::{DataError, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
@@ -124,8 +124,11 @@ impl Files {
                 continue;
             }
             let rank = |ending| IMAGE_ENDINGS.iter().position(|&known| known == ending);
-            let by_content = || ending_by_content(&path).ok().flatten();
-            match rank(ending).or_else(|| by_content().and_then(rank)) {
+            let by_content = || match FileContent::at(&path) {
+                Ok(FileContent::Image(ending)) => rank(ending),
+                _ => None,
+            };
+            match rank(ending).or_else(by_content) {
                 Some(rank) => {
                     let images = files.images.entry(image_key(&file)).or_default();
                     if images.iter().any(|(other, _)| *other == rank) {

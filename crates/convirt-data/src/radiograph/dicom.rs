@@ -19,6 +19,7 @@ mod jpeg_ls;
 mod probe;
 mod run_length;
 mod samples;
+mod storage_class;
 mod syntax;
 mod tone;
 mod view;
@@ -30,6 +31,7 @@ use description::{Description, Photometric};
 use error::DicomError;
 pub(crate) use identity::identifying_elements;
 pub(crate) use probe::probe;
+pub(crate) use storage_class::says_no_pixels;
 pub(crate) use syntax::is_dicom;
 pub(crate) use view::{named as named_view, view, view_within};
 

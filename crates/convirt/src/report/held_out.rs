@@ -120,8 +120,7 @@ impl<'a> HeldOut<'a> {
         let (best_other, best) = others().max_by(|a, b| a.1.total_cmp(b.1))?;
         Some(Ranking {
             image,
-            // Written so that NaN ranks last.
-            rank: 1 + others().filter(|(_, other)| !(**other < row[own])).count(),
+            rank: 1 + others().filter(|(_, other)| **other >= row[own]).count(),
             best_other,
             lead: row[own] - best,
         })

@@ -13,7 +13,8 @@ use super::{Estimate, Scores};
 /// How intervals are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
-    /// Tests drawn anew, with replacement, as many groups each as there are; 0 for no intervals.
+    /// Tests drawn anew, with replacement, as many groups each as there are, at most 1,000,000; 0
+    /// for no intervals.
     pub resamples: usize,
     /// Seed of the draws.
     pub seed: u64,
