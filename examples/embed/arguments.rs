@@ -115,10 +115,9 @@ impl LoaderArguments {
 impl ManifestArguments {
     /// Reads the rows; without texts, those that lack one count as well.
     pub fn studies(&self, csv: &Path, with_texts: bool, max_bad_share: f64) -> Result<Vec<Study>> {
-        ensure!(
-            with_texts || self.text_col.is_none() && !self.text_from_files,
-            "--text-col and --text-from-files have no effect where no texts are read"
-        );
+        if !with_texts && (self.text_col.is_some() || self.text_from_files) {
+            tell("warning: --text-col and --text-from-files have no effect: no texts are read");
+        }
         let manifest = Manifest::read(&ManifestConfig {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),

@@ -41,13 +41,17 @@ fn programs(folder: &Path, model: &Path) -> Vec<(&'static str, Command)> {
     let prompts = folder.join("prompts.yaml");
     fs::write(&prompts, "a: {positive: [x]}\nb: {positive: [y]}\n").unwrap();
     let labels = folder.join("labels.csv");
-    let rows: Vec<String> = (0..20)
-        .map(|row| {
-            let label = if row % 2 == 0 { "a" } else { "b" };
-            format!("{},{label}\n", trained().an_image().display())
-        })
-        .collect();
-    fs::write(&labels, format!("image,label\n{}", rows.concat())).unwrap();
+    let pairs = fs::read_to_string(&manifest).unwrap();
+    let images = pairs
+        .lines()
+        .skip(1)
+        .map(|row| row.split(',').next().unwrap());
+    let rows = images.enumerate().map(|(row, image)| {
+        let label = if row % 2 == 0 { "a" } else { "b" };
+        format!("{},{label}\n", data.join(image).display())
+    });
+    let rows: String = rows.collect();
+    fs::write(&labels, format!("image,label\n{rows}")).unwrap();
 
     let program = |name: &'static str, arguments: &[&str]| {
         let mut command = example(name);

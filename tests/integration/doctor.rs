@@ -111,7 +111,7 @@ fn the_manifest_itself_is_never_overwritten() {
     let table = workspace.data().join("pairs.csv");
     let before = fs::read(&table).unwrap();
     let around = workspace.data().join("../data/pairs.csv");
-    let output = doctor(&workspace, &["--fix", around.to_str().unwrap()]);
+    let output = doctor(&workspace, &["--fix", around.to_str().unwrap(), "--force"]);
     assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
     assert!(text_of(&output).contains("the manifest itself"));
     assert_eq!(fs::read(&table).unwrap(), before);

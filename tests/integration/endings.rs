@@ -135,11 +135,6 @@ fn options_without_effect_are_refused() {
             "--split",
         ),
         ("retrieve", &["evaluate", "--split-col", "split"], "--split"),
-        (
-            "embed",
-            &["--out", "a.npy", "--text-col", "text"],
-            "--text-col",
-        ),
     ] {
         let mut command = example(program);
         command.args(arguments).arg("--run").arg(run);

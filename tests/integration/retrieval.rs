@@ -172,6 +172,7 @@ fn a_manifest_becomes_safetensors_of_features_or_of_texts() {
         "--manifest",
         text(&csv),
         "--text-from-files",
+        "--force",
         "--out",
         text(&out),
     ];
@@ -247,7 +248,13 @@ fn the_precision_of_a_program_is_told_has_its_effect_and_is_kept_in_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let (sentences, out) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
     fs::write(&sentences, "The heart is normal.\n").unwrap();
-    let of_sentences = ["--sentences", text(&sentences), "--out", text(&out)];
+    let of_sentences = [
+        "--force",
+        "--sentences",
+        text(&sentences),
+        "--out",
+        text(&out),
+    ];
     let in_bfloat16 = ["--precision", "bf16"];
     let numbers = |precision| {
         let told = succeeds("embed", &[&of_sentences[..], precision].concat());
