@@ -1,12 +1,13 @@
 //! Which paths are of one image.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 use rayon::prelude::*;
 use twox_hash::XxHash3_128;
+
+use crate::open_regular;
 
 /// Bytes of a file that are read at a time.
 const CHUNK: usize = 1 << 20;
@@ -59,14 +60,12 @@ fn numbers<K: std::hash::Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> Num
     }
 }
 
-/// Bytes of a regular file; nothing else has a content that could be read twice.
 fn length(path: &Path) -> Option<u64> {
-    let metadata = fs::metadata(path).ok()?;
-    metadata.is_file().then_some(metadata.len())
+    Some(open_regular(path).ok()?.metadata().ok()?.len())
 }
 
 fn hash(path: &Path) -> io::Result<u128> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut hash = XxHash3_128::new();
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -79,6 +78,8 @@ fn hash(path: &Path) -> io::Result<u128> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

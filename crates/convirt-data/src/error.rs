@@ -224,7 +224,10 @@ pub enum DataError {
     },
 
     /// A cell of a table is not what its format says.
-    #[error("{}: row {row}, column `{column}`: `{cell}` is not {expected}", shown(path), cell = printable(cell))]
+    #[error(
+        "{}: row {row}, column `{column}`: `{cell}` is not {expected}",
+        shown(path), cell = printable(cell)
+    )]
     TableCell {
         /// The table.
         path: PathBuf,

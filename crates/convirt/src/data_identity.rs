@@ -6,7 +6,8 @@ use std::path::Path;
 use convirt_data::{SplitStudies, Study, fingerprint};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, read_error, write_error};
+use crate::error::{Error, write_error};
+use crate::json_file::read_json;
 use crate::new_file::NewFile;
 
 /// Name of the file in a run's folder.
@@ -59,7 +60,7 @@ impl DataIdentity {
         if !path.exists() {
             return Ok(None);
         }
-        let json = std::fs::read(&path).map_err(read_error(&path))?;
+        let json = read_json(&path)?;
         let then: Self =
             serde_json::from_slice(&json).map_err(|source| Error::BrokenState { path, source })?;
         Ok((then != self).then_some(DataChange { then, now: self }))
@@ -80,7 +81,10 @@ impl fmt::Display for DataChange {
             ("held out", &then.valid, &now.valid),
         ] {
             if then.pairs == now.pairs && then != now {
-                write!(f, "; other images, texts, groups or an other order {side}")?;
+                write!(
+                    f,
+                    "; other images, texts or groups, or another order, {side}"
+                )?;
             }
         }
         Ok(())

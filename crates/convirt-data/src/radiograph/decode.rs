@@ -56,9 +56,9 @@ impl Radiograph {
     /// first table of interest or, without one, the first window; `MONOCHROME1` is inverted last.
     /// Enhanced images of one frame have line and window in their functional groups. A table whose
     /// entries need fewer bits than it declares is white at its largest. Numbers that cannot be
-    /// read are an error. Without table and window, 8 bits are taken as they are, and more are spread over the range that they fill,
-    /// but for 0.5 % of the pixels at each end. Several frames, palettes and lossy JPEG of
-    /// 12 bits are refused.
+    /// read are an error. Without table and window, 8 bits are taken as they are, and more are
+    /// spread over the range that they fill, but for 0.5 % of the pixels at each end. Several
+    /// frames, palettes and lossy JPEG of 12 bits are refused.
     ///
     /// # Errors
     ///

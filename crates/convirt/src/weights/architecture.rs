@@ -1,20 +1,18 @@
 //! What a description beside weights says they are. Networks of one shape can compute different
 //! things: of `resnetaa50`, which pools between its convolutions, each tensor would fit a ResNet-50.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
+use convirt_data::read_regular_text;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::json_file::MAX_JSON;
 use crate::weights::{WeightsError, WeightsFile};
 
 /// The description that timm and Hugging Face write.
 const DESCRIPTION: &str = "config.json";
-
-/// Largest description that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 24;
 
 /// The image encoders that are computed, as an error lists them.
 const RESNETS: &str = "resnet18, resnet34, resnet50, resnet101, resnet152";
@@ -83,11 +81,9 @@ pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError
 }
 
 fn read(path: &Path) -> Result<Option<Description>, WeightsError> {
-    let mut json = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut json));
-    match read {
-        Ok(_) => {
-            let description = serde_json::from_slice(&json);
+    match read_regular_text(path, MAX_JSON) {
+        Ok(json) => {
+            let description = serde_json::from_str(&json);
             let description = description.map_err(|error| WeightsError::damaged(path, error))?;
             Ok(Some(description))
         }

@@ -9,10 +9,11 @@
 //! ones: whichever are there when the process dies in between are whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use convirt_data::{open_regular, read_regular};
 use serde::{Deserialize, Serialize};
 
 use crate::new_file::NewFile;
@@ -95,10 +96,10 @@ pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
 
 fn read(folder: &Path) -> Result<Sums, WeightsError> {
     let path = folder.join(CHECKSUMS);
-    let mut json = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut json));
-    match read {
-        Ok(_) => serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(&path, error)),
+    match read_regular(&path, MAX_BYTES) {
+        Ok(json) => {
+            serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(&path, error))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sums::new()),
         Err(error) => Err(WeightsError::read(&path)(error)),
     }
@@ -113,7 +114,7 @@ fn write(folder: &Path, sums: &Sums) -> Result<(), WeightsError> {
 impl FileSum {
     fn of(path: &Path) -> Result<Self, WeightsError> {
         let sum = || -> io::Result<Self> {
-            let mut file = File::open(path)?;
+            let mut file = open_regular(path)?;
             let (mut bytes, mut checksum) = (0, 0);
             let mut chunk = vec![0; CHUNK];
             loop {

@@ -1,9 +1,9 @@
 //! Whether a JPEG holds all of the image that its header promises (ITU-T T.81).
 //!
-//! Decoders paint what is missing in grey and call it well, also where an end marker stands behind
-//! half a scan, as libjpeg's puts it there, which many tools use to copy or repair files; and so
-//! they do behind a damaged code. So the codes are walked through once without making an image of them, which takes no memory to speak
-//! of, before a decoder makes room for it.
+//! Own code, since no decoder tells: each paints what is missing in grey and calls it well, behind a
+//! damaged code too, and where an end marker stands behind half a scan, as libjpeg puts it there,
+//! which many tools use to copy or repair files. So the codes are walked through once, without
+//! making an image of them and with hardly any memory, before a decoder makes room for it.
 
 use std::ops::{ControlFlow, RangeInclusive};
 
@@ -28,8 +28,8 @@ const LONGEST_CODE: usize = 16;
 /// Whether a JPEG reaches its end-of-image marker with all codes of its image before it.
 ///
 /// A progressive file needs the last bit of every coefficient, as encoders write them. What follows
-/// the marker does not count. Of arithmetic codes and hierarchical files, which no
-/// decoder here reads, only the marker is looked for.
+/// the marker does not count. Of arithmetic codes and hierarchical files, which no decoder here
+/// reads, only the marker is looked for.
 pub(in crate::radiograph) fn is_whole(jpeg: &[u8]) -> bool {
     match Walk::default().all_scans(jpeg) {
         Ok(()) => true,
