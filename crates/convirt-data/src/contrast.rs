@@ -54,6 +54,7 @@ mod tests {
             row,
             image: format!("{row}.png").into(),
             image_size: [8, 8],
+            image_content: 0,
             report: Report::new(*text, 3),
             group: row.to_string(),
             split: None,

@@ -4,8 +4,8 @@ use twox_hash::XxHash3_128;
 
 use crate::Study;
 
-/// Hashes what a run learns from studies: the names of their image files, their texts and groups,
-/// in this order. Where the images lie does not count, nor what is in them.
+/// Hashes what a run learns from studies: the names and beginnings of their image files, their texts
+/// and groups, in this order. Where the images lie does not count.
 pub fn fingerprint(studies: &[Study]) -> u128 {
     let mut hash = XxHash3_128::new();
     let mut add = |part: &[u8]| {
@@ -15,6 +15,7 @@ pub fn fingerprint(studies: &[Study]) -> u128 {
     for study in studies {
         let name = study.image.file_name().unwrap_or_default();
         add(name.as_encoded_bytes());
+        add(&study.image_content.to_le_bytes());
         add(study.report.text.as_bytes());
         add(study.group.as_bytes());
     }
@@ -31,6 +32,7 @@ mod tests {
             row: 1,
             image: image.into(),
             image_size: [1, 1],
+            image_content: 0,
             report: Report::new(text, 0),
             group: group.into(),
             split: None,
@@ -49,6 +51,13 @@ mod tests {
             vec![study("3.png", "ab", "c"), other.clone()],
             vec![study("1.png", "a", "bc"), other.clone()],
             vec![study("1.png", "ab", "x"), other.clone()],
+            vec![
+                Study {
+                    image_content: 1,
+                    ..one.clone()
+                },
+                other.clone(),
+            ],
         ] {
             assert_ne!(fingerprint(&changed), before);
         }

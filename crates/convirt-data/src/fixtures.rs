@@ -59,6 +59,7 @@ pub fn studies(folder: &Path, count: usize) -> Vec<Study> {
                 row: i + 1,
                 image,
                 image_size: [40, 30],
+                image_content: 0,
                 report: Report::new(format!("Finding {i} is present. The heart is normal."), 3),
                 group: format!("patient {i}"),
                 split: None,

@@ -140,7 +140,12 @@ impl LabelledManifest {
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
         let rows = usable_rows(&table, &skips, |row, record| reader.row(row, record))?;
-        let (mut images, classes): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let (mut images, mut contents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            images.push(row.image);
+            contents.push(row.content);
+            classes.push(row.class);
+        }
         let labels = match &config.labels {
             LabelColumns::Findings { .. } => Labels::Findings(reader.label_names()),
             LabelColumns::Class { positive, .. } => {
@@ -162,7 +167,7 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
-        join_groups(&mut images);
+        join_groups(&mut images, &contents);
         Ok(Self {
             labels,
             images,
@@ -171,9 +176,10 @@ impl LabelledManifest {
     }
 }
 
-/// Makes one group of those that have an image in common: no part has some of its rows only.
-fn join_groups(images: &mut [LabelledImage]) {
-    let rows = images.iter().map(|row| (row.group.as_str(), &*row.image));
+/// Makes one group of those that have an image in common, by its content: no part has some of its
+/// rows only.
+fn join_groups(images: &mut [LabelledImage], contents: &[u64]) {
+    let rows = images.iter().map(|row| row.group.as_str()).zip(contents);
     let groups: Vec<String> = joined_groups(rows).into_iter().map(String::from).collect();
     for (image, group) in images.iter_mut().zip(groups) {
         image.group = group;

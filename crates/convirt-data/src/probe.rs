@@ -5,6 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::{ImageReader, ImageResult};
+use twox_hash::XxHash3_64;
 
 use crate::radiograph::dicom::{self, is_dicom};
 use crate::radiograph::plausible;
@@ -21,9 +22,18 @@ pub(crate) const MAX_TEXT: u64 = 1 << 20;
 /// Why a file cannot be used, and what was found.
 pub(crate) type Fault = (SkipReason, String);
 
-/// Looks whether `path` begins like an image within the limits, and returns its width and height in
-/// pixels; decoding it may still fail.
-pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<[usize; 2], Fault> {
+/// What the beginning of an image file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImageHeader {
+    /// Width and height, in pixels.
+    pub(crate) size: [usize; 2],
+    /// Hash of the file's length and of its first [`HEAD`] bytes: files of equal content share it,
+    /// and hardly any others.
+    pub(crate) content: u64,
+}
+
+/// Looks whether `path` begins like an image within the limits; decoding it may still fail.
+pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<ImageHeader, Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
     read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
 }
@@ -69,7 +79,7 @@ fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File
 
 // A JPEG decoder reads its whole input before it looks at the header: give it the head only,
 // and the rest in the rare case that the header is longer.
-fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], String> {
+fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, String> {
     let unreadable = |error: io::Error| error.to_string();
     let length = file.metadata().map_err(unreadable)?.len();
     if length > limits.max_bytes {
@@ -82,9 +92,22 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<[usize; 2], Str
     if head == 0 {
         return Err("0 bytes".into());
     }
-    if is_dicom(&bytes) {
-        return dicom::probe(bytes, file, limits);
-    }
+    let content = XxHash3_64::oneshot_with_seed(length, &bytes);
+    let size = match is_dicom(&bytes) {
+        true => dicom::probe(bytes, file, limits)?,
+        false => picture_size(bytes, length, file, limits)?,
+    };
+    Ok(ImageHeader { size, content })
+}
+
+/// Width and height of a JPEG or PNG of `length` bytes that begins with `bytes`.
+fn picture_size(
+    mut bytes: Vec<u8>,
+    length: u64,
+    file: &mut File,
+    limits: &DecodeLimits,
+) -> Result<[usize; 2], String> {
+    let unreadable = |error: io::Error| error.to_string();
     let (width, height) = match dimensions(&bytes) {
         Ok(dimensions) => dimensions,
         Err(_) => {
@@ -137,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        probe_image(&path, &DecodeLimits::default())
+        probe_image(&path, &DecodeLimits::default()).map(|header| header.size)
     }
 
     fn encoded(extension: &str) -> Vec<u8> {

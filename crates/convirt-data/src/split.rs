@@ -64,7 +64,7 @@ impl Grouped for Study {
 /// Divides studies by their split column, or else by group.
 ///
 /// By group, `valid_size` of the pairs are held out, as nearly as whole groups allow, and never
-/// all nor none; groups that have an image in common count as one. Which ones depends on the seed
+/// all nor none; groups that have an image in common, by its content, count as one. Which ones depends on the seed
 /// and the names of the groups, not on the order of the rows; new rows of other groups leave the
 /// sequence of the present ones as it is.
 ///
@@ -87,7 +87,10 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
     }
     let rows = studies.iter().map(|study| {
         let group = study.group.as_str();
-        ((seeded_hash(config.seed, group), group), &*study.image)
+        (
+            (seeded_hash(config.seed, group), group),
+            study.image_content,
+        )
     });
     let groups = joined_groups(rows);
     let held_out = held_out_in_sequence(groups.iter().copied(), config.valid_size)?;
@@ -271,6 +274,7 @@ mod tests {
             row,
             image: format!("{row}.png").into(),
             image_size: [40, 30],
+            image_content: row as u64,
             report: Report::new("The heart is normal.", 3),
             group: group.into(),
             split,
@@ -415,9 +419,10 @@ mod tests {
 
     /// 40 rows of 20 images, two captions each, every text its own group.
     fn captions() -> Vec<Study> {
-        let rows = (0..40).map(|row| Study {
+        let rows = (0..40_u64).map(|row| Study {
             image: format!("{}.png", row / 2).into(),
-            ..study(row + 1, &format!("text {row}"), None)
+            image_content: row / 2,
+            ..study(row as usize + 1, &format!("text {row}"), None)
         });
         rows.collect()
     }

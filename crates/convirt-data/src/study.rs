@@ -30,6 +30,8 @@ pub struct Study {
     pub image: PathBuf,
     /// Width and height that the file's header tells, in pixels.
     pub image_size: [usize; 2],
+    /// Hash of the file's length and beginning, which files of equal content share.
+    pub image_content: u64,
     /// Report of the image; empty where the CSV has no text column.
     pub report: Report,
     /// What is never divided between training and validation: the patient or the report.

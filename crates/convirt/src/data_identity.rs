@@ -13,7 +13,7 @@ use crate::new_file::NewFile;
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";
 
-/// The pairs of a run, by their number and a hash of names, texts and groups.
+/// The pairs of a run, by their number and a hash of images, texts and groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataIdentity {
     train: Side,

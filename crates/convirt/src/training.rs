@@ -1,5 +1,6 @@
 //! A training run, from its configuration to its summary.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,8 @@ use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{
-    EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps, too_few_to_validate,
+    EvaluationLoader, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
+    too_few_to_validate,
 };
 use convirt_model::{
     Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
@@ -452,6 +454,18 @@ struct Loaders {
 }
 
 impl Loaders {
+    /// Number of the rows held out whose images, by content, are among those to train on.
+    fn held_out_images_trained_on(&self) -> usize {
+        let contents = |studies: &[Study]| -> Vec<u64> {
+            studies.iter().map(|study| study.image_content).collect()
+        };
+        let trained: HashSet<u64> = contents(self.train.dataset().studies())
+            .into_iter()
+            .collect();
+        let held_out = contents(self.valid.dataset().studies());
+        held_out.iter().filter(|it| trained.contains(it)).count()
+    }
+
     fn new(
         config: &Config,
         studies: Studies,
@@ -600,6 +614,13 @@ impl fmt::Display for Training {
         line(f, pairs, format!("{train} to train on, {valid} held out"))?;
         if let Some(problem) = too_few_to_validate(valid, self.config.batch_size) {
             writeln!(f, "warning: {problem}")?;
+        }
+        let known = self.loaders.held_out_images_trained_on();
+        if known > 0 {
+            writeln!(
+                f,
+                "warning: {known} of the images held out are trained on too, as their content tells"
+            )?;
         }
         for (reason, count) in self.loaders.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;

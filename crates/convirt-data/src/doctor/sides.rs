@@ -70,8 +70,13 @@ impl Examination<'_> {
             }
             return Ok(false);
         }
-        // Rows that are read have an image.
-        let groups = joined_groups(read().map(|row| (row.group, row.image)));
+        // By content; of what cannot be decoded only the path is known.
+        let image = |row: &Row| {
+            let number = row.image?;
+            let facts = self.image_facts.get(number as usize)?.as_ref();
+            Some(facts.map_or((u64::from(number), false), |facts| (facts.bytes, true)))
+        };
+        let groups = joined_groups(read().map(|row| (row.group, image(row))));
         match held_out_in_sequence(groups.iter().copied(), self.config.split.valid_size) {
             Ok(held_out) => {
                 let read = self.rows.iter_mut().filter(|row| row.is_read);

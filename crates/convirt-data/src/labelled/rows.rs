@@ -22,6 +22,15 @@ pub(super) struct RowReader<'a> {
     image_root: &'a Path,
 }
 
+/// A row that can be used.
+pub(super) struct LabelledRow {
+    pub image: LabelledImage,
+    /// What files of equal content share.
+    pub content: u64,
+    /// The cell of classes or of a list, as it is written.
+    pub class: Option<String>,
+}
+
 impl<'a> RowReader<'a> {
     /// Finds the columns that the configuration names.
     pub(super) fn new(config: &'a LabelledConfig, header: &[String]) -> Result<Self, DataError> {
@@ -63,13 +72,8 @@ impl<'a> RowReader<'a> {
         (self.image.position, self.image_root)
     }
 
-    /// Makes the image of `record`, the row of this number; a class or a list comes as it is
-    /// written.
-    pub(super) fn row(
-        &self,
-        row: usize,
-        record: &ByteRecord,
-    ) -> Result<(LabelledImage, Option<String>), Unusable> {
+    /// Makes the image of `record`, the row of this number.
+    pub(super) fn row(&self, row: usize, record: &ByteRecord) -> Result<LabelledRow, Unusable> {
         let csv = self.config.csv_file.as_path();
         let skip = |file: &Path, (reason, detail): Fault| {
             Unusable::Row(Skip {
@@ -121,7 +125,8 @@ impl<'a> RowReader<'a> {
                 }
             }
         }
-        probe_image(&image, &self.config.limits).map_err(|fault| skip(&image, fault))?;
+        let header = probe_image(&image, &self.config.limits);
+        let header = header.map_err(|fault| skip(&image, fault))?;
         let image = LabelledImage {
             row,
             image,
@@ -129,6 +134,10 @@ impl<'a> RowReader<'a> {
             split,
             targets,
         };
-        Ok((image, class))
+        Ok(LabelledRow {
+            image,
+            content: header.content,
+            class,
+        })
     }
 }

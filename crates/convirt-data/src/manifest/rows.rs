@@ -90,7 +90,7 @@ impl<'a> RowReader<'a> {
             .map_err(|fault| skip(&self.config.csv_file, fault))?;
         let split = side(&self.config.csv_file, row, &cells.split).map_err(Unusable::Table)?;
         let limits = &self.config.limits;
-        let image_size =
+        let header =
             probe_image(&cells.image, limits).map_err(|fault| skip(&cells.image, fault))?;
         let in_text = |fault| skip(&self.text_file(&cells), fault);
         let report = match self.text(&cells).map_err(in_text)? {
@@ -104,7 +104,8 @@ impl<'a> RowReader<'a> {
             row,
             group: self.group_of(&cells, &report.text),
             image: cells.image,
-            image_size,
+            image_size: header.size,
+            image_content: header.content,
             report,
             split,
         })

@@ -250,6 +250,7 @@ mod tests {
             row,
             image: format!("{row}.png").into(),
             image_size: [100 * row, 1000],
+            image_content: 0,
             report: Report::new(text, 3),
             group: format!("p{}", row / 2),
             split: None,

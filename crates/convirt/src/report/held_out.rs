@@ -196,6 +196,7 @@ mod tests {
         row: 1,
         image: "image.png".into(),
         image_size: [1, 1],
+        image_content: 0,
         report: Report::default(),
         group: String::new(),
         split: None,
