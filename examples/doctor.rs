@@ -114,6 +114,11 @@ fn check_outputs(arguments: &Arguments) -> Result<()> {
         file.take(PAGE_START).read_to_string(&mut start).ok()?;
         Some(start.contains("<title>Doctor: "))
     };
+    ensure!(
+        arguments.fix.as_ref() != Some(&arguments.out),
+        "{}: --out and --fix name the same file",
+        arguments.out.display()
+    );
     let out = Some(&arguments.out).filter(|out| !is_page(out).unwrap_or(false));
     for path in arguments.fix.iter().chain(out) {
         ensure!(

@@ -56,7 +56,7 @@ struct Arguments {
     of: Of,
 
     /// Embed the texts of the manifest instead of its images
-    #[arg(long, requires = "manifest")]
+    #[arg(long, conflicts_with_all = ["images", "sentences"])]
     texts: bool,
 
     /// File to write, .safetensors or .npy
@@ -98,12 +98,18 @@ fn main() -> ExitCode {
 fn embed(arguments: &Arguments) -> Result<Ending> {
     EmbeddingFile::check_path(&arguments.out)?;
     arguments.fresh.check(&arguments.out)?;
+    if let Some(names) = EmbeddingFile::names_path(&arguments.out) {
+        arguments.fresh.check(&names)?;
+    }
     let Arguments {
         loader,
         columns,
         of,
         ..
     } = arguments;
+    if of.manifest.is_none() {
+        columns.check_unused()?;
+    }
     let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share);
     stop::on_ctrl_c()?;
     match (&of.images, &of.manifest, &of.sentences) {

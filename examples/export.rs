@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use convirt::{ConVirt, ImageTower, Objective};
 use fresh::FreshArguments;
 use program::{Ending, print};
@@ -26,7 +27,7 @@ struct Arguments {
     out: PathBuf,
 
     /// Give the image encoder an untrained classifier of so many classes, as torchvision's have
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     classes: Option<usize>,
 
     #[command(flatten)]

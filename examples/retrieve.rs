@@ -20,8 +20,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use arguments::{LoaderArguments, ManifestArguments, ModelArguments};
 use bar::Bar;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
-use convirt::data::{Chexpert8x200, path_text, printable};
+use convirt::data::{Chexpert8x200, Split, path_text, printable};
 use convirt::{
     ChexpertRetrieval, Config, EmbeddingIndex, IndexDescription, IndexWriter, Modality, Objective,
     PairRetrieval, TowerOutput,
@@ -70,11 +71,11 @@ struct Build {
     of: Of,
 
     /// Index the distinct texts of the manifest instead of its images
-    #[arg(long, requires = "manifest")]
+    #[arg(long, conflicts_with = "images")]
     texts: bool,
 
     /// The manifest has no texts to show beside its images
-    #[arg(long, requires = "manifest", conflicts_with = "texts")]
+    #[arg(long, conflicts_with_all = ["texts", "images"])]
     without_texts: bool,
 
     /// Index the encoder's outputs instead of their projections into the shared space
@@ -117,7 +118,7 @@ struct Search {
     query: Query,
 
     /// Number of answers
-    #[arg(short, default_value_t = 10)]
+    #[arg(short, default_value = "10", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     k: usize,
 }
 
@@ -179,6 +180,9 @@ fn main() -> ExitCode {
 fn build(arguments: &Build) -> Result<Ending> {
     let Build { loader, of, .. } = arguments;
     arguments.fresh.check(&arguments.out)?;
+    if of.manifest.is_none() {
+        arguments.columns.check_unused()?;
+    }
     stop::on_ctrl_c()?;
     let output = arguments::output(arguments.features);
     // Name and text of each row; without a manifest there are no texts.
@@ -316,7 +320,8 @@ fn evaluate(arguments: &Evaluate) -> Result<Ending> {
         manifest,
     } = arguments;
     let studies = columns.studies(manifest, true, loader.max_bad_share)?;
-    if columns.split.is_none() && was_trained_on(&model.run, manifest) {
+    let has_trained_rows = matches!(columns.split, None | Some(Split::Train));
+    if has_trained_rows && was_trained_on(&model.run, manifest) {
         tell(format_args!(
             "warning: the run was trained on rows of {}, which are among these; choose those held \
              out by --split-col and --split",

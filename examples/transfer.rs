@@ -14,12 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use arguments::LabelledArguments;
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use compute::ComputeArguments;
 use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
 use fresh::FreshArguments;
-use program::{Ending, print};
+use program::{Ending, Misuse, print};
 
 /// Trains classifiers on image encoders and scores them: linear probes, or fine-tuning.
 #[derive(Parser)]
@@ -107,7 +106,7 @@ fn main() -> ExitCode {
 
 fn compare(arguments: Arguments) -> Result<Ending> {
     arguments.fresh.check(&arguments.out)?;
-    let data = arguments.labelled.config();
+    let data = arguments.labelled.config()?;
     let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
     let mut config = TransferConfig {
         weights_prefix: arguments.weights_prefix,
@@ -129,8 +128,7 @@ fn compare(arguments: Arguments) -> Result<Ending> {
     if let Some(max_epochs) = arguments.max_epochs {
         if config.mode == TransferMode::LinearProbe {
             let problem = "--max-epochs has an effect with --mode fine-tune only";
-            let mut command = Arguments::command();
-            command.error(ErrorKind::ArgumentConflict, problem).exit();
+            return Err(Misuse(problem.to_string()).into());
         }
         config.fine_tune.max_epochs = max_epochs;
     }

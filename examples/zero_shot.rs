@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 fn classify(arguments: Arguments) -> Result<Ending> {
     arguments.fresh.check(&arguments.out)?;
     let max_bad_share = arguments.labelled.max_bad_share;
-    let manifest = arguments.labelled.config();
+    let manifest = arguments.labelled.config()?;
     let manifest = manifest.map(|config| LabelledManifest::read(&config));
     let mut manifest = manifest.transpose()?;
     if let Some(manifest) = &mut manifest {

@@ -13,7 +13,7 @@ use convirt::data::{
 use convirt::{ConVirt, ImageTower, TowerOutput, describe_device, device};
 
 use crate::compute::ComputeArguments;
-use crate::program::tell;
+use crate::program::{Misuse, tell};
 
 /// The model, and how it is fed.
 #[derive(Args)]
@@ -45,25 +45,20 @@ pub struct LoaderArguments {
 /// Which columns and rows of a manifest are meant.
 #[derive(Args)]
 pub struct ManifestArguments {
-    /// Column of the image paths, by name or by position from 0
-    #[arg(
-        long,
-        value_name = "COLUMN",
-        default_value = "image",
-        requires = "manifest"
-    )]
-    image_col: String,
+    /// Column of the image paths, by name or by position from 0; `image` by default
+    #[arg(long, value_name = "COLUMN")]
+    image_col: Option<String>,
 
     /// Column of the texts; `text` by default
-    #[arg(long, value_name = "COLUMN", requires = "manifest")]
+    #[arg(long, value_name = "COLUMN")]
     text_col: Option<String>,
 
     /// The text column holds paths of text files
-    #[arg(long, requires = "manifest")]
+    #[arg(long)]
     text_from_files: bool,
 
     /// Folder that relative image paths start from; that of the manifest by default
-    #[arg(long, value_name = "DIR", requires = "manifest")]
+    #[arg(long, value_name = "DIR")]
     image_root: Option<PathBuf>,
 
     /// Folder that relative text paths start from; that of the manifest by default
@@ -75,7 +70,7 @@ pub struct ManifestArguments {
     pub split: Option<Split>,
 
     /// Column of the split
-    #[arg(long, value_name = "COLUMN", requires_all = ["manifest", "split"])]
+    #[arg(long, value_name = "COLUMN", requires = "split")]
     split_col: Option<String>,
 }
 
@@ -113,6 +108,25 @@ impl LoaderArguments {
 }
 
 impl ManifestArguments {
+    /// Checks that no option speaks of a manifest where there is none.
+    #[allow(dead_code, reason = "an evaluation always has a manifest")]
+    pub fn check_unused(&self) -> Result<(), Misuse> {
+        for (is_given, option) in [
+            (self.image_col.is_some(), "--image-col"),
+            (self.text_col.is_some(), "--text-col"),
+            (self.text_from_files, "--text-from-files"),
+            (self.image_root.is_some(), "--image-root"),
+            (self.text_root.is_some(), "--text-root"),
+            (self.split.is_some(), "--split"),
+        ] {
+            if is_given {
+                let problem = format!("{option} has an effect with --manifest only");
+                return Err(Misuse(problem));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the rows; without texts, those that lack one count as well.
     pub fn studies(&self, csv: &Path, with_texts: bool, max_bad_share: f64) -> Result<Vec<Study>> {
         if !with_texts && (self.text_col.is_some() || self.text_from_files) {
@@ -122,7 +136,7 @@ impl ManifestArguments {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),
             text_from_files: self.text_from_files,
-            image: column(&self.image_col),
+            image: column(self.image_col.as_deref().unwrap_or("image")),
             text: with_texts.then(|| column(self.text_col.as_deref().unwrap_or("text"))),
             split: self.split_col.as_deref().map(column),
             // Whatever was written is embedded.

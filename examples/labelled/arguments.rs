@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use convirt::data::{BlankPolicy, Column, LabelColumns, LabelledConfig, UncertainPolicy};
 
+use crate::program::Misuse;
+
 #[derive(Args)]
 #[command(group(ArgGroup::new("labels").args(["label_col", "label_cols"])))]
 pub struct LabelledArguments {
@@ -13,15 +15,15 @@ pub struct LabelledArguments {
     csv: Option<PathBuf>,
 
     /// Folder that image paths start from; that of the CSV by default
-    #[arg(long, value_name = "DIR", requires = "csv")]
+    #[arg(long, value_name = "DIR")]
     image_root: Option<PathBuf>,
 
-    /// Column of the image path
-    #[arg(long, value_name = "NAME", default_value = "image", requires = "csv")]
-    image_col: String,
+    /// Column of the image path; `image` by default
+    #[arg(long, value_name = "NAME")]
+    image_col: Option<String>,
 
     /// Column with the name of a class in each row
-    #[arg(long, value_name = "NAME", requires = "csv")]
+    #[arg(long, value_name = "NAME")]
     label_col: Option<String>,
 
     /// Of two classes, the positive one; the last by name by default
@@ -39,33 +41,23 @@ pub struct LabelledArguments {
     label_separator: Option<String>,
 
     /// Columns of 1, 0, -1 (uncertain) or nothing, one a finding
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "csv")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     label_cols: Option<Vec<String>>,
 
-    /// What -1 counts as: ones, zeros, or ignore
-    #[arg(
-        long,
-        value_name = "POLICY",
-        default_value = "ignore",
-        requires = "label_cols"
-    )]
-    uncertain: UncertainPolicy,
+    /// What -1 counts as: ones, zeros, or ignore (by default)
+    #[arg(long, value_name = "POLICY")]
+    uncertain: Option<UncertainPolicy>,
 
-    /// What an empty cell counts as: zeros (not mentioned, as in CheXpert), or ignore
-    #[arg(
-        long,
-        value_name = "POLICY",
-        default_value = "zeros",
-        requires = "label_cols"
-    )]
-    blank: BlankPolicy,
+    /// What an empty cell counts as: zeros (not mentioned, as in CheXpert; by default), or ignore
+    #[arg(long, value_name = "POLICY")]
+    blank: Option<BlankPolicy>,
 
     /// Column of what is never divided, such as the patient
-    #[arg(long, value_name = "NAME", requires = "csv")]
+    #[arg(long, value_name = "NAME")]
     group_col: Option<String>,
 
     /// Column of train, valid and test
-    #[arg(long, value_name = "NAME", requires = "csv")]
+    #[arg(long, value_name = "NAME")]
     split_col: Option<String>,
 
     /// Share of bad rows, or unreadable images, that is borne
@@ -75,7 +67,11 @@ pub struct LabelledArguments {
 
 impl LabelledArguments {
     /// Where the labelled images are; `None` without a CSV.
-    pub fn config(self) -> Option<LabelledConfig> {
+    pub fn config(self) -> Result<Option<LabelledConfig>, Misuse> {
+        self.check()?;
+        let Some(csv) = self.csv else {
+            return Ok(None);
+        };
         let labels = match (self.label_col, self.label_separator) {
             (Some(column), Some(separator)) => LabelColumns::List {
                 column: Column::Name(column),
@@ -92,17 +88,49 @@ impl LabelledArguments {
                     .flatten()
                     .map(Column::Name)
                     .collect(),
-                uncertain: self.uncertain,
-                blank: self.blank,
+                uncertain: self.uncertain.unwrap_or(UncertainPolicy::Ignore),
+                blank: self.blank.unwrap_or(BlankPolicy::Zeros),
             },
         };
-        Some(LabelledConfig {
+        Ok(Some(LabelledConfig {
             img_root_dir: self.image_root,
-            image: Column::Name(self.image_col),
+            image: Column::Name(self.image_col.unwrap_or_else(|| "image".to_string())),
             group: self.group_col.map(Column::Name),
             split: self.split_col.map(Column::Name),
             max_bad_share: self.max_bad_share,
-            ..LabelledConfig::new(self.csv?, labels)
-        })
+            ..LabelledConfig::new(csv, labels)
+        }))
+    }
+
+    /// Checks that no option is without effect.
+    fn check(&self) -> Result<(), Misuse> {
+        let has_csv = self.csv.is_some();
+        let has_findings = self.label_cols.is_some();
+        for (is_given, has_effect, option, needed) in [
+            (self.image_root.is_some(), has_csv, "--image-root", "--csv"),
+            (self.image_col.is_some(), has_csv, "--image-col", "--csv"),
+            (self.label_col.is_some(), has_csv, "--label-col", "--csv"),
+            (has_findings, has_csv, "--label-cols", "--csv"),
+            (self.group_col.is_some(), has_csv, "--group-col", "--csv"),
+            (self.split_col.is_some(), has_csv, "--split-col", "--csv"),
+            (
+                self.uncertain.is_some(),
+                has_findings,
+                "--uncertain",
+                "--label-cols",
+            ),
+            (
+                self.blank.is_some(),
+                has_findings,
+                "--blank",
+                "--label-cols",
+            ),
+        ] {
+            if is_given && !has_effect {
+                let problem = format!("{option} has an effect with {needed} only");
+                return Err(Misuse(problem));
+            }
+        }
+        Ok(())
     }
 }

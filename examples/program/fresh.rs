@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
 use clap::Args;
+
+use crate::program::Misuse;
 
 /// What becomes of an output that is there already.
 #[derive(Args)]
@@ -17,18 +18,21 @@ pub struct FreshArguments {
 impl FreshArguments {
     /// Checks that nothing is at the place of an output, or may be replaced: before any work is
     /// done for it.
-    pub fn check(&self, out: &Path) -> Result<()> {
-        let is_there = match fs::read_dir(out) {
-            // An empty folder may be filled.
-            Ok(mut entries) => entries.next().is_some(),
-            Err(_) => out.symlink_metadata().is_ok(),
-        };
-        if is_there && !self.force {
-            bail!(
+    pub fn check(&self, out: &Path) -> Result<(), Misuse> {
+        match self.force || is_free(out) {
+            true => Ok(()),
+            false => Err(Misuse(format!(
                 "{}: is there already; choose another --out, or replace it with --force",
                 out.display()
-            );
+            ))),
         }
-        Ok(())
+    }
+}
+
+/// Whether there is nothing at a path, or an empty folder, which may be filled.
+fn is_free(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => path.symlink_metadata().is_err(),
     }
 }

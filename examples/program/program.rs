@@ -1,13 +1,13 @@
 //! How every program begins, prints and ends.
 
 use std::env;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use convirt::data::printable_lines;
+use convirt::data::{DataError, printable_lines};
 use convirt::{ConfigError, Error};
 
 /// Exit codes besides that of success, 0.
@@ -26,6 +26,14 @@ pub enum Ending {
     )]
     Interrupted,
 }
+
+/// What was asked for cannot be done, whatever the files hold.
+#[derive(Debug)]
+#[allow(
+    dead_code,
+    reason = "some programs have no options that clap cannot check"
+)]
+pub struct Misuse(pub String);
 
 /// What standard output did not take.
 static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -85,12 +93,33 @@ fn message(error: &anyhow::Error) -> String {
 
 /// Whether what the user asked for is wrong, rather than what came of it.
 fn is_misuse(error: &anyhow::Error) -> bool {
+    let is_setting = |error: &DataError| {
+        matches!(
+            error,
+            DataError::OutOfRange { .. } | DataError::UnknownWord { .. }
+        )
+    };
     error.chain().any(|cause| {
-        let is_config = cause.is::<ConfigError>();
-        let is_asked = matches!(
-            cause.downcast_ref(),
-            Some(Error::Config(_) | Error::UnknownDevice { .. } | Error::EmbeddingFormat { .. })
-        );
-        is_config || is_asked
+        let is_of_convirt = cause.downcast_ref().is_some_and(|error| match error {
+            Error::Data(error) => is_setting(error),
+            Error::Config(_)
+            | Error::UnknownDevice { .. }
+            | Error::EmbeddingFormat { .. }
+            | Error::FixedOnResume { .. }
+            | Error::NothingAsked { .. }
+            | Error::PixelsSide { .. }
+            | Error::UnusedPrefix { .. } => true,
+            _ => false,
+        });
+        let is_of_data = cause.downcast_ref().is_some_and(is_setting);
+        is_of_convirt || is_of_data || cause.is::<ConfigError>() || cause.is::<Misuse>()
     })
 }
+
+impl Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}

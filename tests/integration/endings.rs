@@ -103,7 +103,7 @@ fn an_output_replaces_nothing_unless_forced() {
     };
     let output = embed(&weights).output().unwrap();
     let text = text_of(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("--force"), "{text}");
     assert!(
         fs::read(&weights).unwrap() == before,
@@ -112,6 +112,11 @@ fn an_output_replaces_nothing_unless_forced() {
 
     let out = folder.path().join("sentences.npy");
     let succeeds = |command: &mut Command| command.output().unwrap().status.success();
+    let names = folder.path().join("sentences.names.csv");
+    fs::write(&names, "notes").unwrap();
+    assert!(!succeeds(&mut embed(&out)));
+    assert_eq!(fs::read_to_string(&names).unwrap(), "notes");
+    fs::remove_file(&names).unwrap();
     assert!(succeeds(&mut embed(&out)));
     assert!(!succeeds(&mut embed(&out)));
     assert!(succeeds(embed(&out).arg("--force")));
@@ -127,20 +132,39 @@ fn an_output_replaces_nothing_unless_forced() {
 #[test]
 fn options_without_effect_are_refused() {
     let run = trained().run.path();
-    let manifest = trained().workspace().data().join("pairs.csv");
-    for (program, arguments, part) in [
+    let data = trained().workspace().data();
+    let manifest = data.join("pairs.csv");
+    let of_manifest = ["--manifest", manifest.to_str().unwrap()];
+    let of_images = ["--images", data.to_str().unwrap()];
+    for (program, of, arguments) in [
         (
-            "retrieve",
-            &["build", "--out", "a.index", "--split-col", "split"][..],
-            "--split",
+            "retrieve build --out a.index",
+            &of_manifest,
+            "--split-col split",
         ),
-        ("retrieve", &["evaluate", "--split-col", "split"], "--split"),
+        ("retrieve evaluate", &of_manifest, "--split-col split"),
+        ("retrieve build --out a.index", &of_images, "--texts"),
+        ("retrieve build --out a.index", &of_images, "--image-col 0"),
+        ("embed --out a.npy", &of_images, "--texts"),
+        (
+            "embed --out a.npy",
+            &of_images,
+            "--split-col split --split test",
+        ),
     ] {
-        let mut command = example(program);
-        command.args(arguments).arg("--run").arg(run);
-        let output = command.arg("--manifest").arg(&manifest).output().unwrap();
+        let mut words = program.split(' ');
+        let mut command = example(words.next().unwrap());
+        command.args(words).args(of).args(arguments.split(' '));
+        let output = command.arg("--run").arg(run).output().unwrap();
         let text = text_of(&output);
-        assert!(!output.status.success(), "{arguments:?}: {text}");
-        assert!(text.contains(part), "{arguments:?}: {text}");
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {text}");
+        let option = arguments.split(' ').next().unwrap();
+        assert!(text.contains(option), "{arguments}: {text}");
     }
+    let mut zero_shot = example("zero_shot");
+    zero_shot
+        .arg(run)
+        .args(["--prompts", "p.yaml", "--label-col", "label", "a.png"]);
+    let output = zero_shot.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
 }

@@ -74,6 +74,13 @@ impl EmbeddingFile {
         Format::of(path.as_ref()).map(drop)
     }
 
+    /// The file of names that stands beside the rows, where they do not hold the names themselves.
+    pub fn names_path(path: impl AsRef<Path>) -> Option<PathBuf> {
+        let path = path.as_ref();
+        let is_npy = matches!(Format::of(path), Ok(Format::Npy));
+        is_npy.then(|| path.with_extension("names.csv"))
+    }
+
     /// Appends the row of a name, given by its place among the names.
     ///
     /// # Errors
@@ -109,8 +116,7 @@ impl EmbeddingFile {
             width,
             header,
         } = self;
-        if format == Format::Npy {
-            let list = path.with_extension("names.csv");
+        if let Some(list) = Self::names_path(&path) {
             let write = || -> csv::Result<Vec<u8>> {
                 let mut table = csv::Writer::from_writer(Vec::new());
                 table.write_record(["name"])?;

@@ -180,6 +180,12 @@ impl Retrieval {
             "{title:<34}{:>9}{:>11}{:>11}{:>13}",
             "recall@1", "recall@5", "recall@10", "median rank"
         )?;
+        if self.images < 2 || self.texts < 2 {
+            writeln!(
+                f,
+                "warning: one image or one text by itself: there is nothing to find"
+            )?;
+        }
         for (name, direction) in [
             ("image → text", &self.image_to_text),
             ("text → image", &self.text_to_image),
