@@ -10,7 +10,13 @@ use crate::{DataError, PassedOver, PassedOverKind};
 
 /// Files that systems and programs leave beside data, in lower case: Windows's, macOS's, and the
 /// directory of a DICOM medium, which lists its images and is none.
-const COMPANIONS: [&str; 4] = ["thumbs.db", "desktop.ini", "__macosx", "dicomdir"];
+const COMPANIONS: [&str; 5] = [
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    ".ds_store",
+    "dicomdir",
+];
 
 /// What a folder holds, with the folders below it.
 #[derive(Default)]
@@ -21,10 +27,10 @@ pub(crate) struct FolderWalk {
     pub(crate) passed_over: PassedOver,
 }
 
-/// Whether a file or folder is none of the data, whoever lists it: hidden, or left by a system.
+/// Whether a file or folder is none of the data, whoever lists it: left by a system beside it.
 pub(crate) fn is_companion(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_lowercase();
-    name.starts_with('.') || COMPANIONS.contains(&&*name)
+    name.starts_with("._") || COMPANIONS.contains(&&*name)
 }
 
 impl FolderWalk {
@@ -68,8 +74,11 @@ impl FolderWalk {
     }
 
     fn take(&mut self, path: PathBuf, folders: &mut Vec<PathBuf>, links: &mut Vec<PathBuf>) {
-        if path.file_name().is_none_or(is_companion) {
+        let Some(name) = path.file_name().filter(|name| !is_companion(name)) else {
             return;
+        };
+        if name.as_encoded_bytes().starts_with(b".") {
+            return self.passed_over.record(PassedOverKind::Hidden, &path);
         }
         match fs::metadata(&path) {
             Ok(about) if about.is_file() => self.files.push(path),
@@ -117,7 +126,9 @@ mod tests {
         }
         let walk = FolderWalk::below(folder.path(), None).unwrap();
         assert_eq!(names(&walk, folder.path()), ["a.png", "b/DICOMDIR.png"]);
-        assert_eq!(walk.passed_over.total(), 0);
+        let passed_over = &walk.passed_over;
+        assert_eq!(passed_over.count(PassedOverKind::Hidden), 1, ".git");
+        assert_eq!(passed_over.total(), 1);
     }
 
     #[cfg(unix)]

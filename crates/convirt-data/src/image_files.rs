@@ -41,9 +41,9 @@ impl ImageFiles {
     ///
     /// Image files are those whose names end in `.jpg`, `.jpeg`, `.png`, `.dcm` or `.dicom`, in any
     /// case, and those of any other name that begin like JPEG, PNG or DICOM, as the DICOM files
-    /// that an archive exports. Hidden files and what systems leave beside data (`__MACOSX`,
-    /// `Thumbs.db`, `desktop.ini`, `DICOMDIR`) are none of it; all else is passed over and listed,
-    /// DICOM objects without pixels too. Links count as what they lead to.
+    /// that an archive exports. What systems leave beside data (`._*`, `.DS_Store`, `__MACOSX`,
+    /// `Thumbs.db`, `desktop.ini`, `DICOMDIR`) is none of it; all else is passed over and listed,
+    /// hidden files and DICOM objects without pixels too. Links count as what they lead to.
     ///
     /// # Errors
     ///

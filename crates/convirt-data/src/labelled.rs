@@ -167,7 +167,9 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
-        join_groups(&mut images, &contents);
+        if images.iter().all(|image| image.split.is_none()) {
+            join_groups(&mut images, &contents);
+        }
         Ok(Self {
             labels,
             images,
@@ -342,7 +344,7 @@ fn name_classes(
 mod tests {
     use std::fs;
 
-    use image::GrayImage;
+    use image::{GrayImage, Luma};
     use tempfile::TempDir;
 
     use super::*;
@@ -354,7 +356,8 @@ mod tests {
         fs::write(folder.path().join("labels.csv"), csv).unwrap();
         for image in ["a", "b", "c", "d", "e", "f"] {
             let path = folder.path().join(format!("{image}.png"));
-            GrayImage::new(8, 8).save(path).unwrap();
+            let level = Luma([name.as_bytes()[0]]);
+            GrayImage::from_pixel(8, 8, level).save(path).unwrap();
         }
         folder
     }

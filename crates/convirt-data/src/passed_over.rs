@@ -17,6 +17,8 @@ pub enum PassedOverKind {
     NoImage,
     /// A DICOM object without an image: a structured report, a presentation state.
     NoPixels,
+    /// The name begins with a dot.
+    Hidden,
     /// Another image of the same name is taken.
     SameName,
     /// The file cannot be opened.
@@ -70,6 +72,7 @@ impl fmt::Display for PassedOverKind {
         f.pad(match self {
             Self::NoImage => "no JPEG, PNG or DICOM file",
             Self::NoPixels => "DICOM object without an image",
+            Self::Hidden => "hidden, by a name that begins with a dot",
             Self::SameName => "image of a name that another has",
             Self::UnreadableFile => "cannot be opened",
             Self::UnreadableFolder => "folder that cannot be listed",

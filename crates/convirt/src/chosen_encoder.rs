@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::weights::{Part, WeightsFile, count_encoders};
+use crate::weights::{Part, WeightsError, WeightsFile, encoder_prefixes};
 
 /// Opens weights, and chooses by a prefix where a file has several encoders.
 pub(crate) struct ChosenEncoder<'a> {
@@ -24,16 +24,24 @@ impl<'a> ChosenEncoder<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`WeightsFile::open`] and [`WeightsFile::under`].
+    /// Those of [`WeightsFile::open`], and [`WeightsError::Ambiguous`] when none has the prefix.
     pub fn open(&mut self, path: &Path, part: Part) -> Result<WeightsFile, Error> {
         let file = WeightsFile::open(path)?;
-        match self.prefix.filter(|_| count_encoders(&file, part) > 1) {
-            Some(prefix) => {
-                self.was_used = true;
-                Ok(file.under(prefix)?)
-            }
-            None => Ok(file),
+        let prefixes = encoder_prefixes(&file, part);
+        let Some(prefix) = self.prefix.filter(|_| prefixes.len() > 1) else {
+            return Ok(file);
+        };
+        self.was_used = true;
+        let chosen = prefix.trim_end_matches('.');
+        let is_chosen = |it: &String| it.trim_end_matches('.') == chosen;
+        if !prefixes.iter().any(is_chosen) {
+            return Err(Error::Weights(WeightsError::Ambiguous {
+                path: file.path().to_path_buf(),
+                part: part.name(),
+                prefixes,
+            }));
         }
+        Ok(file.under(prefix)?)
     }
 
     /// Checks that there was something to choose.
@@ -98,7 +106,7 @@ mod tests {
         assert!(stem("module.encoder_q") != stem("module.encoder_k"));
         for prefix in ["module.encoder", "encoder_q"] {
             let error = load(Some(prefix)).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{prefix}`")), "{error}");
+            assert!(error.contains("module.encoder_q."), "{error}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use convirt_data::read_regular_text;
 use convirt_model::ParameterCount;
-use convirt_ops::is_flex;
+use convirt_ops::{Precision, is_flex};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -17,8 +17,12 @@ use crate::network::NetworkConfig;
 /// Bytes of a number in float32.
 const FLOAT: u64 = 4;
 
-/// Bytes of a number of a feature map, which mixed precision keeps in bfloat16.
+/// Bytes of a number in bfloat16.
 const HALF: u64 = 2;
+
+/// Feature maps of the first layer that a training keeps: as the convolution gives it, and
+/// normalized.
+const KEPT: u64 = 2;
 
 /// Numbers for each trained parameter: itself, its gradient and Adam's two moments.
 const TRAINED: u64 = 4;
@@ -33,7 +37,7 @@ pub(crate) struct MemoryNeed {
     parameters: ParameterCount,
     /// Bytes of the network and what trains it, on its device.
     network: u64,
-    /// Bytes of a batch's images and of the first feature map, on the same device.
+    /// Bytes of a batch's images and of the first layer's feature maps, on the same device.
     batch: u64,
     /// Bytes of the batches that the loader makes ahead, in main memory.
     loader: u64,
@@ -69,12 +73,27 @@ impl MemoryNeed {
         let side = config.image_size() as u64;
         let pixels = views * batch as u64 * side * side;
         let images = pixels.saturating_mul(3 * FLOAT);
+        let map = first_map(pixels, config.precision);
         let ahead = config.dataset.prefetch.min(window) as u64;
         Self {
             parameters,
             network: numbers.saturating_mul(FLOAT),
-            batch: images.saturating_add((pixels / 4).saturating_mul(STEM * HALF)),
+            batch: images.saturating_add(KEPT.saturating_mul(map)),
             loader: images.saturating_mul(ahead),
+        }
+    }
+
+    /// Of the images that a network that is used sees at once, `side` pixels wide and high.
+    pub fn of_images(images: usize, side: usize, precision: Precision) -> Self {
+        let side = side as u64;
+        let pixels = (images as u64).saturating_mul(side.saturating_mul(side));
+        Self {
+            parameters: ParameterCount::default(),
+            network: 0,
+            batch: pixels
+                .saturating_mul(3 * FLOAT)
+                .saturating_add(first_map(pixels, precision)),
+            loader: 0,
         }
     }
 
@@ -111,6 +130,15 @@ impl MemoryNeed {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes of the first convolution's feature map of images of so many pixels in all.
+fn first_map(pixels: u64, precision: Precision) -> u64 {
+    let number = match precision {
+        Precision::BFloat16 => HALF,
+        Precision::Float32 | Precision::High => FLOAT,
+    };
+    (pixels / 4).saturating_mul(STEM * number)
 }
 
 /// Bytes of main memory that this process may use; `None` where the system does not say.
@@ -204,7 +232,7 @@ mod tests {
         );
     }
 
-    /// 8 images of 32 × 32 × 3 numbers, the feature map of 16 × 16 × 64, and 2 batches ahead.
+    /// 8 images of 32 × 32 × 3 numbers, two feature maps of 16 × 16 × 64, and 2 batches ahead.
     #[test]
     fn a_training_needs_weights_gradients_moments_and_batches() {
         let network = NetworkConfig::ConVirt(ConVirtConfig {
@@ -216,13 +244,15 @@ mod tests {
         let expected = MemoryNeed {
             parameters: network.parameter_count(),
             network: (16 * trainable + 4 * (total - trainable)) as u64,
-            batch: images + 8 * 16 * 16 * 64 * 2,
+            batch: images + 2 * 8 * 16 * 16 * 64 * 4,
             loader: 2 * images,
         };
         let config = config();
         assert_eq!(MemoryNeed::of_training(&network, &config, 100), expected);
         let few = MemoryNeed::of_training(&network, &config, 4);
         assert_eq!(few.batch, expected.batch / 2);
+        let used = MemoryNeed::of_images(8, 32, Precision::BFloat16);
+        assert_eq!(used.batch, images + 8 * 16 * 16 * 64 * 2);
     }
 
     #[test]

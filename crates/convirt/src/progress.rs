@@ -133,8 +133,8 @@ impl PlainProgress {
         let left = self.steps.total.saturating_sub(self.step);
         let seconds = self.started.elapsed().as_secs_f64() / done as f64 * left as f64;
         let speed = match self.values.get(PAIRS_PER_SECOND) {
-            Some(speed) => format!("{speed:.1} pairs/s  "),
-            None => String::new(),
+            Some(speed) if speed.is_finite() => format!("{speed:.1} pairs/s  "),
+            _ => String::new(),
         };
         format!(
             "step {:>5}/{}  {}  rate {:.2e}  {speed}{} left",

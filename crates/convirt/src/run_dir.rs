@@ -4,9 +4,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use convirt_data::read_regular_text;
 use jiff::Zoned;
 
 use crate::error::{Error, write_error};
+
+/// Bytes of what the process that has a run says of itself.
+const MAX_HOLDER: u64 = 1 << 10;
 
 /// Name of the page to look at.
 pub(crate) const REPORT: &str = "report.html";
@@ -49,7 +53,7 @@ impl RunDir {
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => Error::RunInUse {
                 run: self.path.clone(),
-                holder: fs::read_to_string(&path).unwrap_or_default(),
+                holder: read_regular_text(&path, MAX_HOLDER).unwrap_or_default(),
             },
             TryLockError::Error(source) => write_error(&path)(source),
         })?;

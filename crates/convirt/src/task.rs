@@ -210,7 +210,7 @@ impl ItemLazy for PendingMeasures {
         if !loss.is_finite() {
             return Err(ExecutionError::with_context(format!(
                 "the loss became {loss}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, \
-                 or raise `loss.temperature`"
+                 or raise `loss.temperature`; at the first step, look at the weights started from"
             )));
         }
         self.read = Some(Measures {

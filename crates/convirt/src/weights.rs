@@ -44,5 +44,5 @@ pub(crate) use safetensors_file::{
     read_header as read_safetensors_header,
 };
 pub(crate) use save::{SavedTensor, save, tensors, with_batch_counters};
-pub(crate) use scope::{Part, count as count_encoders};
+pub(crate) use scope::{Part, prefixes as encoder_prefixes};
 pub(crate) use sharded::parts;

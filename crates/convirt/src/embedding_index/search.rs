@@ -66,7 +66,7 @@ impl EmbeddingIndex {
             )
             .map(|done| done.map(|(nearest, ..)| nearest))
             .try_reduce(|| Nearest::new(k), |one, other| Ok(one.merge(other)))?;
-        Ok(nearest.into_hits())
+        self.sound(nearest.into_hits())
     }
 
     /// Finds the `k` embeddings most similar to each query, as [`nearest`](Self::nearest) does,
@@ -135,7 +135,19 @@ impl EmbeddingIndex {
             let row = self.read_rows(&(index..index + 1))?;
             again.offer(self.hit(index, similarity(query, &row))?);
         }
-        Ok(again.into_hits())
+        self.sound(again.into_hits())
+    }
+
+    /// Checks that what was found is of norm 1, or 0: what is longer would be found by every query.
+    fn sound(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
+        for &Hit { index, .. } in &hits {
+            let row = self.read_rows(&(index..index + 1))?;
+            let square = similarity(&row, &row);
+            if square != 0.0 && (square - 1.0).abs() > 2.0 * (MAX_SCORE - 1.0) {
+                return Err(self.broken(format!("embedding {index} is not of norm 1")));
+            }
+        }
+        Ok(hits)
     }
 
     fn unit_query(&self, query: &[f32]) -> Result<Vec<f32>, Error> {

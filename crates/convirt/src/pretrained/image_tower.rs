@@ -16,6 +16,7 @@ use super::{Description, ModelFiles, ModelIdentity, NetworkConfig, Objective};
 use crate::device::{check_precision, device};
 use crate::embeddings::{EmbeddedBatch, ImageEmbeddings, TowerOutput};
 use crate::error::Error;
+use crate::memory::MemoryNeed;
 use crate::weights::{self, Layout, WeightsFile};
 
 /// The image encoder of a run of either objective with its projection head; of SimCLR's there is
@@ -148,16 +149,20 @@ impl ImageTower {
     ///
     /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without paths,
     /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none or a
-    /// share outside 0 to 1.
+    /// share outside 0 to 1, [`Error::TooLargeForMemory`].
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,
         loader: &LoaderConfig,
         max_bad_share: f64,
     ) -> Result<ImageEmbeddings<'_>, Error> {
+        let paths: Arc<[PathBuf]> = paths.into();
+        let at_once = loader.batch_size.min(paths.len());
+        MemoryNeed::of_images(at_once, self.transform.size(), self.precision)
+            .check(&self.device)?;
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
         let view = move |image: &_| transform.apply(image);
-        let (device, paths) = (&self.device, paths.into());
+        let device = &self.device;
         let batches = ImageBatches::new(
             Arc::clone(&paths),
             store,

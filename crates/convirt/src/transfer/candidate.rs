@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{DecodeLimits, EvalResize, ImageStoreConfig, LabelledImage, LoaderConfig};
-use convirt_model::{ImageClassifier as Network, ImageEncoder};
+use convirt_model::{ImageClassifier as Network, ImageEncoder, ImageEncoderConfig};
 use rayon::prelude::*;
 
 use super::encoder::OpenEncoder;
@@ -18,6 +18,7 @@ use crate::classifier::{Description, ImageClassifier, Normalization};
 use crate::error::Error;
 use crate::image_reader::{EncodedImages, ImageReader};
 use crate::logistic::LinearModel;
+use crate::memory::MemoryNeed;
 use crate::progress::Bar;
 use crate::scores::ClassificationScores;
 
@@ -84,6 +85,10 @@ impl<'a> Candidate<'a> {
         let max_bad_share = config.data.max_bad_share;
         let reader = ImageReader::new(size, description.resize, store, loader, max_bad_share)?;
 
+        if let ImageEncoderConfig::ResNet(_) = description.encoder {
+            let at_once = config.batch_size.min(transfer.images.len());
+            MemoryNeed::of_images(at_once, size, config.precision).check(device)?;
+        }
         device.seed(config.seed);
         let network = open.init(device)?;
         let name = open.source.to_string();

@@ -124,12 +124,24 @@ pub(crate) enum Part {
     TextEncoder,
 }
 
-/// Number of encoders of a kind that a file has.
-pub(crate) fn count(file: &WeightsFile, part: Part) -> usize {
-    match part {
-        Part::ImageEncoder => image_encoders(file).len(),
-        Part::TextEncoder => text_encoders(file).len(),
+impl Part {
+    /// Name as in a message.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ImageEncoder => IMAGE_ENCODER,
+            Self::TextEncoder => TEXT_ENCODER,
+        }
     }
+}
+
+/// What the names of each encoder of a kind in a file begin with.
+pub(crate) fn prefixes(file: &WeightsFile, part: Part) -> Vec<String> {
+    let encoders = match part {
+        Part::ImageEncoder => image_encoders(file),
+        Part::TextEncoder => text_encoders(file),
+    };
+    let prefixes = encoders.iter().map(|(prefix, _)| prefix.to_string());
+    prefixes.collect()
 }
 
 fn image_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {

@@ -22,6 +22,9 @@ const RESTART_INTERVAL: u8 = 0xDD;
 const FIRST_APPLICATION: u8 = 0xE0;
 const ADOBE: u8 = 0xEE;
 
+/// Scans that are followed: as many as the decoder takes, and ten times what encoders write.
+const MAX_SCANS: usize = 100;
+
 /// Bits of the longest code.
 const LONGEST_CODE: usize = 16;
 
@@ -194,7 +197,7 @@ struct Part<'a> {
 
 impl Walk {
     fn all_scans(&mut self, jpeg: &[u8]) -> Result<(), Stop> {
-        let mut rest = jpeg;
+        let (mut rest, mut scans) = (jpeg, 0);
         loop {
             let (marker, content, after) = next_segment(rest).ok_or(Stop::EndsEarly)?;
             rest = after;
@@ -212,6 +215,10 @@ impl Walk {
                     self.frame = Some(Frame::read(marker, content).ok_or(Stop::NotKnown)?);
                 }
                 SCAN => {
+                    scans += 1;
+                    if scans > MAX_SCANS {
+                        return Err(Stop::NotKnown);
+                    }
                     let (data, end) = CodedData::read(after).ok_or(Stop::EndsEarly)?;
                     self.scan(content, &data)?;
                     rest = &after[end..];
