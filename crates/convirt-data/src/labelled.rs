@@ -356,7 +356,7 @@ mod tests {
         fs::write(folder.path().join("labels.csv"), csv).unwrap();
         for image in ["a", "b", "c", "d", "e", "f"] {
             let path = folder.path().join(format!("{image}.png"));
-            let level = Luma([name.as_bytes()[0]]);
+            let level = Luma([image.as_bytes()[0]]);
             GrayImage::from_pixel(8, 8, level).save(path).unwrap();
         }
         folder
@@ -540,6 +540,17 @@ mod tests {
         };
         let error = LabelledManifest::read(&strict).unwrap_err();
         assert!(matches!(error, DataError::TooManyBadRows { .. }), "{error}");
+    }
+
+    #[test]
+    fn copies_of_an_image_are_of_one_group_where_the_division_is_drawn() {
+        let folder = folder("image,label\na.png,sick\nb.png,well\ncopy.png,sick\n");
+        let file = |name| folder.path().join(name);
+        fs::copy(file("a.png"), file("copy.png")).unwrap();
+        let config = LabelledConfig::new(file("labels.csv"), class(None));
+        let images = LabelledManifest::read(&config).unwrap().images;
+        assert_eq!(images[0].group, images[2].group);
+        assert_ne!(images[0].group, images[1].group);
     }
 
     #[test]
