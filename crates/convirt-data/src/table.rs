@@ -6,7 +6,7 @@ use csv::{ByteRecord, Position, ReaderBuilder};
 use memchr::memchr_iter;
 
 use crate::probe::MAX_TEXT;
-use crate::separator::find_separator;
+use crate::separator::{find_separator, named_separator};
 use crate::{DataError, read_regular};
 
 /// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
@@ -34,10 +34,13 @@ impl Table {
         })?;
         check_lines(path, &bytes)?;
         let separator = find_separator(path, &bytes)?;
-        let records = records(&bytes, separator).map_err(|source| DataError::Csv {
+        let mut records = records(&bytes, separator).map_err(|source| DataError::Csv {
             path: path.into(),
             source,
         })?;
+        if named_separator(&bytes).is_some() {
+            records.remove(0);
+        }
         if let Some(last) = records.last().filter(|last| is_unclosed(last, &bytes)) {
             return Err(DataError::UnclosedQuote {
                 path: path.into(),
