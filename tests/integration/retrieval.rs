@@ -325,6 +325,9 @@ fn an_index_is_built_once_and_answers_images_and_texts() {
     let words: Vec<&str> = report.split_whitespace().collect();
     assert!(told.contains(&words.join(" ")), "{told}");
 
+    let told = fails("retrieve", &["search", text(&index), "--text", " ... "]);
+    assert!(told.contains("no letter or digit"), "{told}");
+
     // A text finds the image that its embedding is most similar to.
     let (model, sentence) = (model(), "The heart is enlarged.");
     let told = succeeds(

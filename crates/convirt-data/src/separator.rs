@@ -39,19 +39,14 @@ pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, DataError>
 }
 
 /// Returns the sign that a first line `sep=;` names, as Excel writes and reads it, and the length
-/// of that line.
+/// of that line without its end.
 pub(crate) fn named_separator(start: &[u8]) -> Option<(u8, usize)> {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
     let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', sign, rest @ ..] = text else {
         return None;
     };
-    let end = match rest {
-        [b'\r', b'\n', ..] => 2,
-        [b'\r' | b'\n', ..] => 1,
-        _ => return None,
-    };
-    let length = start.len() - rest.len() + end;
-    SIGNS.contains(sign).then_some((*sign, length))
+    let is_line = rest.starts_with(b"\r") || rest.starts_with(b"\n");
+    (is_line && SIGNS.contains(sign)).then_some((*sign, start.len() - rest.len()))
 }
 
 /// Returns the sign, or those of the header between which nothing decides.

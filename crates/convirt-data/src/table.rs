@@ -26,7 +26,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
-    /// commas semicolons, tabulators or bars are understood.
+    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the header.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
             path: path.into(),
@@ -174,6 +174,14 @@ mod tests {
         assert_eq!(table.header, ["image", "text"]);
         assert_eq!(table.rows.len(), 1);
         assert_eq!(&table.rows[0][1], b"one\r\n\"two\", three");
+        assert_eq!(line(&table.rows[0]), 3);
+    }
+
+    #[test]
+    fn a_first_line_that_names_the_separator_is_no_header() {
+        let table = table(b"sep=;\r\nimage;text, if any\r\na.png;Clear, normal.\r\n").unwrap();
+        assert_eq!(table.header, ["image", "text, if any"]);
+        assert_eq!(&table.rows[0][1], b"Clear, normal.");
         assert_eq!(line(&table.rows[0]), 3);
     }
 

@@ -87,6 +87,7 @@ impl Table {
         read.map_err(unreadable)?;
         let separator = find_separator(path, &start)?;
         if let Some((_, length)) = named_separator(&start) {
+            // What is left is a blank line, which is counted and passed over.
             start.drain(..length);
         }
         let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
@@ -270,6 +271,8 @@ mod tests {
         assert_eq!(table("a.csv.gz", &packed(text)).unwrap(), ["22", "44"]);
         let text = text.replace(',', ";");
         assert_eq!(table("a.csv", text.as_bytes()).unwrap(), ["22", "44"]);
+        let named = format!("sep=;\r\n{text}");
+        assert_eq!(table("a.csv", named.as_bytes()).unwrap(), ["22", "44"]);
     }
 
     #[test]
