@@ -170,10 +170,6 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
 /// findings after a full stop, or impression where the text has a heading; what is seen may stand
 /// before it otherwise. Text `under` a heading of neither needs no full stop before them.
 pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'_>)> {
-    let is_aside = !matches!(
-        under,
-        Preamble | Findings | Impression | Addendum | WetRead | Other | SignOff
-    );
     let mut starts = Vec::new();
     for word in line.split_whitespace() {
         let start = word.as_ptr() as usize - line.as_ptr() as usize;
@@ -185,7 +181,8 @@ pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'
                 return Some((start, end));
             }
         }
-        let may_begin = || is_after_stop(line, start) || is_aside && !is_in_capitals(line, start);
+        let may_begin =
+            || is_after_stop(line, start) || is_aside(under) && !is_in_capitals(line, start);
         if start > 0 && is_capitals(name) && may_begin() {
             let heading = before_text(&line[start..]);
             if let Some(heading) = heading {
@@ -220,15 +217,13 @@ fn ending_at<'a>(
     starts[first..].iter().find_map(|&start| {
         let label = line[start..end].trim();
         let is_main = |name| name == Findings || name == Impression && under != Preamble;
-        let is_aside = !matches!(
-            under,
-            Preamble | Findings | Impression | Addendum | WetRead | Other | SignOff
-        );
         let name = exact(label).or_else(|| misspelt(&normalized(label)))?;
         let is_heading = is_capitals(label)
             || is_main(name)
                 && label.starts_with(char::is_uppercase)
-                && (is_aside || is_after_stop(line, start) || follows_findings(line, start, under));
+                && (is_aside(under)
+                    || is_after_stop(line, start)
+                    || follows_findings(line, start, under));
         let start = before_adjectives(line, start);
         is_heading.then_some((
             start,
@@ -239,6 +234,14 @@ fn ending_at<'a>(
             },
         ))
     })
+}
+
+/// Whether a section says nothing of the image, so that findings begin wherever they are named.
+fn is_aside(section: SectionName) -> bool {
+    !matches!(
+        section,
+        Preamble | Findings | Impression | Addendum | WetRead | Other | SignOff
+    )
 }
 
 /// Where the adjectives of a heading at `start` begin: "FINAL IMPRESSION".
