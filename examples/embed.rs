@@ -25,7 +25,7 @@ use clap::Parser;
 use convirt::EmbeddingFile;
 use convirt::data::{decode_text, path_text, read_regular};
 use fresh::FreshArguments;
-use program::{Ending, print};
+use program::{Ending, print, tell};
 
 /// Bytes of the largest file of sentences.
 const MAX_SENTENCES: u64 = 1 << 30;
@@ -127,6 +127,15 @@ fn embed(arguments: &Arguments) -> Result<Ending> {
         (.., sentences) => {
             let path = sentences.as_ref().expect("one of the three is required");
             let sentences = lines(path)?;
+            let says_nothing = |line: &&String| !line.contains(char::is_alphanumeric);
+            if let Some(first) = sentences.iter().find(says_nothing) {
+                let count = sentences.iter().filter(says_nothing).count();
+                tell(format_args!(
+                    "{}: {count} lines without a letter or digit, such as `{first}`: their \
+                     embeddings say nothing",
+                    path.display()
+                ));
+            }
             embed_texts(arguments, sentences.clone(), &sentences)
         }
     }
@@ -204,6 +213,8 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     let unreadable = || format!("{}: cannot be read as text", path.display());
     let bytes = read_regular(path, MAX_SENTENCES).with_context(unreadable)?;
     let text = decode_text(bytes).with_context(unreadable)?;
+    // Old Macintosh files end their lines in a carriage return alone.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for (number, line) in (1..).zip(text.lines()) {
         let bytes = line.len();
         ensure!(

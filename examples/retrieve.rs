@@ -293,8 +293,8 @@ fn search(arguments: &Search) -> Result<Ending> {
             index.check_query(&convirt.identity()?, Modality::Texts)?;
             let text = text.as_deref().expect("one of the two is required");
             ensure!(
-                !text.trim().is_empty(),
-                "--text: there is nothing in it to look for"
+                text.contains(char::is_alphanumeric),
+                "--text: there is no letter or digit in it to look for"
             );
             convirt.embed_text_as(text, output)?
         }

@@ -211,19 +211,23 @@ fn sentences_of_a_file_are_embedded_line_by_line() {
     let (sentences, out) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
     fs::write(
         &sentences,
-        "The heart is normal.\n\n No effusion, \"none\".\n",
+        "The heart is normal.\n\n No effusion, \"none\".\r...\r",
     )
     .unwrap();
-    succeeds(
+    let told = succeeds(
         "embed",
         &["--sentences", text(&sentences), "--out", text(&out)],
     );
+    assert!(told.contains("1 lines without a letter or digit"), "{told}");
     let mut names = csv::Reader::from_path(out.with_extension("names.csv")).unwrap();
     let names: Vec<_> = names
         .records()
         .map(|row| row.unwrap()[0].to_string())
         .collect();
-    assert_eq!(names, ["The heart is normal.", "No effusion, \"none\"."]);
+    assert_eq!(
+        names,
+        ["The heart is normal.", "No effusion, \"none\".", "..."]
+    );
 }
 
 #[test]
@@ -320,6 +324,9 @@ fn an_index_is_built_once_and_answers_images_and_texts() {
     let report = fs::read_to_string(csv.with_file_name(row[1])).unwrap();
     let words: Vec<&str> = report.split_whitespace().collect();
     assert!(told.contains(&words.join(" ")), "{told}");
+
+    let told = fails("retrieve", &["search", text(&index), "--text", " ... "]);
+    assert!(told.contains("no letter or digit"), "{told}");
 
     // A text finds the image that its embedding is most similar to.
     let (model, sentence) = (model(), "The heart is enlarged.");

@@ -493,7 +493,8 @@ pub enum DataError {
     /// A cell of the column of classes seems to list several findings.
     #[error(
         "{}: column `{column}`: `{cell}` seems to list findings that other cells name too; say \
-         what separates them (`--label-separator '|'`), or write classes without a `|`",
+         what separates them (`--label-separator '{separator}'`), or write classes without a \
+         `{separator}`",
         shown(path), cell = printable(cell)
     )]
     ListedClasses {
@@ -503,6 +504,8 @@ pub enum DataError {
         column: String,
         /// The cell.
         cell: String,
+        /// What seems to separate them.
+        separator: &'static str,
     },
 
     /// The column of classes does not have the one that is to be positive.

@@ -254,8 +254,11 @@ fn names_in<'a>(list: &'a str, separator: &'a str) -> impl Iterator<Item = &'a s
     names.filter(|name| !name.is_empty())
 }
 
-/// Refuses cells such as "A|B" where "A" or "B" is in others too: as a class of its own it would
-/// exclude both.
+/// Signs that lists are written with, and names too ("fibrosis, mild").
+const LIST_SIGNS: [&str; 5] = [";", ",", "/", "+", "&"];
+
+/// Refuses cells such as "A|B" where "A" or "B" is in others too, or "A, B" where both are cells: as
+/// a class of its own it would exclude both.
 fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), DataError> {
     const BAR: &str = "|";
     let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
@@ -265,12 +268,22 @@ fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), D
     }
     let mut lists = distinct.iter().filter(|cell| cell.contains(BAR));
     let list = lists.find(|list| names_in(list, BAR).any(|name| cells_with[name] > 1));
+    let list = list.map(|list| (list, BAR));
+    let list = list.or_else(|| {
+        distinct.iter().find_map(|cell| {
+            let lists = |sign: &&str| {
+                cell.contains(sign) && cell.split(sign).all(|name| distinct.contains(name.trim()))
+            };
+            Some((cell, LIST_SIGNS.into_iter().find(lists)?))
+        })
+    });
     match list {
         None => Ok(()),
-        Some(list) => Err(DataError::ListedClasses {
+        Some((list, separator)) => Err(DataError::ListedClasses {
             path: csv.into(),
             column: column.into(),
             cell: list.to_string(),
+            separator,
         }),
     }
 }
@@ -438,6 +451,20 @@ mod tests {
         let message = read(csv, class(None)).unwrap_err().to_string();
         for fact in ["labels.csv", "`label`", "`Edema|Mass`", "--label-separator"] {
             assert!(message.contains(fact), "`{fact}` in {message}");
+        }
+        for (cell, sign) in [
+            ("Edema;Mass", ";"),
+            ("\"Edema, Mass\"", ","),
+            ("Edema/Mass", "/"),
+            ("Edema+Mass", "+"),
+            ("Edema & Mass", "&"),
+        ] {
+            let csv = format!("image,label\na.png,{cell}\nb.png,Edema\nc.png,Mass\n");
+            let message = read(&csv, class(None)).unwrap_err().to_string();
+            let option = format!("--label-separator '{sign}'");
+            assert!(message.contains(&option), "{message}");
+            let csv = format!("image,label\na.png,{cell}\nb.png,Edema\nc.png,None\n");
+            assert_eq!(read(&csv, class(None)).unwrap().labels.names().len(), 3);
         }
         let apart = "image,label\na.png,left|right\nb.png,up|down\nc.png,none\n";
         let manifest = read(apart, class(None)).unwrap();

@@ -5,10 +5,12 @@
 
 mod cutter;
 mod heading;
+mod markup;
 mod run_on;
 mod sign_off;
 
 use cutter::Cutter;
+use markup::without_markup;
 
 /// What a section of a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +38,8 @@ pub enum SectionName {
     WetRead,
     /// What was added to the finished report.
     Addendum,
+    /// Who signed, and what else follows the end of the report.
+    SignOff,
     /// A heading of no other name.
     Other,
 }
@@ -69,8 +73,11 @@ impl Sections {
     /// Findings and impression need no capitals there after a full stop, nor, in capitals before
     /// text that is not, a colon. Labels of no section ("LUNGS:") stay in
     /// the text.
+    ///
+    /// "END OF IMPRESSION", lines such as "DICTATED BY:" and paragraphs of signatures and calls at the
+    /// end of findings or impression are the sign-off. Marks of Markdown and HTML are no text.
     pub fn parse(report: &str) -> Self {
-        Cutter::new(report).cut()
+        Cutter::new(&without_markup(report)).cut()
     }
 
     /// Returns all sections in their order, empty ones too.
@@ -269,6 +276,57 @@ mod tests {
         reads(
             "FINDINGS: At 10:15 the findings: none. Other Findings: none. EXAM AT 10:15: none.",
             "At 10:15 the findings: none. Other Findings: none. EXAM AT 10:15: none.",
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_report_is_no_heading_of_its_text() {
+        let report = "FINDINGS: Clear lungs.\n\nIMPRESSION: Normal.";
+        for end in [
+            "\n\nEND OF IMPRESSION:\n\nElectronically signed by Jane Roe, MD\n",
+            "\nEND OF REPORT: \nJR\n",
+            "\n\n*****\nEnd of impression.\n*****\n\nJR\n",
+            " END OF IMPRESSION: Jane Roe, MD",
+            "\n\nElectronically signed by Jane Roe, MD\n\n3/4/2019",
+            "\n\nDICTATED BY: JANE ROE\nAPPROVED: 3/4/2019",
+        ] {
+            reads(&format!("{report}{end}"), "Clear lungs.\n\nNormal.");
+            let report = format!("CHEST.\n\nClear lungs.{end}");
+            let last = Sections::parse(&report).last_paragraph().map(String::from);
+            assert_eq!(last.as_deref(), Some("Clear lungs."), "{report}");
+        }
+        reads(
+            "IMPRESSION: Signed by Jane Roe, MD",
+            "Signed by Jane Roe, MD",
+        );
+    }
+
+    #[test]
+    fn headings_after_text_without_a_full_stop_are_found() {
+        for report in [
+            "COMPARISON: None Findings: Clear lungs. Impression: Normal.",
+            "COMPARISON: None FINDINGS - Clear lungs. IMPRESSION - Normal.",
+            "COMPARISON: ___ FINDINGS; Clear lungs. IMPRESSION; Normal.",
+            "COMPARISON: None FINDINGS Clear lungs. IMPRESSION Normal.",
+            "REASON FOR EXAM: cough, Findings: Clear lungs. Impression: Normal.",
+            "TECHNIQUE: AP. FINDINGS.Clear lungs. IMPRESSION.Normal.",
+            "FINDINGS: Clear lungs. FINAL IMPRESSION: Normal.",
+            "FINDINGS: Clear lungs.\nOverall impression: Normal.",
+            "FINDINGS: Clear lungs. RADIOLOGIST'S IMPRESSION: Normal.",
+            "TECHNIQUE: AP. INTERPRETATION: Clear lungs. IMPRESSION: Normal.",
+            "**FINDINGS:** Clear lungs.\n**IMPRESSION:** Normal.",
+            "<b>FINDINGS:</b> Clear lungs.<br><b>IMPRESSION:</b> Normal.",
+            "FINDINGS：Clear lungs. IMPRESSION：Normal.",
+        ] {
+            reads(report, "Clear lungs.\n\nNormal.");
+        }
+        reads(
+            "Findings: The lungs are clear Impression: Normal.",
+            "The lungs are clear\n\nNormal.",
+        );
+        reads(
+            "FINDINGS: See the Impression: none. Clinical Impression: none.",
+            "See the Impression: none. Clinical Impression: none.",
         );
     }
 

@@ -38,8 +38,22 @@ pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, DataError>
     }
 }
 
+/// Returns the sign that a first line `sep=;` names, as Excel writes and reads it, and the length
+/// of that line without its end.
+pub(crate) fn named_separator(start: &[u8]) -> Option<(u8, usize)> {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', sign, rest @ ..] = text else {
+        return None;
+    };
+    let is_line = rest.starts_with(b"\r") || rest.starts_with(b"\n");
+    (is_line && SIGNS.contains(sign)).then_some((*sign, start.len() - rest.len()))
+}
+
 /// Returns the sign, or those of the header between which nothing decides.
 fn separator(start: &[u8]) -> Result<u8, String> {
+    if let Some((sign, _)) = named_separator(start) {
+        return Ok(sign);
+    }
     let header = header(start);
     let mut signs = SIGNS.into_iter().filter(|sign| header.contains(sign));
     let (first, second) = (signs.next(), signs.next());
@@ -111,6 +125,9 @@ mod tests {
             ("image\na;b.png\n", b','),
             ("\"image, small\";\"text\nor; none\"\na;b\n", b';'),
             ("\"a;b\",c\nd,e\n", b','),
+            ("sep=;\r\na,b;c\n1,2;3\n", b';'),
+            ("\u{feff}SEP=\t\na,b;c\n", b'\t'),
+            ("sep=,x\n1,2\n", b','),
             ("", b','),
         ] {
             assert_eq!(separator(table.as_bytes()), Ok(sign), "{table}");

@@ -6,7 +6,7 @@ use csv::{ByteRecord, Position, ReaderBuilder};
 use memchr::memchr_iter;
 
 use crate::probe::MAX_TEXT;
-use crate::separator::find_separator;
+use crate::separator::{find_separator, named_separator};
 use crate::{DataError, read_regular};
 
 /// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
@@ -26,7 +26,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
-    /// commas semicolons, tabulators or bars are understood.
+    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the header.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
             path: path.into(),
@@ -34,10 +34,13 @@ impl Table {
         })?;
         check_lines(path, &bytes)?;
         let separator = find_separator(path, &bytes)?;
-        let records = records(&bytes, separator).map_err(|source| DataError::Csv {
+        let mut records = records(&bytes, separator).map_err(|source| DataError::Csv {
             path: path.into(),
             source,
         })?;
+        if named_separator(&bytes).is_some() {
+            records.remove(0);
+        }
         if let Some(last) = records.last().filter(|last| is_unclosed(last, &bytes)) {
             return Err(DataError::UnclosedQuote {
                 path: path.into(),
@@ -171,6 +174,14 @@ mod tests {
         assert_eq!(table.header, ["image", "text"]);
         assert_eq!(table.rows.len(), 1);
         assert_eq!(&table.rows[0][1], b"one\r\n\"two\", three");
+        assert_eq!(line(&table.rows[0]), 3);
+    }
+
+    #[test]
+    fn a_first_line_that_names_the_separator_is_no_header() {
+        let table = table(b"sep=;\r\nimage;text, if any\r\na.png;Clear, normal.\r\n").unwrap();
+        assert_eq!(table.header, ["image", "text, if any"]);
+        assert_eq!(&table.rows[0][1], b"Clear, normal.");
         assert_eq!(line(&table.rows[0]), 3);
     }
 

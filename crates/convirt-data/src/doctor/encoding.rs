@@ -87,12 +87,14 @@ pub(super) fn tidied(text: &str) -> Option<String> {
         };
         tidy = decoded;
     }
+    // Windows-1252 that was read as Latin-1 has its ellipsis where others have a line end.
+    let is_windows = tidy.contains(|c| matches!(c, '\u{80}'..='\u{84}' | '\u{86}'..='\u{9f}'));
     let is_dropped = |c| is_stray(c) && !matches!(c, '\u{e000}'..='\u{f8ff}');
     let tidy: String = tidy
         .chars()
         .map(|c| match c {
+            '\u{85}' if is_windows => '…',
             _ if ends_line(c) => '\n',
-            // Windows-1252 that was read as Latin-1.
             '\u{80}'..='\u{9f}' => WINDOWS_1252[c as usize - 0x80],
             _ => c,
         })
@@ -254,6 +256,8 @@ mod tests {
             Some("U+FEFF (byte-order mark), 2 in all")
         );
         assert_eq!(tidied("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
+        assert_eq!(tidied("3\u{96}4 cm\u{85} s").as_deref(), Some("3–4 cm… s"));
+        assert_eq!(tidied("one\u{85}two").as_deref(), Some("one\ntwo"));
         assert_eq!(tidied("patient\u{92}s\u{81}").as_deref(), Some("patient’s"));
         assert!(stray("arrow \u{f0e0}").unwrap().contains("private use"));
         assert_eq!(tidied("arrow \u{f0e0}"), None);

@@ -92,17 +92,18 @@ pub fn hold_out(
             *taken_of.entry(outcome).or_default() += 1;
         }
     }
-    for (outcome, &count) in &counts {
-        if taken_of.get(outcome) == Some(&count) || left == 0 {
-            let &(label, holds) = outcome;
-            return Err(DataError::TooFewWithLabel {
-                label: labels.names()[label].clone(),
-                holds,
-                groups: count,
-            });
-        }
+    let used_up = counts
+        .iter()
+        .filter(|&(outcome, count)| taken_of.get(outcome) == Some(count) || left == 0);
+    // The rarest is the cause where others were taken with it.
+    match used_up.min_by_key(|&(_, count)| count) {
+        None => Ok(images_of(&taken)),
+        Some((&(label, holds), &groups)) => Err(DataError::TooFewWithLabel {
+            label: labels.names()[label].clone(),
+            holds,
+            groups,
+        }),
     }
-    Ok(images_of(&taken))
 }
 
 /// Deals rows into at most `folds` parts by group, each class spread evenly; returns the part of
@@ -359,6 +360,27 @@ mod tests {
             .map(|i| image(i, i, &[i8::from(i < 4), -1]))
             .collect();
         assert!(draw_fraction(&unknown, &labels(), 1.0, 0).is_err());
+    }
+
+    #[test]
+    fn the_rarest_label_is_named_where_nothing_would_be_left() {
+        // Each of four groups is the only one with its label: all four would be held out.
+        let images: Vec<_> = (0..4)
+            .map(|i| image(i, i, &[0, 1, 2, 3].map(|label| i8::from(label == i))))
+            .collect();
+        let labels = Labels::Findings((0..4).map(|label| format!("l{label}")).collect());
+        let error = hold_out(&images, &labels, 0.2, 0).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DataError::TooFewWithLabel {
+                    holds: true,
+                    groups: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]

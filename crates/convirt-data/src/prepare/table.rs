@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
-use crate::separator::find_separator;
+use crate::separator::{find_separator, named_separator};
 use crate::{DataError, is_plain_name, open_regular};
 
 /// Bytes at the start of a table that tell what separates its cells.
@@ -86,6 +86,10 @@ impl Table {
         let read = bytes.by_ref().take(START).read_to_end(&mut start);
         read.map_err(unreadable)?;
         let separator = find_separator(path, &start)?;
+        if let Some((_, length)) = named_separator(&start) {
+            // What is left is a blank line, which is counted and passed over.
+            start.drain(..length);
+        }
         let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator)
@@ -267,6 +271,8 @@ mod tests {
         assert_eq!(table("a.csv.gz", &packed(text)).unwrap(), ["22", "44"]);
         let text = text.replace(',', ";");
         assert_eq!(table("a.csv", text.as_bytes()).unwrap(), ["22", "44"]);
+        let named = format!("sep=;\r\n{text}");
+        assert_eq!(table("a.csv", named.as_bytes()).unwrap(), ["22", "44"]);
     }
 
     #[test]

@@ -39,6 +39,8 @@ impl<'a> Cutter<'a> {
         for line in self.report.lines() {
             self.line(line.trim());
         }
+        self.divide_sign_offs();
+        self.name_interpretation();
         self.drafts.retain(|draft| {
             draft.name != SectionName::Preamble || !draft.heading.is_empty() || draft.has_text()
         });
@@ -102,8 +104,7 @@ impl<'a> Cutter<'a> {
 
     /// Takes text up to a heading inside it, and returns what follows that.
     fn text(&mut self, line: &'a str) -> &'a str {
-        let is_headed = self.current().name != SectionName::Preamble;
-        let Some((start, heading)) = heading::inside(line, is_headed) else {
+        let Some((start, heading)) = heading::inside(line, self.current().name) else {
             self.current().push(line);
             return "";
         };
@@ -112,6 +113,47 @@ impl<'a> Cutter<'a> {
             self.current().push(before);
         }
         self.heading(&line[start..], heading)
+    }
+
+    /// Makes a section of its own of the sign-off that ends findings or impression, if a paragraph
+    /// stands before it.
+    fn divide_sign_offs(&mut self) {
+        use SectionName::{Findings, Impression, SignOff};
+        let drafts = std::mem::take(&mut self.drafts);
+        for mut draft in drafts {
+            let is_main = matches!(draft.name, Findings | Impression);
+            let closing = draft.paragraphs.iter().skip(1).rev();
+            let closing = closing
+                .take_while(|lines| is_main && is_closing(lines))
+                .count();
+            let paragraphs = draft.paragraphs.split_off(draft.paragraphs.len() - closing);
+            let in_addendum = draft.in_addendum;
+            self.drafts.push(draft);
+            if paragraphs.iter().any(|lines| !lines.is_empty()) {
+                self.drafts.push(Draft {
+                    name: SignOff,
+                    heading: "",
+                    paragraphs,
+                    in_addendum,
+                });
+            }
+        }
+    }
+
+    /// An interpretation is what is seen where an impression stands beside it.
+    fn name_interpretation(&mut self) {
+        use SectionName::{Findings, Impression};
+        let is_interpretation = |it: &Draft| it.heading.eq_ignore_ascii_case("interpretation");
+        let has = |name| {
+            self.drafts.iter().any(|it| {
+                it.name == name && !it.in_addendum && it.has_text() && !is_interpretation(it)
+            })
+        };
+        if !has(Findings) && has(Impression) {
+            for draft in self.drafts.iter_mut().filter(|it| is_interpretation(it)) {
+                draft.name = Findings;
+            }
+        }
     }
 
     fn open(&mut self, name: SectionName, heading: &'a str) {
@@ -184,6 +226,11 @@ impl<'a> Draft<'a> {
 /// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
 fn blocks_of(lines: &[&str], width: usize) -> Vec<String> {
     blocks(lines.iter().copied(), width)
+}
+
+/// Whether the lines of a paragraph tell who signed or was told alone.
+fn is_closing(lines: &[&str]) -> bool {
+    without_sign_off(blocks_of(lines, 0)).is_empty()
 }
 
 /// The text of blocks without the sign-off, if there are words in it.

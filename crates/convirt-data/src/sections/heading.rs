@@ -41,6 +41,48 @@ const SEPARATORS: [char; 6] = ['.', ';', '-', '–', ',', ' '];
 /// Signs that a heading may be glued to inside a line.
 const GLUING: [char; 5] = ['.', ';', ':', ',', ')'];
 
+/// What is put in front of the name of a heading.
+const ADJECTIVES: [&str; 8] = [
+    "FINAL",
+    "OVERALL",
+    "PRELIMINARY",
+    "RADIOGRAPHIC",
+    "RADIOLOGIC",
+    "RADIOLOGICAL",
+    "RADIOLOGIST'S",
+    "RADIOLOGISTS",
+];
+
+/// Marks of the end of a report, with anything behind them if in capitals.
+const ENDS: [&str; 6] = [
+    "end of impression",
+    "end of report",
+    "end of findings",
+    "end of dictation",
+    "end of addendum",
+    "end of exam",
+];
+
+/// Headings over names and dates.
+const SIGNING: [&str; 16] = [
+    "approved",
+    "approved by",
+    "authenticated by",
+    "dictated",
+    "dictated by",
+    "electronically approved by",
+    "electronically signed by",
+    "electronically verified by",
+    "report status",
+    "reported by",
+    "signed",
+    "signed by",
+    "submitted by",
+    "transcribed by",
+    "verified by",
+    "workstation",
+];
+
 /// Words of the longest name that is looked for inside a line.
 const MAX_NAME_WORDS: usize = 4;
 
@@ -73,6 +115,9 @@ pub(super) enum Kind {
 
 /// Returns the heading that a trimmed line starts with.
 pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
+    if let Some(end) = end_mark(line) {
+        return Some(end);
+    }
     if let Some(kind) = without_colon(line) {
         return Some(Heading {
             kind,
@@ -122,15 +167,23 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
 }
 
 /// Returns the first heading inside a line, and where it begins: one in capitals before a colon, or
-/// findings after a full stop, or impression where the text `is_headed`; what is seen may stand
-/// before it otherwise.
-pub(super) fn inside(line: &str, is_headed: bool) -> Option<(usize, Heading<'_>)> {
+/// findings after a full stop, or impression where the text has a heading; what is seen may stand
+/// before it otherwise. Text `under` a heading of neither needs no full stop before them.
+pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'_>)> {
     let mut starts = Vec::new();
     for word in line.split_whitespace() {
         let start = word.as_ptr() as usize - line.as_ptr() as usize;
         starts.push(start);
-        if start > 0 && is_after_stop(line, start) && is_capitals(word.trim_end_matches(SEPARATORS))
-        {
+        let name = word.split(SEPARATORS).next().unwrap_or(word);
+        if start > 0 && word.starts_with(['E', '*', '-', '=', '(']) {
+            let end = end_mark(&line[start..]);
+            if let Some(end) = end {
+                return Some((start, end));
+            }
+        }
+        let may_begin =
+            || is_after_stop(line, start) || is_aside(under) && !is_in_capitals(line, start);
+        if start > 0 && is_capitals(name) && may_begin() {
             let heading = before_text(&line[start..]);
             if let Some(heading) = heading {
                 return Some((start, heading));
@@ -139,7 +192,7 @@ pub(super) fn inside(line: &str, is_headed: bool) -> Option<(usize, Heading<'_>)
         for (at, sign) in word.char_indices() {
             let end = start + at;
             if sign == ':'
-                && let Some(found) = ending_at(line, &starts, end, is_headed)
+                && let Some(found) = ending_at(line, &starts, end, under)
             {
                 return Some(found);
             }
@@ -157,24 +210,81 @@ fn ending_at<'a>(
     line: &'a str,
     starts: &[usize],
     end: usize,
-    is_headed: bool,
+    under: SectionName,
 ) -> Option<(usize, Heading<'a>)> {
     // The longest name first: "CLINICAL HISTORY" and not "HISTORY".
     let first = starts.len().saturating_sub(MAX_NAME_WORDS);
     starts[first..].iter().find_map(|&start| {
         let label = line[start..end].trim();
-        let is_main = |name| name == Findings || name == Impression && is_headed;
+        let is_main = |name| name == Findings || name == Impression && under != Preamble;
         let name = exact(label).or_else(|| misspelt(&normalized(label)))?;
         let is_heading = is_capitals(label)
-            || is_main(name) && label.starts_with(char::is_uppercase) && is_after_stop(line, start);
+            || is_main(name)
+                && label.starts_with(char::is_uppercase)
+                && (is_aside(under)
+                    || is_after_stop(line, start)
+                    || follows_findings(line, start, under));
+        let start = before_adjectives(line, start);
         is_heading.then_some((
             start,
             Heading {
                 kind: Kind::Section(name),
-                label,
+                label: line[start..end].trim(),
                 rest: line[end + 1..].trim(),
             },
         ))
+    })
+}
+
+/// Whether a section says nothing of the image, so that findings begin wherever they are named.
+fn is_aside(section: SectionName) -> bool {
+    !matches!(
+        section,
+        Preamble | Findings | Impression | Addendum | WetRead | Other | SignOff
+    )
+}
+
+/// Where the adjectives of a heading at `start` begin: "FINAL IMPRESSION".
+fn before_adjectives(line: &str, mut start: usize) -> usize {
+    loop {
+        let before = line[..start].trim_end();
+        let word = before.rsplit(char::is_whitespace).next().unwrap_or("");
+        let is_capital = word.starts_with(char::is_uppercase);
+        if !is_capital || !ADJECTIVES.contains(&word.to_uppercase().as_str()) {
+            return start;
+        }
+        start = before.len() - word.len();
+    }
+}
+
+/// Whether findings without a full stop end before `start`, and no name ("Clinical Impression").
+fn follows_findings(line: &str, start: usize, under: SectionName) -> bool {
+    let word = line[..start].split_whitespace().next_back().unwrap_or("");
+    let is_article = ["a", "an", "and", "of", "or", "the", "this"].contains(&word);
+    under == Findings && word.starts_with(char::is_lowercase) && !is_article
+}
+
+/// Whether the word before `start` may be of the same heading: "ABNORMAL FINDINGS".
+fn is_in_capitals(line: &str, start: usize) -> bool {
+    let word = line[..start].split_whitespace().next_back().unwrap_or("");
+    is_capitals(word) && !word.starts_with("NONE") && !word.ends_with([',', '-'])
+}
+
+/// A mark of the end with which a line starts, whatever signs surround it.
+fn end_mark(line: &str) -> Option<Heading<'_>> {
+    let is_sign = |c: char| !c.is_alphanumeric() && c != '_';
+    let text = line.trim_start_matches(is_sign);
+    let label = ENDS.iter().find_map(|end| {
+        let label = text.get(..end.len())?;
+        label.eq_ignore_ascii_case(end).then_some(label)
+    })?;
+    let rest = &text[label.len()..];
+    let is_whole = rest.trim_start_matches(is_sign).is_empty();
+    let ends_name = !rest.starts_with(char::is_alphanumeric);
+    (ends_name && (is_whole || is_capitals(label) || rest.starts_with(':'))).then_some(Heading {
+        kind: Kind::Section(SignOff),
+        label,
+        rest: rest.trim_start_matches(is_sign),
     })
 }
 
@@ -203,7 +313,14 @@ fn kind(label: &str) -> Option<Kind> {
     if TITLES.contains(&name.as_str()) {
         return Some(Kind::Title);
     }
-    if let Some(section) = exact(label).or_else(|| misspelt(&name)) {
+    if SIGNING.contains(&name.as_str()) {
+        return is_capitals(label).then_some(Kind::Section(SignOff));
+    }
+    let bare = &label[bare_start(label)..];
+    let section = exact(label)
+        .or_else(|| misspelt(&name))
+        .or_else(|| exact(bare));
+    if let Some(section) = section {
         return Some(Kind::Section(section));
     }
     if !is_capitals(label) {
@@ -222,9 +339,18 @@ fn kind(label: &str) -> Option<Kind> {
     })
 }
 
+/// Where the name begins behind the adjectives of a heading.
+fn bare_start(label: &str) -> usize {
+    let words = label.split_whitespace();
+    let bare = words
+        .into_iter()
+        .find(|word| !ADJECTIVES.contains(&word.to_uppercase().as_str()));
+    bare.map_or(0, |word| word.as_ptr() as usize - label.as_ptr() as usize)
+}
+
 /// Whether a heading is one of the usual names of a section, or holds one in capitals.
 pub(super) fn is_usual(label: &str) -> bool {
-    matches!(kind(label), Some(Kind::Section(_)))
+    matches!(kind(label), Some(Kind::Section(name)) if name != SignOff) && end_mark(label).is_none()
 }
 
 fn is_label(text: &str) -> bool {

@@ -3,14 +3,17 @@
 use crate::sentences;
 
 /// Words in a row that tell of a sign-off wherever they stand.
-const PHRASES: [&str; 50] = [
+const PHRASES: &[&str] = &[
     "at the time of discovery",
     "attending physician",
     "attending radiologist",
     "approved by",
     "authenticated by",
     "authorized by",
+    "agree with above",
+    "any questions",
     "best regards",
+    "board certified",
     "by e-mail",
     "by email",
     "by fax",
@@ -18,33 +21,50 @@ const PHRASES: [&str; 50] = [
     "by pager",
     "by phone",
     "by telephone",
+    "communications system",
+    "critical result message",
+    "critical results dashboard",
+    "department of radiology",
     "digitally signed",
+    "e-signed",
     "ed dashboard",
+    "electronic signature",
     "electronically approved",
+    "electronically authenticated",
     "electronically signed",
     "electronically verified",
     "end of impression",
     "end of report",
+    "epic chat",
     "finalized by",
+    "for questions",
+    "have questions",
     "interpreted by",
     "kind regards",
     "on the phone",
     "on the telephone",
     "over the phone",
     "over the telephone",
+    "message sent",
     "personally interpreted",
     "personally reviewed",
     "personally viewed",
+    "prepared by",
     "radiology dashboard",
     "read back",
     "read by",
+    "referring physician",
     "released by",
     "reviewed by",
     "signed by",
     "signed electronically",
+    "secure chat",
     "signed on",
+    "speech recognition",
+    "submitted by",
     "teaching physician",
     "thank you",
+    "telephone notification",
     "typed by",
     "verified by",
     "veriphy",
@@ -54,30 +74,64 @@ const PHRASES: [&str; 50] = [
     "via phone",
     "via telephone",
     "voice recognition",
+    "notification of physician",
 ];
 
 /// Words that no finding has.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 6] = [
     "attest",
     "attestation",
-    "dictated",
     "dictation",
     "sincerely",
     "telephoned",
-    "transcribed",
-    "transcription",
     "transcriptionist",
 ];
 
+/// What is done with reports; "the transcribed effusion" is a finding all the same.
+const TYPING: [&str; 3] = ["dictated", "transcribed", "transcription"];
+
+/// What the whole of a sentence may be.
+const STATUSES: [&str; 14] = [
+    "confidential",
+    "cont",
+    "continued",
+    "critical result no",
+    "critical result yes",
+    "final",
+    "over",
+    "preliminary",
+    "preliminary report",
+    "report finalized",
+    "report released",
+    "report status final",
+    "report status preliminary",
+    "signed",
+];
+
+/// Words of the units in which radiologists work.
+const OFFICES: [&str; 8] = [
+    "attending",
+    "department",
+    "division",
+    "fellow",
+    "hospital",
+    "professor",
+    "resident",
+    "section",
+];
+
 /// What comes before the colon of a signature, whatever follows.
-const SIGNING_LABELS: [&str; 11] = [
+const SIGNING_LABELS: [&str; 14] = [
+    "accession",
     "attending",
     "cc",
     "dd",
+    "dictating",
     "dt",
     "interpreting",
     "job",
     "radiologist",
+    "rpid",
     "signed",
     "td",
     "typed",
@@ -85,7 +139,9 @@ const SIGNING_LABELS: [&str; 11] = [
 ];
 
 /// What comes before a colon and a name or a date; a reading may follow it too.
-const LABELS: [&str; 12] = [
+const LABELS: [&str; 14] = [
+    "approved",
+    "completed",
     "d",
     "date",
     "interpreted",
@@ -164,17 +220,70 @@ const CONVEYING: [&str; 9] = [
 ];
 
 /// What is conveyed.
-const MESSAGES: [&str; 10] = [
+const MESSAGES: [&str; 17] = [
     "above",
+    "case",
+    "exam",
+    "examination",
     "finding",
     "findings",
+    "images",
     "impression",
+    "it",
     "recommendation",
     "recommendations",
     "report",
     "result",
     "results",
+    "study",
     "these",
+    "this",
+];
+
+/// What may stand before a message or a person that a sentence begins with.
+const BEFORE_SUBJECTS: [&str; 24] = [
+    "a",
+    "all",
+    "also",
+    "an",
+    "and",
+    "clinical",
+    "comment",
+    "covering",
+    "critical",
+    "final",
+    "important",
+    "note",
+    "of",
+    "on-call",
+    "ordering",
+    "patient's",
+    "preliminary",
+    "primary",
+    "referring",
+    "requesting",
+    "the",
+    "updated",
+    "urgent",
+    "was",
+];
+
+/// Words before which a sentence says what is seen, whoever is told behind them.
+const SEEING: [&str; 14] = [
+    "compatible",
+    "concerning",
+    "consistent",
+    "indicate",
+    "represent",
+    "represents",
+    "show",
+    "shows",
+    "stable",
+    "suggest",
+    "suggestive",
+    "suggests",
+    "suspicious",
+    "unchanged",
 ];
 
 /// How an attestation goes on after "I" and "I have".
@@ -274,13 +383,119 @@ pub(super) fn is_sign_off(sentence: &str) -> bool {
     let has_phrase = |phrase: &&str| spaced.contains(&format!(" {phrase} "));
     PHRASES.iter().any(has_phrase)
         || has(&WORDS)
-        || has(&PERSONS) && has(&TELLING)
+        || is_told(&words)
+        || words.first().is_some_and(|first| first == "d/w")
+        || is_typed(&words)
+        || is_in(&words.join(" "), &STATUSES)
+        || is_office(&words)
+        || is_page(&words)
+        || is_read_at(&words)
+        || is_signed(sentence)
         || is_conveyed(&words)
         || tells_removed(&words)
         || is_attestation(&words)
         || is_labelled(sentence)
         || is_stamp(&words)
         || is_name(&words)
+}
+
+/// "Dr. Roe was told", "the case was discussed with the nurse": of a person or a message, or at an
+/// hour; what else is reported or reviewed by someone is a finding.
+fn is_told(words: &[String]) -> bool {
+    let Some(told) = words.iter().position(|word| is_in(word, &TELLING)) else {
+        return false;
+    };
+    let is_person = |word: &String| is_in(word, &PERSONS) || is_in(word, &REMOVED);
+    let subject = words[..told].iter();
+    let mut subject = subject.skip_while(|word| is_in(word, &BEFORE_SUBJECTS));
+    let next = words.get(told + 1).map_or("", String::as_str);
+    let is_direct = is_in(next, &["by", "directly", "in", "to", "w", "with"]);
+    let is_of_message = match subject.next() {
+        None => is_direct || words[..told].iter().any(|word| word == "was") || next == "dr",
+        Some(first) if is_in(first, &MESSAGES) => is_direct || words.iter().any(is_person),
+        Some(first) => is_person(first) || is_in(first, &["he", "she", "they", "i", "we"]),
+    };
+    let sees = words[..told].iter().any(|word| is_in(word, &SEEING));
+    let has_person = || words.iter().any(is_person);
+    let has_patient = || words.iter().any(|word| word == "patient");
+    !sees && (is_of_message && (has_person() || has_patient()) || has_hour(words) && has_person())
+        || told == 0 && is_in(&words[0], &CONVEYING) && is_direct && has_hour(words)
+}
+
+fn has_hour(words: &[String]) -> bool {
+    let is_mark = |word: &String| is_in(word, &["am", "pm", "a.m", "p.m", "hrs", "hours"]);
+    let is_hour = |word: &String| {
+        let word = word.trim_end_matches("am").trim_end_matches("pm");
+        let parts = word.split_once(':');
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        parts.is_some_and(|(hour, minute)| is_number(hour) && is_number(minute))
+    };
+    words.iter().any(|word| is_mark(word) || is_hour(word))
+        || words.windows(2).any(|two| {
+            let hour = two[1].trim_end_matches("am").trim_end_matches("pm");
+            two[0] == "at" && hour.len() < two[1].len() && hour.parse::<u8>().is_ok()
+        })
+}
+
+/// "Dictated but not read", and not "the transcribed effusion".
+fn is_typed(words: &[String]) -> bool {
+    (0..words.len()).any(|at| {
+        let before = at.checked_sub(1).map_or("", |before| &words[before]);
+        let next = words.get(at + 1).map_or("by", String::as_str);
+        is_in(&words[at], &TYPING)
+            && before != "reverse"
+            && (!is_in(before, &["a", "the"]) || is_in(next, &["by", "report"]))
+    })
+}
+
+/// "Fellow, Thoracic Radiology".
+fn is_office(words: &[String]) -> bool {
+    let has_office = words.iter().any(|word| is_in(word, &OFFICES));
+    words.len() <= MAX_NAME_WORDS && has_office && words.iter().any(|word| word == "radiology")
+}
+
+/// "Page 1 of 2".
+fn is_page(words: &[String]) -> bool {
+    let says_number = |word: &String| word == "of" || word.parse::<u32>().is_ok();
+    words.len() > 1 && words[0] == "page" && words[1..].iter().all(says_number)
+}
+
+/// "Exam read at 10:22."
+fn is_read_at(words: &[String]) -> bool {
+    let is_read = words
+        .windows(2)
+        .any(|two| two[0] == "read" && two[1] == "at");
+    is_read && has_hour(words) && words.len() <= MAX_NAME_WORDS
+}
+
+/// "/s/ Jane Roe", "Dr. Jane Roe", "JR/kl", "JR 3/4/2019".
+fn is_signed(sentence: &str) -> bool {
+    let mut words = sentence.split_whitespace();
+    let (Some(first), count) = (words.next(), words.clone().count()) else {
+        return false;
+    };
+    let first = first.trim_end_matches(['.', ',']);
+    let is_short =
+        |text: &str| (2..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic());
+    let is_pair = |text: &str| {
+        let pair = text.split_once(['/', ':']);
+        pair.is_some_and(|(author, typist)| is_short(author) && is_short(typist))
+    };
+    let is_number = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains(char::is_alphabetic)
+    };
+    let is_name = |word: &str| word.starts_with(char::is_uppercase) && !word.contains(':');
+    let is_doctor = is_in(&first.to_lowercase(), &["dr", "drs"]);
+    first == "/s/"
+        || count == 0 && is_pair(first)
+        || count > 0 && is_pair(first) && words.clone().all(is_number)
+        || is_doctor && (1..=3).contains(&count) && words.clone().all(is_name)
+        || is_short(first)
+            && first.bytes().all(|b| b.is_ascii_uppercase())
+            && (1..=2).contains(&count)
+            && words
+                .clone()
+                .all(|word| is_number(word) && word.contains(['/', ':']))
 }
 
 /// "These findings were conveyed …", "Results were called to …".
@@ -348,7 +563,14 @@ fn is_stamp(words: &[String]) -> bool {
             || is_in(word, &LABELS)
             || is_in(word, &SIGNING_LABELS)
             || !word.contains(char::is_alphabetic)
-            || word.starts_with(|c: char| c.is_ascii_digit()) && word.len() <= 10
+            || word.starts_with(|c: char| c.is_ascii_digit())
+                && word.len() <= 10
+                && !word.ends_with("mm")
+                && !word.ends_with("cm")
+            || word.len() > 1
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_digit() || "-:.tz".contains(c))
     };
     !words.is_empty() && words.iter().all(says_nothing)
 }
@@ -403,6 +625,38 @@ mod tests {
             "03/04/2020 10:15",
             "Jane A. Doe, M.D.",
             "END OF REPORT",
+            "Dr. Jane Roe",
+            "JR/kl",
+            "jr:kl",
+            "JR 3/4/2019 10:22",
+            "2019-03-04T10:22:33",
+            "/s/ Jane Roe",
+            "E-signed by Jane Roe",
+            "Electronic signature: Jane Roe",
+            "Submitted by:",
+            "Dictating workstation: RAD12",
+            "Report status: Final",
+            "Preliminary report.",
+            "(Over)",
+            "Page 1 of 1",
+            "Exam read at 10:22.",
+            "Accession number: 123456",
+            "RPID: 12345",
+            "Department of Radiology, General Hospital",
+            "Fellow, Thoracic Radiology",
+            "Referring Physician: Jane Roe",
+            "Communicated to the ED via EPIC chat at 10:12.",
+            "Message sent to Dr. ___ via Epic secure chat.",
+            "d/w Dr. ___ at 10am",
+            "A critical result message was left at 5:15 pm.",
+            "Findings entered into the critical results dashboard at 3:12 pm.",
+            "Impression discussed with patient.",
+            "CRITICAL RESULT: Yes.",
+            "COMMENT: Dr. Roe was told.",
+            "Notification of physician: yes.",
+            "Please call with any questions.",
+            "For questions, page 12345.",
+            "The study and the report were reviewed by the staff radiologist.",
         ] {
             assert!(is_sign_off(sentence), "{sentence}");
         }
@@ -428,6 +682,17 @@ mod tests {
             "These findings were present on ___.",
             "These are reported to be chronic.",
             "The old film of ___ was reviewed and the nodule was not seen.",
+            "Right nodule; follow-up should be discussed with the surgeon.",
+            "The chest tube has been reported to the resident service as kinked and is straight now.",
+            "PICC placed by nurse ends in SVC, communicated with the azygos.",
+            "The transcribed effusion is small.",
+            "In the left apex a nodule reported by Dr. Roe is unchanged.",
+            "A nodule was reviewed with the radiologist and is calcified.",
+            "Findings suggest a nodule that was reported by the surgeon.",
+            "Dr. Roe's catheter ends in the SVC.",
+            "Dr. Roe: no effusion",
+            "10mm",
+            "Reverse transcription PCR was positive.",
         ] {
             assert!(!is_sign_off(sentence), "{sentence}");
         }

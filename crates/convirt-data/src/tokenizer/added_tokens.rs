@@ -53,10 +53,13 @@ impl AddedTokens {
                 token.special |= is_special(&token.content);
                 numbered.push((id, token));
             }
-        } else if folder.join("added_tokens.json").is_file() {
+        } else if folder.join("added_tokens.json").exists() {
             path = folder.join("added_tokens.json");
             for (content, id) in json_file::<Map<_, _>>(&path)? {
-                let token = AddedToken::from(&*content, is_special(&content));
+                // As in transformers, the key is not looked at for those of this file.
+                let is_additional = settings.is_additional_only(&content);
+                let is_special = is_special(&content) && !is_additional;
+                let token = AddedToken::from(&*content, is_special);
                 let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
                 let no_id = || invalid(&path, format!("no id of `{content}`: {id}"));
                 numbered.push((number.ok_or_else(no_id)?, token));
@@ -262,6 +265,33 @@ mod tests {
         ];
         assert_eq!(tokenizer(&files).unwrap().pad_id(), 5);
         assert_eq!(ids(&files, "é ! <B><Q> a _"), [2, 16, 7, 60, 61, 8, 6, 3]);
+    }
+
+    #[test]
+    fn special_tokens_may_have_names_of_their_own_and_no_mask() {
+        let extra = json!({"extra_special_tokens": {"image_token": "<i>"}});
+        let extra = [("tokenizer_config.json", extra)];
+        assert_eq!(ids(&extra, "a <i> b"), [2, 8, 60, 10, 3]);
+        for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let files = [(file, json!({"mask_token": null}))];
+            assert_eq!(
+                ids(&files, "a [MASK]"),
+                [&[2, 8, 1][..], &[32, 9, 45, 29], &[1, 3]].concat()
+            );
+        }
+    }
+
+    /// "<deid>" of both files is found in any case: it is not special for transformers 5.23.
+    #[test]
+    fn an_additional_token_with_an_id_is_as_any_other() {
+        let files = [
+            ("added_tokens.json", json!({"<deid>": 60})),
+            (
+                "special_tokens_map.json",
+                json!({"additional_special_tokens": ["<deid>"]}),
+            ),
+        ];
+        assert_eq!(ids(&files, "a <deid> <DEID> b"), [2, 8, 60, 60, 10, 3]);
     }
 
     #[test]

@@ -81,14 +81,14 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
         let mut usual = usual.into_iter();
         Role::ALL.map(|role| settings.token_or(role, usual.next().expect("one for each role")))
     };
-    let (mut tokenizer, path) = if whole.is_file() {
+    let (mut tokenizer, path) = if whole.exists() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
         check_whole(&tokenizer, &whole)?;
         if let Some(lowercase) = do_lower_case {
             set_lowercase(&mut tokenizer["normalizer"], lowercase);
         }
         (tokenizer, whole)
-    } else if words.is_file() {
+    } else if words.exists() {
         check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
         let normalizer = BertNormalizer::new(
             true,
@@ -98,7 +98,7 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
         );
         let special = special(bert_special());
         (word_piece(&lines(&words)?, &normalizer, &special), words)
-    } else if pairs.is_file() && merges.is_file() {
+    } else if pairs.exists() && merges.exists() {
         check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
         let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
         let vocabulary: Vocabulary = json_file(&pairs)?;
@@ -279,11 +279,12 @@ fn check_tokens<'a>(
     }
 }
 
-/// Reads a token a line; the last of equal ones counts, as in Hugging Face's reader.
+/// Reads a token a line, without the white space behind it; the last of equal ones counts, as in
+/// Hugging Face's reader.
 fn lines(path: &Path) -> Result<Vocabulary, DataError> {
     let text = text_file(path)?;
     let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
-    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let tokens = lines.map(str::trim_end);
     check_tokens(tokens.clone().zip(0..), path)?;
     Ok(tokens.map(String::from).zip(0..).collect())
 }
@@ -445,6 +446,29 @@ mod tests {
     fn line_ends_of_windows_are_no_part_of_a_token() {
         let vocabulary = "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\nheart\r\n";
         assert_eq!(ids(&[("vocab.txt", vocabulary)], "heart"), [2, 4, 3]);
+    }
+
+    /// The ids are those of BertTokenizer of transformers 5.23.
+    #[test]
+    fn white_space_behind_a_token_is_no_part_of_it() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\nheart \nlung\t\n";
+        let files = [("vocab.txt", vocabulary)];
+        assert_eq!(ids(&files, "heart lung"), [2, 5, 6, 3]);
+    }
+
+    #[test]
+    fn a_folder_in_place_of_a_file_is_an_error_that_names_it() {
+        for name in ["vocab.txt", "added_tokens.json", "special_tokens_map.json"] {
+            let folder = folder(&[("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n")]);
+            let path = folder.path().join(name);
+            if path.is_file() {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::create_dir(&path).unwrap();
+            let error = ReportTokenizer::from_folder(folder.path(), None).unwrap_err();
+            assert!(matches!(error, DataError::Read { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]

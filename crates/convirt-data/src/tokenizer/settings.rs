@@ -36,6 +36,8 @@ pub(super) struct Settings {
     json: Map<String, Value>,
     /// `tokenizer_config.json`.
     path: PathBuf,
+    /// Whether `special_tokens_map.json` has `additional_special_tokens`.
+    has_map_list: bool,
 }
 
 /// What a special token is for.
@@ -85,17 +87,25 @@ impl Settings {
     /// not read where `tokenizer_config.json` lists all added tokens.
     pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
         let object = |name: &str| match folder.join(name) {
-            path if path.is_file() => json_file(&path),
+            path if path.exists() => json_file(&path),
             _ => Ok(Map::new()),
         };
         let mut json: Map<String, Value> = object("tokenizer_config.json")?;
+        let mut has_map_list = false;
         if !json.contains_key(DECODER) {
             let special: Map<String, Value> = object("special_tokens_map.json")?;
-            json.extend(special.into_iter().filter(|(_, token)| !token.is_null()));
+            has_map_list = special.contains_key(LISTS[0]);
+            let is_said = |key: &str, token: &Value| !token.is_null() || key == Role::Mask.key();
+            json.extend(
+                special
+                    .into_iter()
+                    .filter(|(key, token)| is_said(key, token)),
+            );
         }
         Ok(Self {
             json,
             path: folder.join("tokenizer_config.json"),
+            has_map_list,
         })
     }
 
@@ -114,15 +124,37 @@ impl Settings {
         let others = others.map(|(_, token)| token);
         let named = NAMES.iter().filter_map(|key| self.json.get(*key));
         let lists = LISTS.iter().filter_map(|key| self.json.get(*key));
-        let items = lists.flat_map(|list| list.as_array().into_iter().flatten());
+        let items = lists.flat_map(|list| {
+            let items = list.as_array().into_iter().flatten();
+            items.chain(
+                list.as_object()
+                    .into_iter()
+                    .flat_map(|named| named.values()),
+            )
+        });
         let all = named.chain(others).chain(items);
         all.filter_map(|token| added_token(token, true)).collect()
+    }
+
+    /// Whether a token is special by `additional_special_tokens` of `special_tokens_map.json` alone.
+    pub(super) fn is_additional_only(&self, content: &str) -> bool {
+        let mut others = self.clone();
+        others.json.retain(|key, _| key != LISTS[0]);
+        self.has_map_list
+            && others
+                .special_tokens()
+                .iter()
+                .all(|it| it.content != content)
     }
 
     /// Returns the token of a role, or the usual one; with the flags of the usual one where the
     /// settings have none.
     pub(super) fn token_or(&self, role: Role, usual: AddedToken) -> AddedToken {
         let given = self.json.get(role.key());
+        if role == Role::Mask && given.is_some_and(Value::is_null) {
+            // A vocabulary without it: the text of its usual name is as any other.
+            return AddedToken::default();
+        }
         let described = given.filter(|token| token.is_object());
         let described = described.and_then(|token| added_token(token, true));
         described.unwrap_or_else(|| AddedToken {
@@ -166,6 +198,9 @@ impl Settings {
     pub(super) fn to_json(&self, tokenizer: &Tokenizer) -> Value {
         let mut json = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
         for role in Role::ALL {
+            if self.json.get(role.key()).is_some_and(Value::is_null) && role == Role::Mask {
+                continue;
+            }
             if let Ok((name, _)) = self.find(role, tokenizer, Path::new("")) {
                 json[role.key()] = name.into();
             }
