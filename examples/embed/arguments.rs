@@ -117,7 +117,7 @@ impl ManifestArguments {
             (self.text_from_files, "--text-from-files"),
             (self.image_root.is_some(), "--image-root"),
             (self.text_root.is_some(), "--text-root"),
-            (self.split.is_some(), "--split"),
+            (self.split_col.is_some(), "--split-col"),
         ] {
             if is_given {
                 let problem = format!("{option} has an effect with --manifest only");
