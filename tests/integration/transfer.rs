@@ -23,7 +23,7 @@ fn labelled() -> TempDir {
         let is_bright = patient.is_multiple_of(2);
         let base = if is_bright { 150 } else { 40 };
         let samples: Vec<u8> = (0..40 * 30)
-            .map(|pixel| (base + pixel * (i + 3) % 60) as u8)
+            .map(|pixel| (base + pixel * (i + 3) % 97) as u8)
             .collect();
         let name = format!("{i}.png");
         let path = folder.path().join(&name);
