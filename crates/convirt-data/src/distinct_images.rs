@@ -7,7 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use twox_hash::XxHash3_128;
 
-use crate::open_regular;
+use crate::{Distinct, open_regular};
 
 /// Bytes of a file that are read at a time.
 const CHUNK: usize = 1 << 20;
@@ -18,46 +18,30 @@ const CHUNK: usize = 1 << 20;
 /// Only files that have their length in common with another are read. What cannot be read is told
 /// from others by its path.
 pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
-    let paths = numbers(paths.iter().map(AsRef::as_ref));
-    let lengths: Vec<Option<u64>> = paths.first.par_iter().map(|path| length(path)).collect();
+    let of_rows = Distinct::new(paths.iter().map(AsRef::as_ref));
+    let paths: Vec<&Path> = of_rows
+        .first
+        .iter()
+        .map(|row| paths[*row].as_ref())
+        .collect();
+    let lengths: Vec<Option<u64>> = paths.par_iter().map(|path| length(path)).collect();
     let mut files_of: HashMap<u64, usize> = HashMap::new();
     for &length in lengths.iter().flatten() {
         *files_of.entry(length).or_default() += 1;
     }
-    let contents = paths.first.par_iter().zip(&lengths).map(|(path, length)| {
-        let is_alone = |length: &u64| files_of[length] == 1;
-        let length = length.filter(|length| !is_alone(length))?;
+    let contents = paths.par_iter().zip(&lengths).map(|(path, length)| {
+        let length = length.filter(|length| files_of[length] > 1)?;
         Some((length, hash(path).ok()?))
     });
     let contents: Vec<_> = contents.collect();
     // A file whose content is not known is itself alone: its path stands for it.
-    let keys = contents.into_iter().zip(&paths.first);
-    let of_path = numbers(keys.map(|(content, path)| match content {
+    let keys = contents.into_iter().zip(&paths);
+    let of_paths = Distinct::new(keys.map(|(content, path)| match content {
         Some(content) => (Some(content), None),
         None => (None, Some(*path)),
     }));
-    let of_row = paths.of_row.into_iter();
-    of_row.map(|path| of_path.of_row[path]).collect()
-}
-
-/// Distinct keys, in the order in which they first appear.
-struct Numbers<K> {
-    of_row: Vec<usize>,
-    first: Vec<K>,
-}
-
-fn numbers<K: std::hash::Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> Numbers<K> {
-    let (mut number_of, mut first) = (HashMap::new(), Vec::new());
-    let number = |key| {
-        *number_of.entry(key).or_insert_with(|| {
-            first.push(key);
-            first.len() - 1
-        })
-    };
-    Numbers {
-        of_row: keys.map(number).collect(),
-        first,
-    }
+    let of_rows = of_rows.of_pair.into_iter();
+    of_rows.map(|path| of_paths.of_pair[path]).collect()
 }
 
 fn length(path: &Path) -> Option<u64> {

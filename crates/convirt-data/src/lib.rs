@@ -24,6 +24,7 @@ mod chexpert_8x200;
 mod column;
 mod contrast;
 mod dataset;
+mod distinct;
 mod distinct_images;
 mod doctor;
 mod error;
@@ -74,6 +75,7 @@ pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub use contrast::{check_contrast, too_few_to_validate};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use distinct::Distinct;
 pub use distinct_images::number_images;
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,

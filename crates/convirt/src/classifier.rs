@@ -19,7 +19,7 @@ use crate::error::{Error, write_error};
 use crate::finite::finite_rows;
 use crate::json_file::read_json;
 use crate::precision_name::PrecisionName;
-use crate::pretrained::{is_turned, turned};
+use crate::pretrained::{default_exif_orientation, is_default_exif_orientation};
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -61,7 +61,10 @@ pub(crate) struct Description {
     pub longer_side: Option<usize>,
     /// Whether JPEG and PNG files are turned as their EXIF asks; in files from before there was a
     /// choice, they are.
-    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    #[serde(
+        default = "default_exif_orientation",
+        skip_serializing_if = "is_default_exif_orientation"
+    )]
     pub exif_orientation: bool,
     pub normalization: Normalization,
     /// The precision that it was trained in; in files from before there was a choice, float32.

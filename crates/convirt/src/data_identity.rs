@@ -35,7 +35,7 @@ pub(crate) struct DataChange {
 }
 
 impl DataIdentity {
-    pub fn of(split: &SplitStudies) -> Self {
+    pub fn new(split: &SplitStudies) -> Self {
         let side = |studies: &[Study]| Side {
             pairs: studies.len(),
             fingerprint: format!("{:032x}", fingerprint(studies)),

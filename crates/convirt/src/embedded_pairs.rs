@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use burn::data::dataloader::DataLoader;
 use convirt_data::{
-    EvaluationLoader, ImageTextBatch, LoaderConfig, Study, Unreadable, number_images,
+    Distinct, EvaluationLoader, ImageTextBatch, LoaderConfig, Study, Unreadable, number_images,
 };
 use convirt_model::ConVirt as Network;
 
-use crate::distinct::Distinct;
 use crate::embeddings::{EmbeddedBatch, TowerOutput, excerpt};
 use crate::error::Error;
 use crate::finite::unit_rows;

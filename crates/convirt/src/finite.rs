@@ -43,15 +43,27 @@ pub(crate) fn unit_rows(
 ) -> Result<Vec<f32>, Error> {
     let width = output.dims()[1].max(1);
     let mut rows = finite_rows(output, name)?;
-    for row in rows.chunks_mut(width) {
-        // In 64 bits the squares of no 32-bit numbers overflow.
-        let square: f64 = row.iter().map(|number| f64::from(*number).powi(2)).sum();
-        let norm = square.sqrt().max(f64::MIN_POSITIVE);
-        for number in row {
-            *number = (f64::from(*number) / norm) as f32;
-        }
-    }
+    rows.chunks_mut(width).for_each(scale_to_unit);
     Ok(rows)
+}
+
+/// A vector at L2 norm 1, unless all of it is 0; `None` when it is not of finite numbers.
+pub(crate) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
+    let mut unit = vector.to_vec();
+    scale_to_unit(&mut unit);
+    vector
+        .iter()
+        .all(|number| number.is_finite())
+        .then_some(unit)
+}
+
+fn scale_to_unit(vector: &mut [f32]) {
+    // In 64 bits the squares of no 32-bit numbers overflow.
+    let square: f64 = vector.iter().map(|number| f64::from(*number).powi(2)).sum();
+    let norm = square.sqrt().max(f64::MIN_POSITIVE);
+    for number in vector {
+        *number = (f64::from(*number) / norm) as f32;
+    }
 }
 
 #[cfg(test)]

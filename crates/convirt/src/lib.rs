@@ -26,7 +26,6 @@ mod config;
 mod data_identity;
 mod datasets;
 mod device;
-mod distinct;
 mod doctor;
 mod doctor_page;
 mod earlier;

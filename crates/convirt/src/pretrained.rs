@@ -72,7 +72,10 @@ pub(crate) struct Description<N = NetworkConfig> {
     pub longer_side: Option<usize>,
     /// Whether JPEG and PNG files are turned as their EXIF asks; in descriptions from before there
     /// was a choice, they are.
-    #[serde(default = "turned", skip_serializing_if = "is_turned")]
+    #[serde(
+        default = "default_exif_orientation",
+        skip_serializing_if = "is_default_exif_orientation"
+    )]
     pub exif_orientation: bool,
     /// Longest text, in tokens; none of images alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -354,13 +357,13 @@ impl Description {
 }
 
 /// The default of a description's `exif_orientation`.
-pub(crate) fn turned() -> bool {
+pub(crate) fn default_exif_orientation() -> bool {
     DecodeLimits::default().exif_orientation
 }
 
 /// Whether it need not be written.
-pub(crate) fn is_turned(exif_orientation: &bool) -> bool {
-    *exif_orientation == turned()
+pub(crate) fn is_default_exif_orientation(exif_orientation: &bool) -> bool {
+    *exif_orientation == default_exif_orientation()
 }
 
 impl<N> Description<N> {

@@ -139,7 +139,7 @@ impl Training {
 
         chosen.check_used()?;
 
-        let data = DataIdentity::of(&studies.split);
+        let data = DataIdentity::new(&studies.split);
         let tokenizer = tower.map(|tower| tower.tokenizer);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
@@ -186,7 +186,7 @@ impl Training {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
-        let data_change = DataIdentity::of(&studies.split).change(run.path())?;
+        let data_change = DataIdentity::new(&studies.split).change(run.path())?;
         let description = Description::load(&run.model())?;
         let tokenizer = match description.objective {
             Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),

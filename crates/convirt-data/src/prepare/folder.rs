@@ -24,13 +24,13 @@ pub(super) struct Contents {
     /// Longer side of the images written, in pixels; `None` as long as there are none.
     pub(super) longer_side: Option<usize>,
     /// Whether JPEG and PNG files are turned as their EXIF asks.
-    #[serde(default = "turned")]
+    #[serde(default = "default_exif_orientation")]
     pub(super) exif_orientation: bool,
     /// Counts up whenever the same source gives other images.
     pub(super) version: u32,
 }
 
-fn turned() -> bool {
+fn default_exif_orientation() -> bool {
     DecodeLimits::default().exif_orientation
 }
 

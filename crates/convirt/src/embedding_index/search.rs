@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::EmbeddingIndex;
 use super::format::HALF;
-use super::writer::unit;
 use crate::error::Error;
+use crate::finite::unit;
 use crate::pretrained::similarity;
 
 /// Bytes that a thread reads at once: they stay in its cache.

@@ -7,6 +7,7 @@ use half::f16;
 use super::IndexDescription;
 use super::format::header;
 use crate::error::{Error, write_error};
+use crate::finite::unit;
 use crate::new_file::NewFile;
 
 /// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.
@@ -116,14 +117,4 @@ impl Texts {
         self.bytes.extend(text.bytes());
         self.ends.extend((self.bytes.len() as u64).to_le_bytes());
     }
-}
-
-/// A vector at L2 norm 1, unless all of it is 0; `None` when it is not of finite numbers.
-pub(super) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
-    let square: f64 = vector.iter().map(|number| f64::from(*number).powi(2)).sum();
-    let norm = square.sqrt().max(f64::MIN_POSITIVE);
-    let scaled = vector
-        .iter()
-        .map(|number| (f64::from(*number) / norm) as f32);
-    square.is_finite().then(|| scaled.collect())
 }

@@ -1,14 +1,13 @@
 //! Telling models apart, so that embeddings of two are not compared.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
-use convirt_data::open_regular;
 use serde::{Deserialize, Serialize};
 
 use super::Description;
 use crate::error::{Error, read_error};
+use crate::weights::checksums::append_crc32c;
 
 /// What tells a model from others: the content of its files. Copies of them are the same model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,16 +22,8 @@ pub struct ModelIdentity {
 impl ModelIdentity {
     pub(super) fn of(description: &Description, weights: &Path) -> Result<Self, Error> {
         let description = serde_json::to_vec(description).expect("a description is plain data");
-        let mut checksum = crc32c::crc32c(&description);
-        let mut file = open_regular(weights).map_err(read_error(weights))?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer).map_err(read_error(weights))?;
-            if read == 0 {
-                break;
-            }
-            checksum = crc32c::crc32c_append(checksum, &buffer[..read]);
-        }
+        let checksum = crc32c::crc32c(&description);
+        let (checksum, _) = append_crc32c(checksum, weights).map_err(read_error(weights))?;
         Ok(Self {
             name: name_of_run(weights),
             checksum,

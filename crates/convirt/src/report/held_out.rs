@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use convirt_data::Study;
+use convirt_data::{Distinct, Study};
 
-use crate::distinct::Distinct;
 use crate::embedded_pairs::EmbeddedPairs;
 use crate::pretrained::similarity;
 
@@ -74,7 +73,7 @@ impl<'a> HeldOut<'a> {
 
     /// Number of distinct texts.
     pub(super) fn texts(&self) -> usize {
-        self.distinct.len()
+        self.distinct.first.len()
     }
 
     /// The text of a number.

@@ -47,7 +47,7 @@ type Sums = BTreeMap<String, Vec<FileSum>>;
 pub(crate) fn record(folder: &Path, names: &[&str]) -> Result<(), WeightsError> {
     let mut sums = read(folder)?;
     for name in names {
-        let sum = FileSum::of(&folder.join(name))?;
+        let sum = FileSum::compute(&folder.join(name))?;
         sums.insert(name.to_string(), vec![sum]);
     }
     write(folder, &sums)
@@ -62,7 +62,7 @@ pub(crate) fn record(folder: &Path, names: &[&str]) -> Result<(), WeightsError> 
 pub(crate) fn publish(partial: &Path, folder: &Path, name: &str) -> Result<(), WeightsError> {
     let mut sums = read(folder)?;
     let of_file = sums.entry(name.to_string()).or_default();
-    of_file.push(FileSum::of(partial)?);
+    of_file.push(FileSum::compute(partial)?);
     let old = of_file.len().saturating_sub(2);
     of_file.drain(..old);
     write(folder, &sums)?;
@@ -82,7 +82,7 @@ pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
     let Some(recorded) = sums.get(&*name) else {
         return Ok(());
     };
-    let found = FileSum::of(path)?;
+    let found = FileSum::compute(path)?;
     match recorded.contains(&found) {
         true => Ok(()),
         false => Err(WeightsError::Changed {
@@ -112,25 +112,31 @@ fn write(folder: &Path, sums: &Sums) -> Result<(), WeightsError> {
 }
 
 impl FileSum {
-    fn of(path: &Path) -> Result<Self, WeightsError> {
-        let sum = || -> io::Result<Self> {
-            let mut file = open_regular(path)?;
-            let (mut bytes, mut checksum) = (0, 0);
-            let mut chunk = vec![0; CHUNK];
-            loop {
-                let read = file.read(&mut chunk)?;
-                if read == 0 {
-                    break;
-                }
+    fn compute(path: &Path) -> Result<Self, WeightsError> {
+        let (checksum, bytes) = append_crc32c(0, path).map_err(WeightsError::read(path))?;
+        Ok(Self {
+            bytes,
+            crc32c: format!("{checksum:08x}"),
+        })
+    }
+}
+
+/// Goes on with a CRC-32C over all bytes of a file; returns it with their number.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub(crate) fn append_crc32c(mut checksum: u32, path: &Path) -> io::Result<(u32, u64)> {
+    let mut file = open_regular(path)?;
+    let (mut bytes, mut chunk) = (0, vec![0; CHUNK]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok((checksum, bytes)),
+            read => {
                 bytes += read as u64;
                 checksum = crc32c::crc32c_append(checksum, &chunk[..read]);
             }
-            Ok(Self {
-                bytes,
-                crc32c: format!("{checksum:08x}"),
-            })
-        };
-        sum().map_err(WeightsError::read(path))
+        }
     }
 }
 

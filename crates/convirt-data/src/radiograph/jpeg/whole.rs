@@ -455,7 +455,7 @@ impl Part<'_> {
             bits.skip(size.into());
             next += zeros + 1;
         }
-        // Zeros beyond the last coefficient are borne by all decoders.
+        // Zeros beyond the last coefficient are accepted by all decoders.
         Some(())
     }
 

@@ -1,11 +1,16 @@
-//! Equal things among pairs, counted once.
+//! Equal things among rows or pairs, counted once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 /// What pairs have, such as their texts, equal ones counted once.
+///
+/// ```
+/// let texts = convirt_data::Distinct::new(["clear", "effusion", "clear"]);
+/// assert_eq!((texts.of_pair, texts.first), (vec![0, 1, 0], vec![0, 1]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Distinct {
+pub struct Distinct {
     /// Number of what each pair has, from 0 in the order in which they first appear.
     pub of_pair: Vec<usize>,
     /// The first pair that has each of them.
@@ -26,10 +31,5 @@ impl Distinct {
             of_pair: of_pairs.into_iter().enumerate().map(number).collect(),
             first,
         }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.first.len()
     }
 }
