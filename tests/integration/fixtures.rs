@@ -165,11 +165,14 @@ pub fn trained() -> &'static Trained {
     })
 }
 
-/// A program of this workspace, which cargo builds beside the tests.
+/// A program of this workspace, which cargo builds beside the tests; it prints no backtraces,
+/// whatever the tests do.
 pub fn example(name: &str) -> Command {
     let executable = std::env::current_exe().unwrap();
     let profile = executable.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples").join(name))
+    let mut command = Command::new(profile.join("examples").join(name));
+    command.env_remove("RUST_BACKTRACE");
+    command
 }
 
 /// What a program printed, errors last.
