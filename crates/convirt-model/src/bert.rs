@@ -19,14 +19,10 @@
 mod activation;
 mod config;
 mod embeddings;
-#[cfg(test)]
-mod freezing;
 mod frozen_prefix;
 mod hugging_face;
 mod keys;
 mod layer;
-#[cfg(test)]
-pub(crate) mod parity;
 
 use std::ops::Range;
 
@@ -321,6 +317,9 @@ fn linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear 
 
 #[cfg(test)]
 pub(crate) mod tests {
+    mod freezing;
+    pub(crate) mod parity;
+
     use super::*;
     use crate::Pooling;
     use burn::tensor::Tolerance;

@@ -1,10 +1,5 @@
 //! The two towers, their projections and the loss.
 
-#[cfg(test)]
-mod freezing;
-#[cfg(test)]
-mod parity;
-
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -244,11 +239,14 @@ impl ConVirt {
 
 #[cfg(test)]
 mod tests {
+    mod freezing;
+    mod parity;
+
     use super::*;
     use crate::bert::tests::{small, texts};
     use crate::{BertFamily, ResNetDepth};
 
-    pub(super) fn config() -> ConVirtConfig {
+    fn config() -> ConVirtConfig {
         ConVirtConfig {
             d_embedding: 6,
             ..ConVirtConfig::new(

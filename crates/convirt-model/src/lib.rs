@@ -24,8 +24,6 @@ mod loss;
 mod parameter_counts;
 mod pooling;
 mod projection;
-#[cfg(test)]
-mod reference;
 mod resnet;
 mod simclr;
 
@@ -46,3 +44,8 @@ pub use pooling::{Pooled, Pooling};
 pub use projection::{ProjectionHead, ProjectionHeadConfig};
 pub use resnet::{Downsample, ResNet, ResNetConfig, ResNetDepth, ResidualBlock};
 pub use simclr::{SimClr, SimClrConfig};
+
+#[cfg(test)]
+mod tests {
+    pub(crate) mod reference;
+}

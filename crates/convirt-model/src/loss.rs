@@ -2,8 +2,6 @@
 
 mod config;
 mod ntxent;
-#[cfg(test)]
-mod parity;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::log_softmax;
@@ -189,6 +187,8 @@ fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
 
 #[cfg(test)]
 mod tests {
+    mod parity;
+
     use super::*;
     use burn::tensor::{Distribution, TensorData, Tolerance};
 

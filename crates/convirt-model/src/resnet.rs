@@ -5,8 +5,6 @@
 //! is left out.
 
 mod block;
-#[cfg(test)]
-pub(crate) mod parity;
 
 use std::fmt;
 use std::str::FromStr;
@@ -231,7 +229,9 @@ impl ResNet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) mod parity;
+
     use super::*;
 
     /// torchvision's `sum(p.numel())` less the classifier `fc`, plus two statistics for each of

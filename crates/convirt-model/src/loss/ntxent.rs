@@ -110,7 +110,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::reference::{assert_close, json, number};
+    use crate::tests::reference::{assert_close, json, number};
 
     /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
     const FACTOR: f64 = 10.0;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::Pooling;
-use crate::reference::{Reference, assert_close, fill, formula, json, number};
+use crate::tests::reference::{Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 10.0;

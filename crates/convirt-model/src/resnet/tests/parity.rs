@@ -3,7 +3,7 @@
 use burn::tensor::{Device, TensorData};
 
 use super::*;
-use crate::reference::{Reference, assert_close, fill, formula, json, number};
+use crate::tests::reference::{Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 5.0;

@@ -6,10 +6,9 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::TensorData;
 
-use super::tests::config;
 use super::*;
 use crate::bert::tests::texts;
-use crate::reference;
+use crate::tests::reference;
 
 /// Dropout on, embeddings and layers 0 and 2 frozen.
 fn frozen(device: &Device) -> ConVirt {

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::ResNetDepth;
-use crate::bert::parity::hugging_face_name;
-use crate::reference::{self, Reference, assert_close, fill, formula, json, number};
-use crate::resnet::parity::torchvision_name;
+use crate::bert::tests::parity::hugging_face_name;
+use crate::resnet::tests::parity::torchvision_name;
+use crate::tests::reference::{self, Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 10.0;

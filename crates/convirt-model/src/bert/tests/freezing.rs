@@ -3,7 +3,6 @@
 use burn::optim::GradientsParams;
 use burn::tensor::TensorData;
 
-use super::tests::{small, texts};
 use super::*;
 
 /// Three layers with so much dropout that two runs never agree by chance.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::*;
-use crate::reference::{Reference, assert_close, json, number};
+use crate::tests::reference::{Reference, assert_close, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 10.0;
