@@ -44,7 +44,7 @@ fn main() {
     let mut last = None;
     for _ in std::io::stdin().lock().lines() {
         let start = Instant::now();
-        let (_, profile) = Profile::of(|| {
+        let (_, profile) = Profile::measure(|| {
             autocast(precision, &mut run);
             device.sync().expect("the device works");
         });
