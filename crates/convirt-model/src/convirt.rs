@@ -20,7 +20,7 @@ pub struct ConVirtConfig {
     pub text: BertConfig,
     /// Width of the shared space.
     pub d_embedding: usize,
-    /// How token states become one vector.
+    /// Pooling of the token states to one vector.
     pub pooling: Pooling,
     /// Hidden state that is pooled: 0 the embeddings, n the n-th layer, `None` the last.
     pub pooling_layer: Option<usize>,
@@ -33,8 +33,8 @@ pub struct ConVirtConfig {
 }
 
 impl ConVirtConfig {
-    /// Creates a configuration with the paper's shared space, pooling and loss and nothing frozen;
-    /// the paper freezes the embeddings and layers 0 to 5 of its pretrained BERT.
+    /// Creates a configuration with the paper's shared space, pooling and loss, and nothing frozen.
+    /// The paper freezes the embeddings and layers 0 to 5 of its pretrained BERT.
     pub fn new(image: ResNetConfig, text: BertConfig) -> Self {
         Self {
             image,
@@ -48,11 +48,11 @@ impl ConVirtConfig {
         }
     }
 
-    /// Initializes the model, frozen parts included.
+    /// Initializes the model and freezes its frozen parts.
     ///
     /// # Errors
     ///
-    /// [`ModelError`] for what [`validate`](Self::validate) finds.
+    /// Those of [`validate`](Self::validate).
     pub fn init(&self, device: &Device) -> Result<ConVirt, ModelError> {
         let d_pooled = self.validate()?;
         let mut text_encoder = self.text.init(device)?;
@@ -71,8 +71,8 @@ impl ConVirtConfig {
         })
     }
 
-    /// Counts the parameters of a valid configuration without building them; a learned temperature
-    /// is not among them.
+    /// Counts the parameters of a valid configuration without building the model. A learnable
+    /// temperature is not counted.
     pub fn parameter_count(&self) -> ParameterCount {
         let head = |d_input| ProjectionHeadConfig::new(d_input, self.d_embedding).parameters();
         let [embeddings, layer] = self.text.parameters();
@@ -90,7 +90,7 @@ impl ConVirtConfig {
         }
     }
 
-    /// Checks the parts and how they fit together; returns the width of the pooled text.
+    /// Checks the parts and whether they fit together, and returns the width of the pooled text.
     ///
     /// # Errors
     ///
@@ -115,8 +115,39 @@ impl ConVirtConfig {
     }
 }
 
-/// Two encoders trained to tell which text belongs to which image
+/// An image and a text encoder trained to recognize which text belongs to which image
 /// ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let text = BertConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 2,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::base(100)
+/// };
+/// let config = ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text);
+/// let model = config.init(&device)?;
+///
+/// let images = Tensor::ones([2, 3, 32, 32], &device);
+/// let input_ids = Tensor::<2, Int>::from_data([[2, 5, 3], [2, 3, 0]], &device);
+/// let texts = TextInput {
+///     attention_mask: input_ids.clone().not_equal_elem(0),
+///     input_ids,
+///     token_type_ids: None,
+/// };
+/// let output = model.forward(images, texts, None);
+/// assert_eq!(output.logits.dims(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct ConVirt {
     /// f_v.
@@ -134,11 +165,11 @@ pub struct ConVirt {
     pooling_layer: usize,
 }
 
-/// The images or the texts of a batch, before and after the projection.
+/// The encoded images or texts of a batch, before and after the projection.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The encoder's output h, `[batch, d_model]`: for classifiers and image→image retrieval.
-    /// With pooling `mean_max` the texts' is `2 * d_model` wide.
+    /// The encoder's output h, `[batch, d_model]`, for classifiers and image→image retrieval. For
+    /// texts pooled by `mean_max` it is `2 * d_model` wide.
     pub features: Tensor<2>,
     /// Its projection v or u into the shared space, `[batch, d_embedding]`, not normalized.
     pub embedding: Tensor<2>,
@@ -193,11 +224,11 @@ impl ConVirt {
             .pooling
             .forward(states, attention_mask)
             .into_vectors()
-            .expect("the configuration admits poolings to one vector only");
+            .expect("the configuration allows only poolings to one vector");
         Encoded::new(features, &self.text_projection)
     }
 
-    /// Encodes a batch of pairs and scores it; see [`ContrastiveLoss::forward`].
+    /// Encodes a batch of pairs and computes the loss; see [`ContrastiveLoss::forward`].
     ///
     /// # Shapes
     ///
@@ -228,12 +259,12 @@ impl ConVirt {
         self.loss.forward(images, texts, text_ids)
     }
 
-    /// Counts the parameters of each part, all and those that training changes.
+    /// Counts the parameters of each part, total and trainable.
     ///
-    /// A learnable temperature counts with the heads. On a model in evaluation mode, those are
-    /// counted that training would change.
+    /// A learnable temperature counts with the heads. In evaluation mode, those parameters count as
+    /// trainable that training would change.
     pub fn parameter_counts(&self) -> ParameterCounts {
-        ParameterCounts::of(self)
+        ParameterCounts::from_model(self)
     }
 }
 

@@ -12,7 +12,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use twox_hash::XxHash3_128;
 
-use super::keys::SHORTEST;
+use super::keys::MIN_TOKENS;
 use super::{Bert, BertKeys, TextInput};
 use state_file::StateFile;
 
@@ -141,7 +141,7 @@ impl FrozenPrefix {
         };
         let missing: Vec<usize> = (0..batch).filter(|row| found[*row].is_none()).collect();
         if let Some(longest) = missing.iter().map(|row| keys[*row].len()).max() {
-            let longest = longest.max(SHORTEST).min(tokens);
+            let longest = longest.max(MIN_TOKENS).min(tokens);
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
             let part = rows_of(&input, rows, longest);
@@ -363,7 +363,7 @@ mod tests {
         let together = prefix.states(&encoder, texts(&rows, 48, &device));
         for (index, row) in rows.iter().enumerate() {
             let prefix = FrozenPrefix::of(&encoder, 0).unwrap();
-            let alone = prefix.states(&encoder, texts(&[row], row.len().max(SHORTEST), &device));
+            let alone = prefix.states(&encoder, texts(&[row], row.len().max(MIN_TOKENS), &device));
             let [alone, beside] = [(alone, 0), (together.clone(), index)]
                 .map(|(states, row_index)| states.slice([row_index..row_index + 1, 0..row.len()]));
             assert_eq!(alone.into_data(), beside.into_data(), "{index}");

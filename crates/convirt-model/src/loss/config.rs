@@ -1,4 +1,4 @@
-//! Temperature, direction weights and options of the loss.
+//! Configuration of the loss.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ContrastiveLoss, MAX_SCALE};
 use crate::ModelError;
 
-/// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, but for
+/// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, except for
 /// [`multi_positive`](Self::multi_positive).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,7 +56,7 @@ impl ContrastiveLossConfig {
         let temperature = self.temperature;
         check_temperature(temperature)?;
         if self.learnable_temperature && temperature < 1.0 / MAX_SCALE {
-            let expected = "at least 0.01, the least that a learnable temperature may reach";
+            let expected = "at least 0.01, the lower limit of a learnable temperature";
             return Err(out_of_range("temperature", temperature, expected));
         }
         let weight = self.image_to_text_weight;
