@@ -1,26 +1,4 @@
-//! A procedural chest phantom: frontal "radiographs" and reports in the files a hospital's would
-//! come in.
-//!
-//! For learning to use the program, for tests and for measuring. Nothing in it comes from a patient
-//! and nothing learned from it says anything about one.
-
-mod anatomy;
-mod canvas;
-mod devices;
-mod draft;
-mod draws;
-mod exposure;
-mod findings;
-mod marker;
-mod negatives;
-mod pathology;
-mod patient;
-mod phrases;
-mod prose;
-mod render;
-mod report;
-#[cfg(test)]
-mod visibility;
+//! The phantom of one configuration, written into a folder.
 
 use std::io;
 use std::path::Path;
@@ -29,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
-use draft::Draft;
-use marker::Marker;
-use patient::{COLUMNS, Patient, StudyFiles};
+use super::PhantomError;
+use super::draft::Draft;
+use super::marker::{self, Marker};
+use super::patient::{COLUMNS, Patient, StudyFiles};
 
 /// Size and seed of a chest phantom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +68,7 @@ impl PhantomConfig {
         &self,
         folder: &Path,
         progress: impl Fn(usize, usize) + Sync,
-    ) -> Result<PhantomSummary, DataError> {
+    ) -> Result<PhantomSummary, PhantomError> {
         self.check()?;
         if let Some(summary) = marker::present(self, folder)? {
             return Ok(summary);
@@ -104,11 +82,11 @@ impl PhantomConfig {
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, self.patients);
                 Ok(facts)
             })
-            .collect::<Result<_, DataError>>()?;
+            .collect::<Result<_, PhantomError>>()?;
         let mut studies: Vec<StudyFacts> = studies.into_iter().flatten().collect();
         studies.sort_by(|a, b| a.rows.cmp(&b.rows));
 
-        let table = table(&studies).map_err(|source| DataError::Write {
+        let table = table(&studies).map_err(|source| PhantomError::Write {
             path: folder.join("pairs.csv"),
             source,
         })?;
@@ -121,7 +99,7 @@ impl PhantomConfig {
         draft.write(Path::new("pairs.csv"), &table)?;
         draft.write(Path::new("README.txt"), self.readme(&summary).as_bytes())?;
         let marker = serde_json::to_vec_pretty(&Marker::new(self, &summary)).map_err(|source| {
-            DataError::Write {
+            PhantomError::Write {
                 path: folder.join(Marker::FILE),
                 source: source.into(),
             }
@@ -139,16 +117,16 @@ impl PhantomConfig {
         matches!(marker::present(self, folder), Ok(Some(_)))
     }
 
-    fn check(&self) -> Result<(), DataError> {
+    fn check(&self) -> Result<(), PhantomError> {
         if !(2..=100_000).contains(&self.patients) {
-            return Err(DataError::OutOfRange {
+            return Err(PhantomError::OutOfRange {
                 setting: "phantom.patients",
                 value: self.patients as f64,
                 allowed: "from 2 to 100000",
             });
         }
         if !(64..=1024).contains(&self.longer_side) {
-            return Err(DataError::OutOfRange {
+            return Err(PhantomError::OutOfRange {
                 setting: "phantom.longer_side",
                 value: f64::from(self.longer_side),
                 allowed: "from 64 to 1024 pixels",
@@ -157,10 +135,10 @@ impl PhantomConfig {
         Ok(())
     }
 
-    fn write_patient(&self, index: usize, draft: &Draft) -> Result<Vec<StudyFacts>, DataError> {
+    fn write_patient(&self, index: usize, draft: &Draft) -> Result<Vec<StudyFacts>, PhantomError> {
         let studies = Patient::new(self.seed, index)
             .studies(self.longer_side)
-            .map_err(|source| DataError::Write {
+            .map_err(|source| PhantomError::Write {
                 path: draft.folder.clone(),
                 source: io::Error::other(source),
             })?;
@@ -198,7 +176,7 @@ struct StudyFacts {
 }
 
 impl StudyFacts {
-    fn write(study: StudyFiles, draft: &Draft) -> Result<Self, DataError> {
+    fn write(study: StudyFiles, draft: &Draft) -> Result<Self, PhantomError> {
         let (path, text) = study.report;
         draft.write(&path, text.as_bytes())?;
         let mut bytes = text.len() as u64;
@@ -506,7 +484,7 @@ mod tests {
         let other = PhantomConfig { seed: 9, ..small() };
         assert!(!other.is_complete(&folder));
         let error = other.write(&folder, |_, _| {}).expect_err("refuses");
-        assert!(matches!(error, DataError::OtherPhantom { .. }));
+        assert!(matches!(error, PhantomError::OtherPhantom { .. }));
         let text = error.to_string();
         assert!(text.contains("seed 3") && text.contains("seed 9") && text.contains("delete it"));
         assert!(small().is_complete(&folder));
@@ -517,11 +495,11 @@ mod tests {
         let place = tempfile::tempdir().expect("a temporary folder");
         fs::write(place.path().join("thesis.txt"), "all of it").expect("writes");
         let error = small().write(place.path(), |_, _| {}).expect_err("refuses");
-        assert!(matches!(error, DataError::NotAPhantom { .. }), "{error}");
+        assert!(matches!(error, PhantomError::NotAPhantom { .. }), "{error}");
         assert_eq!(content(place.path()).len(), 1);
         let file = place.path().join("thesis.txt");
         let error = small().write(&file, |_, _| {}).expect_err("refuses");
-        assert!(matches!(error, DataError::Read { .. }), "{error}");
+        assert!(matches!(error, PhantomError::Read { .. }), "{error}");
     }
 
     #[test]
@@ -541,7 +519,7 @@ mod tests {
         fs::write(&image, []).expect("empties");
         assert!(!small().is_complete(&folder));
         match small().write(&folder, |_, _| {}).expect_err("refuses") {
-            DataError::IncompletePhantom { missing, .. } => assert_eq!(missing, image),
+            PhantomError::IncompletePhantom { missing, .. } => assert_eq!(missing, image),
             error => panic!("{error}"),
         }
         fs::remove_file(folder.join("pairs.csv")).expect("removes");

@@ -205,11 +205,11 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::phantom::anatomy::Side;
-    use crate::phantom::draws;
-    use crate::phantom::findings::{Extent, Spot, Zone};
-    use crate::phantom::phrases::side_word;
-    use crate::phantom::prose::LINE;
+    use crate::side::Side;
+    use crate::{course, draws};
+    use crate::findings::{Extent, Spot, Zone};
+    use crate::phrases::side_word;
+    use crate::prose::LINE;
 
     /// Findings with the reports on them, first studies and next ones.
     fn reports() -> Vec<(Vec<Finding>, String)> {
@@ -217,7 +217,7 @@ mod tests {
         let mut reports = Vec::new();
         for _ in 0..600 {
             let first = draws::sample(&mut rng);
-            let next = Finding::carry_on(&first, &mut rng);
+            let next = course::next_study(&first, &mut rng);
             let text = write(&first, None, &mut rng);
             let later = write(&next, Some(&first), &mut rng);
             reports.push((first, text));

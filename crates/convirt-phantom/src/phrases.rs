@@ -6,7 +6,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::Side;
+use super::side::Side;
 use super::findings::{Access, Extent, Finding, Severity, Volume, Zone};
 
 type Phrases = &'static [&'static str];

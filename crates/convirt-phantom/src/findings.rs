@@ -1,10 +1,9 @@
-//! What a study shows besides anatomy, and what becomes of it until the next.
+//! What a study shows besides anatomy.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::Side;
-use super::draws;
+use super::side::Side;
 
 /// How much larger than normal the heart is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,19 +169,6 @@ pub(super) enum Finding {
 }
 
 impl Finding {
-    /// The findings of the next study: some gone, some smaller or larger, perhaps one new.
-    pub fn carry_on(findings: &[Self], rng: &mut ChaCha8Rng) -> Vec<Self> {
-        let mut next: Vec<_> = findings
-            .iter()
-            .filter_map(|finding| finding.evolve(rng))
-            .collect();
-        if rng.random_bool(0.4) {
-            draws::add_one(&mut next, rng);
-        }
-        uncover(&mut next);
-        next
-    }
-
     /// Whether both are the same thing, perhaps at different times.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -224,103 +210,5 @@ impl Finding {
                 | Self::Pacemaker { .. }
                 | Self::SternotomyWires
         )
-    }
-
-    /// The finding at the next study, if it is still there.
-    fn evolve(&self, rng: &mut ChaCha8Rng) -> Option<Self> {
-        let course = rng.random_range(0..100);
-        let next = |extent: Extent| match course {
-            0..40 => Some(extent),
-            40..75 => extent.less(),
-            _ => Some(extent.more()),
-        };
-        match *self {
-            Self::Effusion { side, extent } => {
-                next(extent).map(|extent| Self::Effusion { side, extent })
-            }
-            Self::Consolidation { spot, extent } => {
-                next(extent).map(|extent| Self::Consolidation { spot, extent })
-            }
-            Self::Pneumothorax { side, extent } => {
-                next(extent).map(|extent| Self::Pneumothorax { side, extent })
-            }
-            Self::Nodule { spot, millimetres } => {
-                let growth = if course < 70 { 0 } else { millimetres / 4 + 2 };
-                Some(Self::Nodule {
-                    spot,
-                    millimetres: (millimetres + growth).min(30),
-                })
-            }
-            Self::EndotrachealTube { .. } | Self::GastricTube => (course < 55).then_some(*self),
-            Self::CentralLine { .. } => (course < 70).then_some(*self),
-            Self::LungVolumes(Volume::Low) => (course < 40).then_some(*self),
-            _ => Some(*self),
-        }
-    }
-}
-
-/// Lowers the fluid that would cover an opacity: what is reported can be seen.
-fn uncover(findings: &mut [Finding]) {
-    let spots: Vec<Spot> = findings
-        .iter()
-        .filter_map(|finding| match finding {
-            Finding::Consolidation { spot, .. } | Finding::Nodule { spot, .. } => Some(*spot),
-            _ => None,
-        })
-        .collect();
-    for finding in findings {
-        if let Finding::Effusion { side, extent } = finding {
-            while let Some(less) = extent.less()
-                && spots
-                    .iter()
-                    .any(|spot| spot.side == *side && extent.covers(spot.zone))
-            {
-                *extent = less;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-
-    use super::*;
-
-    fn studies() -> Vec<Vec<Finding>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(11);
-        (0..2000).map(|_| draws::sample(&mut rng)).collect()
-    }
-
-    #[test]
-    fn nothing_is_found_twice() {
-        let mut rng = ChaCha8Rng::seed_from_u64(12);
-        for study in studies() {
-            for findings in [Finding::carry_on(&study, &mut rng), study] {
-                for (index, finding) in findings.iter().enumerate() {
-                    assert!(!findings[..index].iter().any(|other| other.is_same(finding)));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_next_study_keeps_changes_and_loses_findings() {
-        let mut rng = ChaCha8Rng::seed_from_u64(13);
-        let (mut same, mut changed, mut gone) = (0, 0, 0);
-        for study in studies() {
-            let next = Finding::carry_on(&study, &mut rng);
-            for finding in &study {
-                match next.iter().find(|later| later.is_same(finding)) {
-                    Some(later) if later.amount() == finding.amount() => same += 1,
-                    Some(_) => changed += 1,
-                    None => gone += 1,
-                }
-            }
-        }
-        assert!(
-            same > 500 && changed > 500 && gone > 300,
-            "{same} {changed} {gone}"
-        );
     }
 }

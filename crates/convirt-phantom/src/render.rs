@@ -3,20 +3,18 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::{Anatomy, Chest, Lung, Side};
+use super::anatomy::{Anatomy, Chest, LUNG_AIR, Lung};
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use super::findings::Finding;
 use super::pathology;
-
-/// What the air of a lung takes away from the trunk's attenuation.
-pub(super) const LUNG_AIR: f32 = 1.0;
+use super::side::Side;
 
 /// Draws the chest of `anatomy` with `findings` onto an empty canvas.
 pub(super) fn draw(canvas: &mut Canvas, anatomy: &Anatomy, findings: &[Finding]) {
     let chest = Chest::new(anatomy, findings);
     draw_trunk(canvas, &chest);
     for lung in &chest.lungs {
-        canvas.add(Area::ALL, |point| -LUNG_AIR * air(lung, point));
+        canvas.add(Area::ALL, |point| -LUNG_AIR * lung.air(point));
         draw_vessels(canvas, &chest, lung, findings);
     }
     draw_spine(canvas, &chest);
@@ -31,12 +29,6 @@ pub(super) fn draw(canvas: &mut Canvas, anatomy: &Anatomy, findings: &[Finding])
     for finding in findings {
         pathology::draw(canvas, &chest, findings, finding);
     }
-}
-
-/// How much of the trunk's depth at `point` is lung, 0–1.
-pub(super) fn air(lung: &Lung, point: Point) -> f32 {
-    let depth = lung.depth(point);
-    inside(depth, 2.5) * (0.72 + 0.28 * ramp(0.0, 40.0, depth))
 }
 
 fn draw_trunk(canvas: &mut Canvas, chest: &Chest) {
@@ -168,7 +160,7 @@ fn draw_mediastinum(canvas: &mut Canvas, chest: &Chest, findings: &[Finding]) {
         let displaced: f32 = chest
             .lungs
             .iter()
-            .map(|lung| air(lung, point) * pathology::dry(lung, findings, point))
+            .map(|lung| lung.air(point) * pathology::dry(lung, findings, point))
             .sum();
         depth.sqrt() * (0.2 + 0.85 * displaced)
     });

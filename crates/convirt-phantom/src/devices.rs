@@ -1,6 +1,7 @@
 //! Draws tubes, lines, pacemakers and wires.
 
-use super::anatomy::{Chest, Side};
+use super::anatomy::{Chest};
+use super::side::Side;
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use super::findings::Access;
 

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::Side;
+use super::side::Side;
 use super::findings::{Access, Extent, Finding, Severity, Spot, Volume};
 
 /// Adds a kind of finding where it fits.

@@ -3,11 +3,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::{Chest, Lung};
+use super::anatomy::{Chest, LUNG_AIR, Lung};
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use super::devices;
 use super::findings::{Extent, Finding, Spot};
-use super::render::{LUNG_AIR, air};
 
 /// Draws what `finding`, one of `findings`, adds; those that move borders are part of the chest.
 pub(super) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], finding: &Finding) {
@@ -83,7 +82,7 @@ fn fluid(lung: &Lung, extent: Extent, point: Point) -> f32 {
 
 fn draw_effusion(canvas: &mut Canvas, lung: &Lung, extent: Extent) {
     canvas.add(Area::ALL, |point| {
-        0.94 * LUNG_AIR * air(lung, point) * fluid(lung, extent, point)
+        0.94 * LUNG_AIR * lung.air(point) * fluid(lung, extent, point)
     });
 }
 
@@ -111,7 +110,7 @@ fn draw_consolidation(canvas: &mut Canvas, lung: &Lung, spot: Spot, extent: Exte
             .iter()
             .map(|(middle, radius)| ramp(1.3 * radius, 0.1 * radius, point.distance(*middle)))
             .sum();
-        density * LUNG_AIR * air(lung, point) * fog / (0.8 + fog)
+        density * LUNG_AIR * lung.air(point) * fog / (0.8 + fog)
     });
 }
 
@@ -137,7 +136,7 @@ fn draw_pneumothorax(canvas: &mut Canvas, lung: &Lung, findings: &[Finding], ext
     };
     let softness = canvas.pixel_mm().max(1.2);
     canvas.add(Area::ALL, |point| {
-        let share = air(lung, point) * dry(lung, findings, point);
+        let share = lung.air(point) * dry(lung, findings, point);
         if share <= 0.0 {
             return 0.0;
         }

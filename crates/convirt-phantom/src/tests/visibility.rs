@@ -3,10 +3,11 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::{Anatomy, Chest, Side};
-use super::canvas::{Area, Canvas, Point, Pose};
-use super::findings::{Access, Extent, Finding, Severity, Spot, Volume, Zone};
-use super::render;
+use crate::anatomy::{Anatomy, Chest};
+use crate::side::Side;
+use crate::canvas::{Area, Canvas, Point, Pose};
+use crate::findings::{Access, Extent, Finding, Severity, Spot, Volume, Zone};
+use crate::render;
 
 /// A canvas of 110 × 120 pixels of 3.5 mm: what a small network sees.
 fn blank() -> Canvas {

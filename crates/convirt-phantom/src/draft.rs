@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::DataError;
+use super::PhantomError;
 
 /// A folder beside the one wanted, removed again unless it is published.
 pub(super) struct Draft {
@@ -14,8 +14,8 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Makes the folder beside `target`.
-    pub fn begin(target: &Path) -> Result<Self, DataError> {
-        let name = target.file_name().ok_or_else(|| DataError::Write {
+    pub fn begin(target: &Path) -> Result<Self, PhantomError> {
+        let name = target.file_name().ok_or_else(|| PhantomError::Write {
             path: target.into(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a folder's name"),
         })?;
@@ -39,32 +39,32 @@ impl Draft {
     }
 
     /// Writes a file, and the folders it needs, at `path` inside the draft.
-    pub fn write(&self, path: &Path, content: &[u8]) -> Result<(), DataError> {
+    pub fn write(&self, path: &Path, content: &[u8]) -> Result<(), PhantomError> {
         let path = self.folder.join(path);
         let folder = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, content))
-            .map_err(|source| DataError::Write {
+            .map_err(|source| PhantomError::Write {
                 path: path.clone(),
                 source,
             })
     }
 
     /// Gives the draft the name `target`, which may be an empty folder and nothing else.
-    pub fn publish(self, target: &Path) -> Result<(), DataError> {
+    pub fn publish(self, target: &Path) -> Result<(), PhantomError> {
         // An empty folder may stand there; a full one is not removed.
         match fs::remove_dir(target) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
             _ => fs::rename(&self.folder, target),
         }
-        .map_err(|source| DataError::Write {
+        .map_err(|source| PhantomError::Write {
             path: target.into(),
             source,
         })
     }
 
-    fn error(&self, source: io::Error) -> DataError {
-        DataError::Write {
+    fn error(&self, source: io::Error) -> PhantomError {
+        PhantomError::Write {
             path: self.folder.clone(),
             source,
         }

@@ -6,8 +6,9 @@ use image::ImageResult;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::{Anatomy, Side};
-use super::draws;
+use super::anatomy::{Anatomy};
+use super::side::Side;
+use super::{course, draws};
 use super::exposure::{Exposure, FileKind};
 use super::findings::Finding;
 use super::report;
@@ -63,7 +64,7 @@ impl Patient {
         let studies = [1, 1, 2, 2, 2, 3, 3, 4][rng.random_range(0..8)];
         let mut courses = vec![draws::sample(&mut rng)];
         while courses.len() < studies {
-            let next = Finding::carry_on(&courses[courses.len() - 1], &mut rng);
+            let next = course::next_study(&courses[courses.len() - 1], &mut rng);
             courses.push(next);
         }
         Self {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PhantomConfig, PhantomSummary};
-use crate::{DataError, read_regular_text};
+use super::{PhantomConfig, PhantomError, PhantomSummary};
+
 
 /// The file that marks a folder as a phantom and says which one.
 #[derive(Serialize, Deserialize)]
@@ -50,8 +50,8 @@ impl Marker {
 pub(super) fn present(
     config: &PhantomConfig,
     folder: &Path,
-) -> Result<Option<PhantomSummary>, DataError> {
-    let unreadable = |source| DataError::Read {
+) -> Result<Option<PhantomSummary>, PhantomError> {
+    let unreadable = |source| PhantomError::Read {
         path: folder.into(),
         source,
     };
@@ -65,19 +65,19 @@ pub(super) fn present(
         }
     }
     let Some(marker) = Marker::read(folder) else {
-        return Err(DataError::NotAPhantom {
+        return Err(PhantomError::NotAPhantom {
             path: folder.into(),
         });
     };
     if marker.generator != Marker::GENERATOR || marker.config != *config {
-        return Err(DataError::OtherPhantom {
+        return Err(PhantomError::OtherPhantom {
             path: folder.into(),
             found: describe(&marker.config, marker.generator),
             wanted: describe(config, Marker::GENERATOR),
         });
     }
     match missing_file(folder, &marker.summary) {
-        Some(missing) => Err(DataError::IncompletePhantom {
+        Some(missing) => Err(PhantomError::IncompletePhantom {
             path: folder.into(),
             missing,
         }),

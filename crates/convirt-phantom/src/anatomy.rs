@@ -3,45 +3,9 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::Point;
+use super::canvas::{Point, inside, ramp};
 use super::findings::{Finding, Severity, Volume};
-
-/// A side of the patient, not of the image: the patient's right is on the viewer's left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
-    Right,
-    Left,
-}
-
-impl Side {
-    /// Both sides, right first.
-    pub const BOTH: [Self; 2] = [Self::Right, Self::Left];
-
-    /// The sign of `x` on this side.
-    pub fn sign(self) -> f32 {
-        match self {
-            Self::Right => -1.0,
-            Self::Left => 1.0,
-        }
-    }
-
-    /// The side across.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Right => Self::Left,
-            Self::Left => Self::Right,
-        }
-    }
-
-    /// Either side with equal chance.
-    pub fn sample(rng: &mut ChaCha8Rng) -> Self {
-        if rng.random_bool(0.5) {
-            Self::Right
-        } else {
-            Self::Left
-        }
-    }
-}
+use super::side::Side;
 
 /// The build of a patient, the same in all studies; lengths in mm.
 #[derive(Debug, Clone)]
@@ -124,6 +88,9 @@ impl Ellipse {
     }
 }
 
+/// What the air of a lung takes away from the trunk's attenuation.
+pub(super) const LUNG_AIR: f32 = 1.0;
+
 /// One lung: between mediastinum, chest wall, apex and diaphragm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lung {
@@ -188,6 +155,12 @@ impl Lung {
         let t = ((y - self.apex) / (0.85 * (self.dome - self.apex))).clamp(0.0, 1.0);
         let top = self.medial + Self::APEX_OFFSET;
         top + (self.lateral - top) * (t * (2.0 - t)).sqrt()
+    }
+
+    /// How much of the trunk's depth at `point` is lung, 0–1.
+    pub fn air(&self, point: Point) -> f32 {
+        let depth = self.depth(point);
+        inside(depth, 2.5) * (0.72 + 0.28 * ramp(0.0, 40.0, depth))
     }
 
     fn inner(&self, y: f32) -> f32 {

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::Side;
+use super::side::Side;
 use super::findings::{Extent, Finding};
 use super::phrases::{self, pick, side_word};
 use super::prose::put;
