@@ -39,44 +39,6 @@ pub enum DataError {
         allowed: &'static str,
     },
 
-    /// The folder for the chest phantom holds something else.
-    #[error(
-        "{}: holds something else than a chest phantom; choose another folder or empty this one",
-        shown(path)
-    )]
-    NotAPhantom {
-        /// The folder.
-        path: PathBuf,
-    },
-
-    /// The folder holds a chest phantom of another configuration.
-    #[error(
-        "{}: holds another chest phantom ({found}) than asked for ({wanted}); delete it or choose \
-         another folder",
-        shown(path)
-    )]
-    OtherPhantom {
-        /// The folder.
-        path: PathBuf,
-        /// The phantom there is.
-        found: String,
-        /// The phantom asked for.
-        wanted: String,
-    },
-
-    /// A file of the chest phantom was removed or emptied after it was written.
-    #[error(
-        "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
-        shown(path),
-        shown(missing)
-    )]
-    IncompletePhantom {
-        /// The folder.
-        path: PathBuf,
-        /// The first file that is missing, empty or short.
-        missing: PathBuf,
-    },
-
     /// A file is no text in UTF-8.
     #[error("{}: cannot be read as text", shown(path))]
     NotUtf8 {

@@ -44,7 +44,6 @@ mod manifest;
 mod normalize;
 mod passed_over;
 mod path_text;
-mod phantom;
 mod plain_name;
 mod prepare;
 mod printable;
@@ -96,7 +95,6 @@ pub use loader::{
 pub use manifest::{Manifest, ManifestConfig};
 pub use passed_over::{PassedOver, PassedOverKind};
 pub use path_text::{path_from_text, path_text};
-pub use phantom::{PhantomConfig, PhantomSummary};
 pub use plain_name::is_plain_name;
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,

@@ -113,6 +113,8 @@ mod tests {
     use image::GrayImage;
     use tempfile::TempDir;
 
+    use convirt_phantom::PhantomConfig;
+
     use super::*;
     use crate::fixtures::{dataset, evaluation_view};
     use crate::radiograph::dicom::fixtures::Dicom;
@@ -391,6 +393,39 @@ mod tests {
                 ..config(&folder)
             });
             assert!(message.contains("dataset.max_bad_share"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_phantom_is_read_without_leaving_a_row_out() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("phantom");
+        let phantom = PhantomConfig {
+            patients: 24,
+            longer_side: 96,
+            seed: 3,
+        };
+        let summary = phantom.write(&folder, |_, _| ()).unwrap();
+        let manifest = Manifest::read(&ManifestConfig {
+            text_from_files: true,
+            image: Column::Name("image".into()),
+            text: Some(Column::Name("text".into())),
+            group: Some(Column::Name("subject_id".into())),
+            split: Some(Column::Name("split".into())),
+            ..ManifestConfig::new(folder.join("pairs.csv"))
+        })
+        .unwrap();
+        assert_eq!(manifest.studies.len(), summary.images);
+        assert!(manifest.skips.list().is_empty());
+        for study in &manifest.studies {
+            assert!(study.split.is_some());
+            for sentence in &study.report.sentences {
+                assert!(
+                    !sentence.contains('\n') && !sentence.contains("FINDINGS"),
+                    "{sentence}"
+                );
+                assert!(sentence.ends_with('.'), "{sentence}");
+            }
         }
     }
 }

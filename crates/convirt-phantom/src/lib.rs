@@ -16,7 +16,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod x;
+mod error;
+mod chest;
+mod drawing;
+mod report;
+mod patient;
+mod folder;
+mod phantom;
 
 pub use error::PhantomError;
 pub use phantom::{PhantomConfig, PhantomSummary};

@@ -6,15 +6,12 @@ use image::ImageResult;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::anatomy::{Anatomy};
-use super::side::Side;
-use super::{course, draws};
-use super::exposure::{Exposure, FileKind};
-use super::findings::Finding;
 use super::report;
+use crate::chest::{Finding, Side, course, draws};
+use crate::drawing::{Anatomy, Exposure, FileKind};
 
 /// The columns of `pairs.csv`.
-pub(super) const COLUMNS: [&str; 14] = [
+pub(crate) const COLUMNS: [&str; 14] = [
     "image",
     "text",
     "subject_id",
@@ -32,7 +29,7 @@ pub(super) const COLUMNS: [&str; 14] = [
 ];
 
 /// A patient and what happened to them.
-pub(super) struct Patient {
+pub(crate) struct Patient {
     seed: u64,
     index: usize,
     anatomy: Anatomy,
@@ -41,7 +38,7 @@ pub(super) struct Patient {
 }
 
 /// A study ready to be written; paths are relative to the phantom's folder.
-pub(super) struct StudyFiles {
+pub(crate) struct StudyFiles {
     pub report: (PathBuf, String),
     pub images: Vec<(PathBuf, Vec<u8>)>,
     /// A row of `pairs.csv` for each image.

@@ -8,9 +8,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::PhantomError;
-use super::draft::Draft;
-use super::marker::{self, Marker};
 use super::patient::{COLUMNS, Patient, StudyFiles};
+use crate::folder::{Draft, Marker, marker};
 
 /// Size and seed of a chest phantom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,15 +119,15 @@ impl PhantomConfig {
     fn check(&self) -> Result<(), PhantomError> {
         if !(2..=100_000).contains(&self.patients) {
             return Err(PhantomError::OutOfRange {
-                setting: "phantom.patients",
-                value: self.patients as f64,
+                setting: "patients",
+                value: self.patients,
                 allowed: "from 2 to 100000",
             });
         }
         if !(64..=1024).contains(&self.longer_side) {
             return Err(PhantomError::OutOfRange {
-                setting: "phantom.longer_side",
-                value: f64::from(self.longer_side),
+                setting: "longer_side",
+                value: self.longer_side as usize,
                 allowed: "from 64 to 1024 pixels",
             });
         }
@@ -209,7 +208,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::{Column, Manifest, ManifestConfig};
 
     fn small() -> PhantomConfig {
         PhantomConfig {
@@ -291,32 +289,6 @@ mod tests {
         }
         assert!(lossless > 0);
         assert_eq!(format!("{hash:016x}"), "bbe10bd0e4b62a94");
-    }
-
-    #[test]
-    fn a_manifest_reads_the_folder_without_leaving_a_row_out() {
-        let (_place, folder, summary) = written(&small());
-        let manifest = Manifest::read(&ManifestConfig {
-            text_from_files: true,
-            image: Column::Name("image".into()),
-            text: Some(Column::Name("text".into())),
-            group: Some(Column::Name("subject_id".into())),
-            split: Some(Column::Name("split".into())),
-            ..ManifestConfig::new(folder.join("pairs.csv"))
-        })
-        .expect("reads");
-        assert_eq!(manifest.studies.len(), summary.images);
-        assert!(manifest.skips.list().is_empty());
-        for study in &manifest.studies {
-            assert!(study.split.is_some());
-            for sentence in &study.report.sentences {
-                assert!(
-                    !sentence.contains('\n') && !sentence.contains("FINDINGS"),
-                    "{sentence}"
-                );
-                assert!(sentence.ends_with('.'), "{sentence}");
-            }
-        }
     }
 
     #[test]
@@ -536,14 +508,14 @@ mod tests {
                     patients: 1,
                     ..small()
                 },
-                "phantom.patients",
+                "patients",
             ),
             (
                 PhantomConfig {
                     longer_side: 8,
                     ..small()
                 },
-                "phantom.longer_side",
+                "longer_side",
             ),
         ] {
             let error = config.write(&folder, |_, _| {}).expect_err("refuses");

@@ -1,12 +1,16 @@
 //! Writes the report of a study: the same facts never in quite the same words.
 
+mod phrases;
+mod prose;
+mod negatives;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::findings::Finding;
-use super::negatives::{asides, denials, departures};
-use super::phrases::{self, pick};
-use super::prose::{compared, put, section, sentence, wrap};
+use crate::chest::Finding;
+use negatives::{asides, denials, departures};
+use phrases::pick;
+use prose::{compared, put, section, sentence, wrap};
 
 /// What became of a finding since the last study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ struct Mention<'a> {
 ///
 /// Every finding is named with its side; effusion, pneumothorax and consolidation are denied when
 /// absent. Lines have at most 79 characters and begin with a space; headings are in capitals.
-pub(super) fn write(
+pub(crate) fn write(
     findings: &[Finding],
     previous: Option<&[Finding]>,
     rng: &mut ChaCha8Rng,
@@ -205,11 +209,9 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::side::Side;
-    use crate::{course, draws};
-    use crate::findings::{Extent, Spot, Zone};
-    use crate::phrases::side_word;
-    use crate::prose::LINE;
+    use crate::chest::{Extent, Side, Spot, Zone, course, draws};
+    use crate::report::phrases::side_word;
+    use crate::report::prose::LINE;
 
     /// Findings with the reports on them, first studies and next ones.
     fn reports() -> Vec<(Vec<Finding>, String)> {

@@ -9,7 +9,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::radiograph::dicom::fixtures::Dicom;
 use crate::resize::{CropBox, resize};
-use crate::{Column, PhantomConfig, Sections, SkipReason};
+use convirt_phantom::PhantomConfig;
+
+use crate::{Column, Sections, SkipReason};
 
 const HEADER: [&str; 5] = ["image", "text", "patient", "view", "split"];
 const IMAGE: usize = 0;

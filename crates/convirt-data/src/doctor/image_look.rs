@@ -234,7 +234,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::PhantomConfig;
+    use convirt_phantom::PhantomConfig;
 
     fn look(image: &Radiograph, input_size: usize) -> ImageLook {
         let folder = tempfile::tempdir().unwrap();

@@ -9,12 +9,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::anatomy::Anatomy;
 use super::canvas::{Canvas, Point, Pose};
-use super::findings::Finding;
 use super::render;
+use crate::chest::Finding;
 
 /// How the x-ray was aimed and developed.
 #[derive(Debug, Clone)]
-pub(super) struct Exposure {
+pub(crate) struct Exposure {
     width: usize,
     height: usize,
     pose: Pose,
@@ -114,7 +114,7 @@ impl Exposure {
 
 /// A grey image with values from 0 to 1.
 #[derive(Debug, Clone)]
-pub(super) struct Grey {
+pub(crate) struct Grey {
     pub width: usize,
     pub height: usize,
     pub pixels: Vec<f32>,
@@ -141,7 +141,7 @@ impl Grey {
 
 /// A kind of image file and how grey values are stored in it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum FileKind {
+pub(crate) enum FileKind {
     /// 8 bits, 0–255.
     Jpeg,
     /// 8 bits of which `black..=white` are used.

@@ -1,12 +1,11 @@
 //! Draws tubes, lines, pacemakers and wires.
 
-use super::anatomy::{Chest};
-use super::side::Side;
+use super::anatomy::Chest;
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
-use super::findings::Access;
+use crate::chest::{Access, Side};
 
 /// The tube's wall and the opaque stripe in its middle, down to its tip.
-pub(super) fn draw_windpipe_tube(canvas: &mut Canvas, above_carina: u32) {
+pub(crate) fn draw_windpipe_tube(canvas: &mut Canvas, above_carina: u32) {
     let tip = Point::new(Chest::CARINA.x, Chest::CARINA.y - above_carina as f32);
     let tube = [
         (Point::new(1.0, -240.0), 4.6),
@@ -19,7 +18,7 @@ pub(super) fn draw_windpipe_tube(canvas: &mut Canvas, above_carina: u32) {
     });
 }
 
-pub(super) fn draw_gastric_tube(canvas: &mut Canvas, chest: &Chest) {
+pub(crate) fn draw_gastric_tube(canvas: &mut Canvas, chest: &Chest) {
     let dome = chest.lung(Side::Left).dome;
     draw_wire(
         canvas,
@@ -38,7 +37,7 @@ pub(super) fn draw_gastric_tube(canvas: &mut Canvas, chest: &Chest) {
 }
 
 /// A line through the neck or the arm into the superior vena cava, right of the midline.
-pub(super) fn draw_line(canvas: &mut Canvas, chest: &Chest, side: Side, access: Access) {
+pub(crate) fn draw_line(canvas: &mut Canvas, chest: &Chest, side: Side, access: Access) {
     let at = |x: f32, y: f32| Point::new(side.sign() * x, y);
     let width = chest.anatomy.half_width;
     let entry = match access {
@@ -59,7 +58,7 @@ pub(super) fn draw_line(canvas: &mut Canvas, chest: &Chest, side: Side, access: 
 }
 
 /// A box under the collarbone with one lead to the right ventricle and perhaps one to the atrium.
-pub(super) fn draw_pacemaker(canvas: &mut Canvas, chest: &Chest, side: Side, leads: u32) {
+pub(crate) fn draw_pacemaker(canvas: &mut Canvas, chest: &Chest, side: Side, leads: u32) {
     let at = |x: f32, y: f32| Point::new(side.sign() * x, y);
     let middle = at(0.68 * chest.anatomy.half_width, -84.0);
     canvas.add(Area::around(middle, 32.0), |point| {
@@ -92,7 +91,7 @@ pub(super) fn draw_pacemaker(canvas: &mut Canvas, chest: &Chest, side: Side, lea
 }
 
 /// Loops of wire down the breastbone.
-pub(super) fn draw_wires(canvas: &mut Canvas) {
+pub(crate) fn draw_wires(canvas: &mut Canvas) {
     for loop_ in 0..6 {
         let y = -82.0 + 25.0 * loop_ as f32;
         let slant = if loop_ % 2 == 0 { 3.0 } else { -3.0 };

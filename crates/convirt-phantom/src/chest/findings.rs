@@ -7,14 +7,14 @@ use super::side::Side;
 
 /// How much larger than normal the heart is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
+pub(crate) enum Severity {
     Mild,
     Severe,
 }
 
 /// How much of its place a finding takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     Small,
     Moderate,
     Large,
@@ -40,7 +40,7 @@ impl Extent {
     }
 
     /// One step less, none below small.
-    fn less(self) -> Option<Self> {
+    pub fn less(self) -> Option<Self> {
         match self {
             Self::Small => None,
             Self::Moderate => Some(Self::Small),
@@ -49,7 +49,7 @@ impl Extent {
     }
 
     /// One step more, large at most.
-    fn more(self) -> Self {
+    pub fn more(self) -> Self {
         match self {
             Self::Small => Self::Moderate,
             Self::Moderate | Self::Large => Self::Large,
@@ -59,7 +59,7 @@ impl Extent {
 
 /// A third of a lung's height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
+pub(crate) enum Zone {
     Upper,
     Mid,
     Lower,
@@ -73,7 +73,7 @@ impl Zone {
 
 /// A spot in a lung, and the seed of the shape that grows there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spot {
+pub(crate) struct Spot {
     pub side: Side,
     pub zone: Zone,
     /// From mediastinum (0) to chest wall (1).
@@ -109,21 +109,21 @@ impl Spot {
 
 /// How a central line enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     Jugular,
     Arm,
 }
 
 /// How deep the breath was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Volume {
+pub(crate) enum Volume {
     Low,
     High,
 }
 
 /// One thing that the image shows and the report names.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     Cardiomegaly {
         severity: Severity,
     },

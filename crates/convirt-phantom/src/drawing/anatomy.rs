@@ -4,12 +4,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::canvas::{Point, inside, ramp};
-use super::findings::{Finding, Severity, Volume};
-use super::side::Side;
+use crate::chest::{Finding, Severity, Side, Volume};
 
 /// The build of a patient, the same in all studies; lengths in mm.
 #[derive(Debug, Clone)]
-pub(super) struct Anatomy {
+pub(crate) struct Anatomy {
     /// Half the inner width of the rib cage at its widest.
     pub half_width: f32,
     /// Height of the lung apices.
@@ -66,7 +65,7 @@ impl Anatomy {
 
 /// An ellipse turned clockwise, in mm.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ellipse {
+pub(crate) struct Ellipse {
     centre: Point,
     long: f32,
     short: f32,
@@ -89,11 +88,11 @@ impl Ellipse {
 }
 
 /// What the air of a lung takes away from the trunk's attenuation.
-pub(super) const LUNG_AIR: f32 = 1.0;
+pub(crate) const LUNG_AIR: f32 = 1.0;
 
 /// One lung: between mediastinum, chest wall, apex and diaphragm.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lung {
+pub(crate) struct Lung {
     /// The lung's side.
     pub side: Side,
     /// Height of the apex (mm).
@@ -171,7 +170,7 @@ impl Lung {
 
 /// The chest of one study: the build, moved by breath and by findings.
 #[derive(Debug, Clone)]
-pub(super) struct Chest<'a> {
+pub(crate) struct Chest<'a> {
     pub anatomy: &'a Anatomy,
     pub lungs: [Lung; 2],
     pub heart: Ellipse,

@@ -3,13 +3,12 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::side::Side;
-use super::findings::{Extent, Finding};
 use super::phrases::{self, pick, side_word};
 use super::prose::put;
+use crate::chest::{Extent, Finding, Side};
 
 /// Denies what is absent: pneumothorax, effusion and consolidation always, edema at times.
-pub(super) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String> {
+pub(crate) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String> {
     let any = |wanted: fn(&Finding) -> bool| findings.iter().any(wanted);
     let effusion_on = |side: Side| {
         let effusion = Finding::Effusion {
@@ -73,7 +72,7 @@ pub(super) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String>
 }
 
 /// Says what has gone since the previous study.
-pub(super) fn departures(
+pub(crate) fn departures(
     findings: &[Finding],
     previous: Option<&[Finding]>,
     rng: &mut ChaCha8Rng,
@@ -102,7 +101,7 @@ pub(super) fn departures(
 }
 
 /// Sentences that tell nothing about the image, as real reports hold them too.
-pub(super) fn asides(
+pub(crate) fn asides(
     findings: &[Finding],
     previous: Option<&[Finding]>,
     rng: &mut ChaCha8Rng,

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// A side of the patient, not of the image: the patient's right is on the viewer's left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Right,
     Left,
 }

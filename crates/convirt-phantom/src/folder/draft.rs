@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::PhantomError;
+use crate::error::PhantomError;
 
 /// A folder beside the one wanted, removed again unless it is published.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     pub folder: PathBuf,
 }
 

@@ -5,12 +5,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::anatomy::{Anatomy, Chest, LUNG_AIR, Lung};
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
-use super::findings::Finding;
 use super::pathology;
-use super::side::Side;
+use crate::chest::{Finding, Side};
 
 /// Draws the chest of `anatomy` with `findings` onto an empty canvas.
-pub(super) fn draw(canvas: &mut Canvas, anatomy: &Anatomy, findings: &[Finding]) {
+pub(crate) fn draw(canvas: &mut Canvas, anatomy: &Anatomy, findings: &[Finding]) {
     let chest = Chest::new(anatomy, findings);
     draw_trunk(canvas, &chest);
     for lung in &chest.lungs {

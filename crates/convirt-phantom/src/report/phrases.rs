@@ -6,14 +6,13 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::side::Side;
-use super::findings::{Access, Extent, Finding, Severity, Volume, Zone};
+use crate::chest::{Access, Extent, Finding, Severity, Side, Volume, Zone};
 
 type Phrases = &'static [&'static str];
 
 /// A finding as a report's sentences take it: `a small left pleural effusion`.
 #[derive(Debug, Clone)]
-pub(super) struct Noun {
+pub(crate) struct Noun {
     /// Without article.
     pub bare: String,
     /// With its article, if it takes one.
@@ -22,7 +21,7 @@ pub(super) struct Noun {
 }
 
 /// Names `finding`, on both sides if `bilateral`; nothing for those that take whole statements.
-pub(super) fn noun(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> Option<Noun> {
+pub(crate) fn noun(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> Option<Noun> {
     let templates: Phrases = match finding {
         Finding::Cardiomegaly {
             severity: Severity::Mild,
@@ -109,7 +108,7 @@ pub(super) fn noun(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> 
 }
 
 /// A whole sentence on `finding`, on both sides if `bilateral`.
-pub(super) fn statement(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> String {
+pub(crate) fn statement(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> String {
     let templates: Phrases = match finding {
         Finding::Cardiomegaly {
             severity: Severity::Mild,
@@ -195,7 +194,7 @@ pub(super) fn statement(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng
 }
 
 /// The sentence that says a device is no longer there.
-pub(super) fn removal(finding: &Finding, rng: &mut ChaCha8Rng) -> String {
+pub(crate) fn removal(finding: &Finding, rng: &mut ChaCha8Rng) -> String {
     let templates: Phrases = match finding {
         Finding::EndotrachealTube { .. } => &[
             "The endotracheal tube has been removed.",
@@ -212,7 +211,7 @@ pub(super) fn removal(finding: &Finding, rng: &mut ChaCha8Rng) -> String {
 }
 
 /// One of `phrases`.
-pub(super) fn pick(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
+pub(crate) fn pick(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     phrases[rng.random_range(0..phrases.len())]
 }
 
@@ -286,7 +285,7 @@ fn length(millimetres: u32, rng: &mut ChaCha8Rng) -> String {
 }
 
 /// The word for a side.
-pub(super) fn side_word(side: Side) -> &'static str {
+pub(crate) fn side_word(side: Side) -> &'static str {
     match side {
         Side::Right => "right",
         Side::Left => "left",

@@ -7,7 +7,7 @@ use super::draws;
 use super::findings::{Extent, Finding, Spot, Volume};
 
 /// Draws the findings of the next study: some gone, some smaller or larger, perhaps one new.
-pub(super) fn next_study(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<Finding> {
+pub(crate) fn next_study(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<Finding> {
     let mut next: Vec<_> = findings
         .iter()
         .filter_map(|finding| evolve(finding, rng))
@@ -44,7 +44,9 @@ fn evolve(finding: &Finding, rng: &mut ChaCha8Rng) -> Option<Finding> {
                 millimetres: (millimetres + growth).min(30),
             })
         }
-        Finding::EndotrachealTube { .. } | Finding::GastricTube => (course < 55).then_some(*finding),
+        Finding::EndotrachealTube { .. } | Finding::GastricTube => {
+            (course < 55).then_some(*finding)
+        }
         Finding::CentralLine { .. } => (course < 70).then_some(*finding),
         Finding::LungVolumes(Volume::Low) => (course < 40).then_some(*finding),
         _ => Some(*finding),

@@ -3,11 +3,10 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::anatomy::{Anatomy, Chest};
-use crate::side::Side;
-use crate::canvas::{Area, Canvas, Point, Pose};
-use crate::findings::{Access, Extent, Finding, Severity, Spot, Volume, Zone};
-use crate::render;
+use crate::chest::{Access, Extent, Finding, Severity, Side, Spot, Volume, Zone};
+use crate::drawing::anatomy::{Anatomy, Chest};
+use crate::drawing::canvas::{Area, Canvas, Point, Pose};
+use crate::drawing::render;
 
 /// A canvas of 110 × 120 pixels of 3.5 mm: what a small network sees.
 fn blank() -> Canvas {

@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use super::anatomy::{Chest, LUNG_AIR, Lung};
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use super::devices;
-use super::findings::{Extent, Finding, Spot};
+use crate::chest::{Extent, Finding, Spot};
 
 /// Draws what `finding`, one of `findings`, adds; those that move borders are part of the chest.
-pub(super) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], finding: &Finding) {
+pub(crate) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], finding: &Finding) {
     match *finding {
         Finding::Effusion { side, extent } => draw_effusion(canvas, chest.lung(side), extent),
         Finding::Consolidation { spot, extent } => {
@@ -37,7 +37,7 @@ pub(super) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], fin
 
 /// Distance of `point` to the edge of a lung that fell away from the chest wall, in mm: positive
 /// inside what is left of the lung, negative in the free air.
-pub(super) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
+pub(crate) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
     let (top, bottom) = match extent {
         Extent::Small => (32.0, 8.0),
         Extent::Moderate => (52.0, 22.0),
@@ -48,7 +48,7 @@ pub(super) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
 }
 
 /// The share of lung at `point` that neither lies in fluid nor has fallen away from the wall, 0–1.
-pub(super) fn aerated(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
+pub(crate) fn aerated(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     let attached = findings.iter().map(|finding| match *finding {
         Finding::Pneumothorax { side, extent } if side == lung.side => {
             inside(behind_air(lung, extent, point), 2.0)
@@ -59,7 +59,7 @@ pub(super) fn aerated(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
 }
 
 /// The share of lung at `point` that does not lie in fluid, 0–1.
-pub(super) fn dry(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
+pub(crate) fn dry(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     let shares = findings.iter().map(|finding| match *finding {
         Finding::Effusion { side, extent } if side == lung.side => 1.0 - fluid(lung, extent, point),
         _ => 1.0,

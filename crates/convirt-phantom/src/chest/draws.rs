@@ -3,8 +3,8 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::side::Side;
 use super::findings::{Access, Extent, Finding, Severity, Spot, Volume};
+use super::side::Side;
 
 /// Adds a kind of finding where it fits.
 type Draw = fn(&mut ChaCha8Rng, &mut Vec<Finding>);
@@ -25,7 +25,7 @@ const DRAWS: [(f64, Draw); 10] = [
 ];
 
 /// Draws what a first study shows: nothing in about a quarter of all studies.
-pub(super) fn sample(rng: &mut ChaCha8Rng) -> Vec<Finding> {
+pub(crate) fn sample(rng: &mut ChaCha8Rng) -> Vec<Finding> {
     let mut findings = Vec::new();
     if rng.random_bool(0.06) {
         let convex = Side::sample(rng);
@@ -43,7 +43,7 @@ pub(super) fn sample(rng: &mut ChaCha8Rng) -> Vec<Finding> {
 }
 
 /// Adds a finding of any kind, or none where it would not fit.
-pub(super) fn add_one(findings: &mut Vec<Finding>, rng: &mut ChaCha8Rng) {
+pub(crate) fn add_one(findings: &mut Vec<Finding>, rng: &mut ChaCha8Rng) {
     let (_, draw) = DRAWS[rng.random_range(0..DRAWS.len())];
     draw(rng, findings);
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PhantomConfig, PhantomError, PhantomSummary};
-
+use crate::error::PhantomError;
+use crate::phantom::{PhantomConfig, PhantomSummary};
 
 /// The file that marks a folder as a phantom and says which one.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Marker {
+pub(crate) struct Marker {
     generator: u32,
     config: PhantomConfig,
     summary: PhantomSummary,
@@ -36,8 +36,12 @@ impl Marker {
 
     /// The marker in `folder`, if there is a readable one.
     fn read(folder: &Path) -> Option<Self> {
-        let text = read_regular_text(&folder.join(Self::FILE), Self::MAX_BYTES).ok()?;
-        serde_json::from_str(&text).ok()
+        let path = folder.join(Self::FILE);
+        let facts = fs::metadata(&path).ok()?;
+        if !facts.is_file() || facts.len() > Self::MAX_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 }
 
@@ -47,7 +51,7 @@ impl Marker {
 /// # Errors
 ///
 /// A folder that holds something else, another phantom or an incomplete one.
-pub(super) fn present(
+pub(crate) fn present(
     config: &PhantomConfig,
     folder: &Path,
 ) -> Result<Option<PhantomSummary>, PhantomError> {
@@ -72,8 +76,8 @@ pub(super) fn present(
     if marker.generator != Marker::GENERATOR || marker.config != *config {
         return Err(PhantomError::OtherPhantom {
             path: folder.into(),
-            found: describe(&marker.config, marker.generator),
-            wanted: describe(config, Marker::GENERATOR),
+            present: describe(&marker.config, marker.generator),
+            requested: describe(config, Marker::GENERATOR),
         });
     }
     match missing_file(folder, &marker.summary) {

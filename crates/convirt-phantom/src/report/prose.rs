@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use super::phrases::{Noun, pick};
 
 /// Longest line of a report, in characters.
-pub(super) const LINE: usize = 79;
+pub(crate) const LINE: usize = 79;
 
 /// Puts a comparison in front of a sentence.
-pub(super) fn compared(text: &str, rng: &mut ChaCha8Rng) -> String {
+pub(crate) fn compared(text: &str, rng: &mut ChaCha8Rng) -> String {
     let opening = pick(
         &["Compared to the prior study of ___,", "As compared to ___,"],
         rng,
@@ -24,7 +24,7 @@ pub(super) fn compared(text: &str, rng: &mut ChaCha8Rng) -> String {
 }
 
 /// Puts `noun` into a template's slots.
-pub(super) fn put(template: &str, noun: &Noun) -> String {
+pub(crate) fn put(template: &str, noun: &Noun) -> String {
     let (is, has) = if noun.plural {
         ("are", "have")
     } else {
@@ -39,7 +39,7 @@ pub(super) fn put(template: &str, noun: &Noun) -> String {
 }
 
 /// A sentence from its words: a capital first, no comma before the full stop.
-pub(super) fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let text = text.replace(",.", ".").replace(",,", ",");
     let mut letters = text.chars();
     match letters.next() {
@@ -49,7 +49,7 @@ pub(super) fn sentence(text: &str) -> String {
 }
 
 /// Appends a section, its text below the heading or on the heading's line.
-pub(super) fn section(report: &mut String, heading: &str, text: &str, rng: &mut ChaCha8Rng) {
+pub(crate) fn section(report: &mut String, heading: &str, text: &str, rng: &mut ChaCha8Rng) {
     let block = if rng.random_bool(0.3) {
         wrap(&format!("{heading}:  {text}"))
     } else {
@@ -60,7 +60,7 @@ pub(super) fn section(report: &mut String, heading: &str, text: &str, rng: &mut 
 }
 
 /// Breaks `text` into lines that begin with a space, as hospital systems print them.
-pub(super) fn wrap(text: &str) -> String {
+pub(crate) fn wrap(text: &str) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split(' ') {

@@ -6,7 +6,7 @@
 /// A point of the body seen from the front, in mm: `x` grows towards the patient's left, which is
 /// the viewer's right, and `y` towards the feet; the origin lies on the midline at mid-chest.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Point {
+pub(crate) struct Point {
     pub x: f32,
     pub y: f32,
 }
@@ -25,11 +25,11 @@ impl Point {
 }
 
 /// A point of a tube's centre line with the tube's radius there, both in mm.
-pub(super) type Node = (Point, f32);
+pub(crate) type Node = (Point, f32);
 
 /// A box in the body, in mm, outside which a shape draws nothing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Area {
+pub(crate) struct Area {
     pub left: f32,
     pub right: f32,
     pub top: f32,
@@ -72,7 +72,7 @@ impl Area {
 
 /// How the body lies on the detector.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pose {
+pub(crate) struct Pose {
     /// The body's point in the middle of the image.
     pub centre: Point,
     /// Size of a pixel in the body, in mm.
@@ -102,7 +102,7 @@ struct Window {
 ///
 /// Values are line integrals: what is drawn adds up, and `e^-value` of the beam arrives.
 #[derive(Debug)]
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     pub width: usize,
     pub height: usize,
     pub attenuation: Vec<f32>,
@@ -204,12 +204,12 @@ impl Canvas {
 }
 
 /// The share of a soft edge that lies inside: 0 at `-softness`, 1 at `softness` (mm).
-pub(super) fn inside(depth: f32, softness: f32) -> f32 {
+pub(crate) fn inside(depth: f32, softness: f32) -> f32 {
     ramp(-softness, softness, depth)
 }
 
 /// Rises smoothly from 0 at `start` to 1 at `end`.
-pub(super) fn ramp(start: f32, end: f32, value: f32) -> f32 {
+pub(crate) fn ramp(start: f32, end: f32, value: f32) -> f32 {
     let t = ((value - start) / (end - start)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
