@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{NotUtf8, PassedOver, Skip, Split, UnknownSplit, path_text, printable};
+use crate::files::{NotUtf8, PassedOver, path_text, printable};
+use crate::manifest::{Skip, Split, UnknownSplit};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
