@@ -6,9 +6,9 @@
 
 mod finding;
 mod diagnosis;
-mod texts;
 mod encoding;
 mod identifiers;
+mod texts;
 mod tokens;
 mod views;
 mod metadata;

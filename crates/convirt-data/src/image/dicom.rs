@@ -9,10 +9,10 @@
 
 use std::path::Path;
 
-mod error;
 mod tag;
-mod syntax;
+mod error;
 mod data_set;
+mod syntax;
 mod description;
 mod identity;
 mod storage_class;
