@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use convirt::data::{DataError, printable_lines};
+use convirt::phantom::PhantomError;
 use convirt::{ConfigError, Error};
 
 /// Exit codes besides that of success, 0.
@@ -102,6 +103,7 @@ fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let is_of_convirt = cause.downcast_ref().is_some_and(|error| match error {
             Error::Data(error) => is_setting(error),
+            Error::Phantom(PhantomError::OutOfRange { .. }) => true,
             Error::Config(_)
             | Error::UnknownDevice { .. }
             | Error::EmbeddingFormat { .. }

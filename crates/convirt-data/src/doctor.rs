@@ -4,35 +4,34 @@
 //! images are compared. Besides the table, which stays in memory, a row and an image leave some
 //! 100 bytes, however many pixels they have.
 
-mod cleaned;
-mod compared;
+mod finding;
 mod diagnosis;
 mod encoding;
-#[cfg(test)]
-mod faults;
-mod finding;
 mod identifiers;
-mod image_look;
-mod likeness;
-mod metadata;
-mod rows;
-mod sides;
 mod texts;
 mod tokens;
 mod views;
+mod metadata;
+mod likeness;
+mod image_look;
+mod compared;
+mod rows;
+mod sides;
+mod cleaned;
+#[cfg(test)]
+mod tests {
+    mod faults;
+}
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use crate::manifest::{Cells, RowReader};
-use crate::probe::{Fault, probe_image};
-use crate::progress::Steps;
-use crate::table::Table;
-use crate::{
-    DataError, ManifestConfig, Progress, Radiograph, Split, SplitConfig, Stage, Thumbnail,
-};
+use crate::error::DataError;
+use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
+use crate::manifest::{Cells, ManifestConfig, RowReader, Split, SplitConfig, Table};
+use crate::progress::{Progress, Stage, Steps};
 use finding::Ledger;
 use image_look::{ImageFacts, ImageReader};
 use likeness::Likener;

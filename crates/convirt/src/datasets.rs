@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
-use crate::output::progress;
+use crate::logging::progress;
 
 /// The studies of a configuration, split.
 pub(crate) struct Studies {

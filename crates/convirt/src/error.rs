@@ -9,13 +9,13 @@ use burn::train::TrainingError;
 use convirt_data::DataError;
 use convirt_model::ModelError;
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
+use convirt_phantom::PhantomError;
 
 use crate::config::ConfigError;
-use crate::embedding_index::Modality;
-use crate::hub::HubError;
-use crate::pretrained::ModelIdentity;
-use crate::progress::thousands;
-use crate::weights::WeightsError;
+use crate::inference::ModelIdentity;
+use crate::readable::thousands;
+use crate::retrieval::Modality;
+use crate::weights::{HubError, WeightsError};
 
 /// Error of the crate: each names the file or setting it is about.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,10 @@ pub enum Error {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+
+    /// The chest phantom cannot be written.
+    #[error(transparent)]
+    Phantom(#[from] PhantomError),
     /// The networks cannot be built as configured.
     #[error(transparent)]
     Model(#[from] ModelError),

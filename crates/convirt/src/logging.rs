@@ -1,0 +1,12 @@
+//! What a training tells while it runs: on the terminal and to TensorBoard.
+
+mod output;
+mod metrics;
+mod progress;
+mod tensorboard;
+
+pub(crate) use metrics::{LOSS, MeanMetric, PairsPerSecond};
+pub(crate) use output::{note, progress};
+pub(crate) use progress::{Bar, renderer};
+pub use tensorboard::EventWriter;
+pub(crate) use tensorboard::{Scalars, TensorBoardLogger, read_scalars};
