@@ -18,11 +18,11 @@
 
 mod activation;
 mod config;
-mod embeddings;
-mod frozen_prefix;
 mod hugging_face;
 mod keys;
+mod embeddings;
 mod layer;
+mod frozen_prefix;
 
 use std::ops::Range;
 

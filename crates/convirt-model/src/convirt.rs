@@ -264,7 +264,13 @@ impl ConVirt {
     /// A learnable temperature counts with the heads. In evaluation mode, those parameters count as
     /// trainable that training would change.
     pub fn parameter_counts(&self) -> ParameterCounts {
-        ParameterCounts::from_model(self)
+        let [image_projection, text_projection] =
+            [&self.image_projection, &self.text_projection].map(ParameterCount::from_module);
+        ParameterCounts {
+            image_encoder: ParameterCount::from_module(&self.image_encoder),
+            text_encoder: ParameterCount::from_module(&self.text_encoder),
+            heads: image_projection + text_projection + ParameterCount::from_module(&self.loss),
+        }
     }
 }
 

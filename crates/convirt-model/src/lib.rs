@@ -12,20 +12,20 @@
 //! Each follows Burn's grammar: a configuration's `init(&device)` gives a module with `forward`.
 //! Modules train on an autodiff device and evaluate after [`valid`](burn::module::Module::valid).
 
-mod association;
-mod batch_norm;
-mod bert;
-mod classifier;
-mod convirt;
 mod error;
-mod image_encoder;
+mod association;
 mod linear;
-mod loss;
 mod parameter_counts;
+mod batch_norm;
+mod resnet;
+mod bert;
 mod pooling;
 mod projection;
-mod resnet;
+mod loss;
+mod convirt;
 mod simclr;
+mod image_encoder;
+mod classifier;
 
 pub use batch_norm::BatchNorm;
 pub use bert::{

@@ -4,8 +4,6 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::ConVirt;
-
 /// Number of parameters of one part of a model, without running statistics.
 ///
 /// # Examples
@@ -45,7 +43,7 @@ impl std::ops::Add for ParameterCount {
     }
 }
 
-/// Numbers of parameters of a [`ConVirt`], by part.
+/// Numbers of parameters of a model, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCounts {
     /// Image encoder.
@@ -57,16 +55,6 @@ pub struct ParameterCounts {
 }
 
 impl ParameterCounts {
-    pub(crate) fn from_model(model: &ConVirt) -> Self {
-        Self {
-            image_encoder: ParameterCount::from_module(&model.image_encoder),
-            text_encoder: ParameterCount::from_module(&model.text_encoder),
-            heads: ParameterCount::from_module(&model.image_projection)
-                + ParameterCount::from_module(&model.text_projection)
-                + ParameterCount::from_module(&model.loss),
-        }
-    }
-
     /// Returns the sum of the parts.
     pub fn sum(&self) -> ParameterCount {
         self.image_encoder + self.text_encoder + self.heads

@@ -1,23 +1,23 @@
 //! Operations on Burn's CPU backend, Flex, with hand-written gradients.
 
-mod adam;
-mod attention;
-mod batch_norm;
-mod buffer_pool;
-mod conv2d;
-mod dropout;
-pub(crate) mod element;
-mod gelu;
-mod layer_norm;
-mod linear;
-mod math;
-pub(crate) mod matmul;
-mod max_pool2d;
-mod operation;
 mod pages;
+mod buffer_pool;
 pub(crate) mod simd;
-mod storage;
+mod math;
+pub(crate) mod element;
 pub(crate) mod tensor;
+mod operation;
+pub(crate) mod matmul;
+mod storage;
+mod conv2d;
+mod batch_norm;
+mod max_pool2d;
+mod linear;
+mod gelu;
+mod dropout;
+mod layer_norm;
+mod attention;
+mod adam;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;

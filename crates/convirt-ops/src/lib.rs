@@ -9,23 +9,22 @@
 //! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
 //! matrix product, and a normalization is one pass over rows.
 
-#[cfg(feature = "flex")]
-mod flex;
-
-mod adam;
-mod attention;
-mod batch_norm;
-mod conv2d;
 mod device;
-mod dropout;
-mod gelu;
 mod kernel;
-mod layer_norm;
-mod linear;
-mod max_pool2d;
 mod precision;
 mod profile;
 mod storage;
+mod conv2d;
+mod batch_norm;
+mod max_pool2d;
+mod linear;
+mod gelu;
+mod dropout;
+mod layer_norm;
+mod attention;
+mod adam;
+#[cfg(feature = "flex")]
+mod flex;
 #[cfg(test)]
 mod testing;
 

@@ -17,9 +17,9 @@
 //! Forward, the first pass computes each channel's mean and variance and the second normalizes.
 //! Backward, the first pass sums the gradients of γ and β and the second computes the input's.
 
-mod gradients;
-mod normalizer;
 mod statistics;
+mod normalizer;
+mod gradients;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -22,15 +22,15 @@
 //! Outputs with more columns than rows are divided by columns instead. The tiles of a block of sums
 //! are drawn in [`tiles`], the layout of packed factors in [`packing`].
 
-#[cfg(target_arch = "x86_64")]
-mod avx512_bf16;
+mod matrix;
 mod finish;
 mod fma;
-mod kernels;
-mod matrix;
 mod packing;
-mod region;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod region;
+mod kernels;
 
 use std::ops::Range;
 

@@ -1,10 +1,8 @@
 //! Gradients of a batch normalization.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
-use super::normalizer::Normalizer;
+use super::normalizer::{Normalizer, ReluMask};
 use super::{BatchNorm, Saved, block_rows, scale, thread_ranges};
 use crate::flex::FlexTensor;
 use crate::flex::buffer_pool::Buffer;
@@ -12,26 +10,6 @@ use crate::flex::element::Element;
 use crate::flex::math::add_in_float64;
 use crate::flex::simd::vectorized;
 use crate::flex::tensor::{contiguous, elements, elements_mut, new_tensor, new_vector};
-
-/// Which elements the ReLU passes.
-pub(super) enum ReluMask<'a> {
-    /// All: there is no ReLU.
-    NoRelu,
-    /// Those whose normalized value is positive.
-    Positive,
-    /// Those marked by a 1.
-    Marked(&'a [u8]),
-}
-
-impl ReluMask<'_> {
-    fn range(&self, range: Range<usize>) -> Self {
-        match self {
-            Self::NoRelu => Self::NoRelu,
-            Self::Positive => Self::Positive,
-            Self::Marked(passed) => Self::Marked(&passed[range]),
-        }
-    }
-}
 
 /// The part of the input's gradient that comes through the batch's mean and variance:
 /// mean + (x − μ) · coefficient.

@@ -1,6 +1,7 @@
 //! Normalization of rows of channels by known statistics.
 
-use super::gradients::ReluMask;
+use std::ops::Range;
+
 use crate::flex::element::Element;
 use crate::flex::matmul::{Matrix, MatrixMut};
 use crate::flex::simd::vectorized;
@@ -10,6 +11,26 @@ pub(super) struct Normalizer<'a> {
     pub(super) mean: &'a [f32],
     pub(super) scale: &'a [f32],
     pub(super) beta: &'a [f32],
+}
+
+/// Which elements the ReLU passes.
+pub(super) enum ReluMask<'a> {
+    /// All: there is no ReLU.
+    NoRelu,
+    /// Those whose normalized value is positive.
+    Positive,
+    /// Those marked by a 1.
+    Marked(&'a [u8]),
+}
+
+impl ReluMask<'_> {
+    pub(super) fn range(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::NoRelu => Self::NoRelu,
+            Self::Positive => Self::Positive,
+            Self::Marked(passed) => Self::Marked(&passed[range]),
+        }
+    }
 }
 
 impl Normalizer<'_> {
