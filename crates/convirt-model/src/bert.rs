@@ -22,7 +22,7 @@ mod hugging_face;
 mod keys;
 mod embeddings;
 mod layer;
-mod frozen_prefix;
+mod frozen_states;
 
 use std::ops::Range;
 
@@ -33,12 +33,13 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor};
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
-pub use frozen_prefix::FrozenPrefix;
+pub use frozen_states::FrozenStates;
 pub use keys::BertKeys;
 pub use layer::{BertAttention, BertLayer};
 
 use crate::ModelError;
 use crate::association::associate;
+use frozen_states::FrozenPrefix;
 
 /// A batch of tokenized texts.
 #[derive(Clone, Debug)]
@@ -105,6 +106,8 @@ pub struct Bert {
     pub layers: Vec<BertLayer>,
     max_tokens: usize,
     d_model: usize,
+    #[module(skip)]
+    frozen_prefix: Option<FrozenPrefix>,
 }
 
 impl Bert {
@@ -116,6 +119,7 @@ impl Bert {
                 .collect(),
             max_tokens: config.max_tokens(),
             d_model: config.d_model(),
+            frozen_prefix: None,
         }
     }
 
@@ -164,6 +168,23 @@ impl Bert {
         Ok(self)
     }
 
+    /// Lets [`forward_to`](Self::forward_to) take the states of frozen embeddings and of the frozen
+    /// layers directly above them from a cache. It returns the same numbers, and computes these
+    /// states once for each text.
+    ///
+    /// Has no effect if the embeddings train. The frozen weights must not change afterwards.
+    pub fn with_frozen_states(mut self, states: &FrozenStates) -> Self {
+        self.frozen_prefix = FrozenPrefix::new(&self, states.clone());
+        self
+    }
+
+    /// Returns the number of frozen layers directly above frozen embeddings; `None` if the embeddings
+    /// train.
+    pub fn frozen_depth(&self) -> Option<usize> {
+        let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
+        is_frozen(&self.embeddings).then(|| frozen.count())
+    }
+
     /// Encodes texts and returns all hidden states: the embeddings, then the output of each layer.
     ///
     /// # Shapes
@@ -195,24 +216,17 @@ impl Bert {
     /// When a text has more than [`max_tokens`](Self::max_tokens) tokens, or there are fewer
     /// than `layer` layers.
     pub fn forward_to(&self, input: TextInput, layer: usize) -> Tensor<3> {
+        if let Some(prefix) = &self.frozen_prefix
+            && prefix.depth() <= layer
+        {
+            return self.run_above(prefix, input, layer);
+        }
         let (state, keys) = self.run(input, layer, |_| ());
         self.associate(keys.unpack(state))
     }
 
-    /// Encodes texts as [`forward_to`](Self::forward_to) does, from what the frozen part of this
-    /// encoder remembers of them.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[batch, tokens, d_model]`; unspecified at padding
-    ///
-    /// # Panics
-    ///
-    /// As `forward_to`.
-    pub fn forward_from(&self, prefix: &FrozenPrefix, input: TextInput, layer: usize) -> Tensor<3> {
-        if layer < prefix.depth() {
-            return self.forward_to(input, layer);
-        }
+    /// Runs the layers above a frozen prefix, whose states come from its cache.
+    fn run_above(&self, prefix: &FrozenPrefix, input: TextInput, layer: usize) -> Tensor<3> {
         self.assert_fits(&input);
         let input = input.without_autodiff();
         let mask = input.attention_mask.clone();
@@ -256,12 +270,6 @@ impl Bert {
             }
         };
         (self.run_layers(state, &keys, first..depth, observe), keys)
-    }
-
-    /// Number of frozen layers directly above frozen embeddings; `None` if the embeddings train.
-    fn frozen_depth(&self) -> Option<usize> {
-        let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
-        is_frozen(&self.embeddings).then(|| frozen.count())
     }
 
     /// Runs the embeddings and the first `depth` layers, all frozen, outside autodiff.

@@ -1,13 +1,13 @@
 //! The two towers, their projections and the loss.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, FrozenPrefix,
-    ModelError, ParameterCount, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig,
-    ResNet, ResNetConfig, TextInput,
+    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, ModelError,
+    ParameterCount, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig, ResNet,
+    ResNetConfig, TextInput,
 };
 
 /// Configuration of a [`ConVirt`].
@@ -203,23 +203,6 @@ impl ConVirt {
     pub fn encode_text(&self, texts: TextInput) -> Encoded {
         let attention_mask = texts.attention_mask.clone();
         let states = self.text_encoder.forward_to(texts, self.pooling_layer);
-        self.pool(states, attention_mask)
-    }
-
-    /// Encodes texts from what the frozen part of this model's text encoder remembers of them; the
-    /// same numbers as [`encode_text`](Self::encode_text) gives.
-    ///
-    /// # Panics
-    ///
-    /// As `encode_text`.
-    pub fn encode_text_from(&self, prefix: &FrozenPrefix, texts: TextInput) -> Encoded {
-        let attention_mask = texts.attention_mask.clone();
-        let layer = self.pooling_layer;
-        let states = self.text_encoder.forward_from(prefix, texts, layer);
-        self.pool(states, attention_mask)
-    }
-
-    fn pool(&self, states: Tensor<3>, attention_mask: Tensor<2, Bool>) -> Encoded {
         let features = self
             .pooling
             .forward(states, attention_mask)
@@ -242,20 +225,6 @@ impl ConVirt {
     ) -> ContrastiveOutput {
         let images = self.encode_image(images).embedding;
         let texts = self.encode_text(texts).embedding;
-        self.loss.forward(images, texts, text_ids)
-    }
-
-    /// Encodes a batch of pairs and scores it as [`forward`](Self::forward) does, the texts
-    /// [from what is remembered](Self::encode_text_from) of them.
-    pub fn forward_from(
-        &self,
-        prefix: &FrozenPrefix,
-        images: Tensor<4>,
-        texts: TextInput,
-        text_ids: Option<Tensor<1, Int>>,
-    ) -> ContrastiveOutput {
-        let images = self.encode_image(images).embedding;
-        let texts = self.encode_text_from(prefix, texts).embedding;
         self.loss.forward(images, texts, text_ids)
     }
 
