@@ -12,8 +12,8 @@ use convirt_ops::{
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
 
-/// Normalizes each channel over the batch ([Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167)),
-/// as `torch.nn.BatchNorm2d` does.
+/// Normalizes each channel over the batch ([Ioffe & Szegedy
+/// 2015](https://arxiv.org/abs/1502.03167)), as `torch.nn.BatchNorm2d` does.
 ///
 /// # Examples
 ///
@@ -29,9 +29,9 @@ const EPSILON: f64 = 1e-5;
 /// ```
 ///
 /// Burn's own layer stores the biased variance and applies each update only at the next one. This
-/// layer stores the unbiased variance and applies each update at once, so that a record taken in the
-/// middle of training is exact. It has the name and the fields of Burn's layer, so that `burn-store`
-/// translates PyTorch's parameter names.
+/// layer stores the unbiased variance and applies each update at once, so that a record taken in
+/// the middle of training is exact. It has the name and the fields of Burn's layer, so that
+/// `burn-store` translates PyTorch's parameter names.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale γ, `[channels]`.
@@ -62,8 +62,8 @@ impl BatchNorm {
     /// Normalizes by the batch's statistics in training (autodiff input and not frozen), by the
     /// running statistics otherwise; an [`Epilogue`] follows.
     ///
-    /// A channel with a single value (one image of one pixel) has no variance: it normalizes to β and
-    /// does not change the running statistics. PyTorch stops with an error there.
+    /// A channel with a single value (one image of one pixel) has no variance: it normalizes to β
+    /// and does not change the running statistics. PyTorch stops with an error there.
     ///
     /// # Shapes
     ///

@@ -178,8 +178,8 @@ impl Bert {
         self
     }
 
-    /// Returns the number of frozen layers directly above frozen embeddings; `None` if the embeddings
-    /// train.
+    /// Returns the number of frozen layers directly above frozen embeddings; `None` if the
+    /// embeddings train.
     pub fn frozen_depth(&self) -> Option<usize> {
         let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
         is_frozen(&self.embeddings).then(|| frozen.count())

@@ -11,6 +11,20 @@ use crate::{
 };
 
 /// Configuration of a [`ConVirt`].
+///
+/// # Examples
+///
+/// ```
+/// use convirt_model::{BertConfig, ConVirtConfig, Pooling, ResNetConfig, ResNetDepth};
+///
+/// let paper = ConVirtConfig {
+///     freeze_embeddings: true,
+///     freeze_layers: (0..6).collect(),
+///     ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet50), BertConfig::base(28_996))
+/// };
+/// assert_eq!(paper.pooling, Pooling::Max);
+/// assert_eq!(paper.parameter_count().total, 137_457_472);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConVirtConfig {

@@ -27,8 +27,8 @@ const MAX_SCALE: f64 = 100.0;
 ///
 /// The paper's P is the identity: pair i is the positive of row i and all others are negatives.
 /// With [`multi_positive`](ContrastiveLossConfig::multi_positive), P_ij is 1/n_i for each of the
-/// n_i pairs j whose text equals that of i, and 0 elsewhere; the minimum of the loss is then the mean
-/// of ln n_i. If no text occurs twice, both are the same.
+/// n_i pairs j whose text equals that of i, and 0 elsewhere; the minimum of the loss is then the
+/// mean of ln n_i. If no text occurs twice, both are the same.
 ///
 /// # Examples
 ///
@@ -129,7 +129,8 @@ impl ContrastiveLoss {
 
     /// Limits a trained 1/τ to at most 100, as CLIP does after each step of its optimizer.
     ///
-    /// [`forward`](Self::forward) applies the limit, too; this keeps the parameter itself within it.
+    /// [`forward`](Self::forward) applies the limit, too; this keeps the parameter itself within
+    /// it.
     pub fn clamp_temperature(mut self) -> Self {
         self.log_scale = self.log_scale.map(|log_scale| {
             log_scale.map(|value| {
@@ -329,8 +330,8 @@ mod tests {
         assert!(log_scale.is_require_grad());
     }
 
-    /// By hand: three orthogonal unit vectors, τ = 1, texts 0 and 1 equal. A row's softmax is e/(e+2)
-    /// on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
+    /// By hand: three orthogonal unit vectors, τ = 1, texts 0 and 1 equal. A row's softmax is
+    /// e/(e+2) on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
     #[test]
     fn equal_texts_have_equal_targets() {
         let device = Device::flex();

@@ -21,7 +21,19 @@ use crate::ModelError;
 use crate::batch_norm::BatchNorm;
 use block::{BlockKind, convolution};
 
-/// Depth of a ResNet, by the names torchvision uses.
+/// Depth of a ResNet, with torchvision's names.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_model::{ResNetConfig, ResNetDepth};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let depth: ResNetDepth = "resnet50".parse()?;
+/// assert_eq!(ResNetConfig::new(depth).d_model(), 2048);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResNetDepth {
@@ -156,8 +168,8 @@ impl ResNetConfig {
     }
 }
 
-/// Residual network ([He et al. 2016](https://arxiv.org/abs/1512.03385)) without a classifier, in the
-/// v1.5 form: the bottleneck's stride is in its 3×3 convolution.
+/// Residual network ([He et al. 2016](https://arxiv.org/abs/1512.03385)) without a classifier, in
+/// the v1.5 form: the bottleneck's stride is in its 3×3 convolution.
 ///
 /// # Examples
 ///
@@ -249,8 +261,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// torchvision's `sum(p.numel())` minus the classifier `fc` with its 1000·(d_model + 1) parameters,
-    /// plus two statistics for each channel of a batch norm.
+    /// torchvision's `sum(p.numel())` minus the classifier `fc` with its 1000·(d_model + 1)
+    /// parameters, plus two statistics for each channel of a batch norm.
     #[test]
     fn every_depth_has_as_many_parameters_as_torchvision() {
         let published = [
@@ -282,8 +294,8 @@ pub(crate) mod tests {
     }
 
     /// Rounding changes the sign of some ReLU inputs, and so the direction of gradients. For
-    /// torchvision under PyTorch's autocast, the cosines of the gradients are 0.93, 0.95 and 0.97 here,
-    /// and that of the features is 0.9997.
+    /// torchvision under PyTorch's autocast, the cosines of the gradients are 0.93, 0.95 and 0.97
+    /// here, and that of the features is 0.9997.
     #[test]
     fn features_and_gradients_of_bfloat16_have_the_directions_of_float32() {
         use burn::optim::GradientsParams;

@@ -30,8 +30,8 @@ impl AdamStep {
     }
 }
 
-/// Updates a parameter by Adam ([Kingma & Ba 2015](https://arxiv.org/abs/1412.6980), Algorithm 1, in
-/// the order of the end of its Section 2, with ε where the algorithm has it). Returns the new
+/// Updates a parameter by Adam ([Kingma & Ba 2015](https://arxiv.org/abs/1412.6980), Algorithm 1,
+/// in the order of the end of its Section 2, with ε where the algorithm has it). Returns the new
 /// parameter and the new moments.
 ///
 /// # Shapes
@@ -41,6 +41,28 @@ impl AdamStep {
 /// # Panics
 ///
 /// When the shapes differ.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{AdamStep, adam_step};
+///
+/// let device = Device::flex();
+/// let vector = |numbers: [f32; 2]| Tensor::<1>::from_floats(numbers, &device);
+/// let step = AdamStep {
+///     learning_rate: 0.5,
+///     betas: [0.9, 0.999],
+///     epsilon: 0.0,
+///     weight_decay: 0.0,
+///     time: 1,
+/// };
+/// let moments = [vector([0.0; 2]), vector([0.0; 2])];
+/// let (parameter, _) = adam_step(vector([1.0, 1.0]), vector([3.0, -0.1]), moments, &step);
+/// // Adam's first step is the learning rate in the direction opposite to the gradient's sign.
+/// let numbers: Vec<f32> = parameter.into_data().iter().collect();
+/// assert!((numbers[0] - 0.5).abs() < 1e-5 && (numbers[1] - 1.5).abs() < 1e-5);
+/// ```
 pub fn adam_step<const D: usize>(
     parameter: Tensor<D>,
     gradient: Tensor<D>,

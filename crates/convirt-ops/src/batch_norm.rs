@@ -57,6 +57,21 @@ pub struct BatchNormalized {
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Epilogue, batch_norm_train};
+///
+/// let device = Device::flex();
+/// // One image of 1 × 2 pixels with one channel.
+/// let input = Tensor::from_floats([[[[5.0], [1.0]]]], &device);
+/// let [gamma, beta] = [Tensor::ones([1], &device), Tensor::zeros([1], &device)];
+/// let normalized = batch_norm_train(input, gamma, beta, 0.0, Epilogue::Nothing);
+/// assert_eq!(normalized.output.into_data(), [[[[1.0f32], [-1.0]]]].into());
+/// assert_eq!(normalized.variance.into_data(), [4.0f32].into());
+/// ```
 pub fn batch_norm_train(
     input: Tensor<4>,
     gamma: Tensor<1>,
@@ -151,6 +166,27 @@ pub fn batch_norm(input: Tensor<4>, normalization: Normalization, epilogue: Epil
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Epilogue, Normalization, Window, conv2d_batch_norm};
+///
+/// let device = Device::flex();
+/// let normalization = Normalization {
+///     gamma: Tensor::ones([16], &device),
+///     beta: Tensor::zeros([16], &device),
+///     mean: Tensor::zeros([16], &device),
+///     variance: Tensor::ones([16], &device),
+///     epsilon: 1e-5,
+/// };
+/// let images = Tensor::ones([2, 8, 8, 3], &device);
+/// let weight = Tensor::ones([16, 3, 1, 1], &device);
+/// let output =
+///     conv2d_batch_norm(images, weight, Window::UNIT, 1, normalization, Epilogue::Relu);
+/// assert_eq!(output.dims(), [2, 8, 8, 16]);
+/// ```
 pub fn conv2d_batch_norm(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -428,8 +464,8 @@ mod tests {
         });
     }
 
-    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The values themselves are
-    /// multiples of 2⁻¹⁰, float32's spacing at the mean.
+    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The values themselves
+    /// are multiples of 2⁻¹⁰, float32's spacing at the mean.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
         on_each_device(|| {

@@ -99,7 +99,8 @@ impl Window {
 }
 
 /// Convolves channels-last feature maps without bias (cross-correlation, as
-/// `torch.nn.functional.conv2d`), in the [`Precision`](crate::Precision) of the current [`autocast`](crate::autocast).
+/// `torch.nn.functional.conv2d`), in the [`Precision`](crate::Precision) of the current
+/// [`autocast`](crate::autocast).
 ///
 /// # Shapes
 ///
@@ -295,7 +296,8 @@ mod tests {
         });
     }
 
-    /// Shapes for which the kernel divides its work differently: by rows, and by the weight's columns.
+    /// Shapes for which the kernel divides its work differently: by rows, and by the weight's
+    /// columns.
     #[test]
     fn large_shapes_are_divided_correctly() {
         on_each_device(|| {

@@ -118,8 +118,8 @@ impl FromStr for Kernel {
 ///
 /// # Errors
 ///
-/// [`KernelError`] when no kernel has the name, or this machine does not have the kernel. Operations
-/// on the CPU would panic.
+/// [`KernelError`] when no kernel has the name, or this machine does not have the kernel.
+/// Operations on the CPU would panic.
 pub fn forced_kernel() -> Result<Option<Kernel>, KernelError> {
     let Ok(name) = std::env::var(KERNEL_VARIABLE) else {
         return Ok(None);

@@ -42,8 +42,8 @@ pub fn layer_norm<const D: usize>(
     composed(input, gamma, beta, epsilon)
 }
 
-/// The end of a residual sublayer ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Sections 3.1
-/// and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
+/// The end of a residual sublayer ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762),
+/// Sections 3.1 and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
 ///
 /// # Shapes
 ///
@@ -53,6 +53,20 @@ pub fn layer_norm<const D: usize>(
 /// # Panics
 ///
 /// When the shapes do not fit, or the dropout's probability is not at least 0 and below 1.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::add_layer_norm;
+///
+/// let device = Device::flex();
+/// let input = Tensor::<2>::from_floats([[1.0, 1.0]], &device);
+/// let residual = Tensor::<2>::from_floats([[0.0, 2.0]], &device);
+/// let parameters = [Tensor::ones([2], &device), Tensor::zeros([2], &device)];
+/// let output = add_layer_norm(input, residual, parameters, 0.0, 0.0);
+/// assert_eq!(output.into_data(), [[-1.0f32, 1.0]].into());
+/// ```
 pub fn add_layer_norm<const D: usize>(
     input: Tensor<D>,
     residual: Tensor<D>,
@@ -125,7 +139,7 @@ mod tests {
         expected
     }
 
-    fn wide<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+    fn float64_values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
         tensor.clone().into_data().iter().collect()
     }
 
@@ -168,8 +182,8 @@ mod tests {
         }
 
         fn expected(&self, sum: &[f64]) -> Vec<Vec<f64>> {
-            let [gamma, beta] = self.vectors().map(|v| wide(&v));
-            let gradient = wide(&self.gradient);
+            let [gamma, beta] = self.vectors().map(|v| float64_values(&v));
+            let gradient = float64_values(&self.gradient);
             reference(gamma.len(), [sum, &gamma, &beta, &gradient]).into()
         }
     }
@@ -191,7 +205,7 @@ mod tests {
         on_each_device(|| {
             for shape in SHAPES {
                 let case = Case::new(shape);
-                let expected = case.expected(&wide(&case.input));
+                let expected = case.expected(&float64_values(&case.input));
                 let [gamma, beta] = case.vectors();
                 for (level, actual) in with_each_kernel(|| {
                     let [gamma, beta] = case.vectors();
@@ -214,9 +228,9 @@ mod tests {
         on_each_device(|| {
             for shape in SHAPES {
                 let case = Case::new(shape);
-                let sum: Vec<f64> = wide(&case.input)
+                let sum: Vec<f64> = float64_values(&case.input)
                     .iter()
-                    .zip(wide(&case.residual))
+                    .zip(float64_values(&case.residual))
                     .map(|(a, b)| a + b)
                     .collect();
                 let mut expected = case.expected(&sum);
@@ -267,7 +281,9 @@ mod tests {
                         (fraction - probability).abs() < 0.12,
                         "{context}: {fraction}"
                     );
-                    let sums = wide(&case.input).into_iter().zip(wide(&case.residual));
+                    let sums = float64_values(&case.input)
+                        .into_iter()
+                        .zip(float64_values(&case.residual));
                     let sum: Vec<f64> = sums.zip(&factors).map(|((a, b), f)| a * f + b).collect();
                     let mut expected = case.expected(&sum);
                     expected.push(expected[1].clone());
@@ -303,20 +319,20 @@ mod tests {
         let [input, residual] = [&case.input, &case.residual].map(double);
         let actual = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
         assert_eq!(actual.dtype(), DType::F64);
-        let sum = wide(&(case.input.clone() + case.residual.clone()));
+        let sum = float64_values(&(case.input.clone() + case.residual.clone()));
         let actual: Vec<f32> = actual.into_data().iter().collect();
         assert_close(&actual, &case.expected(&sum)[0], TOLERANCE, "composed");
     }
 
-    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The tolerance is float32's
-    /// spacing of 2⁻¹⁰ at the mean.
+    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The tolerance is
+    /// float32's spacing of 2⁻¹⁰ at the mean.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
         on_each_device(|| {
             let device = device();
             let input = random([2, 768], 1, &device) + 8192.0;
             let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
-            let exact = wide(&input);
+            let exact = float64_values(&input);
             let zeros = vec![0.0; exact.len()];
             let expected = reference(768, [&exact, &[1.0; 768], &[0.0; 768], &zeros]);
             let actual = values(&layer_norm(input, gamma, beta, EPSILON));

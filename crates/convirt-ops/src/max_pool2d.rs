@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, module};
 
 use crate::Window;
 
-/// Takes the maximum of each channel in a window, as `torch.nn.functional.max_pool2d` does. Of equal
-/// maxima the first gets the gradient.
+/// Takes the maximum of each channel in a window, as `torch.nn.functional.max_pool2d` does. Of
+/// equal maxima the first gets the gradient.
 ///
 /// # Shapes
 ///

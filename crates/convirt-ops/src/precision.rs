@@ -29,9 +29,9 @@ pub enum Precision {
     /// In float32.
     #[default]
     Float32,
-    /// Nearly float32, as PyTorch's `set_float32_matmul_precision("high")` allows: each factor is the
-    /// sum of two numbers of bfloat16 (16 significant bits), and three products of them are added in
-    /// float32. Float32 where that is not faster.
+    /// Nearly float32, as PyTorch's `set_float32_matmul_precision("high")` allows: each factor is
+    /// the sum of two numbers of bfloat16 (16 significant bits), and three products of them are
+    /// added in float32. Float32 where that is not faster.
     High,
     /// Both factors are rounded to bfloat16 (8 significant bits), and their products are added in
     /// float32. After [`to_storage`](crate::to_storage), feature maps, token states and their
@@ -41,8 +41,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Whether a device computes matrix products in this precision: the CPU in any, other devices in
-    /// bfloat16 only if they support it.
+    /// Whether a device computes matrix products in this precision: the CPU in any, other devices
+    /// in bfloat16 only if they support it.
     pub fn runs_on(self, device: &Device) -> bool {
         self != Self::BFloat16 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
     }

@@ -52,8 +52,8 @@ fn cast<const D: usize>(input: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
 
 /// Returns copies of a tensor for several operations; their gradients are added on all threads.
 ///
-/// Every copy must contribute to the result that is differentiated, or else the backward pass panics
-/// for lack of a gradient.
+/// Every copy must contribute to the result that is differentiated, or else the backward pass
+/// panics for lack of a gradient.
 ///
 /// # Shapes
 ///

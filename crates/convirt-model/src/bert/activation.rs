@@ -5,9 +5,20 @@ use burn::tensor::activation::{gelu_approximate, relu};
 use convirt_ops::gelu;
 
 /// Activation function between the two layers of the feed-forward network.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::Activation;
+///
+/// let output = Activation::Relu.forward(Tensor::<1>::from_floats([-1.0, 2.0], &Device::flex()));
+/// assert_eq!(output.into_data(), [0.0f32, 2.0].into());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
-    /// `gelu`: x·Φ(x) by the error function ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)).
+    /// `gelu`: x·Φ(x) by the error function ([Hendrycks & Gimpel
+    /// 2016](https://arxiv.org/abs/1606.08415)).
     Gelu,
     /// `gelu_new` or `gelu_pytorch_tanh`: the approximation of GELU by tanh.
     GeluTanh,

@@ -12,7 +12,8 @@ use burn::tensor::Device;
 pub enum BertFamily {
     /// [BERT](https://arxiv.org/abs/1810.04805): positions from 0, token types.
     Bert,
-    /// [RoBERTa](https://arxiv.org/abs/1907.11692): positions from `pad_token_id + 1`, skipping padding.
+    /// [RoBERTa](https://arxiv.org/abs/1907.11692): positions from `pad_token_id + 1`, skipping
+    /// padding.
     Roberta,
     /// [XLM-RoBERTa](https://arxiv.org/abs/1911.02116): as RoBERTa.
     XlmRoberta,
@@ -113,13 +114,15 @@ impl BertConfig {
 
     /// Reads a `config.json`.
     ///
-    /// Files without `model_type` and `architectures`, like those of the first checkpoints, are BERT's.
+    /// Files without `model_type` and `architectures`, like those of the first checkpoints, are
+    /// BERT's.
     ///
     /// # Errors
     ///
     /// [`ModelError::Json`] for text that is not JSON or has keys of another type,
-    /// [`ModelError::Unsupported`] for another architecture, activation function or kind of position,
-    /// [`ModelError::MissingKey`] for an absent size, and those of [`validate`](Self::validate).
+    /// [`ModelError::Unsupported`] for another architecture, activation function or kind of
+    /// position, [`ModelError::MissingKey`] for an absent size, and those of
+    /// [`validate`](Self::validate).
     pub fn parse(json: &str) -> Result<Self, ModelError> {
         let config: HuggingFaceConfig = serde_json::from_str(json)?;
         config.try_into()

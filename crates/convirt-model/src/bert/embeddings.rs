@@ -73,8 +73,8 @@ impl BertEmbeddings {
         dropout(state, probability)
     }
 
-    /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the same
-    /// for all texts.
+    /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the
+    /// same for all texts.
     fn positions(&self, input_ids: &Tensor<2, Int>) -> Tensor<3> {
         let [_, tokens] = input_ids.dims();
         let Some(pad) = self.padding else {

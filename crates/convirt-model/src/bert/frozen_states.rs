@@ -20,11 +20,42 @@ use state_file::StateFile;
 ///
 /// Frozen embeddings and layers compute the same hidden state for a text every time: they run in
 /// evaluation mode, and training does not change their weights. An encoder that
-/// [has](Bert::with_frozen_states) a cache computes the states of each text once. A cache belongs to
-/// one encoder and its current frozen weights; clones share their content.
+/// [has](Bert::with_frozen_states) a cache computes the states of each text once. A cache belongs
+/// to one encoder and its current frozen weights; clones share their content.
 ///
 /// On the CPU the state of a text is the same in any batch of three tokens or more, bit by bit.
 /// Other devices may choose other kernels for other batches, so that states differ by rounding.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use convirt_model::{BertConfig, FrozenStates, TextInput};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex().autodiff();
+/// let config = BertConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 2,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::base(100)
+/// };
+/// let encoder = config.init(&device)?.freeze_embeddings().freeze_layers(&[0])?;
+/// let states = FrozenStates::new(1 << 20);
+/// let encoder = encoder.with_frozen_states(&states);
+///
+/// let input_ids = Tensor::<2, Int>::from_data([[2, 5, 7, 3], [2, 9, 6, 3]], &device);
+/// let input = TextInput {
+///     attention_mask: input_ids.clone().not_equal_elem(0),
+///     input_ids,
+///     token_type_ids: None,
+/// };
+/// encoder.forward_to(input, 2);
+/// assert_eq!(states.texts(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct FrozenStates {
     cache: Arc<Mutex<Cache>>,
@@ -58,8 +89,8 @@ impl FrozenStates {
         }
     }
 
-    /// Keeps all states in a file of a folder, too, with up to `capacity` bytes. Later runs read the
-    /// file if they have the same frozen weights and compute in the same precision by the same
+    /// Keeps all states in a file of a folder, too, with up to `capacity` bytes. Later runs read
+    /// the file if they have the same frozen weights and compute in the same precision by the same
     /// instructions; others have files of their own.
     ///
     /// A file that cannot be used, or that another run uses, causes a warning.
@@ -146,8 +177,8 @@ impl FrozenPrefix {
         keys.unpack(states)
     }
 
-    /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`, with zeros for padding
-    /// on the right.
+    /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`, with zeros for
+    /// padding on the right.
     pub(super) fn states(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
         self.open_file(encoder);
         let [batch, tokens] = input.input_ids.dims();

@@ -3,8 +3,8 @@
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 use convirt_ops::{from_storage, is_flex, to_storage};
 
-/// Added to the scores of padded keys. Their attention probabilities are then exactly zero in 16 and
-/// in 32 bits, and a text of padding only still has finite states.
+/// Added to the scores of padded keys. Their attention probabilities are then exactly zero in 16
+/// and in 32 bits, and a text of padding only still has finite states.
 const MASKED_SCORE: f64 = -1e4;
 
 /// Tokens of a text at least. Shorter matrix products add up in another order, so that the states
@@ -35,8 +35,8 @@ struct Row {
 }
 
 impl BertKeys {
-    /// Creates the keys of a batch from its mask, `[batch, tokens]`, true for real tokens; `dtype` is
-    /// the type of the states.
+    /// Creates the keys of a batch from its mask, `[batch, tokens]`, true for real tokens; `dtype`
+    /// is the type of the states.
     pub fn new(attention_mask: Tensor<2, Bool>, dtype: DType) -> Self {
         let row = if is_flex(&attention_mask.device()) {
             Row::new(&attention_mask)
@@ -71,7 +71,8 @@ impl BertKeys {
         })
     }
 
-    /// Brings states back to `[batch, tokens, d_model]`, with zeros for the tokens that were left out.
+    /// Brings states back to `[batch, tokens, d_model]`, with zeros for the tokens that were left
+    /// out.
     pub fn unpack(&self, states: Tensor<3>) -> Tensor<3> {
         let states = from_storage(states);
         match &self.row {
@@ -148,7 +149,8 @@ mod tests {
     fn padding_at_the_end_is_left_out_and_returns_as_zeros() {
         let device = Device::flex().autodiff();
         let plain = device.clone().without_autodiff();
-        // The second text has padding before its last token, the third fewer tokens than the minimum.
+        // The second text has padding before its last token, the third fewer tokens than the
+        // minimum.
         let mask = mask(&[[1, 1, 1, 1, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]], &plain);
         let keys = BertKeys::new(mask, DType::F32);
         assert_eq!(keys.lengths(), Some(&[4, 5, 3][..]));

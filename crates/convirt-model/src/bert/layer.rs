@@ -71,7 +71,8 @@ impl BertLayer {
     }
 }
 
-/// Multi-head self-attention ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Section 3.2).
+/// Multi-head self-attention ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Section
+/// 3.2).
 #[derive(Module, Debug)]
 pub struct BertAttention {
     /// Projects states to queries.

@@ -8,6 +8,20 @@ use crate::ModelError;
 
 /// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, except for
 /// [`multi_positive`](Self::multi_positive).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_model::ContrastiveLossConfig;
+///
+/// let config = ContrastiveLossConfig {
+///     temperature: 0.0,
+///     ..Default::default()
+/// };
+/// let error = config.init(&Device::flex()).unwrap_err();
+/// assert_eq!(error.to_string(), "`temperature` is 0; expected a number above 0");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContrastiveLossConfig {
@@ -69,9 +83,10 @@ impl ContrastiveLossConfig {
 
 /// Checks that τ is finite and above 0.
 pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
-    match temperature.is_finite() && temperature > 0.0 {
-        true => Ok(()),
-        false => Err(out_of_range("temperature", temperature, "a number above 0")),
+    if temperature.is_finite() && temperature > 0.0 {
+        Ok(())
+    } else {
+        Err(out_of_range("temperature", temperature, "a number above 0"))
     }
 }
 

@@ -137,9 +137,10 @@ impl<F: FnMut(&str) -> TensorData> ModuleMapper for Fill<F> {
             tensor
         };
         assert_eq!(tensor.shape(), param.lazy_shape(), "{path}");
-        let tensor = match param.lazy_device().is_autodiff() {
-            true => tensor.autodiff(),
-            false => tensor,
+        let tensor = if param.lazy_device().is_autodiff() {
+            tensor.autodiff()
+        } else {
+            tensor
         };
         let id = param.id;
         param.transform_for_load(tensor, id)

@@ -417,7 +417,8 @@ vectorized! {
         let mut weighted_mean = [0.0f32; LANES];
         for (probability, gradient) in probabilities.iter().zip(&*gradients) {
             for lane in 0..LANES {
-                weighted_mean[lane] = mul_add::<FUSED>(probability[lane], gradient[lane], weighted_mean[lane]);
+                let sum = weighted_mean[lane];
+                weighted_mean[lane] = mul_add::<FUSED>(probability[lane], gradient[lane], sum);
             }
         }
         let weighted_mean = weighted_mean.iter().sum::<f32>();

@@ -42,8 +42,8 @@ use statistics::Statistics;
 /// loops that compute a block's mean and variance.
 const BLOCK: usize = 1 << 14;
 
-/// Rows of a block at most: a float32 sum of 256 numbers keeps at least 16 of its 24 bits. Longer sums
-/// are added up in float64.
+/// Rows of a block at most: a float32 sum of 256 numbers keeps at least 16 of its 24 bits. Longer
+/// sums are added up in float64.
 const BLOCK_ROWS: usize = 256;
 
 /// Rows of a block.

@@ -132,7 +132,8 @@ impl<T: Plain> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: there are enough lines for the elements, aligned for them, and any bits are an element.
+        // SAFETY: there are enough lines for the elements, aligned for them, and any bits are an
+        // element.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }

@@ -54,7 +54,8 @@ pub(crate) fn conv2d(
     apply(operation, inputs).0
 }
 
-/// Convolves tensors outside autodiff graphs; `write` turns blocks of sums into blocks of the output.
+/// Convolves tensors outside autodiff graphs; `write` turns blocks of sums into blocks of the
+/// output.
 pub(super) fn conv2d_with_epilogue<T: Element>(
     inputs: [Tensor<4>; 2],
     window: Window,

@@ -313,7 +313,9 @@ vectorized! {
         for (index, ((row, output), inverse_deviation)) in rows.zip(inverse_deviation).enumerate() {
             let residual = residual.map(|residual| &residual[index * width..][..width]);
             let mask = row_mask(mask_block, index);
-            *inverse_deviation = normalize_row::<FUSED, T>(row, residual, mask, parameters.epsilon, float32_row);
+            let epsilon = parameters.epsilon;
+            *inverse_deviation =
+                normalize_row::<FUSED, T>(row, residual, mask, epsilon, float32_row);
             let vectors = parameters.gamma.iter().zip(parameters.beta);
             let numbers = output.iter_mut().zip(row).zip(&*float32_row);
             for (((output, normalized), x), (gamma, beta)) in numbers.zip(vectors) {
@@ -343,12 +345,14 @@ vectorized! {
             let sums = gamma_sums.iter_mut().zip(beta_sums.iter_mut());
             let float32_rows = scaled.iter_mut().zip(float32_row.iter_mut());
             let row = gradient.iter().zip(normalized).zip(gamma).zip(float32_rows);
-            for ((((gradient, x), gamma), (scaled, float32_row)), (gamma_sum, beta_sum)) in row.zip(sums) {
+            for ((((gradient, x), gamma), (scaled, normalized)), (gamma_sum, beta_sum)) in
+                row.zip(sums)
+            {
                 let (gradient, x) = (gradient.widen(), x.widen());
                 *gamma_sum = mul_add::<FUSED>(gradient, x, *gamma_sum);
                 *beta_sum += gradient;
                 *scaled = gradient * gamma;
-                *float32_row = x;
+                *normalized = x;
             }
             let mean = sum(scaled, float32_row, |gradient, _| gradient) * inverse_width;
             let projection = sum(scaled, float32_row, |gradient, x| gradient * x) * inverse_width;

@@ -288,8 +288,8 @@ impl<'a> Right<'a> {
 
     /// Computes the product with `left` on this thread.
     ///
-    /// An element is the same sum in the same order whatever the factors' other rows and columns, if
-    /// there are more than two rows and more than 64 columns.
+    /// An element is the same sum in the same order whatever the factors' other rows and columns,
+    /// if there are more than two rows and more than 64 columns.
     pub(crate) fn multiply<'l, T: Element>(
         &self,
         target: MatrixMut<T>,

@@ -150,7 +150,8 @@ impl MaxPool2d {
 }
 
 vectorized! {
-    /// Replaces maxima by larger numbers, and their elements of the window by `tap`; NaN is largest.
+    /// Replaces maxima by larger numbers, and their elements of the window by `tap`; NaN is
+    /// largest.
     fn keep_larger<T: Element>(pixel: &[T], tap: u32, maxima: &mut [T], taps: &mut [u32]) {
         for ((number, max), max_tap) in pixel.iter().zip(maxima).zip(taps) {
             let larger = number.widen() > max.widen() || number.widen().is_nan();

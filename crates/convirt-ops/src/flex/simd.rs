@@ -1,4 +1,5 @@
-//! Loops compiled for several instruction sets; the best that the processor has is chosen at run time.
+//! Loops compiled for several instruction sets; the best that the processor has is chosen at run
+//! time.
 
 use std::sync::OnceLock;
 

@@ -56,7 +56,8 @@ pub(crate) fn with_scratch<T: Plain, R>(length: usize, work: impl FnOnce(&mut [T
         scratch = Lines::zeroed(lines.next_power_of_two());
     }
     let first = scratch.as_mut_ptr().cast::<T>();
-    // SAFETY: there are enough lines for the elements, aligned for them, and any bits are an element.
+    // SAFETY: there are enough lines for the elements, aligned for them, and any bits are an
+    // element.
     let elements = unsafe { std::slice::from_raw_parts_mut(first, length) };
     let result = work(elements);
     SCRATCH.with_borrow_mut(|idle| idle.push(scratch));

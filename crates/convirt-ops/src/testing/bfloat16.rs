@@ -10,7 +10,8 @@ use crate::{
     linear, max_pool2d,
 };
 
-/// A few roundings of 2⁻⁹ each: of the output, or of a gradient and the numbers it is computed from.
+/// A few roundings of 2⁻⁹ each: of the output, or of a gradient and the numbers it is computed
+/// from.
 const TOLERANCE: f64 = 8e-3;
 
 /// Computes in float32 and, from the same numbers, in bfloat16; compares outputs and gradients.

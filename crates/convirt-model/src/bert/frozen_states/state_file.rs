@@ -1,8 +1,9 @@
 //! Hidden states of texts in a file, for later runs.
 //!
-//! The file starts with the eight bytes of [`MAGIC`]. Each text has a record: a checksum of the rest
-//! of the record's body (xxh3, 64 bits), the numbers of positions and of floats (32 bits each), token,
-//! mask and segment of each position (32 bits each), and the state in float32; all little-endian.
+//! The file starts with the eight bytes of [`MAGIC`]. Each text has a record: a checksum of the
+//! rest of the record's body (xxh3, 64 bits), the numbers of positions and of floats (32 bits
+//! each), token, mask and segment of each position (32 bits each), and the state in float32; all
+//! little-endian.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -44,13 +45,13 @@ struct Head {
 }
 
 impl StateFile {
-    /// Opens or creates a file, which grows up to `capacity` bytes. An incomplete record at its end is
-    /// cut off.
+    /// Opens or creates a file, which grows up to `capacity` bytes. An incomplete record at its end
+    /// is cut off.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when another run uses the file, [`io::ErrorKind::InvalidData`] when
-    /// it is not such a file, and those of reading and writing.
+    /// [`io::ErrorKind::WouldBlock`] when another run uses the file, [`io::ErrorKind::InvalidData`]
+    /// when it is not such a file, and those of reading and writing.
     pub(super) fn open(path: &Path, capacity: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);

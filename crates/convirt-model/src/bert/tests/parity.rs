@@ -39,9 +39,10 @@ pub(crate) fn hugging_face_name(path: &str) -> String {
             &format!("attention.self.{part}"),
         )
     });
-    match name.contains("LayerNorm") {
-        true => name,
-        false => name.replace("output.", "output.dense."),
+    if name.contains("LayerNorm") {
+        name
+    } else {
+        name.replace("output.", "output.dense.")
     }
 }
 

@@ -86,7 +86,8 @@ impl Geometry {
         self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
     }
 
-    /// Rows of patches of `depth` elements to gather at a time, so that all threads have equal work.
+    /// Rows of patches of `depth` elements to gather at a time, so that all threads have equal
+    /// work.
     pub(super) fn rows_at_a_time(&self, depth: usize) -> usize {
         let rows_per_thread = self.positions().div_ceil(rayon::current_num_threads());
         let rounds = rows_per_thread.div_ceil(rows_of_patches(depth)).max(1);

@@ -37,8 +37,8 @@ pub(crate) fn matmul_float32(target: MatrixMut, output: Output, a: Matrix, b: Ma
         && a.column_stride == 1
         && b.row_stride == 1
     {
-        // The special kernel adds up in another order; `gemm` does not use it if the rows of `b` are
-        // contiguous.
+        // The special kernel adds up in another order; `gemm` does not use it if the rows of `b`
+        // are contiguous.
         let mut rows = vec![0.0; b.rows * b.columns];
         for (row, numbers) in rows.chunks_exact_mut(b.columns).enumerate() {
             for (column, number) in numbers.iter_mut().enumerate() {

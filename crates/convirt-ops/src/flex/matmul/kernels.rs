@@ -143,8 +143,8 @@ fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
     const ROWS: usize = 4_096;
     const DEPTH: usize = 256;
     const COLUMNS: usize = 256;
-    /// The shortest of three times counts, so that neither page faults of the first round nor a busy
-    /// moment decides.
+    /// The shortest of three times counts, so that neither page faults of the first round nor a
+    /// busy moment decides.
     const ROUNDS: usize = 3;
     if let [only] = candidates[..] {
         return only;

@@ -182,7 +182,8 @@ impl<'a, T> MatrixMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(row.first, row.columns) }
     }
 
-    /// Some rows and columns, to be written at the same time as others. Callers take disjoint parts.
+    /// Some rows and columns, to be written at the same time as others. Callers take disjoint
+    /// parts.
     pub(super) fn shared(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         assert!(
             rows.start <= rows.end && rows.end <= self.rows,
@@ -194,9 +195,10 @@ impl<'a, T> MatrixMut<'a, T> {
             "{columns:?} of {}",
             self.columns
         );
-        let offset = match rows.is_empty() || columns.is_empty() {
-            true => 0,
-            false => rows.start * self.row_stride + columns.start,
+        let offset = if rows.is_empty() || columns.is_empty() {
+            0
+        } else {
+            rows.start * self.row_stride + columns.start
         };
         Self {
             // SAFETY: the offset is that of an element of this matrix.

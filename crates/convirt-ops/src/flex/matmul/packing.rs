@@ -1,8 +1,8 @@
 //! Packing of factors into the layout that the kernels of bfloat16 read.
 //!
 //! Packed factors consist of *pairs*: two neighbours along the depth, the axis of the sums, side by
-//! side in 32 bits. A *step* is 32 deep; the depth is filled up with zeros to whole steps. Each step
-//! is stored tile after tile, so that the kernels read memory in order:
+//! side in 32 bits. A *step* is 32 deep; the depth is filled up with zeros to whole steps. Each
+//! step is stored tile after tile, so that the kernels read memory in order:
 //!
 //! ```text
 //! left factor: blocks of 32 rows            right factor: panels of 32 columns

@@ -39,8 +39,8 @@ const RIGHT_BYTES: usize = 1 << 19;
 /// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB, a second cache.
 const STRIP: usize = 1 << 19;
 
-/// Rows of a strip at least. `gemm` packs the right factor for each strip; with 256 rows or more the
-/// packing is a small part of the work.
+/// Rows of a strip at least. `gemm` packs the right factor for each strip; with 256 rows or more
+/// the packing is a small part of the work.
 const STRIP_ROWS: usize = 256;
 
 /// A region of the output that one thread computes.

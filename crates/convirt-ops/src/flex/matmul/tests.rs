@@ -72,9 +72,10 @@ fn every_division_among_threads_gives_the_matrix_product() {
                         let mut actual = vec![7.5; m * (n + 1)];
                         let mut multiply = |finish, in_parallel: bool| {
                             let output = MatrixMut::strided(&mut actual, m, n, n + 1);
-                            match in_parallel {
-                                true => right.parallel_multiply(output, &finish, left),
-                                false => right.multiply(output, &finish, left),
+                            if in_parallel {
+                                right.parallel_multiply(output, &finish, left);
+                            } else {
+                                right.multiply(output, &finish, left);
                             }
                             assert!(actual.chunks(n + 1).all(|row| row[n] == 7.5));
                             let rows = actual.chunks(n + 1).flat_map(|row| &row[..n]);
@@ -156,10 +157,10 @@ fn sums_depend_neither_on_the_number_of_threads_nor_on_other_rows_and_columns() 
                 }
                 let left = Factor::Float32(Matrix::new(&a, m, DEPTH));
                 let right = Right::new(Factor::Float32(b), precision, m);
-                let mut alone = vec![0.0; m * n];
-                let output = MatrixMut::new(&mut alone, m, n);
+                let mut on_one_thread = vec![0.0; m * n];
+                let output = MatrixMut::new(&mut on_one_thread, m, n);
                 right.multiply(output, &Finish::Replace, left);
-                assert!(alone == all, "{context}");
+                assert!(on_one_thread == all, "{context}");
             });
         }
     }

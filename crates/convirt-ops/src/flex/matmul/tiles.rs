@@ -1,9 +1,9 @@
 //! Matrix products by tiles of bfloat16 (Intel AMX).
 //!
-//! A tile has 16 rows of 64 bytes: 16 × 16 sums of float32, 16 rows of 32 numbers of the left factor,
-//! or 16 pairs of 16 columns of the right factor. The processor has eight tiles. Four hold a block
-//! of sums; for each step of the depth, the other four are loaded and each left tile is multiplied
-//! by each right tile, so that every load serves two multiplications:
+//! A tile has 16 rows of 64 bytes: 16 × 16 sums of float32, 16 rows of 32 numbers of the left
+//! factor, or 16 pairs of 16 columns of the right factor. The processor has eight tiles. Four hold
+//! a block of sums; for each step of the depth, the other four are loaded and each left tile is
+//! multiplied by each right tile, so that every load serves two multiplications:
 //!
 //! ```text
 //!                    ┌ right 0 ┐ ┌ right 1 ┐   32 deep

@@ -113,8 +113,8 @@ impl Drop for Configured {
     }
 }
 
-/// Tiles keep their content from one instruction to the next: compilers do not use them unasked, and
-/// the system saves them for each thread.
+/// Tiles keep their content from one instruction to the next: compilers do not use them unasked,
+/// and the system saves them for each thread.
 impl Tiles for Configured {
     #[inline(always)]
     fn zero<const TILE: usize>(&mut self) {

@@ -1,9 +1,9 @@
-//! A model of the instructions in plain Rust, exact to the bit, for tests on processors without tiles
-//! and under tools that do not know the instructions.
+//! A model of the instructions in plain Rust, exact to the bit, for tests on processors without
+//! tiles and under tools that do not know the instructions.
 //!
 //! After Intel's Software Developer's Manual, volume 2, `TDPBF16PS`: of each step, products at even
-//! and at odd depths are summed separately from zero by fused multiplications, and the sum of both is
-//! added. Denormal numbers count as zero, as factors and as results.
+//! and at odd depths are summed separately from zero by fused multiplications, and the sum of both
+//! is added. Denormal numbers count as zero, as factors and as results.
 
 use half::bf16;
 
@@ -28,9 +28,10 @@ fn factor(row: &[u8; ROW_BYTES], index: usize) -> f32 {
 
 /// A number, zero of its sign if it is denormal.
 fn flushed(number: f32) -> f32 {
-    match number.is_subnormal() {
-        true => 0f32.copysign(number),
-        false => number,
+    if number.is_subnormal() {
+        0f32.copysign(number)
+    } else {
+        number
     }
 }
 
