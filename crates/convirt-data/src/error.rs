@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::{NotUtf8, PassedOver, path_text, printable};
-use crate::manifest::{Skip, Split, UnknownSplit};
+use crate::manifest::{Split, UnknownSplit};
+use crate::skips::Skip;
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ pub use adam::Adam;
 pub(crate) use initial_weights::Earlier;
 pub(crate) use interrupt::StopOnSignal;
 pub use schedule::ScheduledLearningRate;
-pub use task::{ContrastiveTask, Measures, PendingMeasures, PretrainingTask, SimClrTask};
+pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 pub(crate) use text_encoder::TextTower;
 
 use std::collections::HashSet;

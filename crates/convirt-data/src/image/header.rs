@@ -11,7 +11,7 @@ use super::dicom::{self, is_dicom};
 use super::limits::{DecodeLimits, HEAD};
 use super::plausible;
 use crate::files::{NotUtf8, decode_text, open_regular, read_rest};
-use crate::manifest::SkipReason;
+use crate::skips::SkipReason;
 
 /// Bytes of the longest text, in a file of its own or in a table; the longest report of MIMIC-CXR
 /// is under 10 kB.

@@ -7,8 +7,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use twox_hash::XxHash3_128;
 
+use crate::distinct::Distinct;
 use crate::files::open_regular;
-use crate::manifest::Distinct;
 
 /// Bytes of a file that are read at a time.
 const CHUNK: usize = 1 << 20;

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::column::Column;
 use super::row::{check_header, usable_rows};
-use super::skips::Skips;
 use super::split::joined_groups::joined_groups;
 use super::split::{Grouped, Sides, split_by_column};
 use super::study::Split;
@@ -19,6 +18,7 @@ use super::table::Table;
 use crate::error::DataError;
 use crate::image::DecodeLimits;
 use crate::setting::check;
+use crate::skips::Skips;
 
 pub use columns::{BlankPolicy, LabelColumns, UncertainPolicy};
 pub use draw::{deal_folds, draw_fraction, hold_out};
@@ -365,7 +365,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::manifest::skips::SkipReason;
+    use crate::skips::SkipReason;
 
     /// A folder with `labels.csv` and the images `a.png` to `f.png`.
     fn folder(csv: &str) -> TempDir {

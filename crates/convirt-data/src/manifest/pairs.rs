@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use super::column::Column;
 use super::row::usable_rows;
-use super::skips::Skips;
 use super::study::Study;
 use super::table::Table;
 use crate::error::DataError;
 use crate::image::DecodeLimits;
+use crate::skips::Skips;
 pub(crate) use rows::{Cells, RowReader, too_short};
 
 /// Where the pairs are and how to read them.
@@ -121,8 +121,8 @@ mod tests {
 
     use super::*;
     use crate::image::dicom::tests::fixtures::Dicom;
-    use crate::manifest::skips::SkipReason;
     use crate::manifest::study::{Report, Split};
+    use crate::skips::SkipReason;
     use crate::tests::fixtures::{dataset, evaluation_view};
 
     /// A folder with `pairs.csv`, and images of the names given.

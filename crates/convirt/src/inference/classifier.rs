@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::description::{default_exif_orientation, is_default_exif_orientation};
 use super::finite::finite_rows;
-use crate::device::{PrecisionName, device};
+use crate::config::PrecisionName;
+use crate::device::device;
 use crate::error::{Error, write_error};
 use crate::files::read_json;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};

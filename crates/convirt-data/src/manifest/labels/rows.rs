@@ -11,7 +11,7 @@ use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image};
 use crate::manifest::column::Column;
 use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, side};
-use crate::manifest::skips::{Skip, SkipReason};
+use crate::skips::{Skip, SkipReason};
 
 /// Makes labelled images of rows.
 pub(super) struct RowReader<'a> {
