@@ -124,16 +124,16 @@ pub enum WeightsError {
         /// What names were to begin with.
         prefix: String,
     },
-    /// A description beside weights tells of an architecture that is not computed.
+    /// Weights, or a description beside them, tell of an architecture that is not computed.
     #[error(
         "{path}: `{key}` says `{found}`, but the image encoders that can be computed are \
          {supported}; other weights of the same shape would give other numbers without a word",
         path = path.display()
     )]
     Architecture {
-        /// The description.
+        /// The file that tells.
         path: PathBuf,
-        /// The key that tells.
+        /// The key that does.
         key: &'static str,
         /// What it says.
         found: String,
