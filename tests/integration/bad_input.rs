@@ -102,7 +102,7 @@ fn an_empty_validation_split_is_an_error() {
 fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() {
     let workspace = Workspace::new();
     let _alone = alone();
-    let training = Training::prepare(workspace.config(&["loss.temperature=1e-39"])).unwrap();
+    let training = Training::prepare(workspace.config(&["weight_decay=1e39"])).unwrap();
     let run = training.run_dir().clone();
     let error = training.run().unwrap_err().to_string();
     assert!(

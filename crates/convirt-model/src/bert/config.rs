@@ -219,13 +219,18 @@ impl BertConfig {
             let is_valid = (0.0..1.0).contains(&probability);
             in_range(key, probability, is_valid, "0 to below 1")?;
         }
-        for (key, number) in [
-            ("layer_norm_eps", self.layer_norm_eps),
-            ("initializer_range", self.initializer_range),
-        ] {
-            let is_valid = number.is_finite() && number > 0.0;
-            in_range(key, number, is_valid, "a number above 0")?;
-        }
+        // Less is 0 in 32 bits, and equal states would be divided by it; more drowns all states.
+        let epsilon = self.layer_norm_eps;
+        let is_valid = (1e-30..=1.0).contains(&epsilon);
+        in_range("layer_norm_eps", epsilon, is_valid, "1e-30 to 1")?;
+        let deviation = self.initializer_range;
+        let is_valid = deviation > 0.0 && deviation <= 10.0;
+        in_range(
+            "initializer_range",
+            deviation,
+            is_valid,
+            "above 0, at most 10",
+        )?;
         let pad = self.pad_token_id;
         in_range(
             "pad_token_id",
@@ -471,6 +476,10 @@ mod tests {
                 "`pad_token_id` is 1",
             ),
             (roberta("514", "2"), "`max_position_embeddings` is 2"),
+            (roberta("1e-05", "1e-40"), "`layer_norm_eps` is 0.0"),
+            (roberta("1e-05", "1e30"), "expected 1e-30 to 1"),
+            (roberta("0.02", "1e300"), "`initializer_range` is 1"),
+            (roberta("0.02", "-0.02"), "above 0, at most 10"),
             (
                 roberta("_dropout_prob\": 0.1", "_dropout_prob\": 1.0"),
                 "dropout_prob` is 1",
