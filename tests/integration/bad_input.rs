@@ -9,10 +9,16 @@ use crate::fixtures::{Workspace, alone};
 
 /// Images of the training split, in the order of the table.
 fn training_images(workspace: &Workspace) -> Vec<PathBuf> {
+    images_of(workspace, "train")
+}
+
+/// Images of a split, in the order of the table.
+fn images_of(workspace: &Workspace, split: &str) -> Vec<PathBuf> {
+    let split = format!(",{split},");
     let table = fs::read_to_string(workspace.data().join("pairs.csv")).unwrap();
     table
         .lines()
-        .filter(|row| row.contains(",train,"))
+        .filter(|row| row.contains(&split))
         .map(|row| workspace.data().join(row.split(',').next().unwrap()))
         .collect()
 }
@@ -96,6 +102,24 @@ fn an_empty_validation_split_is_an_error() {
     fs::write(&table, all_train).unwrap();
     let error = workspace.train(&[]).unwrap_err().to_string();
     assert!(error.contains("valid"), "{error}");
+}
+
+#[test]
+fn copies_of_an_image_on_both_sides_of_a_given_split_are_counted() {
+    let workspace = Workspace::new();
+    let known = |workspace: &Workspace| {
+        let _alone = alone();
+        let training = Training::prepare(workspace.config(&[])).unwrap();
+        training
+            .to_string()
+            .contains("warning: 2 of the images held out")
+    };
+    assert!(!known(&workspace));
+    let trained = training_images(&workspace);
+    for held_out in images_of(&workspace, "validate").iter().take(2) {
+        fs::copy(&trained[0], held_out).unwrap();
+    }
+    assert!(known(&workspace));
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct LabelledImage {
     pub row: usize,
     /// Image file, root applied.
     pub image: PathBuf,
+    /// What files of equal content share, and hardly any others.
+    pub image_content: u64,
     /// What is never divided: the patient.
     pub group: String,
     /// Side of the split that the CSV assigns, if it has a split column.
@@ -140,10 +142,9 @@ impl LabelledManifest {
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
         let rows = usable_rows(&table, &skips, |row, record| reader.row(row, record))?;
-        let (mut images, mut contents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut images, mut classes) = (Vec::new(), Vec::new());
         for row in rows {
             images.push(row.image);
-            contents.push(row.content);
             classes.push(row.class);
         }
         let labels = match &config.labels {
@@ -168,7 +169,7 @@ impl LabelledManifest {
             }
         };
         if images.iter().all(|image| image.split.is_none()) {
-            join_groups(&mut images, &contents);
+            join_groups(&mut images);
         }
         Ok(Self {
             labels,
@@ -180,8 +181,10 @@ impl LabelledManifest {
 
 /// Makes one group of those that have an image in common, by its content: no part has some of its
 /// rows only.
-fn join_groups(images: &mut [LabelledImage], contents: &[u64]) {
-    let rows = images.iter().map(|row| row.group.as_str()).zip(contents);
+fn join_groups(images: &mut [LabelledImage]) {
+    let rows = images
+        .iter()
+        .map(|row| (row.group.as_str(), row.image_content));
     let groups: Vec<String> = joined_groups(rows).into_iter().map(String::from).collect();
     for (image, group) in images.iter_mut().zip(groups) {
         image.group = group;

@@ -109,7 +109,7 @@ pub use resize::CropBox;
 pub use sections::{Section, SectionName, Sections};
 pub use sentences::{sentences, word_count};
 pub use skips::{Skip, SkipReason, Skips};
-pub use split::{Sides, SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, held_out_but_trained_on, split};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub use text_encoding::{NotUtf8, decode_text};
 pub use thumbnail::Thumbnail;

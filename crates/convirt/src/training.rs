@@ -1,6 +1,5 @@
 //! A training run, from its configuration to its summary.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{
     EvaluationLoader, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
-    too_few_to_validate,
+    held_out_but_trained_on, too_few_to_validate,
 };
 use convirt_model::{
     Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
@@ -456,14 +455,9 @@ struct Loaders {
 impl Loaders {
     /// Number of the rows held out whose images, by content, are among those to train on.
     fn held_out_images_trained_on(&self) -> usize {
-        let contents = |studies: &[Study]| -> Vec<u64> {
-            studies.iter().map(|study| study.image_content).collect()
-        };
-        let trained: HashSet<u64> = contents(self.train.dataset().studies())
-            .into_iter()
-            .collect();
-        let held_out = contents(self.valid.dataset().studies());
-        held_out.iter().filter(|it| trained.contains(it)).count()
+        let [train, valid] = [self.train.dataset(), self.valid.dataset()]
+            .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
+        held_out_but_trained_on(train, valid)
     }
 
     fn new(

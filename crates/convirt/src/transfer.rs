@@ -17,7 +17,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{
     DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
-    draw_fraction, hold_out, split_labelled,
+    draw_fraction, held_out_but_trained_on, hold_out, split_labelled,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
@@ -354,6 +354,16 @@ impl fmt::Display for Transfer {
             line(f, "to choose by", side(&self.images[train..train + valid]))?;
         }
         line(f, "to test on", side(&self.images[train + valid..]))?;
+        let content = |image: &LabelledImage| image.image_content;
+        let [learned, held_out] = [&self.images[..train], &self.images[train..]];
+        let known =
+            held_out_but_trained_on(learned.iter().map(content), held_out.iter().map(content));
+        if known > 0 {
+            writeln!(
+                f,
+                "warning: {known} of the images held out are learned from too, as their content tells"
+            )?;
+        }
         for (reason, count) in self.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }

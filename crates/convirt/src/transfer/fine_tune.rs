@@ -425,6 +425,7 @@ mod tests {
             LabelledImage {
                 row: i + 1,
                 image,
+                image_content: i as u64,
                 group: i.to_string(),
                 split: None,
                 targets: vec![Some(i % 2 == 0)],
@@ -542,6 +543,7 @@ mod tests {
         let image = |targets: &[Option<bool>]| LabelledImage {
             row: 1,
             image: "a.png".into(),
+            image_content: 0,
             group: "a".into(),
             split: None,
             targets: targets.into(),
