@@ -8,7 +8,7 @@ use image::{ImageReader, ImageResult};
 use twox_hash::XxHash3_64;
 
 use crate::radiograph::dicom::{self, is_dicom};
-use crate::radiograph::plausible;
+use crate::radiograph::{plausible, without_profile};
 use crate::regular_file::{open_regular, read_rest};
 use crate::{DecodeLimits, NotUtf8, SkipReason, decode_text};
 
@@ -141,7 +141,7 @@ fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool 
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
-    ImageReader::new(Cursor::new(bytes))
+    ImageReader::new(Cursor::new(without_profile(bytes)))
         .with_guessed_format()?
         .into_dimensions()
 }

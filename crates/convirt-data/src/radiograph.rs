@@ -14,6 +14,7 @@ mod stretch;
 pub use decode::DecodeLimits;
 pub(crate) use decode::read_bytes;
 pub(crate) use orientation::Orientation;
+pub(crate) use png::without_profile;
 pub(crate) use reduced_jpeg::Reduced;
 pub(crate) use stretch::Stretch;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use image::{ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 
+use super::png::without_profile;
 use super::{Orientation, Radiograph, dicom, jpeg, plausible, reduced_jpeg};
 use crate::resize::{shrink_longer_side, shrink_reduced};
 use crate::{DataError, read_regular};
@@ -137,7 +138,7 @@ impl Radiograph {
         path: &Path,
         limits: &DecodeLimits,
     ) -> Result<Self, DataError> {
-        let mut reader = ImageReader::new(Cursor::new(bytes))
+        let mut reader = ImageReader::new(Cursor::new(without_profile(bytes)))
             .with_guessed_format()
             .map_err(|source| DataError::Read {
                 path: path.into(),
