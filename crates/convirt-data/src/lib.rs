@@ -29,6 +29,7 @@ mod distinct_images;
 mod doctor;
 mod error;
 mod eval_transform;
+mod few;
 mod fingerprint;
 #[cfg(test)]
 mod fixtures;
@@ -82,6 +83,7 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use eval_transform::{EvalResize, EvalTransform};
+pub use few::few;
 pub use fingerprint::fingerprint;
 pub use image_files::ImageFiles;
 pub use image_store::{ImageStore, ImageStoreConfig};

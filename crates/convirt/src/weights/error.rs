@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use convirt_data::few;
+
 use crate::weights::LoadReport;
 
 /// Error of reading, fitting or writing weights; each names the file.
@@ -105,8 +107,8 @@ pub enum WeightsError {
     },
     /// A file has what was to be loaded several times.
     #[error(
-        "{path}: more than one {part} in it, under {prefixes:?}; choose one by `weights_prefix`",
-        path = path.display()
+        "{path}: more than one {part} in it, under {prefixes}; choose one by `weights_prefix`",
+        path = path.display(), prefixes = few(prefixes)
     )]
     Ambiguous {
         /// The file.
