@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::distinct_images::tell_apart;
 use crate::joined_groups::joined_groups;
 use crate::row::{check_header, usable_rows};
 use crate::setting::check;
@@ -168,6 +169,11 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
+        tell_apart(
+            images
+                .iter_mut()
+                .map(|row| (&*row.image, &mut row.image_content)),
+        );
         if images.iter().all(|image| image.split.is_none()) {
             join_groups(&mut images);
         }
@@ -581,6 +587,20 @@ mod tests {
         let images = LabelledManifest::read(&config).unwrap().images;
         assert_eq!(images[0].group, images[2].group);
         assert_ne!(images[0].group, images[1].group);
+    }
+
+    #[test]
+    fn images_that_differ_late_in_their_files_are_no_copies() {
+        let folder = folder("image,label\na.png,sick\nb.png,well\nc.png,well\n");
+        let file = |name| folder.path().join(name);
+        let start = [fs::read(file("a.png")).unwrap(), vec![0; 70_000]].concat();
+        for (name, end) in [("a.png", 1), ("b.png", 2), ("c.png", 2)] {
+            fs::write(file(name), [&start[..], &[end]].concat()).unwrap();
+        }
+        let config = LabelledConfig::new(file("labels.csv"), class(None));
+        let images = LabelledManifest::read(&config).unwrap().images;
+        assert_ne!(images[0].group, images[1].group);
+        assert_eq!(images[1].group, images[2].group);
     }
 
     #[test]
