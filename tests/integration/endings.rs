@@ -80,9 +80,15 @@ fn an_error_is_printed_once_and_its_code_tells_whose_it_is() {
     let text = text_of(&output);
     assert_eq!(text.matches("nowhere").count(), 1, "{text}");
     let names_a_frame = |text: &str| text.contains("export::");
-    assert!(!text.contains("Caused by") && !names_a_frame(&text), "{text}");
+    assert!(
+        !text.contains("Caused by") && !names_a_frame(&text),
+        "{text}"
+    );
     let asked = export.env("RUST_BACKTRACE", "1").output().unwrap();
-    assert!(names_a_frame(&text_of(&asked)), "a backtrace is printed on request");
+    assert!(
+        names_a_frame(&text_of(&asked)),
+        "a backtrace is printed on request"
+    );
 }
 
 #[test]
