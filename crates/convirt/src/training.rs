@@ -496,8 +496,16 @@ fn check_memory(
     device: &Device,
 ) -> Result<(), Error> {
     description.network.validate()?;
-    let pairs = studies.split.train.len();
-    MemoryNeed::of_training(&description.network, config, pairs).check(device)
+    let pairs = &studies.split.train;
+    let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
+    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)
+}
+
+/// Mean number of words of a sentence, rounded down: a text has as many tokens at the least.
+fn mean_words(studies: &[Study]) -> usize {
+    let sentences = || studies.iter().flat_map(|study| &study.report.sentences);
+    let words = |sentence: &String| sentence.split_whitespace().count();
+    sentences().map(words).sum::<usize>() / sentences().count().max(1)
 }
 
 /// The networks of a configuration, with a text tower or without, and what goes into them.

@@ -263,6 +263,16 @@ impl Transfer {
         needed.into_iter().collect()
     }
 
+    /// Images that some run trains on: those of the largest draw, less what may be held out of it.
+    fn most_trained_on(&self) -> usize {
+        let draws = self.draws.iter().map(|draw| draw.places.len());
+        let largest = draws.max().unwrap_or(0);
+        match self.valid_places().is_empty() {
+            true => (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize,
+            false => largest,
+        }
+    }
+
     fn valid_places(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
         train..train + valid

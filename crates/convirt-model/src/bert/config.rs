@@ -147,6 +147,23 @@ impl BertConfig {
         [rows * width + norm, layer + 2 * norm]
     }
 
+    /// Counts the numbers that a layer makes of a text of `tokens` tokens and a training keeps:
+    /// queries, keys, values, what they gather, and the states that are projected and normalized,
+    /// for each half of the layer; the feed-forward network's, before and behind its activation;
+    /// attention probabilities.
+    pub fn layer_numbers(&self, tokens: usize) -> u64 {
+        let [tokens, width, inner, heads] = [
+            tokens,
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_attention_heads,
+        ]
+        .map(|size| size as u64);
+        let of_token = 8 * width + 2 * inner;
+        let probabilities = heads.saturating_mul(tokens);
+        tokens.saturating_mul(of_token.saturating_add(probabilities))
+    }
+
     /// Initializes an encoder with weights from N(0, `initializer_range`), zero biases and a zero
     /// padding row.
     ///
@@ -316,6 +333,14 @@ mod tests {
             let [embeddings, layer] = config.parameters();
             assert_eq!(embeddings + 2 * layer, built.total as u64);
         }
+    }
+
+    /// 10 tokens of 8 states of 768 numbers, twice 3,072, and 10 probabilities in each of 12 heads.
+    #[test]
+    fn what_a_layer_makes_grows_with_the_square_of_a_text() {
+        let base = BertConfig::base(100);
+        assert_eq!(base.layer_numbers(10), 10 * (8 * 768 + 2 * 3072 + 10 * 12));
+        assert_eq!(base.layer_numbers(0), 0);
     }
 
     #[test]
