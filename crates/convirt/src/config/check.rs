@@ -444,8 +444,8 @@ dataset:
             ),
             (
                 "batch_size: 8",
-                "loss:\n  temperature: 1e-40",
-                "config.yaml:2: loss.temperature: expected a number from 0.0001 to 1000, found 0.0",
+                "loss:\n  temperature: 5000",
+                "config.yaml:2: loss.temperature: expected a number from 0.0001 to 1000, found 5000",
             ),
             (
                 "batch_size: 8",
