@@ -50,8 +50,8 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use files::{
-    NotUtf8, PassedOver, PassedOverKind, decode_text, is_plain_name, open_regular, path_from_text,
-    path_text, printable, printable_lines, read_regular, read_regular_text,
+    NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
+    path_from_text, path_text, printable, printable_lines, read_regular, read_regular_text,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
@@ -62,8 +62,8 @@ pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,
     LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig, Report,
     Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId, UncertainPolicy,
-    UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint, hold_out, split,
-    split_labelled, too_few_to_validate,
+    UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint, held_out_but_trained_on,
+    hold_out, split, split_labelled, too_few_to_validate,
 };
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,

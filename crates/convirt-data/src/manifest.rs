@@ -23,7 +23,7 @@ pub use labels::{
 pub(crate) use pairs::{Cells, RowReader, too_short};
 pub use pairs::{Manifest, ManifestConfig};
 pub(crate) use split::joined_groups::joined_groups;
-pub use split::{Sides, SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, held_out_but_trained_on, split};
 pub(crate) use split::{held_out_groups, held_out_in_sequence, seeded_hash};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;

@@ -247,6 +247,8 @@ mod tests {
     use burn::train::ItemLazy;
     use burn::train::metric::Adaptor;
 
+    use crate::logging::Measures;
+
     use super::*;
     use burn::nn::LinearConfig;
     use burn::tensor::{Device, TensorData};
@@ -344,7 +346,10 @@ mod tests {
                 indices: vec![0, 1, 2],
             }
         };
-        let loss = |item: PendingMeasures| item.sync().unwrap().adapt().loss;
+        let loss = |item: PendingMeasures| -> f64 {
+            let measures: Measures = item.sync().unwrap().adapt();
+            measures.loss
+        };
         let losses = |precision, frozen_prefix: Option<FrozenPrefix>| {
             let mut task = PretrainingTask {
                 // Clones would share their running statistics.
