@@ -141,6 +141,30 @@ impl ResNetConfig {
         count as u64
     }
 
+    /// Counts the elements of the convolutions' output feature maps, for an image of `side` × `side`
+    /// pixels.
+    pub fn feature_map_elements(&self, side: usize) -> u64 {
+        let kind = self.depth.kind();
+        let pixels = |side: usize| (side as u64).saturating_mul(side as u64);
+        // The stem's convolution and its pooling each halve the side.
+        let stem = side.div_ceil(2);
+        let mut side = stem.div_ceil(2);
+        let (mut count, mut d_input) = (pixels(stem).saturating_mul(64), 64);
+        for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
+            for position in 0..self.depth.blocks()[stage] {
+                let before = side;
+                if position == 0 && stage > 0 {
+                    side = side.div_ceil(2);
+                }
+                let pixels = [before, side].map(pixels);
+                let elements = kind.feature_map_elements(d_input, width, pixels);
+                count = count.saturating_add(elements);
+                d_input = width * kind.expansion();
+            }
+        }
+        count
+    }
+
     /// Initializes the network as torchvision does: Kaiming normal (fan out) convolutions, batch
     /// norms at γ = 1, β = 0.
     pub fn init(&self, device: &Device) -> ResNet {
@@ -361,5 +385,21 @@ pub(crate) mod tests {
             (actual / expected - 1.0).abs() < 0.01,
             "{actual} {expected}"
         );
+    }
+
+    /// Sums of `output.numel()` over the `Conv2d` layers of timm's models, by forward hooks.
+    #[test]
+    fn feature_maps_are_as_large_as_timms() {
+        for (depth, elements_224, elements_33) in [
+            (ResNetDepth::ResNet18, 2_483_712, 76_992),
+            (ResNetDepth::ResNet34, 3_738_112, 122_688),
+            (ResNetDepth::ResNet50, 11_113_984, 373_184),
+            (ResNetDepth::ResNet101, 16_231_936, 608_192),
+            (ResNetDepth::ResNet152, 22_554_112, 864_704),
+        ] {
+            let config = ResNetConfig::new(depth);
+            let elements = [224, 33].map(|side| config.feature_map_elements(side));
+            assert_eq!(elements, [elements_224, elements_33], "{depth}");
+        }
     }
 }

@@ -41,12 +41,13 @@ impl SimClrConfig {
         }
     }
 
-    /// Checks the width of the space.
+    /// Checks the width of the space and the loss.
     ///
     /// # Errors
     ///
     /// [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
+        self.loss.validate()?;
         ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding).validate()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::data::dataset::DatasetError;
 use burn::train::TrainingError;
-use convirt_data::DataError;
+use convirt_data::{DataError, few};
 use convirt_model::ModelError;
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
 use convirt_phantom::PhantomError;
@@ -71,7 +71,7 @@ pub enum Error {
     #[error("{KERNEL_VARIABLE}: {0}")]
     Kernel(KernelError),
     /// There is no such earlier run.
-    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found:?}", run = run.display(), looked_in = looked_in.display())]
+    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = few(found))]
     NoRun {
         /// The run asked for.
         run: PathBuf,
@@ -294,7 +294,7 @@ pub enum Error {
         encoder: String,
     },
     /// A label has no prompts.
-    #[error("no prompts for the label `{label}`; there are some for {found:?}")]
+    #[error("no prompts for the label `{label}`; there are some for {found}", found = few(found))]
     NoPrompts {
         /// The label.
         label: String,

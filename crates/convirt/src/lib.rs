@@ -42,11 +42,12 @@ pub use convirt_model as model;
 pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
 pub use convirt_phantom as phantom;
 
+pub use config::parse_precision;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
     Schedule, ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
-pub use device::{DEVICE_NAMES, describe_device, device, parse_precision};
+pub use device::{DEVICE_NAMES, describe_device, device};
 pub use doctor::examine;
 pub use error::Error;
 pub use inference::{
@@ -54,6 +55,7 @@ pub use inference::{
     ModelIdentity, TextEmbeddings, TowerOutput, similarity,
 };
 pub use logging::EventWriter;
+pub use logging::{Measures, PendingMeasures};
 pub use report::doctor_page;
 pub use retrieval::{
     ChexpertRetrieval, ClassScores, Direction, EmbeddingIndex, Hit, IndexDescription, IndexWriter,
@@ -65,8 +67,7 @@ pub use scores::{
     Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
 };
 pub use training::{
-    Adam, ContrastiveTask, Measures, PendingMeasures, PretrainingTask, ScheduledLearningRate,
-    SimClrTask, Training,
+    Adam, ContrastiveTask, PretrainingTask, ScheduledLearningRate, SimClrTask, Training,
 };
 pub use transfer::{
     EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,

@@ -1,10 +1,16 @@
 //! Configuration of the loss.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{ContrastiveLoss, MAX_SCALE};
 use crate::ModelError;
+
+/// Range of τ. Outside, float32 does not distinguish similarities divided by τ. Published values
+/// are from 0.01 to 1.
+const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e3;
 
 /// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, except for
 /// [`multi_positive`](Self::multi_positive).
@@ -20,12 +26,12 @@ use crate::ModelError;
 ///     ..Default::default()
 /// };
 /// let error = config.init(&Device::flex()).unwrap_err();
-/// assert_eq!(error.to_string(), "`temperature` is 0; expected a number above 0");
+/// assert_eq!(error.to_string(), "`temperature` is 0; expected 0.0001 to 1,000");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContrastiveLossConfig {
-    /// τ, above 0; default 0.1.
+    /// τ, 0.0001 to 1,000; default 0.1.
     pub temperature: f64,
     /// λ, the weight of the image→text direction, 0 to 1; default 0.75.
     pub image_to_text_weight: f64,
@@ -81,12 +87,12 @@ impl ContrastiveLossConfig {
     }
 }
 
-/// Checks that τ is finite and above 0.
+/// Checks the range of τ.
 pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
-    if temperature.is_finite() && temperature > 0.0 {
+    if TEMPERATURES.contains(&temperature) {
         Ok(())
     } else {
-        Err(out_of_range("temperature", temperature, "a number above 0"))
+        Err(out_of_range("temperature", temperature, "0.0001 to 1,000"))
     }
 }
 
@@ -113,6 +119,13 @@ mod tests {
                     ..default
                 },
                 "`temperature` is 0",
+            ),
+            (
+                ContrastiveLossConfig {
+                    temperature: 1e-40,
+                    ..default
+                },
+                "expected 0.0001 to 1,000",
             ),
             (
                 ContrastiveLossConfig {

@@ -46,6 +46,30 @@ impl BlockKind {
             residual
         }
     }
+
+    /// Counts the elements of the feature maps that a block's convolutions output, given the numbers
+    /// of pixels of its input and its output.
+    pub(super) fn feature_map_elements(
+        self,
+        d_input: usize,
+        width: usize,
+        pixels: [u64; 2],
+    ) -> u64 {
+        let [before, after] = pixels;
+        let d_output = width * self.expansion();
+        let elements = |pixels: u64, channels: usize| pixels.saturating_mul(channels as u64);
+        let residual = match self {
+            Self::Basic => 2 * elements(after, width),
+            Self::Bottleneck => {
+                elements(before, width) + elements(after, width) + elements(after, d_output)
+            }
+        };
+        if before != after || d_input != d_output {
+            residual + elements(after, d_output)
+        } else {
+            residual
+        }
+    }
 }
 
 /// A residual block. Only bottlenecks have `conv3` and `bn3`.

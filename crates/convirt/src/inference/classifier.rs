@@ -9,14 +9,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
 use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
-    ImageEncoderConfig,
+    ImageEncoderConfig, ModelError,
 };
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::description::{default_exif_orientation, is_default_exif_orientation};
+use super::description::{check_sides, default_exif_orientation, is_default_exif_orientation};
 use super::finite::finite_rows;
-use crate::device::{PrecisionName, device};
+use crate::config::PrecisionName;
+use crate::device::device;
 use crate::error::{Error, write_error};
 use crate::files::read_json;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
@@ -80,6 +81,21 @@ pub(crate) enum Normalization {
 }
 
 impl ClassifierDescription {
+    /// Checks the sizes of its images.
+    fn validate(&self) -> Result<(), ModelError> {
+        check_sides(self.image_size, self.longer_side)?;
+        match self.encoder {
+            ImageEncoderConfig::Pixels { side } if side != self.image_size => {
+                Err(ModelError::OutOfRange {
+                    key: "side",
+                    found: side.to_string(),
+                    expected: "the `image_size`",
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Shape of the network.
     pub fn network(&self) -> NetworkConfig {
         NetworkConfig::new(self.encoder, self.labels.names().len())
@@ -137,8 +153,13 @@ impl ImageClassifier {
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
         let json = read_json(&path)?;
-        let description: ClassifierDescription = serde_json::from_slice(&json)
-            .map_err(|source| Error::BrokenDescription { path, source })?;
+        let description: ClassifierDescription = match serde_json::from_slice(&json) {
+            Ok(description) => description,
+            Err(source) => return Err(Error::BrokenDescription { path, source }),
+        };
+        if let Err(source) = description.validate() {
+            return Err(Error::InvalidDescription { path, source });
+        }
         let file = WeightsFile::open(folder.join(WEIGHTS))?;
         let mut network = description.network().init(device)?;
         if let ImageEncoder::ResNet(encoder) = network.encoder {
@@ -312,6 +333,28 @@ mod tests {
             error.contains("classifier.json") && error.contains("model.safetensors"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn sizes_beyond_measure_are_refused_by_file_and_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let pixels = ImageEncoderConfig::Pixels { side: 32 };
+        classifier(pixels).save(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let json = fs::read_to_string(&path).unwrap();
+        for (key, found) in [("image_size", 32), ("side", 32), ("longer_side", 40)] {
+            let (sound, changed) = (
+                format!("\"{key}\": {found}"),
+                format!("\"{key}\": 5000000000"),
+            );
+            assert!(json.contains(&sound), "{json}");
+            fs::write(&path, json.replace(&sound, &changed)).unwrap();
+            let error = ImageClassifier::load_on(folder.path(), &Device::flex());
+            let error = error.unwrap_err().to_string();
+            let is_named = error.contains(DESCRIPTION) && error.contains(key);
+            assert!(is_named, "{key}: {error}");
+        }
     }
 
     #[test]

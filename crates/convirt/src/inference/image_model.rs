@@ -53,7 +53,7 @@ impl ImageTower {
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let files = ModelFiles::find(run.as_ref())?;
-        files.check(device)?;
+        files.check_memory(device)?;
         let network = files.description.network.image_side().init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_simclr(network, &file, &[])?;

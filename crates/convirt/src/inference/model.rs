@@ -66,7 +66,7 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
-        files.check(device)?;
+        files.check_memory(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;

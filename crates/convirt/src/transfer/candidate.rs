@@ -85,9 +85,14 @@ impl<'a> Candidate<'a> {
         let max_bad_share = config.data.max_bad_share;
         let reader = ImageReader::new(size, description.resize, store, loader, max_bad_share)?;
 
-        if let ImageEncoderConfig::ResNet(_) = description.encoder {
+        if let ImageEncoderConfig::ResNet(resnet) = description.encoder {
             let at_once = config.batch_size.min(transfer.images.len());
             MemoryNeed::of_images(at_once, size, config.precision).check(device)?;
+            if config.mode == TransferMode::FineTune {
+                let at_once = config.batch_size.min(transfer.most_trained_on());
+                MemoryNeed::of_fine_tuning(&resnet, at_once, size, config.precision)
+                    .check(device)?;
+            }
         }
         device.seed(config.seed);
         let network = open.init(device)?;

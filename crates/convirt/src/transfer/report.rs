@@ -9,7 +9,8 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::{Transfer, TransferMode};
-use crate::device::{PrecisionName, device_name, kernel_name};
+use crate::config::PrecisionName;
+use crate::device::{device_name, kernel_name};
 use crate::error::{Error, write_error};
 use crate::inference::ImageClassifier;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
