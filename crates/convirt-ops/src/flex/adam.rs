@@ -25,7 +25,7 @@ pub(crate) fn adam_step<const D: usize>(
     let memory = |tensor: Tensor<D>| contiguous(plain(tensor.into_dispatch()));
     let (parameter, mut gradient) = (memory(parameter), memory(gradient));
     let [mut first, mut second] = moments.map(memory);
-    let [scale, epsilon] = settings.bias_corrected().map(|number| number as f32);
+    let bias_corrected = settings.bias_corrected().map(|number| number as f32);
     timed("Adam", Pass::Forward, || {
         elements_mut(&mut gradient)
             .par_chunks_mut(BLOCK)
@@ -33,13 +33,7 @@ pub(crate) fn adam_step<const D: usize>(
             .zip(elements_mut(&mut first).par_chunks_mut(BLOCK))
             .zip(elements_mut(&mut second).par_chunks_mut(BLOCK))
             .for_each(|(((gradient, parameter), first), second)| {
-                step(
-                    parameter,
-                    gradient,
-                    [first, second],
-                    settings,
-                    [scale, epsilon],
-                );
+                step(parameter, gradient, first, second, settings, bias_corrected);
             });
     });
     let wrap = Tensor::from_primitive::<Flex>;
@@ -50,7 +44,8 @@ vectorized! {
     fn step(
         parameter: &[f32],
         gradient: &mut [f32],
-        moments: [&mut [f32]; 2],
+        first: &mut [f32],
+        second: &mut [f32],
         settings: &AdamStep,
         bias_corrected: [f32; 2],
     ) {
@@ -58,7 +53,6 @@ vectorized! {
         let [beta_1, beta_2] = settings.betas;
         let [weight_1, weight_2] = [1.0 - beta_1, 1.0 - beta_2];
         let decay = settings.weight_decay;
-        let [first, second] = moments;
         let moments = first.iter_mut().zip(second);
         let pairs = parameter.iter().zip(gradient);
         for ((parameter, gradient), (first, second)) in pairs.zip(moments) {
