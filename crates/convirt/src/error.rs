@@ -116,7 +116,7 @@ pub enum Error {
     /// A model has no text encoder where one is needed.
     #[error(
         "{path}: a model of SimCLR, which has no text encoder; its image side is loaded as \
-         `ImageTower`, and a training of ConVIRT starts from it with `model.image_weights`",
+         `ImageModel`, and a training of ConVIRT starts from it with `model.image_weights`",
         path = path.display()
     )]
     NoTextEncoder {

@@ -37,11 +37,11 @@ use convirt_data::{
 use convirt_model::{ConVirtConfig, FrozenStates, NtXentLossConfig, ResNetConfig, SimClrConfig};
 use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
+use crate::compute::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::error::{Error, write_error};
-use crate::inference::{ConVirt, Description, ImageTower};
+use crate::inference::{Description, ImageModel, Model};
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, note, renderer};
 use crate::network::{MemoryNeed, Network, NetworkConfig};
 use crate::readable::thousands;
@@ -244,13 +244,13 @@ impl Training {
         let (mut retrieval, mut accuracy, mut model_and_pairs) = (None, None, None);
         match self.config.objective {
             Objective::ConVirt => {
-                let model = ConVirt::load_on(self.run.path(), &self.device)?;
+                let model = Model::load_on(self.run.path(), &self.device)?;
                 let pairs = EmbeddedPairs::of_loader(model.network(), held_out)?;
                 retrieval = Some(pairs.retrieval());
                 model_and_pairs = Some((model, pairs));
             }
             Objective::SimClr => {
-                let tower = ImageTower::load_on(self.run.path(), &self.device)?;
+                let tower = ImageModel::load_on(self.run.path(), &self.device)?;
                 accuracy = Some(contrastive_accuracy(&tower.network, held_out)?);
             }
         }

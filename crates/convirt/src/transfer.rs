@@ -26,7 +26,7 @@ use convirt_data::{
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
-use crate::device::{check_precision, describe_device, device};
+use crate::compute::{check_precision, describe_device, device};
 use crate::error::Error;
 use crate::readable::thousands;
 use crate::scores::Bootstrap;

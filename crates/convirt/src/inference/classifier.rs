@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::description::{check_sides, default_exif_orientation, is_default_exif_orientation};
 use super::finite::finite_rows;
+use crate::compute::device;
 use crate::config::PrecisionName;
-use crate::device::device;
 use crate::error::{Error, write_error};
 use crate::files::read_json;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
@@ -28,10 +28,10 @@ const DESCRIPTION: &str = "classifier.json";
 /// An image encoder with a trained head, and the image transform that belongs to it.
 ///
 /// ```no_run
-/// use convirt::ImageClassifier;
+/// use convirt::Classifier;
 ///
 /// # fn main() -> Result<(), convirt::Error> {
-/// let classifier = ImageClassifier::load("transfer/classifier")?;
+/// let classifier = Classifier::load("transfer/classifier")?;
 /// let probabilities = classifier.predict("chest.png")?;
 /// for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
 ///     println!("{probability:.3} {label}");
@@ -40,7 +40,7 @@ const DESCRIPTION: &str = "classifier.json";
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct ImageClassifier {
+pub struct Classifier {
     network: Network,
     images: ImageStore,
     transform: EvalTransform,
@@ -102,7 +102,7 @@ impl ClassifierDescription {
     }
 }
 
-impl ImageClassifier {
+impl Classifier {
     pub(crate) fn new(
         network: Network,
         description: ClassifierDescription,
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use convirt_model::{ResNetConfig, ResNetDepth};
 
-    fn classifier(encoder: ImageEncoderConfig) -> ImageClassifier {
+    fn classifier(encoder: ImageEncoderConfig) -> Classifier {
         let device = Device::flex();
         let labels = Labels::Classes(["a", "b", "c"].map(String::from).into());
         let description = ClassifierDescription {
@@ -261,7 +261,7 @@ mod tests {
             precision: Precision::Float32,
         };
         let network = description.network().init(&device).unwrap();
-        ImageClassifier::new(network, description, &device).unwrap()
+        Classifier::new(network, description, &device).unwrap()
     }
 
     fn image(folder: &Path) -> std::path::PathBuf {
@@ -281,8 +281,7 @@ mod tests {
             let before = classifier.predict(&image).unwrap();
             assert!((before.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             classifier.save(folder.path().join("saved")).unwrap();
-            let loaded =
-                ImageClassifier::load_on(folder.path().join("saved"), &Device::flex()).unwrap();
+            let loaded = Classifier::load_on(folder.path().join("saved"), &Device::flex()).unwrap();
             assert_eq!(loaded.predict(&image).unwrap(), before);
             assert_eq!(loaded.labels(), classifier.labels());
         }
@@ -301,7 +300,7 @@ mod tests {
         fs::write(&path, earlier).unwrap();
         // Those had no checksums either.
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
-        let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
+        let loaded = Classifier::load_on(folder.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.description.precision, Precision::Float32);
     }
 
@@ -326,9 +325,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_classifier_is_an_error_that_lists_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let error = ImageClassifier::load(folder.path())
-            .unwrap_err()
-            .to_string();
+        let error = Classifier::load(folder.path()).unwrap_err().to_string();
         assert!(
             error.contains("classifier.json") && error.contains("model.safetensors"),
             "{error}"
@@ -350,7 +347,7 @@ mod tests {
             );
             assert!(json.contains(&sound), "{json}");
             fs::write(&path, json.replace(&sound, &changed)).unwrap();
-            let error = ImageClassifier::load_on(folder.path(), &Device::flex());
+            let error = Classifier::load_on(folder.path(), &Device::flex());
             let error = error.unwrap_err().to_string();
             let is_named = error.contains(DESCRIPTION) && error.contains(key);
             assert!(is_named, "{key}: {error}");
@@ -365,12 +362,10 @@ mod tests {
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
         fs::write(&path, json.replace("\"c\"", "\"c\", \"d\"")).unwrap();
-        let changed = ImageClassifier::load(folder.path()).unwrap_err();
+        let changed = Classifier::load(folder.path()).unwrap_err();
         assert!(changed.to_string().contains("changed since"), "{changed}");
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
-        let error = ImageClassifier::load(folder.path())
-            .unwrap_err()
-            .to_string();
+        let error = Classifier::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("fc.weight"), "{error}");
     }
 }

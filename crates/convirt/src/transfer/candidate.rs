@@ -17,7 +17,7 @@ use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
 use crate::error::Error;
 use crate::inference::ClassifierDescription;
-use crate::inference::{EncodedImages, ImageClassifier, ImageReader, Normalization};
+use crate::inference::{Classifier, EncodedImages, ImageReader, Normalization};
 use crate::logging::Bar;
 use crate::network::MemoryNeed;
 use crate::scores::ClassificationScores;
@@ -129,7 +129,7 @@ impl<'a> Candidate<'a> {
 
     /// Does the runs of one fraction; returns their scores and the first one's classifier, or
     /// `None` when a stop came before the first.
-    pub fn row(&self, draws: &[Draw]) -> Result<Option<(TransferRow, ImageClassifier)>, Error> {
+    pub fn row(&self, draws: &[Draw]) -> Result<Option<(TransferRow, Classifier)>, Error> {
         let outcomes = match self.transfer.config.mode {
             TransferMode::LinearProbe => self.probes(draws)?,
             TransferMode::FineTune => self.fine_tunings(draws)?,
@@ -159,7 +159,7 @@ impl<'a> Candidate<'a> {
             runs,
             scores: ClassificationScores::of(labels, &test, &probabilities, &config.bootstrap),
         };
-        let classifier = ImageClassifier::new(network, self.description.clone(), device)?;
+        let classifier = Classifier::new(network, self.description.clone(), device)?;
         Ok(Some((row, classifier)))
     }
 

@@ -1,7 +1,10 @@
-//! The device a run computes on.
+//! What a run computes on and how: devices, kernels, precisions.
 
 use burn::tensor::Device;
-use convirt_ops::{Precision, forced_kernel};
+use convirt_ops::forced_kernel;
+pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
+
+pub use crate::config::parse_precision;
 
 use crate::error::Error;
 
