@@ -28,7 +28,7 @@ pub enum ModelError {
         supported: &'static str,
     },
 
-    /// A number lies outside its range.
+    /// A number is out of range.
     #[error("`{key}` is {found}; expected {expected}")]
     OutOfRange {
         /// The field.

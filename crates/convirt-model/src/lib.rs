@@ -1,11 +1,11 @@
 //! The networks of [ConVIRT](https://arxiv.org/abs/2010.00747) on [Burn](https://burn.dev):
 //! tensors in, tensors out.
 //!
-//! - [`ConVirt`]: two towers, their projections and the loss
+//! - [`ConVirt`]: two encoders, their projections and the loss
 //! - [`ResNet`]: image encoders, f_v
 //! - [`Bert`]: text encoders, f_u, and [`Pooling`] of their token states
 //! - [`ProjectionHead`]: g_v and g_u
-//! - [`ImageClassifier`]: an [`ImageEncoder`] with a linear head, for what comes after pretraining
+//! - [`ImageClassifier`]: an [`ImageEncoder`] with a linear head, for tasks after pretraining
 //! - [`ContrastiveLoss`]: Eq. 2–4, with learnable temperature and several positives as options
 //! - [`SimClr`]: the image-only baseline, an image encoder and a projection under [`NtXentLoss`]
 //!

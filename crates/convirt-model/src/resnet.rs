@@ -141,8 +141,8 @@ impl ResNetConfig {
         count as u64
     }
 
-    /// Counts the elements of the convolutions' output feature maps, for an image of `side` × `side`
-    /// pixels.
+    /// Counts the elements of the convolutions' output feature maps, for an image of `side` ×
+    /// `side` pixels.
     pub fn feature_map_elements(&self, side: usize) -> u64 {
         let kind = self.depth.kind();
         let pixels = |side: usize| (side as u64).saturating_mul(side as u64);

@@ -9,7 +9,7 @@ use crate::storage::from_storage;
 /// Options of [`attention`].
 #[derive(Clone, Debug)]
 pub struct AttentionOptions<'a> {
-    /// Number of heads. They lie side by side, each `d_head` = `d_model`/`heads` wide.
+    /// Number of heads. They are side by side, each `d_head` = `d_model`/`heads` wide.
     pub heads: usize,
     /// Added to the scores of each key, `[batch, tokens]`: 0, or a large negative number for keys
     /// that no token shall attend to. It gets no gradient.
@@ -316,7 +316,7 @@ mod tests {
         });
     }
 
-    /// Consecutive texts give what a batch of them, cut to their lengths, gives.
+    /// The results for consecutive texts are those for each text by itself.
     #[test]
     fn consecutive_texts_do_not_attend_to_each_other() {
         on_each_device(|| {

@@ -164,10 +164,10 @@ impl BertConfig {
         [rows * width + norm, layer + 2 * norm]
     }
 
-    /// Counts the activations of a layer that training keeps for a text of `tokens` tokens: queries,
-    /// keys, values and the output of the attention; the projected and the normalized states of both
-    /// sublayers; the hidden states of the feed-forward network before and after its activation
-    /// function; and the attention probabilities.
+    /// Counts the activations of a layer that training keeps for a text of `tokens` tokens:
+    /// queries, keys, values and the output of the attention; the projected and the normalized
+    /// states of both sublayers; the hidden states of the feed-forward network before and after its
+    /// activation function; and the attention probabilities.
     pub fn layer_activations(&self, tokens: usize) -> u64 {
         let [tokens, width, inner, heads] = [
             tokens,
@@ -253,8 +253,8 @@ impl BertConfig {
             let is_valid = (0.0..1.0).contains(&probability);
             in_range(key, probability, is_valid, "0 to below 1")?;
         }
-        // A smaller ε is 0 in float32, and equal states would be divided by it. A larger one exceeds
-        // the variance of the states.
+        // A smaller ε is 0 in float32, and equal states would be divided by it. A larger one
+        // exceeds the variance of the states.
         let epsilon = self.layer_norm_eps;
         let is_valid = (1e-30..=1.0).contains(&epsilon);
         in_range("layer_norm_eps", epsilon, is_valid, "1e-30 to 1")?;

@@ -148,8 +148,7 @@ impl FrozenPrefix {
         }
     }
 
-    /// A hash of what the states depend on: the frozen weights, and the kernels, represented by the
-    /// states of a fixed text.
+    /// A hash of the frozen weights and of the states of a fixed text, which depend on the kernels.
     fn fingerprint(&self, encoder: &Bert) -> u128 {
         let mut weights = WeightHash(XxHash3_128::new());
         encoder.embeddings.visit(&mut weights);

@@ -47,8 +47,8 @@ impl BlockKind {
         }
     }
 
-    /// Counts the elements of the feature maps that a block's convolutions output, given the numbers
-    /// of pixels of its input and its output.
+    /// Counts the elements of the feature maps that a block's convolutions output, given the
+    /// numbers of pixels of its input and its output.
     pub(super) fn feature_map_elements(
         self,
         d_input: usize,

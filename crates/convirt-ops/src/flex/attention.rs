@@ -1,7 +1,7 @@
 //! Self-attention and its gradient, one head of one text at a time.
 //!
-//! A head's queries, keys and values are `d_head` columns of a text's rows, where they lie in the
-//! `[tokens, d_model]` matrices. Its attention probabilities are a square with a row per query:
+//! A head's queries, keys and values are `d_head` columns of a text's `[tokens, d_model]` matrices,
+//! read in place. Its attention probabilities are a square with a row per query:
 //!
 //! ```text
 //!           d_model = heads · d_head                          keys, filled up to whole vectors
@@ -350,7 +350,7 @@ impl Head<'_> {
         MatrixMut::strided(values, tokens, tokens, self.text.line())
     }
 
-    /// The number of a token's row among those of all heads, by which its dropout mask is chosen.
+    /// The index of a token's row among the rows of all heads; it selects the dropout mask.
     fn row(&self, heads: usize, token: usize) -> usize {
         self.text.first_token * heads + self.number * self.text.tokens + token
     }

@@ -14,8 +14,8 @@
 //!          └──────────┘
 //! ```
 //!
-//! Forward, the first pass computes each channel's mean and variance and the second normalizes.
-//! Backward, the first pass sums the gradients of γ and β and the second computes the input's.
+//! The first forward pass computes each channel's mean and variance, the second normalizes. The
+//! first backward pass sums the gradients of γ and β, the second computes the input's gradient.
 
 mod statistics;
 mod normalizer;
@@ -100,7 +100,7 @@ pub(crate) fn batch_norm(
 }
 
 /// [`conv2d`](super::conv2d()), then [`batch_norm`] of each block of its sums while they are in the
-/// cache. The tensors lie outside autodiff graphs.
+/// cache. The tensors are outside autodiff graphs.
 pub(crate) fn conv2d_batch_norm(
     inputs: [Tensor<4>; 2],
     window: Window,

@@ -23,7 +23,7 @@ use super::pages::{Line, Lines};
 /// smaller pieces just as fast.
 const MIN_POOLED_LINES: usize = 1 << 10;
 
-/// What a [`Buffer`] may hold: plain numbers, for which any bits are valid.
+/// Element types of a [`Buffer`]: plain numbers, for which any bits are valid.
 pub(crate) trait Plain: NoUninit + AnyBitPattern + Send + Sync {}
 
 impl<T: NoUninit + AnyBitPattern + Send + Sync> Plain for T {}

@@ -1,7 +1,7 @@
 //! Convolution as a matrix product of patches and weights (im2col).
 //!
-//! A row of the matrix of patches holds what the kernel covers at one pixel of the output; the
-//! output, channels last, is the product with the weights:
+//! A row of the matrix of patches holds the input under the kernel at one pixel of the output. The
+//! channels-last output is the matrix product of patches and weights:
 //!
 //! ```text
 //!              depth = kernel_height · kernel_width · channels / groups

@@ -1,8 +1,8 @@
 //! Matrix products.
 //!
 //! A right factor is [prepared](Right) once; then left factors are multiplied by it, on one thread
-//! or on all. [`Finish`] says what becomes of the sums. Each thread computes a [`Region`] of the
-//! output:
+//! or on all. [`Finish`] says how the sums are written to the output. Each thread computes a
+//! [`Region`] of the output:
 //!
 //! ```text
 //!                     columns of the right factor

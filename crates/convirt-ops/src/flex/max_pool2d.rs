@@ -130,7 +130,7 @@ impl MaxPool2d {
                 let x = self.window.offset(1, pixel % columns, 0);
                 let first = (y * width as isize + x) * channels as isize;
                 for (channel, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
-                    // The maximum lies inside the feature map.
+                    // The maximum is inside the feature map.
                     let element = (first + offsets[*tap as usize]) as usize + channel;
                     sums[element] += gradient.widen();
                 }

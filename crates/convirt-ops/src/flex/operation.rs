@@ -24,7 +24,7 @@ pub(crate) type FlexTensor = FloatTensor<Flex>;
 /// feature maps and token states have its type, and parameters are float32. An input may be
 /// [`optional`].
 pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
-    /// What the forward pass keeps for the backward pass.
+    /// The values that the forward pass keeps for the backward pass.
     type Saved: Clone + Debug + Send + 'static;
 
     /// Computes the output. It may reuse the memory of an input that nothing else holds.

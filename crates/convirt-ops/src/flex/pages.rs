@@ -67,7 +67,7 @@ impl Lines {
         // SAFETY: the offset is less than a huge page, which the mapping has to spare.
         let first = unsafe { base.add(base.align_offset(HUGE_PAGE)) };
         // A system without huge pages refuses; the memory works without them.
-        // SAFETY: the range lies in the new mapping.
+        // SAFETY: the range is in the new mapping.
         let _ = unsafe { madvise(first.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
         Some(Self {
             first: first.cast(),
@@ -114,7 +114,7 @@ impl Deref for Lines {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: there are so many lines, cleared or written since.
+        // SAFETY: there are `count` lines, cleared or written since.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
     }
 }

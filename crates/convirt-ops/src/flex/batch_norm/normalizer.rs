@@ -6,7 +6,7 @@ use crate::flex::element::Element;
 use crate::flex::matmul::{Matrix, MatrixMut};
 use crate::flex::simd::vectorized;
 
-/// What a channel's values are normalized by: (x − mean)·scale + beta.
+/// Parameters of (x − mean)·scale + beta, for each channel.
 pub(super) struct Normalizer<'a> {
     pub(super) mean: &'a [f32],
     pub(super) scale: &'a [f32],
@@ -34,7 +34,8 @@ impl ReluMask<'_> {
 }
 
 impl Normalizer<'_> {
-    /// Writes what an epilogue makes of each column's number and normalized value.
+    /// Normalizes a row and applies an epilogue, which gets each column's index and normalized
+    /// value.
     #[inline(always)]
     fn write<I: Element, T: Element>(
         &self,
@@ -148,7 +149,7 @@ vectorized! {
 }
 
 vectorized! {
-    /// Does what [`normalize_rows`] and [`add_rows`] do, for a block of a matrix product's sums.
+    /// Normalizes a block of a matrix product's sums, as [`normalize_rows`] and [`add_rows`] do.
     pub(super) fn normalize_sums<T: Element>(
         sums: Matrix<'_>,
         shortcut: Option<Matrix<'_, T>>,

@@ -89,7 +89,8 @@ impl Moments {
 }
 
 vectorized! {
-    /// Rounded means of columns, then sums and sums of squares of what is left of each number.
+    /// Computes the rounded mean of each column, then the sum and the sum of squares of the centred
+    /// numbers.
     fn block_moments<T: Element>(block: &[T], sums: &mut [Vec<f32>; 3]) {
         let [mean, residual, squares] = sums;
         let channels = mean.len();

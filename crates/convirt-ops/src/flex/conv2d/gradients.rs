@@ -1,8 +1,8 @@
 //! Gradients of a convolution.
 //!
-//! The input's is a convolution of the output's gradient at stride 1; at others, the gradients of
-//! patches are added to the pixels. The weight's is one matrix product over all pixels, which is
-//! divided among the threads by its longer side:
+//! At stride 1 the input's gradient is a convolution of the output's gradient; otherwise the
+//! gradients of the patches are added to the pixels. The weight's gradient is one matrix product
+//! over all pixels, which the threads divide by pixels or by columns:
 //!
 //! ```text
 //!   small weight: each thread has some pixels       large weight: each thread has some columns

@@ -50,7 +50,7 @@ pub(super) fn gather<T: Element>(
             let run_columns = run_columns.start - index * run..run_columns.end - index * run;
             let top = shape.window.offset(0, y, tap_y);
             let left = shape.window.offset(1, x, tap_x);
-            // Elements of the run that lie inside the feature map.
+            // Elements of the run inside the feature map.
             let first = (-left).clamp(0, run_taps as isize) as usize * width;
             let last = (shape.width as isize - left).clamp(0, run_taps as isize) as usize * width;
             let inside = run_columns.start.max(first)..run_columns.end.min(last);

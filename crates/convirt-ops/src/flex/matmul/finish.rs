@@ -1,10 +1,10 @@
-//! What becomes of the sums of a matrix product.
+//! Writing the sums of a matrix product to the output.
 
 use super::matrix::{Matrix, MatrixMut};
 use crate::flex::element::Element;
 use crate::flex::simd::vectorized;
 
-/// What becomes of the sums of a matrix product.
+/// How the sums of a matrix product are written to the output.
 pub(crate) enum Finish<'a, T = f32> {
     /// They replace the numbers in the output.
     Replace,

@@ -10,7 +10,7 @@ use crate::flex::simd::{Level, vectorized};
 /// are contiguous (`gemm_common`'s horizontal kernel).
 const GEMM_SMALL_OUTPUT: usize = 16 * 16;
 
-/// What becomes of the numbers in the output.
+/// Whether the product replaces the numbers in the output or is added to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// The product replaces them.

@@ -24,7 +24,7 @@ pub(super) enum Multiplier {
     Parts(PairKernel, usize),
 }
 
-/// What multiplies pairs of bfloat16.
+/// The instructions that multiply pairs of bfloat16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PairKernel {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

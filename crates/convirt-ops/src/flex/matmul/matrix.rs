@@ -113,7 +113,7 @@ impl<'a, T: Copy> Matrix<'a, T> {
 
 /// A matrix to write, whose rows are contiguous.
 ///
-/// A pointer rather than a slice, because [parts](Self::column_chunks) of several columns lie
+/// A pointer rather than a slice, because [parts](Self::column_chunks) of several columns are
 /// interleaved in memory.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a, T = f32> {
@@ -201,7 +201,7 @@ impl<'a, T> MatrixMut<'a, T> {
             rows.start * self.row_stride + columns.start
         };
         Self {
-            // SAFETY: the offset is that of an element of this matrix.
+            // SAFETY: an element of this matrix is at the offset.
             first: unsafe { self.first.add(offset) },
             rows: rows.len(),
             columns: columns.len(),

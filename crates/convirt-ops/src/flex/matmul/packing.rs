@@ -58,7 +58,7 @@ pub(super) fn pack_rows(rows: Factor, parts: usize, packed: &mut [u32]) {
     pack(Order::Blocks, rows, parts, packed);
 }
 
-/// What is packed.
+/// The factor that is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// The columns of a right factor.

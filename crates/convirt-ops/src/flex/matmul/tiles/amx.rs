@@ -22,7 +22,7 @@ impl Amx {
 
     /// Configures this thread's tiles, each with 16 rows of 64 bytes.
     pub(in super::super) fn configure(self) -> Configured {
-        /// What `LDTILECFG` reads.
+        /// The operand of `LDTILECFG`.
         #[repr(C, align(64))]
         struct Configuration {
             palette: u8,

@@ -151,7 +151,7 @@ mod tests {
             }
             fn run(tiles: &mut impl Tiles, bytes: &[[[u8; ROW_BYTES]; ROWS]; 3]) -> Vec<u32> {
                 let mut target = [[0u8; ROW_BYTES]; ROWS];
-                // SAFETY: each tile's bytes lie row after row.
+                // SAFETY: each tile's bytes are row after row.
                 unsafe {
                     tiles.load::<0>(bytes[0].as_ptr().cast(), ROW_BYTES);
                     tiles.load::<4>(bytes[1].as_ptr().cast(), ROW_BYTES);
