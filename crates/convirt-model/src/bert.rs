@@ -348,7 +348,7 @@ fn gamma_beta(norm: &LayerNorm) -> [Tensor<1>; 2] {
 }
 
 /// A linear layer with weights from N(0, `std`) and zero bias.
-fn linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear {
+fn new_linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear {
     let initializer = Initializer::Normal { mean: 0.0, std };
     Linear {
         weight: initializer.init([d_input, d_output], device),

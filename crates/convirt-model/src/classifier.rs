@@ -5,7 +5,7 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::linear::apply;
+use crate::linear::apply_linear;
 use crate::{ImageEncoder, ImageEncoderConfig, ModelError};
 
 /// Longest side of images whose pixels are classified, the same limit as for a network's input.
@@ -127,7 +127,7 @@ impl ImageClassifier {
     /// - features: `[batch, d_model]`
     /// - output: `[batch, labels]`, logits
     pub fn classify(&self, features: Tensor<2>) -> Tensor<2> {
-        apply(&self.head, self.dropout.forward(features))
+        apply_linear(&self.head, self.dropout.forward(features))
     }
 }
 

@@ -10,7 +10,7 @@ use convirt_ops::linear;
 ///
 /// - input: `[..., d_input]`
 /// - output: `[..., d_output]`
-pub(crate) fn apply<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
+pub(crate) fn apply_linear<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
     let bias = layer.bias.as_ref().map(|bias| bias.val());
     linear(input, layer.weight.val(), bias)
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
-use crate::linear::apply;
+use crate::linear::apply_linear;
 
 /// Configuration of a [`ProjectionHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl ProjectionHead {
     /// - features: `[batch, d_model]`
     /// - output: `[batch, d_embedding]`
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        apply(&self.linear2, relu(apply(&self.linear1, features)))
+        apply_linear(&self.linear2, relu(apply_linear(&self.linear1, features)))
     }
 }
 

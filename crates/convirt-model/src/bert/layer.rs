@@ -5,8 +5,8 @@ use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use convirt_ops::{AttentionOptions, add_layer_norm, attention, branch};
 
-use super::{Activation, BertConfig, BertKeys, dropout_probability, gamma_beta, linear};
-use crate::linear::apply;
+use super::{Activation, BertConfig, BertKeys, dropout_probability, gamma_beta, new_linear};
+use crate::linear::apply_linear;
 
 /// One layer of the encoder: self-attention and a feed-forward network, each followed by dropout, a
 /// residual sum and a normalization.
@@ -41,8 +41,8 @@ impl BertLayer {
         Self {
             attention: BertAttention::new(config, device),
             attention_norm: norm(),
-            intermediate: linear(d_model, width, config.initializer_range, device),
-            output: linear(width, d_model, config.initializer_range, device),
+            intermediate: new_linear(d_model, width, config.initializer_range, device),
+            output: new_linear(width, d_model, config.initializer_range, device),
             output_norm: norm(),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             activation: config.hidden_act,
@@ -60,8 +60,8 @@ impl BertLayer {
         let attended = self.attention.forward(state, keys);
         let state = self.add_norm(attended, residual, &self.attention_norm);
         let [state, residual] = branch(state);
-        let hidden = apply(&self.intermediate, state);
-        let output = apply(&self.output, self.activation.forward(hidden));
+        let hidden = apply_linear(&self.intermediate, state);
+        let output = apply_linear(&self.output, self.activation.forward(hidden));
         self.add_norm(output, residual, &self.output_norm)
     }
 
@@ -91,7 +91,7 @@ pub struct BertAttention {
 impl BertAttention {
     fn new(config: &BertConfig, device: &Device) -> Self {
         let d_model = config.hidden_size;
-        let linear = || linear(d_model, d_model, config.initializer_range, device);
+        let linear = || new_linear(d_model, d_model, config.initializer_range, device);
         Self {
             query: linear(),
             key: linear(),
@@ -109,15 +109,15 @@ impl BertAttention {
     /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
     pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
         let [query, key, value] = branch(state);
-        let query = apply(&self.query, query);
-        let key = apply(&self.key, key);
-        let value = apply(&self.value, value);
+        let query = apply_linear(&self.query, query);
+        let key = apply_linear(&self.key, key);
+        let value = apply_linear(&self.value, value);
         let options = AttentionOptions {
             heads: self.heads,
             key_bias: keys.bias(),
             lengths: keys.lengths(),
             dropout: dropout_probability(&self.dropout, &query),
         };
-        apply(&self.output, attention([query, key, value], options))
+        apply_linear(&self.output, attention([query, key, value], options))
     }
 }
