@@ -14,6 +14,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
 use crate::Error;
+use crate::output::progress_bar;
 use crate::weights::{OF_HUGGING_FACE, WeightsError, parts};
 
 /// Files that a program would place by hand, as the errors list them.
@@ -268,7 +269,7 @@ impl Hub {
         let kept = self.cache.repo(Self::repo(model));
         let get = |name: &str| -> Result<PathBuf, ApiError> {
             let watched = Watched {
-                bar: ProgressBar::new(0),
+                bar: progress_bar(0),
                 signs: signs.clone(),
             };
             watched.live();

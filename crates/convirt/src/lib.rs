@@ -12,6 +12,13 @@
 //! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
+//! # Messages
+//!
+//! Nothing is printed: warnings and progress are records of the [`log`](https://docs.rs/log) crate,
+//! of the levels warn and info. A program that logs info on a terminal gets progress bars there, and
+//! of a training Burn's interface, unless it asks for
+//! [lines](Training::with_plain_progress).
+//!
 //! # Features
 //!
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
@@ -90,6 +97,7 @@ pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Mo
 pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
 pub use error::Error;
 pub use hub::HubError;
+pub use output::PROGRESS_TARGET;
 pub use pair_retrieval::PairRetrieval;
 pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
 pub use precision_name::parse_precision;

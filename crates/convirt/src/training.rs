@@ -39,7 +39,7 @@ use crate::interrupt::StopOnSignal;
 use crate::memory::MemoryNeed;
 use crate::metrics::{MeanMetric, PairsPerSecond};
 use crate::network::{Network, NetworkConfig};
-use crate::output::note;
+use crate::output::warning;
 use crate::pretrained::{ConVirt, Description, ImageTower};
 use crate::progress::{renderer, thousands};
 use crate::report::Data;
@@ -83,6 +83,8 @@ pub struct Training {
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
+    /// Whether progress is told in lines even on a terminal.
+    plain: bool,
 }
 
 impl Training {
@@ -160,6 +162,7 @@ impl Training {
             data_change: None,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
     }
 
@@ -208,7 +211,15 @@ impl Training {
             data_change,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
+    }
+
+    /// Tells the progress in lines of the log even where standard output is a terminal, which
+    /// Burn's interface takes otherwise.
+    pub fn with_plain_progress(mut self) -> Self {
+        self.plain = true;
+        self
     }
 
     /// Folder of the run.
@@ -299,9 +310,7 @@ impl Training {
             .run
             .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
-            note(format_args!(
-                "warning: the run's page is not written: {error}"
-            ));
+            warning(format_args!("the run's page is not written: {error}"));
         }
         Ok(summary)
     }
@@ -386,7 +395,12 @@ impl Training {
             .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
             .with_interrupter(self.interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-            .renderer(renderer(self.loaders.steps, step, &self.interrupter))
+            .renderer(renderer(
+                self.loaders.steps,
+                step,
+                &self.interrupter,
+                self.plain,
+            ))
             .num_epochs(windows.count())
             .launch(learner);
 
