@@ -8,7 +8,8 @@ use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
-use convirt::data::{AugmentationConfig, ImageStore, ImageStoreConfig, PhantomConfig};
+use convirt::data::{AugmentationConfig, ImageStore, ImageStoreConfig};
+use convirt::phantom::PhantomConfig;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use convirt::data::{
     AugmentationConfig, Column, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-    LoaderConfig, Manifest, ManifestConfig, PhantomConfig, ReportTokenizer, SampleConfig, TextView,
+    LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, TextView,
     TrainingLoader, TrainingSteps,
 };
+use convirt::phantom::PhantomConfig;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZE: usize = 224;

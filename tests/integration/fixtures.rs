@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use convirt::data::PhantomConfig;
+use convirt::phantom::PhantomConfig;
 use convirt::{Config, RunDir, Summary, Training};
 use tempfile::TempDir;
 

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use convirt::data::DataError;
+use convirt::phantom::PhantomError;
 use convirt::{ConfigError, Error};
 
 pub use bar::Bar;
@@ -84,6 +85,7 @@ fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let is_of_convirt = cause.downcast_ref().is_some_and(|error| match error {
             Error::Data(error) => is_setting(error),
+            Error::Phantom(PhantomError::OutOfRange { .. }) => true,
             Error::Config(_)
             | Error::UnknownDevice { .. }
             | Error::EmbeddingFormat { .. }

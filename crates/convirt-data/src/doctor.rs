@@ -8,8 +8,6 @@ mod cleaned;
 mod compared;
 mod diagnosis;
 mod encoding;
-#[cfg(test)]
-mod faults;
 mod finding;
 mod identifiers;
 mod image_look;
@@ -26,13 +24,10 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use crate::manifest::{Cells, RowReader};
-use crate::probe::{Fault, probe_image};
-use crate::progress::Steps;
-use crate::table::Table;
-use crate::{
-    DataError, ManifestConfig, Progress, Radiograph, Split, SplitConfig, Stage, Thumbnail,
-};
+use crate::error::DataError;
+use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
+use crate::manifest::{Cells, ManifestConfig, RowReader, Split, SplitConfig, Table};
+use crate::progress::{Progress, Stage, Steps};
 use finding::Ledger;
 use image_look::{ImageFacts, ImageReader};
 use likeness::Likener;

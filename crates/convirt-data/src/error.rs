@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{NotUtf8, PassedOver, Skip, Split, UnknownSplit, path_text, printable};
+use crate::files::{NotUtf8, PassedOver, path_text, printable};
+use crate::manifest::{Skip, Split, UnknownSplit};
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
@@ -37,44 +38,6 @@ pub enum DataError {
         value: f64,
         /// The values allowed.
         allowed: &'static str,
-    },
-
-    /// The folder for the chest phantom holds something else.
-    #[error(
-        "{}: holds something else than a chest phantom; choose another folder or empty this one",
-        shown(path)
-    )]
-    NotAPhantom {
-        /// The folder.
-        path: PathBuf,
-    },
-
-    /// The folder holds a chest phantom of another configuration.
-    #[error(
-        "{}: holds another chest phantom ({found}) than asked for ({wanted}); delete it or choose \
-         another folder",
-        shown(path)
-    )]
-    OtherPhantom {
-        /// The folder.
-        path: PathBuf,
-        /// The phantom there is.
-        found: String,
-        /// The phantom asked for.
-        wanted: String,
-    },
-
-    /// A file of the chest phantom was removed or emptied after it was written.
-    #[error(
-        "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
-        shown(path),
-        shown(missing)
-    )]
-    IncompletePhantom {
-        /// The folder.
-        path: PathBuf,
-        /// The first file that is missing, empty or short.
-        missing: PathBuf,
     },
 
     /// A file is no text in UTF-8.

@@ -18,99 +18,52 @@
 //! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
 //! in the order of their paths.
 
-mod augmentation;
-mod batch;
-mod chexpert_8x200;
-mod column;
-mod contrast;
-mod dataset;
-mod distinct;
-mod distinct_images;
-mod doctor;
 mod error;
-mod eval_transform;
-mod fingerprint;
-#[cfg(test)]
-mod fixtures;
-mod folder_walk;
-mod heading_names;
-mod image_files;
-mod image_segments;
-mod image_store;
-mod joined_groups;
-mod labelled;
-mod loader;
-mod manifest;
-mod normalize;
-mod passed_over;
-mod path_text;
-mod phantom;
-mod plain_name;
-mod prepare;
-mod printable;
-mod probe;
-mod progress;
-mod radiograph;
-mod randomness;
-mod regular_file;
-mod resize;
-mod row;
-mod sections;
-mod sentences;
-mod separator;
 mod setting;
-mod skips;
-mod split;
-mod study;
-mod table;
-mod text_encoding;
-mod thumbnail;
-mod tokenizer;
-mod whole_file;
-mod word_pieces;
+mod progress;
+mod randomness;
+mod files;
+mod text;
+mod image;
+mod manifest;
+mod augment;
+mod loader;
+mod prepare;
+mod doctor;
+#[cfg(test)]
+mod tests {
+    pub(crate) mod fixtures;
+}
 
-pub use augmentation::{Augmentation, AugmentationConfig, AugmentationParams};
-pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
-pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
-pub use column::Column;
-pub use contrast::{check_contrast, too_few_to_validate};
-pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
-pub use distinct::Distinct;
-pub use distinct_images::number_images;
+pub use self::image::{
+    CropBox, DecodeLimits, ImageFiles, ImageStore, ImageStoreConfig, Radiograph, Thumbnail,
+    number_images,
+};
+pub use augment::{
+    Augmentation, AugmentationConfig, AugmentationParams, EvalResize, EvalTransform,
+};
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
 };
 pub use error::DataError;
-pub use eval_transform::{EvalResize, EvalTransform};
-pub use fingerprint::fingerprint;
-pub use image_files::ImageFiles;
-pub use image_store::{ImageStore, ImageStoreConfig};
-pub use labelled::{
-    BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
-    UncertainPolicy, deal_folds, draw_fraction, hold_out, split_labelled,
+pub use files::{
+    NotUtf8, PassedOver, PassedOverKind, decode_text, is_plain_name, open_regular, path_from_text,
+    path_text, printable, printable_lines, read_regular, read_regular_text,
 };
 pub use loader::{
-    EvaluationLoader, ImageBatch, ImageBatches, LoaderConfig, LoaderPosition, TrainingLoader,
-    TrainingSteps, Unreadable,
+    EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
+    LoaderConfig, LoaderPosition, Padding, Sample, SampleConfig, SampleText, TextBatch, TextView,
+    TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
 };
-pub use manifest::{Manifest, ManifestConfig};
-pub use passed_over::{PassedOver, PassedOverKind};
-pub use path_text::{path_from_text, path_text};
-pub use phantom::{PhantomConfig, PhantomSummary};
-pub use plain_name::is_plain_name;
+pub use manifest::{
+    BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, Distinct, LabelColumns,
+    LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig, Report,
+    Sides, Skip, SkipReason, Skips, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId,
+    UncertainPolicy, UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint,
+    hold_out, split, split_labelled, too_few_to_validate,
+};
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,
 };
-pub use printable::{printable, printable_lines};
 pub use progress::{Progress, Stage};
-pub use radiograph::{DecodeLimits, Radiograph};
-pub use regular_file::{open_regular, read_regular, read_regular_text};
-pub use resize::CropBox;
-pub use sections::{Section, SectionName, Sections};
-pub use sentences::{sentences, word_count};
-pub use skips::{Skip, SkipReason, Skips};
-pub use split::{Sides, SplitConfig, SplitStudies, split};
-pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
-pub use text_encoding::{NotUtf8, decode_text};
-pub use thumbnail::Thumbnail;
-pub use tokenizer::{ReportTokenizer, Tokens};
+pub use text::{ReportTokenizer, Section, SectionName, Sections, Tokens, sentences, word_count};

@@ -4,9 +4,15 @@
 //! batch, delivers in whatever order they finish, and cannot resume. These implement Burn's
 //! [`DataLoader`](burn::data::dataloader::DataLoader), so that its training loop takes them.
 
+mod dataset;
+mod batch;
+
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
+pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::error::DataError;
 use crate::setting::check;
 
 mod batches;
@@ -85,8 +91,10 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::fixtures::{dataset, evaluation_view, studies};
-    use crate::{AugmentationConfig, ImageTextBatch, ImageTextDataset, ImageView};
+    use crate::augment::AugmentationConfig;
+    use crate::loader::batch::ImageTextBatch;
+    use crate::loader::dataset::{ImageTextDataset, ImageView};
+    use crate::tests::fixtures::{dataset, evaluation_view, studies};
 
     /// What makes a batch: studies, pixels, tokens.
     type Content = (Vec<usize>, Vec<f32>, Vec<i64>);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::DataError;
+use crate::error::DataError;
 
 /// Checks that `value` lies in `bounds`, which `allowed` puts into words; NaN never does.
 ///

@@ -274,8 +274,9 @@ impl Config {
 mod tests {
     use std::fs;
 
-    use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, PhantomConfig, TextView};
+    use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, TextView};
     use convirt_model::{Pooling, ResNetDepth};
+    use convirt_phantom::PhantomConfig;
 
     use super::*;
 

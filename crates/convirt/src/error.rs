@@ -9,6 +9,7 @@ use burn::train::TrainingError;
 use convirt_data::DataError;
 use convirt_model::ModelError;
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
+use convirt_phantom::PhantomError;
 
 use crate::config::ConfigError;
 use crate::embedding_index::Modality;
@@ -27,6 +28,10 @@ pub enum Error {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+
+    /// The chest phantom cannot be written.
+    #[error(transparent)]
+    Phantom(#[from] PhantomError),
     /// The networks cannot be built as configured.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -81,6 +81,7 @@ mod zero_shot;
 pub use convirt_data as data;
 pub use convirt_model as model;
 pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
+pub use convirt_phantom as phantom;
 
 pub use adam::Adam;
 pub use chexpert_retrieval::ChexpertRetrieval;

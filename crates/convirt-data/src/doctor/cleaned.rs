@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::encoding::tidied;
-use super::{Diagnosis, FindingKind};
+use super::{Diagnosis, FindingKind, Severity};
+use crate::error::DataError;
+use crate::files::{printable, write_whole};
 use crate::manifest::RowReader;
-use crate::whole_file::write_whole;
-use crate::{DataError, Severity, printable};
 
 /// What was written in place of a manifest with errors.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::Examination;
 use super::finding::{FindingKind, Findings, Severity};
-use crate::table::Table;
-use crate::{ManifestConfig, Split, printable};
+use crate::files::printable;
+use crate::manifest::{ManifestConfig, Split, Table};
 
 /// How much there is of what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

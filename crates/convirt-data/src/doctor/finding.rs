@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{SkipReason, Thumbnail, printable};
+use crate::files::printable;
+use crate::image::Thumbnail;
+use crate::manifest::SkipReason;
 
 /// Findings of a kind that are described; more are counted.
 pub(super) const EXAMPLES: usize = 24;
@@ -99,7 +101,7 @@ pub enum FindingKind {
 pub struct Finding {
     /// What it is.
     pub kind: FindingKind,
-    /// The first rows concerned, counted like [`Study::row`](crate::Study::row); none where it
+    /// The first rows concerned, counted like [`Study::row`](crate::manifest::Study::row); none where it
     /// concerns the data set as a whole.
     pub rows: Vec<usize>,
     /// Rows concerned beyond those.

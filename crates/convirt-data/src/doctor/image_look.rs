@@ -9,10 +9,13 @@ use super::finding::FindingKind;
 use super::likeness::{Likener, Likeness};
 use super::metadata::texts_beside_pixels;
 use super::views::other_view;
-use crate::probe::{Fault, read_image};
-use crate::radiograph::dicom::{identifying_elements, view_within};
-use crate::resize::shrink_longer_side;
-use crate::{DataError, DecodeLimits, Radiograph, SkipReason, path_text};
+use crate::error::DataError;
+use crate::files::path_text;
+use crate::image::{
+    DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
+    view_within,
+};
+use crate::manifest::SkipReason;
 
 /// Longer side that images are judged at, in pixels.
 const JUDGED_SIDE: usize = 128;
@@ -234,7 +237,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::PhantomConfig;
+    use convirt_phantom::PhantomConfig;
 
     fn look(image: &Radiograph, input_size: usize) -> ImageLook {
         let folder = tempfile::tempdir().unwrap();

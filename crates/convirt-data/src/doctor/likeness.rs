@@ -14,8 +14,7 @@
 
 use std::f32::consts::PI;
 
-use crate::Radiograph;
-use crate::resize::{CropBox, resize};
+use crate::image::{CropBox, Radiograph, resize};
 
 /// Bits in which near images differ at most.
 pub(super) const MOST_BITS: u32 = 20;
@@ -137,8 +136,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::DecodeLimits;
-    use crate::fixtures::data_file;
+    use crate::image::DecodeLimits;
+    use crate::tests::fixtures::data_file;
 
     fn read(name: &str) -> Radiograph {
         Radiograph::read(&data_file(name), &DecodeLimits::default()).unwrap()

@@ -1,6 +1,6 @@
 //! Text that a JPEG or PNG carries beside its pixels.
 
-use crate::image_segments::{Segment, segments};
+use crate::image::{Segment, segments};
 
 /// Keywords of PNG chunks that say which program wrote a file and when.
 const HARMLESS: [&[u8]; 4] = [
@@ -39,7 +39,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::fixtures::data_file;
+    use crate::tests::fixtures::data_file;
 
     fn file(name: &str) -> Vec<u8> {
         fs::read(data_file(name)).unwrap()

@@ -8,14 +8,11 @@ use rayon::prelude::*;
 
 use super::finding::FindingKind;
 use super::image_look::hash_of;
-use super::texts;
 use super::views::{other_view, view_column};
-use super::{AT_ONCE, Examination, Row};
-use crate::manifest::{Cells, RowReader, too_short};
-use crate::probe::Fault;
-use crate::progress::Steps;
-use crate::split::seeded_hash;
-use crate::{Progress, Report, Split, Stage};
+use super::{AT_ONCE, Examination, Row, texts};
+use crate::image::Fault;
+use crate::manifest::{Cells, Report, RowReader, Split, seeded_hash, too_short};
+use crate::progress::{Progress, Stage, Steps};
 
 /// A row that was looked at.
 struct RowLook {

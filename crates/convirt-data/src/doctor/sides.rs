@@ -7,10 +7,10 @@ use std::fmt;
 use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
-use crate::contrast::{nothing_to_contrast, too_few_to_validate};
-use crate::joined_groups::joined_groups;
-use crate::split::held_out_in_sequence;
-use crate::{DataError, Split};
+use crate::error::DataError;
+use crate::manifest::{
+    Split, held_out_in_sequence, joined_groups, nothing_to_contrast, too_few_to_validate,
+};
 
 /// Sides of a split as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::encoding::{lost, mixed_up, stray};
 use super::finding::FindingKind;
 use super::identifiers::identifiers;
-use crate::sections::{SectionName, headings};
+use crate::text::{SectionName, headings};
 
 /// Headings that a finding names.
 const HEADINGS_NAMED: usize = 4;

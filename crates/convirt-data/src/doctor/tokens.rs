@@ -4,8 +4,10 @@ use rayon::prelude::*;
 
 use super::finding::FindingKind;
 use super::{AT_ONCE, Examination};
-use crate::progress::Steps;
-use crate::{DataError, Progress, Report, ReportTokenizer, SkipReason, Split, Stage};
+use crate::error::DataError;
+use crate::manifest::{Report, SkipReason, Split};
+use crate::progress::{Progress, Stage, Steps};
+use crate::text::ReportTokenizer;
 
 /// How the tokens of texts are counted.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::radiograph::dicom::named_view;
+use crate::image::named_view;
 
 /// Names of the column that says how an image was taken, in lower case and without signs: those
 /// of MIMIC-CXR and CheXpert, the best first.

@@ -8,11 +8,12 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 
 use super::LoaderConfig;
+use super::batch::{ImageTextBatch, Padding, collate};
+use super::dataset::{ImageTextDataset, Sample};
 use super::order::Order;
 use super::workers::Workers;
-use crate::batch::{ImageTextBatch, Padding, collate};
-use crate::dataset::{ImageTextDataset, Sample};
-use crate::{DataError, ReportTokenizer};
+use crate::error::DataError;
+use crate::text::ReportTokenizer;
 
 /// What both loaders make their batches of.
 #[derive(Clone, Debug)]

@@ -10,9 +10,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::LoaderConfig;
 use super::order::Draw;
 use super::workers::Workers;
-use crate::normalize::CHANNELS;
+use crate::error::DataError;
+use crate::files::printable;
+use crate::image::{CHANNELS, ImageStore, Radiograph};
 use crate::setting::check;
-use crate::{DataError, ImageStore, Radiograph, printable};
 
 /// Examples shown in an error.
 const EXAMPLES: usize = 5;
@@ -58,7 +59,7 @@ impl ImageBatches {
     /// Makes batches of the images at `paths`.
     ///
     /// `view` makes a normalized network input of an image, as
-    /// [`EvalTransform::apply`](crate::EvalTransform::apply) does: `[3, size, size]`, flat, of
+    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`, flat, of
     /// one size for all. `max_bad_share` is the share of unreadable images that is borne, from 0
     /// to 1. Of `config` only the padding of texts goes unused.
     ///
@@ -216,8 +217,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::fixtures::studies;
-    use crate::{EvalResize, EvalTransform, ImageStoreConfig};
+    use crate::augment::{EvalResize, EvalTransform};
+    use crate::image::ImageStoreConfig;
+    use crate::tests::fixtures::studies;
 
     fn paths(folder: &Path, count: usize) -> Vec<PathBuf> {
         let studies = studies(folder, count);

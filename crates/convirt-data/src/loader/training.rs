@@ -8,11 +8,11 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::tensor::Device;
 
 use super::LoaderConfig;
+use super::batch::ImageTextBatch;
 use super::batches::{Batches, Source};
+use super::dataset::ImageTextDataset;
 use super::order::Order;
-use crate::DataError;
-use crate::batch::ImageTextBatch;
-use crate::dataset::ImageTextDataset;
+use crate::error::DataError;
 use crate::setting::check_at_least;
 
 /// A batch with fewer pairs has no negatives to learn from.

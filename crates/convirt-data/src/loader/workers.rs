@@ -9,7 +9,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::LoaderConfig;
 use super::order::Draw;
-use crate::DataError;
+use crate::error::DataError;
 
 /// A sample, or none for an image that is left out.
 type Made<T> = Result<Option<T>, DataError>;

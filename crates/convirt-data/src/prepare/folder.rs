@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::whole_file::write_whole;
-use crate::{DataError, DecodeLimits, open_regular};
+use crate::error::DataError;
+use crate::files::{open_regular, write_whole};
+use crate::image::DecodeLimits;
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {

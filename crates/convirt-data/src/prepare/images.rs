@@ -4,8 +4,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::folder::OutFolder;
-use crate::radiograph::{DecodeLimits, Radiograph};
-use crate::{DataError, open_regular, setting};
+use crate::error::DataError;
+use crate::files::open_regular;
+use crate::image::{DecodeLimits, Radiograph};
+use crate::setting;
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +94,8 @@ mod tests {
 
     use super::super::folder::Contents;
     use super::*;
-    use crate::fixtures::{data_file, levels_apart};
-    use crate::resize::shrink_longer_side;
+    use crate::image::shrink_longer_side;
+    use crate::tests::fixtures::{data_file, levels_apart};
 
     #[test]
     fn images_are_shrunk_to_eight_bits_and_made_once() {

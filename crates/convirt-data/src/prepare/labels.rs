@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::table::Table;
-use crate::DataError;
+use crate::error::DataError;
 
 /// Labels and the main headings of MeSH that stand for them, under CheXpert's names where it has
 /// them.

@@ -12,9 +12,11 @@ use super::report_files::{ReportFiles, files_folder, study_path};
 use super::table::{Table, find};
 use super::views::is_asked_for;
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::progress::Steps;
-use crate::sections::Sections;
-use crate::{DataError, PassedOver, Progress, Split, SplitConfig, Stage, StudyId, SubjectId};
+use crate::error::DataError;
+use crate::files::PassedOver;
+use crate::manifest::{Split, SplitConfig, StudyId, SubjectId};
+use crate::progress::{Progress, Stage, Steps};
+use crate::text::Sections;
 
 /// Endings of image files, the one to take first.
 const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", DICOM];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::printable;
+use crate::files::printable;
 
 /// Examples kept of each reason.
 const EXAMPLES: usize = 5;

@@ -12,8 +12,10 @@ use super::openi_files::{Files, ReportFile};
 use super::openi_report::OpenIReport;
 use super::pairs::{Found, Job, Pair, root_of};
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::progress::Steps;
-use crate::{DataError, Progress, SplitConfig, Stage, StudyId, SubjectId, is_plain_name};
+use crate::error::DataError;
+use crate::files::is_plain_name;
+use crate::manifest::{SplitConfig, StudyId, SubjectId};
+use crate::progress::{Progress, Stage, Steps};
 
 /// How to prepare OpenI.
 #[derive(Debug, Clone, PartialEq)]

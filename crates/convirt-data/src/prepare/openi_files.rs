@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::report_archive::{is_report, xml_files};
-use crate::folder_walk::FolderWalk;
-use crate::image_files::FileContent;
-use crate::{DataError, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
+use crate::error::DataError;
+use crate::files::{FolderWalk, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
+use crate::image::FileContent;
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
@@ -172,7 +172,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::radiograph::dicom::fixtures::Dicom;
+    use crate::image::dicom::tests::fixtures::Dicom;
 
     #[test]
     fn images_are_known_by_content_and_what_is_none_is_listed() {

@@ -3,7 +3,7 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
-use crate::sections::joined;
+use crate::text::joined;
 
 /// What a report says and shows.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -11,13 +11,11 @@ use rayon::prelude::*;
 use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::progress::Steps;
-use crate::radiograph;
-use crate::split::held_out_groups;
-use crate::{
-    DataError, DecodeLimits, PassedOver, Progress, Split, SplitConfig, Stage, StudyId, SubjectId,
-    path_text,
-};
+use crate::error::DataError;
+use crate::files::{PassedOver, path_text};
+use crate::image::{DecodeLimits, radiograph};
+use crate::manifest::{Split, SplitConfig, StudyId, SubjectId, held_out_groups};
+use crate::progress::{Progress, Stage, Steps};
 
 /// Name of the manifest.
 const MANIFEST: &str = "pairs.csv";

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use tar::Archive;
 
-use crate::folder_walk::is_companion;
-use crate::{DataError, open_regular};
+use crate::error::DataError;
+use crate::files::{is_companion, open_regular};
 
 /// Bytes of the largest archive, unpacked; OpenI's reports are 20 MB.
 const MAX_UNPACKED: u64 = 1 << 30;

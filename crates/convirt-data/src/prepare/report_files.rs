@@ -9,9 +9,9 @@ use std::sync::Arc;
 use zip::ZipArchive;
 
 use super::Omission;
-use crate::probe::MAX_TEXT;
-use crate::regular_file::read_limited;
-use crate::{DataError, decode_text, read_regular};
+use crate::error::DataError;
+use crate::files::{decode_text, read_limited, read_regular};
+use crate::image::MAX_TEXT;
 
 /// Bytes of the largest zip of reports; that of MIMIC-CXR has 0.14 GB.
 const MAX_ZIP: u64 = 4 << 30;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Omissions;
-use crate::{PassedOver, Split, StudyId, SubjectId};
+use crate::files::PassedOver;
+use crate::manifest::{Split, StudyId, SubjectId};
 
 /// What a preparation made and what it left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

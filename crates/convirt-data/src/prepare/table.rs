@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
-use crate::separator::{find_separator, named_separator};
-use crate::{DataError, is_plain_name, open_regular};
+use crate::error::DataError;
+use crate::files::{is_plain_name, open_regular};
+use crate::manifest::{find_separator, named_separator};
 
 /// Bytes at the start of a table that tell what separates its cells.
 const START: u64 = 64 << 10;

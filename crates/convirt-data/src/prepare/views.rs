@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::Omission;
 use super::pairs::{Found, Job, Pair, slashed};
+use crate::error::DataError;
+use crate::image::{DecodeLimits, dicom};
 use crate::progress::{Progress, Stage, Steps};
-use crate::radiograph::dicom;
-use crate::{DataError, DecodeLimits};
 
 /// Views that are lateral too, from one side or the other: MIMIC-CXR's code of most of its lateral
 /// images is `LL`.
@@ -107,8 +107,8 @@ mod tests {
 
     use super::super::{MimicConfig, MimicSplit, OpenIConfig, Prepared};
     use super::*;
-    use crate::SplitConfig;
-    use crate::radiograph::dicom::fixtures::Dicom;
+    use crate::image::dicom::tests::fixtures::Dicom;
+    use crate::manifest::SplitConfig;
 
     fn write(folder: &TempDir, name: &str, content: &[u8]) {
         let path = folder.path().join("root").join(name);

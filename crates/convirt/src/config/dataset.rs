@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use convirt_data::{
-    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
-    PhantomConfig, TextView,
+    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig, TextView,
 };
+use convirt_phantom::PhantomConfig;
 use serde::{Deserialize, Serialize};
 
 /// The pairs: where they are, how they are divided, seen and loaded.

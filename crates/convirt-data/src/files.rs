@@ -1,0 +1,22 @@
+//! Files and names as strangers have them: read whole and with limits, listed, decoded to text, shown.
+
+mod regular_file;
+mod whole_file;
+mod text_encoding;
+mod path_text;
+mod plain_name;
+mod printable;
+mod passed_over;
+mod folder_walk;
+
+pub(crate) use folder_walk::{FolderWalk, is_companion};
+pub use passed_over::{PassedOver, PassedOverKind};
+pub(crate) use path_text::located;
+pub use path_text::{path_from_text, path_text};
+pub use plain_name::is_plain_name;
+pub use printable::{printable, printable_lines};
+pub use regular_file::{open_regular, read_regular, read_regular_text};
+pub(crate) use regular_file::{read_limited, read_rest, read_start};
+pub(crate) use text_encoding::is_utf_16;
+pub use text_encoding::{NotUtf8, decode_text};
+pub(crate) use whole_file::{try_write_whole, write_whole};

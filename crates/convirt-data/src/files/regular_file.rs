@@ -1,0 +1,189 @@
+//! Reading files that users name: regular ones only, and no more of them than is sensible.
+//!
+//! A named pipe blocks its reader until somebody writes, a device such as `/dev/zero` never ends,
+//! and a wrong path may lead to a file larger than memory. Whatever users name is opened here.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::text_encoding::decode_text;
+
+/// Bytes that memory is made ready for before they are read.
+const READY: u64 = 16 << 20;
+
+/// Opens a regular file for reading; links are followed.
+///
+/// # Errors
+///
+/// Those of the system, and one that says what `path` is instead: a folder, a named pipe, a socket
+/// or a device.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // To open some of the others is to wait, so that it is asked before; and once more of what was
+    // opened, which may be another file by then.
+    check_kind(&fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of `max_bytes` at the most. Memory grows with what is read.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], and [`io::ErrorKind::FileTooLarge`] that says both sizes.
+pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_rest(open_regular(path)?, max_bytes)
+}
+
+/// Reads a regular file of UTF-8 of `max_bytes` at the most, without its byte order mark.
+///
+/// # Errors
+///
+/// Those of [`read_regular`], and [`io::ErrorKind::InvalidData`] with
+/// [`NotUtf8`](crate::files::text_encoding::NotUtf8).
+pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let text = decode_text(read_regular(path, max_bytes)?);
+    text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Reads what is left of an open file, `max_bytes` at the most.
+pub(crate) fn read_rest(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    if length > max_bytes {
+        return Err(too_large(format!(
+            "{length} bytes, more than the {max_bytes}"
+        )));
+    }
+    // Files of /proc have no length, others grow while they are read.
+    let bytes = Vec::with_capacity(length.min(READY) as usize + 1);
+    read_on(file, bytes, max_bytes)
+}
+
+/// Reads what `reader` gives, `max_bytes` at the most.
+pub(crate) fn read_limited(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_on(reader, Vec::new(), max_bytes)
+}
+
+/// Reads the first `bytes` bytes that `reader` gives, or fewer where it ends before.
+pub(crate) fn read_start(reader: impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    reader.take(bytes).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn read_on(reader: impl Read, mut bytes: Vec<u8>, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut reader = reader.take(max_bytes.saturating_add(1));
+    reader.read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max_bytes {
+        true => Err(too_large(format!("more than the {max_bytes} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+fn too_large(sizes: String) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, sizes + " that are read")
+}
+
+fn check_kind(about: &Metadata) -> io::Result<()> {
+    if about.is_file() {
+        return Ok(());
+    }
+    let kind = match about.is_dir() {
+        true => io::ErrorKind::IsADirectory,
+        false => io::ErrorKind::InvalidInput,
+    };
+    let what = name_of_kind(about);
+    Err(io::Error::new(kind, format!("{what}, not a regular file")))
+}
+
+#[cfg(unix)]
+fn name_of_kind(about: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = about.file_type();
+    match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn name_of_kind(about: &Metadata) -> &'static str {
+    if about.is_dir() {
+        "a folder"
+    } else {
+        "something else"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_the_limit_and_not_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("five");
+        fs::write(&path, "abcde").unwrap();
+        assert_eq!(read_regular(&path, 5).unwrap(), b"abcde");
+        assert_eq!(read_regular_text(&path, 9).unwrap(), "abcde");
+        let error = read_regular(&path, 4).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        let message = "5 bytes, more than the 4 that are read";
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_names_the_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin");
+        fs::write(&path, b"t\xf3rax").unwrap();
+        let error = read_regular_text(&path, 9).unwrap_err();
+        assert_eq!(error.to_string(), "not UTF-8, byte 1");
+        fs::write(&path, "\u{feff}tórax").unwrap();
+        assert_eq!(read_regular_text(&path, 9).unwrap(), "tórax");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_named_and_not_waited_for() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+        use std::process::Command;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let _listening = UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        symlink(&pipe, &link).unwrap();
+        for (path, kind) in [
+            (&*pipe, "a named pipe"),
+            (&link, "a named pipe"),
+            (&socket, "a socket"),
+            (folder.path(), "a folder"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let error = read_regular(path, 9).unwrap_err().to_string();
+            assert_eq!(error, format!("{kind}, not a regular file"));
+        }
+    }
+
+    /// A file of /proc says that it has no bytes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_hides_its_length_is_limited_too() {
+        let path = Path::new("/proc/self/stat");
+        assert!(read_regular(path, 1 << 16).unwrap().len() > 20);
+        let error = read_regular(path, 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,420 @@
+//! From a JPEG, PNG or DICOM file to a [`Radiograph`].
+
+pub(crate) mod stretch;
+
+pub(crate) mod orientation;
+
+use std::io::{self, Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{ImageError, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+
+use super::decode::orientation::Orientation;
+use super::jpeg::{self, reduced};
+use super::radiograph::Radiograph;
+use super::resize::{shrink_longer_side, shrink_reduced};
+use super::{dicom, plausible};
+use crate::error::DataError;
+use crate::files::read_regular;
+
+/// How image files are decoded: bounds on what a file may ask for, so that a damaged header does
+/// not take all memory, and whether it is turned as it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodeLimits {
+    /// Longest width and height, in pixels.
+    pub max_side: u32,
+    /// Largest file, and largest decoded image in the file's own depth, in bytes.
+    pub max_bytes: u64,
+    /// Whether a JPEG or PNG is turned as its EXIF asks, as photographs of films do.
+    pub exif_orientation: bool,
+}
+
+impl Default for DecodeLimits {
+    /// 16,384 pixels a side and 1 GiB: four times the side of the largest detectors.
+    fn default() -> Self {
+        Self {
+            max_side: 16_384,
+            max_bytes: 1 << 30,
+            exif_orientation: true,
+        }
+    }
+}
+
+impl DecodeLimits {
+    /// How a file is to be turned.
+    pub(crate) fn orientation(&self, file: &[u8]) -> Option<Orientation> {
+        self.exif_orientation.then(|| Orientation::find(file))?
+    }
+}
+
+impl Radiograph {
+    /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
+    /// is ignored) or a DICOM file. What a file is, its content says and not its name.
+    ///
+    /// A JPEG whose data ends before its image does is an error, whatever markers it has. 16 bits
+    /// are spread over the range that they fill, as those of DICOM. A file is turned as its EXIF
+    /// or XMP asks, unless [`exif_orientation`](DecodeLimits::exif_orientation) is off.
+    ///
+    /// Of DICOM, single images of up to 16 bits are read, signed or unsigned, `MONOCHROME1`,
+    /// `MONOCHROME2`, RGB or `YBR_FULL`: uncompressed, deflated, RLE, JPEG of 8 bits, lossless
+    /// JPEG, JPEG-LS and JPEG 2000. Grey goes through the modality's table or line, then the
+    /// first table of interest or, without one, the first window; `MONOCHROME1` is inverted last.
+    /// Enhanced images of one frame have line and window in their functional groups. A table whose
+    /// entries need fewer bits than it declares is white at its largest. Numbers that cannot be
+    /// read are an error. Without table and window, 8 bits are taken as they are, and more are
+    /// spread over the range that they fill, but for 0.5 % of the pixels at each end. Several
+    /// frames, palettes and lossy JPEG of 12 bits are refused.
+    ///
+    /// # Errors
+    ///
+    /// All name the file: [`DataError::Read`], [`DataError::EmptyImage`],
+    /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`],
+    /// [`DataError::ImplausibleImage`], [`DataError::DecodeImage`], [`DataError::DecodeDicom`],
+    /// [`DataError::DecoderPanicked`].
+    pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        Self::decode(&read_bytes(path, limits)?, path, limits)
+    }
+
+    /// Reads a file and scales it down to `longer_side` pixels where it is longer, antialiased;
+    /// many times as fast as reading the whole of a large JPEG, of which only what is needed is
+    /// decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_within(
+        path: &Path,
+        longer_side: usize,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
+        Self::decode_within(&read_bytes(path, limits)?, path, longer_side, limits)
+    }
+
+    /// Decodes the content of a JPEG, PNG or DICOM file; `path` is for the error.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), but for [`DataError::Read`].
+    pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        decode_with(bytes, path, || {
+            let image = Self::decode_any(bytes, path, limits)?;
+            Ok(image.turned(limits.orientation(bytes)))
+        })
+    }
+
+    /// Decodes the content of a file as [`read_within`](Self::read_within) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_within(
+        bytes: &[u8],
+        path: &Path,
+        longer_side: usize,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
+        decode_with(bytes, path, || {
+            let reduced = match is_jpeg(bytes) && jpeg::reaches_end_of_image(bytes) {
+                true => reduced::decode(bytes, longer_side, limits),
+                false => None,
+            };
+            let image = match reduced {
+                Some(reduced) => shrink_reduced(&reduced, longer_side),
+                None => {
+                    let image = Self::decode_any(bytes, path, limits)?;
+                    shrink_longer_side(&image, longer_side).unwrap_or(image)
+                }
+            };
+            Ok(image.turned(limits.orientation(bytes)))
+        })
+    }
+
+    fn decode_any(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        if dicom::is_dicom(bytes) {
+            dicom::decode(bytes, path, limits)
+        } else {
+            Self::decode_jpeg_or_png(bytes, path, limits)
+        }
+    }
+
+    fn decode_jpeg_or_png(
+        bytes: &[u8],
+        path: &Path,
+        limits: &DecodeLimits,
+    ) -> Result<Self, DataError> {
+        let mut reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|source| DataError::Read {
+                path: path.into(),
+                source,
+            })?;
+        // The decoder paints what is missing of a JPEG in grey and calls it well.
+        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
+            return Err(DataError::TruncatedImage { path: path.into() });
+        }
+        if !plausible::png(bytes, bytes.len() as u64) {
+            return Err(DataError::ImplausibleImage {
+                path: path.into(),
+                bytes: bytes.len() as u64,
+            });
+        }
+        reader.limits({
+            let mut bounds = Limits::no_limits();
+            bounds.max_image_width = Some(limits.max_side);
+            bounds.max_image_height = Some(limits.max_side);
+            bounds.max_alloc = Some(limits.max_bytes);
+            bounds
+        });
+        let decoded = reader.decode().map_err(|error| match error {
+            ImageError::Limits(_) => too_large(path, limits),
+            source => DataError::DecodeImage {
+                path: path.into(),
+                source,
+            },
+        })?;
+        if decoded.width() == 0 || decoded.height() == 0 {
+            return Err(DataError::EmptyImage { path: path.into() });
+        }
+        Ok(Self::from_decoded(decoded))
+    }
+}
+
+/// Reads a file that may be an image.
+pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
+    read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => too_large(path, limits),
+        _ => DataError::Read {
+            path: path.into(),
+            source,
+        },
+    })
+}
+
+/// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
+fn decode_with(
+    bytes: &[u8],
+    path: &Path,
+    decode: impl FnOnce() -> Result<Radiograph, DataError>,
+) -> Result<Radiograph, DataError> {
+    if bytes.is_empty() {
+        return Err(DataError::EmptyImage { path: path.into() });
+    }
+    catch_unwind(AssertUnwindSafe(decode))
+        .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+}
+
+pub(crate) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
+    DataError::ImageTooLarge {
+        path: path.into(),
+        max_side: limits.max_side,
+        max_bytes: limits.max_bytes,
+    }
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+    use image::{
+        ColorType, DynamicImage, ExtendedColorType, ImageBuffer, ImageEncoder, Rgba, save_buffer,
+    };
+
+    use super::*;
+    use crate::tests::fixtures::{data_file, levels_apart, reference_bytes};
+
+    fn read(name: &str) -> Radiograph {
+        Radiograph::read(&data_file(name), &DecodeLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn png_decodes_to_the_very_samples() {
+        for (file, name, channels) in [
+            ("img_grey_111x130.png", "grey", 1),
+            ("img_rgb_61x97.png", "rgb", 3),
+        ] {
+            let image = read(file);
+            let (shape, samples) = reference_bytes(name);
+            assert_eq!((image.height(), image.width()), (shape[0], shape[1]));
+            let expected = Radiograph::from_u8(shape[1], shape[0], channels, &samples);
+            assert_eq!(image, expected);
+        }
+    }
+
+    // Pillow decodes with libjpeg-turbo. The transforms differ by a rounding, 1 level; colour has
+    // half the resolution in this file and is upsampled with other roundings: measured 4 levels
+    // at most, 0.38 on average.
+    #[test]
+    fn jpeg_agrees_with_pillow() {
+        for (file, name, channels, most, on_average) in [
+            ("img_grey_111x130.jpg", "jpg_grey_decoded", 1, 1.01, 0.02),
+            ("img_rgb_61x97.jpg", "jpg_rgb_decoded", 3, 4.01, 0.5),
+        ] {
+            let image = read(file);
+            let (shape, samples) = reference_bytes(name);
+            let pillow = Radiograph::from_u8(shape[1], shape[0], channels, &samples);
+            let apart = levels_apart(image.pixels(), pillow.pixels());
+            assert!(apart <= most, "{name}: {apart}");
+            let pairs = image.pixels().iter().zip(pillow.pixels());
+            let total: f32 = pairs.map(|(a, b)| (a - b).abs() * 255.0).sum();
+            let mean = total / image.pixels().len() as f32;
+            assert!(mean <= on_average, "{name}: {mean}");
+        }
+    }
+
+    // The file holds the grey image times 257, of which `numpy.percentile` gives 31 and 224 for
+    // 0.5 and 99.5.
+    #[test]
+    fn sixteen_bit_png_spans_its_own_range_but_for_half_a_percent_at_each_end() {
+        let image = read("img_grey16_111x130.png");
+        let eight = read("img_grey_111x130.png");
+        let (black, white) = (31.0, 224.0);
+        for (sixteen, eight) in image.pixels().iter().zip(eight.pixels()) {
+            let expected = (eight * 255.0 - black) / (white - black);
+            assert!((sixteen - expected.clamp(0.0, 1.0)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn one_hot_pixel_of_sixteen_bits_does_not_darken_the_rest() {
+        let mut samples: Vec<u16> = (0..1000).map(|it| 100 + it).collect();
+        samples.push(65_535);
+        let image = Radiograph::from_u16(1001, 1, 1, &samples);
+        // 5 of 1,001 at each end.
+        assert_eq!((image.pixels()[5], image.pixels()[995]), (0.0, 1.0));
+        assert!((image.pixels()[500] - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn every_kind_of_png_decodes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        for color in [
+            ColorType::L8,
+            ColorType::La8,
+            ColorType::Rgb8,
+            ColorType::Rgba8,
+            ColorType::L16,
+            ColorType::La16,
+            ColorType::Rgb16,
+            ColorType::Rgba16,
+        ] {
+            let samples = vec![7; 6 * usize::from(color.bytes_per_pixel())];
+            save_buffer(&path, &samples, 3, 2, color).unwrap();
+            let image = Radiograph::read(&path, &DecodeLimits::default()).unwrap();
+            assert_eq!(
+                (image.width(), image.height(), image.channels()),
+                (3, 2, 1),
+                "{color:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_palette_is_looked_up() {
+        // 2×1 pixels, 8-bit palette of black and white, pixels 1 and 0; made with Pillow 13.
+        let png = include_bytes!("../../tests/data/palette_2x1.png");
+        let image = Radiograph::decode(png, Path::new("p.png"), &DecodeLimits::default()).unwrap();
+        assert_eq!(image.pixels(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_content_and_not_the_name_says_what_a_file_is() {
+        let bytes = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        let image =
+            Radiograph::decode(&bytes, Path::new("image.png"), &DecodeLimits::default()).unwrap();
+        assert_eq!(image.width(), 111);
+    }
+
+    #[test]
+    fn damaged_files_are_errors_that_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        let png = fs::read(data_file("img_grey16_111x130.png")).unwrap();
+        for (name, content) in [
+            ("half.jpg", &jpeg[..jpeg.len() / 2]),
+            ("header.jpg", &jpeg[..20]),
+            ("magic.jpg", &jpeg[..3]),
+            ("no_end.jpg", &jpeg[..jpeg.len() - 2]),
+            ("half.png", &png[..png.len() / 2]),
+            ("header.png", &png[..12]),
+            ("zero.png", &[]),
+            ("text.jpg", b"No acute cardiopulmonary process."),
+        ] {
+            let path: PathBuf = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            let error = Radiograph::read(&path, &DecodeLimits::default()).unwrap_err();
+            assert!(error.to_string().contains(name), "{name}: {error}");
+        }
+        let missing = folder.path().join("missing.png");
+        let error = Radiograph::read(&missing, &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(error, DataError::Read { path, .. } if path == missing));
+    }
+
+    #[test]
+    fn bytes_behind_the_end_marker_are_no_damage() {
+        let mut jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
+        jpeg.extend([0; 100]);
+        let limits = DecodeLimits::default();
+        assert!(Radiograph::decode(&jpeg, Path::new("padded.jpg"), &limits).is_ok());
+    }
+
+    #[test]
+    fn images_beyond_the_limits_are_refused() {
+        let path = data_file("img_grey_111x130.png");
+        for limits in [
+            DecodeLimits {
+                max_side: 129,
+                ..DecodeLimits::default()
+            },
+            DecodeLimits {
+                max_bytes: 111 * 130 - 1,
+                ..DecodeLimits::default()
+            },
+        ] {
+            let error = Radiograph::read(&path, &limits).unwrap_err();
+            assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        }
+    }
+
+    // zlib's best: 1,030 bytes in one.
+    #[test]
+    fn a_blank_image_of_few_bytes_is_read_and_one_that_cannot_be_is_not() {
+        let mut png = Vec::new();
+        let encoder =
+            PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::NoFilter);
+        let blank = vec![0; 4000 * 3000];
+        encoder
+            .write_image(&blank, 4000, 3000, ExtendedColorType::L8)
+            .unwrap();
+        let limits = DecodeLimits::default();
+        let image = Radiograph::decode(&png, Path::new("blank.png"), &limits).unwrap();
+        assert_eq!(image.width(), 4000);
+        png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
+        let error = Radiograph::decode(&png, Path::new("bomb.png"), &limits).unwrap_err();
+        assert!(
+            matches!(error, DataError::ImplausibleImage { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_header_that_promises_a_huge_image_takes_no_memory() {
+        let mut png = Vec::new();
+        let image = DynamicImage::from(ImageBuffer::<Rgba<u8>, _>::new(1, 1));
+        image
+            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .unwrap();
+        png[16..24].copy_from_slice(&[0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF]);
+        let limits = DecodeLimits::default();
+        assert!(Radiograph::decode(&png, Path::new("bomb.png"), &limits).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a DICOM file gives no image.
+
+use std::path::Path;
+
+use super::data_set::Tag;
+use crate::error::DataError;
+use crate::image::decode::{DecodeLimits, too_large};
+
+/// Why a DICOM file gives no image. No variant repeats what an element says about a patient.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DicomError {
+    #[error("truncated DICOM: {needed} bytes needed where {found} are left")]
+    Truncated { needed: usize, found: usize },
+
+    #[error("malformed DICOM: {what}")]
+    Malformed { what: &'static str },
+
+    #[error("DICOM without {name}")]
+    Missing { name: &'static str },
+
+    #[error("DICOM transfer syntax {uid} is not supported")]
+    TransferSyntax { uid: String },
+
+    #[error("DICOM with {name} {value} is not supported")]
+    Unsupported { name: &'static str, value: String },
+
+    #[error("{name} {tag} is `{value}`: {fault}")]
+    Value {
+        name: &'static str,
+        tag: Tag,
+        value: String,
+        fault: &'static str,
+    },
+
+    #[error("the compressed image is of {found:?} and the DICOM header of {wanted:?}")]
+    Mismatch {
+        /// Columns, rows, samples per pixel.
+        found: [usize; 3],
+        wanted: [usize; 3],
+    },
+
+    #[error("its JPEG cannot be decoded: {source}")]
+    Jpeg { source: jpeg_decoder::Error },
+
+    #[error("its JPEG 2000 cannot be decoded: {source}")]
+    Jpeg2000 { source: hayro_jpeg2000::DecodeError },
+
+    #[error("{bytes} bytes cannot hold as many pixels as the header promises")]
+    Implausible { bytes: usize },
+
+    #[error("0 rows or columns")]
+    Empty,
+
+    #[error("beyond the limits")]
+    TooLarge,
+}
+
+impl DicomError {
+    /// The value of an element, none with a patient in it, is not to be used.
+    pub(super) fn value(name: &'static str, tag: Tag, value: &str, fault: &'static str) -> Self {
+        // A damaged element may be of any length and hold anything.
+        let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+        let value = value.chars().take(32);
+        let value = value.map(|c| if is_plain(&c) { c } else { '?' }).collect();
+        Self::Value {
+            name,
+            tag,
+            value,
+            fault,
+        }
+    }
+
+    /// Whether a longer piece of the same file may be without the fault.
+    pub(super) fn is_of_too_little(&self) -> bool {
+        matches!(self, Self::Truncated { .. } | Self::Missing { .. })
+    }
+
+    /// Says which file it is.
+    pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> DataError {
+        match self {
+            Self::Empty => DataError::EmptyImage { path: path.into() },
+            Self::TooLarge => too_large(path, limits),
+            Self::Implausible { bytes } => DataError::ImplausibleImage {
+                path: path.into(),
+                bytes: bytes as u64,
+            },
+            other => DataError::DecodeDicom {
+                path: path.into(),
+                source: Box::new(other),
+            },
+        }
+    }
+}

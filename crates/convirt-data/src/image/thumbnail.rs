@@ -1,0 +1,60 @@
+//! Images small enough for a page of many.
+
+use super::radiograph::Radiograph;
+use super::resize::shrink_longer_side;
+
+/// An image made small, as a PNG file of 8 bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thumbnail {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// The file.
+    pub png: Vec<u8>,
+}
+
+impl Thumbnail {
+    /// Longer side that larger images are scaled down to, in pixels.
+    pub const LONGER_SIDE: usize = 112;
+
+    /// Makes `image` small; one that is small already keeps its size.
+    pub fn of(image: &Radiograph) -> Self {
+        let small = shrink_longer_side(image, Self::LONGER_SIDE);
+        Self::whole(small.as_ref().unwrap_or(image))
+    }
+
+    /// Keeps the size of `image`.
+    pub fn whole(image: &Radiograph) -> Self {
+        Self {
+            width: image.width(),
+            height: image.height(),
+            png: image.to_png().expect("memory takes all that is written"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::image::decode::DecodeLimits;
+    use crate::tests::fixtures::data_file;
+
+    #[test]
+    fn the_longer_side_is_bounded_and_colour_kept() {
+        for (file, size, channels) in [
+            ("img_grey_111x130.png", (96, 112), 1),
+            ("img_rgb_61x97.png", (61, 97), 3),
+        ] {
+            let limits = DecodeLimits::default();
+            let image = Radiograph::read(&data_file(file), &limits).unwrap();
+            let small = Thumbnail::of(&image);
+            let read = Radiograph::decode(&small.png, Path::new(file), &limits).unwrap();
+            assert_eq!((small.width, small.height), size);
+            assert_eq!((read.width(), read.height()), size);
+            assert_eq!(read.channels(), channels);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Samples side by side: what the network takes in one step.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use super::dataset::{Sample, SampleText};
+use crate::image::CHANNELS;
+
+/// Images, with their texts or alone; row `i` of every tensor belongs to pair `i`.
+#[derive(Clone, Debug)]
+pub struct ImageTextBatch {
+    /// Views, normalized: `[views * batch, 3, height, width]`, the first view of every image, then
+    /// the second of every image, and so on.
+    pub images: Tensor<4>,
+    /// The texts; none in batches of images alone.
+    pub texts: Option<TextBatch>,
+    /// Positions of the studies in the data set.
+    pub indices: Vec<usize>,
+}
+
+/// The texts of an [`ImageTextBatch`].
+#[derive(Clone, Debug)]
+pub struct TextBatch {
+    /// Token ids, padded at the end: `[batch, tokens]`.
+    pub input_ids: Tensor<2, Int>,
+    /// Whether a token is real and no padding: `[batch, tokens]`.
+    pub attention_mask: Tensor<2, Bool>,
+    /// Segment of each token; all 0 for single texts: `[batch, tokens]`.
+    pub token_type_ids: Tensor<2, Int>,
+    /// Numbers of the texts, from 0 in order of appearance: `[batch]`. Two pairs have the same
+    /// number when their texts are equal but for case and whitespace.
+    pub text_ids: Tensor<1, Int>,
+}
+
+impl ImageTextBatch {
+    /// Returns the number of pairs, or of images alone.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// How texts of a batch become equally long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// Id of the token that fills up.
+    pub id: u32,
+    /// The longest text is rounded up to a multiple of so many tokens, so that kernels meet few
+    /// different shapes; at least 1.
+    pub multiple: usize,
+    /// No text gets longer than this by rounding up.
+    pub max_tokens: usize,
+}
+
+/// Puts samples into tensors on `device`, one upload for each.
+///
+/// # Panics
+///
+/// When there are no samples, or their views differ in size or number.
+pub fn collate(samples: Vec<Sample>, padding: &Padding, device: &Device) -> ImageTextBatch {
+    assert!(!samples.is_empty(), "a batch has at least one sample");
+    let (size, numbers) = (samples[0].size, samples[0].pixels.len());
+    let mut pixels = Vec::with_capacity(samples.len() * numbers);
+    let view = CHANNELS * size * size;
+    for start in (0..numbers).step_by(view) {
+        for sample in &samples {
+            let same = sample.size == size && sample.pixels.len() == numbers;
+            assert!(same, "views of a batch have one size and number");
+            pixels.extend_from_slice(&sample.pixels[start..start + view]);
+        }
+    }
+    let shape = [pixels.len() / view, CHANNELS, size, size];
+    let texts = samples.iter().map(|sample| sample.text.as_ref());
+    let texts: Option<Vec<_>> = texts.collect();
+    ImageTextBatch {
+        images: Tensor::from_data(TensorData::new(pixels, shape), device),
+        texts: texts.map(|texts| collate_texts(&texts, padding, device)),
+        indices: samples.iter().map(|sample| sample.index).collect(),
+    }
+}
+
+/// Puts texts into tensors on `device`.
+pub fn collate_texts(texts: &[&SampleText], padding: &Padding, device: &Device) -> TextBatch {
+    let batch = texts.len();
+    let longest = texts.iter().map(|text| text.tokens.ids.len()).max();
+    let longest = longest.unwrap_or(0).max(1);
+    let tokens = longest
+        .next_multiple_of(padding.multiple.max(1))
+        .min(padding.max_tokens.max(longest));
+
+    let mut ids = Vec::with_capacity(batch * tokens);
+    let mut types = Vec::with_capacity(batch * tokens);
+    let mut mask = Vec::with_capacity(batch * tokens);
+    for text in texts {
+        let real = text.tokens.ids.len();
+        ids.extend(text.tokens.ids.iter().map(|&id| id as i32));
+        types.extend(text.tokens.type_ids.iter().map(|&kind| kind as i32));
+        mask.extend((0..tokens).map(|token| token < real));
+        ids.resize(mask.len(), padding.id as i32);
+        types.resize(mask.len(), 0);
+    }
+    let token_shape = [batch, tokens];
+    TextBatch {
+        input_ids: Tensor::from_data(TensorData::new(ids, token_shape), device),
+        attention_mask: Tensor::from_data(TensorData::new(mask, token_shape), device),
+        token_type_ids: Tensor::from_data(TensorData::new(types, token_shape), device),
+        text_ids: Tensor::from_data(TensorData::new(text_ids(texts), [batch]), device),
+    }
+}
+
+fn text_ids(texts: &[&SampleText]) -> Vec<i32> {
+    let mut numbers = HashMap::new();
+    let mut number = |text: &str| {
+        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+        let next = numbers.len() as i32;
+        *numbers.entry(words).or_insert(next)
+    };
+    texts.iter().map(|text| number(&text.text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Tokens;
+
+    fn sample(index: usize, ids: &[u32], text: &str) -> Sample {
+        Sample {
+            index,
+            size: 8,
+            pixels: vec![index as f32; 3 * 64],
+            text: Some(SampleText {
+                tokens: Tokens {
+                    ids: ids.into(),
+                    type_ids: vec![0; ids.len()],
+                },
+                text: text.into(),
+            }),
+        }
+    }
+
+    const PADDING: Padding = Padding {
+        id: 9,
+        multiple: 4,
+        max_tokens: 10,
+    };
+
+    fn ints<const D: usize>(tensor: Tensor<D, Int>) -> Vec<i64> {
+        tensor.into_data().iter::<i64>().collect()
+    }
+
+    #[test]
+    fn rows_belong_together_and_are_padded_to_the_multiple() {
+        let samples = vec![sample(5, &[1, 2, 3, 4, 5], "a"), sample(2, &[6, 7], "b")];
+        let batch = collate(samples, &PADDING, &Device::flex());
+        assert_eq!(batch.images.dims(), [2, 3, 8, 8]);
+        assert_eq!(batch.indices, [5, 2]);
+        let pixels: Vec<f32> = batch.images.into_data().iter().collect();
+        assert_eq!((pixels[0], pixels[3 * 64]), (5.0, 2.0));
+        let texts = batch.texts.unwrap();
+        assert_eq!(
+            ints(texts.input_ids),
+            [1, 2, 3, 4, 5, 9, 9, 9, 6, 7, 9, 9, 9, 9, 9, 9]
+        );
+        let mask: Vec<bool> = texts.attention_mask.into_data().iter().collect();
+        let real = |count| (0..8).map(move |token| token < count);
+        assert_eq!(mask, real(5).chain(real(2)).collect::<Vec<_>>());
+        assert_eq!(texts.token_type_ids.dims(), [2, 8]);
+    }
+
+    #[test]
+    fn padding_does_not_go_beyond_the_maximum() {
+        let batch = collate(vec![sample(0, &[1; 9], "a")], &PADDING, &Device::flex());
+        assert_eq!(batch.texts.unwrap().input_ids.dims(), [1, 10]);
+    }
+
+    #[test]
+    fn texts_equal_but_for_case_and_space_have_one_number() {
+        let samples = [
+            "No effusion.",
+            "Heart normal.",
+            "no  Effusion. ",
+            "No effusion",
+            "heart\nnormal.",
+        ]
+        .iter()
+        .map(|text| sample(0, &[1], text))
+        .collect();
+        let batch = collate(samples, &PADDING, &Device::flex());
+        assert_eq!(ints(batch.texts.unwrap().text_ids), [0, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn first_views_come_before_second_ones_and_images_alone_have_no_texts() {
+        let samples = [3.0, 4.0].map(|pixel| Sample {
+            pixels: [vec![pixel; 3 * 64], vec![-pixel; 3 * 64]].concat(),
+            text: None,
+            ..sample(pixel as usize, &[], "")
+        });
+        let batch = collate(samples.into(), &PADDING, &Device::flex());
+        assert_eq!((batch.len(), batch.images.dims()), (2, [4, 3, 8, 8]));
+        assert!(batch.texts.is_none());
+        let pixels: Vec<f32> = batch.images.into_data().iter().collect();
+        let views: Vec<f32> = pixels.chunks(3 * 64).map(|view| view[0]).collect();
+        assert_eq!(views, [3.0, 4.0, -3.0, -4.0]);
+    }
+
+    #[test]
+    fn a_batch_goes_to_any_thread() {
+        fn holds<T: Send + Clone + 'static>() {}
+        holds::<ImageTextBatch>();
+    }
+}

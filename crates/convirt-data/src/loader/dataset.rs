@@ -1,0 +1,400 @@
+//! Studies as the network sees them: views of images, texts as tokens.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::augment::{Augmentation, EvalTransform};
+use crate::error::DataError;
+use crate::image::ImageStore;
+use crate::manifest::{Skip, SkipReason, Skips, Study};
+use crate::randomness::{Purpose, stream};
+use crate::text::{ReportTokenizer, Tokens};
+
+/// Which part of a report a sample reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextView {
+    /// One sentence, drawn uniformly for each sample of each epoch (Zhang et al. 2022, section
+    /// 3.2). A report without sentences is read whole.
+    #[default]
+    RandomSentence,
+    /// All of it, as far as the tokens go.
+    WholeReport,
+}
+
+/// How a sample sees the image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImageView {
+    /// Differently each time.
+    Augmented(Augmentation),
+    /// Always alike.
+    Evaluation(EvalTransform),
+}
+
+/// Configures the samples of an [`ImageTextDataset`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleConfig {
+    /// How the image is seen.
+    pub image: ImageView,
+    /// Views of it in a sample, drawn independently of each other; at least 1.
+    pub views: u32,
+    /// Which part of the report is read, where there is a tokenizer.
+    pub text: TextView,
+    /// Longest text, in tokens with the special ones; what is beyond is cut off.
+    pub max_tokens: usize,
+    /// Seed of all draws.
+    pub seed: u64,
+}
+
+/// One image, with one text or alone, ready for a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Position of the study in the data set.
+    pub index: usize,
+    /// Side of the view, in pixels.
+    pub size: usize,
+    /// The views, normalized: `[views, 3, size, size]`, flat.
+    pub pixels: Vec<f32>,
+    /// The text; none in a data set of images alone.
+    pub text: Option<SampleText>,
+}
+
+/// The text of a [`Sample`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleText {
+    /// The text as tokens, special ones included.
+    pub tokens: Tokens,
+    /// The text itself.
+    pub text: String,
+}
+
+/// Turns studies into samples.
+///
+/// What is drawn for a view or a text depends on the seed, the epoch, its index and, for a view,
+/// its number among those of the sample alone.
+#[derive(Debug)]
+pub struct ImageTextDataset {
+    studies: Vec<Study>,
+    images: ImageStore,
+    tokenizer: Option<Arc<ReportTokenizer>>,
+    config: SampleConfig,
+    skips: Arc<Skips>,
+    unreadable: Vec<AtomicBool>,
+}
+
+impl ImageView {
+    /// Returns the side of the views, in pixels.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Augmented(augmentation) => augmentation.size(),
+            Self::Evaluation(transform) => transform.size(),
+        }
+    }
+}
+
+impl ImageTextDataset {
+    /// Makes a data set of `studies`; images that turn out to be unreadable are added to `skips`.
+    /// Without a tokenizer it is one of images alone.
+    ///
+    /// # Panics
+    ///
+    /// When samples are to have no views.
+    pub fn new(
+        studies: Vec<Study>,
+        images: ImageStore,
+        tokenizer: impl Into<Option<Arc<ReportTokenizer>>>,
+        config: SampleConfig,
+        skips: Arc<Skips>,
+    ) -> Self {
+        assert!(config.views > 0, "a sample has at least one view");
+        let unreadable = studies.iter().map(|_| AtomicBool::new(false)).collect();
+        Self {
+            studies,
+            images,
+            tokenizer: tokenizer.into(),
+            config,
+            skips,
+            unreadable,
+        }
+    }
+
+    /// Returns the number of studies.
+    pub fn len(&self) -> usize {
+        self.studies.len()
+    }
+
+    /// Whether there are no studies.
+    pub fn is_empty(&self) -> bool {
+        self.studies.is_empty()
+    }
+
+    /// Returns the studies, in the order of the indices.
+    pub fn studies(&self) -> &[Study] {
+        &self.studies
+    }
+
+    /// Returns how samples are made.
+    pub fn config(&self) -> &SampleConfig {
+        &self.config
+    }
+
+    /// Returns what makes tokens of the texts, where they are read.
+    pub fn tokenizer(&self) -> Option<&ReportTokenizer> {
+        self.tokenizer.as_deref()
+    }
+
+    /// Makes the sample of study `index` in `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Radiograph::read`](crate::image::Radiograph::read) and of [`ReportTokenizer::encode`].
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    pub fn sample(&self, epoch: u64, index: usize) -> Result<Sample, DataError> {
+        let pixels = self.views(epoch, index)?;
+        self.with_text(epoch, index, pixels)
+    }
+
+    /// Makes the sample of study `index` in `epoch`, or `None` when its image cannot be read.
+    ///
+    /// Such a study is added to the skips and not tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::TooManyBadRows`] when more images are unreadable than is borne; else those of
+    /// [`ReportTokenizer::encode`].
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    pub fn sample_or_skip(&self, epoch: u64, index: usize) -> Result<Option<Sample>, DataError> {
+        if self.unreadable[index].load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match self.views(epoch, index) {
+            Ok(pixels) => self.with_text(epoch, index, pixels).map(Some),
+            Err(error) => {
+                self.unreadable[index].store(true, Ordering::Relaxed);
+                self.skips.record(self.skip(index, &error))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn views(&self, epoch: u64, index: usize) -> Result<Vec<f32>, DataError> {
+        let image = self.images.load(&self.studies[index].image)?;
+        let view = |number| match &self.config.image {
+            ImageView::Evaluation(transform) => transform.apply(&image),
+            ImageView::Augmented(augmentation) => {
+                let seed = self.config.seed;
+                let mut rng = stream(Purpose::Image(number), seed, epoch, index as u64);
+                augmentation.apply(&image, &mut rng)
+            }
+        };
+        let views: Vec<_> = (0..self.config.views).map(view).collect();
+        Ok(views.concat())
+    }
+
+    fn with_text(&self, epoch: u64, index: usize, pixels: Vec<f32>) -> Result<Sample, DataError> {
+        let read = |tokenizer: &Arc<ReportTokenizer>| {
+            let text = self.text(epoch, index);
+            Ok(SampleText {
+                tokens: tokenizer.encode(text, self.config.max_tokens)?,
+                text: text.into(),
+            })
+        };
+        Ok(Sample {
+            index,
+            size: self.config.image.size(),
+            pixels,
+            text: self.tokenizer.as_ref().map(read).transpose()?,
+        })
+    }
+
+    fn text(&self, epoch: u64, index: usize) -> &str {
+        let report = &self.studies[index].report;
+        match self.config.text {
+            TextView::RandomSentence if !report.sentences.is_empty() => {
+                let mut rng = stream(Purpose::Text, self.config.seed, epoch, index as u64);
+                &report.sentences[rng.random_range(0..report.sentences.len())]
+            }
+            TextView::RandomSentence | TextView::WholeReport => &report.text,
+        }
+    }
+
+    fn skip(&self, index: usize, error: &DataError) -> Skip {
+        let study = &self.studies[index];
+        let missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        let reason = match error {
+            DataError::Read { source, .. } if missing(source) => SkipReason::MissingImage,
+            _ => SkipReason::UnreadableImage,
+        };
+        Skip {
+            file: study.image.clone(),
+            row: study.row,
+            reason,
+            // The error names the file, as the skip does; what lies behind it says more.
+            detail: error
+                .source()
+                .map_or_else(|| error.to_string(), |source| source.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::augment::AugmentationConfig;
+    use crate::image::ImageStoreConfig;
+    use crate::tests::fixtures::{dataset, evaluation_view, studies};
+
+    fn augmented_view() -> ImageView {
+        ImageView::Augmented(AugmentationConfig::default().init(32).unwrap())
+    }
+
+    fn text(data: &ImageTextDataset, epoch: u64, index: usize) -> String {
+        data.sample(epoch, index).unwrap().text.unwrap().text
+    }
+
+    #[test]
+    fn training_views_differ_by_epoch_and_index_and_repeat_for_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut studies = studies(folder.path(), 2);
+        studies[1].image = studies[0].image.clone();
+        let data = dataset(studies, augmented_view(), 0.0);
+        let first = data.sample(0, 0).unwrap();
+        assert_eq!(data.sample(0, 0).unwrap(), first);
+        assert_ne!(data.sample(1, 0).unwrap().pixels, first.pixels);
+        assert_ne!(data.sample(0, 1).unwrap().pixels, first.pixels);
+    }
+
+    #[test]
+    fn views_of_one_sample_differ_and_the_first_is_that_of_a_sample_with_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let studies = studies(folder.path(), 2);
+        let single = dataset(studies.clone(), augmented_view(), 0.0);
+        let config = SampleConfig {
+            views: 2,
+            ..single.config.clone()
+        };
+        let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
+        let double = ImageTextDataset::new(studies, images, None, config, single.skips.clone());
+        let mut seen = Vec::new();
+        for (epoch, index) in [(0, 0), (0, 1), (1, 0)] {
+            let sample = double.sample(epoch, index).unwrap();
+            assert_eq!(double.sample(epoch, index).unwrap(), sample);
+            assert_eq!(sample.text, None);
+            let (first, second) = sample.pixels.split_at(3 * 32 * 32);
+            assert_eq!(first, single.sample(epoch, index).unwrap().pixels);
+            seen.extend([first.to_vec(), second.to_vec()]);
+        }
+        for (place, view) in seen.iter().enumerate() {
+            assert!(!seen[..place].contains(view), "view {place}");
+        }
+    }
+
+    #[test]
+    fn evaluation_views_are_the_same_in_every_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = dataset(studies(folder.path(), 1), evaluation_view(), 0.0);
+        let pixels = data.sample(0, 0).unwrap().pixels;
+        assert_eq!(data.sample(1, 0).unwrap().pixels, pixels);
+    }
+
+    #[test]
+    fn every_sentence_is_drawn_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = dataset(studies(folder.path(), 1), evaluation_view(), 0.0);
+        let texts: BTreeSet<_> = (0..30).map(|epoch| text(&data, epoch, 0)).collect();
+        let sentences = ["Finding 0 is present.", "The heart is normal."];
+        assert_eq!(texts, sentences.map(String::from).into());
+    }
+
+    #[test]
+    fn sentences_do_not_depend_on_how_images_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let studies = studies(folder.path(), 8);
+        let evaluated = dataset(studies.clone(), evaluation_view(), 0.0);
+        let augmented = dataset(studies, augmented_view(), 0.0);
+        for index in 0..8 {
+            let samples = [&evaluated, &augmented].map(|data| data.sample(3, index).unwrap());
+            assert!(samples[0].text.is_some());
+            assert_eq!(samples[0].text, samples[1].text);
+        }
+    }
+
+    #[test]
+    fn the_whole_report_is_read_when_asked_or_when_it_has_no_sentences() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut studies = studies(folder.path(), 2);
+        studies[1].report.sentences.clear();
+        let mut data = dataset(studies, evaluation_view(), 0.0);
+        assert_eq!(
+            text(&data, 0, 1),
+            "Finding 1 is present. The heart is normal."
+        );
+        data.config.text = TextView::WholeReport;
+        assert_eq!(
+            text(&data, 0, 0),
+            "Finding 0 is present. The heart is normal."
+        );
+    }
+
+    #[test]
+    fn an_unreadable_image_is_listed_once_and_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let studies = studies(folder.path(), 3);
+        fs::write(&studies[1].image, b"no image").unwrap();
+        fs::remove_file(&studies[2].image).unwrap();
+        let good = studies[0].image.clone();
+        let bad = studies[1].image.clone();
+        let data = dataset(studies, evaluation_view(), 1.0);
+        for epoch in 0..2 {
+            assert!(data.sample_or_skip(epoch, 0).unwrap().is_some());
+            assert_eq!(data.sample_or_skip(epoch, 1).unwrap(), None);
+            assert_eq!(data.sample_or_skip(epoch, 2).unwrap(), None);
+        }
+        let reasons: Vec<_> = data
+            .skips
+            .list()
+            .iter()
+            .map(|s| (s.row, s.reason))
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                (2, SkipReason::UnreadableImage),
+                (3, SkipReason::MissingImage)
+            ]
+        );
+        fs::copy(good, bad).unwrap();
+        assert_eq!(data.sample_or_skip(2, 1).unwrap(), None);
+        assert!(data.sample(2, 1).is_ok());
+    }
+
+    #[test]
+    fn too_many_unreadable_images_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let studies = studies(folder.path(), 3);
+        for study in &studies[..2] {
+            fs::write(&study.image, []).unwrap();
+        }
+        let data = dataset(studies, evaluation_view(), 0.4);
+        assert_eq!(data.sample_or_skip(0, 0).unwrap(), None);
+        let error = data.sample_or_skip(0, 1).unwrap_err();
+        assert!(matches!(
+            error,
+            DataError::TooManyBadRows { bad_rows: 2, .. }
+        ));
+    }
+}

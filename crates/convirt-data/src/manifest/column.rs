@@ -1,0 +1,142 @@
+//! Columns of a CSV, by position or by name.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+
+/// A column of a CSV, by its position from 0 or by its name in the header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a position from 0 or a name")]
+pub enum Column {
+    /// The position, from 0.
+    Position(usize),
+    /// The name in the header, letter by letter; whitespace around it does not count.
+    Name(String),
+}
+
+impl Column {
+    /// Returns the position of the column under `header`, the names in `csv`.
+    ///
+    /// `key` is the configuration key that asks for it.
+    pub(crate) fn position(
+        &self,
+        header: &[String],
+        csv: &Path,
+        key: &'static str,
+    ) -> Result<usize, DataError> {
+        match self {
+            Self::Position(position) if *position < header.len() => Ok(*position),
+            Self::Position(position) => Err(DataError::ColumnOutOfRange {
+                path: csv.into(),
+                key,
+                position: *position,
+                found: header.into(),
+            }),
+            Self::Name(name) => named(name, header, csv, key),
+        }
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => write!(f, "{position}"),
+            Self::Name(name) => f.pad(name),
+        }
+    }
+}
+
+fn named(name: &str, header: &[String], csv: &Path, key: &'static str) -> Result<usize, DataError> {
+    let positions: Vec<usize> = (0..header.len())
+        .filter(|&position| header[position].trim() == name.trim())
+        .collect();
+    match positions[..] {
+        [position] => Ok(position),
+        [] => Err(DataError::MissingColumn {
+            path: csv.into(),
+            key,
+            column: name.into(),
+            nearest: nearest(name, header),
+            found: header.into(),
+        }),
+        _ => Err(DataError::AmbiguousColumn {
+            path: csv.into(),
+            key,
+            column: name.into(),
+            positions,
+        }),
+    }
+}
+
+/// Returns the name that differs from `name` in the fewest letters, if those are at most a third.
+fn nearest(name: &str, header: &[String]) -> Option<String> {
+    let name = name.trim().to_lowercase();
+    header
+        .iter()
+        .map(|found| {
+            let found_name = found.trim().to_lowercase();
+            (strsim::damerau_levenshtein(&name, &found_name), found)
+        })
+        .filter(|(distance, _)| *distance <= name.chars().count().div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, found)| found.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(column: Column) -> Result<usize, String> {
+        let header = ["", "Image", " report ", "Image"].map(String::from);
+        column
+            .position(&header, Path::new("pairs.csv"), "dataset.text_col")
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_column_is_found_by_position_or_name() {
+        assert_eq!(position(Column::Position(3)), Ok(3));
+        assert_eq!(position(Column::Name("report".into())), Ok(2));
+    }
+
+    #[test]
+    fn a_missing_name_is_an_error_with_the_names_there_are_and_the_nearest() {
+        let message = position(Column::Name("Reports".into())).unwrap_err();
+        for fact in [
+            "pairs.csv",
+            "`Reports`",
+            "dataset.text_col",
+            "did you mean ` report `",
+            "Image",
+        ] {
+            assert!(message.contains(fact), "`{fact}` in {message}");
+        }
+        let message = position(Column::Name("patient".into())).unwrap_err();
+        assert!(!message.contains("did you mean"), "{message}");
+    }
+
+    #[test]
+    fn a_position_beyond_the_last_is_an_error_with_the_names_there_are() {
+        let message = position(Column::Position(4)).unwrap_err();
+        assert!(
+            message.contains("no column 4 (`dataset.text_col`)"),
+            "{message}"
+        );
+        assert!(message.contains("the 4 columns"), "{message}");
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_an_error() {
+        let message = position(Column::Name("Image".into())).unwrap_err();
+        assert!(message.contains("[1, 3]"), "{message}");
+    }
+
+    #[test]
+    fn configuration_gives_a_number_or_a_name() {
+        let columns: Vec<Column> = serde_json::from_str(r#"[2, "text"]"#).unwrap();
+        assert_eq!(columns, [Column::Position(2), Column::Name("text".into())]);
+    }
+}

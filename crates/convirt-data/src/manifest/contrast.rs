@@ -1,0 +1,96 @@
+//! Whether pairs can be told apart at all: what a contrastive loss learns from.
+
+use super::study::Study;
+use crate::error::DataError;
+
+/// Checks that not all texts are equal, whitespace of no account: no image could be told from
+/// another by them. Studies without texts are not meant.
+///
+/// # Errors
+///
+/// [`DataError::EqualTexts`].
+pub fn check_contrast(studies: &[Study]) -> Result<(), DataError> {
+    let words = |study: &Study| -> Vec<String> {
+        let words = study.report.text.split_whitespace();
+        words.map(String::from).collect()
+    };
+    let Some((first, others)) = studies.split_first() else {
+        return Ok(());
+    };
+    let first = words(first);
+    match !first.is_empty() && others.iter().all(|study| words(study) == first) {
+        true => nothing_to_contrast(studies.len()),
+        false => Ok(()),
+    }
+}
+
+/// Says what is wrong with a validation set of `pairs`, if its loss is of little use.
+pub fn too_few_to_validate(pairs: usize, batch_size: usize) -> Option<String> {
+    match pairs {
+        0 => None,
+        1 => Some("only 1 to validate on: its loss is 0 whatever the model says".into()),
+        _ if pairs < batch_size => Some(format!(
+            "only {pairs} to validate on, fewer than a batch of {batch_size}: their loss is lower \
+             by that alone, and does not compare with that of training"
+        )),
+        _ => None,
+    }
+}
+
+/// The error of `texts` that are all equal; one by itself has none to be equal to.
+pub(crate) fn nothing_to_contrast(texts: usize) -> Result<(), DataError> {
+    match texts {
+        0 | 1 => Ok(()),
+        _ => Err(DataError::EqualTexts { texts }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::study::Report;
+
+    fn studies(texts: &[&str]) -> Vec<Study> {
+        let studies = texts.iter().enumerate().map(|(row, text)| Study {
+            row,
+            image: format!("{row}.png").into(),
+            image_size: [8, 8],
+            image_content: 0,
+            report: Report::new(*text, 3),
+            group: row.to_string(),
+            split: None,
+        });
+        studies.collect()
+    }
+
+    #[test]
+    fn texts_that_are_all_equal_are_an_error_with_their_number() {
+        let check = |texts: &[&str]| check_contrast(&studies(texts));
+        let error = check(&["Clear  lungs.", "Clear lungs.", "Clear\nlungs."]).unwrap_err();
+        assert!(error.to_string().contains("all 3 texts"), "{error}");
+        for sound in [
+            &["Clear.", "Clear.", "Edema."][..],
+            &["Clear."],
+            &["", ""],
+            &[],
+        ] {
+            assert!(check(sound).is_ok(), "{sound:?}");
+        }
+    }
+
+    #[test]
+    fn few_pairs_to_validate_on_are_told_with_their_number() {
+        let told = |pairs| too_few_to_validate(pairs, 8);
+        assert!(
+            told(1)
+                .unwrap()
+                .starts_with("only 1 to validate on: its loss is 0")
+        );
+        assert!(
+            told(7)
+                .unwrap()
+                .contains("only 7 to validate on, fewer than a batch of 8")
+        );
+        assert_eq!((told(8), told(0)), (None, None));
+    }
+}

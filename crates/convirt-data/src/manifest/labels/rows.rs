@@ -1,0 +1,145 @@
+//! Rows of a CSV made into labelled images.
+
+use std::path::Path;
+
+use csv::ByteRecord;
+
+use super::columns::finding;
+use super::{LabelColumns, LabelledConfig, LabelledImage};
+use crate::error::DataError;
+use crate::files::{located, path_text};
+use crate::image::{Fault, probe_image};
+use crate::manifest::column::Column;
+use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, side};
+use crate::manifest::skips::{Skip, SkipReason};
+
+/// Makes labelled images of rows.
+pub(super) struct RowReader<'a> {
+    config: &'a LabelledConfig,
+    columns: usize,
+    image: NamedColumn,
+    labels: Vec<NamedColumn>,
+    group: Option<NamedColumn>,
+    split: Option<NamedColumn>,
+    image_root: &'a Path,
+}
+
+/// A row that can be used.
+pub(super) struct LabelledRow {
+    pub image: LabelledImage,
+    /// What files of equal content share.
+    pub content: u64,
+    /// The cell of classes or of a list, as it is written.
+    pub class: Option<String>,
+}
+
+impl<'a> RowReader<'a> {
+    /// Finds the columns that the configuration names.
+    pub(super) fn new(config: &'a LabelledConfig, header: &[String]) -> Result<Self, DataError> {
+        let csv = config.csv_file.as_path();
+        let folder = csv.parent().unwrap_or(Path::new(""));
+        let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
+        let labels = match &config.labels {
+            LabelColumns::Class { column, .. } | LabelColumns::List { column, .. } => {
+                vec![find(column, "label_col")?]
+            }
+            LabelColumns::Findings { columns, .. } => columns
+                .iter()
+                .map(|column| find(column, "label_cols"))
+                .collect::<Result<_, _>>()?,
+        };
+        let optional = |column: &Option<Column>, key| {
+            let column = column.as_ref();
+            column.map(|column| find(column, key)).transpose()
+        };
+        Ok(Self {
+            config,
+            columns: header.len(),
+            image: find(&config.image, "image_col")?,
+            labels,
+            group: optional(&config.group, "group_col")?,
+            split: optional(&config.split, "split_col")?,
+            image_root: config.img_root_dir.as_deref().unwrap_or(folder),
+        })
+    }
+
+    /// Names of the columns of labels.
+    pub(super) fn label_names(&self) -> Vec<String> {
+        let names = self.labels.iter().map(|column| column.name.trim());
+        names.map(String::from).collect()
+    }
+
+    /// Position of the image column, and where its cells start from.
+    pub(super) fn image(&self) -> (usize, &Path) {
+        (self.image.position, self.image_root)
+    }
+
+    /// Makes the image of `record`, the row of this number.
+    pub(super) fn row(&self, row: usize, record: &ByteRecord) -> Result<LabelledRow, Unusable> {
+        let csv = self.config.csv_file.as_path();
+        let skip = |file: &Path, (reason, detail): Fault| {
+            Unusable::Row(Skip {
+                file: file.into(),
+                row,
+                reason,
+                detail,
+            })
+        };
+        let in_csv = |fault| skip(csv, fault);
+
+        check_length(record, self.columns).map_err(in_csv)?;
+        let image = filled(record, &self.image).map_err(in_csv)?;
+        let image = located(self.image_root, image.trim());
+        let group = match &self.group {
+            Some(column) => filled(record, column).map_err(in_csv)?.trim().to_owned(),
+            None => path_text(&image).into_owned(),
+        };
+        let split = match &self.split {
+            Some(column) => cell(record, column).map_err(in_csv)?,
+            None => String::new(),
+        };
+        let split = side(csv, row, &split).map_err(Unusable::Table)?;
+        let mut class = None;
+        let mut targets = Vec::new();
+        match self.config.labels {
+            LabelColumns::Class { .. } | LabelColumns::List { .. } => {
+                let name = filled(record, &self.labels[0]).map_err(in_csv)?;
+                class = Some(name.trim().to_owned());
+            }
+            LabelColumns::Findings {
+                uncertain, blank, ..
+            } => {
+                for column in &self.labels {
+                    let cell = cell(record, column).map_err(in_csv)?;
+                    let target = finding(&cell, uncertain, blank).ok_or_else(|| {
+                        Unusable::Table(DataError::TableCell {
+                            path: csv.into(),
+                            row,
+                            column: column.name.clone(),
+                            cell,
+                            expected: "1, 0, -1 or nothing",
+                        })
+                    })?;
+                    targets.push(target);
+                }
+                if targets.iter().all(Option::is_none) {
+                    return Err(in_csv((SkipReason::Unlabelled, String::new())));
+                }
+            }
+        }
+        let header = probe_image(&image, &self.config.limits);
+        let header = header.map_err(|fault| skip(&image, fault))?;
+        let image = LabelledImage {
+            row,
+            image,
+            group,
+            split,
+            targets,
+        };
+        Ok(LabelledRow {
+            image,
+            content: header.content,
+            class,
+        })
+    }
+}

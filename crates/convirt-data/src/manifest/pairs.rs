@@ -1,0 +1,436 @@
+//! The CSV of pairs: which image goes with which text, and whose they are.
+
+mod rows;
+
+use std::path::PathBuf;
+
+use super::column::Column;
+use super::row::usable_rows;
+use super::skips::Skips;
+use super::study::Study;
+use super::table::Table;
+use crate::error::DataError;
+use crate::image::DecodeLimits;
+pub(crate) use rows::{Cells, RowReader, too_short};
+
+/// Where the pairs are and how to read them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManifestConfig {
+    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
+    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
+    pub csv_file: PathBuf,
+    /// Folder that relative image cells start from; `None`: the folder of the CSV.
+    pub img_root_dir: Option<PathBuf>,
+    /// Folder that relative text cells start from; `None`: the folder of the CSV.
+    pub text_root_dir: Option<PathBuf>,
+    /// Whether the text column holds the path of a text file instead of the text.
+    pub text_from_files: bool,
+    /// Column of the image path.
+    pub image: Column,
+    /// Column of the text, or of its path; `None`: images alone, every one that can be read.
+    pub text: Option<Column>,
+    /// Column of what is never divided between training and validation, such as the patient.
+    ///
+    /// `None`: a split column alone decides, and without one pairs of equal texts stay together,
+    /// and of images alone each is by itself.
+    pub group: Option<Column>,
+    /// Column of the side of the split; an empty cell is no side.
+    pub split: Option<Column>,
+    /// Words that a sentence needs to be used; a report without such a sentence is left out.
+    pub min_words: usize,
+    /// Share of bad rows that is borne, from 0 to 1.
+    pub max_bad_share: f64,
+    /// Bounds on the images; larger ones are bad rows.
+    pub limits: DecodeLimits,
+}
+
+/// The studies of a CSV, and the rows left out.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The rows that can be used, in the order of the CSV.
+    pub studies: Vec<Study>,
+    /// The rows that cannot.
+    pub skips: Skips,
+}
+
+impl ManifestConfig {
+    /// Reads image paths and texts from the first two columns of `csv_file`; at least 3 words a
+    /// sentence, at most 1 % bad rows.
+    pub fn new(csv_file: impl Into<PathBuf>) -> Self {
+        Self {
+            csv_file: csv_file.into(),
+            img_root_dir: None,
+            text_root_dir: None,
+            text_from_files: false,
+            image: Column::Position(0),
+            text: Some(Column::Position(1)),
+            group: None,
+            split: None,
+            min_words: 3,
+            max_bad_share: 0.01,
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads the CSV, the text files, and the headers of the images, on all cores.
+    ///
+    /// Absolute cells win over roots. Rows that are ragged, not UTF-8, or lack a cell, an image
+    /// or a text are left out and listed, as are texts without a sentence of `min_words` words.
+    /// Without a text column nothing depends on texts, and the reports are empty.
+    ///
+    /// # Errors
+    ///
+    /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
+    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
+    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
+    /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
+    ///   [`DataError::ColumnOutOfRange`]: no such column
+    /// - [`DataError::SplitCell`]: a cell of the split column holds some other word
+    /// - [`DataError::TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
+    /// - [`DataError::NoStudies`]: nothing is left
+    /// - [`DataError::OutOfRange`]: `max_bad_share` is not from 0 to 1
+    pub fn read(config: &ManifestConfig) -> Result<Self, DataError> {
+        if !(0.0..=1.0).contains(&config.max_bad_share) {
+            return Err(DataError::OutOfRange {
+                setting: "dataset.max_bad_share",
+                value: config.max_bad_share,
+                allowed: "from 0 to 1",
+            });
+        }
+        let csv = config.csv_file.as_path();
+        let table = Table::read(csv)?;
+        let reader = RowReader::new(config, &table.header)?;
+        reader.check_header(&table.header)?;
+
+        let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
+        let studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
+        Ok(Self { studies, skips })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::GrayImage;
+    use tempfile::TempDir;
+
+    use convirt_phantom::PhantomConfig;
+
+    use super::*;
+    use crate::image::dicom::tests::fixtures::Dicom;
+    use crate::manifest::skips::SkipReason;
+    use crate::manifest::study::{Report, Split};
+    use crate::tests::fixtures::{dataset, evaluation_view};
+
+    /// A folder with `pairs.csv`, and images of the names given.
+    fn folder(csv: &[u8], images: &[&str]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("pairs.csv"), csv).unwrap();
+        for image in images {
+            GrayImage::new(8, 8)
+                .save(folder.path().join(image))
+                .unwrap();
+        }
+        folder
+    }
+
+    fn config(folder: &TempDir) -> ManifestConfig {
+        ManifestConfig::new(folder.path().join("pairs.csv"))
+    }
+
+    fn name(name: &str) -> Column {
+        Column::Name(name.into())
+    }
+
+    fn error(config: &ManifestConfig) -> String {
+        Manifest::read(config).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn rows_become_studies_with_their_group_and_split() {
+        let csv = b"\xef\xbb\xbfsplit,text,who,image\r\n\
+            dev,\"The heart, as before,\r\nis normal. Clear.\", p1 ,a.png\r\n\
+            ,No effusion is seen.,p2,b.png\r\n";
+        let folder = folder(csv, &["a.png", "b.png"]);
+        let manifest = Manifest::read(&ManifestConfig {
+            image: name("image"),
+            text: Some(Column::Position(1)),
+            group: Some(name("who")),
+            split: Some(name("split")),
+            ..config(&folder)
+        })
+        .unwrap();
+        let [first, second] = &manifest.studies[..] else {
+            panic!("{:?}", manifest.studies);
+        };
+        assert_eq!(first.row, 1);
+        assert_eq!(first.image, folder.path().join("a.png"));
+        assert_eq!(
+            &*first.report.text,
+            "The heart, as before,\r\nis normal. Clear."
+        );
+        assert_eq!(first.report.sentences, ["The heart, as before, is normal."]);
+        assert_eq!(
+            (first.group.as_str(), first.split),
+            ("p1", Some(Split::Valid))
+        );
+        assert_eq!((second.row, second.split), (2, None));
+        assert!(manifest.skips.list().is_empty());
+    }
+
+    #[test]
+    fn every_kind_of_bad_row_is_left_out_with_file_and_row() {
+        let csv = b"image,text,who\n\
+            good.png,good.txt,p1\n\
+            ,good.txt,p2\n\
+            good.png,,p3\n\
+            good.png,good.txt, \n\
+            good.png,good.txt\n\
+            good.png,good.txt,p6,\"more\n\"\n\
+            good.png,go\xffod.txt,p7\n\
+            none.png,good.txt,p8\n\
+            empty.png,good.txt,p9\n\
+            cut.png,good.txt,p10\n\
+            good.png,none.txt,p11\n\
+            good.png,blank.txt,p12\n\
+            good.png,latin.txt,p13\n\
+            good.png,.,p14\n\
+            good.png,short.txt,p15\n\
+            \n\
+            good.png,good.txt,p16\n";
+        let folder = folder(csv, &["good.png"]);
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        write("good.txt", b"The heart is normal.");
+        write("blank.txt", b" \n");
+        write("latin.txt", b"Odd \xe9 here");
+        write("short.txt", b"Normal chest.");
+        write("empty.png", b"");
+        write(
+            "cut.png",
+            &fs::read(folder.path().join("good.png")).unwrap()[..20],
+        );
+        let lenient = ManifestConfig {
+            text_from_files: true,
+            group: Some(name("who")),
+            max_bad_share: 0.9,
+            ..config(&folder)
+        };
+        let manifest = Manifest::read(&lenient).unwrap();
+
+        let rows: Vec<_> = manifest.studies.iter().map(|study| study.row).collect();
+        assert_eq!(rows, [1, 16]);
+        let skips = manifest.skips.list();
+        let found: Vec<_> = skips
+            .iter()
+            .map(|skip| {
+                let file = skip.file.file_name().unwrap_or_default().to_string_lossy();
+                (skip.row, skip.reason, file.into_owned())
+            })
+            .collect();
+        let expected = [
+            (2, SkipReason::EmptyCell, "pairs.csv"),
+            (3, SkipReason::EmptyCell, "pairs.csv"),
+            (4, SkipReason::EmptyCell, "pairs.csv"),
+            (5, SkipReason::RaggedRow, "pairs.csv"),
+            (6, SkipReason::RaggedRow, "pairs.csv"),
+            (7, SkipReason::NotUtf8, "pairs.csv"),
+            (8, SkipReason::MissingImage, "none.png"),
+            (9, SkipReason::UnreadableImage, "empty.png"),
+            (10, SkipReason::UnreadableImage, "cut.png"),
+            (11, SkipReason::MissingText, "none.txt"),
+            (12, SkipReason::EmptyText, "blank.txt"),
+            (13, SkipReason::NotUtf8, "latin.txt"),
+            (14, SkipReason::UnreadableText, "."),
+            (15, SkipReason::TooShort, "short.txt"),
+        ];
+        let folder_name = folder.path().file_name().unwrap().to_str().unwrap();
+        let expected = expected.map(|(row, reason, file)| {
+            let file = if file == "." { folder_name } else { file };
+            (row, reason, file.to_owned())
+        });
+        assert_eq!(found, expected);
+        let details: Vec<_> = [2, 5, 6, 7, 13]
+            .map(|row| skips[row - 2].detail.as_str())
+            .into();
+        assert_eq!(
+            details,
+            [
+                "column `image`, line 3",
+                "2 cells where the header has 3, line 6",
+                "4 cells where the header has 3, lines 7 to 8, is a quote amiss?",
+                "column `text`, byte 2 of the cell, line 9",
+                "byte 4",
+            ]
+        );
+
+        let message = error(&ManifestConfig {
+            max_bad_share: 0.5,
+            ..lenient
+        });
+        assert!(message.contains("13 of 16 rows"), "{message}");
+        assert!(message.contains("row 2: "), "{message}");
+    }
+
+    #[test]
+    fn dicom_files_are_images_like_any_other() {
+        let csv = b"image,text\na.png,The heart is normal.\nb.dcm,No effusion is seen.\n";
+        let folder = folder(csv, &["a.png"]);
+        let dicom = Dicom::grey_8(8, &[255; 64]).text(0x0028_0004, "MONOCHROME1");
+        fs::write(folder.path().join("b.dcm"), dicom.file()).unwrap();
+        let manifest = Manifest::read(&config(&folder)).unwrap();
+        assert!(manifest.skips.list().is_empty(), "{}", manifest.skips);
+        let data = dataset(manifest.studies, evaluation_view(), 0.0);
+        let [png, dicom] = [0, 1].map(|index| data.sample_or_skip(0, index).unwrap().unwrap());
+        assert_eq!(dicom.pixels, png.pixels, "black, both of them");
+    }
+
+    #[test]
+    fn absolute_cells_win_over_roots_and_roots_over_the_folder_of_the_csv() {
+        let elsewhere = folder(b"", &["far.png", "near.png"]);
+        let far = elsewhere.path().join("far.png");
+        let csv = format!(
+            "image,text\n{},The heart is normal.\nnear.png,No effusion is seen.\n",
+            far.display()
+        );
+        let folder = folder(csv.as_bytes(), &[]);
+        let manifest = Manifest::read(&ManifestConfig {
+            img_root_dir: Some(elsewhere.path().into()),
+            ..config(&folder)
+        })
+        .unwrap();
+        let images: Vec<_> = manifest.studies.iter().map(|study| &study.image).collect();
+        assert_eq!(images, [&far, &elsewhere.path().join("near.png")]);
+    }
+
+    #[test]
+    fn without_a_group_column_equal_texts_are_one_group() {
+        let csv = b"image,text,split\na.png,The heart  is normal.,train\n\
+            b.png,The heart is normal.,dev\n";
+        let folder = folder(csv, &["a.png", "b.png"]);
+        let groups = |split| {
+            let config = ManifestConfig {
+                split,
+                ..config(&folder)
+            };
+            let studies = Manifest::read(&config).unwrap().studies;
+            (studies[0].group.clone(), studies[1].group.clone())
+        };
+        let (first, second) = groups(None);
+        assert_eq!(first, second);
+        let (first, second) = groups(Some(name("split")));
+        assert_ne!(first, second, "the split column decides");
+    }
+
+    #[test]
+    fn without_a_text_column_every_image_is_used_and_is_a_group_by_itself() {
+        let folder = folder(
+            b"image\na.png\nb.png\nnone.png\na.png\n",
+            &["a.png", "b.png"],
+        );
+        let manifest = Manifest::read(&ManifestConfig {
+            text: None,
+            text_from_files: true,
+            max_bad_share: 0.25,
+            ..config(&folder)
+        })
+        .unwrap();
+        let groups: Vec<_> = manifest.studies.iter().map(|study| &study.group).collect();
+        assert_eq!(groups.len(), 3);
+        assert!(groups[0] == groups[2] && groups[0] != groups[1]);
+        let without = |study: &Study| study.report == Report::default();
+        assert!(manifest.studies.iter().all(without));
+        let skips = manifest.skips.list();
+        assert_eq!(
+            (skips[0].row, skips[0].reason),
+            (3, SkipReason::MissingImage)
+        );
+        assert!(
+            Manifest::read(&config(&folder)).is_err(),
+            "a text column that is asked for has to be there"
+        );
+    }
+
+    #[test]
+    fn a_table_without_a_header_is_refused() {
+        let folder = folder(
+            b"a.png,The heart is normal.\nb.png,No effusion.\n",
+            &["a.png"],
+        );
+        let message = error(&config(&folder));
+        assert!(message.contains("`a.png` is an image file"), "{message}");
+    }
+
+    #[test]
+    fn a_word_that_is_no_split_is_an_error_with_its_row() {
+        let csv =
+            b"image,text,split\na.png,The heart is normal.,train\na.png,Same here again.,tset\n";
+        let folder = folder(csv, &["a.png"]);
+        let error = Manifest::read(&ManifestConfig {
+            split: Some(name("split")),
+            ..config(&folder)
+        })
+        .unwrap_err();
+        assert!(
+            matches!(error, DataError::SplitCell { row: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_table_of_which_nothing_is_left_is_an_error_that_says_why() {
+        let folder = folder(b"image,text\na.png,Normal.\n", &["a.png"]);
+        let message = error(&config(&folder));
+        assert!(message.contains("none of the 1 rows"), "{message}");
+        assert!(message.contains("text too short: 1"), "{message}");
+        fs::write(folder.path().join("pairs.csv"), "image,text\n").unwrap();
+        assert!(error(&config(&folder)).contains("none of the 0 rows"));
+    }
+
+    #[test]
+    fn a_share_out_of_range_is_an_error() {
+        let folder = folder(b"image,text\n", &[]);
+        for max_bad_share in [-0.1, 1.5, f64::NAN] {
+            let message = error(&ManifestConfig {
+                max_bad_share,
+                ..config(&folder)
+            });
+            assert!(message.contains("dataset.max_bad_share"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_phantom_is_read_without_leaving_a_row_out() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("phantom");
+        let phantom = PhantomConfig {
+            patients: 24,
+            longer_side: 96,
+            seed: 3,
+        };
+        let summary = phantom.write(&folder, |_, _| ()).unwrap();
+        let manifest = Manifest::read(&ManifestConfig {
+            text_from_files: true,
+            image: Column::Name("image".into()),
+            text: Some(Column::Name("text".into())),
+            group: Some(Column::Name("subject_id".into())),
+            split: Some(Column::Name("split".into())),
+            ..ManifestConfig::new(folder.join("pairs.csv"))
+        })
+        .unwrap();
+        assert_eq!(manifest.studies.len(), summary.images);
+        assert!(manifest.skips.list().is_empty());
+        for study in &manifest.studies {
+            assert!(study.split.is_some());
+            for sentence in &study.report.sentences {
+                assert!(
+                    !sentence.contains('\n') && !sentence.contains("FINDINGS"),
+                    "{sentence}"
+                );
+                assert!(sentence.ends_with('.'), "{sentence}");
+            }
+        }
+    }
+}

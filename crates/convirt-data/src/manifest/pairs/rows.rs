@@ -1,0 +1,179 @@
+//! Rows of a CSV made into studies.
+
+use std::path::{Path, PathBuf};
+
+use csv::ByteRecord;
+
+use super::ManifestConfig;
+use crate::error::DataError;
+use crate::files::{located, path_text};
+use crate::image::{Fault, probe_image, read_text};
+use crate::manifest::column::Column;
+use crate::manifest::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
+use crate::manifest::skips::{Skip, SkipReason};
+use crate::manifest::study::{Report, Study};
+
+/// Makes studies of rows.
+pub(crate) struct RowReader<'a> {
+    config: &'a ManifestConfig,
+    columns: usize,
+    image: NamedColumn,
+    text: Option<NamedColumn>,
+    group: Option<NamedColumn>,
+    split: Option<NamedColumn>,
+    image_root: &'a Path,
+    text_root: &'a Path,
+}
+
+/// The cells of a row that make a pair.
+pub(crate) struct Cells {
+    /// Image file, roots applied.
+    pub(crate) image: PathBuf,
+    /// The text, or its path from the root of texts, if there is a column of it.
+    text: Option<String>,
+    /// What is never divided, if there is a column of it.
+    group: Option<String>,
+    /// The word of the split column; blank without one.
+    pub(crate) split: String,
+}
+
+impl<'a> RowReader<'a> {
+    /// Finds the columns that the configuration names.
+    pub(crate) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
+        let csv = config.csv_file.as_path();
+        let folder = csv.parent().unwrap_or(Path::new(""));
+        let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
+        let text = config.text.as_ref();
+        let group = config.group.as_ref();
+        let split = config.split.as_ref();
+        Ok(Self {
+            config,
+            columns: header.len(),
+            image: find(&config.image, "dataset.img_path_col")?,
+            text: text
+                .map(|column| find(column, "dataset.text_col"))
+                .transpose()?,
+            group: group
+                .map(|column| find(column, "dataset.group_col"))
+                .transpose()?,
+            split: split
+                .map(|column| find(column, "dataset.split_col"))
+                .transpose()?,
+            image_root: config.img_root_dir.as_deref().unwrap_or(folder),
+            text_root: config.text_root_dir.as_deref().unwrap_or(folder),
+        })
+    }
+
+    /// Refuses a table whose header is a pair.
+    pub(crate) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
+        let ManifestConfig {
+            csv_file, image, ..
+        } = self.config;
+        check_header(
+            header,
+            csv_file,
+            image,
+            self.image.position,
+            self.image_root,
+        )
+    }
+
+    /// Makes the study of `record`, the row of this number.
+    pub(super) fn study(&self, row: usize, record: &ByteRecord) -> Result<Study, Unusable> {
+        let skip = |file: &Path, (reason, detail): Fault| {
+            Unusable::Row(Skip {
+                file: file.into(),
+                row,
+                reason,
+                detail,
+            })
+        };
+        let cells = self
+            .cells(record)
+            .map_err(|fault| skip(&self.config.csv_file, fault))?;
+        let split = side(&self.config.csv_file, row, &cells.split).map_err(Unusable::Table)?;
+        let limits = &self.config.limits;
+        let header =
+            probe_image(&cells.image, limits).map_err(|fault| skip(&cells.image, fault))?;
+        let in_text = |fault| skip(&self.text_file(&cells), fault);
+        let report = match self.text(&cells).map_err(in_text)? {
+            Some(text) => Report::new(text, self.config.min_words),
+            None => Report::default(),
+        };
+        if self.text.is_some() && report.sentences.is_empty() {
+            return Err(in_text(too_short(self.config.min_words)));
+        }
+        Ok(Study {
+            row,
+            group: self.group_of(&cells, &report.text),
+            image: cells.image,
+            image_size: header.size,
+            image_content: header.content,
+            report,
+            split,
+        })
+    }
+
+    /// Takes the cells of `record` that make a pair, all filled.
+    pub(crate) fn cells(&self, record: &ByteRecord) -> Result<Cells, Fault> {
+        check_length(record, self.columns)?;
+        let image = filled(record, &self.image)?;
+        let text = match &self.text {
+            Some(column) => Some(filled(record, column)?),
+            None => None,
+        };
+        let group = match &self.group {
+            Some(column) => Some(filled(record, column)?.trim().to_owned()),
+            None => None,
+        };
+        let split = match &self.split {
+            Some(column) => cell(record, column)?,
+            None => String::new(),
+        };
+        Ok(Cells {
+            image: located(self.image_root, image.trim()),
+            text,
+            group,
+            split,
+        })
+    }
+
+    /// Returns the text of a pair, from its file where it has one; `None` where images are alone.
+    pub(crate) fn text(&self, cells: &Cells) -> Result<Option<String>, Fault> {
+        match self.config.text_from_files && cells.text.is_some() {
+            true => read_text(&self.text_file(cells)).map(Some),
+            false => Ok(cells.text.clone()),
+        }
+    }
+
+    /// Returns the file that the text of a pair stands in; the CSV if it stands there.
+    pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
+        match &cells.text {
+            Some(path) if self.config.text_from_files => located(self.text_root, path.trim()),
+            _ => self.config.csv_file.clone(),
+        }
+    }
+
+    /// Returns the position of the column of texts, if there is one.
+    pub(crate) fn text_column(&self) -> Option<usize> {
+        self.text.as_ref().map(|column| column.position)
+    }
+
+    /// Returns what a pair belongs to; where no column says so, its text or its image.
+    pub(crate) fn group_of(&self, cells: &Cells, text: &str) -> String {
+        if let Some(group) = &cells.group {
+            return group.clone();
+        }
+        if self.split.is_some() || self.text.is_none() {
+            return path_text(&cells.image).into_owned();
+        }
+        let words: Vec<_> = text.split_whitespace().collect();
+        words.join(" ")
+    }
+}
+
+/// The fault of a text without a sentence of `min_words` words.
+pub(crate) fn too_short(min_words: usize) -> Fault {
+    let detail = format!("no sentence of {min_words} words");
+    (SkipReason::TooShort, detail)
+}

@@ -1,0 +1,302 @@
+//! The ledger of rows that were left out, and why: shared by the manifest and the loader.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::DataError;
+use crate::files::{path_text, printable};
+
+/// Examples shown in an error and for each reason in a summary.
+const EXAMPLES: usize = 5;
+
+/// Why a row was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The row has more or fewer cells than the header.
+    RaggedRow,
+    /// A cell that is needed is empty.
+    EmptyCell,
+    /// A cell or a text file is not UTF-8.
+    NotUtf8,
+    /// The image file does not exist.
+    MissingImage,
+    /// The image file is empty, or is no image that can be decoded.
+    UnreadableImage,
+    /// The text file does not exist.
+    MissingText,
+    /// The text file cannot be read.
+    UnreadableText,
+    /// The text file holds nothing but whitespace.
+    EmptyText,
+    /// No sentence of the text has enough words. This is the paper's rule (Zhang et al. 2022,
+    /// section 4.1) and no fault of the data.
+    TooShort,
+    /// Every label of the row is unknown. Policies for uncertain and blank labels do this; it is
+    /// no fault of the data.
+    Unlabelled,
+}
+
+/// A row that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// The file at fault: the image, the text file, or the CSV itself.
+    pub file: PathBuf,
+    /// Row of the CSV, counted like [`Study::row`](crate::manifest::study::Study::row).
+    pub row: usize,
+    /// Why.
+    pub reason: SkipReason,
+    /// What was found in place of what was expected; may be empty.
+    pub detail: String,
+}
+
+/// The rows that were left out of a CSV, and the share of bad ones that is borne.
+///
+/// Workers share it behind an `Arc`. Each row is listed once, with the first reason given.
+#[derive(Debug)]
+pub struct Skips {
+    manifest: PathBuf,
+    rows: usize,
+    max_bad_share: f64,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    by_row: BTreeMap<usize, Skip>,
+    bad_rows: usize,
+}
+
+impl SkipReason {
+    /// Whether the row counts as bad input, of which only a share is borne.
+    pub fn is_bad_input(self) -> bool {
+        !matches!(self, Self::TooShort | Self::Unlabelled)
+    }
+}
+
+impl Skips {
+    /// Opens the ledger of the CSV `manifest`, which has `rows` rows.
+    ///
+    /// `max_bad_share` is the bad rows among all that are borne, from 0 to 1.
+    pub fn new(manifest: impl Into<PathBuf>, rows: usize, max_bad_share: f64) -> Self {
+        Self {
+            manifest: manifest.into(),
+            rows,
+            max_bad_share,
+            ledger: Mutex::default(),
+        }
+    }
+
+    /// Lists `skip`, unless its row stands there already.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::TooManyBadRows`] as long as the bad rows are more than the share borne.
+    pub fn record(&self, skip: Skip) -> Result<(), DataError> {
+        let mut ledger = self.lock();
+        if let Entry::Vacant(entry) = ledger.by_row.entry(skip.row) {
+            let is_bad = skip.reason.is_bad_input();
+            entry.insert(skip);
+            ledger.bad_rows += usize::from(is_bad);
+        }
+        self.check(&ledger)
+    }
+
+    /// Returns the CSV whose rows these are.
+    pub fn manifest(&self) -> &Path {
+        &self.manifest
+    }
+
+    /// Returns the rows of the CSV, used or not.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns the rows left out, in the order of the CSV.
+    pub fn list(&self) -> Vec<Skip> {
+        self.lock().by_row.values().cloned().collect()
+    }
+
+    /// Counts the rows left out, by reason; reasons without a row are absent.
+    pub fn counts(&self) -> BTreeMap<SkipReason, usize> {
+        let mut counts = BTreeMap::new();
+        for skip in self.lock().by_row.values() {
+            *counts.entry(skip.reason).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Counts the rows left out as bad input.
+    pub fn bad_rows(&self) -> usize {
+        self.lock().bad_rows
+    }
+
+    fn check(&self, ledger: &Ledger) -> Result<(), DataError> {
+        let Ledger { by_row, bad_rows } = ledger;
+        if *bad_rows as f64 <= self.max_bad_share * self.rows as f64 {
+            return Ok(());
+        }
+        let bad = by_row.values().filter(|skip| skip.reason.is_bad_input());
+        Err(DataError::TooManyBadRows {
+            manifest: self.manifest.clone(),
+            bad_rows: *bad_rows,
+            rows: self.rows,
+            max_bad_share: self.max_bad_share,
+            first: bad.take(EXAMPLES).cloned().collect(),
+        })
+    }
+
+    // Nothing panics while the lock is held, so that a poisoned one still guards a sound ledger.
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::RaggedRow => "ragged row",
+            Self::EmptyCell => "empty cell",
+            Self::NotUtf8 => "not UTF-8",
+            Self::MissingImage => "missing image",
+            Self::UnreadableImage => "unreadable image",
+            Self::MissingText => "missing text",
+            Self::UnreadableText => "unreadable text",
+            Self::EmptyText => "empty text",
+            Self::TooShort => "text too short",
+            Self::Unlabelled => "no known label",
+        })
+    }
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            row,
+            reason,
+            detail,
+        } = self;
+        write!(f, "row {row}: {}: {reason}", printable(path_text(file)))?;
+        if !detail.is_empty() {
+            write!(f, " ({})", printable(detail))?;
+        }
+        Ok(())
+    }
+}
+
+/// For the end of a run: one line in all, one for each reason, the first few rows of each.
+impl fmt::Display for Skips {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skips = self.list();
+        let csv = printable(path_text(&self.manifest));
+        write!(f, "{csv}: left out {} of {} rows", skips.len(), self.rows)?;
+        for (reason, count) in self.counts() {
+            write!(f, "\n  {reason}: {count}")?;
+            let of_reason = skips.iter().filter(|skip| skip.reason == reason);
+            for skip in of_reason.take(EXAMPLES) {
+                let file = printable(path_text(&skip.file));
+                write!(f, "\n    row {}: {file}", skip.row)?;
+                if !skip.detail.is_empty() {
+                    write!(f, " ({})", printable(&skip.detail))?;
+                }
+            }
+            if count > EXAMPLES {
+                write!(f, "\n    and {} more", count - EXAMPLES)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn skip(row: usize, reason: SkipReason) -> Skip {
+        Skip {
+            file: format!("images/{row}.png").into(),
+            row,
+            reason,
+            detail: "0 bytes".into(),
+        }
+    }
+
+    #[test]
+    fn the_share_is_borne_to_the_row_and_not_beyond() {
+        let skips = Skips::new("pairs.csv", 200, 0.01);
+        skips.record(skip(1, SkipReason::MissingImage)).unwrap();
+        skips.record(skip(2, SkipReason::EmptyText)).unwrap();
+        let error = skips.record(skip(9, SkipReason::NotUtf8)).unwrap_err();
+        let message = error.to_string();
+        for fact in [
+            "pairs.csv",
+            "3 of 200 rows",
+            "1.50 %",
+            "`max_bad_share` = 0.01",
+            "row 9: images/9.png: not UTF-8 (0 bytes)",
+        ] {
+            assert!(message.contains(fact), "`{fact}` in {message}");
+        }
+    }
+
+    #[test]
+    fn a_row_counts_once_with_its_first_reason() {
+        let skips = Skips::new("pairs.csv", 100, 0.01);
+        for reason in [SkipReason::MissingImage, SkipReason::EmptyText] {
+            skips.record(skip(4, reason)).unwrap();
+        }
+        assert_eq!(skips.list(), [skip(4, SkipReason::MissingImage)]);
+    }
+
+    #[test]
+    fn short_texts_are_listed_but_are_not_bad_input() {
+        let skips = Skips::new("pairs.csv", 10, 0.0);
+        for row in 1..=10 {
+            skips.record(skip(row, SkipReason::TooShort)).unwrap();
+        }
+        assert_eq!((skips.list().len(), skips.bad_rows()), (10, 0));
+    }
+
+    #[test]
+    fn workers_may_record_at_the_same_time() {
+        let skips = Arc::new(Skips::new("pairs.csv", 400, 1.0));
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let skips = Arc::clone(&skips);
+                thread::spawn(move || {
+                    for row in (worker..400).step_by(4) {
+                        skips.record(skip(row, SkipReason::MissingImage)).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        let rows: Vec<_> = skips.list().iter().map(|skip| skip.row).collect();
+        assert_eq!(rows, (0..400).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_summary_counts_by_reason_and_shows_the_first_rows() {
+        let skips = Skips::new("pairs.csv", 100, 1.0);
+        for row in (1..=7).rev() {
+            skips.record(skip(row, SkipReason::MissingImage)).unwrap();
+        }
+        skips.record(skip(8, SkipReason::TooShort)).unwrap();
+        let summary = skips.to_string();
+        let lines: Vec<_> = summary.lines().map(str::trim).collect();
+        assert_eq!(lines[0], "pairs.csv: left out 8 of 100 rows");
+        assert_eq!(lines[1], "missing image: 7");
+        assert_eq!(lines[2], "row 1: images/1.png (0 bytes)");
+        assert_eq!(lines[7], "and 2 more");
+        assert_eq!(lines[8], "text too short: 1");
+    }
+}

@@ -1,0 +1,279 @@
+//! A CSV as header and raw rows, so that one bad row spoils no other.
+
+pub(crate) mod separator;
+
+use std::path::Path;
+
+use csv::{ByteRecord, Position, ReaderBuilder};
+use memchr::memchr_iter;
+
+use super::table::separator::{find_separator, named_separator};
+use crate::error::DataError;
+use crate::files::read_regular;
+use crate::image::MAX_TEXT;
+
+/// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Bytes of the longest line: a thousand columns of long texts.
+const MAX_LINE: usize = 16 << 20;
+
+/// A CSV file, cells as bytes.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Names of the columns.
+    pub(crate) header: Vec<String>,
+    /// The rows after the header that are not blank; they may be ragged.
+    pub(crate) rows: Vec<ByteRecord>,
+}
+
+impl Table {
+    /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
+    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the header.
+    pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
+        let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
+            path: path.into(),
+            source,
+        })?;
+        check_lines(path, &bytes)?;
+        let separator = find_separator(path, &bytes)?;
+        let mut records = records(&bytes, separator).map_err(|source| DataError::Csv {
+            path: path.into(),
+            source,
+        })?;
+        if named_separator(&bytes).is_some() {
+            records.remove(0);
+        }
+        if let Some(last) = records.last().filter(|last| is_unclosed(last, &bytes)) {
+            return Err(DataError::UnclosedQuote {
+                path: path.into(),
+                row: records.len() - 1,
+                line: line(last),
+            });
+        }
+        for (row, record) in records.iter().enumerate() {
+            check_cells(path, row, record)?;
+        }
+        let mut records = records.into_iter();
+        let header = records
+            .next()
+            .ok_or_else(|| DataError::NoHeader { path: path.into() })?;
+        Ok(Self {
+            header: names(&header).ok_or_else(|| DataError::HeaderNotUtf8 { path: path.into() })?,
+            rows: records.collect(),
+        })
+    }
+}
+
+/// Returns the line of the file on which a row begins, from 1.
+pub(crate) fn line(row: &ByteRecord) -> u64 {
+    row.position().map_or(0, Position::line)
+}
+
+/// Refuses lines that would take many times their bytes as cells.
+fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
+    for (index, end) in ends.enumerate() {
+        let length = end - start;
+        if length > MAX_LINE {
+            return Err(DataError::LongLine {
+                path: path.into(),
+                line: index + 1,
+                bytes: length,
+                max_bytes: MAX_LINE,
+            });
+        }
+        start = end + 1;
+    }
+    Ok(())
+}
+
+/// Refuses cells that can be no text: most often of a quote that swallows the rows behind it.
+fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), DataError> {
+    let max_bytes = MAX_TEXT as usize;
+    match record
+        .iter()
+        .enumerate()
+        .find(|(_, cell)| cell.len() > max_bytes)
+    {
+        None => Ok(()),
+        Some((column, cell)) => Err(DataError::LongCell {
+            path: path.into(),
+            row,
+            line: line(record),
+            column,
+            bytes: cell.len(),
+            max_bytes,
+        }),
+    }
+}
+
+fn names(header: &ByteRecord) -> Option<Vec<String>> {
+    header
+        .iter()
+        .map(|name| String::from_utf8(name.into()).ok())
+        .collect()
+}
+
+/// Reads all rows, each with the position of its first byte.
+fn records(bytes: &[u8], separator: u8) -> csv::Result<Vec<ByteRecord>> {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(bytes);
+    let mut records = Vec::new();
+    let (mut start, mut line) = (0, 1);
+    for record in reader.byte_records() {
+        let mut record = record?;
+        // The reader's own position may be that of a line end or a blank line before the row.
+        let after = record
+            .position()
+            .map_or(start, |position| position.byte() as usize);
+        let line_ends = bytes[after..]
+            .iter()
+            .take_while(|byte| b"\r\n".contains(byte));
+        let row_start = after + line_ends.count();
+        line += bytes[start..row_start]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count() as u64;
+        start = row_start;
+        let mut position = Position::new();
+        position.set_byte(start as u64).set_line(line);
+        record.set_position(Some(position));
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Whether the last row ends the file inside a quote: it spans lines, which takes a quote, and
+/// the quotes in it do not pair up. The reader itself takes the rest of the file for one cell.
+fn is_unclosed(last: &ByteRecord, bytes: &[u8]) -> bool {
+    let spans_lines = last.iter().any(|cell| cell.contains(&b'\n'));
+    let start = last.position().map_or(0, Position::byte) as usize;
+    let quotes = bytes[start..].iter().filter(|&&byte| byte == b'"').count();
+    spans_lines && quotes % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn table(bytes: &[u8]) -> Result<Table, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pairs.csv");
+        fs::write(&path, bytes).unwrap();
+        Table::read(&path)
+    }
+
+    #[test]
+    fn marks_line_ends_blank_lines_and_long_cells_are_understood() {
+        let table = table(b"\xef\xbb\xbfimage,text\r\n\r\na.png,\"one\r\n\"\"two\"\", three\"\r\n")
+            .unwrap();
+        assert_eq!(table.header, ["image", "text"]);
+        assert_eq!(table.rows.len(), 1);
+        assert_eq!(&table.rows[0][1], b"one\r\n\"two\", three");
+        assert_eq!(line(&table.rows[0]), 3);
+    }
+
+    #[test]
+    fn a_first_line_that_names_the_separator_is_no_header() {
+        let table = table(b"sep=;\r\nimage;text, if any\r\na.png;Clear, normal.\r\n").unwrap();
+        assert_eq!(table.header, ["image", "text, if any"]);
+        assert_eq!(&table.rows[0][1], b"Clear, normal.");
+        assert_eq!(line(&table.rows[0]), 3);
+    }
+
+    #[test]
+    fn semicolons_tabulators_and_bars_separate_cells_where_the_header_has_them() {
+        for sign in [";", "\t", "|"] {
+            let text = "image;text\na.png;\"one; two\"\nb.png;63,5\n".replace(';', sign);
+            let table = table(text.as_bytes()).unwrap();
+            assert_eq!(table.header, ["image", "text"]);
+            let cells: Vec<_> = table.rows.iter().map(|row| row[1].to_vec()).collect();
+            assert_eq!(cells[0], format!("one{sign} two").into_bytes());
+            assert_eq!(cells[1], b"63,5");
+        }
+        let error = table(b"image,a;b\n1,2;3\n").unwrap_err().to_string();
+        assert!(error.contains("',' and ';'"), "{error}");
+    }
+
+    #[test]
+    fn ragged_rows_and_broken_bytes_stay_in_their_row() {
+        let table = table(b"image,text\na\nb,\xff\nc,d,e\nf,g").unwrap();
+        let lengths: Vec<_> = table.rows.iter().map(ByteRecord::len).collect();
+        assert_eq!(lengths, [1, 2, 3, 2]);
+        assert_eq!(&table.rows[1][1], b"\xff");
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_an_error_with_row_and_line() {
+        let error = table(b"image,text\na,b\nc,\"d\ne,f\ng,h\n").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DataError::UnclosedQuote {
+                    row: 2,
+                    line: 3,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(table(b"image,text\na,b\nc,\"d\n\"\"e\"\"\"\n").is_ok());
+    }
+
+    #[test]
+    fn a_cell_that_can_be_no_text_is_an_error_with_its_row() {
+        let long = "x\n".repeat(1 << 19);
+        let of = |text: &str| table(format!("image,text\na,b\nc,\"{text}\"\n").as_bytes());
+        assert!(of(&long).is_ok());
+        let message = of(&(long + "x")).unwrap_err().to_string();
+        let expected = "row 2 (line 3), column 1: 1048577 bytes, more than the 1048576 of";
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn a_line_of_commas_is_refused_before_it_becomes_cells() {
+        let file = "image,text\n".to_string() + &",".repeat(MAX_LINE + 1);
+        let error = table(file.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, DataError::LongLine { line: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_has_no_header() {
+        for nothing in [&b""[..], b"\n\n"] {
+            assert!(matches!(table(nothing), Err(DataError::NoHeader { .. })));
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_refused() {
+        let utf_16 = b"\xff\xfei\0m\0a\0g\0e\0,\0t\0e\0x\0t\0\n\0";
+        for bytes in [&utf_16[..], &utf_16[2..]] {
+            let error = table(bytes).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert_eq!(source, "a text in UTF-16; save it as UTF-8");
+        }
+        assert!(matches!(
+            table(b"image,r\xe9sum\xe9\n"),
+            Err(DataError::HeaderNotUtf8 { .. })
+        ));
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_that_names_it() {
+        let error = Table::read(Path::new("nowhere/pairs.csv")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("nowhere/pairs.csv"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! A walk down the lines of a report.
+
+use super::heading::{self, Heading, Kind};
+use super::run_on::findings_within;
+use super::sign_off::without_sign_off;
+use super::{Section, SectionName, Sections};
+use crate::text::sentences::{blocks, is_rule};
+
+/// Takes a report line by line.
+pub(super) struct Cutter<'a> {
+    report: &'a str,
+    drafts: Vec<Draft<'a>>,
+    in_addendum: bool,
+}
+
+/// A section as it fills.
+struct Draft<'a> {
+    name: SectionName,
+    heading: &'a str,
+    /// Paragraphs as their lines.
+    paragraphs: Vec<Vec<&'a str>>,
+    in_addendum: bool,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(report: &'a str) -> Self {
+        let mut cutter = Self {
+            report: report.strip_prefix('\u{feff}').unwrap_or(report),
+            drafts: Vec::new(),
+            in_addendum: false,
+        };
+        cutter.open(SectionName::Preamble, "");
+        cutter
+    }
+
+    pub(super) fn cut(mut self) -> Sections {
+        let width = self.report.lines().map(|line| line.trim().chars().count());
+        let width = width.max().unwrap_or(0);
+        for line in self.report.lines() {
+            self.line(line.trim());
+        }
+        self.divide_sign_offs();
+        self.name_interpretation();
+        self.drafts.retain(|draft| {
+            draft.name != SectionName::Preamble || !draft.heading.is_empty() || draft.has_text()
+        });
+        Sections {
+            last_paragraph: last_paragraph(&self.drafts, width),
+            sections: self
+                .drafts
+                .into_iter()
+                .map(|draft| draft.finish(width))
+                .collect(),
+        }
+    }
+
+    fn line(&mut self, line: &'a str) {
+        if is_rule(line) {
+            if self.in_addendum && self.current().has_text() {
+                self.in_addendum = false;
+                self.open(SectionName::Preamble, "");
+            } else {
+                self.gap();
+            }
+        } else if line.is_empty() {
+            self.gap();
+        } else {
+            // A loop: hostile lines hold more headings than the stack has room for.
+            let mut rest = line;
+            while !rest.is_empty() {
+                rest = match heading::at_start(rest) {
+                    Some(heading) => self.heading(rest, heading),
+                    None => self.text(rest),
+                };
+            }
+        }
+    }
+
+    /// Takes a heading and returns what it leaves of the line.
+    fn heading(&mut self, line: &'a str, heading: Heading<'a>) -> &'a str {
+        use SectionName::{Addendum, Findings, Impression, Other, Preamble};
+        let current = self.current().name;
+        let name = match heading.kind {
+            Kind::Title => {
+                self.in_addendum = false;
+                Preamble
+            }
+            Kind::Section(name) => {
+                self.in_addendum |= name == Addendum;
+                name
+            }
+            Kind::Views if current != Findings => Findings,
+            Kind::Views => return self.text(line),
+            Kind::Label => {
+                if !matches!(current, Preamble | Findings | Impression | Addendum | Other) {
+                    self.open(Other, "");
+                }
+                return self.text(line);
+            }
+        };
+        self.open(name, heading.label);
+        heading.rest
+    }
+
+    /// Takes text up to a heading inside it, and returns what follows that.
+    fn text(&mut self, line: &'a str) -> &'a str {
+        let Some((start, heading)) = heading::inside(line, self.current().name) else {
+            self.current().push(line);
+            return "";
+        };
+        let before = line[..start].trim();
+        if !before.is_empty() {
+            self.current().push(before);
+        }
+        self.heading(&line[start..], heading)
+    }
+
+    /// Makes a section of its own of the sign-off that ends findings or impression, if a paragraph
+    /// stands before it.
+    fn divide_sign_offs(&mut self) {
+        use SectionName::{Findings, Impression, SignOff};
+        let drafts = std::mem::take(&mut self.drafts);
+        for mut draft in drafts {
+            let is_main = matches!(draft.name, Findings | Impression);
+            let closing = draft.paragraphs.iter().skip(1).rev();
+            let closing = closing
+                .take_while(|lines| is_main && is_closing(lines))
+                .count();
+            let paragraphs = draft.paragraphs.split_off(draft.paragraphs.len() - closing);
+            let in_addendum = draft.in_addendum;
+            self.drafts.push(draft);
+            if paragraphs.iter().any(|lines| !lines.is_empty()) {
+                self.drafts.push(Draft {
+                    name: SignOff,
+                    heading: "",
+                    paragraphs,
+                    in_addendum,
+                });
+            }
+        }
+    }
+
+    /// An interpretation is what is seen where an impression stands beside it.
+    fn name_interpretation(&mut self) {
+        use SectionName::{Findings, Impression};
+        let is_interpretation = |it: &Draft| it.heading.eq_ignore_ascii_case("interpretation");
+        let has = |name| {
+            self.drafts.iter().any(|it| {
+                it.name == name && !it.in_addendum && it.has_text() && !is_interpretation(it)
+            })
+        };
+        if !has(Findings) && has(Impression) {
+            for draft in self.drafts.iter_mut().filter(|it| is_interpretation(it)) {
+                draft.name = Findings;
+            }
+        }
+    }
+
+    fn open(&mut self, name: SectionName, heading: &'a str) {
+        self.drafts.push(Draft {
+            name,
+            heading,
+            paragraphs: vec![Vec::new()],
+            in_addendum: self.in_addendum,
+        });
+    }
+
+    fn gap(&mut self) {
+        let current = self.current();
+        if current.has_text() {
+            current.paragraphs.push(Vec::new());
+        }
+    }
+
+    fn current(&mut self) -> &mut Draft<'a> {
+        self.drafts.last_mut().expect("a preamble is opened first")
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn push(&mut self, line: &'a str) {
+        if let Some(paragraph) = self.paragraphs.last_mut() {
+            paragraph.push(line);
+        }
+    }
+
+    fn has_text(&self) -> bool {
+        self.paragraphs.iter().any(|lines| !lines.is_empty())
+    }
+
+    /// All of the text: one line a paragraph or list item, with blank lines between them.
+    fn text(&self, width: usize) -> String {
+        let filled = self.paragraphs.iter().filter(|lines| !lines.is_empty());
+        let blocks: Vec<_> = filled.flat_map(|lines| blocks_of(lines, width)).collect();
+        blocks.join("\n\n")
+    }
+
+    /// The last paragraph but the first, which is the heading's, and but sign-offs; or what of that
+    /// reads like findings.
+    fn last_paragraph(&self, width: usize) -> Option<String> {
+        let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
+        let own = self.paragraphs.iter().skip(usize::from(is_headed));
+        let text = own.rev().find_map(|lines| said(blocks_of(lines, width)));
+        text.or_else(|| findings_within(&self.text(width)))
+    }
+
+    /// All of the text but the sign-off.
+    fn said(&self, width: usize) -> Option<String> {
+        let blocks = self
+            .paragraphs
+            .iter()
+            .flat_map(|lines| blocks_of(lines, width));
+        said(blocks.collect())
+    }
+
+    fn finish(self, width: usize) -> Section {
+        Section {
+            name: self.name,
+            heading: self.heading.into(),
+            text: self.text(width),
+            in_addendum: self.in_addendum,
+        }
+    }
+}
+
+/// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
+fn blocks_of(lines: &[&str], width: usize) -> Vec<String> {
+    blocks(lines.iter().copied(), width)
+}
+
+/// Whether the lines of a paragraph tell who signed or was told alone.
+fn is_closing(lines: &[&str]) -> bool {
+    without_sign_off(blocks_of(lines, 0)).is_empty()
+}
+
+/// The text of blocks without the sign-off, if there are words in it.
+fn said(blocks: Vec<String>) -> Option<String> {
+    let text = without_sign_off(blocks).join("\n\n");
+    text.contains(char::is_alphabetic).then_some(text)
+}
+
+/// The last paragraph that no heading but those of the report itself stands over, or the findings
+/// that run on in the paragraph of another heading; for want of both, what stands under the
+/// headings that come after a reading, or that of the first reading.
+fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
+    use SectionName::{Addendum, Notification, Recommendations, WetRead};
+    let passed_over = [Addendum, Notification, Recommendations, WetRead];
+    let (aside, report): (Vec<_>, Vec<_>) = drafts
+        .iter()
+        .filter(|draft| !draft.in_addendum)
+        .partition(|draft| passed_over.contains(&draft.name));
+    let last = report
+        .iter()
+        .rev()
+        .find_map(|draft| draft.last_paragraph(width));
+    let stand_in = |name| {
+        let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
+        sections.find_map(|draft| draft.said(width))
+    };
+    last.or_else(|| stand_in(Recommendations))
+        .or_else(|| stand_in(WetRead))
+}

@@ -1,0 +1,115 @@
+//! Section headings, which are dropped, and labels, which are part of what follows.
+
+use crate::text::heading_names::{is_capitals, names_a_section};
+
+/// Words that stand beside those in a heading.
+const COMPANIONS: [&str; 14] = [
+    "additional",
+    "and",
+    "brief",
+    "clinical",
+    "final",
+    "for",
+    "of",
+    "or",
+    "preliminary",
+    "relevant",
+    "the",
+    "this",
+    "type",
+    "wet",
+];
+
+/// Words of the longest heading.
+const MAX_WORDS: usize = 8;
+
+/// A label at the start of a text: what stands before its first colon.
+struct Label<'a> {
+    /// Whether it is a section heading.
+    is_heading: bool,
+    /// The text after the colon.
+    rest: &'a str,
+}
+
+/// Drops the section headings that `text` starts with.
+pub(super) fn without_headings(mut text: &str) -> &str {
+    while let Some(label) = leading_label(text).filter(|label| label.is_heading) {
+        text = label.rest;
+    }
+    if is_heading_line(text) { "" } else { text }
+}
+
+/// Whether a line starts with a heading, or with a label in capitals.
+pub(super) fn starts_with_label(line: &str) -> bool {
+    leading_label(line).is_some()
+}
+
+/// Whether `text` is a label that nothing follows.
+pub(super) fn is_bare_label(text: &str) -> bool {
+    leading_label(text).is_some_and(|label| label.rest.is_empty())
+}
+
+/// Whether a line is a heading without a colon: "FINAL REPORT", "Findings".
+pub(super) fn is_heading_line(line: &str) -> bool {
+    line.starts_with(char::is_uppercase)
+        && line.split_whitespace().count() <= MAX_WORDS
+        && is_all_heading(line)
+}
+
+/// Whether a word in the middle of a line is a heading in capitals: "IMPRESSION:".
+pub(super) fn is_heading_word(word: &str) -> bool {
+    word.strip_suffix(':')
+        .is_some_and(|name| is_capitals(name) && names_a_section(name))
+}
+
+/// Whether the words of a sentence are a heading up to now, colon included.
+pub(super) fn is_heading(words: &[&str]) -> bool {
+    words.last().is_some_and(|last| last.ends_with(':'))
+        && leading_label(&words.join(" "))
+            .is_some_and(|label| label.is_heading && label.rest.is_empty())
+}
+
+/// Where the heading begins whose last word comes after `words`: at "FINAL" if that is
+/// "IMPRESSION:", and at the first word if all of them are in capitals ("CHEST, TWO VIEWS:").
+pub(super) fn heading_start(words: &[&str]) -> usize {
+    if words.len() < MAX_WORDS && words.iter().all(|word| !word.contains(char::is_lowercase)) {
+        return 0;
+    }
+    let is_part = |word: &str| is_capitals(word) && (is_companion(word) || names_a_section(word));
+    words
+        .iter()
+        .rposition(|word| !is_part(word))
+        .map_or(0, |last| last + 1)
+}
+
+fn leading_label(text: &str) -> Option<Label<'_>> {
+    let (label, rest) = text.split_once(':')?;
+    let is_label = label.split_whitespace().count() <= MAX_WORDS
+        && label
+            .chars()
+            .all(|c| c.is_alphanumeric() || " ()/,&-_'".contains(c));
+    let in_capitals = is_capitals(label);
+    let is_heading = is_all_heading(label) || in_capitals && words(label).any(names_a_section);
+    let ends_cleanly = rest.starts_with(char::is_whitespace)
+        || rest.is_empty()
+        || is_heading && !rest.starts_with(|c: char| c.is_ascii_digit());
+    (is_label && ends_cleanly && (is_heading || in_capitals)).then(|| Label {
+        is_heading,
+        rest: rest.trim_start(),
+    })
+}
+
+/// Whether all words are those of headings, and one at least names a section.
+fn is_all_heading(text: &str) -> bool {
+    text.split_whitespace()
+        .all(|word| is_companion(word) || names_a_section(word))
+        && words(text).any(names_a_section)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+}
+
+fn is_companion(word: &str) -> bool {
+    COMPANIONS.contains(&word.to_lowercase().as_str())
+}

@@ -1,0 +1,460 @@
+//! Texts to token ids.
+
+mod added_tokens;
+mod folder;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PostProcessor, PreTokenizedString,
+    PreTokenizer, Tokenizer, TruncationDirection,
+};
+
+use super::word_pieces;
+use crate::error::DataError;
+use settings::{Role, Settings};
+
+/// Characters above which BERT's WordPiece gives up on a word.
+const MAX_WORD_LENGTH: usize = 100;
+
+/// The same for a learned vocabulary: Thai and Khmer write clauses without a space.
+const MAX_LEARNED_LENGTH: usize = 1000;
+
+/// Characters of a text shown in an error.
+const EXCERPT_LENGTH: usize = 60;
+
+/// Token ids of a text, special tokens included, without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Index of each token in the vocabulary; `tokens` long.
+    pub ids: Vec<u32>,
+    /// Segment of each token, 0 for all tokens of a single text; as long as `ids`.
+    pub type_ids: Vec<u32>,
+}
+
+/// Turns reports into token ids, with the vocabulary and the special tokens of a text encoder.
+#[derive(Debug, Clone)]
+pub struct ReportTokenizer {
+    tokenizer: Tokenizer,
+    settings: Settings,
+    pad_id: u32,
+    vocab_size: usize,
+    special_count: usize,
+}
+
+impl ReportTokenizer {
+    /// Names of the files that [`save`](Self::save) writes.
+    pub const FILES: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+
+    /// Reads the tokenizer of a Hugging Face model from its folder.
+    ///
+    /// That is `tokenizer.json`; else `vocab.txt` (WordPiece, as BERT has it); else `vocab.json`
+    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json`,
+    /// `special_tokens_map.json` and `added_tokens.json` are heeded where present, as in
+    /// transformers. `do_lower_case` wins over what the files say about BERT's normalizer; other
+    /// normalizers have no such choice and ignore it. Padding and truncation that the files ask
+    /// for do not apply: [`encode`](Self::encode) truncates, the batch pads.
+    ///
+    /// # Errors
+    ///
+    /// - [`DataError::NoTokenizer`]: the folder has none of these files
+    /// - [`DataError::Read`], [`DataError::TokenizerFile`]: one cannot be read or understood
+    /// - [`DataError::MissingSpecialToken`]: the vocabulary has no token to pad with, to begin
+    ///   and end a text with, or for unknown words
+    pub fn from_folder(folder: &Path, do_lower_case: Option<bool>) -> Result<Self, DataError> {
+        let source = folder::read(folder, do_lower_case)?;
+        Self::new(source.tokenizer, source.settings, &source.path)
+    }
+
+    /// Learns a WordPiece vocabulary of at most `vocab_size` tokens from `texts`.
+    ///
+    /// `[PAD]` is 0, followed by `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`. The same texts, in any
+    /// order, give the same vocabulary. `do_lower_case` also strips accents, as BERT does.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NoWords`], [`DataError::VocabularyTooSmall`].
+    pub fn train<T: AsRef<str>>(
+        texts: impl Iterator<Item = T>,
+        vocab_size: usize,
+        do_lower_case: bool,
+    ) -> Result<Self, DataError> {
+        let normalizer = BertNormalizer::new(true, true, None, do_lower_case);
+        let mut words = BTreeMap::new();
+        for text in texts {
+            let text = text.as_ref();
+            count_words(text, &normalizer, &mut words)
+                .map_err(|source| cannot_encode(text, source))?;
+        }
+        let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
+        let vocabulary = pieces.into_iter().zip(0..).collect();
+        let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::bert_special());
+        tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_LENGTH.into();
+        Self::new(
+            tokenizer,
+            Settings::default(),
+            Path::new("learned vocabulary"),
+        )
+    }
+
+    /// Turns a text into at most `max_tokens` ids.
+    ///
+    /// The special tokens that begin and end a text are among them: of a text that is too long
+    /// the end is cut off, and the closing token kept.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NoRoomForText`] when the special tokens alone are `max_tokens` or more;
+    /// [`DataError::Tokenize`].
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Tokens, DataError> {
+        let special = self.special_count;
+        if max_tokens <= special {
+            return Err(DataError::NoRoomForText {
+                max_tokens,
+                special,
+            });
+        }
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let mut encoding = encoding.map_err(|source| cannot_encode(text, source))?;
+        encoding.truncate(max_tokens - special, 0, TruncationDirection::Right);
+        encoding.take_overflowing();
+        let encoding = self.tokenizer.post_process(encoding, None, true);
+        let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
+        Ok(Tokens {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+        })
+    }
+
+    /// Counts the tokens of a whole text, special ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Tokenize`].
+    pub fn count(&self, text: &str) -> Result<usize, DataError> {
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
+        Ok(encoding.get_ids().len() + self.special_count)
+    }
+
+    /// Returns the id to fill shorter texts of a batch with.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// Returns the rows that an embedding table needs: one more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` to an existing folder, from which
+    /// [`from_folder`](Self::from_folder) and Hugging Face's `AutoTokenizer` read them.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Write`].
+    pub fn save(&self, folder: &Path) -> Result<(), DataError> {
+        let write = |name: &str, text: Result<String, Box<dyn Error + Send + Sync>>| {
+            let path = folder.join(name);
+            let written = text
+                .map_err(std::io::Error::other)
+                .and_then(|text| fs::write(&path, text));
+            written.map_err(|source| DataError::Write { path, source })
+        };
+        let [tokenizer, settings] = Self::FILES;
+        write(tokenizer, self.tokenizer.to_string(true))?;
+        let text = self.settings.to_json(&self.tokenizer);
+        write(settings, Ok(format!("{text:#}\n")))
+    }
+
+    /// Checks what `tokenizer`, in the form of `tokenizer.json`, must have; `path` is where it
+    /// comes from.
+    fn new(mut tokenizer: Value, settings: Settings, path: &Path) -> Result<Self, DataError> {
+        tokenizer["padding"] = Value::Null;
+        tokenizer["truncation"] = Value::Null;
+        let invalid = |source| DataError::TokenizerFile {
+            path: path.into(),
+            source,
+        };
+        let unknown = tokenizer["model"]["unk_token"].as_str().map(String::from);
+        let added = tokenizer["added_tokens"].take();
+        tokenizer["added_tokens"] = added.clone();
+        let mut tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(invalid)?;
+        check_ids(&added, &tokenizer).map_err(invalid)?;
+        if let Some(unknown) = unknown.filter(|token| tokenizer.token_to_id(token).is_none()) {
+            return Err(DataError::MissingSpecialToken {
+                path: path.into(),
+                token: unknown,
+            });
+        }
+        let (_, pad_id) = settings.find(Role::Pad, &tokenizer, path)?;
+        if special_count(&tokenizer) == 0 {
+            let begin = settings.find(Role::Begin, &tokenizer, path)?;
+            let end = settings.find(Role::End, &tokenizer, path)?;
+            let template = template(begin, end).map_err(invalid)?;
+            tokenizer.with_post_processor(Some(template));
+        }
+        let last_id = tokenizer.get_vocab(true).into_values().max();
+        Ok(Self {
+            special_count: special_count(&tokenizer),
+            vocab_size: last_id.map_or(0, |id| id as usize + 1),
+            pad_id,
+            tokenizer,
+            settings,
+        })
+    }
+}
+
+/// Checks that added tokens have the ids that they are listed with: the reader numbers them anew.
+fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error + Send + Sync>> {
+    for token in added.as_array().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or("");
+        let id = tokenizer.token_to_id(content).map(u64::from);
+        if !content.is_empty() && token["id"].as_u64() != id {
+            let (listed, id) = (&token["id"], id.unwrap_or_default());
+            let problem = format!("`{content}` has the id {listed} in place of {id}, the next");
+            return Err(problem.into());
+        }
+    }
+    Ok(())
+}
+
+/// Counts the tokens that every text gets.
+fn special_count(tokenizer: &Tokenizer) -> usize {
+    tokenizer
+        .get_post_processor()
+        .map_or(0, |processor| processor.added_tokens(false))
+}
+
+/// One token before a text and one behind it.
+fn template(
+    begin: (String, u32),
+    end: (String, u32),
+) -> Result<TemplateProcessing, Box<dyn Error + Send + Sync>> {
+    let single = format!("{} $A {}", begin.0, end.0);
+    let template = TemplateProcessing::builder()
+        .try_single(single)?
+        .special_tokens(vec![begin, end])
+        .build()?;
+    Ok(template)
+}
+
+/// Adds the words of a text to those counted, cut as BERT cuts them.
+fn count_words(
+    text: &str,
+    normalizer: &BertNormalizer,
+    words: &mut BTreeMap<String, u64>,
+) -> tokenizers::Result<()> {
+    let mut text = NormalizedString::from(text);
+    normalizer.normalize(&mut text)?;
+    let mut text = PreTokenizedString::from(text);
+    BertPreTokenizer.pre_tokenize(&mut text)?;
+    for (word, ..) in text.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+        if word.chars().count() <= MAX_LEARNED_LENGTH {
+            *words.entry(word.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_encode(text: &str, source: Box<dyn Error + Send + Sync>) -> DataError {
+    DataError::Tokenize {
+        excerpt: text.chars().take(EXCERPT_LENGTH).collect(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    const TEXTS: [&str; 4] = [
+        "The heart is normal in size. The lungs are clear.",
+        "Small left pleural effusion. The heart is enlarged.",
+        "No effusion, no pneumothorax. Heart size is normal.",
+        "Café-au-lait: the lungs are clear.",
+    ];
+
+    /// What BertTokenizer of transformers 5.23 makes of awkward texts, padded to 64 tokens.
+    #[derive(Deserialize)]
+    struct Reference {
+        texts: Vec<String>,
+        cased: Encodings,
+        uncased: Encodings,
+    }
+
+    #[derive(Deserialize)]
+    struct Encodings {
+        size: usize,
+        input_ids: Vec<Vec<u32>>,
+        attention_mask: Vec<Vec<usize>>,
+    }
+
+    fn data(name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        folder.join("tests/data").join(name)
+    }
+
+    fn reference() -> Reference {
+        serde_json::from_slice(&fs::read(data("wordpiece.json")).unwrap()).unwrap()
+    }
+
+    /// A tokenizer from one of the reference files under the name it has in a model's folder.
+    fn from_file(file: &str, name: &str, do_lower_case: Option<bool>) -> ReportTokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(data(file), folder.path().join(name)).unwrap();
+        ReportTokenizer::from_folder(folder.path(), do_lower_case).unwrap()
+    }
+
+    #[track_caller]
+    fn agrees(tokenizer: &ReportTokenizer, texts: &[String], expected: &Encodings) {
+        assert_eq!(tokenizer.vocab_size(), expected.size);
+        assert_eq!(tokenizer.pad_id(), 0);
+        for (i, text) in texts.iter().enumerate() {
+            let length = expected.attention_mask[i].iter().sum();
+            let tokens = tokenizer.encode(text, 64).unwrap();
+            assert_eq!(tokens.ids, expected.input_ids[i][..length], "{text:?}");
+            assert_eq!(tokens.type_ids, vec![0; length]);
+        }
+    }
+
+    #[test]
+    fn ids_are_those_of_hugging_face() {
+        let Reference {
+            texts,
+            cased,
+            uncased,
+        } = reference();
+        agrees(
+            &from_file("tokenizer_cased.json", "tokenizer.json", None),
+            &texts,
+            &cased,
+        );
+        agrees(
+            &from_file("vocab_cased.txt", "vocab.txt", Some(false)),
+            &texts,
+            &cased,
+        );
+        agrees(
+            &from_file("tokenizer_uncased.json", "tokenizer.json", None),
+            &texts,
+            &uncased,
+        );
+        agrees(
+            &from_file("vocab_uncased.txt", "vocab.txt", None),
+            &texts,
+            &uncased,
+        );
+    }
+
+    #[test]
+    fn the_casing_asked_for_wins_over_the_file() {
+        let tokenizer = from_file("tokenizer_uncased.json", "tokenizer.json", Some(false));
+        let lower = tokenizer.encode("heart", 9).unwrap();
+        assert_ne!(tokenizer.encode("HEART", 9).unwrap(), lower);
+        let tokenizer = from_file("tokenizer_cased.json", "tokenizer.json", Some(true));
+        let lower = tokenizer.encode("heart", 9).unwrap();
+        assert_eq!(tokenizer.encode("HEART", 9).unwrap(), lower);
+    }
+
+    #[test]
+    fn a_text_too_long_keeps_its_closing_token() {
+        let tokenizer = ReportTokenizer::train(TEXTS.into_iter(), 80, true).unwrap();
+        let whole = tokenizer.encode(TEXTS[0], usize::MAX).unwrap().ids;
+        let cut = tokenizer.encode(TEXTS[0], 6).unwrap().ids;
+        assert_eq!(cut.len(), 6);
+        assert_eq!(cut[..5], whole[..5]);
+        assert_eq!(cut[5], 3, "[SEP]");
+        assert_eq!(tokenizer.encode("", 3).unwrap().ids, [2, 3]);
+        let error = tokenizer.encode(TEXTS[0], 2).unwrap_err();
+        assert!(
+            matches!(error, DataError::NoRoomForText { special: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_vocabulary_depends_on_the_texts_alone() {
+        let ids = |texts: &[&str]| {
+            let tokenizer = ReportTokenizer::train(texts.iter().copied(), 60, true).unwrap();
+            let ids = TEXTS.map(|text| tokenizer.encode(text, 99).unwrap().ids);
+            (tokenizer.vocab_size(), ids)
+        };
+        let forward = ids(&TEXTS);
+        assert_eq!(forward.0, 60);
+        let mut backward = TEXTS;
+        backward.reverse();
+        for _ in 0..5 {
+            assert_eq!(ids(&backward), forward);
+        }
+    }
+
+    #[test]
+    fn learned_pieces_cover_the_texts_they_come_from() {
+        for do_lower_case in [true, false] {
+            let tokenizer = ReportTokenizer::train(TEXTS.into_iter(), 90, do_lower_case).unwrap();
+            for text in TEXTS {
+                assert!(
+                    !tokenizer.encode(text, 99).unwrap().ids.contains(&1),
+                    "[UNK] in {text}"
+                );
+            }
+            let upper = tokenizer.encode("HEART", 99).unwrap();
+            let lower = tokenizer.encode("heart", 99).unwrap();
+            assert_eq!(upper == lower, do_lower_case);
+            assert_eq!(tokenizer.encode("Ж", 99).unwrap().ids, [2, 1, 3]);
+        }
+    }
+
+    #[test]
+    fn a_long_clause_without_spaces_has_tokens() {
+        let clause = "ไม่พบน้ำในช่องเยื่อหุ้มปอด".repeat(8);
+        assert!(clause.chars().count() > 2 * MAX_WORD_LENGTH);
+        let tokenizer = ReportTokenizer::train([&clause].into_iter(), 90, true).unwrap();
+        let ids = tokenizer.encode(&clause, 999).unwrap().ids;
+        assert!(ids.len() > 2 && !ids.contains(&1), "[UNK] in {ids:?}");
+    }
+
+    #[test]
+    fn a_saved_tokenizer_reads_back_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for do_lower_case in [true, false] {
+            let tokenizer = ReportTokenizer::train(TEXTS.into_iter(), 90, do_lower_case).unwrap();
+            tokenizer.save(folder.path()).unwrap();
+            let read = ReportTokenizer::from_folder(folder.path(), None).unwrap();
+            for text in TEXTS {
+                let expected = tokenizer.encode(text, 12).unwrap();
+                assert_eq!(read.encode(text, 12).unwrap(), expected);
+            }
+            assert_eq!(read.vocab_size(), tokenizer.vocab_size());
+        }
+        let error = ReportTokenizer::train(TEXTS.into_iter(), 90, true)
+            .unwrap()
+            .save(&folder.path().join("nowhere"))
+            .unwrap_err();
+        assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    }
+
+    #[test]
+    fn nothing_and_too_few_tokens_are_errors() {
+        let error = ReportTokenizer::train(["", " \n"].into_iter(), 90, true).unwrap_err();
+        assert!(matches!(error, DataError::NoWords), "{error}");
+        let error = ReportTokenizer::train(TEXTS.into_iter(), 10, true).unwrap_err();
+        assert!(
+            matches!(error, DataError::VocabularyTooSmall { asked: 10, .. }),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,599 @@
+//! The files in which models bring their vocabulary, made into the form of `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokenizers::AddedToken;
+use tokenizers::normalizers::BertNormalizer;
+
+use super::added_tokens::{AddedTokens, Listed};
+use super::settings::{Role, Settings};
+use crate::error::DataError;
+use crate::files::{decode_text, read_regular};
+use crate::text::word_pieces::CONTINUATION;
+
+/// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Tokens of the largest vocabulary; XLM-V's has 0.9 million.
+const MAX_TOKENS: usize = 10_000_000;
+
+/// Bytes of the longest token. None of a published vocabulary has a thousand.
+const MAX_TOKEN: usize = 4_096;
+
+/// Special tokens of a tokenizer, one for each [`Role`].
+pub(super) type SpecialTokens = [AddedToken; Role::ALL.len()];
+
+/// Special tokens of BERT, in the order that a learned vocabulary begins with.
+pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Special tokens of RoBERTa, in the same order.
+const ROBERTA_SPECIAL: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
+
+/// Tokenizers of transformers that `vocab.txt` describes, but for the ending "Fast".
+const WORD_PIECE_CLASSES: [&str; 12] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "FunnelTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MPNetTokenizer",
+    "MobileBertTokenizer",
+    "PreTrainedTokenizer",
+    "SqueezeBertTokenizer",
+    "TokenizersBackend",
+];
+
+/// The same for `vocab.json` with `merges.txt`.
+const BYTE_LEVEL_CLASSES: [&str; 6] = [
+    "BartTokenizer",
+    "LEDTokenizer",
+    "LongformerTokenizer",
+    "PreTrainedTokenizer",
+    "RobertaTokenizer",
+    "TokenizersBackend",
+];
+
+/// Tokens with their ids.
+pub(super) type Vocabulary = BTreeMap<String, u32>;
+
+/// What a folder says about its tokenizer.
+pub(super) struct Source {
+    /// The tokenizer in the form of `tokenizer.json`.
+    pub(super) tokenizer: Value,
+    pub(super) settings: Settings,
+    /// The file of the vocabulary.
+    pub(super) path: PathBuf,
+}
+
+/// Reads the first form of tokenizer that `folder` has.
+pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
+    let settings = Settings::read(folder)?;
+    let do_lower_case = do_lower_case.or(settings.flag("do_lower_case")?);
+    let [whole, words, pairs, merges] =
+        ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
+
+    let special = |usual: SpecialTokens| {
+        let mut usual = usual.into_iter();
+        Role::ALL.map(|role| settings.token_or(role, usual.next().expect("one for each role")))
+    };
+    let (mut tokenizer, path) = if whole.exists() {
+        let mut tokenizer = Value::Object(json_file(&whole)?);
+        check_whole(&tokenizer, &whole)?;
+        if let Some(lowercase) = do_lower_case {
+            set_lowercase(&mut tokenizer["normalizer"], lowercase);
+        }
+        (tokenizer, whole)
+    } else if words.exists() {
+        check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
+        let normalizer = BertNormalizer::new(
+            true,
+            settings.flag("tokenize_chinese_chars")?.unwrap_or(true),
+            settings.flag("strip_accents")?,
+            do_lower_case.unwrap_or(true),
+        );
+        let special = special(bert_special());
+        (word_piece(&lines(&words)?, &normalizer, &special), words)
+    } else if pairs.exists() && merges.exists() {
+        check_class(&settings, &BYTE_LEVEL_CLASSES, folder)?;
+        let add_prefix_space = settings.flag("add_prefix_space")?.unwrap_or(false);
+        let vocabulary: Vocabulary = json_file(&pairs)?;
+        let entries = vocabulary
+            .iter()
+            .map(|(token, id)| (&**token, u64::from(*id)));
+        check_tokens(entries, &pairs)?;
+        let merges = merge_rules(&merges)?;
+        let special = special(roberta_special());
+        (
+            byte_level(&vocabulary, &merges, add_prefix_space, &special),
+            pairs,
+        )
+    } else {
+        return Err(DataError::NoTokenizer {
+            folder: folder.into(),
+            looked_for: vec!["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"],
+        });
+    };
+    AddedTokens::read(folder, &settings)?.add_to(&mut tokenizer)?;
+    Ok(Source {
+        tokenizer,
+        settings,
+        path,
+    })
+}
+
+/// Special tokens of BERT, without settings.
+pub(super) fn bert_special() -> SpecialTokens {
+    BERT_SPECIAL.map(|name| AddedToken::from(name, true))
+}
+
+/// Special tokens of RoBERTa, without settings: its mask takes the space in front of it.
+fn roberta_special() -> SpecialTokens {
+    ROBERTA_SPECIAL.map(|name| AddedToken::from(name, true).lstrip(name == "<mask>"))
+}
+
+/// Refuses a tokenizer of another kind than its files look like: its ids would be others.
+fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), DataError> {
+    let class = settings.get("tokenizer_class").and_then(Value::as_str);
+    let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+    match class.filter(|class| !classes.contains(class)) {
+        None => Ok(()),
+        Some(class) => Err(invalid(
+            &folder.join("tokenizer_config.json"),
+            format!(
+                "a {class} is read from tokenizer.json only, which transformers writes \
+                 (`AutoTokenizer.from_pretrained(…).save_pretrained(…)`)"
+            ),
+        )),
+    }
+}
+
+/// Describes BERT's tokenizer, but for the special tokens around a text.
+pub(super) fn word_piece(
+    vocabulary: &Vocabulary,
+    normalizer: &BertNormalizer,
+    special: &SpecialTokens,
+) -> Value {
+    json!({
+        "version": "1.0",
+        "added_tokens": special_tokens(special, vocabulary),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": normalizer.clean_text,
+            "handle_chinese_chars": normalizer.handle_chinese_chars,
+            "strip_accents": normalizer.strip_accents,
+            "lowercase": normalizer.lowercase,
+        },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": null,
+        "decoder": { "type": "WordPiece", "prefix": CONTINUATION, "cleanup": true },
+        "model": {
+            "type": "WordPiece",
+            "unk_token": special[Role::Unknown as usize].content,
+            "continuing_subword_prefix": CONTINUATION,
+            "max_input_chars_per_word": super::MAX_WORD_LENGTH,
+            "vocab": vocabulary,
+        },
+    })
+}
+
+/// Describes RoBERTa's tokenizer, but for the special tokens around a text.
+fn byte_level(
+    vocabulary: &Vocabulary,
+    merges: &[String],
+    add_prefix_space: bool,
+    special: &SpecialTokens,
+) -> Value {
+    let bytes = json!({
+        "type": "ByteLevel",
+        "add_prefix_space": add_prefix_space,
+        "trim_offsets": true,
+        "use_regex": true,
+    });
+    json!({
+        "version": "1.0",
+        "added_tokens": special_tokens(special, vocabulary),
+        "normalizer": null,
+        "pre_tokenizer": bytes,
+        "post_processor": null,
+        "decoder": bytes,
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "vocab": vocabulary,
+            "merges": merges,
+        },
+    })
+}
+
+/// Lists those of the tokens that the vocabulary has, so that a text cannot spell them by parts.
+fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary) -> Vec<Listed> {
+    let listed = special.iter().filter_map(|token| {
+        let id = *vocabulary.get(&token.content)?;
+        let token = token.clone();
+        Some(Listed { id, token })
+    });
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|it| it.id);
+    listed
+}
+
+/// Sets the casing of BERT's normalizer, alone or in a sequence.
+fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
+    match normalizer["type"].as_str() {
+        Some("BertNormalizer") => normalizer["lowercase"] = lowercase.into(),
+        Some("Sequence") => {
+            let parts = normalizer["normalizers"].as_array_mut();
+            for part in parts.into_iter().flatten() {
+                set_lowercase(part, lowercase);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Checks the vocabulary of a `tokenizer.json`, of whatever model.
+fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), DataError> {
+    let id = |id: &Value| id.as_u64().unwrap_or(0);
+    let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
+    let added = added.map(|it| (it["content"].as_str().unwrap_or(""), id(&it["id"])));
+    check_tokens(added, path)?;
+    match &tokenizer["model"]["vocab"] {
+        Value::Object(ids) => check_tokens(ids.iter().map(|(token, it)| (&**token, id(it))), path),
+        Value::Array(pieces) => {
+            let token = |it: &Value| it[0].as_str().unwrap_or("").len();
+            let long = pieces.iter().position(|piece| token(piece) > MAX_TOKEN);
+            let ids = long.or((pieces.len() > MAX_TOKENS).then_some(MAX_TOKENS));
+            let found = ids.map(|id| (pieces[id][0].as_str().unwrap_or(""), id as u64));
+            check_tokens(found.into_iter(), path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses tokens beyond measure, and ids that would ask for embeddings beyond measure.
+fn check_tokens<'a>(
+    mut tokens: impl Iterator<Item = (&'a str, u64)>,
+    path: &Path,
+) -> Result<(), DataError> {
+    let beyond = tokens.find(|(token, id)| token.len() > MAX_TOKEN || *id >= MAX_TOKENS as u64);
+    match beyond {
+        None => Ok(()),
+        Some((token, id)) => {
+            let bytes = token.len();
+            let problem = format!(
+                "token {id} has {bytes} bytes; tokens have {MAX_TOKEN} at the most, and numbers \
+                 below {MAX_TOKENS}"
+            );
+            Err(invalid(path, problem))
+        }
+    }
+}
+
+/// Reads a token a line, without the white space behind it; the last of equal ones counts, as in
+/// Hugging Face's reader.
+fn lines(path: &Path) -> Result<Vocabulary, DataError> {
+    let text = text_file(path)?;
+    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+    let tokens = lines.map(str::trim_end);
+    check_tokens(tokens.clone().zip(0..), path)?;
+    Ok(tokens.map(String::from).zip(0..).collect())
+}
+
+/// Reads the pairs that BPE merges, in order.
+fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = text_file(path)?;
+    let rules = text.lines().enumerate().filter(|(i, line)| {
+        let is_version = *i == 0 && line.starts_with("#version");
+        !is_version && !line.trim().is_empty()
+    });
+    rules
+        .map(|(i, line)| match line.split(' ').count() {
+            2 => Ok(line.to_owned()),
+            _ => Err(invalid(path, format!("line {}: no pair: `{line}`", i + 1))),
+        })
+        .collect()
+}
+
+pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+    serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
+}
+
+fn text_file(path: &Path) -> Result<String, DataError> {
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
+        path: path.into(),
+        source,
+    })?;
+    decode_text(bytes).map_err(|error| invalid(path, error))
+}
+
+pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
+    DataError::TokenizerFile {
+        path: path.into(),
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::text::tokenizer::ReportTokenizer;
+
+    /// Letters of "lung" and " lung" by bytes, as RoBERTa spells them, and all merges to "Ġlung".
+    const ROBERTA_VOCABULARY: &str = r#"{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "l": 4,
+        "u": 5, "n": 6, "g": 7, "Ġ": 8, "ng": 9, "ung": 10, "lung": 11, "Ġlung": 12, "<mask>": 13}"#;
+    const ROBERTA_MERGES: &str = "#version: 0.2\nn g\nu ng\nl ung\nĠ lung\n";
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn ids(files: &[(&str, &str)], text: &str) -> Vec<u32> {
+        let tokenizer = ReportTokenizer::from_folder(folder(files).path(), None).unwrap();
+        tokenizer.encode(text, 99).unwrap().ids
+    }
+
+    fn error(files: &[(&str, &str)]) -> DataError {
+        ReportTokenizer::from_folder(folder(files).path(), None).unwrap_err()
+    }
+
+    #[test]
+    fn a_roberta_vocabulary_is_read_with_its_merges() {
+        let files = [
+            ("vocab.json", ROBERTA_VOCABULARY),
+            ("merges.txt", ROBERTA_MERGES),
+        ];
+        assert_eq!(ids(&files, "lung lung"), [0, 11, 12, 2]);
+        assert_eq!(ids(&files, "lun <mask>g"), [0, 4, 5, 6, 13, 7, 2]);
+        let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), Some(true)).unwrap();
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 14));
+
+        let mask = r#"{"mask_token": {"content": "<mask>", "lstrip": false}}"#;
+        let flagged = [files[0], files[1], ("special_tokens_map.json", mask)];
+        assert_eq!(ids(&flagged, "lun <mask>g"), [0, 4, 5, 6, 8, 13, 7, 2]);
+        let added = [files[0], files[1], ("added_tokens.json", r#"{"___": 14}"#)];
+        assert_eq!(ids(&added, "lung ___lung"), [0, 11, 8, 14, 11, 2]);
+
+        let spaced = [
+            files[0],
+            files[1],
+            ("tokenizer_config.json", r#"{"add_prefix_space": true}"#),
+        ];
+        assert_eq!(ids(&spaced, "lung"), [0, 12, 2]);
+    }
+
+    /// The ids are those of Python's `tokenizers`.
+    #[test]
+    fn the_pieces_of_xlm_roberta_are_read() {
+        let special = ["<s>", "<pad>", "</s>", "<unk>"];
+        let added = special.iter().enumerate().map(|(id, content)| {
+            json!({
+                "id": id, "content": content, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true,
+            })
+        });
+        let pieces = [
+            ("▁heart", -2.0),
+            ("▁", -3.0),
+            ("h", -5.0),
+            ("eart", -5.0),
+            ("s", -4.0),
+        ];
+        let vocabulary = special.iter().map(|token| (*token, 0.0)).chain(pieces);
+        let tokenizer = json!({
+            "version": "1.0",
+            "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": null,
+            "pre_tokenizer": {
+                "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true,
+            },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [
+                    { "SpecialToken": { "id": "<s>", "type_id": 0 } },
+                    { "Sequence": { "id": "A", "type_id": 0 } },
+                    { "SpecialToken": { "id": "</s>", "type_id": 0 } },
+                ],
+                "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }],
+                "special_tokens": {
+                    "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] },
+                    "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] },
+                },
+            },
+            "decoder": null,
+            "model": {
+                "type": "Unigram", "unk_id": 3, "vocab": vocabulary.collect::<Vec<_>>(),
+            },
+        });
+        let files = [("tokenizer.json", &*tokenizer.to_string())];
+        assert_eq!(ids(&files, "No hearts heart"), [0, 5, 3, 4, 8, 4, 2]);
+        let tokenizer = ReportTokenizer::from_folder(folder(&files).path(), None).unwrap();
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (1, 9));
+    }
+
+    #[test]
+    fn settings_beside_a_vocabulary_are_heeded() {
+        let vocabulary = "<fill>\n[UNK]\n[CLS]\n[SEP]\nHeart\nheart\n";
+        let settings = r#"{"do_lower_case": false, "pad_token": {"content": "<fill>"}}"#;
+        let files = [
+            ("vocab.txt", vocabulary),
+            ("tokenizer_config.json", settings),
+        ];
+        assert_eq!(ids(&files, "Heart"), [2, 4, 3]);
+        let folder = folder(&files);
+        let lower = ReportTokenizer::from_folder(folder.path(), Some(true)).unwrap();
+        assert_eq!(lower.encode("Heart", 9).unwrap().ids, [2, 5, 3]);
+    }
+
+    #[test]
+    fn line_ends_of_windows_are_no_part_of_a_token() {
+        let vocabulary = "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\nheart\r\n";
+        assert_eq!(ids(&[("vocab.txt", vocabulary)], "heart"), [2, 4, 3]);
+    }
+
+    /// The ids are those of BertTokenizer of transformers 5.23.
+    #[test]
+    fn white_space_behind_a_token_is_no_part_of_it() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\nheart \nlung\t\n";
+        let files = [("vocab.txt", vocabulary)];
+        assert_eq!(ids(&files, "heart lung"), [2, 5, 6, 3]);
+    }
+
+    #[test]
+    fn a_folder_in_place_of_a_file_is_an_error_that_names_it() {
+        for name in ["vocab.txt", "added_tokens.json", "special_tokens_map.json"] {
+            let folder = folder(&[("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n")]);
+            let path = folder.path().join(name);
+            if path.is_file() {
+                fs::remove_file(&path).unwrap();
+            }
+            fs::create_dir(&path).unwrap();
+            let error = ReportTokenizer::from_folder(folder.path(), None).unwrap_err();
+            assert!(matches!(error, DataError::Read { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_token_or_of_settings() {
+        let vocabulary = "\u{feff}[PAD]\n[UNK]\n[CLS]\n[SEP]\nHeart\n";
+        let settings = "\u{feff}{\"do_lower_case\": false}";
+        let files = [
+            ("vocab.txt", vocabulary),
+            ("tokenizer_config.json", settings),
+        ];
+        assert_eq!(ids(&files, "Heart [PAD]"), [2, 4, 0, 3]);
+    }
+
+    #[test]
+    fn tokenizers_of_other_kinds_are_refused_by_name() {
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\n";
+        let settings = |class: &str| format!("{{\"tokenizer_class\": \"{class}\"}}");
+        let other = settings("BertJapaneseTokenizer");
+        let error = error(&[("tokenizer_config.json", &other), ("vocab.txt", vocabulary)]);
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains("a BertJapaneseTokenizer"), "{source}");
+        for class in ["BertTokenizer", "DistilBertTokenizerFast"] {
+            let same = settings(class);
+            let files = [("tokenizer_config.json", &*same), ("vocab.txt", vocabulary)];
+            assert_eq!(ids(&files, "heart"), [2, 4, 3], "{class}");
+        }
+    }
+
+    #[test]
+    fn padding_and_truncation_of_a_file_do_not_apply() {
+        let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
+        let vocabulary = vocabulary.into_iter().zip(0..).collect();
+        let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &bert_special());
+        tokenizer["padding"] = json!({
+            "strategy": { "Fixed": 128 }, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+        });
+        tokenizer["truncation"] = json!({
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+        });
+        let files = [("tokenizer.json", &*tokenizer.to_string())];
+        assert_eq!(ids(&files, "a a a a"), [2, 4, 4, 4, 4, 3]);
+    }
+
+    #[test]
+    fn each_special_token_that_is_missing_is_named() {
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+        for missing in special {
+            let vocabulary: Vec<_> = special.into_iter().filter(|&t| t != missing).collect();
+            let error = error(&[("vocab.txt", &vocabulary.join("\n"))]);
+            assert!(
+                matches!(error, DataError::MissingSpecialToken { .. }),
+                "{error}"
+            );
+            assert!(error.to_string().contains(missing), "{error}");
+            assert!(error.to_string().contains("vocab.txt"), "{error}");
+        }
+        assert!(matches!(
+            error(&[("vocab.txt", "")]),
+            DataError::MissingSpecialToken { .. }
+        ));
+    }
+
+    #[test]
+    fn a_folder_without_a_tokenizer_names_the_files_that_would_do() {
+        for files in [&[][..], &[("vocab.json", ROBERTA_VOCABULARY)]] {
+            let message = error(files).to_string();
+            for name in ["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"] {
+                assert!(message.contains(name), "{message}");
+            }
+        }
+        let nowhere = ReportTokenizer::from_folder(Path::new("nowhere"), None).unwrap_err();
+        assert!(nowhere.to_string().starts_with("nowhere: "), "{nowhere}");
+    }
+
+    #[test]
+    fn tokens_beyond_measure_are_refused_with_their_number() {
+        let long = "x".repeat(MAX_TOKEN + 1);
+        let lines = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n{long}\n");
+        let pairs = r#"{"<s>": 0, "a": 4000000000}"#;
+        let whole = |vocabulary: &str, added: &str| {
+            format!(r#"{{"added_tokens": [{added}], "model": {{"vocab": {vocabulary}}}}}"#)
+        };
+        let of_words = whole(&format!(r#"{{"{long}": 4}}"#), "");
+        let of_pieces = whole(&format!(r#"[["a", 0.0], ["{long}", 0.0]]"#), "");
+        let of_added = whole("{}", r#"{"id": 4000000000, "content": "a"}"#);
+        for (files, number) in [
+            (&[("vocab.txt", &*lines)][..], "token 4 has 4097 bytes"),
+            (
+                &[("vocab.json", pairs), ("merges.txt", "")],
+                "token 4000000000",
+            ),
+            (&[("tokenizer.json", &*of_words)], "token 4 has 4097 bytes"),
+            (&[("tokenizer.json", &*of_pieces)], "token 1 has 4097 bytes"),
+            (&[("tokenizer.json", &*of_added)], "token 4000000000"),
+        ] {
+            let error = error(files);
+            assert!(error.to_string().contains(files[0].0), "{error}");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(number), "{source}");
+        }
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_name_the_file() {
+        for files in [
+            &[("tokenizer.json", "{")][..],
+            &[("tokenizer.json", "{}")],
+            &[("tokenizer.json", "[]")],
+            &[("tokenizer.json", "null")],
+            &[("tokenizer_config.json", "[]"), ("vocab.txt", "[PAD]")],
+            &[
+                ("tokenizer_config.json", r#"{"do_lower_case": "False"}"#),
+                ("vocab.txt", "[PAD]"),
+            ],
+            &[
+                ("merges.txt", "a b c\n"),
+                ("vocab.json", ROBERTA_VOCABULARY),
+            ],
+            &[("vocab.json", "[1]"), ("merges.txt", "")],
+        ] {
+            let error = error(files);
+            assert!(matches!(error, DataError::TokenizerFile { .. }), "{error}");
+            assert!(error.to_string().contains(files[0].0), "{error}");
+        }
+    }
+}

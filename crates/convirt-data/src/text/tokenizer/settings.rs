@@ -1,0 +1,221 @@
+//! What `tokenizer_config.json` and `special_tokens_map.json` say beside the vocabulary.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tokenizers::{AddedToken, Tokenizer};
+
+use super::added_tokens::{DECODER, added_token};
+use super::folder::{invalid, json_file};
+use crate::error::DataError;
+
+/// Settings that a saved tokenizer takes over from the one it was read from.
+const KEPT: [&str; 3] = [
+    "clean_up_tokenization_spaces",
+    "model_input_names",
+    "model_max_length",
+];
+
+/// Keys of special tokens that every tokenizer may have.
+const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// Keys of lists of special tokens.
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// The content of the files, as one; empty where there are none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    json: Map<String, Value>,
+    /// `tokenizer_config.json`.
+    path: PathBuf,
+    /// Whether `special_tokens_map.json` has `additional_special_tokens`.
+    has_map_list: bool,
+}
+
+/// What a special token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Fills shorter texts.
+    Pad,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown,
+    /// Begins a text.
+    Begin,
+    /// Ends a text.
+    End,
+    /// Hides a token in pretraining; unused here, written for other programs.
+    Mask,
+}
+
+impl Role {
+    /// In the order of [`bert_special`](super::folder::bert_special).
+    pub(super) const ALL: [Self; 5] =
+        [Self::Pad, Self::Unknown, Self::Begin, Self::End, Self::Mask];
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Pad => "pad_token",
+            Self::Begin => "cls_token",
+            Self::End => "sep_token",
+            Self::Unknown => "unk_token",
+            Self::Mask => "mask_token",
+        }
+    }
+
+    /// Names in BERT's and in RoBERTa's vocabularies.
+    fn usual_names(self) -> [&'static str; 2] {
+        match self {
+            Self::Pad => ["[PAD]", "<pad>"],
+            Self::Begin => ["[CLS]", "<s>"],
+            Self::End => ["[SEP]", "</s>"],
+            Self::Unknown => ["[UNK]", "<unk>"],
+            Self::Mask => ["[MASK]", "<mask>"],
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the settings of a folder. As in transformers `special_tokens_map.json` wins, and is
+    /// not read where `tokenizer_config.json` lists all added tokens.
+    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+        let object = |name: &str| match folder.join(name) {
+            path if path.exists() => json_file(&path),
+            _ => Ok(Map::new()),
+        };
+        let mut json: Map<String, Value> = object("tokenizer_config.json")?;
+        let mut has_map_list = false;
+        if !json.contains_key(DECODER) {
+            let special: Map<String, Value> = object("special_tokens_map.json")?;
+            has_map_list = special.contains_key(LISTS[0]);
+            let is_said = |key: &str, token: &Value| !token.is_null() || key == Role::Mask.key();
+            json.extend(
+                special
+                    .into_iter()
+                    .filter(|(key, token)| is_said(key, token)),
+            );
+        }
+        Ok(Self {
+            json,
+            path: folder.join("tokenizer_config.json"),
+            has_map_list,
+        })
+    }
+
+    /// Returns a setting.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.json.get(key)
+    }
+
+    /// Returns the special tokens that have names, and those of lists, in the order in which
+    /// transformers numbers those that the vocabulary does not have.
+    pub(super) fn special_tokens(&self) -> Vec<AddedToken> {
+        let others = self
+            .json
+            .iter()
+            .filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
+        let others = others.map(|(_, token)| token);
+        let named = NAMES.iter().filter_map(|key| self.json.get(*key));
+        let lists = LISTS.iter().filter_map(|key| self.json.get(*key));
+        let items = lists.flat_map(|list| {
+            let items = list.as_array().into_iter().flatten();
+            items.chain(
+                list.as_object()
+                    .into_iter()
+                    .flat_map(|named| named.values()),
+            )
+        });
+        let all = named.chain(others).chain(items);
+        all.filter_map(|token| added_token(token, true)).collect()
+    }
+
+    /// Whether a token is special by `additional_special_tokens` of `special_tokens_map.json` alone.
+    pub(super) fn is_additional_only(&self, content: &str) -> bool {
+        let mut others = self.clone();
+        others.json.retain(|key, _| key != LISTS[0]);
+        self.has_map_list
+            && others
+                .special_tokens()
+                .iter()
+                .all(|it| it.content != content)
+    }
+
+    /// Returns the token of a role, or the usual one; with the flags of the usual one where the
+    /// settings have none.
+    pub(super) fn token_or(&self, role: Role, usual: AddedToken) -> AddedToken {
+        let given = self.json.get(role.key());
+        if role == Role::Mask && given.is_some_and(Value::is_null) {
+            // A vocabulary without it: the text of its usual name is as any other.
+            return AddedToken::default();
+        }
+        let described = given.filter(|token| token.is_object());
+        let described = described.and_then(|token| added_token(token, true));
+        described.unwrap_or_else(|| AddedToken {
+            content: self.name(role).map_or(usual.content, String::from),
+            ..usual
+        })
+    }
+
+    /// Returns a setting that is on or off, or neither.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, DataError> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => {
+                let problem = format!("`{key}` is {other}; it must be true or false");
+                Err(invalid(&self.path, problem))
+            }
+        }
+    }
+
+    /// Returns the special token of a role and its id, by the name that the settings give it or
+    /// else by a usual one; `path` is where the vocabulary comes from.
+    pub(super) fn find(
+        &self,
+        role: Role,
+        tokenizer: &Tokenizer,
+        path: &Path,
+    ) -> Result<(String, u32), DataError> {
+        let given = self.name(role);
+        let names = given.map_or(role.usual_names().to_vec(), |name| vec![name]);
+        let found = names
+            .iter()
+            .find_map(|&name| Some((name.to_owned(), tokenizer.token_to_id(name)?)));
+        found.ok_or_else(|| DataError::MissingSpecialToken {
+            path: path.into(),
+            token: names.join(" or "),
+        })
+    }
+
+    /// Writes the settings for a tokenizer that is saved as `tokenizer.json`.
+    pub(super) fn to_json(&self, tokenizer: &Tokenizer) -> Value {
+        let mut json = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        for role in Role::ALL {
+            if self.json.get(role.key()).is_some_and(Value::is_null) && role == Role::Mask {
+                continue;
+            }
+            if let Ok((name, _)) = self.find(role, tokenizer, Path::new("")) {
+                json[role.key()] = name.into();
+            }
+        }
+        for key in KEPT {
+            if let Some(value) = self.json.get(key) {
+                json[key] = value.clone();
+            }
+        }
+        json
+    }
+
+    /// Returns the name of a role's token: a string, or an object with its `content`.
+    fn name(&self, role: Role) -> Option<&str> {
+        let token = self.json.get(role.key())?;
+        token.as_str().or_else(|| token.get("content")?.as_str())
+    }
+}

@@ -1,0 +1,15 @@
+//! From findings to the pixels of a radiograph.
+
+mod canvas;
+mod anatomy;
+mod devices;
+mod pathology;
+mod render;
+mod exposure;
+#[cfg(test)]
+mod tests {
+    mod visibility;
+}
+
+pub(crate) use anatomy::Anatomy;
+pub(crate) use exposure::{Exposure, FileKind};

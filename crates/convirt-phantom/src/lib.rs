@@ -1,0 +1,28 @@
+//! A procedural chest phantom: frontal "radiographs" and reports in the files a hospital's would
+//! come in.
+//!
+//! For learning to use the program, for tests and for measuring. Nothing in it comes from a patient
+//! and nothing learned from it says anything about one.
+//!
+//! ```
+//! use convirt_phantom::PhantomConfig;
+//!
+//! # let place = tempfile::tempdir()?;
+//! # let folder = place.path().join("phantom");
+//! let config = PhantomConfig { patients: 4, longer_side: 64, seed: 0 };
+//! let summary = config.write(&folder, |done, patients| eprintln!("{done} of {patients}"))?;
+//! assert_eq!(summary.patients, 4);
+//! assert!(folder.join("pairs.csv").is_file());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod chest;
+mod drawing;
+mod report;
+mod patient;
+mod folder;
+mod phantom;
+
+pub use error::PhantomError;
+pub use phantom::{PhantomConfig, PhantomSummary};
