@@ -8,55 +8,40 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::data::dataloader::DataLoader;
 use burn::optim::{AdamConfig, GradientsParams};
-use convirt::data::{
-    AugmentationConfig, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView, LoaderConfig,
-    Manifest, ManifestConfig, ReportTokenizer, SampleConfig, TextView, TrainingLoader,
-    TrainingSteps,
-};
+use convirt::data;
 use convirt::model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
 
 fn main() -> Result<()> {
-    let pairs = std::env::args()
-        .nth(1)
-        .context("usage: own_loop PAIRS.csv")?;
-    let device = convirt::device(None)?.autodiff();
-    let manifest = Manifest::read(&ManifestConfig {
-        text_from_files: true,
-        ..ManifestConfig::new(pairs)
-    })?;
+    let pairs = std::env::args().nth(1);
+    let mut manifest = data::ManifestConfig::new(pairs.context("usage: own_loop PAIRS.csv")?);
+    manifest.text_from_files = true;
+    let manifest = data::Manifest::read(&manifest)?;
     let texts = manifest.studies.iter().map(|study| &*study.report.text);
-    let tokenizer = ReportTokenizer::train(texts, 1_000, true)?;
-    let text = BertConfig {
-        hidden_size: 64,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 128,
-        ..BertConfig::base(tokenizer.vocab_size())
-    };
-    let samples = SampleConfig {
-        image: ImageView::Augmented(AugmentationConfig::default().init(32)?),
+    let tokenizer = data::ReportTokenizer::train(texts, 1_000, true)?;
+    let mut text = BertConfig::base(tokenizer.vocab_size());
+    (text.num_hidden_layers, text.hidden_size) = (1, 96);
+
+    let samples = data::SampleConfig {
+        image: data::ImageView::Augmented(data::AugmentationConfig::default().init(32)?),
         views: 1,
-        text: TextView::RandomSentence,
+        text: data::TextView::RandomSentence,
         max_tokens: 64,
         seed: 0,
     };
-    let dataset = ImageTextDataset::new(
-        manifest.studies,
-        ImageStore::new(ImageStoreConfig::for_input_size(32))?,
-        Arc::new(tokenizer),
-        samples,
-        Arc::new(manifest.skips),
-    );
-    let batches_of = LoaderConfig {
+    let images = data::ImageStore::new(data::ImageStoreConfig::for_input_size(32))?;
+    let (tokenizer, skips) = (Arc::new(tokenizer), Arc::new(manifest.skips));
+    let dataset = data::ImageTextDataset::new(manifest.studies, images, tokenizer, samples, skips);
+
+    let batches = data::LoaderConfig {
         batch_size: 4,
-        ..LoaderConfig::default()
+        ..data::LoaderConfig::default()
     };
-    let steps = TrainingSteps {
+    let steps = data::TrainingSteps {
         window: 4,
         total: 4,
     };
-    let loader = TrainingLoader::new(Arc::new(dataset), &batches_of, steps, &device)?;
-
+    let device = convirt::device(None)?.autodiff();
+    let loader = data::TrainingLoader::new(Arc::new(dataset), &batches, steps, &device)?;
     let image = ResNetConfig::new(ResNetDepth::ResNet18);
     let mut model = ConVirtConfig::new(image, text).init(&device)?;
     let mut optimizer = AdamConfig::new().init();
@@ -68,11 +53,12 @@ fn main() -> Result<()> {
             attention_mask: texts.attention_mask,
             token_type_ids: Some(texts.token_type_ids),
         };
-        let loss = model
-            .forward(batch.images, input, Some(texts.text_ids))
-            .loss;
-        println!("step {step}: {:.3} nats", loss.clone().into_scalar::<f64>());
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let output = model.forward(batch.images, input, Some(texts.text_ids));
+        println!(
+            "step {step}: {:.3} nats",
+            output.loss.clone().into_scalar::<f64>()
+        );
+        let gradients = GradientsParams::from_grads(output.loss.backward(), &model);
         model = optimizer.step(1e-4, model, gradients);
     }
     Ok(())

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-
-use super::terminal::tell;
+use log::info;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -23,7 +22,7 @@ pub fn stop_on_ctrl_c() -> Result<()> {
 pub fn is_stop_asked() -> bool {
     let is_asked = STOP.load(Ordering::Relaxed);
     if is_asked {
-        tell("stopped; nothing was written");
+        info!("stopped; nothing was written");
     }
     is_asked
 }
