@@ -1,5 +1,10 @@
 //! Random views of an image for training (Zhang et al. 2022, section 4.1).
 
+mod config;
+mod params;
+mod warp;
+mod jitter;
+mod blur;
 mod eval_transform;
 
 pub use eval_transform::{EvalResize, EvalTransform};
@@ -7,12 +12,6 @@ pub use eval_transform::{EvalResize, EvalTransform};
 use rand::Rng;
 
 use crate::image::{Radiograph, normalize};
-
-mod blur;
-mod config;
-mod jitter;
-mod params;
-mod warp;
 
 pub use config::AugmentationConfig;
 pub use params::AugmentationParams;

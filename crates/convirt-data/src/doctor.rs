@@ -4,20 +4,24 @@
 //! images are compared. Besides the table, which stays in memory, a row and an image leave some
 //! 100 bytes, however many pixels they have.
 
-mod cleaned;
-mod compared;
+mod finding;
 mod diagnosis;
 mod encoding;
-mod finding;
 mod identifiers;
-mod image_look;
-mod likeness;
-mod metadata;
-mod rows;
-mod sides;
 mod texts;
 mod tokens;
 mod views;
+mod metadata;
+mod likeness;
+mod image_look;
+mod compared;
+mod rows;
+mod sides;
+mod cleaned;
+#[cfg(test)]
+mod tests {
+    mod faults;
+}
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

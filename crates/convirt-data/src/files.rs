@@ -1,11 +1,11 @@
 //! Files and names as strangers have them: read whole and with limits, listed, decoded to text, shown.
 
-mod regular_file;
-mod whole_file;
 mod text_encoding;
 mod path_text;
 mod plain_name;
 mod printable;
+mod regular_file;
+mod whole_file;
 mod passed_over;
 mod folder_walk;
 

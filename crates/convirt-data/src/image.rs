@@ -1,25 +1,28 @@
 //! From an image file to the numbers of a network.
 
-pub(crate) mod radiograph;
+mod limits;
+mod stretch;
+mod radiograph;
 mod segments;
 mod plausible;
 mod jpeg;
+mod resize;
 pub(crate) mod dicom;
 mod decode;
 mod header;
-mod resize;
 mod normalize;
 mod thumbnail;
 mod store;
 mod folder;
 mod same_image;
 
-pub use decode::DecodeLimits;
 pub(crate) use dicom::{identifying_elements, named_view, view_within};
 pub(crate) use folder::FileContent;
 pub use folder::ImageFiles;
 pub(crate) use header::{Fault, MAX_TEXT, probe_image, read_image, read_text, utf_8};
+pub use limits::DecodeLimits;
 pub(crate) use normalize::{CHANNELS, normalize};
+pub(crate) use radiograph::DECODER_VERSION;
 pub use radiograph::Radiograph;
 pub use resize::CropBox;
 pub(crate) use resize::{pad_to_square, resize, resize_shorter_side, shrink_longer_side};

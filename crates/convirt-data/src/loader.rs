@@ -6,6 +6,12 @@
 
 mod dataset;
 mod batch;
+mod order;
+mod workers;
+mod batches;
+mod training;
+mod evaluation;
+mod images;
 
 pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
@@ -14,13 +20,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::setting::check;
-
-mod batches;
-mod evaluation;
-mod images;
-mod order;
-mod training;
-mod workers;
 
 pub use evaluation::EvaluationLoader;
 pub use images::{ImageBatch, ImageBatches, Unreadable};

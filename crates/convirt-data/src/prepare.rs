@@ -3,20 +3,20 @@
 //! [`MimicConfig`] and [`OpenIConfig`] find images, reports and labels in the layouts that
 //! MIMIC-CXR and OpenI are distributed in; what follows is the same for both.
 
+mod table;
+mod omissions;
+mod summary;
 mod folder;
 mod images;
 mod labels;
-mod mimic;
-mod omissions;
-mod openi;
-mod openi_files;
-mod openi_report;
 mod pairs;
-mod report_archive;
-mod report_files;
-mod summary;
-mod table;
 mod views;
+mod report_files;
+mod mimic;
+mod report_archive;
+mod openi_report;
+mod openi_files;
+mod openi;
 
 pub use images::PreparedImages;
 pub use mimic::{MimicConfig, MimicSplit};

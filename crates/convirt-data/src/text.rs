@@ -1,12 +1,14 @@
 //! From the text of a report to token ids.
 
+mod section_name;
 mod heading_names;
-mod sections;
 mod sentences;
+mod sections;
 mod word_pieces;
 mod tokenizer;
 
-pub use sections::{Section, SectionName, Sections};
+pub use section_name::SectionName;
+pub use sections::{Section, Sections};
 pub(crate) use sections::{headings, joined};
 pub use sentences::{sentences, word_count};
 pub use tokenizer::{ReportTokenizer, Tokens};

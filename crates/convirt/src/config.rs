@@ -5,13 +5,17 @@
 //! the paper's ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or those of Colab's example
 //! where it is silent.
 
-mod check;
-mod dataset;
 mod error;
+mod model_name;
+pub(crate) mod yaml;
 mod loss;
-mod model;
 mod objective;
 mod schedule;
+mod model;
+mod dataset;
+mod check;
+
+pub(crate) use yaml::Document;
 
 use std::path::{Path, PathBuf};
 
@@ -20,16 +24,15 @@ use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::precision_name::PrecisionName;
-use crate::schedule::Schedule;
-use crate::yaml::{self, Document};
+use crate::device::PrecisionName;
 
 pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
 pub use loss::LossConfig;
 pub use model::{ModelConfig, ScratchTextConfig};
+pub(crate) use model_name::ModelName;
 pub use objective::Objective;
-pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
 
 /// Folder of runs unless `runs_dir` names another.
 pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";

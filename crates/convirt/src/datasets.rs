@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
-use crate::output::{progress, progress_bar};
+use crate::messages::{progress, progress_bar};
 
 /// The studies of a configuration, split.
 pub(crate) struct Studies {

@@ -1,5 +1,10 @@
 //! The device a run computes on.
 
+mod precision_name;
+
+pub(crate) use precision_name::PrecisionName;
+pub use precision_name::parse_precision;
+
 use burn::tensor::Device;
 use convirt_ops::{Precision, forced_kernel};
 

@@ -6,10 +6,9 @@ use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView,
 
 use crate::config::{Config, Objective};
 use crate::datasets::{draw_phantom, manifest_config, split_config};
-use crate::earlier::Earlier;
 use crate::error::Error;
-use crate::hub::{Wanted, located_here};
-use crate::text_tower::TextTower;
+use crate::training::{Earlier, TextTower};
+use crate::weights::{Wanted, located_here};
 
 /// Looks for what is wrong with the rows, texts and images of a configuration's data set, as a run
 /// would read them; draws the phantom first where the configuration has one and it is not there.

@@ -12,11 +12,10 @@ use convirt_ops::{KERNEL_VARIABLE, KernelError};
 use convirt_phantom::PhantomError;
 
 use crate::config::ConfigError;
-use crate::embedding_index::Modality;
-use crate::hub::HubError;
-use crate::pretrained::ModelIdentity;
-use crate::progress::thousands;
-use crate::weights::WeightsError;
+use crate::inference::ModelIdentity;
+use crate::readable::thousands;
+use crate::retrieval::Modality;
+use crate::weights::{HubError, WeightsError};
 
 /// Error of the crate: each names the file or setting it is about.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! A trained model in the files of other libraries.
 
+mod onnx;
+
 use std::fs;
 use std::path::Path;
 
@@ -7,7 +9,7 @@ use burn::module::Module;
 use convirt_model::{BertFamily, ResNet};
 
 use crate::error::{Error, write_error};
-use crate::pretrained::{ConVirt, ImageTower};
+use crate::inference::{ConVirt, ImageTower};
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
 impl ConVirt {

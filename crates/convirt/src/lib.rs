@@ -24,97 +24,62 @@
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
-mod adam;
-mod checkpoint;
-mod chexpert_retrieval;
-mod chosen_encoder;
-mod classifier;
+mod messages;
+mod files;
 mod config;
-mod data_identity;
-mod datasets;
-mod device;
-mod doctor;
-mod doctor_page;
-mod earlier;
-mod embedded_pairs;
-mod embedding_file;
-mod embedding_index;
-mod embeddings;
+pub mod weights;
+mod readable;
 mod error;
-mod evaluation;
-mod export;
-mod finite;
-mod html;
-mod hub;
-mod image_reader;
-mod interrupt;
-mod json_file;
-mod lbfgs;
-mod logistic;
-mod memory;
-mod metrics;
+mod device;
+mod logging;
 mod network;
-mod new_file;
-mod onnx;
-mod output;
-mod pair_retrieval;
-mod precision;
-mod precision_name;
-mod pretrained;
-mod progress;
-mod report;
-mod retrieval;
-mod run_dir;
-mod schedule;
+mod inference;
 mod scores;
-mod summary;
-mod task;
-mod tensorboard;
-mod text_tower;
+mod retrieval;
+mod run;
+mod datasets;
+mod report;
 mod training;
 mod transfer;
-pub mod weights;
-mod windows;
-mod yaml;
 mod zero_shot;
+mod export;
+mod doctor;
 
 pub use convirt_data as data;
 pub use convirt_model as model;
 pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
 pub use convirt_phantom as phantom;
 
-pub use adam::Adam;
-pub use chexpert_retrieval::ChexpertRetrieval;
-pub use classifier::ImageClassifier;
 pub use config::{
     Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place,
-    ScheduleConfig, ScheduleKind, ScratchTextConfig,
+    Schedule, ScheduleConfig, ScheduleKind, ScratchTextConfig,
 };
-pub use device::{DEVICE_NAMES, describe_device, device};
+pub use device::{DEVICE_NAMES, describe_device, device, parse_precision};
 pub use doctor::examine;
-pub use doctor_page::doctor_page;
-pub use embedding_file::EmbeddingFile;
-pub use embedding_index::{EmbeddingIndex, Hit, IndexDescription, IndexWriter, Modality};
-pub use embeddings::{EmbeddedBatch, ImageEmbeddings, TextEmbeddings, TowerOutput};
 pub use error::Error;
-pub use hub::HubError;
-pub use output::PROGRESS_TARGET;
-pub use pair_retrieval::PairRetrieval;
-pub use precision::{ClassScores, RetrievalAtK, ScoresAtK, precision_at_k, recall_at_k};
-pub use precision_name::parse_precision;
-pub use pretrained::{ConVirt, ImageTower, ModelIdentity, similarity};
-pub use retrieval::{Direction, Retrieval, RetrievalScores};
-pub use run_dir::RunDir;
-pub use schedule::{Schedule, ScheduledLearningRate};
+pub use inference::{
+    ConVirt, EmbeddedBatch, EmbeddingFile, ImageClassifier, ImageEmbeddings, ImageTower,
+    ModelIdentity, TextEmbeddings, TowerOutput, similarity,
+};
+pub use logging::EventWriter;
+pub use messages::PROGRESS_TARGET;
+pub use report::doctor_page;
+pub use retrieval::{
+    ChexpertRetrieval, ClassScores, Direction, EmbeddingIndex, Hit, IndexDescription, IndexWriter,
+    Modality, PairRetrieval, Retrieval, RetrievalAtK, RetrievalScores, ScoresAtK, precision_at_k,
+    recall_at_k,
+};
+pub use run::{Ending, RunDir, Summary};
 pub use scores::{
     Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
 };
-pub use summary::{Ending, Summary};
-pub use task::{ContrastiveTask, Measures, PendingMeasures, PretrainingTask, SimClrTask};
-pub use tensorboard::EventWriter;
-pub use training::Training;
+pub use training::{
+    Adam, ContrastiveTask, Measures, PendingMeasures, PretrainingTask, ScheduledLearningRate,
+    SimClrTask, Training,
+};
 pub use transfer::{
     EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,
     TransferRow, TransferRun,
 };
+pub use weights::HubError;
 pub use zero_shot::{ClassPrompts, ZeroShot, ZeroShotPredictions, ZeroShotPrompts};

@@ -1,8 +1,14 @@
 //! The network of a run, by its objective.
 
+mod memory;
+
+pub(crate) use memory::MemoryNeed;
+
 use burn::tensor::Device;
+use convirt_data::TextBatch;
 use convirt_model::{
     ConVirt, ConVirtConfig, ModelError, ParameterCount, ParameterCounts, SimClr, SimClrConfig,
+    TextInput,
 };
 use serde::Serialize;
 
@@ -133,5 +139,14 @@ impl Network {
             Self::ConVirt(network) => network.parameter_counts(),
             Self::SimClr(network) => network.parameter_counts(),
         }
+    }
+}
+
+/// The texts of a batch, as the encoder takes them.
+pub(crate) fn text_input(texts: TextBatch) -> TextInput {
+    TextInput {
+        input_ids: texts.input_ids,
+        attention_mask: texts.attention_mask,
+        token_type_ids: Some(texts.token_type_ids),
     }
 }

@@ -1,11 +1,15 @@
 //! A run as one page to look at: data, curves, held-out pairs, heat maps.
 
+mod html;
 mod chart;
 mod data;
-mod gallery;
-mod heat_map;
-mod held_out;
 mod matrix;
+mod held_out;
+mod heat_map;
+mod gallery;
+mod doctor_page;
+
+pub use doctor_page::doctor_page;
 
 use std::fmt::Write;
 use std::fs;
@@ -15,17 +19,16 @@ use burn::tensor::Device;
 
 use crate::config::{Config, Objective};
 use crate::datasets::{Studies, loader_config};
-use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
-use crate::html::{Escaped, page};
-use crate::json_file::read_json;
-use crate::pretrained::ConVirt;
-use crate::run_dir::RunDir;
-use crate::summary::Summary;
-use crate::tensorboard::{Scalars, read_scalars};
+use crate::files::read_json;
+use crate::inference::ConVirt;
+use crate::logging::{Scalars, read_scalars};
+use crate::retrieval::EmbeddedPairs;
+use crate::run::{RunDir, Summary};
 use chart::{Chart, Curve};
 pub(crate) use data::Data;
 use held_out::{HeldOut, evenly};
+use html::{Escaped, page};
 
 /// Held-out pairs that are looked at.
 const MAX_PAIRS: usize = 400;

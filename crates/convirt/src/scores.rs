@@ -1,7 +1,7 @@
 //! How well probabilities tell labels, with intervals that know of groups.
 
-mod bootstrap;
 mod measures;
+mod bootstrap;
 mod table;
 
 use convirt_data::{LabelledImage, Labels};

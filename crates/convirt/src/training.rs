@@ -1,5 +1,22 @@
 //! A training run, from its configuration to its summary.
 
+mod interrupt;
+mod adam;
+mod schedule;
+mod task;
+mod checkpoint;
+mod epochs;
+mod evaluation;
+mod text_encoder;
+mod initial_weights;
+
+pub use adam::Adam;
+pub(crate) use initial_weights::Earlier;
+pub(crate) use interrupt::StopOnSignal;
+pub use schedule::ScheduledLearningRate;
+pub use task::{ContrastiveTask, Measures, PendingMeasures, PretrainingTask, SimClrTask};
+pub(crate) use text_encoder::TextTower;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -23,34 +40,25 @@ use convirt_model::{
 };
 use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
-use crate::adam::Adam;
-use crate::checkpoint::{KeepLastTwo, TrainingState};
-use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{Config, Objective};
-use crate::data_identity::{DataChange, DataIdentity};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
-use crate::earlier::Earlier;
-use crate::embedded_pairs::EmbeddedPairs;
 use crate::error::{Error, write_error};
-use crate::evaluation::contrastive_accuracy;
-use crate::hub::{Wanted, located};
-use crate::interrupt::StopOnSignal;
-use crate::memory::MemoryNeed;
-use crate::metrics::{MeanMetric, PairsPerSecond};
-use crate::network::{Network, NetworkConfig};
-use crate::output::warning;
-use crate::pretrained::{ConVirt, Description, ImageTower};
-use crate::progress::{renderer, thousands};
+use crate::inference::{ConVirt, Description, ImageTower};
+use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
+use crate::messages::warning;
+use crate::network::{MemoryNeed, Network, NetworkConfig};
+use crate::readable::thousands;
 use crate::report::Data;
-use crate::run_dir::{RunDir, RunLock};
-use crate::schedule::ScheduledLearningRate;
-use crate::summary::{Ending, Summary};
-use crate::task::{Pretrained, PretrainingTask};
-use crate::tensorboard::TensorBoardLogger;
-use crate::text_tower::TextTower;
-use crate::weights::{LoadReport, Part, WeightsError, check_loaded};
-use crate::windows::{Outcome, WindowedTraining};
+use crate::retrieval::EmbeddedPairs;
+use crate::run::{DataChange, DataIdentity, Ending, RunDir, RunLock, Summary};
+use crate::weights::{
+    ChosenEncoder, LoadReport, Part, Wanted, WeightsError, check_loaded, located,
+};
+use checkpoint::{KeepLastTwo, TrainingState};
+use epochs::{Outcome, WindowedTraining};
+use evaluation::contrastive_accuracy;
+use task::Pretrained;
 
 /// Keys whose change would make a resumed run another one.
 const FIXED_ON_RESUME: &[&str] = &[

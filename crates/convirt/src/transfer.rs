@@ -1,11 +1,15 @@
 //! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
 //! 2022, section 4).
 
-mod candidate;
-mod encoder;
-mod fine_tune;
+mod lbfgs;
+mod logistic;
 mod probe;
+mod fine_tune;
 mod report;
+mod encoder;
+mod candidate;
+
+pub(crate) use logistic::{sigmoid, softmax};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,12 +26,12 @@ use convirt_data::{
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
-use crate::chosen_encoder::ChosenEncoder;
 use crate::device::{check_precision, describe_device, device};
 use crate::error::Error;
-use crate::interrupt::StopOnSignal;
-use crate::progress::thousands;
+use crate::readable::thousands;
 use crate::scores::Bootstrap;
+use crate::training::StopOnSignal;
+use crate::weights::ChosenEncoder;
 use candidate::Candidate;
 use encoder::OpenEncoder;
 use fine_tune::VALIDATION_SHARE;
@@ -56,7 +60,7 @@ pub struct TransferConfig {
     /// The encoders, at least one.
     pub encoders: Vec<EncoderSource>,
     /// What the names of an encoder's tensors begin with in a file of weights that has several; see
-    /// [`ModelConfig::weights_prefix`](crate::ModelConfig::weights_prefix).
+    /// [`ModelConfig::weights_prefix`](crate::config::ModelConfig::weights_prefix).
     pub weights_prefix: Option<String>,
     /// The labelled images.
     pub data: LabelledConfig,

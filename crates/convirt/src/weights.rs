@@ -6,43 +6,51 @@
 //! use, stands in `names.rs`. A load first matches all names and shapes and tells what it found
 //! ([`LoadReport`]); only when they fit is anything read.
 
-mod architecture;
-mod burnpack_file;
-pub(crate) mod checksums;
-mod error;
-mod file;
-#[cfg(test)]
-mod hostile;
-mod inspect;
-mod load;
-mod names;
-mod parameters;
-mod pickle_size;
 mod report;
-mod safetensors_file;
-mod save;
-mod scope;
+mod error;
+mod tensor;
+pub(crate) mod checksums;
+mod saved_tensor;
+mod formats;
 mod sharded;
-mod tar_size;
-mod torch_file;
-mod torch_save;
+mod file;
+mod architecture;
+mod names;
+mod scope;
+mod chosen_encoder;
+mod parameters;
+mod load;
+mod inspect;
+mod save;
+mod hub;
+
 #[cfg(test)]
-mod truth;
+mod tests {
+    mod malformed;
+    mod parity;
+}
 
 pub use error::WeightsError;
-pub use file::{ElementType, StoredTensor, WeightsFile, WeightsFormat};
+pub use file::WeightsFile;
+pub use formats::WeightsFormat;
 pub use inspect::{Inspection, LoadedNetworks};
 pub use load::{load_image_encoder, load_network, load_simclr, load_text_encoder};
 pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
+pub use tensor::{ElementType, StoredTensor};
 
+pub(crate) use checksums::append_crc32c;
+pub(crate) use chosen_encoder::ChosenEncoder;
 pub(crate) use file::OF_HUGGING_FACE;
-pub(crate) use inspect::image_encoder_config;
-pub(crate) use load::{check_loaded, load_classifier_head};
-pub(crate) use names::{Layout, Naming};
-pub(crate) use safetensors_file::{
+pub(crate) use formats::safetensors::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
 };
-pub(crate) use save::{SavedTensor, save, tensors, with_batch_counters};
+pub use hub::HubError;
+pub(crate) use hub::{Wanted, located, located_here};
+pub(crate) use inspect::image_encoder_config;
+pub(crate) use load::{check_loaded, load_classifier_head};
+pub(crate) use names::{Layout, Naming};
+pub(crate) use save::{save, tensors, with_batch_counters};
+pub(crate) use saved_tensor::SavedTensor;
 pub(crate) use scope::{Part, prefixes as encoder_prefixes};
 pub(crate) use sharded::parts;

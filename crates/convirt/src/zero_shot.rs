@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text};
 
-use crate::embeddings::TowerOutput;
 use crate::error::{Error, write_error};
-use crate::logistic::{sigmoid, softmax};
-use crate::pretrained::{ConVirt, similarity};
-use crate::progress::Bar;
+use crate::inference::{ConVirt, TowerOutput, similarity};
+use crate::logging::Bar;
 use crate::scores::{Bootstrap, ClassificationScores};
+use crate::transfer::{sigmoid, softmax};
 
 pub use prompts::{ClassPrompts, ZeroShotPrompts};
 

@@ -1,7 +1,5 @@
 //! From a JPEG, PNG or DICOM file to a [`Radiograph`].
 
-pub(crate) mod stretch;
-
 pub(crate) mod orientation;
 
 use std::io::{self, Cursor};
@@ -9,46 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::{ImageError, ImageFormat, ImageReader, Limits};
-use serde::{Deserialize, Serialize};
 
-use super::decode::orientation::Orientation;
 use super::jpeg::{self, reduced};
+use super::limits::{DecodeLimits, too_large};
 use super::radiograph::Radiograph;
 use super::resize::{shrink_longer_side, shrink_reduced};
 use super::{dicom, plausible};
 use crate::error::DataError;
 use crate::files::read_regular;
-
-/// How image files are decoded: bounds on what a file may ask for, so that a damaged header does
-/// not take all memory, and whether it is turned as it asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DecodeLimits {
-    /// Longest width and height, in pixels.
-    pub max_side: u32,
-    /// Largest file, and largest decoded image in the file's own depth, in bytes.
-    pub max_bytes: u64,
-    /// Whether a JPEG or PNG is turned as its EXIF asks, as photographs of films do.
-    pub exif_orientation: bool,
-}
-
-impl Default for DecodeLimits {
-    /// 16,384 pixels a side and 1 GiB: four times the side of the largest detectors.
-    fn default() -> Self {
-        Self {
-            max_side: 16_384,
-            max_bytes: 1 << 30,
-            exif_orientation: true,
-        }
-    }
-}
-
-impl DecodeLimits {
-    /// How a file is to be turned.
-    pub(crate) fn orientation(&self, file: &[u8]) -> Option<Orientation> {
-        self.exif_orientation.then(|| Orientation::find(file))?
-    }
-}
 
 impl Radiograph {
     /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
@@ -204,14 +170,6 @@ fn decode_with(
     }
     catch_unwind(AssertUnwindSafe(decode))
         .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
-}
-
-pub(crate) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
-    DataError::ImageTooLarge {
-        path: path.into(),
-        max_side: limits.max_side,
-        max_bytes: limits.max_bytes,
-    }
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {

@@ -9,20 +9,21 @@
 
 use std::path::Path;
 
-mod data_set;
-mod description;
+mod tag;
 mod error;
-mod header;
+mod data_set;
+mod syntax;
+mod description;
 mod identity;
+mod storage_class;
 mod jpeg_ls;
 mod run_length;
 mod samples;
-mod storage_class;
-mod syntax;
 mod tone;
+mod header;
 mod view;
 
-use super::decode::DecodeLimits;
+use super::limits::DecodeLimits;
 use super::radiograph::{Depth, Radiograph, red_green_blue};
 use crate::error::DataError;
 use data_set::DataSet;
@@ -86,7 +87,7 @@ fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomErr
 pub(crate) mod tests {
     pub(crate) mod fixtures;
 
-    use super::data_set::{PIXEL_DATA, Tag};
+    use super::tag::{PIXEL_DATA, Tag};
     use super::*;
     use fixtures::{
         BIG_ENDIAN, DEFLATED, Dicom, EXPLICIT, IMPLICIT, JPEG, JPEG_2000, JPEG_LOSSLESS, JPEG_LS,

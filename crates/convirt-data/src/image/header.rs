@@ -7,14 +7,11 @@ use std::path::Path;
 use image::{ImageReader, ImageResult};
 use twox_hash::XxHash3_64;
 
-use super::decode::DecodeLimits;
 use super::dicom::{self, is_dicom};
+use super::limits::{DecodeLimits, HEAD};
 use super::plausible;
 use crate::files::{NotUtf8, decode_text, open_regular, read_rest};
 use crate::manifest::SkipReason;
-
-/// Bytes that hold the header of nearly every image.
-pub(crate) const HEAD: u64 = 64 * 1024;
 
 /// Bytes of the longest text, in a file of its own or in a table; the longest report of MIMIC-CXR
 /// is under 10 kB.

@@ -4,10 +4,10 @@ use image::DynamicImage;
 
 mod png;
 
-use super::decode::stretch::Stretch;
+use super::stretch::Stretch;
 
 /// Counts up whenever the same file gives another image.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const DECODER_VERSION: u32 = 4;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///

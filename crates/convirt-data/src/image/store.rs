@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{DecodeLimits, read_bytes};
+use super::decode::read_bytes;
+use super::limits::DecodeLimits;
 use super::radiograph::Radiograph;
 use crate::error::DataError;
 use folder::ImageFolder;

@@ -39,7 +39,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::image::decode::DecodeLimits;
+    use crate::image::limits::DecodeLimits;
     use crate::tests::fixtures::data_file;
 
     #[test]

@@ -13,7 +13,7 @@ use super::images::{Written, image_path};
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::error::DataError;
 use crate::files::{PassedOver, path_text};
-use crate::image::{DecodeLimits, radiograph};
+use crate::image::{DECODER_VERSION, DecodeLimits};
 use crate::manifest::{Split, SplitConfig, StudyId, SubjectId, held_out_groups};
 use crate::progress::{Progress, Stage, Steps};
 
@@ -75,7 +75,7 @@ impl Job<'_> {
                 .images
                 .map_or_else(DecodeLimits::default, |images| images.limits)
                 .exif_orientation,
-            version: radiograph::VERSION,
+            version: DECODER_VERSION,
         };
         OutFolder::open(self.out, &contents)
     }

@@ -1,6 +1,6 @@
 //! The names that sections of a report go by, and how they are misspelt.
 
-use super::sections::SectionName::{self, *};
+use super::section_name::SectionName::{self, *};
 
 /// Headings by their whole name, in lower case.
 const NAMES: [(&str, SectionName); 60] = [

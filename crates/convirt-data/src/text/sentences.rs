@@ -4,10 +4,10 @@
 //! share a line with text, and full stops stand in numbers and abbreviations. First the layout
 //! gives paragraphs, list items and headed sections; each of these is then cut at its full stops.
 
-mod full_stop;
 mod heading;
-mod layout;
+mod full_stop;
 mod numbering;
+mod layout;
 
 use unicode_segmentation::UnicodeSegmentation;
 

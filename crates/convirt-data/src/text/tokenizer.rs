@@ -1,8 +1,9 @@
 //! Texts to token ids.
 
+mod file;
+mod settings;
 mod added_tokens;
 mod folder;
-mod settings;
 
 use std::collections::BTreeMap;
 use std::error::Error;

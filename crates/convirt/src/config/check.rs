@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use convirt_data::{DataError, is_plain_name};
 use convirt_model::Pooling;
 
-use crate::hub::ModelName;
-
-use super::{Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective};
+use super::{
+    Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, ModelName, Objective,
+};
 
 /// What is wrong with a key.
 #[derive(Debug)]

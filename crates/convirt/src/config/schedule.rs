@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::Schedule;
-
 /// How the learning rate evolves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +29,33 @@ pub enum ScheduleKind {
     Cosine,
     /// The base rate throughout.
     Constant,
+}
+
+/// How the learning rate evolves. Steps are optimizer steps, never epochs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// The base rate throughout.
+    Constant,
+    /// Linear warm-up to the base rate, then half a cosine down to zero at `total_steps`.
+    Cosine {
+        /// Steps until the base rate is reached; 0 starts at the base rate.
+        warmup_steps: usize,
+        /// Steps of the whole training.
+        total_steps: usize,
+    },
+    /// The paper's: multiply by `factor` when the validation loss has not fallen for `patience`
+    /// evaluations, as PyTorch's `ReduceLROnPlateau` does with a relative threshold of 1e-4
+    /// (its `patience` is ours less one).
+    Plateau {
+        /// Linear warm-up steps before; 0 in the paper.
+        warmup_steps: usize,
+        /// Evaluations without a lower loss before a reduction (5 in the paper).
+        patience: usize,
+        /// Multiplier of a reduction, in (0, 1) (0.5 in the paper).
+        factor: f64,
+        /// The rate is not reduced below this.
+        min_learning_rate: f64,
+    },
 }
 
 impl Default for ScheduleConfig {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::html::Escaped;
+use super::html::Escaped;
 
 /// Points that a curve has at the most; more are averaged.
 const MAX_POINTS: usize = 400;

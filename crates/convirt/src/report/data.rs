@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::chart::histogram;
 use super::held_out::evenly;
+use super::html::Escaped;
 use crate::config::DatasetConfig;
-use crate::html::Escaped;
-use crate::pretrained::ConVirt;
-use crate::progress::thousands;
+use crate::inference::ConVirt;
+use crate::readable::thousands;
 
 /// Repeated texts that are shown.
 const REPEATED: usize = 5;

@@ -7,9 +7,9 @@ use convirt_data::{Radiograph, Thumbnail};
 
 use super::heat_map::HeatMap;
 use super::held_out::{HeldOut, Ranking};
+use super::html::{Escaped, image};
 use crate::error::Error;
-use crate::html::{Escaped, image};
-use crate::pretrained::ConVirt;
+use crate::inference::ConVirt;
 
 /// Images of each kind.
 const EACH: usize = 4;

@@ -5,7 +5,7 @@ use convirt_data::Radiograph;
 use convirt_model::ConVirt as Network;
 
 use crate::error::Error;
-use crate::finite::unit_rows;
+use crate::inference::unit_rows;
 
 /// Similarity of each place of an image with a sentence, row by row.
 pub(super) struct HeatMap {

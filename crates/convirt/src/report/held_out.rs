@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use convirt_data::{Distinct, Study};
 
-use crate::embedded_pairs::EmbeddedPairs;
-use crate::pretrained::similarity;
+use crate::inference::similarity;
+use crate::retrieval::EmbeddedPairs;
 
 /// Held-out images and their distinct texts, each image compared with each text.
 pub(super) struct HeldOut<'a> {

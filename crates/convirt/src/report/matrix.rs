@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::held_out::HeldOut;
-use crate::html::Escaped;
+use super::html::Escaped;
 
 /// Pairs shown at the most.
 const MAX_PAIRS: usize = 24;

@@ -11,15 +11,15 @@ use rayon::prelude::*;
 
 use super::encoder::OpenEncoder;
 use super::fine_tune::FineTuneData;
+use super::logistic::LinearModel;
 use super::probe::ProbeData;
 use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
-use crate::classifier::{Description, ImageClassifier, Normalization};
 use crate::error::Error;
-use crate::image_reader::{EncodedImages, ImageReader};
-use crate::logistic::LinearModel;
-use crate::memory::MemoryNeed;
-use crate::progress::Bar;
+use crate::inference::ClassifierDescription;
+use crate::inference::{EncodedImages, ImageClassifier, ImageReader, Normalization};
+use crate::logging::Bar;
+use crate::network::MemoryNeed;
 use crate::scores::ClassificationScores;
 
 /// An encoder that has seen the images.
@@ -27,7 +27,7 @@ pub(super) struct Candidate<'a> {
     transfer: &'a Transfer,
     name: String,
     network: ImageEncoder,
-    description: Description,
+    description: ClassifierDescription,
     reader: ImageReader,
     /// By place among the comparison's images.
     encoded: EncodedImages,
@@ -67,7 +67,7 @@ impl<'a> Candidate<'a> {
             },
             ..ImageStoreConfig::for_input_size(size)
         };
-        let description = Description {
+        let description = ClassifierDescription {
             encoder: open.config(),
             labels: transfer.labels.clone(),
             image_size: size,

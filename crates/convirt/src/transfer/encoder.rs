@@ -7,12 +7,12 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, ResNetDepth};
 
-use crate::chosen_encoder::ChosenEncoder;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
-use crate::hub::{Wanted, located};
-use crate::pretrained::{Description, folder_of_weights};
-use crate::weights::{Part, WeightsFile, image_encoder_config, load_image_encoder};
+use crate::inference::{Description, folder_of_weights};
+use crate::weights::{
+    ChosenEncoder, Part, Wanted, WeightsFile, image_encoder_config, load_image_encoder, located,
+};
 
 /// Where an image encoder comes from.
 ///

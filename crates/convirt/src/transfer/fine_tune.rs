@@ -15,12 +15,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::adam::Adam;
+use crate::config::Schedule;
 use crate::error::Error;
-use crate::finite::finite_rows;
-use crate::image_reader::ImageReader;
-use crate::progress::Bar;
-use crate::schedule::{Schedule, ScheduledLearningRate};
+use crate::inference::{ImageReader, finite_rows};
+use crate::logging::Bar;
+use crate::training::{Adam, ScheduledLearningRate};
 
 /// Share of the training images that choose the best epoch where no others are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;
@@ -224,7 +223,7 @@ impl FineTuneData<'_> {
         for batch in reader.batches(&paths, self.device)? {
             let batch = batch?;
             let logits = network.forward(batch.images);
-            let probabilities = crate::classifier::probabilities(self.labels, logits);
+            let probabilities = crate::inference::probabilities(self.labels, logits);
             let name = |row: usize| paths[batch.indices[row]].display().to_string();
             all.extend(finite_rows(probabilities, name)?);
         }

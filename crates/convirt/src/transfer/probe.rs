@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use convirt_data::{DataError, LabelledImage, Labels, deal_folds};
 
+use super::logistic::{Examples, Fit, LinearModel, sigmoid, softmax};
 use crate::error::Error;
-use crate::image_reader::EncodedImages;
-use crate::logistic::{Examples, Fit, LinearModel, sigmoid, softmax};
+use crate::inference::EncodedImages;
 
 /// Inverse strengths of the penalty that are tried, the strongest penalty first; scikit-learn's
 /// `C`, for standardized features.
@@ -269,7 +269,7 @@ impl ProbeData<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logistic::Features;
+    use crate::inference::Features;
 
     /// Images `i` in groups of two, with features of which the first tells the finding, the rest
     /// nothing.

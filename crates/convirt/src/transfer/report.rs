@@ -9,10 +9,9 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::{Transfer, TransferMode};
-use crate::classifier::ImageClassifier;
-use crate::device::{device_name, kernel_name};
+use crate::device::{PrecisionName, device_name, kernel_name};
 use crate::error::{Error, write_error};
-use crate::precision_name::PrecisionName;
+use crate::inference::ImageClassifier;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
 /// What a transfer reached.

@@ -8,8 +8,8 @@ use convirt_data::read_regular_text;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::json_file::MAX_JSON;
-use crate::weights::{WeightsError, WeightsFile};
+use super::{WeightsError, WeightsFile};
+use crate::files::MAX_JSON;
 
 /// The description that timm and Hugging Face write.
 const DESCRIPTION: &str = "config.json";

@@ -16,8 +16,8 @@ use std::path::Path;
 use convirt_data::{open_regular, read_regular};
 use serde::{Deserialize, Serialize};
 
-use crate::new_file::NewFile;
-use crate::weights::WeightsError;
+use super::WeightsError;
+use crate::files::NewFile;
 
 /// Name of the file.
 const CHECKSUMS: &str = "checksums.json";

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::weights::LoadReport;
+use super::LoadReport;
 
 /// Error of reading, fitting or writing weights; each names the file.
 #[derive(Debug, thiserror::Error)]

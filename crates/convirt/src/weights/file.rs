@@ -1,21 +1,15 @@
 //! Files of named tensors, whatever wrote them.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::store::burn_pack;
 use convirt_data::open_regular;
-use half::{bf16, f16};
 
-use crate::weights::error::printable;
-use crate::weights::{
-    WeightsError, burnpack_file, checksums, safetensors_file, sharded, torch_file,
-};
+use super::formats::{TAR_MARK, WeightsFormat, burnpack, safetensors, torch_file};
+use super::sharded::Index;
+use super::tensor::StoredTensor;
+use super::{WeightsError, checksums};
 
 /// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
 /// first four), this crate and ConVIRT-Colab write.
@@ -31,12 +25,6 @@ const IN_A_FOLDER: &[&str] = &[
 /// Those of a model of Hugging Face. An index names further files.
 pub(crate) const OF_HUGGING_FACE: &[&str] = IN_A_FOLDER.split_at(4).0;
 
-/// Where a tar says that it is one.
-pub(super) const TAR_MARK: Range<usize> = 257..262;
-
-/// Bytes converted at a time.
-const CHUNK: usize = 1 << 20;
-
 /// A file of named tensors. Opening it reads names and shapes; [`StoredTensor::read`] the numbers.
 ///
 /// No file is executed or trusted: names, shapes and offsets are checked against the file's size
@@ -46,59 +34,6 @@ pub struct WeightsFile {
     path: PathBuf,
     format: WeightsFormat,
     tensors: BTreeMap<String, StoredTensor>,
-}
-
-/// What wrote a [`WeightsFile`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightsFormat {
-    /// `safetensors`, Hugging Face's and this crate's.
-    Safetensors,
-    /// `torch.save`, in its zip form, the pickles before it, or the tar before those.
-    Torch,
-    /// Burn's own, of a training's checkpoints.
-    Burnpack,
-}
-
-/// Type of the numbers of a [`StoredTensor`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ElementType {
-    /// 64-bit floating point.
-    F64,
-    /// 32-bit floating point.
-    F32,
-    /// 16-bit floating point, IEEE 754's.
-    F16,
-    /// 16-bit floating point with the exponents of 32-bit ones.
-    BF16,
-    /// Anything else, by its name: integers, truth values, quantized numbers.
-    Other(String),
-}
-
-/// A tensor of a [`WeightsFile`].
-pub struct StoredTensor {
-    /// Type of its numbers.
-    pub element_type: ElementType,
-    /// Its shape, as in the file.
-    pub shape: Vec<usize>,
-    pub(super) data: Data,
-}
-
-/// Where the numbers of a tensor are.
-pub(super) enum Data {
-    /// Little-endian and row-major from `offset` on.
-    At {
-        file: Arc<Mutex<File>>,
-        path: Arc<Path>,
-        offset: u64,
-    },
-    Torch {
-        tensor: pytorch_reader::Tensor,
-        path: Arc<Path>,
-    },
-    Burnpack {
-        tensor: burn_pack::Tensor,
-        path: Arc<Path>,
-    },
 }
 
 impl WeightsFile {
@@ -119,13 +54,13 @@ impl WeightsFile {
             .extension()
             .is_some_and(|extension| extension == "json")
         {
-            return sharded::open(path);
+            return Self::open_parts(path);
         }
         Self::open_file(path)
     }
 
     /// Opens one file, which is no index.
-    pub(super) fn open_file(path: &Path) -> Result<Self, WeightsError> {
+    fn open_file(path: &Path) -> Result<Self, WeightsError> {
         checksums::verify(path)?;
         let mut file = open_regular(path).map_err(WeightsError::read(path))?;
         let size = file.metadata().map_err(WeightsError::read(path))?.len();
@@ -135,16 +70,47 @@ impl WeightsFile {
             .read_to_end(&mut start)
             .and_then(|_| file.rewind())
             .map_err(WeightsError::read(path))?;
-        let format = WeightsFormat::of(&start).map_err(|found| WeightsError::NotWeights {
-            path: path.to_path_buf(),
-            found,
-        })?;
+        let format =
+            WeightsFormat::recognize(&start).map_err(|found| WeightsError::NotWeights {
+                path: path.to_path_buf(),
+                found,
+            })?;
         let tensors = match format {
-            WeightsFormat::Safetensors => safetensors_file::open(path, file, size)?,
+            WeightsFormat::Safetensors => safetensors::open(path, file, size)?,
             WeightsFormat::Torch => torch_file::open(path, size)?,
-            WeightsFormat::Burnpack => burnpack_file::open(path, file, size)?,
+            WeightsFormat::Burnpack => burnpack::open(path, file, size)?,
         };
         Ok(Self::new(path, format, tensors))
+    }
+
+    /// Opens every file of an index.
+    fn open_parts(path: &Path) -> Result<Self, WeightsError> {
+        let index = Index::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut tensors = BTreeMap::new();
+        let mut format = WeightsFormat::Safetensors;
+        for part in index.parts(path)? {
+            let file = Self::open_file(&folder.join(&part))?;
+            format = file.format;
+            for (name, tensor) in file.tensors {
+                if tensors.contains_key(&name) {
+                    let detail = format!("tensor `{name}` of {part} is in another part, too");
+                    return Err(WeightsError::damaged(path, detail));
+                }
+                tensors.insert(name, tensor);
+            }
+        }
+        let missing = index
+            .weight_map
+            .iter()
+            .find(|(name, _)| !tensors.contains_key(*name));
+        match missing {
+            None => Ok(Self::new(path, format, tensors)),
+            Some((name, part)) => {
+                let detail = format!("no tensor `{name}` in {part}, where it should be");
+                Err(WeightsError::damaged(path, detail))
+            }
+        }
     }
 
     pub(super) fn new(
@@ -193,153 +159,6 @@ impl WeightsFile {
     /// The tensors by name.
     pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {
         &self.tensors
-    }
-
-    pub(super) fn into_tensors(self) -> BTreeMap<String, StoredTensor> {
-        self.tensors
-    }
-}
-
-impl WeightsFormat {
-    /// The format of a file that begins with `start`, or what it looks like instead.
-    fn of(start: &[u8]) -> Result<Self, &'static str> {
-        let length = start.first_chunk().copied().map(u64::from_le_bytes);
-        match start {
-            [] => Err("empty"),
-            [b'P', b'K', 3 | 5, ..] => Ok(Self::Torch),
-            _ if start.starts_with(&burn_pack::MAGIC_NUMBER.to_le_bytes()) => Ok(Self::Burnpack),
-            _ if start.starts_with(b"version https:") => {
-                Err("a pointer of Git LFS (`git lfs pull` fetches the file it stands for)")
-            }
-            _ if start.starts_with(b"<") => Err("a web page"),
-            _ if start.starts_with(b"\x89HDF") => Err("HDF5"),
-            _ if start.get(8) == Some(&b'{') && length.is_some_and(|n| n < u64::from(u32::MAX)) => {
-                Ok(Self::Safetensors)
-            }
-            [0x80, 2..=5, ..] => Ok(Self::Torch),
-            _ if start.get(TAR_MARK) == Some(b"ustar") => Ok(Self::Torch),
-            // With a length that cannot be.
-            _ if start.get(8) == Some(&b'{') => Ok(Self::Safetensors),
-            _ => Err("something else"),
-        }
-    }
-}
-
-impl fmt::Display for WeightsFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::Torch => "PyTorch",
-            Self::Burnpack => "Burn",
-        })
-    }
-}
-
-impl ElementType {
-    /// Bytes of a number, where it is a real one.
-    fn size(&self) -> Option<usize> {
-        match self {
-            Self::F64 => Some(8),
-            Self::F32 => Some(4),
-            Self::F16 | Self::BF16 => Some(2),
-            Self::Other(_) => None,
-        }
-    }
-
-    /// Appends numbers, converted to 32 bits, from their little-endian bytes.
-    fn convert(&self, bytes: &[u8], numbers: &mut Vec<f32>) {
-        match self {
-            Self::F64 => {
-                let (words, _) = bytes.as_chunks();
-                numbers.extend(words.iter().map(|word| f64::from_le_bytes(*word) as f32));
-            }
-            Self::F32 => {
-                let (words, _) = bytes.as_chunks();
-                numbers.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
-            }
-            Self::F16 => {
-                let (words, _) = bytes.as_chunks();
-                numbers.extend(words.iter().map(|word| f16::from_le_bytes(*word).to_f32()));
-            }
-            Self::BF16 => {
-                let (words, _) = bytes.as_chunks();
-                numbers.extend(words.iter().map(|word| bf16::from_le_bytes(*word).to_f32()));
-            }
-            Self::Other(_) => (),
-        }
-    }
-}
-
-impl fmt::Display for ElementType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F64 => "f64",
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::BF16 => "bf16",
-            Self::Other(name) => name,
-        })
-    }
-}
-
-impl StoredTensor {
-    /// Reads the numbers, row-major, as 32-bit floating point.
-    ///
-    /// # Errors
-    ///
-    /// [`WeightsError`] when the file cannot be read, has changed since it was opened, or holds
-    /// no real numbers here.
-    pub fn read(&self) -> Result<Vec<f32>, WeightsError> {
-        let count: usize = self.shape.iter().product();
-        let size = self.size()?;
-        let mut numbers = Vec::with_capacity(count);
-        match &self.data {
-            Data::At { file, path, offset } => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(*offset))
-                    .map_err(WeightsError::read(path))?;
-                let mut chunk = vec![0; CHUNK.min(count * size)];
-                let mut left = count * size;
-                while left > 0 {
-                    let part = &mut chunk[..CHUNK.min(left)];
-                    file.read_exact(part).map_err(WeightsError::read(path))?;
-                    self.element_type.convert(part, &mut numbers);
-                    left -= part.len();
-                }
-            }
-            Data::Torch { tensor, path } => {
-                let bytes = tensor.read().map_err(WeightsError::read(path))?;
-                self.element_type.convert(&bytes, &mut numbers);
-            }
-            Data::Burnpack { tensor, path } => {
-                let bytes = tensor
-                    .to_bytes()
-                    .map_err(|error| WeightsError::damaged(path, error))?;
-                // Reads the file, and would panic as a mere reference.
-                let bytes = bytes
-                    .read(Default::default())
-                    .map_err(|error| WeightsError::damaged(path, error))?;
-                self.element_type.convert(bytes, &mut numbers);
-            }
-        }
-        Ok(numbers)
-    }
-
-    /// Bytes of a number.
-    fn size(&self) -> Result<usize, WeightsError> {
-        let (Data::At { path, .. } | Data::Torch { path, .. } | Data::Burnpack { path, .. }) =
-            &self.data;
-        self.element_type.size().ok_or_else(|| WeightsError::Type {
-            path: path.to_path_buf(),
-            name: printable(&format!("of shape {:?}", self.shape)),
-            dtype: self.element_type.to_string(),
-        })
-    }
-}
-
-impl fmt::Debug for StoredTensor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.element_type, self.shape)
     }
 }
 

@@ -9,13 +9,13 @@ use convirt_model::{
     ResNetDepth, SimClr, SimClrConfig,
 };
 
-use crate::Error;
-use crate::weights::load::plan;
-use crate::weights::scope::Scope;
-use crate::weights::{
+use super::load::plan;
+use super::scope::Scope;
+use super::{
     Fate, LoadReport, StoredTensor, WeightsError, WeightsFile, load_image_encoder, load_network,
     load_simclr, load_text_encoder,
 };
+use crate::error::Error;
 
 /// A file of weights and the networks that were recognized in it.
 ///
@@ -117,7 +117,7 @@ impl Inspection {
     /// Loads what was recognized.
     ///
     /// What weights do not tell is as [`text_encoder`](Self::text_encoder) says; a run's model is
-    /// better loaded by [`crate::ConVirt`], and a folder of Hugging Face by its description.
+    /// better loaded by [`crate::inference::ConVirt`], and a folder of Hugging Face by its description.
     ///
     /// # Errors
     ///

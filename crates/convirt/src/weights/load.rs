@@ -9,13 +9,11 @@ use burn::tensor::{DType, Tensor, TensorData};
 use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
 
-use crate::weights::error::printable;
-use crate::weights::names::matches;
-use crate::weights::parameters::{Layer, Position, parameters, renamed_end};
-use crate::weights::scope::Scope;
-use crate::weights::{
-    ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile,
-};
+use super::error::printable;
+use super::names::matches;
+use super::parameters::{Layer, Position, parameters, renamed_end};
+use super::scope::Scope;
+use super::{ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile};
 
 /// End of the path of a batch norm's variances.
 const RUNNING_VARIANCE: &str = ".running_var";

@@ -3,8 +3,8 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use crate::weights::WeightsFormat;
-use crate::weights::names::is_whole;
+use super::WeightsFormat;
+use super::names::is_whole;
 
 /// A parameter of a module.
 pub(super) struct Parameter {

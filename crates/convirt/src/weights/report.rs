@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::weights::ElementType;
+use super::ElementType;
 
 /// What a load did, tensor by tensor, or why it was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

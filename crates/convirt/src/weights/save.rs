@@ -8,55 +8,14 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 
-use crate::new_file::NewFile;
-use crate::weights::load::transposed;
-use crate::weights::names::Layout;
-use crate::weights::parameters::{Position, renamed_end};
-use crate::weights::safetensors_file::header_bytes;
-use crate::weights::{WeightsError, WeightsFormat, torch_save};
-
-/// A tensor to be written, whose numbers are fetched from its device when its turn comes.
-pub(crate) struct SavedTensor {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub values: Values,
-}
-
-/// What a [`SavedTensor`] holds.
-pub(crate) enum Values {
-    /// 32-bit numbers, row-major.
-    Floats(Box<dyn Fn() -> Vec<f32> + Send + Sync>),
-    /// One 64-bit integer.
-    Integer(i64),
-}
-
-impl SavedTensor {
-    /// Zeros, for a layer that our networks do not have.
-    pub fn zeros(name: &str, shape: &[usize]) -> Self {
-        let count = shape.iter().product();
-        Self {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            values: Values::Floats(Box::new(move || vec![0.0; count])),
-        }
-    }
-
-    /// Bytes of a number.
-    pub fn element_size(&self) -> usize {
-        match self.values {
-            Values::Floats(_) => 4,
-            Values::Integer(_) => 8,
-        }
-    }
-
-    /// Little-endian bytes of the numbers.
-    pub fn bytes(&self) -> Vec<u8> {
-        match &self.values {
-            Values::Floats(numbers) => numbers().into_iter().flat_map(f32::to_le_bytes).collect(),
-            Values::Integer(number) => number.to_le_bytes().to_vec(),
-        }
-    }
-}
+use super::WeightsError;
+use super::formats::safetensors::header_bytes;
+use super::formats::{WeightsFormat, torch_save};
+use super::load::transposed;
+use super::names::Layout;
+use super::parameters::{Position, renamed_end};
+use super::saved_tensor::{SavedTensor, Values};
+use crate::files::NewFile;
 
 /// Lists the parameters of a network under the names of a layout, in PyTorch's shapes.
 pub(crate) fn tensors(network: &impl Module, layout: &Layout) -> Vec<SavedTensor> {

@@ -1,8 +1,8 @@
 //! The networks in a file, whatever their names begin with.
 
-use crate::weights::architecture::check_image_encoder;
-use crate::weights::names::{Layout, Naming, is_whole};
-use crate::weights::{WeightsError, WeightsFile, WeightsFormat};
+use super::architecture::check_image_encoder;
+use super::names::{Layout, Naming, is_whole};
+use super::{WeightsError, WeightsFile, WeightsFormat};
 
 /// What of a file is loaded, and under which names.
 pub(super) struct Scope {

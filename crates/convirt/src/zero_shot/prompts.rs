@@ -6,9 +6,8 @@ use std::path::Path;
 use convirt_data::read_regular_text;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Document, yaml};
 use crate::error::{Error, read_error};
-use crate::yaml::{self, Document};
 
 /// The classes and what is said of each, by name.
 ///

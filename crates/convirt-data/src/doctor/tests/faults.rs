@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use convirt_phantom::PhantomConfig;
 use crate::doctor::*;
 use crate::image::dicom::tests::fixtures::Dicom;
 use crate::image::{CropBox, resize};
+use convirt_phantom::PhantomConfig;
 
 use crate::manifest::{Column, SkipReason};
 use crate::text::Sections;

@@ -1,5 +1,6 @@
 //! How an image file asks to be turned before it is shown.
 
+use crate::image::limits::DecodeLimits;
 use memchr::memmem;
 
 use crate::image::radiograph::Radiograph;
@@ -15,6 +16,13 @@ pub(crate) struct Orientation {
     is_flipped_across: bool,
     /// Whether its top is at the bottom.
     is_flipped_down: bool,
+}
+
+impl DecodeLimits {
+    /// How a file is to be turned.
+    pub(crate) fn orientation(&self, file: &[u8]) -> Option<Orientation> {
+        self.exif_orientation.then(|| Orientation::find(file))?
+    }
 }
 
 impl Orientation {
@@ -156,7 +164,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::image::decode::DecodeLimits;
     use crate::image::header;
     use crate::tests::fixtures::{data_file, levels_apart};
 

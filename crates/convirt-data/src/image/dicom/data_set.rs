@@ -3,18 +3,12 @@
 //! What is kept borrows from the file, and a length is believed only as far as the file goes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use memchr::memmem;
 
 use super::error::DicomError;
-use super::view::tells_the_view;
+use super::tag::{PIXEL_DATA, Tag, tells_the_view};
 
-/// Group and element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tag(pub(super) u16, pub(super) u16);
-
-pub(super) const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
@@ -34,12 +28,6 @@ const VRS: [&[u8; 2]; 34] = [
 const UNDEFINED: u32 = u32::MAX;
 /// Sequences within sequences that are followed; files have two or three.
 const MAX_DEPTH: usize = 32;
-
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({:04X},{:04X})", self.0, self.1)
-    }
-}
 
 /// How elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

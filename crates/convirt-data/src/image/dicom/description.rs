@@ -1,9 +1,10 @@
 //! How the pixels of a DICOM file are to be read (PS3.3, section C.7.6.3).
 
-use super::data_set::{DataSet, PIXEL_DATA, Tag};
+use super::data_set::DataSet;
 use super::error::DicomError;
 use super::syntax::Compression;
-use crate::image::decode::DecodeLimits;
+use super::tag::{PIXEL_DATA, Tag};
+use crate::image::limits::DecodeLimits;
 
 const SAMPLES_PER_PIXEL: Tag = Tag(0x0028, 0x0002);
 const PHOTOMETRIC_INTERPRETATION: Tag = Tag(0x0028, 0x0004);
@@ -48,6 +49,16 @@ pub(super) struct Description {
 }
 
 impl Description {
+    /// Checks the size of a codestream, before memory is taken: the limits did not see it.
+    pub(super) fn check_size(&self, found: [usize; 3]) -> Result<(), DicomError> {
+        let wanted = [self.columns, self.rows, self.samples_per_pixel];
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(DicomError::Mismatch { found, wanted })
+        }
+    }
+
     pub(super) fn read(
         data: &DataSet<'_>,
         compression: Compression,

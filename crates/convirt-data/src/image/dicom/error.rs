@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::data_set::Tag;
+use super::tag::Tag;
 use crate::error::DataError;
-use crate::image::decode::{DecodeLimits, too_large};
+use crate::image::limits::{DecodeLimits, too_large};
 
 /// Why a DICOM file gives no image. No variant repeats what an element says about a patient.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use super::data_set::DataSet;
 use super::description::Description;
 use super::error::DicomError;
 use super::syntax;
-use crate::image::decode::DecodeLimits;
+use crate::image::limits::DecodeLimits;
 
 /// How many times as much of a file is looked at when what was read ends before its pixels.
 const GROWTH: u64 = 8;

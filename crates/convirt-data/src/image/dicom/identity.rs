@@ -1,8 +1,9 @@
 //! Whether a DICOM file says who the patient is.
 
-use super::data_set::{Encoding, PIXEL_DATA, Reader, Tag};
+use super::data_set::{Encoding, Reader};
 use super::syntax::{self, is_dicom};
-use crate::image::decode::DecodeLimits;
+use super::tag::{PIXEL_DATA, Tag};
+use crate::image::limits::DecodeLimits;
 
 /// Elements that name a patient (PS3.3, section C.2.2 and C.7.1.1).
 const IDENTIFYING: [(Tag, &str); 6] = [

@@ -4,7 +4,6 @@
 
 use super::description::Description;
 use super::error::DicomError;
-use super::samples::check_size;
 
 /// Contexts of regular samples; two more are for the ends of runs.
 const REGULAR: usize = 365;
@@ -17,7 +16,7 @@ const J: [u32; 32] = [
 /// Decodes an image of the size described.
 pub(super) fn decode(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
     let header = Header::read(data)?;
-    check_size(header.size, description)?;
+    description.check_size(header.size)?;
     let mut decoder = Decoder::new(header);
     let width = description.columns;
     // One more at each end, so that every sample has neighbours.
@@ -395,8 +394,8 @@ mod tests {
     use std::path::Path;
 
     use crate::error::DataError;
-    use crate::image::decode::DecodeLimits;
     use crate::image::dicom::tests::fixtures::{Dicom, JPEG_LS, hex};
+    use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
     // The example of T.87, annex H.3; the second is CharLS's with `NEAR` = 2.

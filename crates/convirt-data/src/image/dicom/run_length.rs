@@ -85,8 +85,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::image::decode::DecodeLimits;
     use crate::image::dicom::tests::fixtures::{Dicom, RUN_LENGTH};
+    use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
     /// Segments behind a header.

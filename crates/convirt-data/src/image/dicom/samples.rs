@@ -3,10 +3,11 @@
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
-use super::data_set::{DataSet, PIXEL_DATA};
+use super::data_set::DataSet;
 use super::description::{Description, Photometric};
 use super::error::DicomError;
 use super::syntax::Compression;
+use super::tag::PIXEL_DATA;
 use super::{jpeg_ls, run_length};
 use crate::image::jpeg::{self, Colours};
 use crate::image::plausible;
@@ -113,7 +114,7 @@ fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric
         PixelFormat::CMYK32 => 4,
     };
     let found = [info.width, info.height, samples_per_pixel].map(usize::from);
-    check_size(found, description)?;
+    description.check_size(found)?;
     let decoded = decoder.decode().map_err(wrong)?;
     let samples: Vec<u16> = if info.pixel_format == PixelFormat::L16 {
         let (pairs, _) = decoded.as_chunks();
@@ -145,7 +146,7 @@ fn jpeg_2000(
     };
     let image = Image::new(codestream, &settings).map_err(wrong)?;
     let found = [image.width(), image.height(), size.components.into()].map(|it| it as usize);
-    check_size(found, description)?;
+    description.check_size(found)?;
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(wrong)?;
     let planes = decoded.components();
@@ -233,20 +234,6 @@ impl CodestreamSize {
     }
 }
 
-/// Before memory is taken: a codestream has a size of its own, which the limits did not see.
-pub(super) fn check_size(found: [usize; 3], description: &Description) -> Result<(), DicomError> {
-    let wanted = [
-        description.columns,
-        description.rows,
-        description.samples_per_pixel,
-    ];
-    if found == wanted {
-        Ok(())
-    } else {
-        Err(DicomError::Mismatch { found, wanted })
-    }
-}
-
 /// Codecs with a precision of their own may hold more than the header says; cut off at its bits,
 /// the brightest values would become dark ones.
 fn check_bits(samples: &[u16], description: &Description) -> Result<(), DicomError> {
@@ -280,8 +267,8 @@ mod tests {
     use image::{ExtendedColorType, ImageEncoder};
 
     use crate::error::DataError;
-    use crate::image::decode::DecodeLimits;
     use crate::image::dicom::tests::fixtures::{Dicom, JPEG, JPEG_2000, JPEG_LOSSLESS, hex};
+    use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
     // [[0, 1000, 4095], [70, 2000, 3]] in 12 bits, by imagecodecs: `ljpeg_encode`, and

@@ -1,6 +1,7 @@
 //! What kind of object a DICOM file is, by its first elements.
 
-use super::data_set::{Encoding, Reader, Tag};
+use super::data_set::{Encoding, Reader};
+use super::tag::Tag;
 
 const MAGIC_END: usize = 132;
 const MEDIA_STORAGE_SOP_CLASS: Tag = Tag(0x0002, 0x0002);

@@ -5,8 +5,9 @@ use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-use super::data_set::{Encoding, Reader, Tag, is_vr};
+use super::data_set::{Encoding, Reader, is_vr};
 use super::error::DicomError;
+use super::tag::Tag;
 
 const MAGIC: &[u8] = b"DICM";
 const PREAMBLE: usize = 128;

@@ -4,10 +4,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::data_set::{DataSet, Tag};
+use super::data_set::DataSet;
 use super::description::{Description, Photometric};
 use super::error::DicomError;
-use crate::image::decode::stretch::Stretch;
+use super::tag::Tag;
+use crate::image::stretch::Stretch;
 
 const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
 const PIXEL_PADDING_RANGE_LIMIT: Tag = Tag(0x0028, 0x0121);
@@ -353,8 +354,8 @@ mod tests {
 
     use super::*;
     use crate::error::DataError;
-    use crate::image::decode::DecodeLimits;
     use crate::image::dicom::tests::fixtures::{Dicom, Value};
+    use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
     /// Why a file is refused.

@@ -3,26 +3,16 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::data_set::{DataSet, PIXEL_DATA, Tag};
+use super::data_set::DataSet;
 use super::error::DicomError;
+use super::tag::{
+    CODE_MEANING, CODE_VALUE, CODING_SCHEME, DESCRIPTIONS, PIXEL_DATA, VIEW_CODE_SEQUENCE,
+    VIEW_POSITION,
+};
 use super::{is_dicom, syntax};
 use crate::files::open_regular;
 use crate::image::dicom::header::in_as_little_as_will_do;
-use crate::image::header::HEAD;
-
-const VIEW_POSITION: Tag = Tag(0x0018, 0x5101);
-/// The view by its code, in an item with the code and the scheme that it is of.
-const VIEW_CODE_SEQUENCE: Tag = Tag(0x0054, 0x0220);
-const CODE_VALUE: Tag = Tag(0x0008, 0x0100);
-const CODING_SCHEME: Tag = Tag(0x0008, 0x0102);
-const CODE_MEANING: Tag = Tag(0x0008, 0x0104);
-/// Free texts that often name the view where that is blank, the first to ask first: series
-/// description, acquisition device processing description, protocol name.
-const DESCRIPTIONS: [Tag; 3] = [
-    Tag(0x0008, 0x103E),
-    Tag(0x0018, 0x1400),
-    Tag(0x0018, 0x1030),
-];
+use crate::image::limits::HEAD;
 
 /// Characters of the longest code string (PS3.5, table 6.2-1).
 const MAX_CODE: usize = 16;
@@ -72,12 +62,6 @@ const NAMES: [(&str, &str); 16] = [
     ("PROFIL", "LATERAL"),
     ("PERFIL", "LATERAL"),
 ];
-
-/// Whether an element tells the view.
-pub(super) fn tells_the_view(tag: Tag) -> bool {
-    let of_code = [VIEW_CODE_SEQUENCE, CODE_VALUE, CODING_SCHEME, CODE_MEANING];
-    tag == VIEW_POSITION || of_code.contains(&tag) || DESCRIPTIONS.contains(&tag)
-}
 
 /// Reads the view of a DICOM file, in capitals, from as little of it as will do: its view
 /// position, or else its view code, or else `PA`, `AP` or `LATERAL` where a description names

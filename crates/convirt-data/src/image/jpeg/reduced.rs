@@ -13,8 +13,8 @@ mod frame;
 mod scan;
 mod transform;
 
-use crate::image::decode::DecodeLimits;
 use crate::image::jpeg::huffman::{HuffmanTable, SteppingTable};
+use crate::image::limits::DecodeLimits;
 use crate::image::plausible;
 use crate::image::radiograph::Radiograph;
 use frame::{Frame, Segment, segments};

@@ -555,7 +555,7 @@ mod tests {
 
     use super::*;
     use crate::error::DataError;
-    use crate::image::decode::DecodeLimits;
+    use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
     use crate::tests::fixtures::data_file;
 

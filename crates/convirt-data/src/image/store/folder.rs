@@ -16,10 +16,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use twox_hash::XxHash3_128;
 
+use super::super::radiograph::DECODER_VERSION;
 use super::stored::Stored;
 use crate::error::DataError;
 use crate::files::try_write_whole;
-use crate::image::radiograph::VERSION;
 
 /// An image unused for so long may make room for another.
 const REST: Duration = Duration::from_secs(3600);
@@ -131,7 +131,7 @@ impl ImageFolder {
             true => "",
             false => "-as-stored",
         };
-        let file = format!("{name}-{side}{turned}-v{VERSION}");
+        let file = format!("{name}-{side}{turned}-v{DECODER_VERSION}");
         self.folder.join("images").join(&name[..2]).join(file)
     }
 

@@ -1,7 +1,9 @@
 //! Whether a full stop ends a sentence, or an abbreviation, a number, an initial.
 
-use super::layout::BULLETS;
 use crate::text::heading_names::{is_capitals, names_a_section};
+
+/// Signs that are bullets wherever they stand.
+pub(super) const BULLETS: [char; 8] = ['•', '●', '▪', '■', '◦', '‣', '►', '○'];
 
 /// Abbreviations that something always follows.
 const NEVER_LAST: [&str; 27] = [

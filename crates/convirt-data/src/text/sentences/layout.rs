@@ -1,11 +1,8 @@
 //! The layout of a report: which lines belong together.
 
-use super::full_stop::{ends_in_full_stop, separate_glued, takes_label};
+use super::full_stop::{BULLETS, ends_in_full_stop, separate_glued, takes_label};
 use super::heading::{is_heading_line, starts_with_label};
 use super::numbering::Numbering;
-
-/// Signs that are bullets wherever they stand.
-pub(super) const BULLETS: [char; 8] = ['•', '●', '▪', '■', '◦', '‣', '►', '○'];
 
 /// Signs that are bullets only in front.
 const DASHES: [&str; 6] = ["-", "*", "–", "—", "·", "+"];

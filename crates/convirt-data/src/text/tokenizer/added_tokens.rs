@@ -11,12 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::folder::{invalid, json_file};
-use super::settings::Settings;
+use super::file::{invalid, json_file};
+use super::settings::{DECODER, Settings, added_token};
 use crate::error::DataError;
-
-/// The key of `tokenizer_config.json`.
-pub(super) const DECODER: &str = "added_tokens_decoder";
 
 /// A token as `tokenizer.json` lists it.
 #[derive(Serialize, Deserialize)]
@@ -131,25 +128,6 @@ impl AddedTokens {
     }
 }
 
-/// Reads a token: its content, or an object with it. Special ones are not normalized unless they
-/// say so.
-pub(super) fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
-    let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
-    let flag = |key, usual| match value.get(key) {
-        None | Some(Value::Null) => Some(usual),
-        Some(flag) => flag.as_bool(),
-    };
-    let is_special = flag("special", false)? || is_special;
-    let token = AddedToken::from(content, is_special);
-    Some(AddedToken {
-        single_word: flag("single_word", false)?,
-        lstrip: flag("lstrip", false)?,
-        rstrip: flag("rstrip", false)?,
-        normalized: flag("normalized", token.normalized)?,
-        ..token
-    })
-}
-
 /// Reads the vocabulary of a model in `tokenizer.json`: ids by token, or a list of tokens with
 /// their scores.
 fn ids_of_model(vocabulary: &Value) -> HashMap<&str, u32> {
@@ -166,7 +144,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::DECODER;
+    use super::super::settings::DECODER;
     use crate::error::DataError;
     use crate::text::tokenizer::ReportTokenizer;
 

@@ -1,22 +1,17 @@
 //! The files in which models bring their vocabulary, made into the form of `tokenizer.json`.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokenizers::AddedToken;
 use tokenizers::normalizers::BertNormalizer;
 
 use super::added_tokens::{AddedTokens, Listed};
+use super::file::{invalid, json_file, text_file};
 use super::settings::{Role, Settings};
 use crate::error::DataError;
-use crate::files::{decode_text, read_regular};
 use crate::text::word_pieces::CONTINUATION;
-
-/// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// Tokens of the largest vocabulary; XLM-V's has 0.9 million.
 const MAX_TOKENS: usize = 10_000_000;
@@ -305,27 +300,9 @@ fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
         .collect()
 }
 
-pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
-    serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
-}
-
-fn text_file(path: &Path) -> Result<String, DataError> {
-    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
-    decode_text(bytes).map_err(|error| invalid(path, error))
-}
-
-pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
-    DataError::TokenizerFile {
-        path: path.into(),
-        source: source.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
     use std::fs;
 
     use tempfile::TempDir;

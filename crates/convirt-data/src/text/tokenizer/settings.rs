@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::added_tokens::{DECODER, added_token};
-use super::folder::{invalid, json_file};
+use super::file::{invalid, json_file};
 use crate::error::DataError;
+
+/// The key of `tokenizer_config.json` that lists all added tokens.
+pub(super) const DECODER: &str = "added_tokens_decoder";
 
 /// Settings that a saved tokenizer takes over from the one it was read from.
 const KEPT: [&str; 3] = [
@@ -218,4 +220,23 @@ impl Settings {
         let token = self.json.get(role.key())?;
         token.as_str().or_else(|| token.get("content")?.as_str())
     }
+}
+
+/// Reads a token: its content, or an object with it. Special ones are not normalized unless they
+/// say so.
+pub(super) fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
+    let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
+    let flag = |key, usual| match value.get(key) {
+        None | Some(Value::Null) => Some(usual),
+        Some(flag) => flag.as_bool(),
+    };
+    let is_special = flag("special", false)? || is_special;
+    let token = AddedToken::from(content, is_special);
+    Some(AddedToken {
+        single_word: flag("single_word", false)?,
+        lstrip: flag("lstrip", false)?,
+        rstrip: flag("rstrip", false)?,
+        normalized: flag("normalized", token.normalized)?,
+        ..token
+    })
 }

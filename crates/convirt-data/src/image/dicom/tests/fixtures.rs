@@ -1,6 +1,6 @@
 //! DICOM files made in tests.
 
-use crate::image::dicom::data_set::{PIXEL_DATA, Tag};
+use crate::image::dicom::tag::{PIXEL_DATA, Tag};
 
 pub(crate) const IMPLICIT: &str = "1.2.840.10008.1.2";
 pub(crate) const EXPLICIT: &str = "1.2.840.10008.1.2.1";

@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::transform::Side;
 use super::{Radiograph, Reduced};
-use crate::image::decode::DecodeLimits;
+use crate::image::limits::DecodeLimits;
 use crate::image::radiograph::red_green_blue;
 
 /// A part of the file that matters here.

@@ -1,0 +1,31 @@
+//! One file of a tokenizer's folder.
+
+use std::error::Error;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::DataError;
+use crate::files::{decode_text, read_regular};
+
+/// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+    serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
+}
+
+pub(super) fn text_file(path: &Path) -> Result<String, DataError> {
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
+        path: path.into(),
+        source,
+    })?;
+    decode_text(bytes).map_err(|error| invalid(path, error))
+}
+
+pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
+    DataError::TokenizerFile {
+        path: path.into(),
+        source: source.into(),
+    }
+}

@@ -1,0 +1,64 @@
+//! Names of models on the Hugging Face hub.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use convirt_data::is_plain_name;
+
+/// A name on the hub, `owner/model` or `model`, with a revision: `owner/model@revision`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelName {
+    pub name: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+impl ModelName {
+    /// Reads `owner/model@revision`; `None` if it cannot be a name on the hub.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let mut parts = name.split('/');
+        let extension = Path::new(name).extension().and_then(OsStr::to_str);
+        let is_file = matches!(
+            extension,
+            Some("safetensors" | "pth" | "pt" | "bin" | "bpk")
+        );
+        let is_name = !is_file && parts.clone().count() <= 2 && parts.all(is_plain_name);
+        // Branches may have slashes: `refs/pr/3`.
+        let is_revision = revision.split('/').all(is_plain_name);
+        (is_name && is_revision).then(|| Self {
+            name: name.to_string(),
+            revision: revision.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> ModelName {
+        ModelName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let parsed = parse("emilyalsentzer/Bio_ClinicalBERT@refs/pr/3");
+        assert_eq!(parsed.name, "emilyalsentzer/Bio_ClinicalBERT");
+        assert_eq!(parsed.revision, "refs/pr/3");
+        assert_eq!(parse("bert-base-uncased").revision, "main");
+        for path in [
+            "a/b/c",
+            "./a",
+            "/a/b",
+            "a b",
+            "",
+            "a@",
+            "~/a",
+            "a/b.safetensors",
+            "a\\b",
+        ] {
+            assert_eq!(ModelName::parse(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! ONNX files of the two towers, weights embedded.
+//!
+//! The graphs are spelled out here rather than recorded: `burn-onnx` 0.22.0 exports no layer
+//! normalization, softmax, transposition, error function, comparison, cast or cumulative sum, so
+//! that it has no text encoder, and of the image encoder neither the mean over a map's pixels nor,
+//! with a batch of any size, slices with a stride.
+
+mod proto;
+mod graph;
+mod image;
+mod text;
+
+use std::fs;
+use std::path::Path;
+
+use burn::module::Module;
+use prost::Message;
+
+use crate::error::{Error, write_error};
+use crate::inference::{ConVirt, ImageTower};
+
+/// What a file of Protocol Buffers holds at most, in bytes.
+const LARGEST: usize = i32::MAX as usize;
+
+impl ConVirt {
+    /// Writes the image tower as ONNX (opset 18).
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, 3, height, width]`, normalized as in training
+    /// - `features`: `[batch, d_model]`, the encoder's output
+    /// - `embedding`: `[batch, d_embedding]`, its projection, not normalized
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    pub fn export_image_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let network = self.network().valid();
+        let model = image::tower(&network.image_encoder, &network.image_projection);
+        write(&model, path.as_ref())
+    }
+
+    /// Writes the text tower as ONNX (opset 18). The vocabulary is that of
+    /// [`export_text_encoder`](Self::export_text_encoder).
+    ///
+    /// # Shapes
+    ///
+    /// - `input_ids`, `attention_mask` and, where the encoder has token types, `token_type_ids`:
+    ///   `[batch, tokens]`, 64-bit integers, at most as many tokens as the encoder has positions
+    /// - `features`: `[batch, d_pooled]`, the encoder's output, pooled
+    /// - `embedding`: `[batch, d_embedding]`, its projection, not normalized
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    pub fn export_text_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let network = self.network().valid();
+        let config = self.network_config();
+        let model = text::tower(config, &network.text_encoder, &network.text_projection);
+        write(&model, path.as_ref())
+    }
+}
+
+impl ImageTower {
+    /// Writes it as ONNX, as [`ConVirt::export_image_onnx`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let model = image::tower(&self.network.image_encoder, &self.network.image_projection);
+        write(&model, path.as_ref())
+    }
+}
+
+fn write(model: &proto::Model, path: &Path) -> Result<(), Error> {
+    let bytes = model.encoded_len();
+    if bytes > LARGEST {
+        let path = path.to_path_buf();
+        return Err(Error::OnnxTooLarge { path, bytes });
+    }
+    fs::write(path, model.encode_to_vec()).map_err(write_error(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
+    use convirt_model::{
+        Activation, BertConfig, BertFamily, ConVirt as Network, ConVirtConfig, Pooling,
+        ResNetConfig, ResNetDepth, TextInput,
+    };
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::*;
+
+    fn text(family: BertFamily) -> BertConfig {
+        BertConfig {
+            family,
+            hidden_size: 64,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            intermediate_size: 128,
+            max_position_embeddings: 80,
+            pad_token_id: 1,
+            // Wide enough for attention to choose and activations to bend.
+            initializer_range: 0.2,
+            type_vocab_size: if family == BertFamily::DistilBert {
+                0
+            } else {
+                2
+            },
+            ..BertConfig::base(500)
+        }
+    }
+
+    /// Every family and pooling, every activation, and a pooled layer that is not the last.
+    fn texts() -> Vec<(String, ConVirtConfig)> {
+        use {BertFamily::*, Pooling::*};
+        let image = ResNetConfig::new(ResNetDepth::ResNet18);
+        let mut cases = Vec::new();
+        for family in [Bert, Roberta, XlmRoberta, DistilBert] {
+            for pooling in [Max, Mean, MeanMax, First, Last] {
+                let mut config = ConVirtConfig::new(image, text(family));
+                config.pooling = pooling;
+                cases.push((format!("{}_{pooling:?}", family.name()), config));
+            }
+        }
+        for (hidden_act, pooling_layer) in [(Activation::GeluTanh, 2), (Activation::Relu, 0)] {
+            let bert = BertConfig {
+                hidden_act,
+                ..text(Bert)
+            };
+            let mut config = ConVirtConfig::new(image, bert);
+            config.pooling_layer = Some(pooling_layer);
+            cases.push((format!("{hidden_act:?}_layer_{pooling_layer}"), config));
+        }
+        cases
+    }
+
+    fn images() -> Vec<(String, ConVirtConfig)> {
+        [ResNetDepth::ResNet18, ResNetDepth::ResNet50]
+            .map(|depth| {
+                let config = ConVirtConfig::new(ResNetConfig::new(depth), text(BertFamily::Bert));
+                (depth.to_string(), config)
+            })
+            .into()
+    }
+
+    fn text_tower(config: &ConVirtConfig, network: &Network) -> proto::Model {
+        text::tower(config, &network.text_encoder, &network.text_projection)
+    }
+
+    fn image_tower(network: &Network) -> proto::Model {
+        image::tower(&network.image_encoder, &network.image_projection)
+    }
+
+    #[test]
+    fn every_value_is_there_before_it_is_used() {
+        let device = Device::flex();
+        let mut models = Vec::new();
+        for (_, config) in texts() {
+            models.push(text_tower(&config, &config.init(&device).unwrap()));
+        }
+        for (_, config) in images() {
+            models.push(image_tower(&config.init(&device).unwrap()));
+        }
+        for model in models {
+            let graph = model.graph.unwrap();
+            let weights = graph.initializer.iter().map(|tensor| tensor.name.as_str());
+            let inputs = graph.input.iter().map(|input| input.name.as_str());
+            let mut known = BTreeSet::new();
+            for name in weights.chain(inputs) {
+                assert!(known.insert(name), "{name} stands twice");
+            }
+            for node in &graph.node {
+                for name in &node.input {
+                    assert!(known.contains(name.as_str()), "{name} in {}", node.name);
+                }
+                assert!(known.insert(&node.output[0]), "{} stands twice", node.name);
+            }
+            for output in &graph.output {
+                assert!(known.contains(output.name.as_str()), "{}", output.name);
+            }
+        }
+    }
+
+    /// Needs `onnx`, `onnxruntime` and `safetensors` in the Python on the path.
+    #[test]
+    fn onnxruntime_computes_what_we_do() {
+        let modules = "import onnx, onnxruntime, safetensors.numpy";
+        let python = Command::new("python3").args(["-c", modules]).output();
+        if !python.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: python3 has no onnx, onnxruntime and safetensors");
+            return;
+        }
+        let device = Device::flex();
+        device.seed(3);
+        let folder = tempfile::tempdir().unwrap();
+        for (name, config) in texts() {
+            let network = config.init(&device).unwrap();
+            let path = folder.path().join(name);
+            write(&text_tower(&config, &network), &path.with_extension("onnx")).unwrap();
+            let [ids, mask, types] = padded_texts();
+            let tensor = |data: &TensorData| {
+                Tensor::<2, Int>::from_data(data.clone(), (&device, DType::I64))
+            };
+            let encoded = network.encode_text(TextInput {
+                input_ids: tensor(&ids),
+                attention_mask: tensor(&mask).equal_elem(1),
+                token_type_ids: Some(tensor(&types)),
+            });
+            let values = [
+                ("input_ids", ids),
+                ("attention_mask", mask),
+                ("token_type_ids", types),
+                ("features", encoded.features.into_data()),
+                ("embedding", encoded.embedding.into_data()),
+            ];
+            save(&values, &path);
+        }
+        for (name, config) in images() {
+            let network = config.init(&device.clone().autodiff()).unwrap();
+            // Running statistics that are not those of a new network.
+            let noise = Distribution::Normal(0.3, 1.5);
+            let batch = Tensor::random([4, 3, 64, 64], noise, &device.clone().autodiff());
+            network.encode_image(batch);
+            let network = network.valid();
+            let path = folder.path().join(name);
+            write(&image_tower(&network), &path.with_extension("onnx")).unwrap();
+            let images = Tensor::random([3, 3, 64, 96], noise, &device);
+            let encoded = network.encode_image(images.clone());
+            let values = [
+                ("images", images.into_data()),
+                ("features", encoded.features.into_data()),
+                ("embedding", encoded.embedding.into_data()),
+            ];
+            save(&values, &path);
+        }
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/interop/onnx_check.py");
+        let output = Command::new("python3")
+            .arg(script)
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Texts of 64, 40, 3 and no real tokens, the second one padded on the left: ids, mask, types.
+    fn padded_texts() -> [TensorData; 3] {
+        const TOKENS: usize = 64;
+        let real = [0..64, 24..64, 0..3, 0..0];
+        let each = |value: &dyn Fn(usize, usize, bool) -> i64| {
+            let rows = real.iter().enumerate();
+            let values = rows.flat_map(|(row, real)| {
+                (0..TOKENS).map(move |token| value(row, token, real.contains(&token)))
+            });
+            TensorData::new(values.collect::<Vec<_>>(), [real.len(), TOKENS])
+        };
+        [
+            each(&|row, token, is_real| match is_real {
+                true => 2 + ((row * 97 + token * 31) % 490) as i64,
+                false => 1,
+            }),
+            each(&|_, _, is_real| i64::from(is_real)),
+            each(&|_, token, is_real| i64::from(is_real && token % 3 == 0)),
+        ]
+    }
+
+    fn save(values: &[(&str, TensorData)], path: &Path) {
+        let views = values.iter().map(|(name, data)| {
+            let dtype = match data.dtype() {
+                DType::I64 => Dtype::I64,
+                _ => Dtype::F32,
+            };
+            let view = TensorView::new(dtype, data.shape().to_vec(), data.bytes());
+            (name.to_string(), view.unwrap())
+        });
+        let views: HashMap<_, _> = views.collect();
+        let path: PathBuf = path.with_extension("safetensors");
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+    }
+}

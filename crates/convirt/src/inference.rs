@@ -1,0 +1,29 @@
+//! A trained model as its users want it: files and sentences in, embeddings or probabilities out.
+
+mod finite;
+mod similarity;
+mod features;
+mod embedded_batch;
+mod description;
+mod identity;
+mod image_reader;
+mod image_model;
+mod model;
+mod embeddings;
+mod embedding_file;
+mod classifier;
+
+pub use classifier::ImageClassifier;
+pub(crate) use classifier::{ClassifierDescription, Normalization, probabilities};
+pub(crate) use description::{Description, folder_of_weights};
+pub(crate) use embedded_batch::excerpt;
+pub use embedded_batch::{EmbeddedBatch, TowerOutput};
+pub use embedding_file::EmbeddingFile;
+pub use embeddings::{ImageEmbeddings, TextEmbeddings};
+pub(crate) use features::Features;
+pub(crate) use finite::{finite_rows, unit, unit_rows};
+pub use identity::ModelIdentity;
+pub use image_model::ImageTower;
+pub(crate) use image_reader::{EncodedImages, ImageReader};
+pub use model::ConVirt;
+pub use similarity::similarity;

@@ -1,0 +1,333 @@
+//! A trained classifier as its users want it: files in, probabilities out.
+
+use std::fs;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::{Device, Tensor, TensorData};
+use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
+use convirt_model::{
+    ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
+    ImageEncoderConfig,
+};
+use convirt_ops::Precision;
+use serde::{Deserialize, Serialize};
+
+use super::description::{default_exif_orientation, is_default_exif_orientation};
+use super::finite::finite_rows;
+use crate::device::{PrecisionName, device};
+use crate::error::{Error, write_error};
+use crate::files::read_json;
+use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
+
+const WEIGHTS: &str = "model.safetensors";
+const DESCRIPTION: &str = "classifier.json";
+
+/// An image encoder with a trained head, and the image transform that belongs to it.
+///
+/// ```no_run
+/// use convirt::ImageClassifier;
+///
+/// # fn main() -> Result<(), convirt::Error> {
+/// let classifier = ImageClassifier::load("transfer/classifier")?;
+/// let probabilities = classifier.predict("chest.png")?;
+/// for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
+///     println!("{probability:.3} {label}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ImageClassifier {
+    network: Network,
+    images: ImageStore,
+    transform: EvalTransform,
+    description: ClassifierDescription,
+    device: Device,
+}
+
+/// What a classifier's `classifier.json` says: all but weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClassifierDescription {
+    pub encoder: ImageEncoderConfig,
+    pub labels: Labels,
+    /// Side of the network's input, in pixels.
+    pub image_size: usize,
+    pub resize: EvalResize,
+    /// Longer side that images are scaled down to before anything else, in pixels.
+    pub longer_side: Option<usize>,
+    /// Whether JPEG and PNG files are turned as their EXIF asks; in files from before there was a
+    /// choice, they are.
+    #[serde(
+        default = "default_exif_orientation",
+        skip_serializing_if = "is_default_exif_orientation"
+    )]
+    pub exif_orientation: bool,
+    pub normalization: Normalization,
+    /// The precision that it was trained in; in files from before there was a choice, float32.
+    #[serde(default, with = "PrecisionName")]
+    pub precision: Precision,
+}
+
+/// How brightness becomes the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Normalization {
+    /// By mean and deviation of ImageNet's colours, torchvision's constants.
+    ImageNet,
+}
+
+impl ClassifierDescription {
+    /// Shape of the network.
+    pub fn network(&self) -> NetworkConfig {
+        NetworkConfig::new(self.encoder, self.labels.names().len())
+    }
+}
+
+impl ImageClassifier {
+    pub(crate) fn new(
+        network: Network,
+        description: ClassifierDescription,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            network: network.valid(),
+            images: ImageStore::new(ImageStoreConfig {
+                longer_side: description.longer_side,
+                limits: DecodeLimits {
+                    exif_orientation: description.exif_orientation,
+                    ..DecodeLimits::default()
+                },
+                cache_mb: 0,
+                ..ImageStoreConfig::default()
+            })?,
+            transform: EvalTransform::new(description.image_size, description.resize)?,
+            device: device.clone(),
+            description,
+        })
+    }
+
+    /// Loads a classifier's folder on the best device of this build.
+    ///
+    /// # Errors
+    ///
+    /// When there is no classifier, or its files are damaged or do not belong together.
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::load_on(folder, &device(None)?)
+    }
+
+    /// Loads a classifier's folder on a device.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_on(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let folder = folder.as_ref();
+        let files = [DESCRIPTION, WEIGHTS];
+        let missing: Vec<_> = files
+            .into_iter()
+            .filter(|name| !folder.join(name).is_file())
+            .collect();
+        if !missing.is_empty() {
+            let folder = folder.to_path_buf();
+            return Err(Error::NoModel { folder, missing });
+        }
+        let path = folder.join(DESCRIPTION);
+        checksums::verify(&path)?;
+        let json = read_json(&path)?;
+        let description: ClassifierDescription = serde_json::from_slice(&json)
+            .map_err(|source| Error::BrokenDescription { path, source })?;
+        let file = WeightsFile::open(folder.join(WEIGHTS))?;
+        let mut network = description.network().init(device)?;
+        if let ImageEncoder::ResNet(encoder) = network.encoder {
+            let (encoder, _) = weights::load_image_encoder(encoder, &file, &[])?;
+            network.encoder = ImageEncoder::ResNet(encoder);
+        }
+        (network.head, _) = weights::load_classifier_head(network.head, &file)?;
+        Self::new(network, description, device)
+    }
+
+    /// Writes the classifier into a folder: `model.safetensors` in torchvision's names with the
+    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and the
+    /// checksums of both.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
+        let folder = folder.as_ref();
+        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        let path = folder.join(DESCRIPTION);
+        let json = serde_json::to_string_pretty(&self.description).expect("plain data");
+        fs::write(&path, json + "\n").map_err(write_error(&path))?;
+        weights::save(self.tensors(), &folder.join(WEIGHTS))?;
+        Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
+    }
+
+    /// Probabilities for an image file: one for each label, by itself for findings, 1 in all for
+    /// classes. Computed in float32, whatever it was trained in.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a readable image, and [`Error::NotFinite`].
+    pub fn predict(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
+        let size = self.transform.size();
+        let pixels = TensorData::new(self.transform.apply(&image), [1, 3, size, size]);
+        let logits = self
+            .network
+            .forward(Tensor::from_data(pixels, &self.device));
+        finite_rows(probabilities(self.labels(), logits), |_| {
+            path.display().to_string()
+        })
+    }
+
+    /// The labels, in the order of the probabilities.
+    pub fn labels(&self) -> &Labels {
+        &self.description.labels
+    }
+
+    /// The network itself, for batches of tensors.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn tensors(&self) -> Vec<SavedTensor> {
+        let mut tensors = match &self.network.encoder {
+            ImageEncoder::ResNet(encoder) => {
+                let layout = Layout::encoder("", Naming::TORCHVISION);
+                weights::with_batch_counters(weights::tensors(encoder, &layout))
+            }
+            ImageEncoder::Pixels(_) => Vec::new(),
+        };
+        let head = Layout::encoder("fc.", Naming::OURS);
+        tensors.extend(weights::tensors(&self.network.head, &head));
+        tensors
+    }
+}
+
+/// What logits say of each label.
+///
+/// # Shapes
+///
+/// - logits, output: `[batch, labels]`
+pub(crate) fn probabilities(labels: &Labels, logits: Tensor<2>) -> Tensor<2> {
+    match labels {
+        Labels::Findings(_) => sigmoid(logits),
+        Labels::Classes(_) => softmax(logits, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convirt_model::{ResNetConfig, ResNetDepth};
+
+    fn classifier(encoder: ImageEncoderConfig) -> ImageClassifier {
+        let device = Device::flex();
+        let labels = Labels::Classes(["a", "b", "c"].map(String::from).into());
+        let description = ClassifierDescription {
+            encoder,
+            labels,
+            image_size: 32,
+            resize: EvalResize::PadSquare,
+            longer_side: Some(40),
+            exif_orientation: true,
+            normalization: Normalization::ImageNet,
+            precision: Precision::Float32,
+        };
+        let network = description.network().init(&device).unwrap();
+        ImageClassifier::new(network, description, &device).unwrap()
+    }
+
+    fn image(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("image.png");
+        let samples: Vec<u8> = (0..50 * 30).map(|i| (i % 251) as u8).collect();
+        image::save_buffer(&path, &samples, 50, 30, image::ColorType::L8).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_saved_classifier_says_the_same_when_loaded() {
+        let resnet = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        for encoder in [resnet, ImageEncoderConfig::Pixels { side: 32 }] {
+            let folder = tempfile::tempdir().unwrap();
+            let image = image(folder.path());
+            let classifier = classifier(encoder);
+            let before = classifier.predict(&image).unwrap();
+            assert!((before.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            classifier.save(folder.path().join("saved")).unwrap();
+            let loaded =
+                ImageClassifier::load_on(folder.path().join("saved"), &Device::flex()).unwrap();
+            assert_eq!(loaded.predict(&image).unwrap(), before);
+            assert_eq!(loaded.labels(), classifier.labels());
+        }
+    }
+
+    #[test]
+    fn a_classifier_from_before_there_was_a_precision_is_of_float32() {
+        let folder = tempfile::tempdir().unwrap();
+        classifier(ImageEncoderConfig::Pixels { side: 32 })
+            .save(folder.path())
+            .unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let json = fs::read_to_string(&path).unwrap();
+        let earlier = json.replace(",\n  \"precision\": \"float32\"", "");
+        assert_ne!(earlier, json);
+        fs::write(&path, earlier).unwrap();
+        // Those had no checksums either.
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
+        let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
+        assert_eq!(loaded.description.precision, Precision::Float32);
+    }
+
+    #[test]
+    fn its_file_has_the_names_and_shapes_of_a_torchvision_network() {
+        let resnet = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        let tensors = classifier(resnet).tensors();
+        // torchvision.models.resnet18(num_classes=3).state_dict() has 122 entries.
+        assert_eq!(tensors.len(), 122);
+        let shape = |name: &str| {
+            let tensor = tensors.iter().find(|tensor| tensor.name == name);
+            tensor.map(|tensor| tensor.shape.clone())
+        };
+        assert_eq!(shape("fc.weight"), Some(vec![3, 512]));
+        assert_eq!(shape("fc.bias"), Some(vec![3]));
+        assert_eq!(
+            shape("layer4.0.downsample.0.weight"),
+            Some(vec![512, 256, 1, 1])
+        );
+    }
+
+    #[test]
+    fn a_folder_without_a_classifier_is_an_error_that_lists_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ImageClassifier::load(folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("classifier.json") && error.contains("model.safetensors"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn weights_of_other_labels_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let pixels = ImageEncoderConfig::Pixels { side: 32 };
+        classifier(pixels).save(folder.path()).unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let json = fs::read_to_string(&path).unwrap();
+        fs::write(&path, json.replace("\"c\"", "\"c\", \"d\"")).unwrap();
+        let changed = ImageClassifier::load(folder.path()).unwrap_err();
+        assert!(changed.to_string().contains("changed since"), "{changed}");
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
+        let error = ImageClassifier::load(folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("fc.weight"), "{error}");
+    }
+}

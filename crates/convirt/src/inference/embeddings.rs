@@ -1,0 +1,229 @@
+//! Many images or texts embedded, batch by batch.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use convirt_data::{
+    DataError, ImageBatch, ImageBatches, LoaderConfig, Padding, SampleText, Unreadable,
+    collate_texts,
+};
+use rayon::prelude::*;
+
+use super::embedded_batch::{EmbeddedBatch, TowerOutput, excerpt};
+use super::image_model::ImageTower;
+use super::model::ConVirt;
+use crate::error::Error;
+use crate::network::MemoryNeed;
+use crate::network::text_input;
+
+/// Batches of texts that are sorted by length together.
+const BATCHES_SORTED: usize = 8;
+
+impl ImageTower {
+    /// Embeds image files batch by batch, in the order of their paths: read and scaled by
+    /// `loader.num_workers` threads, ahead of the device.
+    ///
+    /// Files that are no readable images are left out and listed; more than `max_bad_share` of
+    /// all, from 0 to 1, end it with an error.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without paths,
+    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none or a
+    /// share outside 0 to 1, [`Error::TooLargeForMemory`].
+    pub fn embed_images(
+        &self,
+        paths: impl Into<Arc<[PathBuf]>>,
+        loader: &LoaderConfig,
+        max_bad_share: f64,
+    ) -> Result<ImageEmbeddings<'_>, Error> {
+        let paths: Arc<[PathBuf]> = paths.into();
+        let at_once = loader.batch_size.min(paths.len());
+        MemoryNeed::of_images(at_once, self.transform.size(), self.precision)
+            .check(&self.device)?;
+        let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
+        let view = move |image: &_| transform.apply(image);
+        let device = &self.device;
+        let batches = ImageBatches::new(
+            Arc::clone(&paths),
+            store,
+            view,
+            loader,
+            max_bad_share,
+            device,
+        )?;
+        Ok(ImageEmbeddings::new(self, paths, batches))
+    }
+}
+
+impl ConVirt {
+    /// Embeds images batch by batch; see [`ImageTower::embed_images`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn embed_images(
+        &self,
+        paths: impl Into<Arc<[PathBuf]>>,
+        loader: &LoaderConfig,
+        max_bad_share: f64,
+    ) -> Result<ImageEmbeddings<'_>, Error> {
+        self.image_tower()
+            .embed_images(paths, loader, max_bad_share)
+    }
+
+    /// Embeds sentences or reports, `loader.batch_size` at a time; what exceeds the model's
+    /// maximum of tokens is cut off.
+    ///
+    /// Of many texts, those of similar length are embedded together, which saves padding; the
+    /// results come in the order of the texts.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without texts,
+    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none.
+    pub fn embed_texts<'a, T: AsRef<str> + Sync>(
+        &'a self,
+        texts: &'a [T],
+        loader: &LoaderConfig,
+    ) -> Result<TextEmbeddings<'a, T>, Error> {
+        TextEmbeddings::new(self, texts, loader)
+    }
+}
+
+/// Iterates over embedded images; see [`ImageTower::embed_images`].
+pub struct ImageEmbeddings<'a> {
+    tower: &'a ImageTower,
+    paths: Arc<[PathBuf]>,
+    batches: ImageBatches,
+}
+
+impl<'a> ImageEmbeddings<'a> {
+    /// Embeds `batches` of the images at `paths`.
+    pub(crate) fn new(tower: &'a ImageTower, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
+        Self {
+            tower,
+            paths,
+            batches,
+        }
+    }
+
+    /// Returns how many images have been embedded or left out.
+    pub fn done(&self) -> usize {
+        self.batches.done()
+    }
+
+    /// Returns the images left out up to now, in the order of the paths.
+    pub fn into_unreadable(self) -> Vec<Unreadable> {
+        self.batches.into_unreadable()
+    }
+}
+
+impl Iterator for ImageEmbeddings<'_> {
+    type Item = Result<EmbeddedBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next()?;
+        Some(batch.map_err(Error::from).and_then(|batch| {
+            let ImageBatch { images, indices } = batch;
+            let name = |index: usize| self.paths[index].display().to_string();
+            EmbeddedBatch::new(indices, self.tower.encode_image(images), name)
+        }))
+    }
+}
+
+/// Iterates over embedded texts; see [`ConVirt::embed_texts`].
+pub struct TextEmbeddings<'a, T> {
+    model: &'a ConVirt,
+    texts: &'a [T],
+    batch_size: usize,
+    padding: Padding,
+    done: usize,
+}
+
+impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
+    pub(crate) fn new(
+        model: &'a ConVirt,
+        texts: &'a [T],
+        loader: &LoaderConfig,
+    ) -> Result<Self, Error> {
+        if texts.is_empty() {
+            return Err(DataError::NothingToLoad.into());
+        }
+        if loader.batch_size == 0 {
+            return Err(Error::Data(DataError::OutOfRange {
+                setting: "batch_size",
+                value: 0.0,
+                allowed: "1 or more",
+            }));
+        }
+        Ok(Self {
+            model,
+            texts,
+            batch_size: loader.batch_size,
+            padding: Padding {
+                id: model.tokenizer().pad_id(),
+                multiple: loader.pad_multiple,
+                max_tokens: model.max_tokens(),
+            },
+            done: 0,
+        })
+    }
+
+    /// Returns how many texts have been embedded.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    fn embed(&self, window: Range<usize>) -> Result<EmbeddedBatch, Error> {
+        let texts = self.texts[window.clone()].par_iter().map(|text| {
+            let tokenizer = self.model.tokenizer();
+            Ok(SampleText {
+                tokens: tokenizer.encode(text.as_ref(), self.padding.max_tokens)?,
+                text: text.as_ref().to_string(),
+            })
+        });
+        let texts: Vec<SampleText> = texts.collect::<Result<_, DataError>>()?;
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&place| texts[place].tokens.ids.len());
+        let mut rows = vec![None; texts.len()];
+        for places in order.chunks(self.batch_size) {
+            let batch: Vec<&SampleText> = places.iter().map(|&place| &texts[place]).collect();
+            let batch = collate_texts(&batch, &self.padding, self.model.device());
+            let encoded = self.model.encode_text(text_input(batch));
+            let name = |place: usize| excerpt(&texts[place].text);
+            let batch = EmbeddedBatch::new(places.to_vec(), encoded, name)?;
+            let features = batch.rows(TowerOutput::Features);
+            let both = features.zip(batch.rows(TowerOutput::Embedding));
+            for (&place, (features, embedding)) in places.iter().zip(both) {
+                rows[place] = Some((features.to_vec(), embedding.to_vec()));
+            }
+        }
+        let (features, embeddings): (Vec<_>, Vec<_>) = rows.into_iter().flatten().unzip();
+        Ok(EmbeddedBatch {
+            indices: window.collect(),
+            features: features.concat(),
+            embeddings: embeddings.concat(),
+        })
+    }
+}
+
+impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
+    type Item = Result<EmbeddedBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let longest = self.batch_size.saturating_mul(BATCHES_SORTED);
+        let window = self.done..self.done.saturating_add(longest).min(self.texts.len());
+        if window.is_empty() {
+            return None;
+        }
+        let batch = self.embed(window.clone());
+        // Nothing comes after an error.
+        self.done = match batch {
+            Ok(_) => window.end,
+            Err(_) => self.texts.len(),
+        };
+        Some(batch)
+    }
+}

@@ -1,0 +1,69 @@
+//! Telling models apart, so that embeddings of two are not compared.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::description::Description;
+use crate::error::{Error, read_error};
+use crate::weights::append_crc32c;
+
+/// What tells a model from others: the content of its files. Copies of them are the same model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelIdentity {
+    /// Name of the run's folder, for people.
+    pub name: String,
+    /// CRC-32C of the description and the file of weights.
+    pub checksum: u32,
+}
+
+impl ModelIdentity {
+    pub(crate) fn of(description: &Description, weights: &Path) -> Result<Self, Error> {
+        let description = serde_json::to_vec(description).expect("a description is plain data");
+        let checksum = crc32c::crc32c(&description);
+        let (checksum, _) = append_crc32c(checksum, weights).map_err(read_error(weights))?;
+        Ok(Self {
+            name: name_of_run(weights),
+            checksum,
+        })
+    }
+}
+
+/// The folder that a model, or a checkpoint, lies in the folder of.
+fn name_of_run(weights: &Path) -> String {
+    let absolute = std::path::absolute(weights);
+    let weights = absolute.as_deref().unwrap_or(weights);
+    let mut folders = weights.ancestors().skip(1).filter_map(Path::file_name);
+    let name = folders.find(|name| *name != "model" && *name != "checkpoint");
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+impl PartialEq for ModelIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.checksum == other.checksum
+    }
+}
+
+impl fmt::Display for ModelIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:08x})", self.name, self.checksum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_that_of_the_run_whichever_of_its_files_is_meant() {
+        for path in [
+            "runs/first/model/model.safetensors",
+            "runs/first/checkpoint/model-8.bpk",
+            "runs/first/model.safetensors",
+        ] {
+            assert_eq!(name_of_run(Path::new(path)), "first");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The image side of a trained model by itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use convirt_data::{DecodeLimits, EvalTransform, ImageStore, ImageStoreConfig, Radiograph};
+use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
+use convirt_ops::{Precision, autocast};
+
+use super::description::{Description, ModelFiles};
+use super::embedded_batch::{EmbeddedBatch, TowerOutput};
+use super::identity::ModelIdentity;
+use crate::config::Objective;
+use crate::device::{check_precision, device};
+use crate::error::Error;
+use crate::network::NetworkConfig;
+use crate::weights::{self, Layout, WeightsFile};
+
+/// The image encoder of a run of either objective with its projection head; of SimCLR's there is
+/// no more.
+///
+/// An encoder alone, such as for a classifier, is better loaded by
+/// [`load_image_encoder`](crate::weights::load_image_encoder).
+#[derive(Debug)]
+pub struct ImageTower {
+    pub(crate) network: Network,
+    config: SimClrConfig,
+    pub(super) images: Arc<ImageStore>,
+    pub(super) transform: EvalTransform,
+    description: Description,
+    weights: PathBuf,
+    pub(super) device: Device,
+    pub(super) precision: Precision,
+}
+
+impl ImageTower {
+    /// Loads the image side of a run's model on the best device of this build; `run` is as for
+    /// [`ConVirt::load`](crate::inference::model::ConVirt::load).
+    ///
+    /// # Errors
+    ///
+    /// When there is no model, or its files are damaged or do not belong together.
+    pub fn load(run: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::load_on(run, &device(None)?)
+    }
+
+    /// Loads the image side of a run's model on a device.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let files = ModelFiles::find(run.as_ref())?;
+        files.check(device)?;
+        let network = files.description.network.image_side().init(device)?;
+        let file = WeightsFile::open(&files.weights)?;
+        let (network, _) = weights::load_simclr(network, &file, &[])?;
+        Self::new(network.valid(), files, device)
+    }
+
+    /// The image side of a model whose network is loaded already, in evaluation mode.
+    pub(crate) fn new(network: Network, files: ModelFiles, device: &Device) -> Result<Self, Error> {
+        let ModelFiles {
+            weights,
+            description,
+            ..
+        } = files;
+        let store = ImageStore::new(ImageStoreConfig {
+            longer_side: description.longer_side,
+            limits: DecodeLimits {
+                exif_orientation: description.exif_orientation,
+                ..DecodeLimits::default()
+            },
+            cache_mb: 0,
+            ..ImageStoreConfig::default()
+        })?;
+        Ok(Self {
+            network,
+            config: description.network.image_side(),
+            images: Arc::new(store),
+            transform: EvalTransform::new(description.image_size, description.eval_resize)?,
+            description,
+            weights,
+            device: device.clone(),
+            precision: Precision::default(),
+        })
+    }
+
+    /// Sets the precision that images are embedded in; without this it is float32.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBFloat16`] when the device does not compute in it.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
+        check_precision(precision, &self.device)?;
+        Ok(Self { precision, ..self })
+    }
+
+    /// Encodes images, normalized as in training.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, 3, height, width]`
+    pub fn encode_image(&self, images: Tensor<4>) -> Encoded {
+        autocast(self.precision, || self.network.encode_image(images))
+    }
+
+    /// Embeds an image file.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a readable image.
+    pub fn embed_image(
+        &self,
+        path: impl AsRef<Path>,
+        output: TowerOutput,
+    ) -> Result<Vec<f32>, Error> {
+        let path = path.as_ref();
+        let image = self.images.load(path)?;
+        let encoded = self.encode_image(self.input(&image));
+        let batch = EmbeddedBatch::new(vec![0], encoded, |_| path.display().to_string())?;
+        Ok(batch.into_values(output))
+    }
+
+    /// Reads an image file as the network sees it: its input, `[1, 3, size, size]`, and the same
+    /// to look at.
+    pub(crate) fn see(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
+        let image = self.images.load(path)?;
+        Ok((self.input(&image), self.transform.view(&image)))
+    }
+
+    /// `[1, 3, size, size]`.
+    fn input(&self, image: &Radiograph) -> Tensor<4> {
+        let size = self.transform.size();
+        let pixels = TensorData::new(self.transform.apply(image), [1, 3, size, size]);
+        Tensor::from_data(pixels, &self.device)
+    }
+
+    /// Numbers of an output.
+    pub fn width(&self, output: TowerOutput) -> usize {
+        match output {
+            TowerOutput::Features => self.config.image.d_model(),
+            TowerOutput::Embedding => self.config.d_embedding,
+        }
+    }
+
+    /// What tells this model from others: read from its files anew.
+    ///
+    /// # Errors
+    ///
+    /// When the weights cannot be read any more.
+    pub fn identity(&self) -> Result<ModelIdentity, Error> {
+        ModelIdentity::of(&self.description, &self.weights)
+    }
+
+    /// What the model was trained for.
+    pub fn objective(&self) -> Objective {
+        self.description.objective
+    }
+
+    /// Shape of the image encoder.
+    pub fn image_config(&self) -> &ResNetConfig {
+        &self.config.image
+    }
+
+    /// Names of the parameters in this crate's own files.
+    pub(crate) fn layout(&self) -> Layout {
+        NetworkConfig::SimClr(self.config).layout()
+    }
+
+    /// Returns the precision that images are embedded in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+}

@@ -1,0 +1,121 @@
+//! Many images through an encoder, once each.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use burn::train::Interrupter;
+use convirt_data::{
+    EvalResize, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Unreadable,
+};
+
+use super::finite::finite_rows;
+use crate::error::Error;
+use crate::inference::Features;
+use crate::logging::Bar;
+
+/// How images are read, seen and put into batches.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageReader {
+    pub store: Arc<ImageStore>,
+    pub transform: EvalTransform,
+    pub loader: LoaderConfig,
+    /// Share of unreadable images that is borne, from 0 to 1.
+    pub max_bad_share: f64,
+}
+
+/// Images as an encoder sees them.
+pub(crate) struct EncodedImages {
+    /// Those that can be read, in order.
+    pub features: Features,
+    /// Row of each image in the features; `None` for an unreadable one.
+    pub rows: Vec<Option<usize>>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl EncodedImages {
+    /// Those of some images that can be read.
+    pub fn readable(&self, places: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let places = places.into_iter();
+        places.filter(|place| self.rows[*place].is_some()).collect()
+    }
+}
+
+impl ImageReader {
+    /// Reads images as inputs of `size`.
+    ///
+    /// # Errors
+    ///
+    /// When `size` is out of range.
+    pub fn new(
+        size: usize,
+        resize: EvalResize,
+        store: ImageStoreConfig,
+        loader: LoaderConfig,
+        max_bad_share: f64,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            store: ImageStore::new(store)?.into(),
+            transform: EvalTransform::new(size, resize)?,
+            loader,
+            max_bad_share,
+        })
+    }
+
+    /// Batches of the images at `paths`, in order, on a device.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImageBatches::new`].
+    pub fn batches(&self, paths: &[PathBuf], device: &Device) -> Result<ImageBatches, Error> {
+        let transform = self.transform.clone();
+        Ok(ImageBatches::new(
+            paths,
+            self.store.clone(),
+            move |image| transform.apply(image),
+            &self.loader,
+            self.max_bad_share,
+            device,
+        )?)
+    }
+
+    /// Encodes the images at `paths`; `None` when a stop is asked for meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When more images than are borne cannot be read, and [`Error::NotFinite`].
+    pub fn encode(
+        &self,
+        paths: &[PathBuf],
+        device: &Device,
+        what: &str,
+        interrupter: &Interrupter,
+        encode: impl Fn(Tensor<4>) -> Tensor<2>,
+    ) -> Result<Option<EncodedImages>, Error> {
+        let bar = Bar::new(what, paths.len(), "images");
+        let mut batches = self.batches(paths, device)?;
+        let (mut values, mut rows, mut width) = (Vec::new(), vec![None; paths.len()], 1);
+        let (mut count, mut done) = (0, 0);
+        while let Some(batch) = batches.next() {
+            if interrupter.should_stop() {
+                return Ok(None);
+            }
+            let batch = batch?;
+            let encoded = encode(batch.images);
+            width = encoded.dims()[1];
+            let name = |row: usize| paths[batch.indices[row]].display().to_string();
+            values.extend(finite_rows(encoded, name)?);
+            for index in batch.indices {
+                rows[index] = Some(count);
+                count += 1;
+            }
+            bar.advance(batches.done() - done);
+            done = batches.done();
+        }
+        Ok(Some(EncodedImages {
+            features: Features::new(width, values),
+            rows,
+            unreadable: batches.into_unreadable(),
+        }))
+    }
+}

@@ -1,0 +1,217 @@
+//! A trained model as its users want it: files and sentences in, embeddings out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use convirt_data::{LoaderConfig, ReportTokenizer};
+use convirt_model::{
+    BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
+};
+use convirt_ops::{Precision, autocast};
+
+use super::description::{Description, ModelFiles};
+use super::embedded_batch::TowerOutput;
+use super::identity::ModelIdentity;
+use super::image_model::ImageTower;
+use crate::device::device;
+use crate::error::Error;
+use crate::network::NetworkConfig;
+use crate::weights::{self, Layout, WeightsFile};
+
+/// A trained pair of encoders with the tokenizer and image transform that belong to it.
+///
+/// ```no_run
+/// use convirt::{ConVirt, similarity};
+///
+/// # fn main() -> Result<(), convirt::Error> {
+/// let model = ConVirt::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let image = model.embed_image("chest.png")?;
+/// let text = model.embed_text("Small left pleural effusion.")?;
+/// println!("{:.3}", similarity(&image, &text));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ConVirt {
+    network: Network,
+    image_tower: ImageTower,
+    tokenizer: Arc<ReportTokenizer>,
+    description: Description<ConVirtConfig>,
+}
+
+impl ConVirt {
+    /// Loads the model of a run on the best device of this build.
+    ///
+    /// `run` is a run's folder, the model folder within it, or one of its checkpoints,
+    /// `checkpoint/model-<step>.bpk`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no model, it has no text encoder (SimCLR's), or its files are damaged or do
+    /// not belong together.
+    pub fn load(run: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::load_on(run, &device(None)?)
+    }
+
+    /// Loads the model of a run on a device.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let files = ModelFiles::find(run.as_ref())?;
+        let config = match &files.description.network {
+            NetworkConfig::ConVirt(config) => config.clone(),
+            NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
+        };
+        files.check(device)?;
+        let network = config.init(device)?;
+        let file = WeightsFile::open(&files.weights)?;
+        let (network, _) = weights::load_network(network, &file, &[])?;
+        let network = network.valid();
+        let tokenizer = ReportTokenizer::from_folder(&files.folder, None)?;
+        let (words, rows) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if words > rows {
+            return Err(Error::VocabularyTooLarge {
+                folder: files.folder,
+                words,
+                rows,
+            });
+        }
+        let image_side = SimClr {
+            image_encoder: network.image_encoder.clone(),
+            image_projection: network.image_projection.clone(),
+            loss: files.description.network.image_side().loss.init()?,
+        };
+        Ok(Self {
+            network,
+            tokenizer: Arc::new(tokenizer),
+            description: files.description.clone().map(|_| config),
+            image_tower: ImageTower::new(image_side, files, device)?,
+        })
+    }
+
+    /// Sets the precision that images and texts are embedded in; without this it is float32.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBFloat16`] when the device does not compute in it.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
+        Ok(Self {
+            image_tower: self.image_tower.with_precision(precision)?,
+            ..self
+        })
+    }
+
+    /// Embeds an image file: `d_embedding` numbers of L2 norm 1.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a readable image.
+    pub fn embed_image(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
+        self.image_tower.embed_image(path, TowerOutput::Embedding)
+    }
+
+    /// Embeds a sentence or report: `d_embedding` numbers of L2 norm 1. What exceeds the model's
+    /// maximum of tokens is cut off.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer cannot encode the text.
+    pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, Error> {
+        self.embed_text_as(text, TowerOutput::Embedding)
+    }
+
+    /// Embeds a sentence or report, the output asked for; see [`embed_text`](Self::embed_text).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn embed_text_as(&self, text: &str, output: TowerOutput) -> Result<Vec<f32>, Error> {
+        let texts = [text];
+        let mut batches = self.embed_texts(&texts, &LoaderConfig::default())?;
+        let batch = batches.next().expect("one text is one batch")?;
+        Ok(batch.into_values(output))
+    }
+
+    /// Encodes texts in the model's precision.
+    pub(crate) fn encode_text(&self, texts: TextInput) -> Encoded {
+        autocast(self.precision(), || self.network.encode_text(texts))
+    }
+
+    /// Numbers of an output of the text side.
+    pub fn text_width(&self, output: TowerOutput) -> usize {
+        let network = &self.description.network;
+        match output {
+            TowerOutput::Features => network
+                .pooling
+                .d_pooled(network.text.d_model())
+                .expect("the configuration admits poolings to one vector only"),
+            TowerOutput::Embedding => network.d_embedding,
+        }
+    }
+
+    /// The image side by itself.
+    pub fn image_tower(&self) -> &ImageTower {
+        &self.image_tower
+    }
+
+    /// What tells this model from others; see [`ImageTower::identity`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn identity(&self) -> Result<ModelIdentity, Error> {
+        self.image_tower.identity()
+    }
+
+    /// Returns the precision that images and texts are embedded in.
+    pub fn precision(&self) -> Precision {
+        self.image_tower.precision()
+    }
+
+    /// The networks themselves, for batches of tensors; they compute in the precision of the
+    /// [`autocast`] around them.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Shape of the image encoder.
+    pub fn image_config(&self) -> &ResNetConfig {
+        &self.description.network.image
+    }
+
+    /// Shape of the text encoder.
+    pub fn text_config(&self) -> &BertConfig {
+        &self.description.network.text
+    }
+
+    /// Shape of the whole network.
+    pub(crate) fn network_config(&self) -> &ConVirtConfig {
+        &self.description.network
+    }
+
+    /// Names of the model's parameters in its own files.
+    pub(crate) fn layout(&self) -> Layout {
+        NetworkConfig::ConVirt(self.description.network.clone()).layout()
+    }
+
+    /// The vocabulary that the text encoder was trained with.
+    pub fn tokenizer(&self) -> &ReportTokenizer {
+        &self.tokenizer
+    }
+
+    /// Longest text that is embedded, in tokens.
+    pub(crate) fn max_tokens(&self) -> usize {
+        let most = self.text_config().max_tokens();
+        self.description
+            .max_tokens
+            .map_or(most, |longest| longest.min(most))
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.image_tower.device()
+    }
+}

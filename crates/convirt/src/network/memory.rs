@@ -1,0 +1,331 @@
+//! What a network takes of memory, told before it is built.
+//!
+//! A size with a digit too many would otherwise end the process when the system refuses memory, or
+//! stops it by force, without a word about the cause.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use convirt_data::read_regular_text;
+use convirt_model::ParameterCount;
+use convirt_ops::{Precision, is_flex};
+
+use super::NetworkConfig;
+use crate::config::Config;
+use crate::error::Error;
+
+/// Bytes of a number in float32.
+const FLOAT: u64 = 4;
+
+/// Bytes of a number in bfloat16.
+const HALF: u64 = 2;
+
+/// Feature maps of the first layer that a training keeps: as the convolution gives it, and
+/// normalized.
+const KEPT: u64 = 2;
+
+/// Numbers for each trained parameter: itself, its gradient and Adam's two moments.
+const TRAINED: u64 = 4;
+
+/// Channels of the image encoder's first feature map, at half the image's size.
+const STEM: u64 = 64;
+
+/// What is needed at the least; a training takes several times as much for what it remembers of
+/// the layers in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryNeed {
+    parameters: ParameterCount,
+    /// Bytes of the network and what trains it, on its device.
+    network: u64,
+    /// Bytes of a batch's images and of the first layer's feature maps, on the same device.
+    batch: u64,
+    /// Bytes of the batches that the loader makes ahead, in main memory.
+    loader: u64,
+}
+
+impl MemoryNeed {
+    /// Of a network that is used as it is.
+    pub fn of_use(network: &NetworkConfig) -> Self {
+        let parameters = ParameterCount {
+            trainable: 0,
+            ..network.parameter_count()
+        };
+        Self {
+            parameters,
+            network: (parameters.total as u64).saturating_mul(FLOAT),
+            batch: 0,
+            loader: 0,
+        }
+    }
+
+    /// Of a network that is trained on so many pairs as the configuration says.
+    pub fn of_training(network: &NetworkConfig, config: &Config, pairs: usize) -> Self {
+        let parameters = network.parameter_count();
+        let ParameterCount { total, trainable } = parameters;
+        let numbers = (total - trainable) as u64 + (trainable as u64).saturating_mul(TRAINED);
+        let views = match network {
+            NetworkConfig::ConVirt(_) => 1,
+            NetworkConfig::SimClr(_) => 2,
+        };
+        // More than there are is an error of its own.
+        let batch = config.batch_size.min(pairs);
+        let window = config.evaluation_window(pairs / config.batch_size.max(1));
+        let side = config.image_size() as u64;
+        let pixels = views * batch as u64 * side * side;
+        let images = pixels.saturating_mul(3 * FLOAT);
+        let map = first_map(pixels, config.precision);
+        let ahead = config.dataset.prefetch.min(window) as u64;
+        Self {
+            parameters,
+            network: numbers.saturating_mul(FLOAT),
+            batch: images.saturating_add(KEPT.saturating_mul(map)),
+            loader: images.saturating_mul(ahead),
+        }
+    }
+
+    /// Of the images that a network that is used sees at once, `side` pixels wide and high.
+    pub fn of_images(images: usize, side: usize, precision: Precision) -> Self {
+        let side = side as u64;
+        let pixels = (images as u64).saturating_mul(side.saturating_mul(side));
+        Self {
+            parameters: ParameterCount::default(),
+            network: 0,
+            batch: pixels
+                .saturating_mul(3 * FLOAT)
+                .saturating_add(first_map(pixels, precision)),
+            loader: 0,
+        }
+    }
+
+    /// Compares with what this machine has, where that is known. What lies on a device of its own
+    /// is left to that device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLargeForMemory`] with the numbers.
+    pub fn check(&self, device: &Device) -> Result<(), Error> {
+        let main_memory = match is_flex(device) {
+            true => *self,
+            false => Self {
+                network: 0,
+                batch: 0,
+                ..*self
+            },
+        };
+        main_memory.check_within(machine_memory())
+    }
+
+    fn check_within(&self, available: Option<u64>) -> Result<(), Error> {
+        let needed = self.network.saturating_add(self.batch);
+        let needed = needed.saturating_add(self.loader);
+        match available {
+            Some(available) if needed > available => Err(Error::TooLargeForMemory {
+                needed,
+                available,
+                parameters: self.parameters.total,
+                trainable: self.parameters.trainable,
+                network: self.network,
+                batches: self.batch.saturating_add(self.loader),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes of the first convolution's feature map of images of so many pixels in all.
+fn first_map(pixels: u64, precision: Precision) -> u64 {
+    let number = match precision {
+        Precision::BFloat16 => HALF,
+        Precision::Float32 | Precision::High => FLOAT,
+    };
+    (pixels / 4).saturating_mul(STEM * number)
+}
+
+/// Bytes of main memory that this process may use; `None` where the system does not say.
+fn machine_memory() -> Option<u64> {
+    /// Longer ones are no files of the kernel's.
+    const MAX_BYTES: u64 = 1 << 16;
+    let read = |path: &Path| read_regular_text(path, MAX_BYTES).ok();
+    let machine = total_memory(&read(Path::new("/proc/meminfo"))?)?;
+    let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let limits =
+        group_folders(&group).filter_map(|file| read(Path::new(&file))?.trim().parse().ok());
+    Some(limits.fold(machine, u64::min))
+}
+
+/// Reads `MemTotal` of `/proc/meminfo`, in bytes.
+fn total_memory(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// Lists the files that may limit the memory of a process, by its `/proc/self/cgroup`: of its group
+/// and of those around it, of either version of control groups.
+fn group_folders(text: &str) -> impl Iterator<Item = String> {
+    let files = text.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (parts.next().unwrap_or(""), parts.next().unwrap_or("/"));
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            names if names.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return Vec::new(),
+        };
+        let groups = Path::new(group).ancestors();
+        groups
+            .map(|group| {
+                format!(
+                    "{root}{}/{file}",
+                    group.display().to_string().trim_end_matches('/')
+                )
+            })
+            .collect()
+    });
+    files.collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, SimClrConfig};
+
+    use super::*;
+
+    fn config() -> Config {
+        let text =
+            "batch_size: 8\ndataset: {csv_file: a.csv, prefetch: 2, input_shape: [32, 32, 3]}";
+        Config::from_yaml("config.yaml", text, &[]).unwrap()
+    }
+
+    fn convirt() -> ConVirtConfig {
+        let text = BertConfig {
+            num_hidden_layers: 2,
+            hidden_size: 8,
+            num_attention_heads: 2,
+            intermediate_size: 12,
+            max_position_embeddings: 9,
+            ..BertConfig::base(100)
+        };
+        ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
+    }
+
+    #[test]
+    fn a_network_is_counted_as_it_is_built() {
+        for freeze in [false, true] {
+            let network = ConVirtConfig {
+                freeze_embeddings: freeze,
+                freeze_layers: if freeze { vec![0] } else { Vec::new() },
+                ..convirt()
+            };
+            let built = network.init(&Device::flex()).unwrap().parameter_counts();
+            let counted = NetworkConfig::ConVirt(network).parameter_count();
+            assert_eq!(counted, built.sum());
+        }
+        let network = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
+        let built = network.init(&Device::flex()).unwrap().parameter_counts();
+        assert_eq!(
+            NetworkConfig::SimClr(network).parameter_count(),
+            built.sum()
+        );
+    }
+
+    /// 8 images of 32 × 32 × 3 numbers, two feature maps of 16 × 16 × 64, and 2 batches ahead.
+    #[test]
+    fn a_training_needs_weights_gradients_moments_and_batches() {
+        let network = NetworkConfig::ConVirt(ConVirtConfig {
+            freeze_layers: vec![0, 1],
+            ..convirt()
+        });
+        let ParameterCount { total, trainable } = network.parameter_count();
+        let images = 8 * 32 * 32 * 3 * 4;
+        let expected = MemoryNeed {
+            parameters: network.parameter_count(),
+            network: (16 * trainable + 4 * (total - trainable)) as u64,
+            batch: images + 2 * 8 * 16 * 16 * 64 * 4,
+            loader: 2 * images,
+        };
+        let config = config();
+        assert_eq!(MemoryNeed::of_training(&network, &config, 100), expected);
+        let few = MemoryNeed::of_training(&network, &config, 4);
+        assert_eq!(few.batch, expected.batch / 2);
+        let used = MemoryNeed::of_images(8, 32, Precision::BFloat16);
+        assert_eq!(used.batch, images + 8 * 16 * 16 * 64 * 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_with_the_numbers() {
+        let need = MemoryNeed {
+            parameters: ParameterCount {
+                total: 5_000_000_000,
+                trainable: 2_000_000_000,
+            },
+            network: 44 << 30,
+            batch: 1 << 30,
+            loader: 3 << 30,
+        };
+        assert!(need.check_within(Some(48 << 30)).is_ok());
+        assert!(need.check_within(None).is_ok());
+        let error = need.check_within(Some(24 << 30)).unwrap_err().to_string();
+        for part in [
+            "48.0 GiB",
+            "24.0 GiB",
+            "5,000,000,000",
+            "44.0 GiB",
+            "4.0 GiB",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    /// The largest sizes that a configuration admits.
+    #[test]
+    fn the_largest_sizes_do_not_overflow() {
+        let text = BertConfig {
+            num_hidden_layers: 1_024,
+            hidden_size: 65_536,
+            num_attention_heads: 4_096,
+            intermediate_size: 1 << 20,
+            max_position_embeddings: 1 << 20,
+            type_vocab_size: 65_536,
+            ..BertConfig::base(10_000_000)
+        };
+        let network = ConVirtConfig {
+            text,
+            d_embedding: 65_536,
+            ..convirt()
+        };
+        network.validate().unwrap();
+        let mut config = config();
+        config.batch_size = 65_536;
+        config.dataset.input_shape = [4_096, 4_096, 3];
+        config.dataset.prefetch = 1_024;
+        let need = MemoryNeed::of_training(&NetworkConfig::ConVirt(network), &config, usize::MAX);
+        // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, of 16 bytes.
+        assert!(need.network > 2_500_000_000_000_000);
+        assert!(need.check_within(Some(1 << 40)).is_err());
+    }
+
+    #[test]
+    fn the_machine_and_the_groups_around_a_process_limit_it() {
+        let text = "MemTotal:       24580900 kB\nMemFree:          203364 kB\n";
+        assert_eq!(total_memory(text), Some(24_580_900 * 1024));
+        assert_eq!(total_memory("nothing"), None);
+        let files: Vec<_> = group_folders("0::/a.slice/b\n").collect();
+        let expected = ["/a.slice/b", "/a.slice", ""];
+        assert_eq!(
+            files,
+            expected.map(|group| format!("/sys/fs/cgroup{group}/memory.max"))
+        );
+        let files: Vec<_> = group_folders("5:cpu:/x\n4:memory:/\n").collect();
+        assert_eq!(files, ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_tells_its_memory() {
+        assert!(machine_memory().unwrap() > 1 << 20);
+    }
+}

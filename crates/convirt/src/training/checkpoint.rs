@@ -1,0 +1,186 @@
+//! States of a training that it can resume from, one per global step.
+//!
+//! A checkpoint is four files: `model-<step>.bpk`, `optim-<step>.bpk`, `scheduler-<step>.bpk`
+//! (Burn's records) and `state-<step>.json` (ours). Burn writes its three in the background; since
+//! its writer takes a new checkpoint only when the one before is on disk, keeping two means that
+//! one is always whole.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
+use burn::train::metric::store::EventStoreClient;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, write_error};
+use crate::files::read_json;
+
+/// What Burn's records do not hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrainingState {
+    /// Optimizer steps done.
+    pub step: usize,
+    /// The evaluations so far.
+    pub evaluations: Evaluations,
+    /// Name of the kernel that multiplied; none on other devices than the CPU, and in checkpoints
+    /// from before this was recorded.
+    #[serde(default)]
+    pub kernel: Option<String>,
+}
+
+/// The course of the validation loss: which model is best, and when to stop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Evaluations {
+    /// Lowest validation loss, in nats.
+    pub best_loss: Option<f64>,
+    /// Step of the lowest validation loss.
+    pub best_step: usize,
+    /// Step of the last evaluation.
+    pub last_step: Option<usize>,
+    /// Last validation loss.
+    pub last_loss: Option<f64>,
+    /// Evaluations since the best.
+    pub since_best: usize,
+}
+
+impl Evaluations {
+    /// Takes note of an evaluation; whether it is the best so far.
+    pub fn observe(&mut self, step: usize, loss: f64) -> bool {
+        self.last_step = Some(step);
+        self.last_loss = Some(loss);
+        let improved = self.best_loss.is_none_or(|best| loss < best);
+        if improved {
+            self.best_loss = Some(loss);
+            self.best_step = step;
+            self.since_best = 0;
+        } else {
+            self.since_best += 1;
+        }
+        improved
+    }
+}
+
+impl TrainingState {
+    /// Writes `state-<step>.json`.
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        let path = state_file(folder, self.step);
+        let json = serde_json::to_vec_pretty(self).expect("plain numbers serialize");
+        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        fs::write(&path, json).map_err(write_error(&path))
+    }
+
+    /// Reads the newest whole checkpoint of `folder`.
+    pub fn load_latest(folder: &Path) -> Result<Self, Error> {
+        let step = steps(folder).pop().ok_or_else(|| Error::NoCheckpoint {
+            folder: folder.to_path_buf(),
+        })?;
+        let path = state_file(folder, step);
+        let json = read_json(&path)?;
+        serde_json::from_slice(&json).map_err(|source| Error::BrokenState { path, source })
+    }
+}
+
+/// Keeps the last two checkpoints, those of an earlier part of the run included.
+pub(crate) struct KeepLastTwo {
+    folder: PathBuf,
+    kept: VecDeque<usize>,
+}
+
+impl KeepLastTwo {
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            kept: steps(&folder).into(),
+            folder,
+        }
+    }
+}
+
+impl CheckpointingStrategy for KeepLastTwo {
+    fn checkpointing(&mut self, step: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
+        let mut actions = vec![CheckpointingAction::Save];
+        self.kept.retain(|kept| *kept != step);
+        self.kept.push_back(step);
+        while self.kept.len() > 2 {
+            let Some(old) = self.kept.pop_front() else {
+                break;
+            };
+            // Without its state a checkpoint is not whole, so this goes first.
+            let _ = fs::remove_file(state_file(&self.folder, old));
+            actions.push(CheckpointingAction::Delete(old));
+        }
+        actions
+    }
+}
+
+/// Steps of the whole checkpoints in `folder`, ascending.
+fn steps(folder: &Path) -> Vec<usize> {
+    let mut steps: Vec<usize> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let step = name.strip_prefix("state-")?.strip_suffix(".json")?;
+            step.parse().ok()
+        })
+        .filter(|step| {
+            ["model", "optim", "scheduler"]
+                .iter()
+                .all(|part| folder.join(format!("{part}-{step}.bpk")).is_file())
+        })
+        .collect();
+    steps.sort_unstable();
+    steps
+}
+
+fn state_file(folder: &Path, step: usize) -> PathBuf {
+    folder.join(format!("state-{step}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_whole_checkpoint_is_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for step in [90, 200, 1000] {
+            let state = TrainingState {
+                step,
+                ..TrainingState::default()
+            };
+            state.save(folder).unwrap();
+        }
+        for file in ["model-90", "optim-90", "scheduler-90"] {
+            fs::write(folder.join(format!("{file}.bpk")), "").unwrap();
+        }
+        for file in ["model-200", "optim-200", "scheduler-200", "model-1000"] {
+            fs::write(folder.join(format!("{file}.bpk")), "").unwrap();
+        }
+        assert_eq!(TrainingState::load_latest(folder).unwrap().step, 200);
+        let strategy = KeepLastTwo::new(folder.to_path_buf());
+        assert_eq!(strategy.kept, [90, 200]);
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = TrainingState::load_latest(folder.path()).unwrap_err();
+        let name = folder.path().display().to_string();
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+
+    #[test]
+    fn evaluations_count_since_the_best() {
+        let mut evaluations = Evaluations::default();
+        let improved = [3.0, 2.0, 2.5, 2.0]
+            .iter()
+            .enumerate()
+            .map(|(index, loss)| evaluations.observe(10 * (index + 1), *loss))
+            .collect::<Vec<_>>();
+        assert_eq!(improved, [true, true, false, false]);
+        assert_eq!((evaluations.best_step, evaluations.since_best), (20, 2));
+    }
+}

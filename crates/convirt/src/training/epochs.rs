@@ -1,0 +1,254 @@
+//! The course of a training: windows of steps between evaluations.
+//!
+//! burn-train's own loop knows epochs only: it evaluates after each, and an interrupted one is lost.
+//! This strategy for its `SupervisedTraining` calls an *epoch* what lies between two evaluations,
+//! checkpoints wherever it stops, and takes up the very next batch when it resumes.
+
+use std::sync::Mutex;
+
+use burn::tensor::Device;
+use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
+use burn::train::{
+    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearnerModel, LearningCheckpointer,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, ValidLoader,
+};
+use convirt_data::{LoaderPosition, TrainingSteps};
+
+use super::checkpoint::TrainingState;
+use super::schedule::ScheduledLearningRate;
+use crate::error::Error;
+use crate::logging::LOSS;
+
+/// Saves the model of a new lowest validation loss.
+pub(crate) type SaveBest<T> = Box<dyn Fn(&T) -> Result<(), Error> + Send + Sync>;
+
+/// burn-train's training strategy of a run, on one device.
+pub(crate) struct WindowedTraining<T> {
+    pub device: Device,
+    pub seed: u64,
+    pub steps: TrainingSteps,
+    /// Evaluations without a lower loss before the training stops.
+    pub early_stop_patience: Option<usize>,
+    pub position: LoaderPosition,
+    pub learning_rate: ScheduledLearningRate,
+    pub checkpoints: std::path::PathBuf,
+    pub save_best: SaveBest<T>,
+    pub outcome: Mutex<Outcome>,
+}
+
+/// How far a training came, and what went wrong on our side.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub state: TrainingState,
+    pub stopped_early: bool,
+    pub error: Option<Error>,
+}
+
+/// What the loop works on.
+struct Parts<T: LearnerModel> {
+    learner: Learner<T>,
+    train: TrainLoader<T>,
+    valid: ValidLoader<T>,
+    processor: SupervisedTrainingEventProcessor<T>,
+    interrupter: Interrupter,
+    checkpointer: Option<LearningCheckpointer<T>>,
+    store: std::sync::Arc<EventStoreClient>,
+}
+
+impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
+    fn fit(
+        &self,
+        components: TrainingComponents<T>,
+        mut learner: Learner<T>,
+        train: TrainLoader<T>,
+        valid: ValidLoader<T>,
+        _starting_epoch: usize,
+    ) -> (T, SupervisedTrainingEventProcessor<T>) {
+        learner.fork(&self.device);
+        let mut parts = Parts {
+            learner,
+            train: train.to_device(&self.device),
+            valid: valid.to_device(&self.device.clone().inner()),
+            processor: components.event_processor,
+            interrupter: components.interrupter,
+            checkpointer: components.checkpointer,
+            store: components.event_store,
+        };
+        let mut outcome = self.outcome.lock().expect("the training thread is alone");
+        if let Err(error) = self.run(&mut parts, &mut outcome) {
+            parts.interrupter.stop(Some(&error.to_string()));
+            outcome.error = Some(error);
+        }
+        (parts.learner.model(), parts.processor)
+    }
+}
+
+impl<T: LearnerModel> WindowedTraining<T> {
+    /// Number of windows.
+    pub fn count(&self) -> usize {
+        self.steps.total.div_ceil(self.steps.window)
+    }
+
+    /// Window (from 1) that the `step`-th step belongs to.
+    fn window_of(&self, step: usize) -> usize {
+        step.div_ceil(self.steps.window).max(1)
+    }
+
+    /// Whether a window ends after `step` steps.
+    fn is_boundary(&self, step: usize) -> bool {
+        let TrainingSteps { window, total } = self.steps;
+        step > 0 && (step.is_multiple_of(window) || step >= total)
+    }
+
+    fn run(&self, parts: &mut Parts<T>, outcome: &mut Outcome) -> Result<(), Error> {
+        loop {
+            let state = &mut outcome.state;
+            let pending = state.evaluations.last_step != Some(state.step);
+            if self.is_boundary(state.step) && pending {
+                let Some(loss) = self.evaluate(parts, state.step) else {
+                    return self.checkpoint(parts, state);
+                };
+                self.learning_rate.observe(loss);
+                if state.evaluations.observe(state.step, loss) {
+                    (self.save_best)(&parts.learner.model())?;
+                }
+                self.checkpoint(parts, state)?;
+            }
+            let patience = self.early_stop_patience.unwrap_or(usize::MAX);
+            outcome.stopped_early = state.evaluations.since_best >= patience;
+            if state.step >= self.steps.total || outcome.stopped_early {
+                return Ok(());
+            }
+            let before = state.step;
+            self.train_window(parts, state);
+            if parts.interrupter.should_stop() {
+                return self.checkpoint(parts, state);
+            }
+            if state.step == before {
+                // The loader ended without a batch and without an error: nothing would change.
+                return Err(Error::NoBatches { step: state.step });
+            }
+        }
+    }
+
+    /// Trains to the next boundary, or to the end of the step in which a stop is asked for.
+    fn train_window(&self, parts: &mut Parts<T>, state: &mut TrainingState) {
+        let window = self.window_of(state.step + 1);
+        let report = |result| parts.interrupter.fail_on_error(result);
+        report(parts.processor.process_train(LearnerEvent::StartSplit {
+            epoch_number: window,
+            total_items: parts.train.num_items(),
+        }));
+        let mut batches = parts.train.iter();
+        while let Some(batch) = batches.next() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    parts.interrupter.fail(error);
+                    break;
+                }
+            };
+            // Dropout draws from the device's generator: seeded by step, so that a resumed run
+            // draws what an uninterrupted one would have.
+            self.device.seed(mix(self.seed, state.step as u64));
+            let output = parts.learner.train_step(batch);
+            parts.learner.lr_step();
+            parts.learner.optimizer_step(output.grads);
+            state.step = self.position.get();
+            let item = TrainingItem::new(
+                output.item,
+                batches.progress(),
+                Some(state.step),
+                Some(parts.learner.lr_current()),
+            );
+            report(
+                parts
+                    .processor
+                    .process_train(LearnerEvent::ProcessedItem(item)),
+            );
+            if parts.interrupter.should_stop() {
+                break;
+            }
+        }
+        drop(batches);
+        // Whatever the batches have come to, the loader may have passed over steps without one.
+        state.step = self.position.get();
+        report(
+            parts
+                .processor
+                .process_train(LearnerEvent::EndSplit(window)),
+        );
+        report(parts.processor.flush());
+    }
+
+    /// Mean validation loss of the model at `step`; `None` when a stop was asked for meanwhile.
+    fn evaluate(&self, parts: &mut Parts<T>, step: usize) -> Option<f64> {
+        let window = self.window_of(step);
+        let report = |result| parts.interrupter.fail_on_error(result);
+        report(parts.processor.process_valid(LearnerEvent::StartSplit {
+            epoch_number: window,
+            total_items: parts.valid.num_items(),
+        }));
+        let model = burn::module::Module::valid(&parts.learner.model());
+        let mut batches = parts.valid.iter();
+        while let Some(batch) = batches.next() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    parts.interrupter.fail(error);
+                    break;
+                }
+            };
+            let measures = burn::train::InferenceStep::step(&model, batch);
+            let item = TrainingItem::new(measures, batches.progress(), Some(step), None);
+            report(
+                parts
+                    .processor
+                    .process_valid(LearnerEvent::ProcessedItem(item)),
+            );
+            if parts.interrupter.should_stop() {
+                return None;
+            }
+        }
+        report(
+            parts
+                .processor
+                .process_valid(LearnerEvent::EndSplit(window)),
+        );
+        report(
+            parts
+                .processor
+                .process_train(LearnerEvent::EndEpoch(window)),
+        );
+        report(parts.processor.flush());
+        if parts.interrupter.should_stop() {
+            return None;
+        }
+        parts
+            .store
+            .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)
+    }
+
+    /// Saves all that a resumed run needs; nothing after an error, whose state is not worth keeping.
+    fn checkpoint(&self, parts: &mut Parts<T>, state: &TrainingState) -> Result<(), Error> {
+        if parts.interrupter.error().is_some() {
+            return Ok(());
+        }
+        state.save(&self.checkpoints)?;
+        if let Some(checkpointer) = &mut parts.checkpointer {
+            checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
+        }
+        Ok(())
+    }
+}
+
+/// One seed from two numbers (the finalizer of splitmix64), so that neighbours have nothing in common.
+fn mix(seed: u64, step: u64) -> u64 {
+    let mut z = seed
+        .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,48 @@
+//! Ctrl-C as a request to stop, not as an end.
+
+use std::sync::{Mutex, Once};
+
+use burn::train::Interrupter;
+
+use crate::messages::{note, warning};
+
+static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
+static HANDLER: Once = Once::new();
+
+/// While this lives, the first Ctrl-C (or SIGTERM) asks its training to stop after the current
+/// step; a second one ends the process at once.
+pub(crate) struct StopOnSignal;
+
+impl StopOnSignal {
+    pub fn new(interrupter: &Interrupter) -> Self {
+        *current() = Some(interrupter.clone());
+        HANDLER.call_once(|| {
+            if let Err(error) = ctrlc::set_handler(on_signal) {
+                warning(format_args!("Ctrl-C will not save the training: {error}"));
+            }
+        });
+        Self
+    }
+}
+
+impl Drop for StopOnSignal {
+    fn drop(&mut self) {
+        *current() = None;
+    }
+}
+
+fn on_signal() {
+    match current().take() {
+        Some(interrupter) => {
+            note("\nstopping after this step; once more to stop at once");
+            interrupter.stop(Some("interrupted"));
+        }
+        None => std::process::exit(130),
+    }
+}
+
+fn current() -> std::sync::MutexGuard<'static, Option<Interrupter>> {
+    CURRENT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

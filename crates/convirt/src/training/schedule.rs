@@ -1,0 +1,183 @@
+//! Learning rate by step and by evaluation.
+
+use std::sync::{Arc, Mutex};
+
+use burn::optim::LearningRate;
+use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+
+use crate::config::Schedule;
+
+/// The learning rate of a run: a [`Schedule`] that also hears of evaluations.
+///
+/// Clones share the plateau's state, since the `Learner` keeps its scheduler to itself.
+#[derive(Clone, Debug)]
+pub struct ScheduledLearningRate {
+    base: f64,
+    schedule: Schedule,
+    step: usize,
+    plateau: Arc<Mutex<Plateau>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Plateau {
+    multiplier: f64,
+    best: f64,
+    bad_evaluations: usize,
+}
+
+impl ScheduledLearningRate {
+    /// Starts at step 0 with the base rate `base`.
+    pub fn new(base: f64, schedule: Schedule) -> Self {
+        Self {
+            base,
+            schedule,
+            step: 0,
+            plateau: Arc::new(Mutex::new(Plateau {
+                multiplier: 1.0,
+                best: f64::INFINITY,
+                bad_evaluations: 0,
+            })),
+        }
+    }
+
+    /// Takes note of an evaluation's loss; only a plateau schedule minds.
+    pub fn observe(&self, validation_loss: f64) {
+        let Schedule::Plateau {
+            patience,
+            factor,
+            min_learning_rate,
+            ..
+        } = self.schedule
+        else {
+            return;
+        };
+        let mut plateau = self.lock();
+        if validation_loss < plateau.best * (1.0 - 1e-4) {
+            plateau.best = validation_loss;
+            plateau.bad_evaluations = 0;
+            return;
+        }
+        plateau.bad_evaluations += 1;
+        if plateau.bad_evaluations >= patience {
+            plateau.bad_evaluations = 0;
+            let reduced = (plateau.multiplier * factor).max(min_learning_rate / self.base);
+            plateau.multiplier = plateau.multiplier.min(reduced);
+        }
+    }
+
+    fn rate(&self, step: usize) -> f64 {
+        let warmup = |steps: usize| ((step + 1) as f64 / steps.max(1) as f64).min(1.0);
+        match self.schedule {
+            Schedule::Constant => self.base,
+            Schedule::Cosine {
+                warmup_steps,
+                total_steps,
+            } => {
+                if step < warmup_steps {
+                    return self.base * warmup(warmup_steps);
+                }
+                let span = total_steps.saturating_sub(warmup_steps).max(1);
+                let done = ((step - warmup_steps) as f64 / span as f64).min(1.0);
+                self.base * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+            Schedule::Plateau { warmup_steps, .. } => {
+                self.base * warmup(warmup_steps) * self.lock().multiplier
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Plateau> {
+        self.plateau
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl LrScheduler for ScheduledLearningRate {
+    fn step(&mut self) -> LearningRate {
+        let rate = self.rate(self.step);
+        self.step += 1;
+        rate
+    }
+
+    fn to_record(&self) -> LrSchedulerRecord {
+        let plateau = self.lock();
+        LrSchedulerRecord::new()
+            .with_scalar("step", self.step as u64)
+            .with_scalar("multiplier", plateau.multiplier)
+            .with_scalar("best", plateau.best)
+            .with_scalar("bad_evaluations", plateau.bad_evaluations as u64)
+    }
+
+    fn load_record(&mut self, record: LrSchedulerRecord) {
+        self.step = record.scalar::<u64>("step").unwrap_or(0) as usize;
+        let mut plateau = self.lock();
+        plateau.multiplier = record.scalar("multiplier").unwrap_or(1.0);
+        plateau.best = record.scalar("best").unwrap_or(f64::INFINITY);
+        plateau.bad_evaluations = record.scalar::<u64>("bad_evaluations").unwrap_or(0) as usize;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLATEAU: Schedule = Schedule::Plateau {
+        warmup_steps: 0,
+        patience: 2,
+        factor: 0.5,
+        min_learning_rate: 0.2,
+    };
+
+    #[test]
+    fn cosine_counts_steps_reaches_zero_and_stays_there() {
+        let mut rate = ScheduledLearningRate::new(
+            1.0,
+            Schedule::Cosine {
+                warmup_steps: 2,
+                total_steps: 6,
+            },
+        );
+        let rates: Vec<f64> = (0..9).map(|_| rate.step()).collect();
+        let expected = [0.5, 1.0, 1.0, 0.853_553, 0.5, 0.146_447, 0.0, 0.0, 0.0];
+        for (rate, expected) in rates.iter().zip(expected) {
+            assert!((rate - expected).abs() < 1e-6, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn plateau_halves_after_patience_evaluations_without_a_lower_loss_down_to_the_minimum() {
+        let mut rate = ScheduledLearningRate::new(1.0, PLATEAU);
+        let mut rates = Vec::new();
+        for loss in [3.0, 3.1, 2.9, 2.9, 2.9, 2.9, 2.9, 2.9, 2.9] {
+            rate.observe(loss);
+            rates.push(rate.step());
+        }
+        assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.2]);
+    }
+
+    #[test]
+    fn a_record_restores_step_and_plateau() {
+        let mut rate = ScheduledLearningRate::new(1.0, PLATEAU);
+        rate.step();
+        for loss in [3.0, 3.0, 3.0, 3.0] {
+            rate.observe(loss);
+        }
+        let mut restored = ScheduledLearningRate::new(1.0, PLATEAU);
+        restored.load_record(rate.to_record());
+        rate.observe(3.0);
+        restored.observe(3.0);
+        assert_eq!(restored.step(), rate.step());
+        assert_eq!(restored.step, 2);
+    }
+
+    #[test]
+    fn an_observation_reaches_the_copy_that_the_learner_holds() {
+        let handle = ScheduledLearningRate::new(1.0, PLATEAU);
+        let mut inside = handle.clone();
+        for loss in [3.0, 3.0, 3.0] {
+            handle.observe(loss);
+        }
+        assert_eq!(inside.step(), 0.5);
+    }
+}

@@ -1,0 +1,454 @@
+//! One step of contrastive pretraining, as burn-train's `Learner` takes it.
+
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{ExecutionError, Int, Tensor};
+use burn::train::metric::Adaptor;
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use convirt_data::ImageTextBatch;
+use convirt_model::{Bert, ConVirt, FrozenPrefix, SimClr};
+
+use crate::network::text_input;
+use convirt_ops::{Precision, autocast};
+
+use crate::logging::MeanMetric;
+
+/// A network and how its gradients are treated; what the `Learner` trains.
+#[derive(Module, Debug)]
+pub struct PretrainingTask<N> {
+    /// The towers, their heads and the loss.
+    pub network: N,
+    /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
+    #[module(skip)]
+    pub gradient_clip_norm: Option<f64>,
+    /// How convolutions and affine maps multiply.
+    #[module(skip)]
+    pub precision: Precision,
+    /// What the frozen part of ConVIRT's text encoder remembers of texts; `None` computes it for
+    /// each batch.
+    #[module(skip)]
+    pub frozen_prefix: Option<FrozenPrefix>,
+}
+
+/// ConVIRT's. Batches have one view of each image, and texts; without them a step panics.
+pub type ContrastiveTask = PretrainingTask<ConVirt>;
+
+/// SimCLR's. Batches have two views of each image; texts that they may have are not read.
+pub type SimClrTask = PretrainingTask<SimClr>;
+
+/// A network that a run trains.
+pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
+    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
+    fn accuracies() -> Vec<MeanMetric>;
+
+    /// Loss and measures of a batch.
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        prefix: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures);
+
+    /// The text encoder, where there is one.
+    fn text_encoder(&self) -> Option<&Bert> {
+        None
+    }
+
+    /// Brings back within bounds what a step may have moved beyond.
+    fn bounded(self) -> Self {
+        self
+    }
+}
+
+/// Loss and measures of a batch, in the task's precision.
+fn measure<N: Pretrained>(
+    task: &PretrainingTask<N>,
+    batch: ImageTextBatch,
+) -> (Tensor<1>, PendingMeasures) {
+    autocast(task.precision, || {
+        task.network.measure(batch, task.frozen_prefix.as_ref())
+    })
+}
+
+impl<N: Pretrained> TrainStep for PretrainingTask<N> {
+    type Input = ImageTextBatch;
+    type Output = PendingMeasures;
+
+    fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
+        let (loss, measures) = measure(self, batch);
+        TrainOutput::new(self, loss.backward(), measures)
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        let gradients = match self.gradient_clip_norm {
+            Some(max_norm) => clip_global_norm(gradients, &self, max_norm),
+            None => gradients,
+        };
+        let mut task = optimizer.step(rate, self, gradients);
+        task.network = task.network.bounded();
+        task
+    }
+}
+
+impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
+    type Input = ImageTextBatch;
+    type Output = PendingMeasures;
+
+    fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
+        measure(self, batch).1
+    }
+}
+
+impl Pretrained for ConVirt {
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
+    }
+
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        prefix: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures) {
+        let pairs = batch.len();
+        let texts = batch.texts.expect("a batch of pairs has texts");
+        let text_ids = texts.text_ids.clone();
+        let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
+        let output = match prefix {
+            Some(prefix) => self.forward_from(prefix, images, texts, ids),
+            None => self.forward(images, texts, ids),
+        };
+        let logits = output.logits.without_autodiff();
+        let accuracies = vec![
+            retrieval_accuracy(logits.clone(), text_ids.clone()),
+            retrieval_accuracy(logits.transpose(), text_ids),
+        ];
+        let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
+        (output.loss, measures)
+    }
+
+    fn text_encoder(&self) -> Option<&Bert> {
+        Some(&self.text_encoder)
+    }
+
+    fn bounded(mut self) -> Self {
+        self.loss = self.loss.clamp_temperature();
+        self
+    }
+}
+
+impl Pretrained for SimClr {
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::view_to_view()]
+    }
+
+    fn measure(
+        &self,
+        batch: ImageTextBatch,
+        _: Option<&FrozenPrefix>,
+    ) -> (Tensor<1>, PendingMeasures) {
+        let images = batch.len();
+        let output = self.forward(batch.images);
+        let accuracy = view_accuracy(output.logits.without_autodiff());
+        let measures = PendingMeasures::new(output.loss.clone(), vec![accuracy], images);
+        (output.loss, measures)
+    }
+}
+
+/// What one batch showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measures {
+    /// Contrastive loss in nats, mean over the batch.
+    pub loss: f64,
+    /// Of ConVIRT, the share of images whose most similar text in the batch is theirs (or equal to
+    /// it), and that of texts whose most similar image in the batch is theirs (or of an equal
+    /// text). Of SimCLR, the share of views whose most similar other view is of their image.
+    pub accuracies: Vec<f64>,
+    /// Pairs in the batch: of an image and a text, or of two views.
+    pub pairs: usize,
+}
+
+/// [`Measures`] that are still on the device; the metric thread reads them with one transfer.
+#[derive(Clone, Debug)]
+pub struct PendingMeasures {
+    values: Tensor<1>,
+    pairs: usize,
+    read: Option<Measures>,
+}
+
+impl PendingMeasures {
+    fn new(loss: Tensor<1>, accuracies: Vec<Tensor<1>>, pairs: usize) -> Self {
+        let mut values = vec![loss.without_autodiff()];
+        values.extend(accuracies);
+        Self {
+            values: Tensor::cat(values, 0),
+            pairs,
+            read: None,
+        }
+    }
+}
+
+impl ItemLazy for PendingMeasures {
+    fn sync(mut self) -> Result<Self, ExecutionError> {
+        let values = self
+            .values
+            .clone()
+            .try_into_vec_as::<f32>()
+            .map_err(|error| ExecutionError::with_context(error.to_string()))?;
+        let loss = f64::from(values[0]);
+        if !loss.is_finite() {
+            return Err(ExecutionError::with_context(format!(
+                "the loss became {loss}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, \
+                 or raise `loss.temperature`; at the first step, look at the weights started from"
+            )));
+        }
+        self.read = Some(Measures {
+            loss,
+            accuracies: values[1..].iter().copied().map(f64::from).collect(),
+            pairs: self.pairs,
+        });
+        Ok(self)
+    }
+}
+
+impl Adaptor<Measures> for PendingMeasures {
+    fn adapt(&self) -> Measures {
+        self.read
+            .clone()
+            .expect("burn-train synchronizes an item before its metrics see it")
+    }
+}
+
+/// Share of rows whose largest score is at a column with the row's own text.
+///
+/// # Shapes
+///
+/// - scores: `[batch, batch]`
+/// - text_ids: `[batch]`
+/// - output: `[1]`
+fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> {
+    let best = scores.argmax(1).squeeze_dim::<1>(1);
+    text_ids
+        .clone()
+        .gather(0, best)
+        .equal(text_ids)
+        .float()
+        .mean()
+}
+
+/// Share of views whose most similar other view is the one of their image, `[1]`.
+///
+/// # Shapes
+///
+/// - scores: `[2 * batch, 2 * batch]`, those of a view with itself least
+pub(crate) fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
+    let images = scores.dims()[0] as i64 / 2;
+    let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
+    retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
+}
+
+/// Scales all gradients so that their common L2 norm is at most `max_norm`, as
+/// `torch.nn.utils.clip_grad_norm_` does.
+fn clip_global_norm<M: Module>(
+    gradients: GradientsParams,
+    module: &M,
+    max_norm: f64,
+) -> GradientsParams {
+    let mut squares = SumOfSquares {
+        gradients: &gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    let Some(sum) = squares.sum else {
+        return gradients;
+    };
+    let factor = (sum.sqrt() + 1e-6)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
+    let mut scale = Scale { gradients, factor };
+    module.visit(&mut scale);
+    scale.gradients
+}
+
+struct SumOfSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let square = gradient.square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + square,
+                None => square,
+            });
+        }
+    }
+}
+
+struct Scale {
+    gradients: GradientsParams,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.gradients
+                .register(param.id, gradient * self.factor.clone().reshape([1; D]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convirt_data::TextBatch;
+
+    use super::*;
+    use burn::nn::LinearConfig;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn equal_texts_count_as_retrieved() {
+        let device = Device::flex();
+        let scores =
+            Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
+        let distinct = Tensor::from_data([0, 1, 2], &device);
+        let first_two_equal = Tensor::from_data([0, 0, 2], &device);
+        let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();
+        assert_eq!(accuracy(distinct), 0.0);
+        assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// Views 0 and 2 are of one image, 1 and 3 of the other; 1 and 3 find each other, 0 finds 2,
+    /// and 2 finds 1.
+    #[test]
+    fn a_view_is_right_when_it_finds_the_other_of_its_image() {
+        let least = f32::MIN;
+        let scores = Tensor::from_data(
+            [
+                [least, 0.1, 0.2, 0.0],
+                [0.1, least, 0.7, 0.8],
+                [0.2, 0.7, least, 0.0],
+                [0.0, 0.8, 0.0, least],
+            ],
+            &Device::flex(),
+        );
+        assert_eq!(view_accuracy(scores).into_scalar::<f32>(), 0.75);
+    }
+
+    #[test]
+    fn clipping_bounds_the_norm_over_all_parameters_and_keeps_small_gradients() {
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(2, 2).init(&device);
+        let input = Tensor::<2>::from_data([[3.0, 4.0]], &device);
+        let gradients = || {
+            let loss = layer.forward(input.clone()).sum();
+            GradientsParams::from_grads(loss.backward(), &layer)
+        };
+        // dL/dW = [3 3; 4 4], dL/db = [1 1]: norm √(9+9+16+16+1+1) = √52.
+        let norm = 52f32.sqrt();
+        let clipped = clip_global_norm(gradients(), &layer, 1.0);
+        let weight = clipped.get::<2>(layer.weight.id).unwrap();
+        let expected = TensorData::from([[3.0 / norm, 3.0 / norm], [4.0 / norm, 4.0 / norm]]);
+        weight
+            .into_data()
+            .assert_approx_eq::<f32>(&expected, Default::default());
+        let untouched = clip_global_norm(gradients(), &layer, 100.0);
+        let weight = untouched.get::<2>(layer.weight.id).unwrap();
+        assert_eq!(
+            weight.into_data(),
+            TensorData::from([[3.0f32, 3.0], [4.0, 4.0]])
+        );
+    }
+
+    /// Three steps of Adam and an evaluation, with what frozen layers remember and without.
+    #[test]
+    fn what_frozen_layers_remember_changes_no_bit_of_a_training() {
+        use crate::training::adam::Adam;
+        use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth};
+
+        let device = Device::flex().autodiff();
+        let text = BertConfig {
+            hidden_size: 24,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            intermediate_size: 48,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            ..BertConfig::base(40)
+        };
+        let config = ConVirtConfig {
+            d_embedding: 16,
+            freeze_embeddings: true,
+            freeze_layers: vec![0],
+            ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
+        };
+        let network = config.init(&device).unwrap();
+        let initial = network.clone().into_record();
+        let batch = |first: i64| {
+            let shape = [3, 5];
+            let count = 3 * 3 * 32 * 32;
+            let pixels = Tensor::<1, Int>::arange(first..first + count, &device).float();
+            ImageTextBatch {
+                images: pixels.sin().reshape([3, 3, 32, 32]),
+                texts: Some(TextBatch {
+                    input_ids: Tensor::arange(first..first + 15, &device).reshape(shape),
+                    attention_mask: Tensor::<2, Int>::ones(shape, &device).bool(),
+                    token_type_ids: Tensor::zeros(shape, &device),
+                    text_ids: Tensor::arange(0..3, &device),
+                }),
+                indices: vec![0, 1, 2],
+            }
+        };
+        let loss = |item: PendingMeasures| item.sync().unwrap().read.unwrap().loss;
+        let losses = |precision, frozen_prefix: Option<FrozenPrefix>| {
+            let mut task = PretrainingTask {
+                // Clones would share their running statistics.
+                network: config.init(&device).unwrap().load_record(initial.clone()),
+                gradient_clip_norm: None,
+                precision,
+                frozen_prefix,
+            };
+            let adam = Adam {
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+            };
+            let mut optimizer = adam.init();
+            let mut losses = Vec::new();
+            // The second batch is new, the third is the first again.
+            for first in [1, 9, 1] {
+                let output = TrainStep::step(&task, batch(first));
+                losses.push(loss(output.item));
+                task = task.optimize(&mut optimizer, 1e-2.into(), output.grads);
+            }
+            let output = InferenceStep::step(&task.valid(), batch(9));
+            losses.push(loss(output));
+            losses
+        };
+        let of_precision = [Precision::Float32, Precision::BFloat16].map(|precision| {
+            let prefix = FrozenPrefix::of(&network.text_encoder, 1 << 20);
+            let remembered = losses(precision, prefix.clone());
+            assert_eq!(prefix.unwrap().texts(), 6);
+            assert_eq!(remembered, losses(precision, None));
+            assert!(remembered[0] != remembered[2], "the weights above change");
+            remembered
+        });
+        let [exact, rounded] = of_precision;
+        assert!(exact != rounded, "the precision has its effect");
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_an_error_that_says_what_to_do() {
+        let loss = Tensor::from_data([f32::NAN], &Device::flex());
+        let error = PendingMeasures::new(loss, Vec::new(), 2).sync();
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("learning_rate"), "{error}");
+    }
+}

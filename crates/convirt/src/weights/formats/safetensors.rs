@@ -1,0 +1,96 @@
+//! Hugging Face's safetensors files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+
+use crate::weights::WeightsError;
+use crate::weights::tensor::{Data, ElementType, StoredTensor};
+
+/// Bytes before the header: its length.
+const LENGTH: u64 = 8;
+
+/// Bytes that a header may have, by the format.
+pub(crate) const LONGEST: u64 = 100_000_000;
+
+/// Opens a file of `size` bytes.
+pub(in crate::weights) fn open(
+    path: &Path,
+    file: File,
+    size: u64,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let (header, header_end) = read_header(path, &file, size)?;
+    let (file, path) = (Arc::new(Mutex::new(file)), Arc::from(path));
+    let tensors = header.tensors().into_iter().map(|(name, info)| {
+        let data = Data::At {
+            file: Arc::clone(&file),
+            path: Arc::clone(&path),
+            offset: header_end + info.data_offsets.0 as u64,
+        };
+        let tensor = StoredTensor {
+            element_type: element_type(info.dtype),
+            shape: info.shape.clone(),
+            data,
+        };
+        (name, tensor)
+    });
+    Ok(tensors.collect())
+}
+
+/// Reads the header of a file of `size` bytes, and where it ends; the `safetensors` crate checks
+/// that the tensors tile the data exactly.
+pub(crate) fn read_header(
+    path: &Path,
+    mut file: &File,
+    size: u64,
+) -> Result<(Metadata, u64), WeightsError> {
+    let read = |error| WeightsError::read(path)(error);
+    let mut length = [0; LENGTH as usize];
+    file.read_exact(&mut length).map_err(read)?;
+    let header_end = u64::from_le_bytes(length)
+        .checked_add(LENGTH)
+        .filter(|end| *end <= size)
+        .ok_or_else(|| WeightsError::damaged(path, "its header reaches beyond its end"))?;
+    if header_end > LENGTH + LONGEST {
+        return Err(WeightsError::damaged(path, "its header is above 100 MB"));
+    }
+
+    let mut header = vec![0; (header_end - LENGTH) as usize];
+    file.read_exact(&mut header).map_err(read)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| WeightsError::damaged(path, format!("its header: {error}")))?;
+    let (expected, found) = (header.data_len() as u64, size - header_end);
+    if expected != found {
+        let detail = format!("{expected} bytes of numbers announced, {found} there");
+        return Err(WeightsError::damaged(path, detail));
+    }
+    Ok((header, header_end))
+}
+
+/// The beginning of a file with this header: its length, and the header padded with spaces so that
+/// both take `length` bytes at least and the numbers behind begin at a multiple of 8.
+pub(crate) fn header_bytes(header: &serde_json::Value, length: usize) -> Vec<u8> {
+    let json = header.to_string();
+    let whole = (LENGTH as usize + json.len())
+        .next_multiple_of(8)
+        .max(length);
+    let mut bytes = (whole as u64 - LENGTH).to_le_bytes().to_vec();
+    bytes.extend(json.bytes());
+    bytes.resize(whole, b' ');
+    bytes
+}
+
+fn element_type(dtype: Dtype) -> ElementType {
+    match dtype {
+        Dtype::F64 => ElementType::F64,
+        Dtype::F32 => ElementType::F32,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+        other => ElementType::Other(other.to_string().to_lowercase()),
+    }
+}
