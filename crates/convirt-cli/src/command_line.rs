@@ -10,6 +10,9 @@ use crate::commands::{
 };
 use crate::program::{self, Verbosity};
 
+/// Place in a help after a command's own options.
+const LAST: usize = 900;
+
 /// Pretrains image and text encoders on medical image–report pairs, and uses them.
 #[derive(Parser)]
 #[command(
@@ -34,11 +37,11 @@ pub struct CommandLine {
     command: Command,
 
     /// Print only results and errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, display_order = LAST, conflicts_with = "verbose")]
     quiet: bool,
 
     /// Print what the libraries log, too
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = LAST)]
     verbose: bool,
 }
 

@@ -1,16 +1,16 @@
 //! The subcommands, in the order of a user's work.
 
-pub mod completions;
 pub mod config;
-pub mod doctor;
-pub mod embed;
-pub mod export;
-pub mod index;
-pub mod inspect;
 pub mod prepare;
-pub mod report;
-pub mod resume;
-pub mod retrieve;
+pub mod doctor;
 pub mod train;
-pub mod transfer;
+pub mod resume;
+pub mod report;
+pub mod embed;
+pub mod index;
+pub mod retrieve;
 pub mod zero_shot;
+pub mod transfer;
+pub mod inspect;
+pub mod export;
+pub mod completions;

@@ -55,6 +55,12 @@ fn help(command: &str) -> String {
     stdout(&output)
 }
 
+/// The lines of a help that list options.
+fn options(help: &str) -> impl Iterator<Item = &str> {
+    let lines = help.lines().skip_while(|line| *line != "Options:").skip(1);
+    lines.take_while(|line| !line.is_empty())
+}
+
 /// The subcommands that a help lists, with what each is for.
 fn subcommands(help: &str) -> Vec<(String, String)> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -88,10 +94,13 @@ fn every_command_is_listed_in_the_order_of_work_and_explains_itself() {
         let usage = format!("Usage: convirt {command}");
         assert!(help.contains(&usage), "no `{usage}` in:\n{help}");
         // An option without an explanation has nothing after it, on its line or the next.
-        let lines: Vec<&str> = help.lines().collect();
-        for pair in lines.windows(2) {
-            let option = pair[0].trim_start();
-            let is_explained = option.contains("  ") || pair[1].starts_with("          ");
+        let lines: Vec<&str> = options(&help).collect();
+        for (place, line) in lines.iter().enumerate() {
+            let next = lines
+                .get(place + 1)
+                .is_some_and(|next| next.starts_with("          "));
+            let option = line.trim_start();
+            let is_explained = option.contains("  ") || next;
             assert!(
                 !option.starts_with('-') || is_explained,
                 "{command}: {option}"
@@ -133,7 +142,7 @@ fn shared_options_are_where_they_have_an_effect() {
     for command in COMMANDS {
         let help = help(command);
         let has = |option: &str| {
-            help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n"))
+            options(&help).any(|line| line.split_whitespace().any(|word| word == option))
         };
         let computes = [
             "config",
