@@ -3,9 +3,10 @@
 //! `cargo run --release --example config_in_code -- PAIRS.csv RUNS` trains a small model on a table
 //! of images and texts for a few steps, and leaves a run in the folder RUNS.
 
+use convirt::config::{DatasetConfig, ModelConfig, ScratchTextConfig};
 use convirt::data::Column;
 use convirt::model::ResNetDepth;
-use convirt::{Config, DatasetConfig, Error, ModelConfig, ScratchTextConfig, Training};
+use convirt::{Config, Error, Training};
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -2,14 +2,14 @@
 //!
 //! `cargo run --release --example embed_and_compare -- RUN IMAGE SENTENCE...`
 
-use convirt::{ConVirt, Error, similarity};
+use convirt::{Error, Model, similarity};
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [run, image, sentences @ ..] = &arguments[..] else {
         panic!("usage: embed_and_compare RUN IMAGE SENTENCE...");
     };
-    let model = ConVirt::load(run)?;
+    let model = Model::load(run)?;
     // Embeddings are vectors of length 1, so that their product is the cosine.
     let image = model.embed_image(image)?;
     let mut scores = Vec::new();

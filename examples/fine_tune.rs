@@ -4,7 +4,8 @@
 //! image, label and patient.
 
 use convirt::data::{Column, LabelColumns, LabelledConfig};
-use convirt::{EncoderSource, Error, ImageClassifier, Transfer, TransferConfig, TransferMode};
+use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
+use convirt::{Classifier, Error};
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,12 +29,14 @@ fn main() -> Result<(), Error> {
         batch_size: 16,
         ..TransferConfig::new(vec![EncoderSource::Weights(run.clone())], data)
     };
+    // A try; without these two lines the paper's protocol.
+    config.fine_tune.warmup_steps = 10;
     config.fine_tune.max_epochs = 2;
     let report = Transfer::prepare(config)?.run()?;
     println!("{report}");
     report.save(out)?;
 
-    let classifier = ImageClassifier::load(std::path::Path::new(out).join("classifier"))?;
+    let classifier = Classifier::load(std::path::Path::new(out).join("classifier"))?;
     let probabilities = classifier.predict(image)?;
     for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
         println!("{:5.1} %  {label}", 100.0 * probability);

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use convirt::{Config, Ending, Error, Training};
+use convirt::run::Ending;
+use convirt::{Config, Error, Training};
 
 /// Pretrains an image and a text encoder on paired medical images and reports (ConVIRT).
 #[derive(Parser)]

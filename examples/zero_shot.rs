@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example zero_shot -- RUN IMAGE`
 
-use convirt::{ConVirt, Error, ZeroShot, ZeroShotPrompts};
+use convirt::zero_shot::{ZeroShot, ZeroShotPrompts};
+use convirt::{Error, Model};
 
 /// Each finding has sentences that speak for it and against it.
 const PROMPTS: &str = "
@@ -19,7 +20,7 @@ fn main() -> Result<(), Error> {
     let [run, image] = &arguments[..] else {
         panic!("usage: zero_shot RUN IMAGE");
     };
-    let model = ConVirt::load(run)?;
+    let model = Model::load(run)?;
     let prompts = ZeroShotPrompts::from_yaml("prompts", PROMPTS)?;
     let zero_shot = ZeroShot::new(&model, &prompts)?;
     let probabilities = zero_shot.probabilities(&model.embed_image(image)?);

@@ -9,10 +9,16 @@ use crate::fixtures::{Workspace, alone};
 
 /// Images of the training split, in the order of the table.
 fn training_images(workspace: &Workspace) -> Vec<PathBuf> {
+    images_of(workspace, "train")
+}
+
+/// Images of a split, in the order of the table.
+fn images_of(workspace: &Workspace, split: &str) -> Vec<PathBuf> {
+    let split = format!(",{split},");
     let table = fs::read_to_string(workspace.data().join("pairs.csv")).unwrap();
     table
         .lines()
-        .filter(|row| row.contains(",train,"))
+        .filter(|row| row.contains(&split))
         .map(|row| workspace.data().join(row.split(',').next().unwrap()))
         .collect()
 }
@@ -99,10 +105,28 @@ fn an_empty_validation_split_is_an_error() {
 }
 
 #[test]
+fn copies_of_an_image_on_both_sides_of_a_given_split_are_counted() {
+    let workspace = Workspace::new();
+    let known = |workspace: &Workspace| {
+        let _alone = alone();
+        let training = Training::prepare(workspace.config(&[])).unwrap();
+        training
+            .to_string()
+            .contains("warning: 2 of the images held out")
+    };
+    assert!(!known(&workspace));
+    let trained = training_images(&workspace);
+    for held_out in images_of(&workspace, "validate").iter().take(2) {
+        fs::copy(&trained[0], held_out).unwrap();
+    }
+    assert!(known(&workspace));
+}
+
+#[test]
 fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() {
     let workspace = Workspace::new();
     let _alone = alone();
-    let training = Training::prepare(workspace.config(&["loss.temperature=1e-39"])).unwrap();
+    let training = Training::prepare(workspace.config(&["weight_decay=1e39"])).unwrap();
     let run = training.run_dir().clone();
     let error = training.run().unwrap_err().to_string();
     assert!(

@@ -150,8 +150,7 @@ fn fine_tune_leaves_a_classifier_and_predicts_with_it() {
         text.contains("fine-tun") && text.contains("AUROC"),
         "{text}"
     );
-    for label in ["%  bright", "%  dark"] {
-        assert!(text.contains(label), "no `{label}` in:\n{text}");
-    }
+    // Of two classes the last one is the finding.
+    assert!(text.contains(" %  dark"), "{text}");
     assert!(out.join("classifier/classifier.json").is_file());
 }

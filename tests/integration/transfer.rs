@@ -130,6 +130,34 @@ fn encoders_are_compared_and_the_best_classifier_is_saved() {
 }
 
 #[test]
+fn copies_of_an_image_on_both_sides_of_a_given_split_are_counted() {
+    let folder = labelled();
+    let text = || {
+        let output = transfer(&folder)
+            .args(["--encoder", "pixels:16", "--label-col", "label"])
+            .args([
+                "--split-col",
+                "split",
+                "--fractions",
+                "1",
+                "--resamples",
+                "0",
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text_of(&output));
+        text_of(&output)
+    };
+    let none = text();
+    assert!(!none.contains("images held out"), "{none}");
+    // Of patients 2 and 0, of whom the second is the test's.
+    fs::copy(folder.path().join("4.png"), folder.path().join("0.png")).unwrap();
+    let one = text();
+    let warning = "warning: 1 of the images held out are learned from too";
+    assert!(one.contains(warning), "{one}");
+}
+
+#[test]
 fn several_findings_and_policies_are_scored_each() {
     let folder = labelled();
     let run = |policy: &str| {

@@ -11,9 +11,10 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use convirt::Error;
+use convirt::config::ConfigError;
 use convirt::data::DataError;
 use convirt::phantom::PhantomError;
-use convirt::{ConfigError, Error};
 
 pub use bar::Bar;
 pub use log::{Verbosity, keep_standard_output_for_results, log};

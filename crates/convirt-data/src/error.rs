@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{NotUtf8, PassedOver, path_text, printable};
-use crate::manifest::{Skip, Split, UnknownSplit};
+use crate::files::{NotUtf8, PassedOver, few, path_text, printable};
+use crate::manifest::{Split, UnknownSplit};
+use crate::skips::Skip;
 
 /// What can go wrong between the files and the batches.
 #[derive(Debug, thiserror::Error)]
@@ -176,7 +177,7 @@ pub enum DataError {
     },
 
     /// A table has no column of the name that its format gives it.
-    #[error("{}: no column `{column}`; found {found:?}", shown(path))]
+    #[error("{}: no column `{column}`; found {}", shown(path), few(found))]
     TableColumn {
         /// The table.
         path: PathBuf,
@@ -205,7 +206,11 @@ pub enum DataError {
     },
 
     /// No image is of the views asked for.
-    #[error("{}: no image of the views {asked:?}; found {found:?}", shown(path))]
+    #[error(
+        "{}: no image of the views {asked:?}; found {}",
+        shown(path),
+        few(found)
+    )]
     NoSuchView {
         /// The table that names the views, or the data set whose images do.
         path: PathBuf,
@@ -268,9 +273,10 @@ pub enum DataError {
 
     /// The CSV has no column of the name asked for.
     #[error(
-        "{}: no column `{column}` (`{key}`){}; found {found:?}",
+        "{}: no column `{column}` (`{key}`){}; found {}",
         shown(path),
-        suggest(nearest)
+        suggest(nearest),
+        few(found)
     )]
     MissingColumn {
         /// The CSV.
@@ -285,10 +291,11 @@ pub enum DataError {
         found: Vec<String>,
     },
 
-    /// Two columns have the name asked for.
+    /// Several columns have the name asked for.
     #[error(
-        "{}: columns {positions:?} are both called `{column}` (`{key}`); give the position instead",
-        shown(path)
+        "{}: columns {} are all called `{column}` (`{key}`); give the position instead",
+        shown(path),
+        few(positions)
     )]
     AmbiguousColumn {
         /// The CSV.
@@ -303,8 +310,8 @@ pub enum DataError {
 
     /// The CSV has fewer columns than the position asked for.
     #[error(
-        "{}: no column {position} (`{key}`), counted from 0; found the {} columns {found:?}",
-        shown(path), found.len()
+        "{}: no column {position} (`{key}`), counted from 0; found the {} columns {}",
+        shown(path), found.len(), few(found)
     )]
     ColumnOutOfRange {
         /// The CSV.
@@ -473,8 +480,9 @@ pub enum DataError {
 
     /// The column of classes does not have the one that is to be positive.
     #[error(
-        "{}: column `{column}` has no class `{class}`; found {found:?}",
-        shown(path)
+        "{}: column `{column}` has no class `{class}`; found {}",
+        shown(path),
+        few(found)
     )]
     UnknownClass {
         /// The CSV.
@@ -773,5 +781,47 @@ mod tests {
             "{message:?}"
         );
         assert!(message.starts_with("a\\u{1b}[2J.csv: row 1"), "{message}");
+    }
+
+    #[test]
+    fn a_table_of_very_many_columns_makes_no_long_message() {
+        let found: Vec<String> = (100_000..300_000).map(|it| it.to_string()).collect();
+        let path = PathBuf::from("pairs.csv");
+        for error in [
+            DataError::TableColumn {
+                path: path.clone(),
+                column: "image".into(),
+                found: found.clone(),
+            },
+            DataError::MissingColumn {
+                path: path.clone(),
+                key: "image_col",
+                column: "image".into(),
+                nearest: None,
+                found: found.clone(),
+            },
+            DataError::AmbiguousColumn {
+                path: path.clone(),
+                key: "image_col",
+                column: "image".into(),
+                positions: (100_000..300_000).collect(),
+            },
+            DataError::ColumnOutOfRange {
+                path: path.clone(),
+                key: "image_col",
+                position: 300_000,
+                found: found.clone(),
+            },
+            DataError::UnknownClass {
+                path,
+                column: "label".into(),
+                class: "Edema".into(),
+                found,
+            },
+        ] {
+            let message = error.to_string();
+            assert!(message.contains("100000") && message.contains("199980 more"));
+            assert!(message.len() < 500, "{message}");
+        }
     }
 }

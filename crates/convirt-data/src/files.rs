@@ -4,11 +4,13 @@ mod text_encoding;
 mod path_text;
 mod plain_name;
 mod printable;
+mod few;
 mod regular_file;
 mod whole_file;
 mod passed_over;
 mod folder_walk;
 
+pub use few::few;
 pub(crate) use folder_walk::{FolderWalk, is_companion};
 pub use passed_over::{PassedOver, PassedOverKind};
 pub(crate) use path_text::located;

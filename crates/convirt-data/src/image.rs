@@ -27,6 +27,7 @@ pub use radiograph::Radiograph;
 pub use resize::CropBox;
 pub(crate) use resize::{pad_to_square, resize, resize_shorter_side, shrink_longer_side};
 pub use same_image::number_images;
+pub(crate) use same_image::tell_apart;
 pub(crate) use segments::{Segment, segments};
 pub use store::{ImageStore, ImageStoreConfig};
 pub use thumbnail::Thumbnail;

@@ -18,11 +18,13 @@
 //! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
 //! in the order of their paths.
 
-mod error;
 mod setting;
 mod progress;
 mod randomness;
 mod files;
+mod distinct;
+mod skips;
+mod error;
 mod text;
 mod image;
 mod manifest;
@@ -42,13 +44,14 @@ pub use self::image::{
 pub use augment::{
     Augmentation, AugmentationConfig, AugmentationParams, EvalResize, EvalTransform,
 };
+pub use distinct::Distinct;
 pub use doctor::{
     Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
 };
 pub use error::DataError;
 pub use files::{
-    NotUtf8, PassedOver, PassedOverKind, decode_text, is_plain_name, open_regular, path_from_text,
-    path_text, printable, printable_lines, read_regular, read_regular_text,
+    NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
+    path_from_text, path_text, printable, printable_lines, read_regular, read_regular_text,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
@@ -56,14 +59,15 @@ pub use loader::{
     TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
 };
 pub use manifest::{
-    BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, Distinct, LabelColumns,
+    BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,
     LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig, Report,
-    Sides, Skip, SkipReason, Skips, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId,
-    UncertainPolicy, UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint,
+    Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId, UncertainPolicy,
+    UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint, held_out_but_trained_on,
     hold_out, split, split_labelled, too_few_to_validate,
 };
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,
 };
 pub use progress::{Progress, Stage};
+pub use skips::{Skip, SkipReason, Skips};
 pub use text::{ReportTokenizer, Section, SectionName, Sections, Tokens, sentences, word_count};

@@ -2,10 +2,8 @@
 
 mod table;
 mod column;
-mod skips;
 mod study;
 mod row;
-mod distinct;
 mod split;
 mod contrast;
 mod pairs;
@@ -17,7 +15,6 @@ pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub(crate) use contrast::nothing_to_contrast;
 pub use contrast::{check_contrast, too_few_to_validate};
-pub use distinct::Distinct;
 pub use fingerprint::fingerprint;
 pub use labels::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
@@ -25,9 +22,8 @@ pub use labels::{
 };
 pub(crate) use pairs::{Cells, RowReader, too_short};
 pub use pairs::{Manifest, ManifestConfig};
-pub use skips::{Skip, SkipReason, Skips};
 pub(crate) use split::joined_groups::joined_groups;
-pub use split::{Sides, SplitConfig, SplitStudies, split};
+pub use split::{Sides, SplitConfig, SplitStudies, held_out_but_trained_on, split};
 pub(crate) use split::{held_out_groups, held_out_in_sequence, seeded_hash};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;

@@ -131,6 +131,29 @@ impl ResNetConfig {
         count as u64
     }
 
+    /// Counts the numbers in the feature maps that the convolutions give for an image `side` pixels
+    /// wide and high.
+    pub fn map_numbers(&self, side: usize) -> u64 {
+        let kind = self.depth.kind();
+        let pixels = |side: usize| (side as u64).saturating_mul(side as u64);
+        // The stem's convolution and its pooling halve the side each.
+        let stem = side.div_ceil(2);
+        let mut side = stem.div_ceil(2);
+        let (mut count, mut d_input) = (pixels(stem).saturating_mul(64), 64);
+        for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
+            for position in 0..self.depth.blocks()[stage] {
+                let before = side;
+                if position == 0 && stage > 0 {
+                    side = side.div_ceil(2);
+                }
+                let of_block = kind.map_numbers(d_input, width, [before, side].map(pixels));
+                count = count.saturating_add(of_block);
+                d_input = width * kind.expansion();
+            }
+        }
+        count
+    }
+
     /// Initializes the network as torchvision does: Kaiming normal (fan out) convolutions, batch
     /// norms at γ = 1, β = 0.
     pub fn init(&self, device: &Device) -> ResNet {
@@ -330,5 +353,20 @@ mod tests {
         let expected = (2.0f32 / (256.0 * 9.0)).sqrt();
         let found = weight.var(0).mean().sqrt().into_scalar::<f32>();
         assert!((found / expected - 1.0).abs() < 0.01, "{found} {expected}");
+    }
+
+    /// Sums of `output.numel()` over the `Conv2d`s of timm's models, by forward hooks.
+    #[test]
+    fn feature_maps_are_as_large_as_timms() {
+        for (depth, of_224, of_33) in [
+            (ResNetDepth::ResNet18, 2_483_712, 76_992),
+            (ResNetDepth::ResNet34, 3_738_112, 122_688),
+            (ResNetDepth::ResNet50, 11_113_984, 373_184),
+            (ResNetDepth::ResNet101, 16_231_936, 608_192),
+            (ResNetDepth::ResNet152, 22_554_112, 864_704),
+        ] {
+            let numbers = [224, 33].map(|side| ResNetConfig::new(depth).map_numbers(side));
+            assert_eq!(numbers, [of_224, of_33], "{depth}");
+        }
     }
 }

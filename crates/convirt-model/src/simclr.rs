@@ -41,12 +41,13 @@ impl SimClrConfig {
         }
     }
 
-    /// Checks that the space is neither empty nor beyond measure.
+    /// Checks that the space is neither empty nor beyond measure, and the loss.
     ///
     /// # Errors
     ///
     /// [`ModelError::OutOfRange`].
     pub fn validate(&self) -> Result<(), ModelError> {
+        self.loss.validate()?;
         ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding).validate()
     }
 

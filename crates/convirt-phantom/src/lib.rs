@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config;
 mod error;
 mod chest;
 mod drawing;
@@ -24,5 +25,5 @@ mod patient;
 mod folder;
 mod phantom;
 
+pub use config::{PhantomConfig, PhantomSummary};
 pub use error::PhantomError;
-pub use phantom::{PhantomConfig, PhantomSummary};

@@ -6,6 +6,7 @@
 //! where it is silent.
 
 mod error;
+mod precision_name;
 mod model_name;
 pub(crate) mod yaml;
 mod loss;
@@ -24,14 +25,14 @@ use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::device::PrecisionName;
-
 pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
 pub use loss::LossConfig;
 pub use model::{ModelConfig, ScratchTextConfig};
 pub(crate) use model_name::ModelName;
 pub use objective::Objective;
+pub(crate) use precision_name::PrecisionName;
+pub use precision_name::parse_precision;
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
 
 /// Folder of runs unless `runs_dir` names another.

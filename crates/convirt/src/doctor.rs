@@ -1,5 +1,9 @@
 //! The data set of a configuration, examined before a run.
 
+mod page;
+
+pub use page::doctor_page;
+
 use std::path::Path;
 
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::data::dataset::DatasetError;
 use burn::train::TrainingError;
-use convirt_data::DataError;
+use convirt_data::{DataError, few};
 use convirt_model::ModelError;
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
 use convirt_phantom::PhantomError;
@@ -71,7 +71,7 @@ pub enum Error {
     #[error("{KERNEL_VARIABLE}: {0}")]
     Kernel(KernelError),
     /// There is no such earlier run.
-    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found:?}", run = run.display(), looked_in = looked_in.display())]
+    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = few(found))]
     NoRun {
         /// The run asked for.
         run: PathBuf,
@@ -116,7 +116,7 @@ pub enum Error {
     /// A model has no text encoder where one is needed.
     #[error(
         "{path}: a model of SimCLR, which has no text encoder; its image side is loaded as \
-         `ImageTower`, and a training of ConVIRT starts from it with `model.image_weights`",
+         `ImageModel`, and a training of ConVIRT starts from it with `model.image_weights`",
         path = path.display()
     )]
     NoTextEncoder {
@@ -294,7 +294,7 @@ pub enum Error {
         encoder: String,
     },
     /// A label has no prompts.
-    #[error("no prompts for the label `{label}`; there are some for {found:?}")]
+    #[error("no prompts for the label `{label}`; there are some for {found}", found = few(found))]
     NoPrompts {
         /// The label.
         label: String,

@@ -9,10 +9,10 @@ use burn::module::Module;
 use convirt_model::{BertFamily, ResNet};
 
 use crate::error::{Error, write_error};
-use crate::inference::{ConVirt, ImageTower};
+use crate::inference::{ImageModel, Model};
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
-impl ConVirt {
+impl Model {
     /// Writes the image encoder in torchvision's names, batch counters included.
     ///
     /// With `classes` there is an untrained classifier of zeros besides, `fc`, as a plain
@@ -86,8 +86,8 @@ impl ConVirt {
     }
 }
 
-impl ImageTower {
-    /// Writes the image encoder, as [`ConVirt::export_image_encoder`] does.
+impl ImageModel {
+    /// Writes the image encoder, as [`Model::export_image_encoder`] does.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl ImageTower {
         save_image_encoder(&self.network.image_encoder, path.as_ref(), classes)
     }
 
-    /// Writes the projection head, as [`ConVirt::export_projections`] does both.
+    /// Writes the projection head, as [`Model::export_projections`] does both.
     ///
     /// # Errors
     ///

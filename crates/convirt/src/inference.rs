@@ -13,7 +13,7 @@ mod embeddings;
 mod embedding_file;
 mod classifier;
 
-pub use classifier::ImageClassifier;
+pub use classifier::Classifier;
 pub(crate) use classifier::{ClassifierDescription, Normalization, probabilities};
 pub(crate) use description::{Description, folder_of_weights};
 pub(crate) use embedded_batch::excerpt;
@@ -23,7 +23,7 @@ pub use embeddings::{ImageEmbeddings, TextEmbeddings};
 pub(crate) use features::Features;
 pub(crate) use finite::{finite_rows, unit, unit_rows};
 pub use identity::ModelIdentity;
-pub use image_model::ImageTower;
+pub use image_model::ImageModel;
 pub(crate) use image_reader::{EncodedImages, ImageReader};
-pub use model::ConVirt;
+pub use model::Model;
 pub use similarity::similarity;

@@ -2,14 +2,11 @@
 
 mod html;
 mod chart;
-mod data;
-mod matrix;
 mod held_out;
+mod matrix;
+mod data;
 mod heat_map;
 mod gallery;
-mod doctor_page;
-
-pub use doctor_page::doctor_page;
 
 use std::fmt::Write;
 use std::fs;
@@ -21,14 +18,14 @@ use crate::config::{Config, Objective};
 use crate::datasets::{Studies, loader_config};
 use crate::error::{Error, write_error};
 use crate::files::read_json;
-use crate::inference::ConVirt;
+use crate::inference::Model;
 use crate::logging::{Scalars, read_scalars};
 use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
 use chart::{Chart, Curve};
 pub(crate) use data::Data;
 use held_out::{HeldOut, evenly};
-use html::{Escaped, page};
+pub(crate) use html::{Escaped, image, page};
 
 /// Held-out pairs that are looked at.
 const MAX_PAIRS: usize = 400;
@@ -67,7 +64,7 @@ impl RunDir {
         let reason = |error: Error| error.to_string();
         let studies = Studies::read(&config).map_err(reason);
         let model = match config.objective {
-            Objective::ConVirt => Some(ConVirt::load_on(self.path(), device).map_err(reason)),
+            Objective::ConVirt => Some(Model::load_on(self.path(), device).map_err(reason)),
             Objective::SimClr => None,
         };
         let data = studies.as_ref().map_err(String::clone).map(|studies| {
@@ -98,7 +95,7 @@ impl RunDir {
         &self,
         config: &Config,
         data: &Data<'_>,
-        model_and_pairs: Option<&(ConVirt, EmbeddedPairs<'_>)>,
+        model_and_pairs: Option<&(Model, EmbeddedPairs<'_>)>,
     ) -> Result<PathBuf, Error> {
         let model = model_and_pairs.map(|(model, _)| model);
         let data = data.draw(&config.dataset, model);
@@ -146,7 +143,7 @@ fn part(title: &str, body: Result<String, String>) -> String {
 }
 
 /// What the model makes of held-out pairs.
-fn draw_pairs(model: &ConVirt, pairs: &EmbeddedPairs<'_>) -> Result<String, Error> {
+fn draw_pairs(model: &Model, pairs: &EmbeddedPairs<'_>) -> Result<String, Error> {
     let pairs = HeldOut::of(pairs, MAX_PAIRS);
     Ok(format!(
         "<p>{} images with {} different texts.</p>{}{}",

@@ -178,6 +178,7 @@ mod tests {
         LabelledImage {
             row: 1,
             image: "a.png".into(),
+            image_content: 0,
             group: group.to_string(),
             split: None,
             targets: targets.into(),

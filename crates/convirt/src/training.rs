@@ -14,10 +14,9 @@ pub use adam::Adam;
 pub(crate) use initial_weights::Earlier;
 pub(crate) use interrupt::StopOnSignal;
 pub use schedule::ScheduledLearningRate;
-pub use task::{ContrastiveTask, Measures, PendingMeasures, PretrainingTask, SimClrTask};
+pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 pub(crate) use text_encoder::TextTower;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -33,18 +32,18 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{
     EvaluationLoader, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
-    too_few_to_validate,
+    held_out_but_trained_on, too_few_to_validate,
 };
 use convirt_model::{
     Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
 };
 use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
+use crate::compute::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::device::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::error::{Error, write_error};
-use crate::inference::{ConVirt, Description, ImageTower};
+use crate::inference::{Description, ImageModel, Model};
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
 use crate::messages::warning;
 use crate::network::{MemoryNeed, Network, NetworkConfig};
@@ -259,13 +258,13 @@ impl Training {
         let (mut retrieval, mut accuracy, mut model_and_pairs) = (None, None, None);
         match self.config.objective {
             Objective::ConVirt => {
-                let model = ConVirt::load_on(self.run.path(), &self.device)?;
+                let model = Model::load_on(self.run.path(), &self.device)?;
                 let pairs = EmbeddedPairs::of_loader(model.network(), held_out)?;
                 retrieval = Some(pairs.retrieval());
                 model_and_pairs = Some((model, pairs));
             }
             Objective::SimClr => {
-                let tower = ImageTower::load_on(self.run.path(), &self.device)?;
+                let tower = ImageModel::load_on(self.run.path(), &self.device)?;
                 accuracy = Some(contrastive_accuracy(&tower.network, held_out)?);
             }
         }
@@ -478,14 +477,9 @@ struct Loaders {
 impl Loaders {
     /// Number of the rows held out whose images, by content, are among those to train on.
     fn held_out_images_trained_on(&self) -> usize {
-        let contents = |studies: &[Study]| -> Vec<u64> {
-            studies.iter().map(|study| study.image_content).collect()
-        };
-        let trained: HashSet<u64> = contents(self.train.dataset().studies())
-            .into_iter()
-            .collect();
-        let held_out = contents(self.valid.dataset().studies());
-        held_out.iter().filter(|it| trained.contains(it)).count()
+        let [train, valid] = [self.train.dataset(), self.valid.dataset()]
+            .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
+        held_out_but_trained_on(train, valid)
     }
 
     fn new(
@@ -524,8 +518,16 @@ fn check_memory(
     device: &Device,
 ) -> Result<(), Error> {
     description.network.validate()?;
-    let pairs = studies.split.train.len();
-    MemoryNeed::of_training(&description.network, config, pairs).check(device)
+    let pairs = &studies.split.train;
+    let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
+    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)
+}
+
+/// Mean number of words of a sentence, rounded down: a text has as many tokens at the least.
+fn mean_words(studies: &[Study]) -> usize {
+    let sentences = || studies.iter().flat_map(|study| &study.report.sentences);
+    let words = |sentence: &String| sentence.split_whitespace().count();
+    sentences().map(words).sum::<usize>() / sentences().count().max(1)
 }
 
 /// The networks of a configuration, with a text tower or without, and what goes into them.

@@ -21,12 +21,12 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{
     DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
-    draw_fraction, hold_out, split_labelled,
+    draw_fraction, held_out_but_trained_on, hold_out, split_labelled,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
-use crate::device::{check_precision, describe_device, device};
+use crate::compute::{check_precision, describe_device, device};
 use crate::error::Error;
 use crate::readable::thousands;
 use crate::scores::Bootstrap;
@@ -267,6 +267,16 @@ impl Transfer {
         needed.into_iter().collect()
     }
 
+    /// Images that some run trains on: those of the largest draw, less what may be held out of it.
+    fn most_trained_on(&self) -> usize {
+        let draws = self.draws.iter().map(|draw| draw.places.len());
+        let largest = draws.max().unwrap_or(0);
+        match self.valid_places().is_empty() {
+            true => (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize,
+            false => largest,
+        }
+    }
+
     fn valid_places(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
         train..train + valid
@@ -358,6 +368,16 @@ impl fmt::Display for Transfer {
             line(f, "to choose by", side(&self.images[train..train + valid]))?;
         }
         line(f, "to test on", side(&self.images[train + valid..]))?;
+        let content = |image: &LabelledImage| image.image_content;
+        let [learned, held_out] = [&self.images[..train], &self.images[train..]];
+        let known =
+            held_out_but_trained_on(learned.iter().map(content), held_out.iter().map(content));
+        if known > 0 {
+            writeln!(
+                f,
+                "warning: {known} of the images held out are learned from too, as their content tells"
+            )?;
+        }
         for (reason, count) in self.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }

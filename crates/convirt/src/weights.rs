@@ -6,9 +6,9 @@
 //! use, stands in `names.rs`. A load first matches all names and shapes and tells what it found
 //! ([`LoadReport`]); only when they fit is anything read.
 
-mod report;
 mod error;
 mod tensor;
+mod report;
 pub(crate) mod checksums;
 mod saved_tensor;
 mod formats;

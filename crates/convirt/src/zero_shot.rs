@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text};
 
 use crate::error::{Error, write_error};
-use crate::inference::{ConVirt, TowerOutput, similarity};
+use crate::inference::{Model, TowerOutput, similarity};
 use crate::logging::Bar;
 use crate::scores::{Bootstrap, ClassificationScores};
 use crate::transfer::{sigmoid, softmax};
@@ -23,7 +23,7 @@ pub use prompts::{ClassPrompts, ZeroShotPrompts};
 /// 2022](https://doi.org/10.1038/s41551-022-00936-9)). τ is the model's temperature.
 #[derive(Debug)]
 pub struct ZeroShot<'a> {
-    model: &'a ConVirt,
+    model: &'a Model,
     names: Vec<String>,
     /// A direction for each class.
     positive: Vec<Vec<f32>>,
@@ -51,7 +51,7 @@ impl<'a> ZeroShot<'a> {
     /// # Errors
     ///
     /// When the tokenizer cannot encode one.
-    pub fn new(model: &'a ConVirt, prompts: &ZeroShotPrompts) -> Result<Self, Error> {
+    pub fn new(model: &'a Model, prompts: &ZeroShotPrompts) -> Result<Self, Error> {
         let classes = prompts.classes();
         let directions = |of: fn(&ClassPrompts) -> &Vec<String>| -> Result<Vec<Vec<f32>>, Error> {
             let texts = classes.values().map(of).filter(|texts| !texts.is_empty());
@@ -218,7 +218,7 @@ impl ZeroShotPredictions {
 }
 
 /// Where a class's texts point, at L2 norm 1.
-fn direction(model: &ConVirt, texts: &[String]) -> Result<Vec<f32>, Error> {
+fn direction(model: &Model, texts: &[String]) -> Result<Vec<f32>, Error> {
     let mut sum: Vec<f32> = Vec::new();
     for text in texts {
         let embedding = model.embed_text(text)?;

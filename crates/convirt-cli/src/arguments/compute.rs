@@ -3,7 +3,8 @@
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Args;
-use convirt::{Precision, describe_device, device, parse_precision};
+use convirt::compute::{Precision, describe_device, parse_precision};
+use convirt::device;
 use log::info;
 
 use super::configuration::OverrideArguments;

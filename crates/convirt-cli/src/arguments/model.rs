@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Args;
-use convirt::{ConVirt, ImageTower, TowerOutput};
+use convirt::inference::TowerOutput;
+use convirt::{ImageModel, Model};
 
 use super::compute::ComputeArguments;
 
@@ -34,14 +35,14 @@ impl ModelArguments {
     }
 
     /// Loads the image side of the model.
-    pub fn image_tower(&self, device: &Device) -> Result<ImageTower> {
-        let tower = ImageTower::load_on(&self.run, device)?;
+    pub fn image_tower(&self, device: &Device) -> Result<ImageModel> {
+        let tower = ImageModel::load_on(&self.run, device)?;
         Ok(tower.with_precision(self.compute.precision)?)
     }
 
     /// Loads both sides of the model.
-    pub fn convirt(&self, device: &Device) -> Result<ConVirt> {
-        let model = ConVirt::load_on(&self.run, device)?;
+    pub fn convirt(&self, device: &Device) -> Result<Model> {
+        let model = Model::load_on(&self.run, device)?;
         Ok(model.with_precision(self.compute.precision)?)
     }
 }

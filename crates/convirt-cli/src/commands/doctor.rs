@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use convirt::data::{Cleaned, Diagnosis, Severity, path_text};
-use convirt::{doctor_page, examine};
+use convirt::doctor::{doctor_page, examine};
 use serde_json::{Value, json};
 
 use crate::arguments::{ConfigurationArguments, ResultsArguments};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use convirt::EmbeddingFile;
 use convirt::data::{decode_text, path_text, read_regular};
+use convirt::inference::EmbeddingFile;
 use log::warn;
 use serde_json::json;
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use convirt::config::Objective;
 use convirt::data::path_text;
-use convirt::{ConVirt, ImageTower, Objective};
+use convirt::{ImageModel, Model};
 use serde_json::{Value, json};
 
 use crate::arguments::{OverwriteArguments, ResultsArguments};
@@ -60,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     } = arguments;
     let results = results.begin();
     overwrite.check(&out)?;
-    let tower = ImageTower::load(&run)?;
+    let tower = ImageModel::load(&run)?;
     fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
     let mut written = Written::default();
     image_side(&tower, &out, classes, &mut written)?;
@@ -68,7 +69,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     match tower.objective() {
         Objective::SimClr => tower.export_projection(&projections)?,
         Objective::ConVirt => {
-            let model = ConVirt::load(&run)?;
+            let model = Model::load(&run)?;
             model.export_projections(&projections)?;
             texts(&model, &out, &mut written)?;
         }
@@ -84,7 +85,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
 }
 
 fn image_side(
-    tower: &ImageTower,
+    tower: &ImageModel,
     out: &Path,
     classes: Option<usize>,
     written: &mut Written,
@@ -119,7 +120,7 @@ fn image_side(
 }
 
 /// Writes what only a model with texts has.
-fn texts(model: &ConVirt, out: &Path, written: &mut Written) -> Result<()> {
+fn texts(model: &Model, out: &Path, written: &mut Written) -> Result<()> {
     let encoder = out.join("text_encoder");
     model.export_text_encoder(&encoder)?;
     let code = [

@@ -8,7 +8,8 @@ use anyhow::{Result, ensure};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use convirt::data::{path_text, printable};
-use convirt::{EmbeddingIndex, IndexDescription, IndexWriter, Modality, TowerOutput};
+use convirt::inference::TowerOutput;
+use convirt::retrieval::{EmbeddingIndex, IndexDescription, IndexWriter, Modality};
 use serde_json::json;
 
 use crate::arguments::{

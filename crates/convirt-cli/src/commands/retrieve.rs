@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use convirt::Config;
+use convirt::config::Objective;
 use convirt::data::{Chexpert8x200, Split};
-use convirt::{ChexpertRetrieval, Config, Objective, PairRetrieval};
+use convirt::retrieval::{ChexpertRetrieval, PairRetrieval};
 use log::warn;
 
 use crate::arguments::{

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
-use convirt::{Ending as Outcome, Training};
+use convirt::Training;
+use convirt::run::Ending as Outcome;
 
 use crate::arguments::{ConfigurationArguments, DeviceArgument, ResultsArguments};
 use crate::program::Ending;

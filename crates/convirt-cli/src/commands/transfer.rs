@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use convirt::{Bootstrap, EncoderSource, Transfer, TransferConfig, TransferMode};
+use convirt::scores::Bootstrap;
+use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 
 use crate::arguments::{ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments};
 use crate::program::{Ending, Misuse};

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use convirt::Model;
 use convirt::data::{LabelledImage, LabelledManifest, LoaderConfig, Split, path_text};
-use convirt::{Bootstrap, ConVirt, ZeroShot, ZeroShotPrompts};
+use convirt::scores::Bootstrap;
+use convirt::zero_shot::{ZeroShot, ZeroShotPrompts};
 use log::info;
 use serde_json::json;
 
@@ -95,7 +97,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
 
     let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
     let device = arguments.compute.find_device()?;
-    let model = ConVirt::load_on(&arguments.run, &device)?;
+    let model = Model::load_on(&arguments.run, &device)?;
     let model = model.with_precision(arguments.compute.precision)?;
     let zero_shot = ZeroShot::new(&model, &prompts)?;
     if let Some(manifest) = &manifest {

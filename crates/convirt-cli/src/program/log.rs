@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use convirt::PROGRESS_TARGET;
+use convirt::logging::PROGRESS_TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record, set_logger, set_max_level};
 
 use super::terminal::{print, tell};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::files::printable;
 use crate::image::Thumbnail;
-use crate::manifest::SkipReason;
+use crate::skips::SkipReason;
 
 /// Findings of a kind that are described; more are counted.
 pub(super) const EXAMPLES: usize = 24;

@@ -15,7 +15,7 @@ use crate::image::{
     DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
     view_within,
 };
-use crate::manifest::SkipReason;
+use crate::skips::SkipReason;
 
 /// Longer side that images are judged at, in pixels.
 const JUDGED_SIDE: usize = 128;

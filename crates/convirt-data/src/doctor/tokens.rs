@@ -5,8 +5,9 @@ use rayon::prelude::*;
 use super::finding::FindingKind;
 use super::{AT_ONCE, Examination};
 use crate::error::DataError;
-use crate::manifest::{Report, SkipReason, Split};
+use crate::manifest::{Report, Split};
 use crate::progress::{Progress, Stage, Steps};
+use crate::skips::SkipReason;
 use crate::text::ReportTokenizer;
 
 /// How the tokens of texts are counted.

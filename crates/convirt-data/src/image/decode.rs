@@ -11,6 +11,7 @@ use image::{ImageError, ImageFormat, ImageReader, Limits};
 use super::jpeg::{self, reduced};
 use super::limits::{DecodeLimits, too_large};
 use super::radiograph::Radiograph;
+use super::radiograph::without_profile;
 use super::resize::{shrink_longer_side, shrink_reduced};
 use super::{dicom, plausible};
 use crate::error::DataError;
@@ -111,7 +112,7 @@ impl Radiograph {
         path: &Path,
         limits: &DecodeLimits,
     ) -> Result<Self, DataError> {
-        let mut reader = ImageReader::new(Cursor::new(bytes))
+        let mut reader = ImageReader::new(Cursor::new(without_profile(bytes)))
             .with_guessed_format()
             .map_err(|source| DataError::Read {
                 path: path.into(),

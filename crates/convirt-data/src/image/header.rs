@@ -10,8 +10,9 @@ use twox_hash::XxHash3_64;
 use super::dicom::{self, is_dicom};
 use super::limits::{DecodeLimits, HEAD};
 use super::plausible;
+use super::radiograph::without_profile;
 use crate::files::{NotUtf8, decode_text, open_regular, read_rest};
-use crate::manifest::SkipReason;
+use crate::skips::SkipReason;
 
 /// Bytes of the longest text, in a file of its own or in a table; the longest report of MIMIC-CXR
 /// is under 10 kB.
@@ -139,7 +140,7 @@ fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool 
 }
 
 fn dimensions(bytes: &[u8]) -> ImageResult<(u32, u32)> {
-    ImageReader::new(Cursor::new(bytes))
+    ImageReader::new(Cursor::new(without_profile(bytes)))
         .with_guessed_format()?
         .into_dimensions()
 }

@@ -5,6 +5,7 @@ use image::DynamicImage;
 mod png;
 
 use super::stretch::Stretch;
+pub(crate) use png::without_profile;
 
 /// Counts up whenever the same file gives another image.
 pub(crate) const DECODER_VERSION: u32 = 4;

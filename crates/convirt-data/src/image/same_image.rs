@@ -1,14 +1,14 @@
 //! Which paths are of one image.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::path::Path;
 
 use rayon::prelude::*;
 use twox_hash::XxHash3_128;
 
+use crate::distinct::Distinct;
 use crate::files::open_regular;
-use crate::manifest::Distinct;
 
 /// Bytes of a file that are read at a time.
 const CHUNK: usize = 1 << 20;
@@ -45,6 +45,34 @@ pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
     of_rows.map(|path| of_paths.of_pair[path]).collect()
 }
 
+/// Tells files apart that have their length and beginning in common and differ behind it. Beside its
+/// path, each comes with a hash of both; of such files it stays as it is for the first, and becomes
+/// one of all that they hold for the others.
+///
+/// Only files that have the hash in common with another are read. What cannot be read stays.
+pub(crate) fn tell_apart<'a>(images: impl Iterator<Item = (&'a Path, &'a mut u64)>) {
+    let mut first_of: HashMap<u64, &Path> = HashMap::new();
+    let alike: Vec<(&Path, &Path, &mut u64)> = images
+        .filter_map(|(path, content)| {
+            let first = *first_of.entry(*content).or_insert(path);
+            (first != path).then_some((first, path, content))
+        })
+        .collect();
+    let paths = alike.iter().flat_map(|(first, path, _)| [*first, *path]);
+    let paths: BTreeSet<&Path> = paths.collect();
+    let hashes = paths
+        .into_par_iter()
+        .map(|path| Some((path, hash(path).ok()?)));
+    let hashes: HashMap<&Path, u128> = hashes.flatten().collect();
+    for (first, path, content) in alike {
+        if let [Some(first), Some(whole)] = [first, path].map(|path| hashes.get(path))
+            && first != whole
+        {
+            *content ^= *whole as u64;
+        }
+    }
+}
+
 fn length(path: &Path) -> Option<u64> {
     Some(open_regular(path).ok()?.metadata().ok()?.len())
 }
@@ -64,6 +92,7 @@ fn hash(path: &Path) -> io::Result<u128> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -90,5 +119,27 @@ mod tests {
         ];
         assert_eq!(number_images(&rows), [0, 1, 0, 2, 0, 3, 2]);
         assert!(number_images::<&Path>(&[]).is_empty());
+    }
+
+    #[test]
+    fn files_that_are_alike_up_to_their_end_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, content) in [
+            ("a", "1st"),
+            ("copy of a", "1st"),
+            ("b", "2nd"),
+            ("copy of b", "2nd"),
+        ] {
+            fs::write(path(name), content).unwrap();
+        }
+        let names = ["a", "b", "missing", "copy of a", "copy of b", "b", "other"];
+        let mut contents = [7, 7, 7, 7, 7, 7, 8];
+        let paths = names.map(path);
+        tell_apart(paths.iter().map(PathBuf::as_path).zip(&mut contents));
+        let [a, b, missing, copy_of_a, copy_of_b, again, other] = contents;
+        assert_eq!([a, missing, copy_of_a, other], [7, 7, 7, 8]);
+        assert_ne!(b, a);
+        assert_eq!([copy_of_b, again], [b, b]);
     }
 }

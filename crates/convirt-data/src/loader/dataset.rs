@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::augment::{Augmentation, EvalTransform};
 use crate::error::DataError;
 use crate::image::ImageStore;
-use crate::manifest::{Skip, SkipReason, Skips, Study};
+use crate::manifest::Study;
 use crate::randomness::{Purpose, stream};
+use crate::skips::{Skip, SkipReason, Skips};
 use crate::text::{ReportTokenizer, Tokens};
 
 /// Which part of a report a sample reads.

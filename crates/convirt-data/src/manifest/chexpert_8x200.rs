@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::column::Column;
 use super::labels::{BlankPolicy, LabelColumns, LabelledConfig, LabelledManifest, UncertainPolicy};
 use super::row::{NamedColumn, Unusable, check_length, filled, usable_rows};
-use super::skips::{Skip, Skips};
 use super::table::Table;
 use crate::error::DataError;
+use crate::skips::{Skip, Skips};
 
 /// The CheXpert 8×200 retrieval set (Zhang et al. 2022, section 4.3): images with exactly one of
 /// eight findings each, and images and texts to find them by.

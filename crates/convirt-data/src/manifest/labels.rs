@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::column::Column;
 use super::row::{check_header, usable_rows};
-use super::skips::Skips;
 use super::split::joined_groups::joined_groups;
 use super::split::{Grouped, Sides, split_by_column};
 use super::study::Split;
 use super::table::Table;
 use crate::error::DataError;
-use crate::image::DecodeLimits;
+use crate::image::{DecodeLimits, tell_apart};
 use crate::setting::check;
+use crate::skips::Skips;
 
 pub use columns::{BlankPolicy, LabelColumns, UncertainPolicy};
 pub use draw::{deal_folds, draw_fraction, hold_out};
@@ -75,6 +75,8 @@ pub struct LabelledImage {
     pub row: usize,
     /// Image file, root applied.
     pub image: PathBuf,
+    /// What files of equal content share, and hardly any others.
+    pub image_content: u64,
     /// What is never divided: the patient.
     pub group: String,
     /// Side of the split that the CSV assigns, if it has a split column.
@@ -144,10 +146,9 @@ impl LabelledManifest {
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
         let rows = usable_rows(&table, &skips, |row, record| reader.row(row, record))?;
-        let (mut images, mut contents, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut images, mut classes) = (Vec::new(), Vec::new());
         for row in rows {
             images.push(row.image);
-            contents.push(row.content);
             classes.push(row.class);
         }
         let labels = match &config.labels {
@@ -171,8 +172,13 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
+        tell_apart(
+            images
+                .iter_mut()
+                .map(|row| (&*row.image, &mut row.image_content)),
+        );
         if images.iter().all(|image| image.split.is_none()) {
-            join_groups(&mut images, &contents);
+            join_groups(&mut images);
         }
         Ok(Self {
             labels,
@@ -184,8 +190,10 @@ impl LabelledManifest {
 
 /// Makes one group of those that have an image in common, by its content: no part has some of its
 /// rows only.
-fn join_groups(images: &mut [LabelledImage], contents: &[u64]) {
-    let rows = images.iter().map(|row| row.group.as_str()).zip(contents);
+fn join_groups(images: &mut [LabelledImage]) {
+    let rows = images
+        .iter()
+        .map(|row| (row.group.as_str(), row.image_content));
     let groups: Vec<String> = joined_groups(rows).into_iter().map(String::from).collect();
     for (image, group) in images.iter_mut().zip(groups) {
         image.group = group;
@@ -365,7 +373,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::manifest::skips::SkipReason;
+    use crate::skips::SkipReason;
 
     /// A folder with `labels.csv` and the images `a.png` to `f.png`.
     fn folder(csv: &str) -> TempDir {
@@ -582,6 +590,20 @@ mod tests {
         let images = LabelledManifest::read(&config).unwrap().images;
         assert_eq!(images[0].group, images[2].group);
         assert_ne!(images[0].group, images[1].group);
+    }
+
+    #[test]
+    fn images_that_differ_late_in_their_files_are_no_copies() {
+        let folder = folder("image,label\na.png,sick\nb.png,well\nc.png,well\n");
+        let file = |name| folder.path().join(name);
+        let start = [fs::read(file("a.png")).unwrap(), vec![0; 70_000]].concat();
+        for (name, end) in [("a.png", 1), ("b.png", 2), ("c.png", 2)] {
+            fs::write(file(name), [&start[..], &[end]].concat()).unwrap();
+        }
+        let config = LabelledConfig::new(file("labels.csv"), class(None));
+        let images = LabelledManifest::read(&config).unwrap().images;
+        assert_ne!(images[0].group, images[1].group);
+        assert_eq!(images[1].group, images[2].group);
     }
 
     #[test]

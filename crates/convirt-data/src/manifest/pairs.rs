@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use super::column::Column;
 use super::row::usable_rows;
-use super::skips::Skips;
 use super::study::Study;
 use super::table::Table;
 use crate::error::DataError;
-use crate::image::DecodeLimits;
+use crate::image::{DecodeLimits, tell_apart};
+use crate::skips::Skips;
 pub(crate) use rows::{Cells, RowReader, too_short};
 
 /// Where the pairs are and how to read them.
@@ -105,7 +105,12 @@ impl Manifest {
         reader.check_header(&table.header)?;
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
-        let studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
+        let mut studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
+        tell_apart(
+            studies
+                .iter_mut()
+                .map(|study| (&*study.image, &mut study.image_content)),
+        );
         Ok(Self { studies, skips })
     }
 }
@@ -121,8 +126,8 @@ mod tests {
 
     use super::*;
     use crate::image::dicom::tests::fixtures::Dicom;
-    use crate::manifest::skips::SkipReason;
     use crate::manifest::study::{Report, Split};
+    use crate::skips::SkipReason;
     use crate::tests::fixtures::{dataset, evaluation_view};
 
     /// A folder with `pairs.csv`, and images of the names given.
@@ -361,6 +366,26 @@ mod tests {
         );
         let message = error(&config(&folder));
         assert!(message.contains("`a.png` is an image file"), "{message}");
+    }
+
+    #[test]
+    fn images_are_the_same_by_all_that_their_files_hold() {
+        let csv = "image,text\na.png,One.\nb.png,Two.\nc.png,Three.\n";
+        let images = ["a.png", "b.png", "c.png"];
+        let folder = folder(csv.as_bytes(), &images);
+        for (name, end) in images.into_iter().zip([1, 2, 2]) {
+            let path = folder.path().join(name);
+            let start = [fs::read(&path).unwrap(), vec![0; 70_000]].concat();
+            fs::write(path, [&start[..], &[end]].concat()).unwrap();
+        }
+        let manifest = Manifest::read(&ManifestConfig {
+            min_words: 1,
+            ..config(&folder)
+        });
+        let studies = manifest.unwrap().studies;
+        let [a, b, c] = [0, 1, 2].map(|row| studies[row].image_content);
+        assert_ne!(a, b);
+        assert_eq!(b, c);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use csv::ByteRecord;
 use rayon::prelude::*;
 
 use super::column::Column;
-use super::skips::{Skip, SkipReason, Skips};
 use super::study::Split;
 use super::table::{Table, line};
 use crate::error::DataError;
 use crate::image::{Fault, utf_8};
+use crate::skips::{Skip, SkipReason, Skips};
 
 /// Rows looked at between two checks of the share of bad ones.
 const ROWS_AT_ONCE: usize = 1024;

@@ -2,7 +2,7 @@
 
 pub(crate) mod joined_groups;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::split::joined_groups::joined_groups;
@@ -110,6 +110,16 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
         }
     }
     Ok(sides)
+}
+
+/// Counts the images held out that are trained on too, all by their content: a given split may
+/// have copies on both sides.
+pub fn held_out_but_trained_on(
+    trained: impl Iterator<Item = u64>,
+    held_out: impl Iterator<Item = u64>,
+) -> usize {
+    let trained: HashSet<u64> = trained.collect();
+    held_out.filter(|image| trained.contains(image)).count()
 }
 
 /// Divides by the split column, which must leave no gaps and something to learn from.

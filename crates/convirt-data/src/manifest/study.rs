@@ -30,7 +30,7 @@ pub struct Study {
     pub image: PathBuf,
     /// Width and height that the file's header tells, in pixels.
     pub image_size: [usize; 2],
-    /// Hash of the file's length and beginning, which files of equal content share.
+    /// What files of equal content share, and hardly any others.
     pub image_content: u64,
     /// Report of the image; empty where the CSV has no text column.
     pub report: Report,

@@ -9,7 +9,8 @@ use safetensors::SafeTensors;
 use crate::augment::{EvalResize, EvalTransform};
 use crate::image::{ImageStore, ImageStoreConfig};
 use crate::loader::{ImageTextDataset, ImageView, SampleConfig, TextView};
-use crate::manifest::{Report, Skips, Study};
+use crate::manifest::{Report, Study};
+use crate::skips::Skips;
 use crate::text::ReportTokenizer;
 
 /// A file of `tests/data`.

@@ -147,6 +147,23 @@ impl BertConfig {
         [rows * width + norm, layer + 2 * norm]
     }
 
+    /// Counts the numbers that a layer makes of a text of `tokens` tokens and a training keeps:
+    /// queries, keys, values, what they gather, and the states that are projected and normalized,
+    /// for each half of the layer; the feed-forward network's, before and behind its activation;
+    /// attention probabilities.
+    pub fn layer_numbers(&self, tokens: usize) -> u64 {
+        let [tokens, width, inner, heads] = [
+            tokens,
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_attention_heads,
+        ]
+        .map(|size| size as u64);
+        let of_token = 8 * width + 2 * inner;
+        let probabilities = heads.saturating_mul(tokens);
+        tokens.saturating_mul(of_token.saturating_add(probabilities))
+    }
+
     /// Initializes an encoder with weights from N(0, `initializer_range`), zero biases and a zero
     /// padding row.
     ///
@@ -219,13 +236,18 @@ impl BertConfig {
             let is_valid = (0.0..1.0).contains(&probability);
             in_range(key, probability, is_valid, "0 to below 1")?;
         }
-        for (key, number) in [
-            ("layer_norm_eps", self.layer_norm_eps),
-            ("initializer_range", self.initializer_range),
-        ] {
-            let is_valid = number.is_finite() && number > 0.0;
-            in_range(key, number, is_valid, "a number above 0")?;
-        }
+        // Less is 0 in 32 bits, and equal states would be divided by it; more drowns all states.
+        let epsilon = self.layer_norm_eps;
+        let is_valid = (1e-30..=1.0).contains(&epsilon);
+        in_range("layer_norm_eps", epsilon, is_valid, "1e-30 to 1")?;
+        let deviation = self.initializer_range;
+        let is_valid = deviation > 0.0 && deviation <= 10.0;
+        in_range(
+            "initializer_range",
+            deviation,
+            is_valid,
+            "above 0, at most 10",
+        )?;
         let pad = self.pad_token_id;
         in_range(
             "pad_token_id",
@@ -311,6 +333,14 @@ mod tests {
             let [embeddings, layer] = config.parameters();
             assert_eq!(embeddings + 2 * layer, built.total as u64);
         }
+    }
+
+    /// 10 tokens of 8 states of 768 numbers, twice 3,072, and 10 probabilities in each of 12 heads.
+    #[test]
+    fn what_a_layer_makes_grows_with_the_square_of_a_text() {
+        let base = BertConfig::base(100);
+        assert_eq!(base.layer_numbers(10), 10 * (8 * 768 + 2 * 3072 + 10 * 12));
+        assert_eq!(base.layer_numbers(0), 0);
     }
 
     #[test]
@@ -471,6 +501,10 @@ mod tests {
                 "`pad_token_id` is 1",
             ),
             (roberta("514", "2"), "`max_position_embeddings` is 2"),
+            (roberta("1e-05", "1e-40"), "`layer_norm_eps` is 0.0"),
+            (roberta("1e-05", "1e30"), "expected 1e-30 to 1"),
+            (roberta("0.02", "1e300"), "`initializer_range` is 1"),
+            (roberta("0.02", "-0.02"), "above 0, at most 10"),
             (
                 roberta("_dropout_prob\": 0.1", "_dropout_prob\": 1.0"),
                 "dropout_prob` is 1",

@@ -1,17 +1,23 @@
 //! Temperature, direction weights and options of the loss.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{ContrastiveLoss, MAX_SCALE};
 use crate::ModelError;
 
+/// Least and largest τ. Beyond, similarities over τ leave what 32 bits tell apart; published ones
+/// are from 0.01 to 1.
+const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e3;
+
 /// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, but for
 /// [`multi_positive`](Self::multi_positive).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContrastiveLossConfig {
-    /// τ, above 0; default 0.1.
+    /// τ, 0.0001 to 1,000; default 0.1.
     pub temperature: f64,
     /// λ, the weight of the image→text direction, 0 to 1; default 0.75.
     pub image_to_text_weight: f64,
@@ -67,11 +73,11 @@ impl ContrastiveLossConfig {
     }
 }
 
-/// Checks that τ is finite and above 0.
+/// Checks the range of τ.
 pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
-    match temperature.is_finite() && temperature > 0.0 {
+    match TEMPERATURES.contains(&temperature) {
         true => Ok(()),
-        false => Err(out_of_range("temperature", temperature, "a number above 0")),
+        false => Err(out_of_range("temperature", temperature, "0.0001 to 1,000")),
     }
 }
 
@@ -98,6 +104,13 @@ mod tests {
                     ..default
                 },
                 "`temperature` is 0",
+            ),
+            (
+                ContrastiveLossConfig {
+                    temperature: 1e-40,
+                    ..default
+                },
+                "expected 0.0001 to 1,000",
             ),
             (
                 ContrastiveLossConfig {

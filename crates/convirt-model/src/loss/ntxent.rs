@@ -13,7 +13,7 @@ use crate::ModelError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NtXentLossConfig {
-    /// τ, above 0; default 0.1, that of the baseline of Zhang et al. 2022.
+    /// τ, 0.0001 to 1,000; default 0.1, that of the baseline of Zhang et al. 2022.
     pub temperature: f64,
 }
 

@@ -44,6 +44,22 @@ impl BlockKind {
             false => residual,
         }
     }
+
+    /// Counts the numbers in the feature maps that a block's convolutions give, of so many pixels
+    /// in its input and its output.
+    pub(super) fn map_numbers(self, d_input: usize, width: usize, pixels: [u64; 2]) -> u64 {
+        let [before, after] = pixels;
+        let d_output = width * self.expansion();
+        let map = |pixels: u64, channels: usize| pixels.saturating_mul(channels as u64);
+        let residual = match self {
+            Self::Basic => 2 * map(after, width),
+            Self::Bottleneck => map(before, width) + map(after, width) + map(after, d_output),
+        };
+        match before != after || d_input != d_output {
+            true => residual + map(after, d_output),
+            false => residual,
+        }
+    }
 }
 
 /// A residual block; `conv3` and `bn3` are there in bottlenecks only.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{PhantomConfig, PhantomSummary};
 use crate::error::PhantomError;
-use crate::phantom::{PhantomConfig, PhantomSummary};
 
 /// The file that marks a folder as a phantom and says which one.
 #[derive(Serialize, Deserialize)]

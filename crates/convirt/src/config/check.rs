@@ -268,6 +268,12 @@ fn augmentation(data: &DatasetConfig) -> Check {
 
 fn loss(loss: &LossConfig) -> Check {
     positive("loss.temperature", loss.temperature)?;
+    number_in(
+        "loss.temperature",
+        loss.temperature,
+        1e-4..=1e3,
+        "a number from 0.0001 to 1000",
+    )?;
     if loss.learnable_temperature && loss.temperature < 0.01 {
         let problem = "below 0.01, which is as far as a learnable temperature goes";
         return contradiction("loss.temperature", problem);
@@ -435,6 +441,11 @@ dataset:
                 "batch_size: 8",
                 "loss:\n  temperature: 0",
                 "config.yaml:2: loss.temperature: expected a number above 0, found 0",
+            ),
+            (
+                "batch_size: 8",
+                "loss:\n  temperature: 5000",
+                "config.yaml:2: loss.temperature: expected a number from 0.0001 to 1000, found 5000",
             ),
             (
                 "batch_size: 8",

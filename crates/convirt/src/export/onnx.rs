@@ -17,12 +17,12 @@ use burn::module::Module;
 use prost::Message;
 
 use crate::error::{Error, write_error};
-use crate::inference::{ConVirt, ImageTower};
+use crate::inference::{ImageModel, Model};
 
 /// What a file of Protocol Buffers holds at most, in bytes.
 const LARGEST: usize = i32::MAX as usize;
 
-impl ConVirt {
+impl Model {
     /// Writes the image tower as ONNX (opset 18).
     ///
     /// # Shapes
@@ -61,8 +61,8 @@ impl ConVirt {
     }
 }
 
-impl ImageTower {
-    /// Writes it as ONNX, as [`ConVirt::export_image_onnx`] does.
+impl ImageModel {
+    /// Writes it as ONNX, as [`Model::export_image_onnx`] does.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl ImageTower {
     }
 }
 
-fn write(model: &proto::Model, path: &Path) -> Result<(), Error> {
+fn write(model: &proto::ModelProto, path: &Path) -> Result<(), Error> {
     let bytes = model.encoded_len();
     if bytes > LARGEST {
         let path = path.to_path_buf();
@@ -150,11 +150,11 @@ mod tests {
             .into()
     }
 
-    fn text_tower(config: &ConVirtConfig, network: &Network) -> proto::Model {
+    fn text_tower(config: &ConVirtConfig, network: &Network) -> proto::ModelProto {
         text::tower(config, &network.text_encoder, &network.text_projection)
     }
 
-    fn image_tower(network: &Network) -> proto::Model {
+    fn image_tower(network: &Network) -> proto::ModelProto {
         image::tower(&network.image_encoder, &network.image_projection)
     }
 

@@ -9,14 +9,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
 use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
-    ImageEncoderConfig,
+    ImageEncoderConfig, ModelError,
 };
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::description::{default_exif_orientation, is_default_exif_orientation};
+use super::description::{check_sides, default_exif_orientation, is_default_exif_orientation};
 use super::finite::finite_rows;
-use crate::device::{PrecisionName, device};
+use crate::compute::device;
+use crate::config::PrecisionName;
 use crate::error::{Error, write_error};
 use crate::files::read_json;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
@@ -27,10 +28,10 @@ const DESCRIPTION: &str = "classifier.json";
 /// An image encoder with a trained head, and the image transform that belongs to it.
 ///
 /// ```no_run
-/// use convirt::ImageClassifier;
+/// use convirt::Classifier;
 ///
 /// # fn main() -> Result<(), convirt::Error> {
-/// let classifier = ImageClassifier::load("transfer/classifier")?;
+/// let classifier = Classifier::load("transfer/classifier")?;
 /// let probabilities = classifier.predict("chest.png")?;
 /// for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
 ///     println!("{probability:.3} {label}");
@@ -39,7 +40,7 @@ const DESCRIPTION: &str = "classifier.json";
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct ImageClassifier {
+pub struct Classifier {
     network: Network,
     images: ImageStore,
     transform: EvalTransform,
@@ -80,13 +81,28 @@ pub(crate) enum Normalization {
 }
 
 impl ClassifierDescription {
+    /// Checks the sizes of its images.
+    fn validate(&self) -> Result<(), ModelError> {
+        check_sides(self.image_size, self.longer_side)?;
+        match self.encoder {
+            ImageEncoderConfig::Pixels { side } if side != self.image_size => {
+                Err(ModelError::OutOfRange {
+                    key: "side",
+                    found: side.to_string(),
+                    expected: "the `image_size`",
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Shape of the network.
     pub fn network(&self) -> NetworkConfig {
         NetworkConfig::new(self.encoder, self.labels.names().len())
     }
 }
 
-impl ImageClassifier {
+impl Classifier {
     pub(crate) fn new(
         network: Network,
         description: ClassifierDescription,
@@ -137,8 +153,13 @@ impl ImageClassifier {
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
         let json = read_json(&path)?;
-        let description: ClassifierDescription = serde_json::from_slice(&json)
-            .map_err(|source| Error::BrokenDescription { path, source })?;
+        let description: ClassifierDescription = match serde_json::from_slice(&json) {
+            Ok(description) => description,
+            Err(source) => return Err(Error::BrokenDescription { path, source }),
+        };
+        if let Err(source) = description.validate() {
+            return Err(Error::InvalidDescription { path, source });
+        }
         let file = WeightsFile::open(folder.join(WEIGHTS))?;
         let mut network = description.network().init(device)?;
         if let ImageEncoder::ResNet(encoder) = network.encoder {
@@ -226,7 +247,7 @@ mod tests {
     use super::*;
     use convirt_model::{ResNetConfig, ResNetDepth};
 
-    fn classifier(encoder: ImageEncoderConfig) -> ImageClassifier {
+    fn classifier(encoder: ImageEncoderConfig) -> Classifier {
         let device = Device::flex();
         let labels = Labels::Classes(["a", "b", "c"].map(String::from).into());
         let description = ClassifierDescription {
@@ -240,7 +261,7 @@ mod tests {
             precision: Precision::Float32,
         };
         let network = description.network().init(&device).unwrap();
-        ImageClassifier::new(network, description, &device).unwrap()
+        Classifier::new(network, description, &device).unwrap()
     }
 
     fn image(folder: &Path) -> std::path::PathBuf {
@@ -260,8 +281,7 @@ mod tests {
             let before = classifier.predict(&image).unwrap();
             assert!((before.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             classifier.save(folder.path().join("saved")).unwrap();
-            let loaded =
-                ImageClassifier::load_on(folder.path().join("saved"), &Device::flex()).unwrap();
+            let loaded = Classifier::load_on(folder.path().join("saved"), &Device::flex()).unwrap();
             assert_eq!(loaded.predict(&image).unwrap(), before);
             assert_eq!(loaded.labels(), classifier.labels());
         }
@@ -280,7 +300,7 @@ mod tests {
         fs::write(&path, earlier).unwrap();
         // Those had no checksums either.
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
-        let loaded = ImageClassifier::load_on(folder.path(), &Device::flex()).unwrap();
+        let loaded = Classifier::load_on(folder.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.description.precision, Precision::Float32);
     }
 
@@ -305,13 +325,33 @@ mod tests {
     #[test]
     fn a_folder_without_a_classifier_is_an_error_that_lists_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let error = ImageClassifier::load(folder.path())
-            .unwrap_err()
-            .to_string();
+        let error = Classifier::load(folder.path()).unwrap_err().to_string();
         assert!(
             error.contains("classifier.json") && error.contains("model.safetensors"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn sizes_beyond_measure_are_refused_by_file_and_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let pixels = ImageEncoderConfig::Pixels { side: 32 };
+        classifier(pixels).save(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("checksums.json")).unwrap();
+        let path = folder.path().join(DESCRIPTION);
+        let json = fs::read_to_string(&path).unwrap();
+        for (key, found) in [("image_size", 32), ("side", 32), ("longer_side", 40)] {
+            let (sound, changed) = (
+                format!("\"{key}\": {found}"),
+                format!("\"{key}\": 5000000000"),
+            );
+            assert!(json.contains(&sound), "{json}");
+            fs::write(&path, json.replace(&sound, &changed)).unwrap();
+            let error = Classifier::load_on(folder.path(), &Device::flex());
+            let error = error.unwrap_err().to_string();
+            let is_named = error.contains(DESCRIPTION) && error.contains(key);
+            assert!(is_named, "{key}: {error}");
+        }
     }
 
     #[test]
@@ -322,12 +362,10 @@ mod tests {
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
         fs::write(&path, json.replace("\"c\"", "\"c\", \"d\"")).unwrap();
-        let changed = ImageClassifier::load(folder.path()).unwrap_err();
+        let changed = Classifier::load(folder.path()).unwrap_err();
         assert!(changed.to_string().contains("changed since"), "{changed}");
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
-        let error = ImageClassifier::load(folder.path())
-            .unwrap_err()
-            .to_string();
+        let error = Classifier::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("fc.weight"), "{error}");
     }
 }

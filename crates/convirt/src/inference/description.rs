@@ -1,6 +1,7 @@
 //! What a model's folder holds, and its description.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -53,24 +54,23 @@ impl Description {
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
         let json = read_json(&path)?;
-        Self::parse(&json).map_err(|source| Error::BrokenDescription { path, source })
+        let description = match Self::parse(&json) {
+            Ok(description) => description,
+            Err(source) => return Err(Error::BrokenDescription { path, source }),
+        };
+        match description.validate() {
+            Ok(()) => Ok(description),
+            Err(source) => Err(Error::InvalidDescription { path, source }),
+        }
     }
 
-    /// Checks that a network of such numbers is possible.
+    /// Checks that a network of such numbers is possible, and its inputs.
     fn validate(&self) -> Result<(), ModelError> {
         self.network.validate()?;
-        let out_of_range = |key, found: usize, expected| ModelError::OutOfRange {
-            key,
-            found: found.to_string(),
-            expected,
-        };
-        if !(8..=4_096).contains(&self.image_size) {
-            return Err(out_of_range("image_size", self.image_size, "8 to 4,096"));
-        }
-        match self.longer_side {
-            Some(0) => Err(out_of_range("longer_side", 0, "at least 1")),
-            _ => Ok(()),
-        }
+        check_sides(self.image_size, self.longer_side)?;
+        // What surrounds a text takes two.
+        let tokens = self.max_tokens.unwrap_or(3);
+        in_range("max_tokens", tokens, 3..=1 << 20, "3 to 1,048,576")
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
@@ -111,6 +111,29 @@ impl Description {
         let aside = folder.join(NEW_WEIGHTS);
         weights::save(tensors, &aside)?;
         Ok(checksums::publish(&aside, folder, WEIGHTS)?)
+    }
+}
+
+/// Checks the sizes that a description scales images to, in pixels.
+pub(crate) fn check_sides(image_size: usize, longer_side: Option<usize>) -> Result<(), ModelError> {
+    in_range("image_size", image_size, 8..=4_096, "8 to 4,096")?;
+    let longer_side = longer_side.unwrap_or(1);
+    in_range("longer_side", longer_side, 1..=65_535, "1 to 65,535")
+}
+
+fn in_range(
+    key: &'static str,
+    number: usize,
+    range: RangeInclusive<usize>,
+    expected: &'static str,
+) -> Result<(), ModelError> {
+    match range.contains(&number) {
+        true => Ok(()),
+        false => Err(ModelError::OutOfRange {
+            key,
+            found: number.to_string(),
+            expected,
+        }),
     }
 }
 
@@ -192,14 +215,8 @@ impl ModelFiles {
         })
     }
 
-    /// Checks that the network is possible and fits into memory, before it is built.
-    pub fn check(&self, device: &Device) -> Result<(), Error> {
-        self.description
-            .validate()
-            .map_err(|source| Error::InvalidDescription {
-                path: self.folder.join(DESCRIPTION),
-                source,
-            })?;
+    /// Checks that the network fits into memory, before it is built.
+    pub fn check_memory(&self, device: &Device) -> Result<(), Error> {
         MemoryNeed::of_use(&self.description.network).check(device)
     }
 }
@@ -216,7 +233,6 @@ pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::image_model::ImageTower;
     use super::*;
 
     /// A model folder whose description is that of a SimCLR, changed, and whose weights are none.
@@ -224,23 +240,29 @@ mod tests {
     fn descriptions_beyond_measure_are_refused_by_file_and_key_before_anything_is_built() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(WEIGHTS), "").unwrap();
-        let description = |width: &str, size: &str, side: &str| {
-            format!(
-                r#"{{"objective": "simclr", "image_size": {size}, "eval_resize": "stretch",
-                "longer_side": {side}, "network": {{"image": {{"depth": "resnet18"}},
-                "d_embedding": {width}, "loss": {{"temperature": 0.1}}}}}}"#
-            )
-        };
-        for (json, key) in [
-            (description("1000000000000", "32", "40"), "d_embedding"),
-            (description("16", "1000000000", "40"), "image_size"),
-            (description("16", "32", "0"), "longer_side"),
-        ] {
+        let sound = r#"{"objective": "simclr", "image_size": 32, "eval_resize": "stretch",
+            "longer_side": 40, "max_tokens": 9, "network": {"image": {"depth": "resnet18"},
+            "d_embedding": 16, "loss": {"temperature": 0.1}}}"#;
+        let load = |json: &str| {
             fs::write(folder.path().join(DESCRIPTION), json).unwrap();
-            let error = ImageTower::load_on(folder.path(), &Device::flex()).unwrap_err();
-            let message = error.to_string();
-            let named = message.contains(DESCRIPTION) && message.contains(key);
-            assert!(named, "{key}: {message}");
+            Description::load(folder.path()).map_err(|error| error.to_string())
+        };
+        load(sound).unwrap();
+        for (key, found, changed) in [
+            ("d_embedding", "16", "1000000000000"),
+            ("image_size", "32", "1000000000"),
+            ("longer_side", "40", "0"),
+            ("longer_side", "40", "18446744073709551615"),
+            ("max_tokens", "9", "2"),
+            ("max_tokens", "9", "18446744073709551615"),
+            ("temperature", "0.1", "0"),
+            ("temperature", "0.1", "1e-40"),
+            ("temperature", "0.1", "1e40"),
+        ] {
+            let (found, changed) = (format!("{key}\": {found}"), format!("{key}\": {changed}"));
+            let message = load(&sound.replace(&found, &changed)).unwrap_err();
+            let is_named = message.contains(DESCRIPTION) && message.contains(key);
+            assert!(is_named, "{changed}: {message}");
         }
     }
 }

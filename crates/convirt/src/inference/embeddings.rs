@@ -11,8 +11,8 @@ use convirt_data::{
 use rayon::prelude::*;
 
 use super::embedded_batch::{EmbeddedBatch, TowerOutput, excerpt};
-use super::image_model::ImageTower;
-use super::model::ConVirt;
+use super::image_model::ImageModel;
+use super::model::Model;
 use crate::error::Error;
 use crate::network::MemoryNeed;
 use crate::network::text_input;
@@ -20,7 +20,7 @@ use crate::network::text_input;
 /// Batches of texts that are sorted by length together.
 const BATCHES_SORTED: usize = 8;
 
-impl ImageTower {
+impl ImageModel {
     /// Embeds image files batch by batch, in the order of their paths: read and scaled by
     /// `loader.num_workers` threads, ahead of the device.
     ///
@@ -57,8 +57,8 @@ impl ImageTower {
     }
 }
 
-impl ConVirt {
-    /// Embeds images batch by batch; see [`ImageTower::embed_images`].
+impl Model {
+    /// Embeds images batch by batch; see [`ImageModel::embed_images`].
     ///
     /// # Errors
     ///
@@ -92,16 +92,16 @@ impl ConVirt {
     }
 }
 
-/// Iterates over embedded images; see [`ImageTower::embed_images`].
+/// Iterates over embedded images; see [`ImageModel::embed_images`].
 pub struct ImageEmbeddings<'a> {
-    tower: &'a ImageTower,
+    tower: &'a ImageModel,
     paths: Arc<[PathBuf]>,
     batches: ImageBatches,
 }
 
 impl<'a> ImageEmbeddings<'a> {
     /// Embeds `batches` of the images at `paths`.
-    pub(crate) fn new(tower: &'a ImageTower, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
+    pub(crate) fn new(tower: &'a ImageModel, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
         Self {
             tower,
             paths,
@@ -133,9 +133,9 @@ impl Iterator for ImageEmbeddings<'_> {
     }
 }
 
-/// Iterates over embedded texts; see [`ConVirt::embed_texts`].
+/// Iterates over embedded texts; see [`Model::embed_texts`].
 pub struct TextEmbeddings<'a, T> {
-    model: &'a ConVirt,
+    model: &'a Model,
     texts: &'a [T],
     batch_size: usize,
     padding: Padding,
@@ -144,7 +144,7 @@ pub struct TextEmbeddings<'a, T> {
 
 impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
     pub(crate) fn new(
-        model: &'a ConVirt,
+        model: &'a Model,
         texts: &'a [T],
         loader: &LoaderConfig,
     ) -> Result<Self, Error> {

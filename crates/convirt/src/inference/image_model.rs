@@ -12,8 +12,8 @@ use convirt_ops::{Precision, autocast};
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::{EmbeddedBatch, TowerOutput};
 use super::identity::ModelIdentity;
+use crate::compute::{check_precision, device};
 use crate::config::Objective;
-use crate::device::{check_precision, device};
 use crate::error::Error;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
@@ -24,7 +24,7 @@ use crate::weights::{self, Layout, WeightsFile};
 /// An encoder alone, such as for a classifier, is better loaded by
 /// [`load_image_encoder`](crate::weights::load_image_encoder).
 #[derive(Debug)]
-pub struct ImageTower {
+pub struct ImageModel {
     pub(crate) network: Network,
     config: SimClrConfig,
     pub(super) images: Arc<ImageStore>,
@@ -35,9 +35,9 @@ pub struct ImageTower {
     pub(super) precision: Precision,
 }
 
-impl ImageTower {
+impl ImageModel {
     /// Loads the image side of a run's model on the best device of this build; `run` is as for
-    /// [`ConVirt::load`](crate::inference::model::ConVirt::load).
+    /// [`Model::load`](crate::inference::model::Model::load).
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl ImageTower {
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let files = ModelFiles::find(run.as_ref())?;
-        files.check(device)?;
+        files.check_memory(device)?;
         let network = files.description.network.image_side().init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_simclr(network, &file, &[])?;

@@ -14,8 +14,8 @@ use convirt_ops::{Precision, autocast};
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::TowerOutput;
 use super::identity::ModelIdentity;
-use super::image_model::ImageTower;
-use crate::device::device;
+use super::image_model::ImageModel;
+use crate::compute::device;
 use crate::error::Error;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
@@ -23,10 +23,10 @@ use crate::weights::{self, Layout, WeightsFile};
 /// A trained pair of encoders with the tokenizer and image transform that belong to it.
 ///
 /// ```no_run
-/// use convirt::{ConVirt, similarity};
+/// use convirt::{Model, similarity};
 ///
 /// # fn main() -> Result<(), convirt::Error> {
-/// let model = ConVirt::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let model = Model::load("runs/2026-01-16_02-27-36_phantom")?;
 /// let image = model.embed_image("chest.png")?;
 /// let text = model.embed_text("Small left pleural effusion.")?;
 /// println!("{:.3}", similarity(&image, &text));
@@ -34,14 +34,14 @@ use crate::weights::{self, Layout, WeightsFile};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct ConVirt {
+pub struct Model {
     network: Network,
-    image_tower: ImageTower,
+    image_tower: ImageModel,
     tokenizer: Arc<ReportTokenizer>,
     description: Description<ConVirtConfig>,
 }
 
-impl ConVirt {
+impl Model {
     /// Loads the model of a run on the best device of this build.
     ///
     /// `run` is a run's folder, the model folder within it, or one of its checkpoints,
@@ -66,7 +66,7 @@ impl ConVirt {
             NetworkConfig::ConVirt(config) => config.clone(),
             NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
         };
-        files.check(device)?;
+        files.check_memory(device)?;
         let network = config.init(device)?;
         let file = WeightsFile::open(&files.weights)?;
         let (network, _) = weights::load_network(network, &file, &[])?;
@@ -89,7 +89,7 @@ impl ConVirt {
             network,
             tokenizer: Arc::new(tokenizer),
             description: files.description.clone().map(|_| config),
-            image_tower: ImageTower::new(image_side, files, device)?,
+            image_tower: ImageModel::new(image_side, files, device)?,
         })
     }
 
@@ -154,11 +154,11 @@ impl ConVirt {
     }
 
     /// The image side by itself.
-    pub fn image_tower(&self) -> &ImageTower {
+    pub fn image_tower(&self) -> &ImageModel {
         &self.image_tower
     }
 
-    /// What tells this model from others; see [`ImageTower::identity`].
+    /// What tells this model from others; see [`ImageModel::identity`].
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use burn::train::metric::{
     state::{FormatOptions, NumericMetricState},
 };
 
-use crate::training::Measures;
+use super::measures::Measures;
 
 /// Name of the loss in logs; the best model is chosen by it.
 pub(crate) const LOSS: &str = "Loss";

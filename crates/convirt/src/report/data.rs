@@ -10,7 +10,7 @@ use super::chart::histogram;
 use super::held_out::evenly;
 use super::html::Escaped;
 use crate::config::DatasetConfig;
-use crate::inference::ConVirt;
+use crate::inference::Model;
 use crate::readable::thousands;
 
 /// Repeated texts that are shown.
@@ -30,7 +30,7 @@ pub(crate) struct Data<'a> {
 impl Data<'_> {
     /// Draws both sides of the split, what was left out, and the texts; how many of these are too
     /// long where there is a model to say so.
-    pub(super) fn draw(&self, config: &DatasetConfig, model: Option<&ConVirt>) -> String {
+    pub(super) fn draw(&self, config: &DatasetConfig, model: Option<&Model>) -> String {
         let skipped: HashSet<usize> = self.skips.list().iter().map(|skip| skip.row).collect();
         let sides = [self.train, self.valid].map(|studies| {
             let used = studies.iter().filter(|it| !skipped.contains(&it.row));
@@ -79,7 +79,7 @@ impl Data<'_> {
 }
 
 /// Numbers of both sides, training first.
-fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&ConVirt>) -> String {
+fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&Model>) -> String {
     let different = |of: fn(&Study) -> &str| {
         sides.each_ref().map(|side| {
             let values: BTreeSet<&str> = side.iter().map(|study| of(study)).collect();
@@ -168,7 +168,7 @@ fn median_and_range<T: PartialEq>(
 }
 
 /// How many of the texts that are read of studies have more tokens than the model takes.
-fn cut_off(model: &ConVirt, studies: &[&Study], view: TextView) -> Result<String, DataError> {
+fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, DataError> {
     let (read, what) = match view {
         TextView::RandomSentence => {
             let sentences = studies.iter().flat_map(|study| &study.report.sentences);

@@ -9,7 +9,7 @@ use super::heat_map::HeatMap;
 use super::held_out::{HeldOut, Ranking};
 use super::html::{Escaped, image};
 use crate::error::Error;
-use crate::inference::ConVirt;
+use crate::inference::Model;
 
 /// Images of each kind.
 const EACH: usize = 4;
@@ -28,7 +28,7 @@ struct Shown<'a> {
 
 /// Draws the images that the model is right about, narrowly wrong, and wrong and sure; the first
 /// and the last with heat maps.
-pub(super) fn draw(model: &ConVirt, pairs: &HeldOut<'_>) -> Result<String, Error> {
+pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> {
     let gallery = pairs.gallery(EACH);
     let read = |rankings| read(model, pairs, rankings);
     let right = read(&gallery.right)?;
@@ -74,7 +74,7 @@ pub(super) fn draw(model: &ConVirt, pairs: &HeldOut<'_>) -> Result<String, Error
 }
 
 fn read<'a>(
-    model: &ConVirt,
+    model: &Model,
     pairs: &HeldOut<'_>,
     rankings: &'a [Ranking],
 ) -> Result<Vec<Shown<'a>>, Error> {
@@ -110,7 +110,7 @@ fn card(pairs: &HeldOut<'_>, shown: &Shown<'_>) -> String {
     )
 }
 
-fn heat_maps(model: &ConVirt, pairs: &HeldOut<'_>, shown: &Shown<'_>) -> Result<String, Error> {
+fn heat_maps(model: &Model, pairs: &HeldOut<'_>, shown: &Shown<'_>) -> Result<String, Error> {
     let mut row = format!(
         "<div class=\"heat\"><figure>{}</figure>",
         image(&Thumbnail::whole(&shown.view), "held-out image")

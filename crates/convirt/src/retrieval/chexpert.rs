@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::at_k::{Answer, Queries, RetrievalAtK};
 use crate::error::Error;
-use crate::inference::{ConVirt, ImageTower, TowerOutput};
+use crate::inference::{ImageModel, Model, TowerOutput};
 
 /// The depths of the paper's table.
 const DEPTHS: [usize; 3] = [5, 10, 50];
@@ -39,8 +39,8 @@ impl ChexpertRetrieval {
     /// [`Error::Data`] for a batch of none.
     pub fn of(
         set: &Chexpert8x200,
-        images: &ImageTower,
-        texts: Option<&ConVirt>,
+        images: &ImageModel,
+        texts: Option<&Model>,
         loader: &LoaderConfig,
         max_bad_share: f64,
         mut progress: impl FnMut(usize, usize),

@@ -10,7 +10,7 @@ use convirt_model::ConVirt as Network;
 
 use super::ranks::Retrieval;
 use crate::error::Error;
-use crate::inference::{ConVirt, EmbeddedBatch, TowerOutput, excerpt, unit_rows};
+use crate::inference::{EmbeddedBatch, Model, TowerOutput, excerpt, unit_rows};
 use crate::network::text_input;
 
 /// Images and texts as embeddings at L2 norm 1. Rows of one image, by path or content, are one
@@ -78,9 +78,9 @@ impl<'a> EmbeddedPairs<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`ConVirt::embed_images`] and [`ConVirt::embed_texts`].
+    /// Those of [`Model::embed_images`] and [`Model::embed_texts`].
     pub fn of_studies(
-        model: &ConVirt,
+        model: &Model,
         studies: &[&'a Study],
         loader: &LoaderConfig,
         max_bad_share: f64,

@@ -13,7 +13,7 @@ use convirt_data::open_regular;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::device::PrecisionName;
+use crate::config::PrecisionName;
 use crate::error::{Error, read_error};
 use crate::inference::{ModelIdentity, TowerOutput};
 use format::{Layout, Strings};

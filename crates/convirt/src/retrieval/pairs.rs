@@ -10,7 +10,7 @@ use super::at_k::{Answer, Queries, RetrievalAtK};
 use super::embedded_pairs::EmbeddedPairs;
 use super::ranks::Retrieval;
 use crate::error::Error;
-use crate::inference::{ConVirt, EmbeddedBatch, TowerOutput};
+use crate::inference::{EmbeddedBatch, Model, TowerOutput};
 
 /// Depths of precision among pairs.
 const DEPTHS: [usize; 3] = [1, 5, 10];
@@ -39,7 +39,7 @@ impl PairRetrieval {
     /// When more than `max_bad_share` of the images, from 0 to 1, or all are unreadable;
     /// [`Error::Data`] without studies or for a batch of none.
     pub fn of(
-        model: &ConVirt,
+        model: &Model,
         studies: &[Study],
         loader: &LoaderConfig,
         max_bad_share: f64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::REPORT;
 use crate::config::Objective;
-use crate::device::PrecisionName;
+use crate::config::PrecisionName;
 use crate::error::{Error, write_error};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;

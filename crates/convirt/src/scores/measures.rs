@@ -279,6 +279,7 @@ mod tests {
         let image = LabelledImage {
             row: 1,
             image: "a.png".into(),
+            image_content: 0,
             group: "a".into(),
             split: None,
             targets: vec![Some(true), Some(false), Some(false)],

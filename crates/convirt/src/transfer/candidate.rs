@@ -17,7 +17,7 @@ use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
 use crate::error::Error;
 use crate::inference::ClassifierDescription;
-use crate::inference::{EncodedImages, ImageClassifier, ImageReader, Normalization};
+use crate::inference::{Classifier, EncodedImages, ImageReader, Normalization};
 use crate::logging::Bar;
 use crate::network::MemoryNeed;
 use crate::scores::ClassificationScores;
@@ -85,9 +85,14 @@ impl<'a> Candidate<'a> {
         let max_bad_share = config.data.max_bad_share;
         let reader = ImageReader::new(size, description.resize, store, loader, max_bad_share)?;
 
-        if let ImageEncoderConfig::ResNet(_) = description.encoder {
+        if let ImageEncoderConfig::ResNet(resnet) = description.encoder {
             let at_once = config.batch_size.min(transfer.images.len());
             MemoryNeed::of_images(at_once, size, config.precision).check(device)?;
+            if config.mode == TransferMode::FineTune {
+                let at_once = config.batch_size.min(transfer.most_trained_on());
+                MemoryNeed::of_fine_tuning(&resnet, at_once, size, config.precision)
+                    .check(device)?;
+            }
         }
         device.seed(config.seed);
         let network = open.init(device)?;
@@ -124,7 +129,7 @@ impl<'a> Candidate<'a> {
 
     /// Does the runs of one fraction; returns their scores and the first one's classifier, or
     /// `None` when a stop came before the first.
-    pub fn row(&self, draws: &[Draw]) -> Result<Option<(TransferRow, ImageClassifier)>, Error> {
+    pub fn row(&self, draws: &[Draw]) -> Result<Option<(TransferRow, Classifier)>, Error> {
         let outcomes = match self.transfer.config.mode {
             TransferMode::LinearProbe => self.probes(draws)?,
             TransferMode::FineTune => self.fine_tunings(draws)?,
@@ -154,7 +159,7 @@ impl<'a> Candidate<'a> {
             runs,
             scores: ClassificationScores::of(labels, &test, &probabilities, &config.bootstrap),
         };
-        let classifier = ImageClassifier::new(network, self.description.clone(), device)?;
+        let classifier = Classifier::new(network, self.description.clone(), device)?;
         Ok(Some((row, classifier)))
     }
 

@@ -424,6 +424,7 @@ mod tests {
             LabelledImage {
                 row: i + 1,
                 image,
+                image_content: i as u64,
                 group: i.to_string(),
                 split: None,
                 targets: vec![Some(i % 2 == 0)],
@@ -541,6 +542,7 @@ mod tests {
         let image = |targets: &[Option<bool>]| LabelledImage {
             row: 1,
             image: "a.png".into(),
+            image_content: 0,
             group: "a".into(),
             split: None,
             targets: targets.into(),

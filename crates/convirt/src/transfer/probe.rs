@@ -280,6 +280,7 @@ mod tests {
         let labelled = (0..images).map(|i| LabelledImage {
             row: i + 1,
             image: format!("{i}.png").into(),
+            image_content: i as u64,
             group: (i / 2).to_string(),
             split: None,
             targets: targets(i),

@@ -9,9 +9,10 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::{Transfer, TransferMode};
-use crate::device::{PrecisionName, device_name, kernel_name};
+use crate::compute::{device_name, kernel_name};
+use crate::config::PrecisionName;
 use crate::error::{Error, write_error};
-use crate::inference::ImageClassifier;
+use crate::inference::Classifier;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
 /// What a transfer reached.
@@ -42,7 +43,7 @@ pub struct TransferReport {
     pub rows: Vec<TransferRow>,
     /// Place among the rows, and the classifier of its first run.
     #[serde(serialize_with = "best_row")]
-    best: Option<(usize, ImageClassifier)>,
+    best: Option<(usize, Classifier)>,
 }
 
 /// An encoder with a fraction of the training images.
@@ -100,13 +101,13 @@ impl TransferReport {
 
     /// The classifier of the largest fraction and the lowest validation loss, of its first run, and
     /// its row. The test has no part in the choice.
-    pub fn best(&self) -> Option<(&TransferRow, &ImageClassifier)> {
+    pub fn best(&self) -> Option<(&TransferRow, &Classifier)> {
         let (row, classifier) = self.best.as_ref()?;
         Some((&self.rows[*row], classifier))
     }
 
     /// Adds a row, with the classifier of its first run in case it is the best.
-    pub(super) fn add(&mut self, row: TransferRow, classifier: ImageClassifier) {
+    pub(super) fn add(&mut self, row: TransferRow, classifier: Classifier) {
         let rank = |row: &TransferRow| (row.fraction, -row.validation_loss());
         if self.best().is_none_or(|(best, _)| rank(&row) > rank(best)) {
             self.best = Some((self.rows.len(), classifier));
@@ -147,7 +148,7 @@ pub(super) fn percent(fraction: f64) -> String {
 
 /// The row alone; the classifier has files of its own.
 fn best_row<S: serde::Serializer>(
-    best: &Option<(usize, ImageClassifier)>,
+    best: &Option<(usize, Classifier)>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     best.as_ref().map(|(row, _)| row).serialize(serializer)

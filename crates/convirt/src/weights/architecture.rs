@@ -1,5 +1,6 @@
-//! What a description beside weights says they are. Networks of one shape can compute different
-//! things: of `resnetaa50`, which pools between its convolutions, each tensor would fit a ResNet-50.
+//! What weights are said to be, by a description beside them or in their own file. Networks of one
+//! shape can compute different things: of `resnetaa50`, which pools between its convolutions, each
+//! tensor would fit a ResNet-50.
 
 use std::io;
 use std::path::Path;
@@ -8,6 +9,8 @@ use convirt_data::read_regular_text;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::error::printable;
+use super::formats::{WeightsFormat, torch_file};
 use super::{WeightsError, WeightsFile};
 use crate::files::MAX_JSON;
 
@@ -35,22 +38,36 @@ struct Description {
     architectures: Option<Vec<String>>,
 }
 
-/// Checks that the image encoder in a file is one that is computed, where a `config.json` beside
-/// the file tells.
+/// Checks that the image encoder in a file is one that is computed, where the file's own `arch` or
+/// a `config.json` beside it tells.
 ///
 /// # Errors
 ///
 /// [`WeightsError::Architecture`] for another one.
 pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError> {
-    let path = file.path().with_file_name(DESCRIPTION);
-    let Some(description) = read(&path)? else {
+    if file.format() == WeightsFormat::Torch
+        && let Some(name) = torch_file::architecture(file.path())?
+        && !is_resnet(&name)
+    {
+        return Err(WeightsError::Architecture {
+            path: file.path().to_path_buf(),
+            key: torch_file::ARCHITECTURE,
+            found: printable(&name),
+            supported: RESNETS,
+        });
+    }
+    check_description(&file.path().with_file_name(DESCRIPTION))
+}
+
+fn check_description(path: &Path) -> Result<(), WeightsError> {
+    let Some(description) = read(path)? else {
         return Ok(());
     };
     let refuse = |key: &'static str, found: &str| {
         Err(WeightsError::Architecture {
-            path: path.clone(),
+            path: path.to_path_buf(),
             key,
-            found: found.to_string(),
+            found: printable(found),
             supported: RESNETS,
         })
     };
@@ -101,6 +118,8 @@ fn is_resnet(name: &str) -> bool {
         .find_map(|origin| name.strip_prefix(origin))
         .or_else(|| name.strip_prefix("gluon_")?.strip_suffix("_v1b"))
         .unwrap_or(name);
+    // People write `ResNet-50` too.
+    let plain = plain.to_ascii_lowercase().replace(['-', '_'], "");
     RESNETS.split(", ").any(|resnet| resnet == plain)
 }
 
@@ -159,6 +178,7 @@ mod tests {
             r#"{"architecture": "resnet50", "num_classes": 1000}"#,
             r#"{"architecture": "resnet18.a1_in1k", "model_args": {"num_classes": 5}}"#,
             r#"{"architecture": "tv_resnet101"}"#,
+            r#"{"architecture": "ResNet-50"}"#,
             r#"{"architecture": "gluon_resnet152_v1b"}"#,
             r#"{"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}"#,
             // Of a text encoder in the same folder.
@@ -169,5 +189,31 @@ mod tests {
             checked(json).unwrap();
         }
         assert!(checked("{").unwrap_err().contains("config.json"));
+    }
+
+    /// What is said of an image encoder in a file of `torch.save` whose dictionary holds this entry
+    /// and an empty `state_dict`.
+    fn checked_torch(key: &str, value: &str) -> Result<(), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.pth.tar");
+        let text = |text: &str| format!("X{}\0\0\0{text}", text.len() as u8 as char);
+        // A dictionary, a mark, keys and values, set items, stop.
+        let pickle = format!("}}({}{}{}}}u.", text(key), text(value), text("state_dict"));
+        fs::write(&path, [b"\x80\x02", pickle.as_bytes()].concat()).unwrap();
+        let file = WeightsFile::open(&path).unwrap();
+        check_image_encoder(&file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_architecture_that_a_file_of_pytorch_names_is_checked_too() {
+        for name in ["resnetaa50", "resnet50d", "vit_small"] {
+            let error = checked_torch("arch", name).unwrap_err();
+            for part in ["checkpoint.pth.tar", "`arch`", name, "resnet152"] {
+                assert!(error.contains(part), "no `{part}` in: {error}");
+            }
+        }
+        for (key, value) in [("arch", "resnet50"), ("notes", "resnetaa50")] {
+            checked_torch(key, value).unwrap();
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use convirt_data::few;
+
 use super::LoadReport;
 
 /// Error of reading, fitting or writing weights; each names the file.
@@ -105,8 +107,8 @@ pub enum WeightsError {
     },
     /// A file has what was to be loaded several times.
     #[error(
-        "{path}: more than one {part} in it, under {prefixes:?}; choose one by `weights_prefix`",
-        path = path.display()
+        "{path}: more than one {part} in it, under {prefixes}; choose one by `weights_prefix`",
+        path = path.display(), prefixes = few(prefixes)
     )]
     Ambiguous {
         /// The file.
@@ -124,16 +126,16 @@ pub enum WeightsError {
         /// What names were to begin with.
         prefix: String,
     },
-    /// A description beside weights tells of an architecture that is not computed.
+    /// Weights, or a description beside them, tell of an architecture that is not computed.
     #[error(
         "{path}: `{key}` says `{found}`, but the image encoders that can be computed are \
          {supported}; other weights of the same shape would give other numbers without a word",
         path = path.display()
     )]
     Architecture {
-        /// The description.
+        /// The file that tells.
         path: PathBuf,
-        /// The key that tells.
+        /// The key that does.
         key: &'static str,
         /// What it says.
         found: String,

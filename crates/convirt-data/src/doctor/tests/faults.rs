@@ -11,7 +11,8 @@ use crate::image::dicom::tests::fixtures::Dicom;
 use crate::image::{CropBox, resize};
 use convirt_phantom::PhantomConfig;
 
-use crate::manifest::{Column, SkipReason};
+use crate::manifest::Column;
+use crate::skips::SkipReason;
 use crate::text::Sections;
 
 const HEADER: [&str; 5] = ["image", "text", "patient", "view", "split"];

@@ -231,6 +231,7 @@ mod tests {
         LabelledImage {
             row,
             image: format!("{row}.png").into(),
+            image_content: row as u64,
             group: group.to_string(),
             split: None,
             targets: targets

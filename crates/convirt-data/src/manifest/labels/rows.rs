@@ -11,7 +11,7 @@ use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image};
 use crate::manifest::column::Column;
 use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, side};
-use crate::manifest::skips::{Skip, SkipReason};
+use crate::skips::{Skip, SkipReason};
 
 /// Makes labelled images of rows.
 pub(super) struct RowReader<'a> {
@@ -27,8 +27,6 @@ pub(super) struct RowReader<'a> {
 /// A row that can be used.
 pub(super) struct LabelledRow {
     pub image: LabelledImage,
-    /// What files of equal content share.
-    pub content: u64,
     /// The cell of classes or of a list, as it is written.
     pub class: Option<String>,
 }
@@ -132,14 +130,11 @@ impl<'a> RowReader<'a> {
         let image = LabelledImage {
             row,
             image,
+            image_content: header.content,
             group,
             split,
             targets,
         };
-        Ok(LabelledRow {
-            image,
-            content: header.content,
-            class,
-        })
+        Ok(LabelledRow { image, class })
     }
 }

@@ -10,8 +10,8 @@ use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image, read_text};
 use crate::manifest::column::Column;
 use crate::manifest::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
-use crate::manifest::skips::{Skip, SkipReason};
 use crate::manifest::study::{Report, Study};
+use crate::skips::{Skip, SkipReason};
 
 /// Makes studies of rows.
 pub(crate) struct RowReader<'a> {

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Tensor};
 use convirt_model::{BatchNorm, ProjectionHead};
 
 use super::proto::{
-    Attribute, Dimension, Graph, Model, Node, Opset, Shape, TensorProto, TensorType, Type,
+    Attribute, Dimension, Graph, ModelProto, Node, Opset, Shape, TensorProto, TensorType, Type,
     ValueInfo,
 };
 
@@ -133,7 +133,7 @@ impl Builder {
     }
 
     /// Adds the projection, and names the two outputs.
-    pub fn finish(mut self, name: &str, features: &str, head: &ProjectionHead) -> Model {
+    pub fn finish(mut self, name: &str, features: &str, head: &ProjectionHead) -> ModelProto {
         let hidden = self.linear("projection.linear1", &head.linear1, features);
         let hidden = self.op("Relu", &[&hidden]);
         let embedding = self.linear("projection.linear2", &head.linear2, &hidden);
@@ -155,7 +155,7 @@ impl Builder {
             self.graph.output.push(output);
         }
         self.graph.name = name.to_string();
-        Model {
+        ModelProto {
             // The version of ONNX's format that opset 18 came with.
             ir_version: 8,
             producer_name: "convirt".to_string(),

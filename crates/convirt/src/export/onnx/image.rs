@@ -3,10 +3,10 @@
 use convirt_model::{ProjectionHead, ResNet, ResidualBlock};
 
 use super::graph::{Builder, Element, ints};
-use super::proto::Model;
+use super::proto::ModelProto;
 
 /// `images`, `[batch, 3, height, width]`, to `features` and `embedding`.
-pub(super) fn tower(encoder: &ResNet, projection: &ProjectionHead) -> Model {
+pub(super) fn tower(encoder: &ResNet, projection: &ProjectionHead) -> ModelProto {
     let mut graph = Builder::default();
     graph.input("images", Element::Float, &["batch", "3", "height", "width"]);
     let map = graph.convolution(("conv1", &encoder.conv1), ("bn1", &encoder.bn1), "images");

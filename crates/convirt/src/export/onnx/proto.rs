@@ -5,7 +5,7 @@ use prost::Message;
 
 /// A graph and what it is written for.
 #[derive(Clone, PartialEq, Message)]
-pub struct Model {
+pub struct ModelProto {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
     #[prost(string, tag = "2")]

@@ -6,7 +6,7 @@ use convirt_model::{
 };
 
 use super::graph::{Builder, Element, int, ints};
-use super::proto::Model;
+use super::proto::ModelProto;
 
 /// Added to the attention scores of padding, as the encoder does.
 const MASKED_SCORE: f32 = -1e4;
@@ -16,7 +16,11 @@ const MASKED_STATE: f32 = -1e30;
 
 /// `input_ids`, `attention_mask` and, with token types, `token_type_ids`, each `[batch, tokens]`,
 /// to `features` and `embedding`.
-pub(super) fn tower(config: &ConVirtConfig, encoder: &Bert, projection: &ProjectionHead) -> Model {
+pub(super) fn tower(
+    config: &ConVirtConfig,
+    encoder: &Bert,
+    projection: &ProjectionHead,
+) -> ModelProto {
     let mut graph = Builder::default();
     for name in ["input_ids", "attention_mask"] {
         graph.input(name, Element::Int64, &["batch", "tokens"]);

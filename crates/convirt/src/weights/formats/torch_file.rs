@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use convirt_data::open_regular;
-use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
+use pytorch_reader::{DType, PickleValue, PytorchError, PytorchReader, Tensor};
 use zip::ZipArchive;
 
 use super::TAR_MARK;
@@ -15,6 +15,11 @@ use super::pickle_size::{PICKLE_TOO_LARGE, pickle_size};
 use super::tar_size;
 use crate::weights::WeightsError;
 use crate::weights::tensor::{Data, ElementType, StoredTensor};
+
+/// Under what the training scripts of MoCo, SimSiam, timm and PyTorch's examples save a network's
+/// name beside its `state_dict`. Where others put it, among `args` as an object of Python's, it is
+/// not read.
+pub(in crate::weights) const ARCHITECTURE: &str = "arch";
 
 /// Bytes of memory that a pickle may take in any file. PyTorch's takes about 12 kB a tensor.
 const PICKLE: u64 = 128 << 20;
@@ -51,6 +56,17 @@ pub(in crate::weights) fn open(
             Ok((name, stored(tensor, &path)))
         })
         .collect()
+}
+
+/// Reads what a file that has been opened says its network is; `None` if it does not say.
+pub(in crate::weights) fn architecture(path: &Path) -> Result<Option<String>, WeightsError> {
+    match PytorchReader::read_pickle_data(path, Some(ARCHITECTURE)) {
+        Ok(PickleValue::String(name)) => Ok(Some(name)),
+        // Of an index, the file is JSON.
+        Ok(_) | Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => Ok(None),
+        Err(PytorchError::Io(source)) => Err(WeightsError::read(path)(source)),
+        Err(other) => Err(WeightsError::damaged(path, other)),
+    }
 }
 
 /// What in a file of `size` bytes would take memory out of proportion to them. What cannot be read

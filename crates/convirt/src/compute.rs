@@ -1,12 +1,10 @@
-//! The device a run computes on.
-
-mod precision_name;
-
-pub(crate) use precision_name::PrecisionName;
-pub use precision_name::parse_precision;
+//! What a run computes on and how: devices, kernels, precisions.
 
 use burn::tensor::Device;
-use convirt_ops::{Precision, forced_kernel};
+use convirt_ops::forced_kernel;
+pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
+
+pub use crate::config::parse_precision;
 
 use crate::error::Error;
 

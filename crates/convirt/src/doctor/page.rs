@@ -5,7 +5,7 @@ use std::path::Path;
 
 use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 
-use super::html::{Escaped, image, page};
+use crate::report::{Escaped, image, page};
 
 /// Shows a diagnosis as a page of HTML that stands by itself, with small copies of the images.
 pub fn doctor_page(diagnosis: &Diagnosis) -> String {
