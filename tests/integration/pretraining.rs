@@ -91,7 +91,7 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
     let first = training.run().unwrap();
     assert_eq!(first.ending, Ending::Interrupted);
     assert_eq!(first.steps, 1);
-    assert!(first.to_string().contains("--resume"), "{first}");
+    assert!(first.to_string().contains("convirt resume"), "{first}");
 
     let resumed = Training::resume(&run, &[]).unwrap().run().unwrap();
     assert_eq!(resumed.ending, Ending::Completed);

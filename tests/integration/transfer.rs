@@ -10,7 +10,7 @@ use convirt::{EncoderSource, ImageClassifier, Precision, Transfer, TransferConfi
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixtures::{example, text_of, trained};
+use crate::fixtures::{convirt, text_of, trained};
 
 /// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
 /// `third` also `middle`), a finding that is the same as `bright` but uncertain for some, and one
@@ -54,7 +54,7 @@ fn labelled() -> TempDir {
 }
 
 fn transfer(folder: &TempDir) -> Command {
-    let mut program = example("transfer");
+    let mut program = convirt(["transfer"]);
     program
         .arg("--csv")
         .arg(folder.path().join("labels.csv"))
@@ -379,7 +379,7 @@ fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
     ] {
         let mut program = match arguments.contains(&"--csv") {
             true => {
-                let mut program = example("transfer");
+                let mut program = convirt(["transfer"]);
                 program.args(["--out", "nowhere"]);
                 program
             }
@@ -407,7 +407,7 @@ fn prompts(folder: &TempDir, yaml: &str) -> PathBuf {
 }
 
 fn zero_shot(folder: &TempDir, yaml: &str) -> Command {
-    let mut program = example("zero_shot");
+    let mut program = convirt(["zero-shot"]);
     program
         .arg(trained().run.path())
         .arg("--prompts")

@@ -12,11 +12,19 @@
 //! - [`examine`]: what is wrong with a configuration's data, before a run
 //! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
 //!
+//! # Messages
+//!
+//! Nothing is printed: warnings and progress are records of the [`log`](https://docs.rs/log) crate,
+//! of the levels warn and info. A program that logs info on a terminal gets progress bars there, and
+//! of a training Burn's interface, unless it asks for
+//! [lines](Training::with_plain_progress).
+//!
 //! # Features
 //!
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
+mod messages;
 mod files;
 mod readable;
 pub mod config;

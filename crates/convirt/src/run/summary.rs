@@ -137,7 +137,7 @@ impl fmt::Display for Summary {
         let page = self.run.join(REPORT);
         writeln!(f, "to look at: {}", page.display())?;
         if self.ending == Ending::Interrupted {
-            writeln!(f, "resume with: --resume {}", self.run.display())?;
+            writeln!(f, "resume with: convirt resume {}", self.run.display())?;
         }
         Ok(())
     }
