@@ -42,7 +42,8 @@ use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::error::{Error, write_error};
 use crate::inference::{Description, ImageModel, Model};
-use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, note, renderer};
+use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
+use crate::messages::warning;
 use crate::network::{MemoryNeed, Network, NetworkConfig};
 use crate::readable::thousands;
 use crate::report::Data;
@@ -87,6 +88,8 @@ pub struct Training {
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
+    /// Whether progress is told in lines even on a terminal.
+    plain: bool,
 }
 
 impl Training {
@@ -164,6 +167,7 @@ impl Training {
             data_change: None,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
     }
 
@@ -212,7 +216,15 @@ impl Training {
             data_change,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
+    }
+
+    /// Tells the progress in lines of the log even where standard output is a terminal, which
+    /// Burn's interface takes otherwise.
+    pub fn with_plain_progress(mut self) -> Self {
+        self.plain = true;
+        self
     }
 
     /// Folder of the run.
@@ -303,9 +315,7 @@ impl Training {
             .run
             .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
-            note(format_args!(
-                "warning: the run's page is not written: {error}"
-            ));
+            warning(format_args!("the run's page is not written: {error}"));
         }
         Ok(summary)
     }
@@ -383,7 +393,12 @@ impl Training {
             .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
             .with_interrupter(self.interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-            .renderer(renderer(self.loaders.steps, step, &self.interrupter))
+            .renderer(renderer(
+                self.loaders.steps,
+                step,
+                &self.interrupter,
+                self.plain,
+            ))
             .num_epochs(windows.count())
             .launch(learner);
 
