@@ -1,4 +1,4 @@
-//! What freezing promises of the whole model.
+//! Frozen parts of the whole model.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,11 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::TensorData;
 
-use super::tests::config;
 use super::*;
 use crate::bert::tests::texts;
-use crate::reference;
+use crate::tests::reference;
 
-/// Dropout on, embeddings and layers 0 and 2 frozen.
+/// A model with dropout whose embeddings and layers 0 and 2 are frozen.
 fn frozen(device: &Device) -> ConVirt {
     let mut config = ConVirtConfig {
         freeze_embeddings: true,
@@ -29,7 +28,7 @@ fn is_frozen(path: &str) -> bool {
         .any(|part| path.starts_with(&format!("text_encoder.{part}")))
 }
 
-/// Gradients of one step, and the model after it.
+/// The gradients of one step, and the model after it.
 fn step(model: ConVirt) -> (BTreeMap<String, TensorData>, ConVirt) {
     let device = Device::flex().autodiff();
     device.seed(11);
@@ -44,7 +43,7 @@ fn step(model: ConVirt) -> (BTreeMap<String, TensorData>, ConVirt) {
     (by_path, adam.step(1e-2, model, gradients))
 }
 
-fn assert_only_trained_parts_move(model: ConVirt) {
+fn assert_only_trained_parts_change(model: ConVirt) {
     let before = reference::parameters(&model);
     let (gradients, model) = step(model);
     let after = reference::parameters(&model);
@@ -58,7 +57,7 @@ fn assert_only_trained_parts_move(model: ConVirt) {
 
 #[test]
 fn frozen_parts_keep_their_bits_under_weight_decay() {
-    assert_only_trained_parts_move(frozen(&Device::flex().autodiff()));
+    assert_only_trained_parts_change(frozen(&Device::flex().autodiff()));
 }
 
 #[test]
@@ -66,7 +65,7 @@ fn freezing_survives_evaluation_forks_and_loaded_weights() {
     let device = Device::flex().autodiff();
     let model = frozen(&device).valid().train().fork(&device);
     let weights = config().init(&device).unwrap().into_record();
-    assert_only_trained_parts_move(model.load_record(weights));
+    assert_only_trained_parts_change(model.load_record(weights));
 }
 
 /// A frozen image encoder also keeps its running statistics.
@@ -86,7 +85,7 @@ fn frozen_image_encoder_keeps_its_statistics() {
     assert!(gradients.contains_key("image_projection.linear1.weight"));
 }
 
-/// A record of the training model, taken without going through `valid`, is up to date.
+/// A record of the model in training mode, taken without `valid`, is up to date.
 #[test]
 fn record_of_the_training_model_is_exact() {
     let device = Device::flex().autodiff();

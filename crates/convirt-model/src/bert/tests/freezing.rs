@@ -1,12 +1,11 @@
-//! What freezing promises of the text encoder.
+//! Frozen parts of the text encoder.
 
 use burn::optim::GradientsParams;
 use burn::tensor::TensorData;
 
-use super::tests::{small, texts};
 use super::*;
 
-/// Three layers with so much dropout that two runs never agree by chance.
+/// An encoder with so much dropout that two runs never agree by chance.
 fn encoder(device: &Device) -> Bert {
     let config = BertConfig {
         hidden_dropout_prob: 0.5,
@@ -38,7 +37,7 @@ fn gradients(encoder: &Bert, device: &Device) -> GradientsParams {
 }
 
 #[test]
-fn frozen_prefix_records_no_graph_and_drops_nothing() {
+fn frozen_lowest_layers_record_no_graph_and_drop_nothing() {
     let device = Device::flex().autodiff();
     let encoder = encoder(&device)
         .freeze_embeddings()
@@ -72,7 +71,7 @@ fn frozen_layer_above_a_trained_one_passes_gradients_through() {
 }
 
 #[test]
-fn frozen_encoder_gives_the_evaluation_result_on_the_training_device() {
+fn frozen_encoder_in_training_returns_the_evaluation_result() {
     let device = Device::flex().autodiff();
     device.seed(4);
     let encoder = encoder(&device);
@@ -83,7 +82,7 @@ fn frozen_encoder_gives_the_evaluation_result_on_the_training_device() {
 }
 
 #[test]
-fn frozen_prefix_joins_a_device_with_gradient_checkpointing() {
+fn frozen_lowest_layers_work_with_gradient_checkpointing() {
     let device = Device::flex().autodiff().gradient_checkpointing();
     let encoder = encoder(&device)
         .freeze_embeddings()
@@ -95,7 +94,7 @@ fn frozen_prefix_joins_a_device_with_gradient_checkpointing() {
 }
 
 #[test]
-fn untracked_layers_that_are_not_frozen_keep_their_dropout() {
+fn layers_without_gradients_that_are_not_frozen_keep_their_dropout() {
     let device = Device::flex().autodiff();
     let encoder = encoder(&device).no_grad();
     let [first, second] = [0, 1].map(|_| encoder.forward_to(input(&device), 3).into_data());

@@ -1,8 +1,8 @@
-//! Memory that goes from one tensor to the next.
+//! A pool of buffers, whose memory is reused by later tensors.
 //!
-//! Fresh memory of tens of megabytes costs more than many operations that fill it, because the
-//! system clears each page when it is first touched. A training step asks for the same sizes every
-//! time.
+//! Fresh memory of tens of megabytes costs more than many of the operations that fill it, because
+//! the system clears each page when it is first touched. Every training step asks for the same
+//! sizes.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,16 +19,17 @@ use cubecl_environment::bytes::{
 
 use super::pages::{Line, Lines};
 
-/// Lines from which memory is kept; below, the allocator does as well.
-const KEPT: usize = 1 << 10;
+/// Cache lines from which on a buffer's memory goes to the pool, 64 KiB. The allocator reuses
+/// smaller pieces just as fast.
+const MIN_POOLED_LINES: usize = 1 << 10;
 
-/// What a [`Buffer`] may hold: plain numbers, of which all bits are one.
+/// Element types of a [`Buffer`]: plain numbers, for which any bits are valid.
 pub(crate) trait Plain: NoUninit + AnyBitPattern + Send + Sync {}
 
 impl<T: NoUninit + AnyBitPattern + Send + Sync> Plain for T {}
 
-/// Lines that so many elements take.
-pub(super) fn lines_of<T>(length: usize) -> usize {
+/// Cache lines that hold `length` elements.
+pub(super) fn line_count<T>(length: usize) -> usize {
     (length * size_of::<T>()).div_ceil(size_of::<Line>())
 }
 
@@ -43,8 +44,9 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> R) -> R {
     work(&mut POOL.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Idle memory: with what is lent, never more than twice the most ever lent at once. A pass through
-/// a network asks for many sizes in turn, and for all of them again in the next pass.
+/// Idle memory. Idle and lent memory together never exceed twice the most that was ever lent at
+/// once: a pass through a network asks for many sizes one after the other, and the next pass asks
+/// for all of them again.
 struct Pool {
     /// The longest idle first.
     idle: VecDeque<Lines>,
@@ -54,19 +56,19 @@ struct Pool {
 }
 
 impl Pool {
-    /// Takes the smallest memory that holds `lines` without wasting a quarter.
+    /// Takes the smallest idle memory that holds `lines` and wastes at most a quarter.
     fn take(&mut self, lines: usize) -> Option<Lines> {
         let fits = lines..=lines + lines / 4;
         let index = (0..self.idle.len())
             .filter(|index| fits.contains(&self.idle[*index].len()))
             .min_by_key(|index| self.idle[*index].len());
-        let found = index.and_then(|index| self.idle.remove(index));
-        let taken = found.as_ref().map_or(lines, |memory| memory.len());
-        self.idle_lines -= found.as_ref().map_or(0, |memory| memory.len());
-        self.lent_lines += taken;
+        let memory = index.and_then(|index| self.idle.remove(index));
+        let reused_lines = memory.as_ref().map_or(0, |memory| memory.len());
+        self.idle_lines -= reused_lines;
+        self.lent_lines += reused_lines.max(lines);
         self.most_lent = self.most_lent.max(self.lent_lines);
         self.shrink();
-        found
+        memory
     }
 
     fn give_back(&mut self, memory: Lines) {
@@ -85,7 +87,7 @@ impl Pool {
     }
 }
 
-/// The elements of a tensor to be. When it is dropped, its memory serves another.
+/// The elements of a new tensor. When it is dropped, its memory goes back to the pool.
 pub(crate) struct Buffer<T: Plain = f32> {
     lines: Lines,
     length: usize,
@@ -93,15 +95,15 @@ pub(crate) struct Buffer<T: Plain = f32> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// Elements of any value.
-    pub(crate) fn any(length: usize) -> Self {
-        let count = lines_of::<T>(length);
-        let found = match count {
-            ..KEPT => None,
+    /// Elements of unspecified values.
+    pub(crate) fn unspecified(length: usize) -> Self {
+        let count = line_count::<T>(length);
+        let memory = match count {
+            ..MIN_POOLED_LINES => None,
             _ => with_pool(|pool| pool.take(count)),
         };
         Self {
-            lines: found.unwrap_or_else(|| Lines::zeroed(count)),
+            lines: memory.unwrap_or_else(|| Lines::zeroed(count)),
             length,
             elements: PhantomData,
         }
@@ -109,8 +111,8 @@ impl<T: Plain> Buffer<T> {
 
     /// Zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        let mut buffer = Self::any(length);
-        if buffer.lines.len() >= KEPT {
+        let mut buffer = Self::unspecified(length);
+        if buffer.lines.len() >= MIN_POOLED_LINES {
             buffer.fill(T::zeroed());
         }
         buffer
@@ -119,7 +121,7 @@ impl<T: Plain> Buffer<T> {
 
 impl<T: Plain> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.lines.len() >= KEPT {
+        if self.lines.len() >= MIN_POOLED_LINES {
             let lines = std::mem::take(&mut self.lines);
             with_pool(|pool| pool.give_back(lines));
         }
@@ -130,7 +132,8 @@ impl<T: Plain> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: there are enough lines for the elements, aligned for them, and all bits are one.
+        // SAFETY: there are enough lines for the elements, aligned for them, and any bits are an
+        // element.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }
@@ -150,7 +153,7 @@ impl<T: Plain> fmt::Debug for Buffer<T> {
 
 impl<T: Plain> AllocationController for Buffer<T> {
     fn alloc_align(&self) -> usize {
-        // What copies must have too; a line's own is more than they support.
+        // Copies must have the same alignment, and a cache line's is more than they support.
         align_of::<f32>()
     }
 
@@ -202,34 +205,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_serves_the_next_of_about_its_size() {
+    fn memory_is_reused_for_about_the_same_size() {
         let mut pool = empty();
         assert!(pool.take(100).is_none());
         assert!(pool.take(200).is_none());
         pool.give_back(memory(100));
-        let found = pool.take(60);
-        assert!(found.is_none(), "more than a quarter would be wasted");
+        assert!(
+            pool.take(60).is_none(),
+            "more than a quarter would be wasted"
+        );
         pool.give_back(memory(200));
-        assert_eq!(pool.take(170).map(|found| found.len()), Some(200));
+        assert_eq!(pool.take(170).map(|memory| memory.len()), Some(200));
     }
 
     #[test]
-    fn no_more_is_held_than_twice_what_was_once_lent() {
+    fn the_pool_holds_at_most_twice_what_was_lent_at_once() {
         let mut pool = empty();
         for size in [100, 30, 70, 45, 55] {
             pool.take(size);
             pool.give_back(memory(size));
         }
-        // The longest idle went.
+        // The memory that was idle longest is gone.
         assert_eq!((pool.most_lent, pool.idle_lines), (100, 30 + 70 + 45 + 55));
         pool.take(100);
         assert_eq!((pool.lent_lines, pool.idle_lines), (100, 55 + 45));
     }
 
     #[test]
-    fn zeros_are_zeros_after_other_elements() {
-        for length in [5, 16 * KEPT, 16 * KEPT + 7] {
-            let mut first = Buffer::<f32>::any(length);
+    fn reused_memory_is_cleared_for_zeros() {
+        for length in [5, 16 * MIN_POOLED_LINES, 16 * MIN_POOLED_LINES + 7] {
+            let mut first = Buffer::<f32>::unspecified(length);
             first.fill(3.0);
             assert!(first.as_ptr().addr().is_multiple_of(64));
             drop(first);
@@ -240,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_the_elements_and_clones_are_their_own() {
-        const LENGTH: usize = 16 * KEPT;
+    fn bytes_are_the_elements_and_clones_are_copies() {
+        const LENGTH: usize = 16 * MIN_POOLED_LINES;
         let mut buffer = Buffer::zeros(LENGTH);
         buffer[LENGTH - 1] = 1.5f32;
         let bytes = Bytes::from(buffer);

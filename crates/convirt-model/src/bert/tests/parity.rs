@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::Pooling;
-use crate::reference::{Reference, assert_close, fill, formula, json, number};
+use crate::tests::reference::{Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 10.0;
@@ -39,9 +39,10 @@ pub(crate) fn hugging_face_name(path: &str) -> String {
             &format!("attention.self.{part}"),
         )
     });
-    match name.contains("LayerNorm") {
-        true => name,
-        false => name.replace("output.", "output.dense."),
+    if name.contains("LayerNorm") {
+        name
+    } else {
+        name.replace("output.", "output.dense.")
     }
 }
 
@@ -80,23 +81,23 @@ fn hidden_states_and_poolings_are_the_references() {
                     .unwrap()
                     .into_data()
             };
-            let check = |name: &str, found: TensorData, expected: TensorData| {
+            let check = |name: &str, actual: TensorData, expected: TensorData| {
                 let tolerance = tolerance(case, name);
-                assert_close(&format!("{id} {name}"), found, &expected, tolerance);
+                assert_close(&format!("{id} {name}"), actual, &expected, tolerance);
             };
             let padding = input.attention_mask.clone().bool_not();
-            for (name, found) in ["emb", "layer1", "last_hidden_state"]
+            for (name, actual) in ["emb", "layer1", "last_hidden_state"]
                 .into_iter()
                 .zip(&states)
             {
                 let padding = padding.clone().unsqueeze_dim::<3>(2);
-                let padding = padding.expand(found.dims());
+                let padding = padding.expand(actual.dims());
                 let expected = reference.data(&format!("{id}.{name}"));
                 let expected = Tensor::<3>::from_data(expected, (&device, DType::F64));
-                // What is at padding is nobody's.
+                // States of padding are unspecified.
                 check(
                     name,
-                    found
+                    actual
                         .clone()
                         .without_autodiff()
                         .mask_fill(padding.clone(), 0.0)
@@ -143,7 +144,7 @@ fn gradients_of_the_mean_are_the_references() {
         "masked padding must not move the padding row"
     );
     let rows = reference.int::<1>("0.grad_word_rows", &device.without_autodiff());
-    for (name, found) in [
+    for (name, actual) in [
         (
             "embeddings.position_embeddings.weight",
             matrix(&embeddings.position_embeddings.weight).into_data(),
@@ -178,7 +179,7 @@ fn gradients_of_the_mean_are_the_references() {
         let key = format!("grad.{name}");
         assert_close(
             name,
-            found,
+            actual,
             &reference.data(&format!("0.{key}")),
             tolerance(case, &key),
         );

@@ -1,4 +1,4 @@
-//! Hidden states that training does not change, computed once for each text.
+//! A cache of the hidden states of frozen layers, which training does not change.
 
 mod state_file;
 
@@ -6,89 +6,151 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write, stderr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use twox_hash::XxHash3_128;
 
-use super::keys::SHORTEST;
+use super::keys::MIN_TOKENS;
 use super::{Bert, BertKeys, TextInput};
 use state_file::StateFile;
 
-/// The frozen lowest part of a text encoder, which remembers what it made of each text.
+/// A cache of the hidden states that the frozen lowest part of a text encoder computes.
 ///
-/// Frozen embeddings and layers give a text the same hidden state every time: they run in
-/// evaluation mode, and training leaves their weights alone. A prefix belongs to the encoder it was
-/// [made of](Self::of), with its weights of that time; clones share what they remember.
+/// Frozen embeddings and layers compute the same hidden state for a text every time: they run in
+/// evaluation mode, and training does not change their weights. An encoder that
+/// [has](Bert::with_frozen_states) a cache computes the states of each text once. A cache belongs
+/// to one encoder and its current frozen weights; clones share their content.
 ///
-/// On the CPU a state is that of the same text in any batch of three tokens or more, bit by bit.
+/// On the CPU the state of a text is the same in any batch of three tokens or more, bit by bit.
 /// Other devices may choose other kernels for other batches, so that states differ by rounding.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use convirt_model::{BertConfig, FrozenStates, TextInput};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex().autodiff();
+/// let config = BertConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 2,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::base(100)
+/// };
+/// let encoder = config.init(&device)?.freeze_embeddings().freeze_layers(&[0])?;
+/// let states = FrozenStates::new(1 << 20);
+/// let encoder = encoder.with_frozen_states(&states);
+///
+/// let input_ids = Tensor::<2, Int>::from_data([[2, 5, 7, 3], [2, 9, 6, 3]], &device);
+/// let input = TextInput {
+///     attention_mask: input_ids.clone().not_equal_elem(0),
+///     input_ids,
+///     token_type_ids: None,
+/// };
+/// encoder.forward_to(input, 2);
+/// assert_eq!(states.texts(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct FrozenPrefix {
-    depth: usize,
-    kept: Arc<Mutex<Kept>>,
+pub struct FrozenStates {
+    cache: Arc<Mutex<Cache>>,
 }
 
-/// Token, mask and segment of each position of a text up to the last real one.
+/// Token, mask and segment of each position of a text up to the last real token.
 type Key = [[i32; 3]];
 
 #[derive(Default)]
-struct Kept {
-    /// Hidden states `[tokens, d_model]`.
+struct Cache {
+    /// Hidden states, `[tokens, d_model]`.
     states: HashMap<Box<Key>, Arc<[f32]>>,
     bytes: usize,
-    /// Bytes in memory at most.
+    /// Limit of the bytes in memory.
     capacity: usize,
-    /// Where to open a file, and its capacity.
+    /// The folder of the file to be opened, and the file's capacity.
     folder: Option<(PathBuf, u64)>,
     file: Option<StateFile>,
 }
 
-impl FrozenPrefix {
-    /// The frozen part of an encoder that is to be trained: the embeddings and the layers above
-    /// them up to the first that trains. `None` where the embeddings themselves train.
-    ///
-    /// It keeps states of `capacity` bytes in memory, those of the first texts, and computes the
-    /// others every time, unless it has a [folder](Self::with_folder).
-    pub fn of(encoder: &Bert, capacity: usize) -> Option<Self> {
-        let kept = Kept {
+impl FrozenStates {
+    /// Creates a cache with up to `capacity` bytes of states in memory. When it is full, the states
+    /// of further texts are computed every time, unless there is a [folder](Self::with_folder).
+    pub fn new(capacity: usize) -> Self {
+        let cache = Cache {
             capacity,
-            ..Kept::default()
+            ..Cache::default()
         };
-        encoder.frozen_depth().map(|depth| Self {
-            depth,
-            kept: Arc::new(Mutex::new(kept)),
-        })
+        Self {
+            cache: Arc::new(Mutex::new(cache)),
+        }
     }
 
-    /// Keeps all states in a file of a folder too, of up to `capacity` bytes, where later runs find
-    /// them: those with the same frozen weights, computed in the same precision by the same
-    /// instructions. Each of these has its file.
+    /// Keeps all states in a file of a folder, too, with up to `capacity` bytes. Later runs read
+    /// the file if they have the same frozen weights and compute in the same precision by the same
+    /// instructions; others have files of their own.
     ///
-    /// A file that cannot be used, or that another run uses, gives a warning.
+    /// A file that cannot be used, or that another run uses, causes a warning.
     pub fn with_folder(self, folder: &Path, capacity: u64) -> Self {
-        self.kept().folder = Some((folder.to_path_buf(), capacity));
+        self.cache().folder = Some((folder.to_path_buf(), capacity));
         self
     }
 
-    /// Opens the file, once there is an encoder whose weights it is for.
+    /// Returns the number of texts whose states are in memory.
+    pub fn texts(&self) -> usize {
+        self.cache().states.len()
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for FrozenStates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} texts", self.texts())
+    }
+}
+
+/// The frozen lowest part of a text encoder, with a cache of its states.
+#[derive(Clone, Debug)]
+pub(super) struct FrozenPrefix {
+    /// Number of frozen layers above the embeddings.
+    depth: usize,
+    states: FrozenStates,
+}
+
+impl FrozenPrefix {
+    /// The embeddings and the layers above them up to the first that trains; `None` if the
+    /// embeddings train.
+    pub(super) fn new(encoder: &Bert, states: FrozenStates) -> Option<Self> {
+        let depth = encoder.frozen_depth()?;
+        Some(Self { depth, states })
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Opens the file, if it is to be opened: its name depends on the encoder's weights.
     fn open_file(&self, encoder: &Bert) {
-        let Some((folder, capacity)) = self.kept().folder.take() else {
+        let Some((folder, capacity)) = self.states.cache().folder.take() else {
             return;
         };
         let name = format!("{:032x}.states", self.fingerprint(encoder));
         let path = folder.join(name);
         match StateFile::open(&path, capacity) {
-            Ok(file) => self.kept().file = Some(file),
+            Ok(file) => self.states.cache().file = Some(file),
             Err(error) => warn(&path, &error),
         }
     }
 
-    /// Tells apart what gives other states: the frozen weights, and how states are computed, by
-    /// those of some text.
+    /// A hash of the frozen weights and of the states of a fixed text, which depend on the kernels.
     fn fingerprint(&self, encoder: &Bert) -> u128 {
-        let mut weights = Weights(XxHash3_128::new());
+        let mut weights = WeightHash(XxHash3_128::new());
         encoder.embeddings.visit(&mut weights);
         let layers = &encoder.layers[..self.depth];
         layers.iter().for_each(|layer| layer.visit(&mut weights));
@@ -97,12 +159,12 @@ impl FrozenPrefix {
         let tokens = encoder.max_tokens().min(40);
         let ids = (0..tokens).map(|token| (token * 7919 % words) as i64);
         let ids = TensorData::new(ids.collect::<Vec<i64>>(), [1, tokens]);
-        let some = TextInput {
+        let text = TextInput {
             input_ids: Tensor::from_data(ids, &device),
             attention_mask: Tensor::<2, Bool>::full([1, tokens], true, &device),
             token_type_ids: None,
         };
-        let states = self.compute(encoder, some);
+        let states = self.compute(encoder, text);
         weights.0.write(states.into_data().as_bytes());
         weights.0.finish_128()
     }
@@ -114,77 +176,64 @@ impl FrozenPrefix {
         keys.unpack(states)
     }
 
-    /// Returns the number of frozen layers above the embeddings.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
-    /// Returns the number of texts whose state is in memory.
-    pub fn texts(&self) -> usize {
-        self.kept().states.len()
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`; zeros at padding on
-    /// the right.
+    /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`, with zeros for
+    /// padding on the right.
     pub(super) fn states(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
         self.open_file(encoder);
         let [batch, tokens] = input.input_ids.dims();
         let (device, d_model) = (input.input_ids.device(), encoder.d_model());
         let keys = keys(&input);
-        let mut found: Vec<Option<Arc<[f32]>>> = {
-            let mut kept = self.kept();
-            keys.iter().map(|key| kept.get(key, d_model)).collect()
+        let mut states: Vec<Option<Arc<[f32]>>> = {
+            let mut cache = self.states.cache();
+            keys.iter().map(|key| cache.get(key, d_model)).collect()
         };
-        let missing: Vec<usize> = (0..batch).filter(|row| found[*row].is_none()).collect();
+        let missing: Vec<usize> = (0..batch).filter(|row| states[*row].is_none()).collect();
         if let Some(longest) = missing.iter().map(|row| keys[*row].len()).max() {
-            let longest = longest.max(SHORTEST).min(tokens);
+            let longest = longest.max(MIN_TOKENS).min(tokens);
             let rows: Vec<i64> = missing.iter().map(|row| *row as i64).collect();
             let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
-            let part = rows_of(&input, rows, longest);
-            let states: Vec<f32> = self.compute(encoder, part).into_data().iter().collect();
-            for (row, states) in missing.iter().zip(states.chunks(longest * d_model)) {
-                let states: Arc<[f32]> = states[..keys[*row].len() * d_model].into();
-                self.kept().keep(&keys[*row], &states);
-                found[*row] = Some(states);
+            let texts = select_texts(&input, rows, longest);
+            let computed: Vec<f32> = self.compute(encoder, texts).into_data().iter().collect();
+            for (row, state) in missing.iter().zip(computed.chunks(longest * d_model)) {
+                let state: Arc<[f32]> = state[..keys[*row].len() * d_model].into();
+                self.states.cache().insert(&keys[*row], &state);
+                states[*row] = Some(state);
             }
         }
         let mut values = vec![0.0f32; batch * tokens * d_model];
-        for (to, states) in values.chunks_mut(tokens * d_model).zip(found) {
-            let states = states.expect("computed above");
-            to[..states.len()].copy_from_slice(&states);
+        for (values, state) in values.chunks_mut(tokens * d_model).zip(states) {
+            let state = state.expect("computed above");
+            values[..state.len()].copy_from_slice(&state);
         }
         let data = TensorData::new(values, [batch, tokens, d_model]);
         Tensor::<3>::from_data(data, &device).cast(encoder.dtype())
     }
 }
 
-impl Kept {
+impl Cache {
     /// The state of a text, from memory or from the file.
     fn get(&mut self, key: &Key, d_model: usize) -> Option<Arc<[f32]>> {
         if let Some(state) = self.states.get(key) {
             return Some(Arc::clone(state));
         }
-        let found = self.file.as_mut()?.get(key);
-        let state = self.unless_failed(found)??;
+        let outcome = self.file.as_mut()?.get(key);
+        let state = self.close_file_on_error(outcome)??;
         let state: Arc<[f32]> = (state.len() == key.len() * d_model).then(|| state.into())?;
-        self.remember(key, &state);
+        self.insert_in_memory(key, &state);
         Some(state)
     }
 
-    /// Keeps a state that was computed.
-    fn keep(&mut self, key: &Key, state: &Arc<[f32]>) {
-        self.remember(key, state);
+    /// Inserts a computed state.
+    fn insert(&mut self, key: &Key, state: &Arc<[f32]>) {
+        self.insert_in_memory(key, state);
         if let Some(file) = &mut self.file {
-            let written = file.put(key, state);
-            self.unless_failed(written);
+            let outcome = file.put(key, state);
+            self.close_file_on_error(outcome);
         }
     }
 
-    fn remember(&mut self, key: &Key, state: &Arc<[f32]>) {
+    /// Inserts a state in memory, unless the capacity is reached.
+    fn insert_in_memory(&mut self, key: &Key, state: &Arc<[f32]>) {
         let bytes = size_of_val::<[f32]>(state) + size_of_val(key);
         if self.bytes + bytes <= self.capacity {
             self.bytes += bytes;
@@ -192,8 +241,9 @@ impl Kept {
         }
     }
 
-    /// Goes on without the file where it fails.
-    fn unless_failed<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
+    /// Returns the value of an access to the file. After an error, warns and continues without the
+    /// file.
+    fn close_file_on_error<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
         let error = match outcome {
             Ok(value) => return Some(value),
             Err(error) => error,
@@ -211,25 +261,19 @@ fn warn(path: &Path, error: &io::Error) {
         io::ErrorKind::WouldBlock => "another run uses it".to_string(),
         _ => error.to_string(),
     };
-    // Whether anybody reads it or not.
+    // A warning that cannot be printed is dropped.
     let _ = writeln!(
         stderr(),
         "warning: {path}: {problem}; states of frozen layers are not kept on disk"
     );
 }
 
-/// Hashes what a part of a network is made of.
-struct Weights(XxHash3_128);
+/// Hashes the weights of a part of a network.
+struct WeightHash(XxHash3_128);
 
-impl ModuleVisitor for Weights {
+impl ModuleVisitor for WeightHash {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.0.write(param.val().into_data().as_bytes());
-    }
-}
-
-impl fmt::Debug for FrozenPrefix {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} layers, {} texts", self.depth, self.texts())
     }
 }
 
@@ -254,13 +298,13 @@ fn keys(input: &TextInput) -> Vec<Box<Key>> {
     texts.collect()
 }
 
-/// Some texts of a batch, cut to so many tokens.
-fn rows_of(input: &TextInput, rows: Tensor<1, Int>, tokens: usize) -> TextInput {
-    let of = |tensor: Tensor<2, Int>| tensor.select(0, rows.clone()).narrow(1, 0, tokens);
+/// Selects some texts of a batch, cut to `tokens` tokens.
+fn select_texts(input: &TextInput, rows: Tensor<1, Int>, tokens: usize) -> TextInput {
+    let select = |tensor: Tensor<2, Int>| tensor.select(0, rows.clone()).narrow(1, 0, tokens);
     TextInput {
-        input_ids: of(input.input_ids.clone()),
-        attention_mask: of(input.attention_mask.clone().int()).bool(),
-        token_type_ids: input.token_type_ids.clone().map(of),
+        input_ids: select(input.input_ids.clone()),
+        attention_mask: select(input.attention_mask.clone().int()).bool(),
+        token_type_ids: input.token_type_ids.clone().map(select),
     }
 }
 
@@ -288,16 +332,9 @@ mod tests {
             .unwrap()
     }
 
-    /// States at real tokens, and the gradient of a weight above the prefix.
-    fn outcome(
-        encoder: &Bert,
-        input: &TextInput,
-        prefix: Option<&FrozenPrefix>,
-    ) -> [TensorData; 2] {
-        let state = match prefix {
-            Some(prefix) => encoder.forward_from(prefix, input.clone(), 4),
-            None => encoder.forward_to(input.clone(), 4),
-        };
+    /// States of real tokens, and the gradient of a weight above the frozen layers.
+    fn outcome(encoder: &Bert, input: &TextInput) -> [TensorData; 2] {
+        let state = encoder.forward_to(input.clone(), 4);
         let [_, _, d_model] = state.dims();
         let padding = input
             .attention_mask
@@ -313,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn remembered_states_are_the_computed_ones_bit_by_bit() {
+    fn cached_states_are_the_computed_ones_bit_by_bit() {
         let device = Device::flex().autodiff();
         for family in [
             BertFamily::Bert,
@@ -321,25 +358,26 @@ mod tests {
             BertFamily::DistilBert,
         ] {
             let encoder = encoder(family, &device);
-            let prefix = FrozenPrefix::of(&encoder, 1 << 20).unwrap();
-            assert_eq!(prefix.depth(), 2);
-            // Alone, then beside others and with more padding, then all known.
+            assert_eq!(encoder.frozen_depth(), Some(2));
+            let states = FrozenStates::new(1 << 20);
+            let cached = encoder.clone().with_frozen_states(&states);
+            // A single text, then with others and more padding, then all from the cache.
             let first = texts(&[&[2, 7, 9, 3]], 4, &device);
             let second = texts(
                 &[&[2, 5, 3], &[2, 7, 9, 3], &[2, 5, 8, 6, 4, 3]],
                 9,
                 &device,
             );
-            for (input, known) in [(&first, 1), (&second, 3), (&second, 3)] {
-                let remembered = outcome(&encoder, input, Some(&prefix));
-                assert_eq!(remembered, outcome(&encoder, input, None), "{family:?}");
-                assert_eq!(prefix.texts(), known);
+            for (input, texts) in [(&first, 1), (&second, 3), (&second, 3)] {
+                let actual = outcome(&cached, input);
+                assert_eq!(actual, outcome(&encoder, input), "{family:?}");
+                assert_eq!(states.texts(), texts);
             }
         }
     }
 
-    /// At BERT-base's widths products are divided among threads, by rows or by columns, and sums
-    /// of 768 and 3,072 products into parts.
+    /// At BERT-base's widths, matrix products are divided among threads by rows or by columns, and
+    /// their sums of 768 and 3,072 products into parts.
     #[test]
     fn wide_states_do_not_depend_on_the_batch() {
         let device = Device::flex().autodiff();
@@ -359,22 +397,23 @@ mod tests {
             })
             .collect();
         let rows: Vec<&[i64]> = rows.iter().map(|row| &row[..]).collect();
-        let prefix = FrozenPrefix::of(&encoder, 1 << 30).unwrap();
-        let together = prefix.states(&encoder, texts(&rows, 48, &device));
+        let prefix = |capacity| FrozenPrefix::new(&encoder, FrozenStates::new(capacity)).unwrap();
+        let together = prefix(1 << 30).states(&encoder, texts(&rows, 48, &device));
         for (index, row) in rows.iter().enumerate() {
-            let prefix = FrozenPrefix::of(&encoder, 0).unwrap();
-            let alone = prefix.states(&encoder, texts(&[row], row.len().max(SHORTEST), &device));
-            let [alone, beside] = [(alone, 0), (together.clone(), index)]
+            let input = texts(&[row], row.len().max(MIN_TOKENS), &device);
+            let single = prefix(0).states(&encoder, input);
+            let [single, in_batch] = [(single, 0), (together.clone(), index)]
                 .map(|(states, row_index)| states.slice([row_index..row_index + 1, 0..row.len()]));
-            assert_eq!(alone.into_data(), beside.into_data(), "{index}");
+            assert_eq!(single.into_data(), in_batch.into_data(), "{index}");
         }
     }
 
     #[test]
-    fn tokens_masks_and_segments_tell_texts_apart() {
+    fn texts_differ_by_tokens_masks_and_segments() {
         let device = Device::flex();
         let encoder = encoder(BertFamily::Bert, &device.clone().autodiff());
-        let prefix = FrozenPrefix::of(&encoder, 1 << 20).unwrap();
+        let cache = FrozenStates::new(1 << 20);
+        let prefix = FrozenPrefix::new(&encoder, cache.clone()).unwrap();
         let input = texts(&[&[2, 7, 9, 3]], 4, &device);
         let other_segment = TextInput {
             token_type_ids: Some(input.input_ids.ones_like()),
@@ -388,38 +427,37 @@ mod tests {
         let states = [input, other_segment, other_mask].map(|input| prefix.states(&encoder, input));
         let [a, b, c] = states.map(Tensor::into_data);
         assert!(a != b && a != c && b != c);
-        assert_eq!(prefix.texts(), 3);
+        assert_eq!(cache.texts(), 3);
     }
 
     #[test]
-    fn beyond_its_capacity_a_prefix_computes_and_keeps_nothing() {
+    fn beyond_its_capacity_a_cache_keeps_nothing() {
         let device = Device::flex().autodiff();
         let encoder = encoder(BertFamily::Bert, &device);
         // Three tokens of 24 floats, and their key.
-        let prefix = FrozenPrefix::of(&encoder, 3 * 24 * 4 + 3 * 12).unwrap();
+        let states = FrozenStates::new(3 * 24 * 4 + 3 * 12);
+        let cached = encoder.clone().with_frozen_states(&states);
         let input = texts(&[&[2, 5, 3], &[2, 7, 3]], 3, &device);
         for _ in 0..2 {
-            assert_eq!(
-                outcome(&encoder, &input, Some(&prefix)),
-                outcome(&encoder, &input, None)
-            );
-            assert_eq!(prefix.texts(), 1);
+            assert_eq!(outcome(&cached, &input), outcome(&encoder, &input));
+            assert_eq!(states.texts(), 1);
         }
     }
 
-    /// With no room in memory all comes from the file, or is computed.
+    /// With no room in memory, all states come from the file or are computed.
     #[test]
-    fn states_in_a_file_are_the_computed_ones_in_later_runs_and_of_no_other_encoder() {
+    fn states_in_a_file_are_the_computed_ones_in_later_runs_of_the_same_encoder() {
         let device = Device::flex().autodiff();
         let folder = std::env::temp_dir().join(format!("convirt-prefix-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let input = texts(&[&[2, 5, 3], &[2, 7, 9, 3]], 5, &device);
         let first = encoder(BertFamily::Bert, &device);
         let open = |encoder: &Bert, precision| {
-            let prefix = FrozenPrefix::of(encoder, 0).unwrap();
-            let prefix = prefix.with_folder(&folder, 1 << 20);
+            let states = FrozenStates::new(0).with_folder(&folder, 1 << 20);
+            let cached = encoder.clone().with_frozen_states(&states);
+            let prefix = cached.frozen_prefix.as_ref().unwrap();
             autocast(precision, || prefix.open_file(encoder));
-            prefix
+            cached
         };
         let lengths = || {
             let files = fs::read_dir(&folder).unwrap();
@@ -428,32 +466,34 @@ mod tests {
             lengths.sort_unstable();
             lengths
         };
-        let expected = outcome(&first, &input, None);
+        let expected = outcome(&first, &input);
         for _run in 0..2 {
-            let prefix = open(&first, Precision::Float32);
-            assert_eq!(outcome(&first, &input, Some(&prefix)), expected);
+            let cached = open(&first, Precision::Float32);
+            assert_eq!(outcome(&cached, &input), expected);
             assert_eq!(lengths(), [8 + 2 * 16 + 7 * (12 + 24 * 4)]);
         }
-        // A state that only the file knows.
-        let prefix = open(&first, Precision::Float32);
+        // A state that is only in the file.
+        let cached = open(&first, Precision::Float32);
+        let prefix = cached.frozen_prefix.as_ref().unwrap();
         let key: Box<Key> = [[2, 1, 0], [4, 1, 0], [3, 1, 0]].into();
-        prefix.kept().keep(&key, &vec![0.25; 3 * 24].into());
+        let state = vec![0.25; 3 * 24].into();
+        prefix.states.cache().insert(&key, &state);
         let known = texts(&[&[2, 4, 3]], 3, &device.clone().without_autodiff());
         let state = prefix.states(&first, known);
         assert!(state.into_data().iter::<f32>().all(|number| number == 0.25));
-        drop(prefix);
+        drop(cached);
 
         let weight = first.layers[1].output.weight.clone();
         let mut other = first.clone();
         other.layers[1].output.weight = weight.map(|weight| weight * 1.001);
-        let prefix = open(&other, Precision::Float32);
-        let found = outcome(&other, &input, Some(&prefix));
-        assert_eq!(found, outcome(&other, &input, None));
-        assert_ne!(found, expected);
-        drop(prefix);
+        let cached = open(&other, Precision::Float32);
+        let actual = outcome(&cached, &input);
+        assert_eq!(actual, outcome(&other, &input));
+        assert_ne!(actual, expected);
+        drop(cached);
         drop(open(&first, Precision::BFloat16));
         assert_eq!(lengths().len(), 3);
-        // What trains is no part of it.
+        // Weights that train do not change the fingerprint.
         let weight = first.layers[2].output.weight.clone();
         let mut trained = first.clone();
         trained.layers[2].output.weight = weight.map(|weight| weight * 1.001);
@@ -463,19 +503,22 @@ mod tests {
     }
 
     #[test]
-    fn text_of_padding_only_stays_finite() {
+    fn text_of_padding_only_has_finite_states() {
         let device = Device::flex().autodiff();
         let encoder = encoder(BertFamily::Roberta, &device);
-        let prefix = FrozenPrefix::of(&encoder, 1 << 20).unwrap();
-        let [state, _] = outcome(&encoder, &texts(&[&[2, 3], &[]], 2, &device), Some(&prefix));
+        let encoder = encoder.with_frozen_states(&FrozenStates::new(1 << 20));
+        let [state, _] = outcome(&encoder, &texts(&[&[2, 3], &[]], 2, &device));
         assert!(state.iter::<f32>().all(f32::is_finite));
     }
 
     #[test]
-    fn encoder_whose_embeddings_train_has_no_prefix() {
+    fn encoder_whose_embeddings_train_caches_nothing() {
         let device = Device::flex().autodiff();
         let encoder = small(BertFamily::Bert).init(&device).unwrap();
         let encoder = encoder.freeze_layers(&[0]).unwrap();
-        assert!(FrozenPrefix::of(&encoder, 1 << 20).is_none());
+        let states = FrozenStates::new(1 << 20);
+        let encoder = encoder.with_frozen_states(&states);
+        encoder.forward_to(texts(&[&[2, 3]], 2, &device), 3);
+        assert_eq!(states.texts(), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Agreement with PyTorch on `convirt_step`: first losses and gradients in each mode, and three
-//! steps of Adam in the well-conditioned one; and Burn's optimizers on `optim`.
+//! Agreement with PyTorch on `convirt_step`: the first loss and gradients in each mode, and three
+//! steps of Adam in the well-conditioned mode; and of Burn's optimizers on `optim`.
 //!
 //! The image tower's weights, `resnet18.safetensors` (46 MB), are not in the repository. The tests
 //! that need them look in the folder named by `CONVIRT_REFERENCE`, then in `../shared/reference`
@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::ResNetDepth;
-use crate::bert::parity::hugging_face_name;
-use crate::reference::{self, Reference, assert_close, fill, formula, json, number};
-use crate::resnet::parity::torchvision_name;
+use crate::bert::tests::parity::hugging_face_name;
+use crate::resnet::tests::parity::torchvision_name;
+use crate::tests::reference::{self, Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 10.0;
@@ -39,7 +39,7 @@ fn large_references() -> Option<PathBuf> {
     is_there.then_some(folder)
 }
 
-/// The reference's model before its first step; nothing frozen but layer 0.
+/// The reference's model before its first step; layer 0 is frozen, and the embeddings on demand.
 fn initial_model(folder: &Path, freeze_embeddings: bool, device: &Device) -> ConVirt {
     let mut text = BertConfig::parse(&json("tiny_bert_config").to_string()).unwrap();
     text.hidden_dropout_prob = 0.0;
@@ -64,9 +64,10 @@ fn initial_model(folder: &Path, freeze_embeddings: bool, device: &Device) -> Con
         let d_input: usize = if name.starts_with("res") { 512 } else { 128 };
         let d_output = if name.contains("l1") { d_input } else { 64 };
         let formula = |shape: &[usize], scale| formula(&format!("clr.{name}"), shape, scale, 0.0);
-        match name.ends_with("weight") {
-            true => formula(&[d_output, d_input], (d_input as f64).powf(-0.5)),
-            false => formula(&[d_output], 0.05),
+        if name.ends_with("weight") {
+            formula(&[d_output, d_input], (d_input as f64).powf(-0.5))
+        } else {
+            formula(&[d_output], 0.05)
         }
     })
 }
@@ -127,11 +128,12 @@ fn assert_first_step_is_the_references(model: &ConVirt, mode: &str, device: &Dev
     let (images, texts) = batch(&reference, 0, device);
     let images = model.encode_image(images).embedding;
     let texts = model.encode_text(texts).embedding;
-    for (name, found) in [("zi0", &images), ("zt0", &texts)] {
-        // No 32-bit error is stated: the loss's relative one, which follows from these.
+    for (name, actual) in [("zi0", &images), ("zt0", &texts)] {
+        // The reference states no 32-bit error for embeddings; the tolerance is the relative error
+        // of the loss, which is computed from them.
         let expected = reference.data(&format!("{mode}.{name}"));
         let tolerance = 2e-5 * norm(&expected);
-        assert_close(name, found.clone().into_data(), &expected, tolerance);
+        assert_close(name, actual.clone().into_data(), &expected, tolerance);
     }
     let loss = model.loss.forward(images, texts, None).loss;
     let tolerance = FACTOR * loss_error(values, 0);
@@ -145,12 +147,12 @@ fn assert_first_step_is_the_references(model: &ConVirt, mode: &str, device: &Dev
         number(values, "/n_params_with_grad")
     );
     for (name, expected) in values["grad_norms_step0_f64"].as_object().unwrap() {
-        let (found, expected) = (norm(&gradients[name]), expected.as_f64().unwrap());
-        // The true gradient of a key's bias is zero: what is left is rounding.
+        let (actual, expected) = (norm(&gradients[name]), expected.as_f64().unwrap());
+        // The exact gradient of a key's bias is zero; any other number is rounding.
         let tolerance = 1e-4 * expected + 1e-6;
         assert!(
-            (found - expected).abs() < tolerance,
-            "{name}: {found} {expected}"
+            (actual - expected).abs() < tolerance,
+            "{name}: {actual} {expected}"
         );
     }
     for (name, error) in values["torch_f32_grad0_err"].as_object().unwrap() {
@@ -232,9 +234,9 @@ fn three_steps_of_adam_are_pytorchs() {
     for (name, error) in values["torch_f32_final_err"].as_object().unwrap() {
         let expected = reference.data(&format!("smooth.final_f64.{name}"));
         let tolerance = match &name[..] {
-            // Values lie so near the edge of a rectifier that a change by a unit in the last place,
-            // of the images or of the texts' gradient, moves a channel of the stem by up to 5e-5,
-            // and what is above it by 5e-6.
+            // Some inputs of ReLUs are so close to 0 that a change of the images or of the texts'
+            // gradient by a unit in the last place moves a channel of the stem by up to 5e-5, and
+            // later layers by 5e-6.
             "res_features.0.weight" => 1e-4,
             name if name.starts_with("res_features.") => 2e-5,
             _ => FACTOR * error.as_f64().unwrap(),
@@ -243,15 +245,15 @@ fn three_steps_of_adam_are_pytorchs() {
     }
     for statistic in ["running_mean", "running_var"] {
         let expected = reference.data(&format!("smooth.bn1.{statistic}"));
-        let found = parameters[&format!("res_features.1.{statistic}")].clone();
+        let actual = parameters[&format!("res_features.1.{statistic}")].clone();
         // Three updates of numbers of the order of one, and the weights' error before them.
-        assert_close(statistic, found, &expected, 5e-6);
+        assert_close(statistic, actual, &expected, 5e-6);
     }
     let model = model.valid();
     let (images, texts) = batch(&reference, 0, &Device::flex());
     let loss = model.forward(images, texts, None).loss;
     let expected = number(values, "/eval_loss_f64");
-    // PyTorch's own is 1e-7 by luck; the weights above have their errors.
+    // PyTorch's own error is 1e-7 by luck; the weights have the errors allowed above.
     assert_close("evaluation", loss.into_data(), &[expected].into(), 5e-6);
 }
 

@@ -1,8 +1,9 @@
-//! Hidden states of texts in a file that outlives the run.
+//! Hidden states of texts in a file, for later runs.
 //!
-//! After eight bytes of [`MAGIC`] comes a record for each text: a checksum of what follows
-//! (xxh3, 64 bits), the number of positions and that of floats (32 bits each), then for every
-//! position token, mask and segment (32 bits each), then the state in float32; all little-endian.
+//! The file starts with the eight bytes of [`MAGIC`]. Each text has a record: a checksum of the
+//! rest of the record's body (xxh3, 64 bits), the numbers of positions and of floats (32 bits
+//! each), token, mask and segment of each position (32 bits each), and the state in float32; all
+//! little-endian.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -18,16 +19,20 @@ const MAGIC: &[u8; 8] = b"cvstate1";
 /// Bytes before a record's positions.
 const HEAD: usize = 16;
 
-/// Positions and floats of a record that could be real: 4,096 tokens of 4,096 numbers.
-const MOST: [usize; 2] = [4_096, 4_096 * 4_096];
+/// Positions of a record at most, so that a damaged size does not allocate gigabytes: eight times
+/// the longest text of the encoders.
+const MAX_POSITIONS: usize = 4_096;
+
+/// Floats of a record at most: the same number of positions of 4,096 floats.
+const MAX_FLOATS: usize = MAX_POSITIONS * 4_096;
 
 /// A file of states, locked against other processes.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
     file: File,
-    /// Where records start, by a hash of their texts.
-    places: HashMap<u128, u64>,
+    /// The offsets of records, by the hash of their texts.
+    offsets: HashMap<u128, u64>,
     end: u64,
     capacity: u64,
 }
@@ -40,13 +45,13 @@ struct Head {
 }
 
 impl StateFile {
-    /// Opens a file, or makes it; what an interrupted run has not completed is cut off. It grows up
-    /// to `capacity` bytes.
+    /// Opens or creates a file, which grows up to `capacity` bytes. An incomplete record at its end
+    /// is cut off.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when another run has it open; when it is another file; and
-    /// those of reading and writing.
+    /// [`io::ErrorKind::WouldBlock`] when another run uses the file, [`io::ErrorKind::InvalidData`]
+    /// when it is not such a file, and those of reading and writing.
     pub(super) fn open(path: &Path, capacity: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -59,12 +64,12 @@ impl StateFile {
         if length == 0 {
             file.write_all(MAGIC)?;
         }
-        let (places, end) = read_places(&file, length.max(MAGIC.len() as u64))?;
+        let (offsets, end) = read_offsets(&file, length.max(MAGIC.len() as u64))?;
         file.set_len(end)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
-            places,
+            offsets,
             end,
             capacity,
         })
@@ -74,14 +79,14 @@ impl StateFile {
         &self.path
     }
 
-    /// The state of a text; `None` where it is not there, or not as it was written.
+    /// The state of a text; `None` if it is missing or damaged.
     pub(super) fn get(&mut self, key: &Key) -> io::Result<Option<Vec<f32>>> {
-        let Some(&place) = self.places.get(&hash(key)) else {
+        let Some(&offset) = self.offsets.get(&hash(key)) else {
             return Ok(None);
         };
-        self.file.seek(SeekFrom::Start(place))?;
+        self.file.seek(SeekFrom::Start(offset))?;
         let head = Head::read(&mut self.file)?;
-        if head.positions != key.len() || head.floats > MOST[1] {
+        if head.positions != key.len() || head.floats > MAX_FLOATS {
             return Ok(None);
         }
         let mut body = vec![0; head.body()];
@@ -111,18 +116,18 @@ impl StateFile {
         bytes.extend(body);
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.write_all(&bytes)?;
-        self.places.insert(hash(key), self.end);
+        self.offsets.insert(hash(key), self.end);
         self.end += record as u64;
         Ok(())
     }
 }
 
 impl Head {
-    fn read(from: &mut impl Read) -> io::Result<Self> {
+    fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut bytes = [0; HEAD];
-        from.read_exact(&mut bytes)?;
+        reader.read_exact(&mut bytes)?;
         let number =
-            |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i])) as usize;
+            |start: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[start + i])) as usize;
         Ok(Self {
             checksum: u64::from_le_bytes(std::array::from_fn(|i| bytes[i])),
             positions: number(8),
@@ -136,8 +141,8 @@ impl Head {
     }
 }
 
-/// Where the whole records are, and where the last of them ends.
-fn read_places(file: &File, length: u64) -> io::Result<(HashMap<u128, u64>, u64)> {
+/// The offsets of the complete records, and the end of the last one.
+fn read_offsets(file: &File, length: u64) -> io::Result<(HashMap<u128, u64>, u64)> {
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(0))?;
     let mut magic = [0; MAGIC.len()];
@@ -146,20 +151,20 @@ fn read_places(file: &File, length: u64) -> io::Result<(HashMap<u128, u64>, u64)
         let problem = "not a file of frozen states; move it away";
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
-    let (mut places, mut end) = (HashMap::new(), MAGIC.len() as u64);
+    let (mut offsets, mut end) = (HashMap::new(), MAGIC.len() as u64);
     while end + (HEAD as u64) <= length {
         let head = Head::read(&mut reader)?;
         let next = end + (HEAD + head.body()) as u64;
-        if head.positions > MOST[0] || head.floats > MOST[1] || next > length {
+        if head.positions > MAX_POSITIONS || head.floats > MAX_FLOATS || next > length {
             break;
         }
         let mut positions = vec![0; head.positions * size_of::<[i32; 3]>()];
         reader.read_exact(&mut positions)?;
         reader.seek_relative((head.floats * size_of::<f32>()) as i64)?;
-        places.insert(XxHash3_128::oneshot(&positions), end);
+        offsets.insert(XxHash3_128::oneshot(&positions), end);
         end = next;
     }
-    Ok((places, end))
+    Ok((offsets, end))
 }
 
 fn hash(key: &Key) -> u128 {
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn states_come_back_to_the_bit_when_the_file_is_opened_again() {
+    fn states_are_read_to_the_bit_when_the_file_is_opened_again() {
         let path = scratch("again");
         for opened in 0..2 {
             let mut file = StateFile::open(&path, 1_000).unwrap();
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_was_cut_off_or_damaged_is_not_there() {
+    fn truncated_and_damaged_records_are_ignored() {
         let path = scratch("damaged");
         let mut file = StateFile::open(&path, 1_000).unwrap();
         file.put(A, &STATE).unwrap();
@@ -230,11 +235,11 @@ mod tests {
         let mut file = StateFile::open(&path, 1_000).unwrap();
         assert_eq!(file.get(A).unwrap(), None);
         assert_eq!(bits(file.get(B).unwrap()), expected());
-        // Sizes that are not to be believed.
-        let mut hostile = bytes;
-        hostile[MAGIC.len() + 8..MAGIC.len() + HEAD].fill(0xFF);
+        // Sizes beyond the limits.
+        let mut malformed = bytes;
+        malformed[MAGIC.len() + 8..MAGIC.len() + HEAD].fill(0xFF);
         drop(file);
-        std::fs::write(&path, hostile).unwrap();
+        std::fs::write(&path, malformed).unwrap();
         assert_eq!(
             StateFile::open(&path, 1_000).unwrap().end,
             MAGIC.len() as u64
@@ -243,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_and_another_file_stay_as_they_are() {
+    fn full_files_and_other_files_do_not_change() {
         let path = scratch("full");
         let mut file = StateFile::open(&path, 70).unwrap();
         file.put(A, &STATE).unwrap();
@@ -262,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_use_is_said_to_be() {
+    fn a_file_in_use_is_an_error() {
         let path = scratch("used");
         let _open = StateFile::open(&path, 70).unwrap();
         let error = StateFile::open(&path, 70).unwrap_err();

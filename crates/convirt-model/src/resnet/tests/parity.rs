@@ -3,7 +3,7 @@
 use burn::tensor::{Device, TensorData};
 
 use super::*;
-use crate::reference::{Reference, assert_close, fill, formula, json, number};
+use crate::tests::reference::{Reference, assert_close, fill, formula, json, number};
 
 /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
 const FACTOR: f64 = 5.0;
@@ -48,28 +48,28 @@ fn images(device: &Device) -> Tensor<4> {
     Tensor::from_data(formula("img", &[2, 3, 64, 64], 2.0, 0.0), device)
 }
 
-fn assert_is_reference(name: &str, found: TensorData) {
+fn assert_is_reference(name: &str, actual: TensorData) {
     let pointer = format!("/tensors/{name}/torch_f32_vs_f64");
     let tolerance = FACTOR * number(&json("resnet50_io"), &pointer);
     let expected = Reference::read("resnet50_io").data(name);
-    assert_close(name, found, &expected, tolerance);
+    assert_close(name, actual, &expected, tolerance);
 }
 
 fn assert_stages_are_references(mode: &str, network: &ResNet, images: Tensor<4>) {
     let stem = network.stem(images.clone()).permute([0, 3, 1, 2]);
     let stem = stem.slice([0..2, 0..8]);
     assert_is_reference(&format!("{mode}.maxpool"), stem.into_data());
-    let map = network.forward_map(images);
-    assert_is_reference(&format!("{mode}.layer4"), map.into_data());
+    let feature_map = network.forward_map(images);
+    assert_is_reference(&format!("{mode}.layer4"), feature_map.into_data());
 }
 
 #[test]
-fn formula_makes_the_references_values() {
+fn formula_gives_the_references_values() {
     let checks = &json("resnet50_io")["checks"];
     let device = Device::flex();
     let network = resnet50(&device);
     let start = |tensor: Tensor<1>| tensor.slice(0..4).into_data();
-    for (name, found) in [
+    for (name, actual) in [
         (
             "conv1.weight",
             start(network.conv1.weight.val().flatten(0, 3)),
@@ -92,8 +92,8 @@ fn formula_makes_the_references_values() {
             ),
         ),
     ] {
-        for (found, expected) in found.iter::<f32>().zip(checks[name].as_array().unwrap()) {
-            assert_eq!(found, expected.as_f64().unwrap() as f32, "{name}");
+        for (actual, expected) in actual.iter::<f32>().zip(checks[name].as_array().unwrap()) {
+            assert_eq!(actual, expected.as_f64().unwrap() as f32, "{name}");
         }
     }
     let expected = Reference::read("resnet50_io").data("x");
@@ -123,6 +123,6 @@ fn training_and_its_running_statistics_are_torchvisions() {
         let name = format!("train.after.{name}");
         assert_is_reference(&name, statistic.value().into_data());
     }
-    // Batch statistics do not depend on the running ones, so a second pass sees the same.
+    // Batch statistics do not depend on the running ones, so a second pass computes the same.
     assert_stages_are_references("train", &network, images(&device));
 }

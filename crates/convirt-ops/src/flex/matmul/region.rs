@@ -1,4 +1,19 @@
-//! What one thread computes of a product, and in which order.
+//! A region of a matrix product's output, which one thread computes, and in which order.
+//!
+//! ```text
+//!            group of panels, 512 KiB
+//!          ┌───────┬───────┬───────┐
+//!          │ panel │ panel │ …     │        for each group of panels:
+//!          └───────┴───────┴───────┘          for each block of 32 rows:
+//!   ┌────┐ ┌───────┬───────┬───────┐            for each panel of 32 columns:
+//!   │blk │ │ 1     │ 2     │ 3     │              32 × 32 sums over the whole depth, then Finish
+//!   │blk │ │ 4     │ 5     │ 6     │
+//!   └────┘ └───────┴───────┴───────┘
+//!   rows packed at a time, 512 KiB
+//! ```
+//!
+//! A group of panels and a group of rows together fill half of a second cache of 2 MiB: panels are
+//! read from it for each block of rows, and a block's rows for each panel.
 
 use std::ops::Range;
 
@@ -6,28 +21,30 @@ use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512_bf16::Instructions;
-use super::fma::{Output, product};
+use super::fma::{Output, matmul_float32};
 use super::matrix::{Matrix, MatrixMut};
 use super::packing::{BLOCK_ROWS, PANEL, STEP, pack_rows, packed_length};
 use super::tiles::{self, LeftBlock, Sums, Tiles};
 use super::{Factor, Finish, Left};
-use crate::flex::buffer::with_scratch;
 use crate::flex::element::Element;
+use crate::flex::tensor::with_scratch;
 
-/// Bytes of packed rows made at a time.
+/// Bytes of rows packed at a time: a quarter of a second cache of 2 MiB.
 const LEFT_BYTES: usize = 1 << 19;
 
-/// Bytes of panels that stay in a second cache for several blocks of rows.
+/// Bytes of the panels of a group, which stay in the second cache for all blocks of rows: another
+/// quarter.
 const RIGHT_BYTES: usize = 1 << 19;
 
-/// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB.
+/// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB, a second cache.
 const STRIP: usize = 1 << 19;
 
-/// Rows of them at least, for `gemm` packs the right factor each time.
+/// Rows of a strip at least. `gemm` packs the right factor for each strip; with 256 rows or more
+/// the packing is a small part of the work.
 const STRIP_ROWS: usize = 256;
 
-/// What one thread computes of a product.
-pub(super) struct Share<'a, T> {
+/// A region of the output that one thread computes.
+pub(super) struct Region<'a, T> {
     pub(super) finish: &'a Finish<'a, T>,
     pub(super) left: Left<'a>,
     pub(super) rows: Range<usize>,
@@ -42,13 +59,13 @@ pub(super) struct Panels<'a> {
     pub(super) parts: usize,
 }
 
-/// What computes blocks of sums of packed factors.
+/// A kernel that computes blocks of sums from packed factors.
 pub(super) trait BlockKernel {
     /// Computes the sums of a block's first rows times a panel.
     ///
     /// # Safety
     ///
-    /// The block must have its rows in memory: 16 for up to 16 wanted, or else 32.
+    /// The block must have its rows in memory: 16 for up to 16 `rows`, and 32 for more.
     unsafe fn block(
         &mut self,
         left: LeftBlock,
@@ -59,10 +76,10 @@ pub(super) trait BlockKernel {
     );
 }
 
-/// Tiles, or their model.
-pub(super) struct ByTiles<T>(pub(super) T);
+/// The kernel on tiles, or on their model.
+pub(super) struct TileKernel<T>(pub(super) T);
 
-impl<T: Tiles> BlockKernel for ByTiles<T> {
+impl<T: Tiles> BlockKernel for TileKernel<T> {
     #[inline]
     unsafe fn block(
         &mut self,
@@ -75,9 +92,10 @@ impl<T: Tiles> BlockKernel for ByTiles<T> {
         let tiles = &mut self.0;
         // SAFETY: as this function demands.
         unsafe {
-            match rows > BLOCK_ROWS / 2 {
-                true => tiles::block::<T, true>(tiles, left, panel, parts, sums),
-                false => tiles::block::<T, false>(tiles, left, panel, parts, sums),
+            if rows > BLOCK_ROWS / 2 {
+                tiles::block::<T, true>(tiles, left, panel, parts, sums);
+            } else {
+                tiles::block::<T, false>(tiles, left, panel, parts, sums);
             }
         }
     }
@@ -101,29 +119,34 @@ impl BlockKernel for Instructions {
     }
 }
 
-impl<T: Element> Share<'_, T> {
-    /// Computes the part in float32; `is_rounded` of a left factor rounded to bfloat16.
-    pub(super) fn by_fma(&self, mut to: MatrixMut<T>, right: Matrix, is_rounded: bool) {
+impl<T: Element> Region<'_, T> {
+    /// Computes the region in float32, from a left factor rounded to bfloat16 if `is_rounded`.
+    pub(super) fn multiply_float32(
+        &self,
+        mut target: MatrixMut<T>,
+        right: Matrix,
+        is_rounded: bool,
+    ) {
         let (depth, columns) = (right.rows(), self.columns.clone());
         let right = right.column_range(columns.clone());
         let left = self.left.factor().row_range(self.rows.clone());
-        let as_it_is = match left {
+        let unrounded = match left {
             Factor::Float32(left) if !is_rounded => Some(left),
             _ => None,
         };
         let is_plain = !matches!(self.finish, Finish::With(_));
-        if let (Some(left), true) = (as_it_is, is_plain) {
-            match T::float32(to) {
-                Ok(to) => return self.product(to, left, right),
-                Err(other) => to = other,
+        if let (Some(left), true) = (unrounded, is_plain) {
+            match T::float32(target) {
+                Ok(target) => return self.multiply_into(target, left, right),
+                Err(other) => target = other,
             }
         }
         let strip = (STRIP / depth.max(columns.len()).max(1)).max(STRIP_ROWS);
         for first in (0..left.rows()).step_by(strip) {
             let rows = first..left.rows().min(first + strip);
-            let mut to = to.part(rows.clone(), 0..columns.len());
+            let mut target = target.part(rows.clone(), 0..columns.len());
             let left = left.row_range(rows.clone());
-            let length = if as_it_is.is_some() {
+            let length = if unrounded.is_some() {
                 0
             } else {
                 rows.len() * depth
@@ -137,41 +160,43 @@ impl<T: Element> Share<'_, T> {
                     }
                 };
                 with_scratch(rows.len() * columns.len(), |sums| {
-                    let of_sums = MatrixMut::new(sums, rows.len(), columns.len());
-                    product(of_sums, Output::Replace, left, right);
+                    let sum_matrix = MatrixMut::new(sums, rows.len(), columns.len());
+                    matmul_float32(sum_matrix, Output::Replace, left, right);
                     let sums = Matrix::new(sums, rows.len(), columns.len());
-                    let at = [self.rows.start + rows.start, columns.start];
-                    self.finish.apply(at, sums, to.reborrow());
+                    let first = [self.rows.start + rows.start, columns.start];
+                    self.finish.apply(first, sums, target.reborrow());
                 });
             });
         }
     }
 
-    /// Computes the part straight into an output of float32.
-    fn product(&self, mut to: MatrixMut, left: Matrix, right: Matrix) {
+    /// Computes the region straight into an output of float32.
+    fn multiply_into(&self, mut target: MatrixMut, left: Matrix, right: Matrix) {
         let output = match self.finish {
             Finish::Replace => Output::Replace,
             Finish::Add => Output::Add,
             Finish::Bias(bias) => {
-                for row in 0..to.rows() {
-                    to.row_mut(row).copy_from_slice(&bias[self.columns.clone()]);
+                for row in 0..target.rows() {
+                    target
+                        .row_mut(row)
+                        .copy_from_slice(&bias[self.columns.clone()]);
                 }
                 Output::Add
             }
-            Finish::With(_) => unreachable!("its sums are written elsewhere first"),
+            Finish::With(_) => unreachable!("the function needs the sums in scratch memory"),
         };
-        product(to, output, left, right);
+        matmul_float32(target, output, left, right);
     }
 
-    /// Computes the part by products of packed pairs.
-    pub(super) fn by_panels(
+    /// Computes the region by products of packed pairs.
+    pub(super) fn multiply_panels(
         &self,
-        mut to: MatrixMut<T>,
+        mut target: MatrixMut<T>,
         panels: Panels,
         kernel: &mut impl BlockKernel,
     ) {
         let steps = panels.depth.div_ceil(STEP);
-        let packed_from = match self.left {
+        let first_unpacked = match self.left {
             Left::Packed { pairs, parts, .. } => {
                 assert!(parts == panels.parts && self.rows.start.is_multiple_of(BLOCK_ROWS));
                 let length = packed_length(panels.depth, parts);
@@ -180,9 +205,11 @@ impl<T: Element> Share<'_, T> {
                     LeftBlock::packed(packed, steps, parts)
                 };
                 // SAFETY: whole blocks are packed.
-                return unsafe { self.blocks(&mut to, self.rows.clone(), block, panels, kernel) };
+                return unsafe {
+                    self.blocks(&mut target, self.rows.clone(), block, panels, kernel)
+                };
             }
-            // Rows that lie as a tile takes them are taken where they are.
+            // Rows of bfloat16 that fill whole steps have a tile's layout already.
             Left::Factor(Factor::BFloat16(left))
                 if panels.parts == 1
                     && left.column_stride() == 1
@@ -204,7 +231,7 @@ impl<T: Element> Share<'_, T> {
                     steps,
                 };
                 // SAFETY: the matrix has these rows, and each its depth.
-                unsafe { self.blocks(&mut to, rows.clone(), block, panels, kernel) };
+                unsafe { self.blocks(&mut target, rows.clone(), block, panels, kernel) };
                 rows.end
             }
             _ => self.rows.start,
@@ -212,7 +239,7 @@ impl<T: Element> Share<'_, T> {
         let length = packed_length(panels.depth, panels.parts);
         let bytes = (length * size_of::<u32>()).max(1);
         let group = (LEFT_BYTES / bytes).max(1) * BLOCK_ROWS;
-        for first in (packed_from..self.rows.end).step_by(group) {
+        for first in (first_unpacked..self.rows.end).step_by(group) {
             let rows = first..self.rows.end.min(first + group);
             let left = self.left.factor().row_range(rows.clone());
             with_scratch(rows.len().div_ceil(BLOCK_ROWS) * length, |packed| {
@@ -222,19 +249,19 @@ impl<T: Element> Share<'_, T> {
                     LeftBlock::packed(packed, steps, panels.parts)
                 };
                 // SAFETY: whole blocks of them are packed.
-                unsafe { self.blocks(&mut to, rows, block, panels, kernel) };
+                unsafe { self.blocks(&mut target, rows, block, panels, kernel) };
             });
         }
     }
 
-    /// Computes some rows, of which a function gives each block by its first row.
+    /// Computes some rows; `block` returns the block that starts at a row.
     ///
     /// # Safety
     ///
     /// Blocks of all rows must be in memory.
     unsafe fn blocks(
         &self,
-        to: &mut MatrixMut<T>,
+        target: &mut MatrixMut<T>,
         rows: Range<usize>,
         block: impl Fn(usize) -> LeftBlock,
         panels: Panels,
@@ -253,12 +280,12 @@ impl<T: Element> Share<'_, T> {
                     let pairs = &panels.pairs[column / PANEL * length..][..length];
                     // SAFETY: the block is in memory, as this function demands.
                     unsafe { kernel.block(left, end - first, pairs, panels.parts, &mut sums) };
-                    let found = Matrix::strided(&sums.0, end - first, panel.len(), PANEL);
-                    let to = to.part(
+                    let block_sums = Matrix::strided(&sums.0, end - first, panel.len(), PANEL);
+                    let target = target.part(
                         first - self.rows.start..end - self.rows.start,
                         panel.start - self.columns.start..panel.end - self.columns.start,
                     );
-                    self.finish.apply([first, column], found, to);
+                    self.finish.apply([first, column], block_sums, target);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Reads the reference values under `tests/data`, computed by PyTorch.
+//! Reference values under `tests/data`, computed by PyTorch.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// A safetensors file with the JSON that states PyTorch's own 32-bit error of each tensor.
+/// A safetensors file; the JSON file of the same name states PyTorch's own 32-bit errors.
 pub(crate) struct Reference {
     bytes: Vec<u8>,
 }
@@ -20,7 +20,7 @@ impl Reference {
         Self::open(&folder().join(format!("{name}.safetensors")))
     }
 
-    /// Reads a safetensors file from anywhere.
+    /// Reads a safetensors file.
     pub(crate) fn open(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self { bytes }
@@ -79,14 +79,14 @@ fn folder() -> PathBuf {
 }
 
 /// Asserts that no element is off by more than `tolerance`, and reports the largest error.
-pub(crate) fn assert_close(name: &str, found: TensorData, expected: &TensorData, tolerance: f64) {
-    assert_eq!(found.shape(), expected.shape(), "{name}");
-    let error = found
+pub(crate) fn assert_close(name: &str, actual: TensorData, expected: &TensorData, tolerance: f64) {
+    assert_eq!(actual.shape(), expected.shape(), "{name}");
+    let error = actual
         .convert::<f64>()
         .iter::<f64>()
         .zip(expected.iter::<f64>())
-        .map(|(found, expected)| (found - expected).abs())
-        // NaN must not pass for small.
+        .map(|(actual, expected)| (actual - expected).abs())
+        // A NaN counts as the largest error.
         .fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });
     println!("{name}: error {error:.2e}, tolerance {tolerance:.2e}");
     assert!(error <= tolerance, "{name}: {error:e} > {tolerance:e}");
@@ -101,7 +101,7 @@ pub(crate) fn number(json: &Value, pointer: &str) -> f64 {
 
 /// Fills a module with values looked up by parameter path.
 ///
-/// The lookup gives values in PyTorch's layout; `Linear` weights are transposed on the way.
+/// The lookup returns values in PyTorch's layout, in which `Linear` weights are transposed.
 pub(crate) fn fill<M: Module>(module: M, lookup: impl FnMut(&str) -> TensorData) -> M {
     module.map(&mut Fill {
         path: Vec::new(),
@@ -137,9 +137,10 @@ impl<F: FnMut(&str) -> TensorData> ModuleMapper for Fill<F> {
             tensor
         };
         assert_eq!(tensor.shape(), param.lazy_shape(), "{path}");
-        let tensor = match param.lazy_device().is_autodiff() {
-            true => tensor.autodiff(),
-            false => tensor,
+        let tensor = if param.lazy_device().is_autodiff() {
+            tensor.autodiff()
+        } else {
+            tensor
         };
         let id = param.id;
         param.transform_for_load(tensor, id)
