@@ -16,11 +16,12 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
+use convirt::compute::{Precision, Profile, autocast};
 use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
     BertConfig, ConVirtConfig, FrozenStates, ResNetConfig, ResNetDepth, TextInput,
 };
-use convirt::{Adam, ContrastiveTask, Precision, Profile, autocast};
+use convirt::training::{Adam, ContrastiveTask};
 
 fn main() {
     let words = std::env::args().skip(1);

@@ -145,7 +145,7 @@ fn a_changed_vocabulary_or_description_is_noticed() {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text, "{name}");
         fs::write(&path, changed).unwrap();
-        let error = convirt::ConVirt::load(&model).unwrap_err().to_string();
+        let error = convirt::Model::load(&model).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
         assert!(error.contains("changed since"), "{error}");
     }

@@ -64,7 +64,7 @@ fn embed_and_compare_sorts_sentences_by_their_similarity() {
         "embed_and_compare",
         &[trained().run.path(), &image, first, second],
     );
-    let model = convirt::ConVirt::load(trained().run.path()).unwrap();
+    let model = convirt::Model::load(trained().run.path()).unwrap();
     let image = model.embed_image(&image).unwrap();
     let mut scores = sentences.map(|sentence| {
         let score = convirt::similarity(&image, &model.embed_text(sentence).unwrap());

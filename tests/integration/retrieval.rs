@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use convirt::compute::Precision;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
-use convirt::{
-    ConVirt, EmbeddingIndex, Error, ImageTower, Modality, PairRetrieval, Precision, TowerOutput,
-    similarity,
-};
+use convirt::inference::TowerOutput;
+use convirt::retrieval::{EmbeddingIndex, Modality, PairRetrieval};
+use convirt::{Error, ImageModel, Model, similarity};
 
 use crate::fixtures::{Workspace, convirt, text_of, trained};
 
@@ -38,8 +38,8 @@ fn fails(program: &str, arguments: &[&str]) -> String {
     text
 }
 
-fn model() -> ConVirt {
-    ConVirt::load(trained().run.path()).unwrap()
+fn model() -> Model {
+    Model::load(trained().run.path()).unwrap()
 }
 
 fn images() -> Vec<PathBuf> {
@@ -114,7 +114,7 @@ fn many_texts_are_embedded_as_each_by_itself_and_in_their_order() {
 
 #[test]
 fn the_image_side_alone_is_the_same_model() {
-    let tower = ImageTower::load(trained().run.path()).unwrap();
+    let tower = ImageModel::load(trained().run.path()).unwrap();
     let model = model();
     assert_eq!(tower.identity().unwrap(), model.identity().unwrap());
     assert_eq!(tower.identity().unwrap().name, trained().run.name());
@@ -191,7 +191,7 @@ fn a_manifest_becomes_safetensors_of_features_or_of_texts() {
     succeeds("embed", &[&of_manifest[..], &["--features"]].concat());
     let (names, width, numbers) = read();
     assert_eq!((names.len(), width), (images().len(), 512));
-    let tower = ImageTower::load(trained().run.path()).unwrap();
+    let tower = ImageModel::load(trained().run.path()).unwrap();
     let features = tower.embed_image(&names[3], TowerOutput::Features).unwrap();
     assert!(near(&numbers[3 * width..4 * width], &features));
 
@@ -374,7 +374,7 @@ fn an_index_of_another_model_or_of_features_is_refused() {
 
     let workspace = Workspace::new();
     let other = workspace.train(&["max_steps=1", "seed=1"]).unwrap().run;
-    let tower = ImageTower::load(&other).unwrap();
+    let tower = ImageModel::load(&other).unwrap();
     let opened = EmbeddingIndex::open(&index).unwrap();
     let error = opened.check_query(&tower.identity().unwrap(), Modality::Images);
     let error = error.unwrap_err();
