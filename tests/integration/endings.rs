@@ -79,7 +79,7 @@ fn an_error_is_printed_once_and_its_code_tells_whose_it_is() {
     assert_eq!(output.status.code(), Some(1));
     let text = text_of(&output);
     assert_eq!(text.matches("nowhere").count(), 1, "{text}");
-    let names_a_frame = |text: &str| text.contains("export::");
+    let names_a_frame = |text: &str| text.contains("convirt::main");
     assert!(
         !text.contains("Caused by") && !names_a_frame(&text),
         "{text}"

@@ -58,7 +58,9 @@ fn help(command: &str) -> String {
 /// The lines of a help that list options.
 fn options(help: &str) -> impl Iterator<Item = &str> {
     let lines = help.lines().skip_while(|line| *line != "Options:").skip(1);
-    lines.take_while(|line| !line.is_empty())
+    // Blank lines stand between options where some have values that are explained.
+    let is_below = |line: &&str| line.is_empty() || line.starts_with(' ');
+    lines.take_while(is_below).filter(|line| !line.is_empty())
 }
 
 /// The subcommands that a help lists, with what each is for.
