@@ -1,7 +1,7 @@
 """Loads ResNet-50 and BERT-base with this crate and with PyTorch, in turns, and compares.
 
-    cargo build --release --example inspect_weights
-    python3 benches/load_weights.py [target/release/examples/inspect_weights]
+    cargo build --release -p convirt-cli
+    python3 benches/load_weights.py [target/release/convirt]
 
 Writes both models with random weights to a temporary folder, once as safetensors and once as
 `torch.save` does, then loads them alternately, each time in a new process. Times are of the load
@@ -64,7 +64,7 @@ def python(program, *arguments):
 
 def ours(program, image, text):
     """Seconds and peak MiB of a load by this crate."""
-    process = subprocess.Popen([program, "--load", "--", image, text], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([program, "inspect", "--load", image, text], stdout=subprocess.PIPE, text=True)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, output
@@ -77,7 +77,7 @@ def pytorch(image, text):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else "target/release/examples/inspect_weights"
+    program = sys.argv[1] if len(sys.argv) > 1 else "target/release/convirt"
     with tempfile.TemporaryDirectory() as folder:
         python(WRITE, folder)
         folder = pathlib.Path(folder)

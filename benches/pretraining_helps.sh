@@ -39,7 +39,7 @@ train() {
 probe() {
     runs="$1" name="$2"
     shift 2
-    cargo run --release --example transfer -- --encoder "$runs"/*_convirt \
+    cargo run --release -p convirt-cli -- transfer --encoder "$runs"/*_convirt \
         --encoder "$runs"/*_simclr --encoder random:resnet18 --encoder pixels \
         --image-col image --image-size 64 --out "$out/$name" "$@" | tee "$out/$name.txt"
 }

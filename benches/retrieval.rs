@@ -2,9 +2,9 @@
 
 use std::hint::black_box;
 
-use convirt::{
-    EmbeddingIndex, IndexDescription, IndexWriter, Modality, ModelIdentity, Precision, TowerOutput,
-};
+use convirt::compute::Precision;
+use convirt::inference::{ModelIdentity, TowerOutput};
+use convirt::retrieval::{EmbeddingIndex, IndexDescription, IndexWriter, Modality};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const EMBEDDINGS: usize = 1_000_000;

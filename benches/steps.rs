@@ -16,11 +16,12 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
+use convirt::compute::{Precision, Profile, autocast};
 use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
-    BertConfig, ConVirtConfig, FrozenPrefix, ResNetConfig, ResNetDepth, TextInput,
+    BertConfig, ConVirtConfig, FrozenStates, ResNetConfig, ResNetDepth, TextInput,
 };
-use convirt::{Adam, ContrastiveTask, Precision, Profile, autocast};
+use convirt::training::{Adam, ContrastiveTask};
 
 fn main() {
     let words = std::env::args().skip(1);
@@ -44,7 +45,7 @@ fn main() {
     let mut last = None;
     for _ in std::io::stdin().lock().lines() {
         let start = Instant::now();
-        let (_, profile) = Profile::of(|| {
+        let (_, profile) = Profile::measure(|| {
             autocast(precision, &mut run);
             device.sync().expect("the device works");
         });
@@ -115,16 +116,15 @@ fn case(
                     BertConfig::base(30_522),
                 )
             };
-            let network = config.init(&graph).expect("the configuration is valid");
-            let frozen_prefix = match pass {
-                "known" => FrozenPrefix::of(&network.text_encoder, 1 << 30),
-                _ => None,
-            };
+            let mut network = config.init(&graph).expect("the configuration is valid");
+            if pass == "known" {
+                let states = FrozenStates::new(1 << 30);
+                network.text_encoder = network.text_encoder.with_frozen_states(&states);
+            }
             let mut task = Some(ContrastiveTask {
                 network,
                 gradient_clip_norm: None,
                 precision,
-                frozen_prefix,
             });
             let adam = Adam {
                 epsilon: 1e-8,

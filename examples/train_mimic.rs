@@ -1,18 +1,16 @@
 //! Pretrains an image and a text encoder on paired images and reports.
 //!
 //! `cargo run --release --example train_mimic` trains on the built-in chest phantom as `config.yaml`
-//! says; `--config` takes another configuration, `--set` changes single keys of it.
+//! says; `--config` takes another configuration, `--set` changes single keys of it. The program
+//! `convirt` does the same as `convirt train`.
 
-#[path = "program/program.rs"]
-mod program;
-
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
-use convirt::{Config, Ending as Outcome, Training};
-use program::{Ending, print};
+use convirt::run::Ending;
+use convirt::{Config, Error, Training};
 
 /// Pretrains an image and a text encoder on paired medical images and reports (ConVIRT).
 #[derive(Parser)]
@@ -43,10 +41,23 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    program::run(|| train(Arguments::parse()))
+    // Warnings and progress are logged; here they become lines on standard error.
+    env_logger::Builder::new()
+        .filter_module("convirt", log::LevelFilter::Info)
+        .format(|line, record| writeln!(line, "{}", record.args()))
+        .init();
+    match train(Arguments::parse()) {
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Ok(Ending::Completed | Ending::StoppedEarly) => ExitCode::SUCCESS,
+        Err(error) => {
+            let is_misuse = matches!(error, Error::Config(_) | Error::UnknownDevice { .. });
+            eprintln!("Error: {:#}", anyhow::Error::new(error));
+            ExitCode::from(if is_misuse { 2 } else { 1 })
+        }
+    }
 }
 
-fn train(mut arguments: Arguments) -> Result<Ending> {
+fn train(mut arguments: Arguments) -> Result<Ending, Error> {
     if let Some(device) = arguments.device {
         arguments.overrides.push(format!("device={device}"));
     }
@@ -54,11 +65,9 @@ fn train(mut arguments: Arguments) -> Result<Ending> {
         Some(run) => Training::resume(&run, &arguments.overrides)?,
         None => Training::prepare(Config::from_file(&arguments.config, &arguments.overrides)?)?,
     };
-    print(&training);
+    println!("{training}");
+    // Burn's `Learner` does the steps; the summary is of the model that was best in validation.
     let summary = training.run()?;
-    print(&summary);
-    Ok(match summary.ending {
-        Outcome::Interrupted => Ending::Interrupted,
-        Outcome::Completed | Outcome::StoppedEarly => Ending::Done,
-    })
+    println!("{summary}");
+    Ok(summary.ending)
 }

@@ -142,10 +142,10 @@ fn damaged_weights_of_a_run_are_an_error_that_names_the_file() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;
     truncate(&run.join("model/model.safetensors"));
-    let error = convirt::ConVirt::load(&run).unwrap_err().to_string();
+    let error = convirt::Model::load(&run).unwrap_err().to_string();
     assert!(error.contains("model.safetensors"), "{error}");
     fs::remove_file(run.join("model/tokenizer.json")).unwrap();
-    let error = convirt::ConVirt::load(&run).unwrap_err().to_string();
+    let error = convirt::Model::load(&run).unwrap_err().to_string();
     assert!(error.contains("tokenizer.json"), "{error}");
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-use crate::fixtures::{example, text_of, trained};
+use crate::fixtures::{convirt, text_of, trained};
 
 /// A copy of the trained run's model folder, in a folder of its own.
 fn model() -> (TempDir, PathBuf) {
@@ -54,21 +54,21 @@ fn programs(folder: &Path, model: &Path) -> Vec<(&'static str, Command)> {
     fs::write(&labels, format!("image,label\n{rows}")).unwrap();
 
     let program = |name: &'static str, arguments: &[&str]| {
-        let mut command = example(name);
+        let mut command = convirt(name.split(' '));
         command.args(arguments).current_dir(folder);
         command
     };
-    let mut evaluate = program("retrieve", &["evaluate", "--text-from-files"]);
+    let mut evaluate = program("retrieve pairs", &["--text-from-files"]);
     evaluate
         .arg("--run")
         .arg(model)
         .arg("--manifest")
         .arg(&manifest);
-    let mut build = program("retrieve", &["build", "--out", "out.index"]);
+    let mut build = program("index build", &["--out", "out.index"]);
     build.arg("--run").arg(model).arg("--images").arg(&data);
     let mut embed = program("embed", &["--out", "out.npy"]);
     embed.arg("--run").arg(model).arg("--images").arg(&data);
-    let mut zero_shot = program("zero_shot", &["--prompts", "prompts.yaml"]);
+    let mut zero_shot = program("zero-shot", &["--prompts", "prompts.yaml"]);
     zero_shot.arg(model).arg(&data);
     let mut export = program("export", &[]);
     export.arg(model);
@@ -145,7 +145,7 @@ fn a_changed_vocabulary_or_description_is_noticed() {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text, "{name}");
         fs::write(&path, changed).unwrap();
-        let error = convirt::ConVirt::load(&model).unwrap_err().to_string();
+        let error = convirt::Model::load(&model).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
         assert!(error.contains("changed since"), "{error}");
     }

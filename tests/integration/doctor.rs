@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::fixtures::{Workspace, text_of};
+use crate::fixtures::{Workspace, convirt, text_of};
 
 /// Runs the doctor on the workspace's configuration.
 fn doctor(workspace: &Workspace, arguments: &[&str]) -> Output {
     let config = workspace.path().join("config.yaml");
     fs::write(&config, workspace.yaml()).unwrap();
-    let executable = std::env::current_exe().unwrap();
-    let profile = executable.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples/doctor"))
+    convirt(["doctor"])
         .arg("--config")
         .arg(config)
         .arg("--out")

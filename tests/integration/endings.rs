@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::fixtures::{Workspace, example, text_of, trained};
+use crate::fixtures::{Workspace, convirt, text_of, trained};
 
 fn train(workspace: &Workspace) -> Command {
     let config = workspace.path().join("config.yaml");
     fs::write(&config, workspace.yaml()).unwrap();
-    let mut command = example("train_mimic");
+    let mut command = convirt(["train"]);
     command.arg("--config").arg(config);
     command
 }
@@ -54,7 +54,7 @@ fn results_that_cannot_be_written_are_an_error_when_the_job_is_done() {
 
     let both = train(&workspace).stdout(full()).stderr(full()).output();
     assert_eq!(both.unwrap().status.code(), Some(1));
-    let mut inspect = example("inspect_weights");
+    let mut inspect = convirt(["inspect"]);
     inspect.arg(trained().run.model()).stdout(full());
     let output = inspect.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
@@ -74,7 +74,7 @@ fn an_error_is_printed_once_and_its_code_tells_whose_it_is() {
         let text = text_of(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
     }
-    let mut export = example("export");
+    let mut export = convirt(["export"]);
     let output = export.arg("nowhere").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = text_of(&output);
@@ -100,7 +100,7 @@ fn an_output_replaces_nothing_unless_forced() {
     let sentences = folder.path().join("sentences.txt");
     fs::write(&sentences, "The lungs are clear.\n").unwrap();
     let embed = |out: &Path| {
-        let mut command = example("embed");
+        let mut command = convirt(["embed"]);
         command
             .arg("--run")
             .arg(run)
@@ -130,7 +130,7 @@ fn an_output_replaces_nothing_unless_forced() {
     assert!(succeeds(embed(&out).arg("--force")));
 
     let exported = folder.path().join("exported");
-    let mut export = example("export");
+    let mut export = convirt(["export"]);
     export.arg(run).arg("--out").arg(&exported);
     assert!(succeeds(&mut export));
     assert!(!succeeds(&mut export));
@@ -146,13 +146,13 @@ fn options_without_effect_are_refused() {
     let of_images = ["--images", data.to_str().unwrap()];
     for (program, of, arguments) in [
         (
-            "retrieve build --out a.index",
+            "index build --out a.index",
             &of_manifest,
             "--split-col split",
         ),
-        ("retrieve evaluate", &of_manifest, "--split-col split"),
-        ("retrieve build --out a.index", &of_images, "--texts"),
-        ("retrieve build --out a.index", &of_images, "--image-col 0"),
+        ("retrieve pairs", &of_manifest, "--split-col split"),
+        ("index build --out a.index", &of_images, "--texts"),
+        ("index build --out a.index", &of_images, "--image-col 0"),
         ("embed --out a.npy", &of_images, "--texts"),
         (
             "embed --out a.npy",
@@ -160,16 +160,15 @@ fn options_without_effect_are_refused() {
             "--split-col split --split test",
         ),
     ] {
-        let mut words = program.split(' ');
-        let mut command = example(words.next().unwrap());
-        command.args(words).args(of).args(arguments.split(' '));
+        let mut command = convirt(program.split(' '));
+        command.args(of).args(arguments.split(' '));
         let output = command.arg("--run").arg(run).output().unwrap();
         let text = text_of(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {text}");
         let option = arguments.split(' ').next().unwrap();
         assert!(text.contains(option), "{arguments}: {text}");
     }
-    let mut zero_shot = example("zero_shot");
+    let mut zero_shot = convirt(["zero-shot"]);
     zero_shot
         .arg(run)
         .args(["--prompts", "p.yaml", "--label-col", "label", "a.png"]);

@@ -1,5 +1,7 @@
 //! Small data, a small configuration and one small training that the tests share.
 
+use std::env::consts::EXE_SUFFIX;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -165,12 +167,26 @@ pub fn trained() -> &'static Trained {
     })
 }
 
-/// A program of this workspace, which cargo builds beside the tests; it prints no backtraces,
-/// whatever the tests do.
+/// The program, which cargo builds beside the tests; it prints no backtraces, whatever the tests
+/// do.
+pub fn convirt<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = built("convirt");
+    command.args(arguments);
+    command
+}
+
+/// An example of this workspace, which cargo builds beside the tests.
 pub fn example(name: &str) -> Command {
+    built(&format!("examples/{name}"))
+}
+
+fn built(name: &str) -> Command {
     let executable = std::env::current_exe().unwrap();
     let profile = executable.ancestors().nth(2).unwrap();
-    let mut command = Command::new(profile.join("examples").join(name));
+    let path = profile.join(format!("{name}{EXE_SUFFIX}"));
+    let missing = "build it first, as `cargo test --workspace` does";
+    assert!(path.is_file(), "{}: {missing}", path.display());
+    let mut command = Command::new(path);
     command.env_remove("RUST_BACKTRACE");
     command
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use convirt::model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, TextInput};
 use convirt::weights::{WeightsFile, load_image_encoder, load_network, load_text_encoder};
-use convirt::{ConVirt, ImageClassifier};
+use convirt::{Classifier, Model};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
@@ -86,7 +86,7 @@ impl Case {
 
     /// Of a classifier's folder, which is loaded and saved again.
     fn classification(&self) -> Vec<Output> {
-        let classifier = ImageClassifier::load_on(&self.folder, &self.device).unwrap();
+        let classifier = Classifier::load_on(&self.folder, &self.device).unwrap();
         classifier.save(self.folder.join("saved")).unwrap();
         let scores = classifier.network().forward(self.images());
         let probabilities = classifier.predict(self.folder.join("image.png")).unwrap();
@@ -110,7 +110,7 @@ impl Case {
 
     /// The same model as a folder of this crate's, which is exported, and as ConVIRT-Colab's file.
     fn embeddings_of_both_files(&self) -> Vec<Output> {
-        let model = ConVirt::load_on(&self.folder, &self.device).unwrap();
+        let model = Model::load_on(&self.folder, &self.device).unwrap();
         self.export(&model);
         let file = WeightsFile::open(self.folder.join("model.pth")).unwrap();
         let config = json(&self.folder.join("convirt.json"))["network"].take();
@@ -132,7 +132,7 @@ impl Case {
         ]
     }
 
-    fn export(&self, model: &ConVirt) {
+    fn export(&self, model: &Model) {
         let folder = self.folder.join("exported");
         fs::create_dir_all(&folder).unwrap();
         let with_fc = folder.join("image_with_fc.safetensors");

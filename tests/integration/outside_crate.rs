@@ -8,11 +8,11 @@ use crate::fixtures;
 
 /// What `README.md` shows a user of the library, as a program.
 const PROGRAM: &str = r#"
-use convirt::ConVirt;
+use convirt::Model;
 
 fn main() -> Result<(), convirt::Error> {
     let arguments: Vec<String> = std::env::args().collect();
-    let model = ConVirt::load(&arguments[1])?;
+    let model = Model::load(&arguments[1])?;
     let image = model.embed_image(&arguments[2])?;
     for text in ["The heart is enlarged.", "No pleural effusion."] {
         let text_embedding = model.embed_text(text)?;
@@ -74,7 +74,7 @@ debug = false
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
 
-    let model = convirt::ConVirt::load(trained.run.path()).unwrap();
+    let model = convirt::Model::load(trained.run.path()).unwrap();
     let image = model.embed_image(trained.an_image()).unwrap();
     let text = model.embed_text("The heart is enlarged.").unwrap();
     let line = format!("{:+.6}", convirt::similarity(&image, &text));

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::fixtures::{Workspace, alone, example, text_of};
+use crate::fixtures::{Workspace, alone, convirt, text_of};
 
 /// Patients of the miniature MIMIC-CXR; each has one study with a PA and a lateral image.
 const PATIENTS: [(&str, &str, &str); 6] = [
@@ -232,7 +232,7 @@ fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn run(program: &str, miniature: &Miniature, arguments: &[&str]) -> Output {
-    example(program)
+    convirt(["prepare", program])
         .arg("--root")
         .arg(miniature.root())
         .arg("--out")
@@ -605,8 +605,8 @@ fn archives_and_folders_that_are_none_are_named() {
 #[test]
 fn the_programs_print_what_they_made_and_how_to_train_on_it() {
     for (program, miniature, pairs) in [
-        ("prepare_mimic", Miniature::mimic(PLAIN), 5),
-        ("prepare_openi", Miniature::openi(), 3),
+        ("mimic", Miniature::mimic(PLAIN), 5),
+        ("openi", Miniature::openi(), 3),
     ] {
         let output = run(program, &miniature, &["--longer-side", "64"]);
         let text = text_of(&output);
@@ -617,10 +617,19 @@ fn the_programs_print_what_they_made_and_how_to_train_on_it() {
             "left out",
             "csv_file: '",
             "text_from_files: False",
-            "train_mimic",
+            "convirt train",
         ] {
             assert!(text.contains(part), "no `{part}` in:\n{text}");
         }
+        let output = run(program, &miniature, &["--longer-side", "64", "--json"]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            document["manifest"],
+            miniature.out().join("pairs.csv").to_str().unwrap()
+        );
+        let counts = document["pairs_by_split"].as_object().unwrap().values();
+        let all: u64 = counts.map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(document["pairs"], all);
         let output = run(program, &miniature, &["--longer-side", "96"]);
         assert!(!output.status.success());
         assert!(

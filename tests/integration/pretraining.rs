@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use convirt::{Ending, Error, Kernel, Precision, Summary, Training};
+use convirt::compute::{Kernel, Precision};
+use convirt::run::Ending;
+use convirt::{Error, Summary, Training};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -91,7 +93,7 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
     let first = training.run().unwrap();
     assert_eq!(first.ending, Ending::Interrupted);
     assert_eq!(first.steps, 1);
-    assert!(first.to_string().contains("--resume"), "{first}");
+    assert!(first.to_string().contains("convirt resume"), "{first}");
 
     let resumed = Training::resume(&run, &[]).unwrap().run().unwrap();
     assert_eq!(resumed.ending, Ending::Completed);
@@ -243,7 +245,7 @@ fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
 #[test]
 fn a_loaded_model_embeds_as_the_one_that_was_evaluated() {
     let trained = trained();
-    let model = convirt::ConVirt::load(trained.run.path()).unwrap();
+    let model = convirt::Model::load(trained.run.path()).unwrap();
     let image = model.embed_image(trained.an_image()).unwrap();
     let text = model.embed_text("No pleural effusion.").unwrap();
     let norm = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>();

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixtures::{Workspace, example, text_of, trained};
+use crate::fixtures::{Workspace, convirt, text_of, trained};
 
-fn train_mimic() -> Command {
-    example("train_mimic")
+fn train() -> Command {
+    convirt(["train"])
 }
 
 fn config_file(workspace: &Workspace) -> PathBuf {
@@ -19,7 +19,7 @@ fn config_file(workspace: &Workspace) -> PathBuf {
 #[test]
 fn it_tells_what_it_trains_and_what_came_of_it() {
     let workspace = Workspace::new();
-    let output = train_mimic()
+    let output = train()
         .arg("--config")
         .arg(config_file(&workspace))
         .args(["--device", "flex", "--set", "max_steps=2"])
@@ -51,7 +51,7 @@ fn it_tells_what_it_trains_and_what_came_of_it() {
 fn a_kernel_is_chosen_by_the_environment() {
     let workspace = Workspace::new();
     for precision in ["float32", "bf16"] {
-        let output = train_mimic()
+        let output = train()
             .arg("--config")
             .arg(config_file(&workspace))
             .args(["--set", "max_steps=1", "--set", "eval_every_n_steps=1"])
@@ -73,7 +73,7 @@ fn a_kernel_is_chosen_by_the_environment() {
 #[test]
 fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     let workspace = Workspace::new();
-    let output = train_mimic()
+    let output = train()
         .arg("--config")
         .arg(config_file(&workspace))
         .args(["--set", "objective=simclr", "--set", "max_steps=2"])
@@ -98,7 +98,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
 
     let run = printed.lines().find_map(|line| line.strip_prefix("run: "));
     let out = workspace.path().join("exported");
-    let mut export = example("export");
+    let mut export = convirt(["export"]);
     export.arg(run.unwrap()).arg("--out").arg(&out);
     let printed = text_of(&export.output().unwrap());
     let mut files: Vec<_> = fs::read_dir(&out)
@@ -113,10 +113,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     ];
     assert_eq!(files, expected, "{printed}");
 
-    let output = example("inspect_weights")
-        .arg(run.unwrap())
-        .output()
-        .unwrap();
+    let output = convirt(["inspect"]).arg(run.unwrap()).output().unwrap();
     let printed = text_of(&output);
     for part in [
         "image encoder: resnet18",
@@ -130,9 +127,9 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
 
 #[test]
 fn help_lists_every_option() {
-    let output = train_mimic().arg("--help").output().unwrap();
+    let output = train().arg("--help").output().unwrap();
     let text = text_of(&output);
-    for option in ["--config", "--device", "--resume", "--set"] {
+    for option in ["--config", "--device", "--set"] {
         assert!(text.contains(option), "{text}");
     }
 }
@@ -141,17 +138,14 @@ fn help_lists_every_option() {
 fn programs_that_run_a_model_take_a_precision_and_say_its_default() {
     for command in [
         &["transfer"][..],
-        &["zero_shot"],
+        &["zero-shot"],
         &["embed"],
-        &["retrieve", "build"],
-        &["retrieve", "search"],
-        &["retrieve", "evaluate"],
-        &["retrieve", "chexpert-8x200"],
+        &["index", "build"],
+        &["index", "search"],
+        &["retrieve", "pairs"],
+        &["retrieve", "chexpert"],
     ] {
-        let output = example(command[0])
-            .args(&command[1..])
-            .arg("--help")
-            .output();
+        let output = convirt(command).arg("--help").output();
         let text = text_of(&output.unwrap());
         let line = text.lines().find(|line| line.contains("--precision"));
         let line = line.unwrap_or_else(|| panic!("{command:?}:\n{text}"));
@@ -166,7 +160,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_key_meant() {
     let workspace = Workspace::new();
     let path = workspace.path().join("config.yaml");
     fs::write(&path, workspace.yaml().replace("batch_size", "batchsize")).unwrap();
-    let output = train_mimic().arg("--config").arg(&path).output().unwrap();
+    let output = train().arg("--config").arg(&path).output().unwrap();
     let text = text_of(&output);
     assert!(!output.status.success());
     for part in ["config.yaml:1", "batchsize", "batch_size"] {
@@ -177,7 +171,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_key_meant() {
 #[test]
 fn an_unknown_device_lists_those_of_the_build() {
     let workspace = Workspace::new();
-    let output = train_mimic()
+    let output = train()
         .arg("--config")
         .arg(config_file(&workspace))
         .args(["--device", "abacus"])
@@ -191,7 +185,7 @@ fn an_unknown_device_lists_those_of_the_build() {
 #[test]
 fn an_unknown_kernel_lists_those_there_are_before_anything_is_made() {
     let workspace = Workspace::new();
-    let output = train_mimic()
+    let output = train()
         .arg("--config")
         .arg(config_file(&workspace))
         .env("CONVIRT_KERNEL", "abacus")
@@ -213,7 +207,7 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     use std::process::Stdio;
 
     let workspace = Workspace::new();
-    let mut child = train_mimic()
+    let mut child = train()
         .arg("--config")
         .arg(config_file(&workspace))
         .args([
@@ -240,11 +234,10 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     let resume = rest
         .lines()
-        .find_map(|line| line.strip_prefix("resume with: --resume "))
+        .find_map(|line| line.strip_prefix("resume with: convirt resume "))
         .unwrap_or_else(|| panic!("{rest}"));
 
-    let output = train_mimic()
-        .args(["--resume", resume, "--set", "max_steps=1"])
+    let output = convirt(["resume", resume, "--set", "max_steps=1"])
         .output()
         .unwrap();
     let text = text_of(&output);
@@ -269,7 +262,7 @@ fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
             &["timm/resnet18.tv_in1k", "model.safetensors"],
         ),
     ] {
-        let output = train_mimic()
+        let output = train()
             .arg("--config")
             .arg(config_file(&workspace))
             .args(["--set", &format!("model.{key}={name}")])
@@ -292,9 +285,9 @@ fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
 }
 
 #[test]
-fn export_writes_every_form_and_inspect_weights_reads_each() {
+fn export_writes_every_form_and_inspect_reads_each() {
     let out = tempfile::tempdir().unwrap();
-    let output = example("export")
+    let output = convirt(["export"])
         .arg(trained().run.path())
         .arg("--out")
         .arg(out.path())
@@ -336,7 +329,7 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
             "checkpoint" => trained().run.checkpoints().join("model-8.bpk"),
             name => out.path().join(name),
         };
-        let output = example("inspect_weights").arg(path).output().unwrap();
+        let output = convirt(["inspect"]).arg(path).output().unwrap();
         let printed = text_of(&output);
         assert!(output.status.success(), "{name}: {printed}");
         for part in parts {
@@ -353,11 +346,8 @@ fn export_writes_every_form_and_inspect_weights_reads_each() {
 }
 
 #[test]
-fn inspect_weights_names_a_file_that_is_none() {
-    let output = example("inspect_weights")
-        .arg("Cargo.toml")
-        .output()
-        .unwrap();
+fn inspect_names_a_file_that_is_none() {
+    let output = convirt(["inspect"]).arg("Cargo.toml").output().unwrap();
     assert!(!output.status.success());
     let printed = text_of(&output);
     assert!(

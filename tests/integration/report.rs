@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixtures::{example, text_of, trained};
+use crate::fixtures::{convirt, text_of, trained};
 
 fn page() -> String {
     fs::read_to_string(trained().run.path().join("report.html")).unwrap()
@@ -50,12 +50,12 @@ fn the_program_writes_the_page_of_a_run_and_says_what_is_not_there() {
         }
     }
     fs::remove_file(run.join("report.html")).unwrap();
-    let output = example("report").arg(&run).output().unwrap();
+    let output = convirt(["report"]).arg(&run).output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("<polyline") && page.contains("not shown: "));
 
-    let output = example("report").arg("none").output().unwrap();
+    let output = convirt(["report"]).arg("none").output().unwrap();
     assert!(!output.status.success());
     assert!(text_of(&output).contains("no run `none`"));
 }

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use convirt::compute::Precision;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
-use convirt::{
-    ConVirt, EmbeddingIndex, Error, ImageTower, Modality, PairRetrieval, Precision, TowerOutput,
-    similarity,
-};
+use convirt::inference::TowerOutput;
+use convirt::retrieval::{EmbeddingIndex, Modality, PairRetrieval};
+use convirt::{Error, ImageModel, Model, similarity};
 
-use crate::fixtures::{Workspace, example, text_of, trained};
+use crate::fixtures::{Workspace, convirt, text_of, trained};
 
 /// Runs a program on the shared run.
 fn run(program: &str, arguments: &[&str]) -> Output {
     let run = trained().run.path().to_str().unwrap();
-    example(program)
+    convirt([program])
         .args(arguments)
         .args(["--run", run, "--device", "flex"])
         .output()
@@ -38,8 +38,8 @@ fn fails(program: &str, arguments: &[&str]) -> String {
     text
 }
 
-fn model() -> ConVirt {
-    ConVirt::load(trained().run.path()).unwrap()
+fn model() -> Model {
+    Model::load(trained().run.path()).unwrap()
 }
 
 fn images() -> Vec<PathBuf> {
@@ -114,7 +114,7 @@ fn many_texts_are_embedded_as_each_by_itself_and_in_their_order() {
 
 #[test]
 fn the_image_side_alone_is_the_same_model() {
-    let tower = ImageTower::load(trained().run.path()).unwrap();
+    let tower = ImageModel::load(trained().run.path()).unwrap();
     let model = model();
     assert_eq!(tower.identity().unwrap(), model.identity().unwrap());
     assert_eq!(tower.identity().unwrap().name, trained().run.name());
@@ -191,7 +191,7 @@ fn a_manifest_becomes_safetensors_of_features_or_of_texts() {
     succeeds("embed", &[&of_manifest[..], &["--features"]].concat());
     let (names, width, numbers) = read();
     assert_eq!((names.len(), width), (images().len(), 512));
-    let tower = ImageTower::load(trained().run.path()).unwrap();
+    let tower = ImageModel::load(trained().run.path()).unwrap();
     let features = tower.embed_image(&names[3], TowerOutput::Features).unwrap();
     assert!(near(&numbers[3 * width..4 * width], &features));
 
@@ -273,14 +273,14 @@ fn the_precision_of_a_program_is_told_has_its_effect_and_is_kept_in_an_index() {
     let index = folder.path().join("chest.index");
     let data = trained().workspace().data();
     let build = ["build", "--images", text(&data), "--out", text(&index)];
-    succeeds("retrieve", &[&build[..], &in_bfloat16].concat());
+    succeeds("index", &[&build[..], &in_bfloat16].concat());
     let precision = EmbeddingIndex::open(&index)
         .unwrap()
         .description()
         .precision;
     assert_eq!(precision, Precision::BFloat16);
 
-    for program in ["embed", "retrieve"] {
+    for program in ["embed", "index"] {
         let arguments = match program {
             "embed" => &of_sentences[..],
             _ => &build[..],
@@ -304,12 +304,12 @@ fn an_index_is_built_once_and_answers_images_and_texts() {
         "--out",
         text(&index),
     ];
-    succeeds("retrieve", &[&["build"], &of_manifest[..]].concat());
+    succeeds("index", &[&["build"], &of_manifest[..]].concat());
 
     // An image finds itself first, to the rounding of 16 bits, and its report is shown.
     let image = trained().an_image();
     let told = succeeds(
-        "retrieve",
+        "index",
         &["search", text(&index), "--image", text(&image), "-k", "3"],
     );
     let first: Vec<&str> = told.lines().nth(1).unwrap().split_whitespace().collect();
@@ -325,13 +325,13 @@ fn an_index_is_built_once_and_answers_images_and_texts() {
     let words: Vec<&str> = report.split_whitespace().collect();
     assert!(told.contains(&words.join(" ")), "{told}");
 
-    let told = fails("retrieve", &["search", text(&index), "--text", " ... "]);
+    let told = fails("index", &["search", text(&index), "--text", " ... "]);
     assert!(told.contains("no letter or digit"), "{told}");
 
     // A text finds the image that its embedding is most similar to.
     let (model, sentence) = (model(), "The heart is enlarged.");
     let told = succeeds(
-        "retrieve",
+        "index",
         &["search", text(&index), "--text", sentence, "-k", "1"],
     );
     let query = model.embed_text(sentence).unwrap();
@@ -348,13 +348,10 @@ fn an_index_is_built_once_and_answers_images_and_texts() {
 
     let texts = folder.path().join("reports.index");
     let of_texts = [&["build", "--texts"], &of_manifest[..4], &[text(&texts)]].concat();
-    succeeds("retrieve", &of_texts);
+    succeeds("index", &of_texts);
     let opened = EmbeddingIndex::open(&texts).unwrap();
     assert_eq!(opened.description().modality, Modality::Texts);
-    let told = succeeds(
-        "retrieve",
-        &["search", text(&texts), "--image", text(&image)],
-    );
+    let told = succeeds("index", &["search", text(&texts), "--image", text(&image)]);
     assert!(told.contains(" 10  "), "{told}");
 }
 
@@ -371,13 +368,13 @@ fn an_index_of_another_model_or_of_features_is_refused() {
         text(&index),
         "--features",
     ];
-    succeeds("retrieve", &build);
-    let told = fails("retrieve", &["search", text(&index), "--text", "Clear."]);
+    succeeds("index", &build);
+    let told = fails("index", &["search", text(&index), "--text", "Clear."]);
     assert!(told.contains("cannot be compared"), "{told}");
 
     let workspace = Workspace::new();
     let other = workspace.train(&["max_steps=1", "seed=1"]).unwrap().run;
-    let tower = ImageTower::load(&other).unwrap();
+    let tower = ImageModel::load(&other).unwrap();
     let opened = EmbeddingIndex::open(&index).unwrap();
     let error = opened.check_query(&tower.identity().unwrap(), Modality::Images);
     let error = error.unwrap_err();
@@ -389,7 +386,7 @@ fn a_damaged_index_and_an_empty_folder_are_errors_that_name_them() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("chest.index");
     let images = ["--images", text(folder.path()), "--out", text(&out)];
-    let told = fails("retrieve", &[&["build"], &images[..]].concat());
+    let told = fails("index", &[&["build"], &images[..]].concat());
     assert!(
         told.contains("no images") && told.contains(text(folder.path())),
         "{told}"
@@ -401,7 +398,7 @@ fn a_damaged_index_and_an_empty_folder_are_errors_that_name_them() {
     );
 
     fs::write(&out, b"\x40\0\0\0\0\0\0\0{}").unwrap();
-    let told = fails("retrieve", &["search", text(&out), "--text", "Clear."]);
+    let told = fails("index", &["search", text(&out), "--text", "Clear."]);
     assert!(
         told.contains("chest.index") && told.contains("damaged"),
         "{told}"
@@ -411,7 +408,7 @@ fn a_damaged_index_and_an_empty_folder_are_errors_that_name_them() {
 #[test]
 fn evaluation_tells_precision_and_recall_beside_chance() {
     let csv = trained().workspace().data().join("pairs.csv");
-    let of_manifest = ["evaluate", "--manifest", text(&csv), "--text-from-files"];
+    let of_manifest = ["pairs", "--manifest", text(&csv), "--text-from-files"];
     let of_valid = ["--split-col", "split", "--split", "valid"];
     let told = succeeds("retrieve", &[&of_manifest[..], &of_valid].concat());
     for part in [
@@ -482,7 +479,7 @@ fn the_protocol_of_chexpert_8x200_runs_from_its_lists() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, list).unwrap();
     }
-    let of = ["chexpert-8x200", "--lists", text(&lists), "--images"];
+    let of = ["chexpert", "--lists", text(&lists), "--images"];
     let told = succeeds("retrieve", &[&of[..], &[text(folder.path())]].concat());
     for part in [
         "image → image, 16 candidates",
@@ -510,7 +507,7 @@ fn ctrl_c_leaves_no_half_written_file() {
     let folder = tempfile::tempdir().unwrap();
     let (sentences, out) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
     fs::write(&sentences, "The heart is normal in size.\n".repeat(400_000)).unwrap();
-    let mut child = example("embed")
+    let mut child = convirt(["embed"])
         .args(["--run", text(trained().run.path()), "--device", "flex"])
         .args(["--sentences", text(&sentences), "--out", text(&out)])
         .stderr(Stdio::piped())

@@ -4,9 +4,11 @@ use std::fs;
 use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor};
+use convirt::config::Objective;
 use convirt::model::{ResNetConfig, ResNetDepth};
+use convirt::run::Ending;
 use convirt::weights::{Inspection, WeightsFile, load_image_encoder};
-use convirt::{ConVirt, Ending, Error, ImageTower, Objective, Summary, Training};
+use convirt::{Error, ImageModel, Model, Summary, Training};
 
 use crate::fixtures::{Workspace, alone, trained};
 use crate::weights::{started, tensors};
@@ -107,7 +109,7 @@ fn its_encoder_loads_wherever_that_of_a_run_of_pairs_does() {
         let encoder = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
         let file = WeightsFile::open(run).unwrap();
         let (encoder, _) = load_image_encoder(encoder, &file, &[]).unwrap();
-        let tower = ImageTower::load(run).unwrap();
+        let tower = ImageModel::load(run).unwrap();
         assert_eq!(tower.objective(), objective);
         let encoded = tower.encode_image(images.clone());
         assert_eq!(encoded.embedding.dims(), [2, 16]);
@@ -149,7 +151,7 @@ fn trainings_of_either_objective_start_from_either() {
     let checkpoint = simclr.run.join("checkpoint/model-24.bpk");
     let begun = begin(SIMCLR, &format!("fine_tune_from={}", checkpoint.display()));
     let projection = workspace.path().join("projection.safetensors");
-    let tower = ImageTower::load(&checkpoint).unwrap();
+    let tower = ImageModel::load(&checkpoint).unwrap();
     tower.export_projection(&projection).unwrap();
     assert!(tensors(&begun, "image_projection.") == tensors(&projection, "image_projection."));
 
@@ -166,8 +168,8 @@ fn what_needs_texts_says_that_there_is_no_text_encoder() {
     let (workspace, simclr) = baseline();
     let from = format!("fine_tune_from={}", simclr.run.display());
     for error in [
-        ConVirt::load(&simclr.run).unwrap_err(),
-        ConVirt::load(simclr.run.join("checkpoint/model-24.bpk")).unwrap_err(),
+        Model::load(&simclr.run).unwrap_err(),
+        Model::load(simclr.run.join("checkpoint/model-24.bpk")).unwrap_err(),
         workspace.train(&[&from]).unwrap_err(),
     ] {
         assert!(matches!(error, Error::NoTextEncoder { .. }), "{error}");

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use convirt::Classifier;
+use convirt::compute::Precision;
 use convirt::data::{Column, LabelColumns, LabelledConfig};
-use convirt::{EncoderSource, ImageClassifier, Precision, Transfer, TransferConfig, TransferMode};
+use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixtures::{example, text_of, trained};
+use crate::fixtures::{convirt, text_of, trained};
 
 /// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
 /// `third` also `middle`), a finding that is the same as `bright` but uncertain for some, and one
@@ -54,7 +56,7 @@ fn labelled() -> TempDir {
 }
 
 fn transfer(folder: &TempDir) -> Command {
-    let mut program = example("transfer");
+    let mut program = convirt(["transfer"]);
     program
         .arg("--csv")
         .arg(folder.path().join("labels.csv"))
@@ -120,7 +122,7 @@ fn encoders_are_compared_and_the_best_classifier_is_saved() {
     assert!(pixels["scores"]["auroc"]["interval"][1].as_f64().unwrap() <= 1.0);
     assert_eq!(pixels["scores"]["labels"][0]["images"], 16);
 
-    let classifier = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    let classifier = Classifier::load(folder.path().join("out/classifier")).unwrap();
     assert_eq!(classifier.labels().names(), ["bright"]);
     let probability = |is_bright| {
         let image = image_of(folder.path(), is_bright);
@@ -213,7 +215,7 @@ fn classes_that_exclude_each_other_are_told_by_one_model() {
     let scores = json(&folder)["rows"][0]["scores"].clone();
     assert!(scores["accuracy"]["value"].as_f64().unwrap() > 0.4);
     assert!(scores["labels"][0]["accuracy"].is_null());
-    let classifier = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    let classifier = Classifier::load(folder.path().join("out/classifier")).unwrap();
     let told = classifier.predict(image_of(folder.path(), true)).unwrap();
     assert!((told.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 }
@@ -252,7 +254,7 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
     assert!(row.scores.overall.auroc.unwrap().value > 0.8, "{report}");
     assert!(row.runs[0].best_epoch.is_some());
     report.save(folder.path().join("out")).unwrap();
-    let loaded = ImageClassifier::load(folder.path().join("out/classifier")).unwrap();
+    let loaded = Classifier::load(folder.path().join("out/classifier")).unwrap();
     let image = image_of(folder.path(), false);
     assert_eq!(
         loaded.predict(&image).unwrap(),
@@ -379,7 +381,7 @@ fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
     ] {
         let mut program = match arguments.contains(&"--csv") {
             true => {
-                let mut program = example("transfer");
+                let mut program = convirt(["transfer"]);
                 program.args(["--out", "nowhere"]);
                 program
             }
@@ -407,7 +409,7 @@ fn prompts(folder: &TempDir, yaml: &str) -> PathBuf {
 }
 
 fn zero_shot(folder: &TempDir, yaml: &str) -> Command {
-    let mut program = example("zero_shot");
+    let mut program = convirt(["zero-shot"]);
     program
         .arg(trained().run.path())
         .arg("--prompts")
@@ -458,7 +460,7 @@ fn prompts_tell_classes_of_images_and_folders() {
     assert!((rows[0].1.iter().sum::<f64>() - 1.0).abs() < 1e-5);
 
     // By hand: a softmax over cos/τ with the normalized mean of the prompts.
-    let model = convirt::ConVirt::load(trained().run.path()).unwrap();
+    let model = convirt::Model::load(trained().run.path()).unwrap();
     let embed = |text: &str| model.embed_text(text).unwrap();
     let [a, b] = [
         embed("The image is bright."),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use convirt::weights::{Fate, Inspection, WeightsFile};
-use convirt::{ConVirt, Error};
+use convirt::{Error, Model};
 
 use crate::fixtures::{Workspace, trained};
 
@@ -30,8 +30,8 @@ pub fn started(workspace: &Workspace, overrides: &[&str]) -> PathBuf {
 }
 
 /// The shared training, exported.
-fn exported() -> (tempfile::TempDir, ConVirt) {
-    let model = ConVirt::load(trained().run.path()).unwrap();
+fn exported() -> (tempfile::TempDir, Model) {
+    let model = Model::load(trained().run.path()).unwrap();
     (tempfile::tempdir().unwrap(), model)
 }
 
@@ -39,7 +39,7 @@ fn exported() -> (tempfile::TempDir, ConVirt) {
 fn a_checkpoint_is_a_model_to_use_and_to_start_from() {
     let run = trained().run.path();
     let checkpoint = run.join("checkpoint/model-8.bpk");
-    let model = ConVirt::load(&checkpoint).unwrap();
+    let model = Model::load(&checkpoint).unwrap();
     let text = model.embed_text("No pleural effusion.").unwrap();
     assert!((text.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
 

@@ -1,9 +1,9 @@
-//! Which autodiff graph a tensor may join.
+//! The autodiff graph that a tensor joins.
 
 use burn::tensor::Tensor;
 
-/// Gives a tensor the autodiff association of another one, its checkpointing strategy included; a
-/// tensor that has one already keeps it.
+/// Gives a tensor the autodiff association of another one, including its checkpointing strategy. A
+/// tensor that has an association keeps it.
 ///
 /// Burn's own `Tensor::autodiff` takes the default strategy, and operations on tensors of two
 /// strategies panic.

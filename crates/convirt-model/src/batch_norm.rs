@@ -5,27 +5,40 @@ use burn::nn::Initializer;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use convirt_ops::{
-    After, Normalization, Window, batch_norm, batch_norm_train, conv2d, conv2d_batch_norm,
+    Epilogue, Normalization, Window, batch_norm, batch_norm_train, conv2d, conv2d_batch_norm,
 };
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
 
-/// Normalizes each channel over the batch ([Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167)),
-/// as `torch.nn.BatchNorm2d` does.
+/// Normalizes each channel over the batch ([Ioffe & Szegedy
+/// 2015](https://arxiv.org/abs/1502.03167)), as `torch.nn.BatchNorm2d` does.
 ///
-/// Burn's own layer stores the biased variance and holds the latest update back until the next
-/// one. This one stores the unbiased variance and applies each update at once, so that a record
-/// taken in the middle of training is exact. Its name and fields are those of Burn's layer, which
-/// is what makes `burn-store` translate PyTorch's parameter names.
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::BatchNorm;
+/// use convirt_ops::Epilogue;
+///
+/// let device = Device::flex();
+/// let norm = BatchNorm::new(3, &device);
+/// let output = norm.forward(Tensor::ones([2, 8, 8, 3], &device), Epilogue::Relu);
+/// assert_eq!(output.dims(), [2, 8, 8, 3]);
+/// ```
+///
+/// Burn's own layer stores the biased variance and applies each update only at the next one. This
+/// layer stores the unbiased variance and applies each update at once, so that a record taken in
+/// the middle of training is exact. It has the name and the fields of Burn's layer, so that
+/// `burn-store` translates PyTorch's parameter names.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale γ, `[channels]`.
     pub gamma: Param<Tensor<1>>,
     /// Offset β, `[channels]`.
     pub beta: Param<Tensor<1>>,
-    /// Whether batches update the statistics; cleared by `freeze`.
+    /// Whether batches update the statistics; `freeze` clears it.
     pub training: Param<Flag>,
     /// Running mean, `[channels]`.
     pub running_mean: RunningState<Tensor<1>>,
@@ -47,10 +60,10 @@ impl BatchNorm {
     }
 
     /// Normalizes by the batch's statistics in training (autodiff input and not frozen), by the
-    /// running statistics otherwise, and does what comes `after`.
+    /// running statistics otherwise; an [`Epilogue`] follows.
     ///
-    /// A channel with a single value (one image, one pixel) has no variance: it normalizes to β
-    /// and leaves the running statistics alone, where PyTorch stops with an error.
+    /// A channel with a single value (one image of one pixel) has no variance: it normalizes to β
+    /// and does not change the running statistics. PyTorch stops with an error there.
     ///
     /// # Shapes
     ///
@@ -59,17 +72,17 @@ impl BatchNorm {
     /// # Panics
     ///
     /// When the number of channels differs.
-    pub fn forward(&self, input: Tensor<4>, after: After) -> Tensor<4> {
-        if !self.learns_from(&input) {
-            return batch_norm(input, self.normalization(), after);
+    pub fn forward(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
+        if !self.updates_statistics(&input) {
+            return batch_norm(input, self.normalization(), epilogue);
         }
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let [batch, height, width, _] = input.dims();
         let values = (batch * height * width) as f64;
-        let normalized = batch_norm_train(input, gamma, beta, EPSILON, after);
+        let normalized = batch_norm_train(input, gamma, beta, EPSILON, epilogue);
         if values > 1.0 {
-            advance(&self.running_mean, normalized.mean);
-            advance(
+            update(&self.running_mean, normalized.mean);
+            update(
                 &self.running_var,
                 normalized.variance.mul_scalar(values / (values - 1.0)),
             );
@@ -77,22 +90,28 @@ impl BatchNorm {
         normalized.output
     }
 
-    /// Normalizes a convolution of maps, as [`forward`](Self::forward) does.
-    pub(crate) fn forward_after(&self, conv: &Conv2d, input: Tensor<4>, after: After) -> Tensor<4> {
+    /// Convolves a feature map, then normalizes it as [`forward`](Self::forward) does.
+    pub(crate) fn forward_conv(
+        &self,
+        conv: &Conv2d,
+        input: Tensor<4>,
+        epilogue: Epilogue,
+    ) -> Tensor<4> {
         let window = Window {
             stride: conv.stride,
             padding: conv.kernel_size.map(|size| size / 2),
             dilation: [1, 1],
         };
         let weight = conv.weight.val();
-        match self.learns_from(&input) {
-            true => self.forward(conv2d(input, weight, window, 1), after),
-            false => conv2d_batch_norm(input, weight, window, 1, self.normalization(), after),
+        if self.updates_statistics(&input) {
+            self.forward(conv2d(input, weight, window, 1), epilogue)
+        } else {
+            conv2d_batch_norm(input, weight, window, 1, self.normalization(), epilogue)
         }
     }
 
     /// Whether a batch of this input updates the statistics.
-    fn learns_from(&self, input: &Tensor<4>) -> bool {
+    fn updates_statistics(&self, input: &Tensor<4>) -> bool {
         input.is_autodiff() && self.training.is_enabled()
     }
 
@@ -107,8 +126,8 @@ impl BatchNorm {
     }
 }
 
-/// Moves the running statistic a step of [`MOMENTUM`] towards the batch's, visible at once.
-fn advance(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+/// Moves a running statistic towards the batch's by [`MOMENTUM`], visible at once.
+fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
     let before = running.value_sync().without_autodiff();
     let after = before.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM);
     running.update(after);
@@ -129,7 +148,7 @@ mod tests {
     fn running_variance_is_unbiased_and_current_after_each_batch() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device);
-        layer.forward(images(&device), After::Nothing);
+        layer.forward(images(&device), Epilogue::Nothing);
         // Means 4 and 1; unbiased variances 38/3 and 1/3; running = 0.9·start + 0.1·batch.
         let mean = layer.running_mean.value();
         let variance = layer.running_var.value();
@@ -145,7 +164,7 @@ mod tests {
     fn frozen_layer_keeps_its_statistics_and_uses_them() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device).freeze();
-        let output = layer.forward(images(&device), After::Nothing);
+        let output = layer.forward(images(&device), Epilogue::Nothing);
         let expected = images(&device).div_scalar((1.0 + EPSILON).sqrt());
         output
             .into_data()
@@ -160,7 +179,7 @@ mod tests {
     fn single_value_per_channel_leaves_the_statistics_finite() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device);
-        let output = layer.forward(Tensor::ones([1, 1, 1, 2], &device), After::Nothing);
+        let output = layer.forward(Tensor::ones([1, 1, 1, 2], &device), Epilogue::Nothing);
         assert_eq!(
             output.into_data(),
             Tensor::<4>::zeros([1, 1, 1, 2], &device).into_data()
@@ -173,7 +192,7 @@ mod tests {
         let device = Device::flex().autodiff().gradient_checkpointing();
         let layer = BatchNorm::new(2, &device);
         let gradients = layer
-            .forward(images(&device), After::Nothing)
+            .forward(images(&device), Epilogue::Nothing)
             .square()
             .sum()
             .backward();

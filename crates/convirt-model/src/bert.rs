@@ -1,6 +1,6 @@
 //! BERT-family text encoders, f_u of the paper.
 //!
-//! Parameter paths and the names of Hugging Face's checkpoints they stand for:
+//! Parameter paths and the corresponding names in Hugging Face's checkpoints:
 //!
 //! | here | `transformers` |
 //! |---|---|
@@ -14,19 +14,15 @@
 //! | `layers.N.output` | `….output.dense`; `….ffn.lin2` |
 //! | `layers.N.output_norm` | `….output.LayerNorm`; `….output_layer_norm` |
 //!
-//! The pooler and any task's head are left out.
+//! The pooler and the heads of tasks are left out.
 
 mod activation;
 mod config;
-mod embeddings;
-#[cfg(test)]
-mod freezing;
-mod frozen_prefix;
 mod hugging_face;
 mod keys;
+mod embeddings;
 mod layer;
-#[cfg(test)]
-pub(crate) mod parity;
+mod frozen_states;
 
 use std::ops::Range;
 
@@ -37,19 +33,20 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor};
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
-pub use frozen_prefix::FrozenPrefix;
+pub use frozen_states::FrozenStates;
 pub use keys::BertKeys;
 pub use layer::{BertAttention, BertLayer};
 
 use crate::ModelError;
 use crate::association::associate;
+use frozen_states::FrozenPrefix;
 
 /// A batch of tokenized texts.
 #[derive(Clone, Debug)]
 pub struct TextInput {
     /// Token numbers, `[batch, tokens]`, padded to one length.
     pub input_ids: Tensor<2, Int>,
-    /// True at real tokens, false at padding, `[batch, tokens]`.
+    /// True for real tokens, false for padding, `[batch, tokens]`.
     pub attention_mask: Tensor<2, Bool>,
     /// Segment of each token, `[batch, tokens]`; all 0 if absent. DistilBERT ignores it.
     pub token_type_ids: Option<Tensor<2, Int>>,
@@ -69,9 +66,38 @@ impl TextInput {
 /// Transformer encoder with normalization after each sublayer
 /// ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)), of any [`BertFamily`].
 ///
-/// Frozen parts (no parameter requires gradients, training flags off) run without dropout and
-/// record nothing. Where they come first, from the embeddings upwards, they run outside autodiff
-/// altogether; a frozen layer above a trained one passes gradients through.
+/// Frozen parts (no parameter requires gradients, training flags off) run without dropout and their
+/// parameters get no gradients. Frozen embeddings and the frozen layers directly above them run
+/// outside autodiff; a frozen layer above a trained one passes gradients through.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use convirt_model::{BertConfig, TextInput};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let config = BertConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 2,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::base(100)
+/// };
+/// let encoder = config.init(&device)?;
+/// let input_ids = Tensor::<2, Int>::from_data([[2, 5, 7, 3], [2, 9, 3, 0]], &device);
+/// let states = encoder.forward(TextInput {
+///     attention_mask: input_ids.clone().not_equal_elem(0),
+///     input_ids,
+///     token_type_ids: None,
+/// });
+/// // The embeddings and two layers.
+/// assert_eq!(states.len(), 3);
+/// assert_eq!(states[2].dims(), [2, 4, 16]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct Bert {
     /// Sum of the embeddings, normalized.
@@ -80,6 +106,8 @@ pub struct Bert {
     pub layers: Vec<BertLayer>,
     max_tokens: usize,
     d_model: usize,
+    #[module(skip)]
+    frozen_prefix: Option<FrozenPrefix>,
 }
 
 impl Bert {
@@ -91,6 +119,7 @@ impl Bert {
                 .collect(),
             max_tokens: config.max_tokens(),
             d_model: config.d_model(),
+            frozen_prefix: None,
         }
     }
 
@@ -128,19 +157,40 @@ impl Bert {
             .layers
             .into_iter()
             .enumerate()
-            .map(|(index, layer)| match layers.contains(&index) {
-                true => layer.freeze(),
-                false => layer,
+            .map(|(index, layer)| {
+                if layers.contains(&index) {
+                    layer.freeze()
+                } else {
+                    layer
+                }
             })
             .collect();
         Ok(self)
     }
 
-    /// Encodes texts and returns every hidden state: the embeddings first, then each layer's.
+    /// Lets [`forward_to`](Self::forward_to) take the states of frozen embeddings and of the frozen
+    /// layers directly above them from a cache. It returns the same numbers, and computes these
+    /// states once for each text.
+    ///
+    /// Has no effect if the embeddings train. The frozen weights must not change afterwards.
+    pub fn with_frozen_states(mut self, states: &FrozenStates) -> Self {
+        self.frozen_prefix = FrozenPrefix::new(&self, states.clone());
+        self
+    }
+
+    /// Returns the number of frozen layers directly above frozen embeddings; `None` if the
+    /// embeddings train.
+    pub fn frozen_depth(&self) -> Option<usize> {
+        let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
+        is_frozen(&self.embeddings).then(|| frozen.count())
+    }
+
+    /// Encodes texts and returns all hidden states: the embeddings, then the output of each layer.
     ///
     /// # Shapes
     ///
-    /// - output: one `[batch, tokens, d_model]` more than there are layers; of no meaning at padding
+    /// - output: `[batch, tokens, d_model]` each, one more than there are layers; unspecified at
+    ///   padding
     ///
     /// # Panics
     ///
@@ -159,38 +209,31 @@ impl Bert {
     ///
     /// # Shapes
     ///
-    /// - output: `[batch, tokens, d_model]`; of no meaning at padding
+    /// - output: `[batch, tokens, d_model]`; unspecified at padding
     ///
     /// # Panics
     ///
     /// When a text has more than [`max_tokens`](Self::max_tokens) tokens, or there are fewer
     /// than `layer` layers.
     pub fn forward_to(&self, input: TextInput, layer: usize) -> Tensor<3> {
+        if let Some(prefix) = &self.frozen_prefix
+            && prefix.depth() <= layer
+        {
+            return self.run_above(prefix, input, layer);
+        }
         let (state, keys) = self.run(input, layer, |_| ());
         self.associate(keys.unpack(state))
     }
 
-    /// Encodes texts as [`forward_to`](Self::forward_to) does, from what the frozen part of this
-    /// encoder remembers of them.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[batch, tokens, d_model]`; of no meaning at padding
-    ///
-    /// # Panics
-    ///
-    /// As `forward_to`.
-    pub fn forward_from(&self, prefix: &FrozenPrefix, input: TextInput, layer: usize) -> Tensor<3> {
-        if layer < prefix.depth() {
-            return self.forward_to(input, layer);
-        }
+    /// Runs the layers above a frozen prefix, whose states come from its cache.
+    fn run_above(&self, prefix: &FrozenPrefix, input: TextInput, layer: usize) -> Tensor<3> {
         self.assert_fits(&input);
         let input = input.without_autodiff();
         let mask = input.attention_mask.clone();
         let state = prefix.states(self, input);
         let keys = BertKeys::new(mask, state.dtype());
         let layers = prefix.depth()..layer;
-        let state = self.run_above(keys.pack(state), &keys, layers, |_| ());
+        let state = self.run_layers(keys.pack(state), &keys, layers, |_| ());
         self.associate(keys.unpack(state))
     }
 
@@ -203,8 +246,8 @@ impl Bert {
         );
     }
 
-    /// Runs the embeddings and the first `depth` layers, showing each hidden state to `observe`;
-    /// states are packed by the keys.
+    /// Runs the embeddings and the first `depth` layers, and passes each hidden state to `observe`.
+    /// States are packed by the keys.
     fn run(
         &self,
         input: TextInput,
@@ -214,7 +257,7 @@ impl Bert {
         self.assert_fits(&input);
         let mask = input.attention_mask.clone().without_autodiff();
         let keys = BertKeys::new(mask, self.dtype());
-        let (state, from) = match self.frozen_depth() {
+        let (state, first) = match self.frozen_depth() {
             Some(frozen) => {
                 let frozen = frozen.min(depth);
                 let input = input.without_autodiff();
@@ -226,13 +269,7 @@ impl Bert {
                 (state, 0)
             }
         };
-        (self.run_above(state, &keys, from..depth, observe), keys)
-    }
-
-    /// How many layers above frozen embeddings are frozen; `None` where the embeddings train.
-    fn frozen_depth(&self) -> Option<usize> {
-        let frozen = self.layers.iter().take_while(|layer| is_frozen(*layer));
-        is_frozen(&self.embeddings).then(|| frozen.count())
+        (self.run_layers(state, &keys, first..depth, observe), keys)
     }
 
     /// Runs the embeddings and the first `depth` layers, all frozen, outside autodiff.
@@ -252,8 +289,8 @@ impl Bert {
         state
     }
 
-    /// Runs some layers, of which the lowest may train, on the hidden state below them.
-    fn run_above(
+    /// Runs some layers on the hidden state below them.
+    fn run_layers(
         &self,
         mut state: Tensor<3>,
         keys: &BertKeys,
@@ -267,7 +304,7 @@ impl Bert {
         state
     }
 
-    /// The type of the weights, and so of hidden states.
+    /// The type of the weights and of the hidden states.
     fn dtype(&self) -> DType {
         self.embeddings.word_embeddings.weight.val().dtype()
     }
@@ -278,7 +315,7 @@ impl Bert {
     }
 }
 
-/// Whether no parameter requires gradients and no training flag is on.
+/// Whether no parameter requires gradients and no training flag is set.
 fn is_frozen(module: &impl Module) -> bool {
     struct Trains(bool);
     impl ModuleVisitor for Trains {
@@ -295,18 +332,18 @@ fn is_frozen(module: &impl Module) -> bool {
     !trains.0
 }
 
-/// The probability with which a layer drops the elements of a tensor: 0 outside training.
-fn probability<const D: usize>(dropout: &Dropout, input: &Tensor<D>) -> f64 {
+/// The dropout probability for a tensor: 0 outside training.
+fn dropout_probability<const D: usize>(dropout: &Dropout, input: &Tensor<D>) -> f64 {
     let trains = dropout.training.is_enabled() && input.device().is_autodiff();
     if trains { dropout.prob } else { 0.0 }
 }
 
-/// A normalization's parameters.
+/// The parameters γ and β of a normalization.
 fn gamma_beta(norm: &LayerNorm) -> [Tensor<1>; 2] {
     let beta = norm
         .beta
         .as_ref()
-        .expect("normalizations of this encoder have one");
+        .expect("this encoder's normalizations have a β");
     [norm.gamma.val(), beta.val()]
 }
 
@@ -321,6 +358,9 @@ fn linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear 
 
 #[cfg(test)]
 pub(crate) mod tests {
+    mod freezing;
+    pub(crate) mod parity;
+
     use super::*;
     use crate::Pooling;
     use burn::tensor::Tolerance;
@@ -363,7 +403,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn more_padding_changes_nothing_at_real_tokens() {
+    fn padding_does_not_change_states_of_real_tokens() {
         let device = Device::flex();
         device.seed(5);
         for family in [
@@ -386,7 +426,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn more_padding_changes_no_pooled_vector() {
+    fn padding_does_not_change_pooled_vectors() {
         let device = Device::flex();
         device.seed(9);
         let encoder = small(BertFamily::Bert).init(&device).unwrap();
@@ -409,20 +449,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_text_alone_is_encoded_as_in_a_batch() {
+    fn a_single_text_is_encoded_as_in_a_batch() {
         let device = Device::flex();
         device.seed(6);
         let encoder = small(BertFamily::Bert).init(&device).unwrap();
         let batch = encoder.forward_to(texts(&[&[2, 7, 9, 3], &[2, 5, 3]], 4, &device), 3);
-        let alone = encoder.forward_to(texts(&[&[2, 5, 3]], 3, &device), 3);
-        alone.into_data().assert_approx_eq::<f32>(
+        let single = encoder.forward_to(texts(&[&[2, 5, 3]], 3, &device), 3);
+        single.into_data().assert_approx_eq::<f32>(
             &batch.slice([1..2, 0..3]).into_data(),
             Tolerance::absolute(1e-5),
         );
     }
 
     #[test]
-    fn text_without_any_real_token_stays_finite() {
+    fn text_without_real_tokens_has_finite_states() {
         let device = Device::flex();
         let encoder = small(BertFamily::Roberta).init(&device).unwrap();
         let state = encoder.forward_to(texts(&[&[2, 3], &[]], 2, &device), 3);
@@ -430,28 +470,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn stopping_at_a_layer_gives_that_hidden_state() {
+    fn forward_to_a_layer_returns_its_hidden_state() {
         let device = Device::flex();
         let encoder = small(BertFamily::Bert).init(&device).unwrap();
         let input = texts(&[&[2, 7, 9, 3]], 4, &device);
         let states = encoder.forward(input.clone());
         assert_eq!(states.len(), 4);
         for (layer, state) in states.into_iter().enumerate() {
-            let found = encoder.forward_to(input.clone(), layer);
-            assert_eq!(found.into_data(), state.into_data());
+            let actual = encoder.forward_to(input.clone(), layer);
+            assert_eq!(actual.into_data(), state.into_data());
         }
     }
 
     #[test]
     #[should_panic(expected = "13 tokens, but the encoder has positions for 12")]
-    fn text_beyond_the_positions_is_a_clear_panic() {
+    fn text_longer_than_the_positions_panics() {
         let device = Device::flex();
         let encoder = small(BertFamily::Bert).init(&device).unwrap();
         encoder.forward(texts(&[&[2; 13]], 13, &device));
     }
 
     #[test]
-    fn evaluation_and_training_paths_agree_without_dropout() {
+    fn evaluation_and_training_agree_without_dropout() {
         let device = Device::flex().autodiff();
         device.seed(8);
         let encoder = small(BertFamily::Bert).init(&device).unwrap();

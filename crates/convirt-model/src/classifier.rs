@@ -1,14 +1,14 @@
-//! An image encoder with a head that tells labels.
+//! An image encoder with a classification head.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::linear::affine;
+use crate::linear::apply;
 use crate::{ImageEncoder, ImageEncoderConfig, ModelError};
 
-/// Longest side of an image whose pixels are classified, as of a network's input.
+/// Longest side of images whose pixels are classified, the same limit as for a network's input.
 const MAX_SIDE: usize = 4_096;
 
 /// Configuration of an [`ImageClassifier`].
@@ -16,7 +16,7 @@ const MAX_SIDE: usize = 4_096;
 pub struct ImageClassifierConfig {
     /// The encoder.
     pub encoder: ImageEncoderConfig,
-    /// Labels to tell, at least 1.
+    /// Number of labels, at least 1.
     pub labels: usize,
     /// Dropout before the head in training, 0 to below 1.
     pub dropout: f64,
@@ -41,11 +41,11 @@ impl ImageClassifierConfig {
         self.init_on(self.encoder.init(device), device)
     }
 
-    /// Initializes the head on an encoder that there is.
+    /// Initializes the head on a given encoder.
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Those of [`init`](Self::init).
     pub fn init_on(
         &self,
         encoder: ImageEncoder,
@@ -82,7 +82,23 @@ impl ImageClassifierConfig {
     }
 }
 
-/// Tells labels of images: encoder, dropout, linear head (Zhang et al. 2022, section 4).
+/// Classifies images: encoder, dropout and linear head (Zhang et al. 2022, Section 4).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::{ImageClassifierConfig, ImageEncoderConfig};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let config = ImageClassifierConfig::new(ImageEncoderConfig::Pixels { side: 8 }, 3);
+/// let classifier = config.init(&device)?;
+/// let logits = classifier.forward(Tensor::ones([2, 3, 8, 8], &device));
+/// assert_eq!(logits.dims(), [2, 3]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct ImageClassifier {
     /// f_v.
@@ -94,7 +110,7 @@ pub struct ImageClassifier {
 }
 
 impl ImageClassifier {
-    /// Scores images; what the scores mean is up to the loss.
+    /// Scores images; the training loss decides what the scores mean.
     ///
     /// # Shapes
     ///
@@ -111,7 +127,7 @@ impl ImageClassifier {
     /// - features: `[batch, d_model]`
     /// - output: `[batch, labels]`, logits
     pub fn classify(&self, features: Tensor<2>) -> Tensor<2> {
-        affine(&self.head, self.dropout.forward(features))
+        apply(&self.head, self.dropout.forward(features))
     }
 }
 
@@ -143,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_labels_and_impossible_dropout_are_refused() {
+    fn zero_labels_and_dropout_out_of_range_are_errors() {
         let device = Device::flex();
         let none = ImageClassifierConfig {
             labels: 0,

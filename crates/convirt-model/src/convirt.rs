@@ -1,21 +1,30 @@
 //! The two towers, their projections and the loss.
 
-#[cfg(test)]
-mod freezing;
-#[cfg(test)]
-mod parity;
-
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, FrozenPrefix,
-    ModelError, ParameterCount, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig,
-    ResNet, ResNetConfig, TextInput,
+    Bert, BertConfig, ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, ModelError,
+    ParameterCount, ParameterCounts, Pooling, ProjectionHead, ProjectionHeadConfig, ResNet,
+    ResNetConfig, TextInput,
 };
 
 /// Configuration of a [`ConVirt`].
+///
+/// # Examples
+///
+/// ```
+/// use convirt_model::{BertConfig, ConVirtConfig, Pooling, ResNetConfig, ResNetDepth};
+///
+/// let paper = ConVirtConfig {
+///     freeze_embeddings: true,
+///     freeze_layers: (0..6).collect(),
+///     ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet50), BertConfig::base(28_996))
+/// };
+/// assert_eq!(paper.pooling, Pooling::Max);
+/// assert_eq!(paper.parameter_count().total, 137_457_472);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConVirtConfig {
@@ -25,7 +34,7 @@ pub struct ConVirtConfig {
     pub text: BertConfig,
     /// Width of the shared space.
     pub d_embedding: usize,
-    /// How token states become one vector.
+    /// Pooling of the token states to one vector.
     pub pooling: Pooling,
     /// Hidden state that is pooled: 0 the embeddings, n the n-th layer, `None` the last.
     pub pooling_layer: Option<usize>,
@@ -38,8 +47,8 @@ pub struct ConVirtConfig {
 }
 
 impl ConVirtConfig {
-    /// Creates a configuration with the paper's shared space, pooling and loss and nothing frozen;
-    /// the paper freezes the embeddings and layers 0 to 5 of its pretrained BERT.
+    /// Creates a configuration with the paper's shared space, pooling and loss, and nothing frozen.
+    /// The paper freezes the embeddings and layers 0 to 5 of its pretrained BERT.
     pub fn new(image: ResNetConfig, text: BertConfig) -> Self {
         Self {
             image,
@@ -53,11 +62,11 @@ impl ConVirtConfig {
         }
     }
 
-    /// Initializes the model, frozen parts included.
+    /// Initializes the model and freezes its frozen parts.
     ///
     /// # Errors
     ///
-    /// [`ModelError`] for what [`validate`](Self::validate) finds.
+    /// Those of [`validate`](Self::validate).
     pub fn init(&self, device: &Device) -> Result<ConVirt, ModelError> {
         let d_pooled = self.validate()?;
         let mut text_encoder = self.text.init(device)?;
@@ -76,8 +85,8 @@ impl ConVirtConfig {
         })
     }
 
-    /// Counts the parameters of a valid configuration without building them; a learned temperature
-    /// is not among them.
+    /// Counts the parameters of a valid configuration without building the model. A learnable
+    /// temperature is not counted.
     pub fn parameter_count(&self) -> ParameterCount {
         let head = |d_input| ProjectionHeadConfig::new(d_input, self.d_embedding).parameters();
         let [embeddings, layer] = self.text.parameters();
@@ -95,7 +104,7 @@ impl ConVirtConfig {
         }
     }
 
-    /// Checks the parts and how they fit together; returns the width of the pooled text.
+    /// Checks the parts and whether they fit together, and returns the width of the pooled text.
     ///
     /// # Errors
     ///
@@ -120,8 +129,39 @@ impl ConVirtConfig {
     }
 }
 
-/// Two encoders trained to tell which text belongs to which image
+/// An image and a text encoder trained to recognize which text belongs to which image
 /// ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let text = BertConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 2,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::base(100)
+/// };
+/// let config = ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text);
+/// let model = config.init(&device)?;
+///
+/// let images = Tensor::ones([2, 3, 32, 32], &device);
+/// let input_ids = Tensor::<2, Int>::from_data([[2, 5, 3], [2, 3, 0]], &device);
+/// let texts = TextInput {
+///     attention_mask: input_ids.clone().not_equal_elem(0),
+///     input_ids,
+///     token_type_ids: None,
+/// };
+/// let output = model.forward(images, texts, None);
+/// assert_eq!(output.logits.dims(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct ConVirt {
     /// f_v.
@@ -139,11 +179,11 @@ pub struct ConVirt {
     pooling_layer: usize,
 }
 
-/// The images or the texts of a batch, before and after the projection.
+/// The encoded images or texts of a batch, before and after the projection.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The encoder's output h, `[batch, d_model]`: for classifiers and image→image retrieval.
-    /// With pooling `mean_max` the texts' is `2 * d_model` wide.
+    /// The encoder's output h, `[batch, d_model]`, for classifiers and image→image retrieval. For
+    /// texts pooled by `mean_max` it is `2 * d_model` wide.
     pub features: Tensor<2>,
     /// Its projection v or u into the shared space, `[batch, d_embedding]`, not normalized.
     pub embedding: Tensor<2>,
@@ -177,32 +217,15 @@ impl ConVirt {
     pub fn encode_text(&self, texts: TextInput) -> Encoded {
         let attention_mask = texts.attention_mask.clone();
         let states = self.text_encoder.forward_to(texts, self.pooling_layer);
-        self.pool(states, attention_mask)
-    }
-
-    /// Encodes texts from what the frozen part of this model's text encoder remembers of them; the
-    /// same numbers as [`encode_text`](Self::encode_text) gives.
-    ///
-    /// # Panics
-    ///
-    /// As `encode_text`.
-    pub fn encode_text_from(&self, prefix: &FrozenPrefix, texts: TextInput) -> Encoded {
-        let attention_mask = texts.attention_mask.clone();
-        let layer = self.pooling_layer;
-        let states = self.text_encoder.forward_from(prefix, texts, layer);
-        self.pool(states, attention_mask)
-    }
-
-    fn pool(&self, states: Tensor<3>, attention_mask: Tensor<2, Bool>) -> Encoded {
         let features = self
             .pooling
             .forward(states, attention_mask)
             .into_vectors()
-            .expect("the configuration admits poolings to one vector only");
+            .expect("the configuration allows only poolings to one vector");
         Encoded::new(features, &self.text_projection)
     }
 
-    /// Encodes a batch of pairs and scores it; see [`ContrastiveLoss::forward`].
+    /// Encodes a batch of pairs and computes the loss; see [`ContrastiveLoss::forward`].
     ///
     /// # Shapes
     ///
@@ -219,36 +242,31 @@ impl ConVirt {
         self.loss.forward(images, texts, text_ids)
     }
 
-    /// Encodes a batch of pairs and scores it as [`forward`](Self::forward) does, the texts
-    /// [from what is remembered](Self::encode_text_from) of them.
-    pub fn forward_from(
-        &self,
-        prefix: &FrozenPrefix,
-        images: Tensor<4>,
-        texts: TextInput,
-        text_ids: Option<Tensor<1, Int>>,
-    ) -> ContrastiveOutput {
-        let images = self.encode_image(images).embedding;
-        let texts = self.encode_text_from(prefix, texts).embedding;
-        self.loss.forward(images, texts, text_ids)
-    }
-
-    /// Counts the parameters of each part, all and those that training changes.
+    /// Counts the parameters of each part, total and trainable.
     ///
-    /// A learnable temperature counts with the heads. On a model in evaluation mode, those are
-    /// counted that training would change.
+    /// A learnable temperature counts with the heads. In evaluation mode, those parameters count as
+    /// trainable that training would change.
     pub fn parameter_counts(&self) -> ParameterCounts {
-        ParameterCounts::of(self)
+        let [image_projection, text_projection] =
+            [&self.image_projection, &self.text_projection].map(ParameterCount::from_module);
+        ParameterCounts {
+            image_encoder: ParameterCount::from_module(&self.image_encoder),
+            text_encoder: ParameterCount::from_module(&self.text_encoder),
+            heads: image_projection + text_projection + ParameterCount::from_module(&self.loss),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    mod freezing;
+    mod parity;
+
     use super::*;
     use crate::bert::tests::{small, texts};
     use crate::{BertFamily, ResNetDepth};
 
-    pub(super) fn config() -> ConVirtConfig {
+    fn config() -> ConVirtConfig {
         ConVirtConfig {
             d_embedding: 6,
             ..ConVirtConfig::new(

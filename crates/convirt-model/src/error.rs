@@ -1,14 +1,14 @@
-//! What can be wrong with a model's configuration.
+//! Errors of a model's configuration.
 
-/// Errors of configurations; the networks themselves panic on wrong shapes.
+/// Errors of a model's configuration. The networks themselves panic on wrong shapes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The text is no JSON, or a key has the wrong type; the source names line and column.
+    /// The text is not JSON, or a key has the wrong type; the source names line and column.
     #[error("not a valid encoder configuration")]
     Json(#[from] serde_json::Error),
 
-    /// A key without which the encoder's shape is unknown is absent.
+    /// A required key is absent.
     #[error("no key `{key}`, which a `{model_type}` configuration needs")]
     MissingKey {
         /// The family, as `model_type` spells it.
@@ -28,7 +28,7 @@ pub enum ModelError {
         supported: &'static str,
     },
 
-    /// A number lies outside its range.
+    /// A number is out of range.
     #[error("`{key}` is {found}; expected {expected}")]
     OutOfRange {
         /// The field.
@@ -39,7 +39,7 @@ pub enum ModelError {
         expected: &'static str,
     },
 
-    /// The attention heads cannot share the hidden size equally.
+    /// The hidden size is not a multiple of the number of attention heads.
     #[error("hidden size {hidden_size} is not divisible by {heads} attention heads")]
     UnevenHeads {
         /// `d_model` of the encoder.

@@ -1,4 +1,4 @@
-//! What an image classifier looks at: an encoder's features, or the pixels themselves.
+//! The input of an image classifier: a network's features, or the pixels themselves.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -37,7 +37,19 @@ impl ImageEncoderConfig {
     }
 }
 
-/// Turns images into one vector each.
+/// Encodes each image as one vector.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::ImageEncoderConfig;
+///
+/// let device = Device::flex();
+/// let encoder = ImageEncoderConfig::Pixels { side: 2 }.init(&device);
+/// let features = encoder.forward(Tensor::ones([1, 3, 2, 2], &device));
+/// assert_eq!(features.dims(), [1, encoder.d_model()]);
+/// ```
 #[expect(
     clippy::large_enum_variant,
     reason = "a program has one or two of them"
@@ -46,7 +58,7 @@ impl ImageEncoderConfig {
 pub enum ImageEncoder {
     /// A residual network.
     ResNet(ResNet),
-    /// The baseline that has learned nothing.
+    /// The baseline without learning.
     Pixels(Pixels),
 }
 
@@ -73,14 +85,14 @@ impl ImageEncoder {
     }
 }
 
-/// The pixels of an image as its features, the mean of its colours each.
+/// An image's pixels as its features; each is the mean of its colours.
 #[derive(Module, Debug)]
 pub struct Pixels {
     side: usize,
 }
 
 impl Pixels {
-    /// Averages the colours, which are equal in a grey image but for their normalization.
+    /// Averages the colours. In a grey image they differ by their normalization only.
     ///
     /// # Shapes
     ///
@@ -95,7 +107,7 @@ impl Pixels {
         assert_eq!(
             [height, width],
             [self.side; 2],
-            "images of the side asked for"
+            "height and width of the images"
         );
         images.mean_dim(1).reshape([batch, height * width])
     }
@@ -124,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_gives_what_it_gives_by_itself() {
+    fn an_encoder_returns_its_networks_features() {
         let device = Device::flex();
         let config = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
         let encoder = config.init(&device);

@@ -1,38 +1,36 @@
 //! The networks of [ConVIRT](https://arxiv.org/abs/2010.00747) on [Burn](https://burn.dev):
 //! tensors in, tensors out.
 //!
-//! - [`ConVirt`]: two towers, their projections and the loss
+//! - [`ConVirt`]: two encoders, their projections and the loss
 //! - [`ResNet`]: image encoders, f_v
 //! - [`Bert`]: text encoders, f_u, and [`Pooling`] of their token states
 //! - [`ProjectionHead`]: g_v and g_u
-//! - [`ImageClassifier`]: an [`ImageEncoder`] with a linear head, for what comes after pretraining
+//! - [`ImageClassifier`]: an [`ImageEncoder`] with a linear head, for tasks after pretraining
 //! - [`ContrastiveLoss`]: Eq. 2–4, with learnable temperature and several positives as options
 //! - [`SimClr`]: the image-only baseline, an image encoder and a projection under [`NtXentLoss`]
 //!
 //! Each follows Burn's grammar: a configuration's `init(&device)` gives a module with `forward`.
 //! Modules train on an autodiff device and evaluate after [`valid`](burn::module::Module::valid).
 
-mod association;
-mod batch_norm;
-mod bert;
-mod classifier;
-mod convirt;
 mod error;
-mod image_encoder;
+mod association;
 mod linear;
-mod loss;
 mod parameter_counts;
+mod batch_norm;
+mod resnet;
+mod bert;
 mod pooling;
 mod projection;
-#[cfg(test)]
-mod reference;
-mod resnet;
+mod loss;
+mod convirt;
 mod simclr;
+mod image_encoder;
+mod classifier;
 
 pub use batch_norm::BatchNorm;
 pub use bert::{
     Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertKeys, BertLayer,
-    FrozenPrefix, TextInput,
+    FrozenStates, TextInput,
 };
 pub use classifier::{ImageClassifier, ImageClassifierConfig};
 pub use convirt::{ConVirt, ConVirtConfig, Encoded};
@@ -46,3 +44,8 @@ pub use pooling::{Pooled, Pooling};
 pub use projection::{ProjectionHead, ProjectionHeadConfig};
 pub use resnet::{Downsample, ResNet, ResNetConfig, ResNetDepth, ResidualBlock};
 pub use simclr::{SimClr, SimClrConfig};
+
+#[cfg(test)]
+mod tests {
+    pub(crate) mod reference;
+}

@@ -2,8 +2,6 @@
 
 mod config;
 mod ntxent;
-#[cfg(test)]
-mod parity;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::log_softmax;
@@ -16,7 +14,7 @@ use crate::association::associate;
 
 /// Vectors shorter than this are divided by it instead of by their length, as
 /// `torch.nn.functional.normalize` does.
-const SHORTEST: f64 = 1e-12;
+const MIN_LENGTH: f64 = 1e-12;
 
 /// Largest learnable 1/τ (Radford et al. 2021, Section 2.5).
 const MAX_SCALE: f64 = 100.0;
@@ -29,8 +27,25 @@ const MAX_SCALE: f64 = 100.0;
 ///
 /// The paper's P is the identity: pair i is the positive of row i and all others are negatives.
 /// With [`multi_positive`](ContrastiveLossConfig::multi_positive), P_ij is 1/n_i for each of the
-/// n_i pairs j whose text equals that of i, and 0 elsewhere; the least possible loss is then the mean
-/// of ln n_i. Without repeated texts the two agree.
+/// n_i pairs j whose text equals that of i, and 0 elsewhere; the minimum of the loss is then the
+/// mean of ln n_i. If no text occurs twice, both are the same.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::ContrastiveLossConfig;
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let loss = ContrastiveLossConfig::default().init(&device)?;
+/// let images = Tensor::<2>::eye(3, &device);
+/// let matching = loss.forward(images.clone(), images.clone(), None);
+/// let shuffled = loss.forward(images.clone(), images.flip([0]), None);
+/// assert!(matching.loss.into_scalar::<f32>() < shuffled.loss.into_scalar::<f32>());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct ContrastiveLoss {
     /// log(1/τ), `[1]`, where τ is trained.
@@ -41,15 +56,15 @@ pub struct ContrastiveLoss {
     multi_positive: bool,
 }
 
-/// What [`ContrastiveLoss::forward`] and [`NtXentLoss::forward`] give.
+/// Output of [`ContrastiveLoss::forward`] and [`NtXentLoss::forward`].
 #[derive(Clone, Debug)]
 pub struct ContrastiveOutput {
-    /// Mean over the batch, `[1]`, in nats; a model that knows nothing sits at ln(batch), among
-    /// the views of an NT-Xent loss at ln(2 · batch − 1).
+    /// Mean over the batch, `[1]`, in nats. Chance level is ln(batch), and ln(2 · batch − 1) for an
+    /// NT-Xent loss.
     pub loss: Tensor<1>,
-    /// Similarities over τ: `[batch, batch]`, a row per image and a column per text; of an NT-Xent
-    /// loss `[2 * batch, 2 * batch]`, a row and a column per view, and the least number there is
-    /// where they are the same.
+    /// Similarities divided by τ: `[batch, batch]`, a row per image and a column per text. For an
+    /// NT-Xent loss `[2 * batch, 2 * batch]`, a row and a column per view, with `f32::MIN` on the
+    /// diagonal.
     pub logits: Tensor<2>,
 }
 
@@ -75,7 +90,7 @@ impl ContrastiveLoss {
         }
     }
 
-    /// Scores a batch of matching embeddings; pair `i` is the positive of row `i`.
+    /// Computes the loss of a batch of matching embeddings; pair `i` is the positive of row `i`.
     ///
     /// Embeddings in half precision are widened to 32 bits first.
     ///
@@ -112,10 +127,10 @@ impl ContrastiveLoss {
         }
     }
 
-    /// Brings a trained 1/τ back to at most 100, as CLIP does after each step of its optimizer.
+    /// Limits a trained 1/τ to at most 100, as CLIP does after each step of its optimizer.
     ///
-    /// [`forward`](Self::forward) never exceeds that bound by itself; this keeps the parameter
-    /// from wandering off beyond it.
+    /// [`forward`](Self::forward) applies the limit, too; this keeps the parameter itself within
+    /// it.
     pub fn clamp_temperature(mut self) -> Self {
         self.log_scale = self.log_scale.map(|log_scale| {
             log_scale.map(|value| {
@@ -143,7 +158,8 @@ impl ContrastiveLoss {
     }
 }
 
-/// 1/τ, bounded; the gradient passes the bound so that a value beyond it can return.
+/// 1/τ, limited to [`MAX_SCALE`]. The gradient passes through the limit, so that a value beyond it
+/// can return.
 fn scale(log_scale: Tensor<1>) -> Tensor<1> {
     let excess = log_scale
         .clone()
@@ -153,10 +169,10 @@ fn scale(log_scale: Tensor<1>) -> Tensor<1> {
     (log_scale - excess).exp()
 }
 
-/// `x / max(‖x‖, 1e-12)` for each row; the length's gradient is zero where the bound holds.
+/// `x / max(‖x‖, 1e-12)` for each row; the length's gradient is zero where 1e-12 is larger.
 fn normalize(vectors: Tensor<2>) -> Tensor<2> {
     let squares = vectors.clone().square().sum_dim(1);
-    vectors / squares.clamp_min(SHORTEST * SHORTEST).sqrt()
+    vectors / squares.clamp_min(MIN_LENGTH * MIN_LENGTH).sqrt()
 }
 
 fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
@@ -189,6 +205,8 @@ fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
 
 #[cfg(test)]
 mod tests {
+    mod parity;
+
     use super::*;
     use burn::tensor::{Distribution, TensorData, Tolerance};
 
@@ -201,9 +219,12 @@ mod tests {
         output.loss.clone().into_scalar()
     }
 
-    /// Central differences of the loss in 64 bits: the truncation error is of the order of the
-    /// step squared, 1e-8.
-    fn assert_gradient_is_the_slope(config: ContrastiveLossConfig, text_ids: Option<[i64; 6]>) {
+    /// Compares with central differences of the loss in 64 bits, whose truncation error is of the
+    /// order of the step squared, 1e-8.
+    fn assert_gradient_is_the_central_difference(
+        config: ContrastiveLossConfig,
+        text_ids: Option<[i64; 6]>,
+    ) {
         let device = Device::flex().autodiff();
         let loss = config.init(&device).unwrap();
         let text_ids = text_ids.map(|ids| Tensor::<1, Int>::from_data(ids, &device));
@@ -215,35 +236,38 @@ mod tests {
         let step = 1e-4;
         for (index, expected) in gradient.iter::<f64>().enumerate() {
             let [above, below] = [step, -step].map(|shift| {
-                let mut moved = images.clone().into_data().iter::<f64>().collect::<Vec<_>>();
-                moved[index] += shift;
-                let moved =
-                    Tensor::from_data(TensorData::new(moved, [6, 5]), (&device, DType::F64));
-                value(&score(moved, texts.clone()))
+                let mut shifted = images.clone().into_data().iter::<f64>().collect::<Vec<_>>();
+                shifted[index] += shift;
+                let shifted =
+                    Tensor::from_data(TensorData::new(shifted, [6, 5]), (&device, DType::F64));
+                value(&score(shifted, texts.clone()))
             });
-            let slope = (above - below) / (2.0 * step);
-            assert!((slope - expected).abs() < 1e-6, "{slope} {expected}");
+            let difference = (above - below) / (2.0 * step);
+            assert!(
+                (difference - expected).abs() < 1e-6,
+                "{difference} {expected}"
+            );
         }
     }
 
     #[test]
-    fn gradient_is_the_slope_with_several_positives() {
+    fn gradient_with_several_positives_is_the_central_difference() {
         let config = ContrastiveLossConfig::default();
-        assert_gradient_is_the_slope(config, Some([4, 7, 4, 9, 4, 7]));
+        assert_gradient_is_the_central_difference(config, Some([4, 7, 4, 9, 4, 7]));
     }
 
     #[test]
-    fn gradient_is_the_slope_of_the_dot_product() {
+    fn gradient_of_the_dot_product_is_the_central_difference() {
         let config = ContrastiveLossConfig {
             use_cosine_similarity: false,
             temperature: 1.0,
             ..Default::default()
         };
-        assert_gradient_is_the_slope(config, None);
+        assert_gradient_is_the_central_difference(config, None);
     }
 
     #[test]
-    fn learnable_temperature_has_the_gradient_of_the_scale() {
+    fn gradient_of_the_temperature_is_the_central_difference() {
         let device = Device::flex().autodiff();
         let images = vectors(6, 1, &device).cast(DType::F32);
         let texts = vectors(6, 2, &device).cast(DType::F32);
@@ -267,12 +291,15 @@ mod tests {
             let [images, texts] = [&images, &texts].map(|t| t.clone().cast(DType::F64));
             value(&loss.forward(images, texts, None))
         });
-        let slope = (above - below) / 2e-3;
-        assert!((slope - gradient).abs() < 1e-5, "{slope} {gradient}");
+        let difference = (above - below) / 2e-3;
+        assert!(
+            (difference - gradient).abs() < 1e-5,
+            "{difference} {gradient}"
+        );
     }
 
     #[test]
-    fn scale_stays_at_a_hundred_and_can_return() {
+    fn scale_is_limited_to_a_hundred_and_can_return() {
         let device = Device::flex().autodiff();
         let config = ContrastiveLossConfig {
             learnable_temperature: true,
@@ -303,10 +330,10 @@ mod tests {
         assert!(log_scale.is_require_grad());
     }
 
-    /// By hand: three unit vectors at right angles, τ = 1, texts 0 and 1 equal. A row's softmax
-    /// is e/(e+2) on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
+    /// By hand: three orthogonal unit vectors, τ = 1, texts 0 and 1 equal. A row's softmax is
+    /// e/(e+2) on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
     #[test]
-    fn equal_texts_share_the_target() {
+    fn equal_texts_have_equal_targets() {
         let device = Device::flex();
         let config = ContrastiveLossConfig {
             temperature: 1.0,
@@ -357,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_is_scored_in_full() {
+    fn half_precision_is_computed_in_float32() {
         let device = Device::flex();
         let loss = ContrastiveLossConfig::default().init(&device).unwrap();
         let half = vectors(6, 1, &device).cast(DType::F16);

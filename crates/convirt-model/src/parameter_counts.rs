@@ -1,12 +1,20 @@
-//! How many numbers a model learns.
+//! Numbers of parameters.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::ConVirt;
-
-/// Parameters of one part of a model; running statistics are none.
+/// Number of parameters of one part of a model, without running statistics.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_model::{ParameterCount, ProjectionHeadConfig};
+///
+/// let head = ProjectionHeadConfig::new(4, 2).init(&Device::flex());
+/// assert_eq!(ParameterCount::from_module(&head).total, (4 + 1) * 4 + (4 + 1) * 2);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
     /// All parameters.
@@ -17,7 +25,7 @@ pub struct ParameterCount {
 
 impl ParameterCount {
     /// Counts the parameters of a module, in training or in evaluation mode.
-    pub fn of<M: Module>(module: &M) -> Self {
+    pub fn from_module<M: Module>(module: &M) -> Self {
         let mut counter = Counter::default();
         module.clone().train().visit(&mut counter);
         counter.count
@@ -35,7 +43,7 @@ impl std::ops::Add for ParameterCount {
     }
 }
 
-/// Parameters of a [`ConVirt`], by part.
+/// Numbers of parameters of a model, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCounts {
     /// Image encoder.
@@ -47,16 +55,6 @@ pub struct ParameterCounts {
 }
 
 impl ParameterCounts {
-    pub(crate) fn of(model: &ConVirt) -> Self {
-        Self {
-            image_encoder: ParameterCount::of(&model.image_encoder),
-            text_encoder: ParameterCount::of(&model.text_encoder),
-            heads: ParameterCount::of(&model.image_projection)
-                + ParameterCount::of(&model.text_projection)
-                + ParameterCount::of(&model.loss),
-        }
-    }
-
     /// Returns the sum of the parts.
     pub fn sum(&self) -> ParameterCount {
         self.image_encoder + self.text_encoder + self.heads

@@ -1,12 +1,26 @@
-//! From token states to one vector per text.
+//! Pooling of token states to one vector per text.
 
 use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// How token states become one vector, the strategies of
+/// How the token states of a text become one vector: the strategies of
 /// [bert-as-service](https://github.com/jina-ai/clip-as-service/tree/bert-as-service).
 ///
-/// Padding never counts. A row without any real token pools to zeros.
+/// Padding never counts. A text without any real token pools to zeros.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::Pooling;
+///
+/// let device = Device::flex();
+/// // Two real tokens and one of padding.
+/// let states = Tensor::from_floats([[[1.0, -5.0], [3.0, -1.0], [9.0, 9.0]]], &device);
+/// let attention_mask = Tensor::from_data([[true, true, false]], &device);
+/// let pooled = Pooling::Mean.forward(states, attention_mask).into_vectors().unwrap();
+/// assert_eq!(pooled.into_data(), [[2.0f32, -3.0]].into());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
@@ -24,7 +38,7 @@ pub enum Pooling {
     None,
 }
 
-/// What [`Pooling::forward`] gives.
+/// Output of [`Pooling::forward`].
 #[derive(Clone, Debug)]
 pub enum Pooled {
     /// One vector per text, `[batch, d_pooled]`.
@@ -60,7 +74,7 @@ impl Pooling {
     ///
     /// - states: `[batch, tokens, d_model]`
     /// - attention_mask: `[batch, tokens]`, true at real tokens
-    /// - output: `[batch, d_pooled]`, or the states as they are
+    /// - output: `[batch, d_pooled]`, or the states unchanged
     pub fn forward(self, states: Tensor<3>, attention_mask: Tensor<2, Bool>) -> Pooled {
         let vectors = match self {
             Self::Mean => mean(states, attention_mask),
@@ -193,10 +207,10 @@ mod tests {
     #[test]
     fn none_keeps_every_token() {
         let (states, mask) = states(&Device::flex());
-        let Pooled::Tokens(kept) = Pooling::None.forward(states.clone(), mask) else {
+        let Pooled::Tokens(tokens) = Pooling::None.forward(states.clone(), mask) else {
             panic!("expected tokens");
         };
-        assert_eq!(kept.into_data(), states.into_data());
+        assert_eq!(tokens.into_data(), states.into_data());
         assert_eq!(Pooling::None.d_pooled(8), None);
     }
 
@@ -233,7 +247,7 @@ mod tests {
             [[0.0, 0.0], [0.5, 1.5], [1.5, 0.5]],
             [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]],
         ]);
-        let found = states.grad(&gradients).unwrap().into_data();
-        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+        let actual = states.grad(&gradients).unwrap().into_data();
+        actual.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
     }
 }

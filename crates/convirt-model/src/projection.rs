@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
-use crate::linear::affine;
+use crate::linear::apply;
 
 /// Configuration of a [`ProjectionHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub struct ProjectionHeadConfig {
 }
 
 impl ProjectionHeadConfig {
-    /// Widest space; published ones have 128 to 2,048 dimensions.
-    const WIDEST: usize = 65_536;
+    /// Largest width of the space; published ones have 128 to 2,048 dimensions.
+    const MAX_EMBEDDING: usize = 65_536;
 
     /// Creates a configuration from the encoder's width to that of the shared space.
     pub fn new(d_input: usize, d_embedding: usize) -> Self {
@@ -30,14 +30,14 @@ impl ProjectionHeadConfig {
         }
     }
 
-    /// Checks that the space is neither empty nor beyond measure.
+    /// Checks the width of the shared space.
     ///
     /// # Errors
     ///
     /// [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
         match self.d_embedding {
-            1..=Self::WIDEST => Ok(()),
+            1..=Self::MAX_EMBEDDING => Ok(()),
             found => Err(ModelError::OutOfRange {
                 key: "d_embedding",
                 found: found.to_string(),
@@ -46,7 +46,7 @@ impl ProjectionHeadConfig {
         }
     }
 
-    /// Counts the parameters.
+    /// Counts the parameters without building the head.
     pub fn parameters(&self) -> u64 {
         let [input, output] = [self.d_input, self.d_embedding].map(|width| width as u64);
         (input + 1) * input + (input + 1) * output
@@ -63,6 +63,18 @@ impl ProjectionHeadConfig {
 
 /// Maps an encoder's features into the shared space, `W2 ReLU(W1 h)` with biases
 /// (Zhang et al. 2022, Section 2.2).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::ProjectionHeadConfig;
+///
+/// let device = Device::flex();
+/// let head = ProjectionHeadConfig::new(8, 4).init(&device);
+/// let embedding = head.forward(Tensor::ones([2, 8], &device));
+/// assert_eq!(embedding.dims(), [2, 4]);
+/// ```
 #[derive(Module, Debug)]
 pub struct ProjectionHead {
     /// W1, as wide as the encoder.
@@ -79,7 +91,7 @@ impl ProjectionHead {
     /// - features: `[batch, d_model]`
     /// - output: `[batch, d_embedding]`
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        affine(&self.linear2, relu(affine(&self.linear1, features)))
+        apply(&self.linear2, relu(apply(&self.linear1, features)))
     }
 }
 
@@ -104,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn hidden_units_are_rectified() {
+    fn hidden_units_pass_a_relu() {
         let device = Device::flex();
         let head = ProjectionHeadConfig::new(4, 3).init(&device);
         let features = Tensor::<2>::from_floats([[0.3, -1.0, 2.0, 0.1]], &device);
         let hidden = head.linear1.forward(features.clone()).clamp_min(0.0);
         let expected = head.linear2.forward(hidden);
-        // The bias is added first in one and last in the other.
+        // Burn adds the bias first, this crate last.
         let tolerance = Tolerance::absolute(1e-6);
-        let found = head.forward(features).into_data();
-        found.assert_approx_eq::<f32>(&expected.into_data(), tolerance);
+        let actual = head.forward(features).into_data();
+        actual.assert_approx_eq::<f32>(&expected.into_data(), tolerance);
     }
 }

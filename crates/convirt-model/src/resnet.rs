@@ -5,8 +5,6 @@
 //! is left out.
 
 mod block;
-#[cfg(test)]
-pub(crate) mod parity;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +12,7 @@ use std::str::FromStr;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{After, Window, from_storage, max_pool2d, to_storage};
+use convirt_ops::{Epilogue, Window, from_storage, max_pool2d, to_storage};
 use serde::{Deserialize, Serialize};
 
 pub use block::{Downsample, ResidualBlock};
@@ -23,7 +21,19 @@ use crate::ModelError;
 use crate::batch_norm::BatchNorm;
 use block::{BlockKind, convolution};
 
-/// Depth of a ResNet, by the names torchvision uses.
+/// Depth of a ResNet, with torchvision's names.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_model::{ResNetConfig, ResNetDepth};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let depth: ResNetDepth = "resnet50".parse()?;
+/// assert_eq!(ResNetConfig::new(depth).d_model(), 2048);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResNetDepth {
@@ -117,7 +127,7 @@ impl ResNetConfig {
         512 * self.depth.kind().expansion()
     }
 
-    /// Counts the parameters.
+    /// Counts the parameters without building the network.
     pub fn parameters(&self) -> u64 {
         let kind = self.depth.kind();
         let (mut count, mut d_input) = (3 * 64 * 7 * 7 + 2 * 64, 64);
@@ -131,12 +141,12 @@ impl ResNetConfig {
         count as u64
     }
 
-    /// Counts the numbers in the feature maps that the convolutions give for an image `side` pixels
-    /// wide and high.
-    pub fn map_numbers(&self, side: usize) -> u64 {
+    /// Counts the elements of the convolutions' output feature maps, for an image of `side` ×
+    /// `side` pixels.
+    pub fn feature_map_elements(&self, side: usize) -> u64 {
         let kind = self.depth.kind();
         let pixels = |side: usize| (side as u64).saturating_mul(side as u64);
-        // The stem's convolution and its pooling halve the side each.
+        // The stem's convolution and its pooling each halve the side.
         let stem = side.div_ceil(2);
         let mut side = stem.div_ceil(2);
         let (mut count, mut d_input) = (pixels(stem).saturating_mul(64), 64);
@@ -146,8 +156,9 @@ impl ResNetConfig {
                 if position == 0 && stage > 0 {
                     side = side.div_ceil(2);
                 }
-                let of_block = kind.map_numbers(d_input, width, [before, side].map(pixels));
-                count = count.saturating_add(of_block);
+                let pixels = [before, side].map(pixels);
+                let elements = kind.feature_map_elements(d_input, width, pixels);
+                count = count.saturating_add(elements);
                 d_input = width * kind.expansion();
             }
         }
@@ -181,8 +192,20 @@ impl ResNetConfig {
     }
 }
 
-/// Residual network ([He et al. 2016](https://arxiv.org/abs/1512.03385)) in the v1.5 form, with
-/// the bottleneck's stride in its 3×3 convolution, without a classifier.
+/// Residual network ([He et al. 2016](https://arxiv.org/abs/1512.03385)) without a classifier, in
+/// the v1.5 form: the bottleneck's stride is in its 3×3 convolution.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::{ResNetConfig, ResNetDepth};
+///
+/// let device = Device::flex();
+/// let encoder = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
+/// let features = encoder.forward(Tensor::ones([2, 3, 32, 32], &device));
+/// assert_eq!(features.dims(), [2, 512]);
+/// ```
 #[derive(Module, Debug)]
 pub struct ResNet {
     /// The stem's 7×7 convolution, stride 2.
@@ -206,23 +229,24 @@ impl ResNet {
         self.d_model
     }
 
-    /// Encodes images into one vector each: the global average of [`forward_map`](Self::forward_map).
+    /// Encodes each image as one vector, the average of its [feature map](Self::forward_map).
     ///
     /// # Shapes
     ///
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, d_model]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = from_storage(self.forward_channels_last(images));
-        let [batch, height, width, d_model] = map.dims();
-        map.reshape([batch, height * width, d_model])
+        let feature_map = from_storage(self.forward_channels_last(images));
+        let [batch, height, width, d_model] = feature_map.dims();
+        feature_map
+            .reshape([batch, height * width, d_model])
             .mean_dim(1)
             .reshape([batch, d_model])
     }
 
-    /// Encodes images into a coarse map of features, before any pooling.
+    /// Encodes each image as a feature map, before any pooling.
     ///
-    /// Sides that are no multiple of 32 are rounded up.
+    /// Heights and widths that are not a multiple of 32 are rounded up.
     ///
     /// # Shapes
     ///
@@ -237,28 +261,32 @@ impl ResNet {
         [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
             .into_iter()
             .flatten()
-            .fold(self.stem(images), |map, block| block.forward(map))
+            .fold(self.stem(images), |feature_map, block| {
+                block.forward(feature_map)
+            })
     }
 
     /// `[batch, 3, height, width]` → `[batch, height / 4, width / 4, 64]`.
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let images = to_storage(images).permute([0, 2, 3, 1]);
-        let map = self.bn1.forward_after(&self.conv1, images, After::Relu);
+        let feature_map = self.bn1.forward_conv(&self.conv1, images, Epilogue::Relu);
         let window = Window {
             stride: [2, 2],
             padding: [1, 1],
             dilation: [1, 1],
         };
-        max_pool2d(map, [3, 3], window)
+        max_pool2d(feature_map, [3, 3], window)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) mod parity;
+
     use super::*;
 
-    /// torchvision's `sum(p.numel())` less the classifier `fc`, plus two statistics for each of
-    /// the batch norms' channels (`fc` has 1000·(d_model + 1) parameters).
+    /// torchvision's `sum(p.numel())` minus the classifier `fc` with its 1000·(d_model + 1)
+    /// parameters, plus two statistics for each channel of a batch norm.
     #[test]
     fn every_depth_has_as_many_parameters_as_torchvision() {
         let published = [
@@ -282,17 +310,18 @@ mod tests {
     }
 
     #[test]
-    fn map_is_a_thirty_second_of_the_image_rounded_up() {
+    fn feature_map_is_a_thirty_second_of_the_image_rounded_up() {
         let device = Device::flex();
         let network = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
         let images = Tensor::zeros([1, 3, 64, 70], &device);
         assert_eq!(network.forward_map(images).dims(), [1, 512, 2, 3]);
     }
 
-    /// Rectifiers that flip turn the gradients: the cosines of torchvision's under PyTorch's
-    /// autocast are 0.93, 0.95, 0.97 here, and 0.9997 of its features.
+    /// Rounding changes the sign of some ReLU inputs, and so the direction of gradients. For
+    /// torchvision under PyTorch's autocast, the cosines of the gradients are 0.93, 0.95 and 0.97
+    /// here, and that of the features is 0.9997.
     #[test]
-    fn features_and_gradients_of_bfloat16_point_where_those_of_float32_do() {
+    fn features_and_gradients_of_bfloat16_have_the_directions_of_float32() {
         use burn::optim::GradientsParams;
         use burn::tensor::Distribution;
         use convirt_ops::{Precision, autocast};
@@ -308,17 +337,17 @@ mod tests {
         });
         let runs = precisions.map(|precision| {
             let features = autocast(precision, || network.forward(images.clone()));
-            let along = (features.clone() * direction.clone()).sum();
-            let gradients = GradientsParams::from_grads(along.backward(), &network);
+            let projection = (features.clone() * direction.clone()).sum();
+            let gradients = GradientsParams::from_grads(projection.backward(), &network);
             let weights = [
                 &network.conv1,
                 &network.layer2[1].conv2,
                 &network.layer4[1].conv1,
             ];
             let gradient = |conv: &Conv2d| gradients.get::<4>(conv.weight.id).unwrap();
-            let mut found = weights.map(|conv| gradient(conv).flatten(0, 3)).to_vec();
-            found.push(features.inner().flatten(0, 1));
-            found
+            let mut directions = weights.map(|conv| gradient(conv).flatten(0, 3)).to_vec();
+            directions.push(features.inner().flatten(0, 1));
+            directions
         });
         let pairs = runs[0].iter().cloned().zip(runs[1].iter().cloned());
         let [exact, rounded] = evaluated;
@@ -327,8 +356,8 @@ mod tests {
                 |a: &Tensor<1>, b: &Tensor<1>| (a.clone() * b.clone()).sum().into_scalar::<f32>();
             let cosine =
                 dot(&exact, &rounded) / (dot(&exact, &exact) * dot(&rounded, &rounded)).sqrt();
-            let least = if index < 3 { 0.9 } else { 0.9995 };
-            assert!(cosine > least && cosine < 1.0, "{index}: {cosine}");
+            let min_cosine = if index < 3 { 0.9 } else { 0.9995 };
+            assert!(cosine > min_cosine && cosine < 1.0, "{index}: {cosine}");
         }
     }
 
@@ -351,22 +380,26 @@ mod tests {
         let network = ResNetConfig::new(ResNetDepth::ResNet18).init(&device);
         let weight = network.layer3[0].conv2.weight.val();
         let expected = (2.0f32 / (256.0 * 9.0)).sqrt();
-        let found = weight.var(0).mean().sqrt().into_scalar::<f32>();
-        assert!((found / expected - 1.0).abs() < 0.01, "{found} {expected}");
+        let actual = weight.var(0).mean().sqrt().into_scalar::<f32>();
+        assert!(
+            (actual / expected - 1.0).abs() < 0.01,
+            "{actual} {expected}"
+        );
     }
 
-    /// Sums of `output.numel()` over the `Conv2d`s of timm's models, by forward hooks.
+    /// Sums of `output.numel()` over the `Conv2d` layers of timm's models, by forward hooks.
     #[test]
     fn feature_maps_are_as_large_as_timms() {
-        for (depth, of_224, of_33) in [
+        for (depth, elements_224, elements_33) in [
             (ResNetDepth::ResNet18, 2_483_712, 76_992),
             (ResNetDepth::ResNet34, 3_738_112, 122_688),
             (ResNetDepth::ResNet50, 11_113_984, 373_184),
             (ResNetDepth::ResNet101, 16_231_936, 608_192),
             (ResNetDepth::ResNet152, 22_554_112, 864_704),
         ] {
-            let numbers = [224, 33].map(|side| ResNetConfig::new(depth).map_numbers(side));
-            assert_eq!(numbers, [of_224, of_33], "{depth}");
+            let config = ResNetConfig::new(depth);
+            let elements = [224, 33].map(|side| config.feature_map_elements(side));
+            assert_eq!(elements, [elements_224, elements_33], "{depth}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The image-only baseline: one tower that sees each image twice.
+//! The image-only baseline: one tower that encodes two views of each image.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -15,7 +15,7 @@ use crate::{
 pub struct SimClrConfig {
     /// Image encoder.
     pub image: ResNetConfig,
-    /// Width of the space that views are compared in.
+    /// Width of the space in which views are compared.
     pub d_embedding: usize,
     /// The loss.
     pub loss: NtXentLossConfig,
@@ -31,7 +31,7 @@ impl SimClrConfig {
         }
     }
 
-    /// Counts the parameters without building them.
+    /// Counts the parameters without building the model.
     pub fn parameter_count(&self) -> ParameterCount {
         let head = ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding);
         let total = (self.image.parameters() + head.parameters()) as usize;
@@ -41,11 +41,11 @@ impl SimClrConfig {
         }
     }
 
-    /// Checks that the space is neither empty nor beyond measure, and the loss.
+    /// Checks the width of the space and the loss.
     ///
     /// # Errors
     ///
-    /// [`ModelError::OutOfRange`].
+    /// [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
         self.loss.validate()?;
         ProjectionHeadConfig::new(self.image.d_model(), self.d_embedding).validate()
@@ -67,15 +67,31 @@ impl SimClrConfig {
     }
 }
 
-/// An image encoder trained to tell which two views are of one image
+/// An image encoder trained to recognize which two views show the same image
 /// ([Chen et al. 2020](https://arxiv.org/abs/2002.05709)).
 ///
-/// Its parts are those of [`ConVirt`](crate::ConVirt) of the same names.
+/// Its parts have the names of [`ConVirt`](crate::ConVirt)'s.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::{ResNetConfig, ResNetDepth, SimClrConfig};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let device = Device::flex();
+/// let model = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18)).init(&device)?;
+/// // Two views of one image.
+/// let output = model.forward(Tensor::ones([2, 3, 32, 32], &device));
+/// assert_eq!(output.logits.dims(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct SimClr {
     /// The encoder, f.
     pub image_encoder: ResNet,
-    /// The projection head, g; of use in training alone.
+    /// The projection head, g; used in training only.
     pub image_projection: ProjectionHead,
     /// The loss over a batch of views.
     pub loss: NtXentLoss,
@@ -92,24 +108,23 @@ impl SimClr {
         Encoded::new(features, &self.image_projection)
     }
 
-    /// Encodes two views of each image and scores them; see [`NtXentLoss::forward`].
+    /// Encodes two views of each image and computes the loss; see [`NtXentLoss::forward`].
     ///
     /// In training, batch norms take their statistics over all views.
     ///
     /// # Shapes
     ///
-    /// - views: `[2 * batch, 3, height, width]`, rows `i` and `batch + i` of image `i`
+    /// - views: `[2 * batch, 3, height, width]`, rows `i` and `batch + i` show image `i`
     pub fn forward(&self, views: Tensor<4>) -> ContrastiveOutput {
         self.loss.forward(self.encode_image(views).embedding)
     }
 
-    /// Counts the parameters of each part, all and those that training changes; there is no text
-    /// encoder.
+    /// Counts the parameters of each part, total and trainable. There is no text encoder.
     pub fn parameter_counts(&self) -> ParameterCounts {
         ParameterCounts {
-            image_encoder: ParameterCount::of(&self.image_encoder),
+            image_encoder: ParameterCount::from_module(&self.image_encoder),
             text_encoder: ParameterCount::default(),
-            heads: ParameterCount::of(&self.image_projection),
+            heads: ParameterCount::from_module(&self.image_projection),
         }
     }
 }
@@ -140,7 +155,7 @@ mod tests {
         assert_eq!(model.forward(views).loss.into_data(), expected);
     }
 
-    /// The image encoder's 11,176,512, and 512·513 + 6·513 of the head.
+    /// 11,176,512 of the image encoder, and 512·513 + 6·513 of the head.
     #[test]
     fn parameters_are_those_of_the_encoder_and_one_head() {
         let counts = config().init(&Device::flex()).unwrap().parameter_counts();

@@ -6,33 +6,60 @@ use burn::tensor::activation::softmax;
 use crate::dropout::{self, check_probability};
 use crate::storage::from_storage;
 
-/// Lets every token gather from the tokens of its text ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762),
-/// Section 3.2): in each head softmax(q·kᵀ/√d_head + key_bias)·v, with [dropout](crate::dropout) of
-/// the softmax.
-///
-/// Heads lie side by side, each `d_head` = `d_model`/`heads` wide.
-///
-/// Texts are rows of a batch, or lie one after the other in a single row: `lengths` then are their
-/// numbers of tokens.
+/// Options of [`attention`].
+#[derive(Clone, Debug)]
+pub struct AttentionOptions<'a> {
+    /// Number of heads. They are side by side, each `d_head` = `d_model`/`heads` wide.
+    pub heads: usize,
+    /// Added to the scores of each key, `[batch, tokens]`: 0, or a large negative number for keys
+    /// that no token shall attend to. It gets no gradient.
+    pub key_bias: Tensor<2>,
+    /// Numbers of tokens of the texts, if the texts are one after the other in a single row of the
+    /// batch; `None` if each row is a text.
+    pub lengths: Option<&'a [usize]>,
+    /// Probability with which [dropout](crate::dropout) zeroes an attention probability.
+    pub dropout: f64,
+}
+
+/// Multi-head attention of every token to the tokens of its text
+/// ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Section 3.2): for each head
+/// softmax(q·kᵀ/√d_head + key_bias)·v, with dropout of the attention probabilities.
 ///
 /// # Shapes
 ///
 /// - query, key, value, output: `[batch, tokens, d_model]`; with lengths `[1, Σ lengths, d_model]`
-/// - key_bias: `[batch, tokens]`, added to the scores of each key; no gradients reach it
 ///
 /// # Panics
 ///
-/// When the shapes or the lengths do not fit, `heads` does not divide `d_model`, or the dropout's probability is
-/// not at least 0 and below 1.
-pub fn attention(
-    query: Tensor<3>,
-    key: Tensor<3>,
-    value: Tensor<3>,
-    heads: usize,
-    key_bias: Tensor<2>,
-    lengths: Option<&[usize]>,
-    dropout: f64,
-) -> Tensor<3> {
+/// When the shapes or the lengths do not fit, `heads` does not divide `d_model`, or the dropout's
+/// probability is not at least 0 and below 1.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{AttentionOptions, attention};
+///
+/// let device = Device::flex();
+/// let token = || Tensor::<3>::ones([1, 2, 4], &device);
+/// let options = AttentionOptions {
+///     heads: 2,
+///     // The second token is padding.
+///     key_bias: Tensor::from_floats([[0.0, -1e4]], &device),
+///     lengths: None,
+///     dropout: 0.0,
+/// };
+/// let value = Tensor::from_floats([[[1.0; 4], [5.0; 4]]], &device);
+/// let output = attention([token(), token(), value], options);
+/// assert_eq!(output.into_data(), [[[1.0f32; 4]; 2]].into());
+/// ```
+pub fn attention([query, key, value]: [Tensor<3>; 3], options: AttentionOptions<'_>) -> Tensor<3> {
+    let AttentionOptions {
+        heads,
+        key_bias,
+        lengths,
+        dropout,
+    } = options;
     let [batch, tokens, d_model] = query.dims();
     assert_eq!(key.dims(), query.dims(), "shape of the keys");
     assert_eq!(value.dims(), query.dims(), "shape of the values");
@@ -62,12 +89,12 @@ pub fn attention(
     let inputs = [query, key, value];
     match lengths {
         None => composed(inputs, heads, key_bias, dropout),
-        Some(lengths) => composed_apart(inputs, heads, key_bias, lengths, dropout),
+        Some(lengths) => composed_for_each_text(inputs, heads, key_bias, lengths, dropout),
     }
 }
 
-/// Texts in a row, each on its own by Burn's own operations.
-fn composed_apart(
+/// Computes the attention of consecutive texts one after the other, by Burn's own operations.
+fn composed_for_each_text(
     inputs: [Tensor<3>; 3],
     heads: usize,
     key_bias: Tensor<2>,
@@ -78,7 +105,7 @@ fn composed_apart(
     let texts = lengths.iter().filter(|length| **length > 0).map(|&length| {
         let first = start;
         start += length;
-        let inputs = inputs.clone().map(|all| all.narrow(1, first, length));
+        let inputs = inputs.clone().map(|input| input.narrow(1, first, length));
         composed(
             inputs,
             heads,
@@ -87,18 +114,22 @@ fn composed_apart(
         )
     });
     let texts: Vec<Tensor<3>> = texts.collect();
-    match texts.is_empty() {
-        true => inputs[0].zeros_like(),
-        false => Tensor::cat(texts, 1),
+    if texts.is_empty() {
+        return inputs[0].zeros_like();
     }
+    Tensor::cat(texts, 1)
 }
 
-/// By Burn's own operations.
+/// Computes the attention by Burn's own operations.
 fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: f64) -> Tensor<3> {
     let [batch, tokens, d_model] = inputs[0].dims();
     let d_head = d_model / heads;
-    let apart = |all: Tensor<3>| all.reshape([batch, tokens, heads, d_head]).swap_dims(1, 2);
-    let [query, key, value] = inputs.map(apart);
+    let split_heads = |input: Tensor<3>| {
+        input
+            .reshape([batch, tokens, heads, d_head])
+            .swap_dims(1, 2)
+    };
+    let [query, key, value] = inputs.map(split_heads);
     let query = query.mul_scalar((d_head as f64).powf(-0.5));
     let bias = key_bias.without_autodiff().reshape([batch, 1, 1, tokens]);
     let dtype = query.dtype();
@@ -131,12 +162,13 @@ mod tests {
             let device = device().autodiff();
             let [batch, tokens, _] = shape;
             let bias: Vec<f32> = (0..batch * tokens)
-                .map(
-                    |index| match index / tokens == 1 && index % tokens % 3 == 1 {
-                        true => -1e4,
-                        false => 0.1 * (index % 5) as f32,
-                    },
-                )
+                .map(|index| {
+                    if index / tokens == 1 && index % tokens % 3 == 1 {
+                        -1e4
+                    } else {
+                        0.1 * (index % 5) as f32
+                    }
+                })
                 .collect();
             let bias = Tensor::<1>::from_floats(&bias[..], &device.clone().without_autodiff());
             Self {
@@ -151,32 +183,41 @@ mod tests {
             }
         }
 
+        /// Options without dropout.
+        fn options<'a>(&self, lengths: Option<&'a [usize]>) -> AttentionOptions<'a> {
+            AttentionOptions {
+                heads: self.heads,
+                key_bias: self.bias.clone(),
+                lengths,
+                dropout: 0.0,
+            }
+        }
+
         fn run(&self, function: impl Fn([Tensor<3>; 3]) -> Tensor<3>) -> Vec<Vec<f32>> {
             let output = function(self.inputs.clone());
             gradients_of(output, &self.gradient, self.inputs.each_ref())
         }
 
         fn fused(&self, dropout: f64) -> Vec<Vec<f32>> {
-            self.run(|[query, key, value]| {
-                let bias = self.bias.clone();
-                seeded(5, || {
-                    attention(query, key, value, self.heads, bias, None, dropout)
-                })
-            })
+            let options = AttentionOptions {
+                dropout,
+                ..self.options(None)
+            };
+            self.run(|inputs| seeded(5, || attention(inputs, options.clone())))
         }
 
-        /// Output, then gradients of query, key and value, in float64; `factor` is what dropout
-        /// multiplies a share by, of text, head, query and key.
+        /// The output, then gradients of query, key and value, in float64. `factor` returns
+        /// dropout's factor of the probability for a text, head, query and key.
         fn expected(&self, factor: impl Fn([usize; 4]) -> f64) -> [Vec<f64>; 4] {
             let [batch, tokens, d_model] = self.shape;
             let d_head = d_model / self.heads;
-            let wide =
+            let float64 =
                 |tensor: &Tensor<3>| -> Vec<f64> { tensor.clone().into_data().iter().collect() };
-            let [query, key, value] = self.inputs.each_ref().map(wide);
-            let gradient = wide(&self.gradient);
+            let [query, key, value] = self.inputs.each_ref().map(float64);
+            let gradient = float64(&self.gradient);
             let bias: Vec<f64> = self.bias.clone().into_data().iter().collect();
             let scale = 1.0 / (d_head as f64).sqrt();
-            let mut found = [0; 4].map(|_| vec![0.0; batch * tokens * d_model]);
+            let mut expected = [0; 4].map(|_| vec![0.0; batch * tokens * d_model]);
             for (text, head) in (0..batch).flat_map(|t| (0..self.heads).map(move |h| (t, h))) {
                 let at =
                     |token: usize, c: usize| (text * tokens + token) * d_model + head * d_head + c;
@@ -187,23 +228,26 @@ mod tests {
                     let score =
                         |j: usize| scale * dot(&query, i, &key, j) + bias[text * tokens + j];
                     let total: f64 = (0..tokens).map(|j| score(j).exp()).sum();
-                    let share = |j: usize| score(j).exp() / total;
-                    let slope =
+                    let probability = |j: usize| score(j).exp() / total;
+                    let probability_gradient =
                         |j: usize| dot(&gradient, i, &value, j) * factor([text, head, i, j]);
-                    let along: f64 = (0..tokens).map(|j| share(j) * slope(j)).sum();
+                    let weighted_mean: f64 = (0..tokens)
+                        .map(|j| probability(j) * probability_gradient(j))
+                        .sum();
                     for j in 0..tokens {
-                        let kept = share(j) * factor([text, head, i, j]);
-                        let turn = share(j) * (slope(j) - along) * scale;
+                        let dropped = probability(j) * factor([text, head, i, j]);
+                        let centred = probability_gradient(j) - weighted_mean;
+                        let score_gradient = probability(j) * centred * scale;
                         for c in 0..d_head {
-                            found[0][at(i, c)] += kept * value[at(j, c)];
-                            found[1][at(i, c)] += turn * key[at(j, c)];
-                            found[2][at(j, c)] += turn * query[at(i, c)];
-                            found[3][at(j, c)] += kept * gradient[at(i, c)];
+                            expected[0][at(i, c)] += dropped * value[at(j, c)];
+                            expected[1][at(i, c)] += score_gradient * key[at(j, c)];
+                            expected[2][at(j, c)] += score_gradient * query[at(i, c)];
+                            expected[3][at(j, c)] += dropped * gradient[at(i, c)];
                         }
                     }
                 }
             }
-            found
+            expected
         }
     }
 
@@ -221,77 +265,71 @@ mod tests {
     const TOLERANCE: f64 = 1e-5;
 
     #[test]
-    fn values_and_gradients_are_those_of_the_formula() {
+    fn values_and_gradients_follow_the_formula() {
         on_each_device(|| {
             for (shape, heads) in SHAPES {
                 let case = Case::new(shape, heads);
                 let expected = case.expected(|_| 1.0);
                 let mut all: Vec<_> = with_each_kernel(|| case.fused(0.0))
                     .into_iter()
-                    .map(|(level, found)| (format!("{level:?}"), found))
+                    .map(|(level, actual)| (format!("{level:?}"), actual))
                     .collect();
                 let composed = |inputs| composed(inputs, heads, case.bias.clone(), 0.0);
                 all.push(("composed".into(), case.run(composed)));
-                for (what, found) in all {
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_close(found, expected, TOLERANCE, &format!("{what} {shape:?}"));
+                for (context, actual) in all {
+                    for (actual, expected) in actual.iter().zip(&expected) {
+                        assert_close(actual, expected, TOLERANCE, &format!("{context} {shape:?}"));
                     }
                 }
             }
         });
     }
 
-    /// With values that are the rows of the unit matrix, the output is the matrix of shares: what
-    /// dropout does to each shows.
+    /// With the rows of the unit matrix as values, the output is the matrix of attention
+    /// probabilities after dropout.
     #[test]
-    fn dropout_drops_shares_and_their_gradients() {
+    fn dropout_drops_probabilities_and_their_gradients() {
         on_each_device(|| {
             let (tokens, heads, probability) = (21, 2, 0.4);
             let mut case = Case::new([2, tokens, heads * tokens], heads);
             let unit = Tensor::<2>::eye(tokens, &case.inputs[0].device());
             let unit = unit.repeat(&[2, heads]).reshape(case.shape);
             case.inputs[2] = unit.detach().require_grad();
-            let [plain] = [case.fused(0.0)].map(|found| found[0].clone());
-            for (level, found) in with_each_kernel(|| case.fused(probability)) {
+            let [plain] = [case.fused(0.0)].map(|actual| actual[0].clone());
+            for (level, actual) in with_each_kernel(|| case.fused(probability)) {
                 let at = |[text, head, i, j]: [usize; 4]| {
                     ((text * tokens + i) * heads + head) * tokens + j
                 };
-                let factor = |place: [usize; 4]| match found[0][at(place)] {
+                let factor = |place: [usize; 4]| match actual[0][at(place)] {
                     0.0 => 0.0,
                     _ => 1.0 / (1.0 - probability),
                 };
                 let expected = case.expected(factor);
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("{level:?}"));
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    assert_close(actual, expected, TOLERANCE, &format!("{level:?}"));
                 }
-                let real = plain.iter().filter(|share| **share > 0.0).count();
-                let kept = found[0].iter().filter(|share| **share > 0.0).count();
-                let share = kept as f64 / real as f64;
+                let positive = |values: &[f32]| values.iter().filter(|p| **p > 0.0).count();
+                let kept = positive(&actual[0]) as f64 / positive(&plain) as f64;
                 // 1,500 draws: standard error 0.013.
-                assert!(
-                    (share + probability - 1.0).abs() < 0.05,
-                    "{level:?}: {share}"
-                );
+                assert!((kept + probability - 1.0).abs() < 0.05, "{level:?}: {kept}");
             }
         });
     }
 
-    /// Texts in a row are those of a batch, cut to their lengths.
+    /// The results for consecutive texts are those for each text by itself.
     #[test]
-    fn texts_in_a_row_are_each_on_its_own() {
+    fn consecutive_texts_do_not_attend_to_each_other() {
         on_each_device(|| {
             let (heads, lengths) = (3, [5, 1, 0, 16, 21]);
             let row = Case::new([1, lengths.iter().sum(), 12], heads);
             for composes in [false, true] {
                 let runs = with_each_kernel(|| {
-                    row.run(|[query, key, value]| match composes {
-                        true => {
+                    row.run(|inputs| {
+                        if composes {
                             let bias = row.bias.clone();
-                            composed_apart([query, key, value], heads, bias, &lengths, 0.0)
-                        }
-                        false => {
-                            let bias = row.bias.clone();
-                            attention(query, key, value, heads, bias, Some(&lengths), 0.0)
+                            composed_for_each_text(inputs, heads, bias, &lengths, 0.0)
+                        } else {
+                            attention(inputs, row.options(Some(&lengths)))
                         }
                     })
                 });
@@ -311,11 +349,11 @@ mod tests {
                         bias: row.bias.clone().narrow(1, start, length),
                         gradient: row.gradient.clone().narrow(1, start, length),
                     };
-                    for (level, found) in &runs {
-                        for (found, expected) in found.iter().zip(text.expected(|_| 1.0)) {
-                            let found = &found[start * 12..(start + length) * 12];
-                            let what = format!("{length} tokens, {level:?} {composes}");
-                            assert_close(found, &expected, TOLERANCE, &what);
+                    for (level, actual) in &runs {
+                        for (actual, expected) in actual.iter().zip(text.expected(|_| 1.0)) {
+                            let actual = &actual[start * 12..(start + length) * 12];
+                            let context = format!("{length} tokens, {level:?} {composes}");
+                            assert_close(actual, &expected, TOLERANCE, &context);
                         }
                     }
                     start += length;
@@ -326,14 +364,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "texts of 6 tokens in [1, 7, 12]")]
-    fn lengths_of_other_texts_are_refused() {
+    fn lengths_that_do_not_fit_panic() {
         let case = Case::new([1, 7, 12], 3);
-        let [query, key, value] = case.inputs;
-        attention(query, key, value, 3, case.bias, Some(&[4, 2]), 0.0);
+        attention(case.inputs.clone(), case.options(Some(&[4, 2])));
     }
 
     #[test]
-    fn padding_gets_no_share_at_all() {
+    fn attention_probability_of_padding_is_zero() {
         on_each_device(|| {
             let case = Case::new([2, 7, 4], 2);
             let [_, _, _, value] = <[_; 4]>::try_from(case.fused(0.0)).unwrap();
@@ -345,29 +382,35 @@ mod tests {
     }
 
     #[test]
-    fn without_a_graph_values_are_the_same() {
+    fn values_without_autodiff_are_the_same() {
         let case = Case::new([2, 19, 12], 3);
-        let [query, key, value] = case.inputs.clone().map(Tensor::inner);
-        let plain = attention(query, key, value, 3, case.bias.clone(), None, 0.0).into_data();
+        let inputs = case.inputs.clone().map(Tensor::inner);
+        let plain = attention(inputs, case.options(None)).into_data();
         assert_eq!(plain.try_to_vec::<f32>().unwrap(), case.fused(0.0)[0]);
     }
 
     #[test]
-    fn other_precisions_take_the_composed_way() {
+    fn float64_is_computed_by_burns_operations() {
         let case = Case::new([2, 19, 12], 3);
-        let [query, key, value] = case.inputs.clone().map(|t| t.inner().cast(DType::F64));
-        let bias = case.bias.clone().cast(DType::F64);
-        let found = attention(query, key, value, 3, bias, None, 0.0);
-        assert_eq!(found.dtype(), DType::F64);
-        let found: Vec<f32> = found.into_data().iter().collect();
-        assert_close(&found, &case.expected(|_| 1.0)[0], 1e-6, "float64");
+        let inputs = case.inputs.clone().map(|t| t.inner().cast(DType::F64));
+        let options = AttentionOptions {
+            key_bias: case.bias.clone().cast(DType::F64),
+            ..case.options(None)
+        };
+        let actual = attention(inputs, options);
+        assert_eq!(actual.dtype(), DType::F64);
+        let actual: Vec<f32> = actual.into_data().iter().collect();
+        assert_close(&actual, &case.expected(|_| 1.0)[0], 1e-6, "float64");
     }
 
     #[test]
     #[should_panic(expected = "5 heads of 12 numbers")]
-    fn uneven_heads_are_refused() {
+    fn heads_that_do_not_divide_d_model_panic() {
         let case = Case::new([1, 2, 12], 3);
-        let [query, key, value] = case.inputs;
-        attention(query, key, value, 5, case.bias, None, 0.0);
+        let options = AttentionOptions {
+            heads: 5,
+            ..case.options(None)
+        };
+        attention(case.inputs.clone(), options);
     }
 }

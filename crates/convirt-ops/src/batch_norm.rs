@@ -1,4 +1,4 @@
-//! Batch normalization with what follows it in a residual network.
+//! Batch normalization with the ReLU or residual sum that follows it in a residual network.
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, module};
@@ -6,30 +6,35 @@ use burn::tensor::{Tensor, module};
 use crate::storage::from_storage;
 use crate::{Window, conv2d};
 
-/// What a residual network does with a normalized map.
+/// The operation that follows a batch normalization in a residual network.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "it lives for a call")]
-pub enum After {
+#[expect(clippy::large_enum_variant, reason = "short-lived")]
+pub enum Epilogue {
     /// Nothing.
     Nothing,
     /// max(0, x).
     Relu,
-    /// max(0, x + shortcut), the shortcut a map of the same shape.
+    /// max(0, x + shortcut); the shortcut is a feature map of the same shape.
     AddRelu(Tensor<4>),
 }
 
-impl After {
-    /// The same with a shortcut of a feature map's type.
+impl Epilogue {
+    /// The same with the shortcut cast to a feature map's type.
     #[cfg(feature = "flex")]
-    fn in_type_of(self, map: &Tensor<4>) -> Self {
+    fn cast_like(self, map: &Tensor<4>) -> Self {
         match self {
             Self::AddRelu(shortcut) => Self::AddRelu(shortcut.cast(map.dtype())),
             other => other,
         }
     }
+
+    #[cfg(feature = "flex")]
+    pub(crate) fn has_relu(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
 }
 
-/// A map normalized by the statistics of its batch.
+/// A feature map normalized by the statistics of its batch.
 #[derive(Clone, Debug)]
 pub struct BatchNormalized {
     /// `[batch, height, width, channels]`.
@@ -42,7 +47,7 @@ pub struct BatchNormalized {
 
 /// Normalizes each channel by the statistics of the batch
 /// ([Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167), Algorithm 1):
-/// γ·(x − μ)/√(σ² + ε) + β with the biased σ², then what comes [`After`].
+/// γ·(x − μ)/√(σ² + ε) + β with the biased σ², followed by an [`Epilogue`].
 ///
 /// # Shapes
 ///
@@ -52,38 +57,53 @@ pub struct BatchNormalized {
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Epilogue, batch_norm_train};
+///
+/// let device = Device::flex();
+/// // One image of 1 × 2 pixels with one channel.
+/// let input = Tensor::from_floats([[[[5.0], [1.0]]]], &device);
+/// let [gamma, beta] = [Tensor::ones([1], &device), Tensor::zeros([1], &device)];
+/// let normalized = batch_norm_train(input, gamma, beta, 0.0, Epilogue::Nothing);
+/// assert_eq!(normalized.output.into_data(), [[[[1.0f32], [-1.0]]]].into());
+/// assert_eq!(normalized.variance.into_data(), [4.0f32].into());
+/// ```
 pub fn batch_norm_train(
     input: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     epsilon: f64,
-    after: After,
+    epilogue: Epilogue,
 ) -> BatchNormalized {
-    check(&input, [&gamma, &beta], &after);
+    check(&input, [&gamma, &beta], &epilogue);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        let after = after.in_type_of(&input);
-        return crate::flex::batch_norm_train(input, gamma, beta, epsilon, after);
+        let epilogue = epilogue.cast_like(&input);
+        return crate::flex::batch_norm_train(input, gamma, beta, epsilon, epilogue);
     }
-    composed_train(input, gamma, beta, epsilon, after)
+    composed_train(input, gamma, beta, epsilon, epilogue)
 }
 
-/// What channels are normalized by; each vector is `[channels]`.
+/// The statistics and parameters of a normalization; each vector is `[channels]`.
 #[derive(Clone, Debug)]
 pub struct Normalization {
     /// Scale γ.
     pub gamma: Tensor<1>,
     /// Offset β.
     pub beta: Tensor<1>,
-    /// Means μ, which get no gradient.
+    /// Means μ; they get no gradient.
     pub mean: Tensor<1>,
-    /// Variances σ², which get no gradient.
+    /// Variances σ²; they get no gradient.
     pub variance: Tensor<1>,
-    /// What is added to the variances, ε.
+    /// ε, added to the variances.
     pub epsilon: f64,
 }
 
-/// Normalizes each channel by given statistics, then does what comes [`After`].
+/// Normalizes each channel by given statistics, followed by an [`Epilogue`].
 ///
 /// # Shapes
 ///
@@ -92,39 +112,88 @@ pub struct Normalization {
 /// # Panics
 ///
 /// When the shapes do not fit.
-pub fn batch_norm(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
-    check(&input, [&by.gamma, &by.beta], &after);
-    check(&input, [&by.mean, &by.variance], &after);
-    let by = Normalization {
-        mean: by.mean.without_autodiff(),
-        variance: by.variance.without_autodiff(),
-        ..by
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Epilogue, Normalization, batch_norm};
+///
+/// let device = Device::flex();
+/// let normalization = Normalization {
+///     gamma: Tensor::from_floats([2.0], &device),
+///     beta: Tensor::from_floats([1.0], &device),
+///     mean: Tensor::from_floats([3.0], &device),
+///     variance: Tensor::from_floats([4.0], &device),
+///     epsilon: 0.0,
+/// };
+/// // One image of 1 × 2 pixels with one channel.
+/// let input = Tensor::from_floats([[[[5.0], [1.0]]]], &device);
+/// let output = batch_norm(input, normalization, Epilogue::Relu);
+/// assert_eq!(output.into_data(), [[[[3.0f32], [0.0]]]].into());
+/// ```
+pub fn batch_norm(input: Tensor<4>, normalization: Normalization, epilogue: Epilogue) -> Tensor<4> {
+    check(
+        &input,
+        [&normalization.gamma, &normalization.beta],
+        &epilogue,
+    );
+    check(
+        &input,
+        [&normalization.mean, &normalization.variance],
+        &epilogue,
+    );
+    let normalization = Normalization {
+        mean: normalization.mean.without_autodiff(),
+        variance: normalization.variance.without_autodiff(),
+        ..normalization
     };
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        let after = after.in_type_of(&input);
-        return crate::flex::batch_norm(input, by, after);
+        let epilogue = epilogue.cast_like(&input);
+        return crate::flex::batch_norm(input, normalization, epilogue);
     }
-    composed(input, by, after)
+    composed(input, normalization, epilogue)
 }
 
-/// [`conv2d`](crate::conv2d), then [`batch_norm`] by given statistics: on the CPU, and without
-/// gradients, in one pass.
+/// Computes a [`conv2d`](crate::conv2d) and its [`batch_norm`] by given statistics. On the CPU and
+/// without autodiff this is one pass over memory.
 ///
 /// # Shapes
 ///
-/// As those of the two.
+/// Those of the two operations.
 ///
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Epilogue, Normalization, Window, conv2d_batch_norm};
+///
+/// let device = Device::flex();
+/// let normalization = Normalization {
+///     gamma: Tensor::ones([16], &device),
+///     beta: Tensor::zeros([16], &device),
+///     mean: Tensor::zeros([16], &device),
+///     variance: Tensor::ones([16], &device),
+///     epsilon: 1e-5,
+/// };
+/// let images = Tensor::ones([2, 8, 8, 3], &device);
+/// let weight = Tensor::ones([16, 3, 1, 1], &device);
+/// let output =
+///     conv2d_batch_norm(images, weight, Window::UNIT, 1, normalization, Epilogue::Relu);
+/// assert_eq!(output.dims(), [2, 8, 8, 16]);
+/// ```
 pub fn conv2d_batch_norm(
     input: Tensor<4>,
     weight: Tensor<4>,
     window: Window,
     groups: usize,
-    by: Normalization,
-    after: After,
+    normalization: Normalization,
+    epilogue: Epilogue,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
     {
@@ -132,71 +201,89 @@ pub fn conv2d_batch_norm(
         let is_plain = is_plain(&input)
             && crate::flex::float32_here(&weight)
             && !weight.is_autodiff()
-            && !matches!(&after, After::AddRelu(shortcut) if !is_plain(shortcut))
-            && !by.gamma.is_autodiff()
-            && !by.beta.is_autodiff();
+            && !matches!(&epilogue, Epilogue::AddRelu(shortcut) if !is_plain(shortcut))
+            && !normalization.gamma.is_autodiff()
+            && !normalization.beta.is_autodiff();
         if is_plain {
             let output = window.output(&input, &weight, groups);
-            check_shape(output, [&by.gamma, &by.beta], &after);
-            check_shape(output, [&by.mean, &by.variance], &after);
-            let after = after.in_type_of(&input);
-            return crate::flex::conv2d_batch_norm([input, weight], window, groups, by, after);
+            check_shape(
+                output,
+                [&normalization.gamma, &normalization.beta],
+                &epilogue,
+            );
+            check_shape(
+                output,
+                [&normalization.mean, &normalization.variance],
+                &epilogue,
+            );
+            let epilogue = epilogue.cast_like(&input);
+            return crate::flex::conv2d_batch_norm(
+                [input, weight],
+                window,
+                groups,
+                normalization,
+                epilogue,
+            );
         }
     }
-    batch_norm(conv2d(input, weight, window, groups), by, after)
+    batch_norm(
+        conv2d(input, weight, window, groups),
+        normalization,
+        epilogue,
+    )
 }
 
-fn check(input: &Tensor<4>, vectors: [&Tensor<1>; 2], after: &After) {
-    check_shape(input.dims(), vectors, after);
+fn check(input: &Tensor<4>, vectors: [&Tensor<1>; 2], epilogue: &Epilogue) {
+    check_shape(input.dims(), vectors, epilogue);
 }
 
-fn check_shape(shape: [usize; 4], vectors: [&Tensor<1>; 2], after: &After) {
+fn check_shape(shape: [usize; 4], vectors: [&Tensor<1>; 2], epilogue: &Epilogue) {
     for vector in vectors {
         assert_eq!(vector.dims(), [shape[3]], "a vector for {shape:?}");
     }
-    if let After::AddRelu(shortcut) = after {
+    if let Epilogue::AddRelu(shortcut) = epilogue {
         assert_eq!(shortcut.dims(), shape, "shape of the shortcut");
     }
 }
 
-/// By Burn's own operations.
+/// Normalizes by Burn's own operations.
 fn composed_train(
     input: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     epsilon: f64,
-    after: After,
+    epilogue: Epilogue,
 ) -> BatchNormalized {
     let dtype = input.dtype();
     let input = from_storage(input).permute([0, 3, 1, 2]);
     let normalized = module::batch_norm_train(input, gamma, beta, epsilon);
     BatchNormalized {
-        output: finish(normalized.output.permute([0, 2, 3, 1]), after).cast(dtype),
+        output: finish(normalized.output.permute([0, 2, 3, 1]), epilogue).cast(dtype),
         mean: normalized.mean.without_autodiff(),
         variance: normalized.variance.without_autodiff(),
     }
 }
 
-/// By Burn's own operations.
-fn composed(input: Tensor<4>, by: Normalization, after: After) -> Tensor<4> {
+/// Normalizes by Burn's own operations.
+fn composed(input: Tensor<4>, normalization: Normalization, epilogue: Epilogue) -> Tensor<4> {
     let Normalization {
         gamma,
         beta,
         mean,
         variance,
         epsilon,
-    } = by;
+    } = normalization;
     let dtype = input.dtype();
     let input = from_storage(input).permute([0, 3, 1, 2]);
     let output = module::batch_norm(input, gamma, beta, mean, variance, epsilon);
-    finish(output.permute([0, 2, 3, 1]), after).cast(dtype)
+    finish(output.permute([0, 2, 3, 1]), epilogue).cast(dtype)
 }
 
-fn finish(normalized: Tensor<4>, after: After) -> Tensor<4> {
-    match after {
-        After::Nothing => normalized,
-        After::Relu => relu(normalized),
-        After::AddRelu(shortcut) => {
+fn finish(normalized: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
+    match epilogue {
+        Epilogue::Nothing => normalized,
+        Epilogue::Relu => relu(normalized),
+        Epilogue::AddRelu(shortcut) => {
             let dtype = normalized.dtype();
             relu(normalized + shortcut.cast(dtype))
         }
@@ -213,7 +300,7 @@ mod tests {
 
     const EPSILON: f64 = 1e-5;
 
-    /// Which statistics, and what comes after.
+    /// Which statistics, and which epilogue.
     #[derive(Clone, Copy, Debug)]
     struct Case {
         by_batch: bool,
@@ -233,15 +320,15 @@ mod tests {
         }
     }
 
-    /// Output, then gradients of input, γ, β and shortcut, in float64.
+    /// The output, then the gradients of input, γ, β and shortcut, in float64.
     fn reference(case: Case, inputs: &[Vec<f32>; 6], gradient: &[f32]) -> Vec<Vec<f64>> {
-        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-        let [input, gamma, beta, mean, variance, shortcut] = inputs.each_ref().map(|v| wide(v));
-        let gradient = wide(gradient);
+        let float64 = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let [input, gamma, beta, mean, variance, shortcut] = inputs.each_ref().map(|v| float64(v));
+        let gradient = float64(gradient);
         let channels = gamma.len();
         let rows = input.len() / channels;
-        let mut found = vec![vec![0.0; input.len()]; 2];
-        found.extend([
+        let mut expected = vec![vec![0.0; input.len()]; 2];
+        expected.extend([
             vec![0.0; channels],
             vec![0.0; channels],
             vec![0.0; input.len()],
@@ -258,7 +345,7 @@ mod tests {
             };
             let deviation = (variance + EPSILON).sqrt();
             let normal = |row: usize| (input[at(row)] - mean) / deviation;
-            let slope = |row: usize| {
+            let value_and_gradient = |row: usize| {
                 let value = gamma[channel] * normal(row) + beta[channel];
                 let value = value + f64::from(u8::from(case.shortcut)) * shortcut[at(row)];
                 let passes = !case.relu || value > 0.0;
@@ -267,25 +354,26 @@ mod tests {
                     if passes { gradient[at(row)] } else { 0.0 },
                 )
             };
-            let mean_slope = average(&|row| slope(row).1);
-            let mean_turn = average(&|row| slope(row).1 * normal(row));
+            let mean_gradient = average(&|row| value_and_gradient(row).1);
+            let projection = average(&|row| value_and_gradient(row).1 * normal(row));
             for row in 0..rows {
-                let (value, slope) = slope(row);
-                let through = match case.by_batch {
-                    true => slope - mean_slope - normal(row) * mean_turn,
-                    false => slope,
+                let (value, passed) = value_and_gradient(row);
+                let centred = if case.by_batch {
+                    passed - mean_gradient - normal(row) * projection
+                } else {
+                    passed
                 };
-                found[0][at(row)] = value;
-                found[1][at(row)] = gamma[channel] / deviation * through;
-                found[2][channel] += slope * normal(row);
-                found[3][channel] += slope;
-                found[4][at(row)] = slope;
+                expected[0][at(row)] = value;
+                expected[1][at(row)] = gamma[channel] / deviation * centred;
+                expected[2][channel] += passed * normal(row);
+                expected[3][channel] += passed;
+                expected[4][at(row)] = passed;
             }
         }
         if !case.shortcut {
-            found.pop();
+            expected.pop();
         }
-        found
+        expected
     }
 
     fn check_case(fused: bool, case: Case, [batch, height, width, channels]: [usize; 4]) {
@@ -297,13 +385,13 @@ mod tests {
         let mean = random([channels], 4, &device);
         let variance = random([channels], 5, &device).square();
         let shortcut = random(shape, 6, &device).require_grad();
-        let after = match case {
-            Case { shortcut: true, .. } => After::AddRelu(shortcut.clone()),
-            Case { relu: true, .. } => After::Relu,
-            _ => After::Nothing,
+        let epilogue = match case {
+            Case { shortcut: true, .. } => Epilogue::AddRelu(shortcut.clone()),
+            Case { relu: true, .. } => Epilogue::Relu,
+            _ => Epilogue::Nothing,
         };
         let (g, b) = (gamma.clone(), beta.clone());
-        let by = Normalization {
+        let normalization = Normalization {
             gamma: gamma.clone(),
             beta: beta.clone(),
             mean: mean.clone().without_autodiff(),
@@ -311,19 +399,19 @@ mod tests {
             epsilon: EPSILON,
         };
         let output = match (case.by_batch, fused) {
-            (true, true) => batch_norm_train(input.clone(), g, b, EPSILON, after).output,
-            (true, false) => composed_train(input.clone(), g, b, EPSILON, after).output,
-            (false, true) => batch_norm(input.clone(), by, after),
-            (false, false) => composed(input.clone(), by, after),
+            (true, true) => batch_norm_train(input.clone(), g, b, EPSILON, epilogue).output,
+            (true, false) => composed_train(input.clone(), g, b, EPSILON, epilogue).output,
+            (false, true) => batch_norm(input.clone(), normalization, epilogue),
+            (false, false) => composed(input.clone(), normalization, epilogue),
         };
         let gradient = random(shape, 7, &device);
         let gradients = (output.clone() * gradient.clone()).sum().backward();
-        let mut found = vec![
+        let mut actual = vec![
             output.into_data(),
             input.grad(&gradients).unwrap().into_data(),
         ];
-        found.extend([&gamma, &beta].map(|v| v.grad(&gradients).unwrap().into_data()));
-        found.extend(
+        actual.extend([&gamma, &beta].map(|v| v.grad(&gradients).unwrap().into_data()));
+        actual.extend(
             case.shortcut
                 .then(|| shortcut.grad(&gradients).unwrap().into_data()),
         );
@@ -337,9 +425,9 @@ mod tests {
             values(shortcut.into_data()),
         ];
         let expected = reference(case, &inputs, &values(gradient.into_data()));
-        for (found, expected) in found.into_iter().zip(expected) {
+        for (actual, expected) in actual.into_iter().zip(expected) {
             assert_close(
-                &values(found),
+                &values(actual),
                 &expected,
                 1e-5,
                 &format!("{case:?} {shape:?} {fused}"),
@@ -348,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_gradients_are_those_of_the_formula() {
+    fn values_and_gradients_follow_the_formula() {
         on_each_device(|| {
             for case in Case::all() {
                 for shape in [[2, 3, 5, 3], [1, 2, 2, 33], [3, 1, 1, 1], [2, 30, 31, 20]] {
@@ -365,19 +453,19 @@ mod tests {
             let device = device();
             let input = random([2, 9, 7, 5], 1, &device);
             let (gamma, beta) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
-            let found = batch_norm_train(input.clone(), gamma, beta, EPSILON, After::Nothing);
+            let actual = batch_norm_train(input.clone(), gamma, beta, EPSILON, Epilogue::Nothing);
             let rows = input.reshape([2 * 9 * 7, 5]);
             let (mean, variance) = (rows.clone().mean_dim(0), rows.var_bias(0));
-            for (found, expected) in [(found.mean, mean), (found.variance, variance)] {
+            for (actual, expected) in [(actual.mean, mean), (actual.variance, variance)] {
                 let expected: Vec<f64> = expected.into_data().iter().collect();
-                let found: Vec<f32> = found.into_data().iter().collect();
-                assert_close(&found, &expected, 1e-6, "statistics");
+                let actual: Vec<f32> = actual.into_data().iter().collect();
+                assert_close(&actual, &expected, 1e-6, "statistics");
             }
         });
     }
 
-    /// Naive sums of squares would lose the variance of 1/3 beside 1e8; float32 has 24 bits, so
-    /// that the values themselves are whole multiples of 2^-10 here.
+    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The values themselves
+    /// are multiples of 2⁻¹⁰, float32's spacing at the mean.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
         on_each_device(|| {
@@ -385,26 +473,26 @@ mod tests {
             let input = random([4, 16, 16, 2], 1, &device) + 8192.0;
             let (gamma, beta) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
             let values: Vec<f64> = input.clone().into_data().iter().collect();
-            let found = batch_norm_train(input, gamma, beta, EPSILON, After::Nothing);
-            let variances: Vec<f32> = found.variance.into_data().iter().collect();
-            for (channel, found) in variances.iter().enumerate() {
+            let actual = batch_norm_train(input, gamma, beta, EPSILON, Epilogue::Nothing);
+            let variances: Vec<f32> = actual.variance.into_data().iter().collect();
+            for (channel, actual) in variances.iter().enumerate() {
                 let column: Vec<f64> = values.iter().skip(channel).step_by(2).copied().collect();
                 let mean = column.iter().sum::<f64>() / column.len() as f64;
                 let exact =
                     column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / column.len() as f64;
                 assert!(
-                    (f64::from(*found) / exact - 1.0).abs() < 1e-5,
-                    "{found} {exact}"
+                    (f64::from(*actual) / exact - 1.0).abs() < 1e-5,
+                    "{actual} {exact}"
                 );
             }
         });
     }
 
     #[test]
-    fn not_a_number_is_not_hidden_by_the_rectifier() {
+    fn relu_does_not_hide_nan() {
         let device = Device::flex();
         let input = Tensor::from_data([[[[f32::NAN]]]], &device);
-        let output = batch_norm(input, normalization(1, &device), After::Relu);
+        let output = batch_norm(input, normalization(1, &device), Epilogue::Relu);
         assert!(output.into_scalar::<f32>().is_nan());
     }
 
@@ -434,19 +522,30 @@ mod tests {
             ([2, 20, 19, 4], [5, 4, 1, 1], window(2, 0), 1),
         ] {
             let (input, weight) = (random(shape, 1, &device), random(weight, 6, &device));
-            let by = normalization(weight.dims()[0], &device);
+            let normalization = normalization(weight.dims()[0], &device);
             let shortcut = random(window.output(&input, &weight, groups), 7, &device);
-            for after in [After::Nothing, After::Relu, After::AddRelu(shortcut)] {
+            for epilogue in [
+                Epilogue::Nothing,
+                Epilogue::Relu,
+                Epilogue::AddRelu(shortcut),
+            ] {
                 let runs = with_each_kernel(|| {
                     [Precision::Float32, Precision::BFloat16].map(|precision| {
                         let (input, weight) = (input.clone(), weight.clone());
-                        let (by, after) = (by.clone(), after.clone());
+                        let (normalization, epilogue) = (normalization.clone(), epilogue.clone());
                         let outputs = autocast(precision, || {
                             let map = conv2d(input.clone(), weight.clone(), window, groups);
-                            let two = batch_norm(map, by.clone(), after.clone());
+                            let two = batch_norm(map, normalization.clone(), epilogue.clone());
                             [
                                 two,
-                                conv2d_batch_norm(input, weight, window, groups, by, after),
+                                conv2d_batch_norm(
+                                    input,
+                                    weight,
+                                    window,
+                                    groups,
+                                    normalization,
+                                    epilogue,
+                                ),
                             ]
                         });
                         outputs.map(Tensor::into_data)
@@ -461,13 +560,20 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a vector for [1, 2, 2, 3]")]
-    fn a_normalization_of_other_channels_is_refused() {
+    fn normalization_of_another_width_panics() {
         let device = Device::flex();
         let (input, weight) = (
             random([1, 2, 2, 2], 1, &device),
             random([3, 2, 1, 1], 2, &device),
         );
-        let by = normalization(2, &device);
-        conv2d_batch_norm(input, weight, Window::UNIT, 1, by, After::Relu);
+        let normalization = normalization(2, &device);
+        conv2d_batch_norm(
+            input,
+            weight,
+            Window::UNIT,
+            1,
+            normalization,
+            Epilogue::Relu,
+        );
     }
 }

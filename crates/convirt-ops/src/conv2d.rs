@@ -6,7 +6,7 @@ use burn::tensor::ops::ConvOptions;
 
 use crate::precision;
 
-/// Window of a convolution or a pooling.
+/// The positions of a convolution's kernel or of a pooling's window on a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Rows and columns from one position of the window to the next.
@@ -18,7 +18,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A dense window moved by one, without padding.
+    /// Stride 1, no padding, no dilation.
     pub const UNIT: Self = Self {
         stride: [1, 1],
         padding: [0, 0],
@@ -71,7 +71,8 @@ impl Window {
         (padded - extent) / stride + 1
     }
 
-    /// Row or column of a map of `size` under an element of the window, `None` in the padding.
+    /// The row or column of a feature map of `size` under an element of the window; `None` in the
+    /// padding.
     #[cfg(feature = "flex")]
     #[inline(always)]
     pub(crate) fn under(
@@ -81,13 +82,14 @@ impl Window {
         tap: usize,
         size: usize,
     ) -> Option<usize> {
-        let found = self.offset(axis, position, tap);
+        let coordinate = self.offset(axis, position, tap);
         (0..size as isize)
-            .contains(&found)
-            .then_some(found as usize)
+            .contains(&coordinate)
+            .then_some(coordinate as usize)
     }
 
-    /// Row or column under an element of the window, from the map's first; in the padding too.
+    /// The row or column under an element of the window; negative or beyond the feature map in the
+    /// padding.
     #[cfg(feature = "flex")]
     #[inline(always)]
     pub(crate) fn offset(&self, axis: usize, position: usize, tap: usize) -> isize {
@@ -96,8 +98,9 @@ impl Window {
     }
 }
 
-/// Convolves channels-last maps (cross-correlation, as `torch.nn.functional.conv2d`), without bias,
-/// in the [`Precision`](crate::Precision) of the current [`autocast`](crate::autocast).
+/// Convolves channels-last feature maps without bias (cross-correlation, as
+/// `torch.nn.functional.conv2d`), in the [`Precision`](crate::Precision) of the current
+/// [`autocast`](crate::autocast).
 ///
 /// # Shapes
 ///
@@ -108,6 +111,24 @@ impl Window {
 /// # Panics
 ///
 /// When the shapes do not fit, or the groups do not divide the channels.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Window, conv2d};
+///
+/// let device = Device::flex();
+/// let images = Tensor::<4>::ones([2, 8, 8, 3], &device);
+/// let weight = Tensor::<4>::ones([16, 3, 3, 3], &device);
+/// let window = Window {
+///     stride: [2, 2],
+///     padding: [1, 1],
+///     dilation: [1, 1],
+/// };
+/// let output = conv2d(images, weight, window, 1);
+/// assert_eq!(output.dims(), [2, 4, 4, 16]);
+/// ```
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     window.output(&input, &weight, groups);
     #[cfg(feature = "flex")]
@@ -117,7 +138,7 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
     composed(input, weight, window, groups)
 }
 
-/// By Burn's own operation.
+/// Convolves by Burn's own operation.
 fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     let options = ConvOptions::new(window.stride, window.padding, window.dilation, groups);
     let input = input.permute([0, 3, 1, 2]);
@@ -135,7 +156,7 @@ mod tests {
     use crate::{Precision, autocast};
     use burn::tensor::Device;
 
-    /// One convolution and its gradients in float64, pixel by pixel.
+    /// A convolution and its gradients in float64, summed pixel by pixel.
     struct Reference {
         output: Vec<f64>,
         input_gradient: Vec<f64>,
@@ -153,14 +174,15 @@ mod tests {
         let (weight, [channels_out, group_width, rows, columns]) = weight;
         let height_out = window.positions(0, height, rows);
         let width_out = window.positions(1, width, columns);
-        let mut found = Reference {
+        let mut expected = Reference {
             output: vec![0.0; batch * height_out * width_out * channels_out],
             input_gradient: vec![0.0; input.len()],
             weight_gradient: vec![0.0; weight.len()],
         };
-        for (to, slope) in gradient.iter().enumerate() {
-            let slope = f64::from(*slope);
-            let (channel_out, pixel) = (to % channels_out, to / channels_out);
+        for (output_index, output_gradient) in gradient.iter().enumerate() {
+            let output_gradient = f64::from(*output_gradient);
+            let channel_out = output_index % channels_out;
+            let pixel = output_index / channels_out;
             let (x, y) = (pixel % width_out, pixel / width_out % height_out);
             let image = pixel / (width_out * height_out);
             let group = channel_out / (channels_out / groups);
@@ -176,15 +198,16 @@ mod tests {
                 let (Some(y), Some(x)) = (y, x) else {
                     continue;
                 };
-                let from = ((image * height + y) * width + x) * channels;
-                let from = from + group * group_width + channel;
-                let by = channel_out * group_width * rows * columns + tap;
-                found.output[to] += f64::from(input[from]) * f64::from(weight[by]);
-                found.input_gradient[from] += slope * f64::from(weight[by]);
-                found.weight_gradient[by] += slope * f64::from(input[from]);
+                let input_index = ((image * height + y) * width + x) * channels;
+                let input_index = input_index + group * group_width + channel;
+                let weight_index = channel_out * group_width * rows * columns + tap;
+                let [x, w] = [input[input_index], weight[weight_index]].map(f64::from);
+                expected.output[output_index] += x * w;
+                expected.input_gradient[input_index] += output_gradient * w;
+                expected.weight_gradient[weight_index] += output_gradient * x;
             }
         }
-        found
+        expected
     }
 
     type Conv2d = fn(Tensor<4>, Tensor<4>, Window, usize) -> Tensor<4>;
@@ -220,7 +243,7 @@ mod tests {
             convolve(input.clone(), weight.clone(), window, groups)
         });
         let gradient = random(output.dims(), 3, &device);
-        let found = gradients_of(output, &gradient, [&input, &weight]);
+        let actual = gradients_of(output, &gradient, [&input, &weight]);
         let [input, weight, gradient] = [input, weight, gradient].map(|t| values_in(precision, t));
         let expected = reference(
             (&input, shape),
@@ -229,14 +252,14 @@ mod tests {
             window,
             groups,
         );
-        let what = format!("{shape:?} {weight_shape:?} {window:?} {groups}");
+        let context = format!("{shape:?} {weight_shape:?} {window:?} {groups}");
         let expected = [
             expected.output,
             expected.input_gradient,
             expected.weight_gradient,
         ];
-        for (found, expected) in found.into_iter().zip(expected) {
-            assert_close(&found, &expected, tolerance, &what);
+        for (actual, expected) in actual.into_iter().zip(expected) {
+            assert_close(&actual, &expected, tolerance, &context);
         }
     }
 
@@ -249,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_gradients_are_those_of_the_sums_over_pixels() {
+    fn values_and_gradients_are_sums_over_pixels() {
         on_each_device(|| {
             for convolve in [conv2d, composed] as [Conv2d; 2] {
                 check(convolve, [2, 5, 7, 3], [4, 1, 1], Window::UNIT, 1);
@@ -273,9 +296,10 @@ mod tests {
         });
     }
 
-    /// Shapes at which the kernel divides its work otherwise: by rows, and by columns of a weight.
+    /// Shapes for which the kernel divides its work differently: by rows, and by the weight's
+    /// columns.
     #[test]
-    fn large_shapes_are_divided_without_loss() {
+    fn large_shapes_are_divided_correctly() {
         on_each_device(|| {
             check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(1, 1, 1), 1);
             with_each_kernel(|| check(conv2d, [3, 20, 19, 8], [6, 3, 3], window(2, 1, 1), 2));
@@ -285,9 +309,9 @@ mod tests {
         });
     }
 
-    /// Burn's own way rounds the sums as well.
+    /// Burn's own operation rounds the sums as well.
     #[test]
-    fn rounded_factors_give_the_sums_of_their_products() {
+    fn bfloat16_gives_sums_of_products_of_rounded_factors() {
         on_each_device(|| {
             if !Precision::BFloat16.runs_on(&device()) {
                 return;
@@ -316,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn without_gradients_the_values_are_the_same() {
+    fn values_without_autodiff_are_the_same() {
         let device = Device::flex();
         let (input, weight) = (
             random([2, 6, 5, 3], 1, &device),
@@ -334,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn only_float32_in_memory_takes_the_kernel() {
+    fn float64_is_computed_by_burns_operations() {
         use burn::tensor::FloatDType;
         let device = Device::flex();
         let input = random([1, 4, 4, 2], 1, &device).cast(FloatDType::F64);
@@ -345,7 +369,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a window of 3 is larger than an axis of 2")]
-    fn window_larger_than_the_map_is_a_clear_panic() {
+    fn window_larger_than_the_feature_map_panics() {
         let device = Device::flex();
         let input = random([1, 2, 2, 1], 1, &device);
         conv2d(input, random([1, 1, 3, 3], 2, &device), Window::UNIT, 1);
@@ -353,7 +377,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "3 channels in 2 groups")]
-    fn groups_that_do_not_divide_the_channels_are_a_clear_panic() {
+    fn groups_that_do_not_divide_the_channels_panic() {
         let device = Device::flex();
         let input = random([1, 2, 2, 3], 1, &device);
         conv2d(input, random([2, 1, 1, 1], 2, &device), Window::UNIT, 2);

@@ -1,8 +1,8 @@
-//! Which device computes.
+//! Identification of the CPU device.
 
 use burn::tensor::Device;
 
-/// Whether a device is the processor, by Burn's Flex.
+/// Whether a device is the CPU through Burn's backend Flex.
 pub fn is_flex(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return *device == Device::flex();

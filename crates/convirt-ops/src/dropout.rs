@@ -3,8 +3,8 @@
 use burn::tensor::{Distribution, Tensor};
 
 /// Sets each element to zero with a probability and divides the others by the complement
-/// ([Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html)). Whether a network is
-/// in training is for the caller to know.
+/// ([Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html)). The caller decides
+/// whether the network is in training.
 ///
 /// # Shapes
 ///
@@ -13,6 +13,16 @@ use burn::tensor::{Distribution, Tensor};
 /// # Panics
 ///
 /// When the probability is not at least 0 and below 1.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::dropout;
+///
+/// let output = dropout(Tensor::<1>::ones([1_000], &Device::flex()), 0.5).into_data();
+/// assert!(output.iter::<f32>().all(|number| number == 0.0 || number == 2.0));
+/// ```
 pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
     check_probability(probability);
     #[cfg(feature = "flex")]
@@ -29,14 +39,14 @@ pub(crate) fn check_probability(probability: f64) {
     );
 }
 
-/// By Burn's own operations.
+/// Drops elements by Burn's own operations.
 pub(crate) fn composed<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
     if probability == 0.0 {
         return input;
     }
-    let keeps = 1.0 - probability;
-    let kept = input.random_like(Distribution::Bernoulli(keeps));
-    (input * kept).mul_scalar(1.0 / keeps)
+    let complement = 1.0 - probability;
+    let mask = input.random_like(Distribution::Bernoulli(complement));
+    (input * mask).mul_scalar(1.0 / complement)
 }
 
 #[cfg(test)]
@@ -52,17 +62,17 @@ mod tests {
         output.into_data().try_to_vec().unwrap()
     }
 
-    /// Shares of a million draws: standard error at most 0.0005.
+    /// Fractions of a million draws: standard error at most 0.0005.
     #[test]
-    fn share_of_dropped_elements_is_the_probability_and_the_mean_stays() {
+    fn fraction_of_dropped_elements_is_the_probability_and_others_are_scaled() {
         on_each_device(|| {
             for probability in [0.1, 0.5, 0.9] {
                 let values = dropped(1, [1_000, 1_000], probability);
                 let scale = (1.0 / (1.0 - probability)) as f32;
                 assert!(values.iter().all(|value| *value == 0.0 || *value == scale));
                 let zeros = values.iter().filter(|value| **value == 0.0).count();
-                let share = zeros as f64 / 1e6;
-                assert!((share - probability).abs() < 0.002, "{share}");
+                let fraction = zeros as f64 / 1e6;
+                assert!((fraction - probability).abs() < 0.002, "{fraction}");
             }
         });
     }
@@ -78,21 +88,24 @@ mod tests {
             let same = a.iter().zip(b).filter(|(a, b)| a == b).count();
             same as f64 / a.len().min(b.len()) as f64
         };
-        for apart in [1, 2, 3, 16, 64, 768, 4_096, 8_192, 65_536] {
-            let share = agreement(&first, &first[apart..]);
-            assert!((share - 0.5).abs() < 0.004, "{apart} apart: {share}");
+        for distance in [1, 2, 3, 16, 64, 768, 4_096, 8_192, 65_536] {
+            let fraction = agreement(&first, &first[distance..]);
+            assert!(
+                (fraction - 0.5).abs() < 0.004,
+                "{distance} apart: {fraction}"
+            );
         }
-        let share = agreement(&first, &second);
-        assert!((share - 0.5).abs() < 0.004, "two draws: {share}");
+        let fraction = agreement(&first, &second);
+        assert!((fraction - 0.5).abs() < 0.004, "two draws: {fraction}");
     }
 
     #[test]
-    fn seed_of_the_device_decides_whatever_the_level_and_the_threads() {
+    fn masks_depend_on_the_seed_and_not_on_kernel_or_threads() {
         let run = |seed| dropped(seed, [3, 5_001], 0.3);
         let first = run(7);
         assert_ne!(first, run(8));
-        for (level, found) in with_each_kernel(|| run(7)) {
-            assert_eq!(found, first, "{level:?}");
+        for (kernel, actual) in with_each_kernel(|| run(7)) {
+            assert_eq!(actual, first, "{kernel:?}");
         }
     }
 
@@ -119,7 +132,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "dropout of 1: at least 0, below 1")]
-    fn dropping_everything_is_refused() {
+    fn probability_1_panics() {
         dropout(Tensor::<1>::ones([1], &Device::flex()), 1.0);
     }
 }

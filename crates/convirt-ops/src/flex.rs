@@ -1,23 +1,23 @@
-//! Burn's CPU backend: operations with a gradient of their own.
+//! Operations on Burn's CPU backend, Flex, with hand-written gradients.
 
-mod adam;
-mod attention;
-mod batch_norm;
-pub(crate) mod buffer;
-mod conv2d;
-mod dropout;
-pub(crate) mod element;
-mod gelu;
-mod layer_norm;
-mod linear;
-mod math;
-pub(crate) mod matmul;
-mod max_pool2d;
-mod memory;
-mod operation;
 mod pages;
+mod buffer_pool;
 pub(crate) mod simd;
+mod math;
+pub(crate) mod element;
+pub(crate) mod tensor;
+mod operation;
+pub(crate) mod matmul;
 mod storage;
+mod conv2d;
+mod batch_norm;
+mod max_pool2d;
+mod linear;
+mod gelu;
+mod dropout;
+mod layer_norm;
+mod attention;
+mod adam;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
@@ -27,7 +27,9 @@ pub(crate) use dropout::dropout;
 pub(crate) use gelu::gelu;
 pub(crate) use layer_norm::{add_layer_norm, layer_norm};
 pub(crate) use linear::linear;
-pub(crate) use matmul::{has_kernel, kernel_of};
+pub(crate) use matmul::{chosen_kernel, has_kernel};
 pub(crate) use max_pool2d::max_pool2d;
-pub(crate) use operation::{FlexTensor, Operation, apply, float32_here, plain, runs_here};
+pub(crate) use operation::{
+    FlexTensor, Operation, apply, float32_here, optional, plain, present, runs_here,
+};
 pub(crate) use storage::{branch, cast};

@@ -6,12 +6,22 @@ use burn::tensor::{Tensor, activation};
 
 use crate::storage::in_float32;
 
-/// x·Φ(x), Φ the cumulative normal distribution by the error function
-/// ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)), within 1.5·10⁻⁶.
+/// Computes x·Φ(x) within 1.5·10⁻⁶; Φ is the cumulative normal distribution by the error function
+/// ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)).
 ///
 /// # Shapes
 ///
 /// - input, output: any
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::gelu;
+///
+/// let output = gelu(Tensor::<1>::from_floats([1.0], &Device::flex()));
+/// assert!((output.into_scalar::<f32>() - 0.841_345).abs() < 1e-5);
+/// ```
 pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
@@ -20,7 +30,7 @@ pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     in_float32(input, composed)
 }
 
-/// By Burn's own operations.
+/// Computes GELU by Burn's own operations.
 fn composed<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     if !input.is_autodiff() {
         return activation::gelu(input);
@@ -49,7 +59,7 @@ mod tests {
         12.0,
         0.0,
     ];
-    const SLOPE: [f64; 7] = [
+    const DERIVATIVE: [f64; 7] = [
         -0.085_231_8,
         0.132_504_9,
         0.5,
@@ -59,14 +69,14 @@ mod tests {
         0.0,
     ];
 
-    /// Twice what the documentation promises of values around 1; the largest here is 12.
+    /// Relative to the largest value, 12: 3.6·10⁻⁶, twice what the documentation promises.
     const TOLERANCE: f64 = 3e-7;
 
     #[test]
-    fn values_and_gradients_are_exact_at_every_level() {
+    fn values_and_gradients_are_pytorchs_with_every_kernel() {
         on_each_device(|| {
             let device = device().autodiff();
-            // One is not a whole vector, the other is longer than a thread's turn.
+            // Less than a vector, and more than one task.
             for copies in [1, 5_000] {
                 let input: Vec<f32> = X.repeat(copies);
                 let ones = Tensor::<1>::ones([input.len()], &device);
@@ -74,12 +84,12 @@ mod tests {
                     let input = Tensor::<1>::from_floats(&input[..], &device).require_grad();
                     gradients_of(function(input.clone()), &ones, [&input])
                 };
-                let mut found = with_each_kernel(|| run(gelu));
-                found.push((Kernel::Portable, run(composed)));
-                for (level, found) in found {
-                    for (found, expected) in found.iter().zip([VALUE, SLOPE]) {
-                        let what = format!("{level} {copies}");
-                        assert_close(found, &expected.repeat(copies), TOLERANCE, &what);
+                let mut actual = with_each_kernel(|| run(gelu));
+                actual.push((Kernel::Portable, run(composed)));
+                for (level, actual) in actual {
+                    for (actual, expected) in actual.iter().zip([VALUE, DERIVATIVE]) {
+                        let context = format!("{level} {copies}");
+                        assert_close(actual, &expected.repeat(copies), TOLERANCE, &context);
                     }
                 }
             }
@@ -87,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_graph_values_are_the_same_and_the_input_is_kept() {
+    fn values_without_autodiff_are_the_same_and_the_input_does_not_change() {
         let device = Device::flex();
         let input = random([3, 37], 1, &device);
         let before = input.clone().into_data();
@@ -99,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_not_hidden() {
+    fn nan_is_not_hidden() {
         let input = Tensor::<1>::from_floats([f32::NAN], &Device::flex());
         assert!(gelu(input).into_scalar::<f32>().is_nan());
     }

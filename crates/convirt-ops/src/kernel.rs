@@ -1,4 +1,4 @@
-//! What multiplies matrices on the CPU.
+//! The instructions that multiply matrices on the CPU.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 /// The environment variable that forces a kernel.
 pub const KERNEL_VARIABLE: &str = "CONVIRT_KERNEL";
 
-/// Instructions by which the CPU multiplies matrices, the most demanding first.
+/// Instructions with which the CPU multiplies matrices, from the newest to the oldest.
 ///
-/// Which of those that a machine has computes a [`Precision`](crate::Precision) is measured at the
-/// first product, unless the environment variable `CONVIRT_KERNEL` names one. A precision that the
-/// one named cannot compute takes the next one down the list.
+/// The first matrix product in a [`Precision`](crate::Precision) measures which of the machine's
+/// kernels is fastest, unless the environment variable `CONVIRT_KERNEL` names one. If the named
+/// kernel cannot compute a precision, the next one in the list does.
 ///
 /// ```
 /// use convirt_ops::Kernel;
@@ -20,8 +20,8 @@ pub const KERNEL_VARIABLE: &str = "CONVIRT_KERNEL";
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// Tiles of bfloat16 (Intel AMX), `amx`. It computes all precisions, float32 by six products
-    /// of its parts.
+    /// Tiles of bfloat16 (Intel AMX), `amx`. It computes all precisions: float32 by six products of
+    /// the factors' parts.
     Amx,
     /// Pairs of bfloat16 (AVX512-BF16), `avx512bf16`.
     Avx512BFloat16,
@@ -29,7 +29,7 @@ pub enum Kernel {
     Avx512,
     /// Fused multiplications of float32 in AVX2, `avx2`.
     Avx2,
-    /// What the target guarantees, `portable`.
+    /// The instructions that the compilation target guarantees, `portable`.
     Portable,
 }
 
@@ -54,7 +54,7 @@ impl Kernel {
         }
     }
 
-    /// Whether this machine has the instructions, and the system permits them.
+    /// Whether this machine has the instructions and the operating system permits them.
     pub fn is_available(self) -> bool {
         #[cfg(feature = "flex")]
         return crate::flex::has_kernel(self);
@@ -69,7 +69,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// Why there is no kernel of a name.
+/// Errors of kernel names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -118,8 +118,8 @@ impl FromStr for Kernel {
 ///
 /// # Errors
 ///
-/// When there is no such kernel, or this machine does not have it. Operations on the CPU would
-/// panic.
+/// [`KernelError`] when no kernel has the name, or this machine does not have the kernel.
+/// Operations on the CPU would panic.
 pub fn forced_kernel() -> Result<Option<Kernel>, KernelError> {
     let Ok(name) = std::env::var(KERNEL_VARIABLE) else {
         return Ok(None);
@@ -128,17 +128,18 @@ pub fn forced_kernel() -> Result<Option<Kernel>, KernelError> {
         return Ok(None);
     }
     let kernel: Kernel = name.parse()?;
-    match kernel.is_available() {
-        true => Ok(Some(kernel)),
-        false => Err(KernelError::Missing(kernel)),
+    if kernel.is_available() {
+        Ok(Some(kernel))
+    } else {
+        Err(KernelError::Missing(kernel))
     }
 }
 
-/// The kernel that `CONVIRT_KERNEL` forces, or the current test.
+/// The kernel that `CONVIRT_KERNEL` or the current test forces.
 ///
 /// # Panics
 ///
-/// When there is no such kernel here.
+/// When this machine has no such kernel.
 #[cfg(feature = "flex")]
 pub(crate) fn forced() -> Option<Kernel> {
     use std::sync::OnceLock;
@@ -168,8 +169,8 @@ pub(crate) mod tests {
         CHOSEN.get()
     }
 
-    /// What a computation gives with each kernel, on two threads; on another device what it gives
-    /// there. A machine without tiles computes with their model.
+    /// Runs a computation with each kernel on two threads; on devices other than the CPU once. A
+    /// machine without AMX uses the model of it.
     pub(crate) fn with_each_kernel<R: Send>(compute: impl Fn() -> R + Sync) -> Vec<(Kernel, R)> {
         if !is_flex(&device()) {
             return vec![(Kernel::Portable, compute())];
@@ -188,7 +189,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_are_read_back_and_others_refused_with_a_list() {
+    fn names_are_read_back_and_unknown_ones_are_errors_with_a_list() {
         for kernel in Kernel::ALL {
             assert_eq!(kernel.name().parse(), Ok(kernel));
         }

@@ -1,4 +1,4 @@
-//! Layer normalization, alone and after a residual sum.
+//! Layer normalization, by itself and after a residual sum.
 
 use burn::tensor::{Tensor, module};
 
@@ -16,6 +16,18 @@ use crate::storage::in_float32;
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::layer_norm;
+///
+/// let device = Device::flex();
+/// let input = Tensor::<2>::from_floats([[1.0, 3.0]], &device);
+/// let output = layer_norm(input, Tensor::ones([2], &device), Tensor::zeros([2], &device), 0.0);
+/// assert_eq!(output.into_data(), [[-1.0f32, 1.0]].into());
+/// ```
 pub fn layer_norm<const D: usize>(
     input: Tensor<D>,
     gamma: Tensor<1>,
@@ -30,8 +42,8 @@ pub fn layer_norm<const D: usize>(
     composed(input, gamma, beta, epsilon)
 }
 
-/// A residual sublayer's end ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Sections 3.1
-/// and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
+/// The end of a residual sublayer ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762),
+/// Sections 3.1 and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
 ///
 /// # Shapes
 ///
@@ -41,6 +53,20 @@ pub fn layer_norm<const D: usize>(
 /// # Panics
 ///
 /// When the shapes do not fit, or the dropout's probability is not at least 0 and below 1.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::add_layer_norm;
+///
+/// let device = Device::flex();
+/// let input = Tensor::<2>::from_floats([[1.0, 1.0]], &device);
+/// let residual = Tensor::<2>::from_floats([[0.0, 2.0]], &device);
+/// let parameters = [Tensor::ones([2], &device), Tensor::zeros([2], &device)];
+/// let output = add_layer_norm(input, residual, parameters, 0.0, 0.0);
+/// assert_eq!(output.into_data(), [[-1.0f32, 1.0]].into());
+/// ```
 pub fn add_layer_norm<const D: usize>(
     input: Tensor<D>,
     residual: Tensor<D>,
@@ -70,7 +96,7 @@ fn check_width<const D: usize>(input: &Tensor<D>, vectors: [&Tensor<1>; 2]) {
     }
 }
 
-/// By Burn's own operation.
+/// Normalizes by Burn's own operation.
 fn composed<const D: usize>(
     input: Tensor<D>,
     gamma: Tensor<1>,
@@ -91,32 +117,33 @@ mod tests {
 
     const EPSILON: f64 = 1e-5;
 
-    /// Output, then gradients of the sum, γ and β, in float64.
+    /// The output, then the gradients of the sum, γ and β, in float64.
     fn reference(width: usize, [sum, gamma, beta, gradient]: [&[f64]; 4]) -> [Vec<f64>; 4] {
-        let mut found = [vec![], vec![], vec![0.0; width], vec![0.0; width]];
+        let mut expected = [vec![], vec![], vec![0.0; width], vec![0.0; width]];
         for (row, gradient) in sum.chunks(width).zip(gradient.chunks(width)) {
             let average =
-                |of: &dyn Fn(usize) -> f64| (0..width).map(of).sum::<f64>() / width as f64;
+                |value: &dyn Fn(usize) -> f64| (0..width).map(value).sum::<f64>() / width as f64;
             let mean = average(&|c| row[c]);
             let deviation = (average(&|c| (row[c] - mean).powi(2)) + EPSILON).sqrt();
             let normal = |c: usize| (row[c] - mean) / deviation;
-            let slope = |c: usize| gradient[c] * gamma[c];
-            let (level, along) = (average(&slope), average(&|c| slope(c) * normal(c)));
+            let scaled = |c: usize| gradient[c] * gamma[c];
+            let mean_gradient = average(&scaled);
+            let projection = average(&|c| scaled(c) * normal(c));
             for c in 0..width {
-                found[0].push(normal(c) * gamma[c] + beta[c]);
-                found[1].push((slope(c) - level - normal(c) * along) / deviation);
-                found[2][c] += gradient[c] * normal(c);
-                found[3][c] += gradient[c];
+                expected[0].push(normal(c) * gamma[c] + beta[c]);
+                expected[1].push((scaled(c) - mean_gradient - normal(c) * projection) / deviation);
+                expected[2][c] += gradient[c] * normal(c);
+                expected[3][c] += gradient[c];
             }
         }
-        found
+        expected
     }
 
-    fn wide<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+    fn float64_values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
         tensor.clone().into_data().iter().collect()
     }
 
-    /// An operand of each kind, and the gradient of the output.
+    /// The inputs, and the gradient of the output.
     struct Case {
         input: Tensor<3>,
         residual: Tensor<3>,
@@ -141,22 +168,22 @@ mod tests {
             [self.gamma.clone(), self.beta.clone()]
         }
 
-        /// Output, then gradients of input, γ, β and, if it is there, the residual.
+        /// The output, then the gradients of input, γ, β and, if it has one, the residual.
         fn run(&self, output: Tensor<3>) -> Vec<Vec<f32>> {
             let gradients = (output.clone() * self.gradient.clone()).sum().backward();
-            let mut found = vec![
+            let mut results = vec![
                 values(&output),
                 values(&self.input.grad(&gradients).unwrap()),
                 values(&self.gamma.grad(&gradients).unwrap()),
                 values(&self.beta.grad(&gradients).unwrap()),
             ];
-            found.extend(self.residual.grad(&gradients).map(|g| values(&g)));
-            found
+            results.extend(self.residual.grad(&gradients).map(|g| values(&g)));
+            results
         }
 
         fn expected(&self, sum: &[f64]) -> Vec<Vec<f64>> {
-            let [gamma, beta] = self.vectors().map(|v| wide(&v));
-            let gradient = wide(&self.gradient);
+            let [gamma, beta] = self.vectors().map(|v| float64_values(&v));
+            let gradient = float64_values(&self.gradient);
             reference(gamma.len(), [sum, &gamma, &beta, &gradient]).into()
         }
     }
@@ -170,27 +197,27 @@ mod tests {
         [2, 100, 50],
     ];
 
-    /// Rounding, magnified by at most 1/√ε where a row is nearly constant.
+    /// Rounding, which a nearly constant row enlarges by up to 1/√ε.
     const TOLERANCE: f64 = 2e-5;
 
     #[test]
-    fn values_and_gradients_are_those_of_the_formula() {
+    fn values_and_gradients_follow_the_formula() {
         on_each_device(|| {
             for shape in SHAPES {
                 let case = Case::new(shape);
-                let expected = case.expected(&wide(&case.input));
+                let expected = case.expected(&float64_values(&case.input));
                 let [gamma, beta] = case.vectors();
-                for (level, found) in with_each_kernel(|| {
+                for (level, actual) in with_each_kernel(|| {
                     let [gamma, beta] = case.vectors();
                     case.run(layer_norm(case.input.clone(), gamma, beta, EPSILON))
                 }) {
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                    for (actual, expected) in actual.iter().zip(&expected) {
+                        assert_close(actual, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
                     }
                 }
-                let found = case.run(composed(case.input.clone(), gamma, beta, EPSILON));
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_close(found, expected, TOLERANCE, &format!("composed {shape:?}"));
+                let actual = case.run(composed(case.input.clone(), gamma, beta, EPSILON));
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    assert_close(actual, expected, TOLERANCE, &format!("composed {shape:?}"));
                 }
             }
         });
@@ -201,14 +228,14 @@ mod tests {
         on_each_device(|| {
             for shape in SHAPES {
                 let case = Case::new(shape);
-                let sum: Vec<f64> = wide(&case.input)
+                let sum: Vec<f64> = float64_values(&case.input)
                     .iter()
-                    .zip(wide(&case.residual))
+                    .zip(float64_values(&case.residual))
                     .map(|(a, b)| a + b)
                     .collect();
                 let mut expected = case.expected(&sum);
                 expected.push(expected[1].clone());
-                for (level, found) in with_each_kernel(|| {
+                for (level, actual) in with_each_kernel(|| {
                     let (input, residual) = (case.input.clone(), case.residual.clone());
                     case.run(add_layer_norm(
                         input,
@@ -218,23 +245,23 @@ mod tests {
                         0.0,
                     ))
                 }) {
-                    assert_eq!(found.len(), 5);
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_close(found, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
+                    assert_eq!(actual.len(), 5);
+                    for (actual, expected) in actual.iter().zip(&expected) {
+                        assert_close(actual, expected, TOLERANCE, &format!("{level:?} {shape:?}"));
                     }
                 }
             }
         });
     }
 
-    /// The mask shows in the input's gradient, where it is exactly zero; the rest follows from it.
+    /// The input's gradient is zero exactly where the mask dropped an element.
     #[test]
     fn dropped_elements_do_not_count_and_get_no_gradient() {
         on_each_device(|| {
             let probability = 0.4;
             for shape in [[2, 3, 50], [1, 130, 33]] {
                 let case = Case::new(shape);
-                for (level, found) in with_each_kernel(|| {
+                for (level, actual) in with_each_kernel(|| {
                     let (input, residual) = (case.input.clone(), case.residual.clone());
                     let vectors = case.vectors();
                     let output = seeded(3, || {
@@ -242,23 +269,28 @@ mod tests {
                     });
                     case.run(output)
                 }) {
-                    let what = format!("{level:?} {shape:?}");
-                    let factors: Vec<f64> = found[1]
+                    let context = format!("{level:?} {shape:?}");
+                    let factors: Vec<f64> = actual[1]
                         .iter()
                         .map(|g| f64::from(u8::from(*g != 0.0)) / (1.0 - probability))
                         .collect();
                     let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
-                    let share = dropped as f64 / factors.len() as f64;
+                    let fraction = dropped as f64 / factors.len() as f64;
                     // At least 300 draws: standard error at most 0.03.
-                    assert!((share - probability).abs() < 0.12, "{what}: {share}");
-                    let sums = wide(&case.input).into_iter().zip(wide(&case.residual));
+                    assert!(
+                        (fraction - probability).abs() < 0.12,
+                        "{context}: {fraction}"
+                    );
+                    let sums = float64_values(&case.input)
+                        .into_iter()
+                        .zip(float64_values(&case.residual));
                     let sum: Vec<f64> = sums.zip(&factors).map(|((a, b), f)| a * f + b).collect();
                     let mut expected = case.expected(&sum);
                     expected.push(expected[1].clone());
-                    let through = expected[1].iter_mut().zip(&factors);
-                    through.for_each(|(gradient, factor)| *gradient *= factor);
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_close(found, expected, TOLERANCE, &what);
+                    let pairs = expected[1].iter_mut().zip(&factors);
+                    pairs.for_each(|(gradient, factor)| *gradient *= factor);
+                    for (actual, expected) in actual.iter().zip(&expected) {
+                        assert_close(actual, expected, TOLERANCE, &context);
                     }
                 }
             }
@@ -266,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_graph_values_are_the_same_and_operands_are_kept() {
+    fn values_without_autodiff_are_the_same_and_inputs_do_not_change() {
         let case = Case::new([2, 3, 33]);
         let [input, residual] = [&case.input, &case.residual].map(|t| t.clone().inner());
         let before = [values(&input), values(&residual)];
@@ -280,37 +312,37 @@ mod tests {
     }
 
     #[test]
-    fn other_precisions_take_the_composed_way() {
+    fn float64_is_computed_by_burns_operations() {
         let case = Case::new([2, 3, 33]);
         let double = |tensor: &Tensor<3>| tensor.clone().inner().cast(DType::F64);
         let vectors = case.vectors().map(|v| v.inner().cast(DType::F64));
         let [input, residual] = [&case.input, &case.residual].map(double);
-        let found = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
-        assert_eq!(found.dtype(), DType::F64);
-        let sum = wide(&(case.input.clone() + case.residual.clone()));
-        let found: Vec<f32> = found.into_data().iter().collect();
-        assert_close(&found, &case.expected(&sum)[0], TOLERANCE, "composed");
+        let actual = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
+        assert_eq!(actual.dtype(), DType::F64);
+        let sum = float64_values(&(case.input.clone() + case.residual.clone()));
+        let actual: Vec<f32> = actual.into_data().iter().collect();
+        assert_close(&actual, &case.expected(&sum)[0], TOLERANCE, "composed");
     }
 
-    /// Σx² − (Σx)²/n would lose the variance of 1/3 beside 10⁸; what is left is float32's own
-    /// spacing of 2⁻¹⁰ at the mean.
+    /// Σx² − (Σx)²/n would lose a variance of 1/3 beside a square of 7·10⁷. The tolerance is
+    /// float32's spacing of 2⁻¹⁰ at the mean.
     #[test]
     fn variance_beside_a_large_mean_is_kept() {
         on_each_device(|| {
             let device = device();
             let input = random([2, 768], 1, &device) + 8192.0;
             let (gamma, beta) = (Tensor::ones([768], &device), Tensor::zeros([768], &device));
-            let exact = wide(&input);
+            let exact = float64_values(&input);
             let zeros = vec![0.0; exact.len()];
             let expected = reference(768, [&exact, &[1.0; 768], &[0.0; 768], &zeros]);
-            let found = values(&layer_norm(input, gamma, beta, EPSILON));
-            assert_close(&found, &expected[0], 1e-3, "beside 8192");
+            let actual = values(&layer_norm(input, gamma, beta, EPSILON));
+            assert_close(&actual, &expected[0], 1e-3, "beside 8192");
         });
     }
 
     #[test]
     #[should_panic(expected = "shape of the residual")]
-    fn another_residual_is_refused() {
+    fn residual_of_another_shape_panics() {
         let case = Case::new([1, 2, 3]);
         let residual = case.residual.clone().swap_dims(0, 1);
         add_layer_norm(case.input.clone(), residual, case.vectors(), EPSILON, 0.0);

@@ -1,38 +1,37 @@
-//! The operations of ConVIRT's networks, one call each.
+//! The operations of ConVIRT's networks, one function each.
 //!
-//! On every backend an operation is what Burn composes it of. On Burn's CPU backend (feature
-//! `flex`, float32 and bfloat16) it runs as one pass with its own gradient, on all threads, with
-//! AVX-512 or AVX2 where the processor has them. Matrix products have the [`Precision`] of the
-//! current [`autocast`] and are computed by the fastest [`Kernel`] of the machine; a [`Profile`]
-//! tells where the time goes.
+//! On most devices an operation is composed of Burn's own operations. On Burn's CPU backend
+//! (feature `flex`), in float32 and bfloat16, it is one pass over memory with a hand-written
+//! gradient, on all threads, in AVX-512 or AVX2 where the processor has them. Matrix products have
+//! the [`Precision`] of the current [`autocast`] and are computed by the fastest [`Kernel`] of the
+//! machine; a [`Profile`] shows where the time goes.
 //!
 //! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
-//! matrix product, and a normalization one pass over rows.
+//! matrix product, and a normalization is one pass over rows.
 
-#[cfg(feature = "flex")]
-mod flex;
-
-mod adam;
-mod attention;
-mod batch_norm;
-mod conv2d;
 mod device;
-mod dropout;
-mod gelu;
 mod kernel;
-mod layer_norm;
-mod linear;
-mod max_pool2d;
 mod precision;
 mod profile;
 mod storage;
+mod conv2d;
+mod batch_norm;
+mod max_pool2d;
+mod linear;
+mod gelu;
+mod dropout;
+mod layer_norm;
+mod attention;
+mod adam;
+#[cfg(feature = "flex")]
+mod flex;
 #[cfg(test)]
 mod testing;
 
 pub use adam::{AdamStep, adam_step};
-pub use attention::attention;
+pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{
-    After, BatchNormalized, Normalization, batch_norm, batch_norm_train, conv2d_batch_norm,
+    BatchNormalized, Epilogue, Normalization, batch_norm, batch_norm_train, conv2d_batch_norm,
 };
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;

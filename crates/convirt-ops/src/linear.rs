@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, module};
 
 use crate::precision;
 
-/// x·W + b for each vector x, in the [`Precision`](crate::Precision) of the current
+/// Computes x·W + b for each vector x, in the [`Precision`](crate::Precision) of the current
 /// [`autocast`](crate::autocast).
 ///
 /// # Shapes
@@ -17,6 +17,19 @@ use crate::precision;
 /// # Panics
 ///
 /// When the shapes do not fit.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Precision, autocast, linear};
+///
+/// let device = Device::flex();
+/// let input = Tensor::<2>::from_floats([[1.0, 2.0]], &device);
+/// let weight = Tensor::<2>::from_floats([[3.0, 5.0, 7.0], [4.0, 6.0, 8.0]], &device);
+/// let output = autocast(Precision::BFloat16, || linear(input, weight, None));
+/// assert_eq!(output.into_data(), [[11.0f32, 17.0, 23.0]].into());
+/// ```
 pub fn linear<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<2>,
@@ -34,21 +47,21 @@ pub fn linear<const D: usize>(
     composed(input, weight, bias)
 }
 
-/// By Burn's own operation.
+/// Computes the layer by Burn's own operation.
 fn composed<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let product = precision::composed(input, weight, |input, weight| {
+    let output = precision::composed(input, weight, |input, weight| {
         module::linear(input, weight, None)
     });
     match bias {
         Some(bias) => {
-            let dtype = product.dtype();
-            product + bias.unsqueeze().cast(dtype)
+            let dtype = output.dtype();
+            output + bias.unsqueeze().cast(dtype)
         }
-        None => product,
+        None => output,
     }
 }
 
@@ -62,15 +75,15 @@ mod tests {
 
     type Function = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>) -> Tensor<3>;
 
-    /// Output, then gradients of input, weight and bias, by their sums.
+    /// The output, then the gradients of input, weight and bias, as sums in float64.
     fn reference(
         [rows, d_input, d_output]: [usize; 3],
         [x, w, b, g]: [&[f32]; 4],
     ) -> [Vec<f64>; 4] {
         let at = |values: &[f32], index: usize| f64::from(values[index]);
-        let matrix = |rows: usize, columns: usize, of: &dyn Fn(usize, usize) -> f64| {
+        let matrix = |rows: usize, columns: usize, element: &dyn Fn(usize, usize) -> f64| {
             (0..rows * columns)
-                .map(|index| of(index / columns, index % columns))
+                .map(|index| element(index / columns, index % columns))
                 .collect::<Vec<f64>>()
         };
         [
@@ -93,7 +106,7 @@ mod tests {
     }
 
     fn check(function: Function, shape: [usize; 4], has_bias: bool) {
-        // A sum of n products of numbers up to 1, about √n large, rounds n times.
+        // A sum of n products of numbers up to 1 is about √n large and is rounded n times.
         check_in(Precision::Float32, 1e-5, function, shape, has_bias);
     }
 
@@ -112,30 +125,32 @@ mod tests {
             .detach()
             .require_grad();
         let gradient = random([batch, tokens, d_output], 4, &device);
-        let given = has_bias.then(|| bias.clone());
-        let output = autocast(precision, || function(input.clone(), weight.clone(), given));
+        let optional_bias = has_bias.then(|| bias.clone());
+        let output = autocast(precision, || {
+            function(input.clone(), weight.clone(), optional_bias)
+        });
         let gradients = (output.clone() * gradient.clone()).sum().backward();
-        let mut found = vec![
+        let mut actual = vec![
             values(&output),
             values(&input.grad(&gradients).unwrap()),
             values(&weight.grad(&gradients).unwrap()),
         ];
-        found.extend(has_bias.then(|| values(&bias.grad(&gradients).unwrap())));
+        actual.extend(has_bias.then(|| values(&bias.grad(&gradients).unwrap())));
         let (x, w) = (values_in(precision, input), values_in(precision, weight));
         let (b, g) = (values(&bias), values_in(precision, gradient.clone()));
         let mut expected = reference([batch * tokens, d_input, d_output], [&x, &w, &b, &g]);
-        // The bias is added, not multiplied.
+        // The bias is not rounded, since it is added and not multiplied.
         let exact = [&x[..], &w, &b, &values(&gradient)];
         expected[3] = reference([batch * tokens, d_input, d_output], exact)[3].clone();
-        for (found, expected) in found.iter().zip(&expected) {
-            let what = format!("{batch} {tokens} {d_input} {d_output} {has_bias} {precision:?}");
-            assert_close(found, expected, tolerance, &what);
+        for (actual, expected) in actual.iter().zip(&expected) {
+            let context = format!("{batch} {tokens} {d_input} {d_output} {has_bias} {precision:?}");
+            assert_close(actual, expected, tolerance, &context);
         }
     }
 
-    /// Burn's own way rounds the sums as well.
+    /// Burn's own operation rounds the sums as well.
     #[test]
-    fn rounded_factors_give_the_sums_of_their_products() {
+    fn bfloat16_gives_sums_of_products_of_rounded_factors() {
         on_each_device(|| {
             if !Precision::BFloat16.runs_on(&device()) {
                 return;
@@ -157,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_gradients_are_the_sums_of_products() {
+    fn values_and_gradients_are_sums_of_products() {
         on_each_device(|| {
             let shapes = [[1, 1, 1, 1], [1, 1, 33, 7], [2, 3, 5, 20], [3, 50, 70, 90]];
             for shape in shapes.into_iter().chain([[1, 300, 17, 3]]) {
@@ -170,24 +185,24 @@ mod tests {
     }
 
     #[test]
-    fn no_vectors_give_no_vectors_and_zero_gradients() {
+    fn empty_batches_give_empty_outputs_and_zero_gradients() {
         on_each_device(|| {
             check(linear, [0, 3, 4, 5], true);
         });
     }
 
     #[test]
-    fn other_precisions_take_the_composed_way() {
+    fn float64_is_computed_by_burns_operations() {
         let device = Device::flex();
         let double = burn::tensor::DType::F64;
         let (input, weight) = (random([2, 3], 1, &device), random([3, 4], 2, &device));
-        let found = linear(
+        let actual = linear(
             input.clone().cast(double),
             weight.clone().cast(double),
             None,
         );
-        assert_eq!(found.dtype(), double);
-        let expected: Vec<f64> = found.into_data().iter().collect();
+        assert_eq!(actual.dtype(), double);
+        let expected: Vec<f64> = actual.into_data().iter().collect();
         assert_close(
             &values(&linear(input, weight, None)),
             &expected,
@@ -197,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_among_tracked_tensors_get_no_gradient() {
+    fn inputs_outside_autodiff_get_no_gradient() {
         let device = Device::flex().autodiff();
         let input = random([2, 3], 1, &device);
         let weight = random([3, 4], 2, &device).require_grad();
@@ -207,7 +222,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "width of the input")]
-    fn widths_that_do_not_fit_are_refused() {
+    fn widths_that_do_not_fit_panic() {
         let device = Device::flex();
         linear(random([2, 3], 1, &device), random([4, 5], 2, &device), None);
     }

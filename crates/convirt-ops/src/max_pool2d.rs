@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, module};
 
 use crate::Window;
 
-/// Takes each channel's largest value in a window (`torch.nn.functional.max_pool2d`); of equal ones
-/// the first gets the gradient.
+/// Takes the maximum of each channel in a window, as `torch.nn.functional.max_pool2d` does. Of
+/// equal maxima the first gets the gradient.
 ///
 /// # Shapes
 ///
@@ -15,7 +15,20 @@ use crate::Window;
 ///
 /// # Panics
 ///
-/// When the window is larger than the padded map, or the padding than half of it.
+/// When the window is larger than the padded feature map, or the padding larger than half of the
+/// window.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Window, max_pool2d};
+///
+/// // One image of 1 × 3 pixels with one channel.
+/// let input = Tensor::from_data([[[[1.0], [4.0], [2.0]]]], &Device::flex());
+/// let output = max_pool2d(input, [1, 2], Window::UNIT);
+/// assert_eq!(output.into_data(), [[[[4.0f32], [4.0]]]].into());
+/// ```
 pub fn max_pool2d(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tensor<4> {
     let [_, height, width, _] = input.dims();
     window.positions(0, height, kernel[0]);
@@ -31,7 +44,7 @@ pub fn max_pool2d(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tenso
     composed(input, kernel, window)
 }
 
-/// By Burn's own operation.
+/// Pools by Burn's own operation.
 fn composed(input: Tensor<4>, kernel: [usize; 2], window: Window) -> Tensor<4> {
     let options = MaxPoolOptions::new(kernel)
         .with_stride(window.stride)
@@ -47,7 +60,7 @@ mod tests {
     use crate::testing::{device, on_each_device, random};
     use burn::tensor::Device;
 
-    /// Maxima and routed gradients are exact.
+    /// Maxima and their gradients are exact.
     fn check(shape: [usize; 4], kernel: [usize; 2], window: Window) {
         let device = device().autodiff();
         let [batch, height, width, channels] = shape;
@@ -55,14 +68,14 @@ mod tests {
             window.positions(0, height, kernel[0]),
             window.positions(1, width, kernel[1]),
         );
-        // Coarse values, so that equal ones compete.
+        // Coarse values, so that some are equal.
         let values = (random(shape, 1, &device) * 4.0).round();
-        let slopes = (random([batch, rows, columns, channels], 2, &device) * 8.0).round();
+        let gradient = (random([batch, rows, columns, channels], 2, &device) * 8.0).round();
         let x: Vec<f32> = values.clone().into_data().iter().collect();
-        let slope: Vec<f32> = slopes.clone().into_data().iter().collect();
+        let gradient_values: Vec<f32> = gradient.clone().into_data().iter().collect();
         let (mut expected, mut expected_gradient) = (vec![], vec![0.0f32; x.len()]);
-        for (to, slope) in slope.iter().enumerate() {
-            let (channel, pixel) = (to % channels, to / channels);
+        for (index, output_gradient) in gradient_values.iter().enumerate() {
+            let (channel, pixel) = (index % channels, index / channels);
             let image = pixel / (rows * columns);
             let mut best: Option<usize> = None;
             for tap in 0..kernel[0] * kernel[1] {
@@ -75,28 +88,28 @@ mod tests {
                 ) else {
                     continue;
                 };
-                let from = ((image * height + y) * width + x_) * channels + channel;
-                if best.is_none_or(|best| x[from] > x[best]) {
-                    best = Some(from);
+                let input_index = ((image * height + y) * width + x_) * channels + channel;
+                if best.is_none_or(|best| x[input_index] > x[best]) {
+                    best = Some(input_index);
                 }
             }
             expected.push(x[best.unwrap()]);
-            expected_gradient[best.unwrap()] += slope;
+            expected_gradient[best.unwrap()] += output_gradient;
         }
         for pool in [max_pool2d, composed] {
             let input = values.clone().detach().require_grad();
             let output = pool(input.clone(), kernel, window);
-            let gradients = (output.clone() * slopes.clone()).sum().backward();
-            let found: Vec<f32> = output.into_data().iter().collect();
-            assert_eq!(found, expected, "{shape:?} {window:?}");
-            let found = input.grad(&gradients).unwrap().into_data();
-            let found: Vec<f32> = found.iter().collect();
-            assert_eq!(found, expected_gradient, "{shape:?} {window:?}");
+            let gradients = (output.clone() * gradient.clone()).sum().backward();
+            let actual: Vec<f32> = output.into_data().iter().collect();
+            assert_eq!(actual, expected, "{shape:?} {window:?}");
+            let actual = input.grad(&gradients).unwrap().into_data();
+            let actual: Vec<f32> = actual.iter().collect();
+            assert_eq!(actual, expected_gradient, "{shape:?} {window:?}");
         }
     }
 
     #[test]
-    fn maxima_and_their_gradients_go_to_the_first_of_the_largest() {
+    fn maxima_are_exact_and_the_first_gets_the_gradient() {
         on_each_device(|| {
             let stem = Window {
                 stride: [2, 2],
@@ -116,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_a_maximum() {
+    fn nan_is_a_maximum() {
         let device = Device::flex();
         let input = Tensor::from_data([[[[1.0], [f32::NAN], [2.0]]]], &device);
         let output = max_pool2d(input, [1, 3], Window::UNIT);
@@ -125,7 +138,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "padding of more than half a window")]
-    fn windows_of_nothing_but_padding_are_refused() {
+    fn windows_in_the_padding_only_panic() {
         let window = Window {
             padding: [2, 2],
             ..Window::UNIT

@@ -1,4 +1,4 @@
-//! The precision of products.
+//! The precision of matrix products.
 
 use std::cell::Cell;
 
@@ -11,93 +11,118 @@ thread_local! {
     static CHOSEN: Cell<Precision> = const { Cell::new(Precision::Float32) };
 }
 
-/// How convolutions and linear layers multiply.
+/// The precision in which convolutions and linear layers multiply.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_ops::Precision;
+///
+/// let device = Device::flex();
+/// assert!(Precision::BFloat16.runs_on(&device));
+/// let kernel = Precision::Float32.kernel(&device).expect("the CPU has kernels");
+/// assert!(kernel.is_available());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// In float32.
     #[default]
     Float32,
-    /// Nearly float32: both factors as the sum of two numbers of bfloat16 (16 significant bits),
-    /// three products of them added in float32, as PyTorch's
-    /// `set_float32_matmul_precision("high")` allows; float32 where that is not faster.
+    /// Nearly float32, as PyTorch's `set_float32_matmul_precision("high")` allows: each factor is
+    /// the sum of two numbers of bfloat16 (16 significant bits), and three products of them are
+    /// added in float32. Float32 where that is not faster.
     High,
-    /// Both factors rounded to bfloat16 (8 significant bits), their products added in float32.
-    /// Feature maps and token states that [`to_storage`](crate::to_storage) was given are kept in
-    /// bfloat16 between operations too, and so are their gradients. Sums, statistics and
-    /// normalizations are computed in float32; parameters and their gradients are float32.
+    /// Both factors are rounded to bfloat16 (8 significant bits), and their products are added in
+    /// float32. After [`to_storage`](crate::to_storage), feature maps, token states and their
+    /// gradients are kept in bfloat16 between operations, too. Sums, statistics and normalizations
+    /// are computed in float32; parameters and their gradients are float32.
     BFloat16,
 }
 
 impl Precision {
-    /// Whether products of this precision run on a device: on all in float32, on the CPU in any,
-    /// and elsewhere where the device computes in bfloat16.
+    /// Whether a device computes matrix products in this precision: the CPU in any, other devices
+    /// in bfloat16 only if they support it.
     pub fn runs_on(self, device: &Device) -> bool {
         self != Self::BFloat16 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
     }
 
-    /// Whether a device that this precision [runs on](Self::runs_on) has instructions for it.
-    /// Without them (AMX or AVX512-BF16) the CPU multiplies rounded numbers in float32, no faster
-    /// than exact ones.
+    /// Whether a device has instructions for this precision. A CPU without AMX and AVX512-BF16
+    /// multiplies numbers rounded to bfloat16 in float32, which is no faster than exact ones.
     pub fn is_native_to(self, device: &Device) -> bool {
         #[cfg(feature = "flex")]
         if is_flex(device) {
             return self != Self::BFloat16
                 || matches!(
-                    crate::flex::kernel_of(self),
+                    crate::flex::chosen_kernel(self),
                     Kernel::Amx | Kernel::Avx512BFloat16
                 );
         }
         self.runs_on(device)
     }
 
-    /// Returns the kernel that multiplies in this precision, `None` on other devices than the CPU.
-    /// The same products by other kernels differ by rounding.
+    /// Returns the kernel that multiplies in this precision; `None` on devices other than the CPU.
+    /// The results of different kernels differ by rounding.
     pub fn kernel(self, device: &Device) -> Option<Kernel> {
         #[cfg(feature = "flex")]
         if is_flex(device) {
-            return Some(crate::flex::kernel_of(self));
+            return Some(crate::flex::chosen_kernel(self));
         }
         None
     }
 
-    /// That of the current [`autocast`].
+    /// The precision of the current [`autocast`].
     pub(crate) fn current() -> Self {
         CHOSEN.get()
     }
 }
 
-/// Computes a product by Burn's own operation, its factors rounded first where the current
-/// [`autocast`] says so. Burn rounds the sums too.
+/// Computes a matrix product by Burn's own operation, after rounding its factors if the current
+/// [`autocast`] asks for it. Burn rounds the sums, too.
 pub(crate) fn composed<const A: usize, const B: usize>(
     a: Tensor<A>,
     b: Tensor<B>,
-    product: impl FnOnce(Tensor<A>, Tensor<B>) -> Tensor<A>,
+    multiply: impl FnOnce(Tensor<A>, Tensor<B>) -> Tensor<A>,
 ) -> Tensor<A> {
     match Precision::current() {
         Precision::BFloat16 if a.dtype() == DType::F32 => {
-            let product = product(a.cast(FloatDType::BF16), b.cast(FloatDType::BF16));
-            product.cast(FloatDType::F32)
+            let output = multiply(a.cast(FloatDType::BF16), b.cast(FloatDType::BF16));
+            output.cast(FloatDType::F32)
         }
         _ => {
             let dtype = a.dtype();
-            product(a, b.cast(dtype))
+            multiply(a, b.cast(dtype))
         }
     }
 }
 
-/// Runs `work` with convolutions and affine maps of this precision, as `torch.autocast` does, and
-/// their gradients too, whenever they are computed.
+/// Runs `work` with convolutions and linear layers in a precision, as `torch.autocast` does. Their
+/// gradients have the same precision, whenever they are computed.
 ///
-/// It concerns the calling thread only.
+/// It affects the calling thread only.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Precision, autocast, linear};
+///
+/// let device = Device::flex();
+/// let [input, weight] = [1.0 + 1.0 / 512.0, 1.0].map(|x| Tensor::<2>::full([1, 1], x, &device));
+/// let multiply = || linear(input.clone(), weight.clone(), None).into_scalar::<f32>();
+/// // Bfloat16 has 8 significant bits.
+/// assert_eq!(multiply(), 1.0 + 1.0 / 512.0);
+/// assert_eq!(autocast(Precision::BFloat16, multiply), 1.0);
+/// ```
 pub fn autocast<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
-    /// Puts back what was chosen before, also after a panic.
-    struct Before(Precision);
-    impl Drop for Before {
+    /// Restores the precision on drop, so also after a panic.
+    struct Restore(Precision);
+    impl Drop for Restore {
         fn drop(&mut self) {
             CHOSEN.set(self.0);
         }
     }
-    let _before = Before(CHOSEN.replace(precision));
+    let _restore = Restore(CHOSEN.replace(precision));
     work()
 }
 
@@ -106,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_precision_holds_until_its_work_ends_even_by_a_panic() {
+    fn precision_is_restored_after_the_work_and_after_a_panic() {
         autocast(Precision::BFloat16, || {
             autocast(Precision::Float32, || {
                 assert_eq!(Precision::current(), Precision::Float32);

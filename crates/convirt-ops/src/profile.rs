@@ -1,4 +1,4 @@
-//! How long operations take.
+//! Time spent in operations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,26 @@ use std::time::{Duration, Instant};
 
 static RECORD: Mutex<Option<Profile>> = Mutex::new(None);
 
-/// Time in the CPU's operations while some work ran.
+/// The time that the CPU's operations took while some work ran. Displays as a table.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{Profile, linear};
+///
+/// let matrix = || Tensor::<2>::ones([64, 64], &Device::flex());
+/// let (output, profile) = Profile::measure(|| linear(matrix(), matrix(), None));
+/// assert_eq!(output.dims(), [64, 64]);
+/// assert!(profile.to_string().contains("Linear"));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     operations: BTreeMap<&'static str, Time>,
     total: Duration,
 }
 
-/// Time in an operation's passes.
+/// Calls of an operation and the time of its two passes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Time {
     calls: usize,
@@ -22,7 +34,7 @@ struct Time {
     backward: Duration,
 }
 
-/// Which way an operation runs.
+/// A pass of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) enum Pass {
@@ -31,20 +43,20 @@ pub(crate) enum Pass {
 }
 
 impl Profile {
-    /// Runs `work` and adds up what operations take in the whole process meanwhile. Those of other
-    /// devices, which go on after their call, are not among them.
-    pub fn of<R>(work: impl FnOnce() -> R) -> (R, Self) {
+    /// Runs `work` and adds up the time of all operations in the process meanwhile. Operations of
+    /// other devices are not counted, since they continue after their call.
+    pub fn measure<R>(work: impl FnOnce() -> R) -> (R, Self) {
         let before = record().replace(Self::default());
         let start = Instant::now();
         let result = work();
         let total = start.elapsed();
-        let mut found = std::mem::replace(&mut *record(), before).unwrap_or_default();
-        found.total = total;
-        (result, found)
+        let mut profile = std::mem::replace(&mut *record(), before).unwrap_or_default();
+        profile.total = total;
+        (result, profile)
     }
 }
 
-/// Adds to what is recorded, if it is, how long an operation takes.
+/// Runs an operation, and adds its time to the record if there is one.
 #[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) fn timed<R>(name: &'static str, pass: Pass, work: impl FnOnce() -> R) -> R {
     if record().is_none() {
@@ -70,17 +82,17 @@ fn record() -> std::sync::MutexGuard<'static, Option<Profile>> {
     RECORD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A table, the longest first, with shares of the whole.
+/// A table in percent of the total, the longest operation first.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut operations: Vec<_> = self.operations.iter().collect();
         operations.sort_by_key(|(_, time)| std::cmp::Reverse(time.forward + time.backward));
-        let share = |time: Duration| 100.0 * time.as_secs_f64() / self.total.as_secs_f64();
+        let percent = |time: Duration| 100.0 * time.as_secs_f64() / self.total.as_secs_f64();
         writeln!(f, "{:20} calls  forward  backward", "operation")?;
-        let mut rest = self.total;
+        let mut remainder = self.total;
         for (name, time) in operations {
-            rest = rest.saturating_sub(time.forward + time.backward);
-            let [forward, backward] = [time.forward, time.backward].map(share);
+            remainder = remainder.saturating_sub(time.forward + time.backward);
+            let [forward, backward] = [time.forward, time.backward].map(percent);
             writeln!(
                 f,
                 "{name:20} {:5} {forward:6.1} % {backward:7.1} %",
@@ -92,7 +104,7 @@ impl fmt::Display for Profile {
             f,
             "{:20} {:16.1} % of {total:.3} s",
             "all else",
-            share(rest)
+            percent(remainder)
         )
     }
 }
@@ -109,10 +121,10 @@ mod tests {
         let device = Device::flex().autodiff();
         let [input, weight] = [1, 2].map(|seed| random([300, 300], seed, &device).require_grad());
         let run = || linear(input.clone(), weight.clone(), None).sum().backward();
-        let (_, profile) = Profile::of(|| drop([run(), run()]));
+        let (_, profile) = Profile::measure(|| drop([run(), run()]));
         drop(run());
         let time = profile.operations["Linear"];
-        // Other tests run beside this one.
+        // Other tests run at the same time.
         assert!(time.calls >= 2 && time.forward > Duration::ZERO && time.backward > Duration::ZERO);
         assert!(time.forward < 100 * profile.total);
         let table = profile.to_string();

@@ -1,16 +1,28 @@
-//! The type in which feature maps and token states lie between operations.
+//! The type in which feature maps and token states are stored between operations.
 
 use burn::tensor::{DType, FloatDType, Tensor};
 
 use crate::Precision;
 
-/// Rounds feature maps or token states to the type that the current [`autocast`](crate::autocast)
-/// keeps between operations: bfloat16 in that of bfloat16, as they are otherwise. Operations give
-/// out the type that they are given, so this stands at a network's entry.
+/// Rounds feature maps or token states to the type in which the current
+/// [`autocast`](crate::autocast) stores them: bfloat16 in an autocast of bfloat16, else unchanged.
+/// Operations return the type of their input, so a network calls this once, at its start.
 ///
 /// # Shapes
 ///
 /// - input, output: any
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{DType, Device, Tensor};
+/// use convirt_ops::{Precision, autocast, from_storage, gelu, to_storage};
+///
+/// let input = Tensor::<1>::ones([4], &Device::flex());
+/// let stored = autocast(Precision::BFloat16, || gelu(to_storage(input)));
+/// assert_eq!(stored.dtype(), DType::BF16);
+/// assert_eq!(from_storage(stored).dtype(), DType::F32);
+/// ```
 pub fn to_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     match (Precision::current(), input.dtype()) {
         (Precision::BFloat16, DType::F32) => cast(input, FloatDType::BF16),
@@ -18,7 +30,7 @@ pub fn to_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// Brings feature maps or token states of bfloat16 back to float32, at a network's end.
+/// Converts feature maps or token states of bfloat16 to float32, at a network's end.
 ///
 /// # Shapes
 ///
@@ -30,22 +42,34 @@ pub fn from_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     }
 }
 
-fn cast<const D: usize>(input: Tensor<D>, to: FloatDType) -> Tensor<D> {
+fn cast<const D: usize>(input: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        return crate::flex::cast(input, to);
+        return crate::flex::cast(input, dtype);
     }
-    input.cast(to)
+    input.cast(dtype)
 }
 
-/// Hands a tensor to several operations, whose gradients are then added on all threads.
+/// Returns copies of a tensor for several operations; their gradients are added on all threads.
 ///
-/// Every one of them must contribute to what is differentiated: else the backward pass panics for
-/// lack of a gradient.
+/// Every copy must contribute to the result that is differentiated, or else the backward pass
+/// panics for lack of a gradient.
 ///
 /// # Shapes
 ///
 /// - input, outputs: any
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::branch;
+///
+/// let input = Tensor::<1>::ones([3], &Device::flex().autodiff()).require_grad();
+/// let [residual, shortcut] = branch(input.clone());
+/// let gradients = (residual * 2.0 + shortcut).sum().backward();
+/// assert_eq!(input.grad(&gradients).unwrap().into_data(), [3.0f32; 3].into());
+/// ```
 pub fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N] {
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) && input.is_tracked() {
@@ -54,7 +78,7 @@ pub fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N
     std::array::from_fn(|_| input.clone())
 }
 
-/// Runs Burn's own operation in float32, where the input is of bfloat16.
+/// Runs Burn's own operation in float32 if the input is bfloat16.
 pub(crate) fn in_float32<const D: usize>(
     input: Tensor<D>,
     work: impl FnOnce(Tensor<D>) -> Tensor<D>,
@@ -72,7 +96,7 @@ mod tests {
     use crate::testing::{device, on_each_device, random, values};
 
     #[test]
-    fn bfloat16_is_kept_only_in_its_autocast_and_gradients_go_back() {
+    fn bfloat16_is_stored_only_in_its_autocast_and_gradients_return_to_float32() {
         on_each_device(|| {
             if !Precision::BFloat16.runs_on(&device()) {
                 return;
@@ -99,15 +123,15 @@ mod tests {
             let [a, b, c] = branch(input.clone());
             let loss = (a.clone() * a).sum() + (b * 2.0).sum() + c.sum();
             let gradients = loss.backward();
-            let found = values(&input.grad(&gradients).unwrap());
+            let actual = values(&input.grad(&gradients).unwrap());
             let expected = values(&input).into_iter().map(|x| 2.0 * x + 2.0 + 1.0);
             assert!(
-                found
+                actual
                     .into_iter()
                     .zip(expected)
                     .all(|(f, e)| (f - e).abs() < 1e-6)
             );
-            // Outside graphs there is nothing to add.
+            // Without autodiff there are no gradients to add.
             let [plain] = branch(random([2, 3], 1, &device()));
             assert!(!plain.is_autodiff());
         });

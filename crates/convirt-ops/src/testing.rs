@@ -1,4 +1,4 @@
-//! What the tests of operations share.
+//! Devices, inputs and comparisons for the tests of operations.
 
 mod bfloat16;
 
@@ -18,7 +18,7 @@ pub(crate) fn device() -> Device {
     DEVICE.with_borrow(|device| device.clone().unwrap_or(Device::flex()))
 }
 
-/// Runs a test on the CPU, then on the devices that this build has besides.
+/// Runs a test on the CPU, then on the other devices of this build.
 pub(crate) fn on_each_device(test: impl Fn()) {
     let devices = [
         Device::flex(),
@@ -43,7 +43,7 @@ pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Devi
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// As [`random`], outside tensors.
+/// The values of [`random`].
 pub(crate) fn random_values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let values = (0..count).map(|_| {
@@ -59,13 +59,13 @@ pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.clone().into_data().try_to_vec().unwrap()
 }
 
-/// Values as products of this precision see them.
+/// Values as matrix products of this precision take them.
 pub(crate) fn values_in<const D: usize>(precision: Precision, tensor: Tensor<D>) -> Vec<f32> {
-    let seen = match precision {
+    let rounded = match precision {
         Precision::Float32 | Precision::High => tensor,
         Precision::BFloat16 => tensor.cast(FloatDType::BF16).cast(FloatDType::F32),
     };
-    values(&seen)
+    values(&rounded)
 }
 
 /// The values of an output, then the gradients of Σ output · gradient with respect to inputs.
@@ -75,34 +75,34 @@ pub(crate) fn gradients_of<const D: usize, const I: usize, const N: usize>(
     inputs: [&Tensor<I>; N],
 ) -> Vec<Vec<f32>> {
     let gradients = (output.clone() * gradient.clone()).sum().backward();
-    let mut found = vec![output.into_data()];
+    let mut results = vec![output.into_data()];
     for input in inputs {
-        found.push(input.grad(&gradients).expect("a gradient").into_data());
+        results.push(input.grad(&gradients).expect("a gradient").into_data());
     }
-    let values = found.into_iter().map(|data| data.try_to_vec().unwrap());
+    let values = results.into_iter().map(|data| data.try_to_vec().unwrap());
     values.collect()
 }
 
-/// Asserts that float32 sums are within `tolerance` of the largest of the exact ones, which is
-/// what rounding at the size of the summands leaves.
-pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
+/// Asserts that float32 sums differ from the exact ones by at most `tolerance` times the largest
+/// sum, because rounding errors are proportional to the size of the summands.
+pub(crate) fn assert_close(actual: &[f32], expected: &[f64], tolerance: f64, context: &str) {
+    assert_eq!(actual.len(), expected.len(), "{context}");
     let scale = expected
         .iter()
-        .fold(1.0f64, |most, value| most.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs();
+        .fold(1.0f64, |max, value| max.max(value.abs()));
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let error = (f64::from(*actual) - expected).abs();
         assert!(
             error <= tolerance * scale,
-            "{what}: element {index} is {found}, not {expected}"
+            "{context}: element {index} is {actual}, not {expected}"
         );
     }
 }
 
-/// Runs what draws from the process's one generator, seeded, while no other test does.
+/// Seeds the process's random generator and runs `draw`, while no other test draws.
 pub(crate) fn seeded<R>(seed: u64, draw: impl FnOnce() -> R) -> R {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     device().seed(seed);
     draw()
 }

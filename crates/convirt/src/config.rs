@@ -179,13 +179,22 @@ impl Config {
                 },
             }
         })?;
-        let (config, document) = Self::parse(&name, &text, overrides)?;
+        Self::from_text(&name, &text, overrides)
+    }
+
+    /// As [`from_file`](Self::from_file), of the `text` of a file, which errors call `source`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_file`](Self::from_file).
+    pub fn from_text(source: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let (config, document) = Self::parse(source, text, overrides)?;
         check::files(&config).map_err(|flaw| flaw.at(|key| document.locate(key)))?;
         Ok(config)
     }
 
     /// Reads and checks `text`, which errors call `source`, with overrides as in
-    /// [`from_file`](Self::from_file).
+    /// [`from_file`](Self::from_file); whether the files that it names are there is not looked at.
     ///
     /// # Errors
     ///

@@ -8,14 +8,14 @@ use convirt_data::{
     LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, Skips, SplitConfig,
     SplitStudies, Study, check_contrast, split,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Config, DatasetConfig, Objective};
 use crate::error::Error;
-use crate::logging::progress;
+use crate::messages::{progress, progress_bar};
 
 /// The studies of a configuration, split.
 pub(crate) struct Studies {
@@ -119,7 +119,7 @@ pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
     }
     let template = "drawing the chest phantom {wide_bar} {pos}/{len} patients";
     let style = ProgressStyle::with_template(template).expect("a valid template");
-    let bar = ProgressBar::new(phantom.patients as u64).with_style(style);
+    let bar = progress_bar(phantom.patients as u64).with_style(style);
     let summary = phantom.write(folder, |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     progress(format_args!(

@@ -1,22 +1,25 @@
 //! Contrastive pretraining of an image and a text encoder on paired medical images and reports
 //! ([ConVIRT](https://arxiv.org/abs/2010.00747)), on [Burn](https://burn.dev).
 //!
-//! - [`Config`]: what to train, on what and how, as `config.yaml` says
-//! - [`Training`]: a run of it, to be trained, interrupted and resumed
-//! - [`Model`]: the model of a run, embedding images and texts; [`ImageModel`]: its image side,
-//!   which is all that a run of SimCLR has
-//! - [`Transfer`]: linear probes and fine-tuning of encoders on labelled images;
-//!   [`Classifier`]: what comes of them
-//! - [`ZeroShot`]: classes told by prompts alone
-//! - [`EmbeddingIndex`], [`EmbeddingFile`]: embeddings on disk, to be searched or for other programs
-//! - [`examine`]: what is wrong with a configuration's data, before a run
-//! - [`model`], [`data`]: the networks and the data pipeline, to be used on their own
+//! What the first five minutes need stands here; everything else stands in its room.
+//!
+//! - [`Config`]: what to train, on what and how, as `config.yaml` says; [`config`] has its sections
+//! - [`Training`]: a run of it, to be trained, interrupted and resumed, into a [`RunDir`]; it ends in
+//!   a [`Summary`]
+//! - [`Model`]: the model of a run, embedding images and texts; [`ImageModel`]: its image side, which
+//!   is all that a run of SimCLR has; [`Classifier`]: a classifier that [`transfer`] trained
+//! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: what a model is worth
+//! - [`weights`], [`inference`], [`report`], [`doctor`], [`logging`], [`training`], [`compute`]: files of
+//!   weights, embeddings, pages, data, progress, the parts of a training, devices and precisions
+//! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the drawn chests, to be used
+//!   on their own
 //!
 //! # Features
 //!
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
 
+mod messages;
 mod files;
 mod readable;
 pub mod config;
@@ -47,47 +50,3 @@ pub use error::Error;
 pub use inference::{Classifier, ImageModel, Model, similarity};
 pub use run::{RunDir, Summary};
 pub use training::Training;
-
-// Until the programs and tests name the rooms.
-#[doc(hidden)]
-pub use compute::{
-    DEVICE_NAMES, Kernel, KernelError, Precision, Profile, autocast, describe_device,
-    parse_precision,
-};
-#[doc(hidden)]
-pub use config::{
-    ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, Objective, Place, Schedule,
-    ScheduleConfig, ScheduleKind, ScratchTextConfig,
-};
-#[doc(hidden)]
-pub use doctor::{doctor_page, examine};
-#[doc(hidden)]
-pub use inference::{
-    Classifier as ImageClassifier, EmbeddedBatch, EmbeddingFile, ImageEmbeddings,
-    ImageModel as ImageTower, Model as ConVirt, ModelIdentity, TextEmbeddings, TowerOutput,
-};
-#[doc(hidden)]
-pub use logging::{EventWriter, Measures, PendingMeasures};
-#[doc(hidden)]
-pub use retrieval::{
-    ChexpertRetrieval, ClassScores, Direction, EmbeddingIndex, Hit, IndexDescription, IndexWriter,
-    Modality, PairRetrieval, Retrieval, RetrievalAtK, RetrievalScores, ScoresAtK, precision_at_k,
-    recall_at_k,
-};
-#[doc(hidden)]
-pub use run::Ending;
-#[doc(hidden)]
-pub use scores::{
-    Bootstrap, ClassificationScores, Estimate, LabelScores, Scores, auroc, average_precision,
-};
-#[doc(hidden)]
-pub use training::{Adam, ContrastiveTask, PretrainingTask, ScheduledLearningRate, SimClrTask};
-#[doc(hidden)]
-pub use transfer::{
-    EncoderSource, FineTuneConfig, Transfer, TransferConfig, TransferMode, TransferReport,
-    TransferRow, TransferRun,
-};
-#[doc(hidden)]
-pub use weights::HubError;
-#[doc(hidden)]
-pub use zero_shot::{ClassPrompts, ZeroShot, ZeroShotPredictions, ZeroShotPrompts};

@@ -34,9 +34,7 @@ use convirt_data::{
     EvaluationLoader, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
     held_out_but_trained_on, too_few_to_validate,
 };
-use convirt_model::{
-    Bert, ConVirtConfig, FrozenPrefix, NtXentLossConfig, ResNetConfig, SimClrConfig,
-};
+use convirt_model::{ConVirtConfig, FrozenStates, NtXentLossConfig, ResNetConfig, SimClrConfig};
 use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 
 use crate::compute::{check_precision, describe_device, device, device_name, kernel_name};
@@ -44,7 +42,8 @@ use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
 use crate::error::{Error, write_error};
 use crate::inference::{Description, ImageModel, Model};
-use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, note, renderer};
+use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
+use crate::messages::warning;
 use crate::network::{MemoryNeed, Network, NetworkConfig};
 use crate::readable::thousands;
 use crate::report::Data;
@@ -89,6 +88,8 @@ pub struct Training {
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
+    /// Whether progress is told in lines even on a terminal.
+    plain: bool,
 }
 
 impl Training {
@@ -166,6 +167,7 @@ impl Training {
             data_change: None,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
     }
 
@@ -214,7 +216,15 @@ impl Training {
             data_change,
             _lock: lock,
             interrupter: Interrupter::new(),
+            plain: false,
         })
+    }
+
+    /// Tells the progress in lines of the log even where standard output is a terminal, which
+    /// Burn's interface takes otherwise.
+    pub fn with_plain_progress(mut self) -> Self {
+        self.plain = true;
+        self
     }
 
     /// Folder of the run.
@@ -305,9 +315,7 @@ impl Training {
             .run
             .write_report_of(&self.config, &data, model_and_pairs.as_ref());
         if let Err(error) = report {
-            note(format_args!(
-                "warning: the run's page is not written: {error}"
-            ));
+            warning(format_args!("the run's page is not written: {error}"));
         }
         Ok(summary)
     }
@@ -316,14 +324,7 @@ impl Training {
     fn fit<N: Pretrained>(&self, network: N) -> Result<Outcome, Error> {
         let config = &self.config;
         let task = PretrainingTask {
-            frozen_prefix: network
-                .text_encoder()
-                // Elsewhere states would differ by rounding, and travel.
-                .filter(|_| is_flex(&self.device))
-                .map(|encoder| self.frozen_prefix(encoder))
-                .transpose()?
-                .flatten(),
-            network,
+            network: self.with_frozen_states(network)?,
             gradient_clip_norm: config.gradient_clip_norm,
             precision: config.precision,
         };
@@ -392,7 +393,12 @@ impl Training {
             .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
             .with_interrupter(self.interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-            .renderer(renderer(self.loaders.steps, step, &self.interrupter))
+            .renderer(renderer(
+                self.loaders.steps,
+                step,
+                &self.interrupter,
+                self.plain,
+            ))
             .num_epochs(windows.count())
             .launch(learner);
 
@@ -410,16 +416,22 @@ impl Training {
         Ok(outcome)
     }
 
-    /// What remembers the states of the text encoder's frozen part.
-    fn frozen_prefix(&self, encoder: &Bert) -> Result<Option<FrozenPrefix>, Error> {
+    /// Gives the text encoder a cache of its frozen layers' states, on the CPU: other devices would
+    /// have to copy the states, and their rounding differs.
+    fn with_frozen_states<N: Pretrained>(&self, network: N) -> Result<N, Error> {
+        let encoder = network.text_encoder();
+        let is_frozen = encoder.is_some_and(|encoder| encoder.frozen_depth().is_some());
+        if !is_frozen || !is_flex(&self.device) {
+            return Ok(network);
+        }
+        let mut states = FrozenStates::new(FROZEN_STATES);
         let model = &self.config.model;
-        let prefix = FrozenPrefix::of(encoder, FROZEN_STATES);
-        let (Some(prefix), Some(folder)) = (&prefix, &model.frozen_states_dir) else {
-            return Ok(prefix);
-        };
-        std::fs::create_dir_all(folder).map_err(write_error(folder))?;
-        let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
-        Ok(Some(prefix.clone().with_folder(folder, capacity)))
+        if let Some(folder) = &model.frozen_states_dir {
+            std::fs::create_dir_all(folder).map_err(write_error(folder))?;
+            let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
+            states = states.with_folder(folder, capacity);
+        }
+        Ok(network.with_frozen_states(&states))
     }
 
     /// The step and the kernel of the checkpoint that is resumed, if its kernel is not the current

@@ -229,7 +229,7 @@ impl FindingKind {
             Self::OtherView => "ConVIRT trains on frontal images; reports rarely tell views apart.",
             Self::WholeReport => {
                 "The paper reads findings and impression alone; history and technique are not in \
-                 the image. The programs prepare_mimic and prepare_openi cut reports."
+                 the image. `convirt prepare` cuts reports."
             }
             Self::CutText => {
                 "The end is cut off. model.max_tokens and the text encoder set the maximum; \

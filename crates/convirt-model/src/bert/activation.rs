@@ -1,15 +1,26 @@
-//! The feed-forward network's nonlinearity.
+//! The activation function of the feed-forward network.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu_approximate, relu};
 use convirt_ops::gelu;
 
-/// Nonlinearity between the two layers of the feed-forward network.
+/// Activation function between the two layers of the feed-forward network.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::Activation;
+///
+/// let output = Activation::Relu.forward(Tensor::<1>::from_floats([-1.0, 2.0], &Device::flex()));
+/// assert_eq!(output.into_data(), [0.0f32, 2.0].into());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
-    /// `gelu`: x·Φ(x) by the error function ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)).
+    /// `gelu`: x·Φ(x) by the error function ([Hendrycks & Gimpel
+    /// 2016](https://arxiv.org/abs/1606.08415)).
     Gelu,
-    /// `gelu_new` or `gelu_pytorch_tanh`: its approximation by tanh.
+    /// `gelu_new` or `gelu_pytorch_tanh`: the approximation of GELU by tanh.
     GeluTanh,
     /// `relu`.
     Relu,
@@ -65,19 +76,19 @@ mod tests {
             0.841_344_8,
             2.995_950_3f32,
         ];
-        let slope = [-0.085_231_8, 0.132_504_9, 0.5, 1.083_315_5, 1.011_945_7f32];
+        let derivative = [-0.085_231_8, 0.132_504_9, 0.5, 1.083_315_5, 1.011_945_7f32];
         let device = Device::flex().autodiff();
         let input = Tensor::<1>::from_floats(x, &device).require_grad();
         let composed = Activation::Gelu.forward(input.clone());
         let gradients = composed.clone().sum().backward();
         let fused = Activation::Gelu.forward(Tensor::<1>::from_floats(x, &Device::flex()));
         let tolerance = Tolerance::absolute(1e-6);
-        for (found, expected) in [
+        for (actual, expected) in [
             (composed, value),
             (fused, value),
-            (input.grad(&gradients).unwrap(), slope),
+            (input.grad(&gradients).unwrap(), derivative),
         ] {
-            found
+            actual
                 .into_data()
                 .assert_approx_eq::<f32>(&expected.into(), tolerance);
         }

@@ -1,4 +1,4 @@
-//! The encoder's configuration, read from and written to Hugging Face's `config.json`.
+//! Configuration of the encoder, read from and written to Hugging Face's `config.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,13 @@ use super::{Activation, Bert};
 use crate::ModelError;
 use burn::tensor::Device;
 
-/// Encoder family; decides about positions, token types and the spelling of the configuration.
+/// Encoder family. It determines positions, token types and the keys of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BertFamily {
     /// [BERT](https://arxiv.org/abs/1810.04805): positions from 0, token types.
     Bert,
-    /// [RoBERTa](https://arxiv.org/abs/1907.11692): positions from `pad_token_id + 1`, skipping padding.
+    /// [RoBERTa](https://arxiv.org/abs/1907.11692): positions from `pad_token_id + 1`, skipping
+    /// padding.
     Roberta,
     /// [XLM-RoBERTa](https://arxiv.org/abs/1911.02116): as RoBERTa.
     XlmRoberta,
@@ -39,8 +40,21 @@ impl BertFamily {
 
 /// Configuration of a [`Bert`] encoder.
 ///
-/// Reads and writes as the `config.json` of its family; keys that do not concern the encoder are
-/// ignored.
+/// Serialized as the `config.json` of its family; keys that do not concern the encoder are ignored.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_model::{BertConfig, BertFamily};
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let json = r#"{"model_type": "distilbert", "vocab_size": 30522, "dim": 768, "n_layers": 6,
+///     "n_heads": 12, "hidden_dim": 3072, "max_position_embeddings": 512}"#;
+/// let config = BertConfig::parse(json)?;
+/// assert_eq!((config.family, config.num_hidden_layers), (BertFamily::DistilBert, 6));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "HuggingFaceConfig", into = "HuggingFaceConfig")]
 pub struct BertConfig {
@@ -52,11 +66,11 @@ pub struct BertConfig {
     pub hidden_size: usize,
     /// Number of layers.
     pub num_hidden_layers: usize,
-    /// Attention heads of each layer; they divide `hidden_size`.
+    /// Attention heads of each layer, a divisor of `hidden_size`.
     pub num_attention_heads: usize,
     /// Width of the feed-forward network.
     pub intermediate_size: usize,
-    /// Nonlinearity of the feed-forward network.
+    /// Activation function of the feed-forward network.
     pub hidden_act: Activation,
     /// Dropout of embeddings, attention output and feed-forward output, 0 to below 1.
     pub hidden_dropout_prob: f64,
@@ -100,13 +114,15 @@ impl BertConfig {
 
     /// Reads a `config.json`.
     ///
-    /// A file without `model_type`, as the first BERT checkpoints have it, is BERT's.
+    /// Files without `model_type` and `architectures`, like those of the first checkpoints, are
+    /// BERT's.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Json`] for what is no JSON object of such keys, [`ModelError::Unsupported`]
-    /// for another architecture, activation or kind of position, [`ModelError::MissingKey`] for an
-    /// absent size, and the errors of [`validate`](Self::validate).
+    /// [`ModelError::Json`] for text that is not JSON or has keys of another type,
+    /// [`ModelError::Unsupported`] for another architecture, activation function or kind of
+    /// position, [`ModelError::MissingKey`] for an absent size, and those of
+    /// [`validate`](Self::validate).
     pub fn parse(json: &str) -> Result<Self, ModelError> {
         let config: HuggingFaceConfig = serde_json::from_str(json)?;
         config.try_into()
@@ -132,7 +148,8 @@ impl BertConfig {
         }
     }
 
-    /// Counts the parameters of an encoder that is valid: of the embeddings, and of each layer.
+    /// Counts the parameters of a valid configuration without building the encoder: those of the
+    /// embeddings, and those of one layer.
     pub fn parameters(&self) -> [u64; 2] {
         let [width, inner] = [self.hidden_size, self.intermediate_size].map(|size| size as u64);
         let types = match self.family {
@@ -142,16 +159,16 @@ impl BertConfig {
         let rows = [self.vocab_size, self.max_position_embeddings, types];
         let rows: u64 = rows.into_iter().map(|rows| rows as u64).sum();
         let norm = 2 * width;
-        let linear = |from: u64, to: u64| from * to + to;
+        let linear = |d_input: u64, d_output: u64| d_input * d_output + d_output;
         let layer = 4 * linear(width, width) + linear(width, inner) + linear(inner, width);
         [rows * width + norm, layer + 2 * norm]
     }
 
-    /// Counts the numbers that a layer makes of a text of `tokens` tokens and a training keeps:
-    /// queries, keys, values, what they gather, and the states that are projected and normalized,
-    /// for each half of the layer; the feed-forward network's, before and behind its activation;
-    /// attention probabilities.
-    pub fn layer_numbers(&self, tokens: usize) -> u64 {
+    /// Counts the activations of a layer that training keeps for a text of `tokens` tokens:
+    /// queries, keys, values and the output of the attention; the projected and the normalized
+    /// states of both sublayers; the hidden states of the feed-forward network before and after its
+    /// activation function; and the attention probabilities.
+    pub fn layer_activations(&self, tokens: usize) -> u64 {
         let [tokens, width, inner, heads] = [
             tokens,
             self.hidden_size,
@@ -159,9 +176,9 @@ impl BertConfig {
             self.num_attention_heads,
         ]
         .map(|size| size as u64);
-        let of_token = 8 * width + 2 * inner;
+        let token_activations = 8 * width + 2 * inner;
         let probabilities = heads.saturating_mul(tokens);
-        tokens.saturating_mul(of_token.saturating_add(probabilities))
+        tokens.saturating_mul(token_activations.saturating_add(probabilities))
     }
 
     /// Initializes an encoder with weights from N(0, `initializer_range`), zero biases and a zero
@@ -175,14 +192,14 @@ impl BertConfig {
         Ok(Bert::new(self, device))
     }
 
-    /// Checks that the numbers make an encoder.
+    /// Checks the ranges of the numbers and whether they fit together.
     ///
     /// # Errors
     ///
     /// [`ModelError::UnevenHeads`] or [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
-        // Ten times and more what any published encoder of these families has.
-        for (key, size, most, expected) in [
+        // The limits are at least ten times the sizes of published encoders.
+        for (key, size, max, expected) in [
             ("vocab_size", self.vocab_size, 10_000_000, "1 to 10,000,000"),
             ("hidden_size", self.hidden_size, 65_536, "1 to 65,536"),
             (
@@ -204,9 +221,9 @@ impl BertConfig {
                 "1 to 1,048,576",
             ),
         ] {
-            in_range(key, size, (1..=most).contains(&size), expected)?;
+            in_range(key, size, (1..=max).contains(&size), expected)?;
         }
-        for (key, size, most, expected) in [
+        for (key, size, max, expected) in [
             (
                 "max_position_embeddings",
                 self.max_position_embeddings,
@@ -220,7 +237,7 @@ impl BertConfig {
                 "at most 65,536",
             ),
         ] {
-            in_range(key, size, size <= most, expected)?;
+            in_range(key, size, size <= max, expected)?;
         }
         let (heads, hidden_size) = (self.num_attention_heads, self.hidden_size);
         if !hidden_size.is_multiple_of(heads) {
@@ -236,7 +253,8 @@ impl BertConfig {
             let is_valid = (0.0..1.0).contains(&probability);
             in_range(key, probability, is_valid, "0 to below 1")?;
         }
-        // Less is 0 in 32 bits, and equal states would be divided by it; more drowns all states.
+        // A smaller ε is 0 in float32, and equal states would be divided by it. A larger one
+        // exceeds the variance of the states.
         let epsilon = self.layer_norm_eps;
         let is_valid = (1e-30..=1.0).contains(&epsilon);
         in_range("layer_norm_eps", epsilon, is_valid, "1e-30 to 1")?;
@@ -329,7 +347,7 @@ mod tests {
                 max_position_embeddings: 9,
                 ..BertConfig::parse(json).unwrap()
             };
-            let built = ParameterCount::of(&config.init(&device).unwrap());
+            let built = ParameterCount::from_module(&config.init(&device).unwrap());
             let [embeddings, layer] = config.parameters();
             assert_eq!(embeddings + 2 * layer, built.total as u64);
         }
@@ -337,14 +355,17 @@ mod tests {
 
     /// 10 tokens of 8 states of 768 numbers, twice 3,072, and 10 probabilities in each of 12 heads.
     #[test]
-    fn what_a_layer_makes_grows_with_the_square_of_a_text() {
+    fn activations_of_a_layer_include_a_square_of_probabilities() {
         let base = BertConfig::base(100);
-        assert_eq!(base.layer_numbers(10), 10 * (8 * 768 + 2 * 3072 + 10 * 12));
-        assert_eq!(base.layer_numbers(0), 0);
+        assert_eq!(
+            base.layer_activations(10),
+            10 * (8 * 768 + 2 * 3072 + 10 * 12)
+        );
+        assert_eq!(base.layer_activations(0), 0);
     }
 
     #[test]
-    fn sizes_without_measure_are_refused_by_name() {
+    fn sizes_out_of_range_are_errors_that_name_the_key() {
         let base = BertConfig::base(100);
         for (key, config) in [
             ("vocab_size", BertConfig::base(usize::MAX)),
@@ -407,9 +428,9 @@ mod tests {
         assert_eq!(config, expected);
     }
 
-    /// The models that ConVIRT-Colab's `config.yaml` lists, with what their `config.json` says.
+    /// The models in ConVIRT-Colab's `config.yaml`, with the `model_type` of their `config.json`.
     #[test]
-    fn every_model_that_colab_lists_is_of_a_family_that_is_read() {
+    fn all_models_listed_by_colab_have_a_supported_family() {
         for (name, model_type) in [
             ("emilyalsentzer/Bio_ClinicalBERT", "bert"),
             ("bert-base-uncased", "bert"),
@@ -437,13 +458,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_model_type_the_class_tells_the_family() {
+    fn without_a_model_type_the_class_determines_the_family() {
         let config = BertConfig::parse(&ROBERTA.replace("\"model_type\": \"roberta\",", ""));
         assert_eq!(config.unwrap().family, BertFamily::Roberta);
     }
 
     #[test]
-    fn written_configuration_reads_back_in_the_familys_keys() {
+    fn configuration_survives_writing_and_reading_in_the_familys_keys() {
         for (json, key) in [
             (CLINICAL_BERT, "hidden_size"),
             (ROBERTA, "layer_norm_eps"),
@@ -464,7 +485,7 @@ mod tests {
 
     #[test]
     fn wrong_configurations_are_errors_that_name_the_key() {
-        let roberta = |from: &str, to: &str| ROBERTA.replace(from, to);
+        let roberta = |old: &str, new: &str| ROBERTA.replace(old, new);
         for (json, message) in [
             (roberta("\"roberta\"", "\"gpt2\""), "`model_type` is `gpt2`"),
             (

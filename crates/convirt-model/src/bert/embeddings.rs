@@ -5,12 +5,12 @@ use burn::nn::{Dropout, DropoutConfig, Embedding, Initializer, LayerNorm, LayerN
 use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
 use convirt_ops::{dropout, layer_norm};
 
-use super::{BertConfig, BertFamily, TextInput, gamma_beta, probability};
+use super::{BertConfig, BertFamily, TextInput, dropout_probability, gamma_beta};
 
-/// Sum of word, position and token-type embeddings, normalized and dropped out.
+/// Sum of word, position and token-type embeddings, followed by normalization and dropout.
 #[derive(Module, Debug)]
 pub struct BertEmbeddings {
-    /// One row per token of the vocabulary; the padding token's starts at zero.
+    /// One row per token of the vocabulary; the padding token's row starts at zero.
     pub word_embeddings: Embedding,
     /// One row per position.
     pub position_embeddings: Embedding,
@@ -20,7 +20,7 @@ pub struct BertEmbeddings {
     pub layer_norm: LayerNorm,
     /// Dropout after the normalization.
     pub dropout: Dropout,
-    /// The padding token, where positions skip padding and count from the number after it.
+    /// The padding token, if positions skip padding and start at the next number.
     padding: Option<usize>,
     epsilon: f64,
 }
@@ -69,11 +69,12 @@ impl BertEmbeddings {
         }
         let [gamma, beta] = gamma_beta(&self.layer_norm);
         let state = layer_norm(sum, gamma, beta, self.epsilon);
-        let probability = probability(&self.dropout, &state);
+        let probability = dropout_probability(&self.dropout, &state);
         dropout(state, probability)
     }
 
-    /// `[batch, tokens, d_model]`, or `[1, tokens, d_model]` where all texts have the same.
+    /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the
+    /// same for all texts.
     fn positions(&self, input_ids: &Tensor<2, Int>) -> Tensor<3> {
         let [_, tokens] = input_ids.dims();
         let Some(pad) = self.padding else {

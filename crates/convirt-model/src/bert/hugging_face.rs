@@ -1,11 +1,11 @@
-//! The keys of `config.json`, as each family spells them.
+//! The keys of `config.json` in each family.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, BertConfig, BertFamily};
 use crate::ModelError;
 
-/// Every key that the encoder reads; the two spellings side by side.
+/// All keys that the encoder reads, in both spellings.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct HuggingFaceConfig {
@@ -26,15 +26,15 @@ pub(super) struct HuggingFaceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     position_embedding_type: Option<String>,
     #[serde(flatten)]
-    bert: BertKeys,
+    bert: BertSpelling,
     #[serde(flatten)]
-    distilbert: DistilBertKeys,
+    distilbert: DistilBertSpelling,
 }
 
 /// BERT's, RoBERTa's and XLM-RoBERTa's spelling.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct BertKeys {
+struct BertSpelling {
     #[serde(skip_serializing_if = "Option::is_none")]
     hidden_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ struct BertKeys {
 /// DistilBERT's spelling.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct DistilBertKeys {
+struct DistilBertSpelling {
     #[serde(skip_serializing_if = "Option::is_none")]
     dim: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,10 +78,10 @@ struct DistilBertKeys {
 }
 
 impl HuggingFaceConfig {
-    /// The family, which all that the description says agrees with.
+    /// The family, after checking that all keys agree with it.
     fn checked_family(&self) -> Result<BertFamily, ModelError> {
         let family = self.family()?;
-        // RoBERTa and XLM-RoBERTa differ in their vocabularies alone.
+        // RoBERTa and XLM-RoBERTa differ only in their vocabularies.
         let kind = |family| match family {
             BertFamily::XlmRoberta => BertFamily::Roberta,
             other => other,
@@ -104,7 +104,7 @@ impl HuggingFaceConfig {
         }
     }
 
-    /// The family that the class of the model is of: `RobertaForMaskedLM`.
+    /// The family of the model's class, such as `RobertaForMaskedLM`.
     fn family_by_class(&self) -> Result<Option<BertFamily>, ModelError> {
         let Some(name) = self.architectures.iter().flatten().next() else {
             return Ok(None);
@@ -134,7 +134,7 @@ impl HuggingFaceConfig {
 
     fn family(&self) -> Result<BertFamily, ModelError> {
         match self.model_type.as_deref() {
-            // As descriptions of before there was such a key.
+            // The first checkpoints have no such key.
             None => self
                 .family_by_class()
                 .map(|family| family.unwrap_or(BertFamily::Bert)),
@@ -151,13 +151,13 @@ impl HuggingFaceConfig {
     }
 }
 
-/// Absent keys that do not decide about the shape get the defaults of `transformers`.
+/// Absent keys that do not determine the shape get the defaults of `transformers`.
 impl TryFrom<HuggingFaceConfig> for BertConfig {
     type Error = ModelError;
 
     fn try_from(keys: HuggingFaceConfig) -> Result<Self, ModelError> {
         let family = keys.checked_family()?;
-        let needed = |value: Option<usize>, key| {
+        let required = |value: Option<usize>, key| {
             let model_type = family.name();
             value.ok_or(ModelError::MissingKey { model_type, key })
         };
@@ -171,10 +171,10 @@ impl TryFrom<HuggingFaceConfig> for BertConfig {
                 supported: "absolute",
             });
         }
-        let base = BertConfig::base(needed(keys.vocab_size, "vocab_size")?);
+        let base = BertConfig::base(required(keys.vocab_size, "vocab_size")?);
         let shared = BertConfig {
             family,
-            max_position_embeddings: needed(
+            max_position_embeddings: required(
                 keys.max_position_embeddings,
                 "max_position_embeddings",
             )?,
@@ -187,10 +187,10 @@ impl TryFrom<HuggingFaceConfig> for BertConfig {
         let (bert, distilbert) = (keys.bert, keys.distilbert);
         let config = if family == BertFamily::DistilBert {
             BertConfig {
-                hidden_size: needed(distilbert.dim, "dim")?,
-                num_hidden_layers: needed(distilbert.n_layers, "n_layers")?,
-                num_attention_heads: needed(distilbert.n_heads, "n_heads")?,
-                intermediate_size: needed(distilbert.hidden_dim, "hidden_dim")?,
+                hidden_size: required(distilbert.dim, "dim")?,
+                num_hidden_layers: required(distilbert.n_layers, "n_layers")?,
+                num_attention_heads: required(distilbert.n_heads, "n_heads")?,
+                intermediate_size: required(distilbert.hidden_dim, "hidden_dim")?,
                 hidden_act: activation("activation", distilbert.activation)?,
                 hidden_dropout_prob: distilbert.dropout.unwrap_or(0.1),
                 attention_probs_dropout_prob: distilbert.attention_dropout.unwrap_or(0.1),
@@ -200,10 +200,10 @@ impl TryFrom<HuggingFaceConfig> for BertConfig {
             }
         } else {
             BertConfig {
-                hidden_size: needed(bert.hidden_size, "hidden_size")?,
-                num_hidden_layers: needed(bert.num_hidden_layers, "num_hidden_layers")?,
-                num_attention_heads: needed(bert.num_attention_heads, "num_attention_heads")?,
-                intermediate_size: needed(bert.intermediate_size, "intermediate_size")?,
+                hidden_size: required(bert.hidden_size, "hidden_size")?,
+                num_hidden_layers: required(bert.num_hidden_layers, "num_hidden_layers")?,
+                num_attention_heads: required(bert.num_attention_heads, "num_attention_heads")?,
+                intermediate_size: required(bert.intermediate_size, "intermediate_size")?,
                 hidden_act: activation("hidden_act", bert.hidden_act)?,
                 hidden_dropout_prob: bert.hidden_dropout_prob.unwrap_or(0.1),
                 attention_probs_dropout_prob: bert.attention_probs_dropout_prob.unwrap_or(0.1),
@@ -229,7 +229,7 @@ impl From<BertConfig> for HuggingFaceConfig {
             ..Self::default()
         };
         if config.family == BertFamily::DistilBert {
-            let distilbert = DistilBertKeys {
+            let distilbert = DistilBertSpelling {
                 dim: Some(config.hidden_size),
                 n_layers: Some(config.num_hidden_layers),
                 n_heads: Some(config.num_attention_heads),
@@ -244,7 +244,7 @@ impl From<BertConfig> for HuggingFaceConfig {
                 ..shared
             };
         }
-        let bert = BertKeys {
+        let bert = BertSpelling {
             hidden_size: Some(config.hidden_size),
             num_hidden_layers: Some(config.num_hidden_layers),
             num_attention_heads: Some(config.num_attention_heads),

@@ -1,45 +1,47 @@
-//! What the tokens of a batch attend to, and how their states lie in memory.
+//! The keys that the tokens of a batch attend to, and the layout of their states in memory.
 
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 use convirt_ops::{from_storage, is_flex, to_storage};
 
-/// Added to the scores of padded keys: their share of the softmax is exactly zero in 16 and in 32
-/// bits, and a text of nothing but padding still has finite states.
+/// Added to the scores of padded keys. Their attention probabilities are then exactly zero in 16
+/// and in 32 bits, and a text of padding only still has finite states.
 const MASKED_SCORE: f64 = -1e4;
 
-/// Tokens from which on sums over tokens are made in one way.
-pub(super) const SHORTEST: usize = 3;
+/// Tokens of a text at least. Shorter matrix products add up in another order, so that the states
+/// of a text would depend on the batch.
+pub(super) const MIN_TOKENS: usize = 3;
 
 /// The keys of a batch of texts.
 ///
-/// On the CPU, where nothing is gained by texts of one length, layers see the tokens of all texts
-/// in a single row, without the padding at their ends.
+/// On the CPU, where texts of equal length are no faster, layers get the tokens of all texts in a
+/// single row, without the padding at the ends.
 #[derive(Clone, Debug)]
 pub struct BertKeys {
-    /// Added to attention scores, `[batch, tokens]` or, of texts in a row, `[1, Σ lengths]`.
+    /// Added to attention scores: `[batch, tokens]`, or `[1, Σ lengths]` for texts in a single row.
     bias: Tensor<2>,
     row: Option<Row>,
 }
 
-/// Where tokens of a batch are in a row of all texts.
+/// The tokens of a batch in a single row, without the padding at the texts' ends.
 #[derive(Clone, Debug)]
 struct Row {
     lengths: Vec<usize>,
-    /// Of each token of the row, its place among those of the batch.
-    from: Tensor<1, Int>,
-    /// Of each token of the batch, its place in the row, or the one after the row's end.
-    to: Tensor<1, Int>,
+    /// For each token of the row, its index in the batch.
+    batch_indices: Tensor<1, Int>,
+    /// For each token of the batch, its index in the row; the row's length for padding.
+    row_indices: Tensor<1, Int>,
     /// Batch and tokens.
     shape: [usize; 2],
 }
 
 impl BertKeys {
-    /// The keys of a batch with this mask, true at real tokens, `[batch, tokens]`; for states of a
-    /// type.
+    /// Creates the keys of a batch from its mask, `[batch, tokens]`, true for real tokens; `dtype`
+    /// is the type of the states.
     pub fn new(attention_mask: Tensor<2, Bool>, dtype: DType) -> Self {
-        let row = match is_flex(&attention_mask.device()) {
-            true => Row::new(&attention_mask),
-            false => None,
+        let row = if is_flex(&attention_mask.device()) {
+            Row::new(&attention_mask)
+        } else {
+            None
         };
         let padding = attention_mask.bool_not().float().cast(dtype);
         let bias = padding.mul_scalar(MASKED_SCORE);
@@ -56,13 +58,12 @@ impl BertKeys {
         self.bias.clone()
     }
 
-    /// Numbers of tokens of texts in a row.
+    /// Numbers of tokens of the texts, if they are in a single row.
     pub(super) fn lengths(&self) -> Option<&[usize]> {
         self.row.as_ref().map(|row| &row.lengths[..])
     }
 
-    /// Brings states `[batch, tokens, d_model]` to where layers expect them, and to the type in
-    /// which they lie between layers.
+    /// Brings states `[batch, tokens, d_model]` into the layout and type that layers expect.
     pub fn pack(&self, states: Tensor<3>) -> Tensor<3> {
         to_storage(match &self.row {
             Some(row) => row.take(states),
@@ -70,7 +71,8 @@ impl BertKeys {
         })
     }
 
-    /// Brings states back to `[batch, tokens, d_model]`; zeros at what was left out.
+    /// Brings states back to `[batch, tokens, d_model]`, with zeros for the tokens that were left
+    /// out.
     pub fn unpack(&self, states: Tensor<3>) -> Tensor<3> {
         let states = from_storage(states);
         match &self.row {
@@ -81,7 +83,7 @@ impl BertKeys {
 }
 
 impl Row {
-    /// `None` where there is no padding at the ends.
+    /// `None` if no text ends in padding.
     fn new(attention_mask: &Tensor<2, Bool>) -> Option<Self> {
         let shape = attention_mask.dims();
         let [batch, tokens] = shape;
@@ -90,28 +92,28 @@ impl Row {
         let texts = mask.chunks(tokens.max(1));
         let lengths = texts.map(|text| {
             let last = text.iter().rposition(|is_real| *is_real);
-            last.map_or(0, |last| last + 1).max(SHORTEST).min(tokens)
+            last.map_or(0, |last| last + 1).max(MIN_TOKENS).min(tokens)
         });
         let lengths: Vec<usize> = lengths.collect();
         let total: usize = lengths.iter().sum();
         if total == batch * tokens {
             return None;
         }
-        let places = lengths.iter().enumerate();
-        let from = places.flat_map(|(text, length)| text * tokens..text * tokens + length);
-        let from: Vec<i64> = from.map(|place| place as i64).collect();
-        let mut to = vec![total as i64; batch * tokens];
-        for (place, &token) in from.iter().enumerate() {
-            to[token as usize] = place as i64;
+        let texts = lengths.iter().enumerate();
+        let batch_indices = texts.flat_map(|(text, length)| text * tokens..text * tokens + length);
+        let batch_indices: Vec<i64> = batch_indices.map(|index| index as i64).collect();
+        let mut row_indices = vec![total as i64; batch * tokens];
+        for (row_index, &batch_index) in batch_indices.iter().enumerate() {
+            row_indices[batch_index as usize] = row_index as i64;
         }
-        let tensor = |places: Vec<i64>| {
-            let count = places.len();
-            Tensor::from_data(TensorData::new(places, [count]), &device)
+        let tensor = |indices: Vec<i64>| {
+            let count = indices.len();
+            Tensor::from_data(TensorData::new(indices, [count]), &device)
         };
         Some(Self {
             lengths,
-            from: tensor(from),
-            to: tensor(to),
+            batch_indices: tensor(batch_indices),
+            row_indices: tensor(row_indices),
             shape,
         })
     }
@@ -119,7 +121,7 @@ impl Row {
     fn take(&self, states: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, d_model] = states.dims();
         let states = states.reshape([batch * tokens, d_model]);
-        states.select(0, self.from.clone()).unsqueeze()
+        states.select(0, self.batch_indices.clone()).unsqueeze()
     }
 
     fn put_back(&self, states: Tensor<3>) -> Tensor<3> {
@@ -127,7 +129,7 @@ impl Row {
         let [batch, tokens] = self.shape;
         let states = states.reshape([total, d_model]);
         let zero = Tensor::zeros([1, d_model], (&states.device(), states.dtype()));
-        let states = Tensor::cat(vec![states, zero], 0).select(0, self.to.clone());
+        let states = Tensor::cat(vec![states, zero], 0).select(0, self.row_indices.clone());
         states.reshape([batch, tokens, d_model])
     }
 }
@@ -144,10 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn padding_at_the_end_is_left_out_and_comes_back_as_zeros() {
+    fn padding_at_the_end_is_left_out_and_returns_as_zeros() {
         let device = Device::flex().autodiff();
         let plain = device.clone().without_autodiff();
-        // The second has padding before its last token, the third is shorter than the shortest.
+        // The second text has padding before its last token, the third fewer tokens than the
+        // minimum.
         let mask = mask(&[[1, 1, 1, 1, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]], &plain);
         let keys = BertKeys::new(mask, DType::F32);
         assert_eq!(keys.lengths(), Some(&[4, 5, 3][..]));
@@ -162,17 +165,17 @@ mod tests {
         let states = states.reshape([3, 5, 2]).require_grad();
         let packed = keys.pack(states.clone());
         assert_eq!(packed.dims(), [1, 12, 2]);
-        let back = keys.unpack(packed.clone());
-        let kept: Vec<f32> = back.clone().into_data().iter().collect();
+        let unpacked = keys.unpack(packed.clone());
+        let values: Vec<f32> = unpacked.clone().into_data().iter().collect();
         let expected: Vec<f32> = (0..30)
             .map(|index| match index {
                 8 | 9 | 26..30 => 0.0,
                 _ => index as f32 + 1.0,
             })
             .collect();
-        assert_eq!(kept, expected);
-        // Each state that is kept gets its own gradient.
-        let gradients = (back.clone() * back).sum().backward();
+        assert_eq!(values, expected);
+        // The states that were not left out get their own gradients.
+        let gradients = (unpacked.clone() * unpacked).sum().backward();
         let gradient: Vec<f32> = states
             .grad(&gradients)
             .unwrap()
@@ -183,12 +186,12 @@ mod tests {
             gradient
                 .iter()
                 .zip(expected)
-                .all(|(found, kept)| *found == 2.0 * kept)
+                .all(|(actual, value)| *actual == 2.0 * value)
         );
     }
 
     #[test]
-    fn without_padding_states_stay_where_they_are() {
+    fn without_padding_states_keep_their_shape() {
         let device = Device::flex();
         let keys = BertKeys::new(mask(&[[1; 5]; 2], &device), DType::F32);
         assert_eq!(keys.lengths(), None);

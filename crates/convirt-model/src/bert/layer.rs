@@ -1,15 +1,15 @@
-//! Self-attention and the feed-forward network of one layer.
+//! One layer: self-attention and feed-forward network.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{add_layer_norm, attention, branch};
+use convirt_ops::{AttentionOptions, add_layer_norm, attention, branch};
 
-use super::{Activation, BertConfig, BertKeys, gamma_beta, linear, probability};
-use crate::linear::affine;
+use super::{Activation, BertConfig, BertKeys, dropout_probability, gamma_beta, linear};
+use crate::linear::apply;
 
-/// One layer of the encoder: attention and feed-forward network, each followed by dropout, the
-/// residual sum and normalization.
+/// One layer of the encoder: self-attention and a feed-forward network, each followed by dropout, a
+/// residual sum and a normalization.
 #[derive(Module, Debug)]
 pub struct BertLayer {
     /// Self-attention.
@@ -60,18 +60,19 @@ impl BertLayer {
         let attended = self.attention.forward(state, keys);
         let state = self.add_norm(attended, residual, &self.attention_norm);
         let [state, residual] = branch(state);
-        let hidden = affine(&self.intermediate, state);
-        let output = affine(&self.output, self.activation.forward(hidden));
+        let hidden = apply(&self.intermediate, state);
+        let output = apply(&self.output, self.activation.forward(hidden));
         self.add_norm(output, residual, &self.output_norm)
     }
 
     fn add_norm(&self, output: Tensor<3>, state: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
-        let dropout = probability(&self.dropout, &output);
+        let dropout = dropout_probability(&self.dropout, &output);
         add_layer_norm(output, state, gamma_beta(norm), self.epsilon, dropout)
     }
 }
 
-/// Multi-head self-attention ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Section 3.2).
+/// Multi-head self-attention ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), Section
+/// 3.2).
 #[derive(Module, Debug)]
 pub struct BertAttention {
     /// Projects states to queries.
@@ -101,19 +102,22 @@ impl BertAttention {
         }
     }
 
-    /// Lets every token gather from all unmasked tokens.
+    /// Lets every token attend to all unmasked tokens of its text.
     ///
     /// # Shapes
     ///
     /// - state, output: `[batch, tokens, d_model]`, [packed](BertKeys::pack)
     pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
-        let [for_query, for_key, for_value] = branch(state);
-        let query = affine(&self.query, for_query);
-        let key = affine(&self.key, for_key);
-        let value = affine(&self.value, for_value);
-        let dropout = probability(&self.dropout, &query);
-        let (bias, lengths) = (keys.bias(), keys.lengths());
-        let gathered = attention(query, key, value, self.heads, bias, lengths, dropout);
-        affine(&self.output, gathered)
+        let [query, key, value] = branch(state);
+        let query = apply(&self.query, query);
+        let key = apply(&self.key, key);
+        let value = apply(&self.value, value);
+        let options = AttentionOptions {
+            heads: self.heads,
+            key_bias: keys.bias(),
+            lengths: keys.lengths(),
+            dropout: dropout_probability(&self.dropout, &query),
+        };
+        apply(&self.output, attention([query, key, value], options))
     }
 }

@@ -1,4 +1,4 @@
-//! Temperature, direction weights and options of the loss.
+//! Configuration of the loss.
 
 use std::ops::RangeInclusive;
 
@@ -8,12 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::{ContrastiveLoss, MAX_SCALE};
 use crate::ModelError;
 
-/// Least and largest τ. Beyond, similarities over τ leave what 32 bits tell apart; published ones
+/// Range of τ. Outside, float32 does not distinguish similarities divided by τ. Published values
 /// are from 0.01 to 1.
 const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e3;
 
-/// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, but for
+/// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, except for
 /// [`multi_positive`](Self::multi_positive).
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_model::ContrastiveLossConfig;
+///
+/// let config = ContrastiveLossConfig {
+///     temperature: 0.0,
+///     ..Default::default()
+/// };
+/// let error = config.init(&Device::flex()).unwrap_err();
+/// assert_eq!(error.to_string(), "`temperature` is 0; expected 0.0001 to 1,000");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContrastiveLossConfig {
@@ -62,7 +76,7 @@ impl ContrastiveLossConfig {
         let temperature = self.temperature;
         check_temperature(temperature)?;
         if self.learnable_temperature && temperature < 1.0 / MAX_SCALE {
-            let expected = "at least 0.01, the least that a learnable temperature may reach";
+            let expected = "at least 0.01, the lower limit of a learnable temperature";
             return Err(out_of_range("temperature", temperature, expected));
         }
         let weight = self.image_to_text_weight;
@@ -75,9 +89,10 @@ impl ContrastiveLossConfig {
 
 /// Checks the range of τ.
 pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
-    match TEMPERATURES.contains(&temperature) {
-        true => Ok(()),
-        false => Err(out_of_range("temperature", temperature, "0.0001 to 1,000")),
+    if TEMPERATURES.contains(&temperature) {
+        Ok(())
+    } else {
+        Err(out_of_range("temperature", temperature, "0.0001 to 1,000"))
     }
 }
 

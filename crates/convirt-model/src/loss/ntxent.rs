@@ -1,4 +1,4 @@
-//! The loss of SimCLR, which has views of images alone.
+//! The loss of SimCLR, over views of images only.
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -54,13 +54,28 @@ impl NtXentLossConfig {
 /// L = −1/2N Σ_i log( exp(s_ij(i)/τ) / Σ_{k≠i} exp(s_ik/τ) ).
 ///
 /// A batch of one image has no negatives: its loss is 0, and so is the gradient.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_model::NtXentLossConfig;
+///
+/// # fn main() -> Result<(), convirt_model::ModelError> {
+/// let loss = NtXentLossConfig::default().init()?;
+/// // Both views of each of two images.
+/// let views = Tensor::<2>::eye(2, &Device::flex()).repeat_dim(0, 2);
+/// assert!(loss.forward(views).loss.into_scalar::<f32>() < 0.01);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct NtXentLoss {
     temperature: f64,
 }
 
 impl NtXentLoss {
-    /// Scores two views of each image; rows `i` and `batch + i` are those of image `i`.
+    /// Computes the loss of two views of each image; rows `i` and `batch + i` are image `i`'s.
     ///
     /// Embeddings in half precision are widened to 32 bits first.
     ///
@@ -75,16 +90,16 @@ impl NtXentLoss {
         let [count, _] = views.dims();
         assert!(
             count > 0 && count.is_multiple_of(2),
-            "two views of each image"
+            "{count} views are not two of each image"
         );
         let views = normalize(widen(views));
         let device = views.device().without_autodiff();
-        let is_another = Tensor::<2, Bool>::diag_mask([count, count], 0, &device);
+        let is_off_diagonal = Tensor::<2, Bool>::diag_mask([count, count], 0, &device);
         let logits = views
             .clone()
             .matmul(views.transpose())
             .div_scalar(self.temperature)
-            .mask_fill(is_another.bool_not(), f32::MIN);
+            .mask_fill(is_off_diagonal.bool_not(), f32::MIN);
         let positives = Self::positives(count, &device).unsqueeze_dim::<2>(1);
         let agreement = log_softmax(logits.clone(), 1).gather(1, positives);
         ContrastiveOutput {
@@ -93,7 +108,7 @@ impl NtXentLoss {
         }
     }
 
-    /// Numbers the positive of each of `views` views, the other one of its image.
+    /// Returns, for each of `views` views, the index of its positive: the other view of its image.
     ///
     /// # Shapes
     ///
@@ -110,7 +125,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::reference::{assert_close, json, number};
+    use crate::tests::reference::{assert_close, json, number};
 
     /// PyTorch's own 32-bit error times this is the tolerance for the same computation in 32 bits.
     const FACTOR: f64 = 10.0;
@@ -126,7 +141,7 @@ mod tests {
         Tensor::from_data(TensorData::new(numbers, [2 * batch, dim]), device)
     }
 
-    // `nt_xent.json` has of PyTorch 2.15, in 64 and in 32 bits:
+    // `nt_xent.json` was computed by PyTorch 2.15 in 64 and in 32 bits:
     //
     //     views = torch.arange(2 * batch * dim, dtype=torch.float64)
     //     views = ((37 * views + 11) % 101 / 50 - 1).float().reshape(2 * batch, dim)
@@ -149,7 +164,7 @@ mod tests {
             let loss = loss.forward(views.clone()).loss;
 
             let expected = number(case, "/loss_f64");
-            // One unit in the last place of the logits, which are up to 1/τ, is the least to expect.
+            // At least a unit in the last place of the logits, which are up to 1/τ.
             let rounding = f64::from(f32::EPSILON) / temperature;
             let tolerance = (FACTOR * (number(case, "/loss_f32") - expected).abs()).max(rounding);
             assert_close(
@@ -170,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn views_that_tell_nothing_sit_at_the_logarithm_of_the_others() {
+    fn equal_views_have_the_logarithm_of_the_number_of_others() {
         let device = Device::flex();
         let same = Tensor::<2>::ones([12, 4], &device);
         let output = config(0.1).init().unwrap().forward(same);
@@ -178,10 +193,10 @@ mod tests {
         assert!((loss - 11f64.ln()).abs() < 1e-6, "{loss}");
     }
 
-    /// By hand: two images with equal views at right angles, τ = 1. Of the three others of each
-    /// view one is equal and two are at right angles.
+    /// By hand: two images with equal views, orthogonal to each other, τ = 1. Of the three other
+    /// views, one is equal and two are orthogonal.
     #[test]
-    fn a_view_is_no_candidate_for_itself() {
+    fn a_view_is_not_its_own_candidate() {
         let device = Device::flex();
         let views = Tensor::from_floats([[2.0, 0.0], [0.0, 3.0], [4.0, 0.0], [0.0, 5.0]], &device);
         let output = config(1.0).init().unwrap().forward(views);

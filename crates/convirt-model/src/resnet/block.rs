@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{After, branch};
+use convirt_ops::{Epilogue, branch};
 
 use crate::batch_norm::BatchNorm;
 
@@ -30,7 +30,8 @@ impl BlockKind {
     pub(super) fn parameters(self, d_input: usize, width: usize, is_strided: bool) -> usize {
         let d_output = width * self.expansion();
         // Without bias, and each followed by a batch norm.
-        let convolution = |from: usize, to: usize, size: usize| from * to * size * size + 2 * to;
+        let convolution =
+            |d_in: usize, d_out: usize, size: usize| d_in * d_out * size * size + 2 * d_out;
         let residual = match self {
             Self::Basic => convolution(d_input, width, 3) + convolution(width, width, 3),
             Self::Bottleneck => {
@@ -39,30 +40,39 @@ impl BlockKind {
                     + convolution(width, d_output, 1)
             }
         };
-        match is_strided || d_input != d_output {
-            true => residual + convolution(d_input, d_output, 1),
-            false => residual,
+        if is_strided || d_input != d_output {
+            residual + convolution(d_input, d_output, 1)
+        } else {
+            residual
         }
     }
 
-    /// Counts the numbers in the feature maps that a block's convolutions give, of so many pixels
-    /// in its input and its output.
-    pub(super) fn map_numbers(self, d_input: usize, width: usize, pixels: [u64; 2]) -> u64 {
+    /// Counts the elements of the feature maps that a block's convolutions output, given the
+    /// numbers of pixels of its input and its output.
+    pub(super) fn feature_map_elements(
+        self,
+        d_input: usize,
+        width: usize,
+        pixels: [u64; 2],
+    ) -> u64 {
         let [before, after] = pixels;
         let d_output = width * self.expansion();
-        let map = |pixels: u64, channels: usize| pixels.saturating_mul(channels as u64);
+        let elements = |pixels: u64, channels: usize| pixels.saturating_mul(channels as u64);
         let residual = match self {
-            Self::Basic => 2 * map(after, width),
-            Self::Bottleneck => map(before, width) + map(after, width) + map(after, d_output),
+            Self::Basic => 2 * elements(after, width),
+            Self::Bottleneck => {
+                elements(before, width) + elements(after, width) + elements(after, d_output)
+            }
         };
-        match before != after || d_input != d_output {
-            true => residual + map(after, d_output),
-            false => residual,
+        if before != after || d_input != d_output {
+            residual + elements(after, d_output)
+        } else {
+            residual
         }
     }
 }
 
-/// A residual block; `conv3` and `bn3` are there in bottlenecks only.
+/// A residual block. Only bottlenecks have `conv3` and `bn3`.
 #[derive(Module, Debug)]
 pub struct ResidualBlock {
     /// 3×3 with the block's stride, or the bottleneck's first 1×1.
@@ -131,13 +141,13 @@ impl ResidualBlock {
             Some(downsample) => downsample.forward(shortcut),
             None => shortcut,
         };
-        let map = self.bn1.forward_after(&self.conv1, input, After::Relu);
+        let hidden = self.bn1.forward_conv(&self.conv1, input, Epilogue::Relu);
         let Some((conv3, bn3)) = self.conv3.as_ref().zip(self.bn3.as_ref()) else {
-            let after = After::AddRelu(shortcut);
-            return self.bn2.forward_after(&self.conv2, map, after);
+            let epilogue = Epilogue::AddRelu(shortcut);
+            return self.bn2.forward_conv(&self.conv2, hidden, epilogue);
         };
-        let map = self.bn2.forward_after(&self.conv2, map, After::Relu);
-        bn3.forward_after(conv3, map, After::AddRelu(shortcut))
+        let hidden = self.bn2.forward_conv(&self.conv2, hidden, Epilogue::Relu);
+        bn3.forward_conv(conv3, hidden, Epilogue::AddRelu(shortcut))
     }
 }
 
@@ -158,12 +168,12 @@ impl Downsample {
     /// - input: `[batch, height, width, channels]`
     /// - output: `[batch, height / stride, width / stride, channels_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        self.bn.forward_after(&self.conv, input, After::Nothing)
+        self.bn.forward_conv(&self.conv, input, Epilogue::Nothing)
     }
 }
 
 /// A square convolution without bias that keeps the size at stride 1, as
-/// [`BatchNorm::forward_after`] takes it.
+/// [`BatchNorm::forward_conv`] takes it.
 pub(super) fn convolution(
     channels: [usize; 2],
     size: usize,

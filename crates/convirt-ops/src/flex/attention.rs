@@ -1,15 +1,30 @@
-//! Self-attention, each head of each text on its own, and its gradient.
+//! Self-attention and its gradient, one head of one text at a time.
+//!
+//! A head's queries, keys and values are `d_head` columns of a text's `[tokens, d_model]` matrices,
+//! read in place. Its attention probabilities are a square with a row per query:
+//!
+//! ```text
+//!           d_model = heads · d_head                          keys, filled up to whole vectors
+//!         ┌────────┬────────┬───┐                            ┌───────────────────┬───────┐
+//!  tokens │ head 0 │ head 1 │ … │  query · keyᵀ ─► softmax ─► │ probabilities     │ zeros │ tokens
+//!         └────────┴────────┴───┘                            └───────────────────┴───────┘
+//!                                                             probabilities · value ─► output
+//! ```
+//!
+//! Rows are filled up to multiples of [`LANES`] with a bias of −∞, so that the softmax needs no
+//! loop for the last few keys. A square of 128 tokens is 64 KiB of float32 and stays in the second
+//! cache from the first matrix product to the last; each (text, head) is a task for one thread.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, with_scratch};
+use super::buffer_pool::Buffer;
 use super::dropout::{Mask, RowMask};
-use super::element::{Element, convert, of_element};
+use super::element::{Element, convert, with_element_type};
 use super::math::{LANES, exp, mul_add};
-use super::matmul::{Factor, Matrix, MatrixMut, Output, product};
-use super::memory::Buffer;
+use super::matmul::{Factor, Matrix, MatrixMut, Output, matmul_float32};
 use super::simd::vectorized;
+use super::tensor::{contiguous, elements, new_tensor, with_scratch};
 use super::{FlexTensor, Operation, apply};
 
 pub(crate) fn attention(
@@ -27,7 +42,7 @@ pub(crate) fn attention(
         let mut bias = vec![f32::NEG_INFINITY; tokens.next_multiple_of(LANES)];
         bias.iter_mut()
             .zip(values.by_ref().take(tokens))
-            .for_each(|(to, value)| *to = value);
+            .for_each(|(target, value)| *target = value);
         first_token += tokens;
         Text {
             first_token: first_token - tokens,
@@ -52,26 +67,26 @@ struct Attention {
     d_head: usize,
     /// Dropout of the attention probabilities.
     mask: Option<Mask>,
-    /// Whether a gradient may be asked for.
+    /// Whether gradients are recorded.
     records: bool,
 }
 
-/// One of the texts, its tokens one after the other.
+/// One of the texts; its tokens are consecutive rows.
 #[derive(Debug)]
 struct Text {
     first_token: usize,
     tokens: usize,
-    /// Added to the scores of each key; -∞ past them, up to whole vectors.
+    /// Added to the scores of each key; −∞ past the last key, up to whole vectors.
     bias: Vec<f32>,
 }
 
 impl Text {
-    /// Memory of a row of scores: whole vectors.
+    /// Length of a row of scores in memory, a multiple of [`LANES`].
     fn line(&self) -> usize {
         self.bias.len()
     }
 
-    /// Memory of a head's scores.
+    /// Length of a head's scores in memory.
     fn square(&self) -> usize {
         self.tokens * self.line()
     }
@@ -81,7 +96,7 @@ impl Text {
 struct Saved {
     /// Query, key and value.
     inputs: [FlexTensor; 3],
-    /// Softmax of the scores: of each text `[heads, tokens, line]`, of the inputs' type.
+    /// Softmax of the scores: for each text `[heads, tokens, line]`, in the inputs' type.
     probabilities: FlexTensor,
 }
 
@@ -90,8 +105,8 @@ impl Operation<3> for Attention {
 
     fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
         let inputs = inputs.map(contiguous);
-        of_element!(inputs[0].dtype(), T => {
-            let (output, probabilities) = self.gather::<T>(&inputs);
+        with_element_type!(inputs[0].dtype(), T => {
+            let (output, probabilities) = self.forward_typed::<T>(&inputs);
             let saved = probabilities.map(|probabilities| Saved {
                 inputs,
                 probabilities,
@@ -111,43 +126,50 @@ impl Operation<3> for Attention {
             probabilities,
         } = saved.expect("kept where gradients are recorded");
         let gradient = contiguous(gradient);
-        let found = of_element!(probabilities.dtype(), T => {
-            self.gradients::<T>(&inputs, elements(&probabilities), &gradient)
+        let gradients = with_element_type!(probabilities.dtype(), T => {
+            self.backward_typed::<T>(&inputs, elements(&probabilities), &gradient)
         });
-        found.map(Some)
+        gradients.map(Some)
     }
 }
 
 impl Attention {
-    /// The output, and probabilities where a gradient may be asked for.
-    fn gather<T: Element>(&self, inputs: &[FlexTensor; 3]) -> (FlexTensor, Option<FlexTensor>) {
+    /// The output, and the probabilities where gradients are recorded.
+    fn forward_typed<T: Element>(
+        &self,
+        inputs: &[FlexTensor; 3],
+    ) -> (FlexTensor, Option<FlexTensor>) {
         let shape = inputs[0].layout().shape().clone();
-        let given = inputs.each_ref().map(elements::<T>);
-        let mut output = Buffer::any(shape.num_elements());
-        let squares = self.texts.iter().map(|text| self.heads * text.square());
-        let squares: usize = if self.records { squares.sum() } else { 0 };
-        let mut probabilities = Buffer::<T>::any(squares);
-        let mut to_save = self.squares_mut(&mut probabilities).into_iter();
-        let heads = self.heads().zip(self.parts(&mut output));
-        let heads: Vec<_> = heads.map(|(head, to)| (head, to, to_save.next())).collect();
-        heads.into_par_iter().for_each(|(head, to, save)| {
-            self.attend(head, given, save, to);
+        let input_elements = inputs.each_ref().map(elements::<T>);
+        let mut output = Buffer::unspecified(shape.num_elements());
+        let lengths = self.texts.iter().map(|text| self.heads * text.square());
+        let length: usize = if self.records { lengths.sum() } else { 0 };
+        let mut probabilities = Buffer::<T>::unspecified(length);
+        let mut squares_to_save = self.squares_mut(&mut probabilities).into_iter();
+        let heads = self.heads().zip(self.columns_mut(&mut output));
+        let heads: Vec<_> = heads
+            .map(|(head, output)| (head, output, squares_to_save.next()))
+            .collect();
+        heads.into_par_iter().for_each(|(head, output, save)| {
+            self.attend(head, input_elements, save, output);
         });
-        let saved = self.records.then(|| tensor(probabilities, [squares]));
-        (tensor(output, shape), saved)
+        let saved = self.records.then(|| new_tensor(probabilities, [length]));
+        (new_tensor(output, shape), saved)
     }
 
-    fn gradients<T: Element>(
+    fn backward_typed<T: Element>(
         &self,
         inputs: &[FlexTensor; 3],
         mut probabilities: &[T],
         gradient: &FlexTensor,
     ) -> [FlexTensor; 3] {
         let shape = gradient.layout().shape().clone();
-        let given = inputs.each_ref().map(elements::<T>);
+        let input_elements = inputs.each_ref().map(elements::<T>);
         let gradient = elements::<T>(gradient);
-        let mut found = [0; 3].map(|_| Buffer::any(gradient.len()));
-        let [query, key, value] = found.each_mut().map(|to| self.parts::<T>(to));
+        let mut gradients = [0; 3].map(|_| Buffer::unspecified(gradient.len()));
+        let [query, key, value] = gradients
+            .each_mut()
+            .map(|values| self.columns_mut::<T>(values));
         let heads: Vec<_> = self
             .heads()
             .map(|head| {
@@ -162,12 +184,13 @@ impl Attention {
             .zip(key)
             .zip(value)
             .for_each(|((((head, probabilities), query), key), value)| {
-                self.head_gradients(head, given, probabilities, gradient, [query, key, value]);
+                let outputs = [query, key, value];
+                self.head_gradients(head, input_elements, probabilities, gradient, outputs);
             });
-        found.map(|values| tensor(values, shape.clone()))
+        gradients.map(|values| new_tensor(values, shape.clone()))
     }
 
-    /// The heads of all texts.
+    /// The heads of all texts, text after text.
     fn heads(&self) -> impl Iterator<Item = Head<'_>> {
         let texts = self.texts.iter();
         texts.flat_map(|text| (0..self.heads).map(move |number| Head { text, number }))
@@ -177,14 +200,15 @@ impl Attention {
         (self.d_head as f32).powf(-0.5)
     }
 
-    /// A head's columns of a text, `[tokens, d_head]`, where they lie.
+    /// A head's columns of its text's rows, `[tokens, d_head]`, in place.
     fn columns<'a, T: Copy>(&self, head: Head, values: &'a [T]) -> Matrix<'a, T> {
         let d_model = self.heads * self.d_head;
         let start = head.text.first_token * d_model + head.number * self.d_head;
         Matrix::strided(&values[start..], head.text.tokens, self.d_head, d_model)
     }
 
-    /// Lends a head's columns of several tensors in float32, where they lie if they are.
+    /// Lends a head's columns of several tensors in float32: in place, or converted to scratch
+    /// memory.
     fn with_columns<T: Element, const N: usize>(
         &self,
         head: Head,
@@ -193,26 +217,26 @@ impl Attention {
     ) {
         let length = head.text.tokens * self.d_head;
         let columns = values.map(|values| self.columns(head, values));
-        let lent = match T::DTYPE {
+        let converted_length = match T::DTYPE {
             f32::DTYPE => 0,
             _ => length,
         };
-        with_scratch(N * lent, |scratch| {
+        with_scratch(N * converted_length, |scratch| {
             let mut scratch = scratch.chunks_exact_mut(length.max(1));
             work(columns.map(|columns| match T::factor(columns) {
                 Factor::Float32(columns) => columns,
                 Factor::BFloat16(columns) => {
-                    let to = scratch.next().expect("memory for each");
-                    let rows = to.chunks_exact_mut(self.d_head.max(1)).enumerate();
-                    rows.for_each(|(row, to)| convert(columns.row(row), to));
-                    Matrix::new(to, head.text.tokens, self.d_head)
+                    let converted = scratch.next().expect("memory for each");
+                    let rows = converted.chunks_exact_mut(self.d_head.max(1)).enumerate();
+                    rows.for_each(|(row, converted)| convert(columns.row(row), converted));
+                    Matrix::new(converted, head.text.tokens, self.d_head)
                 }
             }));
         });
     }
 
-    /// Those of all heads of all texts, to write.
-    fn parts<'a, T>(&self, mut values: &'a mut [T]) -> Vec<MatrixMut<'a, T>> {
+    /// The columns of all heads of all texts, to be written.
+    fn columns_mut<'a, T>(&self, mut values: &'a mut [T]) -> Vec<MatrixMut<'a, T>> {
         let d_model = self.heads * self.d_head;
         let texts = self.texts.iter().flat_map(|text| {
             let (own, others) = std::mem::take(&mut values).split_at_mut(text.tokens * d_model);
@@ -222,7 +246,7 @@ impl Attention {
         texts.collect()
     }
 
-    /// Memory for the scores of all heads of all texts; none where no gradient may be asked for.
+    /// Memory for the scores of all heads of all texts; none where no gradients are recorded.
     fn squares_mut<'a, T>(&self, mut values: &'a mut [T]) -> Vec<&'a mut [T]> {
         let heads = self.heads().take_while(|_| self.records);
         let squares = heads.map(|head| {
@@ -238,12 +262,12 @@ impl Attention {
         head: Head,
         inputs: [&[T]; 3],
         save: Option<&mut [T]>,
-        to: MatrixMut<T>,
+        output: MatrixMut<T>,
     ) {
         self.with_columns(head, inputs, |[query, key, value]| {
             with_scratch(head.text.square(), |probabilities| {
                 let scores = head.scores_mut(probabilities);
-                product(scores, Output::Replace, query, key.transposed());
+                matmul_float32(scores, Output::Replace, query, key.transposed());
                 let Text { tokens, bias, .. } = head.text;
                 softmax(probabilities, *tokens, bias, self.scale());
                 if let Some(save) = save {
@@ -252,7 +276,7 @@ impl Attention {
                 if let Some(mask) = self.mask {
                     head.drop_probabilities(self.heads, mask, probabilities);
                 }
-                rounded_product(to, head.scores(probabilities), value);
+                matmul_rounded(output, head.scores(probabilities), value);
             });
         });
     }
@@ -263,21 +287,21 @@ impl Attention {
         [query, key, value]: [&[T]; 3],
         saved: &[T],
         gradient: &[T],
-        [to_query, to_key, to_value]: [MatrixMut<T>; 3],
+        [query_gradient, key_gradient, value_gradient]: [MatrixMut<T>; 3],
     ) {
         let inputs = [query, key, value, gradient];
         self.with_columns(head, inputs, |[query, key, value, gradient]| {
             with_scratch(saved.len() * 3, |scratch| {
                 let (gradients, scratch) = scratch.split_at_mut(saved.len());
-                let (probabilities, kept) = scratch.split_at_mut(saved.len());
-                let of_scores = head.scores_mut(gradients);
-                product(of_scores, Output::Replace, gradient, value.transposed());
+                let (probabilities, dropped) = scratch.split_at_mut(saved.len());
+                let score_matrix = head.scores_mut(gradients);
+                matmul_float32(score_matrix, Output::Replace, gradient, value.transposed());
                 convert(saved, probabilities);
-                kept.copy_from_slice(probabilities);
+                dropped.copy_from_slice(probabilities);
                 if let Some(mask) = self.mask {
-                    head.drop_probabilities(self.heads, mask, kept);
+                    head.drop_probabilities(self.heads, mask, dropped);
                 }
-                rounded_product(to_value, head.scores(kept).transposed(), gradient);
+                matmul_rounded(value_gradient, head.scores(dropped).transposed(), gradient);
                 let line = head.text.line();
                 let rows = probabilities
                     .chunks_exact(line)
@@ -288,22 +312,22 @@ impl Attention {
                     score_gradients(probabilities, tokens, mask, self.scale(), gradients);
                 }
                 let gradients = head.scores(gradients);
-                rounded_product(to_query, gradients, key);
-                rounded_product(to_key, gradients.transposed(), query);
+                matmul_rounded(query_gradient, gradients, key);
+                matmul_rounded(key_gradient, gradients.transposed(), query);
             });
         });
     }
 }
 
-/// Computes `a·b` to an output of either type.
-fn rounded_product<T: Element>(to: MatrixMut<T>, a: Matrix, b: Matrix) {
-    match T::float32(to) {
-        Ok(to) => product(to, Output::Replace, a, b),
-        Err(mut to) => with_scratch(to.rows() * to.columns(), |sums| {
-            let (rows, columns) = (to.rows(), to.columns());
-            product(MatrixMut::new(sums, rows, columns), Output::Replace, a, b);
+/// Computes `a·b` in float32 and rounds it to the output's type.
+fn matmul_rounded<T: Element>(output: MatrixMut<T>, a: Matrix, b: Matrix) {
+    match T::float32(output) {
+        Ok(output) => matmul_float32(output, Output::Replace, a, b),
+        Err(mut output) => with_scratch(output.rows() * output.columns(), |sums| {
+            let (rows, columns) = (output.rows(), output.columns());
+            matmul_float32(MatrixMut::new(sums, rows, columns), Output::Replace, a, b);
             let sums = sums.chunks_exact(columns.max(1)).enumerate();
-            sums.for_each(|(row, sums)| convert(sums, to.row_mut(row)));
+            sums.for_each(|(row, sums)| convert(sums, output.row_mut(row)));
         }),
     }
 }
@@ -326,7 +350,7 @@ impl Head<'_> {
         MatrixMut::strided(values, tokens, tokens, self.text.line())
     }
 
-    /// A token's row among those of all heads, which decides what is dropped of it.
+    /// The index of a token's row among the rows of all heads; it selects the dropout mask.
     fn row(&self, heads: usize, token: usize) -> usize {
         self.text.first_token * heads + self.number * self.text.tokens + token
     }
@@ -340,24 +364,24 @@ impl Head<'_> {
 }
 
 vectorized! {
-    /// Replaces scores by the softmax of scale·score + bias, rows of whole vectors.
+    /// Replaces scores by the softmax of scale·score + bias; rows are whole vectors.
     fn softmax(scores: &mut [f32], tokens: usize, bias: &[f32], scale: f32) {
         let (bias, _) = bias.as_chunks::<LANES>();
         for row in scores.chunks_exact_mut(bias.len() * LANES) {
             row[tokens..].fill(0.0);
             let (row, _) = row.as_chunks_mut::<LANES>();
-            let mut most = [f32::NEG_INFINITY; LANES];
+            let mut max = [f32::NEG_INFINITY; LANES];
             for (row, bias) in row.iter_mut().zip(bias) {
                 for lane in 0..LANES {
                     row[lane] = mul_add::<FUSED>(row[lane], scale, bias[lane]);
-                    most[lane] = if row[lane] > most[lane] { row[lane] } else { most[lane] };
+                    max[lane] = if row[lane] > max[lane] { row[lane] } else { max[lane] };
                 }
             }
-            let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+            let max = max.into_iter().fold(f32::NEG_INFINITY, f32::max);
             let mut total = [0.0f32; LANES];
             for row in row.iter_mut() {
                 for lane in 0..LANES {
-                    row[lane] = exp::<FUSED>(row[lane] - most);
+                    row[lane] = exp::<FUSED>(row[lane] - max);
                     total[lane] += row[lane];
                 }
             }
@@ -376,7 +400,7 @@ vectorized! {
 }
 
 vectorized! {
-    /// Replaces the gradient of a row of probabilities, after dropout, by that of its scores.
+    /// Replaces the gradient of a row of probabilities after dropout by the gradient of its scores.
     fn score_gradients(
         probabilities: &[f32],
         tokens: usize,
@@ -390,16 +414,17 @@ vectorized! {
         }
         let (probabilities, _) = probabilities.as_chunks::<LANES>();
         let (gradients, _) = gradients.as_chunks_mut::<LANES>();
-        let mut along = [0.0f32; LANES];
+        let mut weighted_mean = [0.0f32; LANES];
         for (probability, gradient) in probabilities.iter().zip(&*gradients) {
             for lane in 0..LANES {
-                along[lane] = mul_add::<FUSED>(probability[lane], gradient[lane], along[lane]);
+                let sum = weighted_mean[lane];
+                weighted_mean[lane] = mul_add::<FUSED>(probability[lane], gradient[lane], sum);
             }
         }
-        let along = along.iter().sum::<f32>();
+        let weighted_mean = weighted_mean.iter().sum::<f32>();
         for (probability, gradient) in probabilities.iter().zip(gradients) {
             for lane in 0..LANES {
-                gradient[lane] = probability[lane] * (gradient[lane] - along) * scale;
+                gradient[lane] = probability[lane] * (gradient[lane] - weighted_mean) * scale;
             }
         }
     }

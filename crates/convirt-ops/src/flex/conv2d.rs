@@ -1,4 +1,22 @@
-//! Convolution as matrix products of patches (im2col).
+//! Convolution as a matrix product of patches and weights (im2col).
+//!
+//! A row of the matrix of patches holds the input under the kernel at one pixel of the output. The
+//! channels-last output is the matrix product of patches and weights:
+//!
+//! ```text
+//!              depth = kernel_height · kernel_width · channels / groups
+//!           ┌───────────────────────────┐       ┌──────────────┐       ┌──────────────┐
+//!   rows at │ patch of pixel 0          │       │ weights of   │       │ pixel 0      │
+//!   a time  │ patch of pixel 1          │   ·   │ each output  │   =   │ pixel 1      │
+//!           │ …                         │       │ channel      │       │ …            │
+//!           └───────────────────────────┘       └──────────────┘       └──────────────┘
+//!             2 MiB of patches per thread         depth × channels_out   batch · height_out ·
+//!                                                                        width_out pixels
+//! ```
+//!
+//! The whole matrix of patches would be nine times the input for a 3 × 3 kernel. Each thread
+//! gathers as many rows as its cache holds and multiplies them at once. A 1 × 1 kernel of stride 1
+//! needs no patches: the pixels are the rows.
 
 mod geometry;
 mod gradients;
@@ -9,16 +27,15 @@ use burn::backend::Flex;
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, with_scratch};
-use super::element::{Element, of_element};
+use super::buffer_pool::Buffer;
+use super::element::{Element, with_element_type};
 use super::matmul::{Finish, Matrix, MatrixMut, Right, Write};
-use super::memory::Buffer;
 use super::storage::converted;
+use super::tensor::{contiguous, elements, new_tensor, with_scratch};
 use super::{FlexTensor, Operation, apply, plain};
 use crate::profile::{Pass, timed};
 use crate::{Precision, Window};
 use geometry::{Geometry, MIN_ROWS};
-use gradients::{input_gradient, weight_gradient};
 use patches::gather;
 use weight::rows_of_taps;
 
@@ -37,8 +54,9 @@ pub(crate) fn conv2d(
     apply(operation, inputs).0
 }
 
-/// Convolves tensors outside graphs, and has `write` write blocks of the output from their sums.
-pub(super) fn conv2d_finished<T: Element>(
+/// Convolves tensors outside autodiff graphs; `write` turns blocks of sums into blocks of the
+/// output.
+pub(super) fn conv2d_with_epilogue<T: Element>(
     inputs: [Tensor<4>; 2],
     window: Window,
     groups: usize,
@@ -66,7 +84,7 @@ struct Conv2d {
 #[derive(Clone, Debug)]
 struct Saved {
     shape: Geometry,
-    /// The input as products took it: rounded, if they round.
+    /// The input as the matrix products took it, rounded if they round.
     input: FlexTensor,
     weight: FlexTensor,
     /// The type of the input's gradient.
@@ -77,14 +95,14 @@ impl Operation<2> for Conv2d {
     type Saved = Saved;
 
     fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Saved) {
-        of_element!(inputs[0].dtype(), T => self.run::<T>(inputs, None))
+        with_element_type!(inputs[0].dtype(), T => self.run::<T>(inputs, None))
     }
 
     fn backward(
         self,
         saved: Saved,
         gradient: FlexTensor,
-        wanted: [bool; 2],
+        needs_gradient: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let Saved {
             shape,
@@ -93,25 +111,25 @@ impl Operation<2> for Conv2d {
             dtype,
         } = saved;
         let gradient = as_multiplied(contiguous(gradient), self.precision);
-        let of_input = |gradient: &FlexTensor| {
+        let input_gradient = |gradient: &FlexTensor| {
             let dims = [shape.batch, shape.height, shape.width, shape.channels];
             let weight = elements(&weight);
-            of_element!(gradient.dtype(), G => of_element!(dtype, T => {
-                let found = input_gradient::<G, T>(&shape, elements(gradient), weight);
-                tensor(found, dims)
+            with_element_type!(gradient.dtype(), G => with_element_type!(dtype, T => {
+                let values = gradients::input_gradient::<G, T>(&shape, elements(gradient), weight);
+                new_tensor(values, dims)
             }))
         };
-        let of_weight = |gradient: &FlexTensor| {
+        let weight_gradient = |gradient: &FlexTensor| {
             let [rows, columns] = shape.kernel;
             let dims = [shape.channels_out, shape.group_width(), rows, columns];
-            let found = of_element!(gradient.dtype(), G => of_element!(input.dtype(), T => {
-                weight_gradient::<G, T>(&shape, elements(gradient), elements(&input))
+            let values = with_element_type!(gradient.dtype(), G => with_element_type!(input.dtype(), T => {
+                gradients::weight_gradient::<G, T>(&shape, elements(gradient), elements(&input))
             }));
-            tensor(found, dims)
+            new_tensor(values, dims)
         };
         [
-            wanted[0].then(|| of_input(&gradient)),
-            wanted[1].then(|| of_weight(&gradient)),
+            needs_gradient[0].then(|| input_gradient(&gradient)),
+            needs_gradient[1].then(|| weight_gradient(&gradient)),
         ]
     }
 }
@@ -128,7 +146,7 @@ impl Conv2d {
         let input = as_multiplied(input, self.precision);
         let matrix = rows_of_taps(elements(&weight), &shape);
         let matrix = Matrix::new(&matrix, shape.channels_out, shape.depth());
-        let output = of_element!(input.dtype(), I => {
+        let output = with_element_type!(input.dtype(), I => {
             convolve::<I, T>(&shape, elements(&input), matrix, write)
         });
         let dims = [
@@ -143,11 +161,11 @@ impl Conv2d {
             weight,
             dtype,
         };
-        (tensor(output, dims), saved)
+        (new_tensor(output, dims), saved)
     }
 }
 
-/// A feature map as products of a precision take it: rounded to bfloat16 once for all of them.
+/// A feature map as matrix products of a precision take it: rounded to bfloat16 once for all.
 fn as_multiplied(map: FlexTensor, precision: Precision) -> FlexTensor {
     match (map.dtype(), precision) {
         (DType::F32, Precision::BFloat16) => converted(map, DType::BF16),
@@ -155,14 +173,19 @@ fn as_multiplied(map: FlexTensor, precision: Precision) -> FlexTensor {
     }
 }
 
-/// A group's elements of pixels with so many channels.
-fn of_group<T: Copy>(map: &[T], group: usize, groups: usize, channels: usize) -> Matrix<'_, T> {
+/// A group's channels of each pixel of a feature map.
+fn group_columns<T: Copy>(
+    map: &[T],
+    group: usize,
+    groups: usize,
+    channels: usize,
+) -> Matrix<'_, T> {
     let width = channels / groups;
-    let all = Matrix::new(map, map.len() / channels, channels);
-    all.column_range(group * width..(group + 1) * width)
+    let pixels = Matrix::new(map, map.len() / channels, channels);
+    pixels.column_range(group * width..(group + 1) * width)
 }
 
-/// Patches · weightsᵀ, perhaps written by a function of blocks of the output.
+/// Patches · weightsᵀ. If given, `write` turns blocks of the sums into blocks of the output.
 fn convolve<I: Element, T: Element>(
     shape: &Geometry,
     input: &[I],
@@ -172,51 +195,52 @@ fn convolve<I: Element, T: Element>(
     let depth = shape.depth();
     let width_out = shape.group_width_out();
     let (positions, pitch) = (shape.positions(), shape.channels_out);
-    let mut output = Buffer::any(positions * pitch);
+    let mut output = Buffer::unspecified(positions * pitch);
     if output.is_empty() {
         return output;
     }
-    let weights = shape.of_groups(weight);
+    let weights = shape.group_rows(weight);
     let weights =
         weights.map(|rows| Right::new(f32::factor(rows.transposed()), shape.precision, positions));
     let weights: Vec<Right> = weights.collect();
-    let pixels = |group: usize| of_group(input, group, shape.groups, shape.channels);
+    let pixels = |group: usize| group_columns(input, group, shape.groups, shape.channels);
     let is_pointwise = shape.is_pointwise();
     let length = if is_pointwise { 0 } else { depth };
-    /// Multiplies by `$multiply` what lies at a row and a group of the output.
+    /// Computes by `$multiply` the part of the output that starts at a row and a group.
     macro_rules! multiply {
-        ($multiply:ident, $to:expr, $patches:expr, $row:expr, $group:expr) => {{
+        ($multiply:ident, $target:expr, $patches:expr, $row:expr, $group:expr) => {{
             let (first_row, first_column) = ($row, $group * width_out);
             let write = write.map(|write| {
-                move |[row, column]: [usize; 2], sums: Matrix<'_>, to: MatrixMut<'_, T>| {
-                    write([first_row + row, first_column + column], sums, to);
+                move |[row, column]: [usize; 2], sums: Matrix<'_>, target: MatrixMut<'_, T>| {
+                    write([first_row + row, first_column + column], sums, target);
                 }
             });
             let finish = match &write {
                 Some(write) => Finish::With(write),
                 None => Finish::Replace,
             };
-            weights[$group].$multiply($to, &finish, I::factor($patches));
+            weights[$group].$multiply($target, &finish, I::factor($patches));
         }};
     }
     if positions < MIN_ROWS || is_pointwise {
-        // All at once: there is nothing to make, or there are too few rows to divide.
-        let to = MatrixMut::new(&mut output, positions, pitch).column_chunks(width_out);
-        for (group, to) in to.into_iter().enumerate() {
-            let mut patches = Buffer::any(positions * length);
+        // All at once: there are no patches to gather, or too few rows to divide.
+        let target = MatrixMut::new(&mut output, positions, pitch).column_chunks(width_out);
+        for (group, target) in target.into_iter().enumerate() {
+            let mut patches = Buffer::unspecified(positions * length);
             let rows = positions.div_ceil(rayon::current_num_threads());
             patches
                 .par_chunks_mut((rows * length).max(1))
                 .enumerate()
-                .for_each(|(part, to)| {
-                    let rows = part * rows..part * rows + to.len() / depth;
-                    gather(shape, input, group, rows, 0..depth, to);
+                .for_each(|(part, patches)| {
+                    let rows = part * rows..part * rows + patches.len() / depth;
+                    gather(shape, input, group, rows, 0..depth, patches);
                 });
-            let patches = match is_pointwise {
-                true => pixels(group),
-                false => Matrix::new(&patches, positions, depth),
+            let patches = if is_pointwise {
+                pixels(group)
+            } else {
+                Matrix::new(&patches, positions, depth)
             };
-            multiply!(parallel_multiply, to, patches, 0, group);
+            multiply!(parallel_multiply, target, patches, 0, group);
         }
         return output;
     }
@@ -227,12 +251,12 @@ fn convolve<I: Element, T: Element>(
         .for_each(|(part, output)| {
             let count = output.len() / pitch;
             let range = part * rows..part * rows + count;
-            let to = MatrixMut::new(output, count, pitch).column_chunks(width_out);
+            let target = MatrixMut::new(output, count, pitch).column_chunks(width_out);
             with_scratch(count * length, |patches| {
-                for (group, to) in to.into_iter().enumerate() {
+                for (group, target) in target.into_iter().enumerate() {
                     gather(shape, input, group, range.clone(), 0..depth, patches);
                     let patches = Matrix::new(patches, count, depth);
-                    multiply!(multiply, to, patches, range.start, group);
+                    multiply!(multiply, target, patches, range.start, group);
                 }
             });
         });

@@ -1,14 +1,16 @@
-//! Dropout without a mask in memory: what is dropped is computed from the element's place.
+//! Dropout without a mask in memory: a hash of an element's row and column decides whether it is
+//! dropped, forward and backward alike.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements_mut};
-use super::element::{Element, of_element};
+use super::element::{Element, with_element_type};
 use super::simd::vectorized;
+use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
 
-/// Elements of a row of the mask.
+/// Elements of a row of the mask, for tensors that have no rows of their own: 16 KiB of float32, so
+/// that a new row's keys cost nothing beside its elements.
 const ROW: usize = 1 << 12;
 
 pub(crate) fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
@@ -18,18 +20,18 @@ pub(crate) fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Ten
     }
 }
 
-/// Which elements are dropped, of rows of elements.
+/// A dropout mask over rows of elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask {
     seed: u64,
     /// Elements with a smaller hash are dropped.
     threshold: u32,
-    /// What the others are multiplied by.
+    /// Factor of the elements that are not dropped.
     scale: f32,
 }
 
 impl Mask {
-    /// A mask from the backend's random numbers; none for probability 0.
+    /// Draws a mask from the backend's random numbers; `None` for probability 0.
     pub(crate) fn draw(probability: f64) -> Option<Self> {
         if probability == 0.0 {
             return None;
@@ -74,10 +76,11 @@ pub(crate) struct RowMask {
 }
 
 impl RowMask {
-    /// What an element is multiplied by: 0 where it is dropped.
+    /// The factor of an element: 0 if it is dropped.
     ///
-    /// A hash of the place, built as [hash-prospector](https://github.com/skeeto/hash-prospector)'s
-    /// are, with one key before it and one inside: rows do not repeat each other in another order.
+    /// The hash of the column is built like those of
+    /// [hash-prospector](https://github.com/skeeto/hash-prospector). One key of the row goes in at
+    /// the start and one in the middle, so that no row is a permutation of another.
     #[inline(always)]
     pub(crate) fn factor(self, column: usize) -> f32 {
         let mut hash = (column as u32).wrapping_mul(0x9E37_79B9) ^ self.keys[0];
@@ -92,7 +95,7 @@ impl RowMask {
         }
     }
 
-    /// Drops of a row in place.
+    /// Multiplies a row in place.
     #[inline(always)]
     pub(crate) fn multiply<T: Element>(self, row: &mut [T]) {
         for (column, value) in row.iter_mut().enumerate() {
@@ -100,22 +103,22 @@ impl RowMask {
         }
     }
 
-    /// Writes a row less what is dropped.
+    /// Writes the multiplied row.
     #[inline(always)]
-    pub(crate) fn multiply_to<T: Element>(self, row: &[T], to: &mut [T]) {
-        for (column, (to, value)) in to.iter_mut().zip(row).enumerate() {
-            *to = T::round(value.widen() * self.factor(column));
+    pub(crate) fn multiply_to<T: Element>(self, row: &[T], output: &mut [T]) {
+        for (column, (output, value)) in output.iter_mut().zip(row).enumerate() {
+            *output = T::round(value.widen() * self.factor(column));
         }
     }
 }
 
-/// Dropout itself: the gradient goes the same way.
+/// Dropout itself: the gradient is multiplied by the same factors.
 impl Operation<1> for Mask {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
         let mut values = contiguous(input);
-        of_element!(values.dtype(), T => {
+        with_element_type!(values.dtype(), T => {
             let rows = elements_mut::<T>(&mut values).par_chunks_mut(ROW).enumerate();
             rows.for_each(|(index, values)| multiply(self.row(index), values));
         });

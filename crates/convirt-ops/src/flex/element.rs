@@ -1,13 +1,13 @@
-//! Elements of tensors: float32, or bfloat16, which is computed with in float32.
+//! Elements of tensors: float32, or bfloat16, which computes in float32.
 
 use burn::tensor::DType;
 use half::bf16;
 
+use super::buffer_pool::Plain;
 use super::matmul::{Factor, Matrix, MatrixMut};
-use super::memory::Plain;
 use super::simd::vectorized;
 
-/// An element of a tensor that operations of this backend take.
+/// The element type of a tensor that operations of this backend take.
 pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Plain + Default {
     /// Its name in Burn.
     const DTYPE: DType;
@@ -21,10 +21,10 @@ pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Plain + Defaul
     /// The nearest number of bfloat16.
     fn to_bfloat16(self) -> bf16;
 
-    /// A matrix of it as a factor.
+    /// The matrix as a factor of a matrix product.
     fn factor(matrix: Matrix<'_, Self>) -> Factor<'_>;
 
-    /// A matrix of float32 as such, one of another type back.
+    /// The matrix itself if it is of float32, or else back as an error.
     fn float32(matrix: MatrixMut<'_, Self>) -> Result<MatrixMut<'_>, MatrixMut<'_, Self>>;
 }
 
@@ -63,11 +63,11 @@ impl Element for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    /// Of two numbers as near the even one; what is no number stays none.
+    /// Rounds to nearest, ties to even; NaN stays NaN.
     #[inline(always)]
     fn round(value: f32) -> Self {
         const DROPPED: u32 = 0xFFFF;
-        /// A bit that no infinity has.
+        /// A mantissa bit, which makes sure that a NaN does not become an infinity.
         const QUIET: u32 = 1 << 22;
         let bits = value.to_bits();
         let nearest = bits.wrapping_add((DROPPED >> 1) + (bits >> 16 & 1));
@@ -95,13 +95,14 @@ impl Element for bf16 {
 
 vectorized! {
     /// Converts numbers to the nearest of another type.
-    pub(crate) fn convert<F: Element, T: Element>(numbers: &[F], to: &mut [T]) {
-        to.iter_mut().zip(numbers).for_each(|(to, number)| *to = T::round(number.widen()));
+    pub(crate) fn convert<F: Element, T: Element>(numbers: &[F], output: &mut [T]) {
+        let pairs = output.iter_mut().zip(numbers);
+        pairs.for_each(|(output, number)| *output = T::round(number.widen()));
     }
 }
 
 /// Runs an expression with `T` as the element type of a tensor, float32 or bfloat16.
-macro_rules! of_element {
+macro_rules! with_element_type {
     ($dtype:expr, $T:ident => $work:expr) => {
         match $dtype {
             burn::tensor::DType::F32 => {
@@ -116,14 +117,14 @@ macro_rules! of_element {
         }
     };
 }
-pub(crate) use of_element;
+pub(crate) use with_element_type;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_round_to_the_nearest_and_halves_to_the_even_one() {
+    fn numbers_round_to_nearest_ties_to_even() {
         // The spacing at 1 is 2⁻⁷.
         let spacing = 2f32.powi(-7);
         for (value, expected) in [

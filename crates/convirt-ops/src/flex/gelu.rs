@@ -1,16 +1,16 @@
-//! GELU, and its gradient, in one pass each.
+//! GELU in one pass over memory, and its gradient in another.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor};
-use super::element::{Element, of_element};
+use super::buffer_pool::Buffer;
+use super::element::{Element, with_element_type};
 use super::math::{mul_add, normal_cumulative, normal_density};
-use super::memory::Buffer;
 use super::simd::vectorized;
+use super::tensor::{contiguous, elements, elements_mut, new_tensor};
 use super::{FlexTensor, Operation, apply};
 
-/// Elements of a thread's turn.
+/// Elements of a task: 64 KiB of float32, enough work to be worth handing to a thread.
 const BLOCK: usize = 1 << 14;
 
 pub(crate) fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
@@ -20,7 +20,7 @@ pub(crate) fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 
 #[derive(Debug)]
 struct Gelu {
-    /// Whether a gradient may be asked for.
+    /// Whether gradients are recorded.
     records: bool,
 }
 
@@ -28,7 +28,7 @@ impl Operation<1> for Gelu {
     type Saved = Option<FlexTensor>;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Self::Saved) {
-        of_element!(input.dtype(), T => self.run::<T>(contiguous(input)))
+        with_element_type!(input.dtype(), T => self.forward_typed::<T>(contiguous(input)))
     }
 
     fn backward(
@@ -39,7 +39,7 @@ impl Operation<1> for Gelu {
     ) -> [Option<FlexTensor>; 1] {
         let input = saved.expect("kept where gradients are recorded");
         let mut gradient = contiguous(gradient);
-        of_element!(input.dtype(), T => {
+        with_element_type!(input.dtype(), T => {
             let blocks = elements_mut::<T>(&mut gradient).par_chunks_mut(BLOCK);
             blocks
                 .zip(elements(&input).par_chunks(BLOCK))
@@ -50,39 +50,39 @@ impl Operation<1> for Gelu {
 }
 
 impl Gelu {
-    fn run<T: Element>(&self, mut input: FlexTensor) -> (FlexTensor, Option<FlexTensor>) {
+    fn forward_typed<T: Element>(&self, mut input: FlexTensor) -> (FlexTensor, Option<FlexTensor>) {
         if !self.records {
             let blocks = elements_mut::<T>(&mut input).par_chunks_mut(BLOCK);
             blocks.for_each(gelu_in_place);
             return (input, None);
         }
-        let mut output = Buffer::<T>::any(elements::<T>(&input).len());
+        let mut output = Buffer::<T>::unspecified(elements::<T>(&input).len());
         let blocks = output.par_chunks_mut(BLOCK);
         blocks
             .zip(elements(&input).par_chunks(BLOCK))
-            .for_each(|(to, input)| gelu_to(input, to));
+            .for_each(|(output, input)| write_gelu(input, output));
         let shape = input.layout().shape().clone();
-        (tensor(output, shape), Some(input))
+        (new_tensor(output, shape), Some(input))
     }
 }
 
 /// x·Φ(x).
 #[inline(always)]
-fn gelu_of<const FUSED: bool, T: Element>(x: T) -> T {
+fn gelu_element<const FUSED: bool, T: Element>(x: T) -> T {
     let x = x.widen();
     T::round(x * normal_cumulative::<FUSED>(x))
 }
 
 vectorized! {
     fn gelu_in_place<T: Element>(values: &mut [T]) {
-        values.iter_mut().for_each(|x| *x = gelu_of::<FUSED, T>(*x));
+        values.iter_mut().for_each(|x| *x = gelu_element::<FUSED, T>(*x));
     }
 }
 
 vectorized! {
-    fn gelu_to<T: Element>(input: &[T], to: &mut [T]) {
-        let pairs = to.iter_mut().zip(input);
-        pairs.for_each(|(to, x)| *to = gelu_of::<FUSED, T>(*x));
+    fn write_gelu<T: Element>(input: &[T], output: &mut [T]) {
+        let pairs = output.iter_mut().zip(input);
+        pairs.for_each(|(output, x)| *output = gelu_element::<FUSED, T>(*x));
     }
 }
 

@@ -1,19 +1,34 @@
-//! Layer normalization with the residual sum before it, a row at a time, and its gradient.
+//! Layer normalization after a residual sum, one row at a time, and its gradient.
+//!
+//! ```text
+//!               d_model
+//!            ┌───────────┐
+//!   token 0  │ row       │  dropout(input) + residual ─► mean, variance ─► normalized ─► γ, β
+//!   token 1  │ row       │
+//!    …       │ …         │  64 rows: one task of a thread
+//!            ├───────────┤
+//!   token 64 │ row       │  the next task
+//!            └───────────┘
+//! ```
+//!
+//! A row of float32, 3 KiB at BERT-base's width, stays in the first cache while it is summed,
+//! normalized and scaled: memory is read once and written once.
 
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor, vector};
+use super::buffer_pool::Buffer;
 use super::dropout::{Mask, RowMask};
-use super::element::{Element, of_element};
-use super::math::{add_wide, moments, mul_add, sum};
-use super::memory::Buffer;
+use super::element::{Element, with_element_type};
+use super::math::{add_in_float64, moments, mul_add, sum};
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply};
+use super::tensor::{contiguous, elements, elements_mut, new_tensor, new_vector};
+use super::{FlexTensor, Operation, apply, optional, present};
 
-/// Rows whose sums float32 holds without loss that counts.
+/// Rows of a task. A float32 sum of 64 gradients keeps at least 18 of its 24 bits; the sums of all
+/// tasks are added up in float64.
 const BLOCK_ROWS: usize = 64;
 
 pub(crate) fn layer_norm<const D: usize>(
@@ -21,13 +36,7 @@ pub(crate) fn layer_norm<const D: usize>(
     [gamma, beta]: [Tensor<1>; 2],
     epsilon: f64,
 ) -> Tensor<D> {
-    let operation = LayerNorm {
-        epsilon,
-        mask: None,
-        records: input.is_tracked() || gamma.is_tracked() || beta.is_tracked(),
-    };
-    let (input, gamma) = (input.into_dispatch(), gamma.into_dispatch());
-    apply(operation, [input, gamma, beta.into_dispatch()]).0
+    normalize(input, None, [gamma, beta], epsilon, None)
 }
 
 pub(crate) fn add_layer_norm<const D: usize>(
@@ -37,15 +46,28 @@ pub(crate) fn add_layer_norm<const D: usize>(
     epsilon: f64,
     dropout: f64,
 ) -> Tensor<D> {
-    let of_sum = input.is_tracked() || residual.is_tracked();
+    let mask = Mask::draw(dropout);
+    normalize(input, Some(residual), [gamma, beta], epsilon, mask)
+}
+
+fn normalize<const D: usize>(
+    input: Tensor<D>,
+    residual: Option<Tensor<D>>,
+    [gamma, beta]: [Tensor<1>; 2],
+    epsilon: f64,
+    mask: Option<Mask>,
+) -> Tensor<D> {
     let operation = LayerNorm {
         epsilon,
-        mask: Mask::draw(dropout),
-        records: of_sum || gamma.is_tracked() || beta.is_tracked(),
+        mask,
+        records: input.is_tracked()
+            || residual.as_ref().is_some_and(Tensor::is_tracked)
+            || gamma.is_tracked()
+            || beta.is_tracked(),
     };
-    let (input, residual) = (input.into_dispatch(), residual.into_dispatch());
-    let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
-    apply(operation, [input, gamma, beta, residual]).0
+    let (input, gamma) = (input.into_dispatch(), gamma.into_dispatch());
+    let beta = beta.into_dispatch();
+    apply(operation, [input, gamma, beta, optional(residual)]).0
 }
 
 #[derive(Debug)]
@@ -53,144 +75,117 @@ struct LayerNorm {
     epsilon: f64,
     /// Dropout of the input.
     mask: Option<Mask>,
-    /// Whether a gradient may be asked for.
+    /// Whether gradients are recorded.
     records: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Saved {
-    /// The input less its mean, divided by its standard deviation.
+    /// (x − μ)/√(σ² + ε).
     normalized: FlexTensor,
     /// 1/√(σ² + ε) of each row.
     inverse_deviation: Arc<Vec<f32>>,
     gamma: FlexTensor,
 }
 
-/// Input, γ and β.
-impl Operation<3> for LayerNorm {
-    type Saved = Option<Saved>;
-
-    fn forward(&self, [input, gamma, beta]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
-        self.normalize(input, None, gamma, beta)
-    }
-
-    fn backward(
-        self,
-        saved: Self::Saved,
-        gradient: FlexTensor,
-        wanted: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let [input, gamma, beta] = wanted;
-        let [input, gamma, beta, _] = self.gradients(saved, gradient, [input, gamma, beta, false]);
-        [input, gamma, beta]
-    }
-}
-
-/// Input, γ, β and residual.
+/// Inputs: the feature map or token states, γ, β and, optionally, the residual.
 impl Operation<4> for LayerNorm {
     type Saved = Option<Saved>;
 
     fn forward(&self, inputs: [FlexTensor; 4]) -> (FlexTensor, Self::Saved) {
         let [input, gamma, beta, residual] = inputs;
-        self.normalize(input, Some(contiguous(residual)), gamma, beta)
+        let residual = present(residual).map(contiguous);
+        with_element_type!(input.dtype(), T => {
+            self.forward_typed::<T>(input, residual, [gamma, beta])
+        })
     }
 
     fn backward(
         self,
         saved: Self::Saved,
         gradient: FlexTensor,
-        wanted: [bool; 4],
+        needs_gradient: [bool; 4],
     ) -> [Option<FlexTensor>; 4] {
-        self.gradients(saved, gradient, wanted)
+        let saved = saved.expect("kept where gradients are recorded");
+        with_element_type!(gradient.dtype(), T => {
+            self.backward_typed::<T>(&saved, gradient, needs_gradient)
+        })
     }
 }
 
 impl LayerNorm {
-    fn normalize(
+    /// Normalizes in the input's memory. Where gradients are recorded, the normalized input stays
+    /// there and the output gets memory of its own.
+    fn forward_typed<T: Element>(
         &self,
         input: FlexTensor,
         residual: Option<FlexTensor>,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-    ) -> (FlexTensor, Option<Saved>) {
-        of_element!(input.dtype(), T => self.normalize_of::<T>(input, residual, gamma, beta))
-    }
-
-    /// Normalizes in the input's memory, and where that is to be kept, writes the output elsewhere.
-    fn normalize_of<T: Element>(
-        &self,
-        input: FlexTensor,
-        residual: Option<FlexTensor>,
-        gamma: FlexTensor,
-        beta: FlexTensor,
+        [gamma, beta]: [FlexTensor; 2],
     ) -> (FlexTensor, Option<Saved>) {
         let (mut input, gamma, beta) = (contiguous(input), contiguous(gamma), contiguous(beta));
         let shape = input.layout().shape().clone();
-        let by = Normalizer {
+        let parameters = Parameters {
             gamma: elements(&gamma),
             beta: elements(&beta),
             epsilon: self.epsilon as f32,
         };
-        let width = by.gamma.len();
+        let width = parameters.gamma.len();
         let residual = residual.as_ref().map(elements::<T>);
         let values = elements_mut::<T>(&mut input);
         let block = BLOCK_ROWS * width.max(1);
-        let part = |index: usize, length: usize| {
+        let residual_block = |index: usize, length: usize| {
             residual.map(|residual| &residual[index * block..index * block + length])
         };
-        let dropped = |index: usize| self.mask.map(|mask| (mask, index * BLOCK_ROWS));
+        let block_mask = |index: usize| self.mask.map(|mask| (mask, index * BLOCK_ROWS));
         if !self.records {
             let blocks = values.par_chunks_mut(block).enumerate();
             blocks.for_each(|(index, values)| {
-                let residual = part(index, values.len());
-                normalize_in_place(values, residual, dropped(index), &by);
+                let residual = residual_block(index, values.len());
+                normalize_in_place(values, residual, block_mask(index), &parameters);
             });
             return (input, None);
         }
-        let mut output = Buffer::any(values.len());
+        let mut output = Buffer::unspecified(values.len());
         let mut inverse_deviation = vec![0.0; values.len() / width.max(1)];
         output
             .par_chunks_mut(block)
             .zip(values.par_chunks_mut(block))
             .zip(inverse_deviation.par_chunks_mut(BLOCK_ROWS))
             .enumerate()
-            .for_each(|(index, ((to, values), inverse_deviation))| {
-                let residual = part(index, values.len());
-                normalize_rows(values, residual, dropped(index), &by, to, inverse_deviation);
+            .for_each(|(index, ((output, values), inverse_deviation))| {
+                let residual = residual_block(index, values.len());
+                normalize_rows(
+                    values,
+                    residual,
+                    block_mask(index),
+                    &parameters,
+                    output,
+                    inverse_deviation,
+                );
             });
         let saved = Saved {
             normalized: input,
             inverse_deviation: inverse_deviation.into(),
             gamma,
         };
-        (tensor(output, shape), Some(saved))
+        (new_tensor(output, shape), Some(saved))
     }
 
-    fn gradients(
-        self,
-        saved: Option<Saved>,
-        gradient: FlexTensor,
-        wanted: [bool; 4],
-    ) -> [Option<FlexTensor>; 4] {
-        let saved = saved.expect("kept where gradients are recorded");
-        let dtype = gradient.dtype();
-        of_element!(dtype, T => self.gradients_of::<T>(&saved, gradient, wanted))
-    }
-
-    fn gradients_of<T: Element>(
+    fn backward_typed<T: Element>(
         self,
         saved: &Saved,
         gradient: FlexTensor,
-        wanted: [bool; 4],
+        needs_gradient: [bool; 4],
     ) -> [Option<FlexTensor>; 4] {
         let mut gradient = contiguous(gradient);
         let shape = gradient.layout().shape().clone();
         let (normalized, gamma) = (elements::<T>(&saved.normalized), elements(&saved.gamma));
         let width = gamma.len();
         let block = BLOCK_ROWS * width.max(1);
-        let mask = self.mask.filter(|_| wanted[0]);
-        let mut dropped = Buffer::<T>::any(if mask.is_some() { normalized.len() } else { 0 });
-        let of_block = |index: usize, gradient: &mut [T], dropped: &mut [T]| {
+        let mask = self.mask.filter(|_| needs_gradient[0]);
+        let mut input_gradient =
+            Buffer::<T>::unspecified(if mask.is_some() { normalized.len() } else { 0 });
+        let compute_block = |index: usize, gradient: &mut [T], input_gradient: &mut [T]| {
             let rows = gradient.len() / width.max(1);
             let first = index * BLOCK_ROWS;
             let normalized = &normalized[first * width..][..gradient.len()];
@@ -198,7 +193,7 @@ impl LayerNorm {
             let mut sums = [vec![0.0; width], vec![0.0; width]];
             gradient_rows(normalized, inverse_deviation, gamma, gradient, &mut sums);
             if let Some(mask) = mask {
-                drop_rows(gradient, width, mask, first, dropped);
+                drop_rows(gradient, width, mask, first, input_gradient);
             }
             sums
         };
@@ -206,39 +201,41 @@ impl LayerNorm {
         let sums: Vec<[Vec<f32>; 2]> = match mask {
             None => gradients
                 .enumerate()
-                .map(|(index, gradient)| of_block(index, gradient, &mut []))
+                .map(|(index, gradient)| compute_block(index, gradient, &mut []))
                 .collect(),
             Some(_) => gradients
-                .zip(dropped.par_chunks_mut(block))
+                .zip(input_gradient.par_chunks_mut(block))
                 .enumerate()
-                .map(|(index, (gradient, dropped))| of_block(index, gradient, dropped))
+                .map(|(index, (gradient, input_gradient))| {
+                    compute_block(index, gradient, input_gradient)
+                })
                 .collect(),
         };
         let total = |which: usize| {
             let mut total = vec![0.0f64; width];
             sums.iter()
-                .for_each(|part| add_wide(&mut total, &part[which]));
-            vector(total.iter().map(|t| *t as f32).collect())
+                .for_each(|block| add_in_float64(&mut total, &block[which]));
+            new_vector(total.iter().map(|t| *t as f32).collect())
         };
-        let vectors = [0, 1].map(|which| wanted[1 + which].then(|| total(which)));
-        let residual = wanted[3].then(|| gradient.clone());
+        let vectors = [0, 1].map(|which| needs_gradient[1 + which].then(|| total(which)));
+        let residual = needs_gradient[3].then(|| gradient.clone());
         let input = match mask {
-            Some(_) => tensor(dropped, shape),
+            Some(_) => new_tensor(input_gradient, shape),
             None => gradient,
         };
         let [gamma, beta] = vectors;
-        [wanted[0].then_some(input), gamma, beta, residual]
+        [needs_gradient[0].then_some(input), gamma, beta, residual]
     }
 }
 
-/// What comes after normalization, and what is added to the variance.
-struct Normalizer<'a> {
+/// The parameters of a normalization.
+struct Parameters<'a> {
     gamma: &'a [f32],
     beta: &'a [f32],
     epsilon: f32,
 }
 
-/// Sums a row of the input and the residual into `row`, then normalizes it; returns 1/√(σ² + ε).
+/// Writes a row of the input plus the residual to `row`, normalizes it and returns 1/√(σ² + ε).
 #[inline(always)]
 fn normalize_row<const FUSED: bool, T: Element>(
     input: &[T],
@@ -249,19 +246,19 @@ fn normalize_row<const FUSED: bool, T: Element>(
 ) -> f32 {
     let numbers = row.iter_mut().zip(input);
     match (residual, mask) {
-        (None, None) => numbers.for_each(|(to, x)| *to = x.widen()),
+        (None, None) => numbers.for_each(|(output, x)| *output = x.widen()),
         (None, Some(mask)) => {
-            for (column, (to, x)) in numbers.enumerate() {
-                *to = x.widen() * mask.factor(column);
+            for (column, (output, x)) in numbers.enumerate() {
+                *output = x.widen() * mask.factor(column);
             }
         }
         (Some(residual), None) => {
             let numbers = numbers.zip(residual);
-            numbers.for_each(|((to, x), residual)| *to = x.widen() + residual.widen());
+            numbers.for_each(|((output, x), residual)| *output = x.widen() + residual.widen());
         }
         (Some(residual), Some(mask)) => {
-            for (column, ((to, x), residual)) in numbers.zip(residual).enumerate() {
-                *to = mul_add::<FUSED>(x.widen(), mask.factor(column), residual.widen());
+            for (column, ((output, x), residual)) in numbers.zip(residual).enumerate() {
+                *output = mul_add::<FUSED>(x.widen(), mask.factor(column), residual.widen());
             }
         }
     }
@@ -272,64 +269,66 @@ fn normalize_row<const FUSED: bool, T: Element>(
     inverse_deviation
 }
 
-/// A row of a mask of which a block's first row is `first`.
+/// The mask of a row of a block, given the mask and the block's first row.
 #[inline(always)]
-fn row_mask(dropped: Option<(Mask, usize)>, row: usize) -> Option<RowMask> {
-    dropped.map(|(mask, first)| mask.row(first + row))
+fn row_mask(mask_block: Option<(Mask, usize)>, row: usize) -> Option<RowMask> {
+    mask_block.map(|(mask, first)| mask.row(first + row))
 }
 
 vectorized! {
-    /// Puts the output in the place of the input.
+    /// Replaces the input by the output.
     fn normalize_in_place<T: Element>(
         values: &mut [T],
         residual: Option<&[T]>,
-        dropped: Option<(Mask, usize)>,
-        by: &Normalizer,
+        mask_block: Option<(Mask, usize)>,
+        parameters: &Parameters,
     ) {
-        let width = by.gamma.len();
-        let wide = &mut vec![0.0; width][..];
+        let width = parameters.gamma.len();
+        let float32_row = &mut vec![0.0; width][..];
         for (index, row) in values.chunks_exact_mut(width).enumerate() {
             let residual = residual.map(|residual| &residual[index * width..][..width]);
-            let mask = row_mask(dropped, index);
-            normalize_row::<FUSED, T>(row, residual, mask, by.epsilon, wide);
-            let vectors = by.gamma.iter().zip(by.beta);
-            for ((to, x), (gamma, beta)) in row.iter_mut().zip(&*wide).zip(vectors) {
-                *to = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
+            let mask = row_mask(mask_block, index);
+            normalize_row::<FUSED, T>(row, residual, mask, parameters.epsilon, float32_row);
+            let vectors = parameters.gamma.iter().zip(parameters.beta);
+            for ((output, x), (gamma, beta)) in row.iter_mut().zip(&*float32_row).zip(vectors) {
+                *output = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
             }
         }
     }
 }
 
 vectorized! {
-    /// Puts the normalized rows in the place of the input, the output in `to`.
+    /// Replaces the input by the normalized rows and writes the output elsewhere.
     fn normalize_rows<T: Element>(
         values: &mut [T],
         residual: Option<&[T]>,
-        dropped: Option<(Mask, usize)>,
-        by: &Normalizer,
-        to: &mut [T],
+        mask_block: Option<(Mask, usize)>,
+        parameters: &Parameters,
+        output: &mut [T],
         inverse_deviation: &mut [f32],
     ) {
-        let width = by.gamma.len();
-        let wide = &mut vec![0.0; width][..];
-        let rows = values.chunks_exact_mut(width).zip(to.chunks_exact_mut(width));
-        for (index, ((row, to), inverse_deviation)) in rows.zip(inverse_deviation).enumerate() {
+        let width = parameters.gamma.len();
+        let float32_row = &mut vec![0.0; width][..];
+        let rows = values.chunks_exact_mut(width).zip(output.chunks_exact_mut(width));
+        for (index, ((row, output), inverse_deviation)) in rows.zip(inverse_deviation).enumerate() {
             let residual = residual.map(|residual| &residual[index * width..][..width]);
-            let mask = row_mask(dropped, index);
-            *inverse_deviation = normalize_row::<FUSED, T>(row, residual, mask, by.epsilon, wide);
-            let vectors = by.gamma.iter().zip(by.beta);
-            let numbers = to.iter_mut().zip(row).zip(&*wide);
-            for (((to, normalized), x), (gamma, beta)) in numbers.zip(vectors) {
+            let mask = row_mask(mask_block, index);
+            let epsilon = parameters.epsilon;
+            *inverse_deviation =
+                normalize_row::<FUSED, T>(row, residual, mask, epsilon, float32_row);
+            let vectors = parameters.gamma.iter().zip(parameters.beta);
+            let numbers = output.iter_mut().zip(row).zip(&*float32_row);
+            for (((output, normalized), x), (gamma, beta)) in numbers.zip(vectors) {
                 *normalized = T::round(*x);
-                *to = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
+                *output = T::round(mul_add::<FUSED>(*x, *gamma, *beta));
             }
         }
     }
 }
 
 vectorized! {
-    /// Replaces gradients of the output by those of what is normalized, and adds to the sums that
-    /// are γ's and β's.
+    /// Replaces gradients of the output by those of the sum that is normalized, and adds the
+    /// gradients of γ and β to `sums`.
     fn gradient_rows<T: Element>(
         normalized: &[T],
         inverse_deviation: &[f32],
@@ -338,25 +337,27 @@ vectorized! {
         sums: &mut [Vec<f32>; 2],
     ) {
         let width = gamma.len();
-        let share = 1.0 / width as f32;
-        let [of_gamma, of_beta] = sums;
-        let [scaled, wide] = &mut [vec![0.0; width], vec![0.0; width]];
+        let inverse_width = 1.0 / width as f32;
+        let [gamma_sums, beta_sums] = sums;
+        let [scaled, float32_row] = &mut [vec![0.0; width], vec![0.0; width]];
         let rows = normalized.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
         for ((normalized, gradient), inverse_deviation) in rows.zip(inverse_deviation) {
-            let sums = of_gamma.iter_mut().zip(of_beta.iter_mut());
-            let to = scaled.iter_mut().zip(wide.iter_mut());
-            let row = gradient.iter().zip(normalized).zip(gamma).zip(to);
-            for ((((gradient, x), gamma), (scaled, wide)), (of_gamma, of_beta)) in row.zip(sums) {
+            let sums = gamma_sums.iter_mut().zip(beta_sums.iter_mut());
+            let float32_rows = scaled.iter_mut().zip(float32_row.iter_mut());
+            let row = gradient.iter().zip(normalized).zip(gamma).zip(float32_rows);
+            for ((((gradient, x), gamma), (scaled, normalized)), (gamma_sum, beta_sum)) in
+                row.zip(sums)
+            {
                 let (gradient, x) = (gradient.widen(), x.widen());
-                *of_gamma = mul_add::<FUSED>(gradient, x, *of_gamma);
-                *of_beta += gradient;
+                *gamma_sum = mul_add::<FUSED>(gradient, x, *gamma_sum);
+                *beta_sum += gradient;
                 *scaled = gradient * gamma;
-                *wide = x;
+                *normalized = x;
             }
-            let mean = sum(scaled, wide, |gradient, _| gradient) * share;
-            let along = sum(scaled, wide, |gradient, x| gradient * x) * share;
-            for ((to, gradient), x) in gradient.iter_mut().zip(&*scaled).zip(&*wide) {
-                *to = T::round((gradient - mean - x * along) * inverse_deviation);
+            let mean = sum(scaled, float32_row, |gradient, _| gradient) * inverse_width;
+            let projection = sum(scaled, float32_row, |gradient, x| gradient * x) * inverse_width;
+            for ((output, gradient), x) in gradient.iter_mut().zip(&*scaled).zip(&*float32_row) {
+                *output = T::round((gradient - mean - x * projection) * inverse_deviation);
             }
         }
     }
@@ -368,12 +369,12 @@ vectorized! {
         width: usize,
         mask: Mask,
         first: usize,
-        to: &mut [T],
+        output: &mut [T],
     ) {
-        let rows = gradient.chunks_exact(width).zip(to.chunks_exact_mut(width));
-        for (index, (gradient, to)) in rows.enumerate() {
+        let rows = gradient.chunks_exact(width).zip(output.chunks_exact_mut(width));
+        for (index, (gradient, output)) in rows.enumerate() {
             let mask = mask.row(first + index);
-            mask.multiply_to(gradient, to);
+            mask.multiply_to(gradient, output);
         }
     }
 }

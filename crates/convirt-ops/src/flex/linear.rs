@@ -3,16 +3,17 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, vector};
-use super::element::{Element, of_element};
-use super::math::add_wide;
+use super::buffer_pool::Buffer;
+use super::element::{Element, with_element_type};
+use super::math::add_in_float64;
 use super::matmul::{Finish, Matrix, MatrixMut, Right};
-use super::memory::Buffer;
 use super::simd::vectorized;
-use super::{FlexTensor, Operation, apply};
+use super::tensor::{contiguous, elements, new_tensor, new_vector};
+use super::{FlexTensor, Operation, apply, optional, present};
 use crate::Precision;
 
-/// Rows whose sums float32 holds without loss that counts.
+/// Rows that a thread adds up at a time. A float32 sum of 128 gradients keeps at least 17 of its 24
+/// bits; sums of such blocks are added up in float64.
 const BLOCK_ROWS: usize = 128;
 
 pub(crate) fn linear<const D: usize>(
@@ -24,10 +25,7 @@ pub(crate) fn linear<const D: usize>(
     let operation = Linear {
         precision: Precision::current(),
     };
-    match bias {
-        None => apply(operation, [input, weight]).0,
-        Some(bias) => apply(operation, [input, weight, bias.into_dispatch()]).0,
-    }
+    apply(operation, [input, weight, optional(bias)]).0
 }
 
 #[derive(Debug)]
@@ -38,57 +36,33 @@ struct Linear {
 /// Input and weight.
 type Saved = [FlexTensor; 2];
 
-impl Operation<2> for Linear {
-    type Saved = Saved;
-
-    fn forward(&self, [input, weight]: [FlexTensor; 2]) -> (FlexTensor, Saved) {
-        let saved = [input, weight].map(contiguous);
-        (self.product(&saved, None), saved)
-    }
-
-    fn backward(
-        self,
-        saved: Saved,
-        gradient: FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        self.gradients(&saved, &contiguous(gradient), wanted)
-    }
-}
-
+/// Inputs: the feature map or token states, the weight and, optionally, the bias.
 impl Operation<3> for Linear {
     type Saved = Saved;
 
     fn forward(&self, [input, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Saved) {
         let saved = [input, weight].map(contiguous);
-        let bias = contiguous(bias);
-        (self.product(&saved, Some(elements(&bias))), saved)
+        let bias = present(bias).map(contiguous);
+        let output = with_element_type!(saved[0].dtype(), T => {
+            self.forward_typed::<T>(&saved, bias.as_ref().map(elements))
+        });
+        (output, saved)
     }
 
     fn backward(
         self,
         saved: Saved,
         gradient: FlexTensor,
-        wanted: [bool; 3],
+        needs_gradient: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let gradient = contiguous(gradient);
-        let [input, weight] = self.gradients(&saved, &gradient, [wanted[0], wanted[1]]);
-        let width = width(&saved[1]);
-        let bias = wanted[2].then(|| {
-            let sums =
-                of_element!(gradient.dtype(), T => column_sums::<T>(elements(&gradient), width));
-            vector(sums)
-        });
-        [input, weight, bias]
+        with_element_type!(saved[0].dtype(), T => {
+            self.backward_typed::<T>(&saved, &gradient, needs_gradient)
+        })
     }
 }
 
-/// Columns of a weight.
-fn width(weight: &FlexTensor) -> usize {
-    weight.layout().shape()[1]
-}
-
-/// Rows of the input, which are of so many elements.
+/// A tensor as a matrix with rows of `width` elements.
 fn rows<T: Element>(input: &FlexTensor, width: usize) -> Matrix<'_, T> {
     let elements = elements(input);
     Matrix::new(elements, elements.len() / width.max(1), width)
@@ -100,64 +74,61 @@ fn matrix(weight: &FlexTensor) -> Matrix<'_> {
 }
 
 impl Linear {
-    fn product(&self, saved: &Saved, bias: Option<&[f32]>) -> FlexTensor {
-        of_element!(saved[0].dtype(), T => self.product_of::<T>(saved, bias))
-    }
-
-    fn product_of<T: Element>(&self, [input, weight]: &Saved, bias: Option<&[f32]>) -> FlexTensor {
+    fn forward_typed<T: Element>(
+        &self,
+        [input, weight]: &Saved,
+        bias: Option<&[f32]>,
+    ) -> FlexTensor {
         let weight = matrix(weight);
-        let rows = rows::<T>(input, weight.rows());
-        let mut output = Buffer::any(rows.rows() * weight.columns());
-        let to = MatrixMut::new(&mut output, rows.rows(), weight.columns());
+        let input_rows = rows::<T>(input, weight.rows());
+        let mut elements = Buffer::unspecified(input_rows.rows() * weight.columns());
+        let output = MatrixMut::new(&mut elements, input_rows.rows(), weight.columns());
         let finish = bias.map_or(Finish::Replace, Finish::Bias);
-        let right = Right::new(f32::factor(weight), self.precision, rows.rows());
-        right.parallel_multiply(to, &finish, T::factor(rows));
+        let right = Right::new(f32::factor(weight), self.precision, input_rows.rows());
+        right.parallel_multiply(output, &finish, T::factor(input_rows));
         let mut shape = input.layout().shape().to_vec();
         *shape.last_mut().expect("an axis") = weight.columns();
-        tensor::<T>(output, shape)
+        new_tensor::<T>(elements, shape)
     }
 
-    fn gradients(
-        &self,
-        saved: &Saved,
-        gradient: &FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        of_element!(saved[0].dtype(), T => self.gradients_of::<T>(saved, gradient, wanted))
-    }
-
-    fn gradients_of<T: Element>(
+    fn backward_typed<T: Element>(
         &self,
         [input, weight]: &Saved,
         gradient: &FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
+        needs_gradient: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
         let shapes = [input, weight].map(|tensor| tensor.layout().shape().clone());
         let [input_shape, weight_shape] = shapes;
         let weight = matrix(weight);
         let input = rows::<T>(input, weight.rows());
+        let gradient_elements = elements::<T>(gradient);
         let gradient = rows::<T>(gradient, weight.columns());
-        let of_input = || {
-            let mut to = Buffer::any(input.rows() * weight.rows());
-            let matrix = MatrixMut::new(&mut to, input.rows(), weight.rows());
+        let input_gradient = || {
+            let mut elements = Buffer::unspecified(input.rows() * weight.rows());
+            let output = MatrixMut::new(&mut elements, input.rows(), weight.rows());
             let right = f32::factor(weight.transposed());
             let right = Right::new(right, self.precision, gradient.rows());
-            right.parallel_multiply(matrix, &Finish::Replace, T::factor(gradient));
-            tensor::<T>(to, input_shape)
+            right.parallel_multiply(output, &Finish::Replace, T::factor(gradient));
+            new_tensor::<T>(elements, input_shape)
         };
-        let of_weight = || {
-            let mut to = Buffer::any(weight.rows() * weight.columns());
-            let matrix = MatrixMut::new(&mut to, weight.rows(), weight.columns());
+        let weight_gradient = || {
+            let mut elements = Buffer::unspecified(weight.rows() * weight.columns());
+            let output = MatrixMut::new(&mut elements, weight.rows(), weight.columns());
             let right = Right::new(T::factor(gradient), self.precision, weight.rows());
             let left = T::factor(input.transposed());
-            right.parallel_multiply(matrix, &Finish::Replace, left);
-            tensor::<f32>(to, weight_shape)
+            right.parallel_multiply(output, &Finish::Replace, left);
+            new_tensor::<f32>(elements, weight_shape)
         };
-        [wanted[0].then(of_input), wanted[1].then(of_weight)]
+        let bias_gradient = || new_vector(column_sums(gradient_elements, weight.columns()));
+        [
+            needs_gradient[0].then(input_gradient),
+            needs_gradient[1].then(weight_gradient),
+            needs_gradient[2].then(bias_gradient),
+        ]
     }
 }
 
-/// Sums of the columns of a matrix of rows of this width.
+/// The sum of each column of a matrix with rows of `width` elements.
 fn column_sums<T: Element>(matrix: &[T], width: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = matrix
         .par_chunks(BLOCK_ROWS * width.max(1))
@@ -168,7 +139,9 @@ fn column_sums<T: Element>(matrix: &[T], width: usize) -> Vec<f32> {
         })
         .collect();
     let mut total = vec![0.0f64; width];
-    parts.iter().for_each(|part| add_wide(&mut total, part));
+    parts
+        .iter()
+        .for_each(|part| add_in_float64(&mut total, part));
     total.into_iter().map(|total| total as f32).collect()
 }
 

@@ -1,11 +1,11 @@
-//! Functions of one number and sums of many, written so that loops over them vectorize.
+//! Functions of one number and sums of many, written so that the compiler vectorizes loops of them.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-/// Numbers that one instruction takes.
+/// Numbers that one instruction takes: 16 of float32 in AVX-512. AVX2 takes two instructions.
 pub(crate) const LANES: usize = 16;
 
-/// a·b + c, rounded once where that is one instruction.
+/// a·b + c, rounded once where one instruction computes it.
 #[inline(always)]
 pub(crate) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
@@ -21,24 +21,25 @@ fn polynomial<const FUSED: bool, const N: usize>(x: f32, coefficients: [f32; N])
     value
 }
 
-/// eˣ of x up to 88, within 2 units of the last place; 0 where it is no normal number.
+/// eˣ for x up to 88, within 2 units in the last place; 0 where the result is subnormal.
 ///
-/// The polynomial is that of [Cephes](https://netlib.org/cephes/)'s `expf`, on x less a multiple
-/// of ln 2.
+/// eˣ = 2ⁿ·eʳ with r = x − n·ln 2, and [Cephes](https://netlib.org/cephes/)'s polynomial (`expf`)
+/// for eʳ.
 #[inline(always)]
 pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
-    /// ln of the least normal number.
-    const LEAST: f32 = -87.336_54;
-    /// ln 2 in two parts, the first short, so that its multiples are exact.
+    /// ln of the smallest normal number.
+    const MIN_EXPONENT: f32 = -87.336_54;
+    /// ln 2 in two parts; multiples of the first are exact, since its last bits are zero.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    /// Added to a number below 2²², it rounds it to a whole one, the mantissa's last bits.
+    /// 3·2²². Adding it to a number below 2²² rounds that number to an integer, which then stands
+    /// in the mantissa's last bits.
     const ROUND: f32 = 12_582_912.0;
     let rounded = mul_add::<FUSED>(x, LOG2_E, ROUND);
     let power = rounded - ROUND;
-    let rest = mul_add::<FUSED>(power, -LN_2[0], x);
-    let rest = mul_add::<FUSED>(power, -LN_2[1], rest);
+    let remainder = mul_add::<FUSED>(power, -LN_2[0], x);
+    let remainder = mul_add::<FUSED>(power, -LN_2[1], remainder);
     let curve = polynomial::<FUSED, _>(
-        rest,
+        remainder,
         [
             1.987_569_1e-4,
             1.398_199_9e-3,
@@ -48,15 +49,19 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
             5e-1,
         ],
     );
-    let mantissa = mul_add::<FUSED>(curve, rest * rest, rest) + 1.0;
+    let mantissa = mul_add::<FUSED>(curve, remainder * remainder, remainder) + 1.0;
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
     let scale = f32::from_bits(exponent.wrapping_add(127) << 23);
-    if x < LEAST { 0.0 } else { mantissa * scale }
+    if x < MIN_EXPONENT {
+        0.0
+    } else {
+        mantissa * scale
+    }
 }
 
 /// The error function, within 5·10⁻⁷.
 ///
-/// The rational function is that of [Eigen](https://libeigen.gitlab.io)'s `erf`.
+/// The rational function is [Eigen](https://libeigen.gitlab.io)'s.
 #[inline(always)]
 fn erf<const FUSED: bool>(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
@@ -83,7 +88,7 @@ fn erf<const FUSED: bool>(x: f32) -> f32 {
             -1.426_473_9e-2,
         ],
     );
-    // Float32 has nothing between the error function of 4 and 1.
+    // In float32 erf(4) rounds to 1.
     if square >= 16.0 {
         0.25 * x
     } else {
@@ -105,37 +110,37 @@ pub(crate) fn normal_density<const FUSED: bool>(x: f32) -> f32 {
     exp::<FUSED>(-0.5 * x * x) * PEAK
 }
 
-/// Mean and biased variance. The mean is corrected by that of what it leaves: a sum of float32 is
+/// Mean and biased variance. The mean of the residuals corrects the mean, because a float32 sum is
 /// too coarse where the mean is large beside the spread.
 #[inline(always)]
 pub(crate) fn moments(values: &[f32]) -> [f32; 2] {
-    let share = 1.0 / values.len() as f32;
-    let mean = sum(values, values, |x, _| x) * share;
-    let rest = sum(values, values, |x, _| x - mean) * share;
-    let squares = sum(values, values, |x, _| (x - mean) * (x - mean)) * share;
-    [mean + rest, squares - rest * rest]
+    let inverse_count = 1.0 / values.len() as f32;
+    let mean = sum(values, values, |x, _| x) * inverse_count;
+    let residual = sum(values, values, |x, _| x - mean) * inverse_count;
+    let squares = sum(values, values, |x, _| (x - mean) * (x - mean)) * inverse_count;
+    [mean + residual, squares - residual * residual]
 }
 
-/// Adds sums of parts to totals.
-pub(crate) fn add_wide<T: Copy + Into<f64>>(totals: &mut [f64], sums: &[T]) {
+/// Adds sums to totals in float64.
+pub(crate) fn add_in_float64<T: Copy + Into<f64>>(totals: &mut [f64], sums: &[T]) {
     for (total, sum) in totals.iter_mut().zip(sums) {
         *total += (*sum).into();
     }
 }
 
-/// Sums what a function makes of the pairs of two slices' elements.
+/// Sums a function of the pairs of two slices' elements.
 #[inline(always)]
-pub(crate) fn sum(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let (whole_a, rest_a) = a.as_chunks::<LANES>();
-    let (whole_b, rest_b) = b.as_chunks::<LANES>();
-    for (a, b) in whole_a.iter().zip(whole_b) {
+    let (chunks_a, remainder_a) = a.as_chunks::<LANES>();
+    let (chunks_b, remainder_b) = b.as_chunks::<LANES>();
+    for (a, b) in chunks_a.iter().zip(chunks_b) {
         for lane in 0..LANES {
-            lanes[lane] += of(a[lane], b[lane]);
+            lanes[lane] += term(a[lane], b[lane]);
         }
     }
-    for ((lane, a), b) in lanes.iter_mut().zip(rest_a).zip(rest_b) {
-        *lane += of(*a, *b);
+    for ((lane, a), b) in lanes.iter_mut().zip(remainder_a).zip(remainder_b) {
+        *lane += term(*a, *b);
     }
     lanes.iter().sum()
 }
@@ -158,47 +163,47 @@ mod tests {
         }
     }
 
-    fn line(from: f32, to: f32) -> Vec<f32> {
+    fn line(start: f32, end: f32) -> Vec<f32> {
         let count = 100_003;
         (0..count)
-            .map(|i| from + (to - from) * (i as f32 / count as f32))
+            .map(|i| start + (end - start) * (i as f32 / count as f32))
             .collect()
     }
 
     #[test]
     fn exponentials_are_within_two_units_of_the_last_place() {
         let x = line(-87.3, 88.0);
-        for (level, found) in with_each_kernel(|| {
+        for (level, actual) in with_each_kernel(|| {
             let mut values = x.clone();
             exponentials(&mut values);
             values
         }) {
-            for (x, found) in x.iter().zip(found) {
+            for (x, actual) in x.iter().zip(actual) {
                 let exact = f64::from(*x).exp();
-                let error = (f64::from(found) - exact).abs();
+                let error = (f64::from(actual) - exact).abs();
                 let unit = f64::from((exact as f32).next_up() - exact as f32);
                 assert!(
                     error <= 2.0 * unit,
-                    "{level:?}: e^{x} is {exact}, not {found}"
+                    "{level:?}: e^{x} is {exact}, not {actual}"
                 );
             }
         }
     }
 
     #[test]
-    fn exponentials_of_what_is_far_below_are_zero_and_nothing_hides_what_is_no_number() {
-        for (level, found) in with_each_kernel(|| {
+    fn exponentials_underflow_to_zero_and_nan_stays_nan() {
+        for (level, actual) in with_each_kernel(|| {
             let mut values = [-87.4, -1e4, f32::MIN, f32::NEG_INFINITY, 0.0, f32::NAN];
             exponentials(&mut values);
             values
         }) {
-            assert_eq!(found[..5], [0.0, 0.0, 0.0, 0.0, 1.0], "{level:?}");
-            assert!(found[5].is_nan(), "{level:?}");
+            assert_eq!(actual[..5], [0.0, 0.0, 0.0, 0.0, 1.0], "{level:?}");
+            assert!(actual[5].is_nan(), "{level:?}");
         }
     }
 
     /// Φ by the series Σ xᵏ/(1·3·5…k) times φ (Marsaglia 2004), in float64.
-    fn exact_cumulative(x: f64) -> f64 {
+    fn exact_normal_cumulative(x: f64) -> f64 {
         let (mut term, mut sum) = (x, x);
         let mut odd = 1.0;
         while term.abs() > 1e-18 {
@@ -213,20 +218,20 @@ mod tests {
     #[test]
     fn cumulative_distribution_is_that_of_the_series_and_ends_at_0_and_1() {
         let x = line(-6.0, 6.0);
-        for (level, found) in with_each_kernel(|| {
+        for (level, actual) in with_each_kernel(|| {
             let mut values = x.clone();
             cumulative(&mut values);
             let mut ends = [-6.0, -1e30, 6.0, f32::INFINITY, f32::NAN];
             cumulative(&mut ends);
             (values, ends)
         }) {
-            for (x, found) in x.iter().zip(found.0) {
-                let exact = exact_cumulative(f64::from(*x));
-                let error = (f64::from(found) - exact).abs();
-                assert!(error < 3.1e-7, "{level:?}: Φ({x}) is {exact}, not {found}");
+            for (x, actual) in x.iter().zip(actual.0) {
+                let exact = exact_normal_cumulative(f64::from(*x));
+                let error = (f64::from(actual) - exact).abs();
+                assert!(error < 3.1e-7, "{level:?}: Φ({x}) is {exact}, not {actual}");
             }
-            assert_eq!(found.1[..4], [0.0, 0.0, 1.0, 1.0], "{level:?}");
-            assert!(found.1[4].is_nan(), "{level:?}");
+            assert_eq!(actual.1[..4], [0.0, 0.0, 1.0, 1.0], "{level:?}");
+            assert!(actual.1[4].is_nan(), "{level:?}");
         }
     }
 
@@ -234,9 +239,9 @@ mod tests {
     fn sums_take_every_pair() {
         for length in [0, 1, 15, 16, 17, 100] {
             let a: Vec<f32> = (0..length).map(|i| i as f32).collect();
-            let found = sum(&a, &a, |a, b| a * b + 1.0);
+            let actual = sum(&a, &a, |a, b| a * b + 1.0);
             let expected: usize = (0..length).map(|i| i * i + 1).sum();
-            assert_eq!(found, expected as f32, "{length}");
+            assert_eq!(actual, expected as f32, "{length}");
         }
     }
 }

@@ -1,51 +1,73 @@
 //! Matrix products.
 //!
-//! A right factor is [made ready](Right) once; then it is multiplied by left factors, on this
-//! thread or on all. What a product does with its sums is its [`Finish`].
+//! A right factor is [prepared](Right) once; then left factors are multiplied by it, on one thread
+//! or on all. [`Finish`] says how the sums are written to the output. Each thread computes a
+//! [`Region`] of the output:
+//!
+//! ```text
+//!                     columns of the right factor
+//!                   ┌──────────┬──────────┬──────────┐
+//!                   │ panel 0  │ panel 1  │ …        │  depth (panels are packed once)
+//!                   └──────────┴──────────┴──────────┘
+//!          depth
+//!        ┌────────┐ ┌──────────┬──────────┬──────────┐
+//!   rows │ block 0│ │ 32 × 32  │ 32 × 32  │ …        │ ┐
+//!        │ block 1│ │ sums     │ sums     │          │ ├ region of thread 0
+//!        │ …      │ │          │          │          │ ┘
+//!        ├────────┤ ├──────────┼──────────┼──────────┤
+//!        │        │ │          │          │          │ ┐ region of thread 1
+//!        └────────┘ └──────────┴──────────┴──────────┘ ┘
+//! ```
+//!
+//! Outputs with more columns than rows are divided by columns instead. The tiles of a block of sums
+//! are drawn in [`tiles`], the layout of packed factors in [`packing`].
 
-#[cfg(target_arch = "x86_64")]
-mod avx512_bf16;
+mod matrix;
 mod finish;
 mod fma;
-mod kernels;
-mod matrix;
 mod packing;
-mod share;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod region;
+mod kernels;
 
 use std::ops::Range;
 
 use half::bf16;
 use rayon::prelude::*;
 
-use super::buffer::with_scratch;
+use super::buffer_pool::Buffer;
 use super::element::Element;
-use super::memory::Buffer;
 use super::simd::vectorized;
+use super::tensor::with_scratch;
 use crate::Precision;
 use kernels::{Multiplier, PairKernel};
 use packing::{BLOCK_ROWS, PANEL, pack_panel, pack_rows, packed_length};
-use share::{ByTiles, Panels, Share};
+use region::{Panels, Region, TileKernel};
 
 pub(crate) use finish::{Finish, Write};
-pub(crate) use fma::{Output, product};
-pub(crate) use kernels::{has_kernel, kernel_of};
+pub(crate) use fma::{Output, matmul_float32};
+pub(crate) use kernels::{chosen_kernel, has_kernel};
 pub(crate) use matrix::{Matrix, MatrixMut};
 
-/// Multiplications below which a second thread costs more than it brings.
-const WORTH_A_THREAD: usize = 1 << 19;
+/// Multiplications below which one thread computes the whole product: half a million take about
+/// 10 µs, as long as it takes to wake the other threads.
+const MIN_PARALLEL_WORK: usize = 1 << 19;
 
 /// Rows and columns up to which `gemm` adds up in another order than in larger outputs.
-const SMALL: usize = 64;
+const GEMM_SMALL_SIDE: usize = 64;
 
-/// Rows or columns of a thread's part at least: of one, `gemm` adds up in a third order.
-const MIN_PART: usize = 8;
+/// Rows or columns of a thread's region at least: for a single row or column `gemm` adds up in a
+/// third order.
+const MIN_REGION_SIDE: usize = 8;
 
-/// Rows of a left factor for which no right factor is split: that takes longer than to
-/// multiply it in float32. One more, and an element is the same sum for any number of rows.
-const FEW_ROWS: usize = 2;
+/// Rows of a left factor up to which the right factor is not split into parts, because splitting it
+/// takes longer than multiplying it in float32. From three rows on, an element is the same sum for
+/// any number of rows.
+const MAX_UNSPLIT_ROWS: usize = 2;
 
-/// A factor of a product.
+/// A factor of a matrix product.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Factor<'a> {
     Float32(Matrix<'a>),
@@ -83,39 +105,39 @@ impl Factor<'_> {
     }
 
     /// Writes the elements in float32, row after row, rounded to bfloat16.
-    fn write_rounded(self, to: &mut [f32]) {
+    fn write_rounded(self, target: &mut [f32]) {
         match self {
-            Self::Float32(matrix) => write_rounded(matrix, to),
-            Self::BFloat16(matrix) => write_rounded(matrix, to),
+            Self::Float32(matrix) => write_rounded(matrix, target),
+            Self::BFloat16(matrix) => write_rounded(matrix, target),
         }
     }
 }
 
-fn write_rounded<T: Element>(matrix: Matrix<T>, to: &mut [f32]) {
-    for (row, to) in to.chunks_exact_mut(matrix.columns().max(1)).enumerate() {
+fn write_rounded<T: Element>(matrix: Matrix<T>, target: &mut [f32]) {
+    for (row, target) in target.chunks_exact_mut(matrix.columns().max(1)).enumerate() {
         match matrix.column_stride() {
-            1 => round_row(matrix.row(row), to),
-            _ => (to.iter_mut().enumerate()).for_each(|(column, to)| {
-                *to = <bf16 as Element>::round(matrix.at(row, column).widen()).widen();
+            1 => round_row(matrix.row(row), target),
+            _ => (target.iter_mut().enumerate()).for_each(|(column, target)| {
+                *target = <bf16 as Element>::round(matrix.at(row, column).widen()).widen();
             }),
         }
     }
 }
 
 vectorized! {
-    fn round_row<T: Element>(row: &[T], to: &mut [f32]) {
-        for (to, number) in to.iter_mut().zip(row) {
-            *to = <bf16 as Element>::round(number.widen()).widen();
+    fn round_row<T: Element>(row: &[T], target: &mut [f32]) {
+        for (target, number) in target.iter_mut().zip(row) {
+            *target = <bf16 as Element>::round(number.widen()).widen();
         }
     }
 }
 
-/// The left factor of a product.
+/// The left factor of a matrix product.
 #[derive(Clone, Copy)]
 pub(crate) enum Left<'a> {
-    /// As it is.
+    /// Not packed.
     Factor(Factor<'a>),
-    /// Made ready for several products by [`with_left`].
+    /// Packed for several products by [`with_left`].
     Packed {
         pairs: &'a [u32],
         parts: usize,
@@ -145,7 +167,7 @@ impl Left<'_> {
         }
     }
 
-    /// The factor that it is, for kernels that pack none.
+    /// The factor, for kernels that take it as it is.
     fn factor(&self) -> Factor<'_> {
         match self {
             Self::Factor(factor) => *factor,
@@ -154,12 +176,13 @@ impl Left<'_> {
     }
 }
 
-/// Whether a product of float32 is worth splitting its factors.
-fn is_worth_parts(parts: usize, rows: usize) -> bool {
-    parts == 1 || rows > FEW_ROWS
+/// Whether splitting the factors into parts pays off.
+fn pays_to_split(parts: usize, rows: usize) -> bool {
+    parts == 1 || rows > MAX_UNSPLIT_ROWS
 }
 
-/// Makes a left factor ready for several products of a precision on this thread.
+/// Packs a left factor for several products on this thread, if the precision's kernel needs it
+/// packed.
 pub(crate) fn with_left<R>(
     factor: Factor,
     precision: Precision,
@@ -167,7 +190,7 @@ pub(crate) fn with_left<R>(
 ) -> R {
     let (rows, depth) = (factor.rows(), factor.columns());
     match Multiplier::for_precision(precision) {
-        Multiplier::Parts(_, parts) if is_worth_parts(parts, rows) => {
+        Multiplier::Parts(_, parts) if pays_to_split(parts, rows) => {
             let length = rows.div_ceil(BLOCK_ROWS) * packed_length(depth, parts);
             with_scratch(length, |pairs| {
                 pack_rows(factor, parts, pairs);
@@ -183,7 +206,7 @@ pub(crate) fn with_left<R>(
     }
 }
 
-/// The right factor of products, made ready once for all of them.
+/// The right factor of matrix products, prepared once for all of them.
 pub(crate) struct Right<'a> {
     form: Form<'a>,
     depth: usize,
@@ -193,9 +216,9 @@ pub(crate) struct Right<'a> {
 enum Form<'a> {
     /// As it is, for products in float32.
     Float32(Matrix<'a>),
-    /// Numbers of bfloat16 in float32, `[depth, columns]`.
+    /// Rounded to bfloat16 and stored in float32, `[depth, columns]`.
     Rounded(Buffer),
-    /// [Packed](packing) in so many parts.
+    /// [Packed](packing) in `parts` parts.
     Panels {
         kernel: PairKernel,
         parts: usize,
@@ -204,50 +227,50 @@ enum Form<'a> {
 }
 
 impl<'a> Right<'a> {
-    /// Makes a factor ready, on all threads, for left ones of so many rows.
+    /// Prepares a factor on all threads, for left factors of `rows` rows.
     pub(crate) fn new(factor: Factor<'a>, precision: Precision, rows: usize) -> Self {
-        Self::by(Self::multiplier(factor, precision, rows), factor, true)
+        Self::for_multiplier(Self::multiplier(factor, precision, rows), factor, true)
     }
 
-    /// Makes a factor ready on this thread, for a left one.
-    pub(crate) fn here(factor: Factor<'a>, precision: Precision, left: &Left) -> Self {
+    /// Prepares a factor on this thread, for a left factor.
+    pub(crate) fn on_this_thread(factor: Factor<'a>, precision: Precision, left: &Left) -> Self {
         let multiplier = match left {
             Left::Factor(left) => Self::multiplier(factor, precision, left.rows()),
             Left::Packed { .. } => Multiplier::for_precision(precision),
         };
-        Self::by(multiplier, factor, false)
+        Self::for_multiplier(multiplier, factor, false)
     }
 
     fn multiplier(factor: Factor, precision: Precision, rows: usize) -> Multiplier {
         match (Multiplier::for_precision(precision), factor) {
-            // It has no exact form but this.
+            // Rounding a factor of bfloat16 to bfloat16 is exact.
             (Multiplier::Fma, Factor::BFloat16(_)) => Multiplier::RoundedFma,
-            (Multiplier::Parts(_, parts), Factor::Float32(_)) if !is_worth_parts(parts, rows) => {
+            (Multiplier::Parts(_, parts), Factor::Float32(_)) if !pays_to_split(parts, rows) => {
                 Multiplier::Fma
             }
             (multiplier, _) => multiplier,
         }
     }
 
-    fn by(multiplier: Multiplier, factor: Factor<'a>, in_parallel: bool) -> Self {
+    fn for_multiplier(multiplier: Multiplier, factor: Factor<'a>, in_parallel: bool) -> Self {
         let (depth, columns) = (factor.rows(), factor.columns());
         let form = match (multiplier, factor) {
             (Multiplier::Fma, Factor::Float32(factor)) => Form::Float32(factor),
             (Multiplier::Fma | Multiplier::RoundedFma, _) => {
-                let mut rounded = Buffer::any(depth * columns);
-                let round = |(row, to): (usize, &mut [f32])| {
-                    factor.row_range(row..row + 1).write_rounded(to);
+                let mut rounded = Buffer::unspecified(depth * columns);
+                let round = |(row, output): (usize, &mut [f32])| {
+                    factor.row_range(row..row + 1).write_rounded(output);
                 };
-                each_chunk(&mut rounded, columns, in_parallel, round);
+                for_each_chunk(&mut rounded, columns, in_parallel, round);
                 Form::Rounded(rounded)
             }
             (Multiplier::Parts(kernel, parts), _) => {
                 let length = packed_length(depth, parts);
-                let mut pairs = Buffer::any(columns.div_ceil(PANEL) * length);
-                each_chunk(&mut pairs, length, in_parallel, |(index, to)| {
+                let mut pairs = Buffer::unspecified(columns.div_ceil(PANEL) * length);
+                for_each_chunk(&mut pairs, length, in_parallel, |(index, panel)| {
                     let first = index * PANEL;
                     let columns = first..columns.min(first + PANEL);
-                    pack_panel(factor.column_range(columns), parts, to);
+                    pack_panel(factor.column_range(columns), parts, panel);
                 });
                 Form::Panels {
                     kernel,
@@ -266,43 +289,47 @@ impl<'a> Right<'a> {
     /// Computes the product with `left` on this thread.
     ///
     /// An element is the same sum in the same order whatever the factors' other rows and columns,
-    /// as long as there are more than two rows and 64 columns.
+    /// if there are more than two rows and more than 64 columns.
     pub(crate) fn multiply<'l, T: Element>(
         &self,
-        to: MatrixMut<T>,
+        target: MatrixMut<T>,
         finish: &Finish<T>,
         left: impl Into<Left<'l>>,
     ) {
         let left = left.into();
-        self.multiply_part(to, finish, left, [0..left.rows(), 0..self.columns]);
+        self.multiply_region(target, finish, left, [0..left.rows(), 0..self.columns]);
     }
 
     /// Computes the product with `left` on all threads.
     pub(crate) fn parallel_multiply<'l, T: Element>(
         &self,
-        to: MatrixMut<T>,
+        target: MatrixMut<T>,
         finish: &Finish<T>,
         left: impl Into<Left<'l>>,
     ) {
         let left = left.into();
         let threads = rayon::current_num_threads();
         let (rows, columns) = (left.rows(), self.columns);
-        if threads == 1 || rows * self.depth * columns < WORTH_A_THREAD {
-            return self.multiply(to, finish, left);
+        if threads == 1 || rows * self.depth * columns < MIN_PARALLEL_WORK {
+            return self.multiply(target, finish, left);
         }
-        // `gemm` packs both factors for each part: few parts, all small or none.
-        let (row_unit, column_unit, turns, min_part) = match &self.form {
+        // Panels: four regions a thread even out threads of different speed. `gemm` packs both
+        // factors for each region, so one region a thread; all must be small or none.
+        let (row_unit, column_unit, regions_per_thread, min_side) = match &self.form {
             Form::Panels { .. } => (BLOCK_ROWS, PANEL, 4, 2 * PANEL),
-            _ if rows <= SMALL && columns <= SMALL => (1, 1, 1, MIN_PART),
-            _ => (1, 1, 1, SMALL + 1),
+            _ if rows <= GEMM_SMALL_SIDE && columns <= GEMM_SMALL_SIDE => {
+                (1, 1, 1, MIN_REGION_SIDE)
+            }
+            _ => (1, 1, 1, GEMM_SMALL_SIDE + 1),
         };
-        let divide = |size: usize, unit: usize, turns: usize| {
-            let parts = (threads * turns).min(size / min_part).max(1);
+        let divide = |size: usize, unit: usize, regions_per_thread: usize| {
+            let parts = (threads * regions_per_thread).min(size / min_side).max(1);
             let bound = move |part: usize| (part * size / parts).next_multiple_of(unit).min(size);
             (0..parts).map(move |part| bound(part)..bound(part + 1))
         };
-        let parts: Vec<[Range<usize>; 2]> = if columns <= rows || rows >= threads * turns * 64 {
-            divide(rows, row_unit, turns)
+        let by_rows = columns <= rows || rows >= threads * regions_per_thread * 64;
+        let regions: Vec<[Range<usize>; 2]> = if by_rows {
+            divide(rows, row_unit, regions_per_thread)
                 .map(|rows| [rows, 0..columns])
                 .collect()
         } else {
@@ -310,41 +337,41 @@ impl<'a> Right<'a> {
                 .map(|columns| [0..rows, columns])
                 .collect()
         };
-        // The parts are disjoint.
-        let parts = parts.into_iter().map(|part| {
-            let [rows, columns] = part.clone();
-            (to.shared(rows, columns), part)
+        // The regions are disjoint.
+        let regions = regions.into_iter().map(|region| {
+            let [rows, columns] = region.clone();
+            (target.shared(rows, columns), region)
         });
-        let parts: Vec<_> = parts.collect();
-        parts.into_par_iter().for_each(|(to, part)| {
-            self.multiply_part(to, finish, left, part);
+        let regions: Vec<_> = regions.collect();
+        regions.into_par_iter().for_each(|(target, region)| {
+            self.multiply_region(target, finish, left, region);
         });
     }
 
-    /// Computes some rows of `left` times some columns, which start at a panel.
-    fn multiply_part<T: Element>(
+    /// Computes some rows of `left` times some columns, the first of which starts a panel.
+    fn multiply_region<T: Element>(
         &self,
-        to: MatrixMut<T>,
+        target: MatrixMut<T>,
         finish: &Finish<T>,
         left: Left,
         [rows, columns]: [Range<usize>; 2],
     ) {
         assert_eq!(
-            [to.rows(), to.columns(), left.depth()],
+            [target.rows(), target.columns(), left.depth()],
             [rows.len(), columns.len(), self.depth],
-            "shapes of a product"
+            "shapes of a matrix product"
         );
-        let share = Share {
+        let region = Region {
             finish,
             left,
             rows,
             columns,
         };
         match &self.form {
-            Form::Float32(right) => share.by_fma(to, *right, false),
+            Form::Float32(right) => region.multiply_float32(target, *right, false),
             Form::Rounded(right) => {
                 let right = Matrix::new(right, self.depth, self.columns);
-                share.by_fma(to, right, true);
+                region.multiply_float32(target, right, true);
             }
             Form::Panels {
                 kernel,
@@ -359,14 +386,18 @@ impl<'a> Right<'a> {
                 match *kernel {
                     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
                     PairKernel::Amx(amx) => {
-                        share.by_panels(to, panels, &mut ByTiles(amx.configure()));
+                        region.multiply_panels(target, panels, &mut TileKernel(amx.configure()));
                     }
                     PairKernel::Model => {
-                        share.by_panels(to, panels, &mut ByTiles(tiles::model::Model::new()));
+                        region.multiply_panels(
+                            target,
+                            panels,
+                            &mut TileKernel(tiles::model::Model::new()),
+                        );
                     }
                     #[cfg(target_arch = "x86_64")]
                     PairKernel::Avx512(mut instructions) => {
-                        share.by_panels(to, panels, &mut instructions);
+                        region.multiply_panels(target, panels, &mut instructions);
                     }
                 }
             }
@@ -374,16 +405,17 @@ impl<'a> Right<'a> {
     }
 }
 
-fn each_chunk<T: Send>(
+fn for_each_chunk<T: Send>(
     elements: &mut [T],
     length: usize,
     in_parallel: bool,
     work: impl Fn((usize, &mut [T])) + Send + Sync,
 ) {
     let length = length.max(1);
-    match in_parallel {
-        true => elements.par_chunks_mut(length).enumerate().for_each(work),
-        false => elements.chunks_mut(length).enumerate().for_each(work),
+    if in_parallel {
+        elements.par_chunks_mut(length).enumerate().for_each(work);
+    } else {
+        elements.chunks_mut(length).enumerate().for_each(work);
     }
 }
 

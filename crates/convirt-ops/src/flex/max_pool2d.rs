@@ -1,14 +1,14 @@
-//! Maximum over windows, channels side by side.
+//! Maximum over windows, all channels of a pixel at a time.
 
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, tensor, with_scratch};
-use super::element::{Element, convert, of_element};
-use super::memory::Buffer;
+use super::buffer_pool::Buffer;
+use super::element::{Element, convert, with_element_type};
 use super::simd::vectorized;
+use super::tensor::{contiguous, elements, new_tensor, with_scratch};
 use super::{FlexTensor, Operation, apply};
 use crate::Window;
 
@@ -22,11 +22,11 @@ struct MaxPool2d {
     window: Window,
 }
 
-/// Where the largest values lay.
+/// The positions of the maxima.
 #[derive(Clone, Debug)]
 struct Saved {
     shape: [usize; 4],
-    /// For each output its element of the window.
+    /// For each output the number of its element in the window.
     taps: Arc<Buffer<u32>>,
 }
 
@@ -43,35 +43,37 @@ impl Operation<1> for MaxPool2d {
     type Saved = Saved;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Saved) {
-        of_element!(input.dtype(), T => self.run::<T>(&contiguous(input)))
+        with_element_type!(input.dtype(), T => self.forward_typed::<T>(&contiguous(input)))
     }
 
     fn backward(self, saved: Saved, gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let gradient = contiguous(gradient);
-        let found = of_element!(gradient.dtype(), T => self.gradient::<T>(&saved, &gradient));
-        [Some(found)]
+        let gradient = with_element_type!(gradient.dtype(), T => {
+            self.backward_typed::<T>(&saved, &gradient)
+        });
+        [Some(gradient)]
     }
 }
 
 impl MaxPool2d {
-    fn run<T: Element>(&self, input: &FlexTensor) -> (FlexTensor, Saved) {
+    fn forward_typed<T: Element>(&self, input: &FlexTensor) -> (FlexTensor, Saved) {
         let shape: [usize; 4] = std::array::from_fn(|axis| input.layout().shape()[axis]);
         let [batch, height, width, channels] = shape;
         let [rows, columns] = self.positions(shape);
         let line = columns * channels;
-        let mut output = Buffer::any(batch * rows * line);
-        let mut taps = Buffer::<u32>::any(output.len());
+        let mut output = Buffer::unspecified(batch * rows * line);
+        let mut taps = Buffer::<u32>::unspecified(output.len());
         let values = elements::<T>(input);
         output
             .par_chunks_mut(line.max(1))
             .zip(taps.par_chunks_mut(line.max(1)))
             .enumerate()
-            .for_each(|(index, (to, taps))| {
+            .for_each(|(index, (output_row, taps))| {
                 let image = &values[index / rows * height * width * channels..];
-                let pixels = to
+                let pixels = output_row
                     .chunks_exact_mut(channels)
                     .zip(taps.chunks_exact_mut(channels));
-                for (column, (to, taps)) in pixels.enumerate() {
+                for (column, (output, taps)) in pixels.enumerate() {
                     let mut first = true;
                     for tap in 0..self.kernel[0] * self.kernel[1] {
                         let y = self
@@ -81,25 +83,25 @@ impl MaxPool2d {
                         let (Some(y), Some(x)) = (y, x) else {
                             continue;
                         };
-                        let from = &image[(y * width + x) * channels..][..channels];
+                        let pixel = &image[(y * width + x) * channels..][..channels];
                         if first {
-                            to.copy_from_slice(from);
+                            output.copy_from_slice(pixel);
                             taps.fill(tap as u32);
                             first = false;
                         } else {
-                            keep_larger(from, tap as u32, to, taps);
+                            keep_larger(pixel, tap as u32, output, taps);
                         }
                     }
                 }
             });
         let taps = Arc::new(taps);
         (
-            tensor(output, [batch, rows, columns, channels]),
+            new_tensor(output, [batch, rows, columns, channels]),
             Saved { shape, taps },
         )
     }
 
-    fn gradient<T: Element>(
+    fn backward_typed<T: Element>(
         &self,
         Saved { shape, taps }: &Saved,
         gradient: &FlexTensor,
@@ -107,7 +109,7 @@ impl MaxPool2d {
         let [_, height, width, channels] = *shape;
         let [rows, columns] = self.positions(*shape);
         let gradient = elements::<T>(gradient);
-        // From the first element of a window to each of its elements, in memory.
+        // Distances in memory from the first element of a window to each of its elements.
         let offsets: Vec<isize> = (0..self.kernel[0] * self.kernel[1])
             .map(|tap| {
                 let [y, x] = [tap / self.kernel[1], tap % self.kernel[1]];
@@ -115,7 +117,7 @@ impl MaxPool2d {
                 ((y * down * width + x * right) * channels) as isize
             })
             .collect();
-        let mut found = Buffer::<T>::any(shape.iter().product());
+        let mut input_gradient = Buffer::<T>::unspecified(shape.iter().product());
         let image_out = rows * columns * channels;
         let add_image = |image: usize, sums: &mut [f32]| {
             sums.fill(0.0);
@@ -128,32 +130,33 @@ impl MaxPool2d {
                 let x = self.window.offset(1, pixel % columns, 0);
                 let first = (y * width as isize + x) * channels as isize;
                 for (channel, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
-                    // The largest element lies inside the map.
+                    // The maximum is inside the feature map.
                     let element = (first + offsets[*tap as usize]) as usize + channel;
                     sums[element] += gradient.widen();
                 }
             }
         };
-        found
+        input_gradient
             .par_chunks_mut((height * width * channels).max(1))
             .enumerate()
-            .for_each(|(image, found)| {
-                with_scratch(found.len(), |sums| {
+            .for_each(|(image, image_gradient)| {
+                with_scratch(image_gradient.len(), |sums| {
                     add_image(image, sums);
-                    convert(sums, found);
+                    convert(sums, image_gradient);
                 });
             });
-        tensor(found, *shape)
+        new_tensor(input_gradient, *shape)
     }
 }
 
 vectorized! {
-    /// Keeps the larger of values, and which element it was; what is no number is largest.
-    fn keep_larger<T: Element>(from: &[T], tap: u32, to: &mut [T], taps: &mut [u32]) {
-        for ((from, to), of) in from.iter().zip(to).zip(taps) {
-            let larger = from.widen() > to.widen() || from.widen().is_nan();
-            *to = if larger { *from } else { *to };
-            *of = if larger { tap } else { *of };
+    /// Replaces maxima by larger numbers, and their elements of the window by `tap`; NaN is
+    /// largest.
+    fn keep_larger<T: Element>(pixel: &[T], tap: u32, maxima: &mut [T], taps: &mut [u32]) {
+        for ((number, max), max_tap) in pixel.iter().zip(maxima).zip(taps) {
+            let larger = number.widen() > max.widen() || number.widen().is_nan();
+            *max = if larger { *number } else { *max };
+            *max_tap = if larger { tap } else { *max_tap };
         }
     }
 }

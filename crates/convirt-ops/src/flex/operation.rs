@@ -11,6 +11,7 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor};
 
+use super::tensor::new_vector;
 use crate::device::is_flex;
 use crate::profile::{Pass, timed};
 
@@ -19,38 +20,40 @@ pub(crate) type FlexTensor = FloatTensor<Flex>;
 
 /// A function of `N` tensors with a hand-written gradient.
 ///
-/// Gradients have the types of what they are of. The first input is the feature map or token state;
-/// others of that kind have its type, parameters are of float32.
+/// A gradient has the type of its tensor. The first input is the feature map or token state; other
+/// feature maps and token states have its type, and parameters are float32. An input may be
+/// [`optional`].
 pub(crate) trait Operation<const N: usize>: Debug + Send + Sized + 'static {
-    /// What the gradient needs to know of the forward pass.
+    /// The values that the forward pass keeps for the backward pass.
     type Saved: Clone + Debug + Send + 'static;
 
-    /// Computes the output. An input that nobody else holds may give its memory to the output.
+    /// Computes the output. It may reuse the memory of an input that nothing else holds.
     fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved);
 
-    /// Computes the inputs' gradients from the output's, those that are wanted.
+    /// Computes the gradients of the inputs that need one from the output's gradient.
     fn backward(
         self,
         saved: Self::Saved,
         gradient: FlexTensor,
-        wanted: [bool; N],
+        needs_gradient: [bool; N],
     ) -> [Option<FlexTensor>; N];
 }
 
-/// Whether a feature map or token state is one that operations of this backend take: float32 or
-/// bfloat16 in main memory.
+/// Whether operations of this backend take a feature map or token state: float32 or bfloat16 in
+/// main memory.
 pub(crate) fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
     matches!(tensor.dtype(), DType::F32 | DType::BF16) && is_flex(&tensor.device())
 }
 
-/// Whether a parameter is one that operations of this backend take: float32 in main memory.
+/// Whether operations of this backend take a parameter: float32 in main memory.
 pub(crate) fn float32_here<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && is_flex(&tensor.device())
 }
 
-/// Applies an operation to tensors that [run here](runs_here), recording it where gradients are on.
+/// Applies an operation to tensors that [run here](runs_here), and records it in the autodiff graph
+/// of its inputs if they have one.
 ///
-/// Plain tensors among tensors of a graph are constants.
+/// Tensors outside the graph are constants.
 pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
     operation: O,
     inputs: [DispatchTensor; N],
@@ -73,7 +76,7 @@ pub(crate) fn apply<const N: usize, const D: usize, O: Operation<N>>(
     });
     let guards = guards.try_into().expect("a guard for each input");
     let (output, saved) = forward(&operation, primitives);
-    // Neither the operation nor its inputs are computed again, whatever the strategy.
+    // No checkpointing: the saved values are kept, whatever the device's strategy.
     let preparation = Step(operation)
         .prepare::<NoCheckpointing>(guards)
         .compute_bound()
@@ -94,13 +97,30 @@ fn forward<const N: usize, O: Operation<N>>(
     timed(name::<N, O>(), Pass::Forward, || operation.forward(inputs))
 }
 
+/// An input of an operation that may be absent, to be read by [`present`]: a constant without
+/// elements stands for an absent one.
+pub(crate) fn optional<const D: usize>(tensor: Option<Tensor<D>>) -> DispatchTensor {
+    match tensor {
+        Some(tensor) => tensor.into_dispatch(),
+        None => DispatchTensor {
+            kind: DispatchTensorKind::Flex(BackendTensor::Float(new_vector(Vec::new()))),
+            autodiff: DispatchAutodiffContext::Disabled,
+        },
+    }
+}
+
+/// An [`optional`] input, if it has elements.
+pub(crate) fn present(tensor: FlexTensor) -> Option<FlexTensor> {
+    (tensor.layout().shape().num_elements() > 0).then_some(tensor)
+}
+
 /// The operation's type, without its path.
 fn name<const N: usize, O: Operation<N>>() -> &'static str {
     let path = std::any::type_name::<O>();
     path.rsplit("::").next().unwrap_or(path)
 }
 
-/// The memory of a tensor outside graphs that [runs here](runs_here).
+/// The backend's tensor of a tensor outside autodiff graphs that [runs here](runs_here).
 pub(crate) fn plain(tensor: DispatchTensor) -> FlexTensor {
     match tensor.kind {
         DispatchTensorKind::Flex(tensor) => tensor.float(),
@@ -128,10 +148,10 @@ impl<const N: usize, O: Operation<N>> Backward<Flex, N> for Step<O> {
     type State = O::Saved;
 
     fn backward(self, ops: Ops<O::Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let needs_gradient = ops.parents.each_ref().map(Option::is_some);
         let gradient = grads.consume::<Flex>(&ops.node);
         let results = timed(name::<N, O>(), Pass::Backward, || {
-            self.0.backward(ops.state, gradient, wanted)
+            self.0.backward(ops.state, gradient, needs_gradient)
         });
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {

@@ -1,8 +1,8 @@
 //! Memory from the system, in huge pages where it has them.
 //!
-//! Own code because no library asks for huge pages and gives out cleared memory: of many megabytes,
-//! pages of 4 KiB cost a training step a tenth of its time in faults and in translations of
-//! addresses, and stop the processor's prefetching at each of their ends.
+//! Own code, because no library both asks for huge pages and returns cleared memory. With pages of
+//! 4 KiB, page faults and address translations take a tenth of a training step's time, and the
+//! processor stops prefetching at the end of each page.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
@@ -13,15 +13,15 @@ use std::ptr::NonNull;
 #[repr(C, align(64))]
 pub(super) struct Line([u8; 64]);
 
-/// Bytes of a huge page.
+/// Bytes of a huge page on x86-64 and AArch64.
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 1 << 21;
 
-/// Lines, zero at first.
+/// Cache lines, zero at first.
 pub(super) struct Lines {
     first: NonNull<Line>,
     count: usize,
-    /// First byte and length of the system's mapping, if it is one.
+    /// First byte and length of the mapping, if the memory was mapped.
     mapping: Option<(NonNull<u8>, usize)>,
 }
 
@@ -31,7 +31,7 @@ unsafe impl Send for Lines {}
 unsafe impl Sync for Lines {}
 
 impl Lines {
-    /// So many lines of zeros.
+    /// `count` lines of zeros.
     pub(super) fn zeroed(count: usize) -> Self {
         if count == 0 {
             return Self::default();
@@ -50,7 +50,7 @@ impl Lines {
         }
     }
 
-    /// From the system itself, if huge pages are worth it and there is memory.
+    /// Maps memory if it fills at least one huge page; `None` if the system refuses.
     #[cfg(target_os = "linux")]
     fn mapped(count: usize) -> Option<Self> {
         use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
@@ -58,7 +58,7 @@ impl Lines {
         if bytes < HUGE_PAGE {
             return None;
         }
-        // What is left before and after the aligned part is never touched.
+        // The bytes before and after the aligned part are never touched.
         let length = bytes.checked_add(HUGE_PAGE)?;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: a new mapping at a place that the system chooses.
@@ -66,8 +66,8 @@ impl Lines {
         let base = NonNull::new(base.ok()?.cast::<u8>())?;
         // SAFETY: the offset is less than a huge page, which the mapping has to spare.
         let first = unsafe { base.add(base.align_offset(HUGE_PAGE)) };
-        // A system without huge pages refuses, and works as well.
-        // SAFETY: the range lies in the new mapping.
+        // A system without huge pages refuses; the memory works without them.
+        // SAFETY: the range is in the new mapping.
         let _ = unsafe { madvise(first.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
         Some(Self {
             first: first.cast(),
@@ -97,7 +97,7 @@ impl Drop for Lines {
         match self.mapping {
             #[cfg(target_os = "linux")]
             Some((base, length)) => {
-                // SAFETY: nobody uses the mapping any more.
+                // SAFETY: nothing uses the mapping any more.
                 let unmapped = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length) };
                 debug_assert!(unmapped.is_ok());
             }
@@ -114,14 +114,14 @@ impl Deref for Lines {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: there are so many lines, cleared or written since.
+        // SAFETY: there are `count` lines, cleared or written since.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
     }
 }
 
 impl DerefMut for Lines {
     fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: as above, and nobody else has them.
+        // SAFETY: as above, and nothing else refers to them.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.count) }
     }
 }

@@ -1,4 +1,5 @@
-//! Loops compiled for several instruction sets, the best chosen when they run.
+//! Loops compiled for several instruction sets; the best that the processor has is chosen at run
+//! time.
 
 use std::sync::OnceLock;
 
@@ -7,7 +8,7 @@ use crate::kernel::{self, Kernel};
 /// Instruction sets that loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Level {
-    /// What the target guarantees.
+    /// The instructions that the compilation target guarantees.
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
@@ -16,24 +17,22 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The best that this processor has, no more than a forced [`Kernel`] needs.
+    /// The level that loops use: the processor's best, but none above a forced [`Kernel`]'s.
     #[inline]
     pub(crate) fn detected() -> Self {
-        static FOUND: OnceLock<Level> = OnceLock::new();
+        static DETECTED: OnceLock<Level> = OnceLock::new();
         #[cfg(test)]
         if let Some(kernel) = kernel::tests::chosen() {
-            return Self::for_kernel(kernel).min(Self::of_processor());
+            return Self::for_kernel(kernel).min(Self::supported());
         }
-        *FOUND.get_or_init(|| {
-            let processors = Self::of_processor();
-            kernel::forced().map_or(processors, |kernel| {
-                Self::for_kernel(kernel).min(processors)
-            })
+        *DETECTED.get_or_init(|| {
+            let supported = Self::supported();
+            kernel::forced().map_or(supported, |kernel| Self::for_kernel(kernel).min(supported))
         })
     }
 
     /// The best that this processor has.
-    pub(crate) fn of_processor() -> Self {
+    pub(crate) fn supported() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -50,7 +49,7 @@ impl Level {
         Self::Portable
     }
 
-    /// That of a kernel's loops.
+    /// The level of a kernel's loops.
     fn for_kernel(kernel: Kernel) -> Self {
         match kernel {
             Kernel::Amx | Kernel::Avx512BFloat16 | Kernel::Avx512 => Self::Avx512,
@@ -64,10 +63,11 @@ impl Level {
     }
 }
 
-/// Defines a function whose loops are compiled for each [`Level`]; the processor's is called.
+/// Defines a function whose loops are compiled for each [`Level`]; a call runs the version for the
+/// [detected](Level::detected) one.
 ///
 /// The functions it calls must be `#[inline(always)]`, or they stay portable. In its body the
-/// constant `FUSED` says whether products and sums are one instruction there.
+/// constant `FUSED` says whether one instruction computes a product and a sum.
 macro_rules! vectorized {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident
         $(<$($generic:ident: $bound:path),+>)?($($argument:ident: $type:ty),* $(,)?)

@@ -1,62 +1,62 @@
-//! Casts, and tensors that several operations take, with gradients added on all threads.
+//! Casts, and branches of a tensor whose gradients are added on all threads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, FloatDType, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, elements, elements_mut, tensor};
-use super::element::{Element, convert, of_element};
-use super::memory::Buffer;
+use super::buffer_pool::Buffer;
+use super::element::{Element, convert, with_element_type};
 use super::simd::vectorized;
+use super::tensor::{contiguous, elements, elements_mut, new_tensor};
 use super::{FlexTensor, Operation, apply};
 
-/// Elements of a thread's turn.
+/// Elements of a task: 64 KiB of float32, enough work to be worth handing to a thread.
 const BLOCK: usize = 1 << 14;
 
-pub(crate) fn cast<const D: usize>(input: Tensor<D>, to: FloatDType) -> Tensor<D> {
+pub(crate) fn cast<const D: usize>(input: Tensor<D>, target: FloatDType) -> Tensor<D> {
     let operation = Cast {
-        from: input.dtype(),
-        to: to.into(),
+        source: input.dtype(),
+        target: target.into(),
     };
     apply(operation, [input.into_dispatch()]).0
 }
 
 #[derive(Debug)]
 struct Cast {
-    from: DType,
-    to: DType,
+    source: DType,
+    target: DType,
 }
 
 impl Operation<1> for Cast {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
-        (converted(input, self.to), ())
+        (converted(input, self.target), ())
     }
 
     fn backward(self, (): (), gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        [Some(converted(gradient, self.from))]
+        [Some(converted(gradient, self.source))]
     }
 }
 
-/// A tensor of the other type, made on all threads.
-pub(super) fn converted(input: FlexTensor, to: DType) -> FlexTensor {
+/// Converts a tensor to another type on all threads.
+pub(super) fn converted(input: FlexTensor, target: DType) -> FlexTensor {
     let input = contiguous(input);
     let shape = input.layout().shape().clone();
-    of_element!(input.dtype(), F => of_element!(to, T => {
+    with_element_type!(input.dtype(), F => with_element_type!(target, T => {
         let numbers = elements::<F>(&input);
-        let mut found = Buffer::<T>::any(numbers.len());
-        found
+        let mut output = Buffer::<T>::unspecified(numbers.len());
+        output
             .par_chunks_mut(BLOCK)
             .zip(numbers.par_chunks(BLOCK))
-            .for_each(|(to, numbers)| convert(numbers, to));
-        tensor(found, shape)
+            .for_each(|(output, numbers)| convert(numbers, output));
+        new_tensor(output, shape)
     }))
 }
 
 pub(crate) fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N] {
-    let arrived = Arc::new(Mutex::new(Arrived {
+    let arrived = Arc::new(Mutex::new(GradientSum {
         missing: N,
         sum: None,
     }));
@@ -66,13 +66,13 @@ pub(crate) fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tenso
     })
 }
 
-/// One of several operations that hand on the same tensor.
+/// One of several operations that return the same tensor.
 #[derive(Debug)]
-struct Branch(Arc<Mutex<Arrived>>);
+struct Branch(Arc<Mutex<GradientSum>>);
 
-/// What has come back of the gradients of all.
+/// The sum of the gradients that have arrived.
 #[derive(Debug)]
-struct Arrived {
+struct GradientSum {
     missing: usize,
     sum: Option<FlexTensor>,
 }
@@ -84,14 +84,14 @@ impl Operation<1> for Branch {
         (input, ())
     }
 
-    /// The last gradient to come takes the sum to the input.
+    /// Returns the sum when the last gradient arrives.
     fn backward(self, (): (), gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let mut arrived = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gradient = contiguous(gradient);
         let sum = match arrived.sum.take() {
             None => gradient,
             Some(mut sum) => {
-                of_element!(sum.dtype(), T => {
+                with_element_type!(sum.dtype(), T => {
                     elements_mut::<T>(&mut sum)
                         .par_chunks_mut(BLOCK)
                         .zip(elements::<T>(&gradient).par_chunks(BLOCK))
@@ -112,8 +112,8 @@ impl Operation<1> for Branch {
 }
 
 vectorized! {
-    fn add<T: Element>(numbers: &[T], to: &mut [T]) {
-        let pairs = to.iter_mut().zip(numbers);
-        pairs.for_each(|(to, number)| *to = T::round(to.widen() + number.widen()));
+    fn add<T: Element>(numbers: &[T], sums: &mut [T]) {
+        let pairs = sums.iter_mut().zip(numbers);
+        pairs.for_each(|(sum, number)| *sum = T::round(sum.widen() + number.widen()));
     }
 }

@@ -1,20 +1,22 @@
-//! Every operation takes feature maps and token states of bfloat16, and gives out the same.
+//! Every operation takes feature maps and token states of bfloat16 and returns the same type.
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use super::{assert_close, device, on_each_device, random, seeded};
 use crate::kernel::tests::with_each_kernel;
 use crate::{
-    After, Normalization, Precision, Window, add_layer_norm, attention, autocast, batch_norm,
-    batch_norm_train, conv2d, conv2d_batch_norm, dropout, gelu, layer_norm, linear, max_pool2d,
+    AttentionOptions, Epilogue, Normalization, Precision, Window, add_layer_norm, attention,
+    autocast, batch_norm, batch_norm_train, conv2d, conv2d_batch_norm, dropout, gelu, layer_norm,
+    linear, max_pool2d,
 };
 
-/// Roundings of 2⁻⁹ each: of the output, or of what a gradient is made of and of itself.
+/// A few roundings of 2⁻⁹ each: of the output, or of a gradient and the numbers it is computed
+/// from.
 const TOLERANCE: f64 = 8e-3;
 
 /// Computes in float32 and, from the same numbers, in bfloat16; compares outputs and gradients.
 fn check<const D: usize, const N: usize>(
-    what: &str,
+    context: &str,
     shapes: [[usize; D]; N],
     apply: impl Fn([Tensor<D>; N]) -> Tensor<D> + Sync,
 ) {
@@ -34,23 +36,23 @@ fn check<const D: usize, const N: usize>(
             let output = seeded(3, || autocast(precision, || apply(inputs.clone())));
             let gradient = numbers(output.dims(), 99);
             let gradients = (output.clone() * gradient).sum().backward();
-            let mut found = vec![output];
-            found.extend(inputs.map(|input| Tensor::from_inner(input.grad(&gradients).unwrap())));
-            let found = found.into_iter().map(|tensor| {
-                assert_eq!(tensor.dtype(), DType::from(dtype), "{what}");
+            let mut results = vec![output];
+            results.extend(inputs.map(|input| Tensor::from_inner(input.grad(&gradients).unwrap())));
+            let results = results.into_iter().map(|tensor| {
+                assert_eq!(tensor.dtype(), DType::from(dtype), "{context}");
                 tensor.into_data().iter::<f32>().collect::<Vec<f32>>()
             });
-            found.collect::<Vec<_>>()
+            results.collect::<Vec<_>>()
         };
         let expected = run(FloatDType::F32);
-        for (kernel, found) in with_each_kernel(|| run(FloatDType::BF16)) {
-            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        for (kernel, actual) in with_each_kernel(|| run(FloatDType::BF16)) {
+            for (index, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
                 let expected: Vec<f64> = expected.iter().map(|number| f64::from(*number)).collect();
                 assert_close(
-                    found,
+                    actual,
                     &expected,
                     TOLERANCE,
-                    &format!("{what}, {index}, {kernel}"),
+                    &format!("{context}, {index}, {kernel}"),
                 );
             }
         }
@@ -89,9 +91,9 @@ fn batch_norms() {
     let vectors = || [weight([20]) + 2.0, weight([20])];
     check("batch_norm_train", [shape], |[input]| {
         let [gamma, beta] = vectors();
-        batch_norm_train(input, gamma, beta, 1e-5, After::Nothing).output
+        batch_norm_train(input, gamma, beta, 1e-5, Epilogue::Nothing).output
     });
-    let given = || {
+    let normalization = || {
         let [gamma, beta] = vectors();
         Normalization {
             gamma,
@@ -102,7 +104,7 @@ fn batch_norms() {
         }
     };
     check("batch_norm", [shape], |[input]| {
-        batch_norm(input, given(), After::Nothing)
+        batch_norm(input, normalization(), Epilogue::Nothing)
     });
     check("conv2d_batch_norm", [shape], |[input]| {
         conv2d_batch_norm(
@@ -110,15 +112,15 @@ fn batch_norms() {
             weight([20, 20, 1, 1]),
             Window::UNIT,
             1,
-            given(),
-            After::Nothing,
+            normalization(),
+            Epilogue::Nothing,
         )
     });
 }
 
-/// Of numbers so large that none changes its sign by rounding.
+/// The numbers are so large that rounding changes no sign.
 #[test]
-fn rectified_sums() {
+fn sums_after_a_relu() {
     let shape = [3, 5, 4, 20];
     check(
         "batch_norm, shortcut",
@@ -131,14 +133,14 @@ fn rectified_sums() {
                 variance: weight([20]).zeros_like() + 1.0,
                 epsilon: 1e-5,
             };
-            batch_norm(input, normalization, After::AddRelu(shortcut))
+            batch_norm(input, normalization, Epilogue::AddRelu(shortcut))
         },
     );
 }
 
-/// Without a graph the sums are normalized before they are rounded.
+/// Without autodiff the sums are normalized before they are rounded.
 #[test]
-fn a_convolution_normalized_in_one_pass_rounds_once() {
+fn convolution_and_normalization_in_one_pass_round_once() {
     let device = Device::flex();
     let input = random([2, 6, 5, 32], 1, &device).cast(FloatDType::BF16);
     let shortcut = random([2, 6, 5, 20], 2, &device).cast(FloatDType::BF16);
@@ -152,27 +154,27 @@ fn a_convolution_normalized_in_one_pass_rounds_once() {
     };
     let kernel = random([20, 32, 3, 3], 8, &device);
     let run = |input: Tensor<4>, shortcut: Tensor<4>| {
-        let after = After::AddRelu(shortcut);
+        let after = Epilogue::AddRelu(shortcut);
         let kernel = kernel.clone();
         conv2d_batch_norm(input, kernel, window(1, 1), 1, normalization(), after)
     };
-    let wide = |tensor: &Tensor<4>| tensor.clone().cast(FloatDType::F32);
+    let float32 = |tensor: &Tensor<4>| tensor.clone().cast(FloatDType::F32);
     autocast(Precision::BFloat16, || {
-        let exact = run(wide(&input), wide(&shortcut));
-        for (kernel, found) in with_each_kernel(|| {
+        let exact = run(float32(&input), float32(&shortcut));
+        for (kernel, actual) in with_each_kernel(|| {
             autocast(Precision::BFloat16, || run(input.clone(), shortcut.clone()))
         }) {
-            assert_eq!(found.dtype(), DType::BF16);
+            assert_eq!(actual.dtype(), DType::BF16);
             let exact: Vec<f64> = exact.clone().into_data().iter().collect();
-            let found: Vec<f32> = found.into_data().iter().collect();
-            assert_close(&found, &exact, 2f64.powi(-8), &kernel.to_string());
+            let actual: Vec<f32> = actual.into_data().iter().collect();
+            assert_close(&actual, &exact, 2f64.powi(-8), &kernel.to_string());
         }
     });
 }
 
 #[test]
 fn pools() {
-    // Maxima are the same where rounding leaves the order as it is.
+    // Rounding keeps the order, so the maxima are the same.
     check("max_pool2d", [[2, 9, 8, 20]], |[input]| {
         max_pool2d(input, [3, 3], window(2, 1))
     });
@@ -190,9 +192,10 @@ fn states_of_texts() {
     check("gelu", [shape], |[input]| gelu(input * 3.0));
     check("dropout", [shape], |[input]| {
         // Burn's own draws differ from type to type.
-        match crate::is_flex(&device()) {
-            true => dropout(input, 0.4),
-            false => input,
+        if crate::is_flex(&device()) {
+            dropout(input, 0.4)
+        } else {
+            input
         }
     });
     check("layer_norm", [shape], |[input]| {
@@ -203,9 +206,13 @@ fn states_of_texts() {
         let probability = if crate::is_flex(&device()) { 0.1 } else { 0.0 };
         add_layer_norm(input, residual, vectors(), 1e-5, probability)
     });
-    check("attention", [shape; 3], |[query, key, value]| {
-        let bias = Tensor::zeros([2, 23], &device());
-        let probability = if crate::is_flex(&device()) { 0.1 } else { 0.0 };
-        attention(query, key, value, 4, bias, None, probability)
+    check("attention", [shape; 3], |inputs| {
+        let options = AttentionOptions {
+            heads: 4,
+            key_bias: Tensor::zeros([2, 23], &device()),
+            lengths: None,
+            dropout: if crate::is_flex(&device()) { 0.1 } else { 0.0 },
+        };
+        attention(inputs, options)
     });
 }

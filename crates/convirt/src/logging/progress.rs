@@ -21,19 +21,20 @@ use super::metrics::{
 
 pub(crate) use bar::Bar;
 
-use super::output::progress;
+use crate::messages::{progress, shows_progress};
 use crate::readable::duration;
 
 /// Longest silence while something runs.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The renderer for where standard output goes.
+/// The renderer for where standard output goes; `plain` ones write lines of the log only.
 pub(crate) fn renderer(
     steps: TrainingSteps,
     step: usize,
     interrupter: &Interrupter,
+    plain: bool,
 ) -> Box<dyn MetricsRenderer> {
-    if !std::io::stdout().is_terminal() {
+    if plain || !shows_progress() || !std::io::stdout().is_terminal() {
         return Box::new(PlainProgress::new(steps, step));
     }
     let renderer = default_renderer(interrupter.clone(), None);

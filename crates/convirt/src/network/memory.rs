@@ -198,7 +198,7 @@ impl Batch {
 
     /// Bytes of the images and of what a training keeps of all layers.
     fn kept(&self, image: &ResNetConfig) -> u64 {
-        let numbers = KEPT.saturating_mul(image.map_numbers(self.side));
+        let numbers = KEPT.saturating_mul(image.feature_map_elements(self.side));
         self.pixels().saturating_add(self.maps(numbers))
     }
 
@@ -222,7 +222,7 @@ fn kept_of_text(network: &ConVirtConfig, tokens: usize) -> u64 {
         .pooling_layer
         .unwrap_or(layers)
         .saturating_sub(frozen);
-    let of_layer = network.text.layer_numbers(tokens);
+    let of_layer = network.text.layer_activations(tokens);
     of_layer.saturating_mul(trained as u64)
 }
 
@@ -335,7 +335,7 @@ mod tests {
         let ParameterCount { total, trainable } = network.parameter_count();
         let images = 8 * 32 * 32 * 3 * 4;
         let resnet18 = ResNetConfig::new(ResNetDepth::ResNet18);
-        let maps = 2 * 8 * resnet18.map_numbers(32) * 4;
+        let maps = 2 * 8 * resnet18.feature_map_elements(32) * 4;
         let expected = MemoryNeed {
             parameters: network.parameter_count(),
             network: (28 * trainable + 4 * (total - trainable)) as u64,

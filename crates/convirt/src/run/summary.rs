@@ -43,7 +43,7 @@ pub struct Summary {
     /// How it multiplied. Summaries from before this was recorded read as `float32`.
     #[serde(default, with = "PrecisionName")]
     pub precision: Precision,
-    /// Name of the [`Kernel`](crate::Kernel) that multiplied; none on other devices than the CPU,
+    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than the CPU,
     /// and in summaries from before this was recorded.
     #[serde(default)]
     pub kernel: Option<String>,
@@ -137,7 +137,7 @@ impl fmt::Display for Summary {
         let page = self.run.join(REPORT);
         writeln!(f, "to look at: {}", page.display())?;
         if self.ending == Ending::Interrupted {
-            writeln!(f, "resume with: --resume {}", self.run.display())?;
+            writeln!(f, "resume with: convirt resume {}", self.run.display())?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, Once};
 
 use burn::train::Interrupter;
 
-use crate::logging::note;
+use crate::messages::{note, warning};
 
 static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
@@ -18,9 +18,7 @@ impl StopOnSignal {
         *current() = Some(interrupter.clone());
         HANDLER.call_once(|| {
             if let Err(error) = ctrlc::set_handler(on_signal) {
-                note(format_args!(
-                    "warning: Ctrl-C will not save the training: {error}"
-                ));
+                warning(format_args!("Ctrl-C will not save the training: {error}"));
             }
         });
         Self

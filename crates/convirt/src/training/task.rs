@@ -6,7 +6,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use convirt_data::ImageTextBatch;
-use convirt_model::{Bert, ConVirt, FrozenPrefix, SimClr};
+use convirt_model::{Bert, ConVirt, FrozenStates, SimClr};
 use convirt_ops::{Precision, autocast};
 
 use crate::logging::{MeanMetric, PendingMeasures};
@@ -20,13 +20,9 @@ pub struct PretrainingTask<N> {
     /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
     #[module(skip)]
     pub gradient_clip_norm: Option<f64>,
-    /// How convolutions and affine maps multiply.
+    /// How convolutions and linear layers multiply.
     #[module(skip)]
     pub precision: Precision,
-    /// What the frozen part of ConVIRT's text encoder remembers of texts; `None` computes it for
-    /// each batch.
-    #[module(skip)]
-    pub frozen_prefix: Option<FrozenPrefix>,
 }
 
 /// ConVIRT's. Batches have one view of each image, and texts; without them a step panics.
@@ -41,15 +37,16 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     fn accuracies() -> Vec<MeanMetric>;
 
     /// Loss and measures of a batch.
-    fn measure(
-        &self,
-        batch: ImageTextBatch,
-        prefix: Option<&FrozenPrefix>,
-    ) -> (Tensor<1>, PendingMeasures);
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
 
     /// The text encoder, where there is one.
     fn text_encoder(&self) -> Option<&Bert> {
         None
+    }
+
+    /// Gives the text encoder, where there is one, a cache of its frozen layers' states.
+    fn with_frozen_states(self, _: &FrozenStates) -> Self {
+        self
     }
 
     /// Brings back within bounds what a step may have moved beyond.
@@ -63,9 +60,7 @@ fn measure<N: Pretrained>(
     task: &PretrainingTask<N>,
     batch: ImageTextBatch,
 ) -> (Tensor<1>, PendingMeasures) {
-    autocast(task.precision, || {
-        task.network.measure(batch, task.frozen_prefix.as_ref())
-    })
+    autocast(task.precision, || task.network.measure(batch))
 }
 
 impl<N: Pretrained> TrainStep for PretrainingTask<N> {
@@ -107,19 +102,12 @@ impl Pretrained for ConVirt {
         vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
     }
 
-    fn measure(
-        &self,
-        batch: ImageTextBatch,
-        prefix: Option<&FrozenPrefix>,
-    ) -> (Tensor<1>, PendingMeasures) {
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
         let pairs = batch.len();
         let texts = batch.texts.expect("a batch of pairs has texts");
         let text_ids = texts.text_ids.clone();
         let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
-        let output = match prefix {
-            Some(prefix) => self.forward_from(prefix, images, texts, ids),
-            None => self.forward(images, texts, ids),
-        };
+        let output = self.forward(images, texts, ids);
         let logits = output.logits.without_autodiff();
         let accuracies = vec![
             retrieval_accuracy(logits.clone(), text_ids.clone()),
@@ -133,6 +121,11 @@ impl Pretrained for ConVirt {
         Some(&self.text_encoder)
     }
 
+    fn with_frozen_states(mut self, states: &FrozenStates) -> Self {
+        self.text_encoder = self.text_encoder.with_frozen_states(states);
+        self
+    }
+
     fn bounded(mut self) -> Self {
         self.loss = self.loss.clamp_temperature();
         self
@@ -144,11 +137,7 @@ impl Pretrained for SimClr {
         vec![MeanMetric::view_to_view()]
     }
 
-    fn measure(
-        &self,
-        batch: ImageTextBatch,
-        _: Option<&FrozenPrefix>,
-    ) -> (Tensor<1>, PendingMeasures) {
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
         let images = batch.len();
         let output = self.forward(batch.images);
         let accuracy = view_accuracy(output.logits.without_autodiff());
@@ -329,8 +318,7 @@ mod tests {
             freeze_layers: vec![0],
             ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
         };
-        let network = config.init(&device).unwrap();
-        let initial = network.clone().into_record();
+        let initial = config.init(&device).unwrap().into_record();
         let batch = |first: i64| {
             let shape = [3, 5];
             let count = 3 * 3 * 32 * 32;
@@ -350,13 +338,17 @@ mod tests {
             let measures: Measures = item.sync().unwrap().adapt();
             measures.loss
         };
-        let losses = |precision, frozen_prefix: Option<FrozenPrefix>| {
+        let losses = |precision, states: Option<&FrozenStates>| {
+            // Clones would share their running statistics.
+            let network = config.init(&device).unwrap().load_record(initial.clone());
+            let network = match states {
+                Some(states) => network.with_frozen_states(states),
+                None => network,
+            };
             let mut task = PretrainingTask {
-                // Clones would share their running statistics.
-                network: config.init(&device).unwrap().load_record(initial.clone()),
+                network,
                 gradient_clip_norm: None,
                 precision,
-                frozen_prefix,
             };
             let adam = Adam {
                 epsilon: 1e-8,
@@ -375,12 +367,12 @@ mod tests {
             losses
         };
         let of_precision = [Precision::Float32, Precision::BFloat16].map(|precision| {
-            let prefix = FrozenPrefix::of(&network.text_encoder, 1 << 20);
-            let remembered = losses(precision, prefix.clone());
-            assert_eq!(prefix.unwrap().texts(), 6);
-            assert_eq!(remembered, losses(precision, None));
-            assert!(remembered[0] != remembered[2], "the weights above change");
-            remembered
+            let states = FrozenStates::new(1 << 20);
+            let cached = losses(precision, Some(&states));
+            assert_eq!(states.texts(), 6);
+            assert_eq!(cached, losses(precision, None));
+            assert!(cached[0] != cached[2], "the weights above change");
+            cached
         });
         let [exact, rounded] = of_precision;
         assert!(exact != rounded, "the precision has its effect");

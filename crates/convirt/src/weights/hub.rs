@@ -15,6 +15,7 @@ use indicatif::ProgressBar;
 use super::{OF_HUGGING_FACE, WeightsError, parts};
 use crate::config::ModelName;
 use crate::error::Error;
+use crate::messages::progress_bar;
 
 /// Files that a program would place by hand, as the errors list them.
 const DESCRIPTION: &str = "config.json";
@@ -240,7 +241,7 @@ impl Hub {
         let kept = self.cache.repo(Self::repo(model));
         let get = |name: &str| -> Result<PathBuf, ApiError> {
             let watched = Watched {
-                bar: ProgressBar::new(0),
+                bar: progress_bar(0),
                 signs: signs.clone(),
             };
             watched.live();

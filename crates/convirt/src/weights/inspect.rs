@@ -148,8 +148,13 @@ impl Inspection {
         &self.reports
     }
 
+    /// The file.
+    pub fn file(&self) -> &WeightsFile {
+        &self.file
+    }
+
     /// What becomes of a tensor: the most that any load does with it.
-    fn fate(&self, name: &str) -> Option<&Fate> {
+    pub fn fate(&self, name: &str) -> Option<&Fate> {
         let fates = self.reports.iter().filter_map(|report| {
             let at = report
                 .tensors

@@ -1,14 +1,15 @@
-//! Sizes of a convolution, as products of matrices of patches have them.
+//! Sizes of a convolution and of its matrix of patches.
 
 use super::Conv2d;
 use crate::flex::FlexTensor;
 use crate::flex::matmul::Matrix;
 use crate::{Precision, Window};
 
-/// Elements of a matrix of patches made at a time, which caches hold: 2 MiB of float32.
+/// Elements of patches that a thread gathers at a time: 2 MiB of float32, a core's second cache.
 const PATCHES: usize = 1 << 19;
 
-/// Rows of patches for which it pays to pack a weight once more.
+/// Rows of patches gathered at a time at least. The float32 kernel packs the weights anew for each
+/// part; with 256 rows or more the packing is a small part of the work.
 pub(super) const MIN_ROWS: usize = 256;
 
 /// Sizes of one convolution, and how it multiplies.
@@ -49,33 +50,33 @@ impl Geometry {
         }
     }
 
-    /// Channels that each output sees.
+    /// Input channels of each group.
     pub(super) fn group_width(&self) -> usize {
         self.channels / self.groups
     }
 
-    /// Channels of output of each group.
+    /// Output channels of each group.
     pub(super) fn group_width_out(&self) -> usize {
         self.channels_out / self.groups
     }
 
-    /// Each group's rows of a weight, one for each channel of output.
-    pub(super) fn of_groups<'w>(&self, weight: Matrix<'w>) -> impl Iterator<Item = Matrix<'w>> {
+    /// Each group's rows of a weight, one row for each output channel.
+    pub(super) fn group_rows<'w>(&self, weight: Matrix<'w>) -> impl Iterator<Item = Matrix<'w>> {
         let width = self.group_width_out();
         (0..self.groups).map(move |group| weight.row_range(group * width..(group + 1) * width))
     }
 
-    /// Elements of the window.
+    /// Elements of the kernel.
     pub(super) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Width of the matrix of patches: elements of the window times channels of the group.
+    /// Width of the matrix of patches: elements of the kernel times channels of the group.
     pub(super) fn depth(&self) -> usize {
         self.taps() * self.group_width()
     }
 
-    /// Height of the matrix of patches: pixels of output in the batch.
+    /// Height of the matrix of patches: output pixels of the batch.
     pub(super) fn positions(&self) -> usize {
         self.batch * self.height_out * self.width_out
     }
@@ -85,13 +86,15 @@ impl Geometry {
         self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
     }
 
-    /// Rows of patches of `depth` elements to make at a time, so that all threads have as much work.
+    /// Rows of patches of `depth` elements to gather at a time, so that all threads have equal
+    /// work.
     pub(super) fn rows_at_a_time(&self, depth: usize) -> usize {
-        let share = self.positions().div_ceil(rayon::current_num_threads());
-        let turns = share.div_ceil(rows_of_patches(depth)).max(1);
-        share.div_ceil(turns).max(1)
+        let rows_per_thread = self.positions().div_ceil(rayon::current_num_threads());
+        let rounds = rows_per_thread.div_ceil(rows_of_patches(depth)).max(1);
+        rows_per_thread.div_ceil(rounds).max(1)
     }
-    /// The convolution that brings gradients back, where that is one: at stride 1.
+
+    /// The convolution that computes the input's gradient; `None` unless the stride is 1.
     pub(super) fn transposed(&self) -> Option<Self> {
         let [rows, columns] = self.kernel;
         let extent = [rows - 1, columns - 1];
@@ -117,7 +120,7 @@ impl Geometry {
     }
 }
 
-/// Rows of patches of so many columns to make at a time.
+/// Rows of patches of `columns` elements that fit the cache.
 pub(super) fn rows_of_patches(columns: usize) -> usize {
     (PATCHES / columns.max(1)).max(MIN_ROWS)
 }

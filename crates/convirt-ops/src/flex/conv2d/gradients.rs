@@ -1,4 +1,18 @@
 //! Gradients of a convolution.
+//!
+//! At stride 1 the input's gradient is a convolution of the output's gradient; otherwise the
+//! gradients of the patches are added to the pixels. The weight's gradient is one matrix product
+//! over all pixels, which the threads divide by pixels or by columns:
+//!
+//! ```text
+//!   small weight: each thread has some pixels       large weight: each thread has some columns
+//!
+//!    gradientᵀ            patches                     gradientᵀ            patches
+//!   ┌────┬────┐        ┌──────────┐ thread 0          ┌─────────┐        ┌─────┬─────┐
+//!   │ t0 │ t1 │   ·    ├──────────┤                   │   all   │   ·    │ t0  │ t1  │
+//!   └────┴────┘        └──────────┘ thread 1          └─────────┘        └─────┴─────┘
+//!   sums of the threads are added at the end          no sums to add
+//! ```
 
 use std::ops::Range;
 
@@ -7,16 +21,18 @@ use rayon::prelude::*;
 use super::geometry::{Geometry, rows_of_patches};
 use super::patches::{add_patches, gather};
 use super::weight::{reversed_rows, rows_of_taps, transpose};
-use super::{convolve, of_group};
-use crate::flex::buffer::with_scratch;
+use super::{convolve, group_columns};
+use crate::flex::buffer_pool::Buffer;
 use crate::flex::element::{Element, convert};
 use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right, with_left};
-use crate::flex::memory::Buffer;
+use crate::flex::tensor::with_scratch;
 
-/// Elements of a weight's gradient that each thread may hold for itself.
+/// Elements of a weight's gradient up to which each thread holds sums of its own: 1 MiB of float32.
+/// Larger ones would not fit beside the patches in a core's second cache.
 const PRIVATE_GRADIENT: usize = 1 << 18;
 
-/// Columns of a weight's gradient made at a time, so that caches hold its sums.
+/// Columns of a weight's gradient computed at a time: 512 columns of 256 output channels are half a
+/// mebibyte of sums, which stay in the second cache while all pixels are added.
 const GRADIENT_COLUMNS: usize = 512;
 
 /// The gradient of the input: the output's gradient, convolved with the transposed kernel.
@@ -40,21 +56,21 @@ pub(super) fn input_gradient<G: Element, T: Element>(
     }
 }
 
-/// The gradient of the input: gradients of patches, each element added where it came from.
+/// The gradient of the input: gradients of patches, each element added to its pixel.
 fn scatter<G: Element, T: Element>(shape: &Geometry, gradient: &[G], weight: &[f32]) -> Buffer<T> {
     let depth = shape.depth();
     let image = shape.height * shape.width * shape.channels;
     let positions = shape.height_out * shape.width_out;
-    let mut found = Buffer::any(shape.batch * image);
-    if found.is_empty() {
-        return found;
+    let mut output = Buffer::unspecified(shape.batch * image);
+    if output.is_empty() {
+        return output;
     }
     let weight = Matrix::new(weight, shape.channels_out, depth);
     let rows = rows_of_patches(depth).min(positions);
-    let weights = shape.of_groups(weight);
+    let weights = shape.group_rows(weight);
     let weights = weights.map(|weight| Right::new(f32::factor(weight), shape.precision, rows));
     let weights: Vec<Right> = weights.collect();
-    let gradients = |group| of_group(gradient, group, shape.groups, shape.channels_out);
+    let gradients = |group| group_columns(gradient, group, shape.groups, shape.channels_out);
     let add_image = |index: usize, sums: &mut [f32]| {
         sums.fill(0.0);
         with_scratch(rows * depth, |patches| {
@@ -64,23 +80,23 @@ fn scatter<G: Element, T: Element>(shape: &Geometry, gradient: &[G], weight: &[f
                 for (group, weight) in weights.iter().enumerate() {
                     let rows = gradients(group).row_range(pixels.clone());
                     let patches = &mut patches[..range.len() * depth];
-                    let to = MatrixMut::new(patches, range.len(), depth);
-                    weight.multiply(to, &Finish::Replace, G::factor(rows));
+                    let target = MatrixMut::new(patches, range.len(), depth);
+                    weight.multiply(target, &Finish::Replace, G::factor(rows));
                     add_patches(shape, group, range.clone(), patches, sums);
                 }
             }
         });
     };
-    found
+    output
         .par_chunks_mut(image)
         .enumerate()
-        .for_each(|(index, found)| {
+        .for_each(|(index, output)| {
             with_scratch(image, |sums| {
                 add_image(index, sums);
-                convert(sums, found);
+                convert(sums, output);
             });
         });
-    found
+    output
 }
 
 /// The gradient of the weight: gradientᵀ · patches.
@@ -92,87 +108,91 @@ pub(super) fn weight_gradient<G: Element, T: Element>(
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
     let threads = rayon::current_num_threads();
-    let mut found = Buffer::zeros(shape.channels_out * depth);
-    for (group, found) in found.chunks_mut((width_out * depth).max(1)).enumerate() {
-        let gradients = of_group(gradient, group, shape.groups, shape.channels_out);
-        let add = |rows: Range<usize>, columns, to: MatrixMut| {
-            add_outer(shape, group, [rows, columns], gradients, input, to);
+    let mut gradient_sums = Buffer::zeros(shape.channels_out * depth);
+    for (group, gradient_sums) in gradient_sums
+        .chunks_mut((width_out * depth).max(1))
+        .enumerate()
+    {
+        let gradients = group_columns(gradient, group, shape.groups, shape.channels_out);
+        let add = |rows: Range<usize>, columns, target: MatrixMut| {
+            add_weight_gradient(shape, group, [rows, columns], gradients, input, target);
         };
-        if found.len() < PRIVATE_GRADIENT {
-            // Each thread has some of the positions; their sums are added.
-            let share = positions.div_ceil(threads).max(1);
-            let parts: Vec<Buffer> = (0..positions.div_ceil(share))
+        if gradient_sums.len() < PRIVATE_GRADIENT {
+            // Each thread has some of the pixels; their sums are added.
+            let rows_per_thread = positions.div_ceil(threads).max(1);
+            let thread_sums: Vec<Buffer> = (0..positions.div_ceil(rows_per_thread))
                 .into_par_iter()
-                .map(|part| {
-                    let rows = part * share..positions.min((part + 1) * share);
-                    let mut sum = Buffer::zeros(found.len());
-                    add(rows, 0..depth, MatrixMut::new(&mut sum, width_out, depth));
-                    sum
+                .map(|thread| {
+                    let first = thread * rows_per_thread;
+                    let rows = first..positions.min(first + rows_per_thread);
+                    let mut sums = Buffer::zeros(gradient_sums.len());
+                    add(rows, 0..depth, MatrixMut::new(&mut sums, width_out, depth));
+                    sums
                 })
                 .collect();
-            for part in parts {
-                let sums = found.iter_mut().zip(&*part);
-                sums.for_each(|(sum, part)| *sum += part);
+            for sums in thread_sums {
+                let pairs = gradient_sums.iter_mut().zip(&*sums);
+                pairs.for_each(|(total, sum)| *total += sum);
             }
         } else {
             // Each thread has some of the columns.
-            let share = depth.div_ceil(threads);
-            MatrixMut::new(found, width_out, depth)
-                .column_chunks(share)
+            let columns_per_thread = depth.div_ceil(threads);
+            MatrixMut::new(gradient_sums, width_out, depth)
+                .column_chunks(columns_per_thread)
                 .into_par_iter()
                 .enumerate()
-                .for_each(|(part, to)| {
-                    let columns = part * share..depth.min((part + 1) * share);
-                    add(0..positions, columns, to);
+                .for_each(|(thread, output)| {
+                    let first = thread * columns_per_thread;
+                    let columns = first..depth.min(first + columns_per_thread);
+                    add(0..positions, columns, output);
                 });
         }
     }
     let taps = shape.taps();
     if taps == 1 {
-        return found;
+        return gradient_sums;
     }
-    let mut weight = Buffer::any(found.len());
+    let mut weight = Buffer::unspecified(gradient_sums.len());
     weight
         .par_chunks_mut(depth)
-        .zip(found.par_chunks(depth))
-        .for_each(|(weight, found)| transpose(found, weight, taps));
+        .zip(gradient_sums.par_chunks(depth))
+        .for_each(|(weight, gradient_sums)| transpose(gradient_sums, weight, taps));
     weight
 }
 
-/// Adds gradientᵀ · patches of some rows and columns of the matrix of patches.
-fn add_outer<G: Element, T: Element>(
+/// Adds gradientᵀ · patches, for some rows and columns of the matrix of patches.
+fn add_weight_gradient<G: Element, T: Element>(
     shape: &Geometry,
     group: usize,
     [rows, columns]: [Range<usize>; 2],
     gradients: Matrix<G>,
     input: &[T],
-    mut to: MatrixMut,
+    mut target: MatrixMut,
 ) {
-    let turns = columns.len().div_ceil(GRADIENT_COLUMNS).max(1);
-    let width = columns.len().div_ceil(turns);
+    let rounds = columns.len().div_ceil(GRADIENT_COLUMNS).max(1);
+    let width = columns.len().div_ceil(rounds);
     let step = rows_of_patches(width).min(rows.len());
     let is_pointwise = shape.is_pointwise();
-    let pixels = of_group(input, group, shape.groups, shape.channels);
+    let pixels = group_columns(input, group, shape.groups, shape.channels);
     let length = if is_pointwise { 0 } else { width };
-    let height = to.rows();
+    let height = target.rows();
     with_scratch(step * length, |patches| {
         for start in rows.clone().step_by(step.max(1)) {
             let range = start..rows.end.min(start + step);
             let left = G::factor(gradients.row_range(range.clone()).transposed());
             with_left(left, shape.precision, |left| {
                 for first in columns.clone().step_by(width.max(1)) {
-                    let some = first..columns.end.min(first + width);
-                    let patches = match is_pointwise {
-                        true => pixels.row_range(range.clone()).column_range(some.clone()),
-                        false => {
-                            let patches = &mut patches[..range.len() * some.len()];
-                            gather(shape, input, group, range.clone(), some.clone(), patches);
-                            Matrix::new(patches, range.len(), some.len())
-                        }
+                    let chunk = first..columns.end.min(first + width);
+                    let patches = if is_pointwise {
+                        pixels.row_range(range.clone()).column_range(chunk.clone())
+                    } else {
+                        let patches = &mut patches[..range.len() * chunk.len()];
+                        gather(shape, input, group, range.clone(), chunk.clone(), patches);
+                        Matrix::new(patches, range.len(), chunk.len())
                     };
-                    let right = Right::here(T::factor(patches), shape.precision, &left);
-                    let place = first - columns.start..some.end - columns.start;
-                    right.multiply(to.part(0..height, place), &Finish::Add, left);
+                    let right = Right::on_this_thread(T::factor(patches), shape.precision, &left);
+                    let place = first - columns.start..chunk.end - columns.start;
+                    right.multiply(target.part(0..height, place), &Finish::Add, left);
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! A convolution's weight, in the orders in which products take it.
+//! A convolution's weight, in the orders that its matrix products need.
 
 use std::borrow::Cow;
 
@@ -20,20 +20,22 @@ pub(super) fn rows_of_taps<'a>(weight: &'a [f32], shape: &Geometry) -> Cow<'a, [
     Cow::Owned(rows)
 }
 
-/// Transposes `[rows, columns]`.
-pub(super) fn transpose(from: &[f32], to: &mut [f32], rows: usize) {
-    let columns = from.len() / rows;
-    for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-        for (to, from) in to.iter_mut().zip(from[column..].iter().step_by(columns)) {
-            *to = *from;
-        }
+/// Writes the transposed of a matrix `[rows, columns]`.
+pub(super) fn transpose(matrix: &[f32], transposed: &mut [f32], rows: usize) {
+    let columns = matrix.len() / rows;
+    for (column, output) in transposed.chunks_exact_mut(rows).enumerate() {
+        let numbers = matrix[column..].iter().step_by(columns);
+        output
+            .iter_mut()
+            .zip(numbers)
+            .for_each(|(output, number)| *output = *number);
     }
 }
 
 /// The weight as `[channels, kernel_height, kernel_width, channels_out / groups]`, the kernel's
 /// rows and columns from the last to the first.
 pub(super) fn reversed_rows(weight: &[f32], shape: &Geometry) -> Vec<f32> {
-    /// Channels of output whose elements are written together, a cache line.
+    /// Output channels written together: 16 numbers of float32 fill a cache line.
     const LINE: usize = 16;
     let (taps, width, width_out) = (shape.taps(), shape.group_width(), shape.group_width_out());
     let depth = taps * width_out;

@@ -1,17 +1,27 @@
 //! Matrix products by AVX512-BF16, whose `VDPBF16PS` adds two products to each of sixteen sums.
 //!
-//! Eight rows of sums times a panel of 32 columns are held in registers: sixteen vectors, which
-//! hide the instruction's latency. Each row's pair is broadcast to all lanes.
+//! ```text
+//!                         ┌ right: 16 pairs ┐ ┌ 16 pairs ┐   one row of a panel
+//!                         └─────────────────┘ └──────────┘
+//!   left pair, broadcast  ┌ 16 sums ────────┐ ┌ 16 sums ─┐   row 0
+//!   left pair, broadcast  │ 16 sums         │ │ 16 sums  │   row 1
+//!   …                     │ …               │ │ …        │
+//!   left pair, broadcast  └ 16 sums ────────┘ └ 16 sums ─┘   row 7
+//! ```
+//!
+//! Sixteen of the 32 registers hold sums: enough independent additions to hide the instruction's
+//! latency, and two loads of the right factor serve eight rows.
 
 use std::arch::x86_64::*;
 
 use super::packing::{BLOCK_ROWS, PANEL, SQUARE};
 use super::tiles::{LeftBlock, Sums};
 
-/// Sums of a vector.
+/// Sums in a vector: 512 bits of float32.
 const VECTOR: usize = 16;
 
-/// Rows of sums that are held in registers, in all sixteen vectors.
+/// Rows of sums in registers: eight rows of two vectors. More would leave too few of the 32
+/// registers for factors.
 const ROWS: usize = 8;
 
 /// Proof that this processor has the instructions.
@@ -20,8 +30,9 @@ pub(super) struct Instructions(());
 
 impl Instructions {
     pub(super) fn detected() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
-        found.then_some(Self(()))
+        let has_both =
+            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+        has_both.then_some(Self(()))
     }
 
     /// Computes up to [`BLOCK_ROWS`] rows of sums.
@@ -33,20 +44,25 @@ impl Instructions {
         assert!((1..=BLOCK_ROWS).contains(&rows));
         assert!(right.len() == left.steps * SQUARE * PANEL);
         let lines = sums.0.as_chunks_mut::<PANEL>().0.as_chunks_mut::<ROWS>().0;
-        for (first, to) in (0..rows).step_by(ROWS).zip(lines) {
-            // SAFETY: the processor has the instructions, and the rows are there.
-            unsafe { add_up(left, first, right, to) };
+        for (first, rows) in (0..rows).step_by(ROWS).zip(lines) {
+            // SAFETY: the processor has the instructions, and the rows are in memory.
+            unsafe { compute_rows(left, first, right, rows) };
         }
     }
 }
 
-/// Computes eight rows of a panel's columns.
+/// Computes eight rows of sums.
 ///
 /// # Safety
 ///
 /// The processor must have AVX512-BF16, and the left block the tile of these rows in memory.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn add_up(left: LeftBlock, first: usize, right: &[u32], to: &mut [[f32; PANEL]; ROWS]) {
+unsafe fn compute_rows(
+    left: LeftBlock,
+    first: usize,
+    right: &[u32],
+    output: &mut [[f32; PANEL]; ROWS],
+) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for (step, right) in right.as_chunks::<{ SQUARE * PANEL }>().0.iter().enumerate() {
         let place = left.place(first, step).cast::<u32>();
@@ -63,7 +79,7 @@ unsafe fn add_up(left: LeftBlock, first: usize, right: &[u32], to: &mut [[f32; P
                 *half = pairs(right);
             }
             for (sums, row) in sums.iter_mut().zip(rows) {
-                // SAFETY: the rows are there, as this function demands.
+                // SAFETY: the rows are in memory, as this function demands.
                 let left = unsafe { row.add(pair).read_unaligned() };
                 let left = pairs(_mm512_set1_epi32(left as i32));
                 for (sum, right) in sums.iter_mut().zip(halves) {
@@ -72,15 +88,15 @@ unsafe fn add_up(left: LeftBlock, first: usize, right: &[u32], to: &mut [[f32; P
             }
         }
     }
-    for (to, sums) in to.iter_mut().zip(sums) {
+    for (row, sums) in output.iter_mut().zip(sums) {
         for (vector, sum) in sums.into_iter().enumerate() {
             // SAFETY: half of the row.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(vector * VECTOR), sum) };
+            unsafe { _mm512_storeu_ps(row.as_mut_ptr().add(vector * VECTOR), sum) };
         }
     }
 }
 
 fn pairs(bits: __m512i) -> __m512bh {
-    // SAFETY: two names of the same 64 bytes.
+    // SAFETY: two types of the same 64 bytes.
     unsafe { std::mem::transmute(bits) }
 }

@@ -1,4 +1,4 @@
-//! Which kernel multiplies in a precision: the fastest that the machine has, by measurement.
+//! Choice of the kernel for a precision: the fastest that the machine has, by measurement.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -13,23 +13,23 @@ use crate::Precision;
 use crate::flex::simd::Level;
 use crate::kernel::{self, Kernel};
 
-/// How products of a precision are computed.
+/// How matrix products of a precision are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Multiplier {
     /// In float32.
     Fma,
-    /// In float32, of factors rounded to bfloat16.
+    /// In float32, from factors rounded to bfloat16.
     RoundedFma,
-    /// By products of so many parts of bfloat16 of each factor.
+    /// By products of the parts of bfloat16 of each factor; the number says how many parts.
     Parts(PairKernel, usize),
 }
 
-/// What multiplies pairs of bfloat16.
+/// The instructions that multiply pairs of bfloat16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PairKernel {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(Amx),
-    /// A model of AMX, for tests.
+    /// A model of AMX in plain Rust, for tests.
     #[cfg_attr(not(test), expect(dead_code))]
     Model,
     #[cfg(target_arch = "x86_64")]
@@ -57,7 +57,7 @@ impl PairKernel {
     }
 }
 
-/// Whether this machine has a kernel.
+/// Whether this machine has the instructions of a kernel.
 pub(crate) fn has_kernel(kernel: Kernel) -> bool {
     match kernel {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -65,16 +65,16 @@ pub(crate) fn has_kernel(kernel: Kernel) -> bool {
         #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
         Kernel::Amx => false,
         Kernel::Avx512BFloat16 => {
-            PairKernel::avx512().is_some() && Level::of_processor() == Level::Avx512
+            PairKernel::avx512().is_some() && Level::supported() == Level::Avx512
         }
-        Kernel::Avx512 => Level::of_processor() == Level::Avx512,
-        Kernel::Avx2 => Level::of_processor() >= Level::Avx2,
+        Kernel::Avx512 => Level::supported() == Level::Avx512,
+        Kernel::Avx2 => Level::supported() >= Level::Avx2,
         Kernel::Portable => true,
     }
 }
 
-/// The kernel that multiplies in a precision.
-pub(crate) fn kernel_of(precision: Precision) -> Kernel {
+/// The kernel that computes matrix products of a precision.
+pub(crate) fn chosen_kernel(precision: Precision) -> Kernel {
     match Multiplier::for_precision(precision) {
         #[cfg(target_arch = "x86_64")]
         Multiplier::Parts(PairKernel::Avx512(_), _) => Kernel::Avx512BFloat16,
@@ -88,9 +88,9 @@ pub(crate) fn kernel_of(precision: Precision) -> Kernel {
 }
 
 impl Multiplier {
-    /// That of a precision: what the forced kernel can do, or what was measured to be fastest.
+    /// The multiplier of a precision: the forced kernel's, or the one measured to be fastest.
     pub(super) fn for_precision(precision: Precision) -> Self {
-        /// Of float32, high and bfloat16.
+        /// For float32, high and bfloat16.
         static MEASURED: [OnceLock<Multiplier>; 3] = [const { OnceLock::new() }; 3];
         if let Some(kernel) = kernel::forced() {
             let mut candidates = Self::candidates(precision).into_iter();
@@ -107,7 +107,7 @@ impl Multiplier {
         *measured.get_or_init(|| fastest(Self::candidates(precision)))
     }
 
-    /// All that this machine can do, the least demanding first.
+    /// The multipliers that this machine can run, ordered by the instructions they need.
     fn candidates(precision: Precision) -> Vec<Self> {
         let (plain, parts) = match precision {
             Precision::Float32 => (Self::Fma, 3),
@@ -120,7 +120,7 @@ impl Multiplier {
         [plain].into_iter().chain(kernels).collect()
     }
 
-    /// Whether a kernel forced by name may do this.
+    /// Whether a forced kernel has the instructions for this multiplier.
     fn needs_no_more_than(self, kernel: Kernel) -> bool {
         match self {
             Self::Fma | Self::RoundedFma => true,
@@ -133,17 +133,18 @@ impl Multiplier {
     }
 }
 
-/// What split numbers must gain in the measurement to gain in a training step, where more of the
-/// time goes into splitting them.
-const WORTH_SPLITTING: f64 = 1.75;
+/// Factor by which splitting into parts must be faster in the measurement. In a training step,
+/// splitting takes more of the time than it does there.
+const SPLITTING_PENALTY: f64 = 1.75;
 
-/// The fastest of several ways at a product of a layer's proportions, the left factor's packing
-/// included. Factors and output are too large for a second cache, as those of layers are.
+/// Measures a matrix product of a typical layer's shape, including the packing of the left factor,
+/// and returns the fastest multiplier. As in layers, the matrices exceed a core's second cache.
 fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
     const ROWS: usize = 4_096;
     const DEPTH: usize = 256;
     const COLUMNS: usize = 256;
-    /// The shortest of several times: neither new memory nor a busy machine counts.
+    /// The shortest of three times counts, so that neither page faults of the first round nor a
+    /// busy moment decides.
     const ROUNDS: usize = 3;
     if let [only] = candidates[..] {
         return only;
@@ -152,14 +153,14 @@ fn fastest(candidates: Vec<Multiplier>) -> Multiplier {
     let mut sums = vec![0.0f32; ROWS * COLUMNS];
     let mut time = |multiplier: &Multiplier| -> Duration {
         let right = Factor::Float32(Matrix::new(&b, DEPTH, COLUMNS));
-        let right = Right::by(*multiplier, right, false);
+        let right = Right::for_multiplier(*multiplier, right, false);
         let left = Factor::Float32(Matrix::new(&a, ROWS, DEPTH));
         let start = Instant::now();
-        let to = MatrixMut::new(&mut sums, ROWS, COLUMNS);
-        right.multiply(to, &Finish::Replace, left);
+        let target = MatrixMut::new(&mut sums, ROWS, COLUMNS);
+        right.multiply(target, &Finish::Replace, left);
         black_box(&mut sums);
         match multiplier {
-            Multiplier::Parts(_, 2..) => start.elapsed().mul_f64(WORTH_SPLITTING),
+            Multiplier::Parts(_, 2..) => start.elapsed().mul_f64(SPLITTING_PENALTY),
             _ => start.elapsed(),
         }
     };

@@ -14,12 +14,12 @@ pub(crate) struct Matrix<'a, T = f32> {
 }
 
 impl<'a, T: Copy> Matrix<'a, T> {
-    /// `[rows, columns]`, a row after the other.
+    /// `[rows, columns]`, one row after the other.
     pub(crate) fn new(elements: &'a [T], rows: usize, columns: usize) -> Self {
         Self::strided(elements, rows, columns, columns)
     }
 
-    /// `[rows, columns]`, a row's first element `row_stride` after that of the row before.
+    /// `[rows, columns]`; rows start `row_stride` elements apart.
     pub(crate) fn strided(
         elements: &'a [T],
         rows: usize,
@@ -48,12 +48,12 @@ impl<'a, T: Copy> Matrix<'a, T> {
         self.columns
     }
 
-    /// From a row's element to the next row's.
+    /// Distance in memory from a row to the next.
     pub(crate) fn row_stride(&self) -> usize {
         self.row_stride
     }
 
-    /// From a column's element to the next column's.
+    /// Distance in memory from a column to the next.
     pub(crate) fn column_stride(&self) -> usize {
         self.column_stride
     }
@@ -63,7 +63,7 @@ impl<'a, T: Copy> Matrix<'a, T> {
         self.elements
     }
 
-    /// A row whose elements lie together.
+    /// A row, whose elements must be contiguous.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [T] {
         debug_assert!(self.column_stride == 1 && row < self.rows);
@@ -111,9 +111,9 @@ impl<'a, T: Copy> Matrix<'a, T> {
     }
 }
 
-/// A matrix to write, a row after the other.
+/// A matrix to write, whose rows are contiguous.
 ///
-/// A pointer rather than a slice, because [parts](Self::column_chunks) of several columns lie
+/// A pointer rather than a slice, because [parts](Self::column_chunks) of several columns are
 /// interleaved in memory.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a, T = f32> {
@@ -128,12 +128,12 @@ pub(crate) struct MatrixMut<'a, T = f32> {
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
 impl<'a, T> MatrixMut<'a, T> {
-    /// `[rows, columns]`, all of the elements.
+    /// `[rows, columns]`, one row after the other.
     pub(crate) fn new(elements: &'a mut [T], rows: usize, columns: usize) -> Self {
         Self::strided(elements, rows, columns, columns)
     }
 
-    /// `[rows, columns]`, a row's first element `row_stride` after that of the row before.
+    /// `[rows, columns]`; rows start `row_stride` elements apart.
     pub(crate) fn strided(
         elements: &'a mut [T],
         rows: usize,
@@ -178,11 +178,12 @@ impl<'a, T> MatrixMut<'a, T> {
 
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
         let row = self.part(row..row + 1, 0..self.columns);
-        // SAFETY: the row is this matrix' own.
+        // SAFETY: the row belongs to this matrix alone.
         unsafe { std::slice::from_raw_parts_mut(row.first, row.columns) }
     }
 
-    /// Some rows and columns, to be written while others are: callers take disjoint parts.
+    /// Some rows and columns, to be written at the same time as others. Callers take disjoint
+    /// parts.
     pub(super) fn shared(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         assert!(
             rows.start <= rows.end && rows.end <= self.rows,
@@ -194,12 +195,13 @@ impl<'a, T> MatrixMut<'a, T> {
             "{columns:?} of {}",
             self.columns
         );
-        let offset = match rows.is_empty() || columns.is_empty() {
-            true => 0,
-            false => rows.start * self.row_stride + columns.start,
+        let offset = if rows.is_empty() || columns.is_empty() {
+            0
+        } else {
+            rows.start * self.row_stride + columns.start
         };
         Self {
-            // SAFETY: the offset is that of an element of this matrix.
+            // SAFETY: an element of this matrix is at the offset.
             first: unsafe { self.first.add(offset) },
             rows: rows.len(),
             columns: columns.len(),
@@ -207,7 +209,7 @@ impl<'a, T> MatrixMut<'a, T> {
         }
     }
 
-    /// Divides the matrix into parts of `columns` columns, the last perhaps of fewer.
+    /// Divides the matrix into parts of `columns` columns; the last may have fewer.
     pub(crate) fn column_chunks(self, columns: usize) -> Vec<Self> {
         let starts = (0..self.columns).step_by(columns);
         starts

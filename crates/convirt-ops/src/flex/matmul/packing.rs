@@ -1,8 +1,8 @@
-//! Factors as the kernels of bfloat16 take them.
+//! Packing of factors into the layout that the kernels of bfloat16 read.
 //!
-//! Both hold *pairs*: two neighbours along the depth, the axis of the sums, side by side in 32
-//! bits. A *step* is 32 deep; the depth is filled up with zeros to whole steps. Of each step there
-//! is one tile after the other, so that memory is read in the order in which it lies:
+//! Packed factors consist of *pairs*: two neighbours along the depth, the axis of the sums, side by
+//! side in 32 bits. A *step* is 32 deep; the depth is filled up with zeros to whole steps. Each
+//! step is stored tile after tile, so that the kernels read memory in order:
 //!
 //! ```text
 //! left factor: blocks of 32 rows            right factor: panels of 32 columns
@@ -12,8 +12,8 @@
 //! └ …                           ┘ row 15    └ k30 k31 of column 0 …                             ┘
 //! ```
 //!
-//! A number of float32 is the sum of three numbers of bfloat16, its *parts*; of one or two parts
-//! it is rounded.
+//! A float32 number is the sum of three bfloat16 numbers, its *parts*. One or two parts hold the
+//! number rounded to 8 or 16 bits.
 
 mod split;
 
@@ -25,16 +25,16 @@ use crate::flex::simd::{Level, vectorized};
 use split::Avx512;
 use split::{Portable, Split};
 
-/// Columns of a panel: two tiles, or two vectors.
+/// Columns of a panel: two tiles of AMX, or two vectors of AVX-512.
 pub(super) const PANEL: usize = 2 * SQUARE;
 
-/// Rows of a block: two tiles.
+/// Rows of a block: two tiles. Two by two tiles of sums leave four of the eight tiles for factors.
 pub(super) const BLOCK_ROWS: usize = 2 * SQUARE;
 
-/// Depth of a tile.
+/// Depth of a step: the 32 numbers in a tile's row of 64 bytes.
 pub(super) const STEP: usize = 2 * SQUARE;
 
-/// Rows, and pairs in a row, of a tile.
+/// Rows of a tile, and pairs in each row.
 pub(super) const SQUARE: usize = 16;
 
 /// Pairs of a tile.
@@ -46,19 +46,19 @@ pub(super) fn packed_length(depth: usize, parts: usize) -> usize {
 }
 
 /// Packs up to [`PANEL`] columns.
-pub(super) fn pack_panel(columns: Factor, parts: usize, to: &mut [u32]) {
-    assert!(to.len() == packed_length(columns.rows(), parts) && columns.columns() <= PANEL);
-    pack(Order::Panel, columns, parts, to);
+pub(super) fn pack_panel(columns: Factor, parts: usize, packed: &mut [u32]) {
+    assert!(packed.len() == packed_length(columns.rows(), parts) && columns.columns() <= PANEL);
+    pack(Order::Panel, columns, parts, packed);
 }
 
-/// Packs rows in blocks; what stays of the last one is of any value.
-pub(super) fn pack_rows(rows: Factor, parts: usize, to: &mut [u32]) {
+/// Packs rows in blocks; the missing rows of the last block have unspecified values.
+pub(super) fn pack_rows(rows: Factor, parts: usize, packed: &mut [u32]) {
     let blocks = rows.rows().div_ceil(BLOCK_ROWS);
-    assert!(to.len() == blocks * packed_length(rows.columns(), parts));
-    pack(Order::Blocks, rows, parts, to);
+    assert!(packed.len() == blocks * packed_length(rows.columns(), parts));
+    pack(Order::Blocks, rows, parts, packed);
 }
 
-/// What is packed.
+/// The factor that is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// The columns of a right factor.
@@ -67,35 +67,35 @@ enum Order {
     Blocks,
 }
 
-fn pack(order: Order, factor: Factor, parts: usize, to: &mut [u32]) {
+fn pack(order: Order, factor: Factor, parts: usize, packed: &mut [u32]) {
     match (factor, parts) {
-        (Factor::BFloat16(factor), 1) => portable::<_, Portable<1>>(order, factor, to),
-        (Factor::BFloat16(factor), 2) => portable::<_, Portable<2>>(order, factor, to),
-        (Factor::BFloat16(factor), _) => portable::<_, Portable<3>>(order, factor, to),
+        (Factor::BFloat16(factor), 1) => portable::<_, Portable<1>>(order, factor, packed),
+        (Factor::BFloat16(factor), 2) => portable::<_, Portable<2>>(order, factor, packed),
+        (Factor::BFloat16(factor), _) => portable::<_, Portable<3>>(order, factor, packed),
         (Factor::Float32(factor), _) => {
             #[cfg(target_arch = "x86_64")]
             if Level::detected() == Level::Avx512 && is_x86_feature_detected!("avx512bf16") {
                 // SAFETY: the processor has these instructions.
                 return unsafe {
                     match parts {
-                        1 => avx512::<Avx512<1>>(order, factor, to),
-                        2 => avx512::<Avx512<2>>(order, factor, to),
-                        _ => avx512::<Avx512<3>>(order, factor, to),
+                        1 => avx512::<Avx512<1>>(order, factor, packed),
+                        2 => avx512::<Avx512<2>>(order, factor, packed),
+                        _ => avx512::<Avx512<3>>(order, factor, packed),
                     }
                 };
             }
             match parts {
-                1 => portable::<_, Portable<1>>(order, factor, to),
-                2 => portable::<_, Portable<2>>(order, factor, to),
-                _ => portable::<_, Portable<3>>(order, factor, to),
+                1 => portable::<_, Portable<1>>(order, factor, packed),
+                2 => portable::<_, Portable<2>>(order, factor, packed),
+                _ => portable::<_, Portable<3>>(order, factor, packed),
             }
         }
     }
 }
 
 vectorized! {
-    fn portable<T: Element, S: Split>(order: Order, factor: Matrix<T>, to: &mut [u32]) {
-        pack_by::<T, S>(order, factor, to);
+    fn portable<T: Element, S: Split>(order: Order, factor: Matrix<T>, packed: &mut [u32]) {
+        pack_by::<T, S>(order, factor, packed);
     }
 }
 
@@ -104,41 +104,41 @@ vectorized! {
 /// The processor must have these instructions.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-fn avx512<S: Split>(order: Order, factor: Matrix<f32>, to: &mut [u32]) {
-    pack_by::<f32, S>(order, factor, to);
+fn avx512<S: Split>(order: Order, factor: Matrix<f32>, packed: &mut [u32]) {
+    pack_by::<f32, S>(order, factor, packed);
 }
 
-// No closures in what follows: they would not be compiled for the caller's instructions.
+// No closures below: they would not be compiled for the caller's instructions.
 
 #[inline(always)]
-fn pack_by<T: Element, S: Split>(order: Order, factor: Matrix<T>, to: &mut [u32]) {
+fn pack_by<T: Element, S: Split>(order: Order, factor: Matrix<T>, packed: &mut [u32]) {
     match (order, factor.column_stride()) {
-        (Order::Panel, 1) => interleave::<T, S>(factor, to),
-        (Order::Panel, _) => transpose_columns::<T, S>(factor.transposed(), to),
-        (Order::Blocks, 1) => split_rows::<T, S>(factor, to),
-        (Order::Blocks, _) => transpose_rows::<T, S>(factor.transposed(), to),
+        (Order::Panel, 1) => interleave::<T, S>(factor, packed),
+        (Order::Panel, _) => transpose_columns::<T, S>(factor.transposed(), packed),
+        (Order::Blocks, 1) => split_rows::<T, S>(factor, packed),
+        (Order::Blocks, _) => transpose_rows::<T, S>(factor.transposed(), packed),
     }
 }
 
-/// So many numbers of a row from a place on, zeros past its end.
+/// `N` numbers of a row from `start` on, and zeros past the row's end.
 #[inline(always)]
 fn chunk<T: Element, const N: usize>(row: &[T], start: usize) -> [T; N] {
-    let rest = &row[start.min(row.len())..];
-    if let Some(whole) = rest.first_chunk() {
+    let remainder = &row[start.min(row.len())..];
+    if let Some(whole) = remainder.first_chunk() {
         return *whole;
     }
     let mut numbers = [T::default(); N];
-    for (to, number) in numbers.iter_mut().zip(rest) {
-        *to = *number;
+    for (packed, number) in numbers.iter_mut().zip(remainder) {
+        *packed = *number;
     }
     numbers
 }
 
-/// Packs columns of which a row lies together in memory.
+/// Packs columns of a matrix whose rows are contiguous.
 #[inline(always)]
-fn interleave<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+fn interleave<T: Element, S: Split>(columns: Matrix<T>, packed: &mut [u32]) {
     let depth = columns.rows();
-    for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+    for (step, packed) in packed.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
         for pair in 0..SQUARE {
             let first = step * STEP + 2 * pair;
             let mut rows = [[T::default(); PANEL]; 2];
@@ -151,18 +151,18 @@ fn interleave<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
                 let (even, odd) = (rows[0].as_chunks().0, rows[1].as_chunks().0);
                 let pairs = S::pair_up(&even[half], &odd[half]);
                 for part in 0..S::COUNT {
-                    let to = &mut to[part * 2 * TILE + pair * PANEL + half * SQUARE..];
-                    to[..SQUARE].copy_from_slice(&pairs[part]);
+                    let packed = &mut packed[part * 2 * TILE + pair * PANEL + half * SQUARE..];
+                    packed[..SQUARE].copy_from_slice(&pairs[part]);
                 }
             }
         }
     }
 }
 
-/// Packs columns each of which lies together in memory: as rows.
+/// Packs columns of a matrix whose columns are contiguous; `columns` is its transposed.
 #[inline(always)]
-fn transpose_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
-    for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+fn transpose_columns<T: Element, S: Split>(columns: Matrix<T>, packed: &mut [u32]) {
+    for (step, packed) in packed.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
         for half in 0..2 {
             let mut squares = [[[0; SQUARE]; SQUARE]; 3];
             for lane in 0..SQUARE {
@@ -177,40 +177,40 @@ fn transpose_columns<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
             }
             for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
                 transpose(square);
-                let to = to[part * 2 * TILE..].chunks_exact_mut(PANEL);
-                for (pairs, to) in square.iter().zip(to) {
-                    to[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
+                let packed = packed[part * 2 * TILE..].chunks_exact_mut(PANEL);
+                for (pairs, packed) in square.iter().zip(packed) {
+                    packed[half * SQUARE..][..SQUARE].copy_from_slice(pairs);
                 }
             }
         }
     }
 }
 
-/// Packs rows each of which lies together in memory.
+/// Packs rows of a matrix whose rows are contiguous.
 #[inline(always)]
-fn split_rows<T: Element, S: Split>(rows: Matrix<T>, to: &mut [u32]) {
+fn split_rows<T: Element, S: Split>(rows: Matrix<T>, packed: &mut [u32]) {
     let length = packed_length(rows.columns(), S::COUNT);
     for row in 0..rows.rows() {
         let (block, tile) = (row / BLOCK_ROWS, row % BLOCK_ROWS / SQUARE);
-        let to = &mut to[block * length..][..length];
-        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+        let packed = &mut packed[block * length..][..length];
+        for (step, packed) in packed.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
             let pairs = S::neighbours(&chunk::<T, STEP>(rows.row(row), step * STEP));
             for part in 0..S::COUNT {
-                let to = &mut to[(2 * part + tile) * TILE + row % SQUARE * SQUARE..];
-                to[..SQUARE].copy_from_slice(&pairs[part]);
+                let packed = &mut packed[(2 * part + tile) * TILE + row % SQUARE * SQUARE..];
+                packed[..SQUARE].copy_from_slice(&pairs[part]);
             }
         }
     }
 }
 
-/// Packs rows of which a column lies together in memory: as columns.
+/// Packs rows of a matrix whose columns are contiguous; `columns` is its transposed.
 #[inline(always)]
-fn transpose_rows<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
+fn transpose_rows<T: Element, S: Split>(columns: Matrix<T>, packed: &mut [u32]) {
     let length = packed_length(columns.rows(), S::COUNT);
     for first in (0..columns.columns()).step_by(SQUARE) {
         let (block, tile) = (first / BLOCK_ROWS, first % BLOCK_ROWS / SQUARE);
-        let to = &mut to[block * length..][..length];
-        for (step, to) in to.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
+        let packed = &mut packed[block * length..][..length];
+        for (step, packed) in packed.chunks_exact_mut(S::COUNT * 2 * TILE).enumerate() {
             let mut squares = [[[0; SQUARE]; SQUARE]; 3];
             for pair in 0..SQUARE {
                 let column = step * STEP + 2 * pair;
@@ -227,8 +227,8 @@ fn transpose_rows<T: Element, S: Split>(columns: Matrix<T>, to: &mut [u32]) {
             }
             for (part, square) in squares.iter_mut().enumerate().take(S::COUNT) {
                 transpose(square);
-                let to = &mut to[(2 * part + tile) * TILE..][..TILE];
-                to.copy_from_slice(square.as_flattened());
+                let packed = &mut packed[(2 * part + tile) * TILE..][..TILE];
+                packed.copy_from_slice(square.as_flattened());
             }
         }
     }
@@ -243,8 +243,8 @@ fn transpose(square: &mut [[u32; SQUARE]; SQUARE]) {
     }
     let before = *square;
     for (index, row) in square.iter_mut().enumerate() {
-        for (to, from) in row.iter_mut().zip(&before) {
-            *to = from[index];
+        for (pair, column) in row.iter_mut().zip(&before) {
+            *pair = column[index];
         }
     }
 }
@@ -264,7 +264,7 @@ mod x86_64 {
             // SAFETY: a row has the size of a vector.
             *vector = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
         }
-        // Within each quarter of the vectors, squares of 2 × 2, then of 4 × 4.
+        // Transpose squares of 2 × 2, then of 4 × 4, within each quarter of the vectors.
         let mut twos = rows;
         for index in (0..SQUARE).step_by(2) {
             let [a, b] = [rows[index], rows[index + 1]];
@@ -279,7 +279,7 @@ mod x86_64 {
                 fours[index + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
             }
         }
-        // Then the quarters.
+        // Transpose the quarters.
         let mut all = fours;
         for column in 0..4 {
             let [a, b] = [fours[column], fours[4 + column]];

@@ -29,7 +29,7 @@ fn transposed<T: Copy>(numbers: &[T], rows: usize) -> Vec<T> {
 
 /// Products of small whole numbers are exact in any order, and in any precision.
 #[test]
-fn every_way_to_divide_a_product_gives_the_sum_of_products() {
+fn every_division_among_threads_gives_the_matrix_product() {
     let shapes = [
         [1, 1, 1],
         [3, 5, 2],
@@ -46,17 +46,17 @@ fn every_way_to_divide_a_product_gives_the_sum_of_products() {
                 .sum()
         };
         let expected: Vec<f32> = (0..m * n).map(sum).collect();
-        let (a_turned, b_turned) = (transposed(&a, m), transposed(&b, k));
-        let narrowed = [&a, &b, &a_turned, &b_turned].map(|numbers| narrow(numbers));
+        let (a_transposed, b_transposed) = (transposed(&a, m), transposed(&b, k));
+        let narrowed = [&a, &b, &a_transposed, &b_transposed].map(|numbers| narrow(numbers));
         let lefts = [
             Factor::Float32(Matrix::new(&a, m, k)),
-            Factor::Float32(Matrix::new(&a_turned, k, m).transposed()),
+            Factor::Float32(Matrix::new(&a_transposed, k, m).transposed()),
             Factor::BFloat16(Matrix::new(&narrowed[0], m, k)),
             Factor::BFloat16(Matrix::new(&narrowed[2], k, m).transposed()),
         ];
         let rights = [
             Factor::Float32(Matrix::new(&b, k, n)),
-            Factor::Float32(Matrix::new(&b_turned, n, k).transposed()),
+            Factor::Float32(Matrix::new(&b_transposed, n, k).transposed()),
             Factor::BFloat16(Matrix::new(&narrowed[1], k, n)),
             Factor::BFloat16(Matrix::new(&narrowed[3], n, k).transposed()),
         ];
@@ -65,19 +65,20 @@ fn every_way_to_divide_a_product_gives_the_sum_of_products() {
                 for (way, right) in rights.iter().enumerate() {
                     let right = match way {
                         0 => Right::new(*right, precision, m),
-                        _ => Right::here(*right, precision, &lefts[0].into()),
+                        _ => Right::on_this_thread(*right, precision, &lefts[0].into()),
                     };
                     for left in lefts {
-                        // A frame that must stay as it is.
-                        let mut found = vec![7.5; m * (n + 1)];
+                        // The last column must not be written.
+                        let mut actual = vec![7.5; m * (n + 1)];
                         let mut multiply = |finish, in_parallel: bool| {
-                            let to = MatrixMut::strided(&mut found, m, n, n + 1);
-                            match in_parallel {
-                                true => right.parallel_multiply(to, &finish, left),
-                                false => right.multiply(to, &finish, left),
+                            let output = MatrixMut::strided(&mut actual, m, n, n + 1);
+                            if in_parallel {
+                                right.parallel_multiply(output, &finish, left);
+                            } else {
+                                right.multiply(output, &finish, left);
                             }
-                            assert!(found.chunks(n + 1).all(|row| row[n] == 7.5));
-                            let rows = found.chunks(n + 1).flat_map(|row| &row[..n]);
+                            assert!(actual.chunks(n + 1).all(|row| row[n] == 7.5));
+                            let rows = actual.chunks(n + 1).flat_map(|row| &row[..n]);
                             rows.copied().collect::<Vec<f32>>()
                         };
                         assert!(multiply(Finish::Replace, false) == expected);
@@ -94,9 +95,9 @@ fn every_way_to_divide_a_product_gives_the_sum_of_products() {
     }
 }
 
-/// Each block once, at its place; sums are rounded to the output's type.
+/// Each block is passed once, with its place; other sums are rounded to the output's type.
 #[test]
-fn a_function_sees_every_sum_once_and_outputs_round() {
+fn write_functions_get_every_sum_once_and_outputs_are_rounded() {
     let [m, k, n] = [300, 64, 260];
     let (a, b) = (ramp(m * k, 7), ramp(k * n, 5));
     let left = Factor::Float32(Matrix::new(&a, m, k));
@@ -106,24 +107,24 @@ fn a_function_sees_every_sum_once_and_outputs_round() {
             let mut expected = vec![0.0; m * n];
             right.multiply(MatrixMut::new(&mut expected, m, n), &Finish::Replace, left);
             let mut rounded = vec![bf16::ZERO; m * n];
-            let to = MatrixMut::new(&mut rounded, m, n);
-            right.parallel_multiply(to, &Finish::Replace, left);
+            let output = MatrixMut::new(&mut rounded, m, n);
+            right.parallel_multiply(output, &Finish::Replace, left);
             assert!(rounded == narrow(&expected));
             let seen = Mutex::new(vec![0; m * n]);
-            let write = |[row, column]: [usize; 2], sums: Matrix, mut to: MatrixMut<bf16>| {
-                for index in 0..to.rows() * to.columns() {
-                    let (r, c) = (index / to.columns(), index % to.columns());
+            let write = |[row, column]: [usize; 2], sums: Matrix, mut output: MatrixMut<bf16>| {
+                for index in 0..output.rows() * output.columns() {
+                    let (r, c) = (index / output.columns(), index % output.columns());
                     let place = (row + r) * n + column + c;
                     assert_eq!(sums.row(r)[c], expected[place]);
                     seen.lock().unwrap()[place] += 1;
-                    to.row_mut(r)[c] = <bf16 as Element>::round(-expected[place]);
+                    output.row_mut(r)[c] = <bf16 as Element>::round(-expected[place]);
                 }
             };
-            let mut found = vec![bf16::ZERO; m * n];
-            let to = MatrixMut::new(&mut found, m, n);
-            right.parallel_multiply(to, &Finish::With(&write), left);
+            let mut actual = vec![bf16::ZERO; m * n];
+            let output = MatrixMut::new(&mut actual, m, n);
+            right.parallel_multiply(output, &Finish::With(&write), left);
             assert!(seen.into_inner().unwrap().iter().all(|count| *count == 1));
-            assert!(found.iter().zip(&rounded).all(|(f, r)| *f == -*r));
+            assert!(actual.iter().zip(&rounded).all(|(f, r)| *f == -*r));
         });
     }
 }
@@ -141,33 +142,33 @@ fn sums_depend_neither_on_the_number_of_threads_nor_on_other_rows_and_columns() 
                 let multiply = |rows: Range<usize>, columns: Range<usize>| {
                     let b = b.column_range(columns.clone());
                     let right = Right::new(Factor::Float32(b), precision, rows.len());
-                    let mut found = vec![0.0; rows.len() * columns.len()];
-                    let to = MatrixMut::new(&mut found, rows.len(), columns.len());
+                    let mut actual = vec![0.0; rows.len() * columns.len()];
+                    let output = MatrixMut::new(&mut actual, rows.len(), columns.len());
                     let left = Factor::Float32(Matrix::new(&a, m, DEPTH).row_range(rows));
-                    right.parallel_multiply(to, &Finish::Replace, left);
-                    found
+                    right.parallel_multiply(output, &Finish::Replace, left);
+                    actual
                 };
-                let what = format!("{index}, {precision:?}, {:?}", kernel::tests::chosen());
+                let context = format!("{index}, {precision:?}, {:?}", kernel::tests::chosen());
                 let all = multiply(0..m, 0..n);
                 for (rows, columns) in [(3..6, 5..90), (10..48, 33..150)] {
                     let part = multiply(rows.clone(), columns.clone());
                     let expected = rows.flat_map(|row| &all[row * n..][columns.clone()]);
-                    assert!(part.iter().eq(expected), "{what} {columns:?}");
+                    assert!(part.iter().eq(expected), "{context} {columns:?}");
                 }
                 let left = Factor::Float32(Matrix::new(&a, m, DEPTH));
                 let right = Right::new(Factor::Float32(b), precision, m);
-                let mut alone = vec![0.0; m * n];
-                let to = MatrixMut::new(&mut alone, m, n);
-                right.multiply(to, &Finish::Replace, left);
-                assert!(alone == all, "{what}");
+                let mut on_one_thread = vec![0.0; m * n];
+                let output = MatrixMut::new(&mut on_one_thread, m, n);
+                right.multiply(output, &Finish::Replace, left);
+                assert!(on_one_thread == all, "{context}");
             });
         }
     }
 }
 
-/// At every level, of factors in either order, with more columns than a panel and fewer.
+/// For every kernel, with fewer and with more columns than a panel.
 #[test]
-fn products_of_bfloat16_are_the_sums_of_the_rounded_factors() {
+fn matrix_products_of_bfloat16_are_sums_of_products_of_rounded_factors() {
     for [m, k, n] in [
         [1, 1, 1],
         [3, 5, 2],
@@ -202,24 +203,24 @@ fn products_of_bfloat16_are_the_sums_of_the_rounded_factors() {
             ];
             factors.map(|(left, right)| {
                 let right = Right::new(right, Precision::BFloat16, m);
-                let mut found = vec![0.0; m * n];
-                right.multiply(MatrixMut::new(&mut found, m, n), &Finish::Replace, left);
-                found
+                let mut actual = vec![0.0; m * n];
+                right.multiply(MatrixMut::new(&mut actual, m, n), &Finish::Replace, left);
+                actual
             })
         });
-        for (kernel, [found, of_rounded]) in all {
-            let what = format!("{m} × {k} × {n}, {kernel}");
-            assert_close(&found, &expected, 1e-6, &what);
-            assert!(found == of_rounded, "{what}");
+        for (kernel, [actual, of_rounded]) in all {
+            let context = format!("{m} × {k} × {n}, {kernel}");
+            assert_close(&actual, &expected, 1e-6, &context);
+            assert!(actual == of_rounded, "{context}");
         }
     }
 }
 
 /// Errors relative to the root mean square of the exact products: their own root mean square, and
 /// the largest.
-fn errors(found: &[f32], exact: &[f64]) -> [f64; 2] {
+fn errors(actual: &[f32], exact: &[f64]) -> [f64; 2] {
     let scale = (exact.iter().map(|e| e * e).sum::<f64>() / exact.len() as f64).sqrt();
-    let errors = found
+    let errors = actual
         .iter()
         .zip(exact)
         .map(|(f, e)| (f64::from(*f) - e).abs() / scale);
@@ -228,12 +229,12 @@ fn errors(found: &[f32], exact: &[f64]) -> [f64; 2] {
     [squares.sqrt(), errors.into_iter().fold(0.0, f64::max)]
 }
 
-/// The documented errors of each precision, of products of normal numbers.
+/// The documented errors of each precision, for matrices of normally distributed numbers.
 #[test]
-fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
+fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly_so() {
     let [m, n] = [40, 48];
     for k in [256, 1_024, 4_096] {
-        // Sums of twelve uniform numbers are as good as normal.
+        // Sums of twelve uniform numbers are close to normal.
         let normal = |count: usize, seed| {
             let uniform = random_values(12 * count, seed);
             uniform
@@ -252,10 +253,14 @@ fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
             PRECISIONS.map(|precision| {
                 let right = Factor::Float32(Matrix::new(&b, k, n));
                 let right = Right::new(right, precision, m);
-                let mut found = vec![0.0; m * n];
-                let to = MatrixMut::new(&mut found, m, n);
-                right.multiply(to, &Finish::Replace, Factor::Float32(Matrix::new(&a, m, k)));
-                errors(&found, &exact)
+                let mut actual = vec![0.0; m * n];
+                let output = MatrixMut::new(&mut actual, m, n);
+                right.multiply(
+                    output,
+                    &Finish::Replace,
+                    Factor::Float32(Matrix::new(&a, m, k)),
+                );
+                errors(&actual, &exact)
             })
         });
         for (kernel, [float32, high, bfloat16]) in by_kernel {
@@ -282,29 +287,33 @@ fn six_products_of_parts_are_as_exact_as_float32_and_three_nearly() {
     }
 }
 
-/// Whole products, with all that is packed and divided around them.
+/// Whole matrix products, with packing and division into blocks.
 #[test]
-fn the_model_of_tiles_and_the_instructions_agree_to_the_bit() {
+fn model_and_instructions_agree_to_the_bit() {
     let Some(kernel) = PairKernel::tiles() else {
         return println!("skipped: no AMX");
     };
     let [m, k, n] = [45, 100, 70];
     let (a, b) = (random_values(m * k, 1), random_values(k * n, 2));
     for parts in 1..=3 {
-        let [found, model] = [kernel, PairKernel::Model].map(|kernel| {
+        let [actual, model] = [kernel, PairKernel::Model].map(|kernel| {
             let right = Factor::Float32(Matrix::new(&b, k, n));
-            let right = Right::by(Multiplier::Parts(kernel, parts), right, true);
-            let mut found = vec![0.0; m * n];
-            let to = MatrixMut::new(&mut found, m, n);
-            right.multiply(to, &Finish::Replace, Factor::Float32(Matrix::new(&a, m, k)));
-            found
+            let right = Right::for_multiplier(Multiplier::Parts(kernel, parts), right, true);
+            let mut actual = vec![0.0; m * n];
+            let output = MatrixMut::new(&mut actual, m, n);
+            right.multiply(
+                output,
+                &Finish::Replace,
+                Factor::Float32(Matrix::new(&a, m, k)),
+            );
+            actual
         });
-        assert!(found == model, "{parts} parts");
+        assert!(actual == model, "{parts} parts");
     }
 }
 
 #[test]
-fn what_is_no_number_is_not_hidden() {
+fn nan_and_infinity_are_not_hidden() {
     for special in [f32::NAN, f32::INFINITY, f32::MAX] {
         let mut a = vec![1.0; 40 * 64];
         a[3 * 64 + 5] = special;
@@ -312,22 +321,23 @@ fn what_is_no_number_is_not_hidden() {
         for precision in PRECISIONS {
             let all = with_each_kernel(|| {
                 let right = Right::new(Factor::Float32(Matrix::new(&b, 64, 33)), precision, 40);
-                let mut found = vec![0.0; 40 * 33];
+                let mut actual = vec![0.0; 40 * 33];
                 let left = Factor::Float32(Matrix::new(&a, 40, 64));
-                right.multiply(MatrixMut::new(&mut found, 40, 33), &Finish::Replace, left);
-                found
+                right.multiply(MatrixMut::new(&mut actual, 40, 33), &Finish::Replace, left);
+                actual
             });
-            for (kernel, found) in all {
-                for (row, found) in found.chunks(33).enumerate() {
+            for (kernel, actual) in all {
+                for (row, actual) in actual.chunks(33).enumerate() {
                     let is_right = |sum: &f32| match (row, special) {
                         (3, f32::MAX) if precision == Precision::Float32 => *sum == f32::MAX,
-                        // In 16 bits it may round to infinity.
+                        // Rounded to 16 bits it may become infinity.
                         (3, f32::MAX) if precision == Precision::High => *sum >= f32::MAX,
                         (3, _) => !sum.is_finite(),
                         _ => *sum == 64.0,
                     };
-                    let what = format!("{special} {precision:?} {kernel}: row {row}, {found:?}");
-                    assert!(found.iter().all(is_right), "{what}");
+                    let context =
+                        format!("{special} {precision:?} {kernel}: row {row}, {actual:?}");
+                    assert!(actual.iter().all(is_right), "{context}");
                 }
             }
         }
@@ -335,26 +345,26 @@ fn what_is_no_number_is_not_hidden() {
 }
 
 #[test]
-fn columns_are_written_and_nothing_between_them() {
+fn only_the_given_columns_are_written() {
     let (a, b) = ([1.0, 2.0], [3.0, 4.0]);
-    let mut to = [0.0f32; 6];
-    let parts = MatrixMut::strided(&mut to, 2, 2, 3).column_chunks(1);
+    let mut output = [0.0f32; 6];
+    let parts = MatrixMut::strided(&mut output, 2, 2, 3).column_chunks(1);
     for (column, part) in parts.into_iter().enumerate() {
         let b = Matrix::new(&b, 1, 2).column_range(column..column + 1);
-        product(part, Output::Replace, Matrix::new(&a, 2, 1), b);
+        matmul_float32(part, Output::Replace, Matrix::new(&a, 2, 1), b);
     }
-    assert_eq!(to, [3.0, 4.0, 0.0, 6.0, 8.0, 0.0]);
+    assert_eq!(output, [3.0, 4.0, 0.0, 6.0, 8.0, 0.0]);
 }
 
 #[test]
-#[should_panic(expected = "shapes of a product")]
-fn shapes_that_do_not_fit_are_refused() {
-    let mut to = [0.0; 4];
+#[should_panic(expected = "shapes of a matrix product")]
+fn shapes_that_do_not_fit_panic() {
+    let mut output = [0.0; 4];
     let right = Right::new(
         Factor::Float32(Matrix::new(&[0.0; 6], 3, 2)),
         Precision::Float32,
         2,
     );
     let left = Factor::Float32(Matrix::new(&[0.0; 4], 2, 2));
-    right.multiply(MatrixMut::new(&mut to, 2, 2), &Finish::Replace, left);
+    right.multiply(MatrixMut::new(&mut output, 2, 2), &Finish::Replace, left);
 }

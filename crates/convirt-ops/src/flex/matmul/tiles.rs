@@ -1,8 +1,9 @@
 //! Matrix products by tiles of bfloat16 (Intel AMX).
 //!
-//! A tile has 16 rows of 64 bytes: 16 × 16 sums of float32, 16 rows × 32 of the left factor, or 16
-//! pairs × 16 columns of the right one. Four tiles hold a block of sums; each step of the depth
-//! loads four others and multiplies them crosswise, so that every load serves two multiplications:
+//! A tile has 16 rows of 64 bytes: 16 × 16 sums of float32, 16 rows of 32 numbers of the left
+//! factor, or 16 pairs of 16 columns of the right factor. The processor has eight tiles. Four hold
+//! a block of sums; for each step of the depth, the other four are loaded and each left tile is
+//! multiplied by each right tile, so that every load serves two multiplications:
 //!
 //! ```text
 //!                    ┌ right 0 ┐ ┌ right 1 ┐   32 deep
@@ -23,13 +24,13 @@ use super::packing::{BLOCK_ROWS, PANEL, SQUARE, TILE};
 #[repr(C, align(64))]
 pub(super) struct Sums(pub(super) [f32; BLOCK_ROWS * PANEL]);
 
-/// Rows of a left factor for one block, packed or where they lie in a matrix of bfloat16.
+/// Rows of a left factor for one block, packed or in place in a matrix of bfloat16.
 #[derive(Clone, Copy)]
 pub(super) struct LeftBlock {
     pub(super) first: *const u8,
     /// Bytes from a row of a tile to the next.
     pub(super) row: usize,
-    /// Bytes from the first tile to the second, which has the next 16 rows.
+    /// Bytes from the first tile to the second, which holds the next 16 rows.
     pub(super) tile: usize,
     /// Bytes from a part to the next.
     pub(super) part: usize,
@@ -53,15 +54,15 @@ impl LeftBlock {
         }
     }
 
-    /// The place of a row's pairs of a step.
+    /// The address of a row's pairs of a step.
     pub(super) fn place(&self, row: usize, step: usize) -> *const u8 {
         let offset = row / SQUARE * self.tile + row % SQUARE * self.row + step * self.step;
         self.first.wrapping_add(offset)
     }
 }
 
-/// The instructions on a processor's eight tiles, or a model of them. Tiles are all of 16 rows of
-/// 64 bytes.
+/// The instructions on a processor's eight tiles, or a model of them. Every tile has 16 rows of 64
+/// bytes.
 pub(super) trait Tiles {
     /// `TILEZERO`: fills a tile with zeros.
     fn zero<const TILE: usize>(&mut self);
@@ -73,7 +74,7 @@ pub(super) trait Tiles {
     /// There must be 64 bytes to read at each of 16 places, `stride` bytes from one to the next.
     unsafe fn load<const TILE: usize>(&mut self, from: *const u8, stride: usize);
 
-    /// `TDPBF16PS`: adds a left tile times a right one to sums.
+    /// `TDPBF16PS`: adds the product of a left and a right tile to sums.
     fn multiply<const SUMS: usize, const LEFT: usize, const RIGHT: usize>(&mut self);
 
     /// `TILESTORED`: stores a tile's rows to memory.
@@ -81,14 +82,14 @@ pub(super) trait Tiles {
     /// # Safety
     ///
     /// There must be 64 bytes to write at each of 16 places, `stride` bytes from one to the next.
-    unsafe fn store<const TILE: usize>(&self, to: *mut u8, stride: usize);
+    unsafe fn store<const TILE: usize>(&self, target: *mut u8, stride: usize);
 }
 
-/// Computes a block of sums, of both tiles of rows if it `IS_TALL`, else of the first.
+/// Computes a block of sums: 32 rows if it `IS_TALL`, else the first 16.
 ///
-/// Of several parts the products are taken in an order in which tiles loaded once serve twice, the
-/// small before the large; those that float32 would lose are left out: of three parts six, of two
-/// parts three.
+/// Products of small parts come before the product of the largest parts, and each product shares a
+/// loaded tile with the one before it. Products too small for float32 are left out: of the nine
+/// products of three parts, six are computed, and of the four products of two parts, three.
 ///
 /// # Safety
 ///
@@ -115,7 +116,7 @@ pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
             .as_ptr()
             .cast::<u8>()
             .wrapping_add(step * parts * PART);
-        // Multiplies after the given parts are loaded.
+        // Loads the given parts, if any, and multiplies.
         let mut multiply = |left_part: Option<usize>, right_part: Option<usize>| {
             let first = left_part.map(|part| first.wrapping_add(part * left.part));
             let right = right_part.map(|part| right.wrapping_add(part * PART));
@@ -158,12 +159,12 @@ pub(super) unsafe fn block<T: Tiles, const IS_TALL: bool>(
             }
         }
     }
-    let to = sums.0.as_mut_ptr().cast::<u8>();
+    let target = sums.0.as_mut_ptr().cast::<u8>();
     // SAFETY: the sums are 32 lines of two halves.
     unsafe {
-        tiles.store::<0>(to, LINE);
-        tiles.store::<1>(to.add(HALF), LINE);
-        tiles.store::<2>(to.add(SQUARE * LINE), LINE);
-        tiles.store::<3>(to.add(SQUARE * LINE + HALF), LINE);
+        tiles.store::<0>(target, LINE);
+        tiles.store::<1>(target.add(HALF), LINE);
+        tiles.store::<2>(target.add(SQUARE * LINE), LINE);
+        tiles.store::<3>(target.add(SQUARE * LINE + HALF), LINE);
     }
 }

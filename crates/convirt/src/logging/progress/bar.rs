@@ -7,7 +7,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::LINE_EVERY;
-use crate::logging::output::note;
+use crate::messages::{note, progress_bar};
 use crate::readable::duration;
 
 /// Counts the steps of a piece of work, with an estimate of what is left; threads may share it.
@@ -28,7 +28,7 @@ impl Bar {
             note(format_args!("{what}: {total} {unit}"));
         }
         Self {
-            bar: ProgressBar::new(total as u64)
+            bar: progress_bar(total as u64)
                 .with_style(style)
                 .with_message(what.to_string())
                 .with_prefix(unit),

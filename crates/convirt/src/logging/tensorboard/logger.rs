@@ -12,7 +12,7 @@ use super::EventWriter;
 use crate::logging::metrics::{
     IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
 };
-use crate::logging::output::note;
+use crate::messages::warning;
 
 /// Writes training values every few steps and validation means at each evaluation, both over the
 /// number of optimizer steps.
@@ -94,9 +94,7 @@ fn is_final(update: &MetricsUpdate) -> bool {
 impl MetricLogger for TensorBoardLogger {
     fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
         if let Err(error) = self.write(&update, split) {
-            note(format_args!(
-                "warning: TensorBoard events are not written: {error}"
-            ));
+            warning(format_args!("TensorBoard events are not written: {error}"));
         }
     }
 

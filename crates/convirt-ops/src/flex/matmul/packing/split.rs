@@ -1,11 +1,11 @@
-//! Numbers split into parts of bfloat16, two at a time as pairs.
+//! Splitting of numbers into parts of bfloat16, which are stored in pairs.
 
 use half::bf16;
 
 use super::{SQUARE, STEP};
 use crate::flex::element::Element;
 
-/// Sixteen pairs of each part, those of the largest first; of no meaning past the last.
+/// Sixteen pairs of each part, the largest part first; unspecified past the last part.
 pub(super) type Row = [[u32; SQUARE]; 3];
 
 /// How numbers are split.
@@ -13,14 +13,14 @@ pub(super) trait Split {
     /// How many parts there are.
     const COUNT: usize;
 
-    /// Pairs of neighbours.
+    /// Pairs each number with its neighbour.
     fn neighbours<T: Element>(numbers: &[T; STEP]) -> Row;
 
-    /// Pairs of numbers with others.
+    /// Pairs the numbers of two arrays.
     fn pair_up<T: Element>(even: &[T; SQUARE], odd: &[T; SQUARE]) -> Row;
 }
 
-/// In so many parts, on every processor.
+/// Splits into `N` parts, on every processor.
 pub(super) struct Portable<const N: usize>;
 
 impl<const N: usize> Split for Portable<N> {
@@ -67,14 +67,15 @@ fn parts<T: Element, const N: usize>(number: T) -> [u32; 3] {
     [bits(high), bits(middle), bits(low)]
 }
 
-/// The number rounded to 8 significant bits, but never to infinity if it is finite.
+/// The number rounded to 8 significant bits. A finite number stays finite.
 #[inline(always)]
 fn highest(number: f32) -> bf16 {
     const INFINITE: u16 = bf16::INFINITY.to_bits();
     let nearest = number.to_bfloat16().to_bits();
-    let bits = match nearest & 0x7FFF == INFINITE {
-        true => (number.to_bits() >> 16) as u16,
-        false => nearest,
+    let bits = if nearest & 0x7FFF == INFINITE {
+        (number.to_bits() >> 16) as u16
+    } else {
+        nearest
     };
     bf16::from_bits(bits)
 }
@@ -90,8 +91,8 @@ mod x86_64 {
     use crate::flex::element::Element;
     use crate::flex::matmul::packing::{SQUARE, STEP};
 
-    /// In so many parts by `VCVTNE2PS2BF16`, which rounds 32 numbers at once; denormal ones are
-    /// zero. Its functions may be called only where AVX-512 BW and BF16 are enabled.
+    /// Splits into `N` parts by `VCVTNE2PS2BF16`, which rounds 32 numbers at once and denormal ones
+    /// to zero. Its functions may be called only where AVX-512 BW and BF16 are enabled.
     pub(in super::super) struct Avx512<const N: usize>;
 
     impl<const N: usize> Split for Avx512<N> {
@@ -109,7 +110,7 @@ mod x86_64 {
             // SAFETY: the caller is compiled for these instructions.
             unsafe {
                 let mut parts = parts::<N>(vector(even), vector(odd));
-                // From all of one and all of the other to one of each in turn.
+                // Interleave the two halves.
                 let order = _mm512_set_epi32(
                     0x1F_000F, 0x1E_000E, 0x1D_000D, 0x1C_000C, 0x1B_000B, 0x1A_000A, 0x19_0009,
                     0x18_0008, 0x17_0007, 0x16_0006, 0x15_0005, 0x14_0004, 0x13_0003, 0x12_0002,
@@ -128,7 +129,7 @@ mod x86_64 {
         let mut wide = [0.0; SQUARE];
         wide.iter_mut()
             .zip(numbers)
-            .for_each(|(to, number)| *to = number.widen());
+            .for_each(|(target, number)| *target = number.widen());
         // SAFETY: the array has the size of a vector.
         unsafe { _mm512_loadu_ps(wide.as_ptr()) }
     }
@@ -139,27 +140,27 @@ mod x86_64 {
         // SAFETY: the caller is compiled for these instructions.
         unsafe {
             let round = |low, high| -> __m512i {
-                // Two names of the same 64 bytes.
+                // Two types of the same 64 bytes.
                 std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
             };
             let widen = |half: __m256i| {
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
             };
-            let mut found = [_mm512_setzero_si512(); 3];
+            let mut split = [_mm512_setzero_si512(); 3];
             if N > 1 {
-                // No finite number may round to infinity; what is no number passes.
-                let [most, least] = [_mm512_set1_ps(MAX_BFLOAT16), _mm512_set1_ps(-MAX_BFLOAT16)];
-                let within = |number| _mm512_min_ps(most, _mm512_max_ps(least, number));
-                found[0] = round(within(low), within(high));
+                // No finite number may round to infinity; NaN stays NaN.
+                let [max, min] = [_mm512_set1_ps(MAX_BFLOAT16), _mm512_set1_ps(-MAX_BFLOAT16)];
+                let clamp = |number| _mm512_min_ps(max, _mm512_max_ps(min, number));
+                split[0] = round(clamp(low), clamp(high));
             } else {
-                found[0] = round(low, high);
+                split[0] = round(low, high);
             }
             for part in 1..N {
-                low = _mm512_sub_ps(low, widen(_mm512_castsi512_si256(found[part - 1])));
-                high = _mm512_sub_ps(high, widen(_mm512_extracti64x4_epi64::<1>(found[part - 1])));
-                found[part] = round(low, high);
+                low = _mm512_sub_ps(low, widen(_mm512_castsi512_si256(split[part - 1])));
+                high = _mm512_sub_ps(high, widen(_mm512_extracti64x4_epi64::<1>(split[part - 1])));
+                split[part] = round(low, high);
             }
-            found
+            split
         }
     }
 
@@ -169,9 +170,9 @@ mod x86_64 {
     #[inline(always)]
     unsafe fn stored(parts: [__m512i; 3]) -> Row {
         let mut row = [[0; SQUARE]; 3];
-        for (to, part) in row.iter_mut().zip(parts) {
+        for (target, part) in row.iter_mut().zip(parts) {
             // SAFETY: the array has the size of a vector.
-            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), part) };
+            unsafe { _mm512_storeu_si512(target.as_mut_ptr().cast(), part) };
         }
         row
     }
@@ -203,15 +204,15 @@ mod x86_64 {
                 Portable::<N>::neighbours(numbers),
                 Portable::<N>::pair_up(even, odd),
             ];
-            // SAFETY: the test has asked for the instructions.
-            let found = unsafe { both::<N>(numbers) };
-            for (found, expected) in found.iter().zip(&expected) {
-                assert_eq!(found[..N], expected[..N], "{numbers:?} in {N}");
+            // SAFETY: the test has checked for the instructions.
+            let actual = unsafe { both::<N>(numbers) };
+            for (actual, expected) in actual.iter().zip(&expected) {
+                assert_eq!(actual[..N], expected[..N], "{numbers:?} in {N}");
             }
         }
 
         #[test]
-        fn the_instruction_gives_the_same_parts() {
+        fn instruction_and_portable_code_give_the_same_parts() {
             if !is_x86_feature_detected!("avx512bf16") || !is_x86_feature_detected!("avx512bw") {
                 return println!("skipped: no AVX512-BF16");
             }
@@ -224,7 +225,7 @@ mod x86_64 {
                 check::<2>(&numbers);
                 check::<3>(&numbers);
             }
-            // The largest number would round to infinity.
+            // Without the bound, the largest number would round to infinity.
             check::<3>(&[f32::MAX; STEP]);
             check::<3>(&[f32::MIN; STEP]);
         }

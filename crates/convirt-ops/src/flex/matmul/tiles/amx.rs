@@ -1,4 +1,4 @@
-//! The instructions themselves, by inline assembly: Rust's intrinsics for them are not stable.
+//! AMX's instructions in inline assembly, since Rust's intrinsics for them are not stable.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
@@ -12,17 +12,17 @@ use super::Tiles;
 pub(in super::super) struct Amx(());
 
 impl Amx {
-    /// Asks the processor and, once for the whole process, the system.
+    /// Asks the processor and the system for tiles, once in the process's life.
     pub(in super::super) fn detected() -> Option<Self> {
-        static FOUND: OnceLock<bool> = OnceLock::new();
-        FOUND
+        static AVAILABLE: OnceLock<bool> = OnceLock::new();
+        AVAILABLE
             .get_or_init(|| processor_has_tiles() && system_permits_tiles())
             .then_some(Self(()))
     }
 
-    /// Makes this thread's tiles ready, all of 16 rows of 64 bytes.
+    /// Configures this thread's tiles, each with 16 rows of 64 bytes.
     pub(in super::super) fn configure(self) -> Configured {
-        /// What `LDTILECFG` reads.
+        /// The operand of `LDTILECFG`.
         #[repr(C, align(64))]
         struct Configuration {
             palette: u8,
@@ -54,7 +54,7 @@ impl Amx {
     }
 }
 
-/// CPUID's AMX-TILE, AMX-BF16 and OSXSAVE, and XCR0's tile configuration and data.
+/// Whether CPUID reports AMX-TILE and AMX-BF16, and XCR0 enables the tiles' configuration and data.
 fn processor_has_tiles() -> bool {
     const FEATURES: u32 = 1 << 24 | 1 << 22;
     const STATES: u64 = 1 << 17 | 1 << 18;
@@ -96,7 +96,7 @@ fn system_permits_tiles() -> bool {
     result == 0
 }
 
-/// This thread's tiles, released when dropped, also by a panic. It does not leave the thread.
+/// This thread's configured tiles, released on drop, also in a panic. Not `Send`.
 pub(in super::super) struct Configured(PhantomData<*mut ()>);
 
 impl Drop for Configured {
@@ -113,8 +113,8 @@ impl Drop for Configured {
     }
 }
 
-/// Tiles keep their content from one instruction to the next: compilers put nothing into them
-/// without being told, and the system saves them for each thread.
+/// Tiles keep their content from one instruction to the next: compilers do not use them unasked,
+/// and the system saves them for each thread.
 impl Tiles for Configured {
     #[inline(always)]
     fn zero<const TILE: usize>(&mut self) {
@@ -128,11 +128,11 @@ impl Tiles for Configured {
     }
 
     #[inline(always)]
-    unsafe fn load<const TILE: usize>(&mut self, from: *const u8, stride: usize) {
-        // SAFETY: tiles are configured, and the memory is there, as this function demands.
+    unsafe fn load<const TILE: usize>(&mut self, source: *const u8, stride: usize) {
+        // SAFETY: tiles are configured, and the memory is valid, as this function demands.
         unsafe {
             asm!(
-                "tileloadd tmm{}, [{} + {} * 1]", const TILE, in(reg) from, in(reg) stride,
+                "tileloadd tmm{}, [{} + {} * 1]", const TILE, in(reg) source, in(reg) stride,
                 options(nostack, readonly, preserves_flags),
             );
         }
@@ -150,11 +150,11 @@ impl Tiles for Configured {
     }
 
     #[inline(always)]
-    unsafe fn store<const TILE: usize>(&self, to: *mut u8, stride: usize) {
-        // SAFETY: tiles are configured, and the memory is there, as this function demands.
+    unsafe fn store<const TILE: usize>(&self, target: *mut u8, stride: usize) {
+        // SAFETY: tiles are configured, and the memory is valid, as this function demands.
         unsafe {
             asm!(
-                "tilestored [{} + {} * 1], tmm{}", in(reg) to, in(reg) stride, const TILE,
+                "tilestored [{} + {} * 1], tmm{}", in(reg) target, in(reg) stride, const TILE,
                 options(nostack, preserves_flags),
             );
         }

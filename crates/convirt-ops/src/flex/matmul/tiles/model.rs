@@ -1,9 +1,9 @@
-//! A model of the instructions in plain Rust, exact to the bit: it stands in for them in tests, on
-//! processors without tiles and under tools that do not know them.
+//! A model of the instructions in plain Rust, exact to the bit, for tests on processors without
+//! tiles and under tools that do not know the instructions.
 //!
 //! After Intel's Software Developer's Manual, volume 2, `TDPBF16PS`: of each step, products at even
-//! and at odd depths are summed separately from zero by fused multiplications, and the sum of both is
-//! added. Denormal numbers count as zero, as factors and as results.
+//! and at odd depths are summed separately from zero by fused multiplications, and the sum of both
+//! is added. Denormal numbers count as zero, as factors and as results.
 
 use half::bf16;
 
@@ -28,9 +28,10 @@ fn factor(row: &[u8; ROW_BYTES], index: usize) -> f32 {
 
 /// A number, zero of its sign if it is denormal.
 fn flushed(number: f32) -> f32 {
-    match number.is_subnormal() {
-        true => 0f32.copysign(number),
-        false => number,
+    if number.is_subnormal() {
+        0f32.copysign(number)
+    } else {
+        number
     }
 }
 
@@ -39,10 +40,10 @@ impl Tiles for Model {
         self.0[TILE] = [[0; ROW_BYTES]; ROWS];
     }
 
-    unsafe fn load<const TILE: usize>(&mut self, from: *const u8, stride: usize) {
+    unsafe fn load<const TILE: usize>(&mut self, source: *const u8, stride: usize) {
         for (index, row) in self.0[TILE].iter_mut().enumerate() {
-            // SAFETY: the memory is there, as this function demands.
-            *row = unsafe { from.add(index * stride).cast::<[u8; ROW_BYTES]>().read() };
+            // SAFETY: the memory is valid, as this function demands.
+            *row = unsafe { source.add(index * stride).cast::<[u8; ROW_BYTES]>().read() };
         }
     }
 
@@ -65,10 +66,15 @@ impl Tiles for Model {
         }
     }
 
-    unsafe fn store<const TILE: usize>(&self, to: *mut u8, stride: usize) {
+    unsafe fn store<const TILE: usize>(&self, target: *mut u8, stride: usize) {
         for (index, row) in self.0[TILE].iter().enumerate() {
-            // SAFETY: the memory is there, as this function demands.
-            unsafe { to.add(index * stride).cast::<[u8; ROW_BYTES]>().write(*row) };
+            // SAFETY: the memory is valid, as this function demands.
+            unsafe {
+                target
+                    .add(index * stride)
+                    .cast::<[u8; ROW_BYTES]>()
+                    .write(*row)
+            };
         }
     }
 }
@@ -77,12 +83,13 @@ impl Tiles for Model {
 mod tests {
     use super::*;
 
-    /// 1·1 + 2·2 + … of a row with a column, one sum of each sign, and a denormal factor.
+    /// A row 0, 1, …, 31 times a column of ones, added twice; and a row of denormal factors.
     #[test]
-    fn sums_are_those_of_products_and_denormals_are_zero() {
+    fn products_are_summed_and_denormals_are_zero() {
         let mut tiles = Model::new();
-        let row = |of: fn(usize) -> f32| -> [u8; ROW_BYTES] {
-            let numbers = (0..2 * ROWS).flat_map(|index| bf16::from_f32(of(index)).to_le_bytes());
+        let row = |element: fn(usize) -> f32| -> [u8; ROW_BYTES] {
+            let numbers =
+                (0..2 * ROWS).flat_map(|index| bf16::from_f32(element(index)).to_le_bytes());
             numbers.collect::<Vec<_>>().try_into().unwrap()
         };
         tiles.0[4] = [row(|index| index as f32); ROWS];
@@ -106,12 +113,12 @@ mod tests {
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     #[test]
-    fn the_instructions_give_the_models_bits() {
+    fn instructions_and_model_agree_to_the_bit() {
         use super::super::amx::Amx;
         let Some(amx) = Amx::detected() else {
             return println!("skipped: no AMX");
         };
-        // Factors of all sizes, denormal ones among them, and some that are no numbers.
+        // Factors of all magnitudes, including denormal numbers and NaN.
         let mut state = 1u64;
         let mut random = || {
             state ^= state << 13;
@@ -143,18 +150,18 @@ mod tests {
                 }
             }
             fn run(tiles: &mut impl Tiles, bytes: &[[[u8; ROW_BYTES]; ROWS]; 3]) -> Vec<u32> {
-                let mut to = [[0u8; ROW_BYTES]; ROWS];
-                // SAFETY: each tile's bytes lie row after row.
+                let mut target = [[0u8; ROW_BYTES]; ROWS];
+                // SAFETY: each tile's bytes are row after row.
                 unsafe {
                     tiles.load::<0>(bytes[0].as_ptr().cast(), ROW_BYTES);
                     tiles.load::<4>(bytes[1].as_ptr().cast(), ROW_BYTES);
                     tiles.load::<6>(bytes[2].as_ptr().cast(), ROW_BYTES);
                     tiles.multiply::<0, 4, 6>();
-                    tiles.store::<0>(to.as_mut_ptr().cast(), ROW_BYTES);
+                    tiles.store::<0>(target.as_mut_ptr().cast(), ROW_BYTES);
                 }
-                let words = to.as_flattened().as_chunks().0.iter();
+                let words = target.as_flattened().as_chunks().0.iter();
                 let numbers = words.map(|word| f32::from_le_bytes(*word));
-                // What is no number has many forms.
+                // NaN has many bit patterns.
                 let bits = numbers.map(|n| if n.is_nan() { f32::NAN } else { n }.to_bits());
                 bits.collect()
             }

@@ -1,0 +1,21 @@
+//! Options that several commands have, each group with what it means.
+
+mod compute;
+mod configuration;
+mod images;
+mod labelled;
+mod loader;
+mod manifest;
+mod model;
+mod overwrite;
+mod results;
+
+pub use compute::{ComputeArguments, DeviceArgument};
+pub use configuration::{ConfigurationArguments, DEFAULT_CONFIGURATION, OverrideArguments};
+pub use images::ImageArguments;
+pub use labelled::LabelledArguments;
+pub use loader::{LoaderArguments, images_below, tell_unreadable};
+pub use manifest::ManifestArguments;
+pub use model::{FeaturesArgument, ModelArguments};
+pub use overwrite::OverwriteArguments;
+pub use results::{Results, ResultsArguments};

@@ -1,0 +1,58 @@
+//! The model that a command works with.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::Args;
+use convirt::inference::TowerOutput;
+use convirt::{ImageModel, Model};
+
+use super::compute::ComputeArguments;
+
+/// The model.
+#[derive(Args)]
+pub struct ModelArguments {
+    /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
+    #[arg(long)]
+    pub run: PathBuf,
+
+    #[command(flatten)]
+    compute: ComputeArguments,
+}
+
+#[derive(Args)]
+pub struct FeaturesArgument {
+    /// The encoder's outputs instead of their projections into the shared space
+    #[arg(long)]
+    features: bool,
+}
+
+impl ModelArguments {
+    /// Finds the device, and says what multiplies there and how.
+    pub fn device(&self) -> Result<Device> {
+        self.compute.find_device()
+    }
+
+    /// Loads the image side of the model.
+    pub fn image_tower(&self, device: &Device) -> Result<ImageModel> {
+        let tower = ImageModel::load_on(&self.run, device)?;
+        Ok(tower.with_precision(self.compute.precision)?)
+    }
+
+    /// Loads both sides of the model.
+    pub fn convirt(&self, device: &Device) -> Result<Model> {
+        let model = Model::load_on(&self.run, device)?;
+        Ok(model.with_precision(self.compute.precision)?)
+    }
+}
+
+impl FeaturesArgument {
+    /// Returns what is asked for.
+    pub fn output(&self) -> TowerOutput {
+        match self.features {
+            true => TowerOutput::Features,
+            false => TowerOutput::Embedding,
+        }
+    }
+}

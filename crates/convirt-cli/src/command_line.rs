@@ -1,0 +1,99 @@
+//! What can be asked of the program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    completions, config, doctor, embed, export, index, inspect, prepare, report, resume, retrieve,
+    train, transfer, zero_shot,
+};
+use crate::program::{self, Verbosity};
+
+/// Place in a help after a command's own options.
+const LAST: usize = 900;
+
+/// Pretrains image and text encoders on medical image–report pairs, and uses them.
+#[derive(Parser)]
+#[command(
+    name = "convirt",
+    version = env!("CONVIRT_VERSION"),
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Without data of your own, `convirt train` draws chest images with reports and trains on them.
+
+Exit codes:
+  0    done
+  1    failed: a file, the data or the device is not as it should be; `doctor`: the data has errors
+  2    asked for in a wrong way: an option, a value or the configuration
+  130  stopped by Ctrl-C
+
+Results go to standard output; warnings, notes and errors to standard error. The best device of this
+build computes unless --device or the environment's BURN_DEVICE names another. Colours are printed on
+a terminal only, and not where the environment has NO_COLOR."
+)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print only results and errors
+    #[arg(long, short, global = true, display_order = LAST, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Print what the libraries log, too
+    #[arg(long, short, global = true, display_order = LAST)]
+    verbose: bool,
+}
+
+/// The steps of the work, in their order.
+#[derive(Subcommand)]
+enum Command {
+    Config(config::Arguments),
+    #[command(subcommand)]
+    Prepare(prepare::Source),
+    Doctor(doctor::Arguments),
+    Train(train::Arguments),
+    Resume(resume::Arguments),
+    Report(report::Arguments),
+    Embed(embed::Arguments),
+    #[command(subcommand)]
+    Index(index::Task),
+    #[command(subcommand)]
+    Retrieve(retrieve::Task),
+    ZeroShot(zero_shot::Arguments),
+    Transfer(transfer::Arguments),
+    Inspect(inspect::Arguments),
+    Export(export::Arguments),
+    Completions(completions::Arguments),
+}
+
+impl CommandLine {
+    /// Does what is asked for.
+    pub fn run(self) -> ExitCode {
+        program::log(match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        });
+        let command = self.command;
+        match command {
+            Command::Doctor(arguments) => doctor::run(&arguments),
+            other => program::run(|| match other {
+                Command::Config(arguments) => config::run(&arguments),
+                Command::Prepare(source) => prepare::run(source),
+                Command::Doctor(_) => unreachable!("it has exit codes of its own"),
+                Command::Train(arguments) => train::run(arguments),
+                Command::Resume(arguments) => resume::run(arguments),
+                Command::Report(arguments) => report::run(&arguments),
+                Command::Embed(arguments) => embed::run(&arguments),
+                Command::Index(task) => index::run(&task),
+                Command::Retrieve(task) => retrieve::run(&task),
+                Command::ZeroShot(arguments) => zero_shot::run(arguments),
+                Command::Transfer(arguments) => transfer::run(arguments),
+                Command::Inspect(arguments) => inspect::run(&arguments),
+                Command::Export(arguments) => export::run(arguments),
+                Command::Completions(arguments) => completions::run(&arguments),
+            }),
+        }
+    }
+}

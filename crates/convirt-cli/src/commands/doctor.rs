@@ -1,0 +1,183 @@
+//! `convirt doctor`: what is wrong with a data set, before a run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use convirt::data::{Cleaned, Diagnosis, Severity, path_text};
+use convirt::doctor::{doctor_page, examine};
+use serde_json::{Value, json};
+
+use crate::arguments::{ConfigurationArguments, ResultsArguments};
+use crate::program::{self, Ending, ProgressBars};
+
+/// Look for what is wrong with a data set, before a run
+#[derive(Args)]
+#[command(after_help = "Examples:
+  convirt doctor                        the chest images that `convirt train` draws
+  convirt doctor --config my.yaml --fix clean.csv
+  convirt doctor --set dataset.csv_file=pairs.csv --set dataset.phantom=null --out pairs.html
+
+Found are files and texts that cannot be read, groups, images and texts on several sides of the
+split, equal and nearly equal images, blank, tiny, inverted and lateral ones, broken characters,
+uncut reports, texts too long, and what may tell who a patient is. The exit code is 0 without
+errors, 1 with errors, and 2 when there is nothing to examine.")]
+pub struct Arguments {
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
+
+    /// Page to write
+    #[arg(long, value_name = "FILE", default_value = "doctor.html")]
+    out: PathBuf,
+
+    /// Write a manifest without the rows that have errors, with broken texts mended
+    #[arg(long, value_name = "FILE")]
+    fix: Option<PathBuf>,
+
+    /// Replace what is at --fix already, or at --out if it is no page of the doctor
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+/// Bytes in which a page has its title.
+const PAGE_START: u64 = 200;
+
+/// Exit code when there is nothing to examine; 1 is that of data with errors.
+const NOTHING_EXAMINED: u8 = 2;
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut errors = None;
+    let code = program::run(|| {
+        let diagnosis = diagnose(arguments)?;
+        errors = Some(diagnosis.count(Severity::Error));
+        Ok(Ending::Done)
+    });
+    match errors {
+        None => ExitCode::from(NOTHING_EXAMINED),
+        Some(0) => code,
+        Some(_) => ExitCode::FAILURE,
+    }
+}
+
+fn diagnose(arguments: &Arguments) -> Result<Diagnosis> {
+    let results = arguments.results.begin();
+    check_outputs(arguments)?;
+    let config = arguments.configuration.read()?;
+    let bars = ProgressBars::default();
+    let diagnosis = examine(&config, |progress| bars.show(progress))?;
+    drop(bars);
+    let out = &arguments.out;
+    fs::write(out, doctor_page(&diagnosis))
+        .with_context(|| format!("{}: cannot be written", out.display()))?;
+    let mut text = format!("{diagnosis}\n{}: the same with images", out.display());
+    let mut document = document(&diagnosis);
+    document["page"] = path_text(out).into();
+    if let Some(path) = &arguments.fix {
+        let cleaned = diagnosis.write_cleaned(path)?;
+        write!(text, "\n{cleaned}\nto train on it:")?;
+        let keys = keys(&cleaned);
+        for (key, path) in &keys {
+            write!(text, " --set {key}={path}")?;
+        }
+        document["cleaned"] = json!({
+            "rows": cleaned.rows,
+            "removed": cleaned.removed.values().sum::<usize>(),
+            "mended_texts": cleaned.mended_texts,
+            "texts_in_files": cleaned.texts_in_files,
+            "keys": keys.into_iter().collect::<BTreeMap<_, _>>(),
+        });
+    }
+    results.print_as(text, document)?;
+    Ok(diagnosis)
+}
+
+/// The keys of a configuration that make a training read the cleaned manifest.
+fn keys(cleaned: &Cleaned) -> Vec<(&'static str, String)> {
+    let keys = [
+        ("dataset.csv_file", Some(&cleaned.path)),
+        ("dataset.img_root_dir", cleaned.image_root.as_ref()),
+        ("dataset.text_root_dir", cleaned.text_root.as_ref()),
+    ];
+    let given = keys
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path?)));
+    given
+        .map(|(key, path)| (key, path.display().to_string()))
+        .collect()
+}
+
+/// A diagnosis for other programs.
+fn document(diagnosis: &Diagnosis) -> Value {
+    let numbers = diagnosis.numbers();
+    let rows_by_side: BTreeMap<&str, usize> = numbers
+        .by_side
+        .iter()
+        .map(|(side, rows)| (side.name(), *rows))
+        .collect();
+    let findings: Vec<Value> = diagnosis
+        .findings()
+        .iter()
+        .map(|findings| {
+            let examples = findings.examples.iter().map(|finding| {
+                let files: Vec<_> = finding.files.iter().map(|file| path_text(file)).collect();
+                json!({"rows": finding.rows, "files": files, "detail": finding.detail})
+            });
+            json!({
+                "kind": findings.kind.to_string(),
+                "severity": findings.kind.severity().to_string(),
+                "count": findings.count,
+                "rows": findings.rows,
+                "remark": findings.remark,
+                "advice": findings.kind.advice(),
+                "examples": examples.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "manifest": path_text(diagnosis.manifest()),
+        "rows": numbers.rows,
+        "usable": numbers.usable,
+        "images": numbers.images,
+        "groups": numbers.groups,
+        "texts": numbers.texts,
+        "rows_by_side": rows_by_side,
+        "errors": diagnosis.count(Severity::Error),
+        "warnings": diagnosis.count(Severity::Warning),
+        "notes": diagnosis.count(Severity::Note),
+        "findings": findings,
+        "not_checked": diagnosis.unchecked(),
+    })
+}
+
+/// Checks that no file is replaced but an earlier page, before any work is done.
+fn check_outputs(arguments: &Arguments) -> Result<()> {
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let is_page = |path: &Path| {
+        let mut start = String::new();
+        let file = File::open(path).ok().filter(|_| path.is_file())?;
+        file.take(PAGE_START).read_to_string(&mut start).ok()?;
+        Some(start.contains("<title>Doctor: "))
+    };
+    ensure!(
+        arguments.fix.as_ref() != Some(&arguments.out),
+        "{}: --out and --fix name the same file",
+        arguments.out.display()
+    );
+    let out = Some(&arguments.out).filter(|out| !is_page(out).unwrap_or(false));
+    for path in arguments.fix.iter().chain(out) {
+        ensure!(
+            arguments.force || !is_there(path),
+            "{}: is there already; choose another name, or replace it with --force",
+            path.display()
+        );
+    }
+    Ok(())
+}

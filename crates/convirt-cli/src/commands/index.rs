@@ -1,0 +1,270 @@
+//! `convirt index`: embeddings on disk, and what in them is most similar to an image or a text.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Subcommand};
+use convirt::data::{path_text, printable};
+use convirt::inference::TowerOutput;
+use convirt::retrieval::{EmbeddingIndex, IndexDescription, IndexWriter, Modality};
+use serde_json::json;
+
+use crate::arguments::{
+    FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, OverwriteArguments,
+    ResultsArguments, images_below, tell_unreadable,
+};
+use crate::program::{Bar, Ending, is_stop_asked, stop_on_ctrl_c};
+
+/// Find images and texts by images and texts
+#[derive(Subcommand)]
+#[command(after_help = "Examples:
+  convirt index build --run RUN --images DIR --out chest.index
+  convirt index search chest.index --run RUN --text \"Small left pleural effusion.\"
+  convirt index search chest.index --run RUN --image chest.png -k 20
+
+With --features an index compares the encoder's outputs, which is how the paper finds images by an
+image; without, it compares projections, by which images are found by texts and texts by images.")]
+pub enum Task {
+    /// Embed images or texts once, into an index
+    Build(Build),
+    /// List what in an index is most similar to an image or a text
+    Search(Search),
+}
+
+#[derive(Args)]
+pub struct Build {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    loader: LoaderArguments,
+
+    #[command(flatten)]
+    of: Of,
+
+    /// Index the distinct texts of the manifest instead of its images
+    #[arg(long, conflicts_with = "images")]
+    texts: bool,
+
+    /// The manifest has no texts to show beside its images
+    #[arg(long, conflicts_with_all = ["texts", "images"])]
+    without_texts: bool,
+
+    #[command(flatten)]
+    features: FeaturesArgument,
+
+    /// Index to write
+    #[arg(long, value_name = "INDEX")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    overwrite: OverwriteArguments,
+
+    #[command(flatten)]
+    columns: ManifestArguments,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+/// What to index.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Of {
+    /// Folder of images (JPEG, PNG, DICOM), with those below it
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// CSV of images and texts
+    #[arg(long, value_name = "CSV")]
+    manifest: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Search {
+    /// Index to search
+    index: PathBuf,
+
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    query: Query,
+
+    /// Number of answers
+    #[arg(short, default_value = "10", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    k: usize,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+/// What to look for.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Query {
+    /// Image to compare with
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// Sentence to compare with
+    #[arg(long)]
+    text: Option<String>,
+}
+
+pub fn run(task: &Task) -> Result<Ending> {
+    match task {
+        Task::Build(arguments) => build(arguments),
+        Task::Search(arguments) => search(arguments),
+    }
+}
+
+fn build(arguments: &Build) -> Result<Ending> {
+    let Build { loader, of, .. } = arguments;
+    arguments.results.begin();
+    arguments.overwrite.check(&arguments.out)?;
+    if of.manifest.is_none() {
+        arguments.columns.check_unused()?;
+    }
+    stop_on_ctrl_c()?;
+    let output = arguments.features.output();
+    // Name and text of each row; without a manifest there are no texts.
+    let rows: Vec<(PathBuf, String)> = match (&of.images, &of.manifest) {
+        (_, Some(csv)) => arguments
+            .columns
+            .studies(csv, !arguments.without_texts, loader.max_bad_share)?
+            .into_iter()
+            .map(|study| (study.image, study.report.text.to_string()))
+            .collect(),
+        (folder, None) => {
+            let folder = folder.as_ref().expect("one of the two is required");
+            let images = images_below(folder)?.into_iter();
+            images.map(|image| (image, String::new())).collect()
+        }
+    };
+    match arguments.texts {
+        true => build_of_texts(arguments, output, rows),
+        false => build_of_images(arguments, output, &rows),
+    }
+}
+
+fn build_of_images(
+    arguments: &Build,
+    output: TowerOutput,
+    rows: &[(PathBuf, String)],
+) -> Result<Ending> {
+    let Build { model, loader, .. } = arguments;
+    let tower = model.image_tower(&model.device()?)?;
+    let description = IndexDescription {
+        model: tower.identity()?,
+        modality: Modality::Images,
+        output,
+        precision: tower.precision(),
+    };
+    let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
+    let mut bar = Bar::begin("images", rows.len());
+    let paths: Vec<PathBuf> = rows.iter().map(|(path, _)| path.clone()).collect();
+    let mut embedded = tower.embed_images(paths, &loader.config(), loader.max_bad_share)?;
+    while let Some(batch) = embedded.next() {
+        let batch = batch?;
+        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[place];
+            index.push(row, &path_text(path), text)?;
+        }
+        bar.show(embedded.done());
+        if is_stop_asked() {
+            return Ok(Ending::Interrupted);
+        }
+    }
+    drop(bar);
+    tell_unreadable(&embedded.into_unreadable());
+    finish(arguments, index)
+}
+
+fn build_of_texts(
+    arguments: &Build,
+    output: TowerOutput,
+    mut rows: Vec<(PathBuf, String)>,
+) -> Result<Ending> {
+    let Build { model, loader, .. } = arguments;
+    let convirt = model.convirt(&model.device()?)?;
+    let mut seen = HashSet::new();
+    rows.retain(|(_, text)| seen.insert(text.clone()));
+    let description = IndexDescription {
+        model: convirt.identity()?,
+        modality: Modality::Texts,
+        output,
+        precision: convirt.precision(),
+    };
+    let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
+    let mut bar = Bar::begin("texts", rows.len());
+    let texts: Vec<&str> = rows.iter().map(|(_, text)| text.as_str()).collect();
+    for batch in convirt.embed_texts(&texts, &loader.config())? {
+        let batch = batch?;
+        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[place];
+            index.push(row, &path_text(path), text)?;
+            bar.show(place + 1);
+        }
+        if is_stop_asked() {
+            return Ok(Ending::Interrupted);
+        }
+    }
+    drop(bar);
+    finish(arguments, index)
+}
+
+fn finish(arguments: &Build, index: IndexWriter) -> Result<Ending> {
+    let count = index.finish()?;
+    let out = &arguments.out;
+    let document = json!({"out": path_text(out), "rows": count});
+    let results = arguments.results.begin();
+    results.print_as(format_args!("{}: {count} indexed", out.display()), document)?;
+    Ok(Ending::Done)
+}
+
+fn search(arguments: &Search) -> Result<Ending> {
+    let Search { model, query, .. } = arguments;
+    let results = arguments.results.begin();
+    let index = EmbeddingIndex::open(&arguments.index)?;
+    let output = index.description().output;
+    let device = model.device()?;
+    let query = match (&query.image, &query.text) {
+        (Some(image), _) => {
+            let tower = model.image_tower(&device)?;
+            index.check_query(&tower.identity()?, Modality::Images)?;
+            tower.embed_image(image, output)?
+        }
+        (None, text) => {
+            let convirt = model.convirt(&device)?;
+            index.check_query(&convirt.identity()?, Modality::Texts)?;
+            let text = text.as_deref().expect("one of the two is required");
+            ensure!(
+                text.contains(char::is_alphanumeric),
+                "--text: there is no letter or digit in it to look for"
+            );
+            convirt.embed_text_as(text, output)?
+        }
+    };
+    let mut table = "rank   score  name".to_string();
+    let mut hits = Vec::new();
+    for (rank, hit) in (1..).zip(index.nearest(&query, arguments.k)?) {
+        let (name, text) = (index.name(hit.index)?, index.text(hit.index)?);
+        write!(
+            table,
+            "\n{rank:>4}  {:+.3}  {}",
+            hit.score,
+            printable(&name)
+        )?;
+        if !text.is_empty() {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            write!(table, "\n              {}", printable(words.join(" ")))?;
+        }
+        hits.push(json!({"rank": rank, "score": hit.score, "name": name, "text": text}));
+    }
+    results.print_as(table, json!({"hits": hits}))?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,136 @@
+//! `convirt inspect`: what is in files of weights.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use convirt::data::path_text;
+use convirt::weights::{Fate, Inspection};
+use serde_json::{Value, json};
+
+use crate::arguments::{DeviceArgument, ResultsArguments};
+use crate::program::{Ending, Misuse, print};
+
+/// Tell what is in files of weights, and what of it would be loaded
+#[derive(Args)]
+#[command(
+    after_help = "Read are safetensors, what torch.save writes (.pth, .pt, .bin), Burn's
+checkpoints (.bpk), and folders of these: a run's, Hugging Face's, ConVIRT-Colab's. Nothing in them
+is executed."
+)]
+pub struct Arguments {
+    /// Files or folders
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Load them on a device instead, and tell how long it took
+    #[arg(long)]
+    load: bool,
+
+    #[command(flatten)]
+    device: DeviceArgument,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+pub fn run(arguments: &Arguments) -> Result<Ending> {
+    let results = arguments.results.begin();
+    if arguments.load {
+        let device = arguments.device.find()?;
+        let start = Instant::now();
+        let load = |file| Ok(Inspection::of(file)?.load(&device)?);
+        let networks: Vec<_> = arguments.files.iter().map(load).collect::<Result<_>>()?;
+        let seconds = start.elapsed().as_secs_f64();
+        drop(networks);
+        results.print_as(
+            format_args!("loaded in {seconds:.3} s"),
+            json!({"seconds": seconds}),
+        )?;
+        return Ok(Ending::Done);
+    }
+    if arguments.device.device.is_some() {
+        return Err(Misuse("--device has an effect with --load only".to_string()).into());
+    }
+    let mut documents = Vec::new();
+    for file in &arguments.files {
+        let inspection = Inspection::of(file)?;
+        match results.is_json() {
+            true => documents.push(document(&inspection)),
+            false => print(inspection.to_string().trim_end()),
+        }
+    }
+    if results.is_json() {
+        results.print_as("", documents)?;
+    }
+    Ok(Ending::Done)
+}
+
+/// An inspection for other programs.
+fn document(inspection: &Inspection) -> Value {
+    let file = inspection.file();
+    let tensors: Vec<Value> = file
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| {
+            let mut entry = json!({
+                "name": name,
+                "type": tensor.element_type.to_string(),
+                "shape": tensor.shape,
+            });
+            let (status, more) = status(inspection.fate(name).unwrap_or(&Fate::Ignored));
+            entry["status"] = status.into();
+            if let Some((key, value)) = more {
+                entry[key] = value;
+            }
+            entry
+        })
+        .collect();
+    let loads: Vec<Value> = inspection
+        .reports()
+        .iter()
+        .map(|report| {
+            let missing = report
+                .tensors
+                .iter()
+                .filter_map(|tensor| match &tensor.fate {
+                    Fate::Missing { shape, .. } => {
+                        Some(json!({"name": tensor.name, "shape": shape}))
+                    }
+                    _ => None,
+                });
+            json!({
+                "part": report.part,
+                "fits": report.fits(),
+                "missing": missing.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "path": path_text(file.path()),
+        "format": file.format().to_string(),
+        "image_encoder": inspection.image_encoder().map(|encoder| encoder.depth.to_string()),
+        "text_encoder": inspection.text_encoder().map(|encoder| json!({
+            "layers": encoder.num_hidden_layers,
+            "hidden_size": encoder.hidden_size,
+            "vocab_size": encoder.vocab_size,
+            "max_positions": encoder.max_position_embeddings,
+        })),
+        "loads": loads,
+        "tensors": tensors,
+    })
+}
+
+/// What becomes of a tensor, in a word, and what there is to know about it.
+fn status(fate: &Fate) -> (&'static str, Option<(&'static str, Value)>) {
+    match fate {
+        Fate::Loaded { parameter, .. } => ("loaded", Some(("parameter", json!(parameter)))),
+        Fate::Ignored => ("ignored", None),
+        Fate::Unexpected { .. } => ("unexpected", None),
+        Fate::Missing { .. } => ("missing", None),
+        Fate::Mismatched { expected, .. } => {
+            ("mismatched", Some(("expected_shape", json!(expected))))
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `convirt resume`: goes on with a run.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use convirt::Training;
+
+use super::train::train;
+use crate::arguments::{DeviceArgument, OverrideArguments, ResultsArguments};
+use crate::program::Ending;
+
+/// Go on with a run that was stopped
+#[derive(Args)]
+#[command(after_help = "Examples:
+  convirt resume runs/2026-01-16_02-27-36_phantom
+  convirt resume 2026-01-16_02-27-36_phantom --set max_steps=2000
+
+The run's own configuration is used. What would make it another run, such as the model or the batch
+size, cannot be changed.")]
+pub struct Arguments {
+    /// Run, by path or by name in `runs`
+    run: PathBuf,
+
+    #[command(flatten)]
+    overrides: OverrideArguments,
+
+    #[command(flatten)]
+    device: DeviceArgument,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+pub fn run(mut arguments: Arguments) -> Result<Ending> {
+    arguments.device.override_key(&mut arguments.overrides);
+    train(&arguments.results, || {
+        let overrides = &arguments.overrides.overrides;
+        Ok(Training::resume(&arguments.run, overrides)?)
+    })
+}

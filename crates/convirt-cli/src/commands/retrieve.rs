@@ -1,0 +1,146 @@
+//! `convirt retrieve`: how well a model finds images and texts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use convirt::Config;
+use convirt::config::Objective;
+use convirt::data::{Chexpert8x200, Split};
+use convirt::retrieval::{ChexpertRetrieval, PairRetrieval};
+use log::warn;
+
+use crate::arguments::{
+    LoaderArguments, ManifestArguments, ModelArguments, ResultsArguments, tell_unreadable,
+};
+use crate::program::{Bar, Ending};
+
+/// Measure how well a model finds images and texts
+#[derive(Subcommand)]
+#[command(after_help = "Examples:
+  convirt retrieve pairs --run RUN --manifest pairs.csv --split-col split --split valid
+  convirt retrieve chexpert --run RUN --lists convirt --images DIR")]
+pub enum Task {
+    /// Measure retrieval among the pairs of a manifest, beside chance
+    Pairs(Pairs),
+    /// Measure retrieval on CheXpert 8×200, as the paper does
+    Chexpert(Chexpert),
+}
+
+#[derive(Args)]
+pub struct Pairs {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    loader: LoaderArguments,
+
+    /// CSV of images and texts
+    #[arg(long, value_name = "CSV")]
+    manifest: PathBuf,
+
+    #[command(flatten)]
+    columns: ManifestArguments,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+#[derive(Args)]
+pub struct Chexpert {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    loader: LoaderArguments,
+
+    /// Folder with image-retrieval/ and text-retrieval/, from github.com/yuhaozhang/convirt
+    #[arg(long, value_name = "DIR")]
+    lists: PathBuf,
+
+    /// Folder that CheXpert was unpacked into, with CheXpert-v1.0-small/
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+pub fn run(task: &Task) -> Result<Ending> {
+    match task {
+        Task::Pairs(arguments) => pairs(arguments),
+        Task::Chexpert(arguments) => chexpert(arguments),
+    }
+}
+
+fn pairs(arguments: &Pairs) -> Result<Ending> {
+    let Pairs {
+        model,
+        loader,
+        columns,
+        manifest,
+        results,
+    } = arguments;
+    let results = results.begin();
+    let studies = columns.studies(manifest, true, loader.max_bad_share)?;
+    let has_trained_rows = matches!(columns.split, None | Some(Split::Train));
+    if has_trained_rows && was_trained_on(&model.run, manifest) {
+        warn!(
+            "the run was trained on rows of {}, which are among these; choose those held out by \
+             --split-col and --split",
+            manifest.display()
+        );
+    }
+    let convirt = model.convirt(&model.device()?)?;
+    let mut bar = Bar::begin("images", studies.len());
+    let (retrieval, unreadable) = PairRetrieval::of(
+        &convirt,
+        &studies,
+        &loader.config(),
+        loader.max_bad_share,
+        |done, images| bar.show_of(done, images),
+    )?;
+    drop(bar);
+    tell_unreadable(&unreadable);
+    results.print_as(retrieval.to_string().trim_end(), &retrieval)?;
+    Ok(Ending::Done)
+}
+
+/// Whether the run's own configuration names this manifest.
+fn was_trained_on(run: &Path, manifest: &Path) -> bool {
+    let config = Config::from_file(run.join("config.yaml"), &[]);
+    let csv = config.map(|config| config.dataset.csv_file);
+    let is_same = |csv: PathBuf| Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?);
+    csv.ok().and_then(is_same).unwrap_or(false)
+}
+
+fn chexpert(arguments: &Chexpert) -> Result<Ending> {
+    let Chexpert {
+        model,
+        loader,
+        lists,
+        images,
+        results,
+    } = arguments;
+    let results = results.begin();
+    let set = Chexpert8x200::read(lists, images, loader.max_bad_share)?;
+    let device = model.device()?;
+    let tower = model.image_tower(&device)?;
+    let convirt = match tower.objective() {
+        Objective::ConVirt => Some(model.convirt(&device)?),
+        Objective::SimClr => None,
+    };
+    let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());
+    let (retrieval, unreadable) = ChexpertRetrieval::of(
+        &set,
+        &tower,
+        convirt.as_ref(),
+        &loader.config(),
+        loader.max_bad_share,
+        |done, _| bar.show(done),
+    )?;
+    drop(bar);
+    tell_unreadable(&unreadable);
+    results.print_as(retrieval.to_string().trim_end(), &retrieval)?;
+    Ok(Ending::Done)
+}

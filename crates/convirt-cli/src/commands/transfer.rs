@@ -1,0 +1,146 @@
+//! `convirt transfer`: image encoders on labelled images.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use convirt::scores::Bootstrap;
+use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
+
+use crate::arguments::{ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments};
+use crate::program::{Ending, Misuse};
+
+/// Train and score classifiers on image encoders: linear probes, or fine-tuning
+#[derive(Args)]
+#[command(after_help = "Examples:
+  convirt transfer --encoder runs/2026-01-16_02-27-36_phantom --encoder random:resnet18 --encoder pixels \\
+      --csv labels.csv --label-col label --group-col patient
+  convirt transfer --encoder model.pth --csv train.csv --image-col Path --label-cols Edema,Consolidation \\
+      --uncertain ones --split-col split --mode fine-tune --fractions 0.1
+
+Without a split column a share of the groups is the test (--test-size); with one that has no test,
+its valid rows are. Ctrl-C ends it with what has been done.")]
+pub struct Arguments {
+    /// Run, file of weights or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
+    /// pixels[:SIDE]; several are compared
+    #[arg(long = "encoder", value_name = "ENCODER", required = true)]
+    encoders: Vec<EncoderSource>,
+
+    /// What the names of an encoder's tensors begin with, in a file of weights that has several
+    #[arg(long, value_name = "PREFIX")]
+    weights_prefix: Option<String>,
+
+    #[command(flatten)]
+    labelled: LabelledArguments,
+
+    /// Share of the groups held out for the test where there is no split column
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.2,
+        conflicts_with = "split_col"
+    )]
+    test_size: f64,
+
+    /// What is trained: linear (the head) or fine-tune (all)
+    #[arg(long, value_name = "MODE", default_value = "linear")]
+    mode: TransferMode,
+
+    /// Parts of the training images to learn from
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "0.01,0.1,1"
+    )]
+    fractions: Vec<f64>,
+
+    /// Runs of each fraction
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seeds: usize,
+
+    /// Seed of the first run and of the division
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Side of the inputs in pixels; that of the runs, or else 224, by default
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+
+    /// Tests drawn anew for the 95 % intervals
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    resamples: usize,
+
+    /// Epochs of a fine-tuning at the most; 100 by default
+    #[arg(long, value_name = "N")]
+    max_epochs: Option<usize>,
+
+    #[command(flatten)]
+    compute: ComputeArguments,
+
+    /// Folder for transfer.json and the best classifier
+    #[arg(long, value_name = "DIR", default_value = "transfer")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    overwrite: OverwriteArguments,
+
+    #[command(flatten)]
+    results: ResultsArguments,
+}
+
+pub fn run(arguments: Arguments) -> Result<Ending> {
+    let results = arguments.results.begin();
+    arguments.overwrite.check(&arguments.out)?;
+    let data = arguments.labelled.config()?;
+    let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
+    let mut config = TransferConfig {
+        weights_prefix: arguments.weights_prefix,
+        mode: arguments.mode,
+        fractions: arguments.fractions,
+        runs: arguments.seeds,
+        seed: arguments.seed,
+        test_size: arguments.test_size,
+        image_size: arguments.image_size,
+        batch_size: arguments.batch_size,
+        bootstrap: Bootstrap {
+            resamples: arguments.resamples,
+            seed: arguments.seed,
+        },
+        device: arguments.compute.device.device,
+        precision: arguments.compute.precision,
+        ..TransferConfig::new(arguments.encoders, data)
+    };
+    if let Some(max_epochs) = arguments.max_epochs {
+        if config.mode == TransferMode::LinearProbe {
+            let problem = "--max-epochs has an effect with --mode fine-tune only";
+            return Err(Misuse(problem.to_string()).into());
+        }
+        config.fine_tune.max_epochs = max_epochs;
+    }
+
+    let transfer = Transfer::prepare(config)?;
+    results.announce(&transfer);
+    let report = transfer.run()?;
+    let out = arguments.out;
+    results.print(&report)?;
+    report.save(&out)?;
+    results.announce(format_args!(
+        "written: {}",
+        out.join("transfer.json").display()
+    ));
+    if report.best().is_some() {
+        results.announce(format_args!(
+            "classifier: {}",
+            out.join("classifier").display()
+        ));
+    }
+    Ok(match report.interrupted {
+        true => Ending::Interrupted,
+        false => Ending::Done,
+    })
+}
