@@ -4,6 +4,7 @@ mod bad_input;
 mod damage;
 mod dicom;
 mod doctor;
+mod documents;
 mod endings;
 mod examples;
 mod fixtures;

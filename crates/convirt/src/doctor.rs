@@ -47,10 +47,6 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         return Ok(TokenCheck::Off { reason });
     }
     let model = &config.model;
-    if config.objective == Objective::SimClr {
-        let reason = "SimCLR reads no texts".into();
-        return Ok(TokenCheck::Off { reason });
-    }
     let earlier = config.fine_tune_from.as_deref().map(Path::new);
     let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
     let vocabulary = earlier.transpose()?.and_then(|earlier| earlier.tokenizer);

@@ -306,6 +306,27 @@ const ATTESTING: [&str; 16] = [
     "was",
 ];
 
+/// What stands before the name of a doctor.
+const TITLES: [&str; 6] = ["dr", "drs", "med", "pd", "priv.-doz", "prof"];
+
+/// "Signed" in other languages, before a name.
+const SIGNED: [&str; 5] = ["firmado", "gez", "gezeichnet", "signé", "vidiert"];
+
+/// Words of places in a hospital.
+const PLACES: [&str; 11] = [
+    "clinic",
+    "department",
+    "ed",
+    "emergency",
+    "er",
+    "floor",
+    "hospital",
+    "icu",
+    "outpatient",
+    "room",
+    "ward",
+];
+
 /// Letters behind the name of a doctor.
 const DEGREES: [&str; 8] = ["d.o", "do", "frcr", "m.d", "mbbs", "md", "ph.d", "phd"];
 
@@ -395,6 +416,7 @@ pub(super) fn is_sign_off(sentence: &str) -> bool {
         || tells_removed(&words)
         || is_attestation(&words)
         || is_labelled(sentence)
+        || is_place(sentence)
         || is_stamp(&words)
         || is_name(&words)
 }
@@ -484,18 +506,51 @@ fn is_signed(sentence: &str) -> bool {
     let is_number = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains(char::is_alphabetic)
     };
-    let is_name = |word: &str| word.starts_with(char::is_uppercase) && !word.contains(':');
-    let is_doctor = is_in(&first.to_lowercase(), &["dr", "drs"]);
+    let is_title = |word: &str| is_in(&word.trim_end_matches(['.', ',']).to_lowercase(), &TITLES);
+    let is_name =
+        |word: &str| word.starts_with(char::is_uppercase) && !word.contains(':') || is_title(word);
+    let is_doctor = is_title(first) && words.clone().any(|word| !is_title(word));
     first == "/s/"
+        || is_in(&first.to_lowercase(), &SIGNED)
+        || is_initialled(sentence)
         || count == 0 && is_pair(first)
         || count > 0 && is_pair(first) && words.clone().all(is_number)
-        || is_doctor && (1..=3).contains(&count) && words.clone().all(is_name)
+        || is_doctor && (1..=5).contains(&count) && words.clone().all(is_name)
         || is_short(first)
             && first.bytes().all(|b| b.is_ascii_uppercase())
             && (1..=2).contains(&count)
             && words
                 .clone()
                 .all(|word| is_number(word) && word.contains(['/', ':']))
+}
+
+/// "J. Roe", "Jane A. Roe".
+fn is_initialled(sentence: &str) -> bool {
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    let is_initial = |word: &&str| {
+        let letter = word.strip_suffix('.').unwrap_or("");
+        letter.chars().count() == 1 && letter.chars().all(char::is_uppercase)
+    };
+    let is_capitalized = |word: &&str| {
+        let mut letters = word.trim_end_matches(['.', ',']).chars();
+        letters.next().is_some_and(char::is_uppercase)
+            && letters.all(|c| c.is_alphabetic() || "-'’".contains(c))
+    };
+    let is_family_name = |word: &&str| is_capitalized(word) && word.contains(char::is_lowercase);
+    (2..=4).contains(&words.len())
+        && words.iter().any(|word| is_initial(word))
+        && words
+            .iter()
+            .all(|word| is_initial(word) || is_capitalized(word))
+        && words.last().is_some_and(is_family_name)
+}
+
+/// "Location: Emergency Department".
+fn is_place(sentence: &str) -> bool {
+    sentence.split_once(':').is_some_and(|(label, place)| {
+        let says_place = |word: &String| is_in(word, &PLACES);
+        words(label) == ["location"] && words(place).iter().any(says_place)
+    })
 }
 
 /// "These findings were conveyed …", "Results were called to …".
@@ -657,6 +712,12 @@ mod tests {
             "Please call with any questions.",
             "For questions, page 12345.",
             "The study and the report were reviewed by the staff radiologist.",
+            "Gez. Dr. Müller",
+            "Prof. Dr. med. Anna Müller",
+            "PD Dr. Jane Roe",
+            "J. Roe",
+            "Jane A. Roe.",
+            "Location: Emergency Department",
         ] {
             assert!(is_sign_off(sentence), "{sentence}");
         }
@@ -693,6 +754,10 @@ mod tests {
             "Dr. Roe: no effusion",
             "10mm",
             "Reverse transcription PCR was positive.",
+            "Location: right upper lobe.",
+            "Mild Cardiomegaly",
+            "S. pneumoniae was found.",
+            "Vitamin D.",
         ] {
             assert!(!is_sign_off(sentence), "{sentence}");
         }
