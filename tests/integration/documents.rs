@@ -80,7 +80,10 @@ fn every_command_in_the_documents_has_the_options_that_it_is_given() {
             for word in &words[length..] {
                 let option = word.split('=').next().unwrap();
                 let is_option = option.starts_with("--") && option.len() > 2;
-                assert!(!is_option || help.contains(option), "{shown}: no `{option}`");
+                assert!(
+                    !is_option || help.contains(option),
+                    "{shown}: no `{option}`"
+                );
             }
             checked += 1;
         }

@@ -74,7 +74,10 @@ incremental = false
     let model = convirt::Model::load(trained.run.path()).unwrap();
     let image = model.embed_image(trained.an_image()).unwrap();
     let text = model.embed_text("The heart is enlarged.").unwrap();
-    let line = format!("{:+.3} The heart is enlarged.", convirt::similarity(&image, &text));
+    let line = format!(
+        "{:+.3} The heart is enlarged.",
+        convirt::similarity(&image, &text)
+    );
     assert!(stdout.contains(&line), "expected {line} in:\n{stdout}");
 }
 

@@ -18,10 +18,6 @@ mod compared;
 mod rows;
 mod sides;
 mod cleaned;
-#[cfg(test)]
-mod tests {
-    mod faults;
-}
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -268,4 +264,9 @@ impl Examination<'_> {
             .map(|image| Thumbnail::of(&image))
             .collect()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    mod faults;
 }

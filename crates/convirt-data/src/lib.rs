@@ -32,10 +32,6 @@ mod augment;
 mod loader;
 mod prepare;
 mod doctor;
-#[cfg(test)]
-mod tests {
-    pub(crate) mod fixtures;
-}
 
 pub use self::image::{
     CropBox, DecodeLimits, ImageFiles, ImageStore, ImageStoreConfig, Radiograph, Thumbnail,
@@ -71,3 +67,8 @@ pub use prepare::{
 pub use progress::{Progress, Stage};
 pub use skips::{Skip, SkipReason, Skips};
 pub use text::{ReportTokenizer, Section, SectionName, Sections, Tokens, sentences, word_count};
+
+#[cfg(test)]
+mod tests {
+    pub(crate) mod fixtures;
+}

@@ -6,10 +6,11 @@ mod devices;
 mod pathology;
 mod render;
 mod exposure;
+
+pub(crate) use anatomy::Anatomy;
+pub(crate) use exposure::{Exposure, FileKind};
+
 #[cfg(test)]
 mod tests {
     mod visibility;
 }
-
-pub(crate) use anatomy::Anatomy;
-pub(crate) use exposure::{Exposure, FileKind};

@@ -24,12 +24,6 @@ mod inspect;
 mod save;
 mod hub;
 
-#[cfg(test)]
-mod tests {
-    mod malformed;
-    mod parity;
-}
-
 pub use error::WeightsError;
 pub use file::WeightsFile;
 pub use formats::WeightsFormat;
@@ -54,3 +48,9 @@ pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;
 pub(crate) use scope::{Part, prefixes as encoder_prefixes};
 pub(crate) use sharded::parts;
+
+#[cfg(test)]
+mod tests {
+    mod malformed;
+    mod parity;
+}
