@@ -41,7 +41,8 @@ fn commands(document: &str) -> Vec<Vec<String>> {
             let part = part.trim_start_matches("# ").trim();
             let words = part.split(['#', '|', '>', ';', '&']).next().unwrap();
             let words: Vec<String> = words.split_whitespace().map(String::from).collect();
-            if words.len() > 1 && words[0] == "convirt" {
+            // In a manifest a `=` follows.
+            if words.len() > 1 && words[0] == "convirt" && words[1] != "=" {
                 commands.push(words[1..].to_vec());
             }
         }

@@ -538,7 +538,7 @@ fn is_initialled(sentence: &str) -> bool {
     };
     let is_family_name = |word: &&str| is_capitalized(word) && word.contains(char::is_lowercase);
     (2..=4).contains(&words.len())
-        && words.iter().any(|word| is_initial(word))
+        && words.iter().any(is_initial)
         && words
             .iter()
             .all(|word| is_initial(word) || is_capitalized(word))

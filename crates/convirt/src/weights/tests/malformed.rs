@@ -499,7 +499,8 @@ fn bombs_are_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn bombs_are_refused_within_little_memory() {
-    let limited = "ulimit -v 1048576; exec \"$0\" weights::hostile::bombs_are_refused --exact";
+    let limited =
+        "ulimit -v 1048576; exec \"$0\" weights::tests::malformed::bombs_are_refused --exact";
     let child = std::process::Command::new("sh")
         .args(["-c", limited])
         .arg(std::env::current_exe().unwrap())
