@@ -45,7 +45,7 @@ pub enum SkipReason {
 pub struct Skip {
     /// The file at fault: the image, the text file, or the CSV itself.
     pub file: PathBuf,
-    /// Row of the CSV, counted like [`Study::row`](crate::manifest::study::Study::row).
+    /// Row of the CSV, counted like [`Study::row`](crate::Study::row).
     pub row: usize,
     /// Why.
     pub reason: SkipReason,

@@ -10,7 +10,7 @@ pub enum PhantomError {
     /// A setting is out of range.
     #[error("`{setting}` is {value}; it must be {allowed}")]
     OutOfRange {
-        /// The setting, a field of [`PhantomConfig`](crate::phantom::PhantomConfig).
+        /// The setting, a field of [`PhantomConfig`](crate::PhantomConfig).
         setting: &'static str,
         /// The value given.
         value: usize,

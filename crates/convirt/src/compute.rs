@@ -33,7 +33,7 @@ pub const DEVICE_NAMES: &[&str] = &[
 /// `None` takes what the environment variable `BURN_DEVICE` names, or the best backend compiled in.
 /// The name only selects: whether such hardware is there shows at the first computation. On the CPU
 /// the environment variable `CONVIRT_KERNEL` forces a
-/// [`Kernel`](crate::compute::Kernel).
+/// [`Kernel`].
 ///
 /// # Errors
 ///

@@ -15,7 +15,7 @@ use ::burn::store::burn_pack;
 /// Where a tar says that it is one.
 pub(super) const TAR_MARK: Range<usize> = 257..262;
 
-/// What wrote a [`WeightsFile`].
+/// What wrote a [`WeightsFile`](super::WeightsFile).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightsFormat {
     /// `safetensors`, Hugging Face's and this crate's.

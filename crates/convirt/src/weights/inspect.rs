@@ -117,7 +117,7 @@ impl Inspection {
     /// Loads what was recognized.
     ///
     /// What weights do not tell is as [`text_encoder`](Self::text_encoder) says; a run's model is
-    /// better loaded by [`crate::inference::ConVirt`], and a folder of Hugging Face by its description.
+    /// better loaded by [`crate::Model`], and a folder of Hugging Face by its description.
     ///
     /// # Errors
     ///

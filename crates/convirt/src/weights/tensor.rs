@@ -30,7 +30,7 @@ pub enum ElementType {
     Other(String),
 }
 
-/// A tensor of a [`WeightsFile`].
+/// A tensor of a [`WeightsFile`](super::WeightsFile).
 pub struct StoredTensor {
     /// Type of its numbers.
     pub element_type: ElementType,
