@@ -47,6 +47,7 @@ struct Description {
 pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError> {
     if file.format() == WeightsFormat::Torch
         && let Some(name) = torch_file::architecture(file.path())?
+        && !is_class(&name)
         && !is_resnet(&name)
     {
         return Err(WeightsError::Architecture {
@@ -121,6 +122,12 @@ fn is_resnet(name: &str) -> bool {
     // People write `ResNet-50` too.
     let plain = plain.to_ascii_lowercase().replace(['-', '_'], "");
     RESNETS.split(", ").any(|resnet| resnet == plain)
+}
+
+/// Whether a name is one of a class, such as `ResNet` or `DataParallel`, which some training loops
+/// write as `arch`: it does not tell which layers the network has.
+fn is_class(name: &str) -> bool {
+    name.chars().all(|letter| letter.is_ascii_alphabetic())
 }
 
 /// Whether a class of `transformers` is a ResNet, or a text encoder.
@@ -212,7 +219,12 @@ mod tests {
                 assert!(error.contains(part), "no `{part}` in: {error}");
             }
         }
-        for (key, value) in [("arch", "resnet50"), ("notes", "resnetaa50")] {
+        for (key, value) in [
+            ("arch", "resnet50"),
+            ("arch", "ResNet"),
+            ("arch", "DataParallel"),
+            ("notes", "resnetaa50"),
+        ] {
             checked_torch(key, value).unwrap();
         }
     }
