@@ -8,8 +8,11 @@ mod dataset;
 mod batch;
 mod order;
 mod workers;
+#[cfg(feature = "train")]
 mod batches;
+#[cfg(feature = "train")]
 mod training;
+#[cfg(feature = "train")]
 mod evaluation;
 mod images;
 
@@ -21,8 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::setting::check;
 
+#[cfg(feature = "train")]
 pub use evaluation::EvaluationLoader;
 pub use images::{ImageBatch, ImageBatches, Unreadable};
+#[cfg(feature = "train")]
 pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
 
 /// Configures a [`TrainingLoader`], an [`EvaluationLoader`] or [`ImageBatches`].
@@ -77,7 +82,7 @@ impl LoaderConfig {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "train")]
 use burn::data::dataset::DatasetError;
+#[cfg(feature = "train")]
 use burn::train::TrainingError;
 use convirt_data::{DataError, few};
 use convirt_model::ModelError;
@@ -15,7 +17,9 @@ use crate::config::ConfigError;
 use crate::inference::ModelIdentity;
 use crate::readable::thousands;
 use crate::retrieval::Modality;
-use crate::weights::{HubError, WeightsError};
+#[cfg(feature = "hub")]
+use crate::weights::HubError;
+use crate::weights::WeightsError;
 
 /// Error of the crate: each names the file or setting it is about.
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +228,7 @@ pub enum Error {
         bytes: usize,
     },
     /// A model of the Hugging Face hub is not to be had.
+    #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] HubError),
     /// A name is neither a path that exists nor one that the hub could have.
@@ -349,9 +354,11 @@ pub enum Error {
         step: usize,
     },
     /// The held-out pairs cannot be read any more.
+    #[cfg(feature = "train")]
     #[error("the held-out pairs: {0}")]
     Evaluation(DatasetError),
     /// Training stopped on an error.
+    #[cfg(feature = "train")]
     #[error("training stopped: {0}")]
     Training(Arc<TrainingError>),
 }

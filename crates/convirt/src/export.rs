@@ -1,5 +1,6 @@
 //! A trained model in the files of other libraries.
 
+#[cfg(feature = "onnx")]
 mod onnx;
 
 use std::fs;

@@ -2,11 +2,9 @@
 
 mod finite;
 mod similarity;
-mod features;
 mod embedded_batch;
 mod description;
 mod identity;
-mod image_reader;
 mod image_model;
 mod model;
 mod embeddings;
@@ -20,10 +18,8 @@ pub(crate) use embedded_batch::excerpt;
 pub use embedded_batch::{EmbeddedBatch, TowerOutput};
 pub use embedding_file::EmbeddingFile;
 pub use embeddings::{ImageEmbeddings, TextEmbeddings};
-pub(crate) use features::Features;
 pub(crate) use finite::{finite_rows, unit, unit_rows};
 pub use identity::ModelIdentity;
 pub use image_model::ImageModel;
-pub(crate) use image_reader::{EncodedImages, ImageReader};
 pub use model::Model;
 pub use similarity::similarity;

@@ -31,13 +31,19 @@ mod network;
 pub mod inference;
 pub mod scores;
 pub mod retrieval;
+#[cfg(feature = "train")]
 pub mod run;
+#[cfg(feature = "train")]
 mod datasets;
+#[cfg(feature = "train")]
 pub mod report;
+#[cfg(feature = "train")]
 pub mod training;
+#[cfg(feature = "train")]
 pub mod transfer;
 pub mod zero_shot;
 mod export;
+#[cfg(feature = "train")]
 pub mod doctor;
 
 pub use convirt_data as data;
@@ -48,5 +54,7 @@ pub use compute::device;
 pub use config::Config;
 pub use error::Error;
 pub use inference::{Classifier, ImageModel, Model, similarity};
+#[cfg(feature = "train")]
 pub use run::{RunDir, Summary};
+#[cfg(feature = "train")]
 pub use training::Training;

@@ -1,13 +1,29 @@
 //! What a training tells while it runs: on the terminal and to TensorBoard.
 
+mod bar;
+#[cfg(feature = "train")]
 mod measures;
+#[cfg(feature = "train")]
 mod metrics;
+#[cfg(feature = "train")]
 mod progress;
+#[cfg(feature = "train")]
 mod tensorboard;
 
+use std::time::Duration;
+
 pub use crate::messages::PROGRESS_TARGET;
+pub(crate) use bar::Bar;
+#[cfg(feature = "train")]
 pub use measures::{Measures, PendingMeasures};
+#[cfg(feature = "train")]
 pub(crate) use metrics::{LOSS, MeanMetric, PairsPerSecond};
-pub(crate) use progress::{Bar, renderer};
+#[cfg(feature = "train")]
+pub(crate) use progress::renderer;
+#[cfg(feature = "train")]
 pub use tensorboard::EventWriter;
+#[cfg(feature = "train")]
 pub(crate) use tensorboard::{Scalars, TensorBoardLogger, read_scalars};
+
+/// Longest silence while something runs.
+const LINE_EVERY: Duration = Duration::from_secs(10);

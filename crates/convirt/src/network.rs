@@ -4,7 +4,8 @@ mod memory;
 
 pub(crate) use memory::MemoryNeed;
 
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 use convirt_data::TextBatch;
 use convirt_model::{
     ConVirt, ConVirtConfig, ModelError, ParameterCount, ParameterCounts, SimClr, SimClrConfig,
@@ -33,6 +34,8 @@ pub(crate) enum Network {
 }
 
 impl NetworkConfig {
+    /// Builds the network. Its parameters are drawn by the device's seed when they are first
+    /// looked at: see [`Network::draw`].
     pub fn init(&self, device: &Device) -> Result<Network, ModelError> {
         Ok(match self {
             Self::ConVirt(config) => Network::ConVirt(config.init(device)?.into()),
@@ -134,11 +137,31 @@ impl Network {
         })
     }
 
+    /// Draws the parameters into which nothing was loaded, in the order of the network's fields.
+    ///
+    /// Burn draws a parameter when it is first looked at. Without this, what happens to look first
+    /// would decide which weights a seed gives.
+    pub fn draw(&self) {
+        match self {
+            Self::ConVirt(network) => network.visit(&mut Draw),
+            Self::SimClr(network) => network.visit(&mut Draw),
+        }
+    }
+
     pub fn parameter_counts(&self) -> ParameterCounts {
         match self {
             Self::ConVirt(network) => network.parameter_counts(),
             Self::SimClr(network) => network.parameter_counts(),
         }
+    }
+}
+
+/// Looks at each parameter.
+struct Draw;
+
+impl ModuleVisitor for Draw {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        param.val();
     }
 }
 

@@ -1,10 +1,12 @@
 //! How well probabilities tell labels, with intervals that know of groups.
 
+mod probabilities;
 mod measures;
 mod bootstrap;
 mod table;
 
 use convirt_data::{LabelledImage, Labels};
+pub(crate) use probabilities::{sigmoid, softmax};
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::Bootstrap;

@@ -143,8 +143,8 @@ impl Training {
                 loads.push(report);
             }
         }
-
         chosen.check_used()?;
+        network.draw();
 
         let data = DataIdentity::new(&studies.split);
         let tokenizer = tower.map(|tower| tower.tokenizer);

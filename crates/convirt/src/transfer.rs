@@ -1,6 +1,8 @@
 //! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
 //! 2022, section 4).
 
+mod features;
+mod image_reader;
 mod lbfgs;
 mod logistic;
 mod probe;
@@ -8,8 +10,6 @@ mod fine_tune;
 mod report;
 mod encoder;
 mod candidate;
-
-pub(crate) use logistic::{sigmoid, softmax};
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -22,6 +22,9 @@ mod parameters;
 mod load;
 mod inspect;
 mod save;
+#[cfg(feature = "train")]
+mod located;
+#[cfg(feature = "hub")]
 mod hub;
 
 pub use error::WeightsError;
@@ -34,19 +37,23 @@ pub use tensor::{ElementType, StoredTensor};
 
 pub(crate) use checksums::append_crc32c;
 pub(crate) use chosen_encoder::ChosenEncoder;
+#[cfg(feature = "hub")]
 pub(crate) use file::OF_HUGGING_FACE;
 pub(crate) use formats::safetensors::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
 };
+#[cfg(feature = "hub")]
 pub use hub::HubError;
-pub(crate) use hub::{Wanted, located, located_here};
 pub(crate) use inspect::image_encoder_config;
 pub(crate) use load::{check_loaded, load_classifier_head};
+#[cfg(feature = "train")]
+pub(crate) use located::{Wanted, located, located_here};
 pub(crate) use names::{Layout, Naming};
 pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;
 pub(crate) use scope::{Part, prefixes as encoder_prefixes};
+#[cfg(feature = "hub")]
 pub(crate) use sharded::parts;
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unread
 use crate::error::{Error, write_error};
 use crate::inference::{Model, TowerOutput, similarity};
 use crate::logging::Bar;
-use crate::scores::{Bootstrap, ClassificationScores};
-use crate::transfer::{sigmoid, softmax};
+use crate::scores::{Bootstrap, ClassificationScores, sigmoid, softmax};
 
 pub use prompts::{ClassPrompts, ZeroShotPrompts};
 

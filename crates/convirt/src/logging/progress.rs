@@ -1,8 +1,7 @@
 //! Live progress: Burn's terminal interface, or plain lines where there is no terminal.
 
-mod bar;
-
 use std::collections::HashMap;
+#[cfg(feature = "tui")]
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::{MetricDefinition, MetricId};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
-    MetricsRendererTraining, default_renderer,
+    MetricsRendererTraining,
 };
 use convirt_data::TrainingSteps;
 
@@ -19,13 +18,9 @@ use super::metrics::{
     IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
 };
 
-pub(crate) use bar::Bar;
-
+use super::LINE_EVERY;
 use crate::messages::{progress, shows_progress};
 use crate::readable::duration;
-
-/// Longest silence while something runs.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The renderer for where standard output goes; `plain` ones write lines of the log only.
 pub(crate) fn renderer(
@@ -34,17 +29,20 @@ pub(crate) fn renderer(
     interrupter: &Interrupter,
     plain: bool,
 ) -> Box<dyn MetricsRenderer> {
-    if plain || !shows_progress() || !std::io::stdout().is_terminal() {
-        return Box::new(PlainProgress::new(steps, step));
+    #[cfg(feature = "tui")]
+    if !plain && shows_progress() && std::io::stdout().is_terminal() {
+        let renderer = burn::train::renderer::default_renderer(interrupter.clone(), None);
+        keep_ctrl_c();
+        return renderer;
     }
-    let renderer = default_renderer(interrupter.clone(), None);
-    keep_ctrl_c();
-    renderer
+    #[cfg(not(feature = "tui"))]
+    let _ = (interrupter, plain, shows_progress());
+    Box::new(PlainProgress::new(steps, step))
 }
 
 /// Raw mode turns Ctrl-C into a key that Burn's interface ignores; this makes it a signal again, as
 /// soon as the interface's own thread has entered that mode.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "tui"))]
 fn keep_ctrl_c() {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     std::thread::spawn(|| {
@@ -65,7 +63,7 @@ fn keep_ctrl_c() {
     });
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), feature = "tui"))]
 fn keep_ctrl_c() {}
 
 /// One line every ten seconds and one for each evaluation.

@@ -29,6 +29,7 @@ pub(crate) struct EmbeddedPairs<'a> {
 }
 
 impl<'a> EmbeddedPairs<'a> {
+    #[cfg(feature = "train")]
     /// Embeds what a loader holds, its texts as it reads them, by a network in evaluation mode.
     ///
     /// # Errors

@@ -11,13 +11,14 @@ use rayon::prelude::*;
 
 use super::encoder::OpenEncoder;
 use super::fine_tune::FineTuneData;
+use super::image_reader::{EncodedImages, ImageReader};
 use super::logistic::LinearModel;
 use super::probe::ProbeData;
 use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
 use crate::error::Error;
 use crate::inference::ClassifierDescription;
-use crate::inference::{Classifier, EncodedImages, ImageReader, Normalization};
+use crate::inference::{Classifier, Normalization};
 use crate::logging::Bar;
 use crate::network::MemoryNeed;
 use crate::scores::ClassificationScores;

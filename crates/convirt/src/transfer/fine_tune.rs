@@ -15,9 +15,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::image_reader::ImageReader;
 use crate::config::Schedule;
 use crate::error::Error;
-use crate::inference::{ImageReader, finite_rows};
+use crate::inference::finite_rows;
 use crate::logging::Bar;
 use crate::training::{Adam, ScheduledLearningRate};
 

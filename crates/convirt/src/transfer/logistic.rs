@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::features::Features;
 use super::lbfgs::minimize;
-use crate::inference::Features;
+use crate::scores::{sigmoid};
 
 /// No component of the gradient of the mean loss is larger at the solution. The loss there is above
 /// its minimum by less than this squared times the inverse strength of the penalty.
@@ -262,22 +263,10 @@ fn loss_and_residuals(scores: &mut [f64], class: usize) -> f64 {
     log_sum - right
 }
 
-/// 1 / (1 + e⁻ˢ).
-pub(crate) fn sigmoid(score: f64) -> f64 {
-    1.0 / (1.0 + (-score).exp())
-}
-
-/// Probabilities in proportion to eˢ.
-pub(crate) fn softmax(scores: &[f64]) -> Vec<f64> {
-    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let terms: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let sum: f64 = terms.iter().sum();
-    terms.into_iter().map(|term| term / sum).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scores::softmax;
 
     /// 40 rows of 4 features, one of them far from 0.
     ///

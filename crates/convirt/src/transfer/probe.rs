@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use convirt_data::{DataError, LabelledImage, Labels, deal_folds};
 
-use super::logistic::{Examples, Fit, LinearModel, sigmoid, softmax};
+use super::image_reader::EncodedImages;
+use super::logistic::{Examples, Fit, LinearModel};
 use crate::error::Error;
-use crate::inference::EncodedImages;
+use crate::scores::{sigmoid, softmax};
 
 /// Inverse strengths of the penalty that are tried, the strongest penalty first; scikit-learn's
 /// `C`, for standardized features.
@@ -269,7 +270,7 @@ impl ProbeData<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::Features;
+    use crate::transfer::features::Features;
 
     /// Images `i` in groups of two, with features of which the first tells the finding, the rest
     /// nothing.

@@ -12,9 +12,9 @@ use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
+use super::located::Wanted;
 use super::{OF_HUGGING_FACE, WeightsError, parts};
 use crate::config::ModelName;
-use crate::error::Error;
 use crate::messages::progress_bar;
 
 /// Files that a program would place by hand, as the errors list them.
@@ -33,15 +33,6 @@ const MAX_LINE: u64 = 4096;
 
 /// Seconds that a download may go without a byte, unless the environment says otherwise.
 const PATIENCE: u64 = 60;
-
-/// What of a model is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Description, weights and vocabulary.
-    TextEncoder,
-    /// Weights.
-    ImageEncoder,
-}
 
 /// Where models are downloaded from and kept.
 ///
@@ -95,28 +86,6 @@ enum DownloadError {
     Silent { patience: Duration },
     #[error("the answer of the hub was not understood")]
     Panicked,
-}
-
-/// The path that a setting names: one that exists, or that of a model of the hub in its cache.
-pub(crate) fn located(key: &'static str, name: &str, wanted: Wanted) -> Result<PathBuf, Error> {
-    let path = PathBuf::from(name);
-    if path.exists() {
-        return Ok(path);
-    }
-    let Some(model) = ModelName::parse(name) else {
-        let name = name.to_string();
-        return Err(Error::NoSuchWeights { key, name });
-    };
-    Ok(Hub::from_env().folder(&model, wanted)?)
-}
-
-/// The same as far as it is here: nothing is downloaded.
-pub(crate) fn located_here(name: &str, wanted: Wanted) -> Option<PathBuf> {
-    let path = PathBuf::from(name);
-    if path.exists() {
-        return Some(path);
-    }
-    Hub::from_env().cached(&ModelName::parse(name)?, wanted)
 }
 
 impl Hub {
@@ -181,7 +150,7 @@ impl Hub {
     }
 
     /// The folder of a model whose files are all in the cache.
-    fn cached(&self, model: &ModelName, wanted: Wanted) -> Option<PathBuf> {
+    pub(super) fn cached(&self, model: &ModelName, wanted: Wanted) -> Option<PathBuf> {
         let repo = self.cache.path().join(Self::repo(model).folder_name());
         let commit = read_regular_text(&repo.join("refs").join(&model.revision), MAX_LINE);
         // A commit has no reference to itself where Python downloaded it.

@@ -9,9 +9,9 @@ use convirt_data::{
     EvalResize, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig, Unreadable,
 };
 
-use super::finite::finite_rows;
+use super::features::Features;
 use crate::error::Error;
-use crate::inference::Features;
+use crate::inference::finite_rows;
 use crate::logging::Bar;
 
 /// How images are read, seen and put into batches.
