@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(Ending::Completed | Ending::StoppedEarly) => ExitCode::SUCCESS,
         Err(error) => {
             let is_misuse = matches!(error, Error::Config(_) | Error::UnknownDevice { .. });
-            eprintln!("Error: {:#}", anyhow::Error::new(error));
+            eprintln!("Error: {error}");
             ExitCode::from(if is_misuse { 2 } else { 1 })
         }
     }

@@ -103,6 +103,21 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
     assert!(tensors(&run, "") == tensors(whole.run.path(), ""));
 }
 
+/// Which weights a seed gives is a promise: Burn draws them when they are first looked at, and a
+/// change of what looks first once changed each run's numbers in silence.
+#[test]
+fn a_seed_gives_the_numbers_that_it_gave_before() {
+    const FIRST_LOSS: f64 = 1.82558;
+    let path = trained().run.path().join("train/epoch-1/Loss.log");
+    let log = fs::read_to_string(path).unwrap();
+    let loss = log.split(',').next().unwrap();
+    // Kernels differ in their sums' order.
+    assert!(
+        (loss.parse::<f64>().unwrap() - FIRST_LOSS).abs() < 1e-4,
+        "{loss}"
+    );
+}
+
 /// Names and bytes of a run's weights whose names begin with `prefix`, sorted.
 fn tensors(run: &Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
     let bytes = fs::read(run.join("model/model.safetensors")).unwrap();

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::features::Features;
 use super::lbfgs::minimize;
-use crate::scores::{sigmoid};
+use crate::scores::sigmoid;
 
 /// No component of the gradient of the mean loss is larger at the solution. The loss there is above
 /// its minimum by less than this squared times the inverse strength of the penalty.
