@@ -68,7 +68,7 @@ fn images_beyond_the_limits_stop_before_a_run_begins() {
         .train(&["dataset.max_image_side=32"])
         .unwrap_err()
         .to_string();
-    assert!(error.contains("dataset.max_image_side is 32"), "{error}");
+    assert!(error.contains("max_image_side is 32"), "{error}");
     assert!(!workspace.runs().exists(), "no run was begun");
 }
 

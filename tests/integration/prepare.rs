@@ -9,8 +9,8 @@ use std::process::Output;
 
 use convirt::Training;
 use convirt::data::{
-    DataError, MimicConfig, MimicSplit, Omission, OpenIConfig, Prepared, PreparedImages, Progress,
-    SplitConfig, Stage,
+    MimicConfig, MimicSplit, Omission, OpenIConfig, PrepareError, Prepared, PreparedImages,
+    Progress, SplitConfig, Stage,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -429,7 +429,7 @@ fn an_interrupted_preparation_goes_on_where_it_stopped() {
     };
     let error = larger.prepare(quiet).unwrap_err();
     assert!(
-        matches!(error, DataError::OtherPreparation { .. }),
+        matches!(error, PrepareError::OtherPreparation { .. }),
         "{error}"
     );
 }
@@ -481,7 +481,7 @@ fn reports_of_openi_are_read_from_their_archive_as_it_is() {
     let mut config = packed.openi_config();
     assert!(matches!(
         config.prepare(quiet),
-        Err(DataError::NoReports { .. })
+        Err(PrepareError::NoReports { .. })
     ));
     for reports in [elsewhere.clone(), plain.root()] {
         config.reports = Some(reports);

@@ -11,10 +11,6 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use convirt::Error;
-use convirt::config::ConfigError;
-use convirt::data::DataError;
-use convirt::phantom::PhantomError;
 
 pub use bar::Bar;
 pub use log::{Verbosity, keep_standard_output_for_results, log};
@@ -77,28 +73,9 @@ fn message(error: &anyhow::Error) -> String {
 
 /// Whether what the user asked for is wrong, rather than what came of it.
 fn is_misuse(error: &anyhow::Error) -> bool {
-    let is_setting = |error: &DataError| {
-        matches!(
-            error,
-            DataError::OutOfRange { .. } | DataError::UnknownWord { .. }
-        )
-    };
-    error.chain().any(|cause| {
-        let is_of_convirt = cause.downcast_ref().is_some_and(|error| match error {
-            Error::Data(error) => is_setting(error),
-            Error::Phantom(PhantomError::OutOfRange { .. }) => true,
-            Error::Config(_)
-            | Error::UnknownDevice { .. }
-            | Error::EmbeddingFormat { .. }
-            | Error::FixedOnResume { .. }
-            | Error::NothingAsked { .. }
-            | Error::PixelsSide { .. }
-            | Error::UnusedPrefix { .. } => true,
-            _ => false,
-        });
-        let is_of_data = cause.downcast_ref().is_some_and(is_setting);
-        is_of_convirt || is_of_data || cause.is::<ConfigError>() || cause.is::<Misuse>()
-    })
+    error
+        .chain()
+        .any(|cause| cause.is::<Misuse>() || convirt::is_misuse(cause))
 }
 
 impl Display for Misuse {

@@ -4,6 +4,7 @@
 //! images are compared. Besides the table, which stays in memory, a row and an image leave some
 //! 100 bytes, however many pixels they have.
 
+mod error;
 mod finding;
 mod diagnosis;
 mod encoding;
@@ -24,9 +25,8 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use crate::error::DataError;
 use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
-use crate::manifest::{Cells, ManifestConfig, RowReader, Split, SplitConfig, Table};
+use crate::manifest::{Cells, ManifestConfig, ManifestError, RowReader, Split, SplitConfig, Table};
 use crate::progress::{Progress, Stage, Steps};
 use finding::Ledger;
 use image_look::{ImageFacts, ImageReader};
@@ -35,6 +35,7 @@ use views::view_column;
 
 pub use cleaned::Cleaned;
 pub use diagnosis::{Diagnosis, Numbers};
+pub use error::DoctorError;
 pub use finding::{Finding, FindingKind, Findings, Severity};
 pub use tokens::TokenCheck;
 
@@ -114,13 +115,13 @@ impl DoctorConfig {
     ///
     /// # Errors
     ///
-    /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
-    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
-    /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
-    ///   [`DataError::ColumnOutOfRange`]: no such column
-    /// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
-    pub fn examine(&self, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, DataError> {
+    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
+    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
+    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
+    ///   [`ManifestError::ColumnOutOfRange`]: no such column
+    /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
+    pub fn examine(&self, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, ManifestError> {
         let table = Table::read(&self.manifest.csv_file)?;
         let reader = RowReader::new(&self.manifest, &table.header)?;
         reader.check_header(&table.header)?;

@@ -1,5 +1,6 @@
 //! From an image file to the numbers of a network.
 
+mod error;
 mod limits;
 mod stretch;
 mod radiograph;
@@ -17,6 +18,7 @@ mod folder;
 mod same_image;
 
 pub(crate) use dicom::{identifying_elements, named_view, view_within};
+pub use error::ImageError;
 pub(crate) use folder::FileContent;
 pub use folder::ImageFiles;
 pub(crate) use header::{Fault, MAX_TEXT, probe_image, read_image, read_text, utf_8};

@@ -24,7 +24,6 @@ mod randomness;
 mod files;
 mod distinct;
 mod skips;
-mod error;
 mod text;
 mod image;
 mod manifest;
@@ -32,42 +31,49 @@ mod augment;
 mod loader;
 mod prepare;
 mod doctor;
+mod error;
 
 pub use self::image::{
-    CropBox, DecodeLimits, ImageFiles, ImageStore, ImageStoreConfig, Radiograph, Thumbnail,
-    number_images,
+    CropBox, DecodeLimits, ImageError, ImageFiles, ImageStore, ImageStoreConfig, Radiograph,
+    Thumbnail, number_images,
 };
 pub use augment::{
     Augmentation, AugmentationConfig, AugmentationParams, EvalResize, EvalTransform,
 };
 pub use distinct::Distinct;
 pub use doctor::{
-    Cleaned, Diagnosis, DoctorConfig, Finding, FindingKind, Findings, Numbers, Severity, TokenCheck,
+    Cleaned, Diagnosis, DoctorConfig, DoctorError, Finding, FindingKind, Findings, Numbers,
+    Severity, TokenCheck,
 };
 pub use error::DataError;
 pub use files::{
-    NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
+    FileError, NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
     path_from_text, path_text, printable, printable_lines, read_regular, read_regular_text,
 };
 #[cfg(feature = "train")]
 pub use loader::{EvaluationLoader, LoaderPosition, TrainingLoader, TrainingSteps};
 pub use loader::{
-    ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView, LoaderConfig, Padding,
-    Sample, SampleConfig, SampleText, TextBatch, TextView, Unreadable, collate, collate_texts,
+    ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView, LoaderConfig,
+    LoaderError, Padding, Sample, SampleConfig, SampleText, TextBatch, TextView, Unreadable,
+    collate, collate_texts,
 };
 pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,
-    LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig, Report,
-    Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId, UncertainPolicy,
-    UnknownSplit, check_contrast, deal_folds, draw_fraction, fingerprint, held_out_but_trained_on,
-    hold_out, split, split_labelled, too_few_to_validate,
+    LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig,
+    ManifestError, Report, Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId,
+    TableError, UncertainPolicy, UnknownSplit, check_contrast, deal_folds, draw_fraction,
+    fingerprint, held_out_but_trained_on, hold_out, split, split_labelled, too_few_to_validate,
 };
 pub use prepare::{
-    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, Prepared, PreparedImages,
+    MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, PrepareError, Prepared,
+    PreparedImages,
 };
 pub use progress::{Progress, Stage};
-pub use skips::{Skip, SkipReason, Skips};
-pub use text::{ReportTokenizer, Section, SectionName, Sections, Tokens, sentences, word_count};
+pub use setting::SettingError;
+pub use skips::{Skip, SkipReason, Skips, TooManyBadRows};
+pub use text::{
+    ReportTokenizer, Section, SectionName, Sections, TokenizerError, Tokens, sentences, word_count,
+};
 
 #[cfg(test)]
 mod tests {

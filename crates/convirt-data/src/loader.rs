@@ -4,6 +4,7 @@
 //! batch, delivers in whatever order they finish, and cannot resume. These implement Burn's
 //! [`DataLoader`](burn::data::dataloader::DataLoader), so that its training loop takes them.
 
+mod error;
 mod dataset;
 mod batch;
 mod order;
@@ -21,9 +22,9 @@ pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText,
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
-use crate::setting::check;
+use crate::setting::{SettingError, check};
 
+pub use error::LoaderError;
 #[cfg(feature = "train")]
 pub use evaluation::EvaluationLoader;
 pub use images::{ImageBatch, ImageBatches, Unreadable};
@@ -59,7 +60,7 @@ impl Default for LoaderConfig {
 impl LoaderConfig {
     /// Checks that numbers are within bounds, of which those from above keep memory: a batch has
     /// `min_pairs` at least.
-    pub(crate) fn check(&self, min_pairs: usize) -> Result<(), DataError> {
+    pub(crate) fn check(&self, min_pairs: usize) -> Result<(), SettingError> {
         let allowed = match min_pairs {
             ..=1 => "1 to 65536",
             _ => "2 to 65536",
@@ -98,6 +99,7 @@ mod tests {
     use crate::augment::AugmentationConfig;
     use crate::loader::batch::ImageTextBatch;
     use crate::loader::dataset::{ImageTextDataset, ImageView};
+    use crate::setting::SettingError;
     use crate::tests::fixtures::{dataset, evaluation_view, studies};
 
     /// What makes a batch: studies, pixels, tokens.
@@ -384,22 +386,25 @@ mod tests {
         };
         assert!(matches!(
             train(&data, 4, steps),
-            DataError::BatchTooLarge {
+            LoaderError::BatchTooLarge {
                 batch_size: 4,
                 studies: 3
             }
         ));
         assert!(matches!(
             train(&data, 1, steps),
-            DataError::OutOfRange { .. }
+            LoaderError::Setting(SettingError::OutOfRange { .. })
         ));
         let no_window = TrainingSteps { window: 0, ..steps };
         assert!(matches!(
             train(&data, 2, no_window),
-            DataError::OutOfRange { .. }
+            LoaderError::Setting(SettingError::OutOfRange { .. })
         ));
-        assert!(matches!(train(&empty, 2, steps), DataError::NothingToLoad));
+        assert!(matches!(
+            train(&empty, 2, steps),
+            LoaderError::NothingToLoad
+        ));
         let error = EvaluationLoader::new(empty, &config(2, 0), &device).unwrap_err();
-        assert!(matches!(error, DataError::NothingToLoad));
+        assert!(matches!(error, LoaderError::NothingToLoad));
     }
 }

@@ -1,8 +1,9 @@
 //! The CSV that names images with texts or labels: rows, what was left out, and the sides of a split.
 
 mod table;
-mod column;
 mod study;
+mod error;
+mod column;
 mod row;
 mod split;
 mod contrast;
@@ -15,6 +16,7 @@ pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
 pub(crate) use contrast::nothing_to_contrast;
 pub use contrast::{check_contrast, too_few_to_validate};
+pub use error::ManifestError;
 pub use fingerprint::fingerprint;
 pub use labels::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
@@ -27,4 +29,5 @@ pub use split::{Sides, SplitConfig, SplitStudies, held_out_but_trained_on, split
 pub(crate) use split::{held_out_groups, held_out_in_sequence, seeded_hash};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;
+pub use table::error::TableError;
 pub(crate) use table::separator::{find_separator, named_separator};

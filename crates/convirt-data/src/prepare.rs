@@ -3,6 +3,7 @@
 //! [`MimicConfig`] and [`OpenIConfig`] find images, reports and labels in the layouts that
 //! MIMIC-CXR and OpenI are distributed in; what follows is the same for both.
 
+mod error;
 mod table;
 mod omissions;
 mod summary;
@@ -18,6 +19,7 @@ mod openi_report;
 mod openi_files;
 mod openi;
 
+pub use error::PrepareError;
 pub use images::PreparedImages;
 pub use mimic::{MimicConfig, MimicSplit};
 pub use omissions::{Omission, Omissions};

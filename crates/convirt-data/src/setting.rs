@@ -1,24 +1,49 @@
-//! Checks of numbers that come from a configuration.
+//! Settings that are refused, and checks of numbers that come from a configuration.
 
 use std::ops::RangeInclusive;
 
-use crate::error::DataError;
+/// Why a setting is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// A setting is out of range.
+    #[error("`{setting}` is {value}; it must be {allowed}")]
+    OutOfRange {
+        /// The setting, as its configuration calls it.
+        setting: &'static str,
+        /// The value given.
+        value: f64,
+        /// The values allowed.
+        allowed: &'static str,
+    },
+
+    /// A word is none of those that a setting knows.
+    #[error("`{setting}` is `{word}`; it must be {known}")]
+    UnknownWord {
+        /// The setting.
+        setting: &'static str,
+        /// The word given.
+        word: String,
+        /// The words there are.
+        known: &'static str,
+    },
+}
 
 /// Checks that `value` lies in `bounds`, which `allowed` puts into words; NaN never does.
 ///
 /// # Errors
 ///
-/// [`DataError::OutOfRange`].
+/// [`SettingError::OutOfRange`].
 pub(crate) fn check(
     setting: &'static str,
     value: f64,
     bounds: RangeInclusive<f64>,
     allowed: &'static str,
-) -> Result<(), DataError> {
+) -> Result<(), SettingError> {
     if bounds.contains(&value) {
         return Ok(());
     }
-    Err(DataError::OutOfRange {
+    Err(SettingError::OutOfRange {
         setting,
         value,
         allowed,
@@ -29,13 +54,13 @@ pub(crate) fn check(
 ///
 /// # Errors
 ///
-/// [`DataError::OutOfRange`].
+/// [`SettingError::OutOfRange`].
 pub(crate) fn check_at_least(
     setting: &'static str,
     value: usize,
     lowest: usize,
     allowed: &'static str,
-) -> Result<(), DataError> {
+) -> Result<(), SettingError> {
     check(
         setting,
         value as f64,
@@ -48,7 +73,7 @@ pub(crate) fn check_at_least(
 ///
 /// # Errors
 ///
-/// [`DataError::OutOfRange`].
-pub(crate) fn check_input_size(size: usize) -> Result<(), DataError> {
+/// [`SettingError::OutOfRange`].
+pub(crate) fn check_input_size(size: usize) -> Result<(), SettingError> {
     check("input size", size as f64, 8.0..=4096.0, "in [8, 4096]")
 }

@@ -6,8 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::DataError;
-use crate::files::{path_text, printable};
+use crate::files::{path_text, printable, shown};
 
 /// Examples shown in an error and for each reason in a summary.
 const EXAMPLES: usize = 5;
@@ -64,6 +63,27 @@ pub struct Skips {
     ledger: Mutex<Ledger>,
 }
 
+/// Too many rows are bad input.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: {bad_rows} of {rows} rows are bad input ({:.2} %), more than \
+     `max_bad_share` = {max_bad_share} allows; mend the data or raise that share. \
+     The first: {}",
+    shown(manifest), 100.0 * *bad_rows as f64 / (*rows).max(1) as f64, listed(first)
+)]
+pub struct TooManyBadRows {
+    /// The CSV.
+    pub manifest: PathBuf,
+    /// Bad rows found up to now.
+    pub bad_rows: usize,
+    /// Rows of the CSV.
+    pub rows: usize,
+    /// The share that is borne, from 0 to 1.
+    pub max_bad_share: f64,
+    /// The first few bad rows, in the order of the CSV.
+    pub first: Vec<Skip>,
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     by_row: BTreeMap<usize, Skip>,
@@ -94,8 +114,8 @@ impl Skips {
     ///
     /// # Errors
     ///
-    /// [`DataError::TooManyBadRows`] as long as the bad rows are more than the share borne.
-    pub fn record(&self, skip: Skip) -> Result<(), DataError> {
+    /// [`TooManyBadRows`] as long as the bad rows are more than the share borne.
+    pub fn record(&self, skip: Skip) -> Result<(), TooManyBadRows> {
         let mut ledger = self.lock();
         if let Entry::Vacant(entry) = ledger.by_row.entry(skip.row) {
             let is_bad = skip.reason.is_bad_input();
@@ -134,13 +154,13 @@ impl Skips {
         self.lock().bad_rows
     }
 
-    fn check(&self, ledger: &Ledger) -> Result<(), DataError> {
+    fn check(&self, ledger: &Ledger) -> Result<(), TooManyBadRows> {
         let Ledger { by_row, bad_rows } = ledger;
         if *bad_rows as f64 <= self.max_bad_share * self.rows as f64 {
             return Ok(());
         }
         let bad = by_row.values().filter(|skip| skip.reason.is_bad_input());
-        Err(DataError::TooManyBadRows {
+        Err(TooManyBadRows {
             manifest: self.manifest.clone(),
             bad_rows: *bad_rows,
             rows: self.rows,
@@ -153,6 +173,11 @@ impl Skips {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn listed(skips: &[Skip]) -> String {
+    let skips: Vec<_> = skips.iter().map(Skip::to_string).collect();
+    skips.join("; ")
 }
 
 impl fmt::Display for SkipReason {

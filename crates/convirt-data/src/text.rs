@@ -1,5 +1,6 @@
 //! From the text of a report to token ids.
 
+mod error;
 mod section_name;
 mod heading_names;
 mod sentences;
@@ -7,6 +8,7 @@ mod sections;
 mod word_pieces;
 mod tokenizer;
 
+pub use error::TokenizerError;
 pub use section_name::SectionName;
 pub use sections::{Section, Sections};
 pub(crate) use sections::{headings, joined};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-    LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, Skips, SplitConfig,
-    SplitStudies, Study, check_contrast, split,
+    LoaderConfig, Manifest, ManifestConfig, ManifestError, ReportTokenizer, SampleConfig, Skips,
+    SplitConfig, SplitStudies, Study, check_contrast, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -35,9 +35,10 @@ impl Studies {
     pub fn read(config: &Config) -> Result<Self, Error> {
         let data = &config.dataset;
         draw_phantom(data)?;
-        let manifest = Manifest::read(&manifest_config(config))?;
-        let mut split = split(manifest.studies, &split_config(config))?;
-        check_contrast(&split.train)?;
+        let manifest = Manifest::read(&manifest_config(config)).map_err(in_keys)?;
+        let split = split(manifest.studies, &split_config(config));
+        let mut split = split.map_err(in_keys)?;
+        check_contrast(&split.train).map_err(in_keys)?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }
@@ -155,6 +156,26 @@ pub(crate) fn split_config(config: &Config) -> SplitConfig {
     SplitConfig {
         valid_size: config.dataset.valid_size,
         seed: config.seed,
+    }
+}
+
+/// Names the keys of the configuration where the data crate names its settings.
+pub(crate) fn in_keys(error: ManifestError) -> ManifestError {
+    error.with_setting(setting_key)
+}
+
+/// Returns the key of a setting of [`manifest_config`] or [`split_config`].
+pub(crate) fn setting_key(setting: &'static str) -> &'static str {
+    match setting {
+        "image_col" => "dataset.img_path_col",
+        "text_col" => "dataset.text_col",
+        "group_col" => "dataset.group_col",
+        "split_col" => "dataset.split_col",
+        "min_words" => "dataset.min_words",
+        "max_bad_share" => "dataset.max_bad_share",
+        "exif_orientation" => "dataset.exif_orientation",
+        "valid_size" => "dataset.valid_size",
+        other => other,
     }
 }
 

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use burn::data::dataset::DatasetError;
 #[cfg(feature = "train")]
 use burn::train::TrainingError;
-use convirt_data::{DataError, few};
+use convirt_data::{
+    DataError, FileError as DataFileError, ImageError, LoaderError, ManifestError, PrepareError,
+    SettingError, TokenizerError, few,
+};
 use convirt_model::ModelError;
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
 use convirt_phantom::PhantomError;
@@ -290,7 +293,7 @@ pub enum Error {
         /// The fraction.
         fraction: f64,
         /// Which label is too rare.
-        source: DataError,
+        source: ManifestError,
     },
     /// An encoder has no weights that could be trained.
     #[error("`{encoder}` has no weights to fine-tune; it serves a linear probe only")]
@@ -362,6 +365,58 @@ pub enum Error {
     #[error("training stopped: {0}")]
     Training(Arc<TrainingError>),
 }
+
+impl Error {
+    /// Whether what was asked for is wrong, a setting for instance, rather than what came of it.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Config(_)
+            | Self::Phantom(PhantomError::OutOfRange { .. })
+            | Self::UnknownDevice { .. }
+            | Self::EmbeddingFormat { .. }
+            | Self::FixedOnResume { .. }
+            | Self::NothingAsked { .. }
+            | Self::PixelsSide { .. }
+            | Self::UnusedPrefix { .. } => true,
+            Self::Data(error) => error.is_misuse(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error of this crate, or of a stage of it, says that what was asked for is wrong, a
+/// setting for instance, rather than what came of it: programs end with another exit code then.
+///
+/// It looks at `error` alone, not at its sources.
+pub fn is_misuse(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(Error::is_misuse)
+        || error.downcast_ref().is_some_and(DataError::is_misuse)
+        || error.downcast_ref().is_some_and(ManifestError::is_misuse)
+        || error.downcast_ref().is_some_and(LoaderError::is_misuse)
+        || error.downcast_ref().is_some_and(PrepareError::is_misuse)
+        || error.is::<SettingError>()
+        || error.is::<ConfigError>()
+}
+
+/// Errors of a stage of the data are those of the data.
+macro_rules! from_data {
+    ($($stage:ty),*) => {
+        $(impl From<$stage> for Error {
+            fn from(error: $stage) -> Self {
+                Self::Data(error.into())
+            }
+        })*
+    };
+}
+
+from_data!(
+    DataFileError,
+    ImageError,
+    LoaderError,
+    ManifestError,
+    SettingError,
+    TokenizerError
+);
 
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))

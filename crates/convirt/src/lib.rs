@@ -52,7 +52,7 @@ pub use convirt_phantom as phantom;
 
 pub use compute::device;
 pub use config::Config;
-pub use error::Error;
+pub use error::{Error, is_misuse};
 pub use inference::{Classifier, ImageModel, Model, similarity};
 #[cfg(feature = "train")]
 pub use run::{RunDir, Summary};

@@ -20,7 +20,7 @@ use std::thread::available_parallelism;
 use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{
-    DataError, LabelledConfig, LabelledImage, LabelledManifest, Labels, Sides, Skips,
+    LabelledConfig, LabelledImage, LabelledManifest, Labels, SettingError, Sides, Skips,
     draw_fraction, held_out_but_trained_on, hold_out, split_labelled,
 };
 use convirt_ops::{Precision, autocast};
@@ -161,11 +161,12 @@ impl TransferConfig {
             ),
         ] {
             if number > most {
-                return Err(Error::Data(DataError::OutOfRange {
+                let error = SettingError::OutOfRange {
                     setting,
                     value: number as f64,
                     allowed,
-                }));
+                };
+                return Err(error.into());
             }
         }
         self.fine_tune.check()?;
@@ -329,13 +330,13 @@ impl TransferMode {
 }
 
 impl FromStr for TransferMode {
-    type Err = DataError;
+    type Err = SettingError;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "linear" => Ok(Self::LinearProbe),
             "fine-tune" => Ok(Self::FineTune),
-            _ => Err(DataError::UnknownWord {
+            _ => Err(SettingError::UnknownWord {
                 setting: "mode",
                 word: word.into(),
                 known: "linear or fine-tune",

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Augmentation;
-use crate::error::DataError;
-use crate::setting::{check, check_input_size};
+use crate::setting::{SettingError, check, check_input_size};
 
 /// Ranges that the random views are drawn from, uniformly unless said otherwise.
 ///
@@ -59,9 +58,9 @@ impl AugmentationConfig {
     ///
     /// # Errors
     ///
-    /// [`DataError::OutOfRange`] names the setting that is: `size` not within 8 to 4,096, a range
+    /// [`SettingError::OutOfRange`] names the setting that is: `size` not within 8 to 4,096, a range
     /// that does not ascend, a value far from sense.
-    pub fn init(&self, size: usize) -> Result<Augmentation, DataError> {
+    pub fn init(&self, size: usize) -> Result<Augmentation, SettingError> {
         check_input_size(size)?;
         let ranges = [
             ("crop_area", self.crop_area, 0.01..=1.0, "in [0.01, 1]"),

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
 use crate::image::{CropBox, Radiograph, normalize, pad_to_square, resize, resize_shorter_side};
-use crate::setting::check_input_size;
+use crate::setting::{SettingError, check_input_size};
 
 /// How an image that is not square becomes one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +33,8 @@ impl EvalTransform {
     ///
     /// # Errors
     ///
-    /// [`DataError::OutOfRange`] when `size` is not within 8 to 4,096.
-    pub fn new(size: usize, mode: EvalResize) -> Result<Self, DataError> {
+    /// [`SettingError::OutOfRange`] when `size` is not within 8 to 4,096.
+    pub fn new(size: usize, mode: EvalResize) -> Result<Self, SettingError> {
         check_input_size(size)?;
         Ok(Self { size, mode })
     }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::encoding::tidied;
 use super::{Diagnosis, FindingKind, Severity};
-use crate::error::DataError;
-use crate::files::{printable, write_whole};
-use crate::manifest::RowReader;
+use crate::doctor::error::DoctorError;
+use crate::files::{FileError, printable, write_whole};
+use crate::manifest::{ManifestError, RowReader};
 
 /// What was written in place of a manifest with errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +47,12 @@ impl Diagnosis {
     ///
     /// # Errors
     ///
-    /// [`DataError::OverwritesInput`] when `path` is the manifest itself; [`DataError::NoStudies`]
-    /// when no row would stay; [`DataError::Write`].
-    pub fn write_cleaned(&self, path: &Path) -> Result<Cleaned, DataError> {
+    /// [`DoctorError::OverwritesInput`] when `path` is the manifest itself; [`ManifestError::NoStudies`]
+    /// when no row would stay; [`FileError::Write`].
+    pub fn write_cleaned(&self, path: &Path) -> Result<Cleaned, DoctorError> {
         let csv = self.manifest();
         if is_same(csv, path) {
-            return Err(DataError::OverwritesInput { path: path.into() });
+            return Err(DoctorError::OverwritesInput { path: path.into() });
         }
         let mut cleaned = Cleaned {
             path: path.into(),
@@ -73,16 +73,16 @@ impl Diagnosis {
         }
         let content = self
             .content(&mut cleaned)
-            .map_err(|source| DataError::Write {
+            .map_err(|source| FileError::Write {
                 path: path.into(),
                 source,
             })??;
         if cleaned.rows == 0 {
-            return Err(DataError::NoStudies {
+            return Err(DoctorError::Manifest(ManifestError::NoStudies {
                 path: csv.into(),
                 rows: self.table.rows.len(),
                 summary: cleaned.to_string(),
-            });
+            }));
         }
         write_whole(path, &content)?;
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
@@ -96,7 +96,7 @@ impl Diagnosis {
         Ok(cleaned)
     }
 
-    fn content(&self, cleaned: &mut Cleaned) -> io::Result<Result<Vec<u8>, DataError>> {
+    fn content(&self, cleaned: &mut Cleaned) -> io::Result<Result<Vec<u8>, ManifestError>> {
         let reader = match RowReader::new(&self.config, &self.table.header) {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(error)),

@@ -186,14 +186,25 @@ impl FindingKind {
         }
     }
 
+    /// The setting that [`advice`](Self::advice) names, if it names one.
+    pub fn setting(self) -> Option<&'static str> {
+        match self {
+            Self::Unusable(SkipReason::TooShort) => Some("min_words"),
+            Self::Unusable(_) => Some("max_bad_share"),
+            Self::TurnedImage => Some("exif_orientation"),
+            Self::NoGroups => Some("group_col"),
+            _ => None,
+        }
+    }
+
     /// What it means, and what can be done, in a sentence or two.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Unusable(SkipReason::TooShort) => {
-                "Runs leave these rows out; dataset.min_words says how long a sentence must be."
+                "Runs leave these rows out; min_words says how long a sentence must be."
             }
             Self::Unusable(_) => {
-                "Runs leave these rows out, and stop when they are more than dataset.max_bad_share."
+                "Runs leave these rows out, and stop when they are more than max_bad_share."
             }
             Self::NoSide => "Every row needs train, valid or test in the split column, or none.",
             Self::EmptySide => "A run needs pairs to train on and pairs to hold out.",
@@ -256,7 +267,7 @@ impl FindingKind {
                  text."
             }
             Self::ImageMetadata => "Comments, EXIF and text chunks may hold names.",
-            Self::TurnedImage => "dataset.exif_orientation=False leaves them as they are stored.",
+            Self::TurnedImage => "exif_orientation=False leaves them as they are stored.",
             Self::OutlyingLevels => {
                 "Dead pixels or markers. Of more than 8 bits without a window, 0.5 % of the pixels at \
                  each end do not count."
@@ -265,7 +276,7 @@ impl FindingKind {
             Self::SimilarInGroup => "Neighbouring slices, or one image saved twice.",
             Self::RepeatedPair => "The same pair counts several times.",
             Self::NoGroups => {
-                "Images of one patient may be on both sides; dataset.group_col names the column."
+                "Images of one patient may be on both sides; group_col names the column."
             }
         }
     }

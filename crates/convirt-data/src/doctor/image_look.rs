@@ -9,11 +9,10 @@ use super::finding::FindingKind;
 use super::likeness::{Likener, Likeness};
 use super::metadata::texts_beside_pixels;
 use super::views::other_view;
-use crate::error::DataError;
 use crate::files::path_text;
 use crate::image::{
-    DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
-    view_within,
+    DecodeLimits, Fault, ImageError, Radiograph, identifying_elements, read_image,
+    shrink_longer_side, view_within,
 };
 use crate::skips::SkipReason;
 
@@ -116,7 +115,7 @@ impl ImageReader<'_> {
 }
 
 /// Why an image cannot be decoded, without the path that the error repeats.
-fn reason(error: &DataError, path: &Path) -> String {
+fn reason(error: &ImageError, path: &Path) -> String {
     match error.source() {
         Some(source) => source.to_string(),
         None => {

@@ -7,9 +7,9 @@ use std::fmt;
 use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
-use crate::error::DataError;
 use crate::manifest::{
-    Split, held_out_in_sequence, joined_groups, nothing_to_contrast, too_few_to_validate,
+    ManifestError, Split, held_out_in_sequence, joined_groups, nothing_to_contrast,
+    too_few_to_validate,
 };
 
 /// Sides of a split as bits.
@@ -49,7 +49,7 @@ impl fmt::Display for Sides {
 
 impl Examination<'_> {
     /// Puts each row that a run reads on its side; whether the sides are drawn, not read.
-    pub(super) fn divide(&mut self) -> Result<bool, DataError> {
+    pub(super) fn divide(&mut self) -> Result<bool, ManifestError> {
         let csv = &self.config.manifest.csv_file;
         let read = || self.rows.iter().filter(|row| row.is_read);
         if read().any(|row| row.side.is_some()) {
@@ -89,7 +89,7 @@ impl Examination<'_> {
                     });
                 }
             }
-            Err(error @ DataError::TooFewGroups { .. }) => {
+            Err(error @ ManifestError::TooFewGroups { .. }) => {
                 let detail = error.to_string();
                 self.ledger
                     .add(FindingKind::EmptySide, &[], || (vec![csv.clone()], detail));
@@ -103,7 +103,7 @@ impl Examination<'_> {
     pub(super) fn compare_groups(&mut self, are_drawn: bool) {
         let csv = &self.config.manifest.csv_file;
         let Some(column) = &self.config.manifest.group else {
-            let detail = "no dataset.group_col";
+            let detail = "no group_col";
             self.ledger.add(FindingKind::NoGroups, &[], || {
                 (vec![csv.clone()], detail.into())
             });

@@ -4,11 +4,10 @@ use rayon::prelude::*;
 
 use super::finding::FindingKind;
 use super::{AT_ONCE, Examination};
-use crate::error::DataError;
 use crate::manifest::{Report, Split};
 use crate::progress::{Progress, Stage, Steps};
 use crate::skips::SkipReason;
-use crate::text::ReportTokenizer;
+use crate::text::{ReportTokenizer, TokenizerError};
 
 /// How the tokens of texts are counted.
 #[derive(Debug, Clone)]
@@ -118,7 +117,7 @@ impl Examination<'_> {
     }
 
     /// Counts the tokens that a run reads of a row at once.
-    fn tokens(&self, row: usize, tokenizer: &ReportTokenizer) -> Result<usize, DataError> {
+    fn tokens(&self, row: usize, tokenizer: &ReportTokenizer) -> Result<usize, TokenizerError> {
         let Ok(text) = self.text(row) else {
             return Ok(0);
         };

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::passed_over::{PassedOver, PassedOverKind};
-use crate::error::DataError;
+use crate::files::error::FileError;
 
 /// Files that systems and programs leave beside data, in lower case: Windows's, macOS's, and the
 /// directory of a DICOM medium, which lists its images and is none.
@@ -40,8 +40,8 @@ impl FolderWalk {
     ///
     /// # Errors
     ///
-    /// [`DataError::Read`] when `root` cannot be listed.
-    pub(crate) fn below(root: &Path, except: Option<&Path>) -> Result<Self, DataError> {
+    /// [`FileError::Read`] when `root` cannot be listed.
+    pub(crate) fn below(root: &Path, except: Option<&Path>) -> Result<Self, FileError> {
         let mut walk = Self::default();
         let except = except.and_then(|folder| fs::canonicalize(folder).ok());
         let mut listed: HashSet<PathBuf> = except.into_iter().collect();
@@ -61,7 +61,7 @@ impl FolderWalk {
                 }
                 Err(source) if folder == root => {
                     let path = folder;
-                    return Err(DataError::Read { path, source });
+                    return Err(FileError::Read { path, source });
                 }
                 Err(_) => walk
                     .passed_over
@@ -171,6 +171,6 @@ mod tests {
         let walk = FolderWalk::below(folder.path(), Some(&out)).unwrap();
         assert_eq!(names(&walk, folder.path()), ["b.png"]);
         let missing = FolderWalk::below(&folder.path().join("nowhere"), None);
-        assert!(matches!(missing, Err(DataError::Read { .. })));
+        assert!(matches!(missing, Err(FileError::Read { .. })));
     }
 }

@@ -1,6 +1,9 @@
 //! Texts and names of strangers, as a terminal or a page may show them.
 
 use std::fmt::{self, Display, Write};
+use std::path::Path;
+
+use super::path_text::path_text;
 
 /// Shows on one line what comes from files: characters that act on a terminal or turn the order
 /// of what stands around them are shown as Rust writes them, `\u{1b}` for the escape.
@@ -26,6 +29,11 @@ pub fn printable_lines(shown: impl Display) -> impl Display {
         shown,
         keeps_lines: true,
     }
+}
+
+/// A path as a terminal may show it.
+pub(crate) fn shown(path: &Path) -> impl Display {
+    printable(path_text(path))
 }
 
 struct Printable<T> {

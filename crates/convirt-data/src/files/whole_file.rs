@@ -4,15 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::error::DataError;
+use crate::files::error::FileError;
 
 /// Writes a file, and the folders above it, so that it appears complete or not at all.
 ///
 /// # Errors
 ///
-/// [`DataError::Write`].
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), DataError> {
-    try_write_whole(path, content).map_err(|source| DataError::Write {
+/// [`FileError::Write`].
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    try_write_whole(path, content).map_err(|source| FileError::Write {
         path: path.into(),
         source,
     })

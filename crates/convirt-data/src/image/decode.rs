@@ -6,7 +6,7 @@ use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::{ImageError, ImageFormat, ImageReader, Limits};
+use image::{ImageFormat, ImageReader, Limits};
 
 use super::jpeg::{self, reduced};
 use super::limits::{DecodeLimits, too_large};
@@ -14,8 +14,8 @@ use super::radiograph::Radiograph;
 use super::radiograph::without_profile;
 use super::resize::{shrink_longer_side, shrink_reduced};
 use super::{dicom, plausible};
-use crate::error::DataError;
-use crate::files::read_regular;
+use crate::files::{FileError, read_regular};
+use crate::image::error::ImageError;
 
 impl Radiograph {
     /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
@@ -37,11 +37,11 @@ impl Radiograph {
     ///
     /// # Errors
     ///
-    /// All name the file: [`DataError::Read`], [`DataError::EmptyImage`],
-    /// [`DataError::TruncatedImage`], [`DataError::ImageTooLarge`],
-    /// [`DataError::ImplausibleImage`], [`DataError::DecodeImage`], [`DataError::DecodeDicom`],
-    /// [`DataError::DecoderPanicked`].
-    pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+    /// All name the file: [`FileError::Read`], [`ImageError::Empty`],
+    /// [`ImageError::Truncated`], [`ImageError::TooLarge`],
+    /// [`ImageError::Implausible`], [`ImageError::Decode`], [`ImageError::Dicom`],
+    /// [`ImageError::DecoderPanicked`].
+    pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
         Self::decode(&read_bytes(path, limits)?, path, limits)
     }
 
@@ -56,7 +56,7 @@ impl Radiograph {
         path: &Path,
         longer_side: usize,
         limits: &DecodeLimits,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, ImageError> {
         Self::decode_within(&read_bytes(path, limits)?, path, longer_side, limits)
     }
 
@@ -64,8 +64,8 @@ impl Radiograph {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), but for [`DataError::Read`].
-    pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+    /// As [`read`](Self::read), but for [`FileError::Read`].
+    pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
         decode_with(bytes, path, || {
             let image = Self::decode_any(bytes, path, limits)?;
             Ok(image.turned(limits.orientation(bytes)))
@@ -82,7 +82,7 @@ impl Radiograph {
         path: &Path,
         longer_side: usize,
         limits: &DecodeLimits,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, ImageError> {
         decode_with(bytes, path, || {
             let reduced = match is_jpeg(bytes) && jpeg::reaches_end_of_image(bytes) {
                 true => reduced::decode(bytes, longer_side, limits),
@@ -99,7 +99,7 @@ impl Radiograph {
         })
     }
 
-    fn decode_any(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+    fn decode_any(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
         if dicom::is_dicom(bytes) {
             dicom::decode(bytes, path, limits)
         } else {
@@ -111,19 +111,19 @@ impl Radiograph {
         bytes: &[u8],
         path: &Path,
         limits: &DecodeLimits,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, ImageError> {
         let mut reader = ImageReader::new(Cursor::new(without_profile(bytes)))
             .with_guessed_format()
-            .map_err(|source| DataError::Read {
+            .map_err(|source| FileError::Read {
                 path: path.into(),
                 source,
             })?;
         // The decoder paints what is missing of a JPEG in grey and calls it well.
         if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
-            return Err(DataError::TruncatedImage { path: path.into() });
+            return Err(ImageError::Truncated { path: path.into() });
         }
         if !plausible::png(bytes, bytes.len() as u64) {
-            return Err(DataError::ImplausibleImage {
+            return Err(ImageError::Implausible {
                 path: path.into(),
                 bytes: bytes.len() as u64,
             });
@@ -136,27 +136,28 @@ impl Radiograph {
             bounds
         });
         let decoded = reader.decode().map_err(|error| match error {
-            ImageError::Limits(_) => too_large(path, limits),
-            source => DataError::DecodeImage {
+            image::ImageError::Limits(_) => too_large(path, limits),
+            source => ImageError::Decode {
                 path: path.into(),
                 source,
             },
         })?;
         if decoded.width() == 0 || decoded.height() == 0 {
-            return Err(DataError::EmptyImage { path: path.into() });
+            return Err(ImageError::Empty { path: path.into() });
         }
         Ok(Self::from_decoded(decoded))
     }
 }
 
 /// Reads a file that may be an image.
-pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DataError> {
+pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
     read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
         io::ErrorKind::FileTooLarge => too_large(path, limits),
-        _ => DataError::Read {
+        _ => FileError::Read {
             path: path.into(),
             source,
-        },
+        }
+        .into(),
     })
 }
 
@@ -164,13 +165,13 @@ pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, 
 fn decode_with(
     bytes: &[u8],
     path: &Path,
-    decode: impl FnOnce() -> Result<Radiograph, DataError>,
-) -> Result<Radiograph, DataError> {
+    decode: impl FnOnce() -> Result<Radiograph, ImageError>,
+) -> Result<Radiograph, ImageError> {
     if bytes.is_empty() {
-        return Err(DataError::EmptyImage { path: path.into() });
+        return Err(ImageError::Empty { path: path.into() });
     }
     catch_unwind(AssertUnwindSafe(decode))
-        .map_err(|_| DataError::DecoderPanicked { path: path.into() })?
+        .map_err(|_| ImageError::DecoderPanicked { path: path.into() })?
 }
 
 fn is_jpeg(bytes: &[u8]) -> bool {
@@ -315,7 +316,7 @@ mod tests {
         }
         let missing = folder.path().join("missing.png");
         let error = Radiograph::read(&missing, &DecodeLimits::default()).unwrap_err();
-        assert!(matches!(error, DataError::Read { path, .. } if path == missing));
+        assert!(matches!(error, ImageError::File(FileError::Read { path, .. }) if path == missing));
     }
 
     #[test]
@@ -340,7 +341,7 @@ mod tests {
             },
         ] {
             let error = Radiograph::read(&path, &limits).unwrap_err();
-            assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+            assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
         }
     }
 
@@ -359,10 +360,7 @@ mod tests {
         assert_eq!(image.width(), 4000);
         png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
         let error = Radiograph::decode(&png, Path::new("bomb.png"), &limits).unwrap_err();
-        assert!(
-            matches!(error, DataError::ImplausibleImage { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ImageError::Implausible { .. }), "{error}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod view;
 
 use super::limits::DecodeLimits;
 use super::radiograph::{Depth, Radiograph, red_green_blue};
-use crate::error::DataError;
+use crate::image::error::ImageError;
 use data_set::DataSet;
 use description::{Description, Photometric};
 use error::DicomError;
@@ -40,7 +40,7 @@ pub(crate) fn decode(
     file: &[u8],
     path: &Path,
     limits: &DecodeLimits,
-) -> Result<Radiograph, DataError> {
+) -> Result<Radiograph, ImageError> {
     radiograph(file, limits).map_err(|error| error.of(path, limits))
 }
 
@@ -94,11 +94,11 @@ pub(crate) mod tests {
         RUN_LENGTH, Value,
     };
 
-    fn read(dicom: &Dicom) -> Result<Radiograph, DataError> {
+    fn read(dicom: &Dicom) -> Result<Radiograph, ImageError> {
         decoded(&dicom.file())
     }
 
-    fn decoded(file: &[u8]) -> Result<Radiograph, DataError> {
+    fn decoded(file: &[u8]) -> Result<Radiograph, ImageError> {
         Radiograph::decode(file, Path::new("p/image.dcm"), &DecodeLimits::default())
     }
 
@@ -107,7 +107,7 @@ pub(crate) mod tests {
         let error = decoded(file).unwrap_err();
         assert!(error.to_string().contains("p/image.dcm"), "{error}");
         let reason = match error {
-            DataError::DecodeDicom { source, .. } => source.to_string(),
+            ImageError::Dicom { source, .. } => source.to_string(),
             other => other.to_string(),
         };
         assert!(!reason.contains("Doe"), "{reason}");
@@ -308,7 +308,7 @@ pub(crate) mod tests {
         };
         let bomb = deflate(&vec![0; 1_000_000]);
         let error = Radiograph::decode(&bomb, Path::new("bomb.dcm"), &limits).unwrap_err();
-        assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
     }
 
     #[test]
@@ -362,7 +362,7 @@ pub(crate) mod tests {
                 .integers(0x0028_0011, &[u16::MAX])
                 .syntax(syntax);
             let error = read(&file).unwrap_err();
-            assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+            assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
         }
         let file = twelve_bits().file();
         let limits = DecodeLimits {
@@ -370,10 +370,10 @@ pub(crate) mod tests {
             ..DecodeLimits::default()
         };
         let error = Radiograph::decode(&file, Path::new("image.dcm"), &limits).unwrap_err();
-        assert!(matches!(error, DataError::ImageTooLarge { .. }), "{error}");
+        assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
         let empty = twelve_bits().integers(0x0028_0010, &[0]);
         let error = read(&empty).unwrap_err();
-        assert!(matches!(error, DataError::EmptyImage { .. }), "{error}");
+        assert!(matches!(error, ImageError::Empty { .. }), "{error}");
     }
 
     // A header of 100 bytes of data or fewer; those of the codecs come first in each.
@@ -392,7 +392,7 @@ pub(crate) mod tests {
                 .syntax(syntax)
                 .fragment(&data);
             let error = read(&file).unwrap_err();
-            let is_implausible = matches!(error, DataError::ImplausibleImage { bytes: 100, .. });
+            let is_implausible = matches!(error, ImageError::Implausible { bytes: 100, .. });
             assert!(is_implausible, "{syntax}: {error}");
         }
     }

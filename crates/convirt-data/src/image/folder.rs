@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dicom::{is_dicom, says_no_pixels};
-use crate::error::DataError;
 use crate::files::{FolderWalk, PassedOver, PassedOverKind, open_regular, read_start};
+use crate::image::error::ImageError;
 
 /// What names of image files end in, in any case.
 const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
@@ -46,9 +46,9 @@ impl ImageFiles {
     ///
     /// # Errors
     ///
-    /// [`DataError::Read`] when the folder cannot be listed, [`DataError::NoImages`] when there is
+    /// [`FileError::Read`] when the folder cannot be listed, [`ImageError::NoImages`] when there is
     /// no image in it.
-    pub fn below(folder: &Path) -> Result<Self, DataError> {
+    pub fn below(folder: &Path) -> Result<Self, ImageError> {
         let FolderWalk {
             files,
             mut passed_over,
@@ -61,7 +61,7 @@ impl ImageFiles {
             }
         }
         if images.is_empty() {
-            return Err(DataError::NoImages {
+            return Err(ImageError::NoImages {
                 folder: folder.into(),
                 passed_over,
             });
@@ -116,6 +116,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::files::FileError;
     use crate::image::dicom::tests::fixtures::Dicom;
     use crate::tests::fixtures::data_file;
 
@@ -185,6 +186,9 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         let error = ImageFiles::below(&folder.path().join("nowhere")).unwrap_err();
-        assert!(matches!(error, DataError::Read { .. }), "{error}");
+        assert!(
+            matches!(error, ImageError::File(FileError::Read { .. })),
+            "{error}"
+        );
     }
 }

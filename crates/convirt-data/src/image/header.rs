@@ -83,7 +83,7 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, St
     let length = file.metadata().map_err(unreadable)?.len();
     if length > limits.max_bytes {
         let max_mb = limits.max_bytes >> 20;
-        return Err(format!("{length} bytes, dataset.max_image_mb is {max_mb}"));
+        return Err(format!("{length} bytes, max_image_mb is {max_mb}"));
     }
     let mut bytes = Vec::new();
     let head = Read::take(&mut *file, HEAD).read_to_end(&mut bytes);
@@ -118,7 +118,7 @@ fn picture_size(
     if width.max(height) > limits.max_side {
         let max_side = limits.max_side;
         return Err(format!(
-            "{width}×{height} pixels, dataset.max_image_side is {max_side}"
+            "{width}×{height} pixels, max_image_side is {max_side}"
         ));
     }
     let size = [width as usize, height as usize];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
+use crate::image::error::ImageError;
 
 /// Bytes that hold the header of nearly every image.
 pub(crate) const HEAD: u64 = 64 * 1024;
@@ -33,8 +33,8 @@ impl Default for DecodeLimits {
     }
 }
 
-pub(crate) fn too_large(path: &Path, limits: &DecodeLimits) -> DataError {
-    DataError::ImageTooLarge {
+pub(crate) fn too_large(path: &Path, limits: &DecodeLimits) -> ImageError {
+    ImageError::TooLarge {
         path: path.into(),
         max_side: limits.max_side,
         max_bytes: limits.max_bytes,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::read_bytes;
 use super::limits::DecodeLimits;
 use super::radiograph::Radiograph;
-use crate::error::DataError;
+use crate::image::error::ImageError;
 use folder::ImageFolder;
 use stored::Stored;
 
@@ -80,8 +80,8 @@ impl ImageStore {
     ///
     /// # Errors
     ///
-    /// [`DataError::Write`] when the folder cannot be made or written to.
-    pub fn new(config: ImageStoreConfig) -> Result<Self, DataError> {
+    /// [`FileError::Write`] when the folder cannot be made or written to.
+    pub fn new(config: ImageStoreConfig) -> Result<Self, ImageError> {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);
             let exif_orientation = config.limits.exif_orientation;
@@ -104,7 +104,7 @@ impl ImageStore {
     /// # Errors
     ///
     /// Those of [`Radiograph::read`].
-    pub fn load(&self, path: &Path) -> Result<Radiograph, DataError> {
+    pub fn load(&self, path: &Path) -> Result<Radiograph, ImageError> {
         let remembered = self.lock().images.get(path).cloned();
         if let Some(stored) = remembered {
             return Ok(stored.to_radiograph());

@@ -12,7 +12,7 @@ use super::batch::{ImageTextBatch, Padding, collate};
 use super::dataset::{ImageTextDataset, Sample};
 use super::order::Order;
 use super::workers::Workers;
-use crate::error::DataError;
+use crate::loader::error::LoaderError;
 use crate::text::ReportTokenizer;
 
 /// What both loaders make their batches of.
@@ -31,7 +31,7 @@ pub(super) struct Batches<F: FnMut(usize)> {
     source: Source,
     padding: Padding,
     /// Without workers after an error; the error itself until it has been told.
-    workers: Result<Workers<Sample>, Option<DataError>>,
+    workers: Result<Workers<Sample>, Option<LoaderError>>,
     to_begin: Range<usize>,
     progress: Progress,
     /// Told the number of the batch that comes next, when one is done with.
@@ -65,7 +65,7 @@ impl<F: FnMut(usize)> Batches<F> {
     }
 
     /// Returns the next batch; `None` at the end.
-    fn try_next(&mut self) -> Result<Option<ImageTextBatch>, DataError> {
+    fn try_next(&mut self) -> Result<Option<ImageTextBatch>, LoaderError> {
         loop {
             let Ok(workers) = &mut self.workers else {
                 return Ok(None);

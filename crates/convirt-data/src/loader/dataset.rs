@@ -9,8 +9,9 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augmentation, EvalTransform};
-use crate::error::DataError;
-use crate::image::ImageStore;
+use crate::files::FileError;
+use crate::image::{ImageError, ImageStore};
+use crate::loader::error::LoaderError;
 use crate::manifest::Study;
 use crate::randomness::{Purpose, stream};
 use crate::skips::{Skip, SkipReason, Skips};
@@ -158,7 +159,7 @@ impl ImageTextDataset {
     /// # Panics
     ///
     /// When `index` is not below [`len`](Self::len).
-    pub fn sample(&self, epoch: u64, index: usize) -> Result<Sample, DataError> {
+    pub fn sample(&self, epoch: u64, index: usize) -> Result<Sample, LoaderError> {
         let pixels = self.views(epoch, index)?;
         self.with_text(epoch, index, pixels)
     }
@@ -169,13 +170,13 @@ impl ImageTextDataset {
     ///
     /// # Errors
     ///
-    /// [`DataError::TooManyBadRows`] when more images are unreadable than is borne; else those of
+    /// [`TooManyBadRows`] when more images are unreadable than is borne; else those of
     /// [`ReportTokenizer::encode`].
     ///
     /// # Panics
     ///
     /// When `index` is not below [`len`](Self::len).
-    pub fn sample_or_skip(&self, epoch: u64, index: usize) -> Result<Option<Sample>, DataError> {
+    pub fn sample_or_skip(&self, epoch: u64, index: usize) -> Result<Option<Sample>, LoaderError> {
         if self.unreadable[index].load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -189,7 +190,7 @@ impl ImageTextDataset {
         }
     }
 
-    fn views(&self, epoch: u64, index: usize) -> Result<Vec<f32>, DataError> {
+    fn views(&self, epoch: u64, index: usize) -> Result<Vec<f32>, ImageError> {
         let image = self.images.load(&self.studies[index].image)?;
         let view = |number| match &self.config.image {
             ImageView::Evaluation(transform) => transform.apply(&image),
@@ -203,10 +204,10 @@ impl ImageTextDataset {
         Ok(views.concat())
     }
 
-    fn with_text(&self, epoch: u64, index: usize, pixels: Vec<f32>) -> Result<Sample, DataError> {
+    fn with_text(&self, epoch: u64, index: usize, pixels: Vec<f32>) -> Result<Sample, LoaderError> {
         let read = |tokenizer: &Arc<ReportTokenizer>| {
             let text = self.text(epoch, index);
-            Ok(SampleText {
+            Ok::<_, LoaderError>(SampleText {
                 tokens: tokenizer.encode(text, self.config.max_tokens)?,
                 text: text.into(),
             })
@@ -230,11 +231,13 @@ impl ImageTextDataset {
         }
     }
 
-    fn skip(&self, index: usize, error: &DataError) -> Skip {
+    fn skip(&self, index: usize, error: &ImageError) -> Skip {
         let study = &self.studies[index];
         let missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
         let reason = match error {
-            DataError::Read { source, .. } if missing(source) => SkipReason::MissingImage,
+            ImageError::File(FileError::Read { source, .. }) if missing(source) => {
+                SkipReason::MissingImage
+            }
             _ => SkipReason::UnreadableImage,
         };
         Skip {
@@ -257,6 +260,7 @@ mod tests {
     use super::*;
     use crate::augment::AugmentationConfig;
     use crate::image::ImageStoreConfig;
+    use crate::skips::TooManyBadRows;
     use crate::tests::fixtures::{dataset, evaluation_view, studies};
 
     fn augmented_view() -> ImageView {
@@ -395,7 +399,7 @@ mod tests {
         let error = data.sample_or_skip(0, 1).unwrap_err();
         assert!(matches!(
             error,
-            DataError::TooManyBadRows { bad_rows: 2, .. }
+            LoaderError::TooManyBadRows(TooManyBadRows { bad_rows: 2, .. })
         ));
     }
 }

@@ -11,7 +11,7 @@ use super::batch::ImageTextBatch;
 use super::batches::{Batches, Source};
 use super::dataset::ImageTextDataset;
 use super::order::Order;
-use crate::error::DataError;
+use crate::loader::error::LoaderError;
 
 /// Every pair once, in the same batches each time.
 ///
@@ -30,16 +30,16 @@ impl EvaluationLoader {
     ///
     /// # Errors
     ///
-    /// [`DataError::NothingToLoad`] without studies, [`DataError::OutOfRange`] for a batch of
+    /// [`LoaderError::NothingToLoad`] without studies, [`SettingError::OutOfRange`] for a batch of
     /// none.
     pub fn new(
         dataset: Arc<ImageTextDataset>,
         config: &LoaderConfig,
         device: &Device,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, LoaderError> {
         config.check(1)?;
         if dataset.is_empty() {
-            return Err(DataError::NothingToLoad);
+            return Err(LoaderError::NothingToLoad);
         }
         let seed = dataset.config().seed;
         let order = Order::evaluation(dataset.len(), seed, config.batch_size);

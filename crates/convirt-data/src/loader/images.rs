@@ -10,9 +10,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::LoaderConfig;
 use super::order::Draw;
 use super::workers::Workers;
-use crate::error::DataError;
 use crate::files::printable;
-use crate::image::{CHANNELS, ImageStore, Radiograph};
+use crate::image::{CHANNELS, ImageError, ImageStore, Radiograph};
+use crate::loader::error::LoaderError;
 use crate::setting::check;
 
 /// Examples shown in an error.
@@ -33,11 +33,11 @@ pub struct Unreadable {
     /// Place in the list of paths.
     pub index: usize,
     /// Why; names the path.
-    pub error: DataError,
+    pub error: ImageError,
 }
 
 /// A view of an image, or why there is none.
-type View = Result<Vec<f32>, DataError>;
+type View = Result<Vec<f32>, ImageError>;
 
 /// Iterates once over images, in the order of their paths: read, seen through a view and made
 /// ahead by workers, put on the device when asked for.
@@ -65,8 +65,8 @@ impl ImageBatches {
     ///
     /// # Errors
     ///
-    /// [`DataError::NothingToLoad`] without paths, [`DataError::OutOfRange`] for a batch of none
-    /// or a share outside 0 to 1, [`DataError::Workers`] when the system refuses threads.
+    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch of none
+    /// or a share outside 0 to 1, [`LoaderError::Workers`] when the system refuses threads.
     pub fn new(
         paths: impl Into<Arc<[PathBuf]>>,
         store: impl Into<Arc<ImageStore>>,
@@ -74,12 +74,12 @@ impl ImageBatches {
         config: &LoaderConfig,
         max_bad_share: f64,
         device: &Device,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, LoaderError> {
         let (paths, store) = (paths.into(), store.into());
         config.check(1)?;
         check("max_bad_share", max_bad_share, 0.0..=1.0, "from 0 to 1")?;
         if paths.is_empty() {
-            return Err(DataError::NothingToLoad);
+            return Err(LoaderError::NothingToLoad);
         }
         let images = paths.len();
         let workers = Workers::start(config, move |_, index: usize| {
@@ -119,7 +119,7 @@ impl ImageBatches {
     }
 
     /// Returns the next batch with a readable image; `None` at the end.
-    fn try_next(&mut self) -> Result<Option<ImageBatch>, DataError> {
+    fn try_next(&mut self) -> Result<Option<ImageBatch>, LoaderError> {
         loop {
             let Some(workers) = &mut self.workers else {
                 return Ok(None);
@@ -157,13 +157,13 @@ impl ImageBatches {
         }
     }
 
-    fn check_unreadable(&self) -> Result<(), DataError> {
+    fn check_unreadable(&self) -> Result<(), LoaderError> {
         let unreadable = self.unreadable.len();
         if unreadable as f64 <= self.max_bad_share * self.images as f64 {
             return Ok(());
         }
         let first = self.unreadable.iter().take(EXAMPLES);
-        Err(DataError::TooManyUnreadable {
+        Err(LoaderError::TooManyUnreadable {
             unreadable,
             images: self.images,
             max_bad_share: self.max_bad_share,
@@ -187,7 +187,7 @@ fn on_device(views: &[Vec<f32>], device: &Device) -> Tensor<4> {
 }
 
 impl Iterator for ImageBatches {
-    type Item = Result<ImageBatch, DataError>;
+    type Item = Result<ImageBatch, LoaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.try_next();
@@ -219,6 +219,7 @@ mod tests {
     use super::*;
     use crate::augment::{EvalResize, EvalTransform};
     use crate::image::ImageStoreConfig;
+    use crate::setting::SettingError;
     use crate::tests::fixtures::studies;
 
     fn paths(folder: &Path, count: usize) -> Vec<PathBuf> {
@@ -231,7 +232,7 @@ mod tests {
         batch_size: usize,
         num_workers: usize,
         max_bad_share: f64,
-    ) -> Result<ImageBatches, DataError> {
+    ) -> Result<ImageBatches, LoaderError> {
         let config = LoaderConfig {
             batch_size,
             num_workers,
@@ -319,12 +320,12 @@ mod tests {
         let paths = paths(folder.path(), 1);
         assert!(matches!(
             batches(&[], 2, 0, 0.0).err(),
-            Some(DataError::NothingToLoad)
+            Some(LoaderError::NothingToLoad)
         ));
         for (batch_size, share) in [(0, 0.0), (2, 1.5), (2, f64::NAN)] {
             assert!(matches!(
                 batches(&paths, batch_size, 0, share).err(),
-                Some(DataError::OutOfRange { .. })
+                Some(LoaderError::Setting(SettingError::OutOfRange { .. }))
             ));
         }
     }

@@ -12,7 +12,7 @@ use super::batch::ImageTextBatch;
 use super::batches::{Batches, Source};
 use super::dataset::ImageTextDataset;
 use super::order::Order;
-use crate::error::DataError;
+use crate::loader::error::LoaderError;
 use crate::setting::check_at_least;
 
 /// A batch with fewer pairs has no negatives to learn from.
@@ -69,23 +69,23 @@ impl TrainingLoader {
     ///
     /// # Errors
     ///
-    /// [`DataError::NothingToLoad`] without studies, [`DataError::BatchTooLarge`] when they do
-    /// not fill a batch, [`DataError::OutOfRange`] for a batch of fewer than two pairs or windows
+    /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when they do
+    /// not fill a batch, [`SettingError::OutOfRange`] for a batch of fewer than two pairs or windows
     /// of no steps.
     pub fn new(
         dataset: Arc<ImageTextDataset>,
         config: &LoaderConfig,
         steps: TrainingSteps,
         device: &Device,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, LoaderError> {
         let (batch_size, studies) = (config.batch_size, dataset.len());
         config.check(MIN_PAIRS)?;
         check_at_least("steps between evaluations", steps.window, 1, "1 or more")?;
         if dataset.is_empty() {
-            return Err(DataError::NothingToLoad);
+            return Err(LoaderError::NothingToLoad);
         }
         if batch_size > studies {
-            return Err(DataError::BatchTooLarge {
+            return Err(LoaderError::BatchTooLarge {
                 batch_size,
                 studies,
             });

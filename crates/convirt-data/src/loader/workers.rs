@@ -9,10 +9,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::LoaderConfig;
 use super::order::Draw;
-use crate::error::DataError;
+use crate::loader::error::LoaderError;
 
 /// A sample, or none for an image that is left out.
-type Made<T> = Result<Option<T>, DataError>;
+type Made<T> = Result<Option<T>, LoaderError>;
 
 /// Makes the sample of an epoch and an index.
 type Make<T> = dyn Fn(u64, usize) -> Made<T> + Send + Sync;
@@ -41,11 +41,11 @@ impl<T: Send + 'static> Workers<T> {
     ///
     /// # Errors
     ///
-    /// [`DataError::Workers`] when the system refuses the threads.
+    /// [`LoaderError::Workers`] when the system refuses the threads.
     pub fn start(
         config: &LoaderConfig,
         make: impl Fn(u64, usize) -> Made<T> + Send + Sync + 'static,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, LoaderError> {
         let num_workers = config.num_workers;
         let pool = (num_workers > 0)
             .then(|| {
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Workers<T> {
                     .build()
             })
             .transpose()
-            .map_err(|source| DataError::Workers {
+            .map_err(|source| LoaderError::Workers {
                 num_workers,
                 source,
             })?;
@@ -75,11 +75,11 @@ impl<T: Send + 'static> Workers<T> {
     ///
     /// # Errors
     ///
-    /// The first, in the order of the batch, that a sample met; [`DataError::WorkerPanicked`].
+    /// The first, in the order of the batch, that a sample met; [`LoaderError::WorkerPanicked`].
     pub fn next(
         &mut self,
         mut draws: impl FnMut() -> Option<Draw>,
-    ) -> Result<Option<(usize, Vec<T>)>, DataError> {
+    ) -> Result<Option<(usize, Vec<T>)>, LoaderError> {
         // One more than is kept ahead: the one that is now waited for.
         while self.under_way.len() <= self.prefetch {
             let Some(draw) = draws() else {
@@ -118,7 +118,7 @@ impl<T: Send + 'static> Workers<T> {
     }
 
     /// Waits for a batch.
-    fn finish(&self, pending: Pending<T>) -> Result<Vec<T>, DataError> {
+    fn finish(&self, pending: Pending<T>) -> Result<Vec<T>, LoaderError> {
         let Draw {
             number,
             epoch,
@@ -135,7 +135,7 @@ impl<T: Send + 'static> Workers<T> {
             made[place] = Some(sample);
         }
         made.into_iter()
-            .map(|sample| sample.unwrap_or(Err(DataError::WorkerPanicked { batch: number })))
+            .map(|sample| sample.unwrap_or(Err(LoaderError::WorkerPanicked { batch: number })))
             .filter_map(Result::transpose)
             .collect()
     }
@@ -203,6 +203,6 @@ mod tests {
         let mut workers = workers(2, |_, index| Ok(Some([String::new()][index].clone())));
         let mut draws = [draw(3, &[0, 7, 0])].into_iter();
         let error = workers.next(|| draws.next()).unwrap_err();
-        assert!(matches!(error, DataError::WorkerPanicked { batch: 3 }));
+        assert!(matches!(error, LoaderError::WorkerPanicked { batch: 3 }));
     }
 }

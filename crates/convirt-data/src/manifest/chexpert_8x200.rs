@@ -6,7 +6,7 @@ use super::column::Column;
 use super::labels::{BlankPolicy, LabelColumns, LabelledConfig, LabelledManifest, UncertainPolicy};
 use super::row::{NamedColumn, Unusable, check_length, filled, usable_rows};
 use super::table::Table;
-use crate::error::DataError;
+use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, Skips};
 
 /// The CheXpert 8×200 retrieval set (Zhang et al. 2022, section 4.3): images with exactly one of
@@ -59,7 +59,7 @@ impl Chexpert8x200 {
     ///
     /// Those of [`LabelledManifest::read`] for each list; a query that cannot be used, and more
     /// than `max_bad_share` of the candidates, from 0 to 1, are too many bad rows.
-    pub fn read(lists: &Path, images: &Path, max_bad_share: f64) -> Result<Self, DataError> {
+    pub fn read(lists: &Path, images: &Path, max_bad_share: f64) -> Result<Self, ManifestError> {
         let image_queries = queries(&lists.join("image-retrieval/query.csv"), "Path")?;
         let text_queries = queries(&lists.join("text-retrieval/query.csv"), "Text")?;
         let named = image_queries.iter().chain(&text_queries);
@@ -110,7 +110,7 @@ impl Chexpert8x200 {
 }
 
 /// Reads the findings of a list of queries, and what they are found by.
-fn queries(csv: &Path, column: &str) -> Result<Vec<(String, String)>, DataError> {
+fn queries(csv: &Path, column: &str) -> Result<Vec<(String, String)>, ManifestError> {
     let table = Table::read(csv)?;
     let find =
         |name: &str, key| NamedColumn::find(&Column::Name(name.into()), &table.header, csv, key);
@@ -169,7 +169,7 @@ mod tests {
         folder
     }
 
-    fn read(folder: &TempDir) -> Result<Chexpert8x200, DataError> {
+    fn read(folder: &TempDir) -> Result<Chexpert8x200, ManifestError> {
         let root = folder.path();
         Chexpert8x200::read(&root.join("lists"), root, 0.0)
     }

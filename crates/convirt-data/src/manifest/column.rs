@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
+use crate::manifest::error::ManifestError;
 
 /// A column of a CSV, by its position from 0 or by its name in the header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,22 +20,22 @@ pub enum Column {
 impl Column {
     /// Returns the position of the column under `header`, the names in `csv`.
     ///
-    /// `key` is the configuration key that asks for it.
+    /// `setting` asks for it.
     pub(crate) fn position(
         &self,
         header: &[String],
         csv: &Path,
-        key: &'static str,
-    ) -> Result<usize, DataError> {
+        setting: &'static str,
+    ) -> Result<usize, ManifestError> {
         match self {
             Self::Position(position) if *position < header.len() => Ok(*position),
-            Self::Position(position) => Err(DataError::ColumnOutOfRange {
+            Self::Position(position) => Err(ManifestError::ColumnOutOfRange {
                 path: csv.into(),
-                key,
+                setting,
                 position: *position,
                 found: header.into(),
             }),
-            Self::Name(name) => named(name, header, csv, key),
+            Self::Name(name) => named(name, header, csv, setting),
         }
     }
 }
@@ -49,22 +49,27 @@ impl fmt::Display for Column {
     }
 }
 
-fn named(name: &str, header: &[String], csv: &Path, key: &'static str) -> Result<usize, DataError> {
+fn named(
+    name: &str,
+    header: &[String],
+    csv: &Path,
+    setting: &'static str,
+) -> Result<usize, ManifestError> {
     let positions: Vec<usize> = (0..header.len())
         .filter(|&position| header[position].trim() == name.trim())
         .collect();
     match positions[..] {
         [position] => Ok(position),
-        [] => Err(DataError::MissingColumn {
+        [] => Err(ManifestError::MissingColumn {
             path: csv.into(),
-            key,
+            setting,
             column: name.into(),
             nearest: nearest(name, header),
             found: header.into(),
         }),
-        _ => Err(DataError::AmbiguousColumn {
+        _ => Err(ManifestError::AmbiguousColumn {
             path: csv.into(),
-            key,
+            setting,
             column: name.into(),
             positions,
         }),
@@ -72,7 +77,7 @@ fn named(name: &str, header: &[String], csv: &Path, key: &'static str) -> Result
 }
 
 /// Returns the name that differs from `name` in the fewest letters, if those are at most a third.
-fn nearest(name: &str, header: &[String]) -> Option<String> {
+fn nearest(name: &str, header: &[String]) -> Option<Box<str>> {
     let name = name.trim().to_lowercase();
     header
         .iter()
@@ -82,7 +87,7 @@ fn nearest(name: &str, header: &[String]) -> Option<String> {
         })
         .filter(|(distance, _)| *distance <= name.chars().count().div_ceil(3))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, found)| found.clone())
+        .map(|(_, found)| found.as_str().into())
 }
 
 #[cfg(test)]
@@ -92,7 +97,7 @@ mod tests {
     fn position(column: Column) -> Result<usize, String> {
         let header = ["", "Image", " report ", "Image"].map(String::from);
         column
-            .position(&header, Path::new("pairs.csv"), "dataset.text_col")
+            .position(&header, Path::new("pairs.csv"), "text_col")
             .map_err(|error| error.to_string())
     }
 
@@ -108,7 +113,7 @@ mod tests {
         for fact in [
             "pairs.csv",
             "`Reports`",
-            "dataset.text_col",
+            "text_col",
             "did you mean ` report `",
             "Image",
         ] {
@@ -121,10 +126,7 @@ mod tests {
     #[test]
     fn a_position_beyond_the_last_is_an_error_with_the_names_there_are() {
         let message = position(Column::Position(4)).unwrap_err();
-        assert!(
-            message.contains("no column 4 (`dataset.text_col`)"),
-            "{message}"
-        );
+        assert!(message.contains("no column 4 (`text_col`)"), "{message}");
         assert!(message.contains("the 4 columns"), "{message}");
     }
 

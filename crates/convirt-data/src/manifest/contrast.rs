@@ -1,15 +1,15 @@
 //! Whether pairs can be told apart at all: what a contrastive loss learns from.
 
 use super::study::Study;
-use crate::error::DataError;
+use crate::manifest::error::ManifestError;
 
 /// Checks that not all texts are equal, whitespace of no account: no image could be told from
 /// another by them. Studies without texts are not meant.
 ///
 /// # Errors
 ///
-/// [`DataError::EqualTexts`].
-pub fn check_contrast(studies: &[Study]) -> Result<(), DataError> {
+/// [`ManifestError::EqualTexts`].
+pub fn check_contrast(studies: &[Study]) -> Result<(), ManifestError> {
     let words = |study: &Study| -> Vec<String> {
         let words = study.report.text.split_whitespace();
         words.map(String::from).collect()
@@ -38,10 +38,13 @@ pub fn too_few_to_validate(pairs: usize, batch_size: usize) -> Option<String> {
 }
 
 /// The error of `texts` that are all equal; one by itself has none to be equal to.
-pub(crate) fn nothing_to_contrast(texts: usize) -> Result<(), DataError> {
+pub(crate) fn nothing_to_contrast(texts: usize) -> Result<(), ManifestError> {
     match texts {
         0 | 1 => Ok(()),
-        _ => Err(DataError::EqualTexts { texts }),
+        _ => Err(ManifestError::EqualTexts {
+            texts,
+            setting: "text_col",
+        }),
     }
 }
 

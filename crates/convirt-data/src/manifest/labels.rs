@@ -15,9 +15,9 @@ use super::split::joined_groups::joined_groups;
 use super::split::{Grouped, Sides, split_by_column};
 use super::study::Split;
 use super::table::Table;
-use crate::error::DataError;
 use crate::image::{DecodeLimits, tell_apart};
-use crate::setting::check;
+use crate::manifest::error::ManifestError;
+use crate::setting::{SettingError, check};
 use crate::skips::Skips;
 
 pub use columns::{BlankPolicy, LabelColumns, UncertainPolicy};
@@ -118,20 +118,20 @@ impl LabelledManifest {
     ///
     /// # Errors
     ///
-    /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
-    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
-    /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
-    ///   [`DataError::ColumnOutOfRange`]: no such column
-    /// - [`DataError::TableCell`]: a finding is neither 1, 0, −1 nor blank
-    /// - [`DataError::SplitCell`]: a cell of the split column holds some other word
-    /// - [`DataError::OneClass`], [`DataError::UnknownClass`]: the column of classes has only one,
+    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
+    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
+    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
+    ///   [`ManifestError::ColumnOutOfRange`]: no such column
+    /// - [`TableError::Cell`]: a finding is neither 1, 0, −1 nor blank
+    /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the column of classes has only one,
     ///   or not the one that is to be positive
-    /// - [`DataError::ListedClasses`]: it seems to list several in a cell
-    /// - [`DataError::TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
-    /// - [`DataError::NoStudies`]: nothing is left
-    /// - [`DataError::OutOfRange`]: `max_bad_share` is not from 0 to 1
-    pub fn read(config: &LabelledConfig) -> Result<Self, DataError> {
+    /// - [`ManifestError::ListedClasses`]: it seems to list several in a cell
+    /// - [`TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
+    /// - [`ManifestError::NoStudies`]: nothing is left
+    /// - [`SettingError::OutOfRange`]: `max_bad_share` is not from 0 to 1
+    pub fn read(config: &LabelledConfig) -> Result<Self, ManifestError> {
         check(
             "max_bad_share",
             config.max_bad_share,
@@ -161,11 +161,11 @@ impl LabelledManifest {
             }
             LabelColumns::List { separator, .. } => {
                 if separator.is_empty() {
-                    return Err(DataError::UnknownWord {
+                    return Err(ManifestError::Setting(SettingError::UnknownWord {
                         setting: "label_separator",
                         word: separator.clone(),
                         known: "a sign or more",
-                    });
+                    }));
                 }
                 let lists: Vec<String> = classes.into_iter().flatten().collect();
                 let column = &reader.label_names()[0];
@@ -208,7 +208,7 @@ fn join_groups(images: &mut [LabelledImage]) {
 ///
 /// # Errors
 ///
-/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::EmptySplit`]: the
+/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`], [`ManifestError::EmptySplit`]: the
 ///   split column has gaps, puts a group on two sides, or leaves nothing to learn from or to test
 ///   on
 /// - those of [`hold_out`]
@@ -217,7 +217,7 @@ pub fn split_labelled(
     labels: &Labels,
     test_size: f64,
     seed: u64,
-) -> Result<Sides<LabelledImage>, DataError> {
+) -> Result<Sides<LabelledImage>, ManifestError> {
     if images.iter().all(|image| image.split.is_none()) {
         let held_out = hold_out(&images, labels, test_size, seed)?;
         let numbered = images.into_iter().enumerate();
@@ -237,7 +237,7 @@ pub fn split_labelled(
         std::mem::swap(&mut sides.test, &mut sides.valid);
     }
     match sides.test.is_empty() {
-        true => Err(DataError::EmptySplit { split: Split::Test }),
+        true => Err(ManifestError::EmptySplit { split: Split::Test }),
         false => Ok(sides),
     }
 }
@@ -271,7 +271,7 @@ const LIST_SIGNS: [&str; 5] = [";", ",", "/", "+", "&"];
 
 /// Refuses cells such as "A|B" where "A" or "B" is in others too, or "A, B" where both are cells: as
 /// a class of its own it would exclude both.
-fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), DataError> {
+fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), ManifestError> {
     const BAR: &str = "|";
     let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
     let mut cells_with: BTreeMap<&str, usize> = BTreeMap::new();
@@ -291,7 +291,7 @@ fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), D
     });
     match list {
         None => Ok(()),
-        Some((list, separator)) => Err(DataError::ListedClasses {
+        Some((list, separator)) => Err(ManifestError::ListedClasses {
             path: csv.into(),
             column: column.into(),
             cell: list.to_string(),
@@ -307,11 +307,11 @@ fn name_findings(
     separator: &str,
     csv: &Path,
     column: &str,
-) -> Result<Labels, DataError> {
+) -> Result<Labels, ManifestError> {
     let distinct = lists.iter().flat_map(|list| names_in(list, separator));
     let distinct: BTreeSet<&str> = distinct.collect();
     if distinct.len() < 2 {
-        return Err(DataError::OneClass {
+        return Err(ManifestError::OneClass {
             path: csv.into(),
             column: column.into(),
             class: distinct.into_iter().collect(),
@@ -333,11 +333,11 @@ fn name_classes(
     positive: Option<&str>,
     csv: &Path,
     column: &str,
-) -> Result<Labels, DataError> {
+) -> Result<Labels, ManifestError> {
     let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
     let mut names: Vec<String> = distinct.iter().map(ToString::to_string).collect();
     if let Some(positive) = positive.filter(|positive| !distinct.contains(positive)) {
-        return Err(DataError::UnknownClass {
+        return Err(ManifestError::UnknownClass {
             path: csv.into(),
             column: column.into(),
             class: positive.into(),
@@ -346,7 +346,7 @@ fn name_classes(
     }
     let labels = match names.len() {
         1 => {
-            return Err(DataError::OneClass {
+            return Err(ManifestError::OneClass {
                 path: csv.into(),
                 column: column.into(),
                 class: names.remove(0),
@@ -406,7 +406,7 @@ mod tests {
         }
     }
 
-    fn read(csv: &str, labels: LabelColumns) -> Result<LabelledManifest, DataError> {
+    fn read(csv: &str, labels: LabelColumns) -> Result<LabelledManifest, ManifestError> {
         let folder = folder(csv);
         LabelledManifest::read(&LabelledConfig::new(
             folder.path().join("labels.csv"),
@@ -578,7 +578,7 @@ mod tests {
             ..config
         };
         let error = LabelledManifest::read(&strict).unwrap_err();
-        assert!(matches!(error, DataError::TooManyBadRows { .. }), "{error}");
+        assert!(matches!(error, ManifestError::TooManyBadRows(_)), "{error}");
     }
 
     #[test]
@@ -634,7 +634,7 @@ mod tests {
             ["test", "test", "val", "val"],
         ] {
             let error = sides(column).unwrap_err();
-            assert!(matches!(error, DataError::EmptySplit { .. }), "{error}");
+            assert!(matches!(error, ManifestError::EmptySplit { .. }), "{error}");
         }
     }
 }

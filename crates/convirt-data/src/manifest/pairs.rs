@@ -8,8 +8,9 @@ use super::column::Column;
 use super::row::usable_rows;
 use super::study::Study;
 use super::table::Table;
-use crate::error::DataError;
 use crate::image::{DecodeLimits, tell_apart};
+use crate::manifest::error::ManifestError;
+use crate::setting::check;
 use crate::skips::Skips;
 pub(crate) use rows::{Cells, RowReader, too_short};
 
@@ -82,23 +83,18 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// - [`DataError::Read`], [`DataError::Csv`], [`DataError::UnclosedQuote`],
-    ///   [`DataError::NoHeader`], [`DataError::DataInHeader`], [`DataError::HeaderNotUtf8`],
-    ///   [`DataError::NotUtf8`], [`DataError::AmbiguousSeparator`]: no such CSV
-    /// - [`DataError::MissingColumn`], [`DataError::AmbiguousColumn`],
-    ///   [`DataError::ColumnOutOfRange`]: no such column
-    /// - [`DataError::SplitCell`]: a cell of the split column holds some other word
-    /// - [`DataError::TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
-    /// - [`DataError::NoStudies`]: nothing is left
-    /// - [`DataError::OutOfRange`]: `max_bad_share` is not from 0 to 1
-    pub fn read(config: &ManifestConfig) -> Result<Self, DataError> {
-        if !(0.0..=1.0).contains(&config.max_bad_share) {
-            return Err(DataError::OutOfRange {
-                setting: "dataset.max_bad_share",
-                value: config.max_bad_share,
-                allowed: "from 0 to 1",
-            });
-        }
+    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
+    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
+    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
+    ///   [`ManifestError::ColumnOutOfRange`]: no such column
+    /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
+    /// - [`TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
+    /// - [`ManifestError::NoStudies`]: nothing is left
+    /// - [`SettingError::OutOfRange`]: `max_bad_share` is not from 0 to 1
+    pub fn read(config: &ManifestConfig) -> Result<Self, ManifestError> {
+        let share = config.max_bad_share;
+        check("max_bad_share", share, 0.0..=1.0, "from 0 to 1")?;
         let csv = config.csv_file.as_path();
         let table = Table::read(csv)?;
         let reader = RowReader::new(config, &table.header)?;
@@ -399,7 +395,7 @@ mod tests {
         })
         .unwrap_err();
         assert!(
-            matches!(error, DataError::SplitCell { row: 2, .. }),
+            matches!(error, ManifestError::SplitCell { row: 2, .. }),
             "{error}"
         );
     }
@@ -422,7 +418,7 @@ mod tests {
                 max_bad_share,
                 ..config(&folder)
             });
-            assert!(message.contains("dataset.max_bad_share"), "{message}");
+            assert!(message.contains("`max_bad_share`"), "{message}");
         }
     }
 

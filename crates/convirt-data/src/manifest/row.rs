@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::column::Column;
 use super::study::Split;
 use super::table::{Table, line};
-use crate::error::DataError;
 use crate::image::{Fault, utf_8};
+use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, SkipReason, Skips};
 
 /// Rows looked at between two checks of the share of bad ones.
@@ -18,7 +18,7 @@ const ROWS_AT_ONCE: usize = 1024;
 /// Why a row cannot be used.
 pub(crate) enum Unusable {
     Row(Skip),
-    Table(DataError),
+    Table(ManifestError),
 }
 
 /// A column that a CSV has.
@@ -28,14 +28,14 @@ pub(crate) struct NamedColumn {
 }
 
 impl NamedColumn {
-    /// Finds a column of `csv`; `key` is the setting that asks for it.
+    /// Finds a column of `csv`; `setting` asks for it.
     pub(crate) fn find(
         column: &Column,
         header: &[String],
         csv: &Path,
-        key: &'static str,
-    ) -> Result<Self, DataError> {
-        let position = column.position(header, csv, key)?;
+        setting: &'static str,
+    ) -> Result<Self, ManifestError> {
+        let position = column.position(header, csv, setting)?;
         let name = header[position].clone();
         Ok(Self { position, name })
     }
@@ -46,7 +46,7 @@ pub(crate) fn usable_rows<T: Send>(
     table: &Table,
     skips: &Skips,
     read: impl Fn(usize, &ByteRecord) -> Result<T, Unusable> + Sync,
-) -> Result<Vec<T>, DataError> {
+) -> Result<Vec<T>, ManifestError> {
     let mut usable = Vec::new();
     for (chunk, rows) in table.rows.chunks(ROWS_AT_ONCE).enumerate() {
         let first_row = chunk * ROWS_AT_ONCE + 1;
@@ -66,7 +66,7 @@ pub(crate) fn usable_rows<T: Send>(
         verdict?;
     }
     if usable.is_empty() {
-        return Err(DataError::NoStudies {
+        return Err(ManifestError::NoStudies {
             path: skips.manifest().into(),
             rows: table.rows.len(),
             summary: skips.to_string(),
@@ -82,13 +82,13 @@ pub(crate) fn check_header(
     image: &Column,
     position: usize,
     image_root: &Path,
-) -> Result<(), DataError> {
+) -> Result<(), ManifestError> {
     let cell = header[position].trim();
     let is_named = matches!(image, Column::Name(_));
     if is_named || cell.is_empty() || !image_root.join(cell).is_file() {
         return Ok(());
     }
-    Err(DataError::DataInHeader {
+    Err(ManifestError::DataInHeader {
         path: csv.into(),
         cell: cell.into(),
     })
@@ -130,13 +130,13 @@ pub(crate) fn filled(record: &ByteRecord, column: &NamedColumn) -> Result<String
 }
 
 /// Reads the word of a split column; none is no side.
-pub(crate) fn side(csv: &Path, row: usize, word: &str) -> Result<Option<Split>, DataError> {
+pub(crate) fn side(csv: &Path, row: usize, word: &str) -> Result<Option<Split>, ManifestError> {
     if word.trim().is_empty() {
         return Ok(None);
     }
     word.parse()
         .map(Some)
-        .map_err(|source| DataError::SplitCell {
+        .map_err(|source| ManifestError::SplitCell {
             path: csv.into(),
             row,
             source,

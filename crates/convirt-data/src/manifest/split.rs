@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::split::joined_groups::joined_groups;
 use super::study::{Split, Study};
-use crate::error::DataError;
+use crate::manifest::error::ManifestError;
+use crate::setting::SettingError;
 
 /// Groups shown in an error.
 const EXAMPLES: usize = 3;
@@ -73,16 +74,16 @@ impl Grouped for Study {
 ///
 /// # Errors
 ///
-/// - [`DataError::RowWithoutSplit`], [`DataError::LeakedGroups`], [`DataError::LeakedImages`],
-///   [`DataError::EmptySplit`]: the split column has gaps, puts a group or an image on two sides,
+/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`], [`ManifestError::LeakedImages`],
+///   [`ManifestError::EmptySplit`]: the split column has gaps, puts a group or an image on two sides,
 ///   or leaves training or validation empty
-/// - [`DataError::TooFewGroups`]: there are not two groups to divide
-/// - [`DataError::OutOfRange`]: `valid_size` is not between 0 and 1
-pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, DataError> {
+/// - [`ManifestError::TooFewGroups`]: there are not two groups to divide
+/// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
+pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
     if studies.iter().any(|study| study.split.is_some()) {
         let sides = split_by_column(studies)?;
         return match sides.valid.is_empty() {
-            true => Err(DataError::EmptySplit {
+            true => Err(ManifestError::EmptySplit {
                 split: Split::Valid,
             }),
             false => Ok(sides),
@@ -123,7 +124,7 @@ pub fn held_out_but_trained_on(
 }
 
 /// Divides by the split column, which must leave no gaps and something to learn from.
-pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, DataError> {
+pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, ManifestError> {
     check_sides(&rows)?;
     let mut sides = Sides {
         train: Vec::new(),
@@ -136,7 +137,7 @@ pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, Data
             Some(Split::Valid) => sides.valid.push(row),
             Some(Split::Test) => sides.test.push(row),
             None => {
-                return Err(DataError::RowWithoutSplit {
+                return Err(ManifestError::RowWithoutSplit {
                     row: row.row(),
                     image: row.image().into(),
                 });
@@ -144,7 +145,7 @@ pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, Data
         }
     }
     match sides.train.is_empty() {
-        true => Err(DataError::EmptySplit {
+        true => Err(ManifestError::EmptySplit {
             split: Split::Train,
         }),
         false => Ok(sides),
@@ -152,18 +153,18 @@ pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, Data
 }
 
 /// Looks for groups and images on more than one side.
-fn check_sides(rows: &[impl Grouped]) -> Result<(), DataError> {
+fn check_sides(rows: &[impl Grouped]) -> Result<(), ManifestError> {
     let groups = on_several_sides(rows, |row| row.group());
     if !groups.is_empty() {
         let name = |group: &str| group.chars().take(EXAMPLE_LENGTH).collect();
-        return Err(DataError::LeakedGroups {
+        return Err(ManifestError::LeakedGroups {
             count: groups.len(),
             examples: examples(&groups, name),
         });
     }
     let images = on_several_sides(rows, |row| row.image());
     if !images.is_empty() {
-        return Err(DataError::LeakedImages {
+        return Err(ManifestError::LeakedImages {
             count: images.len(),
             examples: examples(&images, |image| image.display().to_string()),
         });
@@ -206,7 +207,7 @@ fn examples<K: Copy>(leaked: &Leaked<K>, name: impl Fn(K) -> String) -> Vec<Stri
 pub(crate) fn held_out_groups<'a>(
     groups: impl Iterator<Item = &'a str>,
     config: &SplitConfig,
-) -> Result<BTreeSet<String>, DataError> {
+) -> Result<BTreeSet<String>, ManifestError> {
     let groups = groups.map(|group| (seeded_hash(config.seed, group), group));
     let held_out = held_out_in_sequence(groups, config.valid_size)?;
     Ok(held_out
@@ -220,13 +221,13 @@ pub(crate) fn held_out_groups<'a>(
 pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
     groups: impl Iterator<Item = G>,
     valid_size: f64,
-) -> Result<BTreeSet<G>, DataError> {
+) -> Result<BTreeSet<G>, ManifestError> {
     if !(valid_size > 0.0 && valid_size < 1.0) {
-        return Err(DataError::OutOfRange {
-            setting: "dataset.valid_size",
+        return Err(ManifestError::Setting(SettingError::OutOfRange {
+            setting: "valid_size",
             value: valid_size,
             allowed: "between 0 and 1, both excluded",
-        });
+        }));
     }
     let mut pairs: BTreeMap<G, usize> = BTreeMap::new();
     for group in groups {
@@ -234,9 +235,10 @@ pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
     }
     let total: usize = pairs.values().sum();
     if pairs.len() < 2 {
-        return Err(DataError::TooFewGroups {
+        return Err(ManifestError::TooFewGroups {
             groups: pairs.len(),
             pairs: total,
+            setting: "group_col",
         });
     }
     let target = valid_size * total as f64;
@@ -378,7 +380,10 @@ mod tests {
     fn one_group_cannot_be_divided() {
         for studies in [vec![], vec![study(1, "p", None), study(2, "p", None)]] {
             let error = split(studies, &config(0.5, 0)).unwrap_err();
-            assert!(matches!(error, DataError::TooFewGroups { .. }), "{error}");
+            assert!(
+                matches!(error, ManifestError::TooFewGroups { .. }),
+                "{error}"
+            );
         }
     }
 
@@ -386,7 +391,13 @@ mod tests {
     fn a_share_of_nothing_or_all_is_an_error() {
         for valid_size in [0.0, 1.0, -0.5, f64::NAN] {
             let error = split(studies(), &config(valid_size, 0)).unwrap_err();
-            assert!(matches!(error, DataError::OutOfRange { .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    ManifestError::Setting(SettingError::OutOfRange { .. })
+                ),
+                "{error}"
+            );
         }
     }
 
@@ -412,7 +423,7 @@ mod tests {
     fn gaps_leaks_and_empty_sides_of_a_split_column_are_errors() {
         let by_column = |studies| split(studies, &config(0.1, 0)).unwrap_err();
         let gap = by_column(vec![study(1, "a", Some(Split::Train)), study(2, "b", None)]);
-        assert!(matches!(gap, DataError::RowWithoutSplit { row: 2, .. }));
+        assert!(matches!(gap, ManifestError::RowWithoutSplit { row: 2, .. }));
 
         let leak = by_column(vec![
             study(1, "a", Some(Split::Train)),
@@ -427,7 +438,7 @@ mod tests {
 
         let empty = by_column(vec![study(1, "a", Some(Split::Train))]);
         let valid = Split::Valid;
-        assert!(matches!(empty, DataError::EmptySplit { split } if split == valid));
+        assert!(matches!(empty, ManifestError::EmptySplit { split } if split == valid));
     }
 
     /// 40 rows of 20 images, two captions each, every text its own group.

@@ -1,5 +1,6 @@
 //! A CSV as header and raw rows, so that one bad row spoils no other.
 
+pub(crate) mod error;
 pub(crate) mod separator;
 
 use std::path::Path;
@@ -8,9 +9,9 @@ use csv::{ByteRecord, Position, ReaderBuilder};
 use memchr::memchr_iter;
 
 use super::table::separator::{find_separator, named_separator};
-use crate::error::DataError;
-use crate::files::read_regular;
+use crate::files::{FileError, read_regular};
 use crate::image::MAX_TEXT;
+use crate::manifest::table::error::TableError;
 
 /// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
 const MAX_BYTES: u64 = 4 << 30;
@@ -30,14 +31,14 @@ pub(crate) struct Table {
 impl Table {
     /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
     /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the header.
-    pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
-        let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
+    pub(crate) fn read(path: &Path) -> Result<Self, TableError> {
+        let bytes = read_regular(path, MAX_BYTES).map_err(|source| FileError::Read {
             path: path.into(),
             source,
         })?;
         check_lines(path, &bytes)?;
         let separator = find_separator(path, &bytes)?;
-        let mut records = records(&bytes, separator).map_err(|source| DataError::Csv {
+        let mut records = records(&bytes, separator).map_err(|source| TableError::Csv {
             path: path.into(),
             source,
         })?;
@@ -45,7 +46,7 @@ impl Table {
             records.remove(0);
         }
         if let Some(last) = records.last().filter(|last| is_unclosed(last, &bytes)) {
-            return Err(DataError::UnclosedQuote {
+            return Err(TableError::UnclosedQuote {
                 path: path.into(),
                 row: records.len() - 1,
                 line: line(last),
@@ -57,9 +58,10 @@ impl Table {
         let mut records = records.into_iter();
         let header = records
             .next()
-            .ok_or_else(|| DataError::NoHeader { path: path.into() })?;
+            .ok_or_else(|| TableError::NoHeader { path: path.into() })?;
         Ok(Self {
-            header: names(&header).ok_or_else(|| DataError::HeaderNotUtf8 { path: path.into() })?,
+            header: names(&header)
+                .ok_or_else(|| TableError::HeaderNotUtf8 { path: path.into() })?,
             rows: records.collect(),
         })
     }
@@ -71,13 +73,13 @@ pub(crate) fn line(row: &ByteRecord) -> u64 {
 }
 
 /// Refuses lines that would take many times their bytes as cells.
-fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), TableError> {
     let mut start = 0;
     let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
     for (index, end) in ends.enumerate() {
         let length = end - start;
         if length > MAX_LINE {
-            return Err(DataError::LongLine {
+            return Err(TableError::LongLine {
                 path: path.into(),
                 line: index + 1,
                 bytes: length,
@@ -90,7 +92,7 @@ fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
 }
 
 /// Refuses cells that can be no text: most often of a quote that swallows the rows behind it.
-fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), DataError> {
+fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), TableError> {
     let max_bytes = MAX_TEXT as usize;
     match record
         .iter()
@@ -98,7 +100,7 @@ fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), DataE
         .find(|(_, cell)| cell.len() > max_bytes)
     {
         None => Ok(()),
-        Some((column, cell)) => Err(DataError::LongCell {
+        Some((column, cell)) => Err(TableError::LongCell {
             path: path.into(),
             row,
             line: line(record),
@@ -163,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn table(bytes: &[u8]) -> Result<Table, DataError> {
+    fn table(bytes: &[u8]) -> Result<Table, TableError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pairs.csv");
         fs::write(&path, bytes).unwrap();
@@ -216,7 +218,7 @@ mod tests {
         assert!(
             matches!(
                 error,
-                DataError::UnclosedQuote {
+                TableError::UnclosedQuote {
                     row: 2,
                     line: 3,
                     ..
@@ -242,7 +244,7 @@ mod tests {
         let file = "image,text\n".to_string() + &",".repeat(MAX_LINE + 1);
         let error = table(file.as_bytes()).unwrap_err();
         assert!(
-            matches!(error, DataError::LongLine { line: 2, .. }),
+            matches!(error, TableError::LongLine { line: 2, .. }),
             "{error}"
         );
     }
@@ -250,7 +252,7 @@ mod tests {
     #[test]
     fn an_empty_file_has_no_header() {
         for nothing in [&b""[..], b"\n\n"] {
-            assert!(matches!(table(nothing), Err(DataError::NoHeader { .. })));
+            assert!(matches!(table(nothing), Err(TableError::NoHeader { .. })));
         }
     }
 
@@ -264,7 +266,7 @@ mod tests {
         }
         assert!(matches!(
             table(b"image,r\xe9sum\xe9\n"),
-            Err(DataError::HeaderNotUtf8 { .. })
+            Err(TableError::HeaderNotUtf8 { .. })
         ));
     }
 

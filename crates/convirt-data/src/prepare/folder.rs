@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
-use crate::files::{open_regular, write_whole};
+use crate::files::{FileError, open_regular, write_whole};
 use crate::image::DecodeLimits;
+use crate::prepare::error::PrepareError;
 
 /// A folder that this process alone writes into, as long as it is held.
 pub(super) struct OutFolder {
@@ -40,16 +40,16 @@ impl OutFolder {
     const MARKER: &str = "prepare.json";
 
     /// Takes hold of `path`, which is new, empty, or left by an earlier run with the same contents.
-    pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Self, DataError> {
+    pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Self, PrepareError> {
         let marker_path = path.join(Self::MARKER);
-        let write = |source| DataError::Write {
+        let write = |source| FileError::Write {
             path: marker_path.clone(),
             source,
         };
         fs::create_dir_all(path).map_err(write)?;
         let is_new = !marker_path.exists();
         if is_new && fs::read_dir(path).map_err(write)?.next().is_some() {
-            return Err(DataError::NotAPreparation { path: path.into() });
+            return Err(PrepareError::NotAPreparation { path: path.into() });
         }
         if !is_new {
             open_regular(&marker_path).map_err(write)?;
@@ -62,8 +62,8 @@ impl OutFolder {
             .open(&marker_path)
             .map_err(write)?;
         marker.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => DataError::FolderInUse { path: path.into() },
-            TryLockError::Error(source) => write(source),
+            TryLockError::WouldBlock => PrepareError::FolderInUse { path: path.into() },
+            TryLockError::Error(source) => write(source).into(),
         })?;
         let mut folder = Self {
             path: path.into(),
@@ -74,7 +74,7 @@ impl OutFolder {
     }
 
     /// Compares the marker with what is wanted, and writes what it does not say yet.
-    fn agree_on(&mut self, wanted: &Contents) -> io::Result<Result<(), DataError>> {
+    fn agree_on(&mut self, wanted: &Contents) -> io::Result<Result<(), PrepareError>> {
         let mut text = String::new();
         self.marker.read_to_string(&mut text)?;
         let found: Option<Contents> = match text.trim() {
@@ -82,7 +82,7 @@ impl OutFolder {
             text => match serde_json::from_str(text) {
                 Ok(found) => Some(found),
                 Err(_) => {
-                    return Ok(Err(DataError::NotAPreparation {
+                    return Ok(Err(PrepareError::NotAPreparation {
                         path: self.path.clone(),
                     }));
                 }
@@ -95,7 +95,7 @@ impl OutFolder {
                 && found.version == wanted.version
                 && !matches!(other_images, (Some(one), Some(other)) if one != other);
             if !agrees {
-                return Ok(Err(DataError::OtherPreparation {
+                return Ok(Err(PrepareError::OtherPreparation {
                     path: self.path.clone(),
                     found: found.to_string(),
                     wanted: wanted.to_string(),
@@ -122,7 +122,7 @@ impl OutFolder {
     }
 
     /// Writes a file of the folder, which appears complete or not at all.
-    pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), DataError> {
+    pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), FileError> {
         write_whole(&self.path.join(name), content)
     }
 }
@@ -180,7 +180,7 @@ mod tests {
             .err()
             .unwrap();
         assert!(
-            matches!(error, DataError::NotAPreparation { .. }),
+            matches!(error, PrepareError::NotAPreparation { .. }),
             "{error}"
         );
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
@@ -192,7 +192,7 @@ mod tests {
         let path = place.path().join("out");
         let first = OutFolder::open(&path, &contents("openi", None)).unwrap();
         let second = OutFolder::open(&path, &contents("openi", None));
-        assert!(matches!(second, Err(DataError::FolderInUse { .. })));
+        assert!(matches!(second, Err(PrepareError::FolderInUse { .. })));
         drop(first);
         OutFolder::open(&path, &contents("openi", None)).unwrap();
     }

@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::folder::OutFolder;
-use crate::error::DataError;
-use crate::files::open_regular;
+use crate::files::{FileError, open_regular};
 use crate::image::{DecodeLimits, Radiograph};
-use crate::setting;
+use crate::prepare::error::PrepareError;
+use crate::setting::{self, SettingError};
 
 /// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Written {
 }
 
 impl PreparedImages {
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(super) fn check(&self) -> Result<(), SettingError> {
         let longer_side = self.longer_side as f64;
         let allowed = "from 32 to 16384 pixels";
         setting::check("longer_side", longer_side, 32.0..=16_384.0, allowed)?;
@@ -54,12 +54,12 @@ impl PreparedImages {
         source: &Path,
         folder: &OutFolder,
         name: &Path,
-    ) -> Result<Written, DataError> {
+    ) -> Result<Written, PrepareError> {
         if is_complete(&folder.path().join(name)) {
             return Ok(Written::Kept);
         }
         let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
-        let png = image.to_png().map_err(|source| DataError::Write {
+        let png = image.to_png().map_err(|source| FileError::Write {
             path: folder.path().join(name),
             source: io::Error::other(source),
         })?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::table::Table;
-use crate::error::DataError;
+use crate::manifest::TableError;
 
 /// Labels and the main headings of MeSH that stand for them, under CheXpert's names where it has
 /// them.
@@ -86,7 +86,7 @@ pub(super) struct StudyLabels {
 
 impl StudyLabels {
     /// Reads a table; `prefix` tells its columns from those of another.
-    pub(super) fn read(path: &Path, prefix: &str) -> Result<Self, DataError> {
+    pub(super) fn read(path: &Path, prefix: &str) -> Result<Self, TableError> {
         let mut table = Table::open(path)?;
         let (subject, study) = (table.column("subject_id")?, table.column("study_id")?);
         let labels: Vec<usize> = (0..table.header().len())
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    fn read(table: &str) -> Result<StudyLabels, DataError> {
+    fn read(table: &str) -> Result<StudyLabels, TableError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chexpert.csv");
         std::fs::write(&path, table).unwrap();

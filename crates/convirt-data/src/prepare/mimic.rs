@@ -12,9 +12,9 @@ use super::report_files::{ReportFiles, files_folder, study_path};
 use super::table::{Table, find};
 use super::views::is_asked_for;
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::error::DataError;
-use crate::files::PassedOver;
-use crate::manifest::{Split, SplitConfig, StudyId, SubjectId};
+use crate::files::{FileError, PassedOver};
+use crate::manifest::{ManifestError, Split, SplitConfig, StudyId, SubjectId};
+use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 use crate::text::Sections;
 
@@ -98,14 +98,14 @@ impl MimicConfig {
     ///
     /// # Errors
     ///
-    /// - [`DataError::NoTable`], [`DataError::Csv`], [`DataError::TableColumn`],
-    ///   [`DataError::TableCell`], [`DataError::SplitCell`], [`DataError::NoSuchView`],
-    ///   [`DataError::UnknownViews`], [`DataError::Read`]: tables or reports cannot be used
-    /// - [`DataError::NotAPreparation`], [`DataError::OtherPreparation`],
-    ///   [`DataError::FolderInUse`], [`DataError::Write`]: `out` cannot be used
-    /// - [`DataError::NothingPrepared`]: not one pair
-    /// - [`DataError::OutOfRange`], [`DataError::TooFewGroups`]: a size out of range
-    pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, DataError> {
+    /// - [`PrepareError::NoTable`], [`TableError::Csv`], [`TableError::NoColumn`],
+    ///   [`TableError::Cell`], [`ManifestError::SplitCell`], [`PrepareError::NoSuchView`],
+    ///   [`PrepareError::UnknownViews`], [`FileError::Read`]: tables or reports cannot be used
+    /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
+    ///   [`PrepareError::FolderInUse`], [`FileError::Write`]: `out` cannot be used
+    /// - [`PrepareError::NothingPrepared`]: not one pair
+    /// - [`SettingError::OutOfRange`], [`ManifestError::TooFewGroups`]: a size out of range
+    pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
         let root = root_of(&self.root)?;
         let job = Job {
             dataset: "mimic-cxr",
@@ -134,7 +134,7 @@ impl MimicConfig {
 
     /// Lists the images of the views asked for, as far as the table tells them, by subject, study
     /// and name.
-    fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, DataError> {
+    fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, PrepareError> {
         let splits = match self.split {
             MimicSplit::Official => Some(self.official_split()?),
             MimicSplit::ByPatient(_) => None,
@@ -174,7 +174,7 @@ impl MimicConfig {
         }
         let all = omissions.count(Omission::OtherView);
         if records.is_empty() && all > 0 && omissions.count(Omission::NoSplit) == 0 {
-            return Err(DataError::NoSuchView {
+            return Err(PrepareError::NoSuchView {
                 path,
                 asked: self.views.clone(),
                 found: found_views.into_iter().collect(),
@@ -183,7 +183,7 @@ impl MimicConfig {
         let files = files_folder(&self.root);
         let tells_view = |record: &Record| files.join(image_path(record, DICOM)).is_file();
         if !has_views && !self.views.is_empty() && !records.iter().any(tells_view) {
-            return Err(DataError::NoTable {
+            return Err(PrepareError::NoTable {
                 folder: self.tables().into(),
                 looked_for: "mimic-cxr-2.0.0-metadata.csv or .csv.gz",
                 hint: "it tells the views and comes with MIMIC-CXR-JPG; without it and without \
@@ -207,13 +207,13 @@ impl MimicConfig {
     }
 
     /// Finds the table that lists the images, and whether it tells their views.
-    fn image_table(&self) -> Result<(PathBuf, bool), DataError> {
+    fn image_table(&self) -> Result<(PathBuf, bool), PrepareError> {
         let folder = self.tables();
         if let Some(metadata) = find(folder, "mimic-cxr-", "-metadata")? {
             return Ok((metadata, true));
         }
         let records = find(folder, "cxr-record-list", "")?;
-        let records = records.ok_or_else(|| DataError::NoTable {
+        let records = records.ok_or_else(|| PrepareError::NoTable {
             folder: folder.into(),
             looked_for: "mimic-cxr-2.0.0-metadata or cxr-record-list, .csv or .csv.gz",
             hint: "one of them must list the images",
@@ -221,9 +221,9 @@ impl MimicConfig {
         Ok((records, false))
     }
 
-    fn official_split(&self) -> Result<HashMap<String, Split>, DataError> {
+    fn official_split(&self) -> Result<HashMap<String, Split>, PrepareError> {
         let folder = self.tables();
-        let path = find(folder, "mimic-cxr-", "-split")?.ok_or_else(|| DataError::NoTable {
+        let path = find(folder, "mimic-cxr-", "-split")?.ok_or_else(|| PrepareError::NoTable {
             folder: folder.into(),
             looked_for: "mimic-cxr-2.0.0-split.csv or .csv.gz",
             hint: "the official split, it comes with MIMIC-CXR-JPG; without it, split by patient",
@@ -235,21 +235,22 @@ impl MimicConfig {
             let side = row
                 .cell(split)
                 .parse()
-                .map_err(|source| DataError::SplitCell {
+                .map_err(|source| ManifestError::SplitCell {
                     path: path.clone(),
                     row: row.row(),
                     source,
                 })?;
             let name = row.name(image)?.to_owned();
             if splits.get(&name).is_some_and(|earlier| *earlier != side) {
-                return Err(row.error(image, "named once: an earlier row has another split for it"));
+                let expected = "named once: an earlier row has another split for it";
+                return Err(row.error(image, expected).into());
             }
             splits.insert(name, side);
         }
         Ok(splits)
     }
 
-    fn labels(&self) -> Result<Vec<StudyLabels>, DataError> {
+    fn labels(&self) -> Result<Vec<StudyLabels>, PrepareError> {
         let mut labels = Vec::new();
         for (end, prefix) in [("-chexpert", ""), ("-negbio", "negbio_")] {
             if let Some(path) = find(self.tables(), "mimic-cxr-", end)? {
@@ -259,7 +260,7 @@ impl MimicConfig {
         Ok(labels)
     }
 
-    fn report_files(&self) -> Result<ReportFiles, DataError> {
+    fn report_files(&self) -> Result<ReportFiles, FileError> {
         let zip = self.root.join(REPORTS_ZIP);
         let inferred = if zip.is_file() {
             zip

@@ -12,9 +12,9 @@ use super::openi_files::{Files, ReportFile};
 use super::openi_report::OpenIReport;
 use super::pairs::{Found, Job, Pair, root_of};
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::error::DataError;
 use crate::files::is_plain_name;
 use crate::manifest::{SplitConfig, StudyId, SubjectId};
+use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 
 /// How to prepare OpenI.
@@ -63,13 +63,13 @@ impl OpenIConfig {
     ///
     /// # Errors
     ///
-    /// - [`DataError::Read`], [`DataError::NoReports`]: no such data set
-    /// - [`DataError::NoSuchView`], [`DataError::UnknownViews`]: no image of the views asked for
-    /// - [`DataError::NotAPreparation`], [`DataError::OtherPreparation`],
-    ///   [`DataError::FolderInUse`], [`DataError::Write`]: `out` cannot be used
-    /// - [`DataError::NothingPrepared`]: not one pair
-    /// - [`DataError::OutOfRange`], [`DataError::TooFewGroups`]: a size out of range
-    pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, DataError> {
+    /// - [`FileError::Read`], [`PrepareError::NoReports`]: no such data set
+    /// - [`PrepareError::NoSuchView`], [`PrepareError::UnknownViews`]: no image of the views asked for
+    /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
+    ///   [`PrepareError::FolderInUse`], [`FileError::Write`]: `out` cannot be used
+    /// - [`PrepareError::NothingPrepared`]: not one pair
+    /// - [`SettingError::OutOfRange`], [`ManifestError::TooFewGroups`]: a size out of range
+    pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
         let root = root_of(&self.root)?;
         let job = Job {
             dataset: "openi",

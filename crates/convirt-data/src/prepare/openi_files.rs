@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::report_archive::{is_report, xml_files};
-use crate::error::DataError;
 use crate::files::{FolderWalk, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
 use crate::image::FileContent;
+use crate::prepare::error::PrepareError;
 
 /// Endings of image files; of two images of a name the one of the earlier ending is taken.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
@@ -45,7 +45,7 @@ impl ReportFile {
         asked: Option<&Path>,
         root: &Path,
         found: &Files,
-    ) -> Result<Vec<Self>, DataError> {
+    ) -> Result<Vec<Self>, PrepareError> {
         let tgz = root.join(REPORTS_TGZ);
         let reports = match asked {
             Some(path) if path.is_dir() => Self::below(path, Files::below(path, None)?.reports),
@@ -54,7 +54,7 @@ impl ReportFile {
             None => Self::below(root, found.reports.clone()),
         };
         if reports.is_empty() {
-            return Err(DataError::NoReports {
+            return Err(PrepareError::NoReports {
                 path: asked.unwrap_or(root).into(),
                 looked_for: "*.xml or NLMCXR_reports.tgz",
             });
@@ -70,7 +70,7 @@ impl ReportFile {
         files.collect()
     }
 
-    fn packed(archive: &Path) -> Result<Vec<Self>, DataError> {
+    fn packed(archive: &Path) -> Result<Vec<Self>, PrepareError> {
         let files = xml_files(archive, MAX_REPORT_BYTES)?;
         let packed = files
             .into_iter()
@@ -104,7 +104,7 @@ impl ReportFile {
 
 impl Files {
     /// Lists what is below `root`, but not in the folder `out` that is written into.
-    pub(super) fn below(root: &Path, out: Option<&Path>) -> Result<Self, DataError> {
+    pub(super) fn below(root: &Path, out: Option<&Path>) -> Result<Self, PrepareError> {
         let FolderWalk {
             files: paths,
             passed_over,

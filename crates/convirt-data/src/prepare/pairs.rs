@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
 use super::{Omission, Omissions, Prepared, PreparedImages};
-use crate::error::DataError;
-use crate::files::{PassedOver, path_text};
-use crate::image::{DECODER_VERSION, DecodeLimits};
-use crate::manifest::{Split, SplitConfig, StudyId, SubjectId, held_out_groups};
+use crate::files::{FileError, PassedOver, path_text};
+use crate::image::{DECODER_VERSION, DecodeLimits, ImageError};
+use crate::manifest::{ManifestError, Split, SplitConfig, StudyId, SubjectId, held_out_groups};
+use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 
 /// Name of the manifest.
@@ -64,7 +64,7 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// Takes hold of the folder, so that a wrong one is an error before the work and not after.
-    pub(super) fn open(&self) -> Result<OutFolder, DataError> {
+    pub(super) fn open(&self) -> Result<OutFolder, PrepareError> {
         if let Some(images) = self.images {
             images.check()?;
         }
@@ -86,7 +86,7 @@ impl Job<'_> {
         folder: &OutFolder,
         found: Found,
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<Prepared, DataError> {
+    ) -> Result<Prepared, PrepareError> {
         let mut prepared = Prepared {
             manifest: folder.path().join(MANIFEST),
             image_root: self.images.is_none().then(|| self.root.to_owned()),
@@ -104,7 +104,7 @@ impl Job<'_> {
         };
         prepared.images_absent = pairs.iter().filter(|pair| !pair.is_there).count();
         if pairs.is_empty() {
-            return Err(DataError::NothingPrepared {
+            return Err(PrepareError::NothingPrepared {
                 path: self.root.into(),
                 summary: prepared.omissions.to_string(),
             });
@@ -119,7 +119,7 @@ impl Job<'_> {
         );
         let table =
             self.table(&pairs, &found.label_columns)
-                .map_err(|source| DataError::Write {
+                .map_err(|source| FileError::Write {
                     path: prepared.manifest.clone(),
                     source,
                 })?;
@@ -135,7 +135,7 @@ impl Job<'_> {
         pairs: Vec<Pair>,
         prepared: &mut Prepared,
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<Vec<Pair>, DataError> {
+    ) -> Result<Vec<Pair>, PrepareError> {
         let steps = Steps::new(Stage::Images, pairs.len(), &progress);
         let written: Vec<Result<Written, (Omission, String)>> = pairs
             .par_iter()
@@ -144,7 +144,7 @@ impl Job<'_> {
                 steps.one_more();
                 written
             })
-            .collect::<Result<_, DataError>>()?;
+            .collect::<Result<_, PrepareError>>()?;
         let mut kept = Vec::with_capacity(pairs.len());
         for (pair, written) in pairs.into_iter().zip(written) {
             match written {
@@ -166,15 +166,17 @@ impl Job<'_> {
         images: &PreparedImages,
         folder: &OutFolder,
         pair: &Pair,
-    ) -> Result<Result<Written, (Omission, String)>, DataError> {
+    ) -> Result<Result<Written, (Omission, String)>, PrepareError> {
         if !pair.is_there {
             return Ok(Err((Omission::MissingImage, slashed(&pair.source))));
         }
         let source = self.root.join(&pair.source);
         match images.write(&source, folder, &image_path(&pair.name)) {
             Ok(written) => Ok(Ok(written)),
-            Err(error @ DataError::Write { .. }) => Err(error),
-            Err(error) => Ok(Err((Omission::UnreadableImage, with_source(&error)))),
+            Err(PrepareError::Image(error)) => {
+                Ok(Err((Omission::UnreadableImage, with_source(&error))))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -209,8 +211,8 @@ impl Job<'_> {
 }
 
 /// The folder of a data set, by its whole path.
-pub(super) fn root_of(folder: &Path) -> Result<PathBuf, DataError> {
-    fs::canonicalize(folder).map_err(|source| DataError::Read {
+pub(super) fn root_of(folder: &Path) -> Result<PathBuf, FileError> {
+    fs::canonicalize(folder).map_err(|source| FileError::Read {
         path: folder.into(),
         source,
     })
@@ -226,7 +228,7 @@ pub(super) fn slashed(path: &Path) -> String {
 }
 
 /// Divides the pairs by patient.
-fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), DataError> {
+fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), ManifestError> {
     let patients = pairs.iter().map(|pair| pair.subject.0.as_str());
     let held_out = held_out_groups(patients, config)?;
     for pair in pairs {
@@ -238,7 +240,7 @@ fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), DataError>
     Ok(())
 }
 
-fn with_source(error: &DataError) -> String {
+fn with_source(error: &ImageError) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

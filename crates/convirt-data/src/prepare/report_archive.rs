@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use tar::Archive;
 
-use crate::error::DataError;
-use crate::files::{is_companion, open_regular};
+use crate::files::{FileError, is_companion, open_regular};
 
 /// Bytes of the largest archive, unpacked; OpenI's reports are 20 MB.
 const MAX_UNPACKED: u64 = 1 << 30;
@@ -19,8 +18,8 @@ const GZIP: &[u8] = &[0x1F, 0x8B];
 type XmlFile = (PathBuf, Vec<u8>);
 
 /// Returns the XML files of an archive in its order, up to `max_bytes` of each and a byte more.
-pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, DataError> {
-    read(path, max_bytes, MAX_UNPACKED).map_err(|source| DataError::Read {
+pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, FileError> {
+    read(path, max_bytes, MAX_UNPACKED).map_err(|source| FileError::Read {
         path: path.into(),
         source,
     })

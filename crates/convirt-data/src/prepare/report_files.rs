@@ -9,8 +9,7 @@ use std::sync::Arc;
 use zip::ZipArchive;
 
 use super::Omission;
-use crate::error::DataError;
-use crate::files::{decode_text, read_limited, read_regular};
+use crate::files::{FileError, decode_text, read_limited, read_regular};
 use crate::image::MAX_TEXT;
 
 /// Bytes of the largest zip of reports; that of MIMIC-CXR has 0.14 GB.
@@ -30,8 +29,8 @@ pub(super) enum ReportFiles {
 
 impl ReportFiles {
     /// Opens a folder, which may have a `files` folder inside, or a zip file.
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let unreadable = |source| DataError::Read {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        let unreadable = |source| FileError::Read {
             path: path.into(),
             source,
         };

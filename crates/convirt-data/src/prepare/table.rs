@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
-use crate::error::DataError;
-use crate::files::{is_plain_name, open_regular};
-use crate::manifest::{find_separator, named_separator};
+use crate::files::{FileError, is_plain_name, open_regular};
+use crate::manifest::{TableError, find_separator, named_separator};
 
 /// Bytes at the start of a table that tell what separates its cells.
 const START: u64 = 64 << 10;
@@ -71,8 +70,8 @@ pub(super) struct Row<'a> {
 
 impl Table {
     /// Opens a table; one whose name ends in `.gz` is unpacked.
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let unreadable = |source| DataError::Read {
+    pub(super) fn open(path: &Path) -> Result<Self, TableError> {
+        let unreadable = |source| FileError::Read {
             path: path.into(),
             source,
         };
@@ -104,7 +103,7 @@ impl Table {
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
         let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if header.iter().all(String::is_empty) {
-            return Err(DataError::NoHeader { path: path.into() });
+            return Err(TableError::NoHeader { path: path.into() });
         }
         Ok(Self {
             path: path.into(),
@@ -120,11 +119,11 @@ impl Table {
     }
 
     /// Returns the position of a column.
-    pub(super) fn column(&self, name: &str) -> Result<usize, DataError> {
+    pub(super) fn column(&self, name: &str) -> Result<usize, TableError> {
         let mut names = self.header.iter();
         names
             .position(|found| found.eq_ignore_ascii_case(name))
-            .ok_or_else(|| DataError::TableColumn {
+            .ok_or_else(|| TableError::NoColumn {
                 path: self.path.clone(),
                 column: name.into(),
                 found: self.header.clone(),
@@ -132,7 +131,7 @@ impl Table {
     }
 
     /// Reads the next row; at the end, the last one may turn out to be more than a row.
-    pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, DataError> {
+    pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, TableError> {
         let mut cells = StringRecord::new();
         let reading = self.reader.get_mut();
         (reading.left_of_row, reading.row) = (MAX_ROW, self.rows + 1);
@@ -155,11 +154,11 @@ impl Table {
 
     /// Whether the last row ends the file inside a quote, so that the rest of the file became its
     /// last cell: it spans lines, and the quotes of the file do not pair up.
-    fn check_end(&self) -> Result<(), DataError> {
+    fn check_end(&self) -> Result<(), TableError> {
         if self.line_ends == 0 || self.reader.get_ref().count.is_multiple_of(2) {
             return Ok(());
         }
-        Err(DataError::UnclosedQuote {
+        Err(TableError::UnclosedQuote {
             path: self.path.clone(),
             row: self.rows,
             line: self.reader.position().line() - self.line_ends,
@@ -174,7 +173,7 @@ impl Row<'_> {
     }
 
     /// Returns a cell that is a number without sign or point.
-    pub(super) fn number(&self, column: usize) -> Result<&str, DataError> {
+    pub(super) fn number(&self, column: usize) -> Result<&str, TableError> {
         let cell = self.cell(column);
         let is_number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
         is_number
@@ -183,7 +182,7 @@ impl Row<'_> {
     }
 
     /// Returns a cell that may become part of a path.
-    pub(super) fn name(&self, column: usize) -> Result<&str, DataError> {
+    pub(super) fn name(&self, column: usize) -> Result<&str, TableError> {
         let cell = self.cell(column);
         is_plain_name(cell)
             .then_some(cell)
@@ -191,8 +190,8 @@ impl Row<'_> {
     }
 
     /// Names the row and the cell that is not what it should be.
-    pub(super) fn error(&self, column: usize, expected: &'static str) -> DataError {
-        DataError::TableCell {
+    pub(super) fn error(&self, column: usize, expected: &'static str) -> TableError {
+        TableError::Cell {
             path: self.path.into(),
             row: self.number,
             column: self.header[column].clone(),
@@ -207,8 +206,8 @@ impl Row<'_> {
 }
 
 /// Finds `<start>…<end>.csv` or `.csv.gz` in a folder: the last by name, plain before packed.
-pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>, DataError> {
-    let unreadable = |source| DataError::Read {
+pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>, FileError> {
+    let unreadable = |source| FileError::Read {
         path: folder.into(),
         source,
     };
@@ -230,8 +229,8 @@ pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathB
 }
 
 /// Errors of the decompressor arrive in those of the CSV reader.
-fn csv_error(path: &Path, error: csv::Error) -> DataError {
-    DataError::Csv {
+fn csv_error(path: &Path, error: csv::Error) -> TableError {
+    TableError::Csv {
         path: path.into(),
         source: error,
     }
@@ -252,7 +251,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn table(name: &str, bytes: &[u8]) -> Result<Vec<String>, DataError> {
+    fn table(name: &str, bytes: &[u8]) -> Result<Vec<String>, TableError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
@@ -344,11 +343,11 @@ mod tests {
             while table.next_row()?.is_some() {
                 rows += 1;
             }
-            Ok::<_, DataError>(rows)
+            Ok::<_, TableError>(rows)
         };
         for lines in ["x,y\n1,2\n3,\"4\n5,6\n", "x,y\r\n1,2\r\n3,\"4\r\n5,6\r\n"] {
             let error = rows(lines).unwrap_err();
-            let DataError::UnclosedQuote { row, line, .. } = error else {
+            let TableError::UnclosedQuote { row, line, .. } = error else {
                 panic!("{error}");
             };
             assert_eq!((row, line), (2, 3));

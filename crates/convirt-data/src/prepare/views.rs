@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::Omission;
 use super::pairs::{Found, Job, Pair, slashed};
-use crate::error::DataError;
 use crate::image::{DecodeLimits, dicom};
+use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 
 /// Views that are lateral too, from one side or the other: MIMIC-CXR's code of most of its lateral
@@ -31,7 +31,7 @@ impl Job<'_> {
         found: &mut Found,
         asked: &[String],
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), PrepareError> {
         let views = self.views(&found.pairs, progress);
         let mut known = BTreeSet::new();
         let mut kept = Vec::with_capacity(found.pairs.len());
@@ -67,10 +67,10 @@ impl Job<'_> {
         known.remove("");
         let (path, asked) = (self.root.into(), asked.into());
         Err(if known.is_empty() {
-            DataError::UnknownViews { path, asked }
+            PrepareError::UnknownViews { path, asked }
         } else {
             let found = known.into_iter().collect();
-            DataError::NoSuchView { path, asked, found }
+            PrepareError::NoSuchView { path, asked, found }
         })
     }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::super::{MimicConfig, MimicSplit, OpenIConfig, Prepared};
     use super::*;
     use crate::image::dicom::tests::fixtures::Dicom;
-    use crate::manifest::SplitConfig;
+    use crate::manifest::{ManifestError, SplitConfig};
 
     fn write(folder: &TempDir, name: &str, content: &[u8]) {
         let path = folder.path().join("root").join(name);
@@ -148,7 +148,7 @@ mod tests {
         folder
     }
 
-    fn prepared(folder: &Path, views: &[&str]) -> Result<Prepared, DataError> {
+    fn prepared(folder: &Path, views: &[&str]) -> Result<Prepared, PrepareError> {
         let config = OpenIConfig {
             views: views.iter().map(ToString::to_string).collect(),
             split: None,
@@ -213,7 +213,10 @@ mod tests {
             fs::remove_file(folder.path().join("root").join(file)).unwrap();
         }
         let error = prepared(folder.path(), &["PA"]).unwrap_err();
-        assert!(matches!(error, DataError::UnknownViews { .. }), "{error}");
+        assert!(
+            matches!(error, PrepareError::UnknownViews { .. }),
+            "{error}"
+        );
         assert!(!folder.path().join("out/pairs.csv").exists());
     }
 
@@ -239,7 +242,10 @@ mod tests {
         // One patient cannot be divided; the views were chosen before.
         let error = config.prepare(|_| ()).unwrap_err();
         assert!(
-            matches!(error, DataError::TooFewGroups { pairs: 1, .. }),
+            matches!(
+                error,
+                PrepareError::Manifest(ManifestError::TooFewGroups { pairs: 1, .. })
+            ),
             "{error}"
         );
         let none = MimicConfig {

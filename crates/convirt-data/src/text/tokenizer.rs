@@ -20,7 +20,8 @@ use tokenizers::{
 };
 
 use super::word_pieces;
-use crate::error::DataError;
+use crate::files::FileError;
+use crate::text::error::TokenizerError;
 use settings::{Role, Settings};
 
 /// Characters above which BERT's WordPiece gives up on a word.
@@ -66,11 +67,11 @@ impl ReportTokenizer {
     ///
     /// # Errors
     ///
-    /// - [`DataError::NoTokenizer`]: the folder has none of these files
-    /// - [`DataError::Read`], [`DataError::TokenizerFile`]: one cannot be read or understood
-    /// - [`DataError::MissingSpecialToken`]: the vocabulary has no token to pad with, to begin
+    /// - [`TokenizerError::NoTokenizer`]: the folder has none of these files
+    /// - [`FileError::Read`], [`TokenizerError::Invalid`]: one cannot be read or understood
+    /// - [`TokenizerError::MissingSpecialToken`]: the vocabulary has no token to pad with, to begin
     ///   and end a text with, or for unknown words
-    pub fn from_folder(folder: &Path, do_lower_case: Option<bool>) -> Result<Self, DataError> {
+    pub fn from_folder(folder: &Path, do_lower_case: Option<bool>) -> Result<Self, TokenizerError> {
         let source = folder::read(folder, do_lower_case)?;
         Self::new(source.tokenizer, source.settings, &source.path)
     }
@@ -82,12 +83,12 @@ impl ReportTokenizer {
     ///
     /// # Errors
     ///
-    /// [`DataError::NoWords`], [`DataError::VocabularyTooSmall`].
+    /// [`TokenizerError::NoWords`], [`TokenizerError::VocabularyTooSmall`].
     pub fn train<T: AsRef<str>>(
         texts: impl Iterator<Item = T>,
         vocab_size: usize,
         do_lower_case: bool,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TokenizerError> {
         let normalizer = BertNormalizer::new(true, true, None, do_lower_case);
         let mut words = BTreeMap::new();
         for text in texts {
@@ -113,12 +114,12 @@ impl ReportTokenizer {
     ///
     /// # Errors
     ///
-    /// [`DataError::NoRoomForText`] when the special tokens alone are `max_tokens` or more;
-    /// [`DataError::Tokenize`].
-    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Tokens, DataError> {
+    /// [`TokenizerError::NoRoomForText`] when the special tokens alone are `max_tokens` or more;
+    /// [`TokenizerError::Encode`].
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Tokens, TokenizerError> {
         let special = self.special_count;
         if max_tokens <= special {
-            return Err(DataError::NoRoomForText {
+            return Err(TokenizerError::NoRoomForText {
                 max_tokens,
                 special,
             });
@@ -139,8 +140,8 @@ impl ReportTokenizer {
     ///
     /// # Errors
     ///
-    /// [`DataError::Tokenize`].
-    pub fn count(&self, text: &str) -> Result<usize, DataError> {
+    /// [`TokenizerError::Encode`].
+    pub fn count(&self, text: &str) -> Result<usize, TokenizerError> {
         let encoding = self.tokenizer.encode_fast(text, false);
         let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
         Ok(encoding.get_ids().len() + self.special_count)
@@ -161,14 +162,14 @@ impl ReportTokenizer {
     ///
     /// # Errors
     ///
-    /// [`DataError::Write`].
-    pub fn save(&self, folder: &Path) -> Result<(), DataError> {
+    /// [`FileError::Write`].
+    pub fn save(&self, folder: &Path) -> Result<(), FileError> {
         let write = |name: &str, text: Result<String, Box<dyn Error + Send + Sync>>| {
             let path = folder.join(name);
             let written = text
                 .map_err(std::io::Error::other)
                 .and_then(|text| fs::write(&path, text));
-            written.map_err(|source| DataError::Write { path, source })
+            written.map_err(|source| FileError::Write { path, source })
         };
         let [tokenizer, settings] = Self::FILES;
         write(tokenizer, self.tokenizer.to_string(true))?;
@@ -178,10 +179,10 @@ impl ReportTokenizer {
 
     /// Checks what `tokenizer`, in the form of `tokenizer.json`, must have; `path` is where it
     /// comes from.
-    fn new(mut tokenizer: Value, settings: Settings, path: &Path) -> Result<Self, DataError> {
+    fn new(mut tokenizer: Value, settings: Settings, path: &Path) -> Result<Self, TokenizerError> {
         tokenizer["padding"] = Value::Null;
         tokenizer["truncation"] = Value::Null;
-        let invalid = |source| DataError::TokenizerFile {
+        let invalid = |source| TokenizerError::Invalid {
             path: path.into(),
             source,
         };
@@ -191,7 +192,7 @@ impl ReportTokenizer {
         let mut tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(invalid)?;
         check_ids(&added, &tokenizer).map_err(invalid)?;
         if let Some(unknown) = unknown.filter(|token| tokenizer.token_to_id(token).is_none()) {
-            return Err(DataError::MissingSpecialToken {
+            return Err(TokenizerError::MissingSpecialToken {
                 path: path.into(),
                 token: unknown,
             });
@@ -266,8 +267,8 @@ fn count_words(
     Ok(())
 }
 
-fn cannot_encode(text: &str, source: Box<dyn Error + Send + Sync>) -> DataError {
-    DataError::Tokenize {
+fn cannot_encode(text: &str, source: Box<dyn Error + Send + Sync>) -> TokenizerError {
+    TokenizerError::Encode {
         excerpt: text.chars().take(EXCERPT_LENGTH).collect(),
         source,
     }
@@ -381,7 +382,7 @@ mod tests {
         assert_eq!(tokenizer.encode("", 3).unwrap().ids, [2, 3]);
         let error = tokenizer.encode(TEXTS[0], 2).unwrap_err();
         assert!(
-            matches!(error, DataError::NoRoomForText { special: 2, .. }),
+            matches!(error, TokenizerError::NoRoomForText { special: 2, .. }),
             "{error}"
         );
     }
@@ -451,10 +452,10 @@ mod tests {
     #[test]
     fn nothing_and_too_few_tokens_are_errors() {
         let error = ReportTokenizer::train(["", " \n"].into_iter(), 90, true).unwrap_err();
-        assert!(matches!(error, DataError::NoWords), "{error}");
+        assert!(matches!(error, TokenizerError::NoWords), "{error}");
         let error = ReportTokenizer::train(TEXTS.into_iter(), 10, true).unwrap_err();
         assert!(
-            matches!(error, DataError::VocabularyTooSmall { asked: 10, .. }),
+            matches!(error, TokenizerError::VocabularyTooSmall { asked: 10, .. }),
             "{error}"
         );
     }

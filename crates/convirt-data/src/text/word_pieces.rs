@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
-use crate::error::DataError;
+use crate::text::error::TokenizerError;
 
 /// What pieces inside a word begin with.
 pub(crate) const CONTINUATION: &str = "##";
@@ -25,21 +25,21 @@ type Id = u32;
 ///
 /// # Errors
 ///
-/// [`DataError::NoWords`] without words, [`DataError::VocabularyTooSmall`] when the special
+/// [`TokenizerError::NoWords`] without words, [`TokenizerError::VocabularyTooSmall`] when the special
 /// pieces and the characters alone are more than `vocab_size`.
 pub(crate) fn learn(
     words: &BTreeMap<String, u64>,
     special: &[&str],
     vocab_size: usize,
-) -> Result<Vec<String>, DataError> {
+) -> Result<Vec<String>, TokenizerError> {
     if words.is_empty() {
-        return Err(DataError::NoWords);
+        return Err(TokenizerError::NoWords);
     }
     let alphabet: BTreeSet<String> = words.keys().flat_map(|word| characters(word)).collect();
     let mut pieces: Vec<String> = special.iter().map(|&piece| piece.to_owned()).collect();
     pieces.extend(alphabet);
     if pieces.len() > vocab_size {
-        return Err(DataError::VocabularyTooSmall {
+        return Err(TokenizerError::VocabularyTooSmall {
             asked: vocab_size,
             needed: pieces.len(),
         });
@@ -223,7 +223,7 @@ mod tests {
         assert!(
             matches!(
                 error,
-                DataError::VocabularyTooSmall {
+                TokenizerError::VocabularyTooSmall {
                     asked: 6,
                     needed: 7
                 }
@@ -236,7 +236,7 @@ mod tests {
     fn nothing_can_be_learned_from_nothing() {
         assert!(matches!(
             learn(&BTreeMap::new(), &[], 9),
-            Err(DataError::NoWords)
+            Err(TokenizerError::NoWords)
         ));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{DataError, is_plain_name};
+use convirt_data::{SettingError, is_plain_name};
 use convirt_model::Pooling;
 
 use super::{
@@ -250,7 +250,7 @@ fn augmentation(data: &DatasetConfig) -> Check {
     }
     match augmentation.init(data.input_shape[0]) {
         Ok(_) => Ok(()),
-        Err(DataError::OutOfRange {
+        Err(SettingError::OutOfRange {
             setting,
             value,
             allowed,

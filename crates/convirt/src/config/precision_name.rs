@@ -1,6 +1,6 @@
 //! The names of precisions, in files and on the command line.
 
-use convirt_data::DataError;
+use convirt_data::SettingError;
 use convirt_ops::Precision;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as UnknownName;
@@ -20,10 +20,10 @@ pub(crate) enum PrecisionName {
 ///
 /// # Errors
 ///
-/// [`DataError::UnknownWord`] for another name; it lists those there are.
-pub fn parse_precision(name: &str) -> Result<Precision, DataError> {
+/// [`SettingError::UnknownWord`] for another name; it lists those there are.
+pub fn parse_precision(name: &str) -> Result<Precision, SettingError> {
     PrecisionName::deserialize(name.into_deserializer()).map_err(|_: UnknownName| {
-        DataError::UnknownWord {
+        SettingError::UnknownWord {
             setting: "precision",
             word: name.into(),
             known: "float32, high or bf16",

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 
+use crate::datasets::setting_key;
 use crate::report::{Escaped, image, page};
 
 /// Shows a diagnosis as a page of HTML that stands by itself, with small copies of the images.
@@ -90,13 +91,21 @@ fn overview(diagnosis: &Diagnosis) -> String {
     )
 }
 
+/// What can be done, in the words of a configuration.
+fn advice(kind: FindingKind) -> String {
+    match kind.setting() {
+        Some(setting) => kind.advice().replace(setting, setting_key(setting)),
+        None => kind.advice().into(),
+    }
+}
+
 fn section(findings: &Findings, manifest: &Path) -> String {
     let kind = findings.kind;
     let severity = kind.severity();
     let mut section = format!(
         "<h2 id=\"{}\"><span class=\"{severity}\">{severity}</span> {kind}</h2>\n<p>{}</p>\n",
         anchor(kind),
-        Escaped(kind.advice()),
+        Escaped(&advice(kind)),
     );
     if !findings.remark.is_empty() {
         section += &format!("<p class=\"faint\">{}</p>\n", Escaped(&findings.remark));
@@ -147,7 +156,7 @@ fn anchor(kind: FindingKind) -> String {
 mod tests {
     use std::fs;
 
-    use convirt_data::{DoctorConfig, ManifestConfig, Radiograph, Thumbnail};
+    use convirt_data::{DoctorConfig, ManifestConfig, Radiograph, SkipReason, Thumbnail};
 
     use super::*;
 
@@ -179,6 +188,16 @@ mod tests {
         ] {
             assert!(page.contains(part), "no `{part}` in {page}");
         }
+    }
+
+    #[test]
+    fn advice_names_the_keys_of_the_configuration() {
+        assert!(advice(FindingKind::NoGroups).contains("; dataset.group_col names the column"));
+        let unusable = advice(FindingKind::Unusable(SkipReason::MissingImage));
+        assert!(
+            unusable.ends_with("more than dataset.max_bad_share."),
+            "{unusable}"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use convirt_data::{
-    DataError, ImageBatch, ImageBatches, LoaderConfig, Padding, SampleText, Unreadable,
-    collate_texts,
+    ImageBatch, ImageBatches, LoaderConfig, LoaderError, Padding, SampleText, SettingError,
+    TokenizerError, Unreadable, collate_texts,
 };
 use rayon::prelude::*;
 
@@ -29,8 +29,8 @@ impl ImageModel {
     ///
     /// # Errors
     ///
-    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without paths,
-    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none or a
+    /// [`LoaderError::NothingToLoad`] without paths,
+    /// [`SettingError::OutOfRange`] for a batch of none or a
     /// share outside 0 to 1, [`Error::TooLargeForMemory`].
     pub fn embed_images(
         &self,
@@ -81,8 +81,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`DataError::NothingToLoad`](convirt_data::DataError::NothingToLoad) without texts,
-    /// [`DataError::OutOfRange`](convirt_data::DataError::OutOfRange) for a batch of none.
+    /// [`LoaderError::NothingToLoad`] without texts,
+    /// [`SettingError::OutOfRange`] for a batch of none.
     pub fn embed_texts<'a, T: AsRef<str> + Sync>(
         &'a self,
         texts: &'a [T],
@@ -149,14 +149,15 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
         loader: &LoaderConfig,
     ) -> Result<Self, Error> {
         if texts.is_empty() {
-            return Err(DataError::NothingToLoad.into());
+            return Err(LoaderError::NothingToLoad.into());
         }
         if loader.batch_size == 0 {
-            return Err(Error::Data(DataError::OutOfRange {
+            let error = SettingError::OutOfRange {
                 setting: "batch_size",
                 value: 0.0,
                 allowed: "1 or more",
-            }));
+            };
+            return Err(error.into());
         }
         Ok(Self {
             model,
@@ -184,7 +185,7 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
                 text: text.as_ref().to_string(),
             })
         });
-        let texts: Vec<SampleText> = texts.collect::<Result<_, DataError>>()?;
+        let texts: Vec<SampleText> = texts.collect::<Result<_, TokenizerError>>()?;
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&place| texts[place].tokens.ids.len());
         let mut rows = vec![None; texts.len()];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
-use convirt_data::{DataError, Skips, Study, TextView, word_count};
+use convirt_data::{Skips, Study, TextView, TokenizerError, word_count};
 use rayon::prelude::*;
 
 use super::chart::histogram;
@@ -168,7 +168,7 @@ fn median_and_range<T: PartialEq>(
 }
 
 /// How many of the texts that are read of studies have more tokens than the model takes.
-fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, DataError> {
+fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, TokenizerError> {
     let (read, what) = match view {
         TextView::RandomSentence => {
             let sentences = studies.iter().flat_map(|study| &study.report.sentences);
@@ -184,7 +184,7 @@ fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, 
     let long: Vec<bool> = counted
         .par_iter()
         .map(is_long)
-        .collect::<Result<_, DataError>>()?;
+        .collect::<Result<_, TokenizerError>>()?;
     let share = long.iter().filter(|is_long| **is_long).count() as f64 / long.len().max(1) as f64;
     Ok(format!(
         "{:.1} % of {} {what}",

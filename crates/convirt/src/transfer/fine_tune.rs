@@ -8,7 +8,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
-use convirt_data::{DataError, ImageBatch, LabelledImage, Labels, hold_out};
+use convirt_data::{ImageBatch, LabelledImage, Labels, SettingError, hold_out};
 use convirt_model::ImageClassifier as Network;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -60,7 +60,7 @@ impl Default for FineTuneConfig {
 
 impl FineTuneConfig {
     /// Checks the ranges.
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(super) fn check(&self) -> Result<(), SettingError> {
         for (setting, value, is_right, allowed) in [
             (
                 "learning_rate",
@@ -100,7 +100,7 @@ impl FineTuneConfig {
             ),
         ] {
             if !is_right {
-                return Err(DataError::OutOfRange {
+                return Err(SettingError::OutOfRange {
                     setting,
                     value,
                     allowed,
@@ -137,7 +137,7 @@ impl FineTuneData<'_> {
     ///
     /// # Errors
     ///
-    /// [`DataError::TooFewWithLabel`] where a label has too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
+    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
     pub fn fit(
         &self,
         network: Network,

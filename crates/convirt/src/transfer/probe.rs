@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convirt_data::{DataError, LabelledImage, Labels, deal_folds};
+use convirt_data::{LabelledImage, Labels, ManifestError, deal_folds};
 
 use super::image_reader::EncodedImages;
 use super::logistic::{Examples, Fit, LinearModel};
@@ -69,7 +69,7 @@ impl ProbeData<'_> {
     ///
     /// # Errors
     ///
-    /// [`DataError::TooFewWithLabel`] where a label has one group only, and thus no folds.
+    /// [`ManifestError::TooFewWithLabel`] where a label has one group only, and thus no folds.
     pub fn fit(&self, train: &[usize], valid: &[usize], seed: u64) -> Result<Probe, Error> {
         let mut probe = Probe {
             model: LinearModel {
@@ -201,11 +201,12 @@ impl ProbeData<'_> {
     }
 
     fn too_few(&self, question: &Question, class: usize) -> Error {
-        Error::Data(DataError::TooFewWithLabel {
+        let error = ManifestError::TooFewWithLabel {
             label: question.names[class].to_string(),
             holds: question.names.len() > 2 || class == 1,
             groups: self.groups_with(question, class),
-        })
+        };
+        error.into()
     }
 
     /// The training images without, and with, each fold; every class is in the former.

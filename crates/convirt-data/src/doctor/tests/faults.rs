@@ -11,7 +11,7 @@ use crate::image::dicom::tests::fixtures::Dicom;
 use crate::image::{CropBox, resize};
 use convirt_phantom::PhantomConfig;
 
-use crate::manifest::Column;
+use crate::manifest::{Column, ManifestError};
 use crate::skips::SkipReason;
 use crate::text::Sections;
 
@@ -511,7 +511,13 @@ fn a_table_of_errors_alone_is_examined_and_cannot_be_cleaned() {
     assert_eq!(missing.examples.len(), finding::EXAMPLES);
     let path = ward.path("cleaned.csv");
     let error = diagnosis.write_cleaned(&path).unwrap_err();
-    assert!(matches!(error, DataError::NoStudies { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            DoctorError::Manifest(ManifestError::NoStudies { .. })
+        ),
+        "{error}"
+    );
     assert!(!path.exists());
     ward.rows.clear();
     assert_eq!(ward.examine().numbers().rows, 0);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::tag::Tag;
-use crate::error::DataError;
+use crate::image::error::ImageError;
 use crate::image::limits::{DecodeLimits, too_large};
 
 /// Why a DICOM file gives no image. No variant repeats what an element says about a patient.
@@ -76,15 +76,15 @@ impl DicomError {
     }
 
     /// Says which file it is.
-    pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> DataError {
+    pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> ImageError {
         match self {
-            Self::Empty => DataError::EmptyImage { path: path.into() },
+            Self::Empty => ImageError::Empty { path: path.into() },
             Self::TooLarge => too_large(path, limits),
-            Self::Implausible { bytes } => DataError::ImplausibleImage {
+            Self::Implausible { bytes } => ImageError::Implausible {
                 path: path.into(),
                 bytes: bytes as u64,
             },
-            other => DataError::DecodeDicom {
+            other => ImageError::Dicom {
                 path: path.into(),
                 source: Box::new(other),
             },

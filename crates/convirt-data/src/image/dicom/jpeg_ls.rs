@@ -393,8 +393,8 @@ impl<'a> Bits<'a> {
 mod tests {
     use std::path::Path;
 
-    use crate::error::DataError;
     use crate::image::dicom::tests::fixtures::{Dicom, JPEG_LS, hex};
+    use crate::image::error::ImageError;
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
@@ -404,7 +404,7 @@ mod tests {
     const NEAR: &str = "FFD8 FFF7000B08000400040101 1100 FFDA00080101000200 00 \
         C0000C46C600800002400006800602 8C FFD9";
 
-    fn read(compressed: &[u8]) -> Result<Radiograph, DataError> {
+    fn read(compressed: &[u8]) -> Result<Radiograph, ImageError> {
         let file = Dicom::grey_8(4, &[0; 16])
             .syntax(JPEG_LS)
             .fragment(compressed);
@@ -440,7 +440,7 @@ mod tests {
                 let mut damaged = good.clone();
                 damaged[at] ^= 1 << bit;
                 if let Err(error) = read(&damaged) {
-                    let is_panic = matches!(error, DataError::DecoderPanicked { .. });
+                    let is_panic = matches!(error, ImageError::DecoderPanicked { .. });
                     assert!(!is_panic, "byte {at}, bit {bit}");
                 }
             }

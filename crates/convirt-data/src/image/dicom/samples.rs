@@ -266,8 +266,8 @@ mod tests {
     use image::codecs::jpeg::JpegEncoder;
     use image::{ExtendedColorType, ImageEncoder};
 
-    use crate::error::DataError;
     use crate::image::dicom::tests::fixtures::{Dicom, JPEG, JPEG_2000, JPEG_LOSSLESS, hex};
+    use crate::image::error::ImageError;
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
@@ -283,7 +283,7 @@ mod tests {
         0000000200000002 00000000000000000001 8B0101 FF52000C00000001000004040001 \
         FF5C00044060 FF90000A0000 000000170001 FF93 DFE01807B6EEAA7F11 FFD9";
 
-    fn read(dicom: &Dicom) -> Result<Radiograph, DataError> {
+    fn read(dicom: &Dicom) -> Result<Radiograph, ImageError> {
         let limits = DecodeLimits::default();
         Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits)
     }
@@ -327,7 +327,7 @@ mod tests {
         let file = grey(3, 2, JPEG_2000, &hex(WAVELETS))
             .integers(0x0028_0101, &[10])
             .integers(0x0028_0102, &[9]);
-        let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+        let ImageError::Dicom { source, .. } = read(&file).unwrap_err() else {
             panic!();
         };
         assert!(source.to_string().contains("bits stored"), "{source}");
@@ -460,7 +460,7 @@ mod tests {
                     .fragment(&cut),
                 _ => grey(3, 2, syntax, &cut),
             };
-            let DataError::DecodeDicom { source, .. } = read(&file).unwrap_err() else {
+            let ImageError::Dicom { source, .. } = read(&file).unwrap_err() else {
                 panic!("{syntax}");
             };
             assert!(source.to_string().contains("ends before"), "{source}");
@@ -471,7 +471,7 @@ mod tests {
     fn a_compressed_image_of_another_size_is_refused() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
             let error = read(&grey(2, 3, syntax, &hex(compressed))).unwrap_err();
-            let DataError::DecodeDicom { source, .. } = error else {
+            let ImageError::Dicom { source, .. } = error else {
                 panic!("{error}");
             };
             assert!(source.to_string().contains("[3, 2, 1]"), "{source}");
@@ -486,10 +486,7 @@ mod tests {
         }
         let file = grey(16_384, 16_384, JPEG_2000, &codestream);
         let error = read(&file).unwrap_err();
-        assert!(
-            matches!(error, DataError::ImplausibleImage { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ImageError::Implausible { .. }), "{error}");
     }
 
     /// Like OpenJPEG's of a grey image: one tile of so many pixels a side, with an empty packet for
@@ -511,10 +508,7 @@ mod tests {
         let image = blank(2048).unwrap();
         assert!(image.pixels().iter().all(|&it| it == image.pixels()[0]));
         let error = blank(16_000).unwrap_err();
-        assert!(
-            matches!(error, DataError::ImplausibleImage { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ImageError::Implausible { .. }), "{error}");
     }
 
     #[test]

@@ -353,8 +353,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::error::DataError;
     use crate::image::dicom::tests::fixtures::{Dicom, Value};
+    use crate::image::error::ImageError;
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
@@ -362,7 +362,7 @@ mod tests {
     fn reason(dicom: &Dicom) -> String {
         let limits = DecodeLimits::default();
         let error = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap_err();
-        let DataError::DecodeDicom { source, .. } = error else {
+        let ImageError::Dicom { source, .. } = error else {
             panic!("{error}");
         };
         source.to_string()

@@ -554,7 +554,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::error::DataError;
+    use crate::image::error::ImageError;
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
     use crate::tests::fixtures::data_file;
@@ -616,7 +616,7 @@ mod tests {
                 Radiograph::decode_within(&cut, Path::new("a.jpg"), 8, &limits),
             ] {
                 let error = result.unwrap_err();
-                assert!(matches!(error, DataError::TruncatedImage { .. }), "{error}");
+                assert!(matches!(error, ImageError::Truncated { .. }), "{error}");
             }
         }
     }

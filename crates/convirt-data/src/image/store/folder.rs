@@ -18,8 +18,8 @@ use twox_hash::XxHash3_128;
 
 use super::super::radiograph::DECODER_VERSION;
 use super::stored::Stored;
-use crate::error::DataError;
-use crate::files::try_write_whole;
+use crate::files::{FileError, try_write_whole};
+use crate::image::error::ImageError;
 
 /// An image unused for so long may make room for another.
 const REST: Duration = Duration::from_secs(3600);
@@ -66,8 +66,8 @@ impl ImageFolder {
         longer_side: Option<usize>,
         exif_orientation: bool,
         max_bytes: u64,
-    ) -> Result<Self, DataError> {
-        let write = |source| DataError::Write {
+    ) -> Result<Self, ImageError> {
+        let write = |source| FileError::Write {
             path: folder.into(),
             source,
         };
@@ -96,9 +96,9 @@ impl ImageFolder {
     pub(super) fn load(
         &self,
         path: &Path,
-        read: impl FnOnce() -> Result<Vec<u8>, DataError>,
-        make: impl FnOnce(&[u8]) -> Result<Stored, DataError>,
-    ) -> Result<Stored, DataError> {
+        read: impl FnOnce() -> Result<Vec<u8>, ImageError>,
+        make: impl FnOnce(&[u8]) -> Result<Stored, ImageError>,
+    ) -> Result<Stored, ImageError> {
         // Taken before the file is read: what is written to it meanwhile gives another stamp.
         let stamp = stamp(path).ok();
         let known = stamp.and_then(|stamp| lock(&self.contents).known.get(&stamp).copied());

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
 use crate::manifest::column::Column;
+use crate::setting::SettingError;
 
 /// The columns of labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,14 +59,14 @@ pub enum BlankPolicy {
 }
 
 impl FromStr for UncertainPolicy {
-    type Err = DataError;
+    type Err = SettingError;
 
-    fn from_str(word: &str) -> Result<Self, DataError> {
+    fn from_str(word: &str) -> Result<Self, SettingError> {
         match word {
             "ones" => Ok(Self::Ones),
             "zeros" => Ok(Self::Zeros),
             "ignore" => Ok(Self::Ignore),
-            _ => Err(DataError::UnknownWord {
+            _ => Err(SettingError::UnknownWord {
                 setting: "uncertain",
                 word: word.into(),
                 known: "ones, zeros or ignore",
@@ -76,13 +76,13 @@ impl FromStr for UncertainPolicy {
 }
 
 impl FromStr for BlankPolicy {
-    type Err = DataError;
+    type Err = SettingError;
 
-    fn from_str(word: &str) -> Result<Self, DataError> {
+    fn from_str(word: &str) -> Result<Self, SettingError> {
         match word {
             "zeros" => Ok(Self::Zeros),
             "ignore" => Ok(Self::Ignore),
-            _ => Err(DataError::UnknownWord {
+            _ => Err(SettingError::UnknownWord {
                 setting: "blank",
                 word: word.into(),
                 known: "zeros or ignore",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{LabelledImage, Labels};
-use crate::error::DataError;
+use crate::manifest::error::ManifestError;
 use crate::manifest::split::seeded_hash;
 use crate::setting::check;
 
@@ -24,15 +24,15 @@ struct Group {
 ///
 /// # Errors
 ///
-/// - [`DataError::OneSided`]: a label holds for all images, or for none
-/// - [`DataError::FractionTooSmall`]: the fraction rounds to no group with, or without, a label
-/// - [`DataError::OutOfRange`]: `fraction` is not above 0 and at most 1
+/// - [`ManifestError::OneSided`]: a label holds for all images, or for none
+/// - [`ManifestError::FractionTooSmall`]: the fraction rounds to no group with, or without, a label
+/// - [`SettingError::OutOfRange`]: `fraction` is not above 0 and at most 1
 pub fn draw_fraction(
     images: &[LabelledImage],
     labels: &Labels,
     fraction: f64,
     seed: u64,
-) -> Result<Vec<usize>, DataError> {
+) -> Result<Vec<usize>, ManifestError> {
     check(
         "fraction",
         fraction,
@@ -45,7 +45,7 @@ pub fn draw_fraction(
     for (&(label, holds), &count) in &counts {
         let share = (fraction * count as f64).round() as usize;
         if share == 0 {
-            return Err(DataError::FractionTooSmall {
+            return Err(ManifestError::FractionTooSmall {
                 fraction,
                 label: labels.names()[label].clone(),
                 holds,
@@ -62,16 +62,16 @@ pub fn draw_fraction(
 ///
 /// # Errors
 ///
-/// - [`DataError::OneSided`]: a label holds for all images, or for none
-/// - [`DataError::TooFewWithLabel`]: a label holds, or does not, in one group only, or in so few
+/// - [`ManifestError::OneSided`]: a label holds for all images, or for none
+/// - [`ManifestError::TooFewWithLabel`]: a label holds, or does not, in one group only, or in so few
 ///   that other labels took them all
-/// - [`DataError::OutOfRange`]: `share` is not between 0 and 1
+/// - [`SettingError::OutOfRange`]: `share` is not between 0 and 1
 pub fn hold_out(
     images: &[LabelledImage],
     labels: &Labels,
     share: f64,
     seed: u64,
-) -> Result<Vec<usize>, DataError> {
+) -> Result<Vec<usize>, ManifestError> {
     check(
         "share held out",
         share,
@@ -98,7 +98,7 @@ pub fn hold_out(
     // The rarest is the cause where others were taken with it.
     match used_up.min_by_key(|&(_, count)| count) {
         None => Ok(images_of(&taken)),
-        Some((&(label, holds), &groups)) => Err(DataError::TooFewWithLabel {
+        Some((&(label, holds), &groups)) => Err(ManifestError::TooFewWithLabel {
             label: labels.names()[label].clone(),
             holds,
             groups,
@@ -159,7 +159,7 @@ fn counts(
     groups: &[Group],
     labels: &Labels,
     images: usize,
-) -> Result<BTreeMap<Outcome, usize>, DataError> {
+) -> Result<BTreeMap<Outcome, usize>, ManifestError> {
     let names = labels.names().iter().enumerate();
     names
         .flat_map(|(label, name)| [false, true].map(|holds| (label, name, holds)))
@@ -169,7 +169,7 @@ fn counts(
                 .iter()
                 .filter(|group| group.outcomes.contains(&outcome));
             match with_it.count() {
-                0 => Err(DataError::OneSided {
+                0 => Err(ManifestError::OneSided {
                     label: name.clone(),
                     holds,
                     images,
@@ -225,6 +225,7 @@ fn images_of(groups: &[&Group]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setting::SettingError;
 
     /// An image of a group, each target 1, 0, or -1 for unknown.
     fn image(row: usize, group: impl ToString, targets: &[i8]) -> LabelledImage {
@@ -339,7 +340,13 @@ mod tests {
         }
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {
             let error = draw_fraction(&images(), &labels(), fraction, 0).unwrap_err();
-            assert!(matches!(error, DataError::OutOfRange { .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    ManifestError::Setting(SettingError::OutOfRange { .. })
+                ),
+                "{error}"
+            );
         }
     }
 
@@ -374,7 +381,7 @@ mod tests {
         assert!(
             matches!(
                 error,
-                DataError::TooFewWithLabel {
+                ManifestError::TooFewWithLabel {
                     holds: true,
                     groups: 1,
                     ..

@@ -6,11 +6,12 @@ use csv::ByteRecord;
 
 use super::columns::finding;
 use super::{LabelColumns, LabelledConfig, LabelledImage};
-use crate::error::DataError;
 use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image};
 use crate::manifest::column::Column;
+use crate::manifest::error::ManifestError;
 use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, side};
+use crate::manifest::table::error::TableError;
 use crate::skips::{Skip, SkipReason};
 
 /// Makes labelled images of rows.
@@ -33,7 +34,10 @@ pub(super) struct LabelledRow {
 
 impl<'a> RowReader<'a> {
     /// Finds the columns that the configuration names.
-    pub(super) fn new(config: &'a LabelledConfig, header: &[String]) -> Result<Self, DataError> {
+    pub(super) fn new(
+        config: &'a LabelledConfig,
+        header: &[String],
+    ) -> Result<Self, ManifestError> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
@@ -110,13 +114,14 @@ impl<'a> RowReader<'a> {
                 for column in &self.labels {
                     let cell = cell(record, column).map_err(in_csv)?;
                     let target = finding(&cell, uncertain, blank).ok_or_else(|| {
-                        Unusable::Table(DataError::TableCell {
+                        let error = TableError::Cell {
                             path: csv.into(),
                             row,
                             column: column.name.clone(),
                             cell,
                             expected: "1, 0, -1 or nothing",
-                        })
+                        };
+                        Unusable::Table(error.into())
                     })?;
                     targets.push(target);
                 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::ManifestConfig;
-use crate::error::DataError;
 use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image, read_text};
 use crate::manifest::column::Column;
+use crate::manifest::error::ManifestError;
 use crate::manifest::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
 use crate::manifest::study::{Report, Study};
 use crate::skips::{Skip, SkipReason};
@@ -39,7 +39,10 @@ pub(crate) struct Cells {
 
 impl<'a> RowReader<'a> {
     /// Finds the columns that the configuration names.
-    pub(crate) fn new(config: &'a ManifestConfig, header: &[String]) -> Result<Self, DataError> {
+    pub(crate) fn new(
+        config: &'a ManifestConfig,
+        header: &[String],
+    ) -> Result<Self, ManifestError> {
         let csv = config.csv_file.as_path();
         let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
@@ -49,23 +52,17 @@ impl<'a> RowReader<'a> {
         Ok(Self {
             config,
             columns: header.len(),
-            image: find(&config.image, "dataset.img_path_col")?,
-            text: text
-                .map(|column| find(column, "dataset.text_col"))
-                .transpose()?,
-            group: group
-                .map(|column| find(column, "dataset.group_col"))
-                .transpose()?,
-            split: split
-                .map(|column| find(column, "dataset.split_col"))
-                .transpose()?,
+            image: find(&config.image, "image_col")?,
+            text: text.map(|column| find(column, "text_col")).transpose()?,
+            group: group.map(|column| find(column, "group_col")).transpose()?,
+            split: split.map(|column| find(column, "split_col")).transpose()?,
             image_root: config.img_root_dir.as_deref().unwrap_or(folder),
             text_root: config.text_root_dir.as_deref().unwrap_or(folder),
         })
     }
 
     /// Refuses a table whose header is a pair.
-    pub(crate) fn check_header(&self, header: &[String]) -> Result<(), DataError> {
+    pub(crate) fn check_header(&self, header: &[String]) -> Result<(), ManifestError> {
         let ManifestConfig {
             csv_file, image, ..
         } = self.config;

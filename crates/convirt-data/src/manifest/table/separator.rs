@@ -8,8 +8,8 @@ use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use crate::error::DataError;
-use crate::files::{NotUtf8, is_utf_16};
+use crate::files::{FileError, NotUtf8, is_utf_16};
+use crate::manifest::table::error::TableError;
 
 /// Signs that separate cells.
 const SIGNS: [u8; 4] = *b",;\t|";
@@ -22,16 +22,16 @@ const ROWS: usize = 100;
 ///
 /// # Errors
 ///
-/// [`DataError::NotUtf8`] where it is in UTF-16, [`DataError::AmbiguousSeparator`] where the header
+/// [`FileError::NotUtf8`] where it is in UTF-16, [`TableError::AmbiguousSeparator`] where the header
 /// has several signs and the rows do not decide.
-pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, DataError> {
+pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, TableError> {
     let path = || path.to_path_buf();
     match is_utf_16(start) {
-        true => Err(DataError::NotUtf8 {
+        true => Err(TableError::File(FileError::NotUtf8 {
             path: path(),
             source: NotUtf8::Utf16,
-        }),
-        false => separator(start).map_err(|signs| DataError::AmbiguousSeparator {
+        })),
+        false => separator(start).map_err(|signs| TableError::AmbiguousSeparator {
             path: path(),
             signs,
         }),

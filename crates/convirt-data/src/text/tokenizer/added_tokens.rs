@@ -13,7 +13,7 @@ use tokenizers::AddedToken;
 
 use super::file::{invalid, json_file};
 use super::settings::{DECODER, Settings, added_token};
-use crate::error::DataError;
+use crate::text::error::TokenizerError;
 
 /// A token as `tokenizer.json` lists it.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub(super) struct AddedTokens {
 
 impl AddedTokens {
     /// Reads those of a folder; `settings` are its own.
-    pub(super) fn read(folder: &Path, settings: &Settings) -> Result<Self, DataError> {
+    pub(super) fn read(folder: &Path, settings: &Settings) -> Result<Self, TokenizerError> {
         let special = settings.special_tokens();
         let is_special = |content: &str| special.iter().any(|token| token.content == content);
         let mut path = folder.join("tokenizer_config.json");
@@ -71,7 +71,7 @@ impl AddedTokens {
     }
 
     /// Lists them in a tokenizer of the form of `tokenizer.json`.
-    pub(super) fn add_to(self, tokenizer: &mut Value) -> Result<(), DataError> {
+    pub(super) fn add_to(self, tokenizer: &mut Value) -> Result<(), TokenizerError> {
         // What cannot be understood is for the reader of the whole to say.
         let Ok(mut listed) = Vec::<Listed>::deserialize(&tokenizer["added_tokens"]) else {
             return Ok(());
@@ -145,7 +145,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::settings::DECODER;
-    use crate::error::DataError;
+    use crate::text::error::TokenizerError;
     use crate::text::tokenizer::ReportTokenizer;
 
     type File<'a> = (&'a str, serde_json::Value);
@@ -164,7 +164,7 @@ mod tests {
         tokens.join("\n")
     }
 
-    fn tokenizer(files: &[File]) -> Result<ReportTokenizer, DataError> {
+    fn tokenizer(files: &[File]) -> Result<ReportTokenizer, TokenizerError> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("vocab.txt"), vocabulary()).unwrap();
         for (name, json) in files {

@@ -5,26 +5,29 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::DataError;
-use crate::files::{decode_text, read_regular};
+use crate::files::{FileError, decode_text, read_regular};
+use crate::text::error::TokenizerError;
 
 /// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
     serde_json::from_str(&text_file(path)?).map_err(|error| invalid(path, error))
 }
 
-pub(super) fn text_file(path: &Path) -> Result<String, DataError> {
-    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::Read {
+pub(super) fn text_file(path: &Path) -> Result<String, TokenizerError> {
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| FileError::Read {
         path: path.into(),
         source,
     })?;
     decode_text(bytes).map_err(|error| invalid(path, error))
 }
 
-pub(super) fn invalid(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> DataError {
-    DataError::TokenizerFile {
+pub(super) fn invalid(
+    path: &Path,
+    source: impl Into<Box<dyn Error + Send + Sync>>,
+) -> TokenizerError {
+    TokenizerError::Invalid {
         path: path.into(),
         source: source.into(),
     }

@@ -10,7 +10,7 @@ use tokenizers::normalizers::BertNormalizer;
 use super::added_tokens::{AddedTokens, Listed};
 use super::file::{invalid, json_file, text_file};
 use super::settings::{Role, Settings};
-use crate::error::DataError;
+use crate::text::error::TokenizerError;
 use crate::text::word_pieces::CONTINUATION;
 
 /// Tokens of the largest vocabulary; XLM-V's has 0.9 million.
@@ -67,7 +67,7 @@ pub(super) struct Source {
 }
 
 /// Reads the first form of tokenizer that `folder` has.
-pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, DataError> {
+pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, TokenizerError> {
     let settings = Settings::read(folder)?;
     let do_lower_case = do_lower_case.or(settings.flag("do_lower_case")?);
     let [whole, words, pairs, merges] =
@@ -109,7 +109,7 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
             pairs,
         )
     } else {
-        return Err(DataError::NoTokenizer {
+        return Err(TokenizerError::NoTokenizer {
             folder: folder.into(),
             looked_for: vec!["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"],
         });
@@ -133,7 +133,7 @@ fn roberta_special() -> SpecialTokens {
 }
 
 /// Refuses a tokenizer of another kind than its files look like: its ids would be others.
-fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), DataError> {
+fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), TokenizerError> {
     let class = settings.get("tokenizer_class").and_then(Value::as_str);
     let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
     match class.filter(|class| !classes.contains(class)) {
@@ -238,7 +238,7 @@ fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
 }
 
 /// Checks the vocabulary of a `tokenizer.json`, of whatever model.
-fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), DataError> {
+fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), TokenizerError> {
     let id = |id: &Value| id.as_u64().unwrap_or(0);
     let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
     let added = added.map(|it| (it["content"].as_str().unwrap_or(""), id(&it["id"])));
@@ -260,7 +260,7 @@ fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), DataError> {
 fn check_tokens<'a>(
     mut tokens: impl Iterator<Item = (&'a str, u64)>,
     path: &Path,
-) -> Result<(), DataError> {
+) -> Result<(), TokenizerError> {
     let beyond = tokens.find(|(token, id)| token.len() > MAX_TOKEN || *id >= MAX_TOKENS as u64);
     match beyond {
         None => Ok(()),
@@ -277,7 +277,7 @@ fn check_tokens<'a>(
 
 /// Reads a token a line, without the white space behind it; the last of equal ones counts, as in
 /// Hugging Face's reader.
-fn lines(path: &Path) -> Result<Vocabulary, DataError> {
+fn lines(path: &Path) -> Result<Vocabulary, TokenizerError> {
     let text = text_file(path)?;
     let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
     let tokens = lines.map(str::trim_end);
@@ -286,7 +286,7 @@ fn lines(path: &Path) -> Result<Vocabulary, DataError> {
 }
 
 /// Reads the pairs that BPE merges, in order.
-fn merge_rules(path: &Path) -> Result<Vec<String>, DataError> {
+fn merge_rules(path: &Path) -> Result<Vec<String>, TokenizerError> {
     let text = text_file(path)?;
     let rules = text.lines().enumerate().filter(|(i, line)| {
         let is_version = *i == 0 && line.starts_with("#version");
@@ -308,6 +308,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::files::FileError;
     use crate::text::tokenizer::ReportTokenizer;
 
     /// Letters of "lung" and " lung" by bytes, as RoBERTa spells them, and all merges to "Ġlung".
@@ -328,7 +329,7 @@ mod tests {
         tokenizer.encode(text, 99).unwrap().ids
     }
 
-    fn error(files: &[(&str, &str)]) -> DataError {
+    fn error(files: &[(&str, &str)]) -> TokenizerError {
         ReportTokenizer::from_folder(folder(files).path(), None).unwrap_err()
     }
 
@@ -444,7 +445,10 @@ mod tests {
             }
             fs::create_dir(&path).unwrap();
             let error = ReportTokenizer::from_folder(folder.path(), None).unwrap_err();
-            assert!(matches!(error, DataError::Read { .. }), "{error}");
+            assert!(
+                matches!(error, TokenizerError::File(FileError::Read { .. })),
+                "{error}"
+            );
             assert!(error.to_string().contains(name), "{error}");
         }
     }
@@ -498,7 +502,7 @@ mod tests {
             let vocabulary: Vec<_> = special.into_iter().filter(|&t| t != missing).collect();
             let error = error(&[("vocab.txt", &vocabulary.join("\n"))]);
             assert!(
-                matches!(error, DataError::MissingSpecialToken { .. }),
+                matches!(error, TokenizerError::MissingSpecialToken { .. }),
                 "{error}"
             );
             assert!(error.to_string().contains(missing), "{error}");
@@ -506,7 +510,7 @@ mod tests {
         }
         assert!(matches!(
             error(&[("vocab.txt", "")]),
-            DataError::MissingSpecialToken { .. }
+            TokenizerError::MissingSpecialToken { .. }
         ));
     }
 
@@ -569,7 +573,7 @@ mod tests {
             &[("vocab.json", "[1]"), ("merges.txt", "")],
         ] {
             let error = error(files);
-            assert!(matches!(error, DataError::TokenizerFile { .. }), "{error}");
+            assert!(matches!(error, TokenizerError::Invalid { .. }), "{error}");
             assert!(error.to_string().contains(files[0].0), "{error}");
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::file::{invalid, json_file};
-use crate::error::DataError;
+use crate::text::error::TokenizerError;
 
 /// The key of `tokenizer_config.json` that lists all added tokens.
 pub(super) const DECODER: &str = "added_tokens_decoder";
@@ -87,7 +87,7 @@ impl Role {
 impl Settings {
     /// Reads the settings of a folder. As in transformers `special_tokens_map.json` wins, and is
     /// not read where `tokenizer_config.json` lists all added tokens.
-    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+    pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let object = |name: &str| match folder.join(name) {
             path if path.exists() => json_file(&path),
             _ => Ok(Map::new()),
@@ -166,7 +166,7 @@ impl Settings {
     }
 
     /// Returns a setting that is on or off, or neither.
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, DataError> {
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, TokenizerError> {
         match self.json.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -184,13 +184,13 @@ impl Settings {
         role: Role,
         tokenizer: &Tokenizer,
         path: &Path,
-    ) -> Result<(String, u32), DataError> {
+    ) -> Result<(String, u32), TokenizerError> {
         let given = self.name(role);
         let names = given.map_or(role.usual_names().to_vec(), |name| vec![name]);
         let found = names
             .iter()
             .find_map(|&name| Some((name.to_owned(), tokenizer.token_to_id(name)?)));
-        found.ok_or_else(|| DataError::MissingSpecialToken {
+        found.ok_or_else(|| TokenizerError::MissingSpecialToken {
             path: path.into(),
             token: names.join(" or "),
         })
