@@ -50,9 +50,8 @@ fn main() -> ExitCode {
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Ok(Ending::Completed | Ending::StoppedEarly) => ExitCode::SUCCESS,
         Err(error) => {
-            let is_misuse = matches!(error, Error::Config(_) | Error::UnknownDevice { .. });
             eprintln!("Error: {error}");
-            ExitCode::from(if is_misuse { 2 } else { 1 })
+            ExitCode::from(if error.is_misuse() { 2 } else { 1 })
         }
     }
 }

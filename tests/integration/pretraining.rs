@@ -1,5 +1,6 @@
 //! A training leaves what it promises, resumes where it stopped, and starts from earlier ones.
 
+use convirt::run::RunError;
 use std::fs;
 use std::path::Path;
 
@@ -135,7 +136,10 @@ fn tensors(run: &Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_resumed_run_keeps_its_model() {
     let error = Training::resume(trained().run.path(), &["model.out_dim=8".to_string()]);
-    assert!(matches!(error, Err(Error::FixedOnResume { .. })));
+    assert!(matches!(
+        error,
+        Err(Error::Run(RunError::FixedOnResume { .. }))
+    ));
 }
 
 #[test]
@@ -147,7 +151,10 @@ fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
     let warning = "the data changed since the run was begun";
     assert!(!first.to_string().contains(warning), "{first}");
     let second = Training::resume(&run, &[]).err().expect("it is taken");
-    assert!(matches!(second, Error::RunInUse { .. }), "{second}");
+    assert!(
+        matches!(second, Error::Run(RunError::RunInUse { .. })),
+        "{second}"
+    );
     drop(first);
 
     let csv = workspace.data().join("pairs.csv");
@@ -253,7 +260,10 @@ fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
     assert!(tensors(&tuned.run, "text_encoder.") == expected);
 
     let error = workspace.train(&["fine_tune_from=nowhere"]).unwrap_err();
-    assert!(matches!(error, Error::NoRun { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Run(RunError::NoRun { .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains("nowhere"), "{error}");
 }
 

@@ -1,5 +1,6 @@
 //! Embeddings and retrieval, from the command line to the files.
 
+use convirt::retrieval::IndexError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -8,7 +9,7 @@ use convirt::compute::Precision;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
 use convirt::inference::TowerOutput;
 use convirt::retrieval::{EmbeddingIndex, Modality, PairRetrieval};
-use convirt::{Error, ImageModel, Model, similarity};
+use convirt::{ImageModel, Model, similarity};
 
 use crate::fixtures::{Workspace, convirt, text_of, trained};
 
@@ -378,7 +379,7 @@ fn an_index_of_another_model_or_of_features_is_refused() {
     let opened = EmbeddingIndex::open(&index).unwrap();
     let error = opened.check_query(&tower.identity().unwrap(), Modality::Images);
     let error = error.unwrap_err();
-    assert!(matches!(error, Error::OtherModel { .. }), "{error}");
+    assert!(matches!(error, IndexError::OtherModel { .. }), "{error}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The baseline of images alone is trained, resumed and used as ConVIRT is.
 
+use convirt::inference::InferenceError;
+use convirt::run::RunError;
 use std::fs;
 use std::sync::OnceLock;
 
@@ -94,7 +96,10 @@ fn an_interrupted_run_goes_on_to_the_very_weights_of_an_uninterrupted_one() {
     assert!(tensors(&run, "") == tensors(&whole.run, ""));
 
     let other = Training::resume(&run, &["objective=convirt".to_string()]);
-    assert!(matches!(other, Err(Error::FixedOnResume { .. })));
+    assert!(matches!(
+        other,
+        Err(Error::Run(RunError::FixedOnResume { .. }))
+    ));
 }
 
 #[test]
@@ -172,7 +177,13 @@ fn what_needs_texts_says_that_there_is_no_text_encoder() {
         Model::load(simclr.run.join("checkpoint/model-24.bpk")).unwrap_err(),
         workspace.train(&[&from]).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::NoTextEncoder { .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                Error::Inference(InferenceError::NoTextEncoder { .. })
+            ),
+            "{error}"
+        );
         let error = error.to_string();
         let run = simclr.run.display().to_string();
         for part in [&*run, "SimCLR", "no text encoder", "model.image_weights"] {

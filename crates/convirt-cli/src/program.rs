@@ -11,6 +11,9 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use convirt::Error;
+use convirt::config::ConfigError;
+use convirt::data::{DataError, ManifestError, PrepareError, SettingError};
 
 pub use bar::Bar;
 pub use log::{Verbosity, keep_standard_output_for_results, log};
@@ -73,9 +76,15 @@ fn message(error: &anyhow::Error) -> String {
 
 /// Whether what the user asked for is wrong, rather than what came of it.
 fn is_misuse(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.is::<Misuse>() || convirt::is_misuse(cause))
+    error.chain().any(|cause| {
+        cause.is::<Misuse>()
+            || cause.is::<ConfigError>()
+            || cause.is::<SettingError>()
+            || cause.downcast_ref().is_some_and(Error::is_misuse)
+            || cause.downcast_ref().is_some_and(DataError::is_misuse)
+            || cause.downcast_ref().is_some_and(ManifestError::is_misuse)
+            || cause.downcast_ref().is_some_and(PrepareError::is_misuse)
+    })
 }
 
 impl Display for Misuse {

@@ -50,12 +50,10 @@ pub use files::{
     FileError, NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
     path_from_text, path_text, printable, printable_lines, read_regular, read_regular_text,
 };
-#[cfg(feature = "train")]
-pub use loader::{EvaluationLoader, LoaderPosition, TrainingLoader, TrainingSteps};
 pub use loader::{
-    ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView, LoaderConfig,
-    LoaderError, Padding, Sample, SampleConfig, SampleText, TextBatch, TextView, Unreadable,
-    collate, collate_texts,
+    EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
+    LoaderConfig, LoaderError, LoaderPosition, Padding, Sample, SampleConfig, SampleText,
+    TextBatch, TextView, TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
 };
 pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,

@@ -9,11 +9,8 @@ mod dataset;
 mod batch;
 mod order;
 mod workers;
-#[cfg(feature = "train")]
 mod batches;
-#[cfg(feature = "train")]
 mod training;
-#[cfg(feature = "train")]
 mod evaluation;
 mod images;
 
@@ -25,10 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::setting::{SettingError, check};
 
 pub use error::LoaderError;
-#[cfg(feature = "train")]
 pub use evaluation::EvaluationLoader;
 pub use images::{ImageBatch, ImageBatches, Unreadable};
-#[cfg(feature = "train")]
 pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
 
 /// Configures a [`TrainingLoader`], an [`EvaluationLoader`] or [`ImageBatches`].
@@ -83,7 +78,7 @@ impl LoaderConfig {
     }
 }
 
-#[cfg(all(test, feature = "train"))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;

@@ -19,21 +19,21 @@ pub enum PhantomError {
     },
 
     /// The folder for the phantom cannot be read.
-    #[error("{}: cannot be read", path.display())]
+    #[error("{}: cannot be read: {cause}", path.display())]
     Read {
         /// The folder.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 
     /// A file of the phantom cannot be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("{}: cannot be written: {cause}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 
     /// The folder holds something else.

@@ -49,9 +49,9 @@ impl PhantomConfig {
         let mut studies: Vec<StudyFacts> = studies.into_iter().flatten().collect();
         studies.sort_by(|a, b| a.rows.cmp(&b.rows));
 
-        let table = table(&studies).map_err(|source| PhantomError::Write {
+        let table = table(&studies).map_err(|cause| PhantomError::Write {
             path: folder.join("pairs.csv"),
-            source,
+            cause,
         })?;
         let summary = PhantomSummary {
             patients: self.patients,
@@ -61,10 +61,10 @@ impl PhantomConfig {
         };
         draft.write(Path::new("pairs.csv"), &table)?;
         draft.write(Path::new("README.txt"), self.readme(&summary).as_bytes())?;
-        let marker = serde_json::to_vec_pretty(&Marker::new(self, &summary)).map_err(|source| {
+        let marker = serde_json::to_vec_pretty(&Marker::new(self, &summary)).map_err(|cause| {
             PhantomError::Write {
                 path: folder.join(Marker::FILE),
-                source: source.into(),
+                cause: cause.into(),
             }
         })?;
         draft.write(Path::new(Marker::FILE), &marker)?;
@@ -101,9 +101,9 @@ impl PhantomConfig {
     fn write_patient(&self, index: usize, draft: &Draft) -> Result<Vec<StudyFacts>, PhantomError> {
         let studies = Patient::new(self.seed, index)
             .studies(self.longer_side)
-            .map_err(|source| PhantomError::Write {
+            .map_err(|cause| PhantomError::Write {
                 path: draft.folder.clone(),
-                source: io::Error::other(source),
+                cause: io::Error::other(cause),
             })?;
         studies
             .into_iter()

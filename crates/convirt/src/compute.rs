@@ -1,11 +1,13 @@
 //! What a run computes on and how: devices, kernels, precisions.
 
+mod error;
+
 use burn::tensor::Device;
 use convirt_ops::forced_kernel;
 pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
+pub use error::ComputeError;
 
 pub use crate::config::parse_precision;
-
 use crate::error::Error;
 
 /// Names that [`device`] accepts in this build, best first.
@@ -38,14 +40,14 @@ pub const DEVICE_NAMES: &[&str] = &[
 /// # Errors
 ///
 /// When the backend is unknown or not compiled in, and the error lists those that are;
-/// [`Error::Kernel`] when the kernel is unknown or this machine does not have it.
+/// [`ComputeError::Kernel`] when the kernel is unknown or this machine does not have it.
 pub fn device(name: Option<&str>) -> Result<Device, Error> {
-    forced_kernel().map_err(Error::Kernel)?;
+    forced_kernel().map_err(ComputeError::Kernel)?;
     let from_environment = std::env::var("BURN_DEVICE").ok();
     let Some(name) = name.or(from_environment.as_deref()) else {
-        return best_device();
+        return Ok(best_device()?);
     };
-    let unknown = || Error::UnknownDevice {
+    let unknown = || ComputeError::UnknownDevice {
         name: name.to_string(),
         available: DEVICE_NAMES,
     };
@@ -53,7 +55,7 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
         Some((backend, index)) => (backend, Some(index.parse().map_err(|_| unknown())?)),
         None => (name, None),
     };
-    by_backend(backend, index).ok_or_else(unknown)
+    Ok(by_backend(backend, index).ok_or_else(unknown)?)
 }
 
 /// The device without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
@@ -96,19 +98,19 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
 }
 
 /// Checks that products of a precision run on a device.
-pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), Error> {
+pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), ComputeError> {
     match precision.runs_on(device) {
         true => Ok(()),
-        false => Err(Error::NoBFloat16 {
+        false => Err(ComputeError::NoBFloat16 {
             device: device_name(device),
         }),
     }
 }
 
-fn best_device() -> Result<Device, Error> {
+fn best_device() -> Result<Device, ComputeError> {
     let best = DEVICE_NAMES.first();
     best.and_then(|name| by_backend(name, None))
-        .ok_or_else(|| Error::UnknownDevice {
+        .ok_or_else(|| ComputeError::UnknownDevice {
             name: "none".to_string(),
             available: DEVICE_NAMES,
         })
@@ -175,7 +177,7 @@ mod tests {
             (unknown, "abacus"),
             (KernelError::Missing(Kernel::Amx), "amx"),
         ] {
-            let error = Error::Kernel(cause).to_string();
+            let error = ComputeError::Kernel(cause).to_string();
             assert!(error.starts_with("CONVIRT_KERNEL: "), "{error}");
             assert!(error.contains(name), "{error}");
         }

@@ -20,7 +20,7 @@ pub(crate) use yaml::Document;
 
 use std::path::{Path, PathBuf};
 
-use convirt_data::{Column, NotUtf8, decode_text, read_regular};
+use convirt_data::{Column, FileError, NotUtf8, decode_text, read_regular};
 use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -153,11 +153,7 @@ impl Config {
     /// weights. Paths are relative to the working directory.
     pub fn from_file(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let read_error = |source| ConfigError::Read {
-            path: path.to_path_buf(),
-            source,
-        };
-        let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(read_error)?;
+        let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(FileError::read(path))?;
         let name = path.display().to_string();
         let text = decode_text(bytes.clone()).map_err(|error| {
             let valid = match error {

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
+use convirt_data::FileError;
 use convirt_model::{BertFamily, ResNet};
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::inference::{ImageModel, Model};
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
@@ -41,10 +42,10 @@ impl Model {
     /// [`Error`] when the files cannot be written.
     pub fn export_text_encoder(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let config = folder.join("config.json");
         let json = serde_json::to_string_pretty(self.text_config()).expect("a plain structure");
-        fs::write(&config, json + "\n").map_err(write_error(&config))?;
+        fs::write(&config, json + "\n").map_err(FileError::write(&config))?;
         self.tokenizer().save(folder)?;
         let naming = Naming::of_family(self.text_config().family);
         let encoder = &self.network().text_encoder;

@@ -1,5 +1,6 @@
 //! A trained model as its users want it: files and sentences in, embeddings or probabilities out.
 
+mod error;
 mod finite;
 mod similarity;
 mod embedded_batch;
@@ -18,6 +19,7 @@ pub(crate) use embedded_batch::excerpt;
 pub use embedded_batch::{EmbeddedBatch, TowerOutput};
 pub use embedding_file::EmbeddingFile;
 pub use embeddings::{ImageEmbeddings, TextEmbeddings};
+pub use error::InferenceError;
 pub(crate) use finite::{finite_rows, unit, unit_rows};
 pub use identity::ModelIdentity;
 pub use image_model::ImageModel;

@@ -18,6 +18,14 @@
 //!
 //! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
+//!
+//! On by default as well, and each to be left out: `train` (pretraining, transfer, pages, doctor),
+//! `tui` (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face
+//! hub), `onnx` (export). With `default-features = false, features = ["flex"]` a [`Model`] is loaded
+//! and embeds, an index is searched, classes are told by prompts.
+
+// What only training uses of the rooms below it is not worth a mark on each line.
+#![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
 
 mod messages;
 mod files;
@@ -52,7 +60,7 @@ pub use convirt_phantom as phantom;
 
 pub use compute::device;
 pub use config::Config;
-pub use error::{Error, is_misuse};
+pub use error::Error;
 pub use inference::{Classifier, ImageModel, Model, similarity};
 #[cfg(feature = "train")]
 pub use run::{RunDir, Summary};

@@ -13,10 +13,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use convirt_data::FileError;
 
 use crate::config::{Config, Objective};
 use crate::datasets::{Studies, loader_config};
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::read_json;
 use crate::inference::Model;
 use crate::logging::{Scalars, read_scalars};
@@ -129,7 +130,7 @@ impl RunDir {
             Escaped(&yaml)
         );
         let path = self.report();
-        fs::write(&path, page(&title, &body)).map_err(write_error(&path))?;
+        fs::write(&path, page(&title, &body)).map_err(FileError::write(&path))?;
         Ok(path)
     }
 }

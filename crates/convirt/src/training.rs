@@ -31,7 +31,7 @@ use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{
-    EvaluationLoader, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
+    EvaluationLoader, FileError, ReportTokenizer, Skips, Study, TrainingLoader, TrainingSteps,
     held_out_but_trained_on, too_few_to_validate,
 };
 use convirt_model::{ConVirtConfig, FrozenStates, NtXentLossConfig, ResNetConfig, SimClrConfig};
@@ -40,21 +40,20 @@ use convirt_ops::{KERNEL_VARIABLE, Precision, is_flex};
 use crate::compute::{check_precision, describe_device, device, device_name, kernel_name};
 use crate::config::{Config, Objective};
 use crate::datasets::{Datasets, Studies, loader_config};
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::inference::{Description, ImageModel, Model};
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
 use crate::messages::warning;
 use crate::network::{MemoryNeed, Network, NetworkConfig};
 use crate::readable::thousands;
 use crate::report::Data;
-use crate::retrieval::EmbeddedPairs;
-use crate::run::{DataChange, DataIdentity, Ending, RunDir, RunLock, Summary};
+use crate::run::{DataChange, DataIdentity, Ending, RunDir, RunError, RunLock, Summary};
 use crate::weights::{
     ChosenEncoder, LoadReport, Part, Wanted, WeightsError, check_loaded, located,
 };
 use checkpoint::{KeepLastTwo, TrainingState};
 use epochs::{Outcome, WindowedTraining};
-use evaluation::contrastive_accuracy;
+use evaluation::{contrastive_accuracy, embed_pairs};
 use task::Pretrained;
 
 /// Keys whose change would make a resumed run another one.
@@ -152,7 +151,7 @@ impl Training {
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let lock = run.lock()?;
         let path = run.config();
-        std::fs::write(&path, config.to_yaml()).map_err(write_error(&path))?;
+        std::fs::write(&path, config.to_yaml()).map_err(FileError::write(&path))?;
         data.save(run.path())?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
         Ok(Self {
@@ -184,7 +183,7 @@ impl Training {
             let section = key.split('.').next().unwrap_or_default();
             if FIXED_ON_RESUME.contains(&section) {
                 let key = key.to_string();
-                return Err(Error::FixedOnResume { key });
+                return Err(RunError::FixedOnResume { key }.into());
             }
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
@@ -257,7 +256,7 @@ impl Training {
         match self.config.objective {
             Objective::ConVirt => {
                 let model = Model::load_on(self.run.path(), &self.device)?;
-                let pairs = EmbeddedPairs::of_loader(model.network(), held_out)?;
+                let pairs = embed_pairs(model.network(), held_out)?;
                 retrieval = Some(pairs.retrieval());
                 model_and_pairs = Some((model, pairs));
             }
@@ -372,7 +371,7 @@ impl Training {
         });
         let path = self.run.path();
         let events = TensorBoardLogger::create(path, config.log_every_n_steps, step)
-            .map_err(write_error(path))?;
+            .map_err(FileError::write(path))?;
         let _stop = StopOnSignal::new(&self.interrupter);
         let mut training = SupervisedTraining::new(
             path,
@@ -427,7 +426,7 @@ impl Training {
         let mut states = FrozenStates::new(FROZEN_STATES);
         let model = &self.config.model;
         if let Some(folder) = &model.frozen_states_dir {
-            std::fs::create_dir_all(folder).map_err(write_error(folder))?;
+            std::fs::create_dir_all(folder).map_err(FileError::write(folder))?;
             let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
             states = states.with_folder(folder, capacity);
         }
@@ -517,7 +516,8 @@ fn check_memory(
     description.network.validate()?;
     let pairs = &studies.split.train;
     let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
-    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)
+    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)?;
+    Ok(())
 }
 
 /// Mean number of words of a sentence, rounded down: a text has as many tokens at the least.

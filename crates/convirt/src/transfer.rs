@@ -1,6 +1,7 @@
 //! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
 //! 2022, section 4).
 
+mod error;
 mod features;
 mod image_reader;
 mod lbfgs;
@@ -37,6 +38,7 @@ use encoder::OpenEncoder;
 use fine_tune::VALIDATION_SHARE;
 
 pub use encoder::EncoderSource;
+pub use error::TransferError;
 pub use fine_tune::FineTuneConfig;
 pub use report::{TransferReport, TransferRow, TransferRun};
 
@@ -148,7 +150,7 @@ impl TransferConfig {
             (self.runs == 0, "run"),
         ] {
             if is_empty {
-                return Err(Error::NothingAsked { what });
+                return Err(TransferError::NothingAsked { what }.into());
             }
         }
         for (setting, number, most, allowed) in [
@@ -172,9 +174,12 @@ impl TransferConfig {
         self.fine_tune.check()?;
         let is_pixels = |source: &&EncoderSource| matches!(source, EncoderSource::Pixels { .. });
         match self.encoders.iter().find(is_pixels) {
-            Some(pixels) if self.mode == TransferMode::FineTune => Err(Error::NothingToFineTune {
-                encoder: pixels.to_string(),
-            }),
+            Some(pixels) if self.mode == TransferMode::FineTune => {
+                Err(TransferError::NothingToFineTune {
+                    encoder: pixels.to_string(),
+                }
+                .into())
+            }
             _ => Ok(()),
         }
     }
@@ -307,7 +312,7 @@ fn draws(
             if sides.valid.is_empty() {
                 let drawn: Vec<_> = places.iter().map(|i| sides.train[*i].clone()).collect();
                 let held_out = hold_out(&drawn, labels, VALIDATION_SHARE, seed);
-                held_out.map_err(|source| Error::NothingToChooseBy { fraction, source })?;
+                held_out.map_err(|cause| TransferError::NothingToChooseBy { fraction, cause })?;
             }
             draws.push(Draw {
                 fraction,

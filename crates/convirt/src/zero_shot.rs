@@ -1,16 +1,20 @@
 //! Classes told by what is said of them: no classifier, no training labels.
 
+mod error;
 mod prompts;
 
 use std::path::{Path, PathBuf};
 
-use convirt_data::{LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text};
+use convirt_data::{
+    FileError, LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text,
+};
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::inference::{Model, TowerOutput, similarity};
 use crate::logging::Bar;
 use crate::scores::{Bootstrap, ClassificationScores, sigmoid, softmax};
 
+pub use error::ZeroShotError;
 pub use prompts::{ClassPrompts, ZeroShotPrompts};
 
 /// A model with prompts, telling classes of images.
@@ -141,8 +145,8 @@ impl<'a> ZeroShot<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrompts`] for a label without a class of its name, and
-    /// [`Error::FindingsExclude`] where several findings meet classes that exclude each other.
+    /// [`ZeroShotError::NoPrompts`] for a label without a class of its name, and
+    /// [`ZeroShotError::FindingsExclude`] where several findings meet classes that exclude each other.
     pub fn score(
         &self,
         predictions: &ZeroShotPredictions,
@@ -171,18 +175,18 @@ impl<'a> ZeroShot<'a> {
     /// # Errors
     ///
     /// As [`score`](Self::score).
-    pub fn check(&self, labels: &Labels) -> Result<(), Error> {
+    pub fn check(&self, labels: &Labels) -> Result<(), ZeroShotError> {
         self.columns(labels).map(drop)
     }
 
     /// The class of each label.
-    fn columns(&self, labels: &Labels) -> Result<Vec<usize>, Error> {
+    fn columns(&self, labels: &Labels) -> Result<Vec<usize>, ZeroShotError> {
         if matches!(labels, Labels::Findings(names) if names.len() > 1) && self.is_exclusive() {
-            return Err(Error::FindingsExclude);
+            return Err(ZeroShotError::FindingsExclude);
         }
         let column = |label: &String| {
             let column = self.names.iter().position(|name| name == label);
-            column.ok_or_else(|| Error::NoPrompts {
+            column.ok_or_else(|| ZeroShotError::NoPrompts {
                 label: label.clone(),
                 found: self.names.clone(),
             })
@@ -197,8 +201,8 @@ impl ZeroShotPredictions {
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] when the file cannot be written.
-    pub fn write_csv(&self, images: &[PathBuf], path: impl AsRef<Path>) -> Result<(), Error> {
+    /// [`FileError::Write`] when the file cannot be written.
+    pub fn write_csv(&self, images: &[PathBuf], path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = path.as_ref();
         let write = || -> csv::Result<()> {
             let mut file = csv::Writer::from_path(path)?;
@@ -212,7 +216,7 @@ impl ZeroShotPredictions {
             }
             Ok(file.flush()?)
         };
-        write().map_err(|error| write_error(path)(error.into()))
+        write().map_err(|error| FileError::write(path)(error.into()))
     }
 }
 

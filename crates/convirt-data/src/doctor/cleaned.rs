@@ -73,10 +73,7 @@ impl Diagnosis {
         }
         let content = self
             .content(&mut cleaned)
-            .map_err(|source| FileError::Write {
-                path: path.into(),
-                source,
-            })??;
+            .map_err(FileError::write(path))??;
         if cleaned.rows == 0 {
             return Err(DoctorError::Manifest(ManifestError::NoStudies {
                 path: csv.into(),

@@ -1,6 +1,4 @@
 //! What can be told of one image.
-
-use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::Path;
@@ -9,10 +7,9 @@ use super::finding::FindingKind;
 use super::likeness::{Likener, Likeness};
 use super::metadata::texts_beside_pixels;
 use super::views::other_view;
-use crate::files::path_text;
 use crate::image::{
-    DecodeLimits, Fault, ImageError, Radiograph, identifying_elements, read_image,
-    shrink_longer_side, view_within,
+    DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
+    view_within,
 };
 use crate::skips::SkipReason;
 
@@ -57,7 +54,7 @@ impl ImageReader<'_> {
     pub(super) fn look(&self, path: &Path) -> Result<ImageLook, Fault> {
         let bytes = read_image(path, self.limits)?;
         let image = Radiograph::decode(&bytes, path, self.limits)
-            .map_err(|error| (SkipReason::UnreadableImage, reason(&error, path)))?;
+            .map_err(|error| (SkipReason::UnreadableImage, error.reason(path)))?;
         let mut complaints = Vec::new();
         let identifying = identifying_elements(&bytes, self.limits);
         if !identifying.is_empty() {
@@ -111,18 +108,6 @@ impl ImageReader<'_> {
             },
             complaints,
         })
-    }
-}
-
-/// Why an image cannot be decoded, without the path that the error repeats.
-fn reason(error: &ImageError, path: &Path) -> String {
-    match error.source() {
-        Some(source) => source.to_string(),
-        None => {
-            let whole = error.to_string();
-            let start = format!("{}: ", path_text(path));
-            whole.strip_prefix(&start).unwrap_or(&whole).to_owned()
-        }
     }
 }
 

@@ -59,9 +59,9 @@ impl FolderWalk {
                         walk.take(path, &mut folders, &mut links);
                     }
                 }
-                Err(source) if folder == root => {
+                Err(cause) if folder == root => {
                     let path = folder;
-                    return Err(FileError::Read { path, source });
+                    return Err(FileError::Read { path, cause });
                 }
                 Err(_) => walk
                     .passed_over

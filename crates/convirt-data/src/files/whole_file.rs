@@ -12,10 +12,7 @@ use crate::files::error::FileError;
 ///
 /// [`FileError::Write`].
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    try_write_whole(path, content).map_err(|source| FileError::Write {
-        path: path.into(),
-        source,
-    })
+    try_write_whole(path, content).map_err(FileError::write(path))
 }
 
 /// As [`write_whole`], for a failure that is no error of the data.

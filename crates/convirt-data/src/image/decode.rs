@@ -114,10 +114,7 @@ impl Radiograph {
     ) -> Result<Self, ImageError> {
         let mut reader = ImageReader::new(Cursor::new(without_profile(bytes)))
             .with_guessed_format()
-            .map_err(|source| FileError::Read {
-                path: path.into(),
-                source,
-            })?;
+            .map_err(FileError::read(path))?;
         // The decoder paints what is missing of a JPEG in grey and calls it well.
         if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
             return Err(ImageError::Truncated { path: path.into() });
@@ -137,9 +134,9 @@ impl Radiograph {
         });
         let decoded = reader.decode().map_err(|error| match error {
             image::ImageError::Limits(_) => too_large(path, limits),
-            source => ImageError::Decode {
+            cause => ImageError::Decode {
                 path: path.into(),
-                source,
+                cause,
             },
         })?;
         if decoded.width() == 0 || decoded.height() == 0 {
@@ -151,11 +148,11 @@ impl Radiograph {
 
 /// Reads a file that may be an image.
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
-    read_regular(path, limits.max_bytes).map_err(|source| match source.kind() {
+    read_regular(path, limits.max_bytes).map_err(|cause| match cause.kind() {
         io::ErrorKind::FileTooLarge => too_large(path, limits),
         _ => FileError::Read {
             path: path.into(),
-            source,
+            cause,
         }
         .into(),
     })

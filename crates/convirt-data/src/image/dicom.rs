@@ -107,7 +107,7 @@ pub(crate) mod tests {
         let error = decoded(file).unwrap_err();
         assert!(error.to_string().contains("p/image.dcm"), "{error}");
         let reason = match error {
-            ImageError::Dicom { source, .. } => source.to_string(),
+            ImageError::Dicom { cause, .. } => cause.to_string(),
             other => other.to_string(),
         };
         assert!(!reason.contains("Doe"), "{reason}");

@@ -1,6 +1,6 @@
 //! Why there is no image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::files::{FileError, PassedOver, shown};
 
@@ -58,21 +58,21 @@ pub enum ImageError {
     },
 
     /// A file is no JPEG, PNG or DICOM, or a damaged one.
-    #[error("{}: cannot be decoded", shown(path))]
+    #[error("{}: cannot be decoded: {cause}", shown(path))]
     Decode {
         /// The image.
         path: PathBuf,
         /// Why.
-        source: image::ImageError,
+        cause: image::ImageError,
     },
 
     /// A DICOM file is damaged, or of a kind that is not read.
-    #[error("{}: cannot be decoded", shown(path))]
+    #[error("{}: cannot be decoded: {cause}", shown(path))]
     Dicom {
         /// The image.
         path: PathBuf,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A file is damaged in a way that the decoder did not foresee.
@@ -93,4 +93,13 @@ pub enum ImageError {
         /// What there is instead.
         passed_over: PassedOver,
     },
+}
+
+impl ImageError {
+    /// What it says behind the path of the image, for those who name the image themselves.
+    pub(crate) fn reason(&self, path: &Path) -> String {
+        let whole = self.to_string();
+        let start = format!("{}: ", shown(path));
+        whole.strip_prefix(&start).unwrap_or(&whole).to_owned()
+    }
 }

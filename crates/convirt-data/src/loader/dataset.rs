@@ -1,6 +1,4 @@
 //! Studies as the network sees them: views of images, texts as tokens.
-
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -233,9 +231,9 @@ impl ImageTextDataset {
 
     fn skip(&self, index: usize, error: &ImageError) -> Skip {
         let study = &self.studies[index];
-        let missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        let missing = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
         let reason = match error {
-            ImageError::File(FileError::Read { source, .. }) if missing(source) => {
+            ImageError::File(FileError::Read { cause, .. }) if missing(cause) => {
                 SkipReason::MissingImage
             }
             _ => SkipReason::UnreadableImage,
@@ -244,10 +242,7 @@ impl ImageTextDataset {
             file: study.image.clone(),
             row: study.row,
             reason,
-            // The error names the file, as the skip does; what lies behind it says more.
-            detail: error
-                .source()
-                .map_or_else(|| error.to_string(), |source| source.to_string()),
+            detail: error.reason(&study.image),
         }
     }
 }

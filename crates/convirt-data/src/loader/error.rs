@@ -60,12 +60,12 @@ pub enum LoaderError {
     },
 
     /// Threads for the loader cannot be started.
-    #[error("{num_workers} loader threads cannot be started")]
+    #[error("{num_workers} loader threads cannot be started: {cause}")]
     Workers {
         /// Threads asked for.
         num_workers: usize,
         /// Why.
-        source: rayon::ThreadPoolBuildError,
+        cause: rayon::ThreadPoolBuildError,
     },
 
     /// A loader thread panicked: a defect of the program.

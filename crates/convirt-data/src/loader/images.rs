@@ -1,7 +1,6 @@
 //! Images alone: for embeddings, retrieval and classifiers.
 
 use std::fmt;
-use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -199,15 +198,10 @@ impl Iterator for ImageBatches {
     }
 }
 
-/// The error and what caused it; the path is in the error.
+/// The error, which names the path.
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", printable(&self.error))?;
-        let source = std::error::Error::source(&self.error);
-        for cause in iter::successors(source, |cause| cause.source()) {
-            write!(f, ": {}", printable(cause))?;
-        }
-        Ok(())
+        printable(&self.error).fmt(f)
     }
 }
 

@@ -57,10 +57,7 @@ impl<T: Send + 'static> Workers<T> {
                     .build()
             })
             .transpose()
-            .map_err(|source| LoaderError::Workers {
-                num_workers,
-                source,
-            })?;
+            .map_err(|cause| LoaderError::Workers { num_workers, cause })?;
         Ok(Self {
             make: Arc::new(make),
             pool,

@@ -90,14 +90,14 @@ pub enum ManifestError {
     },
 
     /// A cell of the split column names no side of a split.
-    #[error("{}: row {row}", shown(path))]
+    #[error("{}: row {row}: {cause}", shown(path))]
     SplitCell {
         /// The CSV.
         path: PathBuf,
         /// The row, counted from 1 after the header.
         row: usize,
         /// The word, and those that are understood.
-        source: UnknownSplit,
+        cause: UnknownSplit,
     },
 
     /// The CSV has a header and no rows, or none that can be used.

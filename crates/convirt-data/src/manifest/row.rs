@@ -136,9 +136,9 @@ pub(crate) fn side(csv: &Path, row: usize, word: &str) -> Result<Option<Split>, 
     }
     word.parse()
         .map(Some)
-        .map_err(|source| ManifestError::SplitCell {
+        .map_err(|cause| ManifestError::SplitCell {
             path: csv.into(),
             row,
-            source,
+            cause,
         })
 }

@@ -42,10 +42,7 @@ impl OutFolder {
     /// Takes hold of `path`, which is new, empty, or left by an earlier run with the same contents.
     pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Self, PrepareError> {
         let marker_path = path.join(Self::MARKER);
-        let write = |source| FileError::Write {
-            path: marker_path.clone(),
-            source,
-        };
+        let write = FileError::write(&marker_path);
         fs::create_dir_all(path).map_err(write)?;
         let is_new = !marker_path.exists();
         if is_new && fs::read_dir(path).map_err(write)?.next().is_some() {

@@ -59,9 +59,9 @@ impl PreparedImages {
             return Ok(Written::Kept);
         }
         let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
-        let png = image.to_png().map_err(|source| FileError::Write {
+        let png = image.to_png().map_err(|cause| FileError::Write {
             path: folder.path().join(name),
-            source: io::Error::other(source),
+            cause: io::Error::other(cause),
         })?;
         folder.write(name, &png)?;
         Ok(Written::Made)

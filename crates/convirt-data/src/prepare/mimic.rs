@@ -235,10 +235,10 @@ impl MimicConfig {
             let side = row
                 .cell(split)
                 .parse()
-                .map_err(|source| ManifestError::SplitCell {
+                .map_err(|cause| ManifestError::SplitCell {
                     path: path.clone(),
                     row: row.row(),
-                    source,
+                    cause,
                 })?;
             let name = row.name(image)?.to_owned();
             if splits.get(&name).is_some_and(|earlier| *earlier != side) {

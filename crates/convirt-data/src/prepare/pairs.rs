@@ -1,6 +1,4 @@
 //! From pairs found to the manifest written.
-
-use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +10,7 @@ use super::folder::{Contents, OutFolder};
 use super::images::{Written, image_path};
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::files::{FileError, PassedOver, path_text};
-use crate::image::{DECODER_VERSION, DecodeLimits, ImageError};
+use crate::image::{DECODER_VERSION, DecodeLimits};
 use crate::manifest::{ManifestError, Split, SplitConfig, StudyId, SubjectId, held_out_groups};
 use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
@@ -117,12 +115,9 @@ impl Job<'_> {
                 .iter()
                 .map(|pair| (&pair.subject, &pair.study, pair.split)),
         );
-        let table =
-            self.table(&pairs, &found.label_columns)
-                .map_err(|source| FileError::Write {
-                    path: prepared.manifest.clone(),
-                    source,
-                })?;
+        let table = self
+            .table(&pairs, &found.label_columns)
+            .map_err(FileError::write(&prepared.manifest))?;
         folder.write(Path::new(MANIFEST), &table)?;
         Ok(prepared)
     }
@@ -174,7 +169,7 @@ impl Job<'_> {
         match images.write(&source, folder, &image_path(&pair.name)) {
             Ok(written) => Ok(Ok(written)),
             Err(PrepareError::Image(error)) => {
-                Ok(Err((Omission::UnreadableImage, with_source(&error))))
+                Ok(Err((Omission::UnreadableImage, error.to_string())))
             }
             Err(error) => Err(error),
         }
@@ -212,10 +207,7 @@ impl Job<'_> {
 
 /// The folder of a data set, by its whole path.
 pub(super) fn root_of(folder: &Path) -> Result<PathBuf, FileError> {
-    fs::canonicalize(folder).map_err(|source| FileError::Read {
-        path: folder.into(),
-        source,
-    })
+    fs::canonicalize(folder).map_err(FileError::read(folder))
 }
 
 /// Writes a path as a manifest has it on every system.
@@ -238,11 +230,4 @@ fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), ManifestEr
         });
     }
     Ok(())
-}
-
-fn with_source(error: &ImageError) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

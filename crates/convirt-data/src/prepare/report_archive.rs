@@ -19,10 +19,7 @@ type XmlFile = (PathBuf, Vec<u8>);
 
 /// Returns the XML files of an archive in its order, up to `max_bytes` of each and a byte more.
 pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, FileError> {
-    read(path, max_bytes, MAX_UNPACKED).map_err(|source| FileError::Read {
-        path: path.into(),
-        source,
-    })
+    read(path, max_bytes, MAX_UNPACKED).map_err(FileError::read(path))
 }
 
 fn read(path: &Path, max_bytes: u64, max_unpacked: u64) -> io::Result<Vec<XmlFile>> {

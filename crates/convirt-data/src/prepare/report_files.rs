@@ -30,10 +30,7 @@ pub(super) enum ReportFiles {
 impl ReportFiles {
     /// Opens a folder, which may have a `files` folder inside, or a zip file.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
-        let unreadable = |source| FileError::Read {
-            path: path.into(),
-            source,
-        };
+        let unreadable = FileError::read(path);
         if fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Ok(Self::Folder(files_folder(path)));
         }

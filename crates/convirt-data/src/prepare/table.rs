@@ -71,10 +71,7 @@ pub(super) struct Row<'a> {
 impl Table {
     /// Opens a table; one whose name ends in `.gz` is unpacked.
     pub(super) fn open(path: &Path) -> Result<Self, TableError> {
-        let unreadable = |source| FileError::Read {
-            path: path.into(),
-            source,
-        };
+        let unreadable = FileError::read(path);
         let file = open_regular(path).map_err(unreadable)?;
         let is_packed = path.extension().is_some_and(|end| end == "gz");
         let mut bytes: Box<dyn Read> = if is_packed {
@@ -207,10 +204,7 @@ impl Row<'_> {
 
 /// Finds `<start>…<end>.csv` or `.csv.gz` in a folder: the last by name, plain before packed.
 pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>, FileError> {
-    let unreadable = |source| FileError::Read {
-        path: folder.into(),
-        source,
-    };
+    let unreadable = FileError::read(folder);
     let names = fs::read_dir(folder)
         .map_err(unreadable)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -232,7 +226,7 @@ pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathB
 fn csv_error(path: &Path, error: csv::Error) -> TableError {
     TableError::Csv {
         path: path.into(),
-        source: error,
+        cause: error,
     }
 }
 

@@ -22,12 +22,12 @@ pub enum TokenizerError {
     },
 
     /// A file of a tokenizer cannot be understood.
-    #[error("{}: no valid tokenizer file", shown(path))]
+    #[error("{}: no valid tokenizer file: {cause}", shown(path))]
     Invalid {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A vocabulary lacks a token that encoders of this kind need.
@@ -56,12 +56,12 @@ pub enum TokenizerError {
     },
 
     /// A text cannot be encoded.
-    #[error("text `{excerpt}` cannot be encoded", excerpt = printable(excerpt))]
+    #[error("text `{excerpt}` cannot be encoded: {cause}", excerpt = printable(excerpt))]
     Encode {
         /// The beginning of the text.
         excerpt: String,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// The maximum of tokens leaves no room for text between the special ones.

@@ -169,7 +169,7 @@ impl ReportTokenizer {
             let written = text
                 .map_err(std::io::Error::other)
                 .and_then(|text| fs::write(&path, text));
-            written.map_err(|source| FileError::Write { path, source })
+            written.map_err(FileError::write(&path))
         };
         let [tokenizer, settings] = Self::FILES;
         write(tokenizer, self.tokenizer.to_string(true))?;
@@ -182,9 +182,9 @@ impl ReportTokenizer {
     fn new(mut tokenizer: Value, settings: Settings, path: &Path) -> Result<Self, TokenizerError> {
         tokenizer["padding"] = Value::Null;
         tokenizer["truncation"] = Value::Null;
-        let invalid = |source| TokenizerError::Invalid {
+        let invalid = |cause| TokenizerError::Invalid {
             path: path.into(),
-            source,
+            cause,
         };
         let unknown = tokenizer["model"]["unk_token"].as_str().map(String::from);
         let added = tokenizer["added_tokens"].take();
@@ -267,10 +267,10 @@ fn count_words(
     Ok(())
 }
 
-fn cannot_encode(text: &str, source: Box<dyn Error + Send + Sync>) -> TokenizerError {
+fn cannot_encode(text: &str, cause: Box<dyn Error + Send + Sync>) -> TokenizerError {
     TokenizerError::Encode {
         excerpt: text.chars().take(EXCERPT_LENGTH).collect(),
-        source,
+        cause,
     }
 }
 

@@ -17,7 +17,7 @@ impl Draft {
     pub fn begin(target: &Path) -> Result<Self, PhantomError> {
         let name = target.file_name().ok_or_else(|| PhantomError::Write {
             path: target.into(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "not a folder's name"),
+            cause: io::Error::new(io::ErrorKind::InvalidInput, "not a folder's name"),
         })?;
         // Other processes, and other threads of this one, may be writing the same.
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
@@ -44,9 +44,9 @@ impl Draft {
         let folder = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, content))
-            .map_err(|source| PhantomError::Write {
+            .map_err(|cause| PhantomError::Write {
                 path: path.clone(),
-                source,
+                cause,
             })
     }
 
@@ -57,16 +57,16 @@ impl Draft {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
             _ => fs::rename(&self.folder, target),
         }
-        .map_err(|source| PhantomError::Write {
+        .map_err(|cause| PhantomError::Write {
             path: target.into(),
-            source,
+            cause,
         })
     }
 
-    fn error(&self, source: io::Error) -> PhantomError {
+    fn error(&self, cause: io::Error) -> PhantomError {
         PhantomError::Write {
             path: self.folder.clone(),
-            source,
+            cause,
         }
     }
 }

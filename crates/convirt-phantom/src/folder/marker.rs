@@ -55,9 +55,9 @@ pub(crate) fn present(
     config: &PhantomConfig,
     folder: &Path,
 ) -> Result<Option<PhantomSummary>, PhantomError> {
-    let unreadable = |source| PhantomError::Read {
+    let unreadable = |cause| PhantomError::Read {
         path: folder.into(),
-        source,
+        cause,
     };
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,22 +1,18 @@
 //! What can be wrong with a configuration, and where.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use convirt_data::FileError;
 
 /// Error in a configuration: each names the line or `--set` argument and the key it is about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: cannot be read: {source}", path = path.display())]
-    Read {
-        /// The configuration.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The text is not YAML, or uses what a configuration has no need of.
     #[error("{at}: {problem}")]
     Syntax {

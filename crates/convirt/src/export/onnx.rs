@@ -14,9 +14,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
+use convirt_data::FileError;
 use prost::Message;
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::inference::{ImageModel, Model};
 
 /// What a file of Protocol Buffers holds at most, in bytes.
@@ -33,7 +34,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_image_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
         let model = image::tower(&network.image_encoder, &network.image_projection);
@@ -52,7 +53,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_text_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
         let config = self.network_config();
@@ -66,7 +67,7 @@ impl ImageModel {
     ///
     /// # Errors
     ///
-    /// [`Error::OnnxTooLarge`], [`Error::Write`].
+    /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let model = image::tower(&self.network.image_encoder, &self.network.image_projection);
         write(&model, path.as_ref())
@@ -79,7 +80,7 @@ fn write(model: &proto::ModelProto, path: &Path) -> Result<(), Error> {
         let path = path.to_path_buf();
         return Err(Error::OnnxTooLarge { path, bytes });
     }
-    fs::write(path, model.encode_to_vec()).map_err(write_error(path))
+    Ok(fs::write(path, model.encode_to_vec()).map_err(FileError::write(path))?)
 }
 
 #[cfg(test)]

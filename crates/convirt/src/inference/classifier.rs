@@ -6,7 +6,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
-use convirt_data::{DecodeLimits, EvalResize, EvalTransform, ImageStore, ImageStoreConfig, Labels};
+use convirt_data::{
+    DecodeLimits, EvalResize, EvalTransform, FileError, ImageStore, ImageStoreConfig, Labels,
+};
 use convirt_model::{
     ImageClassifier as Network, ImageClassifierConfig as NetworkConfig, ImageEncoder,
     ImageEncoderConfig, ModelError,
@@ -18,8 +20,9 @@ use super::description::{check_sides, default_exif_orientation, is_default_exif_
 use super::finite::finite_rows;
 use crate::compute::device;
 use crate::config::PrecisionName;
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::read_json;
+use crate::inference::InferenceError;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -148,17 +151,17 @@ impl Classifier {
             .collect();
         if !missing.is_empty() {
             let folder = folder.to_path_buf();
-            return Err(Error::NoModel { folder, missing });
+            return Err(InferenceError::NoModel { folder, missing }.into());
         }
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
         let json = read_json(&path)?;
         let description: ClassifierDescription = match serde_json::from_slice(&json) {
             Ok(description) => description,
-            Err(source) => return Err(Error::BrokenDescription { path, source }),
+            Err(cause) => return Err(InferenceError::BrokenDescription { path, cause }.into()),
         };
-        if let Err(source) = description.validate() {
-            return Err(Error::InvalidDescription { path, source });
+        if let Err(cause) = description.validate() {
+            return Err(InferenceError::InvalidDescription { path, cause }.into());
         }
         let file = WeightsFile::open(folder.join(WEIGHTS))?;
         let mut network = description.network().init(device)?;
@@ -179,10 +182,10 @@ impl Classifier {
     /// When the files cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(&self.description).expect("plain data");
-        fs::write(&path, json + "\n").map_err(write_error(&path))?;
+        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
         weights::save(self.tensors(), &folder.join(WEIGHTS))?;
         Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
     }
@@ -192,7 +195,7 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// When the file is not a readable image, and [`Error::NotFinite`].
+    /// When the file is not a readable image, and [`InferenceError::NotFinite`].
     pub fn predict(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
         let path = path.as_ref();
         let image = self.images.load(path)?;
@@ -201,9 +204,8 @@ impl Classifier {
         let logits = self
             .network
             .forward(Tensor::from_data(pixels, &self.device));
-        finite_rows(probabilities(self.labels(), logits), |_| {
-            path.display().to_string()
-        })
+        let name = |_| path.display().to_string();
+        Ok(finite_rows(probabilities(self.labels(), logits), name)?)
     }
 
     /// The labels, in the order of the probabilities.

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use convirt_data::{DecodeLimits, EvalResize, ReportTokenizer};
+use convirt_data::{DecodeLimits, EvalResize, FileError, ReportTokenizer};
 use convirt_model::ModelError;
 use serde::{Deserialize, Serialize};
 
+use crate::compute::ComputeError;
 use crate::config::Objective;
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::read_json;
+use crate::inference::InferenceError;
 use crate::network::{MemoryNeed, NetworkConfig};
 use crate::weights::{self, checksums};
 
@@ -56,11 +58,11 @@ impl Description {
         let json = read_json(&path)?;
         let description = match Self::parse(&json) {
             Ok(description) => description,
-            Err(source) => return Err(Error::BrokenDescription { path, source }),
+            Err(cause) => return Err(InferenceError::BrokenDescription { path, cause }.into()),
         };
         match description.validate() {
             Ok(()) => Ok(description),
-            Err(source) => Err(Error::InvalidDescription { path, source }),
+            Err(cause) => Err(InferenceError::InvalidDescription { path, cause }.into()),
         }
     }
 
@@ -93,10 +95,10 @@ impl Description {
     /// Writes `convirt.json` and the tokenizer, where there is one, and their checksums; neither
     /// changes while a model trains.
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
-        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join(DESCRIPTION);
         let json = serde_json::to_string_pretty(self).expect("a description is plain data");
-        fs::write(&path, json + "\n").map_err(write_error(&path))?;
+        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
         let mut names = vec![DESCRIPTION];
         if let Some(tokenizer) = tokenizer {
             tokenizer.save(folder)?;
@@ -201,7 +203,7 @@ impl ModelFiles {
         let missing = files.into_iter().filter(|(_, is_there)| !is_there);
         let missing: Vec<&'static str> = missing.map(|(name, _)| name).collect();
         let Some(description) = description.filter(|_| missing.is_empty()) else {
-            return Err(Error::NoModel { folder, missing });
+            return Err(InferenceError::NoModel { folder, missing }.into());
         };
         if !is_without_texts {
             for name in ReportTokenizer::FILES {
@@ -216,7 +218,7 @@ impl ModelFiles {
     }
 
     /// Checks that the network fits into memory, before it is built.
-    pub fn check_memory(&self, device: &Device) -> Result<(), Error> {
+    pub fn check_memory(&self, device: &Device) -> Result<(), ComputeError> {
         MemoryNeed::of_use(&self.description.network).check(device)
     }
 }

@@ -32,7 +32,7 @@ impl EmbeddedBatch {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFinite`] where the tower gave no finite numbers.
+    /// [`InferenceError::NotFinite`] where the tower gave no finite numbers.
     pub(crate) fn new(
         indices: Vec<usize>,
         encoded: Encoded,

@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use convirt_data::FileError;
 use serde_json::json;
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::NewFile;
+use crate::inference::InferenceError;
 use crate::weights::{LONGEST_HEADER, safetensors_header};
 
 /// Writes rows of numbers and their names, for other programs to read.
@@ -40,22 +42,23 @@ impl EmbeddingFile {
     ///
     /// # Errors
     ///
-    /// [`Error::EmbeddingFormat`] for another ending, [`Error::TooManyNames`] when they do not fit
-    /// into a safetensors header, [`Error::Write`] when the file cannot be written.
+    /// [`InferenceError::EmbeddingFormat`] for another ending, [`InferenceError::TooManyNames`] when they do not fit
+    /// into a safetensors header, [`FileError::Write`] when the file cannot be written.
     pub fn create(path: impl AsRef<Path>, width: usize, names: Vec<String>) -> Result<Self, Error> {
         let path = path.as_ref();
         let format = Format::of(path)?;
         let all: Vec<usize> = (0..names.len()).collect();
         let header = format.header(width, &names, &all, 0).len();
         if format == Format::Safetensors && header as u64 > LONGEST_HEADER {
-            return Err(Error::TooManyNames {
+            return Err(InferenceError::TooManyNames {
                 path: path.to_path_buf(),
                 names: names.len(),
                 bytes: header,
-            });
+            }
+            .into());
         }
         Ok(Self {
-            file: NewFile::create(path, header).map_err(write_error(path))?,
+            file: NewFile::create(path, header).map_err(FileError::write(path))?,
             path: path.to_path_buf(),
             format,
             names,
@@ -69,9 +72,10 @@ impl EmbeddingFile {
     ///
     /// # Errors
     ///
-    /// [`Error::EmbeddingFormat`].
+    /// [`InferenceError::EmbeddingFormat`].
     pub fn check_path(path: impl AsRef<Path>) -> Result<(), Error> {
-        Format::of(path.as_ref()).map(drop)
+        Format::of(path.as_ref())?;
+        Ok(())
     }
 
     /// The file of names that stands beside the rows, where they do not hold the names themselves.
@@ -85,12 +89,12 @@ impl EmbeddingFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] when the file cannot be written.
+    /// [`FileError::Write`] when the file cannot be written.
     ///
     /// # Panics
     ///
     /// When the row is not of `width` numbers, or the places do not ascend.
-    pub fn push(&mut self, name: usize, row: &[f32]) -> Result<(), Error> {
+    pub fn push(&mut self, name: usize, row: &[f32]) -> Result<(), FileError> {
         assert_eq!(row.len(), self.width, "numbers of a row");
         assert!(
             name < self.names.len() && self.kept.last().is_none_or(|last| *last < name),
@@ -98,14 +102,16 @@ impl EmbeddingFile {
         );
         self.kept.push(name);
         let bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
-        self.file.write(&bytes).map_err(write_error(&self.path))
+        self.file
+            .write(&bytes)
+            .map_err(FileError::write(&self.path))
     }
 
     /// Gives the file its name; an earlier one is replaced. Returns the number of rows.
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] when a file cannot be written.
+    /// [`FileError::Write`] when a file cannot be written.
     pub fn finish(self) -> Result<usize, Error> {
         let Self {
             file,
@@ -128,20 +134,20 @@ impl EmbeddingFile {
                     .map_err(|error| error.into_error().into())
             };
             let table = write().expect("memory takes all that is written");
-            NewFile::write_whole(&list, &table).map_err(write_error(&list))?;
+            NewFile::write_whole(&list, &table).map_err(FileError::write(&list))?;
         }
         let header = format.header(width, &names, &kept, header);
-        file.finish(&header).map_err(write_error(&path))?;
+        file.finish(&header).map_err(FileError::write(&path))?;
         Ok(kept.len())
     }
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, Error> {
+    fn of(path: &Path) -> Result<Self, InferenceError> {
         match path.extension().and_then(OsStr::to_str) {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("npy") => Ok(Self::Npy),
-            _ => Err(Error::EmbeddingFormat {
+            _ => Err(InferenceError::EmbeddingFormat {
                 path: path.to_path_buf(),
             }),
         }

@@ -4,6 +4,7 @@
 use burn::tensor::Tensor;
 
 use crate::error::Error;
+use crate::inference::InferenceError;
 
 /// The rows of a network's output, one after the other; `name` tells what a row was made of.
 ///
@@ -13,16 +14,16 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// [`Error::NotFinite`] names the first row that has NaN or an infinity.
+/// [`InferenceError::NotFinite`] names the first row that has NaN or an infinity.
 pub(crate) fn finite_rows(
     output: Tensor<2>,
     name: impl Fn(usize) -> String,
-) -> Result<Vec<f32>, Error> {
+) -> Result<Vec<f32>, InferenceError> {
     let width = output.dims()[1].max(1);
     let numbers: Vec<f32> = output.into_data().iter::<f32>().collect();
     match numbers.iter().position(|number| !number.is_finite()) {
         None => Ok(numbers),
-        Some(place) => Err(Error::NotFinite {
+        Some(place) => Err(InferenceError::NotFinite {
             name: name(place / width),
         }),
     }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use convirt_data::FileError;
 use serde::{Deserialize, Serialize};
 
 use super::description::Description;
-use crate::error::{Error, read_error};
+use crate::error::Error;
 use crate::weights::append_crc32c;
 
 /// What tells a model from others: the content of its files. Copies of them are the same model.
@@ -23,7 +24,7 @@ impl ModelIdentity {
     pub(crate) fn of(description: &Description, weights: &Path) -> Result<Self, Error> {
         let description = serde_json::to_vec(description).expect("a description is plain data");
         let checksum = crc32c::crc32c(&description);
-        let (checksum, _) = append_crc32c(checksum, weights).map_err(read_error(weights))?;
+        let (checksum, _) = append_crc32c(checksum, weights).map_err(FileError::read(weights))?;
         Ok(Self {
             name: name_of_run(weights),
             checksum,

@@ -17,6 +17,7 @@ use super::identity::ModelIdentity;
 use super::image_model::ImageModel;
 use crate::compute::device;
 use crate::error::Error;
+use crate::inference::InferenceError;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
@@ -64,7 +65,9 @@ impl Model {
         let files = ModelFiles::find(run.as_ref())?;
         let config = match &files.description.network {
             NetworkConfig::ConVirt(config) => config.clone(),
-            NetworkConfig::SimClr(_) => return Err(Error::NoTextEncoder { path: files.folder }),
+            NetworkConfig::SimClr(_) => {
+                return Err(InferenceError::NoTextEncoder { path: files.folder }.into());
+            }
         };
         files.check_memory(device)?;
         let network = config.init(device)?;
@@ -74,11 +77,12 @@ impl Model {
         let tokenizer = ReportTokenizer::from_folder(&files.folder, None)?;
         let (words, rows) = (tokenizer.vocab_size(), config.text.vocab_size);
         if words > rows {
-            return Err(Error::VocabularyTooLarge {
+            return Err(InferenceError::VocabularyTooLarge {
                 folder: files.folder,
                 words,
                 rows,
-            });
+            }
+            .into());
         }
         let image_side = SimClr {
             image_encoder: network.image_encoder.clone(),
@@ -97,7 +101,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBFloat16`] when the device does not compute in it.
+    /// [`ComputeError::NoBFloat16`] when the device does not compute in it.
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         Ok(Self {
             image_tower: self.image_tower.with_precision(precision)?,

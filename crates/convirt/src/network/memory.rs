@@ -11,8 +11,8 @@ use convirt_model::{ConVirtConfig, ParameterCount, ResNetConfig};
 use convirt_ops::{Precision, is_flex};
 
 use super::NetworkConfig;
+use crate::compute::ComputeError;
 use crate::config::Config;
-use crate::error::Error;
 
 /// Bytes of a number in float32.
 const FLOAT: u64 = 4;
@@ -136,8 +136,8 @@ impl MemoryNeed {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLargeForMemory`] with the numbers.
-    pub fn check(&self, device: &Device) -> Result<(), Error> {
+    /// [`ComputeError::TooLargeForMemory`] with the numbers.
+    pub fn check(&self, device: &Device) -> Result<(), ComputeError> {
         let main_memory = match is_flex(device) {
             true => *self,
             false => Self {
@@ -149,11 +149,11 @@ impl MemoryNeed {
         main_memory.check_within(machine_memory())
     }
 
-    fn check_within(&self, available: Option<u64>) -> Result<(), Error> {
+    fn check_within(&self, available: Option<u64>) -> Result<(), ComputeError> {
         let needed = self.network.saturating_add(self.batch);
         let needed = needed.saturating_add(self.loader);
         match available {
-            Some(available) if needed > available => Err(Error::TooLargeForMemory {
+            Some(available) if needed > available => Err(ComputeError::TooLargeForMemory {
                 needed,
                 available,
                 parameters: self.parameters.total,

@@ -2,16 +2,11 @@
 
 use std::path::PathBuf;
 
-use burn::data::dataloader::DataLoader;
-use convirt_data::{
-    Distinct, EvaluationLoader, ImageTextBatch, LoaderConfig, Study, Unreadable, number_images,
-};
-use convirt_model::ConVirt as Network;
+use convirt_data::{Distinct, LoaderConfig, Study, Unreadable, number_images};
 
 use super::ranks::Retrieval;
 use crate::error::Error;
-use crate::inference::{EmbeddedBatch, Model, TowerOutput, excerpt, unit_rows};
-use crate::network::text_input;
+use crate::inference::{EmbeddedBatch, Model, TowerOutput};
 
 /// Images and texts as embeddings at L2 norm 1. Rows of one image, by path or content, are one
 /// image; equal texts are one text.
@@ -29,47 +24,19 @@ pub(crate) struct EmbeddedPairs<'a> {
 }
 
 impl<'a> EmbeddedPairs<'a> {
+    /// Takes studies with the embedding of each one's image and text; of equal ones the first.
     #[cfg(feature = "train")]
-    /// Embeds what a loader holds, its texts as it reads them, by a network in evaluation mode.
-    ///
-    /// # Errors
-    ///
-    /// When the loader fails, and [`Error::NotFinite`].
-    pub fn of_loader(network: &Network, loader: &'a EvaluationLoader) -> Result<Self, Error> {
-        let mut pairs = Vec::new();
-        for batch in loader.iter() {
-            let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
-            let texts = batch.texts.expect("held-out pairs have texts");
-            let study = |row: usize| &loader.dataset().studies()[batch.indices[row]];
-            let texts = network.encode_text(text_input(texts)).embedding;
-            let texts = unit_rows(texts, |row| excerpt(&study(row).report.text))?;
-            let images = network.encode_image(batch.images).embedding;
-            let images = unit_rows(images, |row| study(row).image.display().to_string())?;
-            let width = texts.len() / batch.indices.len();
-            let rows = images.chunks_exact(width).zip(texts.chunks_exact(width));
-            let rows = rows.map(|(image, text)| (image.to_vec(), text.to_vec()));
-            pairs.extend(batch.indices.iter().copied().zip(rows));
-        }
-        pairs.sort_by_key(|(index, _)| *index);
-        let studies = loader.dataset().studies();
-        let studies: Vec<_> = pairs.iter().map(|(index, _)| &studies[*index]).collect();
+    pub fn new(studies: Vec<&'a Study>, rows: &[(Vec<f32>, Vec<f32>)]) -> Self {
         let (image_of, text_of) = (distinct_images(&studies), distinct_texts(&studies));
-        let of_pair = |pair: &usize| &pairs[*pair].1;
-        Ok(Self {
-            images: image_of
-                .first
-                .iter()
-                .map(|it| of_pair(it).0.clone())
-                .collect(),
-            texts: text_of
-                .first
-                .iter()
-                .map(|it| of_pair(it).1.clone())
-                .collect(),
+        let image = |pair: &usize| rows[*pair].0.clone();
+        let text = |pair: &usize| rows[*pair].1.clone();
+        Self {
+            images: image_of.first.iter().map(image).collect(),
+            texts: text_of.first.iter().map(text).collect(),
             studies,
             image_of,
             text_of,
-        })
+        }
     }
 
     /// Embeds the images and whole reports of studies, and lists the images left out.

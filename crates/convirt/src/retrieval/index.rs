@@ -1,5 +1,6 @@
 //! Embeddings on disk, and the nearest among them.
 
+mod error;
 mod format;
 mod search;
 mod writer;
@@ -9,15 +10,16 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use convirt_data::open_regular;
+use convirt_data::{FileError, open_regular};
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::config::PrecisionName;
-use crate::error::{Error, read_error};
+use crate::error::Error;
 use crate::inference::{ModelIdentity, TowerOutput};
 use format::{Layout, Strings};
 
+pub use error::IndexError;
 pub use search::Hit;
 pub use writer::IndexWriter;
 
@@ -76,11 +78,11 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] when there is no such file, [`Error::Weights`] or [`Error::NotAnIndex`]
+    /// [`FileError::Read`] when there is no such file, [`Error::Weights`] or [`IndexError::NotAnIndex`]
     /// when it is damaged, cut off, or something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let file = open_regular(path).map_err(read_error(path))?;
+        let file = open_regular(path).map_err(FileError::read(path))?;
         Ok(Self {
             layout: Layout::read(path, &file)?,
             path: path.to_path_buf(),
@@ -112,12 +114,12 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherModel`] for another model, [`Error::NotComparable`] for features of images
+    /// [`IndexError::OtherModel`] for another model, [`IndexError::NotComparable`] for features of images
     /// with texts and the other way round.
-    pub fn check_query(&self, model: &ModelIdentity, query: Modality) -> Result<(), Error> {
+    pub fn check_query(&self, model: &ModelIdentity, query: Modality) -> Result<(), IndexError> {
         let built = self.description();
         if built.model != *model {
-            return Err(Error::OtherModel {
+            return Err(IndexError::OtherModel {
                 path: self.path.clone(),
                 built: built.model.clone(),
                 asked: model.clone(),
@@ -125,7 +127,7 @@ impl EmbeddingIndex {
         }
         match built.output == TowerOutput::Embedding || built.modality == query {
             true => Ok(()),
-            false => Err(Error::NotComparable {
+            false => Err(IndexError::NotComparable {
                 path: self.path.clone(),
                 indexed: built.modality,
                 query,
@@ -137,7 +139,7 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] and [`Error::NotAnIndex`] when the file was changed since it was opened.
+    /// [`FileError::Read`] and [`IndexError::NotAnIndex`] when the file was changed since it was opened.
     ///
     /// # Panics
     ///
@@ -178,14 +180,12 @@ impl EmbeddingIndex {
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), Error> {
-        read_exact_at(&self.file, bytes, offset).map_err(read_error(&self.path))
+        Ok(read_exact_at(&self.file, bytes, offset).map_err(FileError::read(&self.path))?)
     }
 
     fn broken(&self, detail: String) -> Error {
-        Error::NotAnIndex {
-            path: self.path.clone(),
-            detail,
-        }
+        let path = self.path.clone();
+        IndexError::NotAnIndex { path, detail }.into()
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
         let model = description().model;
         index.check_query(&model, Modality::Images).unwrap();
         let error = index.check_query(&model, Modality::Texts).unwrap_err();
-        assert!(matches!(error, Error::NotComparable { .. }), "{error}");
+        assert!(matches!(error, IndexError::NotComparable { .. }), "{error}");
         let other = ModelIdentity {
             name: "second".into(),
             checksum: 8,
@@ -341,9 +341,15 @@ mod tests {
         file.push(0, &[1.0, 2.0]).unwrap();
         file.finish().unwrap();
         let error = EmbeddingIndex::open(&path).unwrap_err();
-        assert!(matches!(error, Error::NotAnIndex { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Index(IndexError::NotAnIndex { .. })),
+            "{error}"
+        );
         let error = EmbeddingIndex::open(folder.path().join("none")).unwrap_err();
-        assert!(matches!(error, Error::Read { .. }), "{error}");
+        assert!(
+            matches!(error, Error::File(FileError::Read { .. })),
+            "{error}"
+        );
     }
 
     #[test]
@@ -356,7 +362,10 @@ mod tests {
             assert!(error.to_string().contains("a.png"), "{error}");
         }
         let error = index.finish().unwrap_err();
-        assert!(matches!(error, Error::NothingIndexed { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Index(IndexError::NothingIndexed { .. })),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

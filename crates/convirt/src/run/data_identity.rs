@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use convirt_data::{SplitStudies, Study, fingerprint};
+use convirt_data::{FileError, SplitStudies, Study, fingerprint};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::{NewFile, read_json};
+use crate::run::RunError;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";
@@ -46,10 +47,10 @@ impl DataIdentity {
     }
 
     /// Writes `data.json` into a run's folder.
-    pub fn save(&self, run: &Path) -> Result<(), Error> {
+    pub fn save(&self, run: &Path) -> Result<(), FileError> {
         let path = run.join(FILE);
         let json = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        NewFile::write_whole(&path, json.as_bytes()).map_err(write_error(&path))
+        NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))
     }
 
     /// Compares with what a run was begun on; `None` where it is the same, or the run does not tell,
@@ -61,7 +62,7 @@ impl DataIdentity {
         }
         let json = read_json(&path)?;
         let then: Self =
-            serde_json::from_slice(&json).map_err(|source| Error::BrokenState { path, source })?;
+            serde_json::from_slice(&json).map_err(|cause| RunError::BrokenState { path, cause })?;
         Ok((then != self).then_some(DataChange { then, now: self }))
     }
 }

@@ -4,10 +4,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use convirt_data::read_regular_text;
+use convirt_data::{FileError, read_regular_text};
 use jiff::Zoned;
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
+use crate::run::RunError;
 
 /// Bytes of what the process that has a run says of itself.
 const MAX_HOLDER: u64 = 1 << 10;
@@ -44,24 +45,24 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`Error::RunInUse`] while another process has it, [`Error::Write`].
+    /// [`RunError::RunInUse`] while another process has it, [`FileError::Write`].
     pub(crate) fn lock(&self) -> Result<RunLock, Error> {
         let path = self.path.join("lock");
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(write_error(&path))?;
+        let mut file = options.open(&path).map_err(FileError::write(&path))?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => Error::RunInUse {
+            TryLockError::WouldBlock => Error::from(RunError::RunInUse {
                 run: self.path.clone(),
                 holder: read_regular_text(&path, MAX_HOLDER).unwrap_or_default(),
-            },
-            TryLockError::Error(source) => write_error(&path)(source),
+            }),
+            TryLockError::Error(cause) => FileError::write(&path)(cause).into(),
         })?;
         let holder = format!("process {}", std::process::id());
         let written = file
             .set_len(0)
             .and_then(|()| file.write_all(holder.as_bytes()));
-        written.map_err(write_error(&path))?;
+        written.map_err(FileError::write(&path))?;
         Ok(RunLock { _file: file })
     }
 
@@ -71,7 +72,7 @@ impl RunDir {
     ///
     /// When the folder cannot be created.
     pub fn create(runs: &Path, name: &str) -> Result<Self, Error> {
-        fs::create_dir_all(runs).map_err(write_error(runs))?;
+        fs::create_dir_all(runs).map_err(FileError::write(runs))?;
         let time = Zoned::now().strftime("%Y-%m-%d_%H-%M-%S").to_string();
         let mut path = runs.join(format!("{time}_{name}"));
         let mut attempt = 1;
@@ -83,7 +84,7 @@ impl RunDir {
                     attempt += 1;
                     path = runs.join(format!("{time}_{name}-{attempt}"));
                 }
-                Err(error) => return Err(write_error(&path)(error)),
+                Err(error) => return Err(FileError::write(&path)(error).into()),
             }
         }
     }
@@ -140,12 +141,12 @@ pub(crate) fn find(
     runs: &Path,
     run: &Path,
     is_it: impl Fn(&PathBuf) -> bool,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, RunError> {
     let candidates = [run.to_path_buf(), runs.join(run)];
     candidates
         .into_iter()
         .find(is_it)
-        .ok_or_else(|| Error::NoRun {
+        .ok_or_else(|| RunError::NoRun {
             run: run.to_path_buf(),
             looked_in: runs.to_path_buf(),
             found: names_in(runs),

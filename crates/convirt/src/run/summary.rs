@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use convirt_data::FileError;
 use convirt_model::ParameterCounts;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::folder::REPORT;
 use crate::config::Objective;
 use crate::config::PrecisionName;
-use crate::error::{Error, write_error};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
 
@@ -82,9 +82,9 @@ impl Summary {
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let json = serde_json::to_string_pretty(self).expect("a summary is plain data");
-        fs::write(path, json + "\n").map_err(write_error(path))
+        fs::write(path, json + "\n").map_err(FileError::write(path))
     }
 }
 

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
+use convirt_data::FileError;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::read_json;
+use crate::run::RunError;
 
 /// What Burn's records do not hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,21 +65,21 @@ impl Evaluations {
 
 impl TrainingState {
     /// Writes `state-<step>.json`.
-    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+    pub fn save(&self, folder: &Path) -> Result<(), FileError> {
         let path = state_file(folder, self.step);
         let json = serde_json::to_vec_pretty(self).expect("plain numbers serialize");
-        fs::create_dir_all(folder).map_err(write_error(folder))?;
-        fs::write(&path, json).map_err(write_error(&path))
+        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
+        fs::write(&path, json).map_err(FileError::write(&path))
     }
 
     /// Reads the newest whole checkpoint of `folder`.
     pub fn load_latest(folder: &Path) -> Result<Self, Error> {
-        let step = steps(folder).pop().ok_or_else(|| Error::NoCheckpoint {
+        let step = steps(folder).pop().ok_or_else(|| RunError::NoCheckpoint {
             folder: folder.to_path_buf(),
         })?;
         let path = state_file(folder, step);
         let json = read_json(&path)?;
-        serde_json::from_slice(&json).map_err(|source| Error::BrokenState { path, source })
+        serde_json::from_slice(&json).map_err(|cause| RunError::BrokenState { path, cause }.into())
     }
 }
 

@@ -1,12 +1,44 @@
-//! What SimCLR reaches on the held-out images.
+//! What a network makes of the held-out images and texts.
 
 use burn::data::dataloader::DataLoader;
 use convirt_data::{EvaluationLoader, ImageTextBatch};
-use convirt_model::SimClr;
+use convirt_model::{ConVirt, SimClr};
 
 use super::task::view_accuracy;
 use crate::error::Error;
-use crate::inference::finite_rows;
+use crate::inference::{excerpt, finite_rows, unit_rows};
+use crate::network::text_input;
+use crate::retrieval::EmbeddedPairs;
+
+/// Embeds what a loader holds, its texts as it reads them, by a network in evaluation mode.
+///
+/// # Errors
+///
+/// When the loader fails, and for what is not of finite numbers.
+pub(super) fn embed_pairs<'a>(
+    network: &ConVirt,
+    loader: &'a EvaluationLoader,
+) -> Result<EmbeddedPairs<'a>, Error> {
+    let studies = loader.dataset().studies();
+    let mut pairs = Vec::new();
+    for batch in loader.iter() {
+        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
+        let texts = batch.texts.expect("held-out pairs have texts");
+        let study = |row: usize| &studies[batch.indices[row]];
+        let texts = network.encode_text(text_input(texts)).embedding;
+        let texts = unit_rows(texts, |row| excerpt(&study(row).report.text))?;
+        let images = network.encode_image(batch.images).embedding;
+        let images = unit_rows(images, |row| study(row).image.display().to_string())?;
+        let width = texts.len() / batch.indices.len();
+        let rows = images.chunks_exact(width).zip(texts.chunks_exact(width));
+        let rows = rows.map(|(image, text)| (image.to_vec(), text.to_vec()));
+        pairs.extend(batch.indices.iter().copied().zip(rows));
+    }
+    pairs.sort_by_key(|(index, _)| *index);
+    let (indices, rows): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let studies = indices.into_iter().map(|index| &studies[index]).collect();
+    Ok(EmbeddedPairs::new(studies, &rows))
+}
 
 /// Share of all views of `loader` whose most similar other view in their batch is of their image,
 /// by a network in evaluation mode.

@@ -7,7 +7,7 @@ use convirt_data::ReportTokenizer;
 
 use crate::config::Objective;
 use crate::error::Error;
-use crate::inference::{Description, folder_of_weights};
+use crate::inference::{Description, InferenceError, folder_of_weights};
 use crate::run::folder;
 use crate::weights::WeightsFile;
 
@@ -26,7 +26,7 @@ impl Earlier {
         let folder = folder_of_weights(weights.path());
         let tokenizer = match folder.filter(|_| objective == Objective::ConVirt) {
             Some(path) if Description::load(&path)?.objective == Objective::SimClr => {
-                return Err(Error::NoTextEncoder { path });
+                return Err(InferenceError::NoTextEncoder { path }.into());
             }
             Some(path) => Some(ReportTokenizer::from_folder(&path, None)?),
             None => None,

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use convirt_data::{ReportTokenizer, read_regular_text};
+use convirt_data::{FileError, ReportTokenizer, read_regular_text};
 use convirt_model::BertConfig;
 
 use crate::config::{Config, ScratchTextConfig};
-use crate::error::{Error, read_error};
+use crate::error::Error;
 use crate::files::MAX_JSON;
+use crate::inference::InferenceError;
 use crate::weights::{Wanted, located};
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.
@@ -68,11 +69,14 @@ impl TextTower {
     /// The pretrained tower of a folder, with a vocabulary of its own or an earlier run's.
     pub fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
         let description = folder.join("config.json");
-        let json = read_regular_text(&description, MAX_JSON).map_err(read_error(&description))?;
+        let json =
+            read_regular_text(&description, MAX_JSON).map_err(FileError::read(&description))?;
         let tower = Self {
-            config: BertConfig::parse(&json).map_err(|source| Error::InvalidDescription {
-                path: description,
-                source,
+            config: BertConfig::parse(&json).map_err(|cause| {
+                InferenceError::InvalidDescription {
+                    path: description,
+                    cause,
+                }
             })?,
             tokenizer,
             weights: Some(folder.clone()),
@@ -80,11 +84,12 @@ impl TextTower {
         let (words, rows) = (tower.tokenizer.vocab_size(), tower.config.vocab_size);
         match words <= rows {
             true => Ok(tower),
-            false => Err(Error::VocabularyTooLarge {
+            false => Err(InferenceError::VocabularyTooLarge {
                 folder,
                 words,
                 rows,
-            }),
+            }
+            .into()),
         }
     }
 }

@@ -10,6 +10,7 @@ use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, 
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::inference::{Description, folder_of_weights};
+use crate::transfer::TransferError;
 use crate::weights::{
     ChosenEncoder, Part, Wanted, WeightsFile, image_encoder_config, load_image_encoder, located,
 };
@@ -70,9 +71,10 @@ impl FromStr for EncoderSource {
                     None => 24,
                     Some(Ok(side @ 1..=256)) => side,
                     Some(_) => {
-                        return Err(Error::PixelsSide {
+                        return Err(TransferError::PixelsSide {
                             found: text.to_string(),
-                        });
+                        }
+                        .into());
                     }
                 },
             },

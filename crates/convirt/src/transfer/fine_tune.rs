@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::inference::finite_rows;
 use crate::logging::Bar;
 use crate::training::{Adam, ScheduledLearningRate};
+use crate::transfer::TransferError;
 
 /// Share of the training images that choose the best epoch where no others are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;
@@ -137,7 +138,7 @@ impl FineTuneData<'_> {
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out, [`Error::Diverged`], and unreadable images beyond the share.
+    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out, [`TransferError::Diverged`], and unreadable images beyond the share.
     pub fn fit(
         &self,
         network: Network,
@@ -188,7 +189,7 @@ impl FineTuneData<'_> {
             let validation_loss = self.loss_on(&network.valid(), &valid)?;
             for loss in [trained.loss, validation_loss] {
                 if !loss.is_finite() {
-                    return Err(Error::Diverged { loss, epoch });
+                    return Err(TransferError::Diverged { loss, epoch }.into());
                 }
             }
             rate.observe(validation_loss);
@@ -214,7 +215,7 @@ impl FineTuneData<'_> {
     ///
     /// # Errors
     ///
-    /// When an image cannot be read any more, and [`Error::NotFinite`].
+    /// When an image cannot be read any more, and [`InferenceError::NotFinite`].
     pub fn predict(&self, network: &Network, places: &[usize]) -> Result<Vec<f32>, Error> {
         let mut reader = self.reader.clone();
         // Each is needed: one that cannot be read any more is an error.

@@ -83,7 +83,7 @@ impl ImageReader {
     ///
     /// # Errors
     ///
-    /// When more images than are borne cannot be read, and [`Error::NotFinite`].
+    /// When more images than are borne cannot be read, and [`InferenceError::NotFinite`].
     pub fn encode(
         &self,
         paths: &[PathBuf],

@@ -4,14 +4,14 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use convirt_data::Labels;
+use convirt_data::{FileError, Labels};
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::{Transfer, TransferMode};
 use crate::compute::{device_name, kernel_name};
 use crate::config::PrecisionName;
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::inference::Classifier;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
@@ -122,10 +122,10 @@ impl TransferReport {
     /// When the files cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(write_error(folder))?;
+        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join("transfer.json");
         let json = serde_json::to_string_pretty(self).expect("plain data");
-        fs::write(&path, json + "\n").map_err(write_error(&path))?;
+        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
         match self.best() {
             Some((_, classifier)) => classifier.save(folder.join("classifier")),
             None => Ok(()),

@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use convirt_data::{open_regular, read_regular};
+use convirt_data::{FileError, open_regular, read_regular};
 use serde::{Deserialize, Serialize};
 
 use super::WeightsError;
@@ -67,7 +67,7 @@ pub(crate) fn publish(partial: &Path, folder: &Path, name: &str) -> Result<(), W
     of_file.drain(..old);
     write(folder, &sums)?;
     let path = folder.join(name);
-    fs::rename(partial, &path).map_err(WeightsError::write(&path))
+    Ok(fs::rename(partial, &path).map_err(FileError::write(&path))?)
 }
 
 /// Checks that a file is as it was recorded; one that was not is taken as it is.
@@ -108,7 +108,7 @@ fn read(folder: &Path) -> Result<Sums, WeightsError> {
 fn write(folder: &Path, sums: &Sums) -> Result<(), WeightsError> {
     let path = folder.join(CHECKSUMS);
     let json = serde_json::to_string_pretty(sums).expect("plain data") + "\n";
-    NewFile::write_whole(&path, json.as_bytes()).map_err(WeightsError::write(&path))
+    Ok(NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))?)
 }
 
 impl FileSum {

@@ -48,11 +48,11 @@ impl<'a> ChosenEncoder<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::UnusedPrefix`].
-    pub fn check_used(&self) -> Result<(), Error> {
+    /// [`WeightsError::UnusedPrefix`].
+    pub fn check_used(&self) -> Result<(), WeightsError> {
         match self.prefix.filter(|_| !self.was_used) {
             None => Ok(()),
-            Some(prefix) => Err(Error::UnusedPrefix {
+            Some(prefix) => Err(WeightsError::UnusedPrefix {
                 prefix: prefix.to_string(),
             }),
         }

@@ -3,30 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use convirt_data::few;
+use convirt_data::{FileError, few};
 
+#[cfg(feature = "hub")]
+use super::HubError;
 use super::LoadReport;
 
 /// Error of reading, fitting or writing weights; each names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// A file cannot be opened or read.
-    #[error("{path}: cannot be read: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file cannot be written.
-    #[error("{path}: cannot be written: {source}", path = path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A folder has no file that weights come in.
     #[error("{folder}: no weights here; looked for {looked_for:?}", folder = folder.display())]
     NoFile {
@@ -145,24 +134,39 @@ pub enum WeightsError {
     /// Names or shapes do not fit.
     #[error("{0}")]
     Mismatch(Box<LoadReport>),
+    /// A model of the Hugging Face hub is not to be had.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A name is neither a path that exists nor one that the hub could have.
+    #[error("`{key}`: no file or folder `{name}`, and that is no name on the Hugging Face hub")]
+    NoSuchWeights {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What it says.
+        name: String,
+    },
+    /// A prefix was to choose among encoders where there is nothing to choose from.
+    #[error(
+        "`weights_prefix` is `{prefix}`, but no file of weights that is loaded has several encoders \
+         to choose from"
+    )]
+    UnusedPrefix {
+        /// The prefix.
+        prefix: String,
+    },
 }
 
 impl WeightsError {
     /// For `map_err` on what reads `path`; a file that ends too early is damaged.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| match source.kind() {
+        move |cause| match cause.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-                Self::damaged(&path, source)
+                Self::damaged(&path, cause)
             }
-            _ => Self::Read { path, source },
+            _ => FileError::Read { path, cause }.into(),
         }
-    }
-
-    /// For `map_err` on what writes `path`.
-    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Write { path, source }
     }
 
     /// A file is damaged; what it says of itself is made printable.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-#[cfg(feature = "hub")]
 use super::hub::Hub;
 use crate::config::ModelName;
-use crate::error::Error;
+#[cfg(feature = "hub")]
+use crate::weights::WeightsError;
 
 /// What of a model is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,18 @@ pub(crate) enum Wanted {
 }
 
 /// The path that a setting names: one that exists, or that of a model of the hub in its cache.
-pub(crate) fn located(key: &'static str, name: &str, wanted: Wanted) -> Result<PathBuf, Error> {
+pub(crate) fn located(
+    key: &'static str,
+    name: &str,
+    wanted: Wanted,
+) -> Result<PathBuf, WeightsError> {
     let path = PathBuf::from(name);
     if path.exists() {
         return Ok(path);
     }
     let Some(model) = ModelName::parse(name) else {
         let name = name.to_string();
-        return Err(Error::NoSuchWeights { key, name });
+        return Err(WeightsError::NoSuchWeights { key, name });
     };
     #[cfg(feature = "hub")]
     return Ok(Hub::from_env().folder(&model, wanted)?);
@@ -32,7 +36,7 @@ pub(crate) fn located(key: &'static str, name: &str, wanted: Wanted) -> Result<P
     {
         let _ = (model, wanted);
         let name = name.to_string();
-        Err(Error::NoSuchWeights { key, name })
+        Err(WeightsError::NoSuchWeights { key, name })
     }
 }
 

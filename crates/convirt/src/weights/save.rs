@@ -6,6 +6,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use convirt_data::FileError;
 use serde_json::{Map, Value, json};
 
 use super::WeightsError;
@@ -50,9 +51,9 @@ pub(crate) fn with_batch_counters(mut tensors: Vec<SavedTensor>) -> Vec<SavedTen
 pub(crate) fn save(tensors: Vec<SavedTensor>, path: &Path) -> Result<(), WeightsError> {
     let extension = path.extension().and_then(OsStr::to_str);
     if let Some("pth" | "pt" | "bin") = extension {
-        return torch_save::save(tensors, path).map_err(WeightsError::write(path));
+        return Ok(torch_save::save(tensors, path).map_err(FileError::write(path))?);
     }
-    save_safetensors(tensors, path).map_err(WeightsError::write(path))
+    Ok(save_safetensors(tensors, path).map_err(FileError::write(path))?)
 }
 
 /// Writes safetensors. The crate's own writer makes files that only their owner may read.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use convirt_data::read_regular_text;
+use convirt_data::{FileError, read_regular_text};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, Document, yaml};
-use crate::error::{Error, read_error};
+use crate::error::Error;
 
 /// The classes and what is said of each, by name.
 ///
@@ -40,7 +40,8 @@ impl ZeroShotPrompts {
     /// When the file cannot be read, and those of [`from_yaml`](Self::from_yaml).
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let text = read_regular_text(path, yaml::MAX_BYTES as u64).map_err(read_error(path))?;
+        let text =
+            read_regular_text(path, yaml::MAX_BYTES as u64).map_err(FileError::read(path))?;
         Ok(Self::from_yaml(&path.display().to_string(), &text)?)
     }
 

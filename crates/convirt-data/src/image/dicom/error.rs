@@ -86,7 +86,7 @@ impl DicomError {
             },
             other => ImageError::Dicom {
                 path: path.into(),
-                source: Box::new(other),
+                cause: Box::new(other),
             },
         }
     }

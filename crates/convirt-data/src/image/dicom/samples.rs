@@ -327,10 +327,10 @@ mod tests {
         let file = grey(3, 2, JPEG_2000, &hex(WAVELETS))
             .integers(0x0028_0101, &[10])
             .integers(0x0028_0102, &[9]);
-        let ImageError::Dicom { source, .. } = read(&file).unwrap_err() else {
+        let ImageError::Dicom { cause, .. } = read(&file).unwrap_err() else {
             panic!();
         };
-        assert!(source.to_string().contains("bits stored"), "{source}");
+        assert!(cause.to_string().contains("bits stored"), "{cause}");
     }
 
     #[test]
@@ -460,10 +460,10 @@ mod tests {
                     .fragment(&cut),
                 _ => grey(3, 2, syntax, &cut),
             };
-            let ImageError::Dicom { source, .. } = read(&file).unwrap_err() else {
+            let ImageError::Dicom { cause, .. } = read(&file).unwrap_err() else {
                 panic!("{syntax}");
             };
-            assert!(source.to_string().contains("ends before"), "{source}");
+            assert!(cause.to_string().contains("ends before"), "{cause}");
         }
     }
 
@@ -471,10 +471,10 @@ mod tests {
     fn a_compressed_image_of_another_size_is_refused() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
             let error = read(&grey(2, 3, syntax, &hex(compressed))).unwrap_err();
-            let ImageError::Dicom { source, .. } = error else {
+            let ImageError::Dicom { cause, .. } = error else {
                 panic!("{error}");
             };
-            assert!(source.to_string().contains("[3, 2, 1]"), "{source}");
+            assert!(cause.to_string().contains("[3, 2, 1]"), "{cause}");
         }
     }
 

@@ -362,10 +362,10 @@ mod tests {
     fn reason(dicom: &Dicom) -> String {
         let limits = DecodeLimits::default();
         let error = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap_err();
-        let ImageError::Dicom { source, .. } = error else {
+        let ImageError::Dicom { cause, .. } = error else {
             panic!("{error}");
         };
-        source.to_string()
+        cause.to_string()
     }
 
     fn pixels(dicom: &Dicom) -> Vec<f32> {

@@ -67,10 +67,7 @@ impl ImageFolder {
         exif_orientation: bool,
         max_bytes: u64,
     ) -> Result<Self, ImageError> {
-        let write = |source| FileError::Write {
-            path: folder.into(),
-            source,
-        };
+        let write = FileError::write(folder);
         fs::create_dir_all(folder.join("images")).map_err(write)?;
         let contents = Contents::open(&folder.join("contents")).map_err(write)?;
         let bytes = ByteCount::open(&folder.join("bytes")).map_err(write)?;

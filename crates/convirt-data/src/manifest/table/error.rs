@@ -26,12 +26,12 @@ pub enum TableError {
     },
 
     /// The CSV cannot be read to its end.
-    #[error("{}: cannot be read as CSV", shown(path))]
+    #[error("{}: cannot be read as CSV: {cause}", shown(path))]
     Csv {
         /// The CSV.
         path: PathBuf,
         /// Where and why.
-        source: csv::Error,
+        cause: csv::Error,
     },
 
     /// A quote in the CSV is never closed, so that the rest of the file is one cell.

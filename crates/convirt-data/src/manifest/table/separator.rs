@@ -29,7 +29,7 @@ pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, TableError
     match is_utf_16(start) {
         true => Err(TableError::File(FileError::NotUtf8 {
             path: path(),
-            source: NotUtf8::Utf16,
+            cause: NotUtf8::Utf16,
         })),
         false => separator(start).map_err(|signs| TableError::AmbiguousSeparator {
             path: path(),

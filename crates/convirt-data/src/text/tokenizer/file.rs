@@ -16,19 +16,16 @@ pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, Tokenizer
 }
 
 pub(super) fn text_file(path: &Path) -> Result<String, TokenizerError> {
-    let bytes = read_regular(path, MAX_BYTES).map_err(|source| FileError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let bytes = read_regular(path, MAX_BYTES).map_err(FileError::read(path))?;
     decode_text(bytes).map_err(|error| invalid(path, error))
 }
 
 pub(super) fn invalid(
     path: &Path,
-    source: impl Into<Box<dyn Error + Send + Sync>>,
+    cause: impl Into<Box<dyn Error + Send + Sync>>,
 ) -> TokenizerError {
     TokenizerError::Invalid {
         path: path.into(),
-        source: source.into(),
+        cause: cause.into(),
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use convirt_data::read_regular;
+use convirt_data::{FileError, read_regular};
 use prost::Message;
 
 use super::{Event, masked_crc};
-use crate::error::{Error, read_error};
+use crate::error::Error;
 
 /// Bytes of the largest event file; a million steps with all of their curves take 0.3 GB.
 const MAX_BYTES: u64 = 2 << 30;
@@ -19,7 +19,7 @@ pub(crate) type Scalars = BTreeMap<String, BTreeMap<u64, f32>>;
 /// Reads all event files of a run's folder. What a resumed run did again counts as it did it last;
 /// a record cut off, as a killed run leaves it, ends its file.
 pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
-    let entries = fs::read_dir(folder).map_err(read_error(folder))?;
+    let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;
     let mut files: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -32,7 +32,7 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
     files.sort();
     let mut scalars = Scalars::new();
     for path in files {
-        let bytes = read_regular(&path, MAX_BYTES).map_err(read_error(&path))?;
+        let bytes = read_regular(&path, MAX_BYTES).map_err(FileError::read(&path))?;
         let events: Vec<Event> = events(&bytes).collect();
         let tells = |event: &&Event| event.summary.is_some() || event.session_log.is_some();
         let first = events.iter().filter(tells);

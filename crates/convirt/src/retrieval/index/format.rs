@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::path::Path;
 
+use convirt_data::FileError;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::json;
 
 use super::IndexDescription;
-use crate::error::{Error, read_error};
+use crate::error::Error;
+use crate::retrieval::IndexError;
 use crate::weights::{read_safetensors_header, safetensors_header};
 
 /// Key of the description in the file's metadata.
@@ -43,11 +45,11 @@ pub(super) struct Strings {
 impl Layout {
     /// Reads and checks the header.
     pub fn read(path: &Path, file: &File) -> Result<Self, Error> {
-        let size = file.metadata().map_err(read_error(path))?.len();
+        let size = file.metadata().map_err(FileError::read(path))?.len();
         let (header, start) = read_safetensors_header(path, file, size)?;
-        let not_an_index = |detail: String| Error::NotAnIndex {
-            path: path.to_path_buf(),
-            detail,
+        let not_an_index = |detail: String| {
+            let path = path.to_path_buf();
+            Error::from(IndexError::NotAnIndex { path, detail })
         };
         let metadata = header.metadata().as_ref();
         let description = metadata

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use super::EmbeddingIndex;
 use super::format::HALF;
 use crate::error::Error;
-use crate::inference::{similarity, unit};
+use crate::inference::{InferenceError, similarity, unit};
+use crate::retrieval::IndexError;
 
 /// Bytes that a thread reads at once: they stay in its cache.
 const BYTES_AT_ONCE: usize = 256 << 10;
@@ -43,8 +44,8 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherWidth`] and [`Error::NotFinite`] for a query that is not of
-    /// [`width`](Self::width) finite numbers, [`Error::Read`] and [`Error::NotAnIndex`] when the
+    /// [`IndexError::OtherWidth`] and [`InferenceError::NotFinite`] for a query that is not of
+    /// [`width`](Self::width) finite numbers, [`FileError::Read`] and [`IndexError::NotAnIndex`] when the
     /// file was changed since it was opened.
     pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<Hit>, Error> {
         let query = self.unit_query(query)?;
@@ -151,15 +152,17 @@ impl EmbeddingIndex {
 
     fn unit_query(&self, query: &[f32]) -> Result<Vec<f32>, Error> {
         if query.len() != self.width() {
-            return Err(Error::OtherWidth {
+            return Err(IndexError::OtherWidth {
                 path: self.path.clone(),
                 width: self.width(),
                 query: query.len(),
-            });
+            }
+            .into());
         }
-        unit(query).ok_or_else(|| Error::NotFinite {
+        let not_finite = || InferenceError::NotFinite {
             name: "query".to_string(),
-        })
+        };
+        Ok(unit(query).ok_or_else(not_finite)?)
     }
 
     fn hit(&self, index: usize, score: f32) -> Result<Hit, Error> {
@@ -397,9 +400,15 @@ mod tests {
         let message = index.nearest(&[1.0; 5], 1).unwrap_err().to_string();
         assert!(message.contains("4") && message.contains("5"), "{message}");
         let error = index.nearest(&[f32::NAN; 4], 1).unwrap_err();
-        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Inference(InferenceError::NotFinite { .. })),
+            "{error}"
+        );
         let queries = [vec![1.0; 4], vec![1.0; 3]];
         let error = index.nearest_to_each(&queries, 1, &Device::flex());
-        assert!(matches!(error, Err(Error::OtherWidth { .. })));
+        assert!(matches!(
+            error,
+            Err(Error::Index(IndexError::OtherWidth { .. }))
+        ));
     }
 }

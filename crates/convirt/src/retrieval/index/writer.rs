@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use convirt_data::FileError;
 use half::f16;
 
 use super::IndexDescription;
 use super::format::header;
-use crate::error::{Error, write_error};
+use crate::error::Error;
 use crate::files::NewFile;
-use crate::inference::unit;
+use crate::inference::{InferenceError, unit};
+use crate::retrieval::IndexError;
 
 /// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.
 ///
@@ -37,7 +39,7 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] when the file cannot be written.
+    /// [`FileError::Write`] when the file cannot be written.
     pub fn create(
         path: impl AsRef<Path>,
         description: IndexDescription,
@@ -48,7 +50,7 @@ impl IndexWriter {
         let most = 1 << 50;
         let header = header(&description, most / width.max(1), width, [most; 2], 0).len();
         Ok(Self {
-            file: NewFile::create(path, header).map_err(write_error(path))?,
+            file: NewFile::create(path, header).map_err(FileError::write(path))?,
             path: path.to_path_buf(),
             description,
             width,
@@ -63,7 +65,7 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFinite`] for an embedding that is not of finite numbers, [`Error::Write`] when
+    /// [`InferenceError::NotFinite`] for an embedding that is not of finite numbers, [`FileError::Write`] when
     /// the file cannot be written.
     ///
     /// # Panics
@@ -71,12 +73,14 @@ impl IndexWriter {
     /// When the embedding is not of `width` numbers.
     pub fn push(&mut self, embedding: &[f32], name: &str, text: &str) -> Result<(), Error> {
         assert_eq!(embedding.len(), self.width, "numbers of an embedding");
-        let unit = unit(embedding).ok_or_else(|| Error::NotFinite {
+        let unit = unit(embedding).ok_or_else(|| InferenceError::NotFinite {
             name: name.to_string(),
         })?;
         let halves = unit.iter().map(|number| f16::from_f32(*number));
         let bytes: Vec<u8> = halves.flat_map(f16::to_le_bytes).collect();
-        self.file.write(&bytes).map_err(write_error(&self.path))?;
+        self.file
+            .write(&bytes)
+            .map_err(FileError::write(&self.path))?;
         self.names.push(name);
         self.texts.push(text);
         self.len += 1;
@@ -87,17 +91,19 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingIndexed`] when there are none, [`Error::Write`] when the file cannot be
+    /// [`IndexError::NothingIndexed`] when there are none, [`FileError::Write`] when the file cannot be
     /// written.
     pub fn finish(mut self) -> Result<usize, Error> {
         if self.len == 0 {
-            return Err(Error::NothingIndexed { path: self.path });
+            return Err(IndexError::NothingIndexed { path: self.path }.into());
         }
         let Texts { bytes: names, ends } = self.names;
         let text_ends = &self.texts.ends;
         let texts = &self.texts.bytes;
         for part in [&ends, text_ends, &names, texts] {
-            self.file.write(part).map_err(write_error(&self.path))?;
+            self.file
+                .write(part)
+                .map_err(FileError::write(&self.path))?;
         }
         let lengths = [names.len(), texts.len()];
         let header = header(
@@ -107,7 +113,9 @@ impl IndexWriter {
             lengths,
             self.header,
         );
-        self.file.finish(&header).map_err(write_error(&self.path))?;
+        self.file
+            .finish(&header)
+            .map_err(FileError::write(&self.path))?;
         Ok(self.len)
     }
 }

@@ -1,0 +1,66 @@
+//! Why an index of embeddings cannot be built or searched.
+
+use std::path::PathBuf;
+
+use super::super::Modality;
+use crate::inference::ModelIdentity;
+
+/// Why an index of embeddings cannot be built or searched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// A file is no index of embeddings, or a damaged one.
+    #[error("{path}: not an index of embeddings: {detail}", path = path.display())]
+    NotAnIndex {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// An index would be empty.
+    #[error("{path}: nothing to index", path = path.display())]
+    NothingIndexed {
+        /// The index asked for.
+        path: PathBuf,
+    },
+
+    /// An index was built by another model.
+    #[error(
+        "{path}: built by the model {built}, but asked with {asked}; ask with the model it was \
+         built by, or build it anew", path = path.display()
+    )]
+    OtherModel {
+        /// The index.
+        path: PathBuf,
+        /// The model that built it.
+        built: ModelIdentity,
+        /// The model of the query.
+        asked: ModelIdentity,
+    },
+
+    /// Encoder outputs of two towers cannot be compared.
+    #[error(
+        "{path}: holds the encoder's outputs of {indexed}, which cannot be compared with {query}; \
+         build the index without features", path = path.display()
+    )]
+    NotComparable {
+        /// The index.
+        path: PathBuf,
+        /// What it is of.
+        indexed: Modality,
+        /// What was to be looked for.
+        query: Modality,
+    },
+
+    /// A query has another width than the index.
+    #[error("{path}: embeddings of {width} numbers, but the query has {query}", path = path.display())]
+    OtherWidth {
+        /// The index.
+        path: PathBuf,
+        /// Numbers of its embeddings.
+        width: usize,
+        /// Numbers of the query.
+        query: usize,
+    },
+}
