@@ -35,8 +35,8 @@ use crate::zero_shot::ZeroShotError;
 /// ```
 /// use convirt::{Config, Error};
 ///
-/// let error = Config::from_file("nowhere.yaml", &[]).unwrap_err();
-/// assert!(matches!(error, Error::Config(_)));
+/// let error = Error::from(Config::from_file("nowhere.yaml", &[]).unwrap_err());
+/// assert!(error.is_misuse());
 /// assert!(error.to_string().starts_with("nowhere.yaml: cannot be read: "));
 /// ```
 #[derive(Debug, thiserror::Error)]

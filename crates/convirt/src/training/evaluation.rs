@@ -5,6 +5,7 @@ use convirt_data::{EvaluationLoader, ImageTextBatch};
 use convirt_model::{ConVirt, SimClr};
 
 use super::task::view_accuracy;
+use crate::config::Objective;
 use crate::error::Error;
 use crate::inference::{excerpt, finite_rows, unit_rows};
 use crate::network::text_input;
@@ -64,4 +65,34 @@ pub(crate) fn contrastive_accuracy(
         images += in_batch;
     }
     Ok(right / images.max(1) as f64)
+}
+
+/// Loss of a model that finds all alike: mean over pairs of ln(size of its batch), or of the
+/// logarithm of a view's candidates.
+///
+/// Batches differ in size by one pair at most.
+pub(super) fn chance_loss(pairs: usize, batches: usize, objective: Objective) -> f64 {
+    let (small, larger) = (pairs / batches.max(1), pairs % batches.max(1));
+    let candidates = |size: usize| match objective {
+        Objective::ConVirt => size,
+        Objective::SimClr => (2 * size).saturating_sub(1),
+    };
+    let term =
+        |size: usize, count: usize| (size * count) as f64 * (candidates(size).max(1) as f64).ln();
+    (term(small + 1, larger) + term(small, batches - larger)) / pairs.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_the_logarithm_of_each_batchs_size() {
+        let convirt = |pairs, batches| chance_loss(pairs, batches, Objective::ConVirt);
+        assert!((convirt(64, 2) - 32f64.ln()).abs() < 1e-12);
+        let mixed = (3.0 * 3f64.ln() + 2.0 * 2f64.ln()) / 5.0;
+        assert!((convirt(5, 2) - mixed).abs() < 1e-12);
+        let mixed = (3.0 * 5f64.ln() + 2.0 * 3f64.ln()) / 5.0;
+        assert!((chance_loss(5, 2, Objective::SimClr) - mixed).abs() < 1e-12);
+    }
 }

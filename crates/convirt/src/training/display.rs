@@ -1,0 +1,106 @@
+//! What a run trains on what, in lines.
+
+use std::fmt;
+
+use convirt_data::{TrainingSteps, too_few_to_validate};
+use convirt_ops::{KERNEL_VARIABLE, Precision};
+
+use super::Training;
+use crate::compute::{describe_device, kernel_name};
+use crate::config::Objective;
+use crate::readable::thousands;
+
+impl fmt::Display for Training {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line =
+            |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<16}{text}");
+        line(f, "run", self.run.path().display().to_string())?;
+        if let Some(state) = &self.resumed {
+            line(f, "resumed at", format!("step {}", state.step))?;
+        }
+        let precision = self.config.precision;
+        f.write_str(&describe_device(&self.device, precision))?;
+        if let Some(change) = &self.data_change {
+            writeln!(f, "warning: {change}")?;
+        }
+        if let Some((step, kernel)) = self.other_kernel() {
+            writeln!(
+                f,
+                "warning: up to step {step} matrix products were computed by {kernel}: the \
+                 continued run will not be bit for bit what it would have been; \
+                 {KERNEL_VARIABLE}={kernel} keeps that kernel, where the processor has it"
+            )?;
+        }
+        if self.config.fp16_precision && precision == Precision::Float32 {
+            writeln!(
+                f,
+                "warning: `fp16_precision` is set, but there is no training in float16; for mixed \
+                 precision set `precision: bf16`"
+            )?;
+        }
+        line(f, "seed", self.config.seed.to_string())?;
+        let unused = self.config.without_effect();
+        if !unused.is_empty() {
+            let unused = unused.join(", ");
+            writeln!(
+                f,
+                "note: without texts these settings have no effect: {unused}"
+            )?;
+        }
+        let counts = self.network.parameter_counts();
+        let parts = [
+            ("image encoder", counts.image_encoder),
+            ("text encoder", counts.text_encoder),
+            ("heads", counts.heads),
+        ];
+        for (name, count) in parts.into_iter().filter(|(_, count)| count.total > 0) {
+            let [total, trainable] = [count.total, count.trainable].map(thousands);
+            line(f, name, format!("{total} parameters, {trainable} trained"))?;
+        }
+        for load in &self.loads {
+            line(f, "weights", load.to_string())?;
+        }
+        let (train, valid) = (
+            self.loaders.train.dataset().len(),
+            self.loaders.valid.dataset().len(),
+        );
+        let pairs = match self.config.objective {
+            Objective::ConVirt => "pairs",
+            Objective::SimClr => "images",
+        };
+        line(f, pairs, format!("{train} to train on, {valid} held out"))?;
+        if let Some(problem) = too_few_to_validate(valid, self.config.batch_size) {
+            writeln!(f, "warning: {problem}")?;
+        }
+        let known = self.loaders.held_out_images_trained_on();
+        if known > 0 {
+            writeln!(
+                f,
+                "warning: {known} of the images held out are trained on too, as their content tells"
+            )?;
+        }
+        for (reason, count) in self.loaders.skips.counts() {
+            line(f, "left out", format!("{count} {reason}"))?;
+        }
+        let TrainingSteps { window, total } = self.loaders.steps;
+        line(
+            f,
+            "steps",
+            format!(
+                "{total} of {} {pairs}, evaluated every {window}",
+                self.config.batch_size
+            ),
+        )
+    }
+}
+
+impl Training {
+    /// The step and the kernel of the checkpoint that is resumed, if its kernel is not the current
+    /// one.
+    fn other_kernel(&self) -> Option<(usize, &str)> {
+        let state = self.resumed.as_ref()?;
+        let saved = state.kernel.as_deref()?;
+        let current = kernel_name(&self.device, self.config.precision);
+        (current.as_deref() != Some(saved)).then_some((state.step, saved))
+    }
+}

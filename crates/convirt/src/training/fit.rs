@@ -1,0 +1,164 @@
+//! The steps of a run, driven by burn-train's `Learner`.
+
+use std::sync::{Arc, Mutex};
+
+use burn::optim::OptimizerRecord;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::store::{ModuleRecord, RecordError};
+use burn::train::logger::FileMetricLogger;
+use burn::train::metric::LearningRateMetric;
+use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
+use convirt_data::FileError;
+use convirt_model::FrozenStates;
+use convirt_ops::is_flex;
+
+use super::Training;
+use super::adam::Adam;
+use super::checkpoint::{KeepLastTwo, TrainingState};
+use super::epochs::{Outcome, WindowedTraining};
+use super::interrupt::StopOnSignal;
+use super::schedule::ScheduledLearningRate;
+use super::task::{Pretrained, PretrainingTask};
+use crate::compute::kernel_name;
+use crate::error::Error;
+use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
+use crate::weights::{WeightsError, check_loaded};
+
+/// Bytes in memory of what frozen layers made of texts: 10,000 of 32 tokens by BERT-base.
+const FROZEN_STATES: usize = 1 << 30;
+
+impl Training {
+    /// Runs burn-train's `Learner`; afterwards the run's model folder holds a model.
+    pub(super) fn fit<N: Pretrained>(&self, network: N) -> Result<Outcome, Error> {
+        let config = &self.config;
+        let task = PretrainingTask {
+            network: self.with_frozen_states(network)?,
+            gradient_clip_norm: config.gradient_clip_norm,
+            precision: config.precision,
+        };
+        let autodiff = self.device.clone().autodiff();
+        let learning_rate = ScheduledLearningRate::new(
+            config.learning_rate,
+            config.schedule(self.loaders.steps.total),
+        );
+        let optimizer = Adam {
+            epsilon: config.adam_epsilon,
+            weight_decay: config.weight_decay,
+        };
+        let mut learner = Learner::new(
+            task,
+            optimizer.init(),
+            ModuleLrScheduler::new(learning_rate.clone()),
+        );
+        if let Some(state) = &self.resumed {
+            self.restore(&mut learner, state.step)?;
+        }
+
+        let state = TrainingState {
+            kernel: kernel_name(&self.device, config.precision),
+            ..self.resumed.clone().unwrap_or_default()
+        };
+        let step = state.step;
+        let windows = Arc::new(WindowedTraining {
+            device: autodiff,
+            seed: config.seed,
+            steps: self.loaders.steps,
+            early_stop_patience: config.early_stop_patience,
+            position: self.loaders.train.position(),
+            learning_rate,
+            checkpoints: self.run.checkpoints(),
+            save_best: {
+                let (description, folder) = (self.description.clone(), self.run.model());
+                Box::new(move |task: &PretrainingTask<N>| {
+                    description.save_weights(&task.network, &folder)
+                })
+            },
+            outcome: Mutex::new(Outcome {
+                state,
+                ..Outcome::default()
+            }),
+        });
+        let path = self.run.path();
+        let events = TensorBoardLogger::create(path, config.log_every_n_steps, step)
+            .map_err(FileError::write(path))?;
+        let _stop = StopOnSignal::new(&self.interrupter);
+        let mut training = SupervisedTraining::new(
+            path,
+            Arc::new(self.loaders.train.clone()),
+            Arc::new(self.loaders.valid.clone()),
+        )
+        .metrics((MeanMetric::loss(),));
+        for accuracy in N::accuracies() {
+            training = training.metrics((accuracy,));
+        }
+        let result = training
+            .metric_train_numeric(LearningRateMetric::new())
+            .metric_train_numeric(PairsPerSecond::new())
+            .with_metric_logger(FileMetricLogger::new(path))
+            .with_metric_logger(events)
+            .with_application_logger(None)
+            .with_default_checkpointers()
+            .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
+            .with_interrupter(self.interrupter.clone())
+            .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
+            .renderer(renderer(
+                self.loaders.steps,
+                step,
+                &self.interrupter,
+                self.plain,
+            ))
+            .num_epochs(windows.count())
+            .launch(learner);
+
+        let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
+        if let Some(error) = result.error {
+            return Err(Error::Training(error));
+        }
+        if let Some(error) = outcome.error {
+            return Err(error);
+        }
+        if outcome.state.evaluations.best_loss.is_none() {
+            self.description
+                .save_weights(&result.model.network, &self.run.model())?;
+        }
+        Ok(outcome)
+    }
+
+    /// Gives the text encoder a cache of its frozen layers' states, on the CPU: other devices would
+    /// have to copy the states, and their rounding differs.
+    fn with_frozen_states<N: Pretrained>(&self, network: N) -> Result<N, Error> {
+        let encoder = network.text_encoder();
+        let is_frozen = encoder.is_some_and(|encoder| encoder.frozen_depth().is_some());
+        if !is_frozen || !is_flex(&self.device) {
+            return Ok(network);
+        }
+        let mut states = FrozenStates::new(FROZEN_STATES);
+        let model = &self.config.model;
+        if let Some(folder) = &model.frozen_states_dir {
+            std::fs::create_dir_all(folder).map_err(FileError::write(folder))?;
+            let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
+            states = states.with_folder(folder, capacity);
+        }
+        Ok(network.with_frozen_states(&states))
+    }
+
+    fn restore<N: Pretrained>(
+        &self,
+        learner: &mut Learner<PretrainingTask<N>>,
+        step: usize,
+    ) -> Result<(), Error> {
+        let folder = self.run.checkpoints();
+        let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
+        let damaged = |part: &str| {
+            let path = file(part);
+            move |error: RecordError| WeightsError::damaged(&path, error)
+        };
+        learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
+        check_loaded(&learner.model(), &file("model"))?;
+        learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
+        let scheduler = LrSchedulerRecord::load(file("scheduler")).map_err(damaged("scheduler"))?;
+        learner.load_scheduler(scheduler);
+        Ok(())
+    }
+}

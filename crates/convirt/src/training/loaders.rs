@@ -1,0 +1,58 @@
+//! The loaders of a run.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use convirt_data::{
+    EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps,
+    held_out_but_trained_on,
+};
+
+use crate::config::Config;
+use crate::datasets::{Datasets, Studies, loader_config};
+use crate::error::Error;
+use crate::inference::Description;
+
+/// Loaders over the configuration's data.
+pub(super) struct Loaders {
+    pub train: TrainingLoader,
+    pub valid: EvaluationLoader,
+    pub steps: TrainingSteps,
+    pub skips: Arc<Skips>,
+}
+
+impl Loaders {
+    /// Number of the rows held out whose images, by content, are among those to train on.
+    pub fn held_out_images_trained_on(&self) -> usize {
+        let [train, valid] = [self.train.dataset(), self.valid.dataset()]
+            .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
+        held_out_but_trained_on(train, valid)
+    }
+
+    pub fn new(
+        config: &Config,
+        studies: Studies,
+        tokenizer: Option<ReportTokenizer>,
+        description: &Description,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let skips = studies.skips.clone();
+        let datasets = Datasets::new(config, studies, tokenizer, description.max_tokens)?;
+        let loader = loader_config(config);
+        let steps_per_epoch = datasets.train.len() / config.batch_size.max(1);
+        let steps = TrainingSteps {
+            window: config.evaluation_window(steps_per_epoch),
+            total: config
+                .max_steps
+                .unwrap_or(usize::MAX)
+                .min(config.epochs.saturating_mul(steps_per_epoch)),
+        };
+        let autodiff = device.clone().autodiff();
+        Ok(Self {
+            train: TrainingLoader::new(datasets.train, &loader, steps, &autodiff)?,
+            valid: EvaluationLoader::new(datasets.valid, &loader, device)?,
+            steps,
+            skips,
+        })
+    }
+}

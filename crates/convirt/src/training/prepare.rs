@@ -1,0 +1,182 @@
+//! A run before its first step: data read, networks built and loaded, folder made.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use burn::train::Interrupter;
+use convirt_data::{FileError, ReportTokenizer, Study};
+
+use super::Training;
+use super::checkpoint::TrainingState;
+use super::describe::describe;
+use super::initial_weights::Earlier;
+use super::loaders::Loaders;
+use super::text_encoder::TextTower;
+use crate::compute::{check_precision, device};
+use crate::config::{Config, Objective};
+use crate::datasets::Studies;
+use crate::error::Error;
+use crate::inference::Description;
+use crate::network::MemoryNeed;
+use crate::run::{DataIdentity, RunDir, RunError};
+use crate::weights::{ChosenEncoder, Part, Wanted, located};
+
+/// Keys whose change would make a resumed run another one.
+const FIXED_ON_RESUME: &[&str] = &[
+    "objective",
+    "model",
+    "seed",
+    "batch_size",
+    "loss",
+    "fine_tune_from",
+];
+
+impl Training {
+    /// Prepares a new run.
+    ///
+    /// # Errors
+    ///
+    /// When configuration, data, weights or device cannot be used. Nothing is written before all
+    /// of them have been read.
+    pub fn prepare(config: Config) -> Result<Self, Error> {
+        let device = device(config.device.as_deref())?;
+        check_precision(config.precision, &device)?;
+        let studies = Studies::read(&config)?;
+        let earlier = config.fine_tune_from.as_deref().map(Path::new);
+        let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
+        let earlier = earlier.transpose()?;
+        let vocabulary = earlier
+            .as_ref()
+            .and_then(|earlier| earlier.tokenizer.clone());
+        let tower = match config.objective {
+            Objective::ConVirt => {
+                let texts = studies.training_texts();
+                Some(TextTower::new(&config, texts, vocabulary)?)
+            }
+            Objective::SimClr => None,
+        };
+        let description = describe(&config, tower.as_ref());
+        check_memory(&description, &config, &studies, &device)?;
+
+        device.seed(config.seed);
+        let mut network = description.network.init(&device.clone().autodiff())?;
+        let mut loads = Vec::new();
+        let allow = &config.model.allow_unmatched;
+        let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
+        if let Some(earlier) = earlier {
+            let (loaded, report) = network.load(&earlier.weights, allow)?;
+            network = loaded;
+            loads.push(report);
+        } else {
+            if let Some(path) = tower.as_ref().and_then(|tower| tower.weights.as_ref()) {
+                let file = chosen.open(path, Part::TextEncoder)?;
+                let (loaded, report) = network.load_text_encoder(&file, allow)?;
+                network = loaded;
+                loads.extend(report);
+            }
+            if let Some(name) = config.model.image_weights_name() {
+                let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
+                let file = chosen.open(&path, Part::ImageEncoder)?;
+                let (loaded, report) = network.load_image_encoder(&file, allow)?;
+                network = loaded;
+                loads.push(report);
+            }
+        }
+        chosen.check_used()?;
+        network.draw();
+
+        let data = DataIdentity::new(&studies.split);
+        let tokenizer = tower.map(|tower| tower.tokenizer);
+        let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
+        let run = RunDir::create(&config.runs_dir, &config.name)?;
+        let lock = run.lock()?;
+        let path = run.config();
+        std::fs::write(&path, config.to_yaml()).map_err(FileError::write(&path))?;
+        data.save(run.path())?;
+        description.save(loaders.train.dataset().tokenizer(), &run.model())?;
+        Ok(Self {
+            config,
+            run,
+            device,
+            network,
+            description,
+            loaders,
+            loads,
+            resumed: None,
+            data_change: None,
+            _lock: lock,
+            interrupter: Interrupter::new(),
+            plain: false,
+        })
+    }
+
+    /// Prepares to go on with a run where its last checkpoint is, with its own configuration and
+    /// vocabulary. `overrides` are as those of [`Config::from_file`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such run or nothing to resume from, or an override concerns what cannot
+    /// change within a run.
+    pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
+        for change in overrides {
+            let key = change.split('=').next().unwrap_or_default();
+            let section = key.split('.').next().unwrap_or_default();
+            if FIXED_ON_RESUME.contains(&section) {
+                let key = key.to_string();
+                return Err(RunError::FixedOnResume { key }.into());
+            }
+        }
+        let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
+        let lock = run.lock()?;
+        let config = Config::from_file(run.config(), overrides)?;
+        let state = TrainingState::load_latest(&run.checkpoints())?;
+        let device = device(config.device.as_deref())?;
+        check_precision(config.precision, &device)?;
+        let studies = Studies::read(&config)?;
+        let data_change = DataIdentity::new(&studies.split).change(run.path())?;
+        let description = Description::load(&run.model())?;
+        let tokenizer = match description.objective {
+            Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
+            Objective::SimClr => None,
+        };
+        check_memory(&description, &config, &studies, &device)?;
+        let network = description.network.init(&device.clone().autodiff())?;
+        let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
+        loaders.train.position().set(state.step);
+        Ok(Self {
+            config,
+            run,
+            device,
+            network,
+            description,
+            loaders,
+            loads: Vec::new(),
+            resumed: Some(state),
+            data_change,
+            _lock: lock,
+            interrupter: Interrupter::new(),
+            plain: false,
+        })
+    }
+}
+
+/// Checks that the networks are possible and fit into memory, before they are built.
+fn check_memory(
+    description: &Description,
+    config: &Config,
+    studies: &Studies,
+    device: &Device,
+) -> Result<(), Error> {
+    description.network.validate()?;
+    let pairs = &studies.split.train;
+    let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
+    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)?;
+    Ok(())
+}
+
+/// Mean number of words of a sentence, rounded down: a text has as many tokens at the least.
+fn mean_words(studies: &[Study]) -> usize {
+    let sentences = || studies.iter().flat_map(|study| &study.report.sentences);
+    let words = |sentence: &String| sentence.split_whitespace().count();
+    sentences().map(words).sum::<usize>() / sentences().count().max(1)
+}
