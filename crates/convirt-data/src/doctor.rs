@@ -115,12 +115,12 @@ impl DoctorConfig {
     ///
     /// # Errors
     ///
-    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
-    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
-    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
+    ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
     ///   [`ManifestError::ColumnOutOfRange`]: no such column
-    /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
+    /// - `SettingError::OutOfRange`: `valid_size` is not between 0 and 1
     pub fn examine(&self, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, ManifestError> {
         let table = Table::read(&self.manifest.csv_file)?;
         let reader = RowReader::new(&self.manifest, &table.header)?;

@@ -1,4 +1,5 @@
-//! Files and names as strangers have them: read whole and with limits, listed, decoded to text, shown.
+//! Files and names as strangers have them: read whole and with limits, listed, decoded to text,
+//! shown.
 
 mod text_encoding;
 mod path_text;

@@ -1,4 +1,5 @@
-//! The CSV that names images with texts or labels: rows, what was left out, and the sides of a split.
+//! The CSV that names images with texts or labels: rows, what was left out, and the sides of a
+//! split.
 
 mod table;
 mod study;

@@ -1,9 +1,9 @@
 //! `config.yaml`: what to train, on what and how.
 //!
 //! The keys are those of [ConVIRT-Colab](https://github.com/waittim/ConVIRT-Colab), whose files are
-//! accepted as they are, and our own. Each is optional, but for `dataset.csv_file`; the defaults are
-//! the paper's ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or those of Colab's example
-//! where it is silent.
+//! accepted as they are, and our own. Each is optional, but for `dataset.csv_file`; the defaults
+//! are the paper's ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or those of Colab's
+//! example where it is silent.
 
 mod error;
 mod precision_name;

@@ -4,15 +4,16 @@
 //! What the first five minutes need stands here; everything else stands in its room.
 //!
 //! - [`Config`]: what to train, on what and how, as `config.yaml` says; [`config`] has its sections
-//! - [`Training`]: a run of it, to be trained, interrupted and resumed, into a [`RunDir`]; it ends in
-//!   a [`Summary`]
-//! - [`Model`]: the model of a run, embedding images and texts; [`ImageModel`]: its image side, which
-//!   is all that a run of SimCLR has; [`Classifier`]: a classifier that [`transfer`] trained
+//! - [`Training`]: a run of it, to be trained, interrupted and resumed, into a [`RunDir`]; it ends
+//!   in a [`Summary`]
+//! - [`Model`]: the model of a run, embedding images and texts; [`ImageModel`]: its image side,
+//!   which is all that a run of SimCLR has; [`Classifier`]: a classifier that [`transfer`] trained
 //! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: what a model is worth
-//! - [`weights`], [`inference`], [`report`], [`doctor`], [`logging`], [`training`], [`compute`]: files of
-//!   weights, embeddings, pages, data, progress, the parts of a training, devices and precisions
-//! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the drawn chests, to be used
-//!   on their own
+//! - [`weights`], [`inference`], [`report`], [`doctor`], [`logging`], [`training`], [`compute`]:
+//!   files of weights, embeddings, pages, data, progress, the parts of a training, devices and
+//!   precisions
+//! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the drawn chests, to be
+//!   used on their own
 //!
 //! # Features
 //!
@@ -21,8 +22,8 @@
 //!
 //! On by default as well, and each to be left out: `train` (pretraining, transfer, pages, doctor),
 //! `tui` (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face
-//! hub), `onnx` (export). With `default-features = false, features = ["flex"]` a [`Model`] is loaded
-//! and embeds, an index is searched, classes are told by prompts.
+//! hub), `onnx` (export). With `default-features = false, features = ["flex"]` a [`Model`] is
+//! loaded and embeds, an index is searched, classes are told by prompts.
 
 // What only training uses of the rooms below it is not worth a mark on each line.
 #![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]

@@ -146,7 +146,8 @@ impl<'a> ZeroShot<'a> {
     /// # Errors
     ///
     /// [`ZeroShotError::NoPrompts`] for a label without a class of its name, and
-    /// [`ZeroShotError::FindingsExclude`] where several findings meet classes that exclude each other.
+    /// [`ZeroShotError::FindingsExclude`] where several findings meet classes that exclude each
+    /// other.
     pub fn score(
         &self,
         predictions: &ZeroShotPredictions,

@@ -11,7 +11,8 @@ use super::configuration::OverrideArguments;
 
 #[derive(Args)]
 pub struct DeviceArgument {
-    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by default
+    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by
+    /// default
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
 }

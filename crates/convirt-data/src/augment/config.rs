@@ -58,8 +58,8 @@ impl AugmentationConfig {
     ///
     /// # Errors
     ///
-    /// [`SettingError::OutOfRange`] names the setting that is: `size` not within 8 to 4,096, a range
-    /// that does not ascend, a value far from sense.
+    /// [`SettingError::OutOfRange`] names the setting that is: `size` not within 8 to 4,096, a
+    /// range that does not ascend, a value far from sense.
     pub fn init(&self, size: usize) -> Result<Augmentation, SettingError> {
         check_input_size(size)?;
         let ranges = [

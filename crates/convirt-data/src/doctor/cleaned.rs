@@ -47,8 +47,8 @@ impl Diagnosis {
     ///
     /// # Errors
     ///
-    /// [`DoctorError::OverwritesInput`] when `path` is the manifest itself; [`ManifestError::NoStudies`]
-    /// when no row would stay; [`FileError::Write`].
+    /// [`DoctorError::OverwritesInput`] when `path` is the manifest itself;
+    /// [`ManifestError::NoStudies`] when no row would stay; [`FileError::Write`].
     pub fn write_cleaned(&self, path: &Path) -> Result<Cleaned, DoctorError> {
         let csv = self.manifest();
         if is_same(csv, path) {

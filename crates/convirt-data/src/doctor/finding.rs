@@ -101,8 +101,8 @@ pub enum FindingKind {
 pub struct Finding {
     /// What it is.
     pub kind: FindingKind,
-    /// The first rows concerned, counted like [`Study::row`](crate::manifest::Study::row); none where it
-    /// concerns the data set as a whole.
+    /// The first rows concerned, counted like [`Study::row`](crate::manifest::Study::row); none
+    /// where it concerns the data set as a whole.
     pub rows: Vec<usize>,
     /// Rows concerned beyond those.
     pub more_rows: usize,

@@ -9,8 +9,8 @@
 //! to 10.
 //!
 //! Of 450 images, 150 of each of three sets, all are near themselves saved at a JPEG quality of 20,
-//! halved, scaled to 128 pixels, or with noise of 4 grey levels; 96 % with a gamma of 0.7, 94 % with
-//! 1.3 times the contrast; 83 % cut by 1 % at each edge, and 4 % cut by 2 %.
+//! halved, scaled to 128 pixels, or with noise of 4 grey levels; 96 % with a gamma of 0.7, 94 %
+//! with 1.3 times the contrast; 83 % cut by 1 % at each edge, and 4 % cut by 2 %.
 
 use std::f32::consts::PI;
 

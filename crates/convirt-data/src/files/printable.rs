@@ -23,7 +23,8 @@ pub fn printable(shown: impl Display) -> impl Display {
     }
 }
 
-/// As [`printable`], for texts, messages and tables of several lines: line ends and tabulators stay.
+/// As [`printable`], for texts, messages and tables of several lines: line ends and tabulators
+/// stay.
 pub fn printable_lines(shown: impl Display) -> impl Display {
     Printable {
         shown,

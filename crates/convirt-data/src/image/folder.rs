@@ -46,7 +46,7 @@ impl ImageFiles {
     ///
     /// # Errors
     ///
-    /// [`FileError::Read`] when the folder cannot be listed, [`ImageError::NoImages`] when there is
+    /// `FileError::Read` when the folder cannot be listed, [`ImageError::NoImages`] when there is
     /// no image in it.
     pub fn below(folder: &Path) -> Result<Self, ImageError> {
         let FolderWalk {

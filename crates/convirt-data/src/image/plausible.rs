@@ -66,11 +66,12 @@ pub(crate) fn jpeg_ls(width: usize, height: usize, bytes: usize) -> bool {
     width.div_ceil(1 << 15) * height <= 8 * bytes
 }
 
-/// Whether a JPEG 2000 of so many tiles can be so short: each has a header of 14 bytes and a packet.
+/// Whether a JPEG 2000 of so many tiles can be so short: each has a header of 14 bytes and a
+/// packet.
 ///
 /// Of a tile without anything in it there is no more, whatever its size, so that the format sets no
-/// bound on the pixels: OpenJPEG writes 4,096×4,096 grey ones in 141 bytes. Twice as many a byte are
-/// let through, which is a blank image of 6,000×6,000, more than any detector has.
+/// bound on the pixels: OpenJPEG writes 4,096×4,096 grey ones in 141 bytes. Twice as many a byte
+/// are let through, which is a blank image of 6,000×6,000, more than any detector has.
 pub(crate) fn jpeg_2000(pixels: u64, tiles: u64, bytes: usize) -> bool {
     const PIXELS_A_BYTE: u64 = 1 << 18;
     let bytes = bytes as u64;

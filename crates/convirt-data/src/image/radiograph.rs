@@ -171,8 +171,8 @@ impl Radiograph {
     }
 }
 
-/// Turns luminance and the differences of blue and red into red, green, blue: BT.601 with full range
-/// (ITU-T T.871, section 7; DICOM PS3.3, section C.7.6.3.1.2).
+/// Turns luminance and the differences of blue and red into red, green, blue: BT.601 with full
+/// range (ITU-T T.871, section 7; DICOM PS3.3, section C.7.6.3.1.2).
 pub(crate) fn red_green_blue(pixel: [u8; 3]) -> [u8; 3] {
     let [luma, blue, red] = pixel.map(f32::from);
     let (blue, red) = (blue - 128.0, red - 128.0);

@@ -45,9 +45,9 @@ pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
     of_rows.map(|path| of_paths.of_pair[path]).collect()
 }
 
-/// Tells files apart that have their length and beginning in common and differ behind it. Beside its
-/// path, each comes with a hash of both; of such files it stays as it is for the first, and becomes
-/// one of all that they hold for the others.
+/// Tells files apart that have their length and beginning in common and differ behind it. Beside
+/// its path, each comes with a hash of both; of such files it stays as it is for the first, and
+/// becomes one of all that they hold for the others.
 ///
 /// Only files that have the hash in common with another are read. What cannot be read stays.
 pub(crate) fn tell_apart<'a>(images: impl Iterator<Item = (&'a Path, &'a mut u64)>) {

@@ -58,8 +58,8 @@ impl ImageStoreConfig {
 /// Reads images, scales them down and remembers them as long as there is room.
 ///
 /// Scaled images are rounded to the bits of their file, as Pillow does, and the same whether they
-/// are remembered, kept in a folder, or neither. What was read first stays: an epoch reads every image once, so that
-/// making room for the latest would evict each image just before its turn.
+/// are remembered, kept in a folder, or neither. What was read first stays: an epoch reads every
+/// image once, so that making room for the latest would evict each image just before its turn.
 ///
 /// Threads share a store; two that ask for one image at the same time may both read it.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl ImageStore {
     ///
     /// # Errors
     ///
-    /// [`FileError::Write`] when the folder cannot be made or written to.
+    /// [`FileError::Write`](crate::FileError::Write) when the folder cannot be made or written to.
     pub fn new(config: ImageStoreConfig) -> Result<Self, ImageError> {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);

@@ -152,7 +152,8 @@ impl ImageTextDataset {
     ///
     /// # Errors
     ///
-    /// Those of [`Radiograph::read`](crate::image::Radiograph::read) and of [`ReportTokenizer::encode`].
+    /// Those of [`Radiograph::read`](crate::image::Radiograph::read) and of
+    /// [`ReportTokenizer::encode`].
     ///
     /// # Panics
     ///
@@ -168,7 +169,7 @@ impl ImageTextDataset {
     ///
     /// # Errors
     ///
-    /// [`TooManyBadRows`] when more images are unreadable than is borne; else those of
+    /// `TooManyBadRows` when more images are unreadable than is borne; else those of
     /// [`ReportTokenizer::encode`].
     ///
     /// # Panics

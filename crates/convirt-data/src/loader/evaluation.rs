@@ -30,7 +30,7 @@ impl EvaluationLoader {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without studies, [`SettingError::OutOfRange`] for a batch of
+    /// [`LoaderError::NothingToLoad`] without studies, `SettingError::OutOfRange` for a batch of
     /// none.
     pub fn new(
         dataset: Arc<ImageTextDataset>,

@@ -58,13 +58,13 @@ impl ImageBatches {
     /// Makes batches of the images at `paths`.
     ///
     /// `view` makes a normalized network input of an image, as
-    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`, flat, of
-    /// one size for all. `max_bad_share` is the share of unreadable images that is borne, from 0
-    /// to 1. Of `config` only the padding of texts goes unused.
+    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`,
+    /// flat, of one size for all. `max_bad_share` is the share of unreadable images that is borne,
+    /// from 0 to 1. Of `config` only the padding of texts goes unused.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch of none
+    /// [`LoaderError::NothingToLoad`] without paths, `SettingError::OutOfRange` for a batch of none
     /// or a share outside 0 to 1, [`LoaderError::Workers`] when the system refuses threads.
     pub fn new(
         paths: impl Into<Arc<[PathBuf]>>,

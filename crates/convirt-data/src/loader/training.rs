@@ -70,7 +70,7 @@ impl TrainingLoader {
     /// # Errors
     ///
     /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when they do
-    /// not fill a batch, [`SettingError::OutOfRange`] for a batch of fewer than two pairs or windows
+    /// not fill a batch, `SettingError::OutOfRange` for a batch of fewer than two pairs or windows
     /// of no steps.
     pub fn new(
         dataset: Arc<ImageTextDataset>,

@@ -4,8 +4,8 @@ use twox_hash::XxHash3_128;
 
 use super::study::Study;
 
-/// Hashes what a run learns from studies: the names and beginnings of their image files, their texts
-/// and groups, in this order. Where the images lie does not count.
+/// Hashes what a run learns from studies: the names and beginnings of their image files, their
+/// texts and groups, in this order. Where the images lie does not count.
 pub fn fingerprint(studies: &[Study]) -> u128 {
     let mut hash = XxHash3_128::new();
     let mut add = |part: &[u8]| {

@@ -118,17 +118,17 @@ impl LabelledManifest {
     ///
     /// # Errors
     ///
-    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
-    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
-    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
+    ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
     ///   [`ManifestError::ColumnOutOfRange`]: no such column
-    /// - [`TableError::Cell`]: a finding is neither 1, 0, −1 nor blank
+    /// - [`TableError::Cell`](crate::TableError::Cell): a finding is neither 1, 0, −1 nor blank
     /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
-    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the column of classes has only one,
-    ///   or not the one that is to be positive
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the column of classes has
+    ///   only one, or not the one that is to be positive
     /// - [`ManifestError::ListedClasses`]: it seems to list several in a cell
-    /// - [`TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
+    /// - `TooManyBadRows`: more rows are bad input than `max_bad_share` of all
     /// - [`ManifestError::NoStudies`]: nothing is left
     /// - [`SettingError::OutOfRange`]: `max_bad_share` is not from 0 to 1
     pub fn read(config: &LabelledConfig) -> Result<Self, ManifestError> {
@@ -208,9 +208,9 @@ fn join_groups(images: &mut [LabelledImage]) {
 ///
 /// # Errors
 ///
-/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`], [`ManifestError::EmptySplit`]: the
-///   split column has gaps, puts a group on two sides, or leaves nothing to learn from or to test
-///   on
+/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`],
+///   [`ManifestError::EmptySplit`]: the split column has gaps, puts a group on two sides, or leaves
+///   nothing to learn from or to test on
 /// - those of [`hold_out`]
 pub fn split_labelled(
     images: Vec<LabelledImage>,
@@ -269,8 +269,8 @@ fn names_in<'a>(list: &'a str, separator: &'a str) -> impl Iterator<Item = &'a s
 /// Signs that lists are written with, and names too ("fibrosis, mild").
 const LIST_SIGNS: [&str; 5] = [";", ",", "/", "+", "&"];
 
-/// Refuses cells such as "A|B" where "A" or "B" is in others too, or "A, B" where both are cells: as
-/// a class of its own it would exclude both.
+/// Refuses cells such as "A|B" where "A" or "B" is in others too, or "A, B" where both are cells:
+/// as a class of its own it would exclude both.
 fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), ManifestError> {
     const BAR: &str = "|";
     let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();

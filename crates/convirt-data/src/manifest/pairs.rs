@@ -83,15 +83,15 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// - [`FileError::Read`], [`TableError::Csv`], [`TableError::UnclosedQuote`],
-    ///   [`TableError::NoHeader`], [`ManifestError::DataInHeader`], [`TableError::HeaderNotUtf8`],
-    ///   [`FileError::NotUtf8`], [`TableError::AmbiguousSeparator`]: no such CSV
+    /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
+    ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
     ///   [`ManifestError::ColumnOutOfRange`]: no such column
     /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
-    /// - [`TooManyBadRows`]: more rows are bad input than `max_bad_share` of all
+    /// - `TooManyBadRows`: more rows are bad input than `max_bad_share` of all
     /// - [`ManifestError::NoStudies`]: nothing is left
-    /// - [`SettingError::OutOfRange`]: `max_bad_share` is not from 0 to 1
+    /// - `SettingError::OutOfRange`: `max_bad_share` is not from 0 to 1
     pub fn read(config: &ManifestConfig) -> Result<Self, ManifestError> {
         let share = config.max_bad_share;
         check("max_bad_share", share, 0.0..=1.0, "from 0 to 1")?;

@@ -68,15 +68,15 @@ impl Grouped for Study {
 /// Divides studies by their split column, or else by group.
 ///
 /// By group, `valid_size` of the pairs are held out, as nearly as whole groups allow, and never
-/// all nor none; groups that have an image in common, by its content, count as one. Which ones depends on the seed
-/// and the names of the groups, not on the order of the rows; new rows of other groups leave the
-/// sequence of the present ones as it is.
+/// all nor none; groups that have an image in common, by its content, count as one. Which ones
+/// depends on the seed and the names of the groups, not on the order of the rows; new rows of other
+/// groups leave the sequence of the present ones as it is.
 ///
 /// # Errors
 ///
-/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`], [`ManifestError::LeakedImages`],
-///   [`ManifestError::EmptySplit`]: the split column has gaps, puts a group or an image on two sides,
-///   or leaves training or validation empty
+/// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`],
+///   [`ManifestError::LeakedImages`], [`ManifestError::EmptySplit`]: the split column has gaps,
+///   puts a group or an image on two sides, or leaves training or validation empty
 /// - [`ManifestError::TooFewGroups`]: there are not two groups to divide
 /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {

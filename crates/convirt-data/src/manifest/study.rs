@@ -75,8 +75,8 @@ pub struct UnknownSplit {
 impl Report {
     /// Cuts `text` into sentences and keeps those of at least `min_words` words.
     ///
-    /// Words are those of [`word_count`](crate::text::word_count). A text without a sentence that long
-    /// gives a report without sentences.
+    /// Words are those of [`word_count`](crate::text::word_count). A text without a sentence that
+    /// long gives a report without sentences.
     pub fn new(text: impl Into<Arc<str>>, min_words: usize) -> Self {
         let text = text.into();
         let sentences = sentences(&text)

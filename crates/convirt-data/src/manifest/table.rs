@@ -30,7 +30,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
-    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the header.
+    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the
+    /// header.
     pub(crate) fn read(path: &Path) -> Result<Self, TableError> {
         let bytes = read_regular(path, MAX_BYTES).map_err(FileError::read(path))?;
         check_lines(path, &bytes)?;

@@ -98,13 +98,13 @@ impl MimicConfig {
     ///
     /// # Errors
     ///
-    /// - [`PrepareError::NoTable`], [`TableError::Csv`], [`TableError::NoColumn`],
-    ///   [`TableError::Cell`], [`ManifestError::SplitCell`], [`PrepareError::NoSuchView`],
+    /// - [`PrepareError::NoTable`], `TableError::Csv`, `TableError::NoColumn`,
+    ///   `TableError::Cell`, [`ManifestError::SplitCell`], [`PrepareError::NoSuchView`],
     ///   [`PrepareError::UnknownViews`], [`FileError::Read`]: tables or reports cannot be used
     /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
     ///   [`PrepareError::FolderInUse`], [`FileError::Write`]: `out` cannot be used
     /// - [`PrepareError::NothingPrepared`]: not one pair
-    /// - [`SettingError::OutOfRange`], [`ManifestError::TooFewGroups`]: a size out of range
+    /// - `SettingError::OutOfRange`, [`ManifestError::TooFewGroups`]: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
         let root = root_of(&self.root)?;
         let job = Job {

@@ -63,12 +63,13 @@ impl OpenIConfig {
     ///
     /// # Errors
     ///
-    /// - [`FileError::Read`], [`PrepareError::NoReports`]: no such data set
-    /// - [`PrepareError::NoSuchView`], [`PrepareError::UnknownViews`]: no image of the views asked for
+    /// - [`FileError::Read`](crate::FileError::Read), [`PrepareError::NoReports`]: no such data set
+    /// - [`PrepareError::NoSuchView`], [`PrepareError::UnknownViews`]: no image of the views asked
+    ///   for
     /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
-    ///   [`PrepareError::FolderInUse`], [`FileError::Write`]: `out` cannot be used
+    ///   [`PrepareError::FolderInUse`], `FileError::Write`: `out` cannot be used
     /// - [`PrepareError::NothingPrepared`]: not one pair
-    /// - [`SettingError::OutOfRange`], [`ManifestError::TooFewGroups`]: a size out of range
+    /// - `SettingError::OutOfRange`, `ManifestError::TooFewGroups`: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
         let root = root_of(&self.root)?;
         let job = Job {

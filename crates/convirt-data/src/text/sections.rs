@@ -43,8 +43,8 @@ impl Sections {
     /// text that is not, a colon. Labels of no section ("LUNGS:") stay in
     /// the text.
     ///
-    /// "END OF IMPRESSION", lines such as "DICTATED BY:" and paragraphs of signatures and calls at the
-    /// end of findings or impression are the sign-off. Marks of Markdown and HTML are no text.
+    /// "END OF IMPRESSION", lines such as "DICTATED BY:" and paragraphs of signatures and calls at
+    /// the end of findings or impression are the sign-off. Marks of Markdown and HTML are no text.
     pub fn parse(report: &str) -> Self {
         Cutter::new(&without_markup(report)).cut()
     }
@@ -80,8 +80,8 @@ impl Sections {
     ///
     /// The first paragraph after a heading belongs to the heading and is not meant, but for the
     /// sentences of it from the first that begins as findings do; nor is what stands in an
-    /// addendum or under notifications, or tells who was called, who signed or when. Recommendations
-    /// and then the first reading stand in where there is nothing else.
+    /// addendum or under notifications, or tells who was called, who signed or when.
+    /// Recommendations and then the first reading stand in where there is nothing else.
     pub fn last_paragraph(&self) -> Option<&str> {
         self.last_paragraph.as_deref()
     }

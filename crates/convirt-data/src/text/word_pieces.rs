@@ -25,8 +25,8 @@ type Id = u32;
 ///
 /// # Errors
 ///
-/// [`TokenizerError::NoWords`] without words, [`TokenizerError::VocabularyTooSmall`] when the special
-/// pieces and the characters alone are more than `vocab_size`.
+/// [`TokenizerError::NoWords`] without words, [`TokenizerError::VocabularyTooSmall`] when the
+/// special pieces and the characters alone are more than `vocab_size`.
 pub(crate) fn learn(
     words: &BTreeMap<String, u64>,
     special: &[&str],

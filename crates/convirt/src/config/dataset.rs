@@ -79,7 +79,8 @@ pub struct DatasetConfig {
     /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
     /// 1,024. Larger ones are bad rows.
     pub max_image_mb: u32,
-    /// Whether JPEG and PNG files are turned as their EXIF asks, as photographs of films do; `true`.
+    /// Whether JPEG and PNG files are turned as their EXIF asks, as photographs of films do;
+    /// `true`.
     pub exif_orientation: bool,
     /// Texts of a batch are padded to a multiple of so many tokens, 1 to 65,536; 8.
     pub pad_multiple: usize,

@@ -21,8 +21,8 @@ pub struct ModelConfig {
     /// of a model on the hub (`owner/model` or `owner/model@revision`), or
     /// [`scratch`](Self::SCRATCH); `emilyalsentzer/Bio_ClinicalBERT` (paper).
     pub bert_base_model: String,
-    /// What the names of an encoder's tensors begin with in a file of weights that has several, such
-    /// as `module.encoder_q` in MoCo's. None by default.
+    /// What the names of an encoder's tensors begin with in a file of weights that has several,
+    /// such as `module.encoder_q` in MoCo's. None by default.
     pub weights_prefix: Option<String>,
     /// Tensors that may be missing from the weights, of another shape, or without a place in the
     /// encoders, by their names in the file; `*` stands for anything. None by default.

@@ -2,8 +2,8 @@
 //!
 //! The type that is asked for decides how a scalar reads, as people expect of YAML 1.1 and 1.2
 //! alike: `1e-4` is a number where a number is wanted, quoted or not, `True` and `yes` are booleans
-//! where a boolean is, and a string is never anything else. The parser is a crate's; what is ours is
-//! that every error knows its line and key.
+//! where a boolean is, and a string is never anything else. The parser is a crate's; what is ours
+//! is that every error knows its line and key.
 
 mod tree;
 mod read_error;

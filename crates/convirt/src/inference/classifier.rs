@@ -174,8 +174,8 @@ impl Classifier {
     }
 
     /// Writes the classifier into a folder: `model.safetensors` in torchvision's names with the
-    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and the
-    /// checksums of both.
+    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and
+    /// the checksums of both.
     ///
     /// # Errors
     ///

@@ -42,8 +42,9 @@ impl EmbeddingFile {
     ///
     /// # Errors
     ///
-    /// [`InferenceError::EmbeddingFormat`] for another ending, [`InferenceError::TooManyNames`] when they do not fit
-    /// into a safetensors header, [`FileError::Write`] when the file cannot be written.
+    /// [`InferenceError::EmbeddingFormat`] for another ending, [`InferenceError::TooManyNames`]
+    /// when they do not fit into a safetensors header, [`FileError::Write`] when the file cannot be
+    /// written.
     pub fn create(path: impl AsRef<Path>, width: usize, names: Vec<String>) -> Result<Self, Error> {
         let path = path.as_ref();
         let format = Format::of(path)?;

@@ -31,7 +31,7 @@ impl ImageModel {
     ///
     /// [`LoaderError::NothingToLoad`] without paths,
     /// [`SettingError::OutOfRange`] for a batch of none or a
-    /// share outside 0 to 1, [`ComputeError::TooLargeForMemory`].
+    /// share outside 0 to 1, `ComputeError::TooLargeForMemory`.
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,

@@ -92,7 +92,7 @@ impl ImageModel {
     ///
     /// # Errors
     ///
-    /// [`ComputeError::NoBFloat16`] when the device does not compute in it.
+    /// `ComputeError::NoBFloat16` when the device does not compute in it.
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         check_precision(precision, &self.device)?;
         Ok(Self { precision, ..self })

@@ -101,7 +101,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`ComputeError::NoBFloat16`] when the device does not compute in it.
+    /// `ComputeError::NoBFloat16` when the device does not compute in it.
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         Ok(Self {
             image_tower: self.image_tower.with_precision(precision)?,

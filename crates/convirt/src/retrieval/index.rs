@@ -78,8 +78,8 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`FileError::Read`] when there is no such file, [`Error::Weights`] or [`IndexError::NotAnIndex`]
-    /// when it is damaged, cut off, or something else.
+    /// [`FileError::Read`] when there is no such file, [`Error::Weights`] or
+    /// [`IndexError::NotAnIndex`] when it is damaged, cut off, or something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = open_regular(path).map_err(FileError::read(path))?;
@@ -114,8 +114,8 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`IndexError::OtherModel`] for another model, [`IndexError::NotComparable`] for features of images
-    /// with texts and the other way round.
+    /// [`IndexError::OtherModel`] for another model, [`IndexError::NotComparable`] for features of
+    /// images with texts and the other way round.
     pub fn check_query(&self, model: &ModelIdentity, query: Modality) -> Result<(), IndexError> {
         let built = self.description();
         if built.model != *model {
@@ -139,7 +139,8 @@ impl EmbeddingIndex {
     ///
     /// # Errors
     ///
-    /// [`FileError::Read`] and [`IndexError::NotAnIndex`] when the file was changed since it was opened.
+    /// [`FileError::Read`] and [`IndexError::NotAnIndex`] when the file was changed since it was
+    /// opened.
     ///
     /// # Panics
     ///

@@ -23,16 +23,16 @@ pub struct PairRetrieval {
     pub pairs: Retrieval,
     /// Images by a text: how many of the first are right.
     pub text_to_image: RetrievalAtK,
-    /// Other images by an image, compared by the encoder's output: how many of the first have a text
-    /// in common with it. Images whose texts no other image has ask nothing.
+    /// Other images by an image, compared by the encoder's output: how many of the first have a
+    /// text in common with it. Images whose texts no other image has ask nothing.
     pub image_to_image: RetrievalAtK,
 }
 
 impl PairRetrieval {
     /// Embeds the images and whole reports of `studies` and ranks them.
     ///
-    /// `progress` is told the distinct images done and those in all. Returns the images left out beside the
-    /// result.
+    /// `progress` is told the distinct images done and those in all. Returns the images left out
+    /// beside the result.
     ///
     /// # Errors
     ///

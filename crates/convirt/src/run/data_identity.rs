@@ -53,8 +53,8 @@ impl DataIdentity {
         NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))
     }
 
-    /// Compares with what a run was begun on; `None` where it is the same, or the run does not tell,
-    /// as those from before it was recorded.
+    /// Compares with what a run was begun on; `None` where it is the same, or the run does not
+    /// tell, as those from before it was recorded.
     pub fn change(self, run: &Path) -> Result<Option<DataChange>, Error> {
         let path = run.join(FILE);
         if !path.exists() {

@@ -43,8 +43,8 @@ pub struct Summary {
     /// How it multiplied. Summaries from before this was recorded read as `float32`.
     #[serde(default, with = "PrecisionName")]
     pub precision: Precision,
-    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than the CPU,
-    /// and in summaries from before this was recorded.
+    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than
+    /// the CPU, and in summaries from before this was recorded.
     #[serde(default)]
     pub kernel: Option<String>,
     /// Seed of all its randomness.

@@ -1,8 +1,8 @@
 //! The course of a training: windows of steps between evaluations.
 //!
-//! burn-train's own loop knows epochs only: it evaluates after each, and an interrupted one is lost.
-//! This strategy for its `SupervisedTraining` calls an *epoch* what lies between two evaluations,
-//! checkpoints wherever it stops, and takes up the very next batch when it resumes.
+//! burn-train's own loop knows epochs only: it evaluates after each, and an interrupted one is
+//! lost. This strategy for its `SupervisedTraining` calls an *epoch* what lies between two
+//! evaluations, checkpoints wherever it stops, and takes up the very next batch when it resumes.
 
 use std::sync::Mutex;
 
@@ -230,7 +230,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
             .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)
     }
 
-    /// Saves all that a resumed run needs; nothing after an error, whose state is not worth keeping.
+    /// Saves all that a resumed run needs; nothing after an error, whose state is not worth
+    /// keeping.
     fn checkpoint(&self, parts: &mut Parts<T>, state: &TrainingState) -> Result<(), Error> {
         if parts.interrupter.error().is_some() {
             return Ok(());
@@ -243,7 +244,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
     }
 }
 
-/// One seed from two numbers (the finalizer of splitmix64), so that neighbours have nothing in common.
+/// One seed from two numbers (the finalizer of splitmix64), so that neighbours have nothing in
+/// common.
 fn mix(seed: u64, step: u64) -> u64 {
     let mut z = seed
         .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15))

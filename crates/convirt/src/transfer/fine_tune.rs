@@ -138,7 +138,8 @@ impl FineTuneData<'_> {
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out, [`TransferError::Diverged`], and unreadable images beyond the share.
+    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out,
+    /// [`TransferError::Diverged`], and unreadable images beyond the share.
     pub fn fit(
         &self,
         network: Network,

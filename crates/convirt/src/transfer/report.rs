@@ -35,7 +35,8 @@ pub struct TransferReport {
     /// How encoders and classifiers multiplied.
     #[serde(with = "PrecisionName")]
     pub precision: Precision,
-    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than the CPU.
+    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than
+    /// the CPU.
     pub kernel: Option<String>,
     /// Whether it was stopped before its end.
     pub interrupted: bool,

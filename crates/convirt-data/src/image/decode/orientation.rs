@@ -110,8 +110,8 @@ impl Radiograph {
     }
 }
 
-/// Reads the orientation of the first directory (TIFF 6.0, section 2): a short number, or a long one
-/// of some writers.
+/// Reads the orientation of the first directory (TIFF 6.0, section 2): a short number, or a long
+/// one of some writers.
 fn in_exif(exif: &[u8]) -> Option<u16> {
     const ORIENTATION: u16 = 0x0112;
     const SHORT: u16 = 3;

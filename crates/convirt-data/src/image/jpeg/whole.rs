@@ -1,7 +1,7 @@
 //! Whether a JPEG holds all of the image that its header promises (ITU-T T.81).
 //!
-//! Own code, since no decoder tells: each paints what is missing in grey and calls it well, behind a
-//! damaged code too, and where an end marker stands behind half a scan, as libjpeg puts it there,
+//! Own code, since no decoder tells: each paints what is missing in grey and calls it well, behind
+//! a damaged code too, and where an end marker stands behind half a scan, as libjpeg puts it there,
 //! which many tools use to copy or repair files. So the codes are walked through once, without
 //! making an image of them and with hardly any memory, before a decoder makes room for it.
 
@@ -60,8 +60,8 @@ pub(crate) enum Colours {
     LuminanceAndDifferences,
 }
 
-/// Looks up what three components are: by their names, then the mark of JFIF (pydicom's order), then
-/// Adobe's (libjpeg's); `None` where there is none of them.
+/// Looks up what three components are: by their names, then the mark of JFIF (pydicom's order),
+/// then Adobe's (libjpeg's); `None` where there is none of them.
 pub(crate) fn colours(jpeg: &[u8]) -> Option<Colours> {
     let (mut is_jfif, mut adobe) = (false, None);
     let names = walk(jpeg, |marker, content| {

@@ -24,8 +24,9 @@ use crate::image::error::ImageError;
 /// An image unused for so long may make room for another.
 const REST: Duration = Duration::from_secs(3600);
 
-/// A folder of images, keyed by the content of their files, the longer side, whether they are turned
-/// as their EXIF asks, and the version of decoding. Any number of threads and processes share it.
+/// A folder of images, keyed by the content of their files, the longer side, whether they are
+/// turned as their EXIF asks, and the version of decoding. Any number of threads and processes
+/// share it.
 ///
 /// An image appears whole or not at all, and is checked when it is read. When the folder is full,
 /// images that no run has used of late make room, the longest unused first; if there are none,

@@ -26,7 +26,7 @@ struct Group {
 ///
 /// - [`ManifestError::OneSided`]: a label holds for all images, or for none
 /// - [`ManifestError::FractionTooSmall`]: the fraction rounds to no group with, or without, a label
-/// - [`SettingError::OutOfRange`]: `fraction` is not above 0 and at most 1
+/// - `SettingError::OutOfRange`: `fraction` is not above 0 and at most 1
 pub fn draw_fraction(
     images: &[LabelledImage],
     labels: &Labels,
@@ -63,9 +63,9 @@ pub fn draw_fraction(
 /// # Errors
 ///
 /// - [`ManifestError::OneSided`]: a label holds for all images, or for none
-/// - [`ManifestError::TooFewWithLabel`]: a label holds, or does not, in one group only, or in so few
-///   that other labels took them all
-/// - [`SettingError::OutOfRange`]: `share` is not between 0 and 1
+/// - [`ManifestError::TooFewWithLabel`]: a label holds, or does not, in one group only, or in so
+///   few that other labels took them all
+/// - [`SettingError::OutOfRange`](crate::SettingError::OutOfRange): `share` is not between 0 and 1
 pub fn hold_out(
     images: &[LabelledImage],
     labels: &Labels,

@@ -22,8 +22,8 @@ const ROWS: usize = 100;
 ///
 /// # Errors
 ///
-/// [`FileError::NotUtf8`] where it is in UTF-16, [`TableError::AmbiguousSeparator`] where the header
-/// has several signs and the rows do not decide.
+/// [`FileError::NotUtf8`] where it is in UTF-16, [`TableError::AmbiguousSeparator`] where the
+/// header has several signs and the rows do not decide.
 pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, TableError> {
     let path = || path.to_path_buf();
     match is_utf_16(start) {

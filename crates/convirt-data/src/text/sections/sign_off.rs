@@ -1,4 +1,5 @@
-//! What closes a report and says nothing of the image: who was told, who signed, who typed, and when.
+//! What closes a report and says nothing of the image: who was told, who signed, who typed, and
+//! when.
 
 use crate::text::sentences::sentences;
 

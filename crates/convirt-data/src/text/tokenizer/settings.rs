@@ -138,7 +138,8 @@ impl Settings {
         all.filter_map(|token| added_token(token, true)).collect()
     }
 
-    /// Whether a token is special by `additional_special_tokens` of `special_tokens_map.json` alone.
+    /// Whether a token is special by `additional_special_tokens` of `special_tokens_map.json`
+    /// alone.
     pub(super) fn is_additional_only(&self, content: &str) -> bool {
         let mut others = self.clone();
         others.json.retain(|key, _| key != LISTS[0]);

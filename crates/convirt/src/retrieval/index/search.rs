@@ -45,8 +45,8 @@ impl EmbeddingIndex {
     /// # Errors
     ///
     /// [`IndexError::OtherWidth`] and [`InferenceError::NotFinite`] for a query that is not of
-    /// [`width`](Self::width) finite numbers, [`FileError::Read`] and [`IndexError::NotAnIndex`] when the
-    /// file was changed since it was opened.
+    /// [`width`](Self::width) finite numbers, `FileError::Read` and [`IndexError::NotAnIndex`] when
+    /// the file was changed since it was opened.
     pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<Hit>, Error> {
         let query = self.unit_query(query)?;
         let rows = (BYTES_AT_ONCE / (self.width() * HALF)).max(1);

@@ -65,8 +65,8 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`InferenceError::NotFinite`] for an embedding that is not of finite numbers, [`FileError::Write`] when
-    /// the file cannot be written.
+    /// [`InferenceError::NotFinite`] for an embedding that is not of finite numbers,
+    /// [`FileError::Write`] when the file cannot be written.
     ///
     /// # Panics
     ///
@@ -91,8 +91,8 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`IndexError::NothingIndexed`] when there are none, [`FileError::Write`] when the file cannot be
-    /// written.
+    /// [`IndexError::NothingIndexed`] when there are none, [`FileError::Write`] when the file
+    /// cannot be written.
     pub fn finish(mut self) -> Result<usize, Error> {
         if self.len == 0 {
             return Err(IndexError::NothingIndexed { path: self.path }.into());

@@ -20,8 +20,8 @@ pub(super) struct PickleSize {
     pub element_size: u64,
 }
 
-/// Passes the pickle at `reader`, or a part of it that takes more than `limit`. `None` when it is no
-/// pickle, nor one to `pytorch-reader`.
+/// Passes the pickle at `reader`, or a part of it that takes more than `limit`. `None` when it is
+/// no pickle, nor one to `pytorch-reader`.
 pub(super) fn pickle_size(reader: &mut impl BufRead, limit: u64) -> Option<PickleSize> {
     let mut machine = Machine::default();
     while machine.size <= limit {

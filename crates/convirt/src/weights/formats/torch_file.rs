@@ -30,8 +30,8 @@ const PICKLE_SHARE: u64 = 4;
 /// Pickles in a file before the zips: a mark, a version, the system, the dictionary, the storages.
 const PICKLES: usize = 5;
 
-/// Reads names and shapes of a file of `size` bytes. Dictionaries within the saved one, such as `state_dict`, give their
-/// names a prefix.
+/// Reads names and shapes of a file of `size` bytes. Dictionaries within the saved one, such as
+/// `state_dict`, give their names a prefix.
 pub(in crate::weights) fn open(
     path: &Path,
     size: u64,
