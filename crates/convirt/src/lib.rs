@@ -25,8 +25,11 @@
 //! hub), `onnx` (export). With `default-features = false, features = ["flex"]` a [`Model`] is
 //! loaded and embeds, an index is searched, classes are told by prompts.
 
-// What only training uses of the rooms below it is not worth a mark on each line.
-#![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
+// What a single feature uses of the rooms below it is not worth a mark on each line.
+#![cfg_attr(
+    not(all(feature = "train", feature = "tui", feature = "hub", feature = "onnx")),
+    allow(dead_code, unused_imports)
+)]
 
 mod messages;
 mod files;

@@ -150,11 +150,7 @@ impl Radiograph {
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
     read_regular(path, limits.max_bytes).map_err(|cause| match cause.kind() {
         io::ErrorKind::FileTooLarge => too_large(path, limits),
-        _ => FileError::Read {
-            path: path.into(),
-            cause,
-        }
-        .into(),
+        _ => FileError::read(path)(cause).into(),
     })
 }
 

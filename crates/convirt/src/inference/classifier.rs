@@ -17,12 +17,12 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::description::{check_sides, default_exif_orientation, is_default_exif_orientation};
+use super::error::InferenceError;
 use super::finite::finite_rows;
 use crate::compute::device;
 use crate::config::PrecisionName;
 use crate::error::Error;
 use crate::files::read_json;
-use crate::inference::InferenceError;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";

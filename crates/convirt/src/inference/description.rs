@@ -10,11 +10,11 @@ use convirt_data::{DecodeLimits, EvalResize, FileError, ReportTokenizer};
 use convirt_model::ModelError;
 use serde::{Deserialize, Serialize};
 
+use super::error::InferenceError;
 use crate::compute::ComputeError;
 use crate::config::Objective;
 use crate::error::Error;
 use crate::files::read_json;
-use crate::inference::InferenceError;
 use crate::network::{MemoryNeed, NetworkConfig};
 use crate::weights::{self, checksums};
 

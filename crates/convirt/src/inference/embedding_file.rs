@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use convirt_data::FileError;
 use serde_json::json;
 
+use super::error::InferenceError;
 use crate::error::Error;
 use crate::files::NewFile;
-use crate::inference::InferenceError;
 use crate::weights::{LONGEST_HEADER, safetensors_header};
 
 /// Writes rows of numbers and their names, for other programs to read.

@@ -29,9 +29,8 @@ impl ImageModel {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without paths,
-    /// [`SettingError::OutOfRange`] for a batch of none or a
-    /// share outside 0 to 1, `ComputeError::TooLargeForMemory`.
+    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch of
+    /// none or a share outside 0 to 1, `ComputeError::TooLargeForMemory`.
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,
@@ -81,8 +80,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without texts,
-    /// [`SettingError::OutOfRange`] for a batch of none.
+    /// [`LoaderError::NothingToLoad`] without texts, [`SettingError::OutOfRange`] for a batch of
+    /// none.
     pub fn embed_texts<'a, T: AsRef<str> + Sync>(
         &'a self,
         texts: &'a [T],

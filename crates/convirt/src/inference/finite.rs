@@ -3,8 +3,8 @@
 
 use burn::tensor::Tensor;
 
+use super::error::InferenceError;
 use crate::error::Error;
-use crate::inference::InferenceError;
 
 /// The rows of a network's output, one after the other; `name` tells what a row was made of.
 ///

@@ -13,11 +13,11 @@ use convirt_ops::{Precision, autocast};
 
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::TowerOutput;
+use super::error::InferenceError;
 use super::identity::ModelIdentity;
 use super::image_model::ImageModel;
 use crate::compute::device;
 use crate::error::Error;
-use crate::inference::InferenceError;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 

@@ -19,10 +19,13 @@ use super::metrics::{
 };
 
 use super::LINE_EVERY;
-use crate::messages::{progress, shows_progress};
+use crate::messages::progress;
+#[cfg(feature = "tui")]
+use crate::messages::shows_progress;
 use crate::readable::duration;
 
 /// The renderer for where standard output goes; `plain` ones write lines of the log only.
+#[cfg_attr(not(feature = "tui"), allow(unused_variables))]
 pub(crate) fn renderer(
     steps: TrainingSteps,
     step: usize,
@@ -35,8 +38,6 @@ pub(crate) fn renderer(
         keep_ctrl_c();
         return renderer;
     }
-    #[cfg(not(feature = "tui"))]
-    let _ = (interrupter, plain, shows_progress());
     Box::new(PlainProgress::new(steps, step))
 }
 

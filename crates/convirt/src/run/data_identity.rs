@@ -6,9 +6,9 @@ use std::path::Path;
 use convirt_data::{FileError, SplitStudies, Study, fingerprint};
 use serde::{Deserialize, Serialize};
 
+use super::error::RunError;
 use crate::error::Error;
 use crate::files::{NewFile, read_json};
-use crate::run::RunError;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";

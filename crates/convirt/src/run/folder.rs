@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use convirt_data::{FileError, read_regular_text};
 use jiff::Zoned;
 
+use super::error::RunError;
 use crate::error::Error;
-use crate::run::RunError;
 
 /// Bytes of what the process that has a run says of itself.
 const MAX_HOLDER: u64 = 1 << 10;

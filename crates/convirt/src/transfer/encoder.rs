@@ -7,10 +7,10 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, ResNetDepth};
 
+use super::error::TransferError;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::inference::{Description, folder_of_weights};
-use crate::transfer::TransferError;
 use crate::weights::{
     ChosenEncoder, Part, Wanted, WeightsFile, image_encoder_config, load_image_encoder, located,
 };

@@ -15,13 +15,13 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::error::TransferError;
 use super::image_reader::ImageReader;
 use crate::config::Schedule;
 use crate::error::Error;
 use crate::inference::finite_rows;
 use crate::logging::Bar;
 use crate::training::{Adam, ScheduledLearningRate};
-use crate::transfer::TransferError;
 
 /// Share of the training images that choose the best epoch where no others are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;

@@ -270,8 +270,8 @@ impl ProbeData<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::features::Features;
     use super::*;
-    use crate::transfer::features::Features;
 
     /// Images `i` in groups of two, with features of which the first tells the finding, the rest
     /// nothing.

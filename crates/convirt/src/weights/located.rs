@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::error::WeightsError;
+#[cfg(feature = "hub")]
 use super::hub::Hub;
 use crate::config::ModelName;
-#[cfg(feature = "hub")]
-use crate::weights::WeightsError;
 
 /// What of a model is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::Modality;
+use super::Modality;
 use crate::inference::ModelIdentity;
 
 /// Why an index of embeddings cannot be built or searched.

@@ -9,8 +9,8 @@ use safetensors::tensor::TensorInfo;
 use serde_json::json;
 
 use super::IndexDescription;
+use super::error::IndexError;
 use crate::error::Error;
-use crate::retrieval::IndexError;
 use crate::weights::{read_safetensors_header, safetensors_header};
 
 /// Key of the description in the file's metadata.

@@ -9,10 +9,10 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::EmbeddingIndex;
+use super::error::IndexError;
 use super::format::HALF;
 use crate::error::Error;
 use crate::inference::{InferenceError, similarity, unit};
-use crate::retrieval::IndexError;
 
 /// Bytes that a thread reads at once: they stay in its cache.
 const BYTES_AT_ONCE: usize = 256 << 10;

@@ -6,11 +6,11 @@ use convirt_data::FileError;
 use half::f16;
 
 use super::IndexDescription;
+use super::error::IndexError;
 use super::format::header;
 use crate::error::Error;
 use crate::files::NewFile;
 use crate::inference::{InferenceError, unit};
-use crate::retrieval::IndexError;
 
 /// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.
 ///
