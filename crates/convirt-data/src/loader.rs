@@ -53,25 +53,45 @@ impl Default for LoaderConfig {
 }
 
 impl LoaderConfig {
-    /// Checks that numbers are within bounds, of which those from above keep memory: a batch has
-    /// `min_pairs` at least.
+    /// Largest batch. The limits bound the memory.
+    pub const MAX_BATCH_SIZE: usize = 65_536;
+    /// Most threads.
+    pub const MAX_WORKERS: usize = 1_024;
+    /// Most batches made ahead.
+    pub const MAX_PREFETCH: usize = 1_024;
+    /// Largest multiple of tokens.
+    pub const MAX_PAD_MULTIPLE: usize = 65_536;
+
+    /// Checks the ranges; a batch has at least `min_pairs`.
     pub(crate) fn check(&self, min_pairs: usize) -> Result<(), SettingError> {
         let allowed = match min_pairs {
             ..=1 => "1 to 65536",
             _ => "2 to 65536",
         };
-        for (setting, value, bounds, allowed) in [
-            ("batch_size", self.batch_size, min_pairs..=65_536, allowed),
-            ("num_workers", self.num_workers, 0..=1_024, "0 to 1024"),
-            ("prefetch", self.prefetch, 0..=1_024, "at most 1024"),
+        let (batch, pad) = (self.batch_size, self.pad_multiple);
+        let (workers, prefetch) = (self.num_workers, self.prefetch);
+        for (setting, value, [low, high], allowed) in [
+            (
+                "batch_size",
+                batch,
+                [min_pairs, Self::MAX_BATCH_SIZE],
+                allowed,
+            ),
+            ("num_workers", workers, [0, Self::MAX_WORKERS], "0 to 1024"),
+            (
+                "prefetch",
+                prefetch,
+                [0, Self::MAX_PREFETCH],
+                "at most 1024",
+            ),
             (
                 "pad_multiple",
-                self.pad_multiple,
-                0..=65_536,
+                pad,
+                [0, Self::MAX_PAD_MULTIPLE],
                 "at most 65536",
             ),
         ] {
-            let bounds = *bounds.start() as f64..=*bounds.end() as f64;
+            let bounds = low as f64..=high as f64;
             check(setting, value as f64, bounds, allowed)?;
         }
         Ok(())

@@ -20,7 +20,7 @@ pub struct ProjectionHeadConfig {
 
 impl ProjectionHeadConfig {
     /// Largest width of the space; published ones have 128 to 2,048 dimensions.
-    const MAX_EMBEDDING: usize = 65_536;
+    pub const MAX_EMBEDDING: usize = 65_536;
 
     /// Creates a configuration from the encoder's width to that of the shared space.
     pub fn new(d_input: usize, d_embedding: usize) -> Self {

@@ -32,7 +32,7 @@ impl PhantomConfig {
         folder: &Path,
         progress: impl Fn(usize, usize) + Sync,
     ) -> Result<PhantomSummary, PhantomError> {
-        self.check()?;
+        self.validate()?;
         if let Some(summary) = marker::present(self, folder)? {
             return Ok(summary);
         }
@@ -80,7 +80,12 @@ impl PhantomConfig {
         matches!(marker::present(self, folder), Ok(Some(_)))
     }
 
-    fn check(&self) -> Result<(), PhantomError> {
+    /// Checks that the numbers are within their ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`PhantomError::OutOfRange`] naming the field.
+    pub fn validate(&self) -> Result<(), PhantomError> {
         if !(2..=100_000).contains(&self.patients) {
             return Err(PhantomError::OutOfRange {
                 setting: "patients",

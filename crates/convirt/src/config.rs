@@ -9,6 +9,7 @@ mod error;
 mod precision_name;
 mod model_name;
 pub(crate) mod yaml;
+mod invalid_setting;
 mod loss;
 mod objective;
 mod schedule;
@@ -18,22 +19,26 @@ mod check;
 
 pub(crate) use yaml::Document;
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{Column, FileError, NotUtf8, decode_text, read_regular};
+use convirt_data::{
+    Column, FileError, LoaderConfig, NotUtf8, decode_text, is_plain_name, read_regular,
+};
 use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
-pub use loss::LossConfig;
 pub use model::{ModelConfig, ScratchTextConfig};
 pub(crate) use model_name::ModelName;
 pub use objective::Objective;
 pub(crate) use precision_name::PrecisionName;
 pub use precision_name::parse_precision;
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
+
+use invalid_setting::{ABOVE_ZERO, Check, contradiction, expect, number, whole};
 
 /// Folder of runs unless `runs_dir` names another.
 pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";
@@ -106,7 +111,7 @@ pub struct Config {
     /// The pairs and how they are seen.
     pub dataset: DatasetConfig,
     /// The loss.
-    pub loss: LossConfig,
+    pub loss: ContrastiveLossConfig,
 }
 
 impl Default for Config {
@@ -135,7 +140,7 @@ impl Default for Config {
             truncation: true,
             model: ModelConfig::default(),
             dataset: DatasetConfig::default(),
-            loss: LossConfig::default(),
+            loss: ContrastiveLossConfig::default(),
         }
     }
 }
@@ -264,9 +269,32 @@ impl Config {
         self.schedule.of_steps(total_steps)
     }
 
-    /// The loss, in the model's terms.
-    pub fn loss(&self) -> ContrastiveLossConfig {
-        (&self.loss).into()
+    /// Checks the keys outside the sections.
+    fn check(&self) -> Check {
+        let expected = "letters, digits, `.`, `-` and `_`, not beginning with a `.`";
+        let name = &self.name;
+        expect("name", is_plain_name(name), expected, format!("{name:?}"))?;
+        let sizes = 2..=LoaderConfig::MAX_BATCH_SIZE;
+        whole("batch_size", self.batch_size, sizes)?;
+        whole("epochs", self.epochs, 1..)?;
+        whole("max_steps", self.max_steps, 1..)?;
+        whole("eval_every_n_epochs", self.eval_every_n_epochs, 1..)?;
+        whole("eval_every_n_steps", self.eval_every_n_steps, 1..)?;
+        whole("early_stop_patience", self.early_stop_patience, 1..)?;
+        whole("log_every_n_steps", self.log_every_n_steps, 1..)?;
+        if self.eval_every_n_epochs.is_some() && self.eval_every_n_steps.is_some() {
+            let problem = "given beside `eval_every_n_epochs`; give one of the two";
+            return contradiction("eval_every_n_steps", problem);
+        }
+        if !self.truncation {
+            let problem = "False cannot be honoured: no text encoder reads beyond its maximum";
+            return contradiction("truncation", problem);
+        }
+        let rates = (Bound::Excluded(0.0), Bound::Included(1.0));
+        number("learning_rate", self.learning_rate, rates)?;
+        number("weight_decay", self.weight_decay, 0.0..)?;
+        number("adam_epsilon", self.adam_epsilon, ABOVE_ZERO)?;
+        number("gradient_clip_norm", self.gradient_clip_norm, ABOVE_ZERO)
     }
 }
 
@@ -359,11 +387,11 @@ loss:
                 text_col: Some(Column::Position(1)),
                 ..DatasetConfig::default()
             },
-            loss: LossConfig {
+            loss: ContrastiveLossConfig {
                 temperature: 0.1,
                 use_cosine_similarity: true,
-                alpha_weight: 0.75,
-                ..LossConfig::default()
+                image_to_text_weight: 0.75,
+                ..ContrastiveLossConfig::default()
             },
             ..Config::default()
         };
@@ -398,7 +426,7 @@ loss:
         assert_eq!(config.text_column(), Some(Column::Position(1)));
         assert_eq!(config.dataset.augmentation, AugmentationConfig::default());
         assert_eq!(
-            (config.loss.temperature, config.loss.alpha_weight),
+            (config.loss.temperature, config.loss.image_to_text_weight),
             (0.1, 0.75)
         );
         assert!(config.loss.use_cosine_similarity && !config.loss.learnable_temperature);
@@ -471,7 +499,7 @@ loss: {learnable_temperature: True, multi_positive: off}
         };
         assert_eq!(config.dataset.decode_limits(), limits);
         assert_eq!(config.dataset.augmentation.flip_probability, 0.0);
-        assert!(!config.loss().multi_positive);
+        assert!(!config.loss.multi_positive);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The ranges that views are drawn from.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::Augmentation;
@@ -54,6 +56,9 @@ impl Default for AugmentationConfig {
 }
 
 impl AugmentationConfig {
+    /// Range of [`strength`](Self::strength).
+    pub const STRENGTHS: RangeInclusive<f64> = 0.0..=10.0;
+
     /// Prepares views of `size` × `size` pixels.
     ///
     /// # Errors
@@ -79,7 +84,7 @@ impl AugmentationConfig {
         check("flip_probability", flips, 0.0..=1.0, "in [0, 1]")?;
         check("rotation_degrees", degrees, 0.0..=180.0, "in [0, 180]")?;
         check("translation", self.translation, 0.0..=1.0, "in [0, 1]")?;
-        check("strength", self.strength, 0.0..=10.0, "in [0, 10]")?;
+        check("strength", self.strength, Self::STRENGTHS, "in [0, 10]")?;
         Ok(Augmentation {
             config: self.clone(),
             size,

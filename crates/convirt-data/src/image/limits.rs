@@ -1,5 +1,6 @@
 //! How much a file may ask for.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,13 @@ pub struct DecodeLimits {
     pub max_bytes: u64,
     /// Whether a JPEG or PNG is turned as its EXIF asks, as photographs of films do.
     pub exif_orientation: bool,
+}
+
+impl DecodeLimits {
+    /// Range of the longest side, in pixels.
+    pub const SIDES: RangeInclusive<u32> = 32..=65_535;
+    /// Range of the largest file, in MiB.
+    pub const MEBIBYTES: RangeInclusive<u32> = 1..=65_536;
 }
 
 impl Default for DecodeLimits {

@@ -4,6 +4,7 @@ mod folder;
 mod stored;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +47,11 @@ impl Default for ImageStoreConfig {
 }
 
 impl ImageStoreConfig {
+    /// Range of a longer side that images are scaled to, in pixels.
+    pub const LONGER_SIDES: RangeInclusive<usize> = 32..=65_535;
+    /// Most memory, in MiB.
+    pub const MAX_CACHE_MB: usize = 1 << 24;
+
     /// Keeps the paper's proportion of longer side to network input, 256 to 224.
     pub fn for_input_size(size: usize) -> Self {
         Self {

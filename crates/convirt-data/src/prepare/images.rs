@@ -41,11 +41,13 @@ impl PreparedImages {
         let allowed = "from 32 to 16384 pixels";
         setting::check("longer_side", longer_side, 32.0..=16_384.0, allowed)?;
         let max_side = f64::from(self.limits.max_side);
+        let [sides, mebibytes] = [DecodeLimits::SIDES, DecodeLimits::MEBIBYTES]
+            .map(|range| f64::from(*range.start())..=f64::from(*range.end()));
         let allowed = "from 32 to 65535 pixels";
-        setting::check("max_image_side", max_side, 32.0..=65_535.0, allowed)?;
+        setting::check("max_image_side", max_side, sides, allowed)?;
         let max_mb = (self.limits.max_bytes >> 20) as f64;
         let allowed = "from 1 to 65536 MiB";
-        setting::check("max_image_mb", max_mb, 1.0..=65_536.0, allowed)
+        setting::check("max_image_mb", max_mb, mebibytes, allowed)
     }
 
     /// Writes the image of `source` as `name` into `folder`.

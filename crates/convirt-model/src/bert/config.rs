@@ -1,5 +1,7 @@
 //! Configuration of the encoder, read from and written to Hugging Face's `config.json`.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::hugging_face::HuggingFaceConfig;
@@ -88,6 +90,24 @@ pub struct BertConfig {
     pub pad_token_id: usize,
     /// Whether positions are fixed sinusoids; DistilBERT only.
     pub sinusoidal_pos_embds: bool,
+}
+
+/// Limits, at least ten times the sizes of published encoders.
+impl BertConfig {
+    /// Largest [`vocab_size`](Self::vocab_size).
+    pub const MAX_VOCAB_SIZE: usize = 10_000_000;
+    /// Largest [`hidden_size`](Self::hidden_size).
+    pub const MAX_HIDDEN_SIZE: usize = 65_536;
+    /// Largest [`num_hidden_layers`](Self::num_hidden_layers).
+    pub const MAX_LAYERS: usize = 1_024;
+    /// Largest [`num_attention_heads`](Self::num_attention_heads).
+    pub const MAX_HEADS: usize = 4_096;
+    /// Largest [`intermediate_size`](Self::intermediate_size).
+    pub const MAX_INTERMEDIATE_SIZE: usize = 1 << 20;
+    /// Largest [`max_position_embeddings`](Self::max_position_embeddings).
+    pub const MAX_POSITIONS: usize = 1 << 20;
+    /// Range of both dropouts.
+    pub const DROPOUTS: Range<f64> = 0.0..1.0;
 }
 
 impl BertConfig {
@@ -198,26 +218,35 @@ impl BertConfig {
     ///
     /// [`ModelError::UnevenHeads`] or [`ModelError::OutOfRange`] naming the field.
     pub fn validate(&self) -> Result<(), ModelError> {
-        // The limits are at least ten times the sizes of published encoders.
         for (key, size, max, expected) in [
-            ("vocab_size", self.vocab_size, 10_000_000, "1 to 10,000,000"),
-            ("hidden_size", self.hidden_size, 65_536, "1 to 65,536"),
+            (
+                "vocab_size",
+                self.vocab_size,
+                Self::MAX_VOCAB_SIZE,
+                "1 to 10,000,000",
+            ),
+            (
+                "hidden_size",
+                self.hidden_size,
+                Self::MAX_HIDDEN_SIZE,
+                "1 to 65,536",
+            ),
             (
                 "num_hidden_layers",
                 self.num_hidden_layers,
-                1_024,
+                Self::MAX_LAYERS,
                 "1 to 1,024",
             ),
             (
                 "num_attention_heads",
                 self.num_attention_heads,
-                4_096,
+                Self::MAX_HEADS,
                 "1 to 4,096",
             ),
             (
                 "intermediate_size",
                 self.intermediate_size,
-                1 << 20,
+                Self::MAX_INTERMEDIATE_SIZE,
                 "1 to 1,048,576",
             ),
         ] {
@@ -227,7 +256,7 @@ impl BertConfig {
             (
                 "max_position_embeddings",
                 self.max_position_embeddings,
-                1 << 20,
+                Self::MAX_POSITIONS,
                 "at most 1,048,576",
             ),
             (
@@ -250,7 +279,7 @@ impl BertConfig {
                 self.attention_probs_dropout_prob,
             ),
         ] {
-            let is_valid = (0.0..1.0).contains(&probability);
+            let is_valid = Self::DROPOUTS.contains(&probability);
             in_range(key, probability, is_valid, "0 to below 1")?;
         }
         // A smaller ε is 0 in float32, and equal states would be divided by it. A larger one

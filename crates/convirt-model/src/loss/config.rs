@@ -8,12 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{ContrastiveLoss, MAX_SCALE};
 use crate::ModelError;
 
-/// Range of τ. Outside, float32 does not distinguish similarities divided by τ. Published values
-/// are from 0.01 to 1.
-const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e3;
-
 /// Configuration of a [`ContrastiveLoss`]; the defaults are the paper's, except for
-/// [`multi_positive`](Self::multi_positive).
+/// [`multi_positive`](Self::multi_positive). Files may use ConVIRT-Colab's `alpha_weight` for
+/// [`image_to_text_weight`](Self::image_to_text_weight).
 ///
 /// # Examples
 ///
@@ -34,8 +31,9 @@ pub struct ContrastiveLossConfig {
     /// τ, 0.0001 to 1,000; default 0.1.
     pub temperature: f64,
     /// λ, the weight of the image→text direction, 0 to 1; default 0.75.
+    #[serde(rename = "alpha_weight", alias = "image_to_text_weight")]
     pub image_to_text_weight: f64,
-    /// Whether similarity is the cosine (default) or the plain dot product.
+    /// Whether similarity is the cosine or the plain dot product; default true.
     pub use_cosine_similarity: bool,
     /// Whether τ is trained, starting from `temperature` (at least 0.01); default false.
     pub learnable_temperature: bool,
@@ -57,6 +55,16 @@ impl Default for ContrastiveLossConfig {
 }
 
 impl ContrastiveLossConfig {
+    /// Range of τ. Outside, float32 does not distinguish similarities divided by τ. Published
+    /// values are from 0.01 to 1.
+    pub const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e3;
+
+    /// Lower limit of a learnable τ.
+    pub const MIN_LEARNABLE_TEMPERATURE: f64 = 1.0 / MAX_SCALE;
+
+    /// Range of λ.
+    pub const IMAGE_TO_TEXT_WEIGHTS: RangeInclusive<f64> = 0.0..=1.0;
+
     /// Initializes the loss.
     ///
     /// # Errors
@@ -75,12 +83,12 @@ impl ContrastiveLossConfig {
     pub fn validate(&self) -> Result<(), ModelError> {
         let temperature = self.temperature;
         check_temperature(temperature)?;
-        if self.learnable_temperature && temperature < 1.0 / MAX_SCALE {
+        if self.learnable_temperature && temperature < Self::MIN_LEARNABLE_TEMPERATURE {
             let expected = "at least 0.01, the lower limit of a learnable temperature";
             return Err(out_of_range("temperature", temperature, expected));
         }
         let weight = self.image_to_text_weight;
-        if !(0.0..=1.0).contains(&weight) {
+        if !Self::IMAGE_TO_TEXT_WEIGHTS.contains(&weight) {
             return Err(out_of_range("image_to_text_weight", weight, "0 to 1"));
         }
         Ok(())
@@ -89,7 +97,7 @@ impl ContrastiveLossConfig {
 
 /// Checks the range of τ.
 pub(super) fn check_temperature(temperature: f64) -> Result<(), ModelError> {
-    if TEMPERATURES.contains(&temperature) {
+    if ContrastiveLossConfig::TEMPERATURES.contains(&temperature) {
         Ok(())
     } else {
         Err(out_of_range("temperature", temperature, "0.0001 to 1,000"))
@@ -152,6 +160,21 @@ mod tests {
         ] {
             let error = config.init(&device).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_weight_is_read_by_colabs_name_and_by_its_own() {
+        let expected = ContrastiveLossConfig {
+            image_to_text_weight: 0.5,
+            ..Default::default()
+        };
+        for text in [
+            r#"{"alpha_weight": 0.5}"#,
+            r#"{"image_to_text_weight": 0.5}"#,
+        ] {
+            let config: ContrastiveLossConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(config, expected, "{text}");
         }
     }
 

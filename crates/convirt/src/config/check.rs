@@ -1,284 +1,35 @@
-//! Ranges, contradictions and files.
+//! Checks across sections, and of the files that they name.
 
-use std::fmt::Display;
-use std::ops::RangeBounds;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use convirt_data::{SettingError, is_plain_name};
-use convirt_model::Pooling;
-
-use super::{
-    Config, ConfigError, DatasetConfig, Location, LossConfig, ModelConfig, ModelName, Objective,
-};
-
-/// What is wrong with a key.
-#[derive(Debug)]
-pub(super) struct Flaw {
-    key: String,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Range { expected: String, found: String },
-    Contradiction(String),
-    MissingFile(PathBuf),
-}
-
-impl Flaw {
-    /// The error for a flaw in a key that stands where `locate` says.
-    pub fn at(self, locate: impl Fn(&str) -> Location) -> ConfigError {
-        let at = locate(&self.key);
-        match self.kind {
-            Kind::Range { expected, found } => ConfigError::Unexpected {
-                at,
-                expected,
-                found,
-            },
-            Kind::Contradiction(problem) => ConfigError::Contradiction { at, problem },
-            Kind::MissingFile(path) => ConfigError::MissingFile { at, path },
-        }
-    }
-}
-
-type Check = Result<(), Flaw>;
+use super::invalid_setting::{Check, contradiction, missing_file};
+use super::{Config, ModelName, Objective, loss};
 
 /// Checks every setting by itself and against the others.
 pub(super) fn settings(config: &Config) -> Check {
-    training(config)?;
-    schedule(config)?;
-    model(&config.model, config.objective)?;
-    dataset(config)?;
-    loss(&config.loss)
+    let Config {
+        schedule,
+        model,
+        dataset,
+        ..
+    } = config;
+    let learns_texts = config.objective == Objective::ConVirt;
+    config.check()?;
+    inside("schedule", schedule.check(config.learning_rate))?;
+    inside("model", model.check())?;
+    if learns_texts && model.text_is_from_scratch() {
+        inside("model", model.check_text_from_scratch())?;
+    }
+    inside("dataset", dataset.check())?;
+    if config.text_column().as_ref() == Some(&dataset.img_path_col) {
+        return contradiction("dataset.text_col", "the same column as `img_path_col`");
+    }
+    inside("loss", loss::check(&config.loss))
 }
 
-fn training(config: &Config) -> Check {
-    let expected = "letters, digits, `.`, `-` and `_`, not beginning with a `.`";
-    within(
-        "name",
-        is_plain_name(&config.name),
-        expected,
-        format!("{:?}", config.name),
-    )?;
-    at_least("batch_size", config.batch_size, 2)?;
-    at_most("batch_size", config.batch_size, 65_536)?;
-    at_least("epochs", config.epochs, 1)?;
-    at_least("max_steps", config.max_steps, 1)?;
-    at_least("eval_every_n_epochs", config.eval_every_n_epochs, 1)?;
-    at_least("eval_every_n_steps", config.eval_every_n_steps, 1)?;
-    at_least("early_stop_patience", config.early_stop_patience, 1)?;
-    at_least("log_every_n_steps", config.log_every_n_steps, 1)?;
-    if config.eval_every_n_epochs.is_some() && config.eval_every_n_steps.is_some() {
-        let problem = "given beside `eval_every_n_epochs`; give one of the two";
-        return contradiction("eval_every_n_steps", problem);
-    }
-    if !config.truncation {
-        let problem = "False cannot be honoured: no text encoder reads beyond its maximum";
-        return contradiction("truncation", problem);
-    }
-    let rate = config.learning_rate;
-    within(
-        "learning_rate",
-        rate > 0.0 && rate <= 1.0,
-        "a number above 0 and at most 1",
-        rate,
-    )?;
-    let decay = config.weight_decay;
-    within(
-        "weight_decay",
-        decay.is_finite() && decay >= 0.0,
-        "a number from 0",
-        decay,
-    )?;
-    positive("adam_epsilon", config.adam_epsilon)?;
-    config
-        .gradient_clip_norm
-        .map_or(Ok(()), |norm| positive("gradient_clip_norm", norm))
-}
-
-fn schedule(config: &Config) -> Check {
-    let schedule = &config.schedule;
-    at_least("schedule.patience", schedule.patience, 1)?;
-    let factor = schedule.factor;
-    let between = "a number between 0 and 1";
-    within(
-        "schedule.factor",
-        factor > 0.0 && factor < 1.0,
-        between,
-        factor,
-    )?;
-    let lowest = schedule.min_learning_rate;
-    within(
-        "schedule.min_learning_rate",
-        (0.0..=config.learning_rate).contains(&lowest),
-        "a number from 0 to `learning_rate`",
-        lowest,
-    )
-}
-
-fn model(model: &ModelConfig, objective: Objective) -> Check {
-    at_least("model.out_dim", model.out_dim, 1)?;
-    at_most("model.out_dim", model.out_dim, 65_536)?;
-    at_least("model.max_tokens", model.max_tokens, 3)?;
-    at_most("model.max_tokens", model.max_tokens, 1 << 20)?;
-    if let Some(dropout) = model.dropout {
-        below_one("model.dropout", dropout)?;
-    }
-    gibibytes("model.frozen_states_gib", model.frozen_states_gib)?;
-    if model.pooling == Pooling::None {
-        let problem = "`none` gives no vector for a text; use max, mean, mean_max, first or last";
-        return contradiction("model.pooling", problem);
-    }
-    let layers = &model.freeze_layers;
-    if let Some(layer) = (1..layers.len()).find(|&index| layers[..index].contains(&layers[index])) {
-        let problem = format!("layer {} is given twice", layers[layer]);
-        return contradiction("model.freeze_layers", problem);
-    }
-    if model.bert_base_model.trim().is_empty() {
-        let problem = "a folder, the name of a model, or `scratch` is needed";
-        return contradiction("model.bert_base_model", problem);
-    }
-    match objective {
-        Objective::ConVirt if model.text_is_from_scratch() => text_from_scratch(model),
-        Objective::ConVirt | Objective::SimClr => Ok(()),
-    }
-}
-
-fn text_from_scratch(model: &ModelConfig) -> Check {
-    let size = &model.text_from_scratch;
-    at_least("model.text_from_scratch.layers", size.layers, 1)?;
-    at_least("model.text_from_scratch.heads", size.heads, 1)?;
-    at_least("model.text_from_scratch.hidden_size", size.hidden_size, 1)?;
-    at_least(
-        "model.text_from_scratch.intermediate_size",
-        size.intermediate_size,
-        1,
-    )?;
-    at_least("model.text_from_scratch.vocab_size", size.vocab_size, 100)?;
-    at_least("model.text_from_scratch.max_tokens", size.max_tokens, 3)?;
-    // Those of any text encoder, as `BertConfig::validate` has them.
-    for (key, number, most) in [
-        ("layers", size.layers, 1_024),
-        ("heads", size.heads, 4_096),
-        ("hidden_size", size.hidden_size, 65_536),
-        ("intermediate_size", size.intermediate_size, 1 << 20),
-        ("vocab_size", size.vocab_size, 10_000_000),
-        ("max_tokens", size.max_tokens, 1 << 20),
-    ] {
-        at_most(&format!("model.text_from_scratch.{key}"), number, most)?;
-    }
-    if !size.hidden_size.is_multiple_of(size.heads) {
-        let problem = format!(
-            "{} is not a multiple of `heads`, {}",
-            size.hidden_size, size.heads
-        );
-        return contradiction("model.text_from_scratch.hidden_size", problem);
-    }
-    if model.pooling_layer.is_some_and(|layer| layer > size.layers) {
-        let problem = format!("beyond `text_from_scratch.layers`, {}", size.layers);
-        return contradiction("model.pooling_layer", problem);
-    }
-    if !model.freeze_layers.is_empty() {
-        let problem = "nothing is learned yet in a text encoder from scratch; set it to []";
-        return contradiction("model.freeze_layers", problem);
-    }
-    if model.freeze_embeddings {
-        let problem = "nothing is learned yet in a text encoder from scratch; set it to False";
-        return contradiction("model.freeze_embeddings", problem);
-    }
-    Ok(())
-}
-
-fn dataset(config: &Config) -> Check {
-    let data = &config.dataset;
-    if data.csv_file.as_os_str().is_empty() {
-        return contradiction(
-            "dataset.csv_file",
-            "missing; the CSV of the pairs is needed",
-        );
-    }
-    if config.text_column().as_ref() == Some(&data.img_path_col) {
-        let problem = "the same column as `img_path_col`";
-        return contradiction("dataset.text_col", problem);
-    }
-    let between = "a number between 0 and 1";
-    let share = data.valid_size;
-    within(
-        "dataset.valid_size",
-        share > 0.0 && share < 1.0,
-        between,
-        share,
-    )?;
-    from_zero_to_one("dataset.max_bad_share", data.max_bad_share)?;
-    let [height, width, channels] = data.input_shape;
-    within(
-        "dataset.input_shape",
-        height == width && (32..=4096).contains(&height) && channels == 3,
-        "a square of 32 to 4096 pixels with 3 channels, such as (224, 224, 3)",
-        format!("({height}, {width}, {channels})"),
-    )?;
-    at_least("dataset.longer_side", data.longer_side, 32)?;
-    at_most("dataset.longer_side", data.longer_side, 65_535)?;
-    at_most("dataset.num_workers", data.num_workers, 1_024)?;
-    at_least("dataset.prefetch", data.prefetch, 1)?;
-    at_most("dataset.prefetch", data.prefetch, 1_024)?;
-    at_least("dataset.pad_multiple", data.pad_multiple, 1)?;
-    at_most("dataset.pad_multiple", data.pad_multiple, 65_536)?;
-    at_most("dataset.cache_mb", data.cache_mb, 1 << 24)?;
-    gibibytes("dataset.cache_size", data.cache_size)?;
-    within(
-        "dataset.max_image_side",
-        (32..=65_535).contains(&data.max_image_side),
-        "32 to 65535 pixels",
-        data.max_image_side,
-    )?;
-    within(
-        "dataset.max_image_mb",
-        (1..=65_536).contains(&data.max_image_mb),
-        "1 to 65536 MiB",
-        data.max_image_mb,
-    )?;
-    number_in("dataset.s", data.s, 0.0..=10.0, "a number from 0 to 10")?;
-    augmentation(data)
-}
-
-fn augmentation(data: &DatasetConfig) -> Check {
-    let augmentation = &data.augmentation;
-    if augmentation.strength != 1.0 {
-        let problem = "say it with `dataset.s`, which is the same";
-        return contradiction("dataset.augmentation.strength", problem);
-    }
-    match augmentation.init(data.input_shape[0]) {
-        Ok(_) => Ok(()),
-        Err(SettingError::OutOfRange {
-            setting,
-            value,
-            allowed,
-            ..
-        }) => Err(Flaw {
-            key: format!("dataset.augmentation.{setting}"),
-            kind: Kind::Range {
-                expected: format!("a value {allowed}"),
-                found: value.to_string(),
-            },
-        }),
-        Err(other) => contradiction("dataset.augmentation", other.to_string()),
-    }
-}
-
-fn loss(loss: &LossConfig) -> Check {
-    positive("loss.temperature", loss.temperature)?;
-    number_in(
-        "loss.temperature",
-        loss.temperature,
-        1e-4..=1e3,
-        "a number from 0.0001 to 1000",
-    )?;
-    if loss.learnable_temperature && loss.temperature < 0.01 {
-        let problem = "below 0.01, which is as far as a learnable temperature goes";
-        return contradiction("loss.temperature", problem);
-    }
-    from_zero_to_one("loss.alpha_weight", loss.alpha_weight)
+/// Names the invalid key of `section` in full.
+fn inside(section: &str, check: Check) -> Check {
+    check.map_err(|invalid| invalid.in_section(section))
 }
 
 /// Checks that what the configuration names is there.
@@ -306,73 +57,9 @@ pub(super) fn files(config: &Config) -> Check {
 
 fn present(key: &str, path: Option<&Path>) -> Check {
     match path {
-        Some(path) if !path.exists() => Err(Flaw {
-            key: key.to_string(),
-            kind: Kind::MissingFile(path.to_path_buf()),
-        }),
+        Some(path) if !path.exists() => missing_file(key, path.to_path_buf()),
         _ => Ok(()),
     }
-}
-
-fn at_least(key: &str, number: impl Into<Option<usize>>, least: usize) -> Check {
-    match number.into() {
-        Some(number) => within(key, number >= least, format!("at least {least}"), number),
-        None => Ok(()),
-    }
-}
-
-fn at_most(key: &str, number: impl Into<Option<usize>>, most: usize) -> Check {
-    match number.into() {
-        Some(number) => within(key, number <= most, format!("at most {most}"), number),
-        None => Ok(()),
-    }
-}
-
-/// A size on disk; a million are a petabyte.
-fn gibibytes(key: &str, number: f64) -> Check {
-    positive(key, number)?;
-    within(key, number <= 1e6, "at most 1000000 GiB", number)
-}
-
-fn positive(key: &str, number: f64) -> Check {
-    within(
-        key,
-        number.is_finite() && number > 0.0,
-        "a number above 0",
-        number,
-    )
-}
-
-fn below_one(key: &str, number: f64) -> Check {
-    number_in(key, number, 0.0..1.0, "a number from 0 to below 1")
-}
-
-fn from_zero_to_one(key: &str, number: f64) -> Check {
-    number_in(key, number, 0.0..=1.0, "a number from 0 to 1")
-}
-
-fn number_in(key: &str, number: f64, range: impl RangeBounds<f64>, expected: &str) -> Check {
-    within(key, range.contains(&number), expected, number)
-}
-
-fn within(key: &str, holds: bool, expected: impl Display, found: impl Display) -> Check {
-    match holds {
-        true => Ok(()),
-        false => Err(Flaw {
-            key: key.to_string(),
-            kind: Kind::Range {
-                expected: expected.to_string(),
-                found: found.to_string(),
-            },
-        }),
-    }
-}
-
-fn contradiction(key: impl Into<String>, problem: impl Into<String>) -> Check {
-    Err(Flaw {
-        key: key.into(),
-        kind: Kind::Contradiction(problem.into()),
-    })
 }
 
 #[cfg(test)]
@@ -380,6 +67,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::ConfigError;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
         Config::from_yaml("config.yaml", text, &[])
@@ -527,6 +215,11 @@ dataset:
                 "csv_file: a.csv",
                 "csv_file: a.csv\n  text_col: 0",
                 "config.yaml:8: dataset.text_col: the same column as `img_path_col`",
+            ),
+            (
+                "csv_file: a.csv",
+                "csv_file: a.csv\n  phantom:\n    patients: 1",
+                "config.yaml:9: dataset.phantom.patients: expected a value from 2 to 100000, found 1",
             ),
             (
                 "csv_file: a.csv",

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 
 use convirt_data::{
-    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig, TextView,
+    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
+    SettingError, TextView,
 };
-use convirt_phantom::PhantomConfig;
+use convirt_phantom::{PhantomConfig, PhantomError};
 use serde::{Deserialize, Serialize};
+
+use super::invalid_setting::{
+    BETWEEN_0_AND_1, Check, InvalidSetting, contradiction, expect, gibibytes, number, whole,
+    whole_of,
+};
 
 /// The pairs: where they are, how they are divided, seen and loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +131,85 @@ impl Default for DatasetConfig {
 }
 
 impl DatasetConfig {
+    /// Checks the section and those inside it.
+    pub(super) fn check(&self) -> Check {
+        if self.csv_file.as_os_str().is_empty() {
+            return contradiction("csv_file", "missing; the CSV of the pairs is needed");
+        }
+        self.check_phantom()?;
+        number("valid_size", self.valid_size, BETWEEN_0_AND_1)?;
+        number("max_bad_share", self.max_bad_share, 0.0..=1.0)?;
+        let [height, width, channels] = self.input_shape;
+        expect(
+            "input_shape",
+            height == width && (32..=4096).contains(&height) && channels == 3,
+            "a square of 32 to 4096 pixels with 3 channels, such as (224, 224, 3)",
+            format!("({height}, {width}, {channels})"),
+        )?;
+        let sides = ImageStoreConfig::LONGER_SIDES;
+        whole("longer_side", self.longer_side, sides)?;
+        whole(
+            "num_workers",
+            self.num_workers,
+            0..=LoaderConfig::MAX_WORKERS,
+        )?;
+        whole("prefetch", self.prefetch, 1..=LoaderConfig::MAX_PREFETCH)?;
+        let multiples = 1..=LoaderConfig::MAX_PAD_MULTIPLE;
+        whole("pad_multiple", self.pad_multiple, multiples)?;
+        whole(
+            "cache_mb",
+            self.cache_mb,
+            0..=ImageStoreConfig::MAX_CACHE_MB,
+        )?;
+        gibibytes("cache_size", self.cache_size)?;
+        let sides = DecodeLimits::SIDES;
+        whole_of("max_image_side", "pixels", self.max_image_side, sides)?;
+        let sizes = DecodeLimits::MEBIBYTES;
+        whole_of("max_image_mb", "MiB", self.max_image_mb, sizes)?;
+        number("s", self.s, AugmentationConfig::STRENGTHS)?;
+        self.check_augmentation()
+    }
+
+    fn check_phantom(&self) -> Check {
+        match self
+            .phantom
+            .as_ref()
+            .map_or(Ok(()), PhantomConfig::validate)
+        {
+            Ok(()) => Ok(()),
+            Err(PhantomError::OutOfRange {
+                setting,
+                value,
+                allowed,
+            }) => {
+                let expected = format!("a value {allowed}");
+                Err(InvalidSetting::out_of_range(setting, expected, value).in_section("phantom"))
+            }
+            Err(other) => contradiction("phantom", other.to_string()),
+        }
+    }
+
+    fn check_augmentation(&self) -> Check {
+        if self.augmentation.strength != 1.0 {
+            let problem = "say it with `dataset.s`, which is the same";
+            return contradiction("augmentation.strength", problem);
+        }
+        match self.augmentation.init(self.input_shape[0]) {
+            Ok(_) => Ok(()),
+            Err(SettingError::OutOfRange {
+                setting,
+                value,
+                allowed,
+                ..
+            }) => {
+                let expected = format!("a value {allowed}");
+                Err(InvalidSetting::out_of_range(setting, expected, value)
+                    .in_section("augmentation"))
+            }
+            Err(other) => contradiction("augmentation", other.to_string()),
+        }
+    }
+
     /// Bounds on what an image file may ask for, and whether it is turned.
     pub fn decode_limits(&self) -> DecodeLimits {
         DecodeLimits {

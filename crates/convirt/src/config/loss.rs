@@ -1,69 +1,45 @@
-//! The section `loss`.
+//! The section `loss`, which is the model's own configuration.
 
 use convirt_model::ContrastiveLossConfig;
-use serde::{Deserialize, Serialize};
 
-/// The contrastive loss, in Colab's terms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LossConfig {
-    /// τ, above 0; 0.1 (paper).
-    pub temperature: f64,
-    /// Whether τ is trained, starting from `temperature`, which is at least 0.01 then; `false`
-    /// (paper).
-    pub learnable_temperature: bool,
-    /// Cosine (`true`, paper) or plain dot product.
-    pub use_cosine_similarity: bool,
-    /// λ, weight of the direction image→text against text→image, 0 to 1; 0.75 (paper).
-    pub alpha_weight: f64,
-    /// Whether pairs with equal texts in a batch are positives of each other; `true`. `false` is
-    /// the paper's loss, to which they are negatives.
-    pub multi_positive: bool,
-}
+use super::invalid_setting::{Check, contradiction, number};
 
-impl Default for LossConfig {
-    fn default() -> Self {
-        Self {
-            temperature: 0.1,
-            learnable_temperature: false,
-            use_cosine_similarity: true,
-            alpha_weight: 0.75,
-            multi_positive: true,
-        }
+/// Checks the section.
+pub(super) fn check(loss: &ContrastiveLossConfig) -> Check {
+    let temperature = loss.temperature;
+    number(
+        "temperature",
+        temperature,
+        ContrastiveLossConfig::TEMPERATURES,
+    )?;
+    let least = ContrastiveLossConfig::MIN_LEARNABLE_TEMPERATURE;
+    if loss.learnable_temperature && temperature < least {
+        let problem = format!("below {least}, which is as far as a learnable temperature goes");
+        return contradiction("temperature", problem);
     }
-}
-
-impl From<&LossConfig> for ContrastiveLossConfig {
-    fn from(config: &LossConfig) -> Self {
-        Self {
-            temperature: config.temperature,
-            image_to_text_weight: config.alpha_weight,
-            use_cosine_similarity: config.use_cosine_similarity,
-            learnable_temperature: config.learnable_temperature,
-            multi_positive: config.multi_positive,
-        }
-    }
+    number(
+        "alpha_weight",
+        loss.image_to_text_weight,
+        ContrastiveLossConfig::IMAGE_TO_TEXT_WEIGHTS,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_defaults_are_those_of_the_model() {
-        let ours = ContrastiveLossConfig::from(&LossConfig::default());
-        assert_eq!(ours, ContrastiveLossConfig::default());
-    }
+    use crate::config::Config;
 
     #[test]
     fn every_setting_reaches_the_model() {
-        let config = LossConfig {
-            temperature: 0.2,
-            learnable_temperature: true,
-            use_cosine_similarity: false,
-            alpha_weight: 0.25,
-            multi_positive: false,
-        };
+        let text = "\
+dataset: {csv_file: a.csv}
+loss:
+  temperature: 0.2
+  learnable_temperature: True
+  use_cosine_similarity: False
+  alpha_weight: 0.25
+  multi_positive: False
+";
         let expected = ContrastiveLossConfig {
             temperature: 0.2,
             image_to_text_weight: 0.25,
@@ -71,6 +47,29 @@ mod tests {
             learnable_temperature: true,
             multi_positive: false,
         };
-        assert_eq!(ContrastiveLossConfig::from(&config), expected);
+        let config = Config::from_yaml("config.yaml", text, &[]).unwrap();
+        assert_eq!(config.loss, expected);
+    }
+
+    #[test]
+    fn a_weight_out_of_range_is_named_as_the_file_names_it() {
+        let mut loss = ContrastiveLossConfig {
+            image_to_text_weight: 1.5,
+            ..ContrastiveLossConfig::default()
+        };
+        let config = |loss| {
+            let mut config = Config::default();
+            config.dataset.csv_file = "a.csv".into();
+            config.loss = loss;
+            config.validate().map_err(|error| error.to_string())
+        };
+        let message = "loss.alpha_weight: expected a number from 0 to 1, found 1.5";
+        assert_eq!(config(loss), Err(message.to_string()));
+        loss.image_to_text_weight = 1.0;
+        assert_eq!(config(loss), Ok(()));
+        (loss.temperature, loss.learnable_temperature) = (0.005, true);
+        let message = "loss.temperature: below 0.01, which is as far as a learnable temperature \
+                       goes";
+        assert_eq!(config(loss), Err(message.to_string()));
     }
 }

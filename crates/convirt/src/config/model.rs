@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use convirt_model::{Pooling, ResNetDepth};
+use convirt_model::{BertConfig, Pooling, ProjectionHeadConfig, ResNetDepth};
 use serde::{Deserialize, Serialize};
+
+use super::invalid_setting::{Check, contradiction, gibibytes, number, whole};
 
 /// The networks and where their weights come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +96,56 @@ impl Default for ModelConfig {
     }
 }
 
+/// Fewest tokens of a text: the special ones and one between them.
+const MIN_TOKENS: usize = 3;
+
 impl ModelConfig {
+    /// Checks the section except for [`text_from_scratch`](Self::text_from_scratch).
+    pub(super) fn check(&self) -> Check {
+        let widths = 1..=ProjectionHeadConfig::MAX_EMBEDDING;
+        whole("out_dim", self.out_dim, widths)?;
+        let tokens = MIN_TOKENS..=BertConfig::MAX_POSITIONS;
+        whole("max_tokens", self.max_tokens, tokens)?;
+        number("dropout", self.dropout, BertConfig::DROPOUTS)?;
+        gibibytes("frozen_states_gib", self.frozen_states_gib)?;
+        if self.pooling == Pooling::None {
+            let problem =
+                "`none` gives no vector for a text; use max, mean, mean_max, first or last";
+            return contradiction("pooling", problem);
+        }
+        let layers = &self.freeze_layers;
+        let is_twice = |&index: &usize| layers[..index].contains(&layers[index]);
+        if let Some(index) = (1..layers.len()).find(is_twice) {
+            let problem = format!("layer {} is given twice", layers[index]);
+            return contradiction("freeze_layers", problem);
+        }
+        if self.bert_base_model.trim().is_empty() {
+            let problem = "a folder, the name of a model, or `scratch` is needed";
+            return contradiction("bert_base_model", problem);
+        }
+        Ok(())
+    }
+
+    /// Checks what only a text encoder from scratch needs.
+    pub(super) fn check_text_from_scratch(&self) -> Check {
+        let size = &self.text_from_scratch;
+        size.check()
+            .map_err(|invalid| invalid.in_section("text_from_scratch"))?;
+        if self.pooling_layer.is_some_and(|layer| layer > size.layers) {
+            let problem = format!("beyond `text_from_scratch.layers`, {}", size.layers);
+            return contradiction("pooling_layer", problem);
+        }
+        if !self.freeze_layers.is_empty() {
+            let problem = "nothing is learned yet in a text encoder from scratch; set it to []";
+            return contradiction("freeze_layers", problem);
+        }
+        if self.freeze_embeddings {
+            let problem = "nothing is learned yet in a text encoder from scratch; set it to False";
+            return contradiction("freeze_embeddings", problem);
+        }
+        Ok(())
+    }
+
     /// Value of `bert_base_model` for an encoder without pretrained weights.
     pub const SCRATCH: &str = "scratch";
 
@@ -143,5 +194,26 @@ impl Default for ScratchTextConfig {
             vocab_size: 8_000,
             max_tokens: 256,
         }
+    }
+}
+
+impl ScratchTextConfig {
+    fn check(&self) -> Check {
+        whole("layers", self.layers, 1..=BertConfig::MAX_LAYERS)?;
+        whole("heads", self.heads, 1..=BertConfig::MAX_HEADS)?;
+        let widths = 1..=BertConfig::MAX_HIDDEN_SIZE;
+        whole("hidden_size", self.hidden_size, widths)?;
+        let widths = 1..=BertConfig::MAX_INTERMEDIATE_SIZE;
+        whole("intermediate_size", self.intermediate_size, widths)?;
+        let sizes = 100..=BertConfig::MAX_VOCAB_SIZE;
+        whole("vocab_size", self.vocab_size, sizes)?;
+        let tokens = MIN_TOKENS..=BertConfig::MAX_POSITIONS;
+        whole("max_tokens", self.max_tokens, tokens)?;
+        let (width, heads) = (self.hidden_size, self.heads);
+        if !width.is_multiple_of(heads) {
+            let problem = format!("{width} is not a multiple of `heads`, {heads}");
+            return contradiction("hidden_size", problem);
+        }
+        Ok(())
     }
 }

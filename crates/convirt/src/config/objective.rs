@@ -49,10 +49,13 @@ impl Config {
                 dataset.pad_multiple,
                 loss.learnable_temperature,
                 loss.use_cosine_similarity,
-                loss.alpha_weight,
                 loss.multi_positive,
             ],
         };
+        keys.push((
+            "loss.alpha_weight",
+            self.loss.image_to_text_weight != default.loss.image_to_text_weight,
+        ));
         if self.text_column().is_none() {
             keys.extend(keys![
                 dataset.text_from_files,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::invalid_setting::{BETWEEN_0_AND_1, Check, expect, number, whole};
+
 /// How the learning rate evolves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,6 +73,18 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
+    /// Checks the section; `learning_rate` bounds the lowest rate.
+    pub(super) fn check(&self, learning_rate: f64) -> Check {
+        whole("patience", self.patience, 1..)?;
+        number("factor", self.factor, BETWEEN_0_AND_1)?;
+        expect(
+            "min_learning_rate",
+            (0.0..=learning_rate).contains(&self.min_learning_rate),
+            "a number from 0 to `learning_rate`",
+            self.min_learning_rate,
+        )
+    }
+
     /// The schedule of a training of `total_steps`.
     pub(super) fn of_steps(&self, total_steps: usize) -> Schedule {
         match self.kind {

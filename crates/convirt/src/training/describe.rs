@@ -18,7 +18,7 @@ pub(super) fn describe(config: &Config, tower: Option<&TextTower>) -> Descriptio
                 d_embedding: model.out_dim,
                 pooling: model.pooling,
                 pooling_layer: model.pooling_layer,
-                loss: config.loss(),
+                loss: config.loss,
                 freeze_embeddings: model.freeze_embeddings,
                 freeze_layers: model.freeze_layers.clone(),
                 ..ConVirtConfig::new(image, tower.config.clone())
