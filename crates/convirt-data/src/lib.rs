@@ -47,8 +47,9 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use files::{
-    FileError, NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name, open_regular,
-    path_from_text, path_text, printable, printable_lines, read_regular, read_regular_text,
+    FileError, NewFile, NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name,
+    open_regular, path_from_text, path_text, printable, printable_lines, read_regular,
+    read_regular_text,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,

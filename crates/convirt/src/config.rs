@@ -233,8 +233,8 @@ impl Config {
     ///
     /// [`ConfigError`] naming the first key that is wrong and what would be right.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check::settings(self).map_err(|flaw| {
-            flaw.at(|key| Location {
+        check::settings(self).map_err(|invalid| {
+            invalid.at(|key| Location {
                 place: Place::Code,
                 key: key.to_string(),
             })
@@ -249,10 +249,8 @@ impl Config {
     /// Column of texts, by which rows are kept or left out: ConVIRT's second column unless another
     /// is given, SimCLR's only where it is given.
     pub fn text_column(&self) -> Option<Column> {
-        match (&self.dataset.text_col, self.objective) {
-            (None, Objective::ConVirt) => Some(Column::Position(1)),
-            (column, _) => column.clone(),
-        }
+        let second = (self.objective.reads_texts()).then_some(Column::Position(1));
+        self.dataset.text_col.clone().or(second)
     }
 
     /// Steps from one evaluation to the next.

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Config, DatasetConfig, Objective};
+use crate::config::{Config, DatasetConfig};
 use crate::error::Error;
 use crate::messages::{progress, progress_bar};
 
@@ -71,12 +71,11 @@ impl Datasets {
             ..data.augmentation.clone()
         };
         let augmented = ImageView::Augmented(augmentation.init(size)?);
-        let (views, evaluated) = match config.objective {
-            Objective::ConVirt => {
-                let transform = EvalTransform::new(size, data.eval_resize)?;
-                (1, ImageView::Evaluation(transform))
-            }
-            Objective::SimClr => (2, augmented.clone()),
+        let views = config.objective.views();
+        let evaluated = if views == 1 {
+            ImageView::Evaluation(EvalTransform::new(size, data.eval_resize)?)
+        } else {
+            augmented.clone()
         };
         let skips = studies.skips;
         let dataset = |studies, image, text| -> Result<_, Error> {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
 
-use crate::config::{Config, Objective};
+use crate::config::Config;
 use crate::datasets::{draw_phantom, in_keys, manifest_config, split_config};
 use crate::error::Error;
 use crate::training::{Earlier, TextTower};
@@ -42,7 +42,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
 
 /// How a run of the configuration would count tokens.
 fn token_check(config: &Config) -> Result<TokenCheck, Error> {
-    if config.objective == Objective::SimClr {
+    if !config.objective.reads_texts() {
         let reason = "SimCLR reads no texts".into();
         return Ok(TokenCheck::Off { reason });
     }

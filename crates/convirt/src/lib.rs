@@ -32,7 +32,7 @@
 )]
 
 mod messages;
-mod files;
+mod json_file;
 mod readable;
 pub mod config;
 pub mod weights;

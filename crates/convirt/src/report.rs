@@ -9,17 +9,16 @@ mod heat_map;
 mod gallery;
 
 use std::fmt::Write;
-use std::fs;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 
-use crate::config::{Config, Objective};
+use crate::config::Config;
 use crate::datasets::{Studies, loader_config};
 use crate::error::Error;
-use crate::files::read_json;
 use crate::inference::Model;
+use crate::json_file::read_json;
 use crate::logging::{Scalars, read_scalars};
 use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
@@ -64,10 +63,8 @@ impl RunDir {
         let config = Config::from_file(self.config(), &[])?;
         let reason = |error: Error| error.to_string();
         let studies = Studies::read(&config).map_err(reason);
-        let model = match config.objective {
-            Objective::ConVirt => Some(Model::load_on(self.path(), device).map_err(reason)),
-            Objective::SimClr => None,
-        };
+        let model = (config.objective.reads_texts())
+            .then(|| Model::load_on(self.path(), device).map_err(reason));
         let data = studies.as_ref().map_err(String::clone).map(|studies| {
             let data = Data {
                 train: &studies.split.train,
@@ -130,7 +127,8 @@ impl RunDir {
             Escaped(&yaml)
         );
         let path = self.report();
-        fs::write(&path, page(&title, &body)).map_err(FileError::write(&path))?;
+        NewFile::write_whole(&path, page(&title, &body).as_bytes())
+            .map_err(FileError::write(&path))?;
         Ok(path)
     }
 }

@@ -9,11 +9,12 @@ mod prepare;
 mod display;
 mod adam;
 mod schedule;
+mod pretrained;
 mod task;
 mod checkpoint;
 mod epochs;
 mod fit;
-mod evaluation;
+mod chance;
 
 pub use adam::Adam;
 pub(crate) use initial_weights::Earlier;
@@ -28,17 +29,19 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 
 use crate::compute::{device_name, kernel_name};
-use crate::config::{Config, Objective};
+use crate::config::Config;
 use crate::error::Error;
-use crate::inference::{Description, ImageModel, Model};
+use crate::inference::Description;
 use crate::messages::warning;
 use crate::network::Network;
 use crate::report::Data;
 use crate::run::{DataChange, Ending, RunDir, RunLock, Summary};
 use crate::weights::LoadReport;
+use chance::chance_loss;
 use checkpoint::TrainingState;
-use evaluation::{chance_loss, contrastive_accuracy, embed_pairs};
+use epochs::Outcome;
 use loaders::Loaders;
+use pretrained::{Evaluation, Pretrained};
 
 /// A run that is ready to train: data read, networks built, folder made.
 ///
@@ -91,25 +94,11 @@ impl Training {
     /// written. What was saved before stays.
     pub fn run(self) -> Result<Summary, Error> {
         let started = Instant::now();
-        let outcome = match self.network.clone() {
-            Network::ConVirt(network) => self.fit(*network),
-            Network::SimClr(network) => self.fit(*network),
+        let (outcome, evaluation) = match self.network.clone() {
+            Network::ConVirt(network) => self.fit_and_evaluate(*network),
+            Network::SimClr(network) => self.fit_and_evaluate(*network),
         }?;
         let held_out = &self.loaders.valid;
-        let (mut retrieval, mut accuracy, mut model_and_pairs) = (None, None, None);
-        match self.config.objective {
-            Objective::ConVirt => {
-                let model = Model::load_on(self.run.path(), &self.device)?;
-                let pairs = embed_pairs(model.network(), held_out)?;
-                retrieval = Some(pairs.retrieval());
-                model_and_pairs = Some((model, pairs));
-            }
-            Objective::SimClr => {
-                let tower = ImageModel::load_on(self.run.path(), &self.device)?;
-                accuracy = Some(contrastive_accuracy(&tower.network, held_out)?);
-            }
-        }
-
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
             run: self.run.path().to_path_buf(),
@@ -134,8 +123,8 @@ impl Training {
                 held_out.batches(),
                 self.config.objective,
             ),
-            retrieval,
-            contrastive_accuracy: accuracy,
+            retrieval: evaluation.retrieval(),
+            contrastive_accuracy: evaluation.contrastive_accuracy(),
             train_pairs: self.loaders.train.dataset().len(),
             valid_pairs: held_out.dataset().len(),
             parameters: self.network.parameter_counts(),
@@ -154,12 +143,19 @@ impl Training {
             valid: held_out.dataset().studies(),
             skips: &self.loaders.skips,
         };
-        let report = self
-            .run
-            .write_report_of(&self.config, &data, model_and_pairs.as_ref());
+        let report = (self.run).write_report_of(&self.config, &data, evaluation.pairs());
         if let Err(error) = report {
             warning(format_args!("the run's page is not written: {error}"));
         }
         Ok(summary)
+    }
+
+    fn fit_and_evaluate<N: Pretrained>(
+        &self,
+        network: N,
+    ) -> Result<(Outcome, Evaluation<'_>), Error> {
+        let outcome = self.fit(network)?;
+        let evaluation = N::evaluate(&self.run, &self.device, &self.loaders.valid)?;
+        Ok((outcome, evaluation))
     }
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use convirt::config::Objective;
 use convirt::data::path_text;
 use convirt::{ImageModel, Model};
 use serde_json::{Value, json};
@@ -66,13 +65,12 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let mut written = Written::default();
     image_side(&tower, &out, classes, &mut written)?;
     let projections = out.join("projections.safetensors");
-    match tower.objective() {
-        Objective::SimClr => tower.export_projection(&projections)?,
-        Objective::ConVirt => {
-            let model = Model::load(&run)?;
-            model.export_projections(&projections)?;
-            texts(&model, &out, &mut written)?;
-        }
+    if tower.objective().reads_texts() {
+        let model = Model::load(&run)?;
+        model.export_projections(&projections)?;
+        texts(&model, &out, &mut written)?;
+    } else {
+        tower.export_projection(&projections)?;
     }
     let code = [
         "# projection heads: linear2(relu(linear1(features)))".to_string(),

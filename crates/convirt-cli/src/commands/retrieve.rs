@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use convirt::Config;
-use convirt::config::Objective;
 use convirt::data::{Chexpert8x200, Split};
 use convirt::retrieval::{ChexpertRetrieval, PairRetrieval};
 use log::warn;
@@ -126,10 +125,9 @@ fn chexpert(arguments: &Chexpert) -> Result<Ending> {
     let set = Chexpert8x200::read(lists, images, loader.max_bad_share)?;
     let device = model.device()?;
     let tower = model.image_tower(&device)?;
-    let convirt = match tower.objective() {
-        Objective::ConVirt => Some(model.convirt(&device)?),
-        Objective::SimClr => None,
-    };
+    let convirt = (tower.objective().reads_texts())
+        .then(|| model.convirt(&device))
+        .transpose()?;
     let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());
     let (retrieval, unreadable) = ChexpertRetrieval::of(
         &set,

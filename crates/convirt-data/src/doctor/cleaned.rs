@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::encoding::tidied;
 use super::{Diagnosis, FindingKind, Severity};
 use crate::doctor::error::DoctorError;
-use crate::files::{FileError, printable, write_whole};
+use crate::files::{FileError, NewFile, printable};
 use crate::manifest::{ManifestError, RowReader};
 
 /// What was written in place of a manifest with errors.
@@ -81,7 +81,7 @@ impl Diagnosis {
                 summary: cleaned.to_string(),
             }));
         }
-        write_whole(path, &content)?;
+        NewFile::write_whole(path, &content).map_err(FileError::write(path))?;
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
         if !is_same(&folder(csv), &folder(path)) {
             let config = &self.config;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{FileError, open_regular, write_whole};
+use crate::files::{FileError, NewFile, open_regular};
 use crate::image::DecodeLimits;
 use crate::prepare::error::PrepareError;
 
@@ -120,7 +120,8 @@ impl OutFolder {
 
     /// Writes a file of the folder, which appears complete or not at all.
     pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), FileError> {
-        write_whole(&self.path.join(name), content)
+        let path = self.path.join(name);
+        NewFile::write_unsynced(&path, content).map_err(FileError::write(&path))
     }
 }
 

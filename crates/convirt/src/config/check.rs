@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::invalid_setting::{Check, contradiction, missing_file};
-use super::{Config, ModelName, Objective, loss};
+use super::{Config, ModelName, loss};
 
 /// Checks every setting by itself and against the others.
 pub(super) fn settings(config: &Config) -> Check {
@@ -13,7 +13,7 @@ pub(super) fn settings(config: &Config) -> Check {
         dataset,
         ..
     } = config;
-    let learns_texts = config.objective == Objective::ConVirt;
+    let learns_texts = config.objective.reads_texts();
     config.check()?;
     inside("schedule", schedule.check(config.learning_rate))?;
     inside("model", model.check())?;
@@ -44,7 +44,7 @@ pub(super) fn files(config: &Config) -> Check {
             texts.filter(|_| data.text_from_files && config.text_column().is_some()),
         )?;
     }
-    let text_encoder = (config.objective == Objective::ConVirt).then_some(&*model.bert_base_model);
+    let text_encoder = (config.objective.reads_texts()).then_some(&*model.bert_base_model);
     let paths = [
         ("model.image_weights", model.image_weights.as_deref()),
         ("model.bert_base_model", text_encoder),

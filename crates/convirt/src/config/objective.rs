@@ -16,10 +16,55 @@ pub enum Objective {
     SimClr,
 }
 
+impl Objective {
+    /// Whether training reads the texts.
+    pub fn reads_texts(self) -> bool {
+        match self {
+            Self::ConVirt => true,
+            Self::SimClr => false,
+        }
+    }
+
+    /// Number of views of each image in a batch.
+    pub(crate) fn views(self) -> u32 {
+        match self {
+            Self::ConVirt => 1,
+            Self::SimClr => 2,
+        }
+    }
+
+    /// What a row of the data is called.
+    pub(crate) fn rows_name(self) -> &'static str {
+        match self {
+            Self::ConVirt => "pairs",
+            Self::SimClr => "images",
+        }
+    }
+
+    /// Number of candidates among which a model finds the right one, in a batch of `batch` rows.
+    pub(crate) fn candidates(self, batch: usize) -> usize {
+        match self {
+            Self::ConVirt => batch,
+            Self::SimClr => (2 * batch).saturating_sub(1),
+        }
+    }
+
+    /// Loss of a model that knows nothing, as a formula of [`candidates`](Self::candidates).
+    pub(crate) fn chance_formula(self) -> &'static str {
+        match self {
+            Self::ConVirt => "ln(batch)",
+            Self::SimClr => "ln(2·batch − 1)",
+        }
+    }
+}
+
 impl Config {
     /// Names the keys that are set to no avail: the objective has no use for them, and they are
     /// not what they are by default.
     pub fn without_effect(&self) -> Vec<&'static str> {
+        if self.objective.reads_texts() {
+            return Vec::new();
+        }
         let default = Self::default();
         macro_rules! keys {
             ($($section:ident.$key:ident),+ $(,)?) => {
@@ -29,29 +74,26 @@ impl Config {
                 )),+]
             };
         }
-        let mut keys = match self.objective {
-            Objective::ConVirt => return Vec::new(),
-            Objective::SimClr => keys![
-                model.bert_base_model,
-                model.text_from_scratch,
-                model.do_lower_case,
-                model.max_tokens,
-                model.pooling,
-                model.pooling_layer,
-                model.freeze_embeddings,
-                model.freeze_layers,
-                model.frozen_states_dir,
-                model.frozen_states_gib,
-                model.dropout,
-                dataset.shuffle_pairs,
-                dataset.train_text,
-                dataset.eval_text,
-                dataset.pad_multiple,
-                loss.learnable_temperature,
-                loss.use_cosine_similarity,
-                loss.multi_positive,
-            ],
-        };
+        let mut keys = keys![
+            model.bert_base_model,
+            model.text_from_scratch,
+            model.do_lower_case,
+            model.max_tokens,
+            model.pooling,
+            model.pooling_layer,
+            model.freeze_embeddings,
+            model.freeze_layers,
+            model.frozen_states_dir,
+            model.frozen_states_gib,
+            model.dropout,
+            dataset.shuffle_pairs,
+            dataset.train_text,
+            dataset.eval_text,
+            dataset.pad_multiple,
+            loss.learnable_temperature,
+            loss.use_cosine_similarity,
+            loss.multi_positive,
+        ];
         keys.push((
             "loss.alpha_weight",
             self.loss.image_to_text_weight != default.loss.image_to_text_weight,

@@ -10,11 +10,10 @@ mod graph;
 mod image;
 mod text;
 
-use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use prost::Message;
 
 use crate::error::Error;
@@ -80,7 +79,7 @@ fn write(model: &proto::ModelProto, path: &Path) -> Result<(), Error> {
         let path = path.to_path_buf();
         return Err(Error::OnnxTooLarge { path, bytes });
     }
-    Ok(fs::write(path, model.encode_to_vec()).map_err(FileError::write(path))?)
+    Ok(NewFile::write_whole(path, &model.encode_to_vec()).map_err(FileError::write(path))?)
 }
 
 #[cfg(test)]

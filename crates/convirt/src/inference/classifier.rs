@@ -22,7 +22,7 @@ use super::finite::finite_rows;
 use crate::compute::device;
 use crate::config::PrecisionName;
 use crate::error::Error;
-use crate::files::read_json;
+use crate::json_file::read_json;
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";

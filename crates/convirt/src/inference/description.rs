@@ -14,7 +14,7 @@ use super::error::InferenceError;
 use crate::compute::ComputeError;
 use crate::config::Objective;
 use crate::error::Error;
-use crate::files::read_json;
+use crate::json_file::read_json;
 use crate::network::{MemoryNeed, NetworkConfig};
 use crate::weights::{self, checksums};
 
@@ -190,8 +190,8 @@ impl ModelFiles {
         let is_described = folder.join(DESCRIPTION).is_file();
         let description = is_described.then(|| Description::load(&folder));
         let description = description.transpose()?;
-        let objective = description.as_ref().map(|found| found.objective);
-        let is_without_texts = objective == Some(Objective::SimClr);
+        let is_without_texts =
+            (description.as_ref()).is_some_and(|description| !description.objective.reads_texts());
         let files = [
             (DESCRIPTION, is_described),
             (

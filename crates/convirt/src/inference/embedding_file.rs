@@ -4,12 +4,11 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use serde_json::json;
 
 use super::error::InferenceError;
 use crate::error::Error;
-use crate::files::NewFile;
 use crate::weights::{LONGEST_HEADER, safetensors_header};
 
 /// Writes rows of numbers and their names, for other programs to read.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use convirt_data::{FileError, SplitStudies, Study, fingerprint};
+use convirt_data::{FileError, NewFile, SplitStudies, Study, fingerprint};
 use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
 use crate::error::Error;
-use crate::files::{NewFile, read_json};
+use crate::json_file::read_json;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use convirt_model::ParameterCounts;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -84,7 +83,7 @@ impl Summary {
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let json = serde_json::to_string_pretty(self).expect("a summary is plain data");
-        fs::write(path, json + "\n").map_err(FileError::write(path))
+        NewFile::write_whole(path, (json + "\n").as_bytes()).map_err(FileError::write(path))
     }
 }
 
@@ -101,10 +100,7 @@ impl fmt::Display for Summary {
             self.steps,
             duration(self.seconds)
         )?;
-        let chance = match self.objective {
-            Objective::ConVirt => "ln(batch)",
-            Objective::SimClr => "ln(2·batch − 1)",
-        };
+        let chance = self.objective.chance_formula();
         match self.validation_loss {
             Some(loss) => writeln!(
                 f,

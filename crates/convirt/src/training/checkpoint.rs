@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::files::read_json;
+use crate::json_file::read_json;
 use crate::run::RunError;
 
 /// What Burn's records do not hold.
@@ -68,8 +68,7 @@ impl TrainingState {
     pub fn save(&self, folder: &Path) -> Result<(), FileError> {
         let path = state_file(folder, self.step);
         let json = serde_json::to_vec_pretty(self).expect("plain numbers serialize");
-        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        fs::write(&path, json).map_err(FileError::write(&path))
+        NewFile::write_whole(&path, &json).map_err(FileError::write(&path))
     }
 
     /// Reads the newest whole checkpoint of `folder`.

@@ -7,7 +7,6 @@ use convirt_ops::{KERNEL_VARIABLE, Precision};
 
 use super::Training;
 use crate::compute::{describe_device, kernel_name};
-use crate::config::Objective;
 use crate::readable::thousands;
 
 impl fmt::Display for Training {
@@ -64,10 +63,7 @@ impl fmt::Display for Training {
             self.loaders.train.dataset().len(),
             self.loaders.valid.dataset().len(),
         );
-        let pairs = match self.config.objective {
-            Objective::ConVirt => "pairs",
-            Objective::SimClr => "images",
-        };
+        let pairs = self.config.objective.rows_name();
         line(f, pairs, format!("{train} to train on, {valid} held out"))?;
         if let Some(problem) = too_few_to_validate(valid, self.config.batch_size) {
             writeln!(f, "warning: {problem}")?;

@@ -24,8 +24,8 @@ impl Earlier {
     pub fn open(runs: &Path, name: &Path, objective: Objective) -> Result<Self, Error> {
         let weights = WeightsFile::open(folder::find(runs, name, |path| path.exists())?)?;
         let folder = folder_of_weights(weights.path());
-        let tokenizer = match folder.filter(|_| objective == Objective::ConVirt) {
-            Some(path) if Description::load(&path)?.objective == Objective::SimClr => {
+        let tokenizer = match folder.filter(|_| objective.reads_texts()) {
+            Some(path) if !Description::load(&path)?.objective.reads_texts() => {
                 return Err(InferenceError::NoTextEncoder { path }.into());
             }
             Some(path) => Some(ReportTokenizer::from_folder(&path, None)?),

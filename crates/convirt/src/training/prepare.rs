@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
-use convirt_data::{FileError, ReportTokenizer, Study};
+use convirt_data::{FileError, NewFile, ReportTokenizer, Study};
 
 use super::Training;
 use super::checkpoint::TrainingState;
@@ -13,7 +13,7 @@ use super::initial_weights::Earlier;
 use super::loaders::Loaders;
 use super::text_encoder::TextTower;
 use crate::compute::{check_precision, device};
-use crate::config::{Config, Objective};
+use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
@@ -48,13 +48,10 @@ impl Training {
         let vocabulary = earlier
             .as_ref()
             .and_then(|earlier| earlier.tokenizer.clone());
-        let tower = match config.objective {
-            Objective::ConVirt => {
-                let texts = studies.training_texts();
-                Some(TextTower::new(&config, texts, vocabulary)?)
-            }
-            Objective::SimClr => None,
-        };
+        let texts = studies.training_texts();
+        let tower = (config.objective.reads_texts())
+            .then(|| TextTower::new(&config, texts, vocabulary))
+            .transpose()?;
         let description = describe(&config, tower.as_ref());
         check_memory(&description, &config, &studies, &device)?;
 
@@ -91,7 +88,8 @@ impl Training {
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let lock = run.lock()?;
         let path = run.config();
-        std::fs::write(&path, config.to_yaml()).map_err(FileError::write(&path))?;
+        NewFile::write_whole(&path, config.to_yaml().as_bytes())
+            .map_err(FileError::write(&path))?;
         data.save(run.path())?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
         Ok(Self {
@@ -135,10 +133,9 @@ impl Training {
         let studies = Studies::read(&config)?;
         let data_change = DataIdentity::new(&studies.split).change(run.path())?;
         let description = Description::load(&run.model())?;
-        let tokenizer = match description.objective {
-            Objective::ConVirt => Some(ReportTokenizer::from_folder(&run.model(), None)?),
-            Objective::SimClr => None,
-        };
+        let tokenizer = (description.objective.reads_texts())
+            .then(|| ReportTokenizer::from_folder(&run.model(), None))
+            .transpose()?;
         check_memory(&description, &config, &studies, &device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;

@@ -1,16 +1,16 @@
 //! One step of contrastive pretraining, as burn-train's `Learner` takes it.
 
-use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use convirt_data::ImageTextBatch;
-use convirt_model::{Bert, ConVirt, FrozenStates, SimClr};
+use convirt_model::{ConVirt, SimClr};
 use convirt_ops::{Precision, autocast};
 
-use crate::logging::{MeanMetric, PendingMeasures};
-use crate::network::text_input;
+use super::pretrained::Pretrained;
+use crate::logging::PendingMeasures;
 
 /// A network and how its gradients are treated; what the `Learner` trains.
 #[derive(Module, Debug)]
@@ -30,30 +30,6 @@ pub type ContrastiveTask = PretrainingTask<ConVirt>;
 
 /// SimCLR's. Batches have two views of each image; texts that they may have are not read.
 pub type SimClrTask = PretrainingTask<SimClr>;
-
-/// A network that a run trains.
-pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
-    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
-    fn accuracies() -> Vec<MeanMetric>;
-
-    /// Loss and measures of a batch.
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
-
-    /// The text encoder, where there is one.
-    fn text_encoder(&self) -> Option<&Bert> {
-        None
-    }
-
-    /// Gives the text encoder, where there is one, a cache of its frozen layers' states.
-    fn with_frozen_states(self, _: &FrozenStates) -> Self {
-        self
-    }
-
-    /// Brings back within bounds what a step may have moved beyond.
-    fn bounded(self) -> Self {
-        self
-    }
-}
 
 /// Loss and measures of a batch, in the task's precision.
 fn measure<N: Pretrained>(
@@ -95,83 +71,6 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
         measure(self, batch).1
     }
-}
-
-impl Pretrained for ConVirt {
-    fn accuracies() -> Vec<MeanMetric> {
-        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
-    }
-
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
-        let pairs = batch.len();
-        let texts = batch.texts.expect("a batch of pairs has texts");
-        let text_ids = texts.text_ids.clone();
-        let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
-        let output = self.forward(images, texts, ids);
-        let logits = output.logits.without_autodiff();
-        let accuracies = vec![
-            retrieval_accuracy(logits.clone(), text_ids.clone()),
-            retrieval_accuracy(logits.transpose(), text_ids),
-        ];
-        let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
-        (output.loss, measures)
-    }
-
-    fn text_encoder(&self) -> Option<&Bert> {
-        Some(&self.text_encoder)
-    }
-
-    fn with_frozen_states(mut self, states: &FrozenStates) -> Self {
-        self.text_encoder = self.text_encoder.with_frozen_states(states);
-        self
-    }
-
-    fn bounded(mut self) -> Self {
-        self.loss = self.loss.clamp_temperature();
-        self
-    }
-}
-
-impl Pretrained for SimClr {
-    fn accuracies() -> Vec<MeanMetric> {
-        vec![MeanMetric::view_to_view()]
-    }
-
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
-        let images = batch.len();
-        let output = self.forward(batch.images);
-        let accuracy = view_accuracy(output.logits.without_autodiff());
-        let measures = PendingMeasures::new(output.loss.clone(), vec![accuracy], images);
-        (output.loss, measures)
-    }
-}
-
-/// Share of rows whose largest score is at a column with the row's own text.
-///
-/// # Shapes
-///
-/// - scores: `[batch, batch]`
-/// - text_ids: `[batch]`
-/// - output: `[1]`
-fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> {
-    let best = scores.argmax(1).squeeze_dim::<1>(1);
-    text_ids
-        .clone()
-        .gather(0, best)
-        .equal(text_ids)
-        .float()
-        .mean()
-}
-
-/// Share of views whose most similar other view is the one of their image, `[1]`.
-///
-/// # Shapes
-///
-/// - scores: `[2 * batch, 2 * batch]`, those of a view with itself least
-pub(crate) fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
-    let images = scores.dims()[0] as i64 / 2;
-    let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
-    retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
 }
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, as
@@ -240,36 +139,8 @@ mod tests {
 
     use super::*;
     use burn::nn::LinearConfig;
-    use burn::tensor::{Device, TensorData};
-
-    #[test]
-    fn equal_texts_count_as_retrieved() {
-        let device = Device::flex();
-        let scores =
-            Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
-        let distinct = Tensor::from_data([0, 1, 2], &device);
-        let first_two_equal = Tensor::from_data([0, 0, 2], &device);
-        let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();
-        assert_eq!(accuracy(distinct), 0.0);
-        assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
-    }
-
-    /// Views 0 and 2 are of one image, 1 and 3 of the other; 1 and 3 find each other, 0 finds 2,
-    /// and 2 finds 1.
-    #[test]
-    fn a_view_is_right_when_it_finds_the_other_of_its_image() {
-        let least = f32::MIN;
-        let scores = Tensor::from_data(
-            [
-                [least, 0.1, 0.2, 0.0],
-                [0.1, least, 0.7, 0.8],
-                [0.2, 0.7, least, 0.0],
-                [0.0, 0.8, 0.0, least],
-            ],
-            &Device::flex(),
-        );
-        assert_eq!(view_accuracy(scores).into_scalar::<f32>(), 0.75);
-    }
+    use burn::tensor::{Device, Int, TensorData};
+    use convirt_model::FrozenStates;
 
     #[test]
     fn clipping_bounds_the_norm_over_all_parameters_and_keeps_small_gradients() {

@@ -7,8 +7,8 @@ use convirt_model::BertConfig;
 
 use crate::config::{Config, ScratchTextConfig};
 use crate::error::Error;
-use crate::files::MAX_JSON;
 use crate::inference::InferenceError;
+use crate::json_file::MAX_JSON;
 use crate::weights::{Wanted, located};
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.

@@ -1,10 +1,9 @@
 //! What a transfer reached, on screen and as `transfer.json`.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{FileError, Labels};
+use convirt_data::{FileError, Labels, NewFile};
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -123,10 +122,9 @@ impl TransferReport {
     /// When the files cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join("transfer.json");
         let json = serde_json::to_string_pretty(self).expect("plain data");
-        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
+        NewFile::write_whole(&path, (json + "\n").as_bytes()).map_err(FileError::write(&path))?;
         match self.best() {
             Some((_, classifier)) => classifier.save(folder.join("classifier")),
             None => Ok(()),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::error::printable;
 use super::formats::{WeightsFormat, torch_file};
 use super::{WeightsError, WeightsFile};
-use crate::files::MAX_JSON;
+use crate::json_file::MAX_JSON;
 
 /// The description that timm and Hugging Face write.
 const DESCRIPTION: &str = "config.json";

@@ -13,11 +13,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use convirt_data::{FileError, open_regular, read_regular};
+use convirt_data::{FileError, NewFile, open_regular, read_regular};
 use serde::{Deserialize, Serialize};
 
 use super::WeightsError;
-use crate::files::NewFile;
 
 /// Name of the file.
 const CHECKSUMS: &str = "checksums.json";

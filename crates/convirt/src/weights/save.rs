@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use serde_json::{Map, Value, json};
 
 use super::WeightsError;
@@ -16,7 +16,6 @@ use super::load::transposed;
 use super::names::Layout;
 use super::parameters::{Position, renamed_end};
 use super::saved_tensor::{SavedTensor, Values};
-use crate::files::NewFile;
 
 /// Lists the parameters of a network under the names of a layout, in PyTorch's shapes.
 pub(crate) fn tensors(network: &impl Module, layout: &Layout) -> Vec<SavedTensor> {

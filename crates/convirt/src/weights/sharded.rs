@@ -7,7 +7,7 @@ use convirt_data::{decode_text, read_regular};
 use serde::Deserialize;
 
 use super::WeightsError;
-use crate::files::MAX_JSON;
+use crate::json_file::MAX_JSON;
 
 /// Bytes that file systems allow for a name.
 const LONGEST_NAME: usize = 255;

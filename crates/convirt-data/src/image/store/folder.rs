@@ -18,7 +18,7 @@ use twox_hash::XxHash3_128;
 
 use super::super::radiograph::DECODER_VERSION;
 use super::stored::Stored;
-use crate::files::{FileError, try_write_whole};
+use crate::files::{FileError, NewFile};
 use crate::image::error::ImageError;
 
 /// An image unused for so long may make room for another.
@@ -171,7 +171,7 @@ impl ImageFolder {
                     None => return Ok(bytes),
                 }
             }
-            try_write_whole(&path, file)?;
+            NewFile::write_unsynced(&path, file)?;
             Ok(bytes + added)
         })
     }

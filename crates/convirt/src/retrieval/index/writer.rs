@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use convirt_data::FileError;
+use convirt_data::{FileError, NewFile};
 use half::f16;
 
 use super::IndexDescription;
 use super::error::IndexError;
 use super::format::header;
 use crate::error::Error;
-use crate::files::NewFile;
 use crate::inference::{InferenceError, unit};
 
 /// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.

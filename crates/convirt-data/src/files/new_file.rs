@@ -1,34 +1,51 @@
-//! Files that appear whole or not at all, readable by whom the user's mask allows.
+//! Files that appear complete or not at all, with the permissions that the user's mask gives.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// A file under way whose beginning, of a known length, is written last: it says how much follows.
+/// A file that appears at its path when it is complete.
 ///
-/// Until then it has another name in the same folder; dropped before, it is deleted.
-pub(crate) struct NewFile {
+/// It starts with a header of known length, which is written last, since it says how much follows.
+/// Until then the file has another name in the same folder. If it is dropped before it is finished,
+/// it is deleted, and an older file at the path stays as it was.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::NewFile;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("numbers.txt");
+/// let mut file = NewFile::create(&path, 2)?;
+/// file.write(b"1\n2\n3\n")?;
+/// assert!(!path.exists());
+/// file.finish(b"3\n")?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "3\n1\n2\n3\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct NewFile {
     file: BufWriter<File>,
     partial: Partial,
     path: PathBuf,
     header: usize,
 }
 
-/// Deleted when dropped.
+/// The file under its temporary name, deleted when dropped.
 struct Partial(PathBuf);
 
-/// The name of a file while it is written.
-pub(crate) fn partial_path(path: &Path) -> PathBuf {
+/// The temporary name of a file while it is written.
+fn partial_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.partial-{}", std::process::id()))
 }
 
 impl NewFile {
-    /// Begins a file with room for a header of `header` bytes.
+    /// Creates a file with room for a header of `header` bytes.
     ///
     /// # Errors
     ///
-    /// When there is no such folder, or it cannot be written to.
+    /// If the folder does not exist or cannot be written to.
     pub fn create(path: &Path, header: usize) -> io::Result<Self> {
         let partial = partial_path(path);
         let file = File::create(&partial)?;
@@ -42,37 +59,59 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Writes a file at once; an earlier one is replaced.
+    /// Writes a file at once, with the folders above it; an older file is replaced.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create) and [`write`](Self::write).
+    /// If the folders or the file cannot be written.
     pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+        Self::with_content(path, content)?.finish(&[])
+    }
+
+    /// Writes a file as [`write_whole`](Self::write_whole) does, without waiting for the disk: for
+    /// thousands of files that can be made again.
+    ///
+    /// # Errors
+    ///
+    /// If the folders or the file cannot be written.
+    pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = Self::with_content(path, content)?;
+        file.file.flush()?;
+        fs::rename(&file.partial.0, path)
+    }
+
+    fn with_content(path: &Path, content: &[u8]) -> io::Result<Self> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
         let mut file = Self::create(path, 0)?;
         file.write(content)?;
-        file.finish(&[])
+        Ok(file)
     }
 
     /// Appends bytes.
     ///
     /// # Errors
     ///
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
-    /// Writes the header and gives the file its name; an earlier file is replaced.
+    /// Writes the header, waits for the disk and gives the file its name; an older file is
+    /// replaced.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// If it cannot be written.
     ///
     /// # Panics
     ///
-    /// When the header is not of the length announced.
+    /// If the header does not have the length given to [`create`](Self::create).
     pub fn finish(mut self, header: &[u8]) -> io::Result<()> {
-        assert_eq!(header.len(), self.header, "a header as long as announced");
+        assert_eq!(
+            header.len(),
+            self.header,
+            "the header has the length given before"
+        );
         self.file.flush()?;
         let file = self.file.get_mut();
         file.rewind()?;
@@ -84,7 +123,7 @@ impl NewFile {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Renamed files are no longer there.
+        // A file that was renamed is no longer there.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -129,6 +168,8 @@ mod tests {
         };
         fs::write(folder.path().join("plain"), "").unwrap();
         NewFile::write_whole(&folder.path().join("new"), b"").unwrap();
+        NewFile::write_unsynced(&folder.path().join("unsynced"), b"").unwrap();
         assert_eq!(mode("new"), mode("plain"));
+        assert_eq!(mode("unsynced"), mode("plain"));
     }
 }

@@ -1,4 +1,4 @@
-//! Files of JSON, small ones.
+//! JSON files, read up to a sensible size.
 
 use std::path::Path;
 

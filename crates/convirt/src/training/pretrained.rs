@@ -1,0 +1,263 @@
+//! What a run asks of its network, and the answers of ConVIRT's and of SimCLR's.
+
+use burn::data::dataloader::DataLoader;
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Device, Int, Tensor};
+use convirt_data::{EvaluationLoader, ImageTextBatch};
+use convirt_model::{Bert, ConVirt, FrozenStates, SimClr};
+
+use crate::error::Error;
+use crate::inference::{ImageModel, Model, excerpt, finite_rows, unit_rows};
+use crate::logging::{MeanMetric, PendingMeasures};
+use crate::network::text_input;
+use crate::retrieval::{EmbeddedPairs, Retrieval};
+use crate::run::RunDir;
+
+/// A network that a run trains.
+pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
+    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
+    fn accuracies() -> Vec<MeanMetric>;
+
+    /// Loss and measures of a batch.
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
+
+    /// The text encoder, where there is one.
+    fn text_encoder(&self) -> Option<&Bert> {
+        None
+    }
+
+    /// Gives the text encoder, where there is one, a cache of its frozen layers' states.
+    fn with_frozen_states(self, _: &FrozenStates) -> Self {
+        self
+    }
+
+    /// Evaluates the model that `run` has saved on the held-out data.
+    ///
+    /// # Errors
+    ///
+    /// If the model cannot be read, the loader fails, or an embedding is not finite.
+    fn evaluate<'a>(
+        run: &RunDir,
+        device: &Device,
+        held_out: &'a EvaluationLoader,
+    ) -> Result<Evaluation<'a>, Error>;
+
+    /// Brings back within bounds what a step may have moved beyond.
+    fn bounded(self) -> Self {
+        self
+    }
+}
+
+/// What a run's saved model reaches on the held-out data.
+pub(crate) enum Evaluation<'a> {
+    /// ConVIRT's: the model, and the pairs as it embeds them.
+    Pairs(Box<(Model, EmbeddedPairs<'a>)>),
+    /// SimCLR's: the contrastive accuracy, 0 to 1.
+    Views(f64),
+}
+
+impl<'a> Evaluation<'a> {
+    /// The model and its pairs, if it embeds texts.
+    pub fn pairs(&self) -> Option<&(Model, EmbeddedPairs<'a>)> {
+        match self {
+            Self::Pairs(pairs) => Some(pairs),
+            Self::Views(_) => None,
+        }
+    }
+
+    /// Retrieval among the pairs.
+    pub fn retrieval(&self) -> Option<Retrieval> {
+        self.pairs().map(|(_, pairs)| pairs.retrieval())
+    }
+
+    /// Accuracy of views.
+    pub fn contrastive_accuracy(&self) -> Option<f64> {
+        match self {
+            Self::Pairs(_) => None,
+            Self::Views(accuracy) => Some(*accuracy),
+        }
+    }
+}
+
+impl Pretrained for ConVirt {
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
+    }
+
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+        let pairs = batch.len();
+        let texts = batch.texts.expect("a batch of pairs has texts");
+        let text_ids = texts.text_ids.clone();
+        let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
+        let output = self.forward(images, texts, ids);
+        let logits = output.logits.without_autodiff();
+        let accuracies = vec![
+            retrieval_accuracy(logits.clone(), text_ids.clone()),
+            retrieval_accuracy(logits.transpose(), text_ids),
+        ];
+        let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
+        (output.loss, measures)
+    }
+
+    fn evaluate<'a>(
+        run: &RunDir,
+        device: &Device,
+        held_out: &'a EvaluationLoader,
+    ) -> Result<Evaluation<'a>, Error> {
+        let model = Model::load_on(run.path(), device)?;
+        let pairs = embed_pairs(model.network(), held_out)?;
+        Ok(Evaluation::Pairs(Box::new((model, pairs))))
+    }
+
+    fn text_encoder(&self) -> Option<&Bert> {
+        Some(&self.text_encoder)
+    }
+
+    fn with_frozen_states(mut self, states: &FrozenStates) -> Self {
+        self.text_encoder = self.text_encoder.with_frozen_states(states);
+        self
+    }
+
+    fn bounded(mut self) -> Self {
+        self.loss = self.loss.clamp_temperature();
+        self
+    }
+}
+
+impl Pretrained for SimClr {
+    fn accuracies() -> Vec<MeanMetric> {
+        vec![MeanMetric::view_to_view()]
+    }
+
+    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+        let images = batch.len();
+        let output = self.forward(batch.images);
+        let accuracy = view_accuracy(output.logits.without_autodiff());
+        let measures = PendingMeasures::new(output.loss.clone(), vec![accuracy], images);
+        (output.loss, measures)
+    }
+
+    fn evaluate<'a>(
+        run: &RunDir,
+        device: &Device,
+        held_out: &'a EvaluationLoader,
+    ) -> Result<Evaluation<'a>, Error> {
+        let tower = ImageModel::load_on(run.path(), device)?;
+        contrastive_accuracy(&tower.network, held_out).map(Evaluation::Views)
+    }
+}
+
+/// Share of rows whose largest score is at a column with the row's own text.
+///
+/// # Shapes
+///
+/// - scores: `[batch, batch]`
+/// - text_ids: `[batch]`
+/// - output: `[1]`
+fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> {
+    let best = scores.argmax(1).squeeze_dim::<1>(1);
+    text_ids
+        .clone()
+        .gather(0, best)
+        .equal(text_ids)
+        .float()
+        .mean()
+}
+
+/// Share of views whose most similar other view is the one of their image, `[1]`.
+///
+/// # Shapes
+///
+/// - scores: `[2 * batch, 2 * batch]`, those of a view with itself least
+fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
+    let images = scores.dims()[0] as i64 / 2;
+    let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
+    retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
+}
+
+/// Embeds what a loader holds, its texts as it reads them, by a network in evaluation mode.
+///
+/// # Errors
+///
+/// When the loader fails, and for what is not of finite numbers.
+fn embed_pairs<'a>(
+    network: &ConVirt,
+    loader: &'a EvaluationLoader,
+) -> Result<EmbeddedPairs<'a>, Error> {
+    let studies = loader.dataset().studies();
+    let mut pairs = Vec::new();
+    for batch in loader.iter() {
+        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
+        let texts = batch.texts.expect("held-out pairs have texts");
+        let study = |row: usize| &studies[batch.indices[row]];
+        let texts = network.encode_text(text_input(texts)).embedding;
+        let texts = unit_rows(texts, |row| excerpt(&study(row).report.text))?;
+        let images = network.encode_image(batch.images).embedding;
+        let images = unit_rows(images, |row| study(row).image.display().to_string())?;
+        let width = texts.len() / batch.indices.len();
+        let rows = images.chunks_exact(width).zip(texts.chunks_exact(width));
+        let rows = rows.map(|(image, text)| (image.to_vec(), text.to_vec()));
+        pairs.extend(batch.indices.iter().copied().zip(rows));
+    }
+    pairs.sort_by_key(|(index, _)| *index);
+    let (indices, rows): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let studies = indices.into_iter().map(|index| &studies[index]).collect();
+    Ok(EmbeddedPairs::new(studies, &rows))
+}
+
+/// Share of all views of `loader` whose most similar other view in their batch is of their image,
+/// by a network in evaluation mode.
+fn contrastive_accuracy(network: &SimClr, loader: &EvaluationLoader) -> Result<f64, Error> {
+    let (mut right, mut images) = (0.0, 0);
+    for batch in loader.iter() {
+        let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
+        let in_batch = batch.len();
+        let logits = network.forward(batch.images).logits;
+        let image = |view: usize| {
+            let studies = loader.dataset().studies();
+            studies[batch.indices[view % in_batch]]
+                .image
+                .display()
+                .to_string()
+        };
+        finite_rows(logits.clone(), image)?;
+        let accuracy = view_accuracy(logits);
+        right += accuracy.into_scalar::<f64>() * in_batch as f64;
+        images += in_batch;
+    }
+    Ok(right / images.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_count_as_retrieved() {
+        let device = Device::flex();
+        let scores =
+            Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
+        let distinct = Tensor::from_data([0, 1, 2], &device);
+        let first_two_equal = Tensor::from_data([0, 0, 2], &device);
+        let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();
+        assert_eq!(accuracy(distinct), 0.0);
+        assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// Views 0 and 2 are of one image, 1 and 3 of the other; 1 and 3 find each other, 0 finds 2,
+    /// and 2 finds 1.
+    #[test]
+    fn a_view_is_right_when_it_finds_the_other_of_its_image() {
+        let least = f32::MIN;
+        let scores = Tensor::from_data(
+            [
+                [least, 0.1, 0.2, 0.0],
+                [0.1, least, 0.7, 0.8],
+                [0.2, 0.7, least, 0.0],
+                [0.0, 0.8, 0.0, least],
+            ],
+            &Device::flex(),
+        );
+        assert_eq!(view_accuracy(scores).into_scalar::<f32>(), 0.75);
+    }
+}
