@@ -33,7 +33,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor};
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
 pub use embeddings::BertEmbeddings;
-pub use frozen_states::FrozenStates;
+pub use frozen_states::{FrozenStates, StateStorage, TextKey};
 pub use keys::BertKeys;
 pub use layer::{BertAttention, BertLayer};
 

@@ -30,7 +30,7 @@ mod classifier;
 pub use batch_norm::BatchNorm;
 pub use bert::{
     Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertKeys, BertLayer,
-    FrozenStates, TextInput,
+    FrozenStates, StateStorage, TextInput, TextKey,
 };
 pub use classifier::{ImageClassifier, ImageClassifierConfig};
 pub use convirt::{ConVirt, ConVirtConfig, Encoded};

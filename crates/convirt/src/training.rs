@@ -13,6 +13,7 @@ mod pretrained;
 mod task;
 mod checkpoint;
 mod epochs;
+mod state_file;
 mod fit;
 mod chance;
 

@@ -34,10 +34,17 @@ pub struct NewFile {
 /// The file under its temporary name, deleted when dropped.
 struct Partial(PathBuf);
 
-/// The temporary name of a file while it is written.
-fn partial_path(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{name}.partial-{}", std::process::id()))
+impl Partial {
+    /// The name of this process's file.
+    fn of_process(path: &Path) -> Self {
+        Self::with_extension(path, &format!(".partial-{}", std::process::id()))
+    }
+
+    fn with_extension(path: &Path, extension: &str) -> Self {
+        let mut name = path.as_os_str().to_owned();
+        name.push(extension);
+        Self(name.into())
+    }
 }
 
 impl NewFile {
@@ -47,14 +54,7 @@ impl NewFile {
     ///
     /// If the folder does not exist or cannot be written to.
     pub fn create(path: &Path, header: usize) -> io::Result<Self> {
-        let partial = partial_path(path);
-        let file = File::create(&partial)?;
-        let mut new = Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            partial: Partial(partial),
-            path: path.to_path_buf(),
-            header,
-        };
+        let mut new = Self::begin(path, Partial::of_process(path), header)?;
         new.write(&vec![0; header])?;
         Ok(new)
     }
@@ -65,26 +65,38 @@ impl NewFile {
     ///
     /// If the folders or the file cannot be written.
     pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-        Self::with_content(path, content)?.finish(&[])
+        Self::with_content(path, Partial::of_process(path), content)?.finish(&[])
     }
 
     /// Writes a file as [`write_whole`](Self::write_whole) does, without waiting for the disk: for
-    /// thousands of files that can be made again.
+    /// thousands of files that can be made again. A process that is killed leaves a file `.partial`,
+    /// which the next one replaces. So only one process may write to a path at a time.
     ///
     /// # Errors
     ///
     /// If the folders or the file cannot be written.
     pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = Self::with_content(path, content)?;
+        let partial = Partial::with_extension(path, ".partial");
+        let mut file = Self::with_content(path, partial, content)?;
         file.file.flush()?;
         fs::rename(&file.partial.0, path)
     }
 
-    fn with_content(path: &Path, content: &[u8]) -> io::Result<Self> {
+    fn with_content(path: &Path, partial: Partial, content: &[u8]) -> io::Result<Self> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-        let mut file = Self::create(path, 0)?;
+        let mut file = Self::begin(path, partial, 0)?;
         file.write(content)?;
         Ok(file)
+    }
+
+    fn begin(path: &Path, partial: Partial, header: usize) -> io::Result<Self> {
+        let file = File::create(&partial.0)?;
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 20, file),
+            partial,
+            path: path.to_path_buf(),
+            header,
+        })
     }
 
     /// Appends bytes.

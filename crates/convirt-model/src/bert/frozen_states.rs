@@ -1,11 +1,7 @@
 //! A cache of the hidden states of frozen layers, which training does not change.
 
-mod state_file;
-
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Write, stderr};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -14,7 +10,6 @@ use twox_hash::XxHash3_128;
 
 use super::keys::MIN_TOKENS;
 use super::{Bert, BertKeys, TextInput};
-use state_file::StateFile;
 
 /// A cache of the hidden states that the frozen lowest part of a text encoder computes.
 ///
@@ -62,23 +57,37 @@ pub struct FrozenStates {
 }
 
 /// Token, mask and segment of each position of a text up to the last real token.
-type Key = [[i32; 3]];
+pub type TextKey = [[i32; 3]];
+
+/// A place where the states of one encoder outlast the process, such as a file.
+///
+/// It handles its own errors: a state that cannot be read is computed again.
+pub trait StateStorage: Send {
+    /// Returns the state of a text, `[tokens, d_model]` in a row, if it is stored.
+    fn get(&mut self, text: &TextKey) -> Option<Vec<f32>>;
+
+    /// Stores the state of a text, if there is room.
+    fn put(&mut self, text: &TextKey, state: &[f32]);
+}
+
+/// Opens the storage for the encoder with a fingerprint.
+type OpenStorage = Box<dyn FnOnce(u128) -> Option<Box<dyn StateStorage>> + Send>;
 
 #[derive(Default)]
 struct Cache {
     /// Hidden states, `[tokens, d_model]`.
-    states: HashMap<Box<Key>, Arc<[f32]>>,
+    states: HashMap<Box<TextKey>, Arc<[f32]>>,
     bytes: usize,
     /// Limit of the bytes in memory.
     capacity: usize,
-    /// The folder of the file to be opened, and the file's capacity.
-    folder: Option<(PathBuf, u64)>,
-    file: Option<StateFile>,
+    /// Opens the storage at the first use, in the precision of that use.
+    open_storage: Option<OpenStorage>,
+    storage: Option<Box<dyn StateStorage>>,
 }
 
 impl FrozenStates {
     /// Creates a cache with up to `capacity` bytes of states in memory. When it is full, the states
-    /// of further texts are computed every time, unless there is a [folder](Self::with_folder).
+    /// of further texts are computed every time, unless there is a [storage](Self::with_storage).
     pub fn new(capacity: usize) -> Self {
         let cache = Cache {
             capacity,
@@ -89,13 +98,14 @@ impl FrozenStates {
         }
     }
 
-    /// Keeps all states in a file of a folder, too, with up to `capacity` bytes. Later runs read
-    /// the file if they have the same frozen weights and compute in the same precision by the same
-    /// instructions; others have files of their own.
-    ///
-    /// A file that cannot be used, or that another run uses, causes a warning.
-    pub fn with_folder(self, folder: &Path, capacity: u64) -> Self {
-        self.cache().folder = Some((folder.to_path_buf(), capacity));
+    /// Keeps all states in a storage, too. At the first use, `open` gets a fingerprint of the
+    /// encoder: it is the same in later runs if they have the same frozen weights and compute in
+    /// the same precision by the same instructions.
+    pub fn with_storage(
+        self,
+        open: impl FnOnce(u128) -> Option<Box<dyn StateStorage>> + Send + 'static,
+    ) -> Self {
+        self.cache().open_storage = Some(Box::new(open));
         self
     }
 
@@ -135,16 +145,12 @@ impl FrozenPrefix {
         self.depth
     }
 
-    /// Opens the file, if it is to be opened: its name depends on the encoder's weights.
-    fn open_file(&self, encoder: &Bert) {
-        let Some((folder, capacity)) = self.states.cache().folder.take() else {
-            return;
-        };
-        let name = format!("{:032x}.states", self.fingerprint(encoder));
-        let path = folder.join(name);
-        match StateFile::open(&path, capacity) {
-            Ok(file) => self.states.cache().file = Some(file),
-            Err(error) => warn(&path, &error),
+    /// Opens the storage at the first use.
+    fn open_storage(&self, encoder: &Bert) {
+        let open = self.states.cache().open_storage.take();
+        if let Some(open) = open {
+            let storage = open(self.fingerprint(encoder));
+            self.states.cache().storage = storage;
         }
     }
 
@@ -179,7 +185,7 @@ impl FrozenPrefix {
     /// Hidden states of a batch outside autodiff, `[batch, tokens, d_model]`, with zeros for
     /// padding on the right.
     pub(super) fn states(&self, encoder: &Bert, input: TextInput) -> Tensor<3> {
-        self.open_file(encoder);
+        self.open_storage(encoder);
         let [batch, tokens] = input.input_ids.dims();
         let (device, d_model) = (input.input_ids.device(), encoder.d_model());
         let keys = keys(&input);
@@ -211,61 +217,33 @@ impl FrozenPrefix {
 }
 
 impl Cache {
-    /// The state of a text, from memory or from the file.
-    fn get(&mut self, key: &Key, d_model: usize) -> Option<Arc<[f32]>> {
+    /// The state of a text, from memory or from the storage.
+    fn get(&mut self, key: &TextKey, d_model: usize) -> Option<Arc<[f32]>> {
         if let Some(state) = self.states.get(key) {
             return Some(Arc::clone(state));
         }
-        let outcome = self.file.as_mut()?.get(key);
-        let state = self.close_file_on_error(outcome)??;
+        let state = self.storage.as_mut()?.get(key)?;
         let state: Arc<[f32]> = (state.len() == key.len() * d_model).then(|| state.into())?;
         self.insert_in_memory(key, &state);
         Some(state)
     }
 
     /// Inserts a computed state.
-    fn insert(&mut self, key: &Key, state: &Arc<[f32]>) {
+    fn insert(&mut self, key: &TextKey, state: &Arc<[f32]>) {
         self.insert_in_memory(key, state);
-        if let Some(file) = &mut self.file {
-            let outcome = file.put(key, state);
-            self.close_file_on_error(outcome);
+        if let Some(storage) = &mut self.storage {
+            storage.put(key, state);
         }
     }
 
     /// Inserts a state in memory, unless the capacity is reached.
-    fn insert_in_memory(&mut self, key: &Key, state: &Arc<[f32]>) {
+    fn insert_in_memory(&mut self, key: &TextKey, state: &Arc<[f32]>) {
         let bytes = size_of_val::<[f32]>(state) + size_of_val(key);
         if self.bytes + bytes <= self.capacity {
             self.bytes += bytes;
             self.states.insert(key.into(), Arc::clone(state));
         }
     }
-
-    /// Returns the value of an access to the file. After an error, warns and continues without the
-    /// file.
-    fn close_file_on_error<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
-        let error = match outcome {
-            Ok(value) => return Some(value),
-            Err(error) => error,
-        };
-        if let Some(file) = self.file.take() {
-            warn(file.path(), &error);
-        }
-        None
-    }
-}
-
-fn warn(path: &Path, error: &io::Error) {
-    let path = path.display();
-    let problem = match error.kind() {
-        io::ErrorKind::WouldBlock => "another run uses it".to_string(),
-        _ => error.to_string(),
-    };
-    // A warning that cannot be printed is dropped.
-    let _ = writeln!(
-        stderr(),
-        "warning: {path}: {problem}; states of frozen layers are not kept on disk"
-    );
 }
 
 /// Hashes the weights of a part of a network.
@@ -278,7 +256,7 @@ impl ModuleVisitor for WeightHash {
 }
 
 /// Token, mask and segment of each text's positions, up to its last real token.
-fn keys(input: &TextInput) -> Vec<Box<Key>> {
+fn keys(input: &TextInput) -> Vec<Box<TextKey>> {
     let [_, tokens] = input.input_ids.dims();
     let values = |tensor: Tensor<2, Int>| tensor.into_data().iter().collect::<Vec<i32>>();
     let ids = values(input.input_ids.clone());
@@ -316,7 +294,6 @@ mod tests {
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use convirt_ops::{Precision, autocast};
-    use std::fs;
 
     fn encoder(family: BertFamily, device: &Device) -> Bert {
         device.seed(4);
@@ -444,62 +421,78 @@ mod tests {
         }
     }
 
-    /// With no room in memory, all states come from the file or are computed.
+    /// A storage in memory: the states by encoder and text.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<HashMap<u128, HashMap<Vec<[i32; 3]>, Vec<f32>>>>>);
+
+    struct OfEncoder(Shared, u128);
+
+    impl StateStorage for OfEncoder {
+        fn get(&mut self, text: &TextKey) -> Option<Vec<f32>> {
+            let encoders = self.0.0.lock().unwrap();
+            encoders.get(&self.1)?.get(text).cloned()
+        }
+
+        fn put(&mut self, text: &TextKey, state: &[f32]) {
+            let mut encoders = self.0.0.lock().unwrap();
+            let states = encoders.entry(self.1).or_default();
+            states.insert(text.to_vec(), state.to_vec());
+        }
+    }
+
+    /// With no room in memory, all states come from the storage or are computed.
     #[test]
-    fn states_in_a_file_are_the_computed_ones_in_later_runs_of_the_same_encoder() {
+    fn stored_states_are_the_computed_ones_for_the_same_encoder_only() {
         let device = Device::flex().autodiff();
-        let folder = std::env::temp_dir().join(format!("convirt-prefix-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let storage = Shared::default();
         let input = texts(&[&[2, 5, 3], &[2, 7, 9, 3]], 5, &device);
         let first = encoder(BertFamily::Bert, &device);
-        let open = |encoder: &Bert, precision| {
-            let states = FrozenStates::new(0).with_folder(&folder, 1 << 20);
-            let cached = encoder.clone().with_frozen_states(&states);
-            let prefix = cached.frozen_prefix.as_ref().unwrap();
-            autocast(precision, || prefix.open_file(encoder));
-            cached
+        let cached = |encoder: &Bert| {
+            let storage = storage.clone();
+            let open = |encoder| Some(Box::new(OfEncoder(storage, encoder)) as Box<_>);
+            encoder
+                .clone()
+                .with_frozen_states(&FrozenStates::new(0).with_storage(open))
         };
-        let lengths = || {
-            let files = fs::read_dir(&folder).unwrap();
-            let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
-            let mut lengths: Vec<u64> = lengths.collect();
-            lengths.sort_unstable();
-            lengths
+        let counts = || {
+            let encoders = storage.0.lock().unwrap();
+            let mut counts: Vec<usize> = encoders.values().map(HashMap::len).collect();
+            counts.sort_unstable();
+            counts
         };
         let expected = outcome(&first, &input);
         for _run in 0..2 {
-            let cached = open(&first, Precision::Float32);
-            assert_eq!(outcome(&cached, &input), expected);
-            assert_eq!(lengths(), [8 + 2 * 16 + 7 * (12 + 24 * 4)]);
+            assert_eq!(outcome(&cached(&first), &input), expected);
+            assert_eq!(counts(), [2]);
         }
-        // A state that is only in the file.
-        let cached = open(&first, Precision::Float32);
-        let prefix = cached.frozen_prefix.as_ref().unwrap();
-        let key: Box<Key> = [[2, 1, 0], [4, 1, 0], [3, 1, 0]].into();
-        let state = vec![0.25; 3 * 24].into();
-        prefix.states.cache().insert(&key, &state);
-        let known = texts(&[&[2, 4, 3]], 3, &device.clone().without_autodiff());
-        let state = prefix.states(&first, known);
-        assert!(state.into_data().iter::<f32>().all(|number| number == 0.25));
-        drop(cached);
+        // What is stored is used.
+        for state in storage
+            .0
+            .lock()
+            .unwrap()
+            .values_mut()
+            .flat_map(HashMap::values_mut)
+        {
+            state.fill(0.25);
+        }
+        assert_ne!(outcome(&cached(&first), &input), expected);
 
         let weight = first.layers[1].output.weight.clone();
         let mut other = first.clone();
         other.layers[1].output.weight = weight.map(|weight| weight * 1.001);
-        let cached = open(&other, Precision::Float32);
-        let actual = outcome(&cached, &input);
+        let actual = outcome(&cached(&other), &input);
         assert_eq!(actual, outcome(&other, &input));
         assert_ne!(actual, expected);
-        drop(cached);
-        drop(open(&first, Precision::BFloat16));
-        assert_eq!(lengths().len(), 3);
+        assert_eq!(counts(), [2, 2]);
+        // Another precision is another encoder, too.
+        autocast(Precision::BFloat16, || outcome(&cached(&first), &input));
+        assert_eq!(counts(), [2, 2, 2]);
         // Weights that train do not change the fingerprint.
         let weight = first.layers[2].output.weight.clone();
         let mut trained = first.clone();
         trained.layers[2].output.weight = weight.map(|weight| weight * 1.001);
-        drop(open(&trained, Precision::Float32));
-        assert_eq!(lengths().len(), 3);
-        fs::remove_dir_all(folder).unwrap();
+        outcome(&cached(&trained), &input);
+        assert_eq!(counts(), [2, 2, 2]);
     }
 
     #[test]

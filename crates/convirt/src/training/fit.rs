@@ -13,7 +13,6 @@ use convirt_data::FileError;
 use convirt_model::FrozenStates;
 use convirt_ops::is_flex;
 
-use super::Training;
 use super::adam::Adam;
 use super::checkpoint::{KeepLastTwo, TrainingState};
 use super::epochs::{Outcome, WindowedTraining};
@@ -21,6 +20,7 @@ use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
+use super::{Training, state_file};
 use crate::compute::kernel_name;
 use crate::error::Error;
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
@@ -139,7 +139,7 @@ impl Training {
         if let Some(folder) = &model.frozen_states_dir {
             std::fs::create_dir_all(folder).map_err(FileError::write(folder))?;
             let capacity = (model.frozen_states_gib * f64::from(1 << 30)) as u64;
-            states = states.with_folder(folder, capacity);
+            states = state_file::in_folder(states, folder, capacity);
         }
         Ok(network.with_frozen_states(&states))
     }

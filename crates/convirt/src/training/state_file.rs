@@ -10,9 +10,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use convirt_model::{FrozenStates, StateStorage, TextKey};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use super::Key;
+use crate::messages::warning;
 
 const MAGIC: &[u8; 8] = b"cvstate1";
 
@@ -26,9 +27,73 @@ const MAX_POSITIONS: usize = 4_096;
 /// Floats of a record at most: the same number of positions of 4,096 floats.
 const MAX_FLOATS: usize = MAX_POSITIONS * 4_096;
 
+/// Lets `states` keep all states in files of `folder`, too, each of up to `capacity` bytes. An
+/// encoder has a file of its own, by its fingerprint, which later runs read.
+///
+/// A file that cannot be used, or that another run uses, causes a warning.
+pub(super) fn in_folder(states: FrozenStates, folder: &Path, capacity: u64) -> FrozenStates {
+    let folder = folder.to_path_buf();
+    states.with_storage(move |fingerprint| {
+        let path = folder.join(format!("{fingerprint:032x}.states"));
+        match StateFile::open(&path, capacity) {
+            Ok(file) => Some(Box::new(StoredStates { file: Some(file) })),
+            Err(error) => {
+                warn(&path, &error);
+                None
+            }
+        }
+    })
+}
+
+/// The states of an encoder in its file; none after an error.
+struct StoredStates {
+    file: Option<StateFile>,
+}
+
+impl StateStorage for StoredStates {
+    fn get(&mut self, text: &TextKey) -> Option<Vec<f32>> {
+        let outcome = self.file.as_mut()?.get(text);
+        self.close_on_error(outcome)?
+    }
+
+    fn put(&mut self, text: &TextKey, state: &[f32]) {
+        if let Some(file) = &mut self.file {
+            let outcome = file.put(text, state);
+            self.close_on_error(outcome);
+        }
+    }
+}
+
+impl StoredStates {
+    /// Returns the value of an access to the file. After an error, warns and continues without the
+    /// file.
+    fn close_on_error<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                if let Some(file) = self.file.take() {
+                    warn(&file.path, &error);
+                }
+                None
+            }
+        }
+    }
+}
+
+fn warn(path: &Path, error: &io::Error) {
+    let path = path.display();
+    let problem = match error.kind() {
+        io::ErrorKind::WouldBlock => "another run uses it".to_string(),
+        _ => error.to_string(),
+    };
+    warning(format_args!(
+        "{path}: {problem}; states of frozen layers are not kept on disk"
+    ));
+}
+
 /// A file of states, locked against other processes.
 #[derive(Debug)]
-pub(super) struct StateFile {
+struct StateFile {
     path: PathBuf,
     file: File,
     /// The offsets of records, by the hash of their texts.
@@ -52,7 +117,7 @@ impl StateFile {
     ///
     /// [`io::ErrorKind::WouldBlock`] when another run uses the file, [`io::ErrorKind::InvalidData`]
     /// when it is not such a file, and those of reading and writing.
-    pub(super) fn open(path: &Path, capacity: u64) -> io::Result<Self> {
+    fn open(path: &Path, capacity: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(path)?;
@@ -75,12 +140,8 @@ impl StateFile {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The state of a text; `None` if it is missing or damaged.
-    pub(super) fn get(&mut self, key: &Key) -> io::Result<Option<Vec<f32>>> {
+    fn get(&mut self, key: &TextKey) -> io::Result<Option<Vec<f32>>> {
         let Some(&offset) = self.offsets.get(&hash(key)) else {
             return Ok(None);
         };
@@ -102,7 +163,7 @@ impl StateFile {
     }
 
     /// Writes the state of a text, unless the file is full.
-    pub(super) fn put(&mut self, key: &Key, state: &[f32]) -> io::Result<()> {
+    fn put(&mut self, key: &TextKey, state: &[f32]) -> io::Result<()> {
         let mut body = bytes_of(key);
         body.extend(state.iter().flat_map(|number| number.to_le_bytes()));
         let record = HEAD + body.len();
@@ -167,11 +228,11 @@ fn read_offsets(file: &File, length: u64) -> io::Result<(HashMap<u128, u64>, u64
     Ok((offsets, end))
 }
 
-fn hash(key: &Key) -> u128 {
+fn hash(key: &TextKey) -> u128 {
     XxHash3_128::oneshot(&bytes_of(key))
 }
 
-fn bytes_of(key: &Key) -> Vec<u8> {
+fn bytes_of(key: &TextKey) -> Vec<u8> {
     let numbers = key.iter().flatten();
     numbers.flat_map(|number| number.to_le_bytes()).collect()
 }
@@ -180,14 +241,9 @@ fn bytes_of(key: &Key) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const A: &Key = &[[2, 1, 0], [7, 1, 0]];
-    const B: &Key = &[[2, 1, 0], [7, 1, 1]];
+    const A: &TextKey = &[[2, 1, 0], [7, 1, 0]];
+    const B: &TextKey = &[[2, 1, 0], [7, 1, 1]];
     const STATE: [f32; 4] = [1.5, -0.0, f32::MIN_POSITIVE, 3e7];
-
-    fn scratch(name: &str) -> PathBuf {
-        let name = format!("convirt-states-{}-{name}", std::process::id());
-        std::env::temp_dir().join(name)
-    }
 
     fn bits(state: Option<Vec<f32>>) -> Option<Vec<u32>> {
         state.map(|state| state.into_iter().map(f32::to_bits).collect())
@@ -199,7 +255,8 @@ mod tests {
 
     #[test]
     fn states_are_read_to_the_bit_when_the_file_is_opened_again() {
-        let path = scratch("again");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.states");
         for opened in 0..2 {
             let mut file = StateFile::open(&path, 1_000).unwrap();
             assert_eq!(bits(file.get(A).unwrap()).is_some(), opened == 1);
@@ -209,12 +266,12 @@ mod tests {
             assert_eq!(bits(file.get(A).unwrap()), expected());
             assert_eq!(file.get(B).unwrap(), None, "another segment");
         }
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn truncated_and_damaged_records_are_ignored() {
-        let path = scratch("damaged");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.states");
         let mut file = StateFile::open(&path, 1_000).unwrap();
         file.put(A, &STATE).unwrap();
         let whole = file.end;
@@ -244,12 +301,12 @@ mod tests {
             StateFile::open(&path, 1_000).unwrap().end,
             MAGIC.len() as u64
         );
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn full_files_and_other_files_do_not_change() {
-        let path = scratch("full");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.states");
         let mut file = StateFile::open(&path, 70).unwrap();
         file.put(A, &STATE).unwrap();
         file.put(B, &STATE).unwrap();
@@ -263,15 +320,59 @@ mod tests {
             "{error}"
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"somebody's notes");
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn a_file_in_use_is_an_error() {
-        let path = scratch("used");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.states");
         let _open = StateFile::open(&path, 70).unwrap();
         let error = StateFile::open(&path, 70).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        std::fs::remove_file(path).unwrap();
+    }
+
+    /// With no room in memory, all states come from the file or are computed.
+    #[test]
+    fn states_in_a_file_are_the_computed_ones_in_later_runs_of_the_same_encoder() {
+        use burn::tensor::{Device, Int, Tensor};
+        use convirt_model::{Bert, BertConfig, TextInput};
+
+        let device = Device::flex().autodiff();
+        let config = BertConfig {
+            hidden_size: 24,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            intermediate_size: 48,
+            ..BertConfig::base(40)
+        };
+        let encoder = config.init(&device).unwrap().freeze_embeddings();
+        let encoder = encoder.freeze_layers(&[0]).unwrap();
+        let input_ids = Tensor::<2, Int>::from_data([[2, 5, 3, 0], [2, 7, 9, 3]], &device);
+        let input = TextInput {
+            attention_mask: input_ids.clone().not_equal_elem(0),
+            input_ids,
+            token_type_ids: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        // Evaluation, as dropout above the frozen layers would differ.
+        let output = |encoder: &Bert| {
+            let state = burn::module::Module::valid(encoder).forward_to(input.clone(), 2);
+            state.slice([1..2]).into_data()
+        };
+        let expected = output(&encoder);
+        let lengths = || -> Vec<u64> {
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            files
+                .map(|file| file.unwrap().metadata().unwrap().len())
+                .collect()
+        };
+        for _run in 0..2 {
+            let states = in_folder(FrozenStates::new(0), folder.path(), 1 << 20);
+            assert_eq!(
+                output(&encoder.clone().with_frozen_states(&states)),
+                expected
+            );
+            assert_eq!(lengths(), [8 + 2 * 16 + 7 * (12 + 24 * 4)]);
+        }
     }
 }
