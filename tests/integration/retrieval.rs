@@ -441,7 +441,7 @@ fn retrieval_among_the_held_out_pairs_is_what_the_run_told() {
     let held_out: Vec<Study> = held_out.collect();
     let loader = LoaderConfig::default();
     let (found, unreadable) =
-        PairRetrieval::of(&model(), &held_out, &loader, 0.0, |_, _| ()).unwrap();
+        PairRetrieval::evaluate(&model(), &held_out, &loader, 0.0, |_, _| ()).unwrap();
     assert!(unreadable.is_empty());
     assert_eq!(Some(found.pairs), trained().summary.retrieval);
 }

@@ -128,7 +128,7 @@ fn an_inspection_knows_its_projection_head() {
     let (_, summary) = baseline();
     let checkpoint = summary.run.join("checkpoint/model-24.bpk");
     for path in [&summary.run, &checkpoint] {
-        let inspection = Inspection::of(path).unwrap();
+        let inspection = Inspection::read(path).unwrap();
         let told = inspection.to_string();
         for part in [
             "loaded as image_projection.linear2.bias",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use convirt::weights::{Fate, Inspection, WeightsFile};
+use convirt::weights::{Inspection, LoadStatus, WeightsFile};
 use convirt::{Error, Model};
 
 use crate::fixtures::{Workspace, trained};
@@ -164,7 +164,7 @@ fn weights_of_a_deeper_network_do_not_pass_for_those_of_a_shallower_one() {
     let (folder, model) = exported();
     let path = folder.path().join("resnet18.safetensors");
     model.export_image_encoder(&path, None).unwrap();
-    assert!(Inspection::of(&path).unwrap().reports()[0].fits());
+    assert!(Inspection::read(&path).unwrap().reports()[0].fits());
     let file = WeightsFile::open(&path).unwrap();
     let depth = convirt::model::ResNetDepth::ResNet18;
     let mut encoder = convirt::model::ResNetConfig::new(depth).init(&burn::tensor::Device::flex());
@@ -179,7 +179,7 @@ fn weights_of_a_deeper_network_do_not_pass_for_those_of_a_shallower_one() {
     let named = report
         .tensors
         .iter()
-        .filter(|tensor| tensor.fate.is_error());
+        .filter(|tensor| tensor.status.is_error());
     assert!(
         named
             .clone()
@@ -188,6 +188,6 @@ fn weights_of_a_deeper_network_do_not_pass_for_those_of_a_shallower_one() {
     assert!(
         named
             .clone()
-            .all(|tensor| tensor.fate == Fate::Unexpected { allowed: false })
+            .all(|tensor| tensor.status == LoadStatus::Unexpected { allowed: false })
     );
 }

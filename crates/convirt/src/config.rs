@@ -264,7 +264,7 @@ impl Config {
 
     /// The schedule of a training of `total_steps`.
     pub fn schedule(&self, total_steps: usize) -> Schedule {
-        self.schedule.of_steps(total_steps)
+        self.schedule.for_steps(total_steps)
     }
 
     /// Checks the keys outside the sections.

@@ -11,8 +11,8 @@ use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView,
 use crate::config::Config;
 use crate::datasets::{draw_phantom, in_keys, manifest_config, split_config};
 use crate::error::Error;
-use crate::training::{Earlier, TextTower};
-use crate::weights::{Wanted, located_here};
+use crate::training::{InitialWeights, TextTower};
+use crate::weights::{WeightsKind, located_here};
 
 /// Looks for what is wrong with the rows, texts and images of a configuration's data set, as a run
 /// would read them; draws the phantom first where the configuration has one and it is not there.
@@ -47,9 +47,10 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         return Ok(TokenCheck::Off { reason });
     }
     let model = &config.model;
-    let earlier = config.fine_tune_from.as_deref().map(Path::new);
-    let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
-    let vocabulary = earlier.transpose()?.and_then(|earlier| earlier.tokenizer);
+    let initial = config.fine_tune_from.as_deref().map(Path::new);
+    let initial =
+        initial.map(|name| InitialWeights::open(&config.runs_dir, name, config.objective));
+    let vocabulary = initial.transpose()?.and_then(|initial| initial.tokenizer);
     if model.text_is_from_scratch() {
         let shape = &model.text_from_scratch;
         let max_tokens = model.longest_text(shape.max_tokens);
@@ -66,7 +67,7 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         });
     }
     let name = &model.bert_base_model;
-    let Some(folder) = located_here(name, Wanted::TextEncoder) else {
+    let Some(folder) = located_here(name, WeightsKind::TextEncoder) else {
         let reason =
             format!("`{name}` is neither a folder nor in the cache of the Hugging Face hub");
         return Ok(TokenCheck::Off { reason });

@@ -47,7 +47,7 @@ impl Model {
         let json = serde_json::to_string_pretty(self.text_config()).expect("a plain structure");
         fs::write(&config, json + "\n").map_err(FileError::write(&config))?;
         self.tokenizer().save(folder)?;
-        let naming = Naming::of_family(self.text_config().family);
+        let naming = Naming::for_family(self.text_config().family);
         let encoder = &self.network().text_encoder;
         let tensors = weights::tensors(encoder, &Layout::encoder("", naming));
         Ok(weights::save(tensors, &folder.join("model.safetensors"))?)
@@ -74,7 +74,7 @@ impl Model {
     /// [`Error::Weights`] when the file cannot be written.
     pub fn export_colab(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let text = self.text_config();
-        let layout = Layout::colab(Naming::SEQUENTIAL, Naming::of_family(text.family));
+        let layout = Layout::colab(Naming::SEQUENTIAL, Naming::for_family(text.family));
         let mut tensors = weights::tensors(self.network(), &layout);
         tensors.retain(|tensor| !tensor.name.starts_with("loss."));
         if text.family != BertFamily::DistilBert {

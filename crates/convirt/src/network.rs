@@ -74,7 +74,7 @@ impl NetworkConfig {
     pub fn layout(&self) -> Layout {
         match self {
             Self::ConVirt(config) => {
-                Layout::convirt(Naming::TORCHVISION, Naming::of_family(config.text.family))
+                Layout::convirt(Naming::TORCHVISION, Naming::for_family(config.text.family))
             }
             Self::SimClr(_) => Layout::convirt(Naming::TORCHVISION, Naming::OURS).image_side(),
         }

@@ -81,7 +81,7 @@ impl RunDir {
                 .map(|place| &valid[place])
                 .collect();
             let loader = loader_config(&config);
-            let pairs = EmbeddedPairs::of_studies(model, &looked_at, &loader, 1.0, |_, _, _| ());
+            let pairs = EmbeddedPairs::embed(model, &looked_at, &loader, 1.0, |_, _, _| ());
             let drawn = pairs.and_then(|(pairs, _)| draw_pairs(model, &pairs));
             drawn.map_err(reason)
         });
@@ -143,7 +143,7 @@ fn part(title: &str, body: Result<String, String>) -> String {
 
 /// What the model makes of held-out pairs.
 fn draw_pairs(model: &Model, pairs: &EmbeddedPairs<'_>) -> Result<String, Error> {
-    let pairs = HeldOut::of(pairs, MAX_PAIRS);
+    let pairs = HeldOut::new(pairs, MAX_PAIRS);
     Ok(format!(
         "<p>{} images with {} different texts.</p>{}{}",
         pairs.images(),

@@ -77,7 +77,7 @@ impl ClassificationScores {
     /// # Panics
     ///
     /// Without runs, and when a run has other than `images` · `labels` probabilities.
-    pub fn of(
+    pub fn evaluate(
         labels: &Labels,
         images: &[LabelledImage],
         runs: &[Vec<f32>],
@@ -232,7 +232,7 @@ mod tests {
             [0.34, 0.33, 0.33],
         ];
         let scores =
-            ClassificationScores::of(&labels, &images, &[run.concat()], &Bootstrap::none());
+            ClassificationScores::evaluate(&labels, &images, &[run.concat()], &Bootstrap::none());
         assert!((value(scores.overall.auroc) - 0.813_888_888_888_888_8).abs() < 1e-12);
         for (label, expected) in scores
             .labels
@@ -267,7 +267,7 @@ mod tests {
         ];
         let run = vec![0.9, 0.5, 0.2, 0.5, 0.0, 0.5, 0.1, 0.5];
         let labels = findings(&["a", "b"]);
-        let scores = ClassificationScores::of(&labels, &images, &[run], &Bootstrap::none());
+        let scores = ClassificationScores::evaluate(&labels, &images, &[run], &Bootstrap::none());
         let [a, b] = &scores.labels[..] else {
             panic!("{scores:?}");
         };
@@ -285,12 +285,12 @@ mod tests {
         let images = [image(0, &[yes]), image(1, &[no]), image(2, &[no])];
         let runs = [vec![0.9, 0.1, 0.2], vec![0.5, 0.9, 0.2]];
         let labels = findings(&["a"]);
-        let scores = ClassificationScores::of(&labels, &images, &runs, &Bootstrap::none());
+        let scores = ClassificationScores::evaluate(&labels, &images, &runs, &Bootstrap::none());
         let auroc = scores.overall.auroc.unwrap();
         assert_eq!(auroc.value, 0.75);
         // Of 1 and ½: √(2 · ¼² / 1).
         assert!((auroc.deviation.unwrap() - 0.125_f64.sqrt()).abs() < 1e-12);
-        let one = ClassificationScores::of(&labels, &images, &runs[..1], &Bootstrap::none());
+        let one = ClassificationScores::evaluate(&labels, &images, &runs[..1], &Bootstrap::none());
         assert_eq!(one.overall.auroc.unwrap().deviation, None);
     }
 
@@ -301,7 +301,12 @@ mod tests {
         let interval = |group_size| {
             let (images, run) = noisy(600, group_size);
             let score = || {
-                ClassificationScores::of(&labels, &images, std::slice::from_ref(&run), &bootstrap)
+                ClassificationScores::evaluate(
+                    &labels,
+                    &images,
+                    std::slice::from_ref(&run),
+                    &bootstrap,
+                )
             };
             let scores = score();
             assert_eq!(score(), scores);
@@ -328,7 +333,7 @@ mod tests {
             resamples: 4_000,
             ..Bootstrap::default()
         };
-        let scores = ClassificationScores::of(&labels, &images, &[run], &bootstrap);
+        let scores = ClassificationScores::evaluate(&labels, &images, &[run], &bootstrap);
         let [low, high] = scores.overall.accuracy.unwrap().interval.unwrap();
         assert!(
             (low - 0.7216).abs() < 0.015 && (high - 0.8784).abs() < 0.015,

@@ -18,7 +18,7 @@ mod fit;
 mod chance;
 
 pub use adam::Adam;
-pub(crate) use initial_weights::Earlier;
+pub(crate) use initial_weights::InitialWeights;
 pub(crate) use interrupt::StopOnSignal;
 pub use schedule::ScheduledLearningRate;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};

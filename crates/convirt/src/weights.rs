@@ -32,7 +32,7 @@ pub use file::WeightsFile;
 pub use formats::WeightsFormat;
 pub use inspect::{Inspection, LoadedNetworks};
 pub use load::{load_image_encoder, load_network, load_simclr, load_text_encoder};
-pub use report::{Fate, LoadCounts, LoadReport, TensorReport};
+pub use report::{LoadCounts, LoadReport, LoadStatus, TensorReport};
 pub use tensor::{ElementType, StoredTensor};
 
 pub(crate) use checksums::append_crc32c;
@@ -48,7 +48,7 @@ pub use hub::HubError;
 pub(crate) use inspect::image_encoder_config;
 pub(crate) use load::{check_loaded, load_classifier_head};
 #[cfg(feature = "train")]
-pub(crate) use located::{Wanted, located, located_here};
+pub(crate) use located::{WeightsKind, located, located_here};
 pub(crate) use names::{Layout, Naming};
 pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;

@@ -163,7 +163,7 @@ impl<'a> ZeroShot<'a> {
         let rows = predictions.probabilities.chunks_exact(self.names.len());
         let told = rows.flat_map(|row| columns.iter().map(|column| row[*column]));
         let told = vec![told.collect()];
-        Ok(ClassificationScores::of(
+        Ok(ClassificationScores::evaluate(
             &manifest.labels,
             &images,
             &told,

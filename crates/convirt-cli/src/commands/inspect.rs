@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use convirt::data::path_text;
-use convirt::weights::{Fate, Inspection};
+use convirt::weights::{Inspection, LoadStatus};
 use serde_json::{Value, json};
 
 use crate::arguments::{DeviceArgument, ResultsArguments};
@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     if arguments.load {
         let device = arguments.device.find()?;
         let start = Instant::now();
-        let load = |file| Ok(Inspection::of(file)?.load(&device)?);
+        let load = |file| Ok(Inspection::read(file)?.load(&device)?);
         let networks: Vec<_> = arguments.files.iter().map(load).collect::<Result<_>>()?;
         let seconds = start.elapsed().as_secs_f64();
         drop(networks);
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     }
     let mut documents = Vec::new();
     for file in &arguments.files {
-        let inspection = Inspection::of(file)?;
+        let inspection = Inspection::read(file)?;
         match results.is_json() {
             true => documents.push(document(&inspection)),
             false => print(inspection.to_string().trim_end()),
@@ -79,7 +79,7 @@ fn document(inspection: &Inspection) -> Value {
                 "type": tensor.element_type.to_string(),
                 "shape": tensor.shape,
             });
-            let (status, more) = status(inspection.fate(name).unwrap_or(&Fate::Ignored));
+            let (status, more) = status(inspection.status(name).unwrap_or(&LoadStatus::Ignored));
             entry["status"] = status.into();
             if let Some((key, value)) = more {
                 entry[key] = value;
@@ -94,8 +94,8 @@ fn document(inspection: &Inspection) -> Value {
             let missing = report
                 .tensors
                 .iter()
-                .filter_map(|tensor| match &tensor.fate {
-                    Fate::Missing { shape, .. } => {
+                .filter_map(|tensor| match &tensor.status {
+                    LoadStatus::Missing { shape, .. } => {
                         Some(json!({"name": tensor.name, "shape": shape}))
                     }
                     _ => None,
@@ -123,13 +123,13 @@ fn document(inspection: &Inspection) -> Value {
 }
 
 /// What becomes of a tensor, in a word, and what there is to know about it.
-fn status(fate: &Fate) -> (&'static str, Option<(&'static str, Value)>) {
-    match fate {
-        Fate::Loaded { parameter, .. } => ("loaded", Some(("parameter", json!(parameter)))),
-        Fate::Ignored => ("ignored", None),
-        Fate::Unexpected { .. } => ("unexpected", None),
-        Fate::Missing { .. } => ("missing", None),
-        Fate::Mismatched { expected, .. } => {
+fn status(status: &LoadStatus) -> (&'static str, Option<(&'static str, Value)>) {
+    match status {
+        LoadStatus::Loaded { parameter, .. } => ("loaded", Some(("parameter", json!(parameter)))),
+        LoadStatus::Ignored => ("ignored", None),
+        LoadStatus::Unexpected { .. } => ("unexpected", None),
+        LoadStatus::Missing { .. } => ("missing", None),
+        LoadStatus::Mismatched { expected, .. } => {
             ("mismatched", Some(("expected_shape", json!(expected))))
         }
     }

@@ -92,7 +92,7 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
     }
     let convirt = model.convirt(&model.device()?)?;
     let mut bar = Bar::begin("images", studies.len());
-    let (retrieval, unreadable) = PairRetrieval::of(
+    let (retrieval, unreadable) = PairRetrieval::evaluate(
         &convirt,
         &studies,
         &loader.config(),
@@ -129,7 +129,7 @@ fn chexpert(arguments: &Chexpert) -> Result<Ending> {
         .then(|| model.convirt(&device))
         .transpose()?;
     let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());
-    let (retrieval, unreadable) = ChexpertRetrieval::of(
+    let (retrieval, unreadable) = ChexpertRetrieval::evaluate(
         &set,
         &tower,
         convirt.as_ref(),

@@ -86,7 +86,7 @@ impl ScheduleConfig {
     }
 
     /// The schedule of a training of `total_steps`.
-    pub(super) fn of_steps(&self, total_steps: usize) -> Schedule {
+    pub(super) fn for_steps(&self, total_steps: usize) -> Schedule {
         match self.kind {
             ScheduleKind::Plateau => Schedule::Plateau {
                 warmup_steps: self.warmup_steps,
@@ -115,7 +115,7 @@ mod tests {
             factor: 0.5,
             min_learning_rate: 0.0,
         };
-        assert_eq!(ScheduleConfig::default().of_steps(100), expected);
+        assert_eq!(ScheduleConfig::default().for_steps(100), expected);
     }
 
     #[test]
@@ -129,6 +129,6 @@ mod tests {
             warmup_steps: 10,
             total_steps: 100,
         };
-        assert_eq!(config.of_steps(100), expected);
+        assert_eq!(config.for_steps(100), expected);
     }
 }

@@ -219,7 +219,7 @@ impl ModelFiles {
 
     /// Checks that the network fits into memory, before it is built.
     pub fn check_memory(&self, device: &Device) -> Result<(), ComputeError> {
-        MemoryNeed::of_use(&self.description.network).check(device)
+        MemoryNeed::for_inference(&self.description.network).check(device)
     }
 }
 

@@ -46,7 +46,7 @@ impl EmbeddingFile {
     /// written.
     pub fn create(path: impl AsRef<Path>, width: usize, names: Vec<String>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let format = Format::of(path)?;
+        let format = Format::from_path(path)?;
         let all: Vec<usize> = (0..names.len()).collect();
         let header = format.header(width, &names, &all, 0).len();
         if format == Format::Safetensors && header as u64 > LONGEST_HEADER {
@@ -74,14 +74,14 @@ impl EmbeddingFile {
     ///
     /// [`InferenceError::EmbeddingFormat`].
     pub fn check_path(path: impl AsRef<Path>) -> Result<(), Error> {
-        Format::of(path.as_ref())?;
+        Format::from_path(path.as_ref())?;
         Ok(())
     }
 
     /// The file of names that stands beside the rows, where they do not hold the names themselves.
     pub fn names_path(path: impl AsRef<Path>) -> Option<PathBuf> {
         let path = path.as_ref();
-        let is_npy = matches!(Format::of(path), Ok(Format::Npy));
+        let is_npy = matches!(Format::from_path(path), Ok(Format::Npy));
         is_npy.then(|| path.with_extension("names.csv"))
     }
 
@@ -143,7 +143,7 @@ impl EmbeddingFile {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, InferenceError> {
+    fn from_path(path: &Path) -> Result<Self, InferenceError> {
         match path.extension().and_then(OsStr::to_str) {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("npy") => Ok(Self::Npy),

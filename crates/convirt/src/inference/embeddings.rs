@@ -39,7 +39,7 @@ impl ImageModel {
     ) -> Result<ImageEmbeddings<'_>, Error> {
         let paths: Arc<[PathBuf]> = paths.into();
         let at_once = loader.batch_size.min(paths.len());
-        MemoryNeed::of_images(at_once, self.transform.size(), self.precision)
+        MemoryNeed::for_images(at_once, self.transform.size(), self.precision)
             .check(&self.device)?;
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
         let view = move |image: &_| transform.apply(image);

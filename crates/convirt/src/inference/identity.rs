@@ -21,7 +21,7 @@ pub struct ModelIdentity {
 }
 
 impl ModelIdentity {
-    pub(crate) fn of(description: &Description, weights: &Path) -> Result<Self, Error> {
+    pub(crate) fn compute(description: &Description, weights: &Path) -> Result<Self, Error> {
         let description = serde_json::to_vec(description).expect("a description is plain data");
         let checksum = crc32c::crc32c(&description);
         let (checksum, _) = append_crc32c(checksum, weights).map_err(FileError::read(weights))?;

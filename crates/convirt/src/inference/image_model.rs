@@ -152,7 +152,7 @@ impl ImageModel {
     ///
     /// When the weights cannot be read any more.
     pub fn identity(&self) -> Result<ModelIdentity, Error> {
-        ModelIdentity::of(&self.description, &self.weights)
+        ModelIdentity::compute(&self.description, &self.weights)
     }
 
     /// What the model was trained for.

@@ -21,7 +21,7 @@ const FLOAT: u64 = 4;
 const HALF: u64 = 2;
 
 /// Feature maps that a training keeps of each convolution: as it gives it, and normalized.
-const KEPT: u64 = 2;
+const MAPS_PER_CONVOLUTION: u64 = 2;
 
 /// Numbers for each trained parameter: itself, its gradient and Adam's two moments.
 const TRAINED: u64 = 4;
@@ -49,7 +49,7 @@ pub(crate) struct MemoryNeed {
 
 impl MemoryNeed {
     /// Of a network that is used as it is.
-    pub fn of_use(network: &NetworkConfig) -> Self {
+    pub fn for_inference(network: &NetworkConfig) -> Self {
         let parameters = ParameterCount {
             trainable: 0,
             ..network.parameter_count()
@@ -64,7 +64,7 @@ impl MemoryNeed {
 
     /// Of a network that is trained on so many pairs as the configuration says, their texts of so
     /// many tokens in the mean.
-    pub fn of_training(
+    pub fn for_training(
         network: &NetworkConfig,
         config: &Config,
         pairs: usize,
@@ -85,13 +85,13 @@ impl MemoryNeed {
         Self {
             batch: images.kept(&image).saturating_add(texts),
             loader: images.pixels().saturating_mul(ahead),
-            ..Self::of_trained(network.parameter_count(), TRAINED + CHECKPOINT)
+            ..Self::for_parameters(network.parameter_count(), TRAINED + CHECKPOINT)
         }
     }
 
     /// Of an image encoder that is fine-tuned on so many images at once, `side` pixels wide and
     /// high.
-    pub fn of_fine_tuning(
+    pub fn for_fine_tuning(
         image: &ResNetConfig,
         images: usize,
         side: usize,
@@ -104,14 +104,14 @@ impl MemoryNeed {
         };
         Self {
             batch: Batch::new(images as u64, side, precision).kept(image),
-            ..Self::of_trained(parameters, TRAINED)
+            ..Self::for_parameters(parameters, TRAINED)
         }
     }
 
     /// Of parameters, so many numbers for each that is trained.
-    fn of_trained(parameters: ParameterCount, of_trained: u64) -> Self {
+    fn for_parameters(parameters: ParameterCount, numbers_each: u64) -> Self {
         let ParameterCount { total, trainable } = parameters;
-        let numbers = (total - trainable) as u64 + (trainable as u64).saturating_mul(of_trained);
+        let numbers = (total - trainable) as u64 + (trainable as u64).saturating_mul(numbers_each);
         Self {
             parameters,
             network: numbers.saturating_mul(FLOAT),
@@ -121,7 +121,7 @@ impl MemoryNeed {
     }
 
     /// Of the images that a network that is used sees at once, `side` pixels wide and high.
-    pub fn of_images(images: usize, side: usize, precision: Precision) -> Self {
+    pub fn for_images(images: usize, side: usize, precision: Precision) -> Self {
         let images = Batch::new(images as u64, side, precision);
         Self {
             parameters: ParameterCount::default(),
@@ -198,7 +198,7 @@ impl Batch {
 
     /// Bytes of the images and of what a training keeps of all layers.
     fn kept(&self, image: &ResNetConfig) -> u64 {
-        let numbers = KEPT.saturating_mul(image.feature_map_elements(self.side));
+        let numbers = MAPS_PER_CONVOLUTION.saturating_mul(image.feature_map_elements(self.side));
         self.pixels().saturating_add(self.maps(numbers))
     }
 
@@ -343,13 +343,16 @@ mod tests {
             loader: 2 * images,
         };
         let mut config = config();
-        assert_eq!(MemoryNeed::of_training(&network, &config, 100, 0), expected);
-        let few = MemoryNeed::of_training(&network, &config, 4, 0);
+        assert_eq!(
+            MemoryNeed::for_training(&network, &config, 100, 0),
+            expected
+        );
+        let few = MemoryNeed::for_training(&network, &config, 4, 0);
         assert_eq!(few.batch, expected.batch / 2);
         config.precision = Precision::BFloat16;
-        let half = MemoryNeed::of_training(&network, &config, 100, 0);
+        let half = MemoryNeed::for_training(&network, &config, 100, 0);
         assert_eq!(half.batch, images + maps / 2);
-        let used = MemoryNeed::of_images(8, 32, Precision::BFloat16);
+        let used = MemoryNeed::for_images(8, 32, Precision::BFloat16);
         assert_eq!(used.batch, images + 8 * 16 * 16 * 64 * 2);
     }
 
@@ -363,7 +366,7 @@ mod tests {
                 freeze_layers: freeze_layers.to_vec(),
                 ..convirt()
             });
-            let need = |tokens| MemoryNeed::of_training(&network, &config(), 100, tokens).batch;
+            let need = |tokens| MemoryNeed::for_training(&network, &config(), 100, tokens).batch;
             need(5) - need(0)
         };
         assert_eq!(batch(false, &[0]), 2 * of_layer);
@@ -375,7 +378,7 @@ mod tests {
     #[test]
     fn a_fine_tuning_keeps_what_a_training_does() {
         let resnet50 = ResNetConfig::new(ResNetDepth::ResNet50);
-        let need = MemoryNeed::of_fine_tuning(&resnet50, 3, 224, Precision::Float32);
+        let need = MemoryNeed::for_fine_tuning(&resnet50, 3, 224, Precision::Float32);
         assert_eq!(need.network, 16 * resnet50.parameters());
         // timm's convolutions give 11,113,984 numbers an image.
         let expected = 3 * (224 * 224 * 3 + 2 * 11_113_984) * 4;
@@ -429,7 +432,7 @@ mod tests {
         config.batch_size = 65_536;
         config.dataset.input_shape = [4_096, 4_096, 3];
         config.dataset.prefetch = 1_024;
-        let need = MemoryNeed::of_training(
+        let need = MemoryNeed::for_training(
             &NetworkConfig::ConVirt(network),
             &config,
             usize::MAX,

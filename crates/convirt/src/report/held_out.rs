@@ -43,9 +43,9 @@ pub(super) struct Gallery {
 }
 
 impl<'a> HeldOut<'a> {
-    /// Compares up to `most` of the images, evenly chosen, with all of their texts.
-    pub(super) fn of(pairs: &EmbeddedPairs<'a>, most: usize) -> Self {
-        let chosen: Vec<usize> = evenly(pairs.images.len(), most).collect();
+    /// Compares up to `max_pairs` of the images, evenly chosen, with all of their texts.
+    pub(super) fn new(pairs: &EmbeddedPairs<'a>, max_pairs: usize) -> Self {
+        let chosen: Vec<usize> = evenly(pairs.images.len(), max_pairs).collect();
         let first_pairs = chosen.iter().map(|&image| pairs.image_of.first[image]);
         let first_pairs: Vec<usize> = first_pairs.collect();
         let text_of = first_pairs.iter().map(|&pair| pairs.text_of.of_pair[pair]);
@@ -86,10 +86,10 @@ impl<'a> HeldOut<'a> {
         self.distinct.of_pair[image]
     }
 
-    /// The first images of the first `most` texts, each with that text.
-    pub(super) fn first_pairs(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    /// The first images of the first `max_pairs` texts, each with that text.
+    pub(super) fn first_pairs(&self, max_pairs: usize) -> impl Iterator<Item = (usize, usize)> {
         let pairs = self.distinct.first.iter().copied().zip(0..);
-        pairs.take(most)
+        pairs.take(max_pairs)
     }
 
     /// The study of an image.
@@ -152,9 +152,9 @@ impl<'a> HeldOut<'a> {
     }
 }
 
-/// Up to `most` of the places before `count`, equally far apart.
-pub(super) fn evenly(count: usize, most: usize) -> impl Iterator<Item = usize> {
-    (0..count).step_by(count.div_ceil(most).max(1))
+/// Up to `max_pairs` of the places before `count`, equally far apart.
+pub(super) fn evenly(count: usize, max_pairs: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(count.div_ceil(max_pairs).max(1))
 }
 
 /// Row by row, an image each.
@@ -188,7 +188,7 @@ mod tests {
             images,
             text_of,
         };
-        HeldOut::of(&pairs, names.len())
+        HeldOut::new(&pairs, names.len())
     }
 
     static STUDY: LazyLock<Study> = LazyLock::new(|| Study {
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn of_many_images_some_are_compared_evenly_chosen() {
-        let chosen = |count, most| evenly(count, most).collect::<Vec<_>>();
+        let chosen = |count, max_pairs| evenly(count, max_pairs).collect::<Vec<_>>();
         assert_eq!(chosen(3, 400), [0, 1, 2]);
         assert_eq!(chosen(10, 4), [0, 3, 6, 9]);
         assert!(chosen(0, 4).is_empty());

@@ -68,7 +68,7 @@ struct Outcome {
 impl RetrievalAtK {
     /// Ranks `candidates` for every query by cosine similarity. Queries that no candidate answers
     /// are left out, and classes without queries with them.
-    pub(crate) fn of(
+    pub(crate) fn evaluate(
         queries: Queries<'_>,
         candidates: &[Vec<f32>],
         k: &[usize],
@@ -88,7 +88,7 @@ impl RetrievalAtK {
                     };
                     Some((similarity(&vector, other), right))
                 });
-                Outcome::of(&scored.collect::<Vec<_>>(), k)
+                Outcome::new(&scored.collect::<Vec<_>>(), k)
             })
             .collect();
         let classes = queries.class_names.iter().enumerate();
@@ -128,7 +128,7 @@ impl RetrievalAtK {
 
 impl Outcome {
     /// `None` when no answer is right.
-    fn of(scored: &[(f32, bool)], k: &[usize]) -> Option<Self> {
+    fn new(scored: &[(f32, bool)], k: &[usize]) -> Option<Self> {
         let right = scored.iter().filter(|(_, right)| *right).count();
         (right > 0).then(|| Self {
             scores: ScoresAtK {
@@ -358,7 +358,7 @@ mod tests {
         let of = [0, 0, 1, 1];
         let queries = at(&[5.0, 5.0, 28.0]);
         let classes = [0, 0, 1];
-        let retrieval = RetrievalAtK::of(
+        let retrieval = RetrievalAtK::evaluate(
             Queries {
                 vectors: &queries,
                 classes: &classes,
@@ -389,7 +389,7 @@ mod tests {
     fn the_query_itself_and_queries_without_an_answer_do_not_count() {
         let vectors = at(&[0.0, 10.0, 80.0]);
         let texts = ["a", "a", "b"];
-        let retrieval = RetrievalAtK::of(
+        let retrieval = RetrievalAtK::evaluate(
             Queries {
                 vectors: &vectors,
                 classes: &[0, 0, 0],
@@ -415,7 +415,7 @@ mod tests {
             classes: &[],
             class_names: &names(&["a"]),
         };
-        let retrieval = RetrievalAtK::of(none, &at(&[0.0]), &[1], |_, _| Answer::Right);
+        let retrieval = RetrievalAtK::evaluate(none, &at(&[0.0]), &[1], |_, _| Answer::Right);
         assert!(retrieval.mean.precision[0].is_nan() && retrieval.classes.is_empty());
     }
 }

@@ -37,7 +37,7 @@ impl ChexpertRetrieval {
     ///
     /// When more than `max_bad_share` of the candidates, from 0 to 1, or one query are unreadable;
     /// [`Error::Data`] for a batch of none.
-    pub fn of(
+    pub fn evaluate(
         set: &Chexpert8x200,
         images: &ImageModel,
         texts: Option<&Model>,
@@ -80,7 +80,7 @@ impl ChexpertRetrieval {
                 classes,
                 class_names: &set.findings,
             };
-            RetrievalAtK::of(queries, candidates, &DEPTHS, |query, candidate| {
+            RetrievalAtK::evaluate(queries, candidates, &DEPTHS, |query, candidate| {
                 match set.candidates[places[candidate]].has[classes[query]] {
                     true => Answer::Right,
                     false => Answer::Wrong,

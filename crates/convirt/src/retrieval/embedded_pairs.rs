@@ -47,7 +47,7 @@ impl<'a> EmbeddedPairs<'a> {
     /// # Errors
     ///
     /// Those of [`Model::embed_images`] and [`Model::embed_texts`].
-    pub fn of_studies(
+    pub fn embed(
         model: &Model,
         studies: &[&'a Study],
         loader: &LoaderConfig,
@@ -95,7 +95,7 @@ impl<'a> EmbeddedPairs<'a> {
 
     /// Ranks the texts for each image, and the images for each text.
     pub fn retrieval(&self) -> Retrieval {
-        Retrieval::of(&self.images, &self.texts, &self.numbers())
+        Retrieval::evaluate(&self.images, &self.texts, &self.numbers())
     }
 }
 

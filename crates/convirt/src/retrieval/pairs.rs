@@ -38,7 +38,7 @@ impl PairRetrieval {
     ///
     /// When more than `max_bad_share` of the images, from 0 to 1, or all are unreadable;
     /// [`Error::Data`] without studies or for a batch of none.
-    pub fn of(
+    pub fn evaluate(
         model: &Model,
         studies: &[Study],
         loader: &LoaderConfig,
@@ -51,8 +51,7 @@ impl PairRetrieval {
             features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
             progress(done, images);
         };
-        let (pairs, unreadable) =
-            EmbeddedPairs::of_studies(model, &all, loader, max_bad_share, each)?;
+        let (pairs, unreadable) = EmbeddedPairs::embed(model, &all, loader, max_bad_share, each)?;
         let mut texts_of = vec![BTreeSet::new(); pairs.images.len()];
         for (image, text) in pairs.numbers() {
             texts_of[image].insert(text);
@@ -87,7 +86,7 @@ fn among_all(
         classes: &vec![0; queries.len()],
         class_names: &["all".to_string()],
     };
-    RetrievalAtK::of(queries, candidates, &DEPTHS, answer)
+    RetrievalAtK::evaluate(queries, candidates, &DEPTHS, answer)
 }
 
 impl fmt::Display for PairRetrieval {

@@ -60,20 +60,20 @@ impl Retrieval {
     /// # Panics
     ///
     /// When the widths differ.
-    pub fn of(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(usize, usize)]) -> Self {
+    pub fn evaluate(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(usize, usize)]) -> Self {
         let pairs: HashSet<(usize, usize)> = pairs.iter().copied().collect();
         let belongs = |image: usize, text: usize| pairs.contains(&(image, text));
         Self {
             images: images.len(),
             texts: texts.len(),
-            image_to_text: Direction::of(images, texts, belongs),
-            text_to_image: Direction::of(texts, images, |text, image| belongs(image, text)),
+            image_to_text: Direction::evaluate(images, texts, belongs),
+            text_to_image: Direction::evaluate(texts, images, |text, image| belongs(image, text)),
         }
     }
 }
 
 impl Direction {
-    fn of(
+    fn evaluate(
         queries: &[Vec<f32>],
         candidates: &[Vec<f32>],
         right: impl Fn(usize, usize) -> bool + Sync,
@@ -223,7 +223,7 @@ mod tests {
     fn ranks_are_those_of_the_similarities_in_each_direction() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
         let texts = [unit(0.1), unit(0.2), unit(2.1)];
-        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (1, 1), (2, 2)]);
+        let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (1, 1), (2, 2)]);
         // Image 1 (at 1.0) is nearest to text 1 (0.2) at 0.8, then text 0 (0.9), text 2 (1.1).
         assert_eq!(retrieval.image_to_text.scores.recall_at_1, 1.0);
         // Text 1 (at 0.2) is nearer to image 0 than to image 1.
@@ -237,7 +237,7 @@ mod tests {
     fn a_text_is_answered_by_each_of_its_images() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
         let texts = [unit(0.9), unit(0.2)];
-        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (1, 0), (2, 1)]);
+        let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (1, 0), (2, 1)]);
         assert_eq!((retrieval.images, retrieval.texts), (3, 2));
         // Image 0 is nearest to text 1; image 1 to 0; image 2 (of 1) to 0.
         assert!((retrieval.image_to_text.scores.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
@@ -254,7 +254,7 @@ mod tests {
         let images = [unit(0.0), unit(1.0)];
         let texts = [unit(0.9), unit(0.1), unit(1.2)];
         // Image 0 is nearest to text 1, its second caption; image 1 to text 0, which is not its.
-        let retrieval = Retrieval::of(&images, &texts, &[(0, 0), (0, 1), (1, 2)]);
+        let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (0, 1), (1, 2)]);
         let found = retrieval.image_to_text;
         assert_eq!(found.scores.recall_at_1, 0.5);
         assert_eq!(found.chance.recall_at_1, (2.0 / 3.0 + 1.0 / 3.0) / 2.0);
@@ -270,7 +270,7 @@ mod tests {
                 image_to_text,
                 text_to_image,
                 ..
-            } = Retrieval::of(images, texts, &pairs);
+            } = Retrieval::evaluate(images, texts, &pairs);
             for found in [image_to_text, text_to_image] {
                 assert_eq!(
                     (found.scores.recall_at_1, found.scores.median_rank),
@@ -280,7 +280,7 @@ mod tests {
         }
         // One damaged text stands before each right answer, and is found by no image.
         let texts = [unit(0.0), vec![f32::NAN; 2], unit(2.0)];
-        let found = Retrieval::of(&sound, &texts, &pairs).image_to_text;
+        let found = Retrieval::evaluate(&sound, &texts, &pairs).image_to_text;
         assert_eq!(
             (found.scores.recall_at_1, found.scores.median_rank),
             (0.0, 2.0)
@@ -291,7 +291,7 @@ mod tests {
     fn embeddings_that_say_nothing_do_not_beat_chance() {
         let same = vec![unit(0.3); 40];
         let pairs: Vec<(usize, usize)> = (0..40).map(|pair| (pair, pair)).collect();
-        let found = Retrieval::of(&same, &same, &pairs).image_to_text;
+        let found = Retrieval::evaluate(&same, &same, &pairs).image_to_text;
         assert_eq!(found.scores.recall_at_10, 0.0);
         assert_eq!(found.scores.median_rank, 20.5);
         let error = (0.25 * 0.75_f64 / 40.0).sqrt();

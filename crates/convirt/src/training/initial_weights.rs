@@ -12,13 +12,13 @@ use crate::run::folder;
 use crate::weights::WeightsFile;
 
 /// Weights of a whole model, and its vocabulary where it stands beside them.
-pub(crate) struct Earlier {
+pub(crate) struct InitialWeights {
     pub weights: WeightsFile,
     /// A run's own. Words have other numbers in any other.
     pub tokenizer: Option<ReportTokenizer>,
 }
 
-impl Earlier {
+impl InitialWeights {
     /// Opens what `name` means: a path, or a run in `runs`. A training of ConVIRT needs a
     /// vocabulary, one of SimCLR has no use for it.
     pub fn open(runs: &Path, name: &Path, objective: Objective) -> Result<Self, Error> {

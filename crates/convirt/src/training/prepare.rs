@@ -9,7 +9,7 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, Study};
 use super::Training;
 use super::checkpoint::TrainingState;
 use super::describe::describe;
-use super::initial_weights::Earlier;
+use super::initial_weights::InitialWeights;
 use super::loaders::Loaders;
 use super::text_encoder::TextTower;
 use crate::compute::{check_precision, device};
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::inference::Description;
 use crate::network::MemoryNeed;
 use crate::run::{DataIdentity, RunDir, RunError};
-use crate::weights::{ChosenEncoder, Part, Wanted, located};
+use crate::weights::{ChosenEncoder, Part, WeightsKind, located};
 
 /// Keys whose change would make a resumed run another one.
 const FIXED_ON_RESUME: &[&str] = &[
@@ -42,12 +42,13 @@ impl Training {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
-        let earlier = config.fine_tune_from.as_deref().map(Path::new);
-        let earlier = earlier.map(|name| Earlier::open(&config.runs_dir, name, config.objective));
-        let earlier = earlier.transpose()?;
-        let vocabulary = earlier
+        let initial = config.fine_tune_from.as_deref().map(Path::new);
+        let initial =
+            initial.map(|name| InitialWeights::open(&config.runs_dir, name, config.objective));
+        let initial = initial.transpose()?;
+        let vocabulary = initial
             .as_ref()
-            .and_then(|earlier| earlier.tokenizer.clone());
+            .and_then(|initial| initial.tokenizer.clone());
         let texts = studies.training_texts();
         let tower = (config.objective.reads_texts())
             .then(|| TextTower::new(&config, texts, vocabulary))
@@ -60,8 +61,8 @@ impl Training {
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
         let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
-        if let Some(earlier) = earlier {
-            let (loaded, report) = network.load(&earlier.weights, allow)?;
+        if let Some(initial) = initial {
+            let (loaded, report) = network.load(&initial.weights, allow)?;
             network = loaded;
             loads.push(report);
         } else {
@@ -72,7 +73,7 @@ impl Training {
                 loads.extend(report);
             }
             if let Some(name) = config.model.image_weights_name() {
-                let path = located("model.image_weights", &name, Wanted::ImageEncoder)?;
+                let path = located("model.image_weights", &name, WeightsKind::ImageEncoder)?;
                 let file = chosen.open(&path, Part::ImageEncoder)?;
                 let (loaded, report) = network.load_image_encoder(&file, allow)?;
                 network = loaded;
@@ -167,7 +168,7 @@ fn check_memory(
     description.network.validate()?;
     let pairs = &studies.split.train;
     let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
-    MemoryNeed::of_training(&description.network, config, pairs.len(), tokens).check(device)?;
+    MemoryNeed::for_training(&description.network, config, pairs.len(), tokens).check(device)?;
     Ok(())
 }
 

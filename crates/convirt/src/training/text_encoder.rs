@@ -9,7 +9,7 @@ use crate::config::{Config, ScratchTextConfig};
 use crate::error::Error;
 use crate::inference::InferenceError;
 use crate::json_file::MAX_JSON;
-use crate::weights::{Wanted, located};
+use crate::weights::{WeightsKind, located};
 
 /// A text encoder to be initialized: its shape, vocabulary and weights.
 pub(crate) struct TextTower {
@@ -37,7 +37,7 @@ impl TextTower {
             }
             false => {
                 let key = "model.bert_base_model";
-                let folder = located(key, &model.bert_base_model, Wanted::TextEncoder)?;
+                let folder = located(key, &model.bert_base_model, WeightsKind::TextEncoder)?;
                 let own = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
                 let vocabulary = vocabulary.map_or_else(own, Ok)?;
                 Self::from_folder(folder, vocabulary)?

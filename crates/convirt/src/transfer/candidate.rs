@@ -88,10 +88,10 @@ impl<'a> Candidate<'a> {
 
         if let ImageEncoderConfig::ResNet(resnet) = description.encoder {
             let at_once = config.batch_size.min(transfer.images.len());
-            MemoryNeed::of_images(at_once, size, config.precision).check(device)?;
+            MemoryNeed::for_images(at_once, size, config.precision).check(device)?;
             if config.mode == TransferMode::FineTune {
                 let at_once = config.batch_size.min(transfer.most_trained_on());
-                MemoryNeed::of_fine_tuning(&resnet, at_once, size, config.precision)
+                MemoryNeed::for_fine_tuning(&resnet, at_once, size, config.precision)
                     .check(device)?;
             }
         }
@@ -158,7 +158,12 @@ impl<'a> Candidate<'a> {
             image_size: self.description.image_size,
             fraction: draws[0].fraction,
             runs,
-            scores: ClassificationScores::of(labels, &test, &probabilities, &config.bootstrap),
+            scores: ClassificationScores::evaluate(
+                labels,
+                &test,
+                &probabilities,
+                &config.bootstrap,
+            ),
         };
         let classifier = Classifier::new(network, self.description.clone(), device)?;
         Ok(Some((row, classifier)))

@@ -12,7 +12,8 @@ use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::inference::{Description, folder_of_weights};
 use crate::weights::{
-    ChosenEncoder, Part, Wanted, WeightsFile, image_encoder_config, load_image_encoder, located,
+    ChosenEncoder, Part, WeightsFile, WeightsKind, image_encoder_config, load_image_encoder,
+    located,
 };
 
 /// Where an image encoder comes from.
@@ -112,7 +113,7 @@ impl EncoderSource {
         let run = Path::new(DEFAULT_RUNS_DIR).join(&name);
         let path = match !Path::new(&name).exists() && run.exists() {
             true => run,
-            false => located("encoder", &name, Wanted::ImageEncoder)?,
+            false => located("encoder", &name, WeightsKind::ImageEncoder)?,
         };
         let file = chosen.open(&path, Part::ImageEncoder)?;
         let config = image_encoder_config(&file)?;

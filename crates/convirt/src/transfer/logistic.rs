@@ -78,7 +78,7 @@ impl Examples<'_> {
     /// `c` is scikit-learn's inverse strength: it minimizes ½ ‖w‖² + c · Σ loss. `start` is a fit
     /// of the same features at another `c`.
     pub fn fit(&self, c: f64, start: Option<&Fit>) -> Fit {
-        let scaling = Scaling::of(self.features, self.rows);
+        let scaling = Scaling::fit(self.features, self.rows);
         let penalty = 1.0 / (c * self.rows.len() as f64);
         let start = match start {
             Some(fit) => fit.parameters.clone(),
@@ -203,7 +203,7 @@ impl Examples<'_> {
 }
 
 impl Scaling {
-    fn of(features: &Features, rows: &[usize]) -> Self {
+    fn fit(features: &Features, rows: &[usize]) -> Self {
         let count = rows.len() as f64;
         let mut means = vec![0.0; features.width];
         for &row in rows {

@@ -146,6 +146,18 @@ pub enum WeightsError {
         /// What it says.
         name: String,
     },
+    /// A model of the Hugging Face hub was named, in a build without the feature `hub`.
+    #[cfg(not(feature = "hub"))]
+    #[error(
+        "`{key}`: `{name}` is a model of the Hugging Face hub, which this build cannot reach: give a \
+         folder, or build with the feature `hub`"
+    )]
+    NoHub {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The model's name.
+        name: String,
+    },
     /// A prefix was to choose among encoders where there is nothing to choose from.
     #[error(
         "`weights_prefix` is `{prefix}`, but no file of weights that is loaded has several encoders \

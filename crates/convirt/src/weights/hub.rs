@@ -12,7 +12,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
-use super::located::Wanted;
+use super::located::WeightsKind;
 use super::{OF_HUGGING_FACE, WeightsError, parts};
 use crate::config::ModelName;
 use crate::messages::progress_bar;
@@ -127,20 +127,20 @@ impl Hub {
     /// # Errors
     ///
     /// [`HubError`] when it is not in the cache and cannot be downloaded.
-    pub fn folder(&self, model: &ModelName, wanted: Wanted) -> Result<PathBuf, HubError> {
-        if let Some(folder) = self.cached(model, wanted) {
+    pub fn folder(&self, model: &ModelName, kind: WeightsKind) -> Result<PathBuf, HubError> {
+        if let Some(folder) = self.cached(model, kind) {
             return Ok(folder);
         }
         let error = |reason: String| HubError {
             name: model.name.clone(),
             cache: self.cache.path().clone(),
-            files: wanted.files(),
+            files: kind.files(),
             reason,
         };
         if self.offline {
             return Err(error("HF_HUB_OFFLINE forbids downloads".to_string()));
         }
-        self.download(model, wanted)
+        self.download(model, kind)
             .map_err(|cause| error(format!("the download failed: {cause}")))?
             .ok_or_else(|| error("the hub's model lacks files that are needed".to_string()))
     }
@@ -150,14 +150,14 @@ impl Hub {
     }
 
     /// The folder of a model whose files are all in the cache.
-    pub(super) fn cached(&self, model: &ModelName, wanted: Wanted) -> Option<PathBuf> {
+    pub(super) fn cached(&self, model: &ModelName, kind: WeightsKind) -> Option<PathBuf> {
         let repo = self.cache.path().join(Self::repo(model).folder_name());
         let commit = read_regular_text(&repo.join("refs").join(&model.revision), MAX_LINE);
         // A commit has no reference to itself where Python downloaded it.
         let commit = commit.unwrap_or_else(|_| model.revision.clone());
         let folder = repo.join("snapshots").join(commit.trim());
         let there = |name: &str| folder.join(name).is_file();
-        let files = wanted.choose(there)?;
+        let files = kind.choose(there)?;
         let is_whole = |name: &&str| match name.ends_with(".index.json") {
             true => {
                 parts(&folder.join(name)).is_ok_and(|parts| parts.iter().all(|part| there(part)))
@@ -174,11 +174,11 @@ impl Hub {
     fn download(
         &self,
         model: &ModelName,
-        wanted: Wanted,
+        kind: WeightsKind,
     ) -> Result<Option<PathBuf>, DownloadError> {
         let (signs, heard) = channel();
         let (hub, model) = (self.clone(), model.clone());
-        let download = thread::spawn(move || hub.download_with(&model, wanted, &signs));
+        let download = thread::spawn(move || hub.download_with(&model, kind, &signs));
         loop {
             match heard.recv_timeout(self.patience) {
                 Ok(()) => (),
@@ -197,7 +197,7 @@ impl Hub {
     fn download_with(
         &self,
         model: &ModelName,
-        wanted: Wanted,
+        kind: WeightsKind,
         signs: &Sender<()>,
     ) -> Result<Option<PathBuf>, DownloadError> {
         let mut builder = ApiBuilder::from_cache(self.cache.clone())
@@ -222,7 +222,7 @@ impl Hub {
         let there = repo.info()?.siblings;
         let is_there = |name: &str| there.iter().any(|file| file.rfilename == name);
         let mut folder = None;
-        for name in wanted.choose(is_there).unwrap_or_default() {
+        for name in kind.choose(is_there).unwrap_or_default() {
             let path = get(name)?;
             if name.ends_with(".index.json") {
                 for part in parts(&path)? {
@@ -259,7 +259,7 @@ impl Progress for Watched {
     }
 }
 
-impl Wanted {
+impl WeightsKind {
     /// The files to take of those that are there, in order; `None` if one is lacking.
     fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let weights = *OF_HUGGING_FACE.iter().find(|name| is_there(name))?;
@@ -397,7 +397,7 @@ mod tests {
         let (address, asked) = server();
         let model = model("owner/model@v1");
         let online = hub(&folder, Some(address));
-        let found = online.folder(&model, Wanted::TextEncoder).unwrap();
+        let found = online.folder(&model, WeightsKind::TextEncoder).unwrap();
         for (name, content) in &FILES[..5] {
             assert_eq!(&fs::read_to_string(found.join(name)).unwrap(), content);
         }
@@ -405,16 +405,25 @@ mod tests {
         assert!(found.ends_with(COMMIT));
 
         let requests = asked.lock().unwrap().len();
-        assert_eq!(online.folder(&model, Wanted::TextEncoder).unwrap(), found);
+        assert_eq!(
+            online.folder(&model, WeightsKind::TextEncoder).unwrap(),
+            found
+        );
         assert_eq!(asked.lock().unwrap().len(), requests);
         let offline = hub(&folder, None);
-        assert_eq!(offline.folder(&model, Wanted::ImageEncoder).unwrap(), found);
+        assert_eq!(
+            offline.folder(&model, WeightsKind::ImageEncoder).unwrap(),
+            found
+        );
         // As Python leaves it where the commit itself was asked for.
         let pinned = self::model(&format!("owner/model@{COMMIT}"));
-        assert_eq!(offline.folder(&pinned, Wanted::TextEncoder).unwrap(), found);
+        assert_eq!(
+            offline.folder(&pinned, WeightsKind::TextEncoder).unwrap(),
+            found
+        );
 
         fs::remove_file(found.join("part-1.safetensors")).unwrap();
-        assert!(offline.folder(&model, Wanted::TextEncoder).is_err());
+        assert!(offline.folder(&model, WeightsKind::TextEncoder).is_err());
     }
 
     /// A server that takes the call and says nothing, or begins a file and does not go on.
@@ -439,7 +448,7 @@ mod tests {
                 ..hub(&folder, Some(address))
             };
             let model = model("owner/model");
-            let error = hub.folder(&model, Wanted::ImageEncoder).unwrap_err();
+            let error = hub.folder(&model, WeightsKind::ImageEncoder).unwrap_err();
             let message = error.to_string();
             assert!(
                 message.contains("nothing came for 0.05 seconds"),
@@ -461,7 +470,7 @@ mod tests {
             (Some(address), "404"),
         ] {
             let error = hub(&folder, endpoint)
-                .folder(&model("owner/other"), Wanted::TextEncoder)
+                .folder(&model("owner/other"), WeightsKind::TextEncoder)
                 .unwrap_err()
                 .to_string();
             let cache = folder.path().join("hub").display().to_string();

@@ -12,8 +12,8 @@ use convirt_model::{
 use super::load::plan;
 use super::scope::Scope;
 use super::{
-    Fate, LoadReport, StoredTensor, WeightsError, WeightsFile, load_image_encoder, load_network,
-    load_simclr, load_text_encoder,
+    LoadReport, LoadStatus, StoredTensor, WeightsError, WeightsFile, load_image_encoder,
+    load_network, load_simclr, load_text_encoder,
 };
 use crate::error::Error;
 
@@ -50,7 +50,7 @@ impl Inspection {
     /// # Errors
     ///
     /// [`Error`] when there is no such file, or it is damaged.
-    pub fn of(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let file = WeightsFile::open(path)?;
         let device = Device::default();
         let shape = |name: &str| file.tensors().get(name).map(|tensor| &tensor.shape[..]);
@@ -154,18 +154,18 @@ impl Inspection {
     }
 
     /// What becomes of a tensor: the most that any load does with it.
-    pub fn fate(&self, name: &str) -> Option<&Fate> {
-        let fates = self.reports.iter().filter_map(|report| {
+    pub fn status(&self, name: &str) -> Option<&LoadStatus> {
+        let statuses = self.reports.iter().filter_map(|report| {
             let at = report
                 .tensors
                 .binary_search_by(|tensor| tensor.name.as_str().cmp(name));
-            Some(&report.tensors[at.ok()?].fate)
+            Some(&report.tensors[at.ok()?].status)
         });
-        fates.min_by_key(|fate| match fate {
-            Fate::Loaded { .. } => 0,
-            Fate::Mismatched { .. } | Fate::Missing { .. } => 1,
-            Fate::Unexpected { .. } => 2,
-            Fate::Ignored => 3,
+        statuses.min_by_key(|status| match status {
+            LoadStatus::Loaded { .. } => 0,
+            LoadStatus::Mismatched { .. } | LoadStatus::Missing { .. } => 1,
+            LoadStatus::Unexpected { .. } => 2,
+            LoadStatus::Ignored => 3,
         })
     }
 }
@@ -259,12 +259,12 @@ impl fmt::Display for Inspection {
                 "{name:<name_width$}  {:<5} {shape:<18} ",
                 tensor.element_type.to_string()
             )?;
-            match self.fate(name) {
-                Some(Fate::Loaded { parameter, .. }) => writeln!(f, "loaded as {parameter}")?,
-                Some(Fate::Mismatched { expected, .. }) => {
+            match self.status(name) {
+                Some(LoadStatus::Loaded { parameter, .. }) => writeln!(f, "loaded as {parameter}")?,
+                Some(LoadStatus::Mismatched { expected, .. }) => {
                     writeln!(f, "mismatched: {expected:?} is needed")?;
                 }
-                Some(Fate::Unexpected { .. }) => writeln!(f, "unexpected: no place for it")?,
+                Some(LoadStatus::Unexpected { .. }) => writeln!(f, "unexpected: no place for it")?,
                 _ => writeln!(f, "ignored")?,
             }
         }
@@ -272,8 +272,8 @@ impl fmt::Display for Inspection {
             let missing = report
                 .tensors
                 .iter()
-                .filter_map(|tensor| match &tensor.fate {
-                    Fate::Missing { shape, .. } => Some((&tensor.name, shape)),
+                .filter_map(|tensor| match &tensor.status {
+                    LoadStatus::Missing { shape, .. } => Some((&tensor.name, shape)),
                     _ => None,
                 });
             for (name, shape) in missing {

@@ -13,7 +13,9 @@ use super::error::printable;
 use super::names::matches;
 use super::parameters::{Layer, Position, parameters, renamed_end};
 use super::scope::Scope;
-use super::{ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile};
+use super::{
+    ElementType, LoadReport, LoadStatus, StoredTensor, TensorReport, WeightsError, WeightsFile,
+};
 
 /// End of the path of a batch norm's variances.
 const RUNNING_VARIANCE: &str = ".running_var";
@@ -102,7 +104,7 @@ pub(super) fn plan<'a>(
     allow: &[String],
 ) -> (Sources<'a>, LoadReport) {
     let mut sources = BTreeMap::new();
-    let mut fates = Vec::new();
+    let mut statuses = Vec::new();
     let mut taken = BTreeSet::new();
     for parameter in parameters(module) {
         let mut name = scope.name_of(&parameter.path);
@@ -114,13 +116,13 @@ pub(super) fn plan<'a>(
         }
         let allowed = is_allowed(&name, allow);
         let shape = parameter.shape_in(file.format());
-        let fate = match file.tensors().get(&name) {
-            None => Fate::Missing { shape, allowed },
+        let status = match file.tensors().get(&name) {
+            None => LoadStatus::Missing { shape, allowed },
             Some(tensor)
                 if tensor.shape != shape
                     || matches!(tensor.element_type, ElementType::Other(_)) =>
             {
-                Fate::Mismatched {
+                LoadStatus::Mismatched {
                     expected: shape,
                     found: tensor.shape.clone(),
                     element_type: tensor.element_type.clone(),
@@ -129,7 +131,7 @@ pub(super) fn plan<'a>(
             }
             Some(tensor) => {
                 sources.insert(parameter.path.clone(), (name.clone(), tensor));
-                Fate::Loaded {
+                LoadStatus::Loaded {
                     parameter: parameter.path,
                     shape,
                     element_type: tensor.element_type.clone(),
@@ -137,23 +139,23 @@ pub(super) fn plan<'a>(
             }
         };
         taken.insert(name.clone());
-        fates.push(TensorReport { name, fate });
+        statuses.push(TensorReport { name, status });
     }
     let rest = file.tensors().keys().filter(|name| !taken.contains(*name));
-    fates.extend(rest.map(|name| TensorReport {
+    statuses.extend(rest.map(|name| TensorReport {
         name: name.clone(),
-        fate: match scope.layout.passes_over(name) {
-            true => Fate::Ignored,
-            false => Fate::Unexpected {
+        status: match scope.layout.passes_over(name) {
+            true => LoadStatus::Ignored,
+            false => LoadStatus::Unexpected {
                 allowed: is_allowed(name, allow),
             },
         },
     }));
-    fates.sort_by(|a, b| a.name.cmp(&b.name));
+    statuses.sort_by(|a, b| a.name.cmp(&b.name));
     let report = LoadReport {
         path: file.path().to_path_buf(),
         part: scope.what,
-        tensors: fates,
+        tensors: statuses,
     };
     (sources, report)
 }

@@ -1,4 +1,4 @@
-//! Models by the name that a setting gives them.
+//! Paths of the models that settings name.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,21 @@ use super::error::WeightsError;
 use super::hub::Hub;
 use crate::config::ModelName;
 
-/// What of a model is needed.
+/// What a setting names, which decides the files that are needed of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum WeightsKind {
     /// Description, weights and vocabulary.
     TextEncoder,
     /// Weights.
     ImageEncoder,
 }
 
-/// The path that a setting names: one that exists, or that of a model of the hub in its cache.
+/// Returns the path that a setting names: a path that exists, or the folder of a model of the hub in
+/// its cache, into which it is downloaded first.
 pub(crate) fn located(
     key: &'static str,
     name: &str,
-    wanted: Wanted,
+    kind: WeightsKind,
 ) -> Result<PathBuf, WeightsError> {
     let path = PathBuf::from(name);
     if path.exists() {
@@ -31,26 +32,26 @@ pub(crate) fn located(
         return Err(WeightsError::NoSuchWeights { key, name });
     };
     #[cfg(feature = "hub")]
-    return Ok(Hub::from_env().folder(&model, wanted)?);
+    return Ok(Hub::from_env().folder(&model, kind)?);
     #[cfg(not(feature = "hub"))]
     {
-        let _ = (model, wanted);
+        let _ = (model, kind);
         let name = name.to_string();
-        Err(WeightsError::NoSuchWeights { key, name })
+        Err(WeightsError::NoHub { key, name })
     }
 }
 
-/// The same as far as it is here: nothing is downloaded.
-pub(crate) fn located_here(name: &str, wanted: Wanted) -> Option<PathBuf> {
+/// Returns the path as [`located`] does, if nothing has to be downloaded.
+pub(crate) fn located_here(name: &str, kind: WeightsKind) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     if path.exists() {
         return Some(path);
     }
     #[cfg(feature = "hub")]
-    return Hub::from_env().cached(&ModelName::parse(name)?, wanted);
+    return Hub::from_env().cached(&ModelName::parse(name)?, kind);
     #[cfg(not(feature = "hub"))]
     {
-        let _ = wanted;
+        let _ = kind;
         None
     }
 }

@@ -121,7 +121,7 @@ impl Naming {
     const COLAB_HEAD: Self = Self(&[COLAB_HEAD]);
 
     /// `transformers`', of a family.
-    pub fn of_family(family: BertFamily) -> Self {
+    pub fn for_family(family: BertFamily) -> Self {
         match family {
             BertFamily::Bert | BertFamily::Roberta | BertFamily::XlmRoberta => Self::BERT,
             BertFamily::DistilBert => Self::DISTILBERT,

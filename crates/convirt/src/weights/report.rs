@@ -23,12 +23,12 @@ pub struct TensorReport {
     /// Its name in the file, or the one it should have there.
     pub name: String,
     /// What became of it.
-    pub fate: Fate,
+    pub status: LoadStatus,
 }
 
 /// What becomes of a tensor of a file, or of one that should be in it. Shapes are the file's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum LoadStatus {
     /// It is loaded.
     Loaded {
         /// Where to: path in our module, with PyTorch's name of the layer's parameter.
@@ -65,7 +65,7 @@ pub enum Fate {
     },
 }
 
-/// A count of each fate.
+/// A count of each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadCounts {
     /// Tensors loaded.
@@ -80,7 +80,7 @@ pub struct LoadCounts {
     pub mismatched: usize,
 }
 
-impl Fate {
+impl LoadStatus {
     /// Whether it stands against a load.
     pub fn is_error(&self) -> bool {
         match self {
@@ -93,16 +93,16 @@ impl Fate {
 }
 
 impl LoadReport {
-    /// Counts the fates.
+    /// Counts the statuses.
     pub fn counts(&self) -> LoadCounts {
         let mut counts = LoadCounts::default();
         for tensor in &self.tensors {
-            *match tensor.fate {
-                Fate::Loaded { .. } => &mut counts.loaded,
-                Fate::Ignored => &mut counts.ignored,
-                Fate::Unexpected { .. } => &mut counts.unexpected,
-                Fate::Missing { .. } => &mut counts.missing,
-                Fate::Mismatched { .. } => &mut counts.mismatched,
+            *match tensor.status {
+                LoadStatus::Loaded { .. } => &mut counts.loaded,
+                LoadStatus::Ignored => &mut counts.ignored,
+                LoadStatus::Unexpected { .. } => &mut counts.unexpected,
+                LoadStatus::Missing { .. } => &mut counts.missing,
+                LoadStatus::Mismatched { .. } => &mut counts.mismatched,
             } += 1;
         }
         counts
@@ -110,7 +110,7 @@ impl LoadReport {
 
     /// Whether nothing stands against the load.
     pub fn fits(&self) -> bool {
-        !self.tensors.iter().any(|tensor| tensor.fate.is_error())
+        !self.tensors.iter().any(|tensor| tensor.status.is_error())
     }
 }
 
@@ -127,23 +127,26 @@ impl fmt::Display for LoadReport {
             self.part,
             counts.loaded
         )?;
-        for (count, fate) in [
+        for (count, status) in [
             (counts.ignored, "ignored"),
             (counts.missing, "missing"),
             (counts.mismatched, "of another shape or type"),
             (counts.unexpected, "with no place in it"),
         ] {
             if count > 0 {
-                write!(f, ", {count} {fate}")?;
+                write!(f, ", {count} {status}")?;
             }
         }
-        let mut errors = self.tensors.iter().filter(|tensor| tensor.fate.is_error());
+        let mut errors = self
+            .tensors
+            .iter()
+            .filter(|tensor| tensor.status.is_error());
         for (index, tensor) in errors.by_ref().take(NAMED).enumerate() {
             let start = if index == 0 { ": " } else { "; " };
             write!(f, "{start}{}", tensor.name)?;
-            match &tensor.fate {
-                Fate::Missing { .. } => write!(f, " is missing")?,
-                Fate::Mismatched {
+            match &tensor.status {
+                LoadStatus::Missing { .. } => write!(f, " is missing")?,
+                LoadStatus::Mismatched {
                     expected,
                     found,
                     element_type,

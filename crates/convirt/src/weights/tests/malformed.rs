@@ -526,6 +526,6 @@ fn sizes_that_lie_make_no_network() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights");
     fs::write(&path, safetensors(&format!("{{{}}}", header.join(",")), 16)).unwrap();
-    let inspection = Inspection::of(&path).unwrap().to_string();
+    let inspection = Inspection::read(&path).unwrap().to_string();
     assert!(inspection.contains("no network"), "{inspection}");
 }

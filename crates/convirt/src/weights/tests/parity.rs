@@ -126,7 +126,7 @@ fn both_forms_of_pytorch_model_bin_compute_what_transformers_does() {
         let passed_over = report
             .tensors
             .iter()
-            .filter(|tensor| tensor.fate == Fate::Ignored);
+            .filter(|tensor| tensor.status == LoadStatus::Ignored);
         let passed_over: Vec<_> = passed_over.map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(passed_over, ignored);
         let found = encoder.forward_to(tiny_bert_input(&device), 1);
