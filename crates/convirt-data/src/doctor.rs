@@ -34,7 +34,7 @@ use likeness::Likener;
 use views::view_column;
 
 pub use cleaned::Cleaned;
-pub use diagnosis::{Diagnosis, Numbers};
+pub use diagnosis::{DataCounts, Diagnosis};
 pub use error::DoctorError;
 pub use finding::{Finding, FindingKind, Findings, Severity};
 pub use tokens::TokenCheck;
@@ -145,7 +145,7 @@ impl DoctorConfig {
         examination.count_tokens(&progress);
         examination.give_up_unusable();
 
-        let numbers = examination.numbers();
+        let counts = examination.counts();
         let mut findings = std::mem::take(&mut examination.ledger).finish();
         findings
             .par_iter_mut()
@@ -156,7 +156,7 @@ impl DoctorConfig {
         } = examination;
         drop(reader);
         Ok(Diagnosis {
-            numbers,
+            counts,
             findings,
             unchecked,
             config: self.manifest.clone(),
@@ -262,7 +262,7 @@ impl Examination<'_> {
                 let limits = &self.config.manifest.limits;
                 Radiograph::read_within(path, Thumbnail::LONGER_SIDE, limits).ok()
             })
-            .map(|image| Thumbnail::of(&image))
+            .map(|image| Thumbnail::new(&image))
             .collect()
     }
 }

@@ -113,9 +113,12 @@ impl Diagnosis {
                 Some(text) => {
                     cleaned.mended_texts += 1;
                     let cells = record.iter().enumerate();
-                    table.write_record(cells.map(|(at, cell)| match Some(at) == column {
-                        true => text.as_bytes(),
-                        false => cell,
+                    table.write_record(cells.map(|(at, cell)| {
+                        if Some(at) == column {
+                            text.as_bytes()
+                        } else {
+                            cell
+                        }
                     }))?;
                 }
                 None => table.write_byte_record(record)?,
@@ -146,9 +149,12 @@ impl super::Examination<'_> {
 
 /// Whether two paths are one file or folder, as far as they exist.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| match path.as_os_str().is_empty() {
-        true => fs::canonicalize("."),
-        false => fs::canonicalize(path),
+    let whole = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            fs::canonicalize(".")
+        } else {
+            fs::canonicalize(path)
+        }
     };
     match (whole(one), whole(other)) {
         (Ok(one), Ok(other)) => one == other,

@@ -90,7 +90,7 @@ impl Examination<'_> {
         rows.extend(one[1..].iter().chain(&other[1..]));
         let sides = self.sides(&rows);
         let (kind, place) = if sides.are_several() {
-            (FindingKind::LeakedLikeness, format!(", in {sides}"))
+            (FindingKind::LeakedNearDuplicate, format!(", in {sides}"))
         } else if self.distinct(&rows, |row| row.group) > 1 {
             (FindingKind::SimilarImage, String::new())
         } else {

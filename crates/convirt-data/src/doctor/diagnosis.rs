@@ -12,7 +12,7 @@ use crate::manifest::{ManifestConfig, Split, Table};
 /// How much there is of what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Numbers {
+pub struct DataCounts {
     /// Rows of the CSV.
     pub rows: usize,
     /// Rows that a run can use.
@@ -35,7 +35,7 @@ pub struct Numbers {
 /// Its `Display` is a table of the findings.
 #[derive(Debug)]
 pub struct Diagnosis {
-    pub(super) numbers: Numbers,
+    pub(super) counts: DataCounts,
     pub(super) findings: Vec<Findings>,
     pub(super) unchecked: Vec<String>,
     pub(super) config: ManifestConfig,
@@ -50,8 +50,8 @@ impl Diagnosis {
     }
 
     /// Returns how much there is of what.
-    pub fn numbers(&self) -> &Numbers {
-        &self.numbers
+    pub fn counts(&self) -> &DataCounts {
+        &self.counts
     }
 
     /// Returns what was found, by kind, the worst kinds first.
@@ -78,7 +78,7 @@ impl Diagnosis {
 }
 
 impl Examination<'_> {
-    pub(super) fn numbers(&self) -> Numbers {
+    pub(super) fn counts(&self) -> DataCounts {
         let usable = || self.rows.iter().filter(|row| row.is_usable);
         let groups: BTreeSet<_> = usable().map(|row| row.group).collect();
         let (mut texts, mut by_side) = (BTreeMap::new(), BTreeMap::new());
@@ -88,7 +88,7 @@ impl Examination<'_> {
                 *by_side.entry(side).or_default() += 1;
             }
         }
-        Numbers {
+        DataCounts {
             rows: self.rows.len(),
             usable: usable().count(),
             images: self.image_facts.len(),
@@ -100,7 +100,7 @@ impl Examination<'_> {
     }
 }
 
-impl fmt::Display for Numbers {
+impl fmt::Display for DataCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             rows,
@@ -130,13 +130,13 @@ impl fmt::Display for Numbers {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = printable(self.manifest().display());
-        writeln!(f, "{manifest}: {}", self.numbers)?;
+        writeln!(f, "{manifest}: {}", self.counts)?;
         let names: Vec<_> = self.findings.iter().map(|it| it.kind.to_string()).collect();
         let width = names.iter().map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0);
         for (findings, name) in self.findings.iter().zip(&names) {
             let rows = findings.rows.len();
-            let share = 100.0 * rows as f64 / self.numbers.rows.max(1) as f64;
+            let share = 100.0 * rows as f64 / self.counts.rows.max(1) as f64;
             let severity = findings.kind.severity();
             write!(
                 f,

@@ -42,7 +42,7 @@ pub enum FindingKind {
     /// An image is on several sides of the split: one file, or files of equal pixels.
     LeakedImage,
     /// Nearly equal images are on several sides of the split.
-    LeakedLikeness,
+    LeakedNearDuplicate,
     /// An image shows nothing.
     BlankImage,
     /// A text is on several sides of the split.
@@ -157,7 +157,7 @@ impl FindingKind {
             | Self::LeakedGroup
             | Self::EqualTexts
             | Self::LeakedImage
-            | Self::LeakedLikeness
+            | Self::LeakedNearDuplicate
             | Self::BlankImage => Severity::Error,
             Self::Unusable(_)
             | Self::LeakedText
@@ -215,7 +215,7 @@ impl FindingKind {
             Self::LeakedImage => {
                 "What is held out is known from training. Keep one copy, or all on one side."
             }
-            Self::LeakedLikeness => {
+            Self::LeakedNearDuplicate => {
                 "Saved again, resized or cut by a little, the image is known from training."
             }
             Self::BlankImage => "There is nothing to learn from it.",
@@ -371,7 +371,7 @@ impl fmt::Display for FindingKind {
             Self::LeakedGroup => "group on several sides",
             Self::EqualTexts => "equal texts everywhere",
             Self::LeakedImage => "image on several sides",
-            Self::LeakedLikeness => "near-duplicate on several sides",
+            Self::LeakedNearDuplicate => "near-duplicate on several sides",
             Self::BlankImage => "blank image",
             Self::LeakedText => "text on several sides",
             Self::RepeatedImage => "image in several groups",

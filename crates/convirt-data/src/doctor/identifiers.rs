@@ -107,17 +107,19 @@ fn is_address(word: &str) -> bool {
 fn is_telephone(words: &[&str]) -> bool {
     let first = words[0];
     let is_international = first.starts_with('+');
-    let groups: Vec<usize> = match first.starts_with(['+', '(']) {
-        true => words
+    let groups: Vec<usize> = if first.starts_with(['+', '(']) {
+        words
             .iter()
             .map_while(|word| digit_groups(word))
             .flatten()
-            .collect(),
-        false => digit_groups(first).unwrap_or_default(),
+            .collect()
+    } else {
+        digit_groups(first).unwrap_or_default()
     };
-    match is_international {
-        true => groups.iter().sum::<usize>() >= MIN_TELEPHONE_DIGITS,
-        false => groups.starts_with(&[3, 3, 4]),
+    if is_international {
+        groups.iter().sum::<usize>() >= MIN_TELEPHONE_DIGITS
+    } else {
+        groups.starts_with(&[3, 3, 4])
     }
 }
 

@@ -8,8 +8,8 @@ use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
 use crate::manifest::{
-    ManifestError, Split, held_out_in_sequence, joined_groups, nothing_to_contrast,
-    too_few_to_validate,
+    ManifestError, Split, check_equal_texts, held_out_in_sequence, joined_groups,
+    small_validation_warning,
 };
 
 /// Sides of a split as bits.
@@ -165,7 +165,7 @@ impl Examination<'_> {
             .collect::<BTreeSet<_>>();
         if self.config.manifest.text.is_some() && trained.len() == 1 {
             let rows = on(Split::Train).count();
-            if let Err(error) = nothing_to_contrast(rows) {
+            if let Err(error) = check_equal_texts(rows) {
                 let file = vec![csv.clone()];
                 let detail = error.to_string();
                 self.ledger
@@ -173,7 +173,7 @@ impl Examination<'_> {
             }
         }
         let valid = on(Split::Valid).count();
-        if let Some(detail) = too_few_to_validate(valid, self.config.batch_size) {
+        if let Some(detail) = small_validation_warning(valid, self.config.batch_size) {
             let file = vec![csv.clone()];
             self.ledger
                 .add(FindingKind::SmallValidation, &[], || (file, detail));

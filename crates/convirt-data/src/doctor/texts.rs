@@ -53,9 +53,10 @@ fn report_headings(text: &str) -> Option<(FindingKind, String)> {
     let is_whole = !found.iter().all(|(name, _)| is_of_image(*name));
     // What makes it a whole report comes first.
     found.sort_by_key(|(name, _)| is_of_image(*name));
-    let kind = match is_whole {
-        true => FindingKind::WholeReport,
-        false => FindingKind::Headings,
+    let kind = if is_whole {
+        FindingKind::WholeReport
+    } else {
+        FindingKind::Headings
     };
     let labels = found.iter().take(HEADINGS_NAMED);
     let labels: Vec<_> = labels.map(|(_, label)| label.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Files that appear complete or not at all.
+//! Atomic writes: a file appears complete or not at all.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> 
     try_write_whole(path, content).map_err(FileError::write(path))
 }
 
-/// As [`write_whole`], for a failure that is no error of the data.
+/// Writes like [`write_whole`] and returns the error of the operating system.
 pub(crate) fn try_write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::files::{FileError, few, shown};
+use crate::files::{FileError, shown, truncated_list};
 use crate::image::ImageError;
 use crate::manifest::{ManifestError, TableError};
 use crate::setting::SettingError;
@@ -86,7 +86,7 @@ pub enum PrepareError {
     #[error(
         "{}: no image of the views {asked:?}; found {}",
         shown(path),
-        few(found)
+        truncated_list(found)
     )]
     NoSuchView {
         /// The table that names the views, or the data set whose images do.

@@ -144,9 +144,10 @@ impl MimicConfig {
         let image = table.column("dicom_id")?;
         let subject = table.column("subject_id")?;
         let study = table.column("study_id")?;
-        let view = match has_views {
-            true => Some(table.column("ViewPosition")?),
-            false => None,
+        let view = if has_views {
+            Some(table.column("ViewPosition")?)
+        } else {
+            None
         };
         let mut records = Vec::new();
         let mut found_views = BTreeSet::new();

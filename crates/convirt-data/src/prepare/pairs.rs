@@ -224,9 +224,10 @@ fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), ManifestEr
     let patients = pairs.iter().map(|pair| pair.subject.0.as_str());
     let held_out = held_out_groups(patients, config)?;
     for pair in pairs {
-        pair.split = Some(match held_out.contains(&pair.subject.0) {
-            true => Split::Valid,
-            false => Split::Train,
+        pair.split = Some(if held_out.contains(&pair.subject.0) {
+            Split::Valid
+        } else {
+            Split::Train
         });
     }
     Ok(())

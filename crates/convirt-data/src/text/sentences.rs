@@ -40,9 +40,12 @@ pub fn sentences(text: &str) -> Vec<String> {
 pub fn word_count(text: &str) -> usize {
     text.split_whitespace()
         .filter(|piece| piece.contains(char::is_alphanumeric))
-        .map(|piece| match has_no_spaces(piece) {
-            true => piece.unicode_words().count(),
-            false => 1,
+        .map(|piece| {
+            if has_no_spaces(piece) {
+                piece.unicode_words().count()
+            } else {
+                1
+            }
         })
         .sum()
 }

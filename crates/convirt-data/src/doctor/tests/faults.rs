@@ -163,7 +163,7 @@ fn dicom(image: &Radiograph) -> Vec<u8> {
 fn a_data_set_without_a_fault_has_no_findings() {
     let diagnosis = Ward::new().examine();
     assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
-    let numbers = diagnosis.numbers();
+    let numbers = diagnosis.counts();
     assert_eq!(
         (numbers.rows, numbers.usable),
         (numbers.images, numbers.rows)
@@ -282,7 +282,7 @@ fn each_fault_is_found_in_its_rows_and_none_is_invented() {
     ward.show(held_out[0], "known_resized.png", file);
     let patient = ward.cell(held_out[0], PATIENT).to_owned();
     ward.set(known, PATIENT, &patient);
-    expect(LeakedLikeness, &[known, held_out[0]]);
+    expect(LeakedNearDuplicate, &[known, held_out[0]]);
     let mut group = held_out;
     group.push(known);
     expect(LeakedGroup, &group);
@@ -352,10 +352,7 @@ fn without_groups_and_sides_the_doctor_says_so_and_draws() {
         .unwrap()
         .studies;
     let sides = crate::manifest::split(studies, &ward.config.split).unwrap();
-    assert_eq!(
-        diagnosis.numbers().by_side[&Split::Valid],
-        sides.valid.len()
-    );
+    assert_eq!(diagnosis.counts().by_side[&Split::Valid], sides.valid.len());
     for row in 1..=ward.rows.len() {
         ward.set(row, PATIENT, "one");
     }
@@ -372,7 +369,7 @@ fn images_alone_are_examined_without_a_word_about_texts() {
     ward.say(1, "MRN 1234567.");
     let diagnosis = ward.examine();
     assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
-    assert_eq!(diagnosis.numbers().texts, None);
+    assert_eq!(diagnosis.counts().texts, None);
     assert_eq!(diagnosis.unchecked(), ["tokens: there are no texts"]);
 }
 
@@ -470,7 +467,7 @@ fn a_cleaned_manifest_has_no_errors_and_keeps_what_is_held_out() {
         again.of(FindingKind::RepeatedImage).is_some(),
         "a warning stays"
     );
-    assert_eq!(again.numbers().by_side[&Split::Valid], valid);
+    assert_eq!(again.counts().by_side[&Split::Valid], valid);
     let header = Table::read(again.manifest()).unwrap().header;
     assert_eq!(header, HEADER);
 }
@@ -520,5 +517,5 @@ fn a_table_of_errors_alone_is_examined_and_cannot_be_cleaned() {
     );
     assert!(!path.exists());
     ward.rows.clear();
-    assert_eq!(ward.examine().numbers().rows, 0);
+    assert_eq!(ward.examine().counts().rows, 0);
 }

@@ -34,13 +34,11 @@ pub(super) fn without_markup(report: &str) -> Cow<'_, str> {
     }
     let lines = text.split('\n').map(|line| {
         let title = line.trim_start_matches('#');
-        let line = match title.starts_with(' ') {
-            true => title,
-            false => line,
-        };
-        match is_rule(line.trim()) {
-            true => line.to_owned(),
-            false => line.replace("**", ""),
+        let line = if title.starts_with(' ') { title } else { line };
+        if is_rule(line.trim()) {
+            line.to_owned()
+        } else {
+            line.replace("**", "")
         }
     });
     Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
