@@ -1,10 +1,10 @@
-//! Signs around headings that are none of the report: bold type, and colons of full width.
+//! Removal of markup from reports: Markdown, HTML, full-width colons.
 
 use std::borrow::Cow;
 
 use crate::text::sentences::is_rule;
 
-/// Tags of HTML that editors leave around headings and lines.
+/// HTML tags around headings and lines, and their replacements.
 const TAGS: [(&str, &str); 12] = [
     ("<b>", ""),
     ("</b>", ""),
@@ -20,7 +20,7 @@ const TAGS: [(&str, &str); 12] = [
     ("&nbsp;", " "),
 ];
 
-/// Returns a report without the marks of bold type, its colons of one kind.
+/// Returns a report without markup and with ASCII colons.
 pub(super) fn without_markup(report: &str) -> Cow<'_, str> {
     if !["**", "<", "&nbsp;", "：", "# "]
         .iter()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bold_type_is_no_text_and_rules_are_left() {
+    fn markup_is_removed_and_rules_remain() {
         for (report, expected) in [
             ("**FINDINGS:** Clear.\n*****\n", "FINDINGS: Clear.\n*****\n"),
             (
