@@ -1,4 +1,5 @@
-//! Random views of an image for training (Zhang et al. 2022, section 4.1).
+//! Image transforms: random augmentation for training (Zhang et al. 2022, section 4.1) and a fixed
+//! transform for evaluation.
 
 mod config;
 mod params;
@@ -16,7 +17,23 @@ use crate::image::{Radiograph, normalize};
 pub use config::AugmentationConfig;
 pub use params::AugmentationParams;
 
-/// Turns images into randomly varied network inputs.
+/// Turns images into randomly augmented network inputs.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{AugmentationConfig, Radiograph};
+/// use rand::SeedableRng;
+/// use rand_chacha::ChaCha8Rng;
+///
+/// let image = Radiograph::from_u8(2, 2, 1, &[0, 80, 160, 240]);
+/// let augmentation = AugmentationConfig::default().init(32)?;
+/// let view = |seed| augmentation.apply(&image, &mut ChaCha8Rng::seed_from_u64(seed));
+/// assert_eq!(view(1).len(), 3 * 32 * 32);
+/// assert_eq!(view(1), view(1));
+/// assert_ne!(view(1), view(2));
+/// # Ok::<(), convirt_data::SettingError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Augmentation {
     config: AugmentationConfig,
@@ -39,16 +56,17 @@ impl Augmentation {
         self.render(image, &params)
     }
 
-    /// Draws what happens to `image`. All chance is here.
+    /// Draws the parameters of a random view of `image`; only this step is random.
     pub fn draw(&self, image: &Radiograph, rng: &mut impl Rng) -> AugmentationParams {
         params::draw(&self.config, self.size, image, rng)
     }
 
-    /// Renders the view that `params` describe, normalized by ImageNet's mean and deviation.
+    /// Renders the view that `params` describe, normalized by ImageNet's mean and standard
+    /// deviation.
     ///
-    /// In this order: crop and antialiased resize, flip, rotation with shift and scale (bilinear,
-    /// black outside), all of these in one pass; brightness, contrast, blur. Pillow rounds to 8
-    /// bits after each; this does not, and clamps to 0 to 1 where Pillow does.
+    /// The steps are crop and antialiased resize, flip, rotation with shift and scale (bilinear,
+    /// black outside), which are done in one pass, then brightness, contrast and blur. Unlike
+    /// Pillow, it does not round to 8 bits after each step; it clamps to 0 to 1 where Pillow does.
     ///
     /// # Shapes
     ///
@@ -56,7 +74,7 @@ impl Augmentation {
     ///
     /// # Panics
     ///
-    /// When the crop does not lie inside the image.
+    /// When the crop exceeds the image.
     pub fn render(&self, image: &Radiograph, params: &AugmentationParams) -> Vec<f32> {
         let size = self.size;
         let mut view = warp::view(image, size, params);
@@ -119,10 +137,10 @@ mod tests {
         }
     }
 
-    // The chain of the reference: crop, flip, rotation by nearest pixel, brightness 1.2,
-    // contrast 0.8, blur with 7 taps and σ 1.5. Its rotation jumps to whole pixels where ours
-    // interpolates, so that single pixels at edges are far apart; the mean is what tells a wrong
-    // order or a wrong factor: measured 0.013 for grey and 0.014 for colour, in deviations.
+    // The reference: crop, flip, rotation by nearest pixel, brightness 1.2, contrast 0.8, blur with
+    // 7 taps and σ 1.5. Its rotation jumps to whole pixels where ours interpolates, so single pixels
+    // at edges differ much. The mean difference reveals a wrong order or factor: measured 0.013 for
+    // grey and 0.014 for colour, in standard deviations.
     #[test]
     fn the_whole_chain_agrees_with_torchvision_on_average() {
         for colours in ["grey", "rgb"] {
@@ -178,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn images_of_one_pixel_are_no_trouble() {
+    fn an_image_of_one_pixel_is_augmented() {
         let dot = Radiograph::from_u8(1, 1, 1, &[200]);
         let augmentation = AugmentationConfig::default().init(8).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(0);

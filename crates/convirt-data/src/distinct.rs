@@ -1,9 +1,9 @@
-//! Equal things among rows or pairs, counted once.
+//! Distinct values, numbered.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// What pairs have, such as their texts, equal ones counted once.
+/// The distinct values of pairs, such as their texts, numbered from 0.
 ///
 /// ```
 /// let texts = convirt_data::Distinct::new(["clear", "effusion", "clear"]);
@@ -11,15 +11,15 @@ use std::hash::Hash;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distinct {
-    /// Number of what each pair has, from 0 in the order in which they first appear.
+    /// Number of each pair's value; values are numbered from 0 in the order they first appear.
     pub of_pair: Vec<usize>,
-    /// The first pair that has each of them.
+    /// First pair with each value.
     pub first: Vec<usize>,
 }
 
 impl Distinct {
-    /// Numbers what the pairs have.
-    pub fn new<T: Eq + Hash>(of_pairs: impl IntoIterator<Item = T>) -> Self {
+    /// Numbers the values, one for each pair.
+    pub fn new<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Self {
         let (mut numbers, mut first) = (HashMap::new(), Vec::new());
         let number = |(pair, key)| {
             *numbers.entry(key).or_insert_with(|| {
@@ -28,7 +28,7 @@ impl Distinct {
             })
         };
         Self {
-            of_pair: of_pairs.into_iter().enumerate().map(number).collect(),
+            of_pair: values.into_iter().enumerate().map(number).collect(),
             first,
         }
     }

@@ -1,8 +1,8 @@
-//! What is wrong with a data set, found before a run instead of in it.
+//! The doctor: finds problems of a data set before a run.
 //!
-//! First each row, with its text, and each image is looked at by itself; then groups, texts and
-//! images are compared. Besides the table, which stays in memory, a row and an image leave some
-//! 100 bytes, however many pixels they have.
+//! First, each row with its text and each image is examined by itself. Then groups, texts and images
+//! are compared. The table stays in memory; each row and each image need about 100 bytes more,
+//! whatever the size of the images.
 
 mod error;
 mod finding;
@@ -13,9 +13,9 @@ mod texts;
 mod tokens;
 mod views;
 mod metadata;
-mod likeness;
-mod image_look;
-mod compared;
+mod perceptual_hash;
+mod image_check;
+mod duplicates;
 mod rows;
 mod sides;
 mod cleaned;
@@ -29,70 +29,85 @@ use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
 use crate::manifest::{Cells, ManifestConfig, ManifestError, RowReader, Split, SplitConfig, Table};
 use crate::progress::{Progress, Stage, Steps};
 use finding::Ledger;
-use image_look::{ImageFacts, ImageReader};
-use likeness::Likener;
+use image_check::{ImageChecker, ImageFacts};
+use perceptual_hash::PerceptualHasher;
 use views::view_column;
 
 pub use cleaned::Cleaned;
-pub use diagnosis::{Diagnosis, Numbers};
+pub use diagnosis::{DataCounts, Diagnosis};
 pub use error::DoctorError;
 pub use finding::{Finding, FindingKind, Findings, Severity};
 pub use tokens::TokenCheck;
 
-/// Rows or images looked at before what was found is put in order.
-const AT_ONCE: usize = 1024;
+/// Rows or images examined in parallel before their findings are collected in order.
+const CHUNK_SIZE: usize = 1024;
 
-/// Images that a finding shows.
+/// Images shown for a finding.
 const IMAGES_SHOWN: usize = 3;
 
-/// What to examine, and how a run would read it.
+/// Configures the examination of a data set.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{DoctorConfig, FindingKind, ManifestConfig, SkipReason};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let csv = folder.path().join("pairs.csv");
+/// std::fs::write(&csv, "image,text\nmissing.png,The lungs are clear.\n")?;
+/// let diagnosis = DoctorConfig::new(ManifestConfig::new(&csv)).examine(|_| ())?;
+/// let missing = diagnosis.get(FindingKind::Unusable(SkipReason::MissingImage)).unwrap();
+/// assert!(missing.rows.contains(&1));
+/// assert_eq!(diagnosis.counts().usable, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct DoctorConfig {
-    /// The CSV and its columns. Its `max_bad_share` is of no account here.
+    /// The CSV and its columns; `max_bad_share` is ignored.
     pub manifest: ManifestConfig,
-    /// How pairs are divided where no column does it.
+    /// How pairs are split if there is no split column.
     pub split: SplitConfig,
     /// Side of the network's input, in pixels.
     pub image_size: usize,
-    /// Whether texts are read whole, in training or in evaluation, and not sentence by sentence.
+    /// Whether training or evaluation reads whole texts instead of sentences.
     pub whole_reports: bool,
-    /// Pairs in a batch; a validation set with fewer is told of.
+    /// Pairs in a batch; a smaller validation set is a finding.
     pub batch_size: usize,
-    /// How tokens are counted.
+    /// Whether and how tokens are counted.
     pub tokens: TokenCheck,
 }
 
-/// An examination under way.
+/// The state of an examination.
 struct Examination<'a> {
     config: &'a DoctorConfig,
     table: &'a Table,
     reader: &'a RowReader<'a>,
     rows: Vec<Row>,
-    /// What is known of each image file that can be read.
+    /// Facts about each image file; `None` if it cannot be read.
     image_facts: Vec<Option<ImageFacts>>,
     ledger: Ledger,
-    /// Rows that a cleaned manifest leaves out, by number, and why.
+    /// Rows that a cleaned manifest leaves out, by number, with the reason.
     removed: BTreeMap<usize, FindingKind>,
     unchecked: Vec<String>,
 }
 
-/// What is kept of a row. Names and texts are hashes.
+/// The stored facts of a row; group and text are hashes.
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// Position of its image file.
+    /// Number of its image file.
     image: Option<u32>,
     group: u64,
     text: u64,
     side: Option<Split>,
-    /// Whether a run takes it in when it reads the manifest.
+    /// Whether [`Manifest::read`](crate::Manifest::read) would accept the row.
     is_read: bool,
     /// Whether a run can train on it.
     is_usable: bool,
 }
 
 impl DoctorConfig {
-    /// Divides a tenth of the pairs of `manifest` off, reads whole reports into an input of 224
-    /// pixels, in batches of at least 2, and counts no tokens.
+    /// Assumes a validation set of a tenth of the pairs, an input of 224 pixels, whole reports and
+    /// batches of at least 2, and counts no tokens.
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
             manifest,
@@ -109,17 +124,17 @@ impl DoctorConfig {
         }
     }
 
-    /// Reads the CSV, all texts and all images, on all cores, and tells what is wrong with them.
+    /// Examines the CSV, all texts and all images, on all cores.
     ///
-    /// No row, text or image ends the examination: what cannot be read is a finding.
+    /// Rows, texts or images that cannot be read are findings and do not end the examination.
     ///
     /// # Errors
     ///
     /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
     ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
-    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: the CSV cannot be read
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
-    ///   [`ManifestError::ColumnOutOfRange`]: no such column
+    ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - `SettingError::OutOfRange`: `valid_size` is not between 0 and 1
     pub fn examine(&self, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, ManifestError> {
         let table = Table::read(&self.manifest.csv_file)?;
@@ -135,17 +150,17 @@ impl DoctorConfig {
             removed: BTreeMap::new(),
             unchecked: Vec::new(),
         };
-        examination.look_at_rows(&progress);
-        examination.look_at_images(&progress);
+        examination.check_rows(&progress);
+        examination.check_images(&progress);
         let are_drawn = examination.divide()?;
         examination.compare_groups(are_drawn);
         examination.compare_texts();
-        examination.look_for_contrast();
+        examination.check_contrast();
         examination.compare_images(are_drawn);
         examination.count_tokens(&progress);
-        examination.give_up_unusable();
+        examination.remove_unusable();
 
-        let numbers = examination.numbers();
+        let counts = examination.counts();
         let mut findings = std::mem::take(&mut examination.ledger).finish();
         findings
             .par_iter_mut()
@@ -156,7 +171,7 @@ impl DoctorConfig {
         } = examination;
         drop(reader);
         Ok(Diagnosis {
-            numbers,
+            counts,
             findings,
             unchecked,
             config: self.manifest.clone(),
@@ -168,31 +183,31 @@ impl DoctorConfig {
 
 impl Examination<'_> {
     /// Decodes each image file once.
-    fn look_at_images(&mut self, progress: &(impl Fn(Progress) + Sync)) {
-        let reader = ImageReader {
+    fn check_images(&mut self, progress: &(impl Fn(Progress) + Sync)) {
+        let checker = ImageChecker {
             limits: &self.config.manifest.limits,
             input_size: self.config.image_size,
-            asks_for_views: view_column(&self.table.header).is_none(),
-            likener: Likener::new(),
+            reads_view: view_column(&self.table.header).is_none(),
+            hasher: PerceptualHasher::new(),
         };
         // Images are numbered in the order of their first rows.
-        let by_image = self.rows_alike(|row| row.image.map(u64::from));
+        let by_image = self.rows_by_key(|row| row.image.map(u64::from));
         let steps = Steps::new(Stage::Images, by_image.len(), progress);
-        for images in by_image.chunks(AT_ONCE) {
-            let looks: Vec<_> = images
+        for images in by_image.chunks(CHUNK_SIZE) {
+            let results: Vec<_> = images
                 .par_iter()
                 .map(|rows| {
                     let path = self.cells(rows[0]).map(|cells| cells.image);
                     let path = path.unwrap_or_default();
-                    let look = reader.look(&path);
-                    let is_read = look.is_ok() || probe_image(&path, reader.limits).is_ok();
+                    let result = checker.check(&path);
+                    let is_read = result.is_ok() || probe_image(&path, checker.limits).is_ok();
                     steps.one_more();
-                    (path, look, is_read)
+                    (path, result, is_read)
                 })
                 .collect();
-            for (rows, (path, look, is_read)) in images.iter().zip(looks) {
-                let (facts, complaints) = match look {
-                    Ok(look) => (Some(look.facts), look.complaints),
+            for (rows, (path, result, is_read)) in images.iter().zip(results) {
+                let (facts, problems) = match result {
+                    Ok(check) => (Some(check.facts), check.problems),
                     Err((reason, detail)) => {
                         let kind = FindingKind::Unusable(reason);
                         (None, vec![(kind, detail)])
@@ -202,7 +217,7 @@ impl Examination<'_> {
                     self.rows[row].is_read &= is_read;
                     self.rows[row].is_usable &= facts.is_some();
                 }
-                for (kind, detail) in complaints {
+                for (kind, detail) in problems {
                     self.add(kind, rows, || (vec![path.clone()], detail));
                 }
                 self.image_facts.push(facts);
@@ -210,19 +225,19 @@ impl Examination<'_> {
         }
     }
 
-    /// Takes the cells of a row, by position.
+    /// Returns the cells of a row, by position.
     fn cells(&self, row: usize) -> Result<Cells, Fault> {
         self.reader.cells(&self.table.rows[row])
     }
 
-    /// Takes the text of a row, by position; none where images are alone.
+    /// Returns the text of a row, by position; empty without a text column.
     fn text(&self, row: usize) -> Result<String, Fault> {
         Ok(self.reader.text(&self.cells(row)?)?.unwrap_or_default())
     }
 
-    /// Gathers the positions of rows that share a key, in the order of their first rows; rows
-    /// without a key are left out.
-    fn rows_alike(&self, key: impl Fn(&Row) -> Option<u64>) -> Vec<Vec<usize>> {
+    /// Groups the positions of rows by key, in the order of their first rows; rows without a key are
+    /// left out.
+    fn rows_by_key(&self, key: impl Fn(&Row) -> Option<u64>) -> Vec<Vec<usize>> {
         let keyed = self.rows.iter().enumerate();
         let mut sorted: Vec<_> = keyed
             .filter_map(|(at, row)| Some((key(row)?, at)))
@@ -246,7 +261,7 @@ impl Examination<'_> {
         self.ledger.add(kind, &numbers, describe);
     }
 
-    /// Makes small copies of the first images of rows, by number, as far as they can be read.
+    /// Makes thumbnails of the first readable images of rows, by number.
     fn thumbnails(&self, rows: &[usize]) -> Vec<Thumbnail> {
         let mut paths: Vec<PathBuf> = Vec::new();
         for row in rows {
@@ -262,7 +277,7 @@ impl Examination<'_> {
                 let limits = &self.config.manifest.limits;
                 Radiograph::read_within(path, Thumbnail::LONGER_SIDE, limits).ok()
             })
-            .map(|image| Thumbnail::of(&image))
+            .map(|image| Thumbnail::new(&image))
             .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between the files and the batches.
+//! The error of the crate, with a variant for each stage.
 
 use crate::doctor::DoctorError;
 use crate::files::FileError;
@@ -10,11 +10,11 @@ use crate::setting::SettingError;
 use crate::skips::TooManyBadRows;
 use crate::text::TokenizerError;
 
-/// What can go wrong between the files and the batches: one error for each stage.
+/// An error in reading data, with a variant for each stage between files and batches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A setting is refused.
+    /// A setting is invalid.
     #[error(transparent)]
     Setting(#[from] SettingError),
 
@@ -26,11 +26,11 @@ pub enum DataError {
     #[error(transparent)]
     TooManyBadRows(#[from] TooManyBadRows),
 
-    /// There is no tokenizer, or a text cannot be encoded.
+    /// A tokenizer cannot be read or learned, or a text cannot be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
 
-    /// There is no image.
+    /// An image cannot be read or decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
 
@@ -38,7 +38,7 @@ pub enum DataError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 
-    /// There is no batch.
+    /// A batch cannot be made.
     #[error(transparent)]
     Loader(#[from] LoaderError),
 
@@ -52,7 +52,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Whether a setting is refused: what was asked for is wrong, rather than the files.
+    /// Whether a setting is invalid, and not a file.
     pub fn is_misuse(&self) -> bool {
         match self {
             Self::Setting(_) => true,

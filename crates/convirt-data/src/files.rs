@@ -1,11 +1,13 @@
-//! Files and names as strangers have them: read whole and with limits, listed, decoded to text,
-//! shown.
+//! Safe access to files and file names from unknown sources.
+//!
+//! Files are read within size limits, decoded to text, listed and written; names are shown without
+//! control characters.
 
 mod text_encoding;
 mod path_text;
 mod plain_name;
 mod printable;
-mod few;
+mod truncated_list;
 mod regular_file;
 mod error;
 mod new_file;
@@ -13,7 +15,6 @@ mod passed_over;
 mod folder_walk;
 
 pub use error::FileError;
-pub use few::few;
 pub(crate) use folder_walk::{FolderWalk, is_companion};
 pub use new_file::NewFile;
 pub use passed_over::{PassedOver, PassedOverKind};
@@ -26,3 +27,4 @@ pub use regular_file::{open_regular, read_regular, read_regular_text};
 pub(crate) use regular_file::{read_limited, read_rest, read_start};
 pub(crate) use text_encoding::is_utf_16;
 pub use text_encoding::{NotUtf8, decode_text};
+pub use truncated_list::truncated_list;

@@ -1,4 +1,4 @@
-//! From an image file to the numbers of a network.
+//! Image files: decoding, resizing, normalization and caching.
 
 mod error;
 mod limits;
@@ -29,7 +29,7 @@ pub use radiograph::Radiograph;
 pub use resize::CropBox;
 pub(crate) use resize::{pad_to_square, resize, resize_shorter_side, shrink_longer_side};
 pub use same_image::number_images;
-pub(crate) use same_image::tell_apart;
+pub(crate) use same_image::resolve_hash_collisions;
 pub(crate) use segments::{Segment, segments};
 pub use store::{ImageStore, ImageStoreConfig};
 pub use thumbnail::Thumbnail;

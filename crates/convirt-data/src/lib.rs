@@ -42,14 +42,14 @@ pub use augment::{
 };
 pub use distinct::Distinct;
 pub use doctor::{
-    Cleaned, Diagnosis, DoctorConfig, DoctorError, Finding, FindingKind, Findings, Numbers,
+    Cleaned, DataCounts, Diagnosis, DoctorConfig, DoctorError, Finding, FindingKind, Findings,
     Severity, TokenCheck,
 };
 pub use error::DataError;
 pub use files::{
-    FileError, NewFile, NotUtf8, PassedOver, PassedOverKind, decode_text, few, is_plain_name,
+    FileError, NewFile, NotUtf8, PassedOver, PassedOverKind, decode_text, is_plain_name,
     open_regular, path_from_text, path_text, printable, printable_lines, read_regular,
-    read_regular_text,
+    read_regular_text, truncated_list,
 };
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
@@ -60,8 +60,9 @@ pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,
     LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig,
     ManifestError, Report, Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId,
-    TableError, UncertainPolicy, UnknownSplit, check_contrast, deal_folds, draw_fraction,
-    fingerprint, held_out_but_trained_on, hold_out, split, split_labelled, too_few_to_validate,
+    TableError, UncertainPolicy, UnknownSplit, assign_folds, check_texts_differ,
+    count_leaked_images, draw_fraction, fingerprint, hold_out, small_validation_warning, split,
+    split_labelled,
 };
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, PrepareError, Prepared,

@@ -1,8 +1,8 @@
-//! Batches in a reproducible order, made ahead of time by worker threads.
+//! Loaders: batches in a reproducible order, prefetched by worker threads.
 //!
-//! Burn's loader splits the data among its workers, so that pairs in two parts never meet in a
-//! batch, delivers in whatever order they finish, and cannot resume. These implement Burn's
-//! [`DataLoader`](burn::data::dataloader::DataLoader), so that its training loop takes them.
+//! Burn's own loader divides the data among its workers, so that pairs of different workers never
+//! share a batch; its order depends on timing, and it cannot resume. The loaders here implement
+//! Burn's [`DataLoader`](burn::data::dataloader::DataLoader) and work with its training loop.
 
 mod error;
 mod dataset;
@@ -32,16 +32,16 @@ pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
 pub struct LoaderConfig {
     /// Pairs in a batch; the paper's 32.
     pub batch_size: usize,
-    /// Threads that read, augment and tokenize; 0 does it in the thread that asks for a batch.
+    /// Threads that read, augment and tokenize; with 0 the calling thread does it.
     pub num_workers: usize,
-    /// Batches made ahead of the one in use, kept in main memory as plain samples; at least 1.
+    /// Batches prepared ahead of the current one, as samples in main memory; at least 1.
     pub prefetch: usize,
-    /// Texts are padded to a multiple of so many tokens.
+    /// Texts are padded to a multiple of this many tokens.
     pub pad_multiple: usize,
 }
 
 impl Default for LoaderConfig {
-    /// The paper's batch of 32, Colab's 4 workers, 3 batches ahead, multiples of 8 tokens.
+    /// The paper's batch of 32, Colab's 4 workers, 3 prefetched batches, multiples of 8 tokens.
     fn default() -> Self {
         Self {
             batch_size: 32,
@@ -53,13 +53,13 @@ impl Default for LoaderConfig {
 }
 
 impl LoaderConfig {
-    /// Largest batch. The limits bound the memory.
+    /// Largest batch. Like the other limits, it bounds the memory.
     pub const MAX_BATCH_SIZE: usize = 65_536;
-    /// Most threads.
+    /// Largest number of threads.
     pub const MAX_WORKERS: usize = 1_024;
-    /// Most batches made ahead.
+    /// Largest number of prefetched batches.
     pub const MAX_PREFETCH: usize = 1_024;
-    /// Largest multiple of tokens.
+    /// Largest padding multiple, in tokens.
     pub const MAX_PAD_MULTIPLE: usize = 65_536;
 
     /// Checks the ranges; a batch has at least `min_pairs`.
@@ -117,7 +117,7 @@ mod tests {
     use crate::setting::SettingError;
     use crate::tests::fixtures::{dataset, evaluation_view, studies};
 
-    /// What makes a batch: studies, pixels, tokens.
+    /// The content of a batch: studies, pixels, tokens.
     type Content = (Vec<usize>, Vec<f32>, Vec<i64>);
 
     fn content(batch: ImageTextBatch) -> Content {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_measure_are_refused_by_name() {
+    fn settings_out_of_range_are_rejected_by_name() {
         let base = || config(4, 1);
         assert!(base().check(2).is_ok());
         for (setting, config) in [
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_training_goes_on_at_the_next_batch() {
+    fn an_interrupted_training_continues_at_the_next_batch() {
         let folder = tempfile::tempdir().unwrap();
         let data = augmented(folder.path(), 10);
         let straight = training(&data, 2);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_divide_the_batches_among_them() {
+    fn slices_divide_the_batches() {
         let folder = tempfile::tempdir().unwrap();
         let data = augmented(folder.path(), 10);
         let loader = training(&data, 0);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_images_are_left_out_of_their_batch_and_listed() {
+    fn unreadable_images_are_skipped_and_listed() {
         let folder = tempfile::tempdir().unwrap();
         for num_workers in [0, 3] {
             let studies = studies(folder.path(), 10);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_training_batch_without_two_pairs_is_left_out_but_counted() {
+    fn a_training_batch_without_two_pairs_is_skipped_but_counted() {
         let folder = tempfile::tempdir().unwrap();
         let studies = studies(folder.path(), 4);
         for study in &studies[..2] {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn more_bad_images_than_borne_end_the_pass_with_the_reason() {
+    fn too_many_unreadable_images_end_the_pass_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         for num_workers in [0, 2] {
             let studies = studies(folder.path(), 10);
@@ -377,7 +377,7 @@ mod tests {
             loader.position().set(0);
         }
         drop(loader);
-        // Each waiting task and each thread's work holds the data set.
+        // Each queued or running task holds a reference to the data set.
         let deadline = Instant::now() + Duration::from_secs(20);
         while Arc::strong_count(&data) > 1 {
             assert!(Instant::now() < deadline, "workers still hold the data set");
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_loaders_are_refused_at_once() {
+    fn invalid_loaders_are_rejected_at_construction() {
         let folder = tempfile::tempdir().unwrap();
         let data = augmented(folder.path(), 3);
         let empty = Arc::new(dataset(Vec::new(), evaluation_view(), 0.0));

@@ -1,5 +1,5 @@
-//! The CSV that names images with texts or labels: rows, what was left out, and the sides of a
-//! split.
+//! Manifests: CSV files that list images with texts or labels, and their split into training,
+//! validation and test.
 
 mod table;
 mod study;
@@ -15,18 +15,18 @@ mod fingerprint;
 
 pub use chexpert_8x200::{Chexpert8x200, ChexpertCandidate, ChexpertQuery};
 pub use column::Column;
-pub(crate) use contrast::nothing_to_contrast;
-pub use contrast::{check_contrast, too_few_to_validate};
+pub(crate) use contrast::check_equal_texts;
+pub use contrast::{check_texts_differ, small_validation_warning};
 pub use error::ManifestError;
 pub use fingerprint::fingerprint;
 pub use labels::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
-    UncertainPolicy, deal_folds, draw_fraction, hold_out, split_labelled,
+    UncertainPolicy, assign_folds, draw_fraction, hold_out, split_labelled,
 };
 pub(crate) use pairs::{Cells, RowReader, too_short};
 pub use pairs::{Manifest, ManifestConfig};
 pub(crate) use split::joined_groups::joined_groups;
-pub use split::{Sides, SplitConfig, SplitStudies, held_out_but_trained_on, split};
+pub use split::{Sides, SplitConfig, SplitStudies, count_leaked_images, split};
 pub(crate) use split::{held_out_groups, held_out_in_sequence, seeded_hash};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;

@@ -1,7 +1,7 @@
-//! From a hospital's files to a manifest of pairs.
+//! Preparation of MIMIC-CXR and OpenI: a manifest of pairs and resized images.
 //!
-//! [`MimicConfig`] and [`OpenIConfig`] find images, reports and labels in the layouts that
-//! MIMIC-CXR and OpenI are distributed in; what follows is the same for both.
+//! [`MimicConfig`] and [`OpenIConfig`] find images, reports and labels in the published layouts of
+//! the data sets. The following steps are the same for both.
 
 mod error;
 mod table;

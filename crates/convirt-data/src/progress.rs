@@ -1,19 +1,19 @@
-//! How far long work over many files has come.
+//! Progress of long work over many files.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How far a preparation or an examination has come.
+/// Progress of a preparation or an examination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done.
+    /// Current stage.
     pub stage: Stage,
-    /// How many are done.
+    /// Items done.
     pub done: usize,
-    /// How many there are.
+    /// Items in all.
     pub total: usize,
 }
 
-/// What is being worked through.
+/// Kind of the items that are processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -23,14 +23,14 @@ pub enum Stage {
     Views,
     /// Reading rows of a manifest, with their texts.
     Rows,
-    /// Decoding images, and writing or judging them.
+    /// Decoding images, and writing or examining them.
     Images,
     /// Counting the tokens of texts.
     Texts,
 }
 
 impl Stage {
-    /// Name of what is counted, in the plural.
+    /// Name of the items, in the plural.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reports => "reports",
@@ -42,7 +42,7 @@ impl Stage {
     }
 }
 
-/// Counts what workers have done; `progress` hears of each.
+/// Counts the items that workers have done and reports each to `progress`.
 pub(crate) struct Steps<'a, F> {
     stage: Stage,
     total: usize,

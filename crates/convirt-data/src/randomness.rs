@@ -1,16 +1,16 @@
-//! Random numbers that depend on what they are for and on nothing else.
+//! Random number streams that depend only on seed, epoch, sample and purpose.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What a stream of random numbers decides.
+/// Purpose of a random number stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// The order of the studies in an epoch.
     Order,
-    /// A view of an image, by its number from 0.
+    /// The augmentation of an image, by the number of the view from 0.
     Image(u32),
-    /// The sentence of a report.
+    /// The choice of a sentence from a report.
     Text,
 }
 
@@ -26,8 +26,8 @@ impl Purpose {
 
 /// Opens the stream for `purpose` of sample `index` in `epoch`.
 ///
-/// Its key *is* the four numbers, so that no two streams are the same, and no thread, batch size
-/// or resumption changes what a sample gets.
+/// The key of the generator consists of these four numbers. So no two streams are equal, and
+/// neither threads nor batch size nor resumption change the random numbers of a sample.
 pub(crate) fn stream(purpose: Purpose, seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     let numbers = [seed, epoch, index, purpose.number()];

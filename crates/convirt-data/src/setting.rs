@@ -1,15 +1,15 @@
-//! Settings that are refused, and checks of numbers that come from a configuration.
+//! Range checks for settings.
 
 use std::ops::RangeInclusive;
 
-/// Why a setting is refused.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingError {
     /// A setting is out of range.
     #[error("`{setting}` is {value}; it must be {allowed}")]
     OutOfRange {
-        /// The setting, as its configuration calls it.
+        /// Name of the setting in its configuration.
         setting: &'static str,
         /// The value given.
         value: f64,
@@ -17,19 +17,19 @@ pub enum SettingError {
         allowed: &'static str,
     },
 
-    /// A word is none of those that a setting knows.
+    /// The setting does not accept this word.
     #[error("`{setting}` is `{word}`; it must be {known}")]
     UnknownWord {
         /// The setting.
         setting: &'static str,
         /// The word given.
         word: String,
-        /// The words there are.
+        /// The accepted words.
         known: &'static str,
     },
 }
 
-/// Checks that `value` lies in `bounds`, which `allowed` puts into words; NaN never does.
+/// Checks that `value` lies in `bounds`; NaN never does. `allowed` describes the bounds in words.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub(crate) fn check(
     })
 }
 
-/// Checks that `value` is at least `lowest`.
+/// Checks that `value` is at least `minimum`.
 ///
 /// # Errors
 ///
@@ -58,18 +58,18 @@ pub(crate) fn check(
 pub(crate) fn check_at_least(
     setting: &'static str,
     value: usize,
-    lowest: usize,
+    minimum: usize,
     allowed: &'static str,
 ) -> Result<(), SettingError> {
     check(
         setting,
         value as f64,
-        lowest as f64..=f64::INFINITY,
+        minimum as f64..=f64::INFINITY,
         allowed,
     )
 }
 
-/// Checks the side of a network input: 8 to 4,096 pixels.
+/// Checks the side of a network's input: 8 to 4,096 pixels.
 ///
 /// # Errors
 ///

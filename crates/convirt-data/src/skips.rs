@@ -1,4 +1,4 @@
-//! The ledger of rows that were left out, and why: shared by the manifest and the loader.
+//! The list of skipped rows with their reasons, shared by the manifest and the loader.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,38 +8,38 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::files::{path_text, printable, shown};
 
-/// Examples shown in an error and for each reason in a summary.
+/// Examples shown in an error, and for each reason in a summary.
 const EXAMPLES: usize = 5;
 
-/// Why a row was left out.
+/// Why a row was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
     /// The row has more or fewer cells than the header.
     RaggedRow,
-    /// A cell that is needed is empty.
+    /// A required cell is empty.
     EmptyCell,
     /// A cell or a text file is not UTF-8.
     NotUtf8,
     /// The image file does not exist.
     MissingImage,
-    /// The image file is empty, or is no image that can be decoded.
+    /// The image file is empty or cannot be decoded.
     UnreadableImage,
     /// The text file does not exist.
     MissingText,
     /// The text file cannot be read.
     UnreadableText,
-    /// The text file holds nothing but whitespace.
+    /// The text file contains only whitespace.
     EmptyText,
-    /// No sentence of the text has enough words. This is the paper's rule (Zhang et al. 2022,
-    /// section 4.1) and no fault of the data.
+    /// No sentence of the text has enough words. The paper drops such texts too (Zhang et al. 2022,
+    /// section 4.1), so this does not count as bad input.
     TooShort,
-    /// Every label of the row is unknown. Policies for uncertain and blank labels do this; it is
-    /// no fault of the data.
+    /// Every label of the row is unknown. This follows from the policies for uncertain and blank
+    /// labels and does not count as bad input.
     Unlabelled,
 }
 
-/// A row that was left out.
+/// A skipped row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skip {
     /// The file at fault: the image, the text file, or the CSV itself.
@@ -48,13 +48,32 @@ pub struct Skip {
     pub row: usize,
     /// Why.
     pub reason: SkipReason,
-    /// What was found in place of what was expected; may be empty.
+    /// What is wrong in detail; may be empty.
     pub detail: String,
 }
 
-/// The rows that were left out of a CSV, and the share of bad ones that is borne.
+/// The skipped rows of a CSV, and a limit on the fraction of bad input.
 ///
 /// Workers share it behind an `Arc`. Each row is listed once, with the first reason given.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{Skip, SkipReason, Skips};
+///
+/// let skips = Skips::new("pairs.csv", 200, 0.01);
+/// let missing = |row| Skip {
+///     file: format!("images/{row}.png").into(),
+///     row,
+///     reason: SkipReason::MissingImage,
+///     detail: String::new(),
+/// };
+/// // 1 % of 200 rows are 2: the third missing image is an error.
+/// assert!(skips.record(missing(3)).is_ok());
+/// assert!(skips.record(missing(8)).is_ok());
+/// assert_eq!(skips.record(missing(9)).unwrap_err().bad_rows, 3);
+/// assert_eq!(skips.counts()[&SkipReason::MissingImage], 3);
+/// ```
 #[derive(Debug)]
 pub struct Skips {
     manifest: PathBuf,
@@ -74,11 +93,11 @@ pub struct Skips {
 pub struct TooManyBadRows {
     /// The CSV.
     pub manifest: PathBuf,
-    /// Bad rows found up to now.
+    /// Bad rows so far.
     pub bad_rows: usize,
     /// Rows of the CSV.
     pub rows: usize,
-    /// The share that is borne, from 0 to 1.
+    /// Largest tolerated fraction of bad rows, from 0 to 1.
     pub max_bad_share: f64,
     /// The first few bad rows, in the order of the CSV.
     pub first: Vec<Skip>,
@@ -91,16 +110,16 @@ struct Ledger {
 }
 
 impl SkipReason {
-    /// Whether the row counts as bad input, of which only a share is borne.
+    /// Whether the row counts as bad input, of which only a fraction is tolerated.
     pub fn is_bad_input(self) -> bool {
         !matches!(self, Self::TooShort | Self::Unlabelled)
     }
 }
 
 impl Skips {
-    /// Opens the ledger of the CSV `manifest`, which has `rows` rows.
+    /// Starts an empty list for the CSV `manifest`, which has `rows` rows.
     ///
-    /// `max_bad_share` is the bad rows among all that are borne, from 0 to 1.
+    /// `max_bad_share` is the largest tolerated fraction of bad rows, from 0 to 1.
     pub fn new(manifest: impl Into<PathBuf>, rows: usize, max_bad_share: f64) -> Self {
         Self {
             manifest: manifest.into(),
@@ -110,11 +129,11 @@ impl Skips {
         }
     }
 
-    /// Lists `skip`, unless its row stands there already.
+    /// Adds `skip`, unless its row is listed already.
     ///
     /// # Errors
     ///
-    /// [`TooManyBadRows`] as long as the bad rows are more than the share borne.
+    /// [`TooManyBadRows`] while the fraction of bad rows exceeds `max_bad_share`.
     pub fn record(&self, skip: Skip) -> Result<(), TooManyBadRows> {
         let mut ledger = self.lock();
         if let Entry::Vacant(entry) = ledger.by_row.entry(skip.row) {
@@ -125,22 +144,22 @@ impl Skips {
         self.check(&ledger)
     }
 
-    /// Returns the CSV whose rows these are.
+    /// Returns the path of the CSV.
     pub fn manifest(&self) -> &Path {
         &self.manifest
     }
 
-    /// Returns the rows of the CSV, used or not.
+    /// Returns the number of rows of the CSV, used or not.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Returns the rows left out, in the order of the CSV.
+    /// Returns the skipped rows, in the order of the CSV.
     pub fn list(&self) -> Vec<Skip> {
         self.lock().by_row.values().cloned().collect()
     }
 
-    /// Counts the rows left out, by reason; reasons without a row are absent.
+    /// Counts the skipped rows by reason; reasons without a row are absent.
     pub fn counts(&self) -> BTreeMap<SkipReason, usize> {
         let mut counts = BTreeMap::new();
         for skip in self.lock().by_row.values() {
@@ -149,7 +168,7 @@ impl Skips {
         counts
     }
 
-    /// Counts the rows left out as bad input.
+    /// Counts the rows that were skipped as bad input.
     pub fn bad_rows(&self) -> usize {
         self.lock().bad_rows
     }
@@ -169,7 +188,7 @@ impl Skips {
         })
     }
 
-    // Nothing panics while the lock is held, so that a poisoned one still guards a sound ledger.
+    // Nothing panics while the lock is held, so the data behind a poisoned lock is intact.
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,7 +232,7 @@ impl fmt::Display for Skip {
     }
 }
 
-/// For the end of a run: one line in all, one for each reason, the first few rows of each.
+/// A summary for the end of a run: a total, then each reason with its first few rows.
 impl fmt::Display for Skips {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skips = self.list();
@@ -254,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_borne_to_the_row_and_not_beyond() {
+    fn bad_rows_are_tolerated_up_to_the_share_exactly() {
         let skips = Skips::new("pairs.csv", 200, 0.01);
         skips.record(skip(1, SkipReason::MissingImage)).unwrap();
         skips.record(skip(2, SkipReason::EmptyText)).unwrap();

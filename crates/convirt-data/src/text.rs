@@ -1,4 +1,4 @@
-//! From the text of a report to token ids.
+//! Report texts: sections, sentences and tokens.
 
 mod error;
 mod section_name;

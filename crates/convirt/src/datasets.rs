@@ -6,7 +6,7 @@ use std::sync::Arc;
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
     LoaderConfig, Manifest, ManifestConfig, ManifestError, ReportTokenizer, SampleConfig, Skips,
-    SplitConfig, SplitStudies, Study, check_contrast, split,
+    SplitConfig, SplitStudies, Study, check_texts_differ, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -38,7 +38,7 @@ impl Studies {
         let manifest = Manifest::read(&manifest_config(config)).map_err(in_keys)?;
         let split = split(manifest.studies, &split_config(config));
         let mut split = split.map_err(in_keys)?;
-        check_contrast(&split.train).map_err(in_keys)?;
+        check_texts_differ(&split.train).map_err(in_keys)?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }

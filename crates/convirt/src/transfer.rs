@@ -22,7 +22,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{
     LabelledConfig, LabelledImage, LabelledManifest, Labels, SettingError, Sides, Skips,
-    draw_fraction, held_out_but_trained_on, hold_out, split_labelled,
+    count_leaked_images, draw_fraction, hold_out, split_labelled,
 };
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
@@ -376,8 +376,7 @@ impl fmt::Display for Transfer {
         line(f, "to test on", side(&self.images[train + valid..]))?;
         let content = |image: &LabelledImage| image.image_content;
         let [learned, held_out] = [&self.images[..train], &self.images[train..]];
-        let known =
-            held_out_but_trained_on(learned.iter().map(content), held_out.iter().map(content));
+        let known = count_leaked_images(learned.iter().map(content), held_out.iter().map(content));
         if known > 0 {
             writeln!(
                 f,

@@ -116,7 +116,7 @@ fn keys(cleaned: &Cleaned) -> Vec<(&'static str, String)> {
 
 /// A diagnosis for other programs.
 fn document(diagnosis: &Diagnosis) -> Value {
-    let numbers = diagnosis.numbers();
+    let numbers = diagnosis.counts();
     let rows_by_side: BTreeMap<&str, usize> = numbers
         .by_side
         .iter()

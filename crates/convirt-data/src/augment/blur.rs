@@ -1,16 +1,18 @@
 //! Gaussian blur of a square plane.
 
-/// Weights beyond this many standard deviations add up to less than a fiftieth of a level.
-const REACH: f32 = 4.0;
+/// Truncation radius in standard deviations; the weights beyond it change a pixel by less than a
+/// fiftieth of an 8-bit level.
+const TRUNCATION: f32 = 4.0;
 
-/// Taps of the blur for an input of `size`: a tenth of it, odd, as in SimCLR (Chen et al. 2020,
-/// appendix A) and Colab.
+/// Returns the kernel size for an input of `size` pixels: a tenth of it, made odd, as in SimCLR
+/// (Chen et al. 2020, appendix A) and Colab.
 pub(super) fn kernel_size(size: usize) -> usize {
     (size / 10) | 1
 }
 
-/// Blurs with a Gaussian of at most `kernel_size` taps and deviation `sigma` pixels; at the
-/// border the plane is mirrored without repeating the edge, as OpenCV's `GaussianBlur` does.
+/// Blurs with a Gaussian of at most `kernel_size` taps and a standard deviation of `sigma` pixels.
+///
+/// At the border the plane is mirrored without repeating the edge, as in OpenCV's `GaussianBlur`.
 pub(super) fn gaussian(plane: &mut [f32], size: usize, kernel_size: usize, sigma: f32) {
     let weights = weights(kernel_size.min(2 * size - 1), sigma);
     let radius = weights.len() / 2;
@@ -36,19 +38,20 @@ fn blur_rows(plane: &mut [f32], size: usize, weights: &[f32], radius: usize) {
     }
 }
 
-// Whole rows are added up, so that the innermost loop runs along memory.
+// Adds whole rows, so that the innermost loop accesses contiguous memory.
 fn blur_columns(plane: &mut [f32], size: usize, weights: &[f32], radius: usize) {
     let source = plane.to_vec();
     for (y, target) in plane.chunks_exact_mut(size).enumerate() {
         target.fill(0.0);
         for (tap, weight) in weights.iter().enumerate() {
-            let from = mirrored(y + tap, radius, size) * size;
-            add_scaled(target, &source[from..from + size], *weight);
+            let start = mirrored(y + tap, radius, size) * size;
+            add_scaled(target, &source[start..start + size], *weight);
         }
     }
 }
 
-/// Line that line `padded - radius` stands for, mirrored at the first and last of `size`.
+/// Returns the source line of line `padded - radius`, mirrored at the first and last of `size`
+/// lines.
 fn mirrored(padded: usize, radius: usize, size: usize) -> usize {
     let line = padded.abs_diff(radius);
     if line < size {
@@ -64,19 +67,19 @@ fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
     }
 }
 
-/// Weights from the first to the last tap, adding up to 1; a single one when `sigma` is too
-/// small to reach a neighbour.
+/// Returns the weights of all taps, with sum 1; a single tap when `sigma` is too small to reach a
+/// neighbour.
 fn weights(kernel_size: usize, sigma: f32) -> Vec<f32> {
-    let radius = (kernel_size / 2).min((REACH * sigma).ceil() as usize);
+    let radius = (kernel_size / 2).min((TRUNCATION * sigma).ceil() as usize);
     if sigma <= 0.0 || radius == 0 {
         return vec![1.0];
     }
-    let bell = |tap: usize| {
+    let gaussian = |tap: usize| {
         let distance = tap.abs_diff(radius) as f32 / sigma;
         (-0.5 * distance * distance).exp()
     };
-    let total: f32 = (0..=2 * radius).map(bell).sum();
-    (0..=2 * radius).map(|tap| bell(tap) / total).collect()
+    let total: f32 = (0..=2 * radius).map(gaussian).sum();
+    (0..=2 * radius).map(|tap| gaussian(tap) / total).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +88,7 @@ mod tests {
     use crate::image::Radiograph;
     use crate::tests::fixtures::{levels_apart, reference_bytes};
 
-    // OpenCV blurs bytes in fixed point and rounds: half a level and its error.
+    // OpenCV blurs bytes in fixed point and rounds: half a level and the fixed-point error.
     #[test]
     fn the_blur_agrees_with_opencv() {
         for colours in ["grey", "rgb"] {
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blur_of_nothing_changes_nothing() {
+    fn a_blur_of_sigma_0_changes_nothing() {
         let original: Vec<f32> = (0..64).map(|value| value as f32).collect();
         let mut plane = original.clone();
         gaussian(&mut plane, 8, 1, 3.0);

@@ -1,4 +1,4 @@
-//! The ranges that views are drawn from.
+//! Configuration of the augmentation.
 
 use std::ops::RangeInclusive;
 
@@ -7,16 +7,31 @@ use serde::{Deserialize, Serialize};
 use super::Augmentation;
 use crate::setting::{SettingError, check, check_input_size};
 
-/// Ranges that the random views are drawn from, uniformly unless said otherwise.
+/// Configures an [`Augmentation`]: the ranges of its random parameters, uniform unless noted.
 ///
-/// The defaults are the paper's; where it is silent, torchvision's.
+/// The defaults are the paper's or, where it gives none, torchvision's.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::AugmentationConfig;
+///
+/// let config = AugmentationConfig { flip_probability: 0.0, ..AugmentationConfig::default() };
+/// assert_eq!(config.init(224)?.size(), 224);
+///
+/// let config = AugmentationConfig { translation: 2.0, ..config };
+/// let message = config.init(224).unwrap_err().to_string();
+/// assert_eq!(message, "`translation` is 2; it must be in [0, 1]");
+/// # Ok::<(), convirt_data::SettingError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationConfig {
-    /// Area of the crop over that of the image, lowest and highest, in (0, 1].
+    /// Fraction of the image's area that the crop covers: lowest and highest, in (0, 1].
     pub crop_area: [f64; 2],
-    /// Width over height of the crop, drawn log-uniformly. The paper does not say; this is what
-    /// torchvision's `RandomResizedCrop` does, and so Colab. `[1, 1]` cuts squares.
+    /// Aspect ratio (width / height) of the crop, drawn log-uniformly. The paper does not give one;
+    /// this is the default of torchvision's `RandomResizedCrop`, which Colab uses. `[1, 1]` crops
+    /// squares.
     pub crop_aspect: [f64; 2],
     /// Probability of a horizontal flip.
     pub flip_probability: f64,
@@ -24,17 +39,17 @@ pub struct AugmentationConfig {
     pub rotation_degrees: f64,
     /// Largest shift either way, as a fraction of the side.
     pub translation: f64,
-    /// Magnification, lowest and highest.
+    /// Scale factor, lowest and highest.
     pub scale: [f64; 2],
-    /// Factor of the brightness, lowest and highest, at strength 1.
+    /// Brightness factor at strength 1, lowest and highest.
     pub brightness: [f64; 2],
-    /// Factor of the contrast, lowest and highest, at strength 1.
+    /// Contrast factor at strength 1, lowest and highest.
     pub contrast: [f64; 2],
     /// Standard deviation of the Gaussian blur, lowest and highest, in pixels of a 224-pixel
     /// input; smaller inputs are blurred by proportionally fewer pixels. The highest may be 0.
     pub blur_sigma: [f64; 2],
-    /// Widens (above 1) or narrows the ranges of brightness and contrast around 1, as `s` of
-    /// SimCLR (Chen et al. 2020, appendix A) and `dataset.s` of Colab.
+    /// Strength of brightness and contrast jitter: scales their distance from 1, like `s` in SimCLR
+    /// (Chen et al. 2020, appendix A) and `dataset.s` in Colab.
     pub strength: f64,
 }
 
@@ -63,8 +78,8 @@ impl AugmentationConfig {
     ///
     /// # Errors
     ///
-    /// [`SettingError::OutOfRange`] names the setting that is: `size` not within 8 to 4,096, a
-    /// range that does not ascend, a value far from sense.
+    /// [`SettingError::OutOfRange`] with the name of the setting: `size` is not in 8 to 4,096, a
+    /// range is not ascending, or a value is outside its bounds.
     pub fn init(&self, size: usize) -> Result<Augmentation, SettingError> {
         check_input_size(size)?;
         let ranges = [

@@ -1,27 +1,41 @@
-//! The view of an image when nothing is left to chance.
+//! The fixed transform for evaluation.
 
 use serde::{Deserialize, Serialize};
 
 use crate::image::{CropBox, Radiograph, normalize, pad_to_square, resize, resize_shorter_side};
 use crate::setting::{SettingError, check_input_size};
 
-/// How an image that is not square becomes one.
+/// How an image becomes square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvalResize {
-    /// The shorter side is scaled to the input's, the middle is cut out: shapes are true, the
-    /// ends of the longer side are lost. torchvision's `Resize(size)`, `CenterCrop(size)`.
+    /// Scales the shorter side and crops the center: keeps the aspect ratio and loses the ends of the
+    /// longer side. torchvision's `Resize(size)`, `CenterCrop(size)`.
     #[default]
     CenterCrop,
-    /// Both sides are scaled to the input's: nothing is lost, shapes are not true.
+    /// Scales both sides: keeps the whole image and changes the aspect ratio.
     Stretch,
-    /// The shorter side is padded with black on both ends, then both are scaled to the input's:
-    /// nothing is lost and shapes are true. The paper's for classifiers; torchvision's
-    /// `Pad`, `Resize((size, size))`.
+    /// Pads the shorter side with black and scales: keeps the whole image and the aspect ratio. The
+    /// paper does this for classifiers. torchvision's `Pad`, `Resize((size, size))`.
     PadSquare,
 }
 
-/// Turns images into network inputs, always in the same way.
+/// Turns images into network inputs without randomness.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{EvalResize, EvalTransform, Radiograph};
+///
+/// // A wide image: black, grey, white.
+/// let row = [[0; 8], [128; 8], [255; 8]].concat();
+/// let image = Radiograph::from_u8(24, 8, 1, &row.repeat(8));
+/// let transform = EvalTransform::new(8, EvalResize::CenterCrop)?;
+/// let view = transform.view(&image);
+/// assert!(view.pixels().iter().all(|value| (value - 128.0 / 255.0).abs() < 1e-6));
+/// assert_eq!(transform.apply(&image).len(), 3 * 8 * 8);
+/// # Ok::<(), convirt_data::SettingError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvalTransform {
     size: usize,
@@ -33,7 +47,7 @@ impl EvalTransform {
     ///
     /// # Errors
     ///
-    /// [`SettingError::OutOfRange`] when `size` is not within 8 to 4,096.
+    /// [`SettingError::OutOfRange`] when `size` is not in 8 to 4,096.
     pub fn new(size: usize, mode: EvalResize) -> Result<Self, SettingError> {
         check_input_size(size)?;
         Ok(Self { size, mode })
@@ -44,7 +58,8 @@ impl EvalTransform {
         self.size
     }
 
-    /// Scales the image antialiased and normalizes it by ImageNet's mean and deviation.
+    /// Resizes the image with antialiasing and normalizes it by ImageNet's mean and standard
+    /// deviation.
     ///
     /// # Shapes
     ///
@@ -53,7 +68,8 @@ impl EvalTransform {
         normalize(&self.view(image))
     }
 
-    /// Scales the image antialiased to `size` × `size` pixels: what the network sees, to look at.
+    /// Resizes the image with antialiasing to `size` × `size` pixels, without normalization, for
+    /// display.
     pub fn view(&self, image: &Radiograph) -> Radiograph {
         let size = self.size;
         match self.mode {
@@ -88,9 +104,9 @@ mod tests {
         differences.fold(0.0, f32::max) * 255.0 * 0.229
     }
 
-    // Pillow rounds twice to whole levels, we do not: 1 level.
+    // Pillow rounds twice to whole levels; we do not: 1 level.
     #[test]
-    fn cut_and_normalized_views_agree_with_torchvision() {
+    fn cropped_and_normalized_views_agree_with_torchvision() {
         for colours in ["grey", "rgb"] {
             let scaled = resize_shorter_side(&reference(colours), 40);
             let view = resize(&scaled, CropBox::center(&scaled, 32, 32), 32, 32);

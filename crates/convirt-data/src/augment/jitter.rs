@@ -1,4 +1,4 @@
-//! Brightness and contrast.
+//! Brightness and contrast jitter.
 
 use crate::image::Radiograph;
 
@@ -10,8 +10,8 @@ pub(super) fn brighten(image: &mut Radiograph, factor: f32) {
     }
 }
 
-/// Multiplies the distance of all values to the mean brightness by `factor` and clamps them to
-/// 0 to 1, as Pillow's `ImageEnhance.Contrast`.
+/// Multiplies the distance of all values from the mean brightness by `factor` and clamps them to 0
+/// to 1, as Pillow's `ImageEnhance.Contrast`.
 pub(super) fn contrast(image: &mut Radiograph, factor: f32) {
     let offset = mean_brightness(image) * (1.0 - factor);
     for value in image.pixels_mut() {
@@ -19,7 +19,7 @@ pub(super) fn contrast(image: &mut Radiograph, factor: f32) {
     }
 }
 
-/// Mean over all pixels of the luma of ITU-R BT.601, which is Pillow's conversion to grey.
+/// Returns the mean luma (ITU-R BT.601) of all pixels, as in Pillow's conversion to grey.
 fn mean_brightness(image: &Radiograph) -> f32 {
     const GREY: &[f64] = &[1.0];
     const RED_GREEN_BLUE: &[f64] = &[0.299, 0.587, 0.114];
@@ -46,8 +46,8 @@ mod tests {
         Radiograph::from_u8(64, 64, 3, &samples)
     }
 
-    // Pillow cuts off the fraction of a level, and rounds the mean of the contrast to a level,
-    // which adds half a level times the distance of the factor to 1.
+    // Pillow truncates to whole levels, and rounds the mean for the contrast to a level, which adds
+    // half a level times the distance of the factor from 1.
     #[test]
     fn brightness_and_contrast_agree_with_pillow() {
         for colours in ["grey", "rgb"] {

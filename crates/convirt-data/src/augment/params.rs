@@ -1,4 +1,4 @@
-//! What is drawn for one view.
+//! The random parameters of one view.
 
 use rand::{Rng, RngExt};
 
@@ -8,25 +8,25 @@ use crate::image::{CropBox, Radiograph};
 /// Side of the input that [`AugmentationConfig::blur_sigma`] refers to, in pixels.
 const BLUR_REFERENCE_SIZE: f64 = 224.0;
 
-/// Draws of a crop that fits before the middle of the image is taken instead, as in torchvision.
+/// Attempts to draw a crop that fits, before the center is used instead, as in torchvision.
 const CROP_ATTEMPTS: usize = 10;
 
-/// What happens to one image: one draw from an [`AugmentationConfig`].
+/// Parameters of one augmented view, drawn from an [`AugmentationConfig`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AugmentationParams {
-    /// Part of the image that is kept, in its pixels.
+    /// Part of the image that is used, in its pixels.
     pub crop: CropBox,
-    /// Whether left and right change places.
+    /// Whether the view is mirrored horizontally.
     pub flip: bool,
-    /// Clockwise rotation around the middle, in degrees.
+    /// Clockwise rotation around the center, in degrees.
     pub rotation_degrees: f32,
     /// Shift to the right and downwards, in pixels of the view.
     pub translation: [f32; 2],
-    /// Magnification.
+    /// Scale factor.
     pub scale: f32,
-    /// Factor of all values.
+    /// Brightness factor.
     pub brightness: f32,
-    /// Factor of the distance to the mean.
+    /// Contrast factor.
     pub contrast: f32,
     /// Standard deviation of the blur, in pixels of the view; 0 for none.
     pub blur_sigma: f32,
@@ -54,7 +54,7 @@ pub(super) fn draw(
     }
 }
 
-/// torchvision's `RandomResizedCrop.get_params`.
+/// Draws a crop like torchvision's `RandomResizedCrop.get_params`.
 fn draw_crop(config: &AugmentationConfig, image: &Radiograph, rng: &mut impl Rng) -> CropBox {
     let (width, height) = (image.width(), image.height());
     let [narrowest, widest] = config.crop_aspect.map(f64::ln);
@@ -85,7 +85,7 @@ fn draw_crop(config: &AugmentationConfig, image: &Radiograph, rng: &mut impl Rng
     CropBox::center(image, crop_width.max(1), crop_height.max(1))
 }
 
-/// Scales the distances of a range's ends to 1; no factor is negative.
+/// Scales the distance of both ends of a range from 1; the result is not negative.
 fn widen([low, high]: [f64; 2], strength: f64) -> [f64; 2] {
     [low, high].map(|end| (1.0 + (end - 1.0) * strength).max(0.0))
 }
@@ -117,7 +117,7 @@ mod tests {
         })
     }
 
-    // 4,000 uniform draws come within a hundredth of the range of both ends, but for a
+    // 4,000 uniform draws come within a hundredth of the range of both ends, except with a
     // probability of 2·exp(-40).
     fn assert_fills(drawn: [f32; 2], [low, high]: [f32; 2]) {
         let margin = (high - low) / 100.0;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_range_is_filled_and_kept() {
+    fn draws_fill_every_range_and_stay_inside() {
         let params = draws(&AugmentationConfig::default(), 256, 210);
         let of = |get: fn(&AugmentationParams) -> f32| range(params.iter().map(get));
         assert_fills(of(|p| p.rotation_degrees), [-20.0, 20.0]);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn crops_lie_inside_and_have_the_area_and_aspect_asked_for() {
+    fn crops_lie_inside_and_have_the_configured_area_and_aspect() {
         for p in draws(&AugmentationConfig::default(), 256, 210) {
             let CropBox {
                 left,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sliver_is_cut_in_its_middle() {
+    fn a_very_narrow_image_is_cropped_at_its_center() {
         let tall = draws(&AugmentationConfig::default(), 10, 400)[0].crop;
         assert_eq!((tall.left, tall.width, tall.height), (0, 10, 13));
         assert!(tall.top.abs_diff(193) <= 1);

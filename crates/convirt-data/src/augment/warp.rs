@@ -1,28 +1,28 @@
-//! Crop, flip, rotation, scale and shift in one pass over the view.
+//! Crop, flip, rotation, scale and shift in one resampling pass.
 
 use super::AugmentationParams;
 use crate::image::{CropBox, Radiograph, resize};
 
-/// Pixels of the image for one of the view up to which interpolation between neighbours misses
-/// none; more are averaged first.
+/// Largest reduction, in pixels of the image for each pixel of the view, at which bilinear
+/// interpolation uses all pixels. Beyond it, the image is averaged first.
 const MAX_REDUCTION: f64 = 1.5;
 
-/// Renders the part of the image that `params` choose as a square view of `size` pixels a side.
+/// Renders the geometric part of `params` as a square view with a side of `size` pixels.
 ///
-/// torchvision's `resized_crop`, `hflip` and `affine`, the last bilinear and black outside, but
-/// interpolated once instead of twice: the inverse of T(shift)·C·R(angle)·scale·C⁻¹, the flip and
-/// the crop say for the middle of each pixel where in the image it comes from. The outer half
-/// pixel repeats the edge.
+/// The result is that of torchvision's `resized_crop`, `hflip` and bilinear `affine` with black
+/// outside, but interpolated once instead of twice. The inverse of T(shift)·C·R(angle)·scale·C⁻¹,
+/// the flip and the crop map the center of each pixel of the view to a point in the image. The outer
+/// half pixel repeats the edge.
 pub(super) fn view(image: &Radiograph, size: usize, params: &AugmentationParams) -> Radiograph {
-    let is_still =
+    let is_unmoved =
         params.rotation_degrees == 0.0 && params.scale == 1.0 && params.translation == [0.0, 0.0];
     let crop = params.crop;
     let longest = crop.width.max(crop.height) as f64;
-    if !is_still && longest <= MAX_REDUCTION * size as f64 {
+    if !is_unmoved && longest <= MAX_REDUCTION * size as f64 {
         return warp(image, crop, size, params);
     }
     let mut scaled = resize(image, crop, size, size);
-    if !is_still {
+    if !is_unmoved {
         return warp(&scaled, CropBox::whole(&scaled), size, params);
     }
     if params.flip {
@@ -38,37 +38,41 @@ fn warp(image: &Radiograph, crop: CropBox, size: usize, params: &AugmentationPar
     let middle = side / 2.0;
     let (sin, cos) = params.rotation_degrees.to_radians().sin_cos();
     let (sin, cos) = (sin / params.scale, cos / params.scale);
-    let [right, down] = params.translation;
+    let [shift_x, shift_y] = params.translation;
     let columns = Axis::new(crop.left, crop.width, side);
     let rows = Axis::new(crop.top, crop.height, side);
 
     let mut pixels = Vec::with_capacity(image.channels() * size * size);
     for plane in image.planes() {
         for row in 0..size {
-            let y = row as f32 + 0.5 - middle - down;
+            let y = row as f32 + 0.5 - middle - shift_y;
             pixels.extend((0..size).map(|column| {
-                let x = column as f32 + 0.5 - middle - right;
-                let from_x = cos * x + sin * y + middle;
-                let from_y = cos * y - sin * x + middle;
-                let inside = from_x >= 0.0 && from_x < side && from_y >= 0.0 && from_y < side;
-                if !inside {
+                let x = column as f32 + 0.5 - middle - shift_x;
+                let source_x = cos * x + sin * y + middle;
+                let source_y = cos * y - sin * x + middle;
+                let range = 0.0..side;
+                if !range.contains(&source_x) || !range.contains(&source_y) {
                     return 0.0;
                 }
-                let from_x = if params.flip { side - from_x } else { from_x };
-                let (left, after, to_right) = columns.neighbours(from_x);
-                let (top, below, to_bottom) = rows.neighbours(from_y);
-                let [above, below] = [top, below].map(|row| {
+                let source_x = if params.flip {
+                    side - source_x
+                } else {
+                    source_x
+                };
+                let (left, right, x_weight) = columns.neighbours(source_x);
+                let (top, bottom, y_weight) = rows.neighbours(source_y);
+                let [above, below] = [top, bottom].map(|row| {
                     let row = &plane[row * image.width()..][..image.width()];
-                    row[left] + (row[after] - row[left]) * to_right
+                    row[left] + (row[right] - row[left]) * x_weight
                 });
-                above + (below - above) * to_bottom
+                above + (below - above) * y_weight
             }));
         }
     }
     Radiograph::from_planes(size, size, image.depth(), pixels)
 }
 
-/// From a place in the view, unrotated, to the pixels of the crop beside it, along one side.
+/// Maps positions in the unrotated view to pixels of the crop, along one axis.
 struct Axis {
     first: f32,
     last: f32,
@@ -84,14 +88,14 @@ impl Axis {
         }
     }
 
-    /// The pixels before and behind, and how far it is from the one to the other.
+    /// Returns the two pixels next to a position, and the interpolation weight of the second.
     fn neighbours(&self, at: f32) -> (usize, usize, f32) {
         let at = self.first + at * self.pixels_per_pixel - 0.5;
         let at = at.clamp(self.first, self.last);
-        // Casts through 32 bits are single instructions.
+        // Casts through u32 are single instructions.
         let before = at as u32;
-        let behind = (before + 1).min(self.last as u32);
-        (before as usize, behind as usize, at - before as f32)
+        let after = (before + 1).min(self.last as u32);
+        (before as usize, after as usize, at - before as f32)
     }
 }
 
@@ -117,7 +121,7 @@ mod tests {
         blur_sigma: 0.0,
     };
 
-    // Pillow cuts off the fraction of a level where we keep it: 1 level.
+    // Pillow truncates to whole levels; we do not: 1 level.
     #[test]
     fn rotation_shift_and_scale_agree_with_pillow() {
         let cases = [
@@ -169,10 +173,10 @@ mod tests {
         assert_eq!(view(&image, 4, &flipped).pixels()[..4], expected);
     }
 
-    // A shift of nothing to speak of takes the way of one pass; one of nothing is torchvision's
-    // crop and resize. 1.1 pixels for one: a filter as wide hardly differs from none.
+    // A tiny shift takes the one-pass path; no shift is torchvision's crop and resize. At a reduction
+    // of 1.1, the antialiasing filter hardly differs from plain interpolation.
     #[test]
-    fn one_pass_sees_what_crop_and_resize_see() {
+    fn one_pass_agrees_with_crop_and_resize() {
         let (_, samples) = reference_bytes("grey.64");
         let image = Radiograph::from_u8(64, 64, 3, &samples);
         let crop = CropBox {
@@ -205,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn many_pixels_for_one_are_averaged() {
-        // A fine chequerboard is grey from afar, however it is turned.
+    fn a_strong_reduction_averages_pixels() {
+        // A fine chequerboard becomes grey when reduced, at any rotation.
         let levels: Vec<u8> = (0..160 * 160)
             .map(|i| ((i % 160 + i / 160) % 2 * 255) as u8)
             .collect();
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_beside_the_crop_is_seen() {
+    fn pixels_outside_the_crop_have_no_influence() {
         let mut levels = vec![255; 64 * 64];
         for row in 10..40 {
             levels[row * 64 + 20..row * 64 + 60].fill(100);

@@ -1,4 +1,4 @@
-//! A manifest without the rows that have errors.
+//! Cleaned manifests, without the rows that have errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,49 +6,49 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::encoding::tidied;
+use super::encoding::repaired;
 use super::{Diagnosis, FindingKind, Severity};
 use crate::doctor::error::DoctorError;
 use crate::files::{FileError, NewFile, printable};
 use crate::manifest::{ManifestError, RowReader};
 
-/// What was written in place of a manifest with errors.
+/// Summary of a cleaned manifest that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cleaned {
     /// The new manifest.
     pub path: PathBuf,
-    /// Its rows.
+    /// Number of its rows.
     pub rows: usize,
-    /// Rows left out, by what is wrong with them.
+    /// Rows left out, by reason.
     pub removed: BTreeMap<FindingKind, usize>,
-    /// Texts in the CSV that were written as they were meant.
+    /// Texts in the CSV whose encoding was repaired.
     pub mended_texts: usize,
-    /// Texts in files that are not as they were meant: files stay as they are.
+    /// Texts in files that need repair; files are not changed.
     pub texts_in_files: usize,
-    /// Whether a side of the split was empty before: no row less mends that.
+    /// Whether a side of the split was empty before cleaning.
     pub has_empty_side: bool,
-    /// Folder that relative paths of images start from, where that was the manifest's and is no
-    /// longer.
+    /// Folder that image paths are relative to, if they were relative to the manifest and it was
+    /// written to another folder.
     pub image_root: Option<PathBuf>,
     /// The same for texts.
     pub text_root: Option<PathBuf>,
 }
 
 impl Diagnosis {
-    /// Writes the manifest anew, without the rows that have errors; columns and order stay.
+    /// Writes a copy of the manifest without the rows that have errors; columns and order stay.
     ///
-    /// Of images and groups on several sides of the split the rows on the last side stay, test
-    /// before validation before training; where the split is drawn, one group of each. Texts in
-    /// the CSV are written as they were meant where that is certain: mixed-up encodings decoded,
-    /// stray characters dropped. Text files stay as they are.
+    /// If an image or group is on several sides of the split, only its rows on one side are kept:
+    /// test rows if there are any, else validation rows. If the split is drawn, one group of each
+    /// duplicated image is kept. Texts in the CSV are repaired where that is unambiguous: wrong
+    /// encodings are decoded and stray characters removed. Text files are not changed.
     ///
     /// The file appears complete or not at all.
     ///
     /// # Errors
     ///
     /// [`DoctorError::OverwritesInput`] when `path` is the manifest itself;
-    /// [`ManifestError::NoStudies`] when no row would stay; [`FileError::Write`].
+    /// [`ManifestError::NoStudies`] when no row would be left; [`FileError::Write`].
     pub fn write_cleaned(&self, path: &Path) -> Result<Cleaned, DoctorError> {
         let csv = self.manifest();
         if is_same(csv, path) {
@@ -60,7 +60,7 @@ impl Diagnosis {
             removed: BTreeMap::new(),
             mended_texts: 0,
             texts_in_files: 0,
-            has_empty_side: self.of(FindingKind::EmptySide).is_some(),
+            has_empty_side: self.get(FindingKind::EmptySide).is_some(),
             image_root: None,
             text_root: None,
         };
@@ -68,7 +68,7 @@ impl Diagnosis {
             let kinds = [FindingKind::Mojibake, FindingKind::StrayCharacters];
             let rows = kinds
                 .into_iter()
-                .filter_map(|kind| Some(&self.of(kind)?.rows));
+                .filter_map(|kind| Some(&self.get(kind)?.rows));
             cleaned.texts_in_files = rows.flatten().collect::<BTreeSet<_>>().len();
         }
         let content = self
@@ -85,10 +85,10 @@ impl Diagnosis {
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
         if !is_same(&folder(csv), &folder(path)) {
             let config = &self.config;
-            let images_start_there = config.img_root_dir.is_none();
-            let texts_start_there = config.text_from_files && config.text_root_dir.is_none();
-            cleaned.image_root = images_start_there.then(|| folder(csv));
-            cleaned.text_root = texts_start_there.then(|| folder(csv));
+            let images_are_relative = config.img_root_dir.is_none();
+            let texts_are_relative = config.text_from_files && config.text_root_dir.is_none();
+            cleaned.image_root = images_are_relative.then(|| folder(csv));
+            cleaned.text_root = texts_are_relative.then(|| folder(csv));
         }
         Ok(cleaned)
     }
@@ -109,13 +109,16 @@ impl Diagnosis {
             let column = reader.text_column();
             let column = column.filter(|_| !self.config.text_from_files);
             let text = column.and_then(|column| str::from_utf8(&record[column]).ok());
-            match text.and_then(tidied) {
+            match text.and_then(repaired) {
                 Some(text) => {
                     cleaned.mended_texts += 1;
                     let cells = record.iter().enumerate();
-                    table.write_record(cells.map(|(at, cell)| match Some(at) == column {
-                        true => text.as_bytes(),
-                        false => cell,
+                    table.write_record(cells.map(|(at, cell)| {
+                        if Some(at) == column {
+                            text.as_bytes()
+                        } else {
+                            cell
+                        }
                     }))?;
                 }
                 None => table.write_byte_record(record)?,
@@ -129,14 +132,14 @@ impl Diagnosis {
 }
 
 impl super::Examination<'_> {
-    /// Leaves the rows out of a cleaned manifest that are wrong by themselves.
-    pub(super) fn give_up_unusable(&mut self) {
+    /// Removes rows from a cleaned manifest that have an error of their own.
+    pub(super) fn remove_unusable(&mut self) {
         for findings in self.ledger.iter() {
-            let is_alone = matches!(
+            let is_own_error = matches!(
                 findings.kind,
                 FindingKind::Unusable(_) | FindingKind::NoSide | FindingKind::BlankImage
             );
-            if is_alone && findings.kind.severity() == Severity::Error {
+            if is_own_error && findings.kind.severity() == Severity::Error {
                 let rows = findings.rows.iter();
                 self.removed.extend(rows.map(|&row| (row, findings.kind)));
             }
@@ -144,13 +147,16 @@ impl super::Examination<'_> {
     }
 }
 
-/// Whether two paths are one file or folder, as far as they exist.
+/// Whether two paths lead to the same file or folder.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| match path.as_os_str().is_empty() {
-        true => fs::canonicalize("."),
-        false => fs::canonicalize(path),
+    let canonical = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            fs::canonicalize(".")
+        } else {
+            fs::canonicalize(path)
+        }
     };
-    match (whole(one), whole(other)) {
+    match (canonical(one), canonical(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
     }

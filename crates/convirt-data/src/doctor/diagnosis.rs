@@ -1,4 +1,4 @@
-//! What an examination says.
+//! The result of an examination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,33 +9,32 @@ use super::finding::{FindingKind, Findings, Severity};
 use crate::files::printable;
 use crate::manifest::{ManifestConfig, Split, Table};
 
-/// How much there is of what.
+/// The size of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Numbers {
+pub struct DataCounts {
     /// Rows of the CSV.
     pub rows: usize,
-    /// Rows that a run can use.
+    /// Usable rows.
     pub usable: usize,
-    /// Image files that rows name.
+    /// Image files named by the rows.
     pub images: usize,
-    /// Groups among the usable rows; `None` without a column of groups.
+    /// Groups among the usable rows; `None` without a group column.
     pub groups: Option<usize>,
-    /// Distinct texts among the usable rows, whitespace of no account; `None` without a column of
-    /// texts.
+    /// Distinct texts among the usable rows, ignoring whitespace; `None` without a text column.
     pub texts: Option<usize>,
     /// Usable rows with the most frequent text.
     pub most_frequent_text: usize,
-    /// Usable rows on each side of the split, as the column or the drawing has it.
+    /// Usable rows on each side of the split, from the split column or drawn.
     pub by_side: BTreeMap<Split, usize>,
 }
 
-/// What is wrong with a data set.
+/// The findings about a data set.
 ///
-/// Its `Display` is a table of the findings.
+/// `Display` shows them as a table. [`DoctorConfig`](super::DoctorConfig) has an example.
 #[derive(Debug)]
 pub struct Diagnosis {
-    pub(super) numbers: Numbers,
+    pub(super) counts: DataCounts,
     pub(super) findings: Vec<Findings>,
     pub(super) unchecked: Vec<String>,
     pub(super) config: ManifestConfig,
@@ -49,22 +48,22 @@ impl Diagnosis {
         &self.config.csv_file
     }
 
-    /// Returns how much there is of what.
-    pub fn numbers(&self) -> &Numbers {
-        &self.numbers
+    /// Returns the size of the data set.
+    pub fn counts(&self) -> &DataCounts {
+        &self.counts
     }
 
-    /// Returns what was found, by kind, the worst kinds first.
+    /// Returns the findings by kind, the most severe kinds first.
     pub fn findings(&self) -> &[Findings] {
         &self.findings
     }
 
-    /// Returns what was found of one kind.
-    pub fn of(&self, kind: FindingKind) -> Option<&Findings> {
+    /// Returns the findings of one kind.
+    pub fn get(&self, kind: FindingKind) -> Option<&Findings> {
         self.findings.iter().find(|findings| findings.kind == kind)
     }
 
-    /// Returns what was not looked at, and why.
+    /// Returns the checks that were not done, with reasons.
     pub fn unchecked(&self) -> &[String] {
         &self.unchecked
     }
@@ -78,7 +77,7 @@ impl Diagnosis {
 }
 
 impl Examination<'_> {
-    pub(super) fn numbers(&self) -> Numbers {
+    pub(super) fn counts(&self) -> DataCounts {
         let usable = || self.rows.iter().filter(|row| row.is_usable);
         let groups: BTreeSet<_> = usable().map(|row| row.group).collect();
         let (mut texts, mut by_side) = (BTreeMap::new(), BTreeMap::new());
@@ -88,7 +87,7 @@ impl Examination<'_> {
                 *by_side.entry(side).or_default() += 1;
             }
         }
-        Numbers {
+        DataCounts {
             rows: self.rows.len(),
             usable: usable().count(),
             images: self.image_facts.len(),
@@ -100,7 +99,7 @@ impl Examination<'_> {
     }
 }
 
-impl fmt::Display for Numbers {
+impl fmt::Display for DataCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             rows,
@@ -113,10 +112,10 @@ impl fmt::Display for Numbers {
             write!(f, ", {groups} groups")?;
         }
         if let Some(texts) = self.texts {
-            let most = self.most_frequent_text;
+            let repeats = self.most_frequent_text;
             write!(
                 f,
-                ", {texts} distinct texts, the most frequent {most} times"
+                ", {texts} distinct texts, the most frequent {repeats} times"
             )?;
         }
         for (i, (side, rows)) in self.by_side.iter().enumerate() {
@@ -130,13 +129,13 @@ impl fmt::Display for Numbers {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = printable(self.manifest().display());
-        writeln!(f, "{manifest}: {}", self.numbers)?;
+        writeln!(f, "{manifest}: {}", self.counts)?;
         let names: Vec<_> = self.findings.iter().map(|it| it.kind.to_string()).collect();
         let width = names.iter().map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0);
         for (findings, name) in self.findings.iter().zip(&names) {
             let rows = findings.rows.len();
-            let share = 100.0 * rows as f64 / self.numbers.rows.max(1) as f64;
+            let share = 100.0 * rows as f64 / self.counts.rows.max(1) as f64;
             let severity = findings.kind.severity();
             write!(
                 f,

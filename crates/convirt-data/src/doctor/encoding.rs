@@ -1,42 +1,42 @@
-//! Characters that a text lost or gained on its way through encodings.
+//! Detection and repair of encoding errors in texts.
 
-/// What Windows-1252 reads from byte 0x80 to 0x9F, with the control characters of Latin-1 where it
-/// reads nothing.
+/// The characters of bytes 0x80 to 0x9F in Windows-1252, with the control characters of Latin-1 where
+/// Windows-1252 has none.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
-/// Times that a text may have been read in the wrong encoding.
+/// Times that a text may have been decoded wrongly.
 const MAX_ROUNDS: usize = 3;
 
-/// Characters of a word shown in a finding.
+/// Characters shown of a word in a finding.
 const EXCERPT_LENGTH: usize = 20;
 
-/// Digits from which on a word is not shown.
+/// Words with this many digits are not shown in a finding, since they may identify a patient.
 const MANY_DIGITS: usize = 4;
 
-/// UTF-8 that was read as Windows-1252 or Latin-1.
-struct MixedUp {
-    /// What was written.
+/// A character in UTF-8 that was decoded as Windows-1252 or Latin-1.
+struct Mojibake {
+    /// The original character.
     original: char,
-    /// Bytes of what was read, at the start of the text.
+    /// Length of the wrong characters, in bytes.
     length: usize,
 }
 
-/// Describes the first UTF-8 in a text that was read as Windows-1252 or Latin-1: "Ã©" for "é".
-pub(super) fn mixed_up(text: &str) -> Option<String> {
+/// Describes the first mojibake in a text, such as "Ã©" for "é".
+pub(super) fn find_mojibake(text: &str) -> Option<String> {
     let starts = text.char_indices().map(|(start, _)| text.split_at(start));
-    let (rest, found) = starts
-        .filter_map(|(before, rest)| Some((rest, first(before, rest)?)))
+    let (rest, mojibake) = starts
+        .filter_map(|(before, rest)| Some((rest, mojibake_at_start(before, rest)?)))
         .next()?;
-    let (read, original) = (&rest[..found.length], found.original);
+    let (read, original) = (&rest[..mojibake.length], mojibake.original);
     Some(format!("`{}` for `{original}`", read.escape_debug()))
 }
 
-/// Describes characters that were lost: replacement characters, and question marks inside words
-/// and numbers, which is what ASCII leaves of others.
-pub(super) fn lost(text: &str) -> Option<String> {
+/// Describes lost characters: replacement characters, and question marks within words and numbers,
+/// which a conversion to ASCII writes for other characters.
+pub(super) fn find_lost(text: &str) -> Option<String> {
     let replaced = text.matches('\u{fffd}').count();
     if replaced > 0 {
         return Some(format!(
@@ -49,7 +49,7 @@ pub(super) fn lost(text: &str) -> Option<String> {
     let questioned: Vec<_> = words.filter(|word| has_question_inside(word)).collect();
     let count = questioned.len();
     let words = format!("question marks inside {count} words or numbers");
-    // A long number may be a patient's.
+    // A long number may identify a patient.
     let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
     match questioned.iter().find(|word| digits(word) < MANY_DIGITS) {
         Some(word) => {
@@ -60,8 +60,8 @@ pub(super) fn lost(text: &str) -> Option<String> {
     }
 }
 
-/// Describes control characters, byte-order marks and characters without a meaning.
-pub(super) fn stray(text: &str) -> Option<String> {
+/// Describes control characters, byte order marks and private-use characters.
+pub(super) fn find_stray(text: &str) -> Option<String> {
     let mut strays = text.chars().filter(|&c| is_stray(c));
     let first = strays.next()?;
     let what = match first {
@@ -76,21 +76,22 @@ pub(super) fn stray(text: &str) -> Option<String> {
     ))
 }
 
-/// Returns the text as it was meant, where that is certain: mixed-up encodings decoded, stray
-/// characters dropped, but for those of private use, of which nobody knows. `None` if it is so
-/// already.
-pub(super) fn tidied(text: &str) -> Option<String> {
-    let mut tidy = text.to_owned();
+/// Repairs a text where that is unambiguous; `None` if nothing changes.
+///
+/// Mojibake is decoded and stray characters are removed, except private-use ones, whose meaning is
+/// unknown.
+pub(super) fn repaired(text: &str) -> Option<String> {
+    let mut repaired = text.to_owned();
     for _ in 0..MAX_ROUNDS {
-        let Some(decoded) = decoded(&tidy) else {
+        let Some(decoded) = decoded(&repaired) else {
             break;
         };
-        tidy = decoded;
+        repaired = decoded;
     }
-    // Windows-1252 that was read as Latin-1 has its ellipsis where others have a line end.
-    let is_windows = tidy.contains(|c| matches!(c, '\u{80}'..='\u{84}' | '\u{86}'..='\u{9f}'));
+    // U+0085 is an ellipsis in Windows-1252 that was decoded as Latin-1, and else a line end.
+    let is_windows = repaired.contains(|c| matches!(c, '\u{80}'..='\u{84}' | '\u{86}'..='\u{9f}'));
     let is_dropped = |c| is_stray(c) && !matches!(c, '\u{e000}'..='\u{f8ff}');
-    let tidy: String = tidy
+    let repaired: String = repaired
         .chars()
         .map(|c| match c {
             '\u{85}' if is_windows => '…',
@@ -100,7 +101,7 @@ pub(super) fn tidied(text: &str) -> Option<String> {
         })
         .filter(|&c| !is_dropped(c))
         .collect();
-    (tidy != text).then_some(tidy)
+    (repaired != text).then_some(repaired)
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -108,8 +109,8 @@ fn decoded(text: &str) -> Option<String> {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let before = &text[..text.len() - rest.len()];
-        let (c, length) = match first(before, rest) {
-            Some(MixedUp { original, length }) => (original, length),
+        let (c, length) = match mojibake_at_start(before, rest) {
+            Some(Mojibake { original, length }) => (original, length),
             None => (c, c.len_utf8()),
         };
         decoded.push(c);
@@ -118,11 +119,11 @@ fn decoded(text: &str) -> Option<String> {
     (decoded != text).then_some(decoded)
 }
 
-/// Looks whether a text begins with mixed-up UTF-8, after what stands `before` it.
-fn first(before: &str, text: &str) -> Option<MixedUp> {
+/// Returns the mojibake that a text begins with, if any; `before` precedes the text.
+fn mojibake_at_start(before: &str, text: &str) -> Option<Mojibake> {
     let lead = byte(text.chars().next()?)?;
-    // Latin, Greek, and signs such as quotes and dashes: what reports are written with. Other
-    // leads are letters that stand before signs of their own in French and Portuguese.
+    // Lead bytes of Latin, Greek, and punctuation such as quotes and dashes, which occur in reports.
+    // Other lead bytes are letters that occur before such characters in French and Portuguese.
     let count = match lead {
         0xC2..=0xC5 | 0xCE | 0xCF => 2,
         0xE2 | 0xEF => 3,
@@ -136,17 +137,17 @@ fn first(before: &str, text: &str) -> Option<MixedUp> {
     }
     let original = str::from_utf8(&bytes).ok()?.chars().next()?;
     let last = bytes[count - 1];
-    // A word in capitals may end in one with an accent: "CAFÉ»", "MANHÃ”".
+    // A word in capitals may end in an accented letter before a quote: "CAFÉ»", "MANHÃ”".
     let is_quotation = matches!(last, 0xAB | 0xBB) && lead != 0xC2 && lead != 0xEF;
     let ends_word = count == 2
         && lead != 0xC2
         && matches!(last, 0x85 | 0x91..=0x94 | 0x96 | 0x97 | 0x9B | 0xA0)
         && before.ends_with(char::is_uppercase)
         && !text[length..].starts_with(char::is_alphabetic);
-    (!original.is_control() && !is_quotation && !ends_word).then_some(MixedUp { original, length })
+    (!original.is_control() && !is_quotation && !ends_word).then_some(Mojibake { original, length })
 }
 
-/// Returns the byte that Windows-1252 or Latin-1 reads as a character beyond ASCII.
+/// Returns the byte that Windows-1252 or Latin-1 decodes as a non-ASCII character.
 fn byte(c: char) -> Option<u8> {
     match c {
         '\u{80}'..='\u{ff}' => Some(c as u8),
@@ -164,8 +165,8 @@ fn has_question_inside(word: &str) -> bool {
     })
 }
 
-/// Invisible characters that scripts need are none: U+200B between words of the Khmer, U+200C in
-/// Persian, U+200D in Indic letters.
+/// Whether a character is stray. Invisible characters that scripts need are not: U+200B in Khmer,
+/// U+200C in Persian, U+200D in Indic scripts.
 fn is_stray(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => false,
@@ -174,7 +175,7 @@ fn is_stray(c: char) -> bool {
     }
 }
 
-/// Whether a control character stands where a line ends: tabulator, page, next line.
+/// Whether a control character marks a line end: vertical tab, form feed, next line.
 fn ends_line(c: char) -> bool {
     matches!(c, '\u{b}' | '\u{c}' | '\u{85}')
 }
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn utf_8_read_as_windows_1252_or_latin_1_is_found_and_decoded() {
+    fn utf_8_decoded_as_windows_1252_or_latin_1_is_found_and_repaired() {
         for (read, written) in [
             ("cafÃ©", "café"),
             ("the patientâ€™s heart", "the patient’s heart"),
@@ -197,14 +198,14 @@ mod tests {
             ("HÃ”PITAL Ã\u{a0} gauche", "HÔPITAL à gauche"),
             ("\u{ef}\u{bb}\u{bf}Normal heart", "Normal heart"),
         ] {
-            assert!(mixed_up(read).is_some(), "{read}");
-            assert_eq!(tidied(read).as_deref(), Some(written), "{read}");
+            assert!(find_mojibake(read).is_some(), "{read}");
+            assert_eq!(repaired(read).as_deref(), Some(written), "{read}");
         }
-        assert_eq!(mixed_up("so cafÃ©").as_deref(), Some("`Ã©` for `é`"));
+        assert_eq!(find_mojibake("so cafÃ©").as_deref(), Some("`Ã©` for `é`"));
     }
 
     #[test]
-    fn what_is_written_right_stays() {
+    fn correct_text_is_unchanged() {
         for text in [
             "Normal heart.",
             "café, naïve, Łódź, São Paulo, Île, Ängström",
@@ -217,21 +218,21 @@ mod tests {
             "the patient’s heart…\n• 3–4 cm\tα",
             "胸部X線",
         ] {
-            assert_eq!(mixed_up(text), None, "{text}");
-            assert_eq!(lost(text), None, "{text}");
-            assert_eq!(stray(text), None, "{text}");
-            assert_eq!(tidied(text), None, "{text}");
+            assert_eq!(find_mojibake(text), None, "{text}");
+            assert_eq!(find_lost(text), None, "{text}");
+            assert_eq!(find_stray(text), None, "{text}");
+            assert_eq!(repaired(text), None, "{text}");
         }
     }
 
     #[test]
-    fn question_marks_in_the_place_of_characters_are_told_from_questions() {
+    fn question_marks_in_place_of_characters_are_distinguished_from_questions() {
         assert_eq!(
-            lost("38?6?C, 1?1 mmol").as_deref(),
+            find_lost("38?6?C, 1?1 mmol").as_deref(),
             Some("question marks inside 2 words or numbers, as in `38?6?C,`")
         );
         assert_eq!(
-            lost("the patient\u{fffd}s").as_deref(),
+            find_lost("the patient\u{fffd}s").as_deref(),
             Some("1 times U+FFFD in place of another character")
         );
         for text in [
@@ -239,27 +240,37 @@ mod tests {
             "CHF (?new)? Yes",
             "see https://a.org/x?y=1",
         ] {
-            assert_eq!(lost(text), None, "{text}");
+            assert_eq!(find_lost(text), None, "{text}");
         }
     }
 
     #[test]
     fn long_numbers_are_not_shown() {
-        let detail = lost("MRN?1234567 is known").unwrap();
+        let detail = find_lost("MRN?1234567 is known").unwrap();
         assert_eq!(detail, "question marks inside 1 words or numbers");
     }
 
     #[test]
-    fn stray_characters_are_named_and_dropped_but_for_private_ones() {
+    fn stray_characters_are_named_and_removed_except_private_ones() {
         assert_eq!(
-            stray("a\u{feff}b\0").as_deref(),
+            find_stray("a\u{feff}b\0").as_deref(),
             Some("U+FEFF (byte-order mark), 2 in all")
         );
-        assert_eq!(tidied("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
-        assert_eq!(tidied("3\u{96}4 cm\u{85} s").as_deref(), Some("3–4 cm… s"));
-        assert_eq!(tidied("one\u{85}two").as_deref(), Some("one\ntwo"));
-        assert_eq!(tidied("patient\u{92}s\u{81}").as_deref(), Some("patient’s"));
-        assert!(stray("arrow \u{f0e0}").unwrap().contains("private use"));
-        assert_eq!(tidied("arrow \u{f0e0}"), None);
+        assert_eq!(repaired("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
+        assert_eq!(
+            repaired("3\u{96}4 cm\u{85} s").as_deref(),
+            Some("3–4 cm… s")
+        );
+        assert_eq!(repaired("one\u{85}two").as_deref(), Some("one\ntwo"));
+        assert_eq!(
+            repaired("patient\u{92}s\u{81}").as_deref(),
+            Some("patient’s")
+        );
+        assert!(
+            find_stray("arrow \u{f0e0}")
+                .unwrap()
+                .contains("private use")
+        );
+        assert_eq!(repaired("arrow \u{f0e0}"), None);
     }
 }

@@ -1,11 +1,11 @@
-//! Why a cleaned manifest is not written.
+//! Errors in writing a cleaned manifest.
 
 use std::path::PathBuf;
 
 use crate::files::{FileError, shown};
 use crate::manifest::ManifestError;
 
-/// Why a cleaned manifest is not written.
+/// An error in writing a cleaned manifest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DoctorError {
@@ -17,7 +17,7 @@ pub enum DoctorError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 
-    /// A cleaned manifest would take the place of the one it is made of.
+    /// The cleaned manifest would overwrite the original.
     #[error("{}: is the manifest itself; choose another name", shown(path))]
     OverwritesInput {
         /// The path.

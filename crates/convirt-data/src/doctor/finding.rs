@@ -1,4 +1,4 @@
-//! What an examination finds, and how bad it is.
+//! Findings and their severity.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,42 +8,42 @@ use crate::files::printable;
 use crate::image::Thumbnail;
 use crate::skips::SkipReason;
 
-/// Findings of a kind that are described; more are counted.
+/// Findings of a kind that are stored as examples; the others are only counted.
 pub(super) const EXAMPLES: usize = 24;
 
-/// Rows that a finding names; more are counted.
+/// Rows that a finding lists; the others are only counted.
 const ROWS_NAMED: usize = 12;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// A run would stop, leave the row out, or report scores that are not true.
+    /// A run would stop, skip the row, or report wrong scores.
     Error,
-    /// Pairs are probably worse than they could be, or should not leave the hospital.
+    /// The data is probably worse than it could be, or contains private information.
     Warning,
-    /// Good to know.
+    /// For information.
     Note,
 }
 
-/// What can be wrong with a data set.
+/// A kind of problem in a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// A row cannot be used, for the reason that a run gives.
+    /// A row cannot be used, with the reason.
     Unusable(SkipReason),
-    /// A row names no side of the split, while others do.
+    /// A row has no side of the split, while others have one.
     NoSide,
-    /// A side of the split is empty that is needed.
+    /// A required side of the split is empty.
     EmptySide,
     /// A group is on several sides of the split.
     LeakedGroup,
-    /// All texts to train on are equal.
+    /// All training texts are equal.
     EqualTexts,
     /// An image is on several sides of the split: one file, or files of equal pixels.
     LeakedImage,
     /// Nearly equal images are on several sides of the split.
-    LeakedLikeness,
-    /// An image shows nothing.
+    LeakedNearDuplicate,
+    /// An image is blank.
     BlankImage,
     /// A text is on several sides of the split.
     LeakedText,
@@ -51,96 +51,96 @@ pub enum FindingKind {
     RepeatedImage,
     /// Nearly equal images belong to different groups.
     SimilarImage,
-    /// One image file stands in rows of different texts.
+    /// One image file is in several rows with different texts.
     ConflictingTexts,
-    /// There are fewer rows to validate on than pairs in a batch.
+    /// The validation set has fewer rows than a batch.
     SmallValidation,
     /// An image's shorter side is less than half the network's input.
     TinyImage,
-    /// An image looks as if black and white were exchanged.
+    /// An image seems to have black and white inverted.
     InvertedImage,
-    /// An image is of another view than frontal.
+    /// An image is not a frontal view.
     OtherView,
-    /// A text has headings of the history, the technique or other sections that say nothing about
-    /// the image.
+    /// A text has headings of the history, the technique or other sections that do not describe the
+    /// image.
     WholeReport,
     /// A text has more tokens than the text encoder reads.
     CutText,
-    /// A text has UTF-8 in it that was read as another encoding.
+    /// A text contains UTF-8 that was decoded in another encoding.
     Mojibake,
-    /// Characters of a text were lost in a change of encodings.
+    /// Characters of a text were lost in a conversion of encodings.
     LostCharacters,
-    /// A text has control characters, byte-order marks or characters without a meaning in it.
+    /// A text contains control characters, byte order marks or private-use characters.
     StrayCharacters,
-    /// A text has something in it that may tell who the patient is.
+    /// A text may identify the patient.
     IdentifyingText,
-    /// A DICOM header says who the patient is.
+    /// A DICOM header identifies the patient.
     IdentifyingHeader,
-    /// A text has the headings of findings or impression in it.
+    /// A text contains the headings of findings or impression.
     Headings,
-    /// A JPEG or PNG carries text beside its pixels.
+    /// A JPEG or PNG contains text metadata.
     ImageMetadata,
-    /// An image was turned or mirrored, as its EXIF asks.
+    /// An image was rotated or mirrored according to its EXIF orientation.
     TurnedImage,
-    /// A few pixels are far outside the levels of all others, in a file that does not say which are
-    /// black and white; they were left out.
+    /// A few pixels are far outside the range of all others, in a file without a window; they were
+    /// clipped.
     OutlyingLevels,
     /// Equal images belong to one group.
     RepeatedInGroup,
     /// Nearly equal images belong to one group.
     SimilarInGroup,
-    /// One image file stands in several rows with one text.
+    /// One image file is in several rows with the same text.
     RepeatedPair,
-    /// Nothing says which rows belong together.
+    /// There is no group column.
     NoGroups,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// The first rows concerned, counted like [`Study::row`](crate::manifest::Study::row); none
-    /// where it concerns the data set as a whole.
+    /// The first affected rows, counted like [`Study::row`](crate::manifest::Study::row); empty if the
+    /// finding concerns the whole data set.
     pub rows: Vec<usize>,
-    /// Rows concerned beyond those.
+    /// Number of further affected rows.
     pub more_rows: usize,
-    /// The files concerned: images, text files, or the CSV.
+    /// The affected files: images, text files, or the CSV.
     pub files: Vec<PathBuf>,
-    /// What was found, in a line; nothing that may identify a patient.
+    /// Description in one line, without anything that may identify a patient.
     pub detail: String,
-    /// The images concerned that can be read, in the order of `files`.
+    /// Thumbnails of the affected images that can be read, in the order of `files`.
     pub thumbnails: Vec<Thumbnail>,
 }
 
-/// All that was found of a kind.
+/// All findings of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Findings {
-    /// What it is.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// How often it was found.
+    /// Number of findings.
     pub count: usize,
-    /// The rows concerned.
+    /// The affected rows.
     pub rows: BTreeSet<usize>,
-    /// What is to be said of all of them; may be empty.
+    /// A remark about all of them; may be empty.
     pub remark: String,
-    /// The first few.
+    /// The first few findings.
     pub examples: Vec<Finding>,
 }
 
-/// Where the findings are gathered.
+/// Collects findings by kind.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     by_kind: BTreeMap<FindingKind, Findings>,
 }
 
 impl Severity {
-    /// All of them, the worst first.
+    /// All severities, the worst first.
     pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Note];
 
-    /// Puts a number of findings into words, as "1 error" and "2 notes".
+    /// Describes a number of findings, as in "1 error" and "2 notes".
     pub fn counted(self, findings: usize) -> String {
         let ending = if findings == 1 { "" } else { "s" };
         format!("{findings} {self}{ending}")
@@ -148,7 +148,7 @@ impl Severity {
 }
 
 impl FindingKind {
-    /// How bad it is.
+    /// Returns the severity.
     pub fn severity(self) -> Severity {
         match self {
             Self::Unusable(reason) if reason.is_bad_input() => Severity::Error,
@@ -157,7 +157,7 @@ impl FindingKind {
             | Self::LeakedGroup
             | Self::EqualTexts
             | Self::LeakedImage
-            | Self::LeakedLikeness
+            | Self::LeakedNearDuplicate
             | Self::BlankImage => Severity::Error,
             Self::Unusable(_)
             | Self::LeakedText
@@ -186,7 +186,7 @@ impl FindingKind {
         }
     }
 
-    /// The setting that [`advice`](Self::advice) names, if it names one.
+    /// Returns the setting that [`advice`](Self::advice) mentions, if any.
     pub fn setting(self) -> Option<&'static str> {
         match self {
             Self::Unusable(SkipReason::TooShort) => Some("min_words"),
@@ -197,7 +197,7 @@ impl FindingKind {
         }
     }
 
-    /// What it means, and what can be done, in a sentence or two.
+    /// Explains the problem and what can be done.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Unusable(SkipReason::TooShort) => {
@@ -209,35 +209,39 @@ impl FindingKind {
             Self::NoSide => "Every row needs train, valid or test in the split column, or none.",
             Self::EmptySide => "A run needs pairs to train on and pairs to hold out.",
             Self::LeakedGroup => {
-                "What is held out is known from training. Put all rows of a group on one side."
+                "Held-out data is also in the training set. Put all rows of a group on one side."
             }
-            Self::EqualTexts => "Pairs are told apart by their texts. Is it the column of texts?",
+            Self::EqualTexts => "Training needs different texts. Is it the text column?",
             Self::LeakedImage => {
-                "What is held out is known from training. Keep one copy, or all on one side."
+                "Held-out data is also in the training set. Keep one copy, or all copies on one side."
             }
-            Self::LeakedLikeness => {
-                "Saved again, resized or cut by a little, the image is known from training."
+            Self::LeakedNearDuplicate => {
+                "The held-out image is also in the training set, re-encoded, resized or slightly cropped."
             }
             Self::BlankImage => "There is nothing to learn from it.",
             Self::LeakedText => {
-                "Retrieval counts equal texts as correct, yet a text known from training is easier."
+                "Retrieval counts equal texts as correct, but a text seen in training is easier."
             }
             Self::RepeatedImage => {
-                "One image under two patients or reports: one of them is probably not its own."
+                "One image belongs to two patients or reports; one of them is probably wrong."
             }
             Self::SimilarImage => {
-                "One image, saved again, under two patients or reports; look whether it is one."
+                "Two patients or reports have nearly the same image; check whether it is one image."
             }
-            Self::ConflictingTexts => "Captions of one image, or a row whose image is not its own?",
+            Self::ConflictingTexts => {
+                "Either an image has several captions, or a row has the wrong image."
+            }
             Self::SmallValidation => {
                 "The best model is chosen by the loss of few pairs, which is lower the fewer they \
                  are. Hold out more, or lower batch_size."
             }
             Self::TinyImage => "It is scaled up more than twice for the network.",
             Self::InvertedImage => {
-                "Air should be black. MONOCHROME1 that was exported without inversion looks so."
+                "Air should be black. A MONOCHROME1 image exported without inversion looks like this."
             }
-            Self::OtherView => "ConVIRT trains on frontal images; reports rarely tell views apart.",
+            Self::OtherView => {
+                "ConVIRT trains on frontal images; reports rarely distinguish views."
+            }
             Self::WholeReport => {
                 "The paper reads findings and impression alone; history and technique are not in \
                  the image. `convirt prepare` cuts reports."
@@ -252,15 +256,15 @@ impl FindingKind {
                  source has it."
             }
             Self::StrayCharacters => {
-                "They become unknown tokens or none; --fix drops them, but for those of private use."
+                "They become unknown tokens or none; --fix removes them, except private-use characters."
             }
             Self::IdentifyingText => {
                 "Dates, numbers and addresses belong to nobody's training data. Values are not \
                  shown here."
             }
             Self::IdentifyingHeader => {
-                "Pixels alone are read, but the files should not travel so. Values are not shown \
-                 here."
+                "Only pixels are read, but the files should not be shared as they are. Values are not \
+                 shown here."
             }
             Self::Headings => {
                 "Sentences are read without them, whole reports with them: the same words in every \
@@ -269,8 +273,8 @@ impl FindingKind {
             Self::ImageMetadata => "Comments, EXIF and text chunks may hold names.",
             Self::TurnedImage => "exif_orientation=False leaves them as they are stored.",
             Self::OutlyingLevels => {
-                "Dead pixels or markers. Of more than 8 bits without a window, 0.5 % of the pixels at \
-                 each end do not count."
+                "Dead pixels or markers. For more than 8 bits without a window, 0.5 % of the pixels at \
+                 each end are clipped."
             }
             Self::RepeatedInGroup => "The same image counts several times.",
             Self::SimilarInGroup => "Neighbouring slices, or one image saved twice.",
@@ -283,7 +287,7 @@ impl FindingKind {
 }
 
 impl Finding {
-    /// Names the rows concerned, as "rows 3, 9 and 40 more"; empty where there are none.
+    /// Lists the affected rows, as in "rows 3, 9 and 40 more"; empty if there are none.
     pub fn place(&self) -> String {
         let rows: Vec<_> = self.rows.iter().map(usize::to_string).collect();
         let more = match self.more_rows {
@@ -299,18 +303,18 @@ impl Finding {
 }
 
 impl Ledger {
-    /// Adds a finding about rows, by number; `describe` gives the files and the line.
+    /// Adds a finding about rows, by number; `describe` returns its files and its description.
     pub(super) fn add(
         &mut self,
         kind: FindingKind,
         rows: &[usize],
         describe: impl FnOnce() -> (Vec<PathBuf>, String),
     ) {
-        let findings = self.of(kind);
+        let findings = self.findings_mut(kind);
         let is_new = rows.is_empty() || rows.iter().any(|row| !findings.rows.contains(row));
         findings.count += 1;
         findings.rows.extend(rows);
-        // Pairs of many alike say nothing new about rows that were shown.
+        // Many similar pairs add nothing new about rows that are shown already.
         if is_new && findings.examples.len() < EXAMPLES {
             let (files, detail) = describe();
             findings.examples.push(Finding {
@@ -324,24 +328,24 @@ impl Ledger {
         }
     }
 
-    /// Says something about all findings of a kind.
+    /// Sets the remark about all findings of a kind.
     pub(super) fn remark(&mut self, kind: FindingKind, remark: String) {
-        self.of(kind).remark = remark;
+        self.findings_mut(kind).remark = remark;
     }
 
-    /// Returns the findings up to now.
+    /// Returns the findings so far.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Findings> {
         self.by_kind.values()
     }
 
-    /// Returns the findings, the worst kinds first.
+    /// Returns the findings, the most severe kinds first.
     pub(super) fn finish(self) -> Vec<Findings> {
         let mut findings: Vec<_> = self.by_kind.into_values().collect();
         findings.sort_by_key(|findings| findings.kind.severity());
         findings
     }
 
-    fn of(&mut self, kind: FindingKind) -> &mut Findings {
+    fn findings_mut(&mut self, kind: FindingKind) -> &mut Findings {
         self.by_kind.entry(kind).or_insert_with(|| Findings {
             kind,
             count: 0,
@@ -371,7 +375,7 @@ impl fmt::Display for FindingKind {
             Self::LeakedGroup => "group on several sides",
             Self::EqualTexts => "equal texts everywhere",
             Self::LeakedImage => "image on several sides",
-            Self::LeakedLikeness => "near-duplicate on several sides",
+            Self::LeakedNearDuplicate => "near-duplicate on several sides",
             Self::BlankImage => "blank image",
             Self::LeakedText => "text on several sides",
             Self::RepeatedImage => "image in several groups",

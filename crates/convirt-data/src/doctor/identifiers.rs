@@ -1,6 +1,6 @@
-//! Words of a text that may tell who the patient is.
+//! Detection of text that may identify a patient.
 
-/// Months, full; three letters of one do, with or without a full stop.
+/// Names of the months; abbreviations of at least three letters match too.
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -16,7 +16,7 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// Words before a number or date that is a patient's own.
+/// Labels of identifying numbers and dates.
 const LABELS: [(&[&str], &str); 12] = [
     (&["mrn"], "a record number"),
     (&["ssn"], "a social security number"),
@@ -32,16 +32,16 @@ const LABELS: [(&[&str], &str); 12] = [
     (&["patient", "no"], "a patient's number"),
 ];
 
-/// Words after a label among which its number is looked for.
+/// Words after a label that are searched for its number.
 const REACH: usize = 3;
 
-/// Digits of the shortest number after a label.
+/// Fewest digits of a number after a label.
 const MIN_DIGITS: usize = 4;
 
-/// Digits of the shortest international telephone number.
+/// Fewest digits of an international telephone number.
 const MIN_TELEPHONE_DIGITS: usize = 9;
 
-/// Names what a text holds that may identify a patient, each once; never what it says.
+/// Names the kinds of identifying information in a text, each once, without its content.
 pub(super) fn identifiers(text: &str) -> Vec<&'static str> {
     let words: Vec<_> = text
         .split(|c: char| c.is_whitespace() || ":#=;".contains(c))
@@ -52,28 +52,28 @@ pub(super) fn identifiers(text: &str) -> Vec<&'static str> {
         .iter()
         .map(|word| word.trim_start_matches(['(', '+', '@']).to_lowercase())
         .collect();
-    let mut found = Vec::new();
-    let mut add = |what| {
-        if !found.contains(&what) {
-            found.push(what);
+    let mut kinds = Vec::new();
+    let mut add = |kind| {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     };
     for i in 0..words.len() {
-        let here = words[i];
-        if let Some(what) = labelled(&lower[i..]) {
-            add(what);
+        let word = words[i];
+        if let Some(kind) = labelled(&lower[i..]) {
+            add(kind);
         }
-        if here.len() > 4 && here.contains('@') && is_address(here) {
+        if word.len() > 4 && word.contains('@') && is_address(word) {
             add("an e-mail address");
         }
         if is_telephone(&words[i..]) {
             add("a telephone number");
         }
-        if is_date(here) || is_written_date(&lower[i..]) {
+        if is_date(word) || is_written_date(&lower[i..]) {
             add("a date");
         }
     }
-    found
+    kinds
 }
 
 fn labelled(words: &[String]) -> Option<&'static str> {
@@ -102,26 +102,28 @@ fn is_address(word: &str) -> bool {
     name.split('.').all(is_part) && domain.contains('.') && domain.split('.').all(is_part)
 }
 
-/// Whether words begin with a telephone number: of ten digits in the groups of North America, or
-/// international with its plus.
+/// Whether words begin with a telephone number: ten digits in North American groups, or international
+/// with a plus.
 fn is_telephone(words: &[&str]) -> bool {
     let first = words[0];
     let is_international = first.starts_with('+');
-    let groups: Vec<usize> = match first.starts_with(['+', '(']) {
-        true => words
+    let groups: Vec<usize> = if first.starts_with(['+', '(']) {
+        words
             .iter()
             .map_while(|word| digit_groups(word))
             .flatten()
-            .collect(),
-        false => digit_groups(first).unwrap_or_default(),
+            .collect()
+    } else {
+        digit_groups(first).unwrap_or_default()
     };
-    match is_international {
-        true => groups.iter().sum::<usize>() >= MIN_TELEPHONE_DIGITS,
-        false => groups.starts_with(&[3, 3, 4]),
+    if is_international {
+        groups.iter().sum::<usize>() >= MIN_TELEPHONE_DIGITS
+    } else {
+        groups.starts_with(&[3, 3, 4])
     }
 }
 
-/// Returns the lengths of the groups of digits that a word consists of.
+/// Returns the lengths of the digit groups of a word; `None` if it has other characters.
 fn digit_groups(word: &str) -> Option<Vec<usize>> {
     let parts = word.split(['-', '.', '(', ')', '+', '/']);
     let parts = parts.filter(|part| !part.is_empty());
@@ -157,7 +159,7 @@ fn is_date(word: &str) -> bool {
         || year(first) && has_month(second, third)
 }
 
-/// Whether words are a day, the name of a month and a year, the day before or after.
+/// Whether words are a day, the name of a month and a year; the day may precede or follow the month.
 fn is_written_date(words: &[String]) -> bool {
     let [first, second, third, ..] = words else {
         return false;
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_identify_is_named_and_not_repeated() {
+    fn identifying_information_is_named_without_its_content() {
         for (text, what) in [
             ("MRN: 1234567", "a record number"),
             ("(MRN#00412) Normal heart.", "a record number"),
@@ -210,14 +212,14 @@ mod tests {
             ("call +49 30 1234567", "a telephone number"),
             ("write to jane.doe@hospital.org", "an e-mail address"),
         ] {
-            let found = identifiers(text);
-            assert!(found.contains(&what), "{text}: {found:?}");
+            let kinds = identifiers(text);
+            assert!(kinds.contains(&what), "{text}: {kinds:?}");
         }
         assert_eq!(identifiers("3/25/20 and 4/26/21"), ["a date"]);
     }
 
     #[test]
-    fn measures_and_removed_names_are_no_identifiers() {
+    fn measurements_and_removed_names_are_not_identifiers() {
         for text in [
             "A 1.2 x 0.8 cm nodule at T2/3, ratio 1/2/3, 4-5-6.",
             "MRN: ___, DOB: ___, accession ___",

@@ -1,8 +1,8 @@
-//! Text that a JPEG or PNG carries beside its pixels.
+//! Text metadata in JPEG and PNG files.
 
 use crate::image::{Segment, segments};
 
-/// Keywords of PNG chunks that say which program wrote a file and when.
+/// Keywords of PNG chunks that only tell which program wrote a file and when.
 const HARMLESS: [&[u8]; 4] = [
     b"Software",
     b"date:create",
@@ -10,11 +10,11 @@ const HARMLESS: [&[u8]; 4] = [
     b"date:timestamp",
 ];
 
-/// Names the kinds of text beside the pixels, each once; never what it says.
+/// Names the kinds of text metadata, each once, without their content.
 pub(super) fn texts_beside_pixels(file: &[u8]) -> Vec<&'static str> {
-    let mut found: Vec<_> = segments(file).filter_map(kind).collect();
-    found.dedup();
-    found
+    let mut kinds: Vec<_> = segments(file).filter_map(kind).collect();
+    kinds.dedup();
+    kinds
 }
 
 fn kind(segment: Segment<'_>) -> Option<&'static str> {
@@ -70,10 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn text_chunks_of_a_png_are_named_but_for_the_programs() {
+    fn text_chunks_of_a_png_are_named_except_program_names() {
         let plain = file("img_grey_111x130.png");
         assert_eq!(texts_beside_pixels(&plain), [""; 0]);
-        // Behind the signature and the header of 13 bytes.
+        // After the signature and the header chunk of 13 bytes.
         let with = |extra: &[u8]| [&plain[..33], extra, &plain[33..]].concat();
         let named = with(&chunk(b"tEXt", b"Author\0Doe"));
         assert_eq!(texts_beside_pixels(&named), ["a text chunk"]);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn files_cut_off_anywhere_are_looked_at_without_a_panic() {
+    fn files_truncated_anywhere_cause_no_panic() {
         for name in ["img_grey_111x130.jpg", "img_grey_111x130.png"] {
             let whole = file(name);
             for length in 0..whole.len().min(400) {

@@ -1,4 +1,4 @@
-//! Each row by itself.
+//! Checks of a single row and its text.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,29 +7,29 @@ use csv::ByteRecord;
 use rayon::prelude::*;
 
 use super::finding::FindingKind;
-use super::image_look::hash_of;
+use super::image_check::hash_of;
 use super::views::{other_view, view_column};
-use super::{AT_ONCE, Examination, Row, texts};
+use super::{CHUNK_SIZE, Examination, Row, texts};
 use crate::image::Fault;
 use crate::manifest::{Cells, Report, RowReader, Split, seeded_hash, too_short};
 use crate::progress::{Progress, Stage, Steps};
 
-/// A row that was looked at.
-struct RowLook {
+/// The result of checking a row.
+struct RowCheck {
     row: Row,
     image: Option<PathBuf>,
-    complaints: Vec<Complaint>,
+    problems: Vec<Problem>,
 }
 
-/// What is wrong with a row, and where.
-struct Complaint {
+/// A problem of a row, and the file that has it.
+struct Problem {
     kind: FindingKind,
     file: PathBuf,
     detail: String,
 }
 
-/// Looks at rows.
-struct RowExaminer<'a> {
+/// Checks rows.
+struct RowChecker<'a> {
     reader: &'a RowReader<'a>,
     csv: PathBuf,
     min_words: usize,
@@ -38,50 +38,50 @@ struct RowExaminer<'a> {
 }
 
 impl Examination<'_> {
-    /// Looks at each row and its text, but not at its image.
-    pub(super) fn look_at_rows(&mut self, progress: &(impl Fn(Progress) + Sync)) {
+    /// Checks each row and its text, but not its image.
+    pub(super) fn check_rows(&mut self, progress: &(impl Fn(Progress) + Sync)) {
         let manifest = &self.config.manifest;
-        let examiner = RowExaminer {
+        let checker = RowChecker {
             reader: self.reader,
             csv: manifest.csv_file.clone(),
             min_words: manifest.min_words,
             seed: self.config.split.seed,
             view: view_column(&self.table.header),
         };
-        if examiner.view.is_none() {
+        if checker.view.is_none() {
             let remark =
                 "views: no column `view` or `ViewPosition`; only names and DICOM headers were read";
             self.unchecked.push(remark.into());
         }
         let mut images = HashMap::new();
         let steps = Steps::new(Stage::Rows, self.table.rows.len(), progress);
-        for records in self.table.rows.chunks(AT_ONCE) {
-            let looks: Vec<_> = records
+        for records in self.table.rows.chunks(CHUNK_SIZE) {
+            let checks: Vec<_> = records
                 .par_iter()
                 .map(|record| {
-                    let look = examiner.look(record);
+                    let check = checker.check(record);
                     steps.one_more();
-                    look
+                    check
                 })
                 .collect();
-            for look in looks {
+            for check in checks {
                 let number = self.rows.len() + 1;
-                for Complaint { kind, file, detail } in look.complaints {
+                for Problem { kind, file, detail } in check.problems {
                     self.ledger.add(kind, &[number], || (vec![file], detail));
                 }
-                let image = look.image.map(|path| {
+                let image = check.image.map(|path| {
                     let next = images.len() as u32;
                     *images.entry(hash_of(&path)).or_insert(next)
                 });
-                self.rows.push(Row { image, ..look.row });
+                self.rows.push(Row { image, ..check.row });
             }
         }
     }
 }
 
-impl RowExaminer<'_> {
-    fn look(&self, record: &ByteRecord) -> RowLook {
-        let mut look = RowLook {
+impl RowChecker<'_> {
+    fn check(&self, record: &ByteRecord) -> RowCheck {
+        let mut check = RowCheck {
             row: Row {
                 image: None,
                 group: 0,
@@ -91,81 +91,81 @@ impl RowExaminer<'_> {
                 is_usable: false,
             },
             image: None,
-            complaints: Vec::new(),
+            problems: Vec::new(),
         };
         let cells = match self.reader.cells(record) {
             Ok(cells) => cells,
             Err(fault) => {
-                look.complain_of(fault, self.csv.clone());
-                return look;
+                check.add_fault(fault, self.csv.clone());
+                return check;
             }
         };
         let view = self
             .view
             .map_or("".into(), |column| String::from_utf8_lossy(&record[column]));
         if let Some(detail) = other_view(&view, &cells.image) {
-            look.complain(FindingKind::OtherView, cells.image.clone(), detail);
+            check.add(FindingKind::OtherView, cells.image.clone(), detail);
         }
-        let has_side = self.side(&cells, &mut look);
-        let is_text = self.text(&cells, &mut look);
-        look.row.is_read = has_side && is_text;
-        look.row.is_usable = look.row.is_read;
-        look.image = Some(cells.image);
-        look
+        let has_side = self.side(&cells, &mut check);
+        let is_text = self.text(&cells, &mut check);
+        check.row.is_read = has_side && is_text;
+        check.row.is_usable = check.row.is_read;
+        check.image = Some(cells.image);
+        check
     }
 
-    /// Reads the word of the split column; whether it is one, or there is none.
-    fn side(&self, cells: &Cells, look: &mut RowLook) -> bool {
+    /// Reads the cell of the split column; returns whether it is valid or empty.
+    fn side(&self, cells: &Cells, check: &mut RowCheck) -> bool {
         if cells.split.trim().is_empty() {
             return true;
         }
         match cells.split.parse::<Split>() {
-            Ok(side) => look.row.side = Some(side),
+            Ok(side) => check.row.side = Some(side),
             Err(unknown) => {
                 let detail = unknown.to_string();
-                look.complain(FindingKind::NoSide, self.csv.clone(), detail);
+                check.add(FindingKind::NoSide, self.csv.clone(), detail);
             }
         }
-        look.row.side.is_some()
+        check.row.side.is_some()
     }
 
-    /// Looks at the text; whether a run can read it.
-    fn text(&self, cells: &Cells, look: &mut RowLook) -> bool {
+    /// Checks the text; returns whether it is usable.
+    fn text(&self, cells: &Cells, check: &mut RowCheck) -> bool {
         let file = self.reader.text_file(cells);
         let text = match self.reader.text(cells) {
             Ok(Some(text)) => text,
             Ok(None) => {
-                look.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, ""));
+                check.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, ""));
                 return true;
             }
             Err(fault) => {
-                look.complain_of(fault, file);
+                check.add_fault(fault, file);
                 return false;
             }
         };
-        for (kind, detail) in texts::complaints(&text) {
-            look.complain(kind, file.clone(), detail);
+        for (kind, detail) in texts::problems(&text) {
+            check.add(kind, file.clone(), detail);
         }
         let words: Vec<_> = text.split_whitespace().collect();
-        look.row.text = hash_of(&words);
-        look.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, &text));
+        check.row.text = hash_of(&words);
+        check.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, &text));
         let report = Report::new(text, self.min_words);
         let is_long = !report.sentences.is_empty();
         if !is_long {
             let (reason, detail) = too_short(self.min_words);
             let detail = format!("{}, {detail}", texts::excerpt(&report.text));
-            look.complain_of((reason, detail), file);
+            check.add_fault((reason, detail), file);
         }
         is_long
     }
 }
 
-impl RowLook {
-    fn complain(&mut self, kind: FindingKind, file: PathBuf, detail: String) {
-        self.complaints.push(Complaint { kind, file, detail });
+impl RowCheck {
+    fn add(&mut self, kind: FindingKind, file: PathBuf, detail: String) {
+        self.problems.push(Problem { kind, file, detail });
     }
 
-    fn complain_of(&mut self, (reason, detail): Fault, file: PathBuf) {
-        self.complain(FindingKind::Unusable(reason), file, detail);
+    fn add_fault(&mut self, (reason, detail): Fault, file: PathBuf) {
+        self.add(FindingKind::Unusable(reason), file, detail);
     }
 }

@@ -1,4 +1,4 @@
-//! The sides of the split, and what is on several of them.
+//! Checks of the split: empty sides, and groups and texts on several sides.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -8,19 +8,19 @@ use super::finding::FindingKind;
 use super::texts::excerpt;
 use super::{Examination, Row};
 use crate::manifest::{
-    ManifestError, Split, held_out_in_sequence, joined_groups, nothing_to_contrast,
-    too_few_to_validate,
+    ManifestError, Split, check_equal_texts, held_out_in_sequence, joined_groups,
+    small_validation_warning,
 };
 
-/// Sides of a split as bits.
+/// A set of sides of a split, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sides(u8);
 
 impl Sides {
     const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
-    /// The sides that rows are on.
-    pub(super) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
+    /// Collects the sides of rows.
+    pub(super) fn from_rows<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
         let sides = rows.into_iter().filter_map(|row| row.side);
         Self(sides.fold(0, |bits, side| bits | 1 << side as u8))
     }
@@ -29,7 +29,7 @@ impl Sides {
         self.0.count_ones() > 1
     }
 
-    /// The last of them: what is held out is kept rather than what is trained on.
+    /// Returns the last side: test before validation before training.
     pub(super) fn last(self) -> Option<Split> {
         self.iter().last()
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Sides {
 }
 
 impl Examination<'_> {
-    /// Puts each row that a run reads on its side; whether the sides are drawn, not read.
+    /// Assigns each readable row to its side; returns whether the split was drawn.
     pub(super) fn divide(&mut self) -> Result<bool, ManifestError> {
         let csv = &self.config.manifest.csv_file;
         let read = || self.rows.iter().filter(|row| row.is_read);
@@ -70,7 +70,7 @@ impl Examination<'_> {
             }
             return Ok(false);
         }
-        // By content; of what cannot be decoded only the path is known.
+        // Images are compared by content; for undecodable ones, only the path is known.
         let image = |row: &Row| {
             let number = row.image?;
             let facts = self.image_facts.get(number as usize)?.as_ref();
@@ -99,7 +99,7 @@ impl Examination<'_> {
         Ok(true)
     }
 
-    /// Looks for groups on several sides.
+    /// Finds groups on several sides.
     pub(super) fn compare_groups(&mut self, are_drawn: bool) {
         let csv = &self.config.manifest.csv_file;
         let Some(column) = &self.config.manifest.group else {
@@ -121,7 +121,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Looks for texts on several sides.
+    /// Finds texts on several sides.
     pub(super) fn compare_texts(&mut self) {
         if self.config.manifest.text.is_none() {
             return;
@@ -153,8 +153,8 @@ impl Examination<'_> {
         }
     }
 
-    /// Looks whether there is anything to tell apart in training, and in validation.
-    pub(super) fn look_for_contrast(&mut self) {
+    /// Checks that training texts differ and that the validation set is large enough.
+    pub(super) fn check_contrast(&mut self) {
         let csv = &self.config.manifest.csv_file;
         let on = |side| {
             let rows = self.rows.iter();
@@ -165,7 +165,7 @@ impl Examination<'_> {
             .collect::<BTreeSet<_>>();
         if self.config.manifest.text.is_some() && trained.len() == 1 {
             let rows = on(Split::Train).count();
-            if let Err(error) = nothing_to_contrast(rows) {
+            if let Err(error) = check_equal_texts(rows) {
                 let file = vec![csv.clone()];
                 let detail = error.to_string();
                 self.ledger
@@ -173,7 +173,7 @@ impl Examination<'_> {
             }
         }
         let valid = on(Split::Valid).count();
-        if let Some(detail) = too_few_to_validate(valid, self.config.batch_size) {
+        if let Some(detail) = small_validation_warning(valid, self.config.batch_size) {
             let file = vec![csv.clone()];
             self.ledger
                 .add(FindingKind::SmallValidation, &[], || (file, detail));
@@ -185,23 +185,23 @@ impl Examination<'_> {
         row.is_usable && matches!(row.side, Some(Split::Valid | Split::Test))
     }
 
-    /// Gathers the positions of usable rows that share a key and are on several sides.
+    /// Groups usable rows by key and returns the groups that are on several sides.
     fn on_several_sides(&self, key: impl Fn(&Row) -> u64) -> Vec<Vec<usize>> {
-        let mut sets = self.rows_alike(|row| row.is_usable.then(|| key(row)));
+        let mut sets = self.rows_by_key(|row| row.is_usable.then(|| key(row)));
         sets.retain(|rows| self.sides(rows).are_several());
         sets
     }
 
     pub(super) fn sides(&self, rows: &[usize]) -> Sides {
-        Sides::of(rows.iter().map(|&row| &self.rows[row]))
+        Sides::from_rows(rows.iter().map(|&row| &self.rows[row]))
     }
 
-    /// Leaves the rows that are not on the last side out of a cleaned manifest.
+    /// Removes the rows that are not on the last side from a cleaned manifest.
     pub(super) fn keep_last_side(&mut self, rows: &[usize], kind: FindingKind) {
         let last = self.sides(rows).last();
-        let is_given_up = |side: Option<Split>| side.is_some() && side != last;
-        let given_up = rows.iter().filter(|&&row| is_given_up(self.rows[row].side));
-        for row in given_up {
+        let is_removed = |side: Option<Split>| side.is_some() && side != last;
+        let removed = rows.iter().filter(|&&row| is_removed(self.rows[row].side));
+        for row in removed {
             self.removed.entry(row + 1).or_insert(kind);
         }
     }

@@ -1,36 +1,36 @@
-//! Texts that are longer than a text encoder reads.
+//! Detection of texts with more tokens than the text encoder reads.
 
 use rayon::prelude::*;
 
 use super::finding::FindingKind;
-use super::{AT_ONCE, Examination};
+use super::{CHUNK_SIZE, Examination};
 use crate::manifest::{Report, Split};
 use crate::progress::{Progress, Stage, Steps};
 use crate::skips::SkipReason;
 use crate::text::{ReportTokenizer, TokenizerError};
 
-/// How the tokens of texts are counted.
+/// Whether and how the tokens of texts are counted.
 #[derive(Debug, Clone)]
 pub enum TokenCheck {
-    /// Not at all.
+    /// Tokens are not counted.
     Off {
-        /// Why not, for the one who asked.
+        /// The reason, shown in the diagnosis.
         reason: String,
     },
-    /// With a vocabulary that is there.
+    /// Tokens are counted with an existing tokenizer.
     Given {
-        /// The vocabulary.
+        /// The tokenizer.
         tokenizer: Box<ReportTokenizer>,
-        /// Longest text that the encoder reads, special tokens included.
+        /// Longest text that the encoder reads, in tokens including special ones.
         max_tokens: usize,
     },
-    /// With a vocabulary learned from the training's texts, as a run from scratch does.
+    /// Tokens are counted with a vocabulary learned from the training texts, as in a run from scratch.
     Learned {
         /// Largest vocabulary, in tokens.
         vocab_size: usize,
-        /// Whether letters are lower-cased.
+        /// Whether texts are lower-cased.
         do_lower_case: bool,
-        /// Longest text that the encoder reads, special tokens included.
+        /// Longest text that the encoder reads, in tokens including special ones.
         max_tokens: usize,
     },
 }
@@ -39,7 +39,7 @@ impl Examination<'_> {
     /// Counts the tokens of each text that a run can use.
     pub(super) fn count_tokens(&mut self, progress: &(impl Fn(Progress) + Sync)) {
         match self.vocabulary() {
-            Ok((tokenizer, max_tokens)) => self.find_cut(&tokenizer, max_tokens, progress),
+            Ok((tokenizer, max_tokens)) => self.find_truncated(&tokenizer, max_tokens, progress),
             Err(reason) => self.unchecked.push(format!("tokens: {reason}")),
         }
     }
@@ -68,7 +68,7 @@ impl Examination<'_> {
         }
     }
 
-    fn find_cut(
+    fn find_truncated(
         &mut self,
         tokenizer: &ReportTokenizer,
         max_tokens: usize,
@@ -78,7 +78,7 @@ impl Examination<'_> {
         let usable: Vec<_> = usable.collect();
         let steps = Steps::new(Stage::Texts, usable.len(), progress);
         let (mut longest, mut cut) = (0, 0);
-        for rows in usable.chunks(AT_ONCE) {
+        for rows in usable.chunks(CHUNK_SIZE) {
             let counts: Vec<_> = rows
                 .par_iter()
                 .map(|&row| {
@@ -116,7 +116,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Counts the tokens that a run reads of a row at once.
+    /// Counts the tokens of a row: of the whole text, or of its longest sentence.
     fn tokens(&self, row: usize, tokenizer: &ReportTokenizer) -> Result<usize, TokenizerError> {
         let Ok(text) = self.text(row) else {
             return Ok(0);
@@ -126,6 +126,6 @@ impl Examination<'_> {
         }
         let report = Report::new(text, self.config.manifest.min_words);
         let mut sentences = report.sentences.iter();
-        sentences.try_fold(0, |most, it| Ok(tokenizer.count(it)?.max(most)))
+        sentences.try_fold(0, |longest, it| Ok(tokenizer.count(it)?.max(longest)))
     }
 }

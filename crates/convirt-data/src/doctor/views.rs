@@ -1,29 +1,32 @@
-//! Which views are frontal.
+//! Detection of views that are not frontal.
 
 use std::path::Path;
 
 use crate::image::named_view;
 
-/// Names of the column that says how an image was taken, in lower case and without signs: those
-/// of MIMIC-CXR and CheXpert, the best first.
+/// Names of the view column in MIMIC-CXR and CheXpert, in lower case and without punctuation, in
+/// order of preference.
 const COLUMNS: [&str; 3] = ["view", "viewposition", "frontallateral"];
 
-/// Characters of a view shown; codes of DICOM have 16 at most.
+/// Characters shown of a view; DICOM codes have at most 16.
 const MAX_CODE: usize = 16;
 
 /// Words of a frontal view.
 const FRONTAL: [&str; 5] = ["pa", "ap", "frontal", "posteroanterior", "anteroposterior"];
 
-/// Finds the column of views.
+/// Finds the view column.
 pub(super) fn view_column(header: &[String]) -> Option<usize> {
-    let names: Vec<_> = header.iter().map(|name| squeezed(name)).collect();
+    let names: Vec<_> = header
+        .iter()
+        .map(|name| without_punctuation(name))
+        .collect();
     COLUMNS
         .iter()
         .find_map(|column| names.iter().position(|name| name == column))
 }
 
-/// Describes a view that is not frontal, by the cell of the column of views or else by the name
-/// of the image; `None` if it is frontal or unknown.
+/// Describes a view that is not frontal, from the cell of the view column or the name of the image;
+/// `None` if it is frontal or unknown.
 pub(super) fn other_view(cell: &str, image: &Path) -> Option<String> {
     let view = cell.trim();
     if view.is_empty() {
@@ -32,7 +35,7 @@ pub(super) fn other_view(cell: &str, image: &Path) -> Option<String> {
         return is_lateral.then(|| "lateral, by its name".into());
     }
     let is_frontal = words(&view.to_lowercase()).any(|word| FRONTAL.contains(&word))
-        || FRONTAL.contains(&squeezed(view).as_str())
+        || FRONTAL.contains(&without_punctuation(view).as_str())
         || matches!(named_view(view), Some("PA" | "AP"));
     (!is_frontal).then(|| view.chars().take(MAX_CODE).collect())
 }
@@ -41,7 +44,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
 }
 
-fn squeezed(text: &str) -> String {
+fn without_punctuation(text: &str) -> String {
     let letters = text.chars().filter(|c| c.is_alphanumeric());
     letters.collect::<String>().to_lowercase()
 }
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_column_is_known_by_the_names_of_the_usual_tables() {
+    fn the_view_column_is_recognized_by_its_usual_names() {
         let column = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             view_column(&names)
@@ -62,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_frontal_is_another_view_and_nothing_is_none() {
+    fn every_view_except_frontal_is_reported_and_a_blank_is_not() {
         for (cell, name, expected) in [
             ("PA", "a.png", None),
             ("AP Supine", "a.png", None),

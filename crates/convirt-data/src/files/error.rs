@@ -1,4 +1,4 @@
-//! Why a file is not read or written.
+//! Errors in reading and writing files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::printable::shown;
 use super::text_encoding::NotUtf8;
 
-/// Why a file is not read or written.
+/// An error in reading or writing a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
@@ -15,7 +15,7 @@ pub enum FileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         cause: io::Error,
     },
 
@@ -24,22 +24,22 @@ pub enum FileError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         cause: io::Error,
     },
 
-    /// A file is no text in UTF-8.
+    /// A file is not text in UTF-8.
     #[error("{}: cannot be read as text: {cause}", shown(path))]
     NotUtf8 {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// How it differs from UTF-8.
         cause: NotUtf8,
     },
 }
 
 impl FileError {
-    /// For `map_err` on what reads `path`.
+    /// Returns a function for `map_err` that makes a [`Read`](Self::Read) error of `path`.
     pub fn read(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |cause| Self::Read {
             path: path.to_path_buf(),
@@ -47,7 +47,7 @@ impl FileError {
         }
     }
 
-    /// For `map_err` on what writes `path`.
+    /// Returns a function for `map_err` that makes a [`Write`](Self::Write) error of `path`.
     pub fn write(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |cause| Self::Write {
             path: path.to_path_buf(),

@@ -1,4 +1,4 @@
-//! The files of a folder and of all folders below it.
+//! Recursive listing of a folder.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::passed_over::{PassedOver, PassedOverKind};
 use crate::files::error::FileError;
 
-/// Files that systems and programs leave beside data, in lower case: Windows's, macOS's, and the
-/// directory of a DICOM medium, which lists its images and is none.
+/// Files that operating systems and programs leave beside data, in lower case: those of Windows and
+/// macOS, and the directory of a DICOM medium, which lists images but contains none.
 const COMPANIONS: [&str; 5] = [
     "thumbs.db",
     "desktop.ini",
@@ -19,24 +19,25 @@ const COMPANIONS: [&str; 5] = [
     "dicomdir",
 ];
 
-/// What a folder holds, with the folders below it.
+/// The content of a folder and of all folders below it.
 #[derive(Default)]
 pub(crate) struct FolderWalk {
     /// The regular files, sorted.
     pub(crate) files: Vec<PathBuf>,
-    /// What is neither file nor folder, and folders that cannot be listed.
+    /// Entries that are neither file nor folder, and folders that cannot be listed.
     pub(crate) passed_over: PassedOver,
 }
 
-/// Whether a file or folder is none of the data, whoever lists it: left by a system beside it.
+/// Whether a file or folder was left by an operating system and is not part of the data.
 pub(crate) fn is_companion(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     name.starts_with("._") || COMPANIONS.contains(&&*name)
 }
 
 impl FolderWalk {
-    /// Lists what is below `root`, but not in the folder `except`. Links count as what they lead
-    /// to; a folder is listed once, by its own path where it has one below `root`.
+    /// Lists everything below `root`, except in the folder `except`.
+    ///
+    /// Links are followed. A folder is listed once, under its own path if that is below `root`.
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl FolderWalk {
                     .passed_over
                     .record(PassedOverKind::UnreadableFolder, &folder),
             }
-            // Of several links to one folder the first by name counts.
+            // Of several links to one folder, the first by name is used.
             links.sort_by(|a, b| b.cmp(a));
         }
         walk.files.sort();

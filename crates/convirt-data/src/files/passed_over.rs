@@ -1,4 +1,4 @@
-//! What was passed over where all files of a folder were looked at.
+//! Files and folders that a recursive listing skipped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,20 +6,20 @@ use std::path::Path;
 
 use super::path_text::path_text;
 
-/// Names kept of each kind.
+/// Names stored for each kind.
 const EXAMPLES: usize = 5;
 
 /// Why a file or folder was passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum PassedOverKind {
-    /// The file is no image that is read, by its name and by its content.
+    /// Neither the name nor the content of the file is that of a supported image.
     NoImage,
     /// A DICOM object without an image: a structured report, a presentation state.
     NoPixels,
     /// The name begins with a dot.
     Hidden,
-    /// Another image of the same name is taken.
+    /// Another image has the same name and is used instead.
     SameName,
     /// The file cannot be opened.
     UnreadableFile,
@@ -31,7 +31,7 @@ pub enum PassedOverKind {
     Special,
 }
 
-/// What was passed over, counted by kind, with the first few names of each.
+/// Files and folders that were skipped, counted by kind, with the first few names of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
     by_kind: BTreeMap<PassedOverKind, (usize, Vec<String>)>,
@@ -46,22 +46,22 @@ impl PassedOver {
         }
     }
 
-    /// Adds what was passed over elsewhere.
+    /// Adds the entries of another listing.
     pub fn extend(&mut self, other: Self) {
         for (kind, (count, names)) in other.by_kind {
-            let (all, kept) = self.by_kind.entry(kind).or_default();
-            *all += count;
-            let room = EXAMPLES - kept.len();
-            kept.extend(names.into_iter().take(room));
+            let (total, examples) = self.by_kind.entry(kind).or_default();
+            *total += count;
+            let room = EXAMPLES - examples.len();
+            examples.extend(names.into_iter().take(room));
         }
     }
 
-    /// Counts what was passed over of a kind.
+    /// Counts the skipped entries of a kind.
     pub fn count(&self, kind: PassedOverKind) -> usize {
         self.by_kind.get(&kind).map_or(0, |(count, _)| *count)
     }
 
-    /// Counts all that was passed over.
+    /// Counts all skipped entries.
     pub fn total(&self) -> usize {
         self.by_kind.values().map(|(count, _)| count).sum()
     }

@@ -1,18 +1,18 @@
-//! Paths as text, one text for each: for names in tables, indexes and files of embeddings.
+//! A reversible text form of paths, for tables, indexes and embedding files.
 //!
-//! Not every file name is UTF-8: archives from older systems unpack to names in Latin-1. Shown with
-//! replacement characters, two of them become one. Here a byte that is not UTF-8 is written `\xE9`,
-//! and the backslash of a name that has such letters of its own is written `\x5C`; all other names
-//! stay as they are.
+//! Not every file name is UTF-8: archives from older systems unpack to names in Latin-1. With
+//! replacement characters, different names could get the same text. Here a byte that is not UTF-8
+//! is written as `\xE9`. Where a name itself contains such an escape, its backslash is written as
+//! `\x5C`. All other names are unchanged.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Characters of an escape, `\x` and two digits in capitals.
-const ESCAPE: usize = 4;
+/// Characters of an escape: `\x` and two hexadecimal digits in upper case.
+const ESCAPE_LENGTH: usize = 4;
 
-/// Returns the text that stands for a path, and for no other.
+/// Returns the text form of a path; different paths have different texts.
 pub fn path_text(path: &Path) -> Cow<'_, str> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if let Ok(text) = str::from_utf8(bytes)
@@ -20,7 +20,7 @@ pub fn path_text(path: &Path) -> Cow<'_, str> {
     {
         return text.into();
     }
-    let mut text = String::with_capacity(bytes.len() + ESCAPE);
+    let mut text = String::with_capacity(bytes.len() + ESCAPE_LENGTH);
     for chunk in bytes.utf8_chunks() {
         let mut rest = 0;
         for (at, _) in escapes(chunk.valid()) {
@@ -30,15 +30,15 @@ pub fn path_text(path: &Path) -> Cow<'_, str> {
         }
         text.push_str(&chunk.valid()[rest..]);
         for byte in chunk.invalid() {
-            write!(text, r"\x{byte:02X}").expect("text takes all that is written");
+            write!(text, r"\x{byte:02X}").expect("writing to a string cannot fail");
         }
     }
     text.into()
 }
 
-/// Returns the path that a text of [`path_text`] stands for; other texts are paths as they are.
+/// Returns the path of a text that [`path_text`] made; other texts are taken as paths directly.
 ///
-/// Where file names are no bytes, as on Windows, escapes stay what they are.
+/// On Windows, where file names are not bytes, escapes are not decoded.
 #[cfg(unix)]
 pub fn path_from_text(text: &str) -> PathBuf {
     use std::ffi::OsString;
@@ -48,20 +48,21 @@ pub fn path_from_text(text: &str) -> PathBuf {
     for (at, byte) in escapes(text) {
         bytes.extend(&text.as_bytes()[rest..at]);
         bytes.push(byte);
-        rest = at + ESCAPE;
+        rest = at + ESCAPE_LENGTH;
     }
     bytes.extend(&text.as_bytes()[rest..]);
     OsString::from_vec(bytes).into()
 }
 
-/// The same where escapes cannot stand for bytes.
+/// Returns the text as a path: escapes are not decoded on this platform.
 #[cfg(not(unix))]
 pub fn path_from_text(text: &str) -> PathBuf {
     text.into()
 }
 
-/// Where a path lies that a table gives as text, from `root`: the file of that very name, or else
-/// of the name that the text stands for.
+/// Resolves a path that a table gives as text, relative to `root`.
+///
+/// A file with exactly this name takes precedence over the decoded name.
 pub(crate) fn located(root: &Path, text: &str) -> PathBuf {
     let literal = root.join(text);
     if escapes(text).next().is_none() || literal.exists() {
@@ -70,10 +71,10 @@ pub(crate) fn located(root: &Path, text: &str) -> PathBuf {
     root.join(path_from_text(text))
 }
 
-/// Finds what reads like an escape: where, and the byte it stands for.
+/// Finds the escapes of a text, each with its position and its byte.
 fn escapes(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     text.match_indices(r"\x").filter_map(|(at, _)| {
-        let digits = text.get(at + 2..at + ESCAPE)?;
+        let digits = text.get(at + 2..at + ESCAPE_LENGTH)?;
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
         let are_digits = digits.bytes().all(is_digit);
         let byte = u8::from_str_radix(digits, 16).ok()?;

@@ -1,7 +1,14 @@
-//! Names that become part of a path.
+//! Names that are safe as part of a path.
 
-/// Whether a name stays in its folder whatever it is made of: ASCII letters, digits, `-`, `_` and
-/// `.`, not beginning with a `.`.
+/// Whether a name is safe as a file name: only ASCII letters, digits, `-`, `_` and `.`, and no `.`
+/// at the beginning.
+///
+/// ```
+/// use convirt_data::is_plain_name;
+///
+/// assert!(is_plain_name("s50414267"));
+/// assert!(!is_plain_name("../secret"));
+/// ```
 pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')

@@ -1,16 +1,15 @@
-//! Texts and names of strangers, as a terminal or a page may show them.
+//! Untrusted text, made safe to show in a terminal or on a page.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
 use super::path_text::path_text;
 
-/// Shows on one line what comes from files: characters that act on a terminal or turn the order
-/// of what stands around them are shown as Rust writes them, `\u{1b}` for the escape.
+/// Shows untrusted text on one line, with control characters escaped as in Rust: `\u{1b}`.
 ///
-/// Those are control characters, line ends among them, marks and overrides of the writing
-/// direction (UAX 9), and characters that are invisible and belong to no script. U+200C and
-/// U+200D, which Persian and Indic words need, and variation selectors stay.
+/// Escaped are control characters, including line ends, marks and overrides of the writing
+/// direction (UAX 9), and invisible characters that belong to no script. U+200C and U+200D, which
+/// Persian and Indic words need, and variation selectors are kept.
 ///
 /// ```
 /// let name = convirt_data::printable("a\u{1b}[2Jb\u{202e}gnp.exe").to_string();
@@ -23,8 +22,12 @@ pub fn printable(shown: impl Display) -> impl Display {
     }
 }
 
-/// As [`printable`], for texts, messages and tables of several lines: line ends and tabulators
-/// stay.
+/// Shows untrusted text as [`printable`] does, but keeps line ends and tabs.
+///
+/// ```
+/// let text = convirt_data::printable_lines("FINDINGS:\n\tclear\u{7}").to_string();
+/// assert_eq!(text, "FINDINGS:\n\tclear\\u{7}");
+/// ```
 pub fn printable_lines(shown: impl Display) -> impl Display {
     Printable {
         shown,
@@ -32,7 +35,7 @@ pub fn printable_lines(shown: impl Display) -> impl Display {
     }
 }
 
-/// A path as a terminal may show it.
+/// Shows a path with control characters escaped.
 pub(crate) fn shown(path: &Path) -> impl Display {
     printable(path_text(path))
 }
@@ -49,7 +52,7 @@ impl<T: Display> Display for Printable<T> {
     }
 }
 
-/// Passes on what is printable, and the rest as escapes.
+/// Writes printable characters unchanged and the others as escapes.
 struct Filter<'a, 'b> {
     f: &'a mut fmt::Formatter<'b>,
     keeps_lines: bool,
@@ -58,7 +61,7 @@ struct Filter<'a, 'b> {
 impl Write for Filter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some((start, c)) = self.first_that_acts(rest) {
+        while let Some((start, c)) = self.first_unprintable(rest) {
             write!(self.f, "{}{}", &rest[..start], c.escape_default())?;
             rest = &rest[start + c.len_utf8()..];
         }
@@ -67,18 +70,17 @@ impl Write for Filter<'_, '_> {
 }
 
 impl Filter<'_, '_> {
-    fn first_that_acts(&self, text: &str) -> Option<(usize, char)> {
+    fn first_unprintable(&self, text: &str) -> Option<(usize, char)> {
         let is_line_end = |start, c| match c {
             '\n' | '\t' => true,
             _ => text[start..].starts_with("\r\n"),
         };
-        text.char_indices().find(|&(start, c)| {
-            acts_on_a_terminal(c) && !(self.keeps_lines && is_line_end(start, c))
-        })
+        text.char_indices()
+            .find(|&(start, c)| is_unprintable(c) && !(self.keeps_lines && is_line_end(start, c)))
     }
 }
 
-fn acts_on_a_terminal(c: char) -> bool {
+fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_on_a_terminal_is_shown_and_not_sent() {
+    fn what_is_unprintable_is_shown_and_not_sent() {
         for (text, shown) in [
             ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
             ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),

@@ -1,7 +1,7 @@
-//! Reading files that users name: regular ones only, and no more of them than is sensible.
+//! Reading of files that users name: regular files only, up to a size limit.
 //!
 //! A named pipe blocks its reader until somebody writes, a device such as `/dev/zero` never ends,
-//! and a wrong path may lead to a file larger than memory. Whatever users name is opened here.
+//! and a wrong path may lead to a file larger than memory. Every file that a user names is opened here.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -9,34 +9,34 @@ use std::path::Path;
 
 use super::text_encoding::decode_text;
 
-/// Bytes that memory is made ready for before they are read.
-const READY: u64 = 16 << 20;
+/// Largest buffer that is allocated before anything is read, in bytes.
+const MAX_INITIAL_BYTES: u64 = 16 << 20;
 
 /// Opens a regular file for reading; links are followed.
 ///
 /// # Errors
 ///
-/// Those of the system, and one that says what `path` is instead: a folder, a named pipe, a socket
-/// or a device.
+/// Those of the operating system, and an error that names the kind of `path` if it is a folder, a
+/// named pipe, a socket or a device.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // To open some of the others is to wait, so that it is asked before; and once more of what was
-    // opened, which may be another file by then.
+    // Opening a named pipe blocks, so the kind is checked first. It is checked again after opening,
+    // since the path may lead to another file by then.
     check_kind(&fs::metadata(path)?)?;
     let file = File::open(path)?;
     check_kind(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Reads a regular file of `max_bytes` at the most. Memory grows with what is read.
+/// Reads a regular file of at most `max_bytes`; memory grows with the bytes read.
 ///
 /// # Errors
 ///
-/// Those of [`open_regular`], and [`io::ErrorKind::FileTooLarge`] that says both sizes.
+/// Those of [`open_regular`], and [`io::ErrorKind::FileTooLarge`].
 pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_rest(open_regular(path)?, max_bytes)
 }
 
-/// Reads a regular file of UTF-8 of `max_bytes` at the most, without its byte order mark.
+/// Reads a regular text file in UTF-8 of at most `max_bytes`, without its byte order mark.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Reads what is left of an open file, `max_bytes` at the most.
+/// Reads the rest of an open file, at most `max_bytes`.
 pub(crate) fn read_rest(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > max_bytes {
@@ -55,29 +55,30 @@ pub(crate) fn read_rest(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
             "{length} bytes, more than the {max_bytes}"
         )));
     }
-    // Files of /proc have no length, others grow while they are read.
-    let bytes = Vec::with_capacity(length.min(READY) as usize + 1);
-    read_on(file, bytes, max_bytes)
+    // Files in /proc report no length, and other files may grow while they are read.
+    let bytes = Vec::with_capacity(length.min(MAX_INITIAL_BYTES) as usize + 1);
+    read_to_limit(file, bytes, max_bytes)
 }
 
-/// Reads what `reader` gives, `max_bytes` at the most.
+/// Reads everything from `reader`, at most `max_bytes`.
 pub(crate) fn read_limited(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
-    read_on(reader, Vec::new(), max_bytes)
+    read_to_limit(reader, Vec::new(), max_bytes)
 }
 
-/// Reads the first `bytes` bytes that `reader` gives, or fewer where it ends before.
+/// Reads the first `bytes` bytes of `reader`, or fewer if it ends before.
 pub(crate) fn read_start(reader: impl Read, bytes: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     reader.take(bytes).read_to_end(&mut start)?;
     Ok(start)
 }
 
-fn read_on(reader: impl Read, mut bytes: Vec<u8>, max_bytes: u64) -> io::Result<Vec<u8>> {
+fn read_to_limit(reader: impl Read, mut bytes: Vec<u8>, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut reader = reader.take(max_bytes.saturating_add(1));
     reader.read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > max_bytes {
-        true => Err(too_large(format!("more than the {max_bytes} bytes"))),
-        false => Ok(bytes),
+    if bytes.len() as u64 > max_bytes {
+        Err(too_large(format!("more than the {max_bytes} bytes")))
+    } else {
+        Ok(bytes)
     }
 }
 
@@ -85,22 +86,23 @@ fn too_large(sizes: String) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, sizes + " that are read")
 }
 
-fn check_kind(about: &Metadata) -> io::Result<()> {
-    if about.is_file() {
+fn check_kind(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
         return Ok(());
     }
-    let kind = match about.is_dir() {
-        true => io::ErrorKind::IsADirectory,
-        false => io::ErrorKind::InvalidInput,
+    let kind = if metadata.is_dir() {
+        io::ErrorKind::IsADirectory
+    } else {
+        io::ErrorKind::InvalidInput
     };
-    let what = name_of_kind(about);
+    let what = kind_name(metadata);
     Err(io::Error::new(kind, format!("{what}, not a regular file")))
 }
 
 #[cfg(unix)]
-fn name_of_kind(about: &Metadata) -> &'static str {
+fn kind_name(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
-    let kind = about.file_type();
+    let kind = metadata.file_type();
     match () {
         () if kind.is_dir() => "a folder",
         () if kind.is_fifo() => "a named pipe",
@@ -110,8 +112,8 @@ fn name_of_kind(about: &Metadata) -> &'static str {
 }
 
 #[cfg(not(unix))]
-fn name_of_kind(about: &Metadata) -> &'static str {
-    if about.is_dir() {
+fn kind_name(metadata: &Metadata) -> &'static str {
+    if metadata.is_dir() {
         "a folder"
     } else {
         "something else"

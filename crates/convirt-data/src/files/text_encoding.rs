@@ -1,16 +1,16 @@
-//! The encoding of text files: UTF-8, with a byte order mark or without.
+//! Decoding of text files: UTF-8, with or without a byte order mark.
 
-/// The mark that editors of Windows put before a text in UTF-8.
-const MARK: char = '\u{feff}';
+/// The byte order mark that editors on Windows put before a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Why the bytes of a file are no text in UTF-8.
+/// Why a file is not text in UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotUtf8 {
-    /// The text is in UTF-16, as its byte order mark or the zero bytes between its letters say.
+    /// The text is in UTF-16: it has a byte order mark or zero bytes between its letters.
     #[error("a text in UTF-16; save it as UTF-8")]
     Utf16,
-    /// A byte is no part of any character.
+    /// A byte is not part of any character.
     #[error("not UTF-8, byte {byte}")]
     Byte {
         /// Its position, from 0.
@@ -18,11 +18,20 @@ pub enum NotUtf8 {
     },
 }
 
-/// Makes a text of the bytes of a file; a byte order mark at the beginning is no part of it.
+/// Decodes the bytes of a text file in UTF-8, without its byte order mark.
 ///
 /// # Errors
 ///
 /// [`NotUtf8`].
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{NotUtf8, decode_text};
+///
+/// assert_eq!(decode_text(b"\xef\xbb\xbfNo effusion.".to_vec()).unwrap(), "No effusion.");
+/// assert_eq!(decode_text(b"No \xe9".to_vec()), Err(NotUtf8::Byte { byte: 3 }));
+/// ```
 pub fn decode_text(bytes: Vec<u8>) -> Result<String, NotUtf8> {
     if is_utf_16(&bytes) {
         return Err(NotUtf8::Utf16);
@@ -30,14 +39,14 @@ pub fn decode_text(bytes: Vec<u8>) -> Result<String, NotUtf8> {
     let mut text = String::from_utf8(bytes).map_err(|error| NotUtf8::Byte {
         byte: error.utf8_error().valid_up_to(),
     })?;
-    if text.starts_with(MARK) {
-        text.drain(..MARK.len_utf8());
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
     Ok(text)
 }
 
-/// Whether a file begins as text in UTF-16 does: with a byte order mark, or with two letters of
-/// ASCII, which UTF-8 would read as letters and zero bytes.
+/// Whether a file begins like text in UTF-16: with a byte order mark, or with two ASCII letters,
+/// which UTF-8 would read as letters and zero bytes.
 pub(crate) fn is_utf_16(bytes: &[u8]) -> bool {
     match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
@@ -64,9 +73,12 @@ mod tests {
         for little in [false, true] {
             for text in ["\u{feff}Lungs", "Lungs", "\u{feff}心影"] {
                 let units = text.encode_utf16();
-                let bytes = units.flat_map(|unit| match little {
-                    true => unit.to_le_bytes(),
-                    false => unit.to_be_bytes(),
+                let bytes = units.flat_map(|unit| {
+                    if little {
+                        unit.to_le_bytes()
+                    } else {
+                        unit.to_be_bytes()
+                    }
                 });
                 let error = decode_text(bytes.collect()).unwrap_err();
                 assert_eq!(error, NotUtf8::Utf16, "{text}");

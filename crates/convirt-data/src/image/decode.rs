@@ -84,9 +84,10 @@ impl Radiograph {
         limits: &DecodeLimits,
     ) -> Result<Self, ImageError> {
         decode_with(bytes, path, || {
-            let reduced = match is_jpeg(bytes) && jpeg::reaches_end_of_image(bytes) {
-                true => reduced::decode(bytes, longer_side, limits),
-                false => None,
+            let reduced = if is_jpeg(bytes) && jpeg::reaches_end_of_image(bytes) {
+                reduced::decode(bytes, longer_side, limits)
+            } else {
+                None
             };
             let image = match reduced {
                 Some(reduced) => shrink_reduced(&reduced, longer_side),

@@ -92,9 +92,10 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, St
         return Err("0 bytes".into());
     }
     let content = XxHash3_64::oneshot_with_seed(length, &bytes);
-    let size = match is_dicom(&bytes) {
-        true => dicom::probe(bytes, file, limits)?,
-        false => picture_size(bytes, length, file, limits)?,
+    let size = if is_dicom(&bytes) {
+        dicom::probe(bytes, file, limits)?
+    } else {
+        picture_size(bytes, length, file, limits)?
     };
     Ok(ImageHeader { size, content })
 }

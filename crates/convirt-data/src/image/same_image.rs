@@ -1,4 +1,4 @@
-//! Which paths are of one image.
+//! Detection of equal images by the content of their files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
@@ -10,14 +10,25 @@ use twox_hash::XxHash3_128;
 use crate::distinct::Distinct;
 use crate::files::open_regular;
 
-/// Bytes of a file that are read at a time.
+/// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Numbers images, from 0 in the order in which they first appear: equal paths, and files of equal
-/// content, have one number.
+/// Numbers images from 0 in the order they first appear; files of equal content get one number.
 ///
-/// Only files that have their length in common with another are read. What cannot be read is told
-/// from others by its path.
+/// Only files that have the same length as another are read. Files that cannot be read are
+/// distinguished by their paths.
+///
+/// # Examples
+///
+/// ```
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = |name: &str| folder.path().join(name);
+/// std::fs::write(path("a.png"), "chest").unwrap();
+/// std::fs::write(path("b.png"), "spine").unwrap();
+/// std::fs::write(path("copy-of-a.png"), "chest").unwrap();
+/// let paths = ["a.png", "b.png", "copy-of-a.png"].map(path);
+/// assert_eq!(convirt_data::number_images(&paths), [0, 1, 0]);
+/// ```
 pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
     let of_rows = Distinct::new(paths.iter().map(AsRef::as_ref));
     let paths: Vec<&Path> = of_rows
@@ -35,7 +46,7 @@ pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
         Some((length, hash(path).ok()?))
     });
     let contents: Vec<_> = contents.collect();
-    // A file whose content is not known is itself alone: its path stands for it.
+    // A file whose content is unknown is identified by its path.
     let keys = contents.into_iter().zip(&paths);
     let of_paths = Distinct::new(keys.map(|(content, path)| match content {
         Some(content) => (Some(content), None),
@@ -45,12 +56,13 @@ pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
     of_rows.map(|path| of_paths.of_pair[path]).collect()
 }
 
-/// Tells files apart that have their length and beginning in common and differ behind it. Beside
-/// its path, each comes with a hash of both; of such files it stays as it is for the first, and
-/// becomes one of all that they hold for the others.
+/// Gives different hashes to files that have the same length and beginning but differ later.
 ///
-/// Only files that have the hash in common with another are read. What cannot be read stays.
-pub(crate) fn tell_apart<'a>(images: impl Iterator<Item = (&'a Path, &'a mut u64)>) {
+/// Each path comes with a hash of the file's length and beginning. Where files with equal hashes
+/// have different contents, the first keeps its hash, and the others get one of their whole content.
+///
+/// Only files with equal hashes are read. Files that cannot be read keep their hashes.
+pub(crate) fn resolve_hash_collisions<'a>(images: impl Iterator<Item = (&'a Path, &'a mut u64)>) {
     let mut first_of: HashMap<u64, &Path> = HashMap::new();
     let alike: Vec<(&Path, &Path, &mut u64)> = images
         .filter_map(|(path, content)| {
@@ -122,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_alike_up_to_their_end_are_told_apart() {
+    fn files_that_differ_only_at_their_end_get_different_hashes() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for (name, content) in [
@@ -136,7 +148,7 @@ mod tests {
         let names = ["a", "b", "missing", "copy of a", "copy of b", "b", "other"];
         let mut contents = [7, 7, 7, 7, 7, 7, 8];
         let paths = names.map(path);
-        tell_apart(paths.iter().map(PathBuf::as_path).zip(&mut contents));
+        resolve_hash_collisions(paths.iter().map(PathBuf::as_path).zip(&mut contents));
         let [a, b, missing, copy_of_a, copy_of_b, again, other] = contents;
         assert_eq!([a, missing, copy_of_a, other], [7, 7, 7, 8]);
         assert_ne!(b, a);

@@ -19,7 +19,7 @@ impl Thumbnail {
     pub const LONGER_SIDE: usize = 112;
 
     /// Makes `image` small; one that is small already keeps its size.
-    pub fn of(image: &Radiograph) -> Self {
+    pub fn new(image: &Radiograph) -> Self {
         let small = shrink_longer_side(image, Self::LONGER_SIDE);
         Self::whole(small.as_ref().unwrap_or(image))
     }
@@ -50,7 +50,7 @@ mod tests {
         ] {
             let limits = DecodeLimits::default();
             let image = Radiograph::read(&data_file(file), &limits).unwrap();
-            let small = Thumbnail::of(&image);
+            let small = Thumbnail::new(&image);
             let read = Radiograph::decode(&small.png, Path::new(file), &limits).unwrap();
             assert_eq!((small.width, small.height), size);
             assert_eq!((read.width(), read.height()), size);

@@ -1,4 +1,4 @@
-//! Samples side by side: what the network takes in one step.
+//! Collation of samples into batches.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use super::dataset::{Sample, SampleText};
 use crate::image::CHANNELS;
 
-/// Images, with their texts or alone; row `i` of every tensor belongs to pair `i`.
+/// A batch of images, with or without texts; row `i` of every tensor belongs to pair `i`.
 #[derive(Clone, Debug)]
 pub struct ImageTextBatch {
-    /// Views, normalized: `[views * batch, 3, height, width]`, the first view of every image, then
-    /// the second of every image, and so on.
+    /// Normalized views, `[views * batch, 3, height, width]`: the first view of every image, then
+    /// the second view of every image, and so on.
     pub images: Tensor<4>,
-    /// The texts; none in batches of images alone.
+    /// The texts; `None` in a batch without texts.
     pub texts: Option<TextBatch>,
     /// Positions of the studies in the data set.
     pub indices: Vec<usize>,
@@ -24,17 +24,17 @@ pub struct ImageTextBatch {
 pub struct TextBatch {
     /// Token ids, padded at the end: `[batch, tokens]`.
     pub input_ids: Tensor<2, Int>,
-    /// Whether a token is real and no padding: `[batch, tokens]`.
+    /// Whether a token is not padding: `[batch, tokens]`.
     pub attention_mask: Tensor<2, Bool>,
     /// Segment of each token; all 0 for single texts: `[batch, tokens]`.
     pub token_type_ids: Tensor<2, Int>,
-    /// Numbers of the texts, from 0 in order of appearance: `[batch]`. Two pairs have the same
-    /// number when their texts are equal but for case and whitespace.
+    /// Number of each text, from 0 in order of appearance: `[batch]`. Texts that differ only in case
+    /// and whitespace have the same number.
     pub text_ids: Tensor<1, Int>,
 }
 
 impl ImageTextBatch {
-    /// Returns the number of pairs, or of images alone.
+    /// Returns the number of pairs, or of images if there are no texts.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
@@ -45,19 +45,19 @@ impl ImageTextBatch {
     }
 }
 
-/// How texts of a batch become equally long.
+/// How the texts of a batch are padded to equal length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Padding {
-    /// Id of the token that fills up.
+    /// Id of the padding token.
     pub id: u32,
-    /// The longest text is rounded up to a multiple of so many tokens, so that kernels meet few
-    /// different shapes; at least 1.
+    /// The length is rounded up to a multiple of this many tokens, to limit the number of different
+    /// tensor shapes; at least 1.
     pub multiple: usize,
-    /// No text gets longer than this by rounding up.
+    /// Longest length, in tokens, after rounding up.
     pub max_tokens: usize,
 }
 
-/// Puts samples into tensors on `device`, one upload for each.
+/// Collates samples into a batch on `device`, with one upload for each tensor.
 ///
 /// # Panics
 ///
@@ -84,7 +84,23 @@ pub fn collate(samples: Vec<Sample>, padding: &Padding, device: &Device) -> Imag
     }
 }
 
-/// Puts texts into tensors on `device`.
+/// Collates tokenized texts on `device`.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_data::{Padding, SampleText, Tokens, collate_texts};
+///
+/// let text = |text: &str, ids: &[u32]| SampleText {
+///     tokens: Tokens { ids: ids.into(), type_ids: vec![0; ids.len()] },
+///     text: text.into(),
+/// };
+/// let texts = [text("No effusion.", &[2, 7, 9, 3]), text("Clear.", &[2, 8, 3])];
+/// let padding = Padding { id: 0, multiple: 8, max_tokens: 64 };
+/// let batch = collate_texts(&texts.each_ref(), &padding, &Device::default());
+/// assert_eq!(batch.input_ids.dims(), [2, 8]);
+/// ```
 pub fn collate_texts(texts: &[&SampleText], padding: &Padding, device: &Device) -> TextBatch {
     let batch = texts.len();
     let longest = texts.iter().map(|text| text.tokens.ids.len()).max();
@@ -154,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_belong_together_and_are_padded_to_the_multiple() {
+    fn rows_match_and_are_padded_to_the_multiple() {
         let samples = vec![sample(5, &[1, 2, 3, 4, 5], "a"), sample(2, &[6, 7], "b")];
         let batch = collate(samples, &PADDING, &Device::flex());
         assert_eq!(batch.images.dims(), [2, 3, 8, 8]);
@@ -173,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn padding_does_not_go_beyond_the_maximum() {
+    fn padding_does_not_exceed_the_maximum() {
         let batch = collate(vec![sample(0, &[1; 9], "a")], &PADDING, &Device::flex());
         assert_eq!(batch.texts.unwrap().input_ids.dims(), [1, 10]);
     }
 
     #[test]
-    fn texts_equal_but_for_case_and_space_have_one_number() {
+    fn texts_that_differ_only_in_case_and_whitespace_have_one_number() {
         let samples = [
             "No effusion.",
             "Heart normal.",
@@ -195,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn first_views_come_before_second_ones_and_images_alone_have_no_texts() {
+    fn first_views_precede_second_views_and_a_batch_may_have_no_texts() {
         let samples = [3.0, 4.0].map(|pixel| Sample {
             pixels: [vec![pixel; 3 * 64], vec![-pixel; 3 * 64]].concat(),
             text: None,
@@ -210,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_goes_to_any_thread() {
+    fn a_batch_can_be_sent_to_another_thread() {
         fn holds<T: Send + Clone + 'static>() {}
         holds::<ImageTextBatch>();
     }

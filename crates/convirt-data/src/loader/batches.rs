@@ -1,4 +1,4 @@
-//! One pass over the batches of a loader.
+//! An iterator over the batches of a loader.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,26 +15,27 @@ use super::workers::Workers;
 use crate::loader::error::LoaderError;
 use crate::text::ReportTokenizer;
 
-/// What both loaders make their batches of.
+/// The data and the order that a loader makes batches from.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub dataset: Arc<ImageTextDataset>,
     pub config: LoaderConfig,
     pub order: Order,
     pub device: Device,
-    /// A batch that left-out images made smaller than this is left out as a whole.
+    /// Batches with fewer pairs, after skipped images, are skipped.
     pub min_pairs: usize,
 }
 
-/// Iterates over a range of batches; made ahead by workers, put on the device when asked for.
+/// Iterates over a range of batches. Workers prefetch the samples; `next` uploads them.
 pub(super) struct Batches<F: FnMut(usize)> {
     source: Source,
     padding: Padding,
-    /// Without workers after an error; the error itself until it has been told.
+    /// The workers. After an error, the error until it has been returned, then `None`.
     workers: Result<Workers<Sample>, Option<LoaderError>>,
-    to_begin: Range<usize>,
+    /// Numbers of the batches that are not yet started.
+    pending: Range<usize>,
     progress: Progress,
-    /// Told the number of the batch that comes next, when one is done with.
+    /// Called after each batch with the number of the next one.
     advance: F,
 }
 
@@ -58,7 +59,7 @@ impl<F: FnMut(usize)> Batches<F> {
             workers: Workers::start(&source.config, make).map_err(Some),
             source,
             padding,
-            to_begin: numbers,
+            pending: numbers,
             progress: Progress::new(items_processed, items_total, Some("items".into())),
             advance,
         }
@@ -70,13 +71,13 @@ impl<F: FnMut(usize)> Batches<F> {
             let Ok(workers) = &mut self.workers else {
                 return Ok(None);
             };
-            let (to_begin, order) = (&mut self.to_begin, &mut self.source.order);
-            let draws = || Some(order.draw(to_begin.next()?));
-            let Some((number, samples)) = workers.next(draws)? else {
+            let (pending, order) = (&mut self.pending, &mut self.source.order);
+            let plans = || Some(order.plan(pending.next()?));
+            let Some((number, samples)) = workers.next(plans)? else {
                 return Ok(None);
             };
-            let places = number % self.source.order.batches_per_epoch();
-            self.progress.items_processed += self.source.order.places(places).len();
+            let in_epoch = number % self.source.order.batches_per_epoch();
+            self.progress.items_processed += self.source.order.positions(in_epoch).len();
             (self.advance)(number + 1);
             if samples.len() >= self.source.min_pairs {
                 return Ok(Some(collate(samples, &self.padding, &self.source.device)));
@@ -94,7 +95,7 @@ impl<F: FnMut(usize)> Iterator for Batches<F> {
             Err(error) => error.take().map_or(Ok(None), Err),
         };
         if next.is_err() {
-            // Nothing comes after an error; the threads end here.
+            // The iterator ends after an error; dropping the workers ends their threads.
             self.workers = Err(None);
         }
         next.transpose()

@@ -1,4 +1,5 @@
-//! Studies as the network sees them: views of images, texts as tokens.
+//! The data set: studies turned into normalized views of images and tokenized texts.
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,52 +16,52 @@ use crate::randomness::{Purpose, stream};
 use crate::skips::{Skip, SkipReason, Skips};
 use crate::text::{ReportTokenizer, Tokens};
 
-/// Which part of a report a sample reads.
+/// Which part of a report a sample contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextView {
-    /// One sentence, drawn uniformly for each sample of each epoch (Zhang et al. 2022, section
-    /// 3.2). A report without sentences is read whole.
+    /// One sentence, drawn uniformly for each sample and epoch (Zhang et al. 2022, section 3.2), or
+    /// the whole report if it has no sentences.
     #[default]
     RandomSentence,
-    /// All of it, as far as the tokens go.
+    /// The whole report, truncated to `max_tokens`.
     WholeReport,
 }
 
-/// How a sample sees the image.
+/// How an image becomes a network input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImageView {
-    /// Differently each time.
+    /// A random view, different for each sample and epoch.
     Augmented(Augmentation),
-    /// Always alike.
+    /// A fixed view.
     Evaluation(EvalTransform),
 }
 
 /// Configures the samples of an [`ImageTextDataset`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
-    /// How the image is seen.
+    /// How the image becomes a network input.
     pub image: ImageView,
-    /// Views of it in a sample, drawn independently of each other; at least 1.
+    /// Views of an image in a sample, drawn independently; at least 1.
     pub views: u32,
-    /// Which part of the report is read, where there is a tokenizer.
+    /// Which part of the report is used, if there is a tokenizer.
     pub text: TextView,
-    /// Longest text, in tokens with the special ones; what is beyond is cut off.
+    /// Longest text, in tokens including special ones; longer texts are truncated.
     pub max_tokens: usize,
-    /// Seed of all draws.
+    /// Seed of all random choices.
     pub seed: u64,
 }
 
-/// One image, with one text or alone, ready for a batch.
+/// One image, with or without a text, ready for a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Position of the study in the data set.
     pub index: usize,
     /// Side of the view, in pixels.
     pub size: usize,
-    /// The views, normalized: `[views, 3, size, size]`, flat.
+    /// The normalized views: `[views, 3, size, size]`, flat.
     pub pixels: Vec<f32>,
-    /// The text; none in a data set of images alone.
+    /// The text; `None` in a data set without texts.
     pub text: Option<SampleText>,
 }
 
@@ -73,10 +74,46 @@ pub struct SampleText {
     pub text: String,
 }
 
-/// Turns studies into samples.
+/// A data set that turns studies into samples.
 ///
-/// What is drawn for a view or a text depends on the seed, the epoch, its index and, for a view,
-/// its number among those of the sample alone.
+/// The random choices for a sample depend only on the seed, the epoch, the index of the study and,
+/// for a view, its number within the sample.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use convirt_data::{
+///     AugmentationConfig, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView, Manifest,
+///     ManifestConfig, ReportTokenizer, SampleConfig, TextView,
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// # image::GrayImage::new(40, 40).save(folder.path().join("a.png"))?;
+/// # let csv = folder.path().join("pairs.csv");
+/// # std::fs::write(&csv, "image,text\na.png,The lungs are clear. The heart is normal.\n")?;
+/// let manifest = Manifest::read(&ManifestConfig::new(csv))?;
+/// let texts = manifest.studies.iter().map(|study| &study.report.text);
+/// let tokenizer = ReportTokenizer::train(texts, 100, true)?;
+/// let config = SampleConfig {
+///     image: ImageView::Augmented(AugmentationConfig::default().init(32)?),
+///     views: 1,
+///     text: TextView::RandomSentence,
+///     max_tokens: 16,
+///     seed: 7,
+/// };
+/// let store = ImageStore::new(ImageStoreConfig::for_input_size(32))?;
+/// let skips = Arc::new(manifest.skips);
+/// let dataset =
+///     ImageTextDataset::new(manifest.studies, store, Arc::new(tokenizer), config, skips);
+///
+/// let sample = dataset.sample(0, 0)?;
+/// assert_eq!(sample.pixels.len(), 3 * 32 * 32);
+/// let text = sample.text.unwrap().text;
+/// assert!(["The lungs are clear.", "The heart is normal."].contains(&text.as_str()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ImageTextDataset {
     studies: Vec<Study>,
@@ -88,7 +125,7 @@ pub struct ImageTextDataset {
 }
 
 impl ImageView {
-    /// Returns the side of the views, in pixels.
+    /// Returns the side of the network input, in pixels.
     pub fn size(&self) -> usize {
         match self {
             Self::Augmented(augmentation) => augmentation.size(),
@@ -98,12 +135,13 @@ impl ImageView {
 }
 
 impl ImageTextDataset {
-    /// Makes a data set of `studies`; images that turn out to be unreadable are added to `skips`.
-    /// Without a tokenizer it is one of images alone.
+    /// Makes a data set of `studies`; unreadable images will be added to `skips`.
+    ///
+    /// Without a tokenizer the samples have no texts.
     ///
     /// # Panics
     ///
-    /// When samples are to have no views.
+    /// When `config.views` is 0.
     pub fn new(
         studies: Vec<Study>,
         images: ImageStore,
@@ -138,12 +176,12 @@ impl ImageTextDataset {
         &self.studies
     }
 
-    /// Returns how samples are made.
+    /// Returns the configuration of the samples.
     pub fn config(&self) -> &SampleConfig {
         &self.config
     }
 
-    /// Returns what makes tokens of the texts, where they are read.
+    /// Returns the tokenizer, if the samples have texts.
     pub fn tokenizer(&self) -> Option<&ReportTokenizer> {
         self.tokenizer.as_deref()
     }
@@ -165,11 +203,11 @@ impl ImageTextDataset {
 
     /// Makes the sample of study `index` in `epoch`, or `None` when its image cannot be read.
     ///
-    /// Such a study is added to the skips and not tried again.
+    /// A study whose image cannot be read is added to the skips and not tried again.
     ///
     /// # Errors
     ///
-    /// `TooManyBadRows` when more images are unreadable than is borne; else those of
+    /// `TooManyBadRows` when too many images are unreadable, and those of
     /// [`ReportTokenizer::encode`].
     ///
     /// # Panics
@@ -280,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn views_of_one_sample_differ_and_the_first_is_that_of_a_sample_with_one() {
+    fn views_of_one_sample_differ_and_the_first_does_not_depend_on_their_number() {
         let folder = tempfile::tempdir().unwrap();
         let studies = studies(folder.path(), 2);
         let single = dataset(studies.clone(), augmented_view(), 0.0);
@@ -313,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sentence_is_drawn_in_time() {
+    fn every_sentence_is_drawn_in_some_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let data = dataset(studies(folder.path(), 1), evaluation_view(), 0.0);
         let texts: BTreeSet<_> = (0..30).map(|epoch| text(&data, epoch, 0)).collect();
@@ -322,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_do_not_depend_on_how_images_are_seen() {
+    fn sentences_do_not_depend_on_the_image_view() {
         let folder = tempfile::tempdir().unwrap();
         let studies = studies(folder.path(), 8);
         let evaluated = dataset(studies.clone(), evaluation_view(), 0.0);
@@ -335,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_report_is_read_when_asked_or_when_it_has_no_sentences() {
+    fn the_whole_report_is_used_on_request_or_without_sentences() {
         let folder = tempfile::tempdir().unwrap();
         let mut studies = studies(folder.path(), 2);
         studies[1].report.sentences.clear();

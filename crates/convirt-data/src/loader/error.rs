@@ -1,11 +1,11 @@
-//! Why there is no batch.
+//! Errors in loading batches.
 
 use crate::image::ImageError;
 use crate::setting::SettingError;
 use crate::skips::TooManyBadRows;
 use crate::text::TokenizerError;
 
-/// Why there is no batch.
+/// An error in loading a batch.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoaderError {
@@ -25,19 +25,19 @@ pub enum LoaderError {
     #[error(transparent)]
     TooManyBadRows(#[from] TooManyBadRows),
 
-    /// There are no studies or images to make batches of.
+    /// There are no studies or images.
     #[error("nothing to load: no studies or images")]
     NothingToLoad,
 
-    /// A batch is larger than the whole set.
+    /// A batch is larger than the training set.
     #[error(
         "a batch of {batch_size} is larger than the training set of {studies} pairs; lower \
          `batch_size`"
     )]
     BatchTooLarge {
-        /// Pairs asked for in a batch.
+        /// Requested pairs in a batch.
         batch_size: usize,
-        /// Pairs there are.
+        /// Existing pairs.
         studies: usize,
     },
 
@@ -49,35 +49,35 @@ pub enum LoaderError {
         first.join("; ")
     )]
     TooManyUnreadable {
-        /// Images that could not be read up to now.
+        /// Unreadable images so far.
         unreadable: usize,
         /// Images in all.
         images: usize,
-        /// The share that is borne, from 0 to 1.
+        /// Largest tolerated fraction, from 0 to 1.
         max_bad_share: f64,
         /// The first few of them, each with its path and the reason.
         first: Vec<String>,
     },
 
-    /// Threads for the loader cannot be started.
+    /// The loader threads cannot be started.
     #[error("{num_workers} loader threads cannot be started: {cause}")]
     Workers {
-        /// Threads asked for.
+        /// Requested threads.
         num_workers: usize,
         /// Why.
         cause: rayon::ThreadPoolBuildError,
     },
 
-    /// A loader thread panicked: a defect of the program.
+    /// A loader thread panicked because of a bug.
     #[error("a loader thread panicked in batch {batch}")]
     WorkerPanicked {
-        /// The step, or the number of the batch in the evaluation.
+        /// The training step, or the number of the batch in an evaluation.
         batch: usize,
     },
 }
 
 impl LoaderError {
-    /// Whether a setting is refused: what was asked for is wrong, rather than the files.
+    /// Whether a setting is invalid, and not a file.
     pub fn is_misuse(&self) -> bool {
         matches!(self, Self::Setting(_))
     }

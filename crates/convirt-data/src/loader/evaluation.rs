@@ -1,4 +1,4 @@
-//! Evaluation: everything once.
+//! The evaluation loader: every pair once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,16 +13,56 @@ use super::dataset::ImageTextDataset;
 use super::order::Order;
 use crate::loader::error::LoaderError;
 
-/// Every pair once, in the same batches each time.
+/// A loader of every pair once, in the same batches each time.
 ///
-/// The order is one seeded permutation, so that neighbours in the file, often of one patient, do
-/// not meet more often than in training. Batches differ by one pair at most: ⌈pairs / batch size⌉
-/// of them, at least one. All draws are those of epoch 0.
+/// The order is a seeded permutation, because neighbouring rows are often of one patient and would
+/// otherwise share a batch more often than in training. There are ⌈pairs / batch size⌉ batches,
+/// whose sizes differ by at most one. All random choices are those of epoch 0.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use burn::data::dataloader::DataLoader;
+/// use burn::tensor::Device;
+/// use convirt_data::{
+///     EvalResize, EvalTransform, EvaluationLoader, ImageStore, ImageStoreConfig,
+///     ImageTextDataset, ImageView, LoaderConfig, Manifest, ManifestConfig, SampleConfig,
+///     TextView,
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let csv = folder.path().join("pairs.csv");
+/// # let mut table = "image,text\n".to_string();
+/// # for row in 0..5 {
+/// #     image::GrayImage::new(8, 8).save(folder.path().join(format!("{row}.png")))?;
+/// #     table += &format!("{row}.png,Finding {row} is present.\n");
+/// # }
+/// # std::fs::write(&csv, table)?;
+/// let manifest = Manifest::read(&ManifestConfig::new(csv))?;
+/// let config = SampleConfig {
+///     image: ImageView::Evaluation(EvalTransform::new(8, EvalResize::CenterCrop)?),
+///     views: 1,
+///     text: TextView::WholeReport,
+///     max_tokens: 16,
+///     seed: 0,
+/// };
+/// let store = ImageStore::new(ImageStoreConfig::default())?;
+/// let dataset =
+///     ImageTextDataset::new(manifest.studies, store, None, config, Arc::new(manifest.skips));
+///
+/// let config = LoaderConfig { batch_size: 2, ..LoaderConfig::default() };
+/// let loader = EvaluationLoader::new(Arc::new(dataset), &config, &Device::default())?;
+/// let sizes = loader.iter().map(|batch| batch.unwrap().len());
+/// assert_eq!(sizes.collect::<Vec<_>>(), [1, 2, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EvaluationLoader {
     source: Source,
-    /// Batches that this loader does; all but in a slice.
-    share: Range<usize>,
+    /// Range of batches; all of them except in a slice.
+    range: Range<usize>,
 }
 
 impl EvaluationLoader {
@@ -30,8 +70,8 @@ impl EvaluationLoader {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without studies, `SettingError::OutOfRange` for a batch of
-    /// none.
+    /// [`LoaderError::NothingToLoad`] without studies, `SettingError::OutOfRange` for a batch
+    /// size of 0.
     pub fn new(
         dataset: Arc<ImageTextDataset>,
         config: &LoaderConfig,
@@ -44,7 +84,7 @@ impl EvaluationLoader {
         let seed = dataset.config().seed;
         let order = Order::evaluation(dataset.len(), seed, config.batch_size);
         Ok(Self {
-            share: 0..order.batches_per_epoch(),
+            range: 0..order.batches_per_epoch(),
             source: Source {
                 dataset,
                 config: config.clone(),
@@ -57,17 +97,17 @@ impl EvaluationLoader {
 
     /// Returns the number of batches.
     pub fn batches(&self) -> usize {
-        self.share.len()
+        self.range.len()
     }
 
-    /// Returns what the samples are made of.
+    /// Returns the data set.
     pub fn dataset(&self) -> &ImageTextDataset {
         &self.source.dataset
     }
 
-    /// First pair of a batch in the order of all.
+    /// Returns the position of the first pair of a batch in the order of all pairs.
     fn first_pair(&self, batch: usize) -> usize {
-        self.source.order.places(batch).start
+        self.source.order.positions(batch).start
     }
 }
 
@@ -75,7 +115,7 @@ impl DataLoader<ImageTextBatch> for EvaluationLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageTextBatch> + 'a> {
         Box::new(Batches::new(
             self.source.clone(),
-            self.share.clone(),
+            self.range.clone(),
             0,
             self.num_items(),
             |_| {},
@@ -83,7 +123,7 @@ impl DataLoader<ImageTextBatch> for EvaluationLoader {
     }
 
     fn num_items(&self) -> usize {
-        self.first_pair(self.share.end) - self.first_pair(self.share.start)
+        self.first_pair(self.range.end) - self.first_pair(self.range.start)
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageTextBatch>> {
@@ -92,16 +132,15 @@ impl DataLoader<ImageTextBatch> for EvaluationLoader {
         Arc::new(loader)
     }
 
-    /// Makes a loader of those batches whose first pair is one of the pairs `start` to `end`
-    /// (exclusive).
+    /// Makes a loader of the batches whose first pair is in `start..end`.
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageTextBatch>> {
-        let offset = self.first_pair(self.share.start);
+        let offset = self.first_pair(self.range.start);
         let bound = |pair: usize| {
             let before = |&batch: &usize| self.first_pair(batch) < offset + pair;
-            self.share.start + self.share.clone().take_while(before).count()
+            self.range.start + self.range.clone().take_while(before).count()
         };
         let mut loader = self.clone();
-        loader.share = bound(start)..bound(end);
+        loader.range = bound(start)..bound(end);
         Arc::new(loader)
     }
 }

@@ -1,4 +1,4 @@
-//! Images alone: for embeddings, retrieval and classifiers.
+//! Batches of images without texts, for embeddings, retrieval and classifiers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::LoaderConfig;
-use super::order::Draw;
+use super::order::BatchPlan;
 use super::workers::Workers;
 use crate::files::printable;
 use crate::image::{CHANNELS, ImageError, ImageStore, Radiograph};
@@ -17,37 +17,63 @@ use crate::setting::check;
 /// Examples shown in an error.
 const EXAMPLES: usize = 5;
 
-/// Network inputs with the places of their images.
+/// A batch of network inputs.
 #[derive(Clone, Debug)]
 pub struct ImageBatch {
-    /// Views, normalized: `[batch, 3, size, size]`.
+    /// Normalized images: `[batch, 3, size, size]`.
     pub images: Tensor<4>,
-    /// Places in the list of paths, ascending; those of unreadable images are absent.
+    /// Positions in the list of paths, ascending, without unreadable images.
     pub indices: Vec<usize>,
 }
 
-/// An image that was left out.
+/// An image that could not be read.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// Place in the list of paths.
+    /// Position in the list of paths.
     pub index: usize,
-    /// Why; names the path.
+    /// The error, which names the path.
     pub error: ImageError,
 }
 
-/// A view of an image, or why there is none.
+/// A network input, or the error in reading its image.
 type View = Result<Vec<f32>, ImageError>;
 
-/// Iterates once over images, in the order of their paths: read, seen through a view and made
-/// ahead by workers, put on the device when asked for.
+/// An iterator over images in the order of their paths, in batches.
 ///
-/// Images that cannot be read are left out and listed; more than the share allowed are an error,
-/// after which nothing comes.
+/// Workers read, transform and prefetch the images; `next` uploads them. Unreadable images are
+/// skipped and listed. If there are too many of them, the iterator ends with an error.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::Device;
+/// use convirt_data::{
+///     EvalResize, EvalTransform, ImageBatches, ImageStore, ImageStoreConfig, LoaderConfig,
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// let paths = ["a.png", "b.png", "missing.png"].map(|name| folder.path().join(name));
+/// # for path in &paths[..2] {
+/// #     image::GrayImage::new(8, 8).save(path)?;
+/// # }
+/// let store = ImageStore::new(ImageStoreConfig::for_input_size(8))?;
+/// let transform = EvalTransform::new(8, EvalResize::CenterCrop)?;
+/// let view = move |image: &_| transform.apply(image);
+/// let config = LoaderConfig::default();
+/// let mut batches = ImageBatches::new(paths, store, view, &config, 0.5, &Device::default())?;
+///
+/// let batch = batches.next().unwrap()?;
+/// assert_eq!(batch.images.dims(), [2, 3, 8, 8]);
+/// assert_eq!(batch.indices, [0, 1]);
+/// assert_eq!(batches.unreadable()[0].index, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ImageBatches {
     workers: Option<Workers<(usize, View)>>,
     images: usize,
     batch_size: usize,
-    to_begin: usize,
+    /// Position of the next image that no worker has started.
+    next: usize,
     done: usize,
     max_bad_share: f64,
     unreadable: Vec<Unreadable>,
@@ -57,15 +83,16 @@ pub struct ImageBatches {
 impl ImageBatches {
     /// Makes batches of the images at `paths`.
     ///
-    /// `view` makes a normalized network input of an image, as
-    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`,
-    /// flat, of one size for all. `max_bad_share` is the share of unreadable images that is borne,
-    /// from 0 to 1. Of `config` only the padding of texts goes unused.
+    /// `view` turns an image into a normalized network input, as
+    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`, flat,
+    /// of the same size for all images. `max_bad_share` is the largest tolerated fraction of
+    /// unreadable images, from 0 to 1. `config.pad_multiple` is ignored.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without paths, `SettingError::OutOfRange` for a batch of none
-    /// or a share outside 0 to 1, [`LoaderError::Workers`] when the system refuses threads.
+    /// [`LoaderError::NothingToLoad`] without paths, `SettingError::OutOfRange` for a batch size
+    /// of 0 or a `max_bad_share` outside 0 to 1, [`LoaderError::Workers`] when threads cannot be
+    /// started.
     pub fn new(
         paths: impl Into<Arc<[PathBuf]>>,
         store: impl Into<Arc<ImageStore>>,
@@ -89,7 +116,7 @@ impl ImageBatches {
             workers: Some(workers),
             images,
             batch_size: config.batch_size,
-            to_begin: 0,
+            next: 0,
             done: 0,
             max_bad_share,
             unreadable: Vec::new(),
@@ -97,44 +124,44 @@ impl ImageBatches {
         })
     }
 
-    /// Returns the number of images in all.
+    /// Returns the number of all images.
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// Returns how many images have been handed out or left out.
+    /// Returns the number of images returned or skipped so far.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    /// Returns the images left out up to now, in the order of the paths.
+    /// Returns the unreadable images so far, in the order of the paths.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
-    /// Ends the threads and returns the images left out up to now, in the order of the paths.
+    /// Ends the threads and returns the unreadable images so far, in the order of the paths.
     pub fn into_unreadable(self) -> Vec<Unreadable> {
         self.unreadable
     }
 
-    /// Returns the next batch with a readable image; `None` at the end.
+    /// Returns the next batch that has a readable image; `None` at the end.
     fn try_next(&mut self) -> Result<Option<ImageBatch>, LoaderError> {
         loop {
             let Some(workers) = &mut self.workers else {
                 return Ok(None);
             };
-            let (images, batch_size, to_begin) = (self.images, self.batch_size, &mut self.to_begin);
-            let draws = || {
-                let indices: Vec<_> = (*to_begin..images).take(batch_size).collect();
-                let number = *to_begin / batch_size;
-                *to_begin += indices.len();
-                (!indices.is_empty()).then_some(Draw {
+            let (images, batch_size, next) = (self.images, self.batch_size, &mut self.next);
+            let plans = || {
+                let indices: Vec<_> = (*next..images).take(batch_size).collect();
+                let number = *next / batch_size;
+                *next += indices.len();
+                (!indices.is_empty()).then_some(BatchPlan {
                     number,
                     epoch: 0,
                     indices,
                 })
             };
-            let Some((_, made)) = workers.next(draws)? else {
+            let Some((_, made)) = workers.next(plans)? else {
                 return Ok(None);
             };
             self.done += made.len();
@@ -150,7 +177,7 @@ impl ImageBatches {
             }
             self.check_unreadable()?;
             if !indices.is_empty() {
-                let images = on_device(&pixels, &self.device);
+                let images = upload(&pixels, &self.device);
                 return Ok(Some(ImageBatch { images, indices }));
             }
         }
@@ -171,12 +198,12 @@ impl ImageBatches {
     }
 }
 
-/// One upload for all views.
+/// Uploads views as one tensor.
 ///
 /// # Panics
 ///
 /// When they are not square, or differ in size.
-fn on_device(views: &[Vec<f32>], device: &Device) -> Tensor<4> {
+fn upload(views: &[Vec<f32>], device: &Device) -> Tensor<4> {
     let size = (views[0].len() / CHANNELS).isqrt();
     for view in views {
         assert_eq!(view.len(), CHANNELS * size * size, "views are of one size");
@@ -191,7 +218,7 @@ impl Iterator for ImageBatches {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.try_next();
         if next.is_err() {
-            // Nothing comes after an error; the threads end here.
+            // The iterator ends after an error; dropping the workers ends their threads.
             self.workers = None;
         }
         next.transpose()
@@ -269,10 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_images_are_left_out_and_listed_with_path_and_reason() {
+    fn unreadable_images_are_skipped_and_listed_with_path_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path(), 6);
-        // The second batch has nothing left.
+        // The second batch has no readable image.
         fs::write(&paths[2], b"no image").unwrap();
         fs::remove_file(&paths[3]).unwrap();
         for num_workers in [0, 2] {
@@ -291,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn more_unreadable_images_than_borne_end_it_with_their_names() {
+    fn too_many_unreadable_images_are_an_error_with_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path(), 10);
         for path in &paths[4..6] {
@@ -309,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_and_impossible_batches_are_refused() {
+    fn no_paths_and_invalid_batches_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path(), 1);
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Which studies go into which batch.
+//! The order of studies in batches.
 
 use std::ops::Range;
 
@@ -6,32 +6,32 @@ use rand::seq::SliceRandom;
 
 use crate::randomness::{Purpose, stream};
 
-/// The studies of one batch.
+/// The studies that belong to one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Draw {
-    /// Number of the batch: the training step, or its place in the evaluation.
+pub(super) struct BatchPlan {
+    /// Number of the batch: the training step, or the position in the evaluation.
     pub number: usize,
-    /// Epoch that the samples' views are drawn for.
+    /// Epoch of the random choices.
     pub epoch: u64,
     /// Positions in the data set.
     pub indices: Vec<usize>,
 }
 
-/// The order of a data set, epoch by epoch.
+/// The order of the studies in each epoch.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     studies: usize,
     seed: u64,
     batching: Batching,
-    /// The last permutation asked for, with its epoch: batches of one epoch follow each other.
+    /// The most recent permutation with its epoch; successive batches mostly share an epoch.
     current: Option<(u64, Vec<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Batching {
-    /// Full batches for ever, a new order each epoch; what is left over is dropped.
+    /// Full batches without end in a new order each epoch; the remainder of an epoch is dropped.
     Training { batch_size: usize },
-    /// Everything once, in so many batches that differ by one pair at most.
+    /// Every pair once, in batches whose sizes differ by at most one.
     Evaluation { batches: usize },
 }
 
@@ -54,7 +54,7 @@ impl Order {
         }
     }
 
-    /// Batches of an epoch.
+    /// Returns the number of batches in an epoch.
     pub fn batches_per_epoch(&self) -> usize {
         match self.batching {
             Batching::Training { batch_size } => self.studies / batch_size,
@@ -62,8 +62,8 @@ impl Order {
         }
     }
 
-    /// Places in the epoch's order that the batch of this number in the epoch takes.
-    pub fn places(&self, batch: usize) -> Range<usize> {
+    /// Returns the positions, in the order of the epoch, of a batch within the epoch.
+    pub fn positions(&self, batch: usize) -> Range<usize> {
         match self.batching {
             Batching::Training { batch_size } => batch * batch_size..(batch + 1) * batch_size,
             Batching::Evaluation { batches } => {
@@ -74,12 +74,12 @@ impl Order {
     }
 
     /// Returns the studies of batch `number`, counted through all epochs.
-    pub fn draw(&mut self, number: usize) -> Draw {
+    pub fn plan(&mut self, number: usize) -> BatchPlan {
         let per_epoch = self.batches_per_epoch();
         let epoch = (number / per_epoch) as u64;
-        let places = self.places(number % per_epoch);
-        let indices = self.permutation(epoch)[places].to_vec();
-        Draw {
+        let positions = self.positions(number % per_epoch);
+        let indices = self.permutation(epoch)[positions].to_vec();
+        BatchPlan {
             number,
             epoch,
             indices,
@@ -87,7 +87,11 @@ impl Order {
     }
 
     fn permutation(&mut self, epoch: u64) -> &[usize] {
-        if self.current.as_ref().is_none_or(|(of, _)| *of != epoch) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(current, _)| *current != epoch)
+        {
             let mut order: Vec<_> = (0..self.studies).collect();
             order.shuffle(&mut stream(Purpose::Order, self.seed, epoch, 0));
             self.current = Some((epoch, order));
@@ -106,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_holds_each_study_once_but_for_the_remainder() {
+    fn an_epoch_has_each_study_once_except_for_the_remainder() {
         let mut order = Order::training(10, 3, 4);
         assert_eq!(order.batches_per_epoch(), 2);
         for epoch in 0..5 {
-            let batches: Vec<_> = (0..2).map(|batch| order.draw(2 * epoch + batch)).collect();
+            let batches: Vec<_> = (0..2).map(|batch| order.plan(2 * epoch + batch)).collect();
             assert!(batches.iter().all(|batch| batch.epoch == epoch as u64));
             let mut indices: Vec<_> = batches.into_iter().flat_map(|b| b.indices).collect();
             indices.sort_unstable();
@@ -121,24 +125,24 @@ mod tests {
 
     #[test]
     fn each_epoch_and_each_seed_has_its_own_order() {
-        let first = |seed, epoch| Order::training(100, seed, 100).draw(epoch).indices;
+        let first = |seed, epoch| Order::training(100, seed, 100).plan(epoch).indices;
         assert_ne!(first(0, 0), first(0, 1));
         assert_ne!(first(0, 0), first(1, 0));
         assert_eq!(first(0, 1), first(0, 1));
     }
 
     #[test]
-    fn steps_may_be_drawn_in_any_sequence() {
+    fn steps_may_be_planned_in_any_order() {
         let mut forwards = Order::training(10, 3, 4);
         let mut backwards = forwards.clone();
-        let ahead: Vec<_> = (0..6).map(|step| forwards.draw(step)).collect();
-        let mut back: Vec<_> = (0..6).rev().map(|step| backwards.draw(step)).collect();
+        let ahead: Vec<_> = (0..6).map(|step| forwards.plan(step)).collect();
+        let mut back: Vec<_> = (0..6).rev().map(|step| backwards.plan(step)).collect();
         back.reverse();
         assert_eq!(ahead, back);
     }
 
     #[test]
-    fn evaluation_takes_all_in_batches_of_equal_size() {
+    fn evaluation_has_all_studies_in_batches_of_equal_size() {
         for (studies, batch_size, sizes) in [
             (33, 32, vec![16, 17]),
             (7, 3, vec![2, 2, 3]),
@@ -148,7 +152,7 @@ mod tests {
         ] {
             let mut order = Order::evaluation(studies, 3, batch_size);
             let batches: Vec<_> = (0..order.batches_per_epoch())
-                .map(|batch| order.draw(batch).indices)
+                .map(|batch| order.plan(batch).indices)
                 .collect();
             assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
             let all: Vec<_> = (0..studies).collect();

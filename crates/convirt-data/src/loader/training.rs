@@ -1,4 +1,4 @@
-//! Training: steps without end, windows of them between evaluations, resumable at each.
+//! The training loader: shuffled batches, resumable at every step.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,50 +18,92 @@ use crate::setting::check_at_least;
 /// A batch with fewer pairs has no negatives to learn from.
 const MIN_PAIRS: usize = 2;
 
-/// How long a training is and how it is divided, in steps (batches).
+/// Length of a training and of its evaluation windows, in steps (batches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingSteps {
-    /// Steps from one evaluation to the next.
+    /// Steps between two evaluations.
     pub window: usize,
     /// Steps in all.
     pub total: usize,
 }
 
-/// The step that a [`TrainingLoader`] does next, counted from 0 over the whole training.
+/// The next step of a [`TrainingLoader`], counted from 0 over the whole training.
 ///
-/// All clones are one position; saved with a checkpoint and set again, it resumes a training at
-/// the very next batch.
+/// All clones share one position. Saved with a checkpoint and restored, it resumes a training at
+/// the next batch.
 #[derive(Clone, Debug, Default)]
 pub struct LoaderPosition(Arc<AtomicUsize>);
 
 impl LoaderPosition {
-    /// Returns the step to do next.
+    /// Returns the next step.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Moves to another step; passes under way are not affected.
+    /// Sets the next step; iterators that have been started are not affected.
     pub fn set(&self, step: usize) {
         self.0.store(step, Ordering::SeqCst);
     }
 }
 
-/// Full batches of randomly ordered pairs, epoch after epoch.
+/// A loader of full batches in a random order, epoch after epoch.
 ///
-/// Step `s` belongs to epoch `s / steps_per_epoch`, which has one seeded permutation of all
-/// studies; what is left over at its end is dropped, and other studies are left over in the next.
-/// [`iter`](DataLoader::iter) goes on at the position and ends with the window. The batch of a
-/// step is the same for any number of workers and wherever the training was interrupted.
+/// Step `s` belongs to epoch `s / steps_per_epoch`. Each epoch has its own seeded permutation of all
+/// studies and drops the remainder that does not fill a batch. [`iter`](DataLoader::iter) continues
+/// at the position and ends with the evaluation window. The batch of a step does not depend on the
+/// number of workers or on interruptions.
 ///
-/// A study whose image cannot be read is left out of its batch, and a batch without two pairs of
-/// the training.
+/// Studies with unreadable images are skipped, and so are batches with fewer than two pairs.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use burn::data::dataloader::DataLoader;
+/// use burn::tensor::Device;
+/// use convirt_data::{
+///     AugmentationConfig, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
+///     LoaderConfig, Manifest, ManifestConfig, SampleConfig, TextView, TrainingLoader,
+///     TrainingSteps,
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let csv = folder.path().join("pairs.csv");
+/// # let mut table = "image,text\n".to_string();
+/// # for row in 0..5 {
+/// #     image::GrayImage::new(8, 8).save(folder.path().join(format!("{row}.png")))?;
+/// #     table += &format!("{row}.png,Finding {row} is present.\n");
+/// # }
+/// # std::fs::write(&csv, table)?;
+/// let manifest = Manifest::read(&ManifestConfig::new(csv))?;
+/// let config = SampleConfig {
+///     image: ImageView::Augmented(AugmentationConfig::default().init(8)?),
+///     views: 1,
+///     text: TextView::RandomSentence,
+///     max_tokens: 16,
+///     seed: 0,
+/// };
+/// let store = ImageStore::new(ImageStoreConfig::default())?;
+/// let dataset =
+///     ImageTextDataset::new(manifest.studies, store, None, config, Arc::new(manifest.skips));
+///
+/// let config = LoaderConfig { batch_size: 2, ..LoaderConfig::default() };
+/// let steps = TrainingSteps { window: 3, total: 9 };
+/// let loader = TrainingLoader::new(Arc::new(dataset), &config, steps, &Device::default())?;
+/// assert_eq!(loader.steps_per_epoch(), 2);
+/// let window = loader.iter().map(|batch| batch.unwrap().len());
+/// assert_eq!(window.collect::<Vec<_>>(), [2, 2, 2]);
+/// assert_eq!(loader.position().get(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrainingLoader {
     source: Source,
     steps: TrainingSteps,
     position: LoaderPosition,
-    /// Steps of each window that this loader does; all but in a slice.
-    share: Range<usize>,
+    /// Range of steps within each window; all of them except in a slice.
+    range: Range<usize>,
 }
 
 impl TrainingLoader {
@@ -69,9 +111,9 @@ impl TrainingLoader {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when they do
-    /// not fill a batch, `SettingError::OutOfRange` for a batch of fewer than two pairs or windows
-    /// of no steps.
+    /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when the batch
+    /// is larger than the data set, `SettingError::OutOfRange` for a batch of fewer than two pairs
+    /// or a window of 0 steps.
     pub fn new(
         dataset: Arc<ImageTextDataset>,
         config: &LoaderConfig,
@@ -99,46 +141,46 @@ impl TrainingLoader {
                 device: device.clone(),
                 min_pairs: MIN_PAIRS,
             },
-            share: 0..steps.window.min(steps.total),
+            range: 0..steps.window.min(steps.total),
             steps,
             position: LoaderPosition::default(),
         })
     }
 
-    /// Returns the step to do next, shared with this loader and its copies on other devices.
+    /// Returns the position, shared with this loader and its copies on other devices.
     pub fn position(&self) -> LoaderPosition {
         self.position.clone()
     }
 
-    /// Returns the batches of one pass over the studies.
+    /// Returns the number of batches in an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.source.order.batches_per_epoch()
     }
 
-    /// Returns what the samples are made of.
+    /// Returns the data set.
     pub fn dataset(&self) -> &ImageTextDataset {
         &self.source.dataset
     }
 }
 
 impl DataLoader<ImageTextBatch> for TrainingLoader {
-    /// Goes on at the position and ends with its window, or with the training.
+    /// Continues at the position and ends with the window or the training.
     ///
-    /// A step counts as done when its batch has been handed out.
+    /// A step counts as done when its batch has been returned.
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageTextBatch> + 'a> {
         let batch_size = self.source.config.batch_size;
         let TrainingSteps { window, total } = self.steps;
         let begin = self.position.get();
         let window_begin = begin - begin % window;
         let window_end = (window_begin + window).min(total);
-        let first = begin.max(window_begin + self.share.start);
-        let end = window_end.min(window_begin + self.share.end);
+        let first = begin.max(window_begin + self.range.start);
+        let end = window_end.min(window_begin + self.range.end);
         let done = first
             .min(end)
-            .saturating_sub(window_begin + self.share.start);
-        let in_all = end.saturating_sub(window_begin + self.share.start);
+            .saturating_sub(window_begin + self.range.start);
+        let in_all = end.saturating_sub(window_begin + self.range.start);
         if first >= end && begin < window_end {
-            // Nothing of this window falls to this slice.
+            // This slice has no step in this window.
             self.position.set(window_end);
         }
         Box::new(Batches::new(
@@ -153,32 +195,32 @@ impl DataLoader<ImageTextBatch> for TrainingLoader {
         ))
     }
 
-    /// Pairs of a full window.
+    /// Returns the pairs of a full window.
     fn num_items(&self) -> usize {
-        self.share
+        self.range
             .len()
             .saturating_mul(self.source.config.batch_size)
     }
 
-    /// Makes the same loader for another device; both share the position.
+    /// Returns the same loader for another device; both share the position.
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageTextBatch>> {
         let mut loader = self.clone();
         loader.source.device = device.clone();
         Arc::new(loader)
     }
 
-    /// Makes a loader of those batches of each window whose first pair is one of the pairs
-    /// `start` to `end` (exclusive) of it; its position is its own.
+    /// Makes a loader of the batches whose first pair is in `start..end` of a window. It has a
+    /// position of its own.
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageTextBatch>> {
         let batch_size = self.source.config.batch_size;
         let bound = |pair: usize| {
-            let step = self.share.start + pair.div_ceil(batch_size);
-            step.min(self.share.end)
+            let step = self.range.start + pair.div_ceil(batch_size);
+            step.min(self.range.end)
         };
         let position = LoaderPosition::default();
         position.set(self.position.get());
         Arc::new(Self {
-            share: bound(start)..bound(end),
+            range: bound(start)..bound(end),
             position,
             ..self.clone()
         })

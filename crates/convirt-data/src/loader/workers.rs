@@ -1,4 +1,4 @@
-//! Threads that make samples.
+//! Worker threads that prepare samples.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,43 +8,42 @@ use std::sync::mpsc::{Receiver, channel};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::LoaderConfig;
-use super::order::Draw;
+use super::order::BatchPlan;
 use crate::loader::error::LoaderError;
 
-/// A sample, or none for an image that is left out.
-type Made<T> = Result<Option<T>, LoaderError>;
+/// A sample; `None` for a skipped image.
+type SampleResult<T> = Result<Option<T>, LoaderError>;
 
 /// Makes the sample of an epoch and an index.
-type Make<T> = dyn Fn(u64, usize) -> Made<T> + Send + Sync;
+type MakeSample<T> = dyn Fn(u64, usize) -> SampleResult<T> + Send + Sync;
 
-/// Threads of one pass over the batches; they end when this is dropped.
+/// Worker threads of one iterator; dropping this ends them.
 pub(super) struct Workers<T> {
-    make: Arc<Make<T>>,
-    /// `None` works in the calling thread.
+    make: Arc<MakeSample<T>>,
+    /// `None`: samples are made in the calling thread.
     pool: Option<ThreadPool>,
     cancelled: Arc<AtomicBool>,
-    /// Batches made ahead of the one in use.
+    /// Batches prepared ahead of the current one.
     prefetch: usize,
-    under_way: VecDeque<Pending<T>>,
+    queue: VecDeque<Pending<T>>,
 }
 
-/// A batch under way.
+/// A batch that has been started.
 struct Pending<T> {
-    draw: Draw,
-    /// Samples by their place in the batch, as they are finished; `None` when nobody has begun.
-    made: Option<Receiver<(usize, Made<T>)>>,
+    plan: BatchPlan,
+    /// Finished samples with their positions in the batch; `None` without worker threads.
+    samples: Option<Receiver<(usize, SampleResult<T>)>>,
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts as many threads as the configuration says; they call `make` with an epoch and a
-    /// position.
+    /// Starts `config.num_workers` threads, which call `make` with an epoch and an index.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::Workers`] when the system refuses the threads.
+    /// [`LoaderError::Workers`] when the threads cannot be started.
     pub fn start(
         config: &LoaderConfig,
-        make: impl Fn(u64, usize) -> Made<T> + Send + Sync + 'static,
+        make: impl Fn(u64, usize) -> SampleResult<T> + Send + Sync + 'static,
     ) -> Result<Self, LoaderError> {
         let num_workers = config.num_workers;
         let pool = (num_workers > 0)
@@ -52,7 +51,7 @@ impl<T: Send + 'static> Workers<T> {
                 ThreadPoolBuilder::new()
                     .num_threads(num_workers)
                     .thread_name(|worker| format!("loader-{worker}"))
-                    // Rayon would end the process; `finish` sees that a sample is missing.
+                    // By default rayon aborts the process. Here `finish` detects the missing sample.
                     .panic_handler(|_| {})
                     .build()
             })
@@ -63,75 +62,77 @@ impl<T: Send + 'static> Workers<T> {
             pool,
             cancelled: Arc::default(),
             prefetch: config.prefetch.max(1),
-            under_way: VecDeque::new(),
+            queue: VecDeque::new(),
         })
     }
 
-    /// Begins batches of `draws`, as far ahead as configured, and waits for the first of them:
-    /// its number and its samples, in order and without those left out. `None` at the end.
+    /// Starts batches from `plans`, as many ahead as configured, and waits for the first of them.
+    ///
+    /// Returns its number and its samples in order, without skipped ones; `None` at the end.
     ///
     /// # Errors
     ///
-    /// The first, in the order of the batch, that a sample met; [`LoaderError::WorkerPanicked`].
+    /// The first error of a sample, in the order of the batch; [`LoaderError::WorkerPanicked`].
     pub fn next(
         &mut self,
-        mut draws: impl FnMut() -> Option<Draw>,
+        mut plans: impl FnMut() -> Option<BatchPlan>,
     ) -> Result<Option<(usize, Vec<T>)>, LoaderError> {
-        // One more than is kept ahead: the one that is now waited for.
-        while self.under_way.len() <= self.prefetch {
-            let Some(draw) = draws() else {
+        // The prefetched batches and the one that is waited for.
+        while self.queue.len() <= self.prefetch {
+            let Some(plan) = plans() else {
                 break;
             };
-            let pending = self.begin(draw);
-            self.under_way.push_back(pending);
+            let pending = self.start_batch(plan);
+            self.queue.push_back(pending);
         }
-        let Some(pending) = self.under_way.pop_front() else {
+        let Some(pending) = self.queue.pop_front() else {
             return Ok(None);
         };
-        let number = pending.draw.number;
+        let number = pending.plan.number;
         Ok(Some((number, self.finish(pending)?)))
     }
 
-    /// Begins a batch, each sample as a task of its own.
-    fn begin(&self, draw: Draw) -> Pending<T> {
-        let made = self.pool.as_ref().map(|pool| {
+    /// Starts a batch, with a task for each sample.
+    fn start_batch(&self, plan: BatchPlan) -> Pending<T> {
+        let samples = self.pool.as_ref().map(|pool| {
             let (sender, receiver) = channel();
-            for (place, &index) in draw.indices.iter().enumerate() {
+            for (position, &index) in plan.indices.iter().enumerate() {
                 let make = Arc::clone(&self.make);
                 let cancelled = Arc::clone(&self.cancelled);
                 let sender = sender.clone();
-                let epoch = draw.epoch;
+                let epoch = plan.epoch;
                 pool.spawn(move || {
                     if !cancelled.load(Ordering::Relaxed) {
-                        let made = make(epoch, index);
-                        // Nobody receives once the iterator is gone.
-                        let _ = sender.send((place, made));
+                        let sample = make(epoch, index);
+                        // Sending fails when the iterator has been dropped.
+                        let _ = sender.send((position, sample));
                     }
                 });
             }
             receiver
         });
-        Pending { draw, made }
+        Pending { plan, samples }
     }
 
-    /// Waits for a batch.
+    /// Waits for the samples of a batch.
     fn finish(&self, pending: Pending<T>) -> Result<Vec<T>, LoaderError> {
-        let Draw {
+        let BatchPlan {
             number,
             epoch,
             indices,
-        } = pending.draw;
-        let Some(receiver) = pending.made else {
+        } = pending.plan;
+        let Some(receiver) = pending.samples else {
             let samples = indices.iter();
             let samples = samples.map(|&index| (self.make)(epoch, index));
             return samples.filter_map(Result::transpose).collect();
         };
-        let mut made: Vec<_> = indices.iter().map(|_| None).collect();
-        // Ends when the last task has dropped its sender, be it in a panic.
-        for (place, sample) in receiver {
-            made[place] = Some(sample);
+        let mut samples: Vec<_> = indices.iter().map(|_| None).collect();
+        // Ends when the last task has dropped its sender, even by a panic.
+        for (position, sample) in receiver {
+            samples[position] = Some(sample);
         }
-        made.into_iter()
+        samples
+            .into_iter()
             .map(|sample| sample.unwrap_or(Err(LoaderError::WorkerPanicked { batch: number })))
             .filter_map(Result::transpose)
             .collect()
@@ -140,7 +141,7 @@ impl<T: Send + 'static> Workers<T> {
 
 impl<T> Drop for Workers<T> {
     fn drop(&mut self) {
-        // Tasks that wait return at once; then the pool, dropped, lets its threads end.
+        // Queued tasks return at once; the threads end when the pool is dropped.
         self.cancelled.store(true, Ordering::Relaxed);
     }
 }
@@ -152,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    fn draw(number: usize, indices: &[usize]) -> Draw {
-        Draw {
+    fn plan(number: usize, indices: &[usize]) -> BatchPlan {
+        BatchPlan {
             number,
             epoch: 1,
             indices: indices.into(),
@@ -162,7 +163,7 @@ mod tests {
 
     fn workers(
         num_workers: usize,
-        make: impl Fn(u64, usize) -> Made<String> + Send + Sync + 'static,
+        make: impl Fn(u64, usize) -> SampleResult<String> + Send + Sync + 'static,
     ) -> Workers<String> {
         let config = LoaderConfig {
             num_workers,
@@ -177,29 +178,29 @@ mod tests {
         let indices = [8, 1, 7, 0, 2, 6, 3, 5, 4];
         for num_workers in [0, 1, 3] {
             let mut workers = workers(num_workers, |epoch, index| {
-                // The later ones are finished first.
+                // Later samples finish first.
                 thread::sleep(Duration::from_millis(9 - index as u64));
                 Ok((index != 7).then(|| format!("{epoch}.{index}")))
             });
-            let mut draws = (0..5).map(|number| draw(number, &indices));
+            let mut plans = (0..5).map(|number| plan(number, &indices));
             for number in 0..5 {
-                let (found, samples) = workers.next(|| draws.next()).unwrap().unwrap();
-                assert_eq!(found, number, "{num_workers}");
+                let (finished, samples) = workers.next(|| plans.next()).unwrap().unwrap();
+                assert_eq!(finished, number, "{num_workers}");
                 let expected = indices.iter().filter(|index| **index != 7);
                 let expected: Vec<_> = expected.map(|index| format!("1.{index}")).collect();
                 assert_eq!(samples, expected, "{num_workers}");
-                // Two ahead.
-                assert_eq!(draws.len(), 2_usize.saturating_sub(number), "{num_workers}");
+                // Two are prefetched.
+                assert_eq!(plans.len(), 2_usize.saturating_sub(number), "{num_workers}");
             }
-            assert!(workers.next(|| draws.next()).unwrap().is_none());
+            assert!(workers.next(|| plans.next()).unwrap().is_none());
         }
     }
 
     #[test]
-    fn a_panic_in_a_worker_is_an_error_and_no_deadlock() {
+    fn a_panic_in_a_worker_is_an_error_and_not_a_deadlock() {
         let mut workers = workers(2, |_, index| Ok(Some([String::new()][index].clone())));
-        let mut draws = [draw(3, &[0, 7, 0])].into_iter();
-        let error = workers.next(|| draws.next()).unwrap_err();
+        let mut plans = [plan(3, &[0, 7, 0])].into_iter();
+        let error = workers.next(|| plans.next()).unwrap_err();
         assert!(matches!(error, LoaderError::WorkerPanicked { batch: 3 }));
     }
 }

@@ -10,36 +10,36 @@ use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, Skips};
 
 /// The CheXpert 8×200 retrieval set (Zhang et al. 2022, section 4.3): images with exactly one of
-/// eight findings each, and images and texts to find them by.
+/// eight findings each, with image and text queries.
 ///
-/// An image answers a query when it has the query's finding.
+/// A candidate is relevant to a query when it has the query's finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chexpert8x200 {
     /// Names of the findings, sorted.
     pub findings: Vec<String>,
-    /// The images to be found, 200 for each finding.
+    /// The images to retrieve, 200 for each finding.
     pub candidates: Vec<ChexpertCandidate>,
-    /// The images to find others by, 10 for each finding.
+    /// The image queries, 10 for each finding.
     pub image_queries: Vec<ChexpertQuery<PathBuf>>,
-    /// The sentences to find images by, 5 for each finding.
+    /// The text queries, 5 sentences for each finding.
     pub text_queries: Vec<ChexpertQuery<String>>,
 }
 
-/// An image to be found.
+/// An image to retrieve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChexpertCandidate {
     /// The file.
     pub image: PathBuf,
-    /// Whether it has each of the findings.
+    /// Whether the image has each finding, in the order of [`Chexpert8x200::findings`].
     pub has: Vec<bool>,
 }
 
-/// What images are found by.
+/// An image or a sentence that images are retrieved by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChexpertQuery<T> {
-    /// The image or the sentence.
-    pub of: T,
-    /// Position of its finding among the findings.
+    /// The image file or the sentence.
+    pub input: T,
+    /// Position of its finding in [`Chexpert8x200::findings`].
     pub finding: usize,
 }
 
@@ -53,15 +53,15 @@ impl Chexpert8x200 {
     /// | `text-retrieval/query.csv` | `Variable`, `Text` |
     ///
     /// `text-retrieval/candidate.csv` lists the same images and is not read. Paths begin with
-    /// `CheXpert-v1.0-small/` and start from `images`, the folder that CheXpert was unpacked into.
+    /// `CheXpert-v1.0-small/` and are relative to `images`, the folder that contains that folder.
     ///
     /// # Errors
     ///
-    /// Those of [`LabelledManifest::read`] for each list; a query that cannot be used, and more
-    /// than `max_bad_share` of the candidates, from 0 to 1, are too many bad rows.
+    /// Those of [`LabelledManifest::read`] for each list. Every query must be usable; of the
+    /// candidates a fraction of `max_bad_share`, from 0 to 1, may be bad rows.
     pub fn read(lists: &Path, images: &Path, max_bad_share: f64) -> Result<Self, ManifestError> {
-        let image_queries = queries(&lists.join("image-retrieval/query.csv"), "Path")?;
-        let text_queries = queries(&lists.join("text-retrieval/query.csv"), "Text")?;
+        let image_queries = read_queries(&lists.join("image-retrieval/query.csv"), "Path")?;
+        let text_queries = read_queries(&lists.join("text-retrieval/query.csv"), "Text")?;
         let named = image_queries.iter().chain(&text_queries);
         let mut findings: Vec<String> = named.map(|(finding, _)| finding.clone()).collect();
         findings.sort();
@@ -88,41 +88,47 @@ impl Chexpert8x200 {
                 has: image.targets.iter().map(|has| *has == Some(true)).collect(),
             });
         let numbered = |queries: Vec<(String, String)>| {
-            queries.into_iter().map(|(finding, of)| {
-                let place = findings.binary_search(&finding);
-                (of, place.expect("the findings are those of the queries"))
+            queries.into_iter().map(|(finding, input)| {
+                let position = findings.binary_search(&finding);
+                (
+                    input,
+                    position.expect("the findings are those of the queries"),
+                )
             })
         };
         Ok(Self {
             candidates: candidates.collect(),
             image_queries: numbered(image_queries)
                 .map(|(path, finding)| ChexpertQuery {
-                    of: images.join(path),
+                    input: images.join(path),
                     finding,
                 })
                 .collect(),
             text_queries: numbered(text_queries)
-                .map(|(of, finding)| ChexpertQuery { of, finding })
+                .map(|(sentence, finding)| ChexpertQuery {
+                    input: sentence,
+                    finding,
+                })
                 .collect(),
             findings,
         })
     }
 }
 
-/// Reads the findings of a list of queries, and what they are found by.
-fn queries(csv: &Path, column: &str) -> Result<Vec<(String, String)>, ManifestError> {
+/// Reads a list of queries: the finding and the image or sentence of each.
+fn read_queries(csv: &Path, column: &str) -> Result<Vec<(String, String)>, ManifestError> {
     let table = Table::read(csv)?;
     let find =
         |name: &str, key| NamedColumn::find(&Column::Name(name.into()), &table.header, csv, key);
-    let (finding, of) = (find("Variable", "finding")?, find(column, "query")?);
+    let (finding, query) = (find("Variable", "finding")?, find(column, "query")?);
     usable_rows(
         &table,
         &Skips::new(csv, table.rows.len(), 0.0),
         |row, record| {
             let read = check_length(record, table.header.len())
-                .and_then(|()| Ok((filled(record, &finding)?, filled(record, &of)?)));
+                .and_then(|()| Ok((filled(record, &finding)?, filled(record, &query)?)));
             match read {
-                Ok((finding, of)) => Ok((finding.trim().into(), of.trim().into())),
+                Ok((finding, query)) => Ok((finding.trim().into(), query.trim().into())),
                 Err((reason, detail)) => Err(Unusable::Row(Skip {
                     file: csv.into(),
                     row,
@@ -185,21 +191,25 @@ CheXpert-v1.0-small/patient2.png,Female,,1.0
         let folder = folder(CANDIDATES, "Variable,Text\nEdema,\"Edema, mild.\"\n");
         let set = read(&folder).unwrap();
         assert_eq!(set.findings, ["Edema", "No Finding"]);
-        let has: Vec<_> = set.candidates.iter().map(|found| &found.has[..]).collect();
+        let has: Vec<_> = set
+            .candidates
+            .iter()
+            .map(|candidate| &candidate.has[..])
+            .collect();
         assert_eq!(has, [[false, true], [true, false]]);
         let images = folder.path().join("CheXpert-v1.0-small");
         assert_eq!(set.candidates[1].image, images.join("patient2.png"));
         assert_eq!(
             set.image_queries,
             [ChexpertQuery {
-                of: images.join("patient3.png"),
+                input: images.join("patient3.png"),
                 finding: 1
             }]
         );
         assert_eq!(
             set.text_queries,
             [ChexpertQuery {
-                of: "Edema, mild.".to_string(),
+                input: "Edema, mild.".to_string(),
                 finding: 0
             }]
         );

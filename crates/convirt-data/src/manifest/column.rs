@@ -13,14 +13,14 @@ use crate::manifest::error::ManifestError;
 pub enum Column {
     /// The position, from 0.
     Position(usize),
-    /// The name in the header, letter by letter; whitespace around it does not count.
+    /// The name in the header, matched exactly except for whitespace around it.
     Name(String),
 }
 
 impl Column {
-    /// Returns the position of the column under `header`, the names in `csv`.
+    /// Finds the position of the column in `header`, the column names of `csv`.
     ///
-    /// `setting` asks for it.
+    /// `setting` is the name of the setting that chose the column, for the error.
     pub(crate) fn position(
         &self,
         header: &[String],
@@ -35,7 +35,7 @@ impl Column {
                 position: *position,
                 found: header.into(),
             }),
-            Self::Name(name) => named(name, header, csv, setting),
+            Self::Name(name) => position_of(name, header, csv, setting),
         }
     }
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Column {
     }
 }
 
-fn named(
+fn position_of(
     name: &str,
     header: &[String],
     csv: &Path,
@@ -76,18 +76,19 @@ fn named(
     }
 }
 
-/// Returns the name that differs from `name` in the fewest letters, if those are at most a third.
+/// Returns the column name with the smallest edit distance to `name`, if that is at most a third
+/// of its length.
 fn nearest(name: &str, header: &[String]) -> Option<Box<str>> {
     let name = name.trim().to_lowercase();
     header
         .iter()
-        .map(|found| {
-            let found_name = found.trim().to_lowercase();
-            (strsim::damerau_levenshtein(&name, &found_name), found)
+        .map(|column| {
+            let lowercase = column.trim().to_lowercase();
+            (strsim::damerau_levenshtein(&name, &lowercase), column)
         })
         .filter(|(distance, _)| *distance <= name.chars().count().div_ceil(3))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, found)| found.as_str().into())
+        .map(|(_, column)| column.as_str().into())
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_name_is_an_error_with_the_names_there_are_and_the_nearest() {
+    fn a_missing_name_is_an_error_with_the_existing_names_and_the_nearest() {
         let message = position(Column::Name("Reports".into())).unwrap_err();
         for fact in [
             "pairs.csv",
@@ -124,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_position_beyond_the_last_is_an_error_with_the_names_there_are() {
+    fn a_position_beyond_the_last_is_an_error_with_the_existing_names() {
         let message = position(Column::Position(4)).unwrap_err();
         assert!(message.contains("no column 4 (`text_col`)"), "{message}");
         assert!(message.contains("the 4 columns"), "{message}");
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_an_error() {
+    fn an_ambiguous_name_is_an_error() {
         let message = position(Column::Name("Image".into())).unwrap_err();
         assert!(message.contains("[1, 3]"), "{message}");
     }

@@ -1,15 +1,16 @@
-//! Whether pairs can be told apart at all: what a contrastive loss learns from.
+//! Checks that pairs differ, as contrastive learning requires.
 
 use super::study::Study;
 use crate::manifest::error::ManifestError;
 
-/// Checks that not all texts are equal, whitespace of no account: no image could be told from
-/// another by them. Studies without texts are not meant.
+/// Checks that the texts of the studies are not all equal, apart from whitespace.
+///
+/// Equal texts give a contrastive loss nothing to learn from. Studies without texts pass.
 ///
 /// # Errors
 ///
 /// [`ManifestError::EqualTexts`].
-pub fn check_contrast(studies: &[Study]) -> Result<(), ManifestError> {
+pub fn check_texts_differ(studies: &[Study]) -> Result<(), ManifestError> {
     let words = |study: &Study| -> Vec<String> {
         let words = study.report.text.split_whitespace();
         words.map(String::from).collect()
@@ -18,14 +19,22 @@ pub fn check_contrast(studies: &[Study]) -> Result<(), ManifestError> {
         return Ok(());
     };
     let first = words(first);
-    match !first.is_empty() && others.iter().all(|study| words(study) == first) {
-        true => nothing_to_contrast(studies.len()),
-        false => Ok(()),
+    if !first.is_empty() && others.iter().all(|study| words(study) == first) {
+        check_equal_texts(studies.len())
+    } else {
+        Ok(())
     }
 }
 
-/// Says what is wrong with a validation set of `pairs`, if its loss is of little use.
-pub fn too_few_to_validate(pairs: usize, batch_size: usize) -> Option<String> {
+/// Returns a warning when a validation set of `pairs` is too small for a meaningful loss.
+///
+/// ```
+/// use convirt_data::small_validation_warning;
+///
+/// assert_eq!(small_validation_warning(100, 32), None);
+/// assert!(small_validation_warning(20, 32).is_some());
+/// ```
+pub fn small_validation_warning(pairs: usize, batch_size: usize) -> Option<String> {
     match pairs {
         0 => None,
         1 => Some("only 1 to validate on: its loss is 0 whatever the model says".into()),
@@ -37,8 +46,8 @@ pub fn too_few_to_validate(pairs: usize, batch_size: usize) -> Option<String> {
     }
 }
 
-/// The error of `texts` that are all equal; one by itself has none to be equal to.
-pub(crate) fn nothing_to_contrast(texts: usize) -> Result<(), ManifestError> {
+/// Returns the error for `texts` equal texts; a single text is not an error.
+pub(crate) fn check_equal_texts(texts: usize) -> Result<(), ManifestError> {
     match texts {
         0 | 1 => Ok(()),
         _ => Err(ManifestError::EqualTexts {
@@ -68,7 +77,7 @@ mod tests {
 
     #[test]
     fn texts_that_are_all_equal_are_an_error_with_their_number() {
-        let check = |texts: &[&str]| check_contrast(&studies(texts));
+        let check = |texts: &[&str]| check_texts_differ(&studies(texts));
         let error = check(&["Clear  lungs.", "Clear lungs.", "Clear\nlungs."]).unwrap_err();
         assert!(error.to_string().contains("all 3 texts"), "{error}");
         for sound in [
@@ -83,7 +92,7 @@ mod tests {
 
     #[test]
     fn few_pairs_to_validate_on_are_told_with_their_number() {
-        let told = |pairs| too_few_to_validate(pairs, 8);
+        let told = |pairs| small_validation_warning(pairs, 8);
         assert!(
             told(1)
                 .unwrap()

@@ -1,14 +1,14 @@
-//! Why a manifest cannot be used.
+//! Errors in reading and splitting a manifest.
 
 use std::path::PathBuf;
 
 use super::study::{Split, UnknownSplit};
 use super::table::error::TableError;
-use crate::files::{few, printable, shown};
+use crate::files::{printable, shown, truncated_list};
 use crate::setting::SettingError;
 use crate::skips::TooManyBadRows;
 
-/// Why a manifest cannot be used.
+/// An error in reading or splitting a manifest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -36,82 +36,82 @@ pub enum ManifestError {
         cell: String,
     },
 
-    /// The CSV has no column of the name asked for.
+    /// The CSV has no column of the requested name.
     #[error(
         "{}: no column `{column}` (`{setting}`){}; found {}",
         shown(path),
         suggest(nearest),
-        few(found)
+        truncated_list(found)
     )]
     MissingColumn {
         /// The CSV.
         path: PathBuf,
-        /// The setting that asks for it.
+        /// The setting that chose the column.
         setting: &'static str,
-        /// The name asked for.
+        /// The requested name.
         column: String,
-        /// The column that may have been meant.
+        /// The column with the most similar name.
         nearest: Option<Box<str>>,
-        /// The columns there are.
+        /// The existing columns.
         found: Vec<String>,
     },
 
-    /// Several columns have the name asked for.
+    /// Several columns have the requested name.
     #[error(
         "{}: columns {} are all called `{column}` (`{setting}`); give the position instead",
         shown(path),
-        few(positions)
+        truncated_list(positions)
     )]
     AmbiguousColumn {
         /// The CSV.
         path: PathBuf,
-        /// The setting that asks for it.
+        /// The setting that chose the column.
         setting: &'static str,
-        /// The name asked for.
+        /// The requested name.
         column: String,
-        /// Where it stands, from 0.
+        /// Positions of these columns, from 0.
         positions: Vec<usize>,
     },
 
-    /// The CSV has fewer columns than the position asked for.
+    /// The requested position is beyond the last column.
     #[error(
         "{}: no column {position} (`{setting}`), counted from 0; found the {} columns {}",
-        shown(path), found.len(), few(found)
+        shown(path), found.len(), truncated_list(found)
     )]
     ColumnOutOfRange {
         /// The CSV.
         path: PathBuf,
-        /// The setting that asks for it.
+        /// The setting that chose the column.
         setting: &'static str,
-        /// The position asked for, from 0.
+        /// The requested position, from 0.
         position: usize,
-        /// The columns there are.
+        /// The existing columns.
         found: Vec<String>,
     },
 
-    /// A cell of the split column names no side of a split.
+    /// A cell of the split column is not the name of a side.
     #[error("{}: row {row}: {cause}", shown(path))]
     SplitCell {
         /// The CSV.
         path: PathBuf,
         /// The row, counted from 1 after the header.
         row: usize,
-        /// The word, and those that are understood.
+        /// The unknown word.
         cause: UnknownSplit,
     },
 
-    /// The CSV has a header and no rows, or none that can be used.
+    /// The CSV has no usable rows.
     #[error("{}: none of the {rows} rows can be used. {summary}", shown(path))]
     NoStudies {
         /// The CSV.
         path: PathBuf,
         /// Rows of the CSV.
         rows: usize,
-        /// The rows left out, by reason.
+        /// The skipped rows, by reason.
         summary: String,
     },
 
-    /// Some rows name their side of the split and this one does not.
+    /// This row has no side of the split, while other rows have one.
     #[error("row {row} ({}): no split, while other rows have one", shown(image))]
     RowWithoutSplit {
         /// The row, counted from 1 after the header.
@@ -120,64 +120,64 @@ pub enum ManifestError {
         image: PathBuf,
     },
 
-    /// The split column puts one group on two sides, which leaks it.
+    /// The split column puts a group on several sides, which leaks training data into evaluation.
     #[error(
         "{count} groups are on more than one side of the split column, which leaks them into the \
          evaluation; the first: {}", printable(examples.join("; "))
     )]
     LeakedGroups {
-        /// How many.
+        /// Number of them.
         count: usize,
-        /// The first few groups, each with a row on either side.
+        /// The first few groups, each with a row on each side.
         examples: Vec<String>,
     },
 
-    /// The split column puts rows of one image on two sides, which leaks it.
+    /// The split column puts an image on several sides, which leaks training data into evaluation.
     #[error(
         "{count} images are on more than one side of the split column, which leaks them into the \
          evaluation; the first: {}", examples.join("; ")
     )]
     LeakedImages {
-        /// How many.
+        /// Number of them.
         count: usize,
-        /// The first few images, each with a row on either side.
+        /// The first few images, each with a row on each side.
         examples: Vec<String>,
     },
 
-    /// The split leaves a side empty that is needed.
+    /// A required side of the split is empty.
     #[error("the split column marks no row as {split}")]
     EmptySplit {
         /// The empty side.
         split: Split,
     },
 
-    /// There is nothing to divide.
+    /// There are fewer than two groups to split.
     #[error(
         "{pairs} pairs in {groups} groups cannot be divided into training and validation: at \
          least two groups are needed (`{setting}` says what a group is)"
     )]
     TooFewGroups {
-        /// Groups there are.
+        /// Number of groups.
         groups: usize,
-        /// Pairs there are.
+        /// Number of pairs.
         pairs: usize,
-        /// The setting that names the column of groups.
+        /// The setting that chooses the group column.
         setting: &'static str,
     },
 
-    /// All texts to train on are equal.
+    /// All training texts are equal.
     #[error(
         "all {texts} texts are equal: there is nothing to tell images apart by; is \
          `{setting}` the column of texts?"
     )]
     EqualTexts {
-        /// How many.
+        /// Number of texts.
         texts: usize,
-        /// The setting that names the column of texts.
+        /// The setting that chooses the text column.
         setting: &'static str,
     },
 
-    /// The column of classes has the same one everywhere.
+    /// The class column contains only one class.
     #[error(
         "{}: column `{column}` holds only the class `{class}`; there is nothing to tell apart",
         shown(path), class = printable(class)
@@ -191,7 +191,7 @@ pub enum ManifestError {
         class: String,
     },
 
-    /// A cell of the column of classes seems to list several findings.
+    /// A cell of the class column seems to list several findings.
     #[error(
         "{}: column `{column}`: `{cell}` seems to list findings that other cells name too; say \
          what separates them (`--label-separator '{separator}'`), or write classes without a \
@@ -205,28 +205,28 @@ pub enum ManifestError {
         column: String,
         /// The cell.
         cell: String,
-        /// What seems to separate them.
+        /// The likely separator.
         separator: &'static str,
     },
 
-    /// The column of classes does not have the one that is to be positive.
+    /// The class column does not contain the class chosen as positive.
     #[error(
         "{}: column `{column}` has no class `{class}`; found {}",
         shown(path),
-        few(found)
+        truncated_list(found)
     )]
     UnknownClass {
         /// The CSV.
         path: PathBuf,
         /// The column.
         column: String,
-        /// The class asked for.
+        /// The requested class.
         class: String,
-        /// The classes there are.
+        /// The existing classes.
         found: Vec<String>,
     },
 
-    /// A label is the same for all images, as far as it is known.
+    /// A label has only one outcome among all images.
     #[error(
         "not one of {images} images is known to be {} for `{label}`: there is nothing to tell \
          apart; leave the label out", outcome(*holds), label = printable(label)
@@ -234,29 +234,29 @@ pub enum ManifestError {
     OneSided {
         /// The label.
         label: String,
-        /// Which outcome is missing.
+        /// The missing outcome.
         holds: bool,
-        /// Images there are.
+        /// Number of images.
         images: usize,
     },
 
-    /// A fraction of the training data has no example of a label's outcome.
+    /// The fraction of the training data is too small to contain each outcome of a label.
     #[error(
         "a fraction of {fraction} keeps none of the {groups} groups in which `{label}` is {}; the \
          smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64), label = printable(label)
     )]
     FractionTooSmall {
-        /// The fraction, of 1.
+        /// The fraction, from 0 to 1.
         fraction: f64,
         /// The label.
         label: String,
-        /// Which outcome is missing.
+        /// The missing outcome.
         holds: bool,
         /// Groups with that outcome.
         groups: usize,
     },
 
-    /// An outcome of a label is in too few groups to be on both sides of a division.
+    /// An outcome of a label occurs in too few groups to be on both sides of a split.
     #[error(
         "`{label}` is {} in {groups} {} only, too few to have some to learn from and some held \
          out", outcome(*holds), if *groups == 1 { "group" } else { "groups" }, label = printable(label)
@@ -264,7 +264,7 @@ pub enum ManifestError {
     TooFewWithLabel {
         /// The label.
         label: String,
-        /// Which outcome.
+        /// The outcome.
         holds: bool,
         /// Groups with that outcome.
         groups: usize,
@@ -272,13 +272,13 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// Whether a setting is refused: what was asked for is wrong, rather than the files.
+    /// Whether a setting is invalid, and not a file.
     pub fn is_misuse(&self) -> bool {
         matches!(self, Self::Setting(_))
     }
 
-    /// Says the setting that it names, if it names one, by the name that `rename` gives it: by the
-    /// key of a configuration file, for instance.
+    /// Renames the setting that the error mentions, if any: to the key of a configuration file, for
+    /// instance.
     #[must_use]
     pub fn with_setting(mut self, rename: impl Fn(&'static str) -> &'static str) -> Self {
         if let Self::MissingColumn { setting, .. }
@@ -309,7 +309,7 @@ fn outcome(holds: bool) -> &'static str {
 /// A number above 0, rounded up to two figures.
 fn rounded_up(number: f64) -> f64 {
     let scale = 10f64.powf(1.0 - number.log10().floor());
-    // What is exact but for its last bits stays as it is.
+    // The small subtraction keeps numbers that are exact except for their last bits.
     (number * scale - 1e-9).ceil() / scale
 }
 
@@ -319,20 +319,20 @@ mod tests {
 
     #[test]
     fn a_table_of_very_many_columns_makes_no_long_message() {
-        let found: Vec<String> = (100_000..300_000).map(|it| it.to_string()).collect();
+        let columns: Vec<String> = (100_000..300_000).map(|it| it.to_string()).collect();
         let path = PathBuf::from("pairs.csv");
         for error in [
             ManifestError::Table(TableError::NoColumn {
                 path: path.clone(),
                 column: "image".into(),
-                found: found.clone(),
+                found: columns.clone(),
             }),
             ManifestError::MissingColumn {
                 path: path.clone(),
                 setting: "image_col",
                 column: "image".into(),
                 nearest: None,
-                found: found.clone(),
+                found: columns.clone(),
             },
             ManifestError::AmbiguousColumn {
                 path: path.clone(),
@@ -344,13 +344,13 @@ mod tests {
                 path: path.clone(),
                 setting: "image_col",
                 position: 300_000,
-                found: found.clone(),
+                found: columns.clone(),
             },
             ManifestError::UnknownClass {
                 path,
                 column: "label".into(),
                 class: "Edema".into(),
-                found,
+                found: columns,
             },
         ] {
             let message = error.to_string();

@@ -1,11 +1,13 @@
-//! Telling whether pairs are still those that they were.
+//! A fingerprint of the training data, to detect changes.
 
 use twox_hash::XxHash3_128;
 
 use super::study::Study;
 
-/// Hashes what a run learns from studies: the names and beginnings of their image files, their
-/// texts and groups, in this order. Where the images lie does not count.
+/// Hashes the content of studies: names and contents of the image files, texts and groups, in
+/// order. The folder of the images does not count.
+///
+/// A resumed run compares fingerprints to detect that its data has changed.
 pub fn fingerprint(studies: &[Study]) -> u128 {
     let mut hash = XxHash3_128::new();
     let mut add = |part: &[u8]| {
@@ -40,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_any_row_is_told_but_not_of_the_folder() {
+    fn a_change_of_any_row_is_detected_but_not_of_the_folder() {
         let rows = |image| [study(image, "ab", "c"), study("2.png", "d", "e")];
         let before = fingerprint(&rows("here/1.png"));
         assert_eq!(fingerprint(&rows("elsewhere/1.png")), before);

@@ -1,4 +1,4 @@
-//! The CSV of labelled images: what classifiers learn from and are judged by.
+//! The CSV of labelled images, for training and testing classifiers.
 
 mod columns;
 mod draw;
@@ -15,56 +15,57 @@ use super::split::joined_groups::joined_groups;
 use super::split::{Grouped, Sides, split_by_column};
 use super::study::Split;
 use super::table::Table;
-use crate::image::{DecodeLimits, tell_apart};
+use crate::image::{DecodeLimits, resolve_hash_collisions};
 use crate::manifest::error::ManifestError;
 use crate::setting::{SettingError, check};
 use crate::skips::Skips;
 
 pub use columns::{BlankPolicy, LabelColumns, UncertainPolicy};
-pub use draw::{deal_folds, draw_fraction, hold_out};
+pub use draw::{assign_folds, draw_fraction, hold_out};
 use rows::RowReader;
 
 /// Where the labelled images are and how to read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledConfig {
-    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
-    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
+    /// The CSV in UTF-8, with a header row. Cells are separated by commas or, if the header row has
+    /// them instead, by semicolons, tabs or bars; they may be quoted.
     pub csv_file: PathBuf,
-    /// Folder that relative image cells start from; `None`: the folder of the CSV.
+    /// Folder that image paths are relative to; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
     /// Column of the image path.
     pub image: Column,
     /// Columns of the labels.
     pub labels: LabelColumns,
-    /// Column of what is never divided, such as the patient; `None`: each image is by itself.
+    /// Column of the group that is never divided by a split, such as the patient; `None`: each image
+    /// is its own group.
     pub group: Option<Column>,
-    /// Column of the side of the split; an empty cell is no side.
+    /// Column of the split: train, valid or test; empty cells have no side.
     pub split: Option<Column>,
-    /// Share of bad rows that is borne, from 0 to 1.
+    /// Largest tolerated fraction of bad rows, from 0 to 1.
     pub max_bad_share: f64,
-    /// Bounds on what an image file may ask for.
+    /// Limits on the size of images.
     pub limits: DecodeLimits,
 }
 
-/// The labelled images of a CSV, and the rows left out.
+/// The labelled images of a CSV, and its skipped rows.
 #[derive(Debug)]
 pub struct LabelledManifest {
-    /// What the targets mean.
+    /// The names of the targets.
     pub labels: Labels,
-    /// The rows that can be used, in the order of the CSV.
+    /// The usable rows, in the order of the CSV.
     pub images: Vec<LabelledImage>,
-    /// The rows that cannot.
+    /// The skipped rows.
     pub skips: Skips,
 }
 
-/// What is to be told of an image.
+/// What a classifier predicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Labels {
-    /// One of three or more classes: exactly one target holds.
+    /// Exactly one of three or more classes.
     Classes(Vec<String>),
-    /// Findings: each target holds or not by itself. Of two classes, the positive one is the only
-    /// finding.
+    /// Independent findings, each present or absent. Two classes become a single finding, the
+    /// positive class.
     Findings(Vec<String>),
 }
 
@@ -73,20 +74,20 @@ pub enum Labels {
 pub struct LabelledImage {
     /// Row of the CSV, counted from 1 after the header.
     pub row: usize,
-    /// Image file, root applied.
+    /// Path of the image file.
     pub image: PathBuf,
-    /// What files of equal content share, and hardly any others.
+    /// Hash of the file's content: equal for equal files.
     pub image_content: u64,
-    /// What is never divided: the patient.
+    /// Group that is never divided by a split, such as the patient.
     pub group: String,
-    /// Side of the split that the CSV assigns, if it has a split column.
+    /// Side of the split, if the CSV has a split column.
     pub split: Option<Split>,
-    /// Whether each of the [`Labels`] holds; `None` where that is not known.
+    /// Whether each of the [`Labels`] is present; `None` where unknown.
     pub targets: Vec<Option<bool>>,
 }
 
 impl LabelledConfig {
-    /// Reads labels from `csv_file` and image paths from its first column; at most 1 % bad rows.
+    /// Reads image paths from the first column of `csv_file` and tolerates 1 % bad rows.
     pub fn new(csv_file: impl Into<PathBuf>, labels: LabelColumns) -> Self {
         Self {
             csv_file: csv_file.into(),
@@ -113,23 +114,23 @@ impl Labels {
 impl LabelledManifest {
     /// Reads the CSV and the headers of the images, on all cores.
     ///
-    /// Absolute cells win over the root. Rows that are ragged, not UTF-8, or lack a cell or an
-    /// image are left out and listed, as are those whose findings are all unknown.
+    /// Absolute paths ignore `img_root_dir`. Rows are skipped and listed when they are ragged or not
+    /// UTF-8, lack a cell or an image, or when all their findings are unknown.
     ///
     /// # Errors
     ///
     /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
     ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
-    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: the CSV cannot be read
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
-    ///   [`ManifestError::ColumnOutOfRange`]: no such column
+    ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - [`TableError::Cell`](crate::TableError::Cell): a finding is neither 1, 0, −1 nor blank
-    /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
-    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the column of classes has
-    ///   only one, or not the one that is to be positive
-    /// - [`ManifestError::ListedClasses`]: it seems to list several in a cell
-    /// - `TooManyBadRows`: more rows are bad input than `max_bad_share` of all
-    /// - [`ManifestError::NoStudies`]: nothing is left
+    /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only one
+    ///   class, or lacks the positive class
+    /// - [`ManifestError::ListedClasses`]: cells seem to list several classes
+    /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
+    /// - [`ManifestError::NoStudies`]: no row is usable
     /// - [`SettingError::OutOfRange`]: `max_bad_share` is not from 0 to 1
     pub fn read(config: &LabelledConfig) -> Result<Self, ManifestError> {
         check(
@@ -172,7 +173,7 @@ impl LabelledManifest {
                 name_findings(&mut images, &lists, separator, csv, column)?
             }
         };
-        tell_apart(
+        resolve_hash_collisions(
             images
                 .iter_mut()
                 .map(|row| (&*row.image, &mut row.image_content)),
@@ -188,8 +189,7 @@ impl LabelledManifest {
     }
 }
 
-/// Makes one group of those that have an image in common, by its content: no part has some of its
-/// rows only.
+/// Merges groups that contain the same image, so that no image is on two sides of a split.
 fn join_groups(images: &mut [LabelledImage]) {
     let rows = images
         .iter()
@@ -200,17 +200,16 @@ fn join_groups(images: &mut [LabelledImage]) {
     }
 }
 
-/// Divides images by their split column, or else holds out about `test_size` of the groups for the
-/// test, every label represented.
+/// Splits images by their split column, or else holds out about `test_size` of the groups as test
+/// set, stratified by label.
 ///
-/// Where the column names no row as test, its validation rows are the test: they are what the
-/// result is measured on.
+/// Where the column has no test rows, the validation rows become the test set.
 ///
 /// # Errors
 ///
 /// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`],
 ///   [`ManifestError::EmptySplit`]: the split column has gaps, puts a group on two sides, or leaves
-///   nothing to learn from or to test on
+///   the training or the test set empty
 /// - those of [`hold_out`]
 pub fn split_labelled(
     images: Vec<LabelledImage>,
@@ -222,7 +221,7 @@ pub fn split_labelled(
         let held_out = hold_out(&images, labels, test_size, seed)?;
         let numbered = images.into_iter().enumerate();
         let (test, train): (Vec<_>, Vec<_>) =
-            numbered.partition(|(place, _)| held_out.binary_search(place).is_ok());
+            numbered.partition(|(position, _)| held_out.binary_search(position).is_ok());
         let images = |numbered: Vec<(_, LabelledImage)>| {
             numbered.into_iter().map(|(_, image)| image).collect()
         };
@@ -236,9 +235,10 @@ pub fn split_labelled(
     if sides.test.is_empty() {
         std::mem::swap(&mut sides.test, &mut sides.valid);
     }
-    match sides.test.is_empty() {
-        true => Err(ManifestError::EmptySplit { split: Split::Test }),
-        false => Ok(sides),
+    if sides.test.is_empty() {
+        Err(ManifestError::EmptySplit { split: Split::Test })
+    } else {
+        Ok(sides)
     }
 }
 
@@ -260,17 +260,17 @@ impl Grouped for LabelledImage {
     }
 }
 
-/// The names in a cell that lists findings.
+/// Returns the names in a cell that lists findings.
 fn names_in<'a>(list: &'a str, separator: &'a str) -> impl Iterator<Item = &'a str> {
     let names = list.split(separator).map(str::trim);
     names.filter(|name| !name.is_empty())
 }
 
-/// Signs that lists are written with, and names too ("fibrosis, mild").
+/// Characters that separate lists but may also occur in names ("fibrosis, mild").
 const LIST_SIGNS: [&str; 5] = [";", ",", "/", "+", "&"];
 
-/// Refuses cells such as "A|B" where "A" or "B" is in others too, or "A, B" where both are cells:
-/// as a class of its own it would exclude both.
+/// Rejects class cells that seem to be lists: "A|B" where another cell contains "A" or "B", or
+/// "A, B" where both are cells. As a class of its own, the list would exclude both.
 fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), ManifestError> {
     const BAR: &str = "|";
     let distinct: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
@@ -300,7 +300,7 @@ fn check_for_lists(classes: &[String], csv: &Path, column: &str) -> Result<(), M
     }
 }
 
-/// Gives each image the findings that its list names as targets.
+/// Sets the targets of each image from its list of findings.
 fn name_findings(
     images: &mut [LabelledImage],
     lists: &[String],
@@ -326,7 +326,7 @@ fn name_findings(
     Ok(Labels::Findings(names.collect()))
 }
 
-/// Gives each image its class as target.
+/// Sets the targets of each image from its class.
 fn name_classes(
     images: &mut [LabelledImage],
     classes: &[String],
@@ -359,8 +359,8 @@ fn name_classes(
         _ => Labels::Classes(names),
     };
     for (image, class) in images.iter_mut().zip(classes) {
-        let is_it = |name: &String| Some(name == class);
-        image.targets = labels.names().iter().map(is_it).collect();
+        let matches = |name: &String| Some(name == class);
+        image.targets = labels.names().iter().map(matches).collect();
     }
     Ok(labels)
 }
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn two_classes_are_one_finding_the_last_by_name_or_the_one_asked_for() {
+    fn two_classes_become_one_finding_the_last_by_name_or_the_chosen_one() {
         let csv = "image,label\na.png,sick\nb.png,healthy\nc.png, sick \n";
         for (positive, found, expected) in [
             (None, "sick", [true, false, true]),
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_lists_findings_has_all_of_them_where_that_is_asked_for() {
+    fn a_list_of_findings_is_split_at_the_chosen_separator() {
         let csv = "image,label\na.png,Edema|Mass\nb.png, No Finding \nc.png,Mass||\n";
         let list = LabelColumns::List {
             column: name("label"),
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn uncertain_and_blank_findings_become_what_the_policies_say() {
+    fn uncertain_and_blank_findings_follow_the_policies() {
         let csv = "image,Edema,Mass\na.png,1.0,0\nb.png,-1.0,1\nc.png,,-1\n";
         let read = |uncertain, blank| targets(&read(csv, findings(uncertain, blank)).unwrap());
         let [no, yes] = [false, true].map(Some);
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_which_nothing_is_known_is_left_out_and_is_no_bad_input() {
+    fn an_image_without_known_labels_is_skipped_and_is_not_bad_input() {
         let csv = "image,Edema,Mass\na.png,1,0\nb.png,-1,\n";
         let labels = findings(UncertainPolicy::Ignore, BlankPolicy::Ignore);
         let manifest = read(csv, labels).unwrap();
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_is_no_label_is_an_error_with_its_row_and_column() {
+    fn an_invalid_label_is_an_error_with_its_row_and_column() {
         let csv = "image,Edema,Mass\na.png,1,0\nb.png,0,maybe\n";
         let labels = findings(UncertainPolicy::Ignore, BlankPolicy::Zeros);
         let message = read(csv, labels).unwrap_err().to_string();
@@ -582,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_of_an_image_are_of_one_group_where_the_division_is_drawn() {
+    fn copies_of_an_image_are_in_one_group_when_the_split_is_drawn() {
         let folder = folder("image,label\na.png,sick\nb.png,well\ncopy.png,sick\n");
         let file = |name| folder.path().join(name);
         fs::copy(file("a.png"), file("copy.png")).unwrap();
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_differ_late_in_their_files_are_no_copies() {
+    fn images_that_differ_late_in_their_files_are_not_copies() {
         let folder = folder("image,label\na.png,sick\nb.png,well\nc.png,well\n");
         let file = |name| folder.path().join(name);
         let start = [fs::read(file("a.png")).unwrap(), vec![0; 70_000]].concat();
@@ -607,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_column_rules_and_validation_is_the_test_where_there_is_no_other() {
+    fn a_split_column_is_followed_and_validation_becomes_the_test_set_if_there_is_none() {
         let sides = |column: [&str; 4]| {
             let [a, b, c, d] = column;
             let csv = format!(

@@ -1,4 +1,4 @@
-//! The CSV of pairs: which image goes with which text, and whose they are.
+//! The CSV of image–text pairs.
 
 mod rows;
 
@@ -8,55 +8,55 @@ use super::column::Column;
 use super::row::usable_rows;
 use super::study::Study;
 use super::table::Table;
-use crate::image::{DecodeLimits, tell_apart};
+use crate::image::{DecodeLimits, resolve_hash_collisions};
 use crate::manifest::error::ManifestError;
 use crate::setting::check;
 use crate::skips::Skips;
 pub(crate) use rows::{Cells, RowReader, too_short};
 
-/// Where the pairs are and how to read them.
+/// Configures the reading of a CSV of image–text pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManifestConfig {
-    /// The CSV, with a header row. Commas separate, or what the header row has instead: semicolons,
-    /// tabulators or bars. Quotes enclose, the encoding is UTF-8.
+    /// The CSV in UTF-8, with a header row. Cells are separated by commas or, if the header row has
+    /// them instead, by semicolons, tabs or bars; they may be quoted.
     pub csv_file: PathBuf,
-    /// Folder that relative image cells start from; `None`: the folder of the CSV.
+    /// Folder that image paths are relative to; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
-    /// Folder that relative text cells start from; `None`: the folder of the CSV.
+    /// Folder that text paths are relative to; `None`: the folder of the CSV.
     pub text_root_dir: Option<PathBuf>,
-    /// Whether the text column holds the path of a text file instead of the text.
+    /// Whether the text column contains paths of text files instead of texts.
     pub text_from_files: bool,
     /// Column of the image path.
     pub image: Column,
-    /// Column of the text, or of its path; `None`: images alone, every one that can be read.
+    /// Column of the text or its path; `None`: images without texts.
     pub text: Option<Column>,
-    /// Column of what is never divided between training and validation, such as the patient.
+    /// Column of the group that is never divided by a split, such as the patient.
     ///
-    /// `None`: a split column alone decides, and without one pairs of equal texts stay together,
-    /// and of images alone each is by itself.
+    /// `None`: pairs with equal texts form a group. With a split column, or without texts, each
+    /// image is its own group.
     pub group: Option<Column>,
-    /// Column of the side of the split; an empty cell is no side.
+    /// Column of the split: train, valid or test; empty cells have no side.
     pub split: Option<Column>,
-    /// Words that a sentence needs to be used; a report without such a sentence is left out.
+    /// Fewest words of a usable sentence; rows without a usable sentence are skipped.
     pub min_words: usize,
-    /// Share of bad rows that is borne, from 0 to 1.
+    /// Largest tolerated fraction of bad rows, from 0 to 1.
     pub max_bad_share: f64,
-    /// Bounds on the images; larger ones are bad rows.
+    /// Limits on the size of images; larger ones are bad rows.
     pub limits: DecodeLimits,
 }
 
-/// The studies of a CSV, and the rows left out.
+/// The studies of a CSV, and its skipped rows.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The rows that can be used, in the order of the CSV.
+    /// The usable rows, in the order of the CSV.
     pub studies: Vec<Study>,
-    /// The rows that cannot.
+    /// The skipped rows.
     pub skips: Skips,
 }
 
 impl ManifestConfig {
-    /// Reads image paths and texts from the first two columns of `csv_file`; at least 3 words a
-    /// sentence, at most 1 % bad rows.
+    /// Reads image paths and texts from the first two columns of `csv_file`, uses sentences of at
+    /// least 3 words and tolerates 1 % bad rows.
     pub fn new(csv_file: impl Into<PathBuf>) -> Self {
         Self {
             csv_file: csv_file.into(),
@@ -77,20 +77,20 @@ impl ManifestConfig {
 impl Manifest {
     /// Reads the CSV, the text files, and the headers of the images, on all cores.
     ///
-    /// Absolute cells win over roots. Rows that are ragged, not UTF-8, or lack a cell, an image
-    /// or a text are left out and listed, as are texts without a sentence of `min_words` words.
-    /// Without a text column nothing depends on texts, and the reports are empty.
+    /// Absolute paths ignore `img_root_dir` and `text_root_dir`. Rows are skipped and listed when
+    /// they are ragged or not UTF-8, lack a cell, an image or a text, or when no sentence has
+    /// `min_words` words. Without a text column the reports are empty.
     ///
     /// # Errors
     ///
     /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
     ///   `TableError::NoHeader`, [`ManifestError::DataInHeader`], `TableError::HeaderNotUtf8`,
-    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: no such CSV
+    ///   `FileError::NotUtf8`, `TableError::AmbiguousSeparator`: the CSV cannot be read
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
-    ///   [`ManifestError::ColumnOutOfRange`]: no such column
-    /// - [`ManifestError::SplitCell`]: a cell of the split column holds some other word
-    /// - `TooManyBadRows`: more rows are bad input than `max_bad_share` of all
-    /// - [`ManifestError::NoStudies`]: nothing is left
+    ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
+    /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
+    /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
+    /// - [`ManifestError::NoStudies`]: no row is usable
     /// - `SettingError::OutOfRange`: `max_bad_share` is not from 0 to 1
     pub fn read(config: &ManifestConfig) -> Result<Self, ManifestError> {
         let share = config.max_bad_share;
@@ -102,7 +102,7 @@ impl Manifest {
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
         let mut studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
-        tell_apart(
+        resolve_hash_collisions(
             studies
                 .iter_mut()
                 .map(|study| (&*study.image, &mut study.image_content)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_bad_row_is_left_out_with_file_and_row() {
+    fn every_kind_of_bad_row_is_skipped_with_file_and_row() {
         let csv = b"image,text,who\n\
             good.png,good.txt,p1\n\
             ,good.txt,p2\n\
@@ -224,7 +224,7 @@ mod tests {
         let rows: Vec<_> = manifest.studies.iter().map(|study| study.row).collect();
         assert_eq!(rows, [1, 16]);
         let skips = manifest.skips.list();
-        let found: Vec<_> = skips
+        let reasons: Vec<_> = skips
             .iter()
             .map(|skip| {
                 let file = skip.file.file_name().unwrap_or_default().to_string_lossy();
@@ -252,7 +252,7 @@ mod tests {
             let file = if file == "." { folder_name } else { file };
             (row, reason, file.to_owned())
         });
-        assert_eq!(found, expected);
+        assert_eq!(reasons, expected);
         let details: Vec<_> = [2, 5, 6, 7, 13]
             .map(|row| skips[row - 2].detail.as_str())
             .into();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_cells_win_over_roots_and_roots_over_the_folder_of_the_csv() {
+    fn absolute_paths_ignore_the_root_and_the_root_replaces_the_folder_of_the_csv() {
         let elsewhere = folder(b"", &["far.png", "near.png"]);
         let far = elsewhere.path().join("far.png");
         let csv = format!(
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_text_column_every_image_is_used_and_is_a_group_by_itself() {
+    fn without_a_text_column_every_image_is_used_and_is_its_own_group() {
         let folder = folder(
             b"image\na.png\nb.png\nnone.png\na.png\n",
             &["a.png", "b.png"],
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_a_header_is_refused() {
+    fn a_table_without_a_header_is_rejected() {
         let folder = folder(
             b"a.png,The heart is normal.\nb.png,No effusion.\n",
             &["a.png"],
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_the_same_by_all_that_their_files_hold() {
+    fn images_are_equal_when_their_whole_files_are() {
         let csv = "image,text\na.png,One.\nb.png,Two.\nc.png,Three.\n";
         let images = ["a.png", "b.png", "c.png"];
         let folder = folder(csv.as_bytes(), &images);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_split_is_an_error_with_its_row() {
+    fn an_unknown_split_is_an_error_with_its_row() {
         let csv =
             b"image,text,split\na.png,The heart is normal.,train\na.png,Same here again.,tset\n";
         let folder = folder(csv, &["a.png"]);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_which_nothing_is_left_is_an_error_that_says_why() {
+    fn a_table_without_usable_rows_is_an_error_with_the_reasons() {
         let folder = folder(b"image,text\na.png,Normal.\n", &["a.png"]);
         let message = error(&config(&folder));
         assert!(message.contains("none of the 1 rows"), "{message}");
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phantom_is_read_without_leaving_a_row_out() {
+    fn the_phantom_is_read_without_a_skipped_row() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("phantom");
         let phantom = PhantomConfig {

@@ -1,4 +1,4 @@
-//! Rows of a CSV and their cells: what every manifest reads alike.
+//! Reading of rows and cells, shared by all manifests.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::image::{Fault, utf_8};
 use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, SkipReason, Skips};
 
-/// Rows looked at between two checks of the share of bad ones.
-const ROWS_AT_ONCE: usize = 1024;
+/// Rows read in parallel before the fraction of bad rows is checked.
+const CHUNK_ROWS: usize = 1024;
 
 /// Why a row cannot be used.
 pub(crate) enum Unusable {
@@ -21,14 +21,14 @@ pub(crate) enum Unusable {
     Table(ManifestError),
 }
 
-/// A column that a CSV has.
+/// A column that exists in the CSV.
 pub(crate) struct NamedColumn {
     pub(crate) position: usize,
     pub(crate) name: String,
 }
 
 impl NamedColumn {
-    /// Finds a column of `csv`; `setting` asks for it.
+    /// Finds a column of `csv`; `setting` is the setting that chose it.
     pub(crate) fn find(
         column: &Column,
         header: &[String],
@@ -41,29 +41,29 @@ impl NamedColumn {
     }
 }
 
-/// Reads the rows of `table` on all cores, in order; those that cannot be used go to `skips`.
+/// Reads the rows of `table` on all cores, in order; unusable rows are added to `skips`.
 pub(crate) fn usable_rows<T: Send>(
     table: &Table,
     skips: &Skips,
     read: impl Fn(usize, &ByteRecord) -> Result<T, Unusable> + Sync,
 ) -> Result<Vec<T>, ManifestError> {
     let mut usable = Vec::new();
-    for (chunk, rows) in table.rows.chunks(ROWS_AT_ONCE).enumerate() {
-        let first_row = chunk * ROWS_AT_ONCE + 1;
+    for (chunk, rows) in table.rows.chunks(CHUNK_ROWS).enumerate() {
+        let first_row = chunk * CHUNK_ROWS + 1;
         let made: Vec<_> = rows
             .par_iter()
             .enumerate()
             .map(|(i, record)| read(first_row + i, record))
             .collect();
-        let mut verdict = Ok(());
+        let mut result = Ok(());
         for row in made {
             match row {
                 Ok(row) => usable.push(row),
-                Err(Unusable::Row(skip)) => verdict = skips.record(skip),
+                Err(Unusable::Row(skip)) => result = skips.record(skip),
                 Err(Unusable::Table(error)) => return Err(error),
             }
         }
-        verdict?;
+        result?;
     }
     if usable.is_empty() {
         return Err(ManifestError::NoStudies {
@@ -75,7 +75,7 @@ pub(crate) fn usable_rows<T: Send>(
     Ok(usable)
 }
 
-/// Refuses a table whose header is data: that row would be lost without a word.
+/// Rejects a table whose first row is data instead of a header: that row would be lost silently.
 pub(crate) fn check_header(
     header: &[String],
     csv: &Path,
@@ -110,7 +110,7 @@ pub(crate) fn check_length(record: &ByteRecord, columns: usize) -> Result<(), Fa
     Err((SkipReason::RaggedRow, detail))
 }
 
-/// Returns a cell, whatever is in it.
+/// Returns a cell, which may be empty.
 pub(crate) fn cell(record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
     utf_8(&record[column.position]).map_err(|byte| {
         let (name, line) = (&column.name, line(record));
@@ -119,7 +119,7 @@ pub(crate) fn cell(record: &ByteRecord, column: &NamedColumn) -> Result<String, 
     })
 }
 
-/// Returns a cell that may not be empty.
+/// Returns a cell; an empty one is a fault.
 pub(crate) fn filled(record: &ByteRecord, column: &NamedColumn) -> Result<String, Fault> {
     let text = cell(record, column)?;
     if text.trim().is_empty() {
@@ -129,7 +129,7 @@ pub(crate) fn filled(record: &ByteRecord, column: &NamedColumn) -> Result<String
     Ok(text)
 }
 
-/// Reads the word of a split column; none is no side.
+/// Reads a cell of the split column; an empty cell has no side.
 pub(crate) fn side(csv: &Path, row: usize, word: &str) -> Result<Option<Split>, ManifestError> {
     if word.trim().is_empty() {
         return Ok(None);

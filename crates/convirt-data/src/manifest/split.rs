@@ -1,4 +1,4 @@
-//! Division into training, validation and test, never through a group.
+//! Splitting into training, validation and test set by group.
 
 pub(crate) mod joined_groups;
 
@@ -16,30 +16,30 @@ const EXAMPLES: usize = 3;
 /// Characters of a group shown in an error; a group may be a whole text.
 const EXAMPLE_LENGTH: usize = 40;
 
-/// How to divide studies that bring no split of their own.
+/// Configures the split of studies that have no split column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SplitConfig {
-    /// Share of the pairs held out for validation, between 0 and 1, both excluded.
+    /// Fraction of the pairs held out for validation, between 0 and 1, both excluded.
     pub valid_size: f64,
-    /// Seed of the choice.
+    /// Seed of the random choice.
     pub seed: u64,
 }
 
-/// Studies, or labelled images, on the three sides, each in the order given.
+/// Studies or labelled images, split into three sets, each in the original order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sides<T> {
-    /// What the weights learn from.
+    /// Training set: the weights are learned from it.
     pub train: Vec<T>,
-    /// What the best model is chosen by.
+    /// Validation set: the best model is chosen by it.
     pub valid: Vec<T>,
-    /// What neither of the two has seen; of studies empty unless a split column names it.
+    /// Test set, unseen in training and validation; for studies empty without a split column.
     pub test: Vec<T>,
 }
 
-/// Studies on the three sides.
+/// Studies, split into three sets.
 pub type SplitStudies = Sides<Study>;
 
-/// A row that belongs to a group and may bring its side of the split.
+/// A row that belongs to a group and may have a side of the split.
 pub(crate) trait Grouped {
     fn row(&self) -> usize;
     fn image(&self) -> &Path;
@@ -65,28 +65,29 @@ impl Grouped for Study {
     }
 }
 
-/// Divides studies by their split column, or else by group.
+/// Splits studies by their split column, or else randomly by group.
 ///
-/// By group, `valid_size` of the pairs are held out, as nearly as whole groups allow, and never
-/// all nor none; groups that have an image in common, by its content, count as one. Which ones
-/// depends on the seed and the names of the groups, not on the order of the rows; new rows of other
-/// groups leave the sequence of the present ones as it is.
+/// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
+/// least one group on each side. Groups that contain the same image count as one. The choice depends
+/// on the seed and the names of the groups, not on the order of the rows, and adding groups changes
+/// the side of few others.
 ///
 /// # Errors
 ///
 /// - [`ManifestError::RowWithoutSplit`], [`ManifestError::LeakedGroups`],
 ///   [`ManifestError::LeakedImages`], [`ManifestError::EmptySplit`]: the split column has gaps,
 ///   puts a group or an image on two sides, or leaves training or validation empty
-/// - [`ManifestError::TooFewGroups`]: there are not two groups to divide
+/// - [`ManifestError::TooFewGroups`]: there are fewer than two groups
 /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
     if studies.iter().any(|study| study.split.is_some()) {
         let sides = split_by_column(studies)?;
-        return match sides.valid.is_empty() {
-            true => Err(ManifestError::EmptySplit {
+        return if sides.valid.is_empty() {
+            Err(ManifestError::EmptySplit {
                 split: Split::Valid,
-            }),
-            false => Ok(sides),
+            })
+        } else {
+            Ok(sides)
         };
     }
     let rows = studies.iter().map(|study| {
@@ -105,17 +106,25 @@ pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, 
         test: Vec::new(),
     };
     for (study, is_held_out) in studies.into_iter().zip(is_held_out) {
-        match is_held_out {
-            true => sides.valid.push(study),
-            false => sides.train.push(study),
+        if is_held_out {
+            sides.valid.push(study)
+        } else {
+            sides.train.push(study)
         }
     }
     Ok(sides)
 }
 
-/// Counts the images held out that are trained on too, all by their content: a given split may
-/// have copies on both sides.
-pub fn held_out_but_trained_on(
+/// Counts the held-out images whose content is also in the training set.
+///
+/// A given split column may have copies of an image on both sides.
+///
+/// ```
+/// let (trained, held_out) = ([11, 12, 13], [13, 14]);
+/// let leaked = convirt_data::count_leaked_images(trained.into_iter(), held_out.into_iter());
+/// assert_eq!(leaked, 1);
+/// ```
+pub fn count_leaked_images(
     trained: impl Iterator<Item = u64>,
     held_out: impl Iterator<Item = u64>,
 ) -> usize {
@@ -123,7 +132,7 @@ pub fn held_out_but_trained_on(
     held_out.filter(|image| trained.contains(image)).count()
 }
 
-/// Divides by the split column, which must leave no gaps and something to learn from.
+/// Splits by the split column, which must have no gaps and a training side.
 pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, ManifestError> {
     check_sides(&rows)?;
     let mut sides = Sides {
@@ -144,15 +153,16 @@ pub(crate) fn split_by_column<T: Grouped>(rows: Vec<T>) -> Result<Sides<T>, Mani
             }
         }
     }
-    match sides.train.is_empty() {
-        true => Err(ManifestError::EmptySplit {
+    if sides.train.is_empty() {
+        Err(ManifestError::EmptySplit {
             split: Split::Train,
-        }),
-        false => Ok(sides),
+        })
+    } else {
+        Ok(sides)
     }
 }
 
-/// Looks for groups and images on more than one side.
+/// Checks that no group or image is on more than one side.
 fn check_sides(rows: &[impl Grouped]) -> Result<(), ManifestError> {
     let groups = on_several_sides(rows, |row| row.group());
     if !groups.is_empty() {
@@ -172,7 +182,7 @@ fn check_sides(rows: &[impl Grouped]) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// What is on several sides, in the order of the rows, with its first row on each.
+/// Keys that are on several sides, in the order of the rows, with their first row on each side.
 type Leaked<K> = Vec<(K, BTreeMap<Split, usize>)>;
 
 fn on_several_sides<'a, R: Grouped, K: Ord>(rows: &'a [R], key: impl Fn(&'a R) -> K) -> Leaked<K> {
@@ -191,7 +201,7 @@ fn on_several_sides<'a, R: Grouped, K: Ord>(rows: &'a [R], key: impl Fn(&'a R) -
     leaked
 }
 
-/// The first few of them in words.
+/// Describes the first few of them.
 fn examples<K: Copy>(leaked: &Leaked<K>, name: impl Fn(K) -> String) -> Vec<String> {
     let examples = leaked.iter().take(EXAMPLES).map(|(key, sides)| {
         let sides: Vec<_> = sides
@@ -203,7 +213,7 @@ fn examples<K: Copy>(leaked: &Leaked<K>, name: impl Fn(K) -> String) -> Vec<Stri
     examples.collect()
 }
 
-/// Chooses the groups to hold out; `groups` has that of each pair.
+/// Chooses the groups to hold out; `groups` has the group of each pair.
 pub(crate) fn held_out_groups<'a>(
     groups: impl Iterator<Item = &'a str>,
     config: &SplitConfig,
@@ -216,8 +226,9 @@ pub(crate) fn held_out_groups<'a>(
         .collect())
 }
 
-/// Takes groups in their order as long as each brings the pairs nearer to the share `valid_size`.
-/// `groups` has that of each pair, the seeded hash of its name first.
+/// Holds out groups in ascending order, each if it brings the held-out pairs nearer to `valid_size`.
+///
+/// `groups` has the group of each pair. Groups order by the seeded hash of their names.
 pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
     groups: impl Iterator<Item = G>,
     valid_size: f64,
@@ -242,7 +253,7 @@ pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
         });
     }
     let target = valid_size * total as f64;
-    let (mut held_out, mut kept) = (Vec::new(), Vec::new());
+    let (mut held_out, mut trained) = (Vec::new(), Vec::new());
     let mut taken = 0;
     for group in pairs {
         let with_it = taken + group.1;
@@ -250,13 +261,13 @@ pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
             held_out.push(group);
             taken = with_it;
         } else {
-            kept.push(group);
+            trained.push(group);
         }
     }
-    // A share near 0 or 1 leaves a side without a group: the smallest misses the share least.
+    // A `valid_size` near 0 or 1 can leave a side empty; moving the smallest group changes least.
     if held_out.is_empty() {
-        held_out.extend(take_smallest(&mut kept));
-    } else if kept.is_empty() {
+        held_out.extend(take_smallest(&mut trained));
+    } else if trained.is_empty() {
         take_smallest(&mut held_out);
     }
     Ok(held_out.into_iter().map(|(group, _)| group).collect())
@@ -267,8 +278,9 @@ fn take_smallest<G>(groups: &mut Vec<(G, usize)>) -> Option<(G, usize)> {
     Some(groups.remove(smallest))
 }
 
-/// FNV-1a over the seed and the name, finished by SplitMix64's mixer: the same on every machine
-/// and in every release, which the standard library's hashes do not promise.
+/// Hashes a seed and a name with FNV-1a and the finalizer of SplitMix64.
+///
+/// Unlike the hashes of the standard library, it is the same on every machine and in every release.
 pub(crate) fn seeded_hash(seed: u64, name: &str) -> u64 {
     let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -324,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_pairs_is_met_as_nearly_as_groups_allow() {
+    fn the_held_out_fraction_is_met_as_nearly_as_groups_allow() {
         for (valid_size, pairs) in [(0.1, 30), (0.25, 75), (0.5, 150), (0.003, 1), (0.999, 299)] {
             let valid = split(studies(), &config(valid_size, 7)).unwrap().valid;
             assert!(
@@ -346,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn new_groups_leave_most_of_the_old_ones_where_they_were() {
+    fn new_groups_leave_most_of_the_old_ones_on_their_side() {
         let before = split(studies(), &config(0.2, 3)).unwrap();
         let mut more = studies();
         more.extend((0..6).map(|i| study(301 + i, "new", None)));
@@ -388,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_nothing_or_all_is_an_error() {
+    fn a_fraction_of_0_or_1_is_an_error() {
         for valid_size in [0.0, 1.0, -0.5, f64::NAN] {
             let error = split(studies(), &config(valid_size, 0)).unwrap_err();
             assert!(
@@ -402,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_column_rules_whatever_the_share() {
+    fn a_split_column_overrides_the_fraction() {
         let sides = split(
             vec![
                 study(1, "a", Some(Split::Test)),

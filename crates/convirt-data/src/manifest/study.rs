@@ -1,4 +1,4 @@
-//! The unit of data: one image with the report written about it.
+//! A study: one image with its report.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::files::printable;
 use crate::text::{sentences, word_count};
 
-/// Identifies the person that studies belong to (MIMIC-CXR `subject_id`, CheXpert `patientNNNNN`).
+/// Identifies a patient (MIMIC-CXR `subject_id`, CheXpert `patientNNNNN`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SubjectId(pub String);
 
-/// Identifies one examination of a person (MIMIC-CXR `study_id`, OpenI `uId`).
+/// Identifies one examination of a patient (MIMIC-CXR `study_id`, OpenI `uId`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StudyId(pub String);
@@ -23,60 +23,79 @@ pub struct StudyId(pub String);
 /// One image with its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Study {
-    /// Row of the CSV this comes from, counted from 1 at the first row after the header; blank
-    /// lines are not rows, and a quoted cell may carry a row over several lines.
+    /// Row of the CSV, counted from 1 after the header. Blank lines do not count, and a row with
+    /// quoted cells may span several lines.
     pub row: usize,
-    /// Image file, roots applied.
+    /// Path of the image file.
     pub image: PathBuf,
-    /// Width and height that the file's header tells, in pixels.
+    /// Width and height from the file's header, in pixels.
     pub image_size: [usize; 2],
-    /// What files of equal content share, and hardly any others.
+    /// Hash of the file's content: equal for equal files.
     pub image_content: u64,
     /// Report of the image; empty where the CSV has no text column.
     pub report: Report,
-    /// What is never divided between training and validation: the patient or the report.
+    /// Group that is never divided by a split: the patient or the report.
     pub group: String,
-    /// Side of the split that the CSV assigns, if it has a split column.
+    /// Side of the split, if the CSV has a split column.
     pub split: Option<Split>,
 }
 
-/// Text of a report, whole and in sentences; empty by default.
+/// The text of a report and its sentences; empty by default.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::Report;
+///
+/// let report = Report::new("FINDINGS: The lungs are clear. Normal.", 3);
+/// // "Normal." has fewer than 3 words.
+/// assert_eq!(report.sentences, ["The lungs are clear."]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The text as read.
+    /// The text, unchanged.
     pub text: Arc<str>,
-    /// The sentences that are long enough to train on, in order, whitespace collapsed.
+    /// The sentences that are long enough to train on, in order, with whitespace collapsed.
     pub sentences: Vec<String>,
 }
 
-/// Side of a split.
+/// Side of a split: training, validation or test.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::Split;
+///
+/// assert_eq!("validate".parse(), Ok(Split::Valid));
+/// assert_eq!(Split::Valid.name(), "valid");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// What the weights learn from.
+    /// Training: the weights are learned from it.
     Train,
-    /// What the best model is chosen by.
+    /// Validation: the best model is chosen by it.
     Valid,
-    /// What neither of the two has seen.
+    /// Test: unseen in training and validation.
     Test,
 }
 
-/// A word that names no side of a split.
+/// A word that is not a side of a split.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{word}` is no split; write train (training), valid (validate, validation, val, dev) or test",
     word = printable(word)
 )]
 pub struct UnknownSplit {
-    /// The word as written.
+    /// The word.
     pub word: String,
 }
 
 impl Report {
     /// Cuts `text` into sentences and keeps those of at least `min_words` words.
     ///
-    /// Words are those of [`word_count`](crate::text::word_count). A text without a sentence that
-    /// long gives a report without sentences.
+    /// Words are counted by [`word_count`](crate::text::word_count). If no sentence is long enough,
+    /// the report has no sentences.
     pub fn new(text: impl Into<Arc<str>>, min_words: usize) -> Self {
         let text = text.into();
         let sentences = sentences(&text)
@@ -134,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_usual_word_for_a_split_is_understood() {
+    fn every_usual_word_for_a_split_is_parsed() {
         for (word, split) in [
             ("train", Split::Train),
             ("Training", Split::Train),
@@ -150,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_no_split_and_are_quoted() {
+    fn other_words_are_errors_that_quote_them() {
         let error = "tran".parse::<Split>().unwrap_err();
         assert!(error.to_string().starts_with("`tran` is no split"));
     }

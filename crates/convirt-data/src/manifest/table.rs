@@ -1,4 +1,4 @@
-//! A CSV as header and raw rows, so that one bad row spoils no other.
+//! Reading of a CSV into a header and raw rows; a bad row does not affect the others.
 
 pub(crate) mod error;
 pub(crate) mod separator;
@@ -13,25 +13,26 @@ use crate::files::{FileError, read_regular};
 use crate::image::MAX_TEXT;
 use crate::manifest::table::error::TableError;
 
-/// Bytes of the largest CSV; that of MIMIC-CXR with its reports is 0.2 GB.
+/// Largest CSV, in bytes; that of MIMIC-CXR with its reports has 0.2 GB.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// Bytes of the longest line: a thousand columns of long texts.
-const MAX_LINE: usize = 16 << 20;
+/// Longest line, in bytes: a thousand columns of long texts.
+const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// A CSV file, cells as bytes.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// Names of the columns.
     pub(crate) header: Vec<String>,
-    /// The rows after the header that are not blank; they may be ragged.
+    /// The rows after the header, without blank lines; their lengths may differ.
     pub(crate) rows: Vec<ByteRecord>,
 }
 
 impl Table {
-    /// Reads a table: a byte order mark, CRLF, quoted cells over several lines, and in place of
-    /// commas semicolons, tabulators or bars are understood, and a first line `sep=;` before the
-    /// header.
+    /// Reads a table.
+    ///
+    /// Accepts a byte order mark, CRLF, quoted cells that span lines, a first line `sep=;`, and
+    /// semicolons, tabs or bars in place of commas.
     pub(crate) fn read(path: &Path) -> Result<Self, TableError> {
         let bytes = read_regular(path, MAX_BYTES).map_err(FileError::read(path))?;
         check_lines(path, &bytes)?;
@@ -65,23 +66,23 @@ impl Table {
     }
 }
 
-/// Returns the line of the file on which a row begins, from 1.
+/// Returns the line on which a row begins, from 1.
 pub(crate) fn line(row: &ByteRecord) -> u64 {
     row.position().map_or(0, Position::line)
 }
 
-/// Refuses lines that would take many times their bytes as cells.
+/// Rejects long lines: their cells would take many times as much memory.
 fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), TableError> {
     let mut start = 0;
     let ends = memchr_iter(b'\n', bytes).chain([bytes.len()]);
     for (index, end) in ends.enumerate() {
         let length = end - start;
-        if length > MAX_LINE {
+        if length > MAX_LINE_BYTES {
             return Err(TableError::LongLine {
                 path: path.into(),
                 line: index + 1,
                 bytes: length,
-                max_bytes: MAX_LINE,
+                max_bytes: MAX_LINE_BYTES,
             });
         }
         start = end + 1;
@@ -89,7 +90,7 @@ fn check_lines(path: &Path, bytes: &[u8]) -> Result<(), TableError> {
     Ok(())
 }
 
-/// Refuses cells that can be no text: most often of a quote that swallows the rows behind it.
+/// Rejects cells that are too long for a text; the usual cause is a missing closing quote.
 fn check_cells(path: &Path, row: usize, record: &ByteRecord) -> Result<(), TableError> {
     let max_bytes = MAX_TEXT as usize;
     match record
@@ -127,14 +128,14 @@ fn records(bytes: &[u8], separator: u8) -> csv::Result<Vec<ByteRecord>> {
     let (mut start, mut line) = (0, 1);
     for record in reader.byte_records() {
         let mut record = record?;
-        // The reader's own position may be that of a line end or a blank line before the row.
-        let after = record
+        // The reader's position may be that of a line end or a blank line before the row.
+        let position = record
             .position()
             .map_or(start, |position| position.byte() as usize);
-        let line_ends = bytes[after..]
+        let line_ends = bytes[position..]
             .iter()
             .take_while(|byte| b"\r\n".contains(byte));
-        let row_start = after + line_ends.count();
+        let row_start = position + line_ends.count();
         line += bytes[start..row_start]
             .iter()
             .filter(|&&byte| byte == b'\n')
@@ -148,8 +149,8 @@ fn records(bytes: &[u8], separator: u8) -> csv::Result<Vec<ByteRecord>> {
     Ok(records)
 }
 
-/// Whether the last row ends the file inside a quote: it spans lines, which takes a quote, and
-/// the quotes in it do not pair up. The reader itself takes the rest of the file for one cell.
+/// Whether the file ends inside a quote: the last row spans lines and has an odd number of quotes.
+/// The CSV reader would take the rest of the file as one cell.
 fn is_unclosed(last: &ByteRecord, bytes: &[u8]) -> bool {
     let spans_lines = last.iter().any(|cell| cell.contains(&b'\n'));
     let start = last.position().map_or(0, Position::byte) as usize;
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_line_ends_blank_lines_and_long_cells_are_understood() {
+    fn byte_order_marks_line_ends_blank_lines_and_quoted_cells_are_read() {
         let table = table(b"\xef\xbb\xbfimage,text\r\n\r\na.png,\"one\r\n\"\"two\"\", three\"\r\n")
             .unwrap();
         assert_eq!(table.header, ["image", "text"]);
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_that_names_the_separator_is_no_header() {
+    fn a_first_line_that_names_the_separator_is_not_the_header() {
         let table = table(b"sep=;\r\nimage;text, if any\r\na.png;Clear, normal.\r\n").unwrap();
         assert_eq!(table.header, ["image", "text, if any"]);
         assert_eq!(&table.rows[0][1], b"Clear, normal.");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn semicolons_tabulators_and_bars_separate_cells_where_the_header_has_them() {
+    fn semicolons_tabs_and_bars_separate_cells_if_the_header_has_them() {
         for sign in [";", "\t", "|"] {
             let text = "image;text\na.png;\"one; two\"\nb.png;63,5\n".replace(';', sign);
             let table = table(text.as_bytes()).unwrap();
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn ragged_rows_and_broken_bytes_stay_in_their_row() {
+    fn ragged_rows_and_invalid_bytes_do_not_affect_other_rows() {
         let table = table(b"image,text\na\nb,\xff\nc,d,e\nf,g").unwrap();
         let lengths: Vec<_> = table.rows.iter().map(ByteRecord::len).collect();
         assert_eq!(lengths, [1, 2, 3, 2]);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_is_an_error_with_row_and_line() {
+    fn an_unclosed_quote_is_an_error_with_row_and_line() {
         let error = table(b"image,text\na,b\nc,\"d\ne,f\ng,h\n").unwrap_err();
         assert!(
             matches!(
@@ -228,18 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_can_be_no_text_is_an_error_with_its_row() {
+    fn a_cell_too_long_for_a_text_is_an_error_with_its_row() {
         let long = "x\n".repeat(1 << 19);
-        let of = |text: &str| table(format!("image,text\na,b\nc,\"{text}\"\n").as_bytes());
-        assert!(of(&long).is_ok());
-        let message = of(&(long + "x")).unwrap_err().to_string();
+        let with_cell = |text: &str| table(format!("image,text\na,b\nc,\"{text}\"\n").as_bytes());
+        assert!(with_cell(&long).is_ok());
+        let message = with_cell(&(long + "x")).unwrap_err().to_string();
         let expected = "row 2 (line 3), column 1: 1048577 bytes, more than the 1048576 of";
         assert!(message.contains(expected), "{message}");
     }
 
     #[test]
-    fn a_line_of_commas_is_refused_before_it_becomes_cells() {
-        let file = "image,text\n".to_string() + &",".repeat(MAX_LINE + 1);
+    fn a_line_of_commas_is_rejected_before_it_becomes_cells() {
+        let file = "image,text\n".to_string() + &",".repeat(MAX_LINE_BYTES + 1);
         let error = table(file.as_bytes()).unwrap_err();
         assert!(
             matches!(error, TableError::LongLine { line: 2, .. }),
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_refused() {
+    fn other_encodings_are_rejected() {
         let utf_16 = b"\xff\xfei\0m\0a\0g\0e\0,\0t\0e\0x\0t\0\n\0";
         for bytes in [&utf_16[..], &utf_16[2..]] {
             let error = table(bytes).unwrap_err();

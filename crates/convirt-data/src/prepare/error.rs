@@ -1,13 +1,13 @@
-//! Why a data set is not prepared.
+//! Errors in preparing a data set.
 
 use std::path::PathBuf;
 
-use crate::files::{FileError, few, shown};
+use crate::files::{FileError, shown, truncated_list};
 use crate::image::ImageError;
 use crate::manifest::{ManifestError, TableError};
 use crate::setting::SettingError;
 
-/// Why a data set is not prepared.
+/// An error in preparing a data set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError {
@@ -27,11 +27,11 @@ pub enum PrepareError {
     #[error(transparent)]
     Table(#[from] TableError),
 
-    /// The pairs cannot be divided.
+    /// The pairs cannot be split.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 
-    /// The folder to prepare into holds something else.
+    /// The output folder contains something other than prepared pairs.
     #[error(
         "{}: holds something else than prepared pairs; choose another folder",
         shown(path)
@@ -41,63 +41,63 @@ pub enum PrepareError {
         path: PathBuf,
     },
 
-    /// The folder holds pairs prepared from other data or at another size.
+    /// The output folder contains pairs prepared from other data or at another size.
     #[error(
-        "{}: holds {found} and not {wanted}; delete it or choose another folder",
+        "{}: holds {found} and not {requested}; delete it or choose another folder",
         shown(path)
     )]
     OtherPreparation {
         /// The folder.
         path: PathBuf,
-        /// What there is.
+        /// The existing preparation.
         found: String,
-        /// What was asked for.
-        wanted: String,
+        /// The requested preparation.
+        requested: String,
     },
 
-    /// Another process prepares pairs in the folder.
+    /// Another process is using the output folder.
     #[error("{}: another preparation is at work in this folder", shown(path))]
     FolderInUse {
         /// The folder.
         path: PathBuf,
     },
 
-    /// A folder holds no reports.
+    /// A folder contains no reports.
     #[error("{}: no reports; looked for {looked_for} there and below", shown(path))]
     NoReports {
         /// The folder.
         path: PathBuf,
-        /// The files that would have done.
+        /// The expected files.
         looked_for: &'static str,
     },
 
-    /// A table that comes with a data set is not there.
+    /// A table of the data set is missing.
     #[error("{}: no {looked_for}; {hint}", shown(folder))]
     NoTable {
         /// The folder.
         folder: PathBuf,
-        /// The file that would have done.
+        /// The expected file.
         looked_for: &'static str,
-        /// What it is needed for, and what can be done without it.
+        /// Purpose of the table, and the alternative without it.
         hint: &'static str,
     },
 
-    /// No image is of the views asked for.
+    /// No image has one of the requested views.
     #[error(
         "{}: no image of the views {asked:?}; found {}",
         shown(path),
-        few(found)
+        truncated_list(found)
     )]
     NoSuchView {
-        /// The table that names the views, or the data set whose images do.
+        /// The table or data set that contains the views.
         path: PathBuf,
-        /// The views asked for.
+        /// The requested views.
         asked: Vec<String>,
-        /// The views there are.
+        /// The existing views.
         found: Vec<String>,
     },
 
-    /// Views are asked for, and no image tells its own.
+    /// Views are requested, but the view of every image is unknown.
     #[error(
         "{}: no image tells its view, so that {asked:?} cannot be chosen: DICOM files do, PNG and \
          JPEG files do not; take all views",
@@ -106,22 +106,22 @@ pub enum PrepareError {
     UnknownViews {
         /// The data set.
         path: PathBuf,
-        /// The views asked for.
+        /// The requested views.
         asked: Vec<String>,
     },
 
-    /// Nothing of a data set can be used.
+    /// No pair could be made.
     #[error("{}: not one pair could be made; {summary}", shown(path))]
     NothingPrepared {
         /// The data set.
         path: PathBuf,
-        /// What was left out, by reason.
+        /// The omissions, by reason.
         summary: String,
     },
 }
 
 impl PrepareError {
-    /// Whether a setting is refused: what was asked for is wrong, rather than the files.
+    /// Whether a setting is invalid, and not a file.
     pub fn is_misuse(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The folder that a preparation fills, and fills up after an interruption.
+//! The output folder of a preparation, which can be resumed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -10,24 +10,24 @@ use crate::files::{FileError, NewFile, open_regular};
 use crate::image::DecodeLimits;
 use crate::prepare::error::PrepareError;
 
-/// A folder that this process alone writes into, as long as it is held.
+/// An output folder, locked for this process until dropped.
 pub(super) struct OutFolder {
     path: PathBuf,
-    /// Holds the lock.
+    /// The marker file, which is locked.
     marker: File,
 }
 
-/// What the folder holds, so that other images are not mixed in.
+/// Description of the folder's content, so that different preparations are not mixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Contents {
     /// Name of the data set.
     pub(super) dataset: String,
-    /// Longer side of the images written, in pixels; `None` as long as there are none.
+    /// Longer side of the written images, in pixels; `None` without images.
     pub(super) longer_side: Option<usize>,
-    /// Whether JPEG and PNG files are turned as their EXIF asks.
+    /// Whether JPEG and PNG files are rotated according to their EXIF orientation.
     #[serde(default = "default_exif_orientation")]
     pub(super) exif_orientation: bool,
-    /// Counts up whenever the same source gives other images.
+    /// Version of the decoder: increases when the same file gives a different image.
     pub(super) version: u32,
 }
 
@@ -36,11 +36,11 @@ fn default_exif_orientation() -> bool {
 }
 
 impl OutFolder {
-    /// The marker's name.
+    /// Name of the marker file.
     const MARKER: &str = "prepare.json";
 
-    /// Takes hold of `path`, which is new, empty, or left by an earlier run with the same contents.
-    pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Self, PrepareError> {
+    /// Locks `path`, which is new, empty, or left by an earlier run with the same contents.
+    pub(super) fn open(path: &Path, requested: &Contents) -> Result<Self, PrepareError> {
         let marker_path = path.join(Self::MARKER);
         let write = FileError::write(&marker_path);
         fs::create_dir_all(path).map_err(write)?;
@@ -66,18 +66,18 @@ impl OutFolder {
             path: path.into(),
             marker,
         };
-        folder.agree_on(wanted).map_err(write)??;
+        folder.check_marker(requested).map_err(write)??;
         Ok(folder)
     }
 
-    /// Compares the marker with what is wanted, and writes what it does not say yet.
-    fn agree_on(&mut self, wanted: &Contents) -> io::Result<Result<(), PrepareError>> {
+    /// Compares the marker file with the requested contents, and updates it.
+    fn check_marker(&mut self, requested: &Contents) -> io::Result<Result<(), PrepareError>> {
         let mut text = String::new();
         self.marker.read_to_string(&mut text)?;
-        let found: Option<Contents> = match text.trim() {
+        let existing: Option<Contents> = match text.trim() {
             "" => None,
             text => match serde_json::from_str(text) {
-                Ok(found) => Some(found),
+                Ok(existing) => Some(existing),
                 Err(_) => {
                     return Ok(Err(PrepareError::NotAPreparation {
                         path: self.path.clone(),
@@ -85,27 +85,27 @@ impl OutFolder {
                 }
             },
         };
-        if let Some(found) = &found {
+        if let Some(existing) = &existing {
             let images = |it: &Contents| Some((it.longer_side?, it.exif_orientation));
-            let other_images = (images(found), images(wanted));
-            let agrees = found.dataset == wanted.dataset
-                && found.version == wanted.version
+            let other_images = (images(existing), images(requested));
+            let agrees = existing.dataset == requested.dataset
+                && existing.version == requested.version
                 && !matches!(other_images, (Some(one), Some(other)) if one != other);
             if !agrees {
                 return Ok(Err(PrepareError::OtherPreparation {
                     path: self.path.clone(),
-                    found: found.to_string(),
-                    wanted: wanted.to_string(),
+                    found: existing.to_string(),
+                    requested: requested.to_string(),
                 }));
             }
         }
-        // What was said of images holds as long as nothing is said of them.
-        let contents = match &found {
-            Some(found) if wanted.longer_side.is_none() => found,
-            _ => wanted,
+        // Without images, the description of existing images stays.
+        let contents = match &existing {
+            Some(existing) if requested.longer_side.is_none() => existing,
+            _ => requested,
         };
-        if found.as_ref() != Some(contents) {
-            // Killed in between, it leaves an empty marker, which says nothing wrong.
+        if existing.as_ref() != Some(contents) {
+            // A process killed here leaves an empty marker, which is accepted.
             self.marker.set_len(0)?;
             self.marker.rewind()?;
             self.marker.write_all(&serde_json::to_vec(contents)?)?;
@@ -118,7 +118,7 @@ impl OutFolder {
         &self.path
     }
 
-    /// Writes a file of the folder, which appears complete or not at all.
+    /// Writes a file into the folder; it appears complete or not at all.
     pub(super) fn write(&self, name: &Path, content: &[u8]) -> Result<(), FileError> {
         let path = self.path.join(name);
         NewFile::write_unsynced(&path, content).map_err(FileError::write(&path))
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_preparation_goes_on_and_another_is_refused() {
+    fn the_same_preparation_is_resumed_and_another_is_rejected() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("out");
         let open = |dataset, side| OutFolder::open(&path, &contents(dataset, side)).map(drop);
@@ -160,7 +160,7 @@ mod tests {
         open("openi", Some(256)).unwrap();
         open("openi", Some(256)).unwrap();
         open("openi", None).unwrap();
-        // As a run leaves it that is killed at its beginning.
+        // The state after a run was killed at its beginning.
         fs::write(path.join(OutFolder::MARKER), "").unwrap();
         open("openi", Some(256)).unwrap();
         for (dataset, side) in [("openi", Some(512)), ("mimic", Some(256))] {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_something_else_is_left_alone() {
+    fn a_folder_with_other_content_is_not_changed() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("thesis.txt"), "all of it").unwrap();
         let error = OutFolder::open(place.path(), &contents("openi", None))

@@ -1,4 +1,4 @@
-//! Images made small and kept, as long as their like is not there yet.
+//! Resizing and writing of images, without those that exist already.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use crate::image::{DecodeLimits, Radiograph};
 use crate::prepare::error::PrepareError;
 use crate::setting::{self, SettingError};
 
-/// How images are written beside the manifest: as PNG of 8 bits, as MIMIC-CXR-JPG has.
+/// How images are written next to the manifest: as 8-bit PNG files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedImages {
-    /// Longer images are scaled down to this longer side, 32–16,384 pixels.
+    /// Longer side that larger images are scaled down to, 32–16,384 pixels.
     pub longer_side: usize,
-    /// Bounds on what a file may ask for: 32–65,535 pixels a side, 1–65,536 MiB.
+    /// Limits on the source images: 32–65,535 pixels a side, 1–65,536 MiB.
     pub limits: DecodeLimits,
 }
 
@@ -28,11 +28,11 @@ impl Default for PreparedImages {
     }
 }
 
-/// What became of an image.
+/// Whether an image was written.
 pub(super) enum Written {
     Made,
-    /// An earlier run made it.
-    Kept,
+    /// An earlier run had written it.
+    Reused,
 }
 
 impl PreparedImages {
@@ -50,7 +50,7 @@ impl PreparedImages {
         setting::check("max_image_mb", max_mb, mebibytes, allowed)
     }
 
-    /// Writes the image of `source` as `name` into `folder`.
+    /// Writes the image of `source` as `name` into `folder`, unless it exists.
     pub(super) fn write(
         &self,
         source: &Path,
@@ -58,7 +58,7 @@ impl PreparedImages {
         name: &Path,
     ) -> Result<Written, PrepareError> {
         if is_complete(&folder.path().join(name)) {
-            return Ok(Written::Kept);
+            return Ok(Written::Reused);
         }
         let image = Radiograph::read_within(source, self.longer_side, &self.limits)?;
         let png = image.to_png().map_err(|cause| FileError::Write {
@@ -70,14 +70,14 @@ impl PreparedImages {
     }
 }
 
-/// Where the image called `name` is written, from the folder of the manifest.
+/// Returns the path of the image called `name`, relative to the manifest.
 pub(super) fn image_path(name: &Path) -> PathBuf {
     let mut path = Path::new("images").join(name).into_os_string();
     path.push(".png");
     path.into()
 }
 
-/// Whether a PNG is there to its last chunk.
+/// Whether a PNG file exists and ends with its last chunk.
 fn is_complete(path: &Path) -> bool {
     const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
     let tail = || -> io::Result<Vec<u8>> {
@@ -141,7 +141,7 @@ mod tests {
             assert!(fs::read(&written).unwrap() == bytes);
             assert!(matches!(
                 config.write(&source, &folder, &name),
-                Ok(Written::Kept)
+                Ok(Written::Reused)
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Labels of studies, from tables or from index terms.
+//! Labels of studies, from tables or from MeSH index terms.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::table::Table;
 use crate::manifest::TableError;
 
-/// Labels and the main headings of MeSH that stand for them, under CheXpert's names where it has
-/// them.
+/// Labels and the MeSH main headings that imply them; named as in CheXpert where possible.
 const MESH: [(&str, &[&str]); 16] = [
     ("no_finding", &["normal"]),
     ("cardiomegaly", &["cardiomegaly"]),
@@ -40,10 +39,10 @@ const MESH: [(&str, &[&str]); 16] = [
     ("calcified_granuloma", &["calcified granuloma"]),
 ];
 
-/// Index terms that say nothing of what is seen.
+/// Index terms that do not describe findings.
 const UNINDEXED: [&str; 2] = ["no indexing", "technical quality of image unsatisfactory"];
 
-/// Names of the columns that [`mesh_labels`] fills.
+/// Returns the names of the columns of [`mesh_labels`].
 pub(super) fn mesh_columns() -> Vec<String> {
     let labels = MESH.iter().map(|(label, _)| (*label).to_owned());
     labels
@@ -51,8 +50,8 @@ pub(super) fn mesh_columns() -> Vec<String> {
         .collect()
 }
 
-/// Makes labels, 1 or 0, of the index terms that people gave a report, and appends those terms
-/// and the ones that a program gave; a report that nobody indexed has no labels.
+/// Converts the manual index terms of a report to labels, 1 or 0, and appends the manual and the
+/// automatic index terms. The labels of a report without manual index terms are blank.
 pub(super) fn mesh_labels(major: &[String], automatic: &[String]) -> Arc<[String]> {
     let headings: Vec<String> = major
         .iter()
@@ -75,17 +74,17 @@ pub(super) fn mesh_labels(major: &[String], automatic: &[String]) -> Arc<[String
         .collect()
 }
 
-/// A patient and a study, by their numbers.
-type Numbers = (String, String);
+/// The numbers of a patient and a study.
+type StudyKey = (String, String);
 
-/// Labels of a table with a row for each study, as CheXpert's and NegBio's labellers wrote them.
+/// A table with the labels of each study, as written by the labellers of CheXpert and NegBio.
 pub(super) struct StudyLabels {
     pub(super) columns: Vec<String>,
-    by_study: HashMap<Numbers, Vec<String>>,
+    by_study: HashMap<StudyKey, Vec<String>>,
 }
 
 impl StudyLabels {
-    /// Reads a table; `prefix` tells its columns from those of another.
+    /// Reads a table; `prefix` is added to the column names.
     pub(super) fn read(path: &Path, prefix: &str) -> Result<Self, TableError> {
         let mut table = Table::open(path)?;
         let (subject, study) = (table.column("subject_id")?, table.column("study_id")?);
@@ -97,7 +96,7 @@ impl StudyLabels {
             format!("{prefix}{}", name.replace([' ', '-'], "_"))
         });
         let columns = columns.collect();
-        let mut by_study: HashMap<Numbers, Vec<String>> = HashMap::new();
+        let mut by_study: HashMap<StudyKey, Vec<String>> = HashMap::new();
         while let Some(row) = table.next_row()? {
             let cells = labels.iter().map(|&column| {
                 let label = match row.cell(column) {
@@ -122,8 +121,8 @@ impl StudyLabels {
         Ok(Self { columns, by_study })
     }
 
-    /// Returns the labels of a study, empty where the table does not have it.
-    pub(super) fn of(&self, subject: &str, study: &str) -> Vec<String> {
+    /// Returns the labels of a study, blank if the table lacks it.
+    pub(super) fn get(&self, subject: &str, study: &str) -> Vec<String> {
         let numbers = (subject.to_owned(), study.to_owned());
         let labels = self.by_study.get(&numbers).cloned();
         labels.unwrap_or_else(|| vec![String::new(); self.columns.len()])
@@ -167,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_those_of_the_patient_and_of_no_other_study() {
+    fn labels_are_found_by_patient_and_study() {
         let labels = read("subject_id,study_id,Edema\n1,5,1.0\n2,5,\n1,5,1.0\n").unwrap();
-        assert_eq!(labels.of("1", "5"), ["1"]);
-        assert_eq!(labels.of("2", "5"), [""]);
-        assert_eq!(labels.of("3", "5"), [""]);
+        assert_eq!(labels.get("1", "5"), ["1"]);
+        assert_eq!(labels.get("2", "5"), [""]);
+        assert_eq!(labels.get("3", "5"), [""]);
         let table = "subject_id;study_id;Edema\n1;5;1.0\n1;5;0.0\n";
         let error = read(table).err().unwrap().to_string();
         for fact in ["row 2", "`study_id`", "`5` is not named once"] {

@@ -1,4 +1,4 @@
-//! MIMIC-CXR and MIMIC-CXR-JPG, as PhysioNet distributes them.
+//! Preparation of MIMIC-CXR and MIMIC-CXR-JPG, as distributed by PhysioNet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::labels::StudyLabels;
-use super::pairs::{Found, Job, Pair, root_of};
+use super::pairs::{Pair, Preparation, SourcePairs, canonical_root};
 use super::report_files::{ReportFiles, files_folder, study_path};
 use super::table::{Table, find};
-use super::views::is_asked_for;
+use super::views::is_requested;
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::files::{FileError, PassedOver};
 use crate::manifest::{ManifestError, Split, SplitConfig, StudyId, SubjectId};
@@ -18,67 +18,98 @@ use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 use crate::text::Sections;
 
-/// Endings of image files, the one to take first.
-const IMAGE_ENDINGS: [&str; 3] = ["jpg", "png", DICOM];
+/// Extensions of image files, in order of preference.
+const IMAGE_EXTENSIONS: [&str; 3] = ["jpg", "png", DICOM];
 
-/// Ending of the files that tell the view.
+/// Extension of the files that contain the view.
 const DICOM: &str = "dcm";
 
 /// Name of the reports' zip file.
 const REPORTS_ZIP: &str = "mimic-cxr-reports.zip";
 
-/// How to prepare MIMIC-CXR.
+/// Configures the preparation of MIMIC-CXR.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs;
+///
+/// use convirt_data::{MimicConfig, MimicSplit, SplitConfig};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let root = folder.path().join("mimic-cxr");
+/// # let mut metadata = "dicom_id,subject_id,study_id,ViewPosition\n".to_string();
+/// # for patient in 10..13 {
+/// #     let study = root.join(format!("files/p{patient}/p{patient}/s5"));
+/// #     fs::create_dir_all(&study)?;
+/// #     image::GrayImage::new(40, 40).save(study.join(format!("i{patient}.png")))?;
+/// #     fs::write(study.with_extension("txt"), "FINDINGS: The lungs are clear.\n")?;
+/// #     metadata += &format!("i{patient},{patient},5,PA\n");
+/// # }
+/// # fs::write(root.join("mimic-cxr-2.0.0-metadata.csv"), metadata)?;
+/// let out = folder.path().join("prepared");
+/// let split = SplitConfig { valid_size: 0.3, seed: 0 };
+/// let prepared = MimicConfig {
+///     split: MimicSplit::ByPatient(split),
+///     ..MimicConfig::new(root, out)
+/// }
+/// .prepare(|_progress| ())?;
+/// assert_eq!((prepared.pairs, prepared.subjects), (3, 3));
+/// let csv = fs::read_to_string(prepared.manifest)?;
+/// assert!(csv.contains("images/p10/p10/s5/i10.png,The lungs are clear.,10,5,PA,"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MimicConfig {
-    /// Folder with `files/p10/p10000032/s50414267/….jpg` or `….dcm`.
+    /// Folder that contains `files/p10/p10000032/s50414267/….jpg` or `….dcm`.
     pub root: PathBuf,
-    /// Folder with the tables, `.csv` or `.csv.gz`; `None`: the root.
+    /// Folder of the tables, `.csv` or `.csv.gz`; `None`: `root`.
     ///
-    /// `mimic-cxr-2.0.0-metadata` names the images and their views, and without it
-    /// `cxr-record-list` the images alone, whose DICOM files then tell the views; `-split` has the
-    /// official split, `-chexpert` and `-negbio` have labels, which are taken if they are there.
+    /// `mimic-cxr-2.0.0-metadata` lists the images and their views. Without it, `cxr-record-list`
+    /// lists the images, and the views are read from DICOM files. `-split` contains the official
+    /// split. `-chexpert` and `-negbio` contain labels and are optional.
     pub tables: Option<PathBuf>,
-    /// Reports' zip file, or the folder with `files/p10/p10000032/s50414267.txt`; `None`:
-    /// `mimic-cxr-reports.zip` in the root, or else the root itself.
+    /// The zip file of the reports, or the folder that contains
+    /// `files/p10/p10000032/s50414267.txt`; `None`: `mimic-cxr-reports.zip` in `root`, or else `root`.
     pub reports: Option<PathBuf>,
-    /// Folder to write into: new, empty, or left by an earlier run.
+    /// Output folder: new, empty, or left by an earlier run.
     pub out: PathBuf,
-    /// Views to take, as the metadata or the DICOM files call them; none: all.
+    /// Views to include, named as in the metadata or the DICOM files; empty: all.
     pub views: Vec<String>,
-    /// How to divide the pairs.
+    /// How to split the pairs.
     pub split: MimicSplit,
-    /// How to write the images; `None` leaves them where they are, or are to be.
+    /// How to write the images; `None`: the manifest refers to the original files.
     pub images: Option<PreparedImages>,
 }
 
-/// How to divide the pairs of MIMIC-CXR.
+/// How to split the pairs of MIMIC-CXR.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MimicSplit {
-    /// As `mimic-cxr-2.0.0-split` says: train, validate and test.
+    /// The official split in `mimic-cxr-2.0.0-split`: train, validate and test.
     Official,
-    /// By patient, in training and validation.
+    /// A random split by patient into training and validation.
     ByPatient(SplitConfig),
 }
 
-/// An image of the tables.
+/// An image listed in the tables.
 #[derive(Debug, PartialEq, Eq)]
 struct Record {
     subject: String,
     study: String,
     image: String,
-    /// `None` where the table does not tell the views.
+    /// `None` if the table does not contain views.
     view: Option<String>,
     split: Option<Split>,
 }
 
-/// The text of a report, and whether it is its last paragraph.
+/// The text of a report, and whether it is only the last paragraph.
 type ReportText = (Arc<str>, bool);
 
 /// Reports by patient and study.
 type Reports = HashMap<(String, String), Result<ReportText, (Omission, String)>>;
 
 impl MimicConfig {
-    /// Takes frontal views (PA and AP) and the official split, and writes images of 256 pixels.
+    /// Includes frontal views (PA and AP), uses the official split, and writes images of 256 pixels.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -91,10 +122,11 @@ impl MimicConfig {
         }
     }
 
-    /// Writes one manifest, `pairs.csv`, with a row for each image of the views asked for whose
-    /// report has findings, impression or, for want of both, a last paragraph; and the images.
+    /// Writes the manifest `pairs.csv` and the images.
     ///
-    /// `progress` hears from any thread. A run that was interrupted goes on where it stopped.
+    /// The manifest has a row for each image of the requested views whose report has findings or
+    /// impression or, without both, a last paragraph. `progress` may be called from any thread. An
+    /// interrupted run can be repeated and continues where it stopped.
     ///
     /// # Errors
     ///
@@ -103,11 +135,11 @@ impl MimicConfig {
     ///   [`PrepareError::UnknownViews`], [`FileError::Read`]: tables or reports cannot be used
     /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
     ///   [`PrepareError::FolderInUse`], [`FileError::Write`]: `out` cannot be used
-    /// - [`PrepareError::NothingPrepared`]: not one pair
+    /// - [`PrepareError::NothingPrepared`]: there are no pairs
     /// - `SettingError::OutOfRange`, [`ManifestError::TooFewGroups`]: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
-        let root = root_of(&self.root)?;
-        let job = Job {
+        let root = canonical_root(&self.root)?;
+        let preparation = Preparation {
             dataset: "mimic-cxr",
             root: &root,
             out: &self.out,
@@ -121,18 +153,18 @@ impl MimicConfig {
         let records = self.records(&mut omissions)?;
         let labels = self.labels()?;
         let reports = self.report_files()?;
-        let folder = job.open()?;
+        let folder = preparation.open()?;
         let texts = read_reports(&records, &reports, &progress);
-        let mut found = pairs(&root, records, &texts, &labels, omissions);
-        job.choose_views(&mut found, &self.views, &progress)?;
-        job.finish(&folder, found, progress)
+        let mut pairs = read_pairs(&root, records, &texts, &labels, omissions);
+        preparation.choose_views(&mut pairs, &self.views, &progress)?;
+        preparation.finish(&folder, pairs, progress)
     }
 
     fn tables(&self) -> &Path {
         self.tables.as_deref().unwrap_or(&self.root)
     }
 
-    /// Lists the images of the views asked for, as far as the table tells them, by subject, study
+    /// Lists the images of the requested views, if the table contains views, sorted by subject, study
     /// and name.
     fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, PrepareError> {
         let splits = match self.split {
@@ -144,12 +176,13 @@ impl MimicConfig {
         let image = table.column("dicom_id")?;
         let subject = table.column("subject_id")?;
         let study = table.column("study_id")?;
-        let view = match has_views {
-            true => Some(table.column("ViewPosition")?),
-            false => None,
+        let view = if has_views {
+            Some(table.column("ViewPosition")?)
+        } else {
+            None
         };
         let mut records = Vec::new();
-        let mut found_views = BTreeSet::new();
+        let mut existing_views = BTreeSet::new();
         while let Some(row) = table.next_row()? {
             let record = Record {
                 subject: row.number(subject)?.into(),
@@ -160,9 +193,9 @@ impl MimicConfig {
                     .as_ref()
                     .and_then(|splits| splits.get(row.cell(image)).copied()),
             };
-            found_views.extend(record.view.clone());
+            existing_views.extend(record.view.clone());
             if let Some(view) = &record.view
-                && !is_asked_for(view, &self.views)
+                && !is_requested(view, &self.views)
             {
                 let what = format!("{} ({view})", record.image);
                 omissions.record(Omission::OtherView, what);
@@ -172,17 +205,17 @@ impl MimicConfig {
                 records.push(record);
             }
         }
-        let all = omissions.count(Omission::OtherView);
-        if records.is_empty() && all > 0 && omissions.count(Omission::NoSplit) == 0 {
+        let other_views = omissions.count(Omission::OtherView);
+        if records.is_empty() && other_views > 0 && omissions.count(Omission::NoSplit) == 0 {
             return Err(PrepareError::NoSuchView {
                 path,
                 asked: self.views.clone(),
-                found: found_views.into_iter().collect(),
+                found: existing_views.into_iter().collect(),
             });
         }
         let files = files_folder(&self.root);
-        let tells_view = |record: &Record| files.join(image_path(record, DICOM)).is_file();
-        if !has_views && !self.views.is_empty() && !records.iter().any(tells_view) {
+        let has_view = |record: &Record| files.join(image_path(record, DICOM)).is_file();
+        if !has_views && !self.views.is_empty() && !records.iter().any(has_view) {
             return Err(PrepareError::NoTable {
                 folder: self.tables().into(),
                 looked_for: "mimic-cxr-2.0.0-metadata.csv or .csv.gz",
@@ -190,7 +223,7 @@ impl MimicConfig {
                        DICOM files, take all views",
             });
         }
-        // Numbers without leading zeros sort by their length first.
+        // Numbers without leading zeros are ordered by length first.
         records.sort_by(|a, b| {
             let key = |record: &Record| (record.subject.len(), record.study.len());
             let names = |record: &Record| (record.subject.clone(), record.study.clone());
@@ -206,7 +239,7 @@ impl MimicConfig {
         Ok(records)
     }
 
-    /// Finds the table that lists the images, and whether it tells their views.
+    /// Finds the table that lists the images, and whether it contains their views.
     fn image_table(&self) -> Result<(PathBuf, bool), PrepareError> {
         let folder = self.tables();
         if let Some(metadata) = find(folder, "mimic-cxr-", "-metadata")? {
@@ -290,7 +323,7 @@ fn read_reports(
             |files, (subject, study)| {
                 let text = files
                     .read(subject, study)
-                    .and_then(|report| text(&report, study));
+                    .and_then(|report| report_text(&report, study));
                 steps.one_more();
                 ((subject.clone(), study.clone()), text)
             },
@@ -298,7 +331,7 @@ fn read_reports(
         .collect()
 }
 
-fn text(report: &str, study: &str) -> Result<ReportText, (Omission, String)> {
+fn report_text(report: &str, study: &str) -> Result<ReportText, (Omission, String)> {
     let sections = Sections::parse(report);
     if let Some(text) = sections.findings_and_impression() {
         return Ok((text.into(), false));
@@ -310,13 +343,13 @@ fn text(report: &str, study: &str) -> Result<ReportText, (Omission, String)> {
 }
 
 /// Pairs each image with the report of its study.
-fn pairs(
+fn read_pairs(
     root: &Path,
     records: Vec<Record>,
     texts: &Reports,
     labels: &[StudyLabels],
     mut omissions: Omissions,
-) -> Found {
+) -> SourcePairs {
     let files = files_folder(root);
     let files = files.strip_prefix(root).unwrap_or(Path::new(""));
     let pairs: Vec<Result<Pair, (Omission, String)>> = records
@@ -324,18 +357,19 @@ fn pairs(
         .map(|record| {
             let numbers = (record.subject.clone(), record.study.clone());
             let (text, _) = texts[&numbers].as_ref().map_err(Clone::clone)?;
-            let candidates = IMAGE_ENDINGS.map(|ending| files.join(image_path(&record, ending)));
+            let candidates =
+                IMAGE_EXTENSIONS.map(|extension| files.join(image_path(&record, extension)));
             let is_unknown = record.view.is_none();
             let dicom = is_unknown.then(|| files.join(image_path(&record, DICOM)));
-            let there = candidates.iter().find(|path| root.join(path).is_file());
+            let existing = candidates.iter().find(|path| root.join(path).is_file());
             Ok(Pair {
-                source: there.unwrap_or(&candidates[0]).clone(),
-                is_there: there.is_some(),
+                source: existing.unwrap_or(&candidates[0]).clone(),
+                exists: existing.is_some(),
                 name: image_name(&record),
                 view_file: dicom.filter(|path| root.join(path).is_file()),
                 labels: labels
                     .iter()
-                    .flat_map(|labels| labels.of(&record.subject, &record.study))
+                    .flat_map(|labels| labels.get(&record.subject, &record.study))
                     .collect(),
                 subject: SubjectId(record.subject),
                 study: StudyId(record.study),
@@ -345,10 +379,10 @@ fn pairs(
             })
         })
         .collect();
-    let mut kept = Vec::with_capacity(pairs.len());
+    let mut complete = Vec::with_capacity(pairs.len());
     for pair in pairs {
         match pair {
-            Ok(pair) => kept.push(pair),
+            Ok(pair) => complete.push(pair),
             Err((reason, what)) => omissions.record(reason, what),
         }
     }
@@ -359,8 +393,8 @@ fn pairs(
         )
     });
     let last_paragraphs = texts.values().flatten().filter(|(_, is_last)| *is_last);
-    Found {
-        pairs: kept,
+    SourcePairs {
+        pairs: complete,
         label_columns: labels
             .iter()
             .flat_map(|labels| labels.columns.clone())
@@ -372,16 +406,16 @@ fn pairs(
     }
 }
 
-/// The name of an image, from the folder of the patients' folders and without an ending.
+/// Returns the path of an image without its extension, relative to the folder of all patients.
 fn image_name(record: &Record) -> PathBuf {
     let study = format!("s{}", record.study);
     study_path(&record.subject).join(study).join(&record.image)
 }
 
-/// The image file of an ending, from the folder of the patients' folders.
-fn image_path(record: &Record, ending: &str) -> PathBuf {
+/// Returns the path of an image file, relative to the folder of all patients.
+fn image_path(record: &Record, extension: &str) -> PathBuf {
     let mut path = image_name(record).into_os_string();
     path.push(".");
-    path.push(ending);
+    path.push(extension);
     path.into()
 }

@@ -1,28 +1,28 @@
-//! What was left out of a manifest, and why.
+//! Images and reports that were left out of a manifest, with reasons.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::files::printable;
 
-/// Examples kept of each reason.
+/// Examples stored for each reason.
 const EXAMPLES: usize = 5;
 
-/// Why an image or a report gave no pair.
+/// Why an image or report was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Omission {
-    /// The image is of a view that was not asked for, or of no known view where some were.
+    /// The view of the image was not requested or is unknown.
     OtherView,
-    /// The image stands in no split table.
+    /// The image is missing from the split table.
     NoSplit,
-    /// The report names no image.
+    /// The report has no image.
     NoImage,
     /// The image has no report.
     MissingReport,
     /// The report of the image cannot be read.
     UnreadableReport,
-    /// The report of the image has no text to learn from.
+    /// The report of the image has no usable text.
     NoText,
     /// The image file does not exist.
     MissingImage,
@@ -30,11 +30,11 @@ pub enum Omission {
     UnreadableImage,
     /// Another report or row has the same name.
     Duplicate,
-    /// A name would lead out of the folder.
+    /// A file name would lead out of the folder.
     UnsafeName,
 }
 
-/// What was left out, counted by reason, with the first few examples of each.
+/// The omissions, counted by reason, with the first few examples of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Omissions {
     by_reason: BTreeMap<Omission, Omitted>,
@@ -55,14 +55,14 @@ impl Omissions {
         }
     }
 
-    /// Counts what was left out for `reason`.
+    /// Returns the number of omissions for `reason`.
     pub fn count(&self, reason: Omission) -> usize {
         self.by_reason
             .get(&reason)
             .map_or(0, |omitted| omitted.count)
     }
 
-    /// Returns the reasons there were, each with its count and its first examples.
+    /// Returns each reason that occurred, with its count and first examples.
     pub fn iter(&self) -> impl Iterator<Item = (Omission, usize, &[String])> {
         self.by_reason
             .iter()

@@ -1,4 +1,4 @@
-//! OpenI, the chest X-rays of Indiana University: an XML file a report.
+//! Preparation of OpenI, the chest X-rays of Indiana University, with one XML file for each report.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,37 +10,59 @@ use rayon::prelude::*;
 use super::labels::{mesh_columns, mesh_labels};
 use super::openi_files::{Files, ReportFile};
 use super::openi_report::OpenIReport;
-use super::pairs::{Found, Job, Pair, root_of};
+use super::pairs::{Pair, Preparation, SourcePairs, canonical_root};
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::files::is_plain_name;
 use crate::manifest::{SplitConfig, StudyId, SubjectId};
 use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 
-/// How to prepare OpenI.
+/// Configures the preparation of OpenI.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::OpenIConfig;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let root = folder.path().join("openi");
+/// # std::fs::create_dir(&root)?;
+/// # for report in 1..4 {
+/// #     let xml = format!(
+/// #         "<eCitation><uId id=\"CXR{report}\"/><Abstract>\
+/// #          <AbstractText Label=\"FINDINGS\">The lungs are clear.</AbstractText></Abstract>\
+/// #          <parentImage id=\"CXR{report}_IM-1\"/></eCitation>"
+/// #     );
+/// #     std::fs::write(root.join(format!("{report}.xml")), xml)?;
+/// #     image::GrayImage::new(40, 40).save(root.join(format!("CXR{report}_IM-1.png")))?;
+/// # }
+/// // `root` contains three reports, 1.xml to 3.xml, with an image each.
+/// let prepared = OpenIConfig::new(root, folder.path().join("prepared")).prepare(|_| ())?;
+/// assert_eq!((prepared.pairs, prepared.images_made), (3, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenIConfig {
-    /// Folder with images as PNG, JPEG or DICOM, at any depth.
+    /// Folder of the images, as PNG, JPEG or DICOM, at any depth.
     pub root: PathBuf,
-    /// Reports: a folder of XML files at any depth, or a tar archive of them, gzipped or not.
-    /// `None`: those below the root or, where there are none, `NLMCXR_reports.tgz` in it.
+    /// The reports: a folder of XML files at any depth, or a tar archive of them, gzipped or not.
+    /// `None`: the XML files below `root`, or else `NLMCXR_reports.tgz` in `root`.
     pub reports: Option<PathBuf>,
-    /// Folder to write into: new, empty, or left by an earlier run.
+    /// Output folder: new, empty, or left by an earlier run.
     pub out: PathBuf,
-    /// Views to take, as DICOM files name them; none: all.
+    /// Views to include, named as in DICOM files; empty: all.
     ///
-    /// Reports and PNG files do not tell the view of an image. One whose DICOM file is not there
-    /// is of no view that could be asked for.
+    /// Reports and PNG files do not contain the view. An image without a DICOM file has an unknown
+    /// view and is only included if this list is empty.
     pub views: Vec<String>,
-    /// How to write the images; `None` leaves them where they are, or are to be.
+    /// How to write the images; `None`: the manifest refers to the original files.
     pub images: Option<PreparedImages>,
-    /// How to divide the reports; there is no telling which of them are of one patient. `None`
-    /// leaves it to the training.
+    /// How to split the reports, whose patients are unknown; `None`: without a split.
     pub split: Option<SplitConfig>,
 }
 
 impl OpenIConfig {
-    /// Takes all views, writes images of 256 pixels and holds out a tenth of the pairs.
+    /// Includes all views, writes images of 256 pixels and holds out a tenth of the pairs.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -55,41 +77,47 @@ impl OpenIConfig {
         }
     }
 
-    /// Writes one manifest, `pairs.csv`, with a row for each image of the views asked for that has
-    /// a report with findings or impression, and the images. The report is subject and study at
-    /// once.
+    /// Writes the manifest `pairs.csv` and the images.
     ///
-    /// `progress` hears from any thread. A run that was interrupted goes on where it stopped.
+    /// The manifest has a row for each image of the requested views whose report has findings or
+    /// impression. The id of the report is both subject and study. `progress` may be called from any
+    /// thread. An interrupted run can be repeated and continues where it stopped.
     ///
     /// # Errors
     ///
-    /// - [`FileError::Read`](crate::FileError::Read), [`PrepareError::NoReports`]: no such data set
-    /// - [`PrepareError::NoSuchView`], [`PrepareError::UnknownViews`]: no image of the views asked
-    ///   for
+    /// - [`FileError::Read`](crate::FileError::Read), [`PrepareError::NoReports`]: the data set
+    ///   cannot be read
+    /// - [`PrepareError::NoSuchView`], [`PrepareError::UnknownViews`]: no image has one of the
+    ///   requested views
     /// - [`PrepareError::NotAPreparation`], [`PrepareError::OtherPreparation`],
     ///   [`PrepareError::FolderInUse`], `FileError::Write`: `out` cannot be used
-    /// - [`PrepareError::NothingPrepared`]: not one pair
+    /// - [`PrepareError::NothingPrepared`]: there are no pairs
     /// - `SettingError::OutOfRange`, `ManifestError::TooFewGroups`: a size out of range
     pub fn prepare(&self, progress: impl Fn(Progress) + Sync) -> Result<Prepared, PrepareError> {
-        let root = root_of(&self.root)?;
-        let job = Job {
+        let root = canonical_root(&self.root)?;
+        let preparation = Preparation {
             dataset: "openi",
             root: &root,
             out: &self.out,
             images: self.images.as_ref(),
             split: self.split,
         };
-        let folder = job.open()?;
+        let folder = preparation.open()?;
         let out = fs::canonicalize(folder.path()).ok();
         let files = Files::below(&root, out.as_deref())?;
         let reports = ReportFile::list(self.reports.as_deref(), &root, &files)?;
-        let mut found = found(&files, reports, &progress);
-        job.choose_views(&mut found, &self.views, &progress)?;
-        job.finish(&folder, found, progress)
+        let mut pairs = read_pairs(&files, reports, &progress);
+        preparation.choose_views(&mut pairs, &self.views, &progress)?;
+        preparation.finish(&folder, pairs, progress)
     }
 }
 
-fn found(files: &Files, reports: Vec<ReportFile>, progress: &(impl Fn(Progress) + Sync)) -> Found {
+/// Reads the reports and pairs their images with their texts.
+fn read_pairs(
+    files: &Files,
+    reports: Vec<ReportFile>,
+    progress: &(impl Fn(Progress) + Sync),
+) -> SourcePairs {
     let steps = Steps::new(Stage::Reports, reports.len(), progress);
     let reports: Vec<_> = reports
         .into_par_iter()
@@ -151,7 +179,7 @@ fn found(files: &Files, reports: Vec<ReportFile>, progress: &(impl Fn(Progress) 
                 study: StudyId(report.id.clone()),
                 name: name.into(),
                 source: file.map_or_else(|| format!("{name}.png").into(), Into::into),
-                is_there: file.is_some(),
+                exists: file.is_some(),
                 view: String::new(),
                 view_file: files.dicom(name).map(Into::into),
                 split: None,
@@ -160,7 +188,7 @@ fn found(files: &Files, reports: Vec<ReportFile>, progress: &(impl Fn(Progress) 
             });
         }
     }
-    Found {
+    SourcePairs {
         pairs,
         label_columns: mesh_columns(),
         reports,

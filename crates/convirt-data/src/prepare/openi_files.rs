@@ -1,4 +1,4 @@
-//! The files of OpenI, at any depth of a folder or in an archive.
+//! Listing of the images and reports of OpenI, in a folder or an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,54 +8,54 @@ use crate::files::{FolderWalk, PassedOver, PassedOverKind, decode_text, path_tex
 use crate::image::FileContent;
 use crate::prepare::error::PrepareError;
 
-/// Endings of image files; of two images of a name the one of the earlier ending is taken.
-const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
+/// Extensions of image files in order of preference, for images of the same name.
+const IMAGE_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
 
-/// Ending of the files that tell the view.
+/// Extension of the files that contain the view.
 const DICOM: &str = "dcm";
 
-/// Bytes of the largest report file; those of OpenI are under 20 kB.
+/// Largest report file, in bytes; those of OpenI are under 20 kB.
 const MAX_REPORT_BYTES: u64 = 1 << 24;
 
-/// Name of the archive of the reports, as it is distributed.
+/// Name of the distributed archive of the reports.
 const REPORTS_TGZ: &str = "NLMCXR_reports.tgz";
 
-/// Where the XML of a report is.
+/// Location of the XML of a report.
 pub(super) enum ReportFile {
-    /// A file, from the folder of the reports.
+    /// A file, with its path relative to the folder of the reports.
     Plain { folder: PathBuf, file: PathBuf },
-    /// The content of a file of an archive.
+    /// The content of a file in an archive.
     Packed { name: PathBuf, content: Vec<u8> },
 }
 
-/// Reports and images below a folder.
+/// The reports and images below a folder.
 #[derive(Default)]
 pub(super) struct Files {
     reports: Vec<PathBuf>,
-    /// Images by name and rank of their ending, so that the first is the one to take.
+    /// Images by name, ordered by the rank of their extension; the first one is used.
     images: BTreeMap<String, BTreeSet<(usize, PathBuf)>>,
-    /// What is neither.
+    /// Other files.
     pub(super) passed_over: PassedOver,
 }
 
 impl ReportFile {
-    /// Lists the reports: those of `asked`, a folder or an archive, or else those found below
-    /// `root`, or in the archive there.
+    /// Lists the reports of `requested`, a folder or an archive; or else the `files` below `root`, or
+    /// those of the archive in `root`.
     pub(super) fn list(
-        asked: Option<&Path>,
+        requested: Option<&Path>,
         root: &Path,
-        found: &Files,
+        files: &Files,
     ) -> Result<Vec<Self>, PrepareError> {
         let tgz = root.join(REPORTS_TGZ);
-        let reports = match asked {
+        let reports = match requested {
             Some(path) if path.is_dir() => Self::below(path, Files::below(path, None)?.reports),
             Some(path) => Self::packed(path)?,
-            None if found.reports.is_empty() && tgz.is_file() => Self::packed(&tgz)?,
-            None => Self::below(root, found.reports.clone()),
+            None if files.reports.is_empty() && tgz.is_file() => Self::packed(&tgz)?,
+            None => Self::below(root, files.reports.clone()),
         };
         if reports.is_empty() {
             return Err(PrepareError::NoReports {
-                path: asked.unwrap_or(root).into(),
+                path: requested.unwrap_or(root).into(),
                 looked_for: "*.xml or NLMCXR_reports.tgz",
             });
         }
@@ -78,7 +78,7 @@ impl ReportFile {
         Ok(packed.collect())
     }
 
-    /// Returns the name, as messages have it.
+    /// Returns the name for messages.
     pub(super) fn name(&self) -> &Path {
         match self {
             Self::Plain { file, .. } => file,
@@ -86,7 +86,7 @@ impl ReportFile {
         }
     }
 
-    /// Reads the XML; the error says what is amiss.
+    /// Reads the XML; the error describes the problem.
     pub(super) fn read(self) -> Result<String, String> {
         let bytes = match self {
             Self::Packed { content, .. } => content,
@@ -103,7 +103,7 @@ impl ReportFile {
 }
 
 impl Files {
-    /// Lists what is below `root`, but not in the folder `out` that is written into.
+    /// Lists the files below `root`, except in the output folder `out`.
     pub(super) fn below(root: &Path, out: Option<&Path>) -> Result<Self, PrepareError> {
         let FolderWalk {
             files: paths,
@@ -123,7 +123,7 @@ impl Files {
                 files.reports.push(file);
                 continue;
             }
-            let rank = |ending| IMAGE_ENDINGS.iter().position(|&known| known == ending);
+            let rank = |ending| IMAGE_EXTENSIONS.iter().position(|&known| known == ending);
             let by_content = || match FileContent::at(&path) {
                 Ok(FileContent::Image(ending)) => rank(ending),
                 _ => None,
@@ -143,24 +143,24 @@ impl Files {
         Ok(files)
     }
 
-    /// Returns the image of a name, from the root.
+    /// Returns the path of an image relative to the root, by name.
     pub(super) fn image(&self, name: &str) -> Option<&Path> {
         let images = self.images.get(&image_key(Path::new(name)))?;
         images.first().map(|(_, path)| path.as_path())
     }
 
-    /// Returns the DICOM file of a name, from the root, whether it is the image taken or not.
+    /// Returns the path of a DICOM file relative to the root, by name, even if another image is used.
     pub(super) fn dicom(&self, name: &str) -> Option<&Path> {
         let images = self.images.get(&image_key(Path::new(name)))?;
         let mut dicom = images
             .iter()
-            .filter(|(rank, _)| IMAGE_ENDINGS[*rank] == DICOM);
+            .filter(|(rank, _)| IMAGE_EXTENSIONS[*rank] == DICOM);
         dicom.next().map(|(_, path)| path.as_path())
     }
 }
 
-/// What the names of one image have in common: `CXR1_IM-0001-4001` in the reports and of the PNG
-/// files, `1_IM-0001-4001.dcm` of the DICOM files, `1_IM-0001-4001.dcm.png` on Kaggle.
+/// Returns the common part of the names of an image: `CXR1_IM-0001-4001` in reports and PNG files,
+/// `1_IM-0001-4001.dcm` for DICOM files, `1_IM-0001-4001.dcm.png` on Kaggle.
 fn image_key(path: &Path) -> String {
     let name = path_text(Path::new(path.file_name().unwrap_or_default()));
     let stem = name.split('.').next().unwrap_or("");
@@ -175,7 +175,7 @@ mod tests {
     use crate::image::dicom::tests::fixtures::Dicom;
 
     #[test]
-    fn images_are_known_by_content_and_what_is_none_is_listed() {
+    fn images_are_recognized_by_content_and_other_files_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::create_dir(root.join("more")).unwrap();

@@ -1,26 +1,26 @@
-//! One XML report of OpenI.
+//! Parsing of the XML reports of OpenI.
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
 use crate::text::joined;
 
-/// What a report says and shows.
+/// A report of OpenI.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct OpenIReport {
     pub(super) id: String,
     pub(super) findings: String,
     pub(super) impression: String,
-    /// Names of its images.
+    /// Names of the images.
     pub(super) images: Vec<String>,
-    /// Index terms that people gave.
+    /// Manual index terms.
     pub(super) major: Vec<String>,
-    /// Index terms that a program gave.
+    /// Automatic index terms.
     pub(super) automatic: Vec<String>,
 }
 
-/// Where the text of an element goes.
-enum Place {
+/// The field that the text of an element belongs to.
+enum Field {
     Findings,
     Impression,
     Major,
@@ -28,29 +28,31 @@ enum Place {
 }
 
 impl OpenIReport {
-    /// Reads a report; the error says what is amiss and at which byte.
+    /// Parses a report; the error describes the problem and its position in bytes.
     pub(super) fn parse(xml: &str) -> Result<Self, String> {
         let mut reader = Reader::from_str(xml);
         let mut report = Self::default();
         let mut open: Vec<String> = Vec::new();
-        let mut place = None;
+        let mut field = None;
         let mut text = String::new();
         loop {
             let at = reader.buffer_position();
-            let amiss = |what: String| format!("{what}, byte {at}");
+            let error_at = |what: String| format!("{what}, byte {at}");
             match reader
                 .read_event()
-                .map_err(|error| amiss(error.to_string()))?
+                .map_err(|error| error_at(error.to_string()))?
             {
                 Event::Start(element) => {
-                    report.note(&element, &open).map_err(amiss)?;
-                    if place.is_none() {
-                        place = place_of(&element, &open).map_err(amiss)?;
+                    report.read_attributes(&element, &open).map_err(error_at)?;
+                    if field.is_none() {
+                        field = field_of(&element, &open).map_err(error_at)?;
                         text.clear();
                     }
                     open.push(element.local_name().as_ref().to_owned());
                 }
-                Event::Empty(element) => report.note(&element, &open).map_err(amiss)?,
+                Event::Empty(element) => {
+                    report.read_attributes(&element, &open).map_err(error_at)?
+                }
                 Event::Text(piece) => text.push_str(&piece.xml10_content()),
                 Event::CData(piece) => text.push_str(&piece.xml10_content()),
                 Event::GeneralRef(reference) => {
@@ -63,15 +65,17 @@ impl OpenIReport {
                         "apos" => Some('\''),
                         _ => reference.resolve_char_ref().ok().flatten(),
                     };
-                    text.push(character.ok_or_else(|| amiss(format!("unknown entity &{name};")))?);
+                    text.push(
+                        character.ok_or_else(|| error_at(format!("unknown entity &{name};")))?,
+                    );
                 }
                 Event::End(element) => {
                     open.pop();
                     let name = element.local_name();
                     if matches!(name.as_ref(), "AbstractText" | "major" | "automatic")
-                        && let Some(place) = place.take()
+                        && let Some(field) = field.take()
                     {
-                        report.put(place, &text);
+                        report.add_text(field, &text);
                     }
                 }
                 Event::Eof => break,
@@ -87,7 +91,7 @@ impl OpenIReport {
         Ok(report)
     }
 
-    /// Returns findings and impression, or the one there is.
+    /// Returns findings and impression, or the one that exists.
     pub(super) fn text(&self) -> Option<String> {
         joined(
             [self.findings.as_str(), &self.impression]
@@ -95,7 +99,7 @@ impl OpenIReport {
         )
     }
 
-    fn note(&mut self, element: &BytesStart, open: &[String]) -> Result<(), String> {
+    fn read_attributes(&mut self, element: &BytesStart, open: &[String]) -> Result<(), String> {
         match (element.local_name().as_ref(), open.len()) {
             ("uId", 1) => self.id = attribute(element, "id")?.unwrap_or_default(),
             ("parentImage", 1) => self.images.extend(attribute(element, "id")?),
@@ -104,16 +108,16 @@ impl OpenIReport {
         Ok(())
     }
 
-    fn put(&mut self, place: Place, text: &str) {
+    fn add_text(&mut self, field: Field, text: &str) {
         let text = text.trim();
         if text.is_empty() {
             return;
         }
-        let section = match place {
-            Place::Major => return self.major.push(text.into()),
-            Place::Automatic => return self.automatic.push(text.into()),
-            Place::Findings => &mut self.findings,
-            Place::Impression => &mut self.impression,
+        let section = match field {
+            Field::Major => return self.major.push(text.into()),
+            Field::Automatic => return self.automatic.push(text.into()),
+            Field::Findings => &mut self.findings,
+            Field::Impression => &mut self.impression,
         };
         if !section.is_empty() {
             section.push(' ');
@@ -122,19 +126,19 @@ impl OpenIReport {
     }
 }
 
-fn place_of(element: &BytesStart, open: &[String]) -> Result<Option<Place>, String> {
+fn field_of(element: &BytesStart, open: &[String]) -> Result<Option<Field>, String> {
     let parent = open.last().map_or("", String::as_str);
     Ok(match (parent, element.local_name().as_ref()) {
         ("Abstract", "AbstractText") => {
             let label = attribute(element, "Label")?.unwrap_or_default();
             match label.to_uppercase().as_str() {
-                "FINDINGS" => Some(Place::Findings),
-                "IMPRESSION" => Some(Place::Impression),
+                "FINDINGS" => Some(Field::Findings),
+                "IMPRESSION" => Some(Field::Impression),
                 _ => None,
             }
         }
-        ("MeSH", "major") => Some(Place::Major),
-        ("MeSH", "automatic") => Some(Place::Automatic),
+        ("MeSH", "major") => Some(Field::Major),
+        ("MeSH", "automatic") => Some(Field::Automatic),
         _ => None,
     })
 }
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_sections_make_no_text() {
+    fn empty_sections_have_no_text() {
         let empty = REPORT
             .replace("Heart &gt; 50 % &#x26; large. <![CDATA[1 < 2]]>", "")
             .replace("Cardiomegaly. ", "");
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_says_why() {
+    fn an_invalid_report_is_an_error_with_the_reason() {
         for (xml, part) in [
             ("", "no <uId"),
             ("not xml", "no <uId"),
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_cut_anywhere_is_an_error_and_no_panic() {
+    fn a_report_truncated_anywhere_is_an_error_and_not_a_panic() {
         for end in (0..REPORT.len()).filter(|&end| REPORT.is_char_boundary(end)) {
             assert!(OpenIReport::parse(&REPORT[..end]).is_err(), "{end}");
         }

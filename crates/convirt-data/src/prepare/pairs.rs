@@ -1,4 +1,5 @@
-//! From pairs found to the manifest written.
+//! The common steps of all preparations: images, split and manifest.
+
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -21,17 +22,18 @@ const MANIFEST: &str = "pairs.csv";
 /// Columns of every manifest, before those of the labels.
 const COLUMNS: [&str; 6] = ["image", "text", "subject_id", "study_id", "view", "split"];
 
-/// An image and its report, as the data set has them.
+/// An image and its report in the original data set.
 pub(super) struct Pair {
     pub(super) subject: SubjectId,
     pub(super) study: StudyId,
-    /// Path of the image to be written, below the folder of images and without an ending.
+    /// Path of the image to write, relative to the folder of images and without extension.
     pub(super) name: PathBuf,
-    /// Image file, from the root; where it should be if it is not there.
+    /// Path of the image file, relative to the root; it may not exist.
     pub(super) source: PathBuf,
-    pub(super) is_there: bool,
+    /// Whether the image file exists.
+    pub(super) exists: bool,
     pub(super) view: String,
-    /// DICOM file that tells the view, from the root, where no table does.
+    /// DICOM file to read the view from, relative to the root, if no table contains the view.
     pub(super) view_file: Option<PathBuf>,
     pub(super) split: Option<Split>,
     pub(super) text: Arc<str>,
@@ -39,29 +41,29 @@ pub(super) struct Pair {
     pub(super) labels: Arc<[String]>,
 }
 
-/// What was found in a data set.
-pub(super) struct Found {
+/// The pairs of the original data set.
+pub(super) struct SourcePairs {
     pub(super) pairs: Vec<Pair>,
     pub(super) label_columns: Vec<String>,
     pub(super) reports: usize,
     pub(super) last_paragraphs: usize,
     pub(super) omissions: Omissions,
-    /// Files that are nothing of the data set.
+    /// Files that do not belong to the data set.
     pub(super) passed_over: PassedOver,
 }
 
-/// What is done with it, whatever the data set.
-pub(super) struct Job<'a> {
+/// The common steps of a preparation.
+pub(super) struct Preparation<'a> {
     pub(super) dataset: &'static str,
     pub(super) root: &'a Path,
     pub(super) out: &'a Path,
     pub(super) images: Option<&'a PreparedImages>,
-    /// Draws the split; `None` keeps that of the pairs.
+    /// How to draw a split; `None` keeps the split of the pairs.
     pub(super) split: Option<SplitConfig>,
 }
 
-impl Job<'_> {
-    /// Takes hold of the folder, so that a wrong one is an error before the work and not after.
+impl Preparation<'_> {
+    /// Locks the output folder. This is done first, so that a wrong folder is an early error.
     pub(super) fn open(&self) -> Result<OutFolder, PrepareError> {
         if let Some(images) = self.images {
             images.check()?;
@@ -78,29 +80,29 @@ impl Job<'_> {
         OutFolder::open(self.out, &contents)
     }
 
-    /// Writes images and manifest.
+    /// Writes the images and the manifest.
     pub(super) fn finish(
         &self,
         folder: &OutFolder,
-        found: Found,
+        source: SourcePairs,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Prepared, PrepareError> {
         let mut prepared = Prepared {
             manifest: folder.path().join(MANIFEST),
             image_root: self.images.is_none().then(|| self.root.to_owned()),
-            reports: found.reports,
-            last_paragraphs: found.last_paragraphs,
-            omissions: found.omissions,
-            passed_over: found.passed_over,
+            reports: source.reports,
+            last_paragraphs: source.last_paragraphs,
+            omissions: source.omissions,
+            passed_over: source.passed_over,
             ..Prepared::default()
         };
         let mut pairs = match self.images {
             Some(images) => {
-                self.with_images(images, folder, found.pairs, &mut prepared, progress)?
+                self.with_images(images, folder, source.pairs, &mut prepared, progress)?
             }
-            None => found.pairs,
+            None => source.pairs,
         };
-        prepared.images_absent = pairs.iter().filter(|pair| !pair.is_there).count();
+        prepared.images_absent = pairs.iter().filter(|pair| !pair.exists).count();
         if pairs.is_empty() {
             return Err(PrepareError::NothingPrepared {
                 path: self.root.into(),
@@ -116,13 +118,13 @@ impl Job<'_> {
                 .map(|pair| (&pair.subject, &pair.study, pair.split)),
         );
         let table = self
-            .table(&pairs, &found.label_columns)
+            .table(&pairs, &source.label_columns)
             .map_err(FileError::write(&prepared.manifest))?;
         folder.write(Path::new(MANIFEST), &table)?;
         Ok(prepared)
     }
 
-    /// Writes the images and leaves out the pairs whose image cannot be.
+    /// Writes the images; leaves out the pairs whose image cannot be written.
     fn with_images(
         &self,
         images: &PreparedImages,
@@ -140,29 +142,29 @@ impl Job<'_> {
                 written
             })
             .collect::<Result<_, PrepareError>>()?;
-        let mut kept = Vec::with_capacity(pairs.len());
+        let mut complete = Vec::with_capacity(pairs.len());
         for (pair, written) in pairs.into_iter().zip(written) {
             match written {
                 Ok(Written::Made) => prepared.images_made += 1,
-                Ok(Written::Kept) => prepared.images_kept += 1,
+                Ok(Written::Reused) => prepared.images_kept += 1,
                 Err((reason, what)) => {
                     prepared.omissions.record(reason, what);
                     continue;
                 }
             }
-            kept.push(pair);
+            complete.push(pair);
         }
-        Ok(kept)
+        Ok(complete)
     }
 
-    /// Writes an image; the outer error ends the preparation, the inner one leaves out the pair.
+    /// Writes an image. The outer error ends the preparation, the inner one leaves out the pair.
     fn write_image(
         &self,
         images: &PreparedImages,
         folder: &OutFolder,
         pair: &Pair,
     ) -> Result<Result<Written, (Omission, String)>, PrepareError> {
-        if !pair.is_there {
+        if !pair.exists {
             return Ok(Err((Omission::MissingImage, slashed(&pair.source))));
         }
         let source = self.root.join(&pair.source);
@@ -205,12 +207,12 @@ impl Job<'_> {
     }
 }
 
-/// The folder of a data set, by its whole path.
-pub(super) fn root_of(folder: &Path) -> Result<PathBuf, FileError> {
+/// Returns the absolute path of a data set's folder.
+pub(super) fn canonical_root(folder: &Path) -> Result<PathBuf, FileError> {
     fs::canonicalize(folder).map_err(FileError::read(folder))
 }
 
-/// Writes a path as a manifest has it on every system.
+/// Writes a path with slashes on every platform.
 pub(super) fn slashed(path: &Path) -> String {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(path_text(Path::new(name))),
@@ -219,14 +221,15 @@ pub(super) fn slashed(path: &Path) -> String {
     names.collect::<Vec<_>>().join("/")
 }
 
-/// Divides the pairs by patient.
+/// Draws a split by patient.
 fn draw_split(pairs: &mut [Pair], config: &SplitConfig) -> Result<(), ManifestError> {
     let patients = pairs.iter().map(|pair| pair.subject.0.as_str());
     let held_out = held_out_groups(patients, config)?;
     for pair in pairs {
-        pair.split = Some(match held_out.contains(&pair.subject.0) {
-            true => Split::Valid,
-            false => Split::Train,
+        pair.split = Some(if held_out.contains(&pair.subject.0) {
+            Split::Valid
+        } else {
+            Split::Train
         });
     }
     Ok(())

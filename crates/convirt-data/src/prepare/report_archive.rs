@@ -1,4 +1,4 @@
-//! XML reports in a tar archive, gzipped or not, read without unpacking it.
+//! Reading of XML reports from a tar archive, gzipped or not.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use tar::Archive;
 
 use crate::files::{FileError, is_companion, open_regular};
 
-/// Bytes of the largest archive, unpacked; OpenI's reports are 20 MB.
+/// Largest archive, in unpacked bytes; OpenI's reports have 20 MB.
 const MAX_UNPACKED: u64 = 1 << 30;
 
-/// What a gzipped file begins with.
+/// Magic bytes of a gzipped file.
 const GZIP: &[u8] = &[0x1F, 0x8B];
 
-/// An XML file of an archive: its name, and its content up to a bound.
+/// An XML file of an archive: its name and its content, which may be truncated.
 type XmlFile = (PathBuf, Vec<u8>);
 
-/// Returns the XML files of an archive in its order, up to `max_bytes` of each and a byte more.
+/// Returns the XML files of an archive in order, each truncated to `max_bytes + 1`.
 pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, FileError> {
     read(path, max_bytes, MAX_UNPACKED).map_err(FileError::read(path))
 }
@@ -31,7 +31,7 @@ fn read(path: &Path, max_bytes: u64, max_unpacked: u64) -> io::Result<Vec<XmlFil
     };
     let mut unpacked = unpacked.take(max_unpacked);
     let files = entries(&mut unpacked, max_bytes)
-        // What follows the last file holds the checksum of all.
+        // The rest of the archive contains its checksum.
         .and_then(|files| io::copy(&mut unpacked, &mut io::sink()).map(|_| files));
     if unpacked.limit() == 0 {
         let what = format!("{max_unpacked} bytes or more, unpacked");
@@ -54,11 +54,10 @@ fn entries(unpacked: impl Read, max_bytes: u64) -> io::Result<Vec<XmlFile>> {
     Ok(files)
 }
 
-/// Whether a file is an XML report by its name, and not what macOS puts beside one, such as
-/// `._1.xml`.
+/// Whether a file is an XML report by its name, and not a companion file of macOS such as `._1.xml`.
 pub(super) fn is_report(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default();
-    ending.eq_ignore_ascii_case("xml") && !path.iter().any(is_companion)
+    let extension = path.extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case("xml") && !path.iter().any(is_companion)
 }
 
 #[cfg(test)]
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_archive_is_an_error_and_no_shorter_list() {
+    fn a_damaged_archive_is_an_error_and_not_a_shorter_list() {
         let packed = gzipped(&tar(&[("1.xml", b"one"), ("2.xml", b"two")]));
         for length in 1..packed.len() {
             assert!(files(&packed[..length], 9).is_err(), "{length}");
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_swells_beyond_the_bound_is_refused() {
+    fn an_archive_that_unpacks_beyond_the_limit_is_rejected() {
         let zeros = vec![0; 2 << 20];
         for name in ["1.xml", "image.png"] {
             let error = files(&gzipped(&tar(&[(name, &zeros)])), 9).unwrap_err();
@@ -140,7 +139,7 @@ mod tests {
                 "{error}"
             );
         }
-        // A name of any length is read before the file it is for.
+        // A long name is read before its file, whatever its length.
         let long = "a/".repeat(1 << 20) + "1.xml";
         assert!(files(&gzipped(&tar(&[(&long, b"one")])), 9).is_err());
     }

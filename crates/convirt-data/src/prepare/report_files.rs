@@ -1,4 +1,4 @@
-//! The text reports of MIMIC-CXR, in folders or in one zip file.
+//! Reading of the text reports of MIMIC-CXR from folders or a zip file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,15 +12,15 @@ use super::Omission;
 use crate::files::{FileError, decode_text, read_limited, read_regular};
 use crate::image::MAX_TEXT;
 
-/// Bytes of the largest zip of reports; that of MIMIC-CXR has 0.14 GB.
-const MAX_ZIP: u64 = 4 << 30;
+/// Largest zip file of reports, in bytes; that of MIMIC-CXR has 0.14 GB.
+const MAX_ZIP_BYTES: u64 = 4 << 30;
 
-/// Where the reports are; workers read from clones.
+/// The location of the reports; each worker reads from its own clone.
 #[derive(Clone)]
 pub(super) enum ReportFiles {
     /// `p10/p10000032/s50414267.txt` below a folder.
     Folder(PathBuf),
-    /// The same, or the plain files, in a zip.
+    /// A zip file of the reports, in any folders.
     Zip {
         archive: ZipArchive<Cursor<Arc<[u8]>>>,
         by_name: Arc<HashMap<String, usize>>,
@@ -34,7 +34,9 @@ impl ReportFiles {
         if fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Ok(Self::Folder(files_folder(path)));
         }
-        let bytes: Arc<[u8]> = read_regular(path, MAX_ZIP).map_err(unreadable)?.into();
+        let bytes: Arc<[u8]> = read_regular(path, MAX_ZIP_BYTES)
+            .map_err(unreadable)?
+            .into();
         let archive = ZipArchive::new(Cursor::new(bytes))
             .map_err(|error| unreadable(io::Error::other(error)))?;
         let by_name = (0..archive.len()).filter_map(|index| {
@@ -46,7 +48,7 @@ impl ReportFiles {
         Ok(Self::Zip { archive, by_name })
     }
 
-    /// Reads the report of a study; both are numbers.
+    /// Reads the report of a study, by the numbers of subject and study.
     pub(super) fn read(
         &mut self,
         subject: &str,
@@ -78,13 +80,13 @@ impl ReportFiles {
     }
 }
 
-/// The folder of the patients' folders: `files` inside `path`, or `path` itself.
+/// Returns the folder of all patients: `files` in `path`, or `path` itself.
 pub(super) fn files_folder(path: &Path) -> PathBuf {
     let files = path.join("files");
     if files.is_dir() { files } else { path.into() }
 }
 
-/// The folder of a patient, from that of all: `p10/p10000032`.
+/// Returns the folder of a patient, relative to that of all patients: `p10/p10000032`.
 pub(super) fn study_path(subject: &str) -> PathBuf {
     let group = subject.get(..2).unwrap_or(subject);
     Path::new(&format!("p{group}")).join(format!("p{subject}"))

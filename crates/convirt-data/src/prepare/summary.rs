@@ -1,4 +1,4 @@
-//! What a preparation made.
+//! The summary of a preparation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,36 +8,36 @@ use super::Omissions;
 use crate::files::PassedOver;
 use crate::manifest::{Split, StudyId, SubjectId};
 
-/// What a preparation made and what it left out.
+/// The result of a preparation, with what was left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// The manifest: one row a pair, columns `image`, `text`, `subject_id`, `study_id`, `view`,
-    /// `split` and labels.
+    /// The manifest, with one row for each pair and the columns `image`, `text`, `subject_id`,
+    /// `study_id`, `view`, `split` and labels.
     pub manifest: PathBuf,
-    /// Folder that its image paths start from; `None`: that of the manifest.
+    /// Folder that its image paths are relative to; `None`: the folder of the manifest.
     pub image_root: Option<PathBuf>,
-    /// Pairs, which is the rows of the manifest.
+    /// Number of pairs, the rows of the manifest.
     pub pairs: usize,
-    /// Pairs on each side of the split; those without a side under `None`.
+    /// Number of pairs on each side of the split; `None` for pairs without a side.
     pub by_split: BTreeMap<Option<Split>, usize>,
-    /// Subjects among the pairs.
+    /// Number of subjects.
     pub subjects: usize,
-    /// Studies among the pairs, each with one report.
+    /// Number of studies, each with one report.
     pub studies: usize,
-    /// Reports read.
+    /// Number of reports read.
     pub reports: usize,
-    /// Reports of which the last paragraph was taken, for want of findings and impression.
+    /// Number of reports without findings and impression, whose last paragraph was used.
     pub last_paragraphs: usize,
-    /// Images written by this run.
+    /// Number of images written by this run.
     pub images_made: usize,
-    /// Images written by an earlier run.
+    /// Number of images written by an earlier run.
     pub images_kept: usize,
-    /// Pairs whose image file is not there, where images were not asked for.
+    /// Number of pairs whose image file does not exist, if images are not written.
     pub images_absent: usize,
-    /// What was left out.
+    /// Images and reports that were left out.
     pub omissions: Omissions,
-    /// Files that are neither images nor reports, where a folder was looked through.
+    /// Files that are neither images nor reports, if a folder was searched.
     pub passed_over: PassedOver,
 }
 
@@ -56,8 +56,8 @@ impl Prepared {
         (self.subjects, self.studies) = (subjects.len(), studies.len());
     }
 
-    /// Returns the keys of a configuration that make a training read the manifest, as
-    /// (`dataset.` key, value in YAML).
+    /// Returns the configuration for training on the manifest: keys of the `dataset` section with
+    /// their values in YAML.
     pub fn config_keys(&self) -> Vec<(&'static str, String)> {
         let quoted =
             |path: &PathBuf| format!("'{}'", path.display().to_string().replace('\'', "''"));
@@ -75,7 +75,7 @@ impl Prepared {
     }
 }
 
-/// What was made and what was left out, for the end of a run.
+/// A summary for the end of a run.
 impl fmt::Display for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

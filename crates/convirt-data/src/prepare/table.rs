@@ -1,4 +1,4 @@
-//! The tables that come with a data set, plain or gzipped.
+//! Reading of the tables of a data set, plain or gzipped, row by row.
 
 use std::fs;
 use std::io::{self, BufReader, Cursor, Read};
@@ -10,44 +10,45 @@ use flate2::read::MultiGzDecoder;
 use crate::files::{FileError, is_plain_name, open_regular};
 use crate::manifest::{TableError, find_separator, named_separator};
 
-/// Bytes at the start of a table that tell what separates its cells.
-const START: u64 = 64 << 10;
+/// Bytes at the start of a table that are used to detect the separator.
+const SAMPLE_BYTES: u64 = 64 << 10;
 
-/// A CSV or gzipped CSV, read row by row.
+/// A CSV or gzipped CSV that is read row by row.
 pub(super) struct Table {
     path: PathBuf,
     header: Vec<String>,
-    reader: csv::Reader<Quotes<Box<dyn Read>>>,
+    reader: csv::Reader<LimitedReader<Box<dyn Read>>>,
     rows: usize,
-    /// Line ends within the cells of the last row.
+    /// Line ends within the cells of the most recent row.
     line_ends: u64,
 }
 
-/// Bytes of the largest table, unpacked; the largest of MIMIC-CXR has 0.1 GB.
+/// Largest table, in unpacked bytes; the largest of MIMIC-CXR has 0.1 GB.
 const MAX_UNPACKED: u64 = 4 << 30;
 
-/// Bytes of the longest row, which no text of a table comes near.
-const MAX_ROW: u64 = 16 << 20;
+/// Longest row, in bytes, far beyond any real one.
+const MAX_ROW_BYTES: u64 = 16 << 20;
 
-/// Counts the quotes that are read, and refuses what unpacks without end.
-struct Quotes<R> {
+/// A reader that counts quotes and limits the bytes of the table and of each row.
+struct LimitedReader<R> {
     bytes: R,
-    count: usize,
-    /// Bytes that may still be read, in all and for the row that is read.
+    quotes: usize,
+    /// Bytes that may still be read of the table.
     left: u64,
+    /// Bytes that may still be read of the current row.
     left_of_row: u64,
-    /// The row that is read, counted from 1 after the header.
+    /// Number of the current row, from 1 after the header.
     row: usize,
 }
 
-impl<R: Read> Read for Quotes<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.bytes.read(buffer)?;
         let quotes = buffer[..read].iter().filter(|&&byte| byte == b'"');
-        self.count += quotes.count();
+        self.quotes += quotes.count();
         for (left, what, limit) in [
             (&mut self.left, "a table", MAX_UNPACKED),
-            (&mut self.left_of_row, "a row", MAX_ROW),
+            (&mut self.left_of_row, "a row", MAX_ROW_BYTES),
         ] {
             *left = left.checked_sub(read as u64).ok_or_else(|| {
                 let row = self.row;
@@ -69,7 +70,7 @@ pub(super) struct Row<'a> {
 }
 
 impl Table {
-    /// Opens a table; one whose name ends in `.gz` is unpacked.
+    /// Opens a table; a file whose name ends in `.gz` is unpacked.
     pub(super) fn open(path: &Path) -> Result<Self, TableError> {
         let unreadable = FileError::read(path);
         let file = open_regular(path).map_err(unreadable)?;
@@ -80,23 +81,24 @@ impl Table {
             Box::new(file)
         };
         let mut start = Vec::new();
-        let read = bytes.by_ref().take(START).read_to_end(&mut start);
+        let read = bytes.by_ref().take(SAMPLE_BYTES).read_to_end(&mut start);
         read.map_err(unreadable)?;
         let separator = find_separator(path, &start)?;
         if let Some((_, length)) = named_separator(&start) {
-            // What is left is a blank line, which is counted and passed over.
+            // The rest of that line is blank; the CSV reader counts and skips it.
             start.drain(..length);
         }
         let bytes: Box<dyn Read> = Box::new(Cursor::new(start).chain(bytes));
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(separator)
-            .from_reader(Quotes {
-                bytes,
-                count: 0,
-                left: MAX_UNPACKED,
-                left_of_row: MAX_ROW,
-                row: 0,
-            });
+        let mut reader =
+            csv::ReaderBuilder::new()
+                .delimiter(separator)
+                .from_reader(LimitedReader {
+                    bytes,
+                    quotes: 0,
+                    left: MAX_UNPACKED,
+                    left_of_row: MAX_ROW_BYTES,
+                    row: 0,
+                });
         let header = reader.headers().map_err(|source| csv_error(path, source))?;
         let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if header.iter().all(String::is_empty) {
@@ -119,7 +121,7 @@ impl Table {
     pub(super) fn column(&self, name: &str) -> Result<usize, TableError> {
         let mut names = self.header.iter();
         names
-            .position(|found| found.eq_ignore_ascii_case(name))
+            .position(|column| column.eq_ignore_ascii_case(name))
             .ok_or_else(|| TableError::NoColumn {
                 path: self.path.clone(),
                 column: name.into(),
@@ -127,11 +129,11 @@ impl Table {
             })
     }
 
-    /// Reads the next row; at the end, the last one may turn out to be more than a row.
+    /// Reads the next row. At the end of the file it checks that the last row was closed.
     pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, TableError> {
         let mut cells = StringRecord::new();
-        let reading = self.reader.get_mut();
-        (reading.left_of_row, reading.row) = (MAX_ROW, self.rows + 1);
+        let limited = self.reader.get_mut();
+        (limited.left_of_row, limited.row) = (MAX_ROW_BYTES, self.rows + 1);
         let more = self
             .reader
             .read_record(&mut cells)
@@ -149,10 +151,10 @@ impl Table {
         }))
     }
 
-    /// Whether the last row ends the file inside a quote, so that the rest of the file became its
-    /// last cell: it spans lines, and the quotes of the file do not pair up.
+    /// Checks that the file does not end inside a quote, which makes the rest of the file one cell:
+    /// the last row spans lines, and the number of quotes is odd.
     fn check_end(&self) -> Result<(), TableError> {
-        if self.line_ends == 0 || self.reader.get_ref().count.is_multiple_of(2) {
+        if self.line_ends == 0 || self.reader.get_ref().quotes.is_multiple_of(2) {
             return Ok(());
         }
         Err(TableError::UnclosedQuote {
@@ -169,7 +171,7 @@ impl Row<'_> {
         self.cells.get(column).unwrap_or("").trim()
     }
 
-    /// Returns a cell that is a number without sign or point.
+    /// Returns a cell that must consist of digits.
     pub(super) fn number(&self, column: usize) -> Result<&str, TableError> {
         let cell = self.cell(column);
         let is_number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
@@ -178,7 +180,7 @@ impl Row<'_> {
             .ok_or_else(|| self.error(column, "a number"))
     }
 
-    /// Returns a cell that may become part of a path.
+    /// Returns a cell that must be safe as part of a path.
     pub(super) fn name(&self, column: usize) -> Result<&str, TableError> {
         let cell = self.cell(column);
         is_plain_name(cell)
@@ -186,7 +188,7 @@ impl Row<'_> {
             .ok_or_else(|| self.error(column, "a name of letters, digits, `-`, `_` and `.`"))
     }
 
-    /// Names the row and the cell that is not what it should be.
+    /// Makes an error that names the row and the cell.
     pub(super) fn error(&self, column: usize, expected: &'static str) -> TableError {
         TableError::Cell {
             path: self.path.into(),
@@ -202,7 +204,7 @@ impl Row<'_> {
     }
 }
 
-/// Finds `<start>…<end>.csv` or `.csv.gz` in a folder: the last by name, plain before packed.
+/// Finds `<start>…<end>.csv` or `.csv.gz` in a folder: the last by name; a plain file is preferred.
 pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>, FileError> {
     let unreadable = FileError::read(folder);
     let names = fs::read_dir(folder)
@@ -210,7 +212,7 @@ pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathB
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<Vec<_>>>()
         .map_err(unreadable)?;
-    let found = names.into_iter().filter_map(|name| {
+    let tables = names.into_iter().filter_map(|name| {
         let is_packed = name.ends_with(".gz");
         let stem = name
             .strip_suffix(".gz")
@@ -219,10 +221,10 @@ pub(super) fn find(folder: &Path, start: &str, end: &str) -> Result<Option<PathB
         let middle = stem.strip_prefix(start)?;
         (middle.ends_with(end)).then(|| (stem.to_owned(), !is_packed, name.clone()))
     });
-    Ok(found.max().map(|(_, _, name)| folder.join(name)))
+    Ok(tables.max().map(|(_, _, name)| folder.join(name)))
 }
 
-/// Errors of the decompressor arrive in those of the CSV reader.
+/// Wraps an error of the CSV reader, which includes errors of decompression.
 fn csv_error(path: &Path, error: csv::Error) -> TableError {
     TableError::Csv {
         path: path.into(),
@@ -311,10 +313,10 @@ mod tests {
                 assert!(text.contains(part), "no `{part}` in {text}");
             }
         }
-        // A row that unpacks a thousandfold, to more than it may have.
+        // A row that unpacks to a thousand times its size, beyond the limit.
         let bomb = packed(&format!(
             "x,study_id\n1,2\n1,\"{}",
-            "a".repeat(MAX_ROW as usize + 9000)
+            "a".repeat(MAX_ROW_BYTES as usize + 9000)
         ));
         let message = error("a.csv.gz", &bomb);
         assert!(
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_is_an_error_with_row_and_line() {
+    fn an_unclosed_quote_is_an_error_with_row_and_line() {
         let rows = |text: &str| {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.csv");
@@ -351,10 +353,10 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_table_is_found_and_plain_ones_first() {
+    fn the_newest_table_is_found_and_a_plain_one_preferred() {
         let folder = tempfile::tempdir().unwrap();
-        let found = || find(folder.path(), "mimic-cxr-", "-split").unwrap();
-        assert_eq!(found(), None);
+        let newest = || find(folder.path(), "mimic-cxr-", "-split").unwrap();
+        assert_eq!(newest(), None);
         for (name, expected) in [
             (
                 "mimic-cxr-2.0.0-split.csv.gz",
@@ -368,7 +370,7 @@ mod tests {
             ("mimic-cxr-9-metadata.csv", "mimic-cxr-2.1.0-split.csv.gz"),
         ] {
             fs::write(folder.path().join(name), "").unwrap();
-            assert_eq!(found(), Some(folder.path().join(expected)));
+            assert_eq!(newest(), Some(folder.path().join(expected)));
         }
     }
 }

@@ -1,54 +1,54 @@
-//! Pairs chosen by the view of their image.
+//! Selection of pairs by the view of their image.
 
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
 use super::Omission;
-use super::pairs::{Found, Job, Pair, slashed};
+use super::pairs::{Pair, Preparation, SourcePairs, slashed};
 use crate::image::{DecodeLimits, dicom};
 use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 
-/// Views that are lateral too, from one side or the other: MIMIC-CXR's code of most of its lateral
-/// images is `LL`.
-const SIDES: [&str; 3] = ["LL", "RL", "LAT"];
+/// Codes of lateral views in addition to `LATERAL`; MIMIC-CXR uses `LL` for most lateral images.
+const LATERAL_CODES: [&str; 3] = ["LL", "RL", "LAT"];
 
-/// Whether a view is among those `asked` for; none are asked for where all are wanted.
-pub(super) fn is_asked_for(view: &str, asked: &[String]) -> bool {
-    let is_side = SIDES.iter().any(|side| side.eq_ignore_ascii_case(view));
-    let is_meant = |it: &String| {
-        it.eq_ignore_ascii_case(view) || is_side && it.eq_ignore_ascii_case("LATERAL")
+/// Whether a view is among the `requested` ones; an empty list requests all views.
+pub(super) fn is_requested(view: &str, requested: &[String]) -> bool {
+    let is_lateral = LATERAL_CODES
+        .iter()
+        .any(|code| code.eq_ignore_ascii_case(view));
+    let matches = |it: &String| {
+        it.eq_ignore_ascii_case(view) || is_lateral && it.eq_ignore_ascii_case("LATERAL")
     };
-    asked.is_empty() || asked.iter().any(is_meant)
+    requested.is_empty() || requested.iter().any(matches)
 }
 
-impl Job<'_> {
-    /// Reads the views that DICOM files tell, and leaves out the pairs of views not asked for,
-    /// which are those of no known view too.
+impl Preparation<'_> {
+    /// Reads the views from DICOM files and removes the pairs whose view is not requested or unknown.
     pub(super) fn choose_views(
         &self,
-        found: &mut Found,
-        asked: &[String],
+        source: &mut SourcePairs,
+        requested: &[String],
         progress: impl Fn(Progress) + Sync,
     ) -> Result<(), PrepareError> {
-        let views = self.views(&found.pairs, progress);
+        let views = self.views(&source.pairs, progress);
         let mut known = BTreeSet::new();
-        let mut kept = Vec::with_capacity(found.pairs.len());
+        let mut selected = Vec::with_capacity(source.pairs.len());
         let mut left_out = 0;
-        for (mut pair, view) in found.pairs.drain(..).zip(views) {
+        for (mut pair, view) in source.pairs.drain(..).zip(views) {
             match view {
                 Ok(view) => pair.view = view.unwrap_or(pair.view),
-                // What cannot be read is left out with its image, if that is wanted.
-                Err(_) if asked.is_empty() => {}
+                // An unreadable file is left out later, when its image is written.
+                Err(_) if requested.is_empty() => {}
                 Err(why) => {
                     let what = format!("{} ({why})", slashed(&pair.source));
-                    found.omissions.record(Omission::UnreadableImage, what);
+                    source.omissions.record(Omission::UnreadableImage, what);
                     continue;
                 }
             }
-            if is_asked_for(&pair.view, asked) {
-                kept.push(pair);
+            if is_requested(&pair.view, requested) {
+                selected.push(pair);
                 continue;
             }
             left_out += 1;
@@ -57,15 +57,15 @@ impl Job<'_> {
                 view => view,
             };
             let what = format!("{} ({view})", slashed(&pair.name));
-            found.omissions.record(Omission::OtherView, what);
+            source.omissions.record(Omission::OtherView, what);
             known.insert(pair.view);
         }
-        found.pairs = kept;
-        if !found.pairs.is_empty() || left_out == 0 {
+        source.pairs = selected;
+        if !source.pairs.is_empty() || left_out == 0 {
             return Ok(());
         }
         known.remove("");
-        let (path, asked) = (self.root.into(), asked.into());
+        let (path, asked) = (self.root.into(), requested.into());
         Err(if known.is_empty() {
             PrepareError::UnknownViews { path, asked }
         } else {
@@ -74,7 +74,7 @@ impl Job<'_> {
         })
     }
 
-    /// Reads the view of each pair that has a file to tell it.
+    /// Reads the view of each pair that has a view file.
     fn views(
         &self,
         pairs: &[Pair],
@@ -83,8 +83,8 @@ impl Job<'_> {
         let limits = self
             .images
             .map_or_else(DecodeLimits::default, |it| it.limits);
-        let told = pairs.iter().filter(|pair| pair.view_file.is_some());
-        let steps = Steps::new(Stage::Views, told.count(), &progress);
+        let with_file = pairs.iter().filter(|pair| pair.view_file.is_some());
+        let steps = Steps::new(Stage::Views, with_file.count(), &progress);
         let views = pairs.par_iter().map(|pair| {
             let Some(file) = &pair.view_file else {
                 return Ok(None);
@@ -120,8 +120,8 @@ mod tests {
         Dicom::grey_8(64, &[7; 64 * 64])
     }
 
-    /// A report of five images: PA, one whose series says lateral, one with a PNG beside it, one
-    /// with a PNG alone, and one that is no DICOM file but is called so.
+    /// A report with five images: PA, one with a lateral series description, one with an additional
+    /// PNG, one with only a PNG, and one that is not a DICOM file despite its name.
     fn openi() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         let images = ["1", "2", "3", "4", "5"].map(|it| format!("<parentImage id=\"CXR1_{it}\"/>"));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn dicom_files_tell_the_views_of_openi() {
+    fn views_of_openi_are_read_from_dicom_files() {
         let folder = openi();
         let all = prepared(folder.path(), &[]).unwrap();
         assert_eq!(all.omissions.count(Omission::UnreadableImage), 1);
@@ -193,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn a_side_is_lateral_and_a_lateral_image_of_no_certain_side() {
+    fn codes_of_either_side_are_lateral_and_lateral_alone_is_neither_side() {
         let asked = |view: &str| [view.to_owned()];
-        assert!(is_asked_for("LL", &asked("lateral")));
-        assert!(is_asked_for("rl", &asked("LATERAL")));
-        assert!(!is_asked_for("LATERAL", &asked("LL")));
-        assert!(!is_asked_for("AP LLD", &asked("AP")));
+        assert!(is_requested("LL", &asked("lateral")));
+        assert!(is_requested("rl", &asked("LATERAL")));
+        assert!(!is_requested("LATERAL", &asked("LL")));
+        assert!(!is_requested("AP LLD", &asked("AP")));
     }
 
     #[test]
-    fn views_that_no_image_has_are_an_error_that_says_which_there_are() {
+    fn a_view_that_no_image_has_is_an_error_with_the_existing_views() {
         let folder = openi();
         let error = prepared(folder.path(), &["AP"]).unwrap_err().to_string();
         assert!(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn dicom_files_tell_the_views_of_mimic_where_no_table_does() {
+    fn views_of_mimic_are_read_from_dicom_files_without_a_table() {
         let folder = tempfile::tempdir().unwrap();
         let study = "files/p10/p10000032/s50414267";
         let mut list = "subject_id,study_id,dicom_id,path\n".to_owned();
@@ -239,7 +239,7 @@ mod tests {
             }),
             ..MimicConfig::new(folder.path().join("root"), folder.path().join("out"))
         };
-        // One patient cannot be divided; the views were chosen before.
+        // One patient cannot be split, but the views are selected before that.
         let error = config.prepare(|_| ()).unwrap_err();
         assert!(
             matches!(

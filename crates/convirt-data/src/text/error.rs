@@ -1,10 +1,10 @@
-//! Why there is no tokenizer, or none of its tokens.
+//! Errors in reading, learning and using a tokenizer.
 
 use std::path::PathBuf;
 
 use crate::files::{FileError, printable, shown};
 
-/// Why there is no tokenizer, or none of its tokens.
+/// An error in reading, learning or using a tokenizer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -12,16 +12,16 @@ pub enum TokenizerError {
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// A folder holds no tokenizer.
+    /// A folder contains no tokenizer.
     #[error("{}: no tokenizer; looked for {}", shown(folder), looked_for.join(", "))]
     NoTokenizer {
         /// The folder.
         folder: PathBuf,
-        /// The files that would have done.
+        /// The accepted files.
         looked_for: Vec<&'static str>,
     },
 
-    /// A file of a tokenizer cannot be understood.
+    /// A tokenizer file is invalid.
     #[error("{}: no valid tokenizer file: {cause}", shown(path))]
     Invalid {
         /// The file.
@@ -30,12 +30,12 @@ pub enum TokenizerError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A vocabulary lacks a token that encoders of this kind need.
+    /// A vocabulary lacks a special token that the encoder needs.
     #[error("{}: the vocabulary lacks the special token {token}", shown(path))]
     MissingSpecialToken {
         /// The file or folder of the vocabulary.
         path: PathBuf,
-        /// The token, or the ones of which one would do.
+        /// The token, or the alternatives.
         token: String,
     },
 
@@ -43,15 +43,15 @@ pub enum TokenizerError {
     #[error("no vocabulary can be learned: there are no words in the texts")]
     NoWords,
 
-    /// The vocabulary asked for does not hold the single characters of the texts.
+    /// The requested vocabulary is too small for the single characters of the texts.
     #[error(
         "a vocabulary of {asked} tokens is too small: the special tokens and the characters of \
          the texts alone are {needed}"
     )]
     VocabularyTooSmall {
-        /// Tokens asked for.
+        /// Requested tokens.
         asked: usize,
-        /// Tokens needed at the least.
+        /// Fewest tokens needed.
         needed: usize,
     },
 
@@ -64,14 +64,14 @@ pub enum TokenizerError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The maximum of tokens leaves no room for text between the special ones.
+    /// The maximum number of tokens leaves no room beside the special tokens.
     #[error(
         "a maximum of {max_tokens} tokens leaves no room for text beside {special} special ones"
     )]
     NoRoomForText {
-        /// The maximum asked for.
+        /// The requested maximum.
         max_tokens: usize,
-        /// Special tokens that every text gets.
+        /// Special tokens added to every text.
         special: usize,
     },
 }

@@ -1,8 +1,8 @@
-//! The names that sections of a report go by, and how they are misspelt.
+//! The usual headings of report sections, and their misspellings.
 
 use super::section_name::SectionName::{self, *};
 
-/// Headings by their whole name, in lower case.
+/// Whole headings, in lower case.
 const NAMES: [(&str, SectionName); 60] = [
     ("findings", Findings),
     ("finding", Findings),
@@ -69,8 +69,8 @@ const NAMES: [(&str, SectionName); 60] = [
     ("addendum end", Addendum),
 ];
 
-/// Words that name the section of a longer heading in capitals, the most telling first.
-pub(crate) const TELLING_WORDS: [(&str, SectionName); 20] = [
+/// Keywords that identify the section of a longer heading in capitals, the most specific first.
+pub(crate) const KEYWORDS: [(&str, SectionName); 20] = [
     ("addendum", Addendum),
     ("impression", Impression),
     ("impressions", Impression),
@@ -93,8 +93,8 @@ pub(crate) const TELLING_WORDS: [(&str, SectionName); 20] = [
     ("read", WetRead),
 ];
 
-/// Words that sections are named with, beside those of the tables.
-const FURTHER_WORDS: [&str; 7] = [
+/// Words that occur in headings in addition to those of the tables.
+const OTHER_HEADING_WORDS: [&str; 7] = [
     "diagnosis",
     "information",
     "radiograph",
@@ -104,10 +104,10 @@ const FURTHER_WORDS: [&str; 7] = [
     "worksheet",
 ];
 
-/// Length from which one slip of the pen is forgiven ("IMPERSSION", "FINDNINGS").
-const FORGIVING_LENGTH: usize = 7;
+/// Shortest word in which one typing error is tolerated ("IMPERSSION", "FINDNINGS").
+const MIN_MISSPELT_LENGTH: usize = 7;
 
-/// Returns the section of a whole heading, in any case.
+/// Returns the section of a whole heading; case does not matter.
 pub(crate) fn exact(label: &str) -> Option<SectionName> {
     let label = normalized(label);
     let entry = NAMES.iter().find(|(name, _)| *name == label)?;
@@ -120,35 +120,36 @@ pub(crate) fn misspelt(label: &str) -> Option<SectionName> {
     Some(entry.1)
 }
 
-/// Whether a word names a section, by itself or in a longer heading.
+/// Whether a word occurs in headings.
 pub(crate) fn names_a_section(word: &str) -> bool {
     let word = word.to_lowercase();
-    let names = NAMES.iter().chain(&TELLING_WORDS).map(|(name, _)| name);
+    let names = NAMES.iter().chain(&KEYWORDS).map(|(name, _)| name);
     names
-        .chain(&FURTHER_WORDS)
+        .chain(&OTHER_HEADING_WORDS)
         .any(|name| is_nearly(&word, name))
 }
 
-/// Whether a word in lower case is `name` or, where that is long enough, one slip from it: a
-/// letter wrong, missing or too many, or two of them swapped.
+/// Whether a word in lower case equals `name`, or differs by one typing error if `name` is long.
+///
+/// A typing error is a wrong, missing or additional letter, or two swapped letters.
 pub(crate) fn is_nearly(word: &str, name: &str) -> bool {
-    // Words of any length come by; the distance takes their product in memory.
-    let is_as_long = || {
+    // The edit distance needs memory for the product of the lengths, and words may be very long.
+    let has_similar_length = || {
         let mut letters = word.chars().skip(name.len() - 2);
         letters.by_ref().take(3).count() > 0 && letters.next().is_none()
     };
     word == name
-        || name.len() >= FORGIVING_LENGTH
-            && is_as_long()
+        || name.len() >= MIN_MISSPELT_LENGTH
+            && has_similar_length()
             && strsim::damerau_levenshtein(word, name) <= 1
 }
 
-/// Whether a text is capitals, at least two, and signs.
+/// Whether a text has at least two capitals and no lower-case letters.
 pub(crate) fn is_capitals(text: &str) -> bool {
     text.chars().filter(|c| c.is_uppercase()).count() >= 2 && !text.contains(char::is_lowercase)
 }
 
-/// Lower case, single spaces, none around slashes, no plural in brackets.
+/// Normalizes a heading: lower case, single spaces, no spaces around slashes, no trailing "(s)".
 pub(crate) fn normalized(label: &str) -> String {
     let words: Vec<_> = label.split_whitespace().collect();
     let joined = words.join(" ").to_lowercase();
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slip_is_forgiven_in_a_long_word_and_none_in_a_short_one() {
+    fn one_typing_error_is_tolerated_in_a_long_word_and_none_in_a_short_one() {
         for word in [
             "findings",
             "findngs",

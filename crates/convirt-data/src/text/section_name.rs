@@ -1,33 +1,33 @@
-//! What sections of a report are about.
+//! The sections of a report.
 
-/// What a section of a report is about.
+/// The kind of a report section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SectionName {
-    /// What stands before the first heading.
+    /// Text before the first heading.
     Preamble,
-    /// What is seen.
+    /// What the image shows.
     Findings,
-    /// What is concluded from it.
+    /// The conclusion.
     Impression,
-    /// Why the image was taken; the history of the patient.
+    /// Why the image was taken, and the patient's history.
     Indication,
-    /// Earlier images.
+    /// Earlier images for comparison.
     Comparison,
     /// How the image was taken.
     Technique,
     /// Which image was taken.
     Examination,
-    /// What to do next.
+    /// Recommended next steps.
     Recommendations,
-    /// Who was told.
+    /// Who was notified.
     Notification,
-    /// A first reading, before the report.
+    /// A preliminary reading before the final report.
     WetRead,
-    /// What was added to the finished report.
+    /// An addition to the finished report.
     Addendum,
-    /// Who signed, and what else follows the end of the report.
+    /// Signatures and other text after the end of the report.
     SignOff,
-    /// A heading of no other name.
+    /// Any other heading.
     Other,
 }

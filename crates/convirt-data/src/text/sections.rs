@@ -1,32 +1,56 @@
-//! Reports cut into their sections.
+//! Splitting of reports into sections.
 //!
-//! A report is typed, not filled in: headings are misspelt, share a line with text or lack their
-//! colon, come twice, and an addendum may stand above or below with headings of its own.
+//! Reports are free text: headings may be misspelt, share a line with text, lack their colon or occur
+//! twice, and an addendum with headings of its own may precede or follow the report.
 
 mod heading;
 mod sign_off;
 mod run_on;
 mod markup;
-mod cutter;
+mod parser;
 
 use super::section_name::SectionName;
-use cutter::Cutter;
 use markup::without_markup;
+use parser::Parser;
 
 /// One section of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// What it is about.
+    /// Kind of the section.
     pub name: SectionName,
-    /// Its heading as written, without the colon; empty for a preamble.
+    /// The heading as written, without the colon; empty for a preamble.
     pub heading: String,
-    /// Its text: one line a paragraph or list item, with blank lines between them; may be empty.
+    /// The text, with each paragraph or list item on one line and blank lines between them; may be
+    /// empty.
     pub text: String,
-    /// Whether it is part of an addendum.
+    /// Whether the section belongs to an addendum.
     pub in_addendum: bool,
 }
 
-/// A report, cut at its headings.
+/// The sections of a report.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{SectionName, Sections};
+///
+/// let report = "\
+/// INDICATION: Cough.
+///
+/// FINDINGS: The lungs are clear.
+/// No effusion.
+///
+/// IMPRESION: Normal chest.
+/// ";
+/// let sections = Sections::parse(report);
+/// assert_eq!(sections.get(SectionName::Indication), Some("Cough."));
+/// // The misspelt heading is recognized.
+/// assert_eq!(sections.get(SectionName::Impression), Some("Normal chest."));
+/// assert_eq!(
+///     sections.findings_and_impression().as_deref(),
+///     Some("The lungs are clear. No effusion.\n\nNormal chest.")
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sections {
     sections: Vec<Section>,
@@ -34,29 +58,28 @@ pub struct Sections {
 }
 
 impl Sections {
-    /// Cuts a report; any text will do.
+    /// Splits a report into sections; any text is accepted.
     ///
-    /// A heading stands at the start of a line, in capitals or under one of its usual names, and
-    /// ends in a colon; the usual names are also known without a colon on a line of their own,
-    /// with one letter wrong, and, in capitals, in the middle of a line, glued to its text or not.
-    /// Findings and impression need no capitals there after a full stop, nor, in capitals before
-    /// text that is not, a colon. Labels of no section ("LUNGS:") stay in
-    /// the text.
+    /// A heading is at the start of a line and ends in a colon. It is in capitals or one of the usual
+    /// names. Usual names are also recognized without a colon on a line of their own, with one typing
+    /// error, and, in capitals, within a line, even without a space before the text. Within a line,
+    /// "Findings:" and "Impression:" after a full stop need no capitals, and in capitals before
+    /// mixed-case text they need no colon. Labels that are not sections ("LUNGS:") remain in the text.
     ///
-    /// "END OF IMPRESSION", lines such as "DICTATED BY:" and paragraphs of signatures and calls at
-    /// the end of findings or impression are the sign-off. Marks of Markdown and HTML are no text.
+    /// "END OF IMPRESSION", lines such as "DICTATED BY:", and final paragraphs with signatures or
+    /// notifications form the sign-off. Markdown and HTML markup is removed.
     pub fn parse(report: &str) -> Self {
-        Cutter::new(&without_markup(report)).cut()
+        Parser::new(&without_markup(report)).parse()
     }
 
-    /// Returns all sections in their order, empty ones too.
+    /// Returns all sections in order, including empty ones.
     pub fn iter(&self) -> impl Iterator<Item = &Section> {
         self.sections.iter()
     }
 
-    /// Returns the text of the last section of this name that has one.
+    /// Returns the text of the last section of this name that is not empty.
     ///
-    /// Sections inside an addendum count only where the report has none of the name.
+    /// Sections of an addendum are used only if the report itself has none.
     pub fn get(&self, name: SectionName) -> Option<&str> {
         let last = |in_addendum| {
             let mut sections = self.sections.iter().rev();
@@ -70,25 +93,23 @@ impl Sections {
         Some(&section.text)
     }
 
-    /// Returns findings and impression (Zhang et al. 2022, section 4.1), or the one there is.
+    /// Returns findings and impression (Zhang et al. 2022, section 4.1), or the one that exists.
     pub fn findings_and_impression(&self) -> Option<String> {
         joined([SectionName::Findings, SectionName::Impression].map(|name| self.get(name)))
     }
 
-    /// Returns the last paragraph, which is the report where there is neither findings nor
-    /// impression.
+    /// Returns the last paragraph, a substitute for missing findings and impression.
     ///
-    /// The first paragraph after a heading belongs to the heading and is not meant, but for the
-    /// sentences of it from the first that begins as findings do; nor is what stands in an
-    /// addendum or under notifications, or tells who was called, who signed or when.
-    /// Recommendations and then the first reading stand in where there is nothing else.
+    /// The first paragraph after another heading is excluded, except from its first sentence that
+    /// begins like findings. Addenda, notifications and sign-offs are excluded as well. If nothing
+    /// else remains, recommendations are used, then the preliminary reading.
     pub fn last_paragraph(&self) -> Option<&str> {
         self.last_paragraph.as_deref()
     }
 }
 
-/// Returns the usual headings of a report that stand in a text, as written; labels and views
-/// ("LUNGS:", "CHEST:") are none.
+/// Returns the usual headings in a text, as written, without labels and views ("LUNGS:",
+/// "CHEST:").
 pub(crate) fn headings(text: &str) -> Vec<(SectionName, String)> {
     let sections = Sections::parse(text).sections.into_iter();
     sections
@@ -97,7 +118,7 @@ pub(crate) fn headings(text: &str) -> Vec<(SectionName, String)> {
         .collect()
 }
 
-/// Joins findings and impression, or takes the one there is.
+/// Joins findings and impression, or returns the one that exists.
 pub(crate) fn joined(texts: [Option<&str>; 2]) -> Option<String> {
     let texts: Vec<_> = texts.into_iter().flatten().collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
@@ -123,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_as_mimic_has_them_gives_its_sections() {
+    fn a_report_in_the_style_of_mimic_is_split_into_its_sections() {
         let report = "                                 FINAL REPORT\n \
             EXAMINATION:  CHEST (PA AND LAT)\n \n \
             INDICATION:  ___F with new onset ascites  // eval for infection\n \n \
@@ -172,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_are_known_by_their_variants_and_typos() {
+    fn headings_are_recognized_with_variants_and_typos() {
         use SectionName::{Comparison, Examination, Findings, Impression, Indication};
         for (heading, name) in [
             ("IMPERSSION", Impression),
@@ -224,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_that_are_glued_into_a_line_are_found() {
+    fn headings_without_a_space_around_them_are_found() {
         for report in [
             "TECHNIQUE: Portable AP view. FINDINGS:Lungs clear. IMPRESSION:Normal.",
             "TECHNIQUE:Portable AP view.FINDINGS:Lungs clear.IMPRESSION:Normal.",
@@ -249,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_report_is_no_heading_of_its_text() {
+    fn the_end_mark_of_a_report_is_not_a_heading() {
         let report = "FINDINGS: Clear lungs.\n\nIMPRESSION: Normal.";
         for end in [
             "\n\nEND OF IMPRESSION:\n\nElectronically signed by Jane Roe, MD\n",
@@ -300,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_section_of_a_name_that_has_text_counts() {
+    fn the_last_section_with_text_is_returned() {
         reads("IMPRESSION: Old.\nIMPRESSION: New.\nIMPRESSION:\n", "New.");
     }
 
@@ -337,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_reading_is_not_the_report() {
+    fn a_preliminary_reading_is_not_the_report() {
         for first in ["WET READ", "PROVISIONAL FINDINGS IMPRESSION (PFI)"] {
             let report = format!(
                 "{first}: ___ 8:04 AM\n Edema.\n{}\nFINAL REPORT\nFINDINGS: None.",
@@ -348,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_paragraph_stands_in_for_findings_and_impression() {
+    fn the_last_paragraph_replaces_missing_findings_and_impression() {
         for (report, expected) in [
             ("The lungs are\nclear.", Some("The lungs are clear.")),
             (
@@ -396,13 +417,13 @@ mod tests {
         }
     }
 
-    /// The kinds of report that MIT-LCP/mimic-cxr cuts by hand, by the study's number.
+    /// Kinds of report that MIT-LCP/mimic-cxr handles by hand, by study number.
     #[test]
-    fn reports_that_break_the_form_are_read_all_the_same() {
+    fn unusual_reports_are_read_too() {
         let rule = "_".repeat(78);
         let first_reading = format!("WET READ: ___ 8:04 AM\n Edema.\n{rule}\nFINAL REPORT\n");
         for (report, expected) in [
-            // What is seen stands under a heading for something else.
+            // The findings are under another heading.
             (
                 "EXAMINATION: Chest. TECHNIQUE: Single view. In comparison with the study of ___,\n\
                  there is no change. The heart is large.".to_owned(),
@@ -429,7 +450,7 @@ mod tests {
                 "INDICATION: Cough.\nNOTE: The lungs are clear.".into(),
                 "NOTE: The lungs are clear.",
             ),
-            // There is a first reading and nothing else, or nothing else of use.
+            // There is only a preliminary reading, or nothing else useful.
             ("WET READ: ___ 8:04 AM\n Edema is new.".into(), "___ 8:04 AM\n\nEdema is new."),
             (first_reading.clone() + "INDICATION: Cough.", "___ 8:04 AM\n\nEdema."),
             (first_reading + "\nThe lungs are clear.", "The lungs are clear."),
@@ -465,7 +486,7 @@ mod tests {
                 "IMPRESSION: Normal.\n\nADDENDUM The ___ was seen.",
                 "Normal.",
             ),
-            // Words in capitals that are no headings.
+            // Words in capitals that are not headings.
             (
                 "IMPRESSION: THE LUNGS ARE CLEAR OF\nFINDINGS OF EDEMA.\nFINDINGS. ARE OLD.",
                 "THE LUNGS ARE CLEAR OF FINDINGS OF EDEMA. FINDINGS. ARE OLD.",
@@ -476,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_to_look_is_no_report() {
+    fn an_indication_is_not_a_report() {
         for report in [
             "INDICATION: Cough. Rule out pneumonia.",
             "HISTORY: The patient has no fever. Evaluate for effusion.",
@@ -488,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn list_items_and_lines_that_end_early_stay_apart() {
+    fn list_items_and_lines_that_end_early_stay_separate() {
         reads(
             "IMPRESSION:\n1. No pneumonia, the heart is not\nenlarged.\n2) Stable nodule.\n\
              - Old fractures\nNo effusion\nCompared with the film of the\nMarch visit, no change.",
@@ -515,9 +536,9 @@ mod tests {
         }
     }
 
-    /// Bits of reports and of what no report should hold, in any order.
+    /// Fragments of reports and of other text, in any order.
     #[test]
-    fn any_text_is_cut_without_losing_or_inventing_words() {
+    fn any_text_is_split_without_losing_or_inventing_words() {
         let bits = [
             "FINDINGS:",
             "IMPRESSION",
@@ -564,11 +585,11 @@ mod tests {
                     .filter(|c| c.is_alphanumeric())
                     .collect::<String>()
             };
-            let kept: String = sections
+            let text: String = sections
                 .iter()
                 .map(|s| letters(&s.heading) + &letters(&s.text))
                 .collect();
-            assert_eq!(kept, letters(&report), "{report:?}");
+            assert_eq!(text, letters(&report), "{report:?}");
         }
     }
 

@@ -1,8 +1,8 @@
-//! Reports cut into sentences.
+//! Splitting of reports into sentences.
 //!
-//! Reports are not prose: lines wrap at 79 columns, lists are numbered inside a line, headings
-//! share a line with text, and full stops stand in numbers and abbreviations. First the layout
-//! gives paragraphs, list items and headed sections; each of these is then cut at its full stops.
+//! Reports are not prose: lines wrap at 79 columns, lists are numbered within a line, headings share
+//! a line with text, and numbers and abbreviations contain full stops. First, the layout is split
+//! into blocks: paragraphs, list items and headed sections. Then each block is split at full stops.
 
 mod heading;
 mod full_stop;
@@ -17,37 +17,58 @@ use layout::is_bullet;
 pub(crate) use layout::{blocks, is_rule};
 use numbering::Numbering;
 
-/// Cuts a report into its sentences, in order.
+/// Splits a report into its sentences, in order.
 ///
-/// Whitespace inside a sentence is collapsed to single spaces and the closing punctuation kept.
-/// List numbers, bullets and section headings ("FINDINGS:") are no part of a sentence; pieces
-/// without a letter or digit are left out. Labels that say what is described ("LUNGS:", "CT:")
-/// stay. Semicolons do not end a sentence. Sections are not selected here.
+/// Whitespace is collapsed to single spaces, and the closing punctuation is kept. List numbers,
+/// bullets and section headings ("FINDINGS:") are removed, and so are pieces without a letter or
+/// digit. Labels of what is described ("LUNGS:", "CT:") are kept. Semicolons do not end a sentence.
+/// The sentences of all sections are returned.
+///
+/// # Examples
+///
+/// ```
+/// let report = "\
+/// FINDINGS: The heart is 1.2 times
+/// its normal size. No effusion.
+/// 1. Dr. Roe was called.
+/// ";
+/// assert_eq!(
+///     convirt_data::sentences(report),
+///     ["The heart is 1.2 times its normal size.", "No effusion.", "Dr. Roe was called."]
+/// );
+/// ```
 pub fn sentences(text: &str) -> Vec<String> {
     let mut numbering = Numbering::default();
     let lines = text.lines().map(str::trim);
     let width = lines.clone().map(|line| line.chars().count()).max();
     blocks(lines, width.unwrap_or(0))
         .iter()
-        .flat_map(|block| cut(block, &mut numbering))
+        .flat_map(|block| split_block(block, &mut numbering))
         .collect()
 }
 
-/// Counts the words of a text: whitespace-separated pieces with a letter or a digit in them.
+/// Counts the words of a text: whitespace-separated pieces that contain a letter or a digit.
 ///
-/// Pieces in a script that sets no spaces between words, as Chinese, Japanese or Thai, count by
-/// the words that Unicode cuts them into (UAX 29): one for each ideograph, for instance.
+/// Scripts without spaces between words, such as Chinese, Japanese or Thai, are segmented by Unicode's
+/// rules (UAX 29), which count each ideograph as a word, for instance.
+///
+/// ```
+/// assert_eq!(convirt_data::word_count("No effusion - 2 views."), 4);
+/// ```
 pub fn word_count(text: &str) -> usize {
     text.split_whitespace()
         .filter(|piece| piece.contains(char::is_alphanumeric))
-        .map(|piece| match has_no_spaces(piece) {
-            true => piece.unicode_words().count(),
-            false => 1,
+        .map(|piece| {
+            if has_no_spaces(piece) {
+                piece.unicode_words().count()
+            } else {
+                1
+            }
         })
         .sum()
 }
 
-/// Whether words follow each other within a piece without a sign between them.
+/// Whether a piece contains adjacent words without a separator.
 fn has_no_spaces(piece: &str) -> bool {
     let has_letter = |part: &str| part.contains(char::is_alphabetic);
     let parts = piece.split_word_bounds();
@@ -55,15 +76,15 @@ fn has_no_spaces(piece: &str) -> bool {
     !piece.is_ascii() && pairs.any(|(one, other)| has_letter(one) && has_letter(other))
 }
 
-/// Cuts one block at its full stops, bullets, list numbers and headings.
-fn cut(block: &str, numbering: &mut Numbering) -> Vec<String> {
+/// Splits one block at its full stops, bullets, list numbers and headings.
+fn split_block(block: &str, numbering: &mut Numbering) -> Vec<String> {
     let words: Vec<&str> = block.split_whitespace().flat_map(separate_glued).collect();
     let mut sentences = Vec::new();
     let mut sentence = Vec::new();
     for (i, &word) in words.iter().enumerate() {
         let previous = sentence.last().copied();
         let next = words.get(i + 1).copied();
-        if is_bullet(word, previous) || numbering.takes(word, previous, next) {
+        if is_bullet(word, previous) || numbering.starts_item(word, previous, next) {
             finish(&mut sentence, &mut sentences);
         } else if is_heading_word(word) {
             sentence.truncate(heading_start(&sentence));
@@ -80,7 +101,7 @@ fn cut(block: &str, numbering: &mut Numbering) -> Vec<String> {
     sentences
 }
 
-/// Moves the words to the finished sentences, without headings; drops what says nothing.
+/// Adds the words as a finished sentence, without headings; drops empty sentences and bare labels.
 fn finish(words: &mut Vec<&str>, sentences: &mut Vec<String>) {
     let joined = words.join(" ");
     words.clear();
@@ -151,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn numbered_lists_are_cut_at_their_numbers_and_lose_them() {
+    fn numbered_lists_are_split_at_their_numbers() {
         let items = ["No effusion.", "Heart normal.", "Clear lungs."];
         for list in [
             "1. No effusion. 2. Heart normal. 3. Clear lungs.",
@@ -174,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_list_stay() {
+    fn other_numbers_stay() {
         cuts(
             "1. Nodule in segment 2. Heart is normal.",
             &["Nodule in segment 2.", "Heart is normal."],
@@ -191,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_wrap_inside_a_sentence_and_blank_lines_end_it() {
+    fn sentences_continue_over_line_ends_and_end_at_blank_lines() {
         let wrapped = " The cardiac, mediastinal and hilar contours are normal.  Lungs are clear.  No\n \
                        pleural effusion or pneumothorax is seen.  Comparison is made to the CT of the\n \
                        Chest from ___.\n \n No fracture\n";
@@ -209,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_stop_early_are_items_of_their_own() {
+    fn short_lines_are_separate_items() {
         cuts(
             "Heart size normal\nLungs clear\nNo effusion or pneumothorax on either side",
             &[
@@ -230,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_are_no_part_of_a_sentence_and_their_line_is() {
+    fn headings_are_removed_and_the_rest_of_their_line_is_kept() {
         cuts(
             "FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\nFINDINGS: The heart is normal.\nIMPERSSION:\n\nNo effusion.",
             &["CHEST (PA AND LAT)", "The heart is normal.", "No effusion."],
@@ -260,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_removed_names_and_rules_do_no_harm() {
+    fn anonymization_marks_and_rules_are_handled() {
         cuts(
             "XXXX XXXX. No change since ___. ___ was called.",
             &["XXXX XXXX.", "No change since ___.", "___ was called."],
@@ -273,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn semicolons_ellipses_and_doubts_do_not_cut_what_belongs_together() {
+    fn semicolons_ellipses_and_question_marks_do_not_split_sentences() {
         cuts(
             "No effusion; no edema; heart normal.",
             &["No effusion; no edema; heart normal."],
@@ -301,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_case_and_upper_case_reports_are_cut_too() {
+    fn lower_case_and_upper_case_reports_are_split_too() {
         cuts(
             "heart is normal. lungs are clear. no edema",
             &["heart is normal.", "lungs are clear.", "no edema"],
@@ -313,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn other_scripts_are_text_like_any() {
+    fn other_scripts_are_split_too() {
         cuts(
             "Œdème à gauche. Élargissement du médiastin.",
             &["Œdème à gauche.", "Élargissement du médiastin."],
@@ -361,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_no_sentence() {
+    fn an_empty_text_has_no_sentences() {
         for nothing in ["", " \n\t\r\n", "...", "- \n •", "1. 2)"] {
             cuts(nothing, &[]);
         }
@@ -373,7 +394,7 @@ mod tests {
         assert_eq!(word_count("A pre-existing 5×3 cm² mass (3/4), naïve’s"), 7);
     }
 
-    /// The counts are those of Python's `regex`, which cuts by UAX 29: the pieces of
+    /// The counts are those of Python's `regex`, which follows UAX 29: the pieces of
     /// `regex.split(r"(?wV1)\b", text)` with a letter or a digit.
     #[test]
     fn scripts_without_spaces_have_words_too() {

@@ -1,4 +1,4 @@
-//! Texts to token ids.
+//! Tokenization of reports.
 
 mod file;
 mod settings;
@@ -24,11 +24,11 @@ use crate::files::FileError;
 use crate::text::error::TokenizerError;
 use settings::{Role, Settings};
 
-/// Characters above which BERT's WordPiece gives up on a word.
+/// Longest word, in characters, that BERT's WordPiece tokenizes; longer ones are unknown tokens.
 const MAX_WORD_LENGTH: usize = 100;
 
-/// The same for a learned vocabulary: Thai and Khmer write clauses without a space.
-const MAX_LEARNED_LENGTH: usize = 1000;
+/// The same for a learned vocabulary; Thai and Khmer have no spaces within a clause.
+const MAX_LEARNED_WORD_LENGTH: usize = 1000;
 
 /// Characters of a text shown in an error.
 const EXCERPT_LENGTH: usize = 60;
@@ -36,13 +36,33 @@ const EXCERPT_LENGTH: usize = 60;
 /// Token ids of a text, special tokens included, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
-    /// Index of each token in the vocabulary; `tokens` long.
+    /// Vocabulary index of each token: `[tokens]`.
     pub ids: Vec<u32>,
-    /// Segment of each token, 0 for all tokens of a single text; as long as `ids`.
+    /// Segment of each token, 0 for a single text: `[tokens]`.
     pub type_ids: Vec<u32>,
 }
 
 /// Turns reports into token ids, with the vocabulary and the special tokens of a text encoder.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::ReportTokenizer;
+///
+/// let reports = ["The lungs are clear.", "The lungs are hyperinflated."];
+/// let tokenizer = ReportTokenizer::train(reports.iter(), 60, true)?;
+///
+/// // Every text begins with [CLS], 2, and ends with [SEP], 3, even if truncated.
+/// let tokens = tokenizer.encode("The lungs are clear.", 4)?;
+/// assert_eq!(tokens.ids.len(), 4);
+/// assert_eq!((tokens.ids[0], tokens.ids[3]), (2, 3));
+///
+/// let folder = tempfile::tempdir()?;
+/// tokenizer.save(folder.path())?;
+/// let restored = ReportTokenizer::from_folder(folder.path(), None)?;
+/// assert_eq!(restored.encode("The lungs are clear.", 4)?, tokens);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReportTokenizer {
     tokenizer: Tokenizer,
@@ -58,19 +78,19 @@ impl ReportTokenizer {
 
     /// Reads the tokenizer of a Hugging Face model from its folder.
     ///
-    /// That is `tokenizer.json`; else `vocab.txt` (WordPiece, as BERT has it); else `vocab.json`
-    /// with `merges.txt` (byte-level BPE, as RoBERTa has it). `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` are heeded where present, as in
-    /// transformers. `do_lower_case` wins over what the files say about BERT's normalizer; other
-    /// normalizers have no such choice and ignore it. Padding and truncation that the files ask
-    /// for do not apply: [`encode`](Self::encode) truncates, the batch pads.
+    /// It reads `tokenizer.json`; or else `vocab.txt` (WordPiece, as in BERT); or else `vocab.json`
+    /// with `merges.txt` (byte-level BPE, as in RoBERTa). As in transformers, it also applies
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` if present.
+    /// `do_lower_case` overrides the setting of BERT's normalizer; other normalizers ignore it.
+    /// Padding and truncation settings in the files are ignored: [`encode`](Self::encode) truncates,
+    /// and [`collate`](crate::collate) pads.
     ///
     /// # Errors
     ///
     /// - [`TokenizerError::NoTokenizer`]: the folder has none of these files
-    /// - [`FileError::Read`], [`TokenizerError::Invalid`]: one cannot be read or understood
-    /// - [`TokenizerError::MissingSpecialToken`]: the vocabulary has no token to pad with, to begin
-    ///   and end a text with, or for unknown words
+    /// - [`FileError::Read`], [`TokenizerError::Invalid`]: a file cannot be read or is invalid
+    /// - [`TokenizerError::MissingSpecialToken`]: the vocabulary lacks the token for padding, for
+    ///   the beginning or end of a text, or for unknown words
     pub fn from_folder(folder: &Path, do_lower_case: Option<bool>) -> Result<Self, TokenizerError> {
         let source = folder::read(folder, do_lower_case)?;
         Self::new(source.tokenizer, source.settings, &source.path)
@@ -78,8 +98,8 @@ impl ReportTokenizer {
 
     /// Learns a WordPiece vocabulary of at most `vocab_size` tokens from `texts`.
     ///
-    /// `[PAD]` is 0, followed by `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`. The same texts, in any
-    /// order, give the same vocabulary. `do_lower_case` also strips accents, as BERT does.
+    /// The ids begin with `[PAD]` (0), `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`. The same texts give the
+    /// same vocabulary in any order. `do_lower_case` also strips accents, as in BERT.
     ///
     /// # Errors
     ///
@@ -99,7 +119,7 @@ impl ReportTokenizer {
         let pieces = word_pieces::learn(&words, &folder::BERT_SPECIAL, vocab_size)?;
         let vocabulary = pieces.into_iter().zip(0..).collect();
         let mut tokenizer = folder::word_piece(&vocabulary, &normalizer, &folder::bert_special());
-        tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_LENGTH.into();
+        tokenizer["model"]["max_input_chars_per_word"] = MAX_LEARNED_WORD_LENGTH.into();
         Self::new(
             tokenizer,
             Settings::default(),
@@ -107,10 +127,10 @@ impl ReportTokenizer {
         )
     }
 
-    /// Turns a text into at most `max_tokens` ids.
+    /// Tokenizes a text into at most `max_tokens` ids.
     ///
-    /// The special tokens that begin and end a text are among them: of a text that is too long
-    /// the end is cut off, and the closing token kept.
+    /// These include the special tokens at the beginning and end. A text that is too long is
+    /// truncated before its closing special token.
     ///
     /// # Errors
     ///
@@ -136,7 +156,7 @@ impl ReportTokenizer {
         })
     }
 
-    /// Counts the tokens of a whole text, special ones included.
+    /// Counts the tokens of a whole text, including special ones.
     ///
     /// # Errors
     ///
@@ -147,18 +167,19 @@ impl ReportTokenizer {
         Ok(encoding.get_ids().len() + self.special_count)
     }
 
-    /// Returns the id to fill shorter texts of a batch with.
+    /// Returns the id of the padding token.
     pub fn pad_id(&self) -> u32 {
         self.pad_id
     }
 
-    /// Returns the rows that an embedding table needs: one more than the largest id.
+    /// Returns the vocabulary size for an embedding table: the largest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` to an existing folder, from which
-    /// [`from_folder`](Self::from_folder) and Hugging Face's `AutoTokenizer` read them.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` to an existing folder.
+    ///
+    /// [`from_folder`](Self::from_folder) and Hugging Face's `AutoTokenizer` can read them.
     ///
     /// # Errors
     ///
@@ -177,8 +198,8 @@ impl ReportTokenizer {
         write(settings, Ok(format!("{text:#}\n")))
     }
 
-    /// Checks what `tokenizer`, in the form of `tokenizer.json`, must have; `path` is where it
-    /// comes from.
+    /// Builds and checks a tokenizer from JSON in the format of `tokenizer.json`; `path` is its
+    /// source, for errors.
     fn new(mut tokenizer: Value, settings: Settings, path: &Path) -> Result<Self, TokenizerError> {
         tokenizer["padding"] = Value::Null;
         tokenizer["truncation"] = Value::Null;
@@ -215,7 +236,7 @@ impl ReportTokenizer {
     }
 }
 
-/// Checks that added tokens have the ids that they are listed with: the reader numbers them anew.
+/// Checks that added tokens keep their listed ids, since the reader renumbers them.
 fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error + Send + Sync>> {
     for token in added.as_array().into_iter().flatten() {
         let content = token["content"].as_str().unwrap_or("");
@@ -229,14 +250,14 @@ fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error +
     Ok(())
 }
 
-/// Counts the tokens that every text gets.
+/// Counts the special tokens that are added to every text.
 fn special_count(tokenizer: &Tokenizer) -> usize {
     tokenizer
         .get_post_processor()
         .map_or(0, |processor| processor.added_tokens(false))
 }
 
-/// One token before a text and one behind it.
+/// Adds one token before a text and one after it.
 fn template(
     begin: (String, u32),
     end: (String, u32),
@@ -249,7 +270,7 @@ fn template(
     Ok(template)
 }
 
-/// Adds the words of a text to those counted, cut as BERT cuts them.
+/// Counts the words of a text, split as in BERT.
 fn count_words(
     text: &str,
     normalizer: &BertNormalizer,
@@ -260,7 +281,7 @@ fn count_words(
     let mut text = PreTokenizedString::from(text);
     BertPreTokenizer.pre_tokenize(&mut text)?;
     for (word, ..) in text.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-        if word.chars().count() <= MAX_LEARNED_LENGTH {
+        if word.chars().count() <= MAX_LEARNED_WORD_LENGTH {
             *words.entry(word.to_owned()).or_default() += 1;
         }
     }
@@ -289,7 +310,7 @@ mod tests {
         "Café-au-lait: the lungs are clear.",
     ];
 
-    /// What BertTokenizer of transformers 5.23 makes of awkward texts, padded to 64 tokens.
+    /// Token ids of difficult texts by BertTokenizer of transformers 5.23, padded to 64 tokens.
     #[derive(Deserialize)]
     struct Reference {
         texts: Vec<String>,
@@ -362,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_casing_asked_for_wins_over_the_file() {
+    fn the_requested_casing_overrides_the_file() {
         let tokenizer = from_file("tokenizer_uncased.json", "tokenizer.json", Some(false));
         let lower = tokenizer.encode("heart", 9).unwrap();
         assert_ne!(tokenizer.encode("HEART", 9).unwrap(), lower);
@@ -450,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_too_few_tokens_are_errors() {
+    fn no_words_and_too_few_tokens_are_errors() {
         let error = ReportTokenizer::train(["", " \n"].into_iter(), 90, true).unwrap_err();
         assert!(matches!(error, TokenizerError::NoWords), "{error}");
         let error = ReportTokenizer::train(TEXTS.into_iter(), 10, true).unwrap_err();

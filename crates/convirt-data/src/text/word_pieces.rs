@@ -1,27 +1,27 @@
-//! A WordPiece vocabulary learned from words.
+//! Learning of a WordPiece vocabulary.
 //!
-//! The trainer of `tokenizers` walks its words in the order of a hash map with a random seed, so
-//! that two runs give two vocabularies. This one gives the same for the same texts.
+//! The trainer in the crate `tokenizers` iterates over a hash map with a random seed, so that two
+//! runs give different vocabularies. This one is deterministic.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use crate::text::error::TokenizerError;
 
-/// What pieces inside a word begin with.
+/// Prefix of pieces that continue a word.
 pub(crate) const CONTINUATION: &str = "##";
 
-/// Times that two pieces must meet to become one.
+/// Smallest count of a pair that is merged.
 const MIN_COUNT: u64 = 2;
 
 /// Position of a piece in the vocabulary.
 type Id = u32;
 
-/// Learns at most `vocab_size` pieces, by merging the pair that occurs most often, again and
-/// again; between pairs that occur equally often, the one of the older pieces.
+/// Learns at most `vocab_size` pieces by repeatedly merging the most frequent pair of pieces.
 ///
-/// `words` are counted; `special` pieces come first, then the characters in order, then the
-/// merged pieces in the order they were made.
+/// Among equally frequent pairs, the one with the smaller ids is merged. `words` has the count of
+/// each word. The vocabulary begins with the `special` pieces, followed by the characters in order
+/// and the merged pieces in the order of merging.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub(crate) fn learn(
         let tail = &pieces[right as usize];
         let tail = tail.strip_prefix(CONTINUATION).unwrap_or(tail);
         let merged = format!("{}{tail}", pieces[left as usize]);
-        // Two ways of merging may lead to the same piece.
+        // Different merges may give the same piece.
         let id = *ids.entry(merged.clone()).or_insert_with(|| {
             pieces.push(merged);
             pieces.len() as Id - 1
@@ -62,19 +62,19 @@ pub(crate) fn learn(
     Ok(pieces)
 }
 
-/// A word in the pieces it has now, and how often it occurs.
+/// A word as its current pieces, and its count.
 struct Word {
     pieces: Vec<Id>,
     count: u64,
 }
 
-/// Words, and the pairs of neighbouring pieces in them.
+/// Words and the pairs of adjacent pieces in them.
 struct Merging {
     words: Vec<Word>,
     counts: HashMap<(Id, Id), u64>,
-    // May name words that no longer have the pair.
-    places: HashMap<(Id, Id), HashSet<usize>>,
-    // May hold a pair with a count it no longer has; each change of a count adds an entry.
+    // Words of each pair; may include words that no longer contain the pair.
+    words_with: HashMap<(Id, Id), HashSet<usize>>,
+    // May contain outdated counts; each change of a count adds an entry.
     queue: BinaryHeap<(u64, Reverse<(Id, Id)>)>,
 }
 
@@ -87,11 +87,11 @@ impl Merging {
         let mut merging = Self {
             words: words.collect(),
             counts: HashMap::new(),
-            places: HashMap::new(),
+            words_with: HashMap::new(),
             queue: BinaryHeap::new(),
         };
-        for place in 0..merging.words.len() {
-            merging.count_in(place);
+        for word in 0..merging.words.len() {
+            merging.count_pairs(word);
         }
         merging.queue = merging
             .counts
@@ -101,7 +101,7 @@ impl Merging {
         merging
     }
 
-    /// Takes the pair that occurs most often, unless it is rare.
+    /// Removes and returns the most frequent pair, unless it is too rare.
     fn most_frequent(&mut self) -> Option<(Id, Id)> {
         while let Some((count, Reverse(pair))) = self.queue.pop() {
             if count < MIN_COUNT {
@@ -114,11 +114,11 @@ impl Merging {
         None
     }
 
-    /// Makes one piece of a pair, wherever it stands.
+    /// Replaces a pair by one piece in all words.
     fn merge(&mut self, pair: (Id, Id), id: Id) {
         let mut changed = HashSet::new();
-        for place in self.places.remove(&pair).unwrap_or_default() {
-            let Word { pieces, count } = &mut self.words[place];
+        for word in self.words_with.remove(&pair).unwrap_or_default() {
+            let Word { pieces, count } = &mut self.words[word];
             for neighbours in pairs(pieces) {
                 if let Some(total) = self.counts.get_mut(&neighbours) {
                     *total -= *count;
@@ -127,7 +127,7 @@ impl Merging {
             }
             join(pieces, pair, id);
             changed.extend(pairs(pieces));
-            self.count_in(place);
+            self.count_pairs(word);
         }
         for pair in changed {
             let count = self.counts.get(&pair).copied().unwrap_or(0);
@@ -139,16 +139,16 @@ impl Merging {
         }
     }
 
-    fn count_in(&mut self, place: usize) {
-        let Word { pieces, count } = &self.words[place];
+    fn count_pairs(&mut self, word: usize) {
+        let Word { pieces, count } = &self.words[word];
         for pair in pairs(pieces) {
             *self.counts.entry(pair).or_default() += count;
-            self.places.entry(pair).or_default().insert(place);
+            self.words_with.entry(pair).or_default().insert(word);
         }
     }
 }
 
-/// Splits a word into its characters, those after the first marked as a continuation.
+/// Splits a word into characters; those after the first are marked as a continuation.
 fn characters(word: &str) -> impl Iterator<Item = String> {
     word.char_indices().map(|(i, c)| match i {
         0 => c.to_string(),
@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn the_most_frequent_pair_becomes_a_piece_first() {
-        // By hand: ##u ##n meet 12 + 4 times, h ##u 5 times before that and never after it; then
-        // p ##un 12, b ##un 4; h ##ug 5 wins over b ##un, ##u ##g 5 is older than both.
+        // By hand: ##u ##n occurs 12 + 4 times. Then p ##un 12; ##u ##g 5, whose ids are smaller than
+        // those of h ##u 5; h ##ug 5; b ##un 4.
         let words = counted(&[("hug", 5), ("pun", 12), ("bun", 4), ("x", 1)]);
         let pieces = learn(&words, &["[UNK]"], 14).unwrap();
         assert_eq!(
@@ -209,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_meet_once_stay_apart() {
+    fn pairs_that_occur_once_are_not_merged() {
         assert_eq!(learn(&counted(&[("ab", 1)]), &[], 9).unwrap(), ["##b", "a"]);
     }
 
     #[test]
-    fn the_size_is_kept_to_the_piece() {
+    fn the_vocabulary_has_exactly_the_requested_size() {
         let words = counted(&[("hug", 5), ("pun", 12), ("bun", 4)]);
         for size in 6..10 {
             assert_eq!(learn(&words, &[], size).unwrap().len(), size);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_learned_from_nothing() {
+    fn no_words_are_an_error() {
         assert!(matches!(
             learn(&BTreeMap::new(), &[], 9),
             Err(TokenizerError::NoWords)

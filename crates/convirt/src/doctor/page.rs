@@ -46,7 +46,7 @@ fn verdict(diagnosis: &Diagnosis) -> String {
 }
 
 fn figures(diagnosis: &Diagnosis) -> String {
-    let numbers = diagnosis.numbers();
+    let numbers = diagnosis.counts();
     let mut figures = vec![
         ("rows".into(), numbers.rows),
         ("usable".into(), numbers.usable),
@@ -75,7 +75,7 @@ fn overview(diagnosis: &Diagnosis) -> String {
             kind, rows, remark, ..
         } = findings;
         let severity = kind.severity();
-        let share = 100.0 * rows.len() as f64 / diagnosis.numbers().rows.max(1) as f64;
+        let share = 100.0 * rows.len() as f64 / diagnosis.counts().rows.max(1) as f64;
         let (anchor, kind, remark) = (anchor(*kind), kind.to_string(), Escaped(remark));
         format!(
             "<tr><td class=\"{severity} short\">{severity}</td><td><a href=\"#{anchor}\">{kind}</a></td>\
@@ -164,7 +164,7 @@ mod tests {
     fn example() -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        let grey = Thumbnail::of(&Radiograph::from_u8(40, 40, 1, &[7; 1600]));
+        let grey = Thumbnail::new(&Radiograph::from_u8(40, 40, 1, &[7; 1600]));
         fs::write(file("<blank>.png"), grey.png).unwrap();
         let table = "image,text\n<blank>.png,The heart is normal.\n\
                      \"none & \"\"nothing\"\".png\",The lungs are clear.\n";

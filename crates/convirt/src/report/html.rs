@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn images_are_within_the_page() {
-        let thumbnail = Thumbnail::of(&Radiograph::from_u8(2, 1, 1, &[0, 255]));
+        let thumbnail = Thumbnail::new(&Radiograph::from_u8(2, 1, 1, &[0, 255]));
         let html = image(&thumbnail, "rows \"1\"");
         // The signature of a PNG, in base64.
         assert!(

@@ -48,7 +48,7 @@ impl ChexpertRetrieval {
         let queries: Vec<PathBuf> = set
             .image_queries
             .iter()
-            .map(|query| query.of.clone())
+            .map(|query| query.input.clone())
             .collect();
         let paths: Vec<PathBuf> = set
             .candidates
@@ -92,7 +92,7 @@ impl ChexpertRetrieval {
                 let sentences: Vec<&str> = set
                     .text_queries
                     .iter()
-                    .map(|query| query.of.as_str())
+                    .map(|query| query.input.as_str())
                     .collect();
                 let mut asked = Vec::new();
                 for batch in model.embed_texts(&sentences, loader)? {

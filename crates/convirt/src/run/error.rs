@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use convirt_data::few;
+use convirt_data::truncated_list;
 
 /// Why a run cannot be opened, or gone on with.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// There is no such earlier run.
-    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = few(found))]
+    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = truncated_list(found))]
     NoRun {
         /// The run asked for.
         run: PathBuf,

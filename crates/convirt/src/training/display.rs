@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use convirt_data::{TrainingSteps, too_few_to_validate};
+use convirt_data::{TrainingSteps, small_validation_warning};
 use convirt_ops::{KERNEL_VARIABLE, Precision};
 
 use super::Training;
@@ -65,7 +65,7 @@ impl fmt::Display for Training {
         );
         let pairs = self.config.objective.rows_name();
         line(f, pairs, format!("{train} to train on, {valid} held out"))?;
-        if let Some(problem) = too_few_to_validate(valid, self.config.batch_size) {
+        if let Some(problem) = small_validation_warning(valid, self.config.batch_size) {
             writeln!(f, "warning: {problem}")?;
         }
         let known = self.loaders.held_out_images_trained_on();

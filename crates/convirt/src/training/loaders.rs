@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use convirt_data::{
-    EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps,
-    held_out_but_trained_on,
+    EvaluationLoader, ReportTokenizer, Skips, TrainingLoader, TrainingSteps, count_leaked_images,
 };
 
 use crate::config::Config;
@@ -26,7 +25,7 @@ impl Loaders {
     pub fn held_out_images_trained_on(&self) -> usize {
         let [train, valid] = [self.train.dataset(), self.valid.dataset()]
             .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
-        held_out_but_trained_on(train, valid)
+        count_leaked_images(train, valid)
     }
 
     pub fn new(

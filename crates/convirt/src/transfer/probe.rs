@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convirt_data::{LabelledImage, Labels, ManifestError, deal_folds};
+use convirt_data::{LabelledImage, Labels, ManifestError, assign_folds};
 
 use super::image_reader::EncodedImages;
 use super::logistic::{Examples, Fit, LinearModel};
@@ -217,7 +217,7 @@ impl ProbeData<'_> {
             .map(|&(place, _)| self.images[place].group.as_str())
             .collect();
         let classes: Vec<usize> = question.train.iter().map(|&(_, class)| class).collect();
-        let fold_of = deal_folds(&groups, &classes, FOLDS, seed);
+        let fold_of = assign_folds(&groups, &classes, FOLDS, seed);
         let folds = (0..=fold_of.iter().copied().max().unwrap_or(0)).map(|fold| {
             [false, true].map(|is_held_out| {
                 let images = question.train.iter().zip(&fold_of);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{FileError, few};
+use convirt_data::{FileError, truncated_list};
 
 #[cfg(feature = "hub")]
 use super::HubError;
@@ -97,7 +97,7 @@ pub enum WeightsError {
     /// A file has what was to be loaded several times.
     #[error(
         "{path}: more than one {part} in it, under {prefixes}; choose one by `weights_prefix`",
-        path = path.display(), prefixes = few(prefixes)
+        path = path.display(), prefixes = truncated_list(prefixes)
     )]
     Ambiguous {
         /// The file.

@@ -1,13 +1,13 @@
 //! Why classes cannot be told by their prompts.
 
-use convirt_data::few;
+use convirt_data::truncated_list;
 
 /// Why classes cannot be told by their prompts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZeroShotError {
     /// A label has no prompts.
-    #[error("no prompts for the label `{label}`; there are some for {found}", found = few(found))]
+    #[error("no prompts for the label `{label}`; there are some for {found}", found = truncated_list(found))]
     NoPrompts {
         /// The label.
         label: String,

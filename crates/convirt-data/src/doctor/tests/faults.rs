@@ -22,7 +22,7 @@ const PATIENT: usize = 2;
 const VIEW: usize = 3;
 const SPLIT: usize = 4;
 
-type Found = BTreeMap<FindingKind, BTreeSet<usize>>;
+type RowsByKind = BTreeMap<FindingKind, BTreeSet<usize>>;
 
 /// A phantom without a fault, to make faults in: its texts stand in the table, without headings.
 struct Ward {
@@ -141,7 +141,7 @@ impl Ward {
     }
 }
 
-fn found(diagnosis: &Diagnosis) -> Found {
+fn rows_by_kind(diagnosis: &Diagnosis) -> RowsByKind {
     let findings = diagnosis.findings().iter();
     findings.map(|it| (it.kind, it.rows.clone())).collect()
 }
@@ -162,8 +162,8 @@ fn dicom(image: &Radiograph) -> Vec<u8> {
 #[test]
 fn a_data_set_without_a_fault_has_no_findings() {
     let diagnosis = Ward::new().examine();
-    assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
-    let numbers = diagnosis.numbers();
+    assert_eq!(rows_by_kind(&diagnosis), RowsByKind::new(), "{diagnosis}");
+    let numbers = diagnosis.counts();
     assert_eq!(
         (numbers.rows, numbers.usable),
         (numbers.images, numbers.rows)
@@ -177,7 +177,7 @@ fn a_data_set_without_a_fault_has_no_findings() {
 fn each_fault_is_found_in_its_rows_and_none_is_invented() {
     use FindingKind::*;
     let mut ward = Ward::new();
-    let mut expected = Found::new();
+    let mut expected = RowsByKind::new();
     let mut train = ward.patients("train").into_iter();
     let mut valid = ward.patients("validate").into_iter();
     // One row of each patient, so that a fault concerns no other row.
@@ -282,13 +282,13 @@ fn each_fault_is_found_in_its_rows_and_none_is_invented() {
     ward.show(held_out[0], "known_resized.png", file);
     let patient = ward.cell(held_out[0], PATIENT).to_owned();
     ward.set(known, PATIENT, &patient);
-    expect(LeakedLikeness, &[known, held_out[0]]);
+    expect(LeakedNearDuplicate, &[known, held_out[0]]);
     let mut group = held_out;
     group.push(known);
     expect(LeakedGroup, &group);
 
     let diagnosis = ward.examine();
-    assert_eq!(found(&diagnosis), expected, "{diagnosis}");
+    assert_eq!(rows_by_kind(&diagnosis), expected, "{diagnosis}");
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn copies_inside_a_group_and_texts_in_image_files_are_notes() {
     use FindingKind::*;
     let mut ward = Ward::new();
     let patients = ward.patients("train");
-    let mut expected = Found::new();
+    let mut expected = RowsByKind::new();
     let mut several = patients.iter().filter(|rows| rows.len() > 1);
     let mut next = || *several.next().unwrap().first_chunk::<2>().unwrap();
     let mut expect = |kind, rows: &[usize]| expected.insert(kind, rows.iter().copied().collect());
@@ -326,7 +326,7 @@ fn copies_inside_a_group_and_texts_in_image_files_are_notes() {
     ward.show(row, "commented.jpg", jpeg);
     expect(ImageMetadata, &[row]);
     let diagnosis = ward.examine();
-    assert_eq!(found(&diagnosis), expected, "{diagnosis}");
+    assert_eq!(rows_by_kind(&diagnosis), expected, "{diagnosis}");
     assert_eq!(diagnosis.count(Severity::Error), 0);
 }
 
@@ -336,30 +336,27 @@ fn without_groups_and_sides_the_doctor_says_so_and_draws() {
     ward.config.manifest.group = None;
     let diagnosis = ward.examine();
     assert_eq!(
-        found(&diagnosis).into_keys().collect::<Vec<_>>(),
+        rows_by_kind(&diagnosis).into_keys().collect::<Vec<_>>(),
         [FindingKind::NoGroups]
     );
     for row in 1..=ward.rows.len() {
         ward.set(row, SPLIT, "train");
     }
-    assert_eq!(ward.examine().of(FindingKind::EmptySide).unwrap().count, 1);
+    assert_eq!(ward.examine().get(FindingKind::EmptySide).unwrap().count, 1);
 
     ward.config.manifest.split = None;
     ward.config.manifest.group = Some(Column::Name("patient".into()));
     let diagnosis = ward.examine();
-    assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
+    assert_eq!(rows_by_kind(&diagnosis), RowsByKind::new(), "{diagnosis}");
     let studies = crate::manifest::Manifest::read(&ward.config.manifest)
         .unwrap()
         .studies;
     let sides = crate::manifest::split(studies, &ward.config.split).unwrap();
-    assert_eq!(
-        diagnosis.numbers().by_side[&Split::Valid],
-        sides.valid.len()
-    );
+    assert_eq!(diagnosis.counts().by_side[&Split::Valid], sides.valid.len());
     for row in 1..=ward.rows.len() {
         ward.set(row, PATIENT, "one");
     }
-    assert_eq!(ward.examine().of(FindingKind::EmptySide).unwrap().count, 1);
+    assert_eq!(ward.examine().get(FindingKind::EmptySide).unwrap().count, 1);
 }
 
 #[test]
@@ -371,8 +368,8 @@ fn images_alone_are_examined_without_a_word_about_texts() {
     };
     ward.say(1, "MRN 1234567.");
     let diagnosis = ward.examine();
-    assert_eq!(found(&diagnosis), Found::new(), "{diagnosis}");
-    assert_eq!(diagnosis.numbers().texts, None);
+    assert_eq!(rows_by_kind(&diagnosis), RowsByKind::new(), "{diagnosis}");
+    assert_eq!(diagnosis.counts().texts, None);
     assert_eq!(diagnosis.unchecked(), ["tokens: there are no texts"]);
 }
 
@@ -389,7 +386,7 @@ fn without_a_column_of_views_names_and_dicom_headers_tell_them() {
     ward.show(4, "view1_lateral.jpg", file);
     ward.write(&ward.config.manifest.csv_file, &header);
     let diagnosis = ward.config.examine(|_| ()).unwrap();
-    let other = diagnosis.of(FindingKind::OtherView).unwrap();
+    let other = diagnosis.get(FindingKind::OtherView).unwrap();
     assert_eq!(other.rows, BTreeSet::from([1, 4]), "{diagnosis}");
     assert!(diagnosis.unchecked()[0].starts_with("views: "));
 }
@@ -407,7 +404,7 @@ fn findings_show_what_they_are_about_and_nothing_that_identifies() {
     let image = ward.image(named);
     ward.show(named, "named.dcm", dicom(&image));
     let diagnosis = ward.examine();
-    let finding = &diagnosis.of(FindingKind::LeakedImage).unwrap().examples[0];
+    let finding = &diagnosis.get(FindingKind::LeakedImage).unwrap().examples[0];
     assert_eq!(finding.thumbnails.len(), 2);
     assert_eq!(finding.files.len(), 2);
     assert_eq!(finding.detail, "2 files of equal pixels in train and valid");
@@ -416,8 +413,8 @@ fn findings_show_what_they_are_about_and_nothing_that_identifies() {
     for secret in ["1234567", "Doe", "Jane"] {
         assert!(!said.contains(secret), "{said}");
     }
-    assert!(diagnosis.of(FindingKind::IdentifyingHeader).is_some());
-    assert!(diagnosis.of(FindingKind::IdentifyingText).is_some());
+    assert!(diagnosis.get(FindingKind::IdentifyingHeader).is_some());
+    assert!(diagnosis.get(FindingKind::IdentifyingText).is_some());
 }
 
 /// Faults of many kinds, the split and copies among them.
@@ -465,12 +462,12 @@ fn a_cleaned_manifest_has_no_errors_and_keeps_what_is_held_out() {
     ward.config.manifest.csv_file = cleaned_path;
     let again = ward.config.examine(|_| ()).unwrap();
     assert_eq!(again.count(Severity::Error), 0, "{again}");
-    assert!(again.of(FindingKind::Mojibake).is_none());
+    assert!(again.get(FindingKind::Mojibake).is_none());
     assert!(
-        again.of(FindingKind::RepeatedImage).is_some(),
+        again.get(FindingKind::RepeatedImage).is_some(),
         "a warning stays"
     );
-    assert_eq!(again.numbers().by_side[&Split::Valid], valid);
+    assert_eq!(again.counts().by_side[&Split::Valid], valid);
     let header = Table::read(again.manifest()).unwrap().header;
     assert_eq!(header, HEADER);
 }
@@ -506,7 +503,7 @@ fn a_table_of_errors_alone_is_examined_and_cannot_be_cleaned() {
     }
     let diagnosis = ward.examine();
     let kind = FindingKind::Unusable(SkipReason::MissingImage);
-    let missing = diagnosis.of(kind).unwrap();
+    let missing = diagnosis.get(kind).unwrap();
     assert_eq!(missing.rows.len(), ward.rows.len());
     assert_eq!(missing.examples.len(), finding::EXAMPLES);
     let path = ward.path("cleaned.csv");
@@ -520,5 +517,5 @@ fn a_table_of_errors_alone_is_examined_and_cannot_be_cleaned() {
     );
     assert!(!path.exists());
     ward.rows.clear();
-    assert_eq!(ward.examine().numbers().rows, 0);
+    assert_eq!(ward.examine().counts().rows, 0);
 }

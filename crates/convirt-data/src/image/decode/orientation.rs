@@ -57,9 +57,10 @@ impl Orientation {
 
     /// Returns width and height of the picture, by those of the file.
     pub(crate) fn turned_size(self, [width, height]: [usize; 2]) -> [usize; 2] {
-        match self.is_transposed {
-            true => [height, width],
-            false => [width, height],
+        if self.is_transposed {
+            [height, width]
+        } else {
+            [width, height]
         }
     }
 
@@ -88,9 +89,8 @@ impl Radiograph {
             return self;
         };
         let [width, height] = orientation.turned_size([self.width, self.height]);
-        let flipped = |at: usize, length: usize, is_flipped: bool| match is_flipped {
-            true => length - 1 - at,
-            false => at,
+        let flipped = |at: usize, length: usize, is_flipped: bool| {
+            if is_flipped { length - 1 - at } else { at }
         };
         let mut pixels = Vec::with_capacity(self.pixels.len());
         for plane in self.planes() {
@@ -98,9 +98,10 @@ impl Radiograph {
                 let y = flipped(y, height, orientation.is_flipped_down);
                 let at = |x| {
                     let x = flipped(x, width, orientation.is_flipped_across);
-                    match orientation.is_transposed {
-                        true => plane[x * self.width + y],
-                        false => plane[y * self.width + x],
+                    if orientation.is_transposed {
+                        plane[x * self.width + y]
+                    } else {
+                        plane[y * self.width + x]
                     }
                 };
                 pixels.extend((0..width).map(at));
@@ -123,16 +124,18 @@ fn in_exif(exif: &[u8]) -> Option<u16> {
     };
     let word = |at: usize| {
         let bytes = *exif.get(at..)?.first_chunk()?;
-        Some(match is_little {
-            true => u16::from_le_bytes(bytes),
-            false => u16::from_be_bytes(bytes),
+        Some(if is_little {
+            u16::from_le_bytes(bytes)
+        } else {
+            u16::from_be_bytes(bytes)
         })
     };
     let long = |at: usize| {
         let bytes = *exif.get(at..)?.first_chunk()?;
-        Some(match is_little {
-            true => u32::from_le_bytes(bytes),
-            false => u32::from_be_bytes(bytes),
+        Some(if is_little {
+            u32::from_le_bytes(bytes)
+        } else {
+            u32::from_be_bytes(bytes)
         })
     };
     let start = long(4)? as usize;
@@ -171,17 +174,24 @@ mod tests {
 
     /// An EXIF of one entry.
     fn exif(is_little: bool, number: u16) -> Vec<u8> {
-        let word = |it: u16| match is_little {
-            true => it.to_le_bytes(),
-            false => it.to_be_bytes(),
+        let word = |it: u16| {
+            if is_little {
+                it.to_le_bytes()
+            } else {
+                it.to_be_bytes()
+            }
         };
-        let long = |it: u32| match is_little {
-            true => it.to_le_bytes(),
-            false => it.to_be_bytes(),
+        let long = |it: u32| {
+            if is_little {
+                it.to_le_bytes()
+            } else {
+                it.to_be_bytes()
+            }
         };
-        let mut exif = match is_little {
-            true => b"II*\0".to_vec(),
-            false => b"MM\0*".to_vec(),
+        let mut exif = if is_little {
+            b"II*\0".to_vec()
+        } else {
+            b"MM\0*".to_vec()
         };
         exif.extend(long(8));
         exif.extend([word(1), word(0x0112), word(3)].concat());

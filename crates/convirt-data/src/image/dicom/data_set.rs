@@ -69,9 +69,10 @@ impl Encoding {
         let Some(vr) = elements.get(4..6) else {
             return self;
         };
-        let explicit = match self.explicit {
-            true => is_vr(vr),
-            false => VRS.iter().any(|known| known.as_slice() == vr),
+        let explicit = if self.explicit {
+            is_vr(vr)
+        } else {
+            VRS.iter().any(|known| known.as_slice() == vr)
         };
         Self { explicit, ..self }
     }
@@ -79,9 +80,10 @@ impl Encoding {
     /// Returns how the elements of an item are written: never with types where those around it
     /// have none, sometimes without where they do.
     fn within_item(self, elements: &[u8]) -> Self {
-        match self.explicit {
-            true => self.corrected_type(elements),
-            false => self,
+        if self.explicit {
+            self.corrected_type(elements)
+        } else {
+            self
         }
     }
 
@@ -329,9 +331,10 @@ impl<'a> Reader<'a> {
         self.enter(vr);
         self.depth += 1;
         let start = self.rest;
-        let end = match self.starts_with_item() {
-            true => self.items()?,
-            false => self.find_delimiter()?,
+        let end = if self.starts_with_item() {
+            self.items()?
+        } else {
+            self.find_delimiter()?
         };
         self.depth -= 1;
         self.encoding = outer;

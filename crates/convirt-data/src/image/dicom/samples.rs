@@ -122,9 +122,10 @@ fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric
     } else {
         decoded.into_iter().map(u16::from).collect()
     };
-    let photometric = match is_coloured {
-        true => Photometric::Rgb,
-        false => description.photometric,
+    let photometric = if is_coloured {
+        Photometric::Rgb
+    } else {
+        description.photometric
     };
     Ok((counted(samples, description)?, photometric))
 }
@@ -242,11 +243,12 @@ fn check_bits(samples: &[u16], description: &Description) -> Result<(), DicomErr
         level == sample
             || description.is_signed && description.value(level) == f64::from(sample.cast_signed())
     };
-    match description.shift > 0 || samples.iter().all(is_within) {
-        true => Ok(()),
-        false => Err(DicomError::Malformed {
+    if description.shift > 0 || samples.iter().all(is_within) {
+        Ok(())
+    } else {
+        Err(DicomError::Malformed {
             what: "its compressed values are beyond the bits stored",
-        }),
+        })
     }
 }
 
@@ -370,9 +372,10 @@ mod tests {
         encoder.write_image(&samples, 16, 16, color).unwrap();
         assert_eq!(jpeg[2..4], [0xFF, 0xE0]);
         let (jfif, rest) = jpeg.split_at(4 + usize::from(jpeg[5]));
-        let mut marked = match is_jfif {
-            true => jfif.to_vec(),
-            false => vec![0xFF, 0xD8],
+        let mut marked = if is_jfif {
+            jfif.to_vec()
+        } else {
+            vec![0xFF, 0xD8]
         };
         if let Some(transform) = adobe {
             marked.extend(b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0");

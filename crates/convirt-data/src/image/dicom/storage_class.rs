@@ -36,12 +36,13 @@ pub(crate) fn says_no_pixels(start: &[u8]) -> bool {
         if element.tag == MEDIA_STORAGE_SOP_CLASS {
             let class = String::from_utf8_lossy(element.value);
             let class = class.trim_matches(['\0', ' ']);
-            return WITHOUT_PIXELS
-                .iter()
-                .any(|known| match known.ends_with('.') {
-                    true => class.starts_with(known),
-                    false => class == *known,
-                });
+            return WITHOUT_PIXELS.iter().any(|known| {
+                if known.ends_with('.') {
+                    class.starts_with(known)
+                } else {
+                    class == *known
+                }
+            });
         }
     }
     false

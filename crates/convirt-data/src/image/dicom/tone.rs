@@ -107,9 +107,10 @@ fn functional_group<'a>(
 fn padding(data: &DataSet<'_>, description: &Description) -> Vec<bool> {
     let value = |tag| {
         let stored = data.integer(tag)?;
-        Some(match description.is_signed {
-            true => f64::from(stored.cast_signed()),
-            false => f64::from(stored),
+        Some(if description.is_signed {
+            f64::from(stored.cast_signed())
+        } else {
+            f64::from(stored)
         })
     };
     let range: Option<RangeInclusive<f64>> = value(PIXEL_PADDING_VALUE).map(|one| {

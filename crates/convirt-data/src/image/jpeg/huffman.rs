@@ -150,9 +150,10 @@ impl Step {
         loop {
             let shift = u32::from(step.all.bits);
             // Where nothing is left, zeros from outside the window would make a code.
-            let code = match shift < WINDOW {
-                true => codes[(window << shift) & ((1 << WINDOW) - 1)],
-                false => Code::default(),
+            let code = if shift < WINDOW {
+                codes[(window << shift) & ((1 << WINDOW) - 1)]
+            } else {
+                Code::default()
             };
             let next = Stretch::of(code.length, code.symbol);
             let all = step.all.then(next);

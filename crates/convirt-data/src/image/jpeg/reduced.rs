@@ -88,9 +88,10 @@ impl Tables {
             let (values, after) = rest.split_at_checked(bytes)?;
             let mut table = [0; 64];
             for (i, entry) in table.iter_mut().enumerate() {
-                *entry = match wide {
-                    true => u16::from_be_bytes([values[2 * i], values[2 * i + 1]]),
-                    false => values[i].into(),
+                *entry = if wide {
+                    u16::from_be_bytes([values[2 * i], values[2 * i + 1]])
+                } else {
+                    values[i].into()
                 };
             }
             *self.quantization.get_mut(usize::from(head & 15))? = Some(table);

@@ -227,9 +227,10 @@ impl Walk {
             }
         }
         let frame = self.frame.as_ref().ok_or(Stop::NotKnown)?;
-        match frame.components.iter().all(|it| it.missing == 0) {
-            true => Ok(()),
-            false => Err(Stop::EndsEarly),
+        if frame.components.iter().all(|it| it.missing == 0) {
+            Ok(())
+        } else {
+            Err(Stop::EndsEarly)
         }
     }
 
@@ -394,9 +395,10 @@ impl Frame {
                             (Process::Progressive, _) => {
                                 let nonzero = component.nonzero_at(place);
                                 let left = &mut blocks_left;
-                                match header.is_refinement {
-                                    true => part.refined_band(&mut bits, header, nonzero, left),
-                                    false => part.first_band(&mut bits, header, nonzero, left),
+                                if header.is_refinement {
+                                    part.refined_band(&mut bits, header, nonzero, left)
+                                } else {
+                                    part.first_band(&mut bits, header, nonzero, left)
                                 }
                             }
                         };

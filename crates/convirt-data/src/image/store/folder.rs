@@ -125,9 +125,10 @@ impl ImageFolder {
             Some(side) => side.to_string(),
             None => "whole".into(),
         };
-        let turned = match self.exif_orientation {
-            true => "",
-            false => "-as-stored",
+        let turned = if self.exif_orientation {
+            ""
+        } else {
+            "-as-stored"
         };
         let file = format!("{name}-{side}{turned}-v{DECODER_VERSION}");
         self.folder.join("images").join(&name[..2]).join(file)

@@ -1,4 +1,4 @@
-//! Which columns hold labels, and what their cells mean.
+//! The label columns of a CSV and the meaning of their cells.
 
 use std::str::FromStr;
 
@@ -7,36 +7,37 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::column::Column;
 use crate::setting::SettingError;
 
-/// The columns of labels.
+/// The label columns of a CSV.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LabelColumns {
     /// One column with the name of a class in each row.
     Class {
         /// The column.
         column: Column,
-        /// Of two classes, the one that counts as positive; the last by name where `None`.
+        /// The positive class, if there are two; `None`: the last by name.
         positive: Option<String>,
     },
-    /// One column with the names of all findings of a row, as "Edema|Effusion"; those that a row
-    /// does not name are absent.
+    /// One column that lists all findings of an image, such as "Edema|Effusion"; findings that are
+    /// not listed are absent.
     List {
         /// The column.
         column: Column,
-        /// What separates the names, "|" for instance.
+        /// The separator between names, such as "|".
         separator: String,
     },
-    /// Columns of 1 (present), 0 (absent), −1 (uncertain) or nothing, as CheXpert's are.
+    /// One column for each finding, with 1 (present), 0 (absent), −1 (uncertain) or a blank, as in
+    /// CheXpert.
     Findings {
-        /// The columns; their names are the findings'.
+        /// The columns, named after the findings.
         columns: Vec<Column>,
-        /// What −1 counts as.
+        /// How −1 is treated.
         uncertain: UncertainPolicy,
-        /// What an empty cell counts as.
+        /// How an empty cell is treated.
         blank: BlankPolicy,
     },
 }
 
-/// What an uncertain label, −1, counts as (Irvin et al. 2019, section 3.1).
+/// How an uncertain label, −1, is treated (Irvin et al. 2019, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UncertainPolicy {
@@ -44,17 +45,17 @@ pub enum UncertainPolicy {
     Ones,
     /// Absent.
     Zeros,
-    /// Not known: neither learned from nor tested on.
+    /// Unknown: neither learned from nor tested on.
     Ignore,
 }
 
-/// What a label that is left blank counts as.
+/// How a blank label is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlankPolicy {
-    /// Absent: CheXpert leaves blank what a report does not mention.
+    /// Absent: in CheXpert, a finding is blank when the report does not mention it.
     Zeros,
-    /// Not known: neither learned from nor tested on.
+    /// Unknown: neither learned from nor tested on.
     Ignore,
 }
 
@@ -91,7 +92,7 @@ impl FromStr for BlankPolicy {
     }
 }
 
-/// Reads the cell of a finding; `None` when it is no label.
+/// Reads the cell of a finding; `None` when the cell is invalid.
 pub(super) fn finding(
     cell: &str,
     uncertain: UncertainPolicy,

@@ -1,4 +1,4 @@
-//! Parts of the labelled images: whole groups, every label represented, decided by the seed alone.
+//! Seeded, stratified subsets of labelled images that keep groups together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use crate::manifest::error::ManifestError;
 use crate::manifest::split::seeded_hash;
 use crate::setting::check;
 
-/// A label and whether it holds: what a part keeps examples of.
+/// A label and whether it is present. Subsets are stratified by these outcomes.
 type Outcome = (usize, bool);
 
-/// Images that stay together.
+/// Images that belong together, such as those of a patient.
 #[derive(Default)]
 struct Group {
     /// Positions of its images.
@@ -18,13 +18,14 @@ struct Group {
     outcomes: BTreeSet<Outcome>,
 }
 
-/// Draws `fraction` of the groups, and the same fraction of those in which each label holds or
-/// does not, as nearly as whole groups allow; the rarest first, so that a group with several rare
-/// labels counts for all of them. Returns the positions of their images, ascending.
+/// Draws a stratified fraction of the images, in whole groups; returns their positions, ascending.
+///
+/// About `fraction` of the groups with and without each label are drawn. Rare labels are drawn
+/// first, so that a group with several rare labels counts for all of them.
 ///
 /// # Errors
 ///
-/// - [`ManifestError::OneSided`]: a label holds for all images, or for none
+/// - [`ManifestError::OneSided`]: a label is present in all images, or in none
 /// - [`ManifestError::FractionTooSmall`]: the fraction rounds to no group with, or without, a label
 /// - `SettingError::OutOfRange`: `fraction` is not above 0 and at most 1
 pub fn draw_fraction(
@@ -41,7 +42,7 @@ pub fn draw_fraction(
     )?;
     let groups = groups(images, seed);
     let counts = counts(&groups, labels, images.len())?;
-    let mut wanted = BTreeMap::new();
+    let mut remaining = BTreeMap::new();
     for (&(label, holds), &count) in &counts {
         let share = (fraction * count as f64).round() as usize;
         if share == 0 {
@@ -52,19 +53,21 @@ pub fn draw_fraction(
                 groups: count,
             });
         }
-        wanted.insert((label, holds), share);
+        remaining.insert((label, holds), share);
     }
-    Ok(images_of(&take(&groups, &counts, wanted)))
+    Ok(image_positions(&take(&groups, &counts, remaining)))
 }
 
-/// Holds out about `share` of the groups: at least one in which each label holds and one in which
-/// it does not, and as much is left. Returns the positions of their images, ascending.
+/// Holds out about `share` of the groups, stratified by label; returns the positions of their
+/// images, ascending.
+///
+/// Both the held-out images and the rest have at least one group with and one without each label.
 ///
 /// # Errors
 ///
-/// - [`ManifestError::OneSided`]: a label holds for all images, or for none
-/// - [`ManifestError::TooFewWithLabel`]: a label holds, or does not, in one group only, or in so
-///   few that other labels took them all
+/// - [`ManifestError::OneSided`]: a label is present in all images, or in none
+/// - [`ManifestError::TooFewWithLabel`]: an outcome of a label is in too few groups to be both held
+///   out and left
 /// - [`SettingError::OutOfRange`](crate::SettingError::OutOfRange): `share` is not between 0 and 1
 pub fn hold_out(
     images: &[LabelledImage],
@@ -80,11 +83,11 @@ pub fn hold_out(
     )?;
     let groups = groups(images, seed);
     let counts = counts(&groups, labels, images.len())?;
-    let wanted = counts.iter().map(|(&outcome, &count)| {
+    let remaining = counts.iter().map(|(&outcome, &count)| {
         let nearest = (share * count as f64).round() as usize;
         (outcome, nearest.min(count.saturating_sub(1)).max(1))
     });
-    let taken = take(&groups, &counts, wanted.collect());
+    let taken = take(&groups, &counts, remaining.collect());
     let left = groups.len() - taken.len();
     let mut taken_of: BTreeMap<Outcome, usize> = BTreeMap::new();
     for group in &taken {
@@ -95,9 +98,9 @@ pub fn hold_out(
     let used_up = counts
         .iter()
         .filter(|&(outcome, count)| taken_of.get(outcome) == Some(count) || left == 0);
-    // The rarest is the cause where others were taken with it.
+    // The rarest outcome is the cause when others were used up with it.
     match used_up.min_by_key(|&(_, count)| count) {
-        None => Ok(images_of(&taken)),
+        None => Ok(image_positions(&taken)),
         Some((&(label, holds), &groups)) => Err(ManifestError::TooFewWithLabel {
             label: labels.names()[label].clone(),
             holds,
@@ -106,16 +109,27 @@ pub fn hold_out(
     }
 }
 
-/// Deals rows into at most `folds` parts by group, each class spread evenly; returns the part of
+/// Assigns rows to at most `folds` cross-validation folds, stratified by class; returns the fold of
 /// each row, from 0.
 ///
-/// There are fewer parts where a class has fewer groups. Of two classes with two groups or more
-/// each, both are then in more than one part.
+/// A group is never divided. There are fewer folds if a class has fewer groups. If each of two
+/// classes has at least two groups, both classes are in more than one fold.
+///
+/// # Examples
+///
+/// ```
+/// let patients = ["p1", "p1", "p2", "p3", "p4"];
+/// let folds = convirt_data::assign_folds(&patients, &[0, 0, 0, 1, 1], 5, 7);
+/// // Each class has two patients, which allows two folds.
+/// assert_eq!(folds[0], folds[1]);
+/// assert_ne!(folds[0], folds[2]);
+/// assert_ne!(folds[3], folds[4]);
+/// ```
 ///
 /// # Panics
 ///
 /// When `groups` and `classes` differ in length.
-pub fn deal_folds(groups: &[&str], classes: &[usize], folds: usize, seed: u64) -> Vec<usize> {
+pub fn assign_folds(groups: &[&str], classes: &[usize], folds: usize, seed: u64) -> Vec<usize> {
     assert_eq!(groups.len(), classes.len(), "a class for each row");
     let mut classes_of: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for (&group, &class) in groups.iter().zip(classes) {
@@ -129,17 +143,17 @@ pub fn deal_folds(groups: &[&str], classes: &[usize], folds: usize, seed: u64) -
         .min(groups_with.values().copied().min().unwrap_or(0))
         .max(1);
     let mut sequence: Vec<_> = classes_of.into_iter().collect();
-    // Groups of the same classes one after the other, so that they come into different parts.
+    // Groups of the same classes follow each other, so that they get different folds.
     sequence
         .sort_by_cached_key(|(group, classes)| (classes.clone(), seeded_hash(seed, group), *group));
-    let dealt = sequence.iter().enumerate();
-    let fold_of: BTreeMap<&str, usize> = dealt
-        .map(|(place, (group, _))| (*group, place % folds))
+    let numbered = sequence.iter().enumerate();
+    let fold_of: BTreeMap<&str, usize> = numbered
+        .map(|(position, (group, _))| (*group, position % folds))
         .collect();
     groups.iter().map(|group| fold_of[group]).collect()
 }
 
-/// The groups of `images` in their seeded sequence.
+/// Returns the groups of `images` in a seeded random order.
 fn groups(images: &[LabelledImage], seed: u64) -> Vec<Group> {
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     for (position, image) in images.iter().enumerate() {
@@ -154,7 +168,7 @@ fn groups(images: &[LabelledImage], seed: u64) -> Vec<Group> {
     sequence.into_iter().map(|(_, group)| group).collect()
 }
 
-/// Groups in which each label holds and in which it does not; none may be 0.
+/// Counts the groups with each outcome of each label; a count of 0 is an error.
 fn counts(
     groups: &[Group],
     labels: &Labels,
@@ -180,28 +194,28 @@ fn counts(
         .collect()
 }
 
-/// Takes groups until there are as many of each outcome as wanted, the rarest outcome first.
+/// Takes groups until each outcome has the required count, the rarest outcome first.
 fn take<'a>(
     groups: &'a [Group],
     counts: &BTreeMap<Outcome, usize>,
-    mut wanted: BTreeMap<Outcome, usize>,
+    mut remaining: BTreeMap<Outcome, usize>,
 ) -> Vec<&'a Group> {
     let mut rarest_first: Vec<Outcome> = counts.keys().copied().collect();
     rarest_first.sort_by_key(|outcome| counts[outcome]);
     let mut is_taken = vec![false; groups.len()];
     for outcome in rarest_first {
-        // Groups that bring more of what there is enough of come last.
+        // Groups with outcomes that already have enough groups come last.
         for brings_excess in [false, true] {
             for (group, is_taken) in groups.iter().zip(&mut is_taken) {
-                let is_excess = group.outcomes.iter().any(|outcome| wanted[outcome] == 0);
+                let is_excess = group.outcomes.iter().any(|outcome| remaining[outcome] == 0);
                 let fits = group.outcomes.contains(&outcome) && is_excess == brings_excess;
-                if wanted[&outcome] == 0 || *is_taken || !fits {
+                if remaining[&outcome] == 0 || *is_taken || !fits {
                     continue;
                 }
                 *is_taken = true;
-                for (outcome, wanted) in &mut wanted {
+                for (outcome, remaining) in &mut remaining {
                     if group.outcomes.contains(outcome) {
-                        *wanted = wanted.saturating_sub(1);
+                        *remaining = remaining.saturating_sub(1);
                     }
                 }
             }
@@ -213,7 +227,7 @@ fn take<'a>(
         .collect()
 }
 
-fn images_of(groups: &[&Group]) -> Vec<usize> {
+fn image_positions(groups: &[&Group]) -> Vec<usize> {
     let mut images: Vec<usize> = groups
         .iter()
         .flat_map(|group| group.images.clone())
@@ -274,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_is_of_groups_and_of_each_label() {
+    fn a_fraction_holds_for_groups_and_for_each_label() {
         let images = images();
         for seed in 0..20 {
             for (fraction, groups, with_a) in [(0.05, 20, 1), (0.1, 40, 2), (0.5, 200, 10)] {
@@ -301,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_alone_decides_and_all_is_all() {
+    fn the_seed_alone_decides_and_a_fraction_of_1_takes_all() {
         assert_eq!(drawn(0.1, 3), drawn(0.1, 3));
         assert_ne!(drawn(0.1, 3), drawn(0.1, 4));
         assert_eq!(drawn(1.0, 0).len(), images().len());
@@ -313,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn many_labels_that_go_together_do_not_swell_the_fraction() {
+    fn many_correlated_labels_do_not_increase_the_fraction() {
         // Ten labels of falling frequency, each only where the one before it holds.
         let images: Vec<_> = (0..2000)
             .map(|patient| {
@@ -331,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_without_a_positive_is_an_error_that_says_how_much_would_do() {
+    fn a_fraction_without_a_positive_is_an_error_with_the_smallest_possible_fraction() {
         // 20 groups with `a`: 2 % of them are 0.4.
         let error = draw_fraction(&images(), &labels(), 0.02, 0).unwrap_err();
         let message = error.to_string();
@@ -351,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_always_or_never_holds_is_an_error_that_names_it() {
+    fn a_label_that_is_always_or_never_present_is_an_error_that_names_it() {
         for (value, word) in [(1, "negative"), (0, "positive")] {
             let images: Vec<_> = (0..9)
                 .map(|i| image(i, i, &[i8::from(i < 4), value]))
@@ -392,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_out_and_what_is_left_have_every_label_and_no_group_in_common() {
+    fn both_parts_have_every_label_and_share_no_group() {
         for seed in 0..20 {
             let images = images();
             let out = hold_out(&images, &labels(), 0.2, seed).unwrap();
@@ -427,7 +441,7 @@ mod tests {
             .iter()
             .map(|image| usize::from(image.targets[0] == Some(true)))
             .collect();
-        let folds = deal_folds(&groups, &classes, 5, 1);
+        let folds = assign_folds(&groups, &classes, 5, 1);
         let mut fold_of = BTreeMap::new();
         for (group, fold) in groups.iter().zip(&folds) {
             assert_eq!(fold_of.entry(group).or_insert(fold), &fold);
@@ -451,21 +465,21 @@ mod tests {
             let expected = if class == 1 { 4 } else { 76 };
             assert!(sizes.iter().all(|groups| groups.len() == expected));
         }
-        assert_ne!(deal_folds(&groups, &classes, 5, 2), folds);
+        assert_ne!(assign_folds(&groups, &classes, 5, 2), folds);
     }
 
     #[test]
     fn a_class_of_few_groups_makes_fewer_folds() {
         let groups = ["a", "b", "c", "d", "e", "e"];
-        let folds = deal_folds(&groups, &[0, 0, 0, 1, 1, 0], 5, 0);
+        let folds = assign_folds(&groups, &[0, 0, 0, 1, 1, 0], 5, 0);
         assert_eq!(folds.iter().max(), Some(&1));
         assert_ne!(folds[3], folds[4], "each fold has a group of class 1");
-        let one = deal_folds(&groups, &[0, 0, 0, 0, 1, 0], 5, 0);
+        let one = assign_folds(&groups, &[0, 0, 0, 0, 1, 0], 5, 0);
         assert_eq!(one, [0; 6]);
     }
 
     #[test]
-    fn both_of_two_classes_are_outside_of_any_fold() {
+    fn both_classes_occur_outside_of_every_fold() {
         // Groups of class 1, of both, or of 0, in changing numbers.
         for (ones, both, zeros) in [
             (2, 0, 2),
@@ -489,7 +503,7 @@ mod tests {
                 }
             }
             for seed in 0..20 {
-                let folds = deal_folds(&rows, &classes, 5, seed);
+                let folds = assign_folds(&rows, &classes, 5, seed);
                 for fold in 0..=folds.iter().copied().max().unwrap() {
                     let outside = folds.iter().zip(&classes).filter(|(of, _)| **of != fold);
                     let outside: BTreeSet<_> = outside.map(|(_, class)| class).collect();

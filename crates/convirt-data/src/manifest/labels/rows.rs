@@ -1,4 +1,4 @@
-//! Rows of a CSV made into labelled images.
+//! Reading of labelled images from the rows of a CSV.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, si
 use crate::manifest::table::error::TableError;
 use crate::skips::{Skip, SkipReason};
 
-/// Makes labelled images of rows.
+/// Reads labelled images from rows.
 pub(super) struct RowReader<'a> {
     config: &'a LabelledConfig,
     columns: usize,
@@ -25,10 +25,10 @@ pub(super) struct RowReader<'a> {
     image_root: &'a Path,
 }
 
-/// A row that can be used.
+/// A usable row.
 pub(super) struct LabelledRow {
     pub image: LabelledImage,
-    /// The cell of classes or of a list, as it is written.
+    /// The cell of the class or list column, unchanged.
     pub class: Option<String>,
 }
 
@@ -65,18 +65,18 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Names of the columns of labels.
+    /// Returns the names of the label columns.
     pub(super) fn label_names(&self) -> Vec<String> {
         let names = self.labels.iter().map(|column| column.name.trim());
         names.map(String::from).collect()
     }
 
-    /// Position of the image column, and where its cells start from.
+    /// Returns the position of the image column, and the folder that its paths are relative to.
     pub(super) fn image(&self) -> (usize, &Path) {
         (self.image.position, self.image_root)
     }
 
-    /// Makes the image of `record`, the row of this number.
+    /// Reads the labelled image of `record`, which is row number `row`.
     pub(super) fn row(&self, row: usize, record: &ByteRecord) -> Result<LabelledRow, Unusable> {
         let csv = self.config.csv_file.as_path();
         let skip = |file: &Path, (reason, detail): Fault| {

@@ -1,4 +1,4 @@
-//! Rows of a CSV made into studies.
+//! Reading of studies from the rows of a CSV.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::manifest::row::{NamedColumn, Unusable, cell, check_header, check_leng
 use crate::manifest::study::{Report, Study};
 use crate::skips::{Skip, SkipReason};
 
-/// Makes studies of rows.
+/// Reads studies from rows.
 pub(crate) struct RowReader<'a> {
     config: &'a ManifestConfig,
     columns: usize,
@@ -25,15 +25,15 @@ pub(crate) struct RowReader<'a> {
     text_root: &'a Path,
 }
 
-/// The cells of a row that make a pair.
+/// The cells of a row that belong to a pair.
 pub(crate) struct Cells {
-    /// Image file, roots applied.
+    /// Path of the image file.
     pub(crate) image: PathBuf,
-    /// The text, or its path from the root of texts, if there is a column of it.
+    /// The text, or its path relative to the text folder, if there is a text column.
     text: Option<String>,
-    /// What is never divided, if there is a column of it.
+    /// The group, if there is a group column.
     group: Option<String>,
-    /// The word of the split column; blank without one.
+    /// The cell of the split column; empty without one.
     pub(crate) split: String,
 }
 
@@ -61,7 +61,7 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Refuses a table whose header is a pair.
+    /// Rejects a table whose first row is a pair instead of a header.
     pub(crate) fn check_header(&self, header: &[String]) -> Result<(), ManifestError> {
         let ManifestConfig {
             csv_file, image, ..
@@ -75,7 +75,7 @@ impl<'a> RowReader<'a> {
         )
     }
 
-    /// Makes the study of `record`, the row of this number.
+    /// Reads the study of `record`, which is row number `row`.
     pub(super) fn study(&self, row: usize, record: &ByteRecord) -> Result<Study, Unusable> {
         let skip = |file: &Path, (reason, detail): Fault| {
             Unusable::Row(Skip {
@@ -111,7 +111,7 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Takes the cells of `record` that make a pair, all filled.
+    /// Returns the cells of `record` that belong to a pair; none of them may be empty.
     pub(crate) fn cells(&self, record: &ByteRecord) -> Result<Cells, Fault> {
         check_length(record, self.columns)?;
         let image = filled(record, &self.image)?;
@@ -135,15 +135,16 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Returns the text of a pair, from its file where it has one; `None` where images are alone.
+    /// Returns the text of a pair, read from its file if necessary; `None` without a text column.
     pub(crate) fn text(&self, cells: &Cells) -> Result<Option<String>, Fault> {
-        match self.config.text_from_files && cells.text.is_some() {
-            true => read_text(&self.text_file(cells)).map(Some),
-            false => Ok(cells.text.clone()),
+        if self.config.text_from_files && cells.text.is_some() {
+            read_text(&self.text_file(cells)).map(Some)
+        } else {
+            Ok(cells.text.clone())
         }
     }
 
-    /// Returns the file that the text of a pair stands in; the CSV if it stands there.
+    /// Returns the file that contains the text of a pair: a text file or the CSV.
     pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
         match &cells.text {
             Some(path) if self.config.text_from_files => located(self.text_root, path.trim()),
@@ -151,12 +152,12 @@ impl<'a> RowReader<'a> {
         }
     }
 
-    /// Returns the position of the column of texts, if there is one.
+    /// Returns the position of the text column, if there is one.
     pub(crate) fn text_column(&self) -> Option<usize> {
         self.text.as_ref().map(|column| column.position)
     }
 
-    /// Returns what a pair belongs to; where no column says so, its text or its image.
+    /// Returns the group of a pair; without a group column, its text or its image.
     pub(crate) fn group_of(&self, cells: &Cells, text: &str) -> String {
         if let Some(group) = &cells.group {
             return group.clone();
@@ -169,7 +170,7 @@ impl<'a> RowReader<'a> {
     }
 }
 
-/// The fault of a text without a sentence of `min_words` words.
+/// Returns the fault for a text without a sentence of `min_words` words.
 pub(crate) fn too_short(min_words: usize) -> Fault {
     let detail = format!("no sentence of {min_words} words");
     (SkipReason::TooShort, detail)

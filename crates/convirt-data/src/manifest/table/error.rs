@@ -1,31 +1,31 @@
-//! Why a table is not read.
+//! Errors in reading a table.
 
 use std::path::PathBuf;
 
-use crate::files::{FileError, few, printable, shown};
+use crate::files::{FileError, printable, shown, truncated_list};
 
-/// Why a table is not read.
+/// An error in reading a table.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// The file cannot be read, or is no text.
+    /// The file cannot be read or is not text.
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// The header row of a table has several signs that may separate cells.
+    /// The header row contains several possible separators.
     #[error(
-        "{}: the header row has {signs}, and the rows do not tell which of them separates cells; \
+        "{}: the header row has {separators}, and the rows do not tell which of them separates cells; \
          put names that hold one in quotes",
         shown(path)
     )]
     AmbiguousSeparator {
         /// The table.
         path: PathBuf,
-        /// The signs.
-        signs: String,
+        /// The possible separators.
+        separators: String,
     },
 
-    /// The CSV cannot be read to its end.
+    /// The CSV is malformed.
     #[error("{}: cannot be read as CSV: {cause}", shown(path))]
     Csv {
         /// The CSV.
@@ -34,7 +34,7 @@ pub enum TableError {
         cause: csv::Error,
     },
 
-    /// A quote in the CSV is never closed, so that the rest of the file is one cell.
+    /// A quote in the CSV is not closed, so that the rest of the file is one cell.
     #[error(
         "{}: row {row} (line {line}): a quote is opened and never closed, so that the rest of \
          the file became one cell",
@@ -49,7 +49,7 @@ pub enum TableError {
         line: u64,
     },
 
-    /// A cell of the CSV is longer than any text.
+    /// A cell of the CSV is too long for a text.
     #[error(
         "{}: row {row} (line {line}), column {column}: {bytes} bytes, more than the {max_bytes} \
          of the longest text; is a quote amiss?",
@@ -70,7 +70,7 @@ pub enum TableError {
         max_bytes: usize,
     },
 
-    /// A line of a file is too long for a table or a list.
+    /// A line is too long for a table or a list.
     #[error(
         "{}: line {line} has {bytes} bytes, more than the {max_bytes} of the longest line; is this \
          the right file?",
@@ -87,7 +87,7 @@ pub enum TableError {
         max_bytes: usize,
     },
 
-    /// The CSV has no header row: it is empty.
+    /// The CSV is empty and has no header row.
     #[error("{}: empty; a header row is needed", shown(path))]
     NoHeader {
         /// The CSV.
@@ -104,18 +104,22 @@ pub enum TableError {
         path: PathBuf,
     },
 
-    /// A table has no column of the name that its format gives it.
-    #[error("{}: no column `{column}`; found {}", shown(path), few(found))]
+    /// A column that the format requires is missing.
+    #[error(
+        "{}: no column `{column}`; found {}",
+        shown(path),
+        truncated_list(found)
+    )]
     NoColumn {
         /// The table.
         path: PathBuf,
         /// The name.
         column: String,
-        /// The columns there are.
+        /// The existing columns.
         found: Vec<String>,
     },
 
-    /// A cell of a table is not what its format says.
+    /// A cell does not follow the format of the table.
     #[error(
         "{}: row {row}, column `{column}`: `{cell}` is not {expected}",
         shown(path), cell = printable(cell)
@@ -127,9 +131,9 @@ pub enum TableError {
         row: usize,
         /// The column.
         column: String,
-        /// What stands there.
+        /// Content of the cell.
         cell: String,
-        /// What should.
+        /// What the format expects.
         expected: &'static str,
     },
 }

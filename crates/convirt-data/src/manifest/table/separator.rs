@@ -1,8 +1,8 @@
-//! The sign between the cells of a table: a comma, unless the header row says another.
+//! Detection of the separator of a CSV: comma, semicolon, tab or bar.
 //!
-//! Spreadsheets write semicolons where the comma is the decimal sign, and tabulators into text
-//! files. Cells do not count for the choice unless the header has several of the signs: "63,5" is
-//! a number in one table and two cells in another.
+//! Spreadsheets write semicolons where the comma is the decimal separator, and tabs into text files.
+//! The header row decides. Other rows count only if the header contains several separators: "63,5"
+//! is a number in one table and two cells in another.
 
 use std::path::Path;
 
@@ -11,68 +11,82 @@ use csv::{ByteRecord, ReaderBuilder};
 use crate::files::{FileError, NotUtf8, is_utf_16};
 use crate::manifest::table::error::TableError;
 
-/// Signs that separate cells.
-const SIGNS: [u8; 4] = *b",;\t|";
+/// Possible separators.
+const SEPARATORS: [u8; 4] = *b",;\t|";
 
-/// Rows that decide between the signs of a header that has several.
-const ROWS: usize = 100;
+/// Rows that are examined when the header contains several separators.
+const MAX_EXAMINED_ROWS: usize = 100;
 
-/// Finds the sign that separates the cells of the table at `path`, of which `start` is the whole or
-/// the beginning.
+/// Finds the separator of the table at `path`; `start` is its content or the beginning of it.
 ///
 /// # Errors
 ///
-/// [`FileError::NotUtf8`] where it is in UTF-16, [`TableError::AmbiguousSeparator`] where the
-/// header has several signs and the rows do not decide.
+/// [`FileError::NotUtf8`] for a file in UTF-16, [`TableError::AmbiguousSeparator`] if the header
+/// contains several separators and the rows do not decide.
 pub(crate) fn find_separator(path: &Path, start: &[u8]) -> Result<u8, TableError> {
     let path = || path.to_path_buf();
-    match is_utf_16(start) {
-        true => Err(TableError::File(FileError::NotUtf8 {
+    if is_utf_16(start) {
+        Err(TableError::File(FileError::NotUtf8 {
             path: path(),
             cause: NotUtf8::Utf16,
-        })),
-        false => separator(start).map_err(|signs| TableError::AmbiguousSeparator {
+        }))
+    } else {
+        separator(start).map_err(|separators| TableError::AmbiguousSeparator {
             path: path(),
-            signs,
-        }),
+            separators,
+        })
     }
 }
 
-/// Returns the sign that a first line `sep=;` names, as Excel writes and reads it, and the length
-/// of that line without its end.
+/// Returns the separator that a first line `sep=;` names, as Excel writes it, and the length of
+/// that line without its end.
 pub(crate) fn named_separator(start: &[u8]) -> Option<(u8, usize)> {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-    let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', sign, rest @ ..] = text else {
+    let [
+        b's' | b'S',
+        b'e' | b'E',
+        b'p' | b'P',
+        b'=',
+        separator,
+        rest @ ..,
+    ] = text
+    else {
         return None;
     };
     let is_line = rest.starts_with(b"\r") || rest.starts_with(b"\n");
-    (is_line && SIGNS.contains(sign)).then_some((*sign, start.len() - rest.len()))
+    (is_line && SEPARATORS.contains(separator)).then_some((*separator, start.len() - rest.len()))
 }
 
-/// Returns the sign, or those of the header between which nothing decides.
+/// Returns the separator, or the possible ones if neither header nor rows decide.
 fn separator(start: &[u8]) -> Result<u8, String> {
-    if let Some((sign, _)) = named_separator(start) {
-        return Ok(sign);
+    if let Some((separator, _)) = named_separator(start) {
+        return Ok(separator);
     }
     let header = header(start);
-    let mut signs = SIGNS.into_iter().filter(|sign| header.contains(sign));
-    let (first, second) = (signs.next(), signs.next());
+    let mut separators = SEPARATORS
+        .into_iter()
+        .filter(|separator| header.contains(separator));
+    let (first, second) = (separators.next(), separators.next());
     let (Some(first), Some(_)) = (first, second) else {
         return Ok(first.unwrap_or(b','));
     };
-    let several = [first].into_iter().chain(second).chain(signs);
+    let several = [first].into_iter().chain(second).chain(separators);
     let several: Vec<_> = several.collect();
-    let mut fitting = several.iter().filter(|&&sign| rows_fit(start, sign));
+    let mut fitting = several
+        .iter()
+        .filter(|&&separator| rows_fit(start, separator));
     match (fitting.next(), fitting.next()) {
-        (Some(&sign), None) => Ok(sign),
+        (Some(&separator), None) => Ok(separator),
         _ => {
-            let names = several.iter().map(|&sign| format!("{:?}", sign as char));
+            let names = several
+                .iter()
+                .map(|&separator| format!("{:?}", separator as char));
             Err(names.collect::<Vec<_>>().join(" and "))
         }
     }
 }
 
-/// The first line that is not blank, without what stands in quotes.
+/// Returns the first line that is not blank, without quoted parts.
 fn header(start: &[u8]) -> Vec<u8> {
     let mut in_quotes = false;
     let mut header = Vec::new();
@@ -88,17 +102,17 @@ fn header(start: &[u8]) -> Vec<u8> {
     header
 }
 
-/// Whether most rows have as many cells as the header if `sign` separates them.
-fn rows_fit(start: &[u8], sign: u8) -> bool {
+/// Whether most rows have as many cells as the header if `separator` separates them.
+fn rows_fit(start: &[u8], separator: u8) -> bool {
     let mut reader = ReaderBuilder::new()
-        .delimiter(sign)
+        .delimiter(separator)
         .has_headers(false)
         .flexible(true)
         .from_reader(start);
     let rows = reader.byte_records().map_while(Result::ok);
     let lengths: Vec<_> = rows
         .map(|row: ByteRecord| row.len())
-        .take(ROWS + 1)
+        .take(MAX_EXAMINED_ROWS + 1)
         .collect();
     let Some((header, rows)) = lengths.split_first() else {
         return false;
@@ -112,8 +126,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_says_what_separates_cells() {
-        for (table, sign) in [
+    fn the_header_decides_the_separator() {
+        for (table, expected) in [
             ("image,text\na.png,No; none.\n", b','),
             ("image;text\na.png;Heart, lungs, bones.\n", b';'),
             ("path;age\na.png;63,5\n", b';'),
@@ -130,21 +144,21 @@ mod tests {
             ("sep=,x\n1,2\n", b','),
             ("", b','),
         ] {
-            assert_eq!(separator(table.as_bytes()), Ok(sign), "{table}");
+            assert_eq!(separator(table.as_bytes()), Ok(expected), "{table}");
         }
     }
 
     #[test]
-    fn rows_decide_between_the_signs_of_a_header() {
-        for (table, sign) in [
+    fn rows_decide_between_several_separators_of_a_header() {
+        for (table, expected) in [
             ("image,text (left; right)\na,b\nc,d\n", b','),
             ("Bild;Befund, kurz\na;b\nc;d, e, f\ng;h\n", b';'),
         ] {
-            assert_eq!(separator(table.as_bytes()), Ok(sign), "{table}");
+            assert_eq!(separator(table.as_bytes()), Ok(expected), "{table}");
         }
         for table in ["a,b;c\n", "a,b;c\n1,2;3\n", "a,b;c\n1\n2\n"] {
-            let signs = separator(table.as_bytes()).unwrap_err();
-            assert_eq!(signs, "',' and ';'", "{table}");
+            let separators = separator(table.as_bytes()).unwrap_err();
+            assert_eq!(separators, "',' and ';'", "{table}");
         }
     }
 }

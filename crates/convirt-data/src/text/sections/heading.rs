@@ -1,11 +1,9 @@
-//! Which words are the heading of which section.
+//! Recognition of section headings.
 
 use super::SectionName::{self, *};
-use crate::text::heading_names::{
-    TELLING_WORDS, exact, is_capitals, is_nearly, misspelt, normalized,
-};
+use crate::text::heading_names::{KEYWORDS, exact, is_capitals, is_nearly, misspelt, normalized};
 
-/// Words of headings that say which image was taken in place of "FINDINGS".
+/// Words of headings that name the view in place of "FINDINGS".
 const VIEW_WORDS: [&str; 16] = [
     "ap",
     "chest",
@@ -25,7 +23,7 @@ const VIEW_WORDS: [&str; 16] = [
     "x-ray",
 ];
 
-/// Lines that stand above a report and head no section.
+/// Titles of a report, which are not section headings.
 const TITLES: [&str; 5] = [
     "final report",
     "preliminary report",
@@ -34,16 +32,16 @@ const TITLES: [&str; 5] = [
     "provisional findings impression (pfi) report",
 ];
 
-/// Sections whose heading is known without its colon in front of text ("IMPRESSION No effusion.").
+/// Sections whose heading is recognized without a colon before text ("IMPRESSION No effusion.").
 const KNOWN_WITHOUT_COLON: [SectionName; 4] = [Findings, Impression, Addendum, WetRead];
 
-/// What stands between a heading and its text in place of the colon, or by mistake.
+/// Characters between a heading and its text in place of the colon.
 const SEPARATORS: [char; 6] = ['.', ';', '-', '–', ',', ' '];
 
-/// Signs that a heading may be glued to inside a line.
-const GLUING: [char; 5] = ['.', ';', ':', ',', ')'];
+/// Characters that may precede a heading within a line without a space.
+const GLUED_TO: [char; 5] = ['.', ';', ':', ',', ')'];
 
-/// What is put in front of the name of a heading.
+/// Adjectives before the name of a heading.
 const ADJECTIVES: [&str; 8] = [
     "FINAL",
     "OVERALL",
@@ -55,7 +53,7 @@ const ADJECTIVES: [&str; 8] = [
     "RADIOLOGISTS",
 ];
 
-/// Marks of the end of a report, with anything behind them if in capitals.
+/// End marks of a report; in capitals, any text may follow them.
 const ENDS: [&str; 6] = [
     "end of impression",
     "end of report",
@@ -65,8 +63,8 @@ const ENDS: [&str; 6] = [
     "end of exam",
 ];
 
-/// Headings over names and dates.
-const SIGNING: [&str; 16] = [
+/// Headings of signatures and dates.
+const SIGNATURE_HEADINGS: [&str; 16] = [
     "approved",
     "approved by",
     "authenticated by",
@@ -85,33 +83,33 @@ const SIGNING: [&str; 16] = [
     "workstation",
 ];
 
-/// Words of the longest name that is looked for inside a line.
+/// Longest heading that is recognized within a line, in words.
 const MAX_NAME_WORDS: usize = 4;
 
-/// Words of the longest heading.
+/// Longest heading, in words.
 const MAX_WORDS: usize = 10;
 
-/// Letters of the longest heading.
+/// Longest heading, in characters.
 const MAX_LENGTH: usize = 80;
 
-/// A heading, and what stands behind it on its line.
+/// A heading and the rest of its line.
 pub(super) struct Heading<'a> {
     pub(super) kind: Kind,
-    /// As written, without the colon.
+    /// The heading as written, without the colon.
     pub(super) label: &'a str,
     pub(super) rest: &'a str,
 }
 
-/// What a heading does to the sections.
+/// The effect of a heading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Opens a section.
+    /// Starts a section.
     Section(SectionName),
-    /// Opens the findings, or is a label in them ("CHEST:").
+    /// Starts the findings, or is a label within them ("CHEST:").
     Views,
-    /// Opens a section of its own after one that is neither findings nor impression.
+    /// Starts an unnamed section after a section other than findings or impression.
     Label,
-    /// Begins the report.
+    /// Starts the report.
     Title,
 }
 
@@ -135,7 +133,7 @@ pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
         let kind = kind(label);
         let ends_cleanly = rest.is_empty() || rest.starts_with(char::is_whitespace);
         let is_name = matches!(kind, Some(Kind::Section(_)));
-        // "EXAM AT 10:15" ends at no colon, "IMPRESSION:1. Normal" does.
+        // The colon of "EXAM AT 10:15" does not end a heading, that of "IMPRESSION:1. Normal" does.
         let is_time = || exact(label).is_none() && rest.starts_with(|c: char| c.is_ascii_digit());
         if ends_cleanly || is_name && !is_time() {
             return kind.map(|kind| Heading {
@@ -148,7 +146,7 @@ pub(super) fn at_start(line: &str) -> Option<Heading<'_>> {
     before_text(line)
 }
 
-/// A main heading in capitals, without its colon, before text that is not all in capitals.
+/// Returns a main heading in capitals and without a colon, before text that is not in capitals.
 fn before_text(line: &str) -> Option<Heading<'_>> {
     let ends = line.match_indices(SEPARATORS).map(|(end, _)| end);
     let ends: Vec<_> = ends.take(MAX_NAME_WORDS).collect();
@@ -156,7 +154,7 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
         let label = line[..end].trim_end();
         let name = is_capitals(label).then(|| exact(label)).flatten()?;
         let rest = line[end..].trim_start_matches(SEPARATORS);
-        // A first reading is signed and timed: "WET READ ___ 8:04 AM".
+        // A preliminary reading is followed by a name and a time: "WET READ ___ 8:04 AM".
         let is_text = name == WetRead
             || rest.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit())
                 && rest.chars().take(MAX_LENGTH).any(char::is_lowercase);
@@ -168,9 +166,11 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
     })
 }
 
-/// Returns the first heading inside a line, and where it begins: one in capitals before a colon, or
-/// findings after a full stop, or impression where the text has a heading; what is seen may stand
-/// before it otherwise. Text `under` a heading of neither needs no full stop before them.
+/// Returns the first heading within a line and its position.
+///
+/// Headings in capitals before a colon are recognized. "Findings:" and "Impression:" are also
+/// recognized without capitals after a full stop ("Impression:" not in a preamble), and within
+/// sections that do not describe the image even without a full stop. `under` is the current section.
 pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'_>)> {
     let mut starts = Vec::new();
     for word in line.split_whitespace() {
@@ -194,12 +194,12 @@ pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'
         for (at, sign) in word.char_indices() {
             let end = start + at;
             if sign == ':'
-                && let Some(found) = ending_at(line, &starts, end, under)
+                && let Some(heading) = ending_at(line, &starts, end, under)
             {
-                return Some(found);
+                return Some(heading);
             }
-            // What was glued to the text before it: "view.FINDINGS:Clear".
-            if GLUING.contains(&sign) && !line[end + 1..].starts_with(char::is_whitespace) {
+            // A heading without a space before it: "view.FINDINGS:Clear".
+            if GLUED_TO.contains(&sign) && !line[end + 1..].starts_with(char::is_whitespace) {
                 starts.push(end + 1);
             }
         }
@@ -207,14 +207,14 @@ pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'
     None
 }
 
-/// The heading whose colon is at `end` of a line, if it begins at one of the last `starts`.
+/// Returns the heading whose colon is at `end`, if it begins at one of the last `starts`.
 fn ending_at<'a>(
     line: &'a str,
     starts: &[usize],
     end: usize,
     under: SectionName,
 ) -> Option<(usize, Heading<'a>)> {
-    // The longest name first: "CLINICAL HISTORY" and not "HISTORY".
+    // The longest name first: "CLINICAL HISTORY" instead of "HISTORY".
     let first = starts.len().saturating_sub(MAX_NAME_WORDS);
     starts[first..].iter().find_map(|&start| {
         let label = line[start..end].trim();
@@ -238,7 +238,7 @@ fn ending_at<'a>(
     })
 }
 
-/// Whether a section says nothing of the image, so that findings begin wherever they are named.
+/// Whether a section does not describe the image, so that findings may begin anywhere in it.
 fn is_aside(section: SectionName) -> bool {
     !matches!(
         section,
@@ -246,7 +246,7 @@ fn is_aside(section: SectionName) -> bool {
     )
 }
 
-/// Where the adjectives of a heading at `start` begin: "FINAL IMPRESSION".
+/// Returns the start of a heading at `start` including its adjectives: "FINAL IMPRESSION".
 fn before_adjectives(line: &str, mut start: usize) -> usize {
     loop {
         let before = line[..start].trim_end();
@@ -259,20 +259,21 @@ fn before_adjectives(line: &str, mut start: usize) -> usize {
     }
 }
 
-/// Whether findings without a full stop end before `start`, and no name ("Clinical Impression").
+/// Whether findings end before `start` without a full stop, and the word is not part of a name
+/// ("Clinical Impression").
 fn follows_findings(line: &str, start: usize, under: SectionName) -> bool {
     let word = line[..start].split_whitespace().next_back().unwrap_or("");
     let is_article = ["a", "an", "and", "of", "or", "the", "this"].contains(&word);
     under == Findings && word.starts_with(char::is_lowercase) && !is_article
 }
 
-/// Whether the word before `start` may be of the same heading: "ABNORMAL FINDINGS".
+/// Whether the word before `start` may belong to the same heading: "ABNORMAL FINDINGS".
 fn is_in_capitals(line: &str, start: usize) -> bool {
     let word = line[..start].split_whitespace().next_back().unwrap_or("");
     is_capitals(word) && !word.starts_with("NONE") && !word.ends_with([',', '-'])
 }
 
-/// A mark of the end with which a line starts, whatever signs surround it.
+/// Returns an end mark at the start of a line, within any punctuation.
 fn end_mark(line: &str) -> Option<Heading<'_>> {
     let is_sign = |c: char| !c.is_alphanumeric() && c != '_';
     let text = line.trim_start_matches(is_sign);
@@ -290,13 +291,13 @@ fn end_mark(line: &str) -> Option<Heading<'_>> {
     })
 }
 
-/// Whether a sentence ends before `start`, or the line begins there.
+/// Whether `start` follows the end of a sentence or is the start of the line.
 fn is_after_stop(line: &str, start: usize) -> bool {
     let before = line[..start].trim_end();
     before.is_empty() || before.ends_with(['.', '!', '?', ':', ';'])
 }
 
-/// A usual name alone on its line, or the title of a report.
+/// Recognizes a usual name alone on its line, or the title of a report.
 fn without_colon(line: &str) -> Option<Kind> {
     if line.chars().nth(MAX_LENGTH).is_some() {
         return None;
@@ -315,7 +316,7 @@ fn kind(label: &str) -> Option<Kind> {
     if TITLES.contains(&name.as_str()) {
         return Some(Kind::Title);
     }
-    if SIGNING.contains(&name.as_str()) {
+    if SIGNATURE_HEADINGS.contains(&name.as_str()) {
         return is_capitals(label).then_some(Kind::Section(SignOff));
     }
     let bare = &label[bare_start(label)..];
@@ -331,17 +332,17 @@ fn kind(label: &str) -> Option<Kind> {
     let words: Vec<_> = name
         .split(|c: char| !c.is_alphanumeric() && c != '-')
         .collect();
-    let telling = TELLING_WORDS
+    let keyword = KEYWORDS
         .iter()
-        .find(|(telling, _)| words.iter().any(|word| is_nearly(word, telling)));
-    Some(match telling {
+        .find(|(keyword, _)| words.iter().any(|word| is_nearly(word, keyword)));
+    Some(match keyword {
         Some(&(_, section)) => Kind::Section(section),
         None if words.iter().any(|word| VIEW_WORDS.contains(word)) => Kind::Views,
         None => Kind::Label,
     })
 }
 
-/// Where the name begins behind the adjectives of a heading.
+/// Returns the position of the name after the adjectives of a heading.
 fn bare_start(label: &str) -> usize {
     let words = label.split_whitespace();
     let bare = words
@@ -350,7 +351,7 @@ fn bare_start(label: &str) -> usize {
     bare.map_or(0, |word| word.as_ptr() as usize - label.as_ptr() as usize)
 }
 
-/// Whether a heading is one of the usual names of a section, or holds one in capitals.
+/// Whether a heading is a usual section name, or contains one in capitals.
 pub(super) fn is_usual(label: &str) -> bool {
     matches!(kind(label), Some(Kind::Section(name)) if name != SignOff) && end_mark(label).is_none()
 }

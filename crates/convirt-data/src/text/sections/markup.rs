@@ -1,10 +1,10 @@
-//! Signs around headings that are none of the report: bold type, and colons of full width.
+//! Removal of markup from reports: Markdown, HTML, full-width colons.
 
 use std::borrow::Cow;
 
 use crate::text::sentences::is_rule;
 
-/// Tags of HTML that editors leave around headings and lines.
+/// HTML tags around headings and lines, and their replacements.
 const TAGS: [(&str, &str); 12] = [
     ("<b>", ""),
     ("</b>", ""),
@@ -20,7 +20,7 @@ const TAGS: [(&str, &str); 12] = [
     ("&nbsp;", " "),
 ];
 
-/// Returns a report without the marks of bold type, its colons of one kind.
+/// Returns a report without markup and with ASCII colons.
 pub(super) fn without_markup(report: &str) -> Cow<'_, str> {
     if !["**", "<", "&nbsp;", "：", "# "]
         .iter()
@@ -34,13 +34,11 @@ pub(super) fn without_markup(report: &str) -> Cow<'_, str> {
     }
     let lines = text.split('\n').map(|line| {
         let title = line.trim_start_matches('#');
-        let line = match title.starts_with(' ') {
-            true => title,
-            false => line,
-        };
-        match is_rule(line.trim()) {
-            true => line.to_owned(),
-            false => line.replace("**", ""),
+        let line = if title.starts_with(' ') { title } else { line };
+        if is_rule(line.trim()) {
+            line.to_owned()
+        } else {
+            line.replace("**", "")
         }
     });
     Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
@@ -51,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bold_type_is_no_text_and_rules_are_left() {
+    fn markup_is_removed_and_rules_remain() {
         for (report, expected) in [
             ("**FINDINGS:** Clear.\n*****\n", "FINDINGS: Clear.\n*****\n"),
             (

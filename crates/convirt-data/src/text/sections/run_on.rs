@@ -1,9 +1,9 @@
-//! Findings that run on from another heading's text.
+//! Findings that follow in the paragraph of another heading.
 
 use super::sign_off::is_sign_off;
 use crate::text::sentences::sentences;
 
-/// How sentences begin that say what is seen; "the" in front of them does not count.
+/// Beginnings of sentences that describe findings, without a leading "the".
 const OPENINGS: [&str; 33] = [
     "as compared to",
     "as compared with",
@@ -40,13 +40,13 @@ const OPENINGS: [&str; 33] = [
     "there is",
 ];
 
-/// Returns a text from its first sentence on that begins as findings do.
+/// Returns the text from the first sentence that begins like findings.
 pub(super) fn findings_within(text: &str) -> Option<String> {
     let sentences = sentences(text);
     let start = sentences.iter().position(|it| opens_findings(it))?;
     let end = sentences.iter().rposition(|it| !is_sign_off(it))?;
-    let said = sentences.get(start..=end)?;
-    Some(said.join(" "))
+    let findings = sentences.get(start..=end)?;
+    Some(findings.join(" "))
 }
 
 fn opens_findings(sentence: &str) -> bool {

@@ -1,11 +1,11 @@
-//! Whether a full stop ends a sentence, or an abbreviation, a number, an initial.
+//! Decides whether a full stop ends a sentence or belongs to an abbreviation, number or initial.
 
 use crate::text::heading_names::{is_capitals, names_a_section};
 
-/// Signs that are bullets wherever they stand.
+/// Characters that are bullets anywhere in a line.
 pub(super) const BULLETS: [char; 8] = ['•', '●', '▪', '■', '◦', '‣', '►', '○'];
 
-/// Abbreviations that something always follows.
+/// Abbreviations that never end a sentence.
 const NEVER_LAST: [&str; 27] = [
     "approx", "ca", "capt", "cf", "dr", "drs", "e.g", "eg", "esp", "fig", "figs", "gen", "i.e",
     "ie", "incl", "lt", "messrs", "mr", "mrs", "ms", "mx", "prof", "rev", "st", "viz", "vs", "v.s",
@@ -20,14 +20,14 @@ const SELDOM_LAST: [&str; 56] = [
     "wt", "yr", "yrs",
 ];
 
-/// Abbreviations when a number follows.
+/// Abbreviations if a number follows.
 const BEFORE_NUMBER: [&str; 25] = [
     "apr", "art", "aug", "ch", "dec", "ed", "eq", "feb", "im", "img", "jan", "jul", "jun", "mar",
     "no", "nos", "nov", "nr", "oct", "p", "pp", "ref", "sep", "sept", "vol",
 ];
 
-/// Words that a letter or a number labels, so that it is no initial and no list number.
-const LABELLED: [&str; 30] = [
+/// Words that are followed by a letter or number, which is then no initial or list number.
+const NUMBERED_WORDS: [&str; 30] = [
     "cases",
     "category",
     "class",
@@ -60,7 +60,7 @@ const LABELLED: [&str; 30] = [
     "zones",
 ];
 
-/// Words that begin sentences and no surname.
+/// Words that begin a sentence and are not surnames.
 const OPENING_WORDS: [&str; 24] = [
     "a",
     "an",
@@ -93,17 +93,17 @@ const CLOSERS: [char; 14] = [
 ];
 const OPENERS: [char; 8] = ['(', '[', '{', '"', '\'', '“', '‘', '«'];
 
-/// Signs that end a sentence wherever they stand: those of Chinese and Japanese, of Arabic and
-/// Urdu, of India, Armenia, Ethiopia, Tibet, Burma and the Khmer.
-const SURE_STOPS: [char; 19] = [
+/// Punctuation that always ends a sentence: Chinese and Japanese, Arabic and Urdu, Indic, Armenian,
+/// Ethiopic, Tibetan, Burmese and Khmer.
+const UNAMBIGUOUS_STOPS: [char; 19] = [
     '。', '！', '？', '｡', '︒', '؟', '۔', '।', '॥', '։', '።', '፧', '།', '༎', '။', '។', '៕', '‼',
     '⁉',
 ];
 
-/// A full stop that stands in numbers too, as `.` does.
+/// The full-width full stop, which also occurs in numbers.
 const WIDE_STOP: char = '．';
 
-/// Whether a sentence ends after `word`, with `previous` before it and `next` behind it.
+/// Whether a sentence ends after `word`, between `previous` and `next`.
 pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> bool {
     let core = word.trim_end_matches(CLOSERS);
     let is_closed = core.len() < word.len();
@@ -111,9 +111,9 @@ pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> b
         return false;
     }
     match core.chars().next_back() {
-        Some(last) if last == WIDE_STOP || SURE_STOPS.contains(&last) => true,
+        Some(last) if last == WIDE_STOP || UNAMBIGUOUS_STOPS.contains(&last) => true,
         Some('!') => !starts_lower(next),
-        // A question mark in front or by itself marks a doubtful finding.
+        // A question mark before a word or by itself marks a doubtful finding.
         Some('?') => {
             core.trim_end_matches(['?', '!'])
                 .ends_with(char::is_alphanumeric)
@@ -126,19 +126,19 @@ pub(super) fn ends_sentence(previous: Option<&str>, word: &str, next: &str) -> b
     }
 }
 
-/// Whether a line ends in a sign that closes a sentence, or seems to.
+/// Whether a line ends in punctuation that can end a sentence.
 pub(super) fn ends_in_full_stop(line: &str) -> bool {
     let line = line.trim_end_matches(CLOSERS);
-    line.ends_with(['.', '!', '?', '…', WIDE_STOP]) || line.ends_with(SURE_STOPS)
+    line.ends_with(['.', '!', '?', '…', WIDE_STOP]) || line.ends_with(UNAMBIGUOUS_STOPS)
 }
 
-/// Whether a letter or a number after `word` is its label: "segment 4", "hepatitis B".
+/// Whether a letter or number after `word` belongs to it: "segment 4", "hepatitis B".
 pub(super) fn takes_label(word: &str) -> bool {
-    LABELLED.contains(&word.to_lowercase().as_str())
+    NUMBERED_WORDS.contains(&word.to_lowercase().as_str())
 }
 
-/// Separates what was written without a space: "normal.No", "1.No", "•No", and all sentences of
-/// scripts that have none.
+/// Splits words that lack a space between sentences: "normal.No", "1.No", "•No", and scripts without
+/// spaces.
 pub(super) fn separate_glued(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -151,8 +151,8 @@ pub(super) fn separate_glued(word: &str) -> Vec<&str> {
         if BULLETS.contains(&c) {
             parts.extend([before, &word[i..end]]);
             start = end;
-        } else if SURE_STOPS.contains(&c) {
-            let closes = |c| CLOSERS.contains(&c) || SURE_STOPS.contains(&c);
+        } else if UNAMBIGUOUS_STOPS.contains(&c) {
+            let closes = |c| CLOSERS.contains(&c) || UNAMBIGUOUS_STOPS.contains(&c);
             let closed = word.len() - after.trim_start_matches(closes).len();
             parts.push(&word[start..closed]);
             start = closed;
@@ -188,8 +188,8 @@ fn full_stop_ends(previous: Option<&str>, word: &str, next: &str) -> bool {
     !(is_number && starts_lower(next))
 }
 
-/// Whether the full stop after a single letter ends a sentence, and not an initial ("J. Smith")
-/// or a genus ("S. aureus").
+/// Whether the full stop after a single letter ends a sentence, and is not that of an initial ("J.
+/// Smith") or a genus ("S. aureus").
 fn letter_ends(previous: Option<&str>, letter: &str, next: &str) -> bool {
     let is_label = previous.is_some_and(takes_label);
     let opens = OPENING_WORDS.contains(&stem_of_next(next).as_str());
@@ -215,7 +215,7 @@ fn is_glued_stop(before: &str, after: &str) -> bool {
     opens && (is_word || is_list_number) || is_word && is_before_heading
 }
 
-/// Whether the number of a list item ends here, in a script without capitals: "1、心影", "（2）无".
+/// Whether a list number ends here, in a script without capitals: "1、心影", "（2）无".
 fn is_glued_number(before: &str, c: char, after: &str) -> bool {
     let digits = before.trim_start_matches(['(', '（']);
     matches!(digits.len(), 1 | 2)

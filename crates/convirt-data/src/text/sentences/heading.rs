@@ -1,9 +1,9 @@
-//! Section headings, which are dropped, and labels, which are part of what follows.
+//! Section headings, which are removed, and labels, which are kept.
 
 use crate::text::heading_names::{is_capitals, names_a_section};
 
-/// Words that stand beside those in a heading.
-const COMPANIONS: [&str; 14] = [
+/// Additional words that occur in headings.
+const FILLER_WORDS: [&str; 14] = [
     "additional",
     "and",
     "brief",
@@ -20,18 +20,18 @@ const COMPANIONS: [&str; 14] = [
     "wet",
 ];
 
-/// Words of the longest heading.
+/// Longest heading, in words.
 const MAX_WORDS: usize = 8;
 
-/// A label at the start of a text: what stands before its first colon.
+/// A label at the start of a text: the part before the first colon.
 struct Label<'a> {
-    /// Whether it is a section heading.
+    /// Whether the label is a section heading.
     is_heading: bool,
     /// The text after the colon.
     rest: &'a str,
 }
 
-/// Drops the section headings that `text` starts with.
+/// Removes section headings from the start of `text`.
 pub(super) fn without_headings(mut text: &str) -> &str {
     while let Some(label) = leading_label(text).filter(|label| label.is_heading) {
         text = label.rest;
@@ -44,7 +44,7 @@ pub(super) fn starts_with_label(line: &str) -> bool {
     leading_label(line).is_some()
 }
 
-/// Whether `text` is a label that nothing follows.
+/// Whether `text` is a label without text after it.
 pub(super) fn is_bare_label(text: &str) -> bool {
     leading_label(text).is_some_and(|label| label.rest.is_empty())
 }
@@ -62,20 +62,22 @@ pub(super) fn is_heading_word(word: &str) -> bool {
         .is_some_and(|name| is_capitals(name) && names_a_section(name))
 }
 
-/// Whether the words of a sentence are a heading up to now, colon included.
+/// Whether the words of a sentence so far are a heading, including its colon.
 pub(super) fn is_heading(words: &[&str]) -> bool {
     words.last().is_some_and(|last| last.ends_with(':'))
         && leading_label(&words.join(" "))
             .is_some_and(|label| label.is_heading && label.rest.is_empty())
 }
 
-/// Where the heading begins whose last word comes after `words`: at "FINAL" if that is
-/// "IMPRESSION:", and at the first word if all of them are in capitals ("CHEST, TWO VIEWS:").
+/// Returns where a heading begins in `words`, which precede its last word.
+///
+/// The heading "FINAL IMPRESSION:" begins at "FINAL". If all words are in capitals, the heading
+/// begins at the first ("CHEST, TWO VIEWS:").
 pub(super) fn heading_start(words: &[&str]) -> usize {
     if words.len() < MAX_WORDS && words.iter().all(|word| !word.contains(char::is_lowercase)) {
         return 0;
     }
-    let is_part = |word: &str| is_capitals(word) && (is_companion(word) || names_a_section(word));
+    let is_part = |word: &str| is_capitals(word) && (is_filler_word(word) || names_a_section(word));
     words
         .iter()
         .rposition(|word| !is_part(word))
@@ -99,10 +101,10 @@ fn leading_label(text: &str) -> Option<Label<'_>> {
     })
 }
 
-/// Whether all words are those of headings, and one at least names a section.
+/// Whether all words occur in headings, and at least one of them names a section.
 fn is_all_heading(text: &str) -> bool {
     text.split_whitespace()
-        .all(|word| is_companion(word) || names_a_section(word))
+        .all(|word| is_filler_word(word) || names_a_section(word))
         && words(text).any(names_a_section)
 }
 
@@ -110,6 +112,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
 }
 
-fn is_companion(word: &str) -> bool {
-    COMPANIONS.contains(&word.to_lowercase().as_str())
+fn is_filler_word(word: &str) -> bool {
+    FILLER_WORDS.contains(&word.to_lowercase().as_str())
 }

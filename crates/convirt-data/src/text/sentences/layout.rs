@@ -1,19 +1,19 @@
-//! The layout of a report: which lines belong together.
+//! Joining of the lines of a report into blocks.
 
 use super::full_stop::{BULLETS, ends_in_full_stop, separate_glued, takes_label};
 use super::heading::{is_heading_line, starts_with_label};
 use super::numbering::Numbering;
 
-/// Signs that are bullets only in front.
+/// Characters that are bullets only at the start of a line.
 const DASHES: [&str; 6] = ["-", "*", "–", "—", "·", "+"];
 
-/// Words after which a sentence goes on, however short the line is.
+/// Words after which a sentence continues on the next line, even if the line is short.
 const JOINING_WORDS: [&str; 22] = [
     "a", "an", "and", "are", "at", "by", "for", "from", "in", "is", "no", "of", "on", "or", "than",
     "the", "to", "versus", "was", "were", "with", "without",
 ];
 
-/// Joins the trimmed lines that belong together: a paragraph, a list item, or a headed section.
+/// Joins trimmed lines into blocks: paragraphs, list items and headed sections.
 ///
 /// `width` is the length of the longest line of the report.
 pub(crate) fn blocks<'a>(lines: impl Iterator<Item = &'a str>, width: usize) -> Vec<String> {
@@ -35,7 +35,7 @@ pub(crate) fn blocks<'a>(lines: impl Iterator<Item = &'a str>, width: usize) -> 
             || block
                 .last()
                 .is_some_and(|above| ends_in_full_stop(above) || above.ends_with(':'));
-        let is_numbered = numbering.takes_line(first, after_stop);
+        let is_numbered = numbering.starts_item_line(first, after_stop);
         if begins || is_numbered {
             blocks.extend(joined(&block));
             block.clear();
@@ -48,7 +48,7 @@ pub(crate) fn blocks<'a>(lines: impl Iterator<Item = &'a str>, width: usize) -> 
     blocks
 }
 
-/// Joins lines, with single spaces between their words; none give nothing.
+/// Joins lines with single spaces between their words; `None` if there are no words.
 fn joined(lines: &[&str]) -> Option<String> {
     let words: Vec<_> = lines
         .iter()
@@ -57,13 +57,13 @@ fn joined(lines: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// Whether a word is a bullet, `previous` being the word before it in the sentence.
+/// Whether a word is a bullet; `previous` is the word before it in the sentence.
 pub(super) fn is_bullet(word: &str, previous: Option<&str>) -> bool {
     word.chars().all(|c| BULLETS.contains(&c)) || previous.is_none() && DASHES.contains(&word)
 }
 
-/// Whether a line ends before it had to: its successor's first word would have fit in the
-/// `width` of the text, and looks like the first of a sentence.
+/// Whether a line ends deliberately: the first word of the next line would have fit into `width`
+/// and looks like the start of a sentence.
 fn is_deliberate_break(line: &str, next: &str, width: usize) -> bool {
     let last = line.rsplit(char::is_whitespace).next().unwrap_or(line);
     let goes_on = last.ends_with([',', ';', ':', '-', '/', '(', '&'])
@@ -79,12 +79,12 @@ fn is_item(line: &str) -> bool {
     line.starts_with(BULLETS) || DASHES.contains(&first)
 }
 
-/// Whether a line separates, as a line of underscores does; three of them are a removed name.
+/// Whether a line is a rule, such as a line of underscores; three underscores are a removed name.
 pub(crate) fn is_rule(line: &str) -> bool {
     length(line) > 3 && line.chars().all(|c| "_-=*~".contains(c))
 }
 
-/// Returns the first word of a line, or its list number when the two are glued ("1.No").
+/// Returns the first word of a line, or its list number if no space follows ("1.No").
 fn first_word(line: &str) -> &str {
     let word = line.split_whitespace().next().unwrap_or("");
     separate_glued(word).first().copied().unwrap_or("")

@@ -1,10 +1,11 @@
-//! Numbered lists, inside a line or over several.
+//! Numbered lists, within a line or over several.
 
 use super::full_stop::takes_label;
 
-/// How far a numbered list has come.
+/// State of a numbered list.
 #[derive(Default)]
 pub(super) struct Numbering {
+    /// Number of the last item.
     last: Option<u32>,
 }
 
@@ -22,45 +23,50 @@ enum Form {
 }
 
 impl Numbering {
-    /// Whether a line that begins with `first` is the next item.
+    /// Whether a line that begins with `first` starts an item.
     ///
-    /// After a full stop any number opens one; in a running sentence only the one due.
-    pub(super) fn takes_line(&mut self, first: &str, after_stop: bool) -> bool {
+    /// After a full stop any number does; within a sentence only the next number.
+    pub(super) fn starts_item_line(&mut self, first: &str, after_stop: bool) -> bool {
         let Some(marker) = marker(first) else {
             return false;
         };
-        let taken = after_stop || self.is_due(marker.number) && marker.number > 1;
-        if taken {
+        let starts = after_stop || self.is_next(marker.number) && marker.number > 1;
+        if starts {
             self.last = Some(marker.number);
         }
-        taken
+        starts
     }
 
-    /// Whether `word` numbers an item, between `previous` in the same sentence and `next`.
-    pub(super) fn takes(&mut self, word: &str, previous: Option<&str>, next: Option<&str>) -> bool {
+    /// Whether `word` is the number of an item, between `previous` in the same sentence and `next`.
+    pub(super) fn starts_item(
+        &mut self,
+        word: &str,
+        previous: Option<&str>,
+        next: Option<&str>,
+    ) -> bool {
         let Some(marker) = marker(word) else {
             return false;
         };
-        // Scripts without capitals begin an item with any letter.
+        // In scripts without capitals, any letter may begin an item.
         let opens = |c: char| c.is_alphabetic() && !c.is_lowercase();
         let before_capital = next.is_some_and(|next| next.starts_with(opens));
-        let taken = match previous {
-            None => marker.form == Form::FullStop || self.is_due(marker.number),
+        let starts = match previous {
+            None => marker.form == Form::FullStop || self.is_next(marker.number),
             Some(previous) => {
-                self.is_due(marker.number)
+                self.is_next(marker.number)
                     && marker.number > 1
                     && (before_capital || marker.form == Form::Parenthesis)
                     && !takes_label(previous)
                     && next != Some(word)
             }
         };
-        if taken {
+        if starts {
             self.last = Some(marker.number);
         }
-        taken
+        starts
     }
 
-    fn is_due(&self, number: u32) -> bool {
+    fn is_next(&self, number: u32) -> bool {
         number == 1 || self.last.is_some_and(|last| number == last + 1)
     }
 }

@@ -1,8 +1,8 @@
-//! Tokens that a folder adds to its vocabulary.
+//! Tokens that a model's folder adds to its vocabulary.
 //!
-//! They stand in `added_tokens_decoder` of `tokenizer_config.json` or, before there was one, in
-//! `added_tokens.json`; the special ones also under their names. The rules are those of
-//! transformers 5, but that ids which contradict the vocabulary are errors there are none for.
+//! They are listed in `added_tokens_decoder` of `tokenizer_config.json` or, in older folders, in
+//! `added_tokens.json`; special tokens are also listed by name. The rules are those of transformers
+//! 5, except that ids which contradict the vocabulary are errors here.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::file::{invalid, json_file};
 use super::settings::{DECODER, Settings, added_token};
 use crate::text::error::TokenizerError;
 
-/// A token as `tokenizer.json` lists it.
+/// A token in the format of `tokenizer.json`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Listed {
     pub(super) id: u32,
@@ -23,18 +23,18 @@ pub(super) struct Listed {
     pub(super) token: AddedToken,
 }
 
-/// The tokens that a folder adds.
+/// The tokens that a folder adds to its vocabulary.
 pub(super) struct AddedTokens {
-    /// Where the ids come from.
+    /// File that contains the ids.
     path: PathBuf,
-    /// By their ids, in order.
+    /// Tokens with given ids, ascending.
     numbered: Vec<(u32, AddedToken)>,
-    /// Special tokens by their names; they have the id that the vocabulary gives them, or the next.
+    /// Special tokens listed by name. They have their id in the vocabulary, or else the next free id.
     special: Vec<AddedToken>,
 }
 
 impl AddedTokens {
-    /// Reads those of a folder; `settings` are its own.
+    /// Reads the added tokens of a folder with the given settings.
     pub(super) fn read(folder: &Path, settings: &Settings) -> Result<Self, TokenizerError> {
         let special = settings.special_tokens();
         let is_special = |content: &str| special.iter().any(|token| token.content == content);
@@ -53,7 +53,7 @@ impl AddedTokens {
         } else if folder.join("added_tokens.json").exists() {
             path = folder.join("added_tokens.json");
             for (content, id) in json_file::<Map<_, _>>(&path)? {
-                // As in transformers, the key is not looked at for those of this file.
+                // As in transformers, `additional_special_tokens` has no effect on tokens of this file.
                 let is_additional = settings.is_additional_only(&content);
                 let is_special = is_special(&content) && !is_additional;
                 let token = AddedToken::from(&*content, is_special);
@@ -70,17 +70,17 @@ impl AddedTokens {
         })
     }
 
-    /// Lists them in a tokenizer of the form of `tokenizer.json`.
+    /// Adds the tokens to a tokenizer in the format of `tokenizer.json`.
     pub(super) fn add_to(self, tokenizer: &mut Value) -> Result<(), TokenizerError> {
-        // What cannot be understood is for the reader of the whole to say.
+        // Invalid lists are reported when the whole tokenizer is read.
         let Ok(mut listed) = Vec::<Listed>::deserialize(&tokenizer["added_tokens"]) else {
             return Ok(());
         };
         let ids = ids_of_model(&tokenizer["model"]["vocab"]);
         let taken: HashSet<u32> = ids.values().copied().collect();
-        let mut places: HashMap<String, usize> = HashMap::new();
-        for (place, it) in listed.iter().enumerate() {
-            places.insert(it.token.content.clone(), place);
+        let mut positions: HashMap<String, usize> = HashMap::new();
+        for (position, it) in listed.iter().enumerate() {
+            positions.insert(it.token.content.clone(), position);
         }
         let last = listed.iter().map(|it| it.id.saturating_add(1)).max();
         let mut next = last.unwrap_or(0).max(ids.len() as u32);
@@ -91,8 +91,8 @@ impl AddedTokens {
         let tokens = numbered.chain(special);
         for (id, token) in tokens.filter(|(_, token)| !token.content.is_empty()) {
             let content = &token.content;
-            let place = places.get(content).copied();
-            let known = place.map(|place| listed[place].id);
+            let position = positions.get(content).copied();
+            let known = position.map(|position| listed[position].id);
             let known = known.or_else(|| ids.get(&**content).copied());
             let problem = match (id, known) {
                 (Some(id), Some(known)) if id != known => {
@@ -109,14 +109,14 @@ impl AddedTokens {
             if !problem.is_empty() {
                 return Err(invalid(&self.path, problem));
             }
-            if let Some(place) = place {
-                // What has an id here has its settings here too.
+            if let Some(position) = position {
+                // A token with a given id also has its settings here.
                 if id.is_some() {
-                    listed[place].token = token;
+                    listed[position].token = token;
                 }
                 continue;
             }
-            places.insert(content.clone(), listed.len());
+            positions.insert(content.clone(), listed.len());
             listed.push(Listed {
                 id: known.unwrap_or(next),
                 token,
@@ -128,8 +128,8 @@ impl AddedTokens {
     }
 }
 
-/// Reads the vocabulary of a model in `tokenizer.json`: ids by token, or a list of tokens with
-/// their scores.
+/// Reads the vocabulary of a model in `tokenizer.json`: a map from token to id, or a list of tokens
+/// with scores.
 fn ids_of_model(vocabulary: &Value) -> HashMap<&str, u32> {
     let by_token = vocabulary.as_object().into_iter().flatten();
     let by_token = by_token.filter_map(|(token, id)| Some((&**token, id.as_u64()? as u32)));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_added_tokens_are_heeded_and_other_files_are_not_read_then() {
+    fn settings_of_added_tokens_apply_and_replace_the_other_files() {
         let decoder = json!({
             "60": {"content": "ab", "single_word": true, "normalized": true},
             "61": {"content": "Cd", "normalized": false},
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_go_by_the_names_of_the_map() {
+    fn special_tokens_are_named_by_the_map() {
         let map = json!({
             "pad_token": "<fill>",
             "unk_token": "N",
@@ -259,9 +259,9 @@ mod tests {
         }
     }
 
-    /// "<deid>" of both files is found in any case: it is not special for transformers 5.23.
+    /// "<deid>" in both files matches in any case: for transformers 5.23 it is not special.
     #[test]
-    fn an_additional_token_with_an_id_is_as_any_other() {
+    fn an_additional_token_with_an_id_is_not_special() {
         let files = [
             ("added_tokens.json", json!({"<deid>": 60})),
             (

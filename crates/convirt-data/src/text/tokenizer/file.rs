@@ -1,4 +1,4 @@
-//! One file of a tokenizer's folder.
+//! Reading of the files in a tokenizer's folder.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::files::{FileError, decode_text, read_regular};
 use crate::text::error::TokenizerError;
 
-/// Bytes of the largest file; XLM-RoBERTa's `tokenizer.json` has 17 MB.
+/// Largest file, in bytes; XLM-RoBERTa's `tokenizer.json` has 17 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
 pub(super) fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {

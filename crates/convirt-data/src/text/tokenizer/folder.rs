@@ -1,4 +1,4 @@
-//! The files in which models bring their vocabulary, made into the form of `tokenizer.json`.
+//! Conversion of vocabulary files into the format of `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use super::settings::{Role, Settings};
 use crate::text::error::TokenizerError;
 use crate::text::word_pieces::CONTINUATION;
 
-/// Tokens of the largest vocabulary; XLM-V's has 0.9 million.
+/// Largest vocabulary, in tokens; XLM-V's has 0.9 million.
 const MAX_TOKENS: usize = 10_000_000;
 
-/// Bytes of the longest token. None of a published vocabulary has a thousand.
-const MAX_TOKEN: usize = 4_096;
+/// Longest token, in bytes; no published vocabulary has one of a thousand.
+const MAX_TOKEN_BYTES: usize = 4_096;
 
 /// Special tokens of a tokenizer, one for each [`Role`].
 pub(super) type SpecialTokens = [AddedToken; Role::ALL.len()];
@@ -28,7 +28,7 @@ pub(super) const BERT_SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", 
 /// Special tokens of RoBERTa, in the same order.
 const ROBERTA_SPECIAL: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
 
-/// Tokenizers of transformers that `vocab.txt` describes, but for the ending "Fast".
+/// Tokenizer classes of transformers that use `vocab.txt`, without the suffix "Fast".
 const WORD_PIECE_CLASSES: [&str; 12] = [
     "BertTokenizer",
     "ConvBertTokenizer",
@@ -44,7 +44,7 @@ const WORD_PIECE_CLASSES: [&str; 12] = [
     "TokenizersBackend",
 ];
 
-/// The same for `vocab.json` with `merges.txt`.
+/// Tokenizer classes of transformers that use `vocab.json` with `merges.txt`.
 const BYTE_LEVEL_CLASSES: [&str; 6] = [
     "BartTokenizer",
     "LEDTokenizer",
@@ -57,16 +57,16 @@ const BYTE_LEVEL_CLASSES: [&str; 6] = [
 /// Tokens with their ids.
 pub(super) type Vocabulary = BTreeMap<String, u32>;
 
-/// What a folder says about its tokenizer.
+/// The tokenizer of a folder.
 pub(super) struct Source {
-    /// The tokenizer in the form of `tokenizer.json`.
+    /// The tokenizer in the format of `tokenizer.json`.
     pub(super) tokenizer: Value,
     pub(super) settings: Settings,
     /// The file of the vocabulary.
     pub(super) path: PathBuf,
 }
 
-/// Reads the first form of tokenizer that `folder` has.
+/// Reads the tokenizer of `folder` from the first supported format found.
 pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source, TokenizerError> {
     let settings = Settings::read(folder)?;
     let do_lower_case = do_lower_case.or(settings.flag("do_lower_case")?);
@@ -122,17 +122,18 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     })
 }
 
-/// Special tokens of BERT, without settings.
+/// Returns the special tokens of BERT with default settings.
 pub(super) fn bert_special() -> SpecialTokens {
     BERT_SPECIAL.map(|name| AddedToken::from(name, true))
 }
 
-/// Special tokens of RoBERTa, without settings: its mask takes the space in front of it.
+/// Returns the special tokens of RoBERTa with default settings; its mask includes the space before
+/// it.
 fn roberta_special() -> SpecialTokens {
     ROBERTA_SPECIAL.map(|name| AddedToken::from(name, true).lstrip(name == "<mask>"))
 }
 
-/// Refuses a tokenizer of another kind than its files look like: its ids would be others.
+/// Rejects a tokenizer class that does not match the files, since its ids would differ.
 fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(), TokenizerError> {
     let class = settings.get("tokenizer_class").and_then(Value::as_str);
     let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
@@ -148,7 +149,7 @@ fn check_class(settings: &Settings, classes: &[&str], folder: &Path) -> Result<(
     }
 }
 
-/// Describes BERT's tokenizer, but for the special tokens around a text.
+/// Describes BERT's tokenizer, without the special tokens around a text.
 pub(super) fn word_piece(
     vocabulary: &Vocabulary,
     normalizer: &BertNormalizer,
@@ -177,7 +178,7 @@ pub(super) fn word_piece(
     })
 }
 
-/// Describes RoBERTa's tokenizer, but for the special tokens around a text.
+/// Describes RoBERTa's tokenizer, without the special tokens around a text.
 fn byte_level(
     vocabulary: &Vocabulary,
     merges: &[String],
@@ -211,7 +212,7 @@ fn byte_level(
     })
 }
 
-/// Lists those of the tokens that the vocabulary has, so that a text cannot spell them by parts.
+/// Lists the special tokens that the vocabulary contains, so that they are not split into parts.
 fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary) -> Vec<Listed> {
     let listed = special.iter().filter_map(|token| {
         let id = *vocabulary.get(&token.content)?;
@@ -237,7 +238,7 @@ fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
     }
 }
 
-/// Checks the vocabulary of a `tokenizer.json`, of whatever model.
+/// Checks the vocabulary of a `tokenizer.json` of any model.
 fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), TokenizerError> {
     let id = |id: &Value| id.as_u64().unwrap_or(0);
     let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
@@ -246,28 +247,31 @@ fn check_whole(tokenizer: &Value, path: &Path) -> Result<(), TokenizerError> {
     match &tokenizer["model"]["vocab"] {
         Value::Object(ids) => check_tokens(ids.iter().map(|(token, it)| (&**token, id(it))), path),
         Value::Array(pieces) => {
-            let token = |it: &Value| it[0].as_str().unwrap_or("").len();
-            let long = pieces.iter().position(|piece| token(piece) > MAX_TOKEN);
+            let length = |it: &Value| it[0].as_str().unwrap_or("").len();
+            let long = pieces
+                .iter()
+                .position(|piece| length(piece) > MAX_TOKEN_BYTES);
             let ids = long.or((pieces.len() > MAX_TOKENS).then_some(MAX_TOKENS));
-            let found = ids.map(|id| (pieces[id][0].as_str().unwrap_or(""), id as u64));
-            check_tokens(found.into_iter(), path)
+            let token = ids.map(|id| (pieces[id][0].as_str().unwrap_or(""), id as u64));
+            check_tokens(token.into_iter(), path)
         }
         _ => Ok(()),
     }
 }
 
-/// Refuses tokens beyond measure, and ids that would ask for embeddings beyond measure.
+/// Rejects tokens that are too long, and ids that would require too large an embedding table.
 fn check_tokens<'a>(
     mut tokens: impl Iterator<Item = (&'a str, u64)>,
     path: &Path,
 ) -> Result<(), TokenizerError> {
-    let beyond = tokens.find(|(token, id)| token.len() > MAX_TOKEN || *id >= MAX_TOKENS as u64);
-    match beyond {
+    let invalid_token =
+        tokens.find(|(token, id)| token.len() > MAX_TOKEN_BYTES || *id >= MAX_TOKENS as u64);
+    match invalid_token {
         None => Ok(()),
         Some((token, id)) => {
             let bytes = token.len();
             let problem = format!(
-                "token {id} has {bytes} bytes; tokens have {MAX_TOKEN} at the most, and numbers \
+                "token {id} has {bytes} bytes; tokens have {MAX_TOKEN_BYTES} at the most, and numbers \
                  below {MAX_TOKENS}"
             );
             Err(invalid(path, problem))
@@ -275,7 +279,7 @@ fn check_tokens<'a>(
     }
 }
 
-/// Reads a token a line, without the white space behind it; the last of equal ones counts, as in
+/// Reads one token from each line, without trailing whitespace; of equal tokens the last counts, as in
 /// Hugging Face's reader.
 fn lines(path: &Path) -> Result<Vocabulary, TokenizerError> {
     let text = text_file(path)?;
@@ -285,7 +289,7 @@ fn lines(path: &Path) -> Result<Vocabulary, TokenizerError> {
     Ok(tokens.map(String::from).zip(0..).collect())
 }
 
-/// Reads the pairs that BPE merges, in order.
+/// Reads the merge rules of BPE, in order.
 fn merge_rules(path: &Path) -> Result<Vec<String>, TokenizerError> {
     let text = text_file(path)?;
     let rules = text.lines().enumerate().filter(|(i, line)| {
@@ -310,7 +314,7 @@ mod tests {
     use crate::files::FileError;
     use crate::text::tokenizer::ReportTokenizer;
 
-    /// Letters of "lung" and " lung" by bytes, as RoBERTa spells them, and all merges to "Ġlung".
+    /// The byte-level letters of "lung" and " lung" as in RoBERTa, and all merges to "Ġlung".
     const ROBERTA_VOCABULARY: &str = r#"{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "l": 4,
         "u": 5, "n": 6, "g": 7, "Ġ": 8, "ng": 9, "ung": 10, "lung": 11, "Ġlung": 12, "<mask>": 13}"#;
     const ROBERTA_MERGES: &str = "#version: 0.2\nn g\nu ng\nl ung\nĠ lung\n";
@@ -407,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_beside_a_vocabulary_are_heeded() {
+    fn settings_of_a_vocabulary_apply() {
         let vocabulary = "<fill>\n[UNK]\n[CLS]\n[SEP]\nHeart\nheart\n";
         let settings = r#"{"do_lower_case": false, "pad_token": {"content": "<fill>"}}"#;
         let files = [
@@ -421,14 +425,14 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_windows_are_no_part_of_a_token() {
+    fn windows_line_ends_are_not_part_of_a_token() {
         let vocabulary = "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\nheart\r\n";
         assert_eq!(ids(&[("vocab.txt", vocabulary)], "heart"), [2, 4, 3]);
     }
 
     /// The ids are those of BertTokenizer of transformers 5.23.
     #[test]
-    fn white_space_behind_a_token_is_no_part_of_it() {
+    fn trailing_whitespace_is_not_part_of_a_token() {
         let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\nheart \nlung\t\n";
         let files = [("vocab.txt", vocabulary)];
         assert_eq!(ids(&files, "heart lung"), [2, 5, 6, 3]);
@@ -453,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_a_token_or_of_settings() {
+    fn a_byte_order_mark_is_not_part_of_a_token_or_of_settings() {
         let vocabulary = "\u{feff}[PAD]\n[UNK]\n[CLS]\n[SEP]\nHeart\n";
         let settings = "\u{feff}{\"do_lower_case\": false}";
         let files = [
@@ -464,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn tokenizers_of_other_kinds_are_refused_by_name() {
+    fn tokenizers_of_other_classes_are_rejected_by_name() {
         let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\n";
         let settings = |class: &str| format!("{{\"tokenizer_class\": \"{class}\"}}");
         let other = settings("BertJapaneseTokenizer");
@@ -479,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_and_truncation_of_a_file_do_not_apply() {
+    fn padding_and_truncation_of_a_file_are_ignored() {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"].map(String::from);
         let vocabulary = vocabulary.into_iter().zip(0..).collect();
         let mut tokenizer = word_piece(&vocabulary, &BertNormalizer::default(), &bert_special());
@@ -514,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_tokenizer_names_the_files_that_would_do() {
+    fn a_folder_without_a_tokenizer_is_an_error_with_the_accepted_files() {
         for files in [&[][..], &[("vocab.json", ROBERTA_VOCABULARY)]] {
             let message = error(files).to_string();
             for name in ["tokenizer.json", "vocab.txt", "vocab.json with merges.txt"] {
@@ -526,8 +530,8 @@ mod tests {
     }
 
     #[test]
-    fn tokens_beyond_measure_are_refused_with_their_number() {
-        let long = "x".repeat(MAX_TOKEN + 1);
+    fn too_long_tokens_are_rejected_with_their_number() {
+        let long = "x".repeat(MAX_TOKEN_BYTES + 1);
         let lines = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n{long}\n");
         let pairs = r#"{"<s>": 0, "a": 4000000000}"#;
         let whole = |vocabulary: &str, added: &str| {

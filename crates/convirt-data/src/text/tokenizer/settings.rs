@@ -1,4 +1,4 @@
-//! What `tokenizer_config.json` and `special_tokens_map.json` say beside the vocabulary.
+//! The settings in `tokenizer_config.json` and `special_tokens_map.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::text::error::TokenizerError;
 /// The key of `tokenizer_config.json` that lists all added tokens.
 pub(super) const DECODER: &str = "added_tokens_decoder";
 
-/// Settings that a saved tokenizer takes over from the one it was read from.
-const KEPT: [&str; 3] = [
+/// Settings that are copied when a tokenizer is saved.
+const COPIED_SETTINGS: [&str; 3] = [
     "clean_up_tokenization_spaces",
     "model_input_names",
     "model_max_length",
 ];
 
-/// Keys of special tokens that every tokenizer may have.
-const NAMES: [&str; 7] = [
+/// Keys of the named special tokens.
+const TOKEN_KEYS: [&str; 7] = [
     "bos_token",
     "eos_token",
     "unk_token",
@@ -30,35 +30,35 @@ const NAMES: [&str; 7] = [
 ];
 
 /// Keys of lists of special tokens.
-const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+const TOKEN_LIST_KEYS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
-/// The content of the files, as one; empty where there are none.
+/// The merged content of both files; empty if they do not exist.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     json: Map<String, Value>,
-    /// `tokenizer_config.json`.
+    /// Path of `tokenizer_config.json`.
     path: PathBuf,
     /// Whether `special_tokens_map.json` has `additional_special_tokens`.
     has_map_list: bool,
 }
 
-/// What a special token is for.
+/// The role of a special token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Fills shorter texts.
+    /// Pads shorter texts.
     Pad,
-    /// Stands for what the vocabulary cannot spell.
+    /// Replaces words that the vocabulary cannot represent.
     Unknown,
     /// Begins a text.
     Begin,
     /// Ends a text.
     End,
-    /// Hides a token in pretraining; unused here, written for other programs.
+    /// Masks a token in masked language modelling; unused here, but saved for other programs.
     Mask,
 }
 
 impl Role {
-    /// In the order of [`bert_special`](super::folder::bert_special).
+    /// All roles, in the order of [`bert_special`](super::folder::bert_special).
     pub(super) const ALL: [Self; 5] =
         [Self::Pad, Self::Unknown, Self::Begin, Self::End, Self::Mask];
 
@@ -72,7 +72,7 @@ impl Role {
         }
     }
 
-    /// Names in BERT's and in RoBERTa's vocabularies.
+    /// Returns the token in BERT's and in RoBERTa's vocabularies.
     fn usual_names(self) -> [&'static str; 2] {
         match self {
             Self::Pad => ["[PAD]", "<pad>"],
@@ -85,8 +85,10 @@ impl Role {
 }
 
 impl Settings {
-    /// Reads the settings of a folder. As in transformers `special_tokens_map.json` wins, and is
-    /// not read where `tokenizer_config.json` lists all added tokens.
+    /// Reads the settings of a folder.
+    ///
+    /// As in transformers, `special_tokens_map.json` takes precedence, but is ignored if
+    /// `tokenizer_config.json` lists all added tokens.
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let object = |name: &str| match folder.join(name) {
             path if path.exists() => json_file(&path),
@@ -96,12 +98,12 @@ impl Settings {
         let mut has_map_list = false;
         if !json.contains_key(DECODER) {
             let special: Map<String, Value> = object("special_tokens_map.json")?;
-            has_map_list = special.contains_key(LISTS[0]);
-            let is_said = |key: &str, token: &Value| !token.is_null() || key == Role::Mask.key();
+            has_map_list = special.contains_key(TOKEN_LIST_KEYS[0]);
+            let is_set = |key: &str, token: &Value| !token.is_null() || key == Role::Mask.key();
             json.extend(
                 special
                     .into_iter()
-                    .filter(|(key, token)| is_said(key, token)),
+                    .filter(|(key, token)| is_set(key, token)),
             );
         }
         Ok(Self {
@@ -116,16 +118,16 @@ impl Settings {
         self.json.get(key)
     }
 
-    /// Returns the special tokens that have names, and those of lists, in the order in which
-    /// transformers numbers those that the vocabulary does not have.
+    /// Returns the special tokens, named and listed, in the order in which transformers assigns ids to
+    /// those that the vocabulary lacks.
     pub(super) fn special_tokens(&self) -> Vec<AddedToken> {
         let others = self
             .json
             .iter()
-            .filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
+            .filter(|(key, _)| key.ends_with("_token") && !TOKEN_KEYS.contains(&key.as_str()));
         let others = others.map(|(_, token)| token);
-        let named = NAMES.iter().filter_map(|key| self.json.get(*key));
-        let lists = LISTS.iter().filter_map(|key| self.json.get(*key));
+        let named = TOKEN_KEYS.iter().filter_map(|key| self.json.get(*key));
+        let lists = TOKEN_LIST_KEYS.iter().filter_map(|key| self.json.get(*key));
         let items = lists.flat_map(|list| {
             let items = list.as_array().into_iter().flatten();
             items.chain(
@@ -138,11 +140,10 @@ impl Settings {
         all.filter_map(|token| added_token(token, true)).collect()
     }
 
-    /// Whether a token is special by `additional_special_tokens` of `special_tokens_map.json`
-    /// alone.
+    /// Whether a token is special only by `additional_special_tokens` in `special_tokens_map.json`.
     pub(super) fn is_additional_only(&self, content: &str) -> bool {
         let mut others = self.clone();
-        others.json.retain(|key, _| key != LISTS[0]);
+        others.json.retain(|key, _| key != TOKEN_LIST_KEYS[0]);
         self.has_map_list
             && others
                 .special_tokens()
@@ -150,12 +151,11 @@ impl Settings {
                 .all(|it| it.content != content)
     }
 
-    /// Returns the token of a role, or the usual one; with the flags of the usual one where the
-    /// settings have none.
+    /// Returns the token of a role, or the usual one; the usual flags are the default.
     pub(super) fn token_or(&self, role: Role, usual: AddedToken) -> AddedToken {
         let given = self.json.get(role.key());
         if role == Role::Mask && given.is_some_and(Value::is_null) {
-            // A vocabulary without it: the text of its usual name is as any other.
+            // A vocabulary without a mask token: "[MASK]" is ordinary text.
             return AddedToken::default();
         }
         let described = given.filter(|token| token.is_object());
@@ -166,7 +166,7 @@ impl Settings {
         })
     }
 
-    /// Returns a setting that is on or off, or neither.
+    /// Returns a Boolean setting, if it is set.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, TokenizerError> {
         match self.json.get(key) {
             None | Some(Value::Null) => Ok(None),
@@ -178,8 +178,8 @@ impl Settings {
         }
     }
 
-    /// Returns the special token of a role and its id, by the name that the settings give it or
-    /// else by a usual one; `path` is where the vocabulary comes from.
+    /// Returns the special token of a role and its id. The token is that of the settings, or else a
+    /// usual one; `path` is the file of the vocabulary, for errors.
     pub(super) fn find(
         &self,
         role: Role,
@@ -188,16 +188,16 @@ impl Settings {
     ) -> Result<(String, u32), TokenizerError> {
         let given = self.name(role);
         let names = given.map_or(role.usual_names().to_vec(), |name| vec![name]);
-        let found = names
+        let token = names
             .iter()
             .find_map(|&name| Some((name.to_owned(), tokenizer.token_to_id(name)?)));
-        found.ok_or_else(|| TokenizerError::MissingSpecialToken {
+        token.ok_or_else(|| TokenizerError::MissingSpecialToken {
             path: path.into(),
             token: names.join(" or "),
         })
     }
 
-    /// Writes the settings for a tokenizer that is saved as `tokenizer.json`.
+    /// Returns the settings to save with a `tokenizer.json`.
     pub(super) fn to_json(&self, tokenizer: &Tokenizer) -> Value {
         let mut json = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
         for role in Role::ALL {
@@ -208,7 +208,7 @@ impl Settings {
                 json[role.key()] = name.into();
             }
         }
-        for key in KEPT {
+        for key in COPIED_SETTINGS {
             if let Some(value) = self.json.get(key) {
                 json[key] = value.clone();
             }
@@ -223,8 +223,8 @@ impl Settings {
     }
 }
 
-/// Reads a token: its content, or an object with it. Special ones are not normalized unless they
-/// say so.
+/// Reads a token: a string, or an object with its `content`. Special tokens are not normalized unless
+/// the object says so.
 pub(super) fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
     let flag = |key, usual| match value.get(key) {

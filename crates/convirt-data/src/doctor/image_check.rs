@@ -1,11 +1,12 @@
-//! What can be told of one image.
+//! Checks of a single image.
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::Path;
 
 use super::finding::FindingKind;
-use super::likeness::{Likener, Likeness};
 use super::metadata::texts_beside_pixels;
+use super::perceptual_hash::{PerceptualHash, PerceptualHasher};
 use super::views::other_view;
 use crate::image::{
     DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
@@ -13,105 +14,105 @@ use crate::image::{
 };
 use crate::skips::SkipReason;
 
-/// Longer side that images are judged at, in pixels.
-const JUDGED_SIDE: usize = 128;
+/// Longer side that images are reduced to for the checks, in pixels.
+const REDUCED_SIDE: usize = 128;
 
-/// Levels of 255 that all but 1 % of a blank image lie within. Radiographs span 100 and more.
+/// Range of the central 99 % of a blank image, in levels of 255; radiographs span 100 and more.
 const BLANK_RANGE: f32 = 8.0;
 
-/// Shorter side from which on an image has parts to compare, in pixels.
-const MIN_JUDGED: usize = 32;
+/// Smallest shorter side for the check of inversion, in pixels.
+const MIN_SIDE: usize = 32;
 
-/// What is kept of an image that can be read.
+/// Stored facts about a readable image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImageFacts {
-    /// Of the file.
+    /// Hash of the file.
     pub(super) bytes: u64,
-    /// Of the decoded image.
+    /// Hash of the decoded image.
     pub(super) pixels: u64,
-    /// `None` if the image is blank.
-    pub(super) likeness: Option<Likeness>,
+    /// Perceptual hash; `None` if the image is blank.
+    pub(super) perceptual_hash: Option<PerceptualHash>,
 }
 
-/// An image that was looked at.
-pub(super) struct ImageLook {
+/// The result of checking an image.
+pub(super) struct ImageCheck {
     pub(super) facts: ImageFacts,
-    pub(super) complaints: Vec<(FindingKind, String)>,
+    pub(super) problems: Vec<(FindingKind, String)>,
 }
 
-/// Looks at images.
-pub(super) struct ImageReader<'a> {
+/// Checks images.
+pub(super) struct ImageChecker<'a> {
     pub(super) limits: &'a DecodeLimits,
     /// Side of the network's input, in pixels.
     pub(super) input_size: usize,
-    /// Whether DICOM headers are asked for the view: no column has it.
-    pub(super) asks_for_views: bool,
-    pub(super) likener: Likener,
+    /// Whether the view is read from DICOM headers, because no column has it.
+    pub(super) reads_view: bool,
+    pub(super) hasher: PerceptualHasher,
 }
 
-impl ImageReader<'_> {
-    /// Reads and decodes an image and looks at it.
-    pub(super) fn look(&self, path: &Path) -> Result<ImageLook, Fault> {
+impl ImageChecker<'_> {
+    /// Reads, decodes and checks an image.
+    pub(super) fn check(&self, path: &Path) -> Result<ImageCheck, Fault> {
         let bytes = read_image(path, self.limits)?;
         let image = Radiograph::decode(&bytes, path, self.limits)
             .map_err(|error| (SkipReason::UnreadableImage, error.reason(path)))?;
-        let mut complaints = Vec::new();
+        let mut problems = Vec::new();
         let identifying = identifying_elements(&bytes, self.limits);
         if !identifying.is_empty() {
             let what = identifying.join(", ");
-            complaints.push((FindingKind::IdentifyingHeader, format!("filled: {what}")));
+            problems.push((FindingKind::IdentifyingHeader, format!("filled: {what}")));
         }
-        if self.asks_for_views
+        if self.reads_view
             && let Some(view) = view_within(&bytes, self.limits.max_bytes)
             && let Some(view) = other_view(&view, path)
         {
-            complaints.push((FindingKind::OtherView, format!("{view}, by its header")));
+            problems.push((FindingKind::OtherView, format!("{view}, by its header")));
         }
         let texts = texts_beside_pixels(&bytes);
         if !texts.is_empty() {
-            complaints.push((FindingKind::ImageMetadata, texts.join(", ")));
+            problems.push((FindingKind::ImageMetadata, texts.join(", ")));
         }
         if let Some(orientation) = self.limits.orientation(&bytes) {
-            complaints.push((FindingKind::TurnedImage, orientation.words().into()));
+            problems.push((FindingKind::TurnedImage, orientation.words().into()));
         }
         if let Some(stretch) = image.stretch()
             && stretch.has_outliers()
         {
-            complaints.push((FindingKind::OutlyingLevels, stretch.to_string()));
+            problems.push((FindingKind::OutlyingLevels, stretch.to_string()));
         }
         let (width, height) = (image.width(), image.height());
         if 2 * width.min(height) < self.input_size {
             let input = self.input_size;
             let detail = format!("{width} × {height} pixels for an input of {input}");
-            complaints.push((FindingKind::TinyImage, detail));
+            problems.push((FindingKind::TinyImage, detail));
         }
-        let small = shrink_longer_side(&image, JUDGED_SIDE);
+        let small = shrink_longer_side(&image, REDUCED_SIDE);
         let grey = grey(small.as_ref().unwrap_or(&image));
         let (dark, bright) = range(&grey);
         let levels = 255.0 * (bright - dark);
-        let likeness = if levels < BLANK_RANGE {
+        let perceptual_hash = if levels < BLANK_RANGE {
             let detail =
                 format!("{levels:.0} of 255 grey levels between its darkest and brightest");
-            complaints.push((FindingKind::BlankImage, detail));
+            problems.push((FindingKind::BlankImage, detail));
             None
         } else {
             if let Some(detail) = looks_inverted(&grey, dark, bright) {
-                complaints.push((FindingKind::InvertedImage, detail));
+                problems.push((FindingKind::InvertedImage, detail));
             }
-            Some(self.likener.likeness(&grey))
+            Some(self.hasher.hash(&grey))
         };
-        Ok(ImageLook {
+        Ok(ImageCheck {
             facts: ImageFacts {
                 bytes: hash_of(&bytes),
                 pixels: hash_of_pixels(&image),
-                likeness,
+                perceptual_hash,
             },
-            complaints,
+            problems,
         })
     }
 }
 
-/// Returns a hash of what is the same in two copies.
+/// Hashes a value.
 pub(super) fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -127,7 +128,7 @@ fn hash_of_pixels(image: &Radiograph) -> u64 {
     hasher.finish()
 }
 
-/// The mean of the colours.
+/// Converts to grey: the mean of the colours.
 fn grey(image: &Radiograph) -> Radiograph {
     let channels = image.channels() as f32;
     let mut sums = vec![0.0; image.width() * image.height()];
@@ -139,30 +140,31 @@ fn grey(image: &Radiograph) -> Radiograph {
     Radiograph::from_planes(image.width(), image.height(), image.depth(), sums)
 }
 
-/// The levels that 0.5 % of the pixels are below and above.
+/// Returns the levels that 0.5 % of the pixels are below and above.
 fn range(grey: &Radiograph) -> (f32, f32) {
     let mut sorted = grey.pixels().to_vec();
     sorted.sort_by(f32::total_cmp);
     let last = sorted.len() - 1;
-    let spare = (last as f32 * 0.005).round() as usize;
-    (sorted[spare], sorted[last - spare])
+    let rank = (last as f32 * 0.005).round() as usize;
+    (sorted[rank], sorted[last - rank])
 }
 
-/// Tells why an image looks as if black and white were exchanged, if it does.
+/// Explains why an image seems to have black and white inverted; `None` if it does not.
 ///
-/// Around a body is air, black, and between the lungs the mediastinum, bright. So an image is
-/// suspect whose frame, a twenty-fifth of its shorter side wide, is brighter than its middle, when
-/// besides the strip down its middle is darker than those at a quarter and three quarters of its
-/// width, or three of its corners are nearly white. Frames alone would not do: of 351 adults' chest
-/// radiographs that are cropped to the lungs (Cohen et al. 2020) 27 % have a brighter frame.
+/// Normally the air around the body is black, and the mediastinum between the lungs is bright. An
+/// image is suspicious if its frame, 1/25 of the shorter side wide, is brighter than its middle, and
+/// in addition either the vertical strip at its center is darker than those at a quarter and three
+/// quarters of its width, or three of its corners are nearly white. The frame alone is not enough: of
+/// 351 chest radiographs of adults that are cropped to the lungs (Cohen et al. 2020), 27 % have a
+/// brighter frame.
 ///
-/// Of those 351, 2,648 children's (Kermany et al. 2018) and 1,850 slices of CT and MR (MedPix 2.0)
-/// the rule suspects 0, 0 and 3 as they are, and 71, 99 and 94 % when they are inverted; the
-/// thresholds were chosen on these.
+/// The rule suspects 0 of these 351 images, 0 of 2,648 radiographs of children (Kermany et al. 2018)
+/// and 3 of 1,850 CT and MR slices (MedPix 2.0). Of the inverted images it detects 71, 99 and 94 %.
+/// The thresholds were chosen on these data sets.
 fn looks_inverted(grey: &Radiograph, dark: f32, bright: f32) -> Option<String> {
     let (width, height) = (grey.width(), grey.height());
     let shorter = width.min(height);
-    if shorter < MIN_JUDGED {
+    if shorter < MIN_SIDE {
         return None;
     }
     let mean = |columns: Range<usize>, rows: Range<usize>| {
@@ -174,7 +176,7 @@ fn looks_inverted(grey: &Radiograph, dark: f32, bright: f32) -> Option<String> {
         sum / count as f32
     };
     let at = |share: f32, length: usize| (share * length as f32) as usize;
-    let part = |from: f32, to: f32, length| at(from, length)..at(to, length);
+    let part = |start: f32, end: f32, length| at(start, length)..at(end, length);
     let of_shorter = |share: f32| (share * shorter as f32).round() as usize;
 
     let margin = of_shorter(0.04);
@@ -188,7 +190,7 @@ fn looks_inverted(grey: &Radiograph, dark: f32, bright: f32) -> Option<String> {
     let rows = part(0.3, 0.6, height);
     let strip = mean(part(0.45, 0.55, width), rows.clone());
     let sides = [(0.2, 0.38), (0.62, 0.8)];
-    let sides = sides.map(|(from, to)| mean(part(from, to, width), rows.clone()));
+    let sides = sides.map(|(start, end)| mean(part(start, end, width), rows.clone()));
     let sides = sides.iter().sum::<f32>() / 2.0;
 
     let corner = of_shorter(0.1);
@@ -223,30 +225,30 @@ mod tests {
     use super::*;
     use convirt_phantom::PhantomConfig;
 
-    fn look(image: &Radiograph, input_size: usize) -> ImageLook {
+    fn check(image: &Radiograph, input_size: usize) -> ImageCheck {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.png");
         fs::write(&path, image.to_png().unwrap()).unwrap();
-        reader(input_size).look(&path).unwrap()
+        checker(input_size).check(&path).unwrap()
     }
 
-    fn reader(input_size: usize) -> ImageReader<'static> {
+    fn checker(input_size: usize) -> ImageChecker<'static> {
         const LIMITS: DecodeLimits = DecodeLimits {
             max_side: 4096,
             max_bytes: 1 << 24,
             exif_orientation: true,
         };
-        ImageReader {
+        ImageChecker {
             limits: &LIMITS,
             input_size,
-            asks_for_views: false,
-            likener: Likener::new(),
+            reads_view: false,
+            hasher: PerceptualHasher::new(),
         }
     }
 
     fn kinds(image: &Radiograph, input_size: usize) -> Vec<FindingKind> {
-        let complaints = look(image, input_size).complaints;
-        complaints.into_iter().map(|(kind, _)| kind).collect()
+        let problems = check(image, input_size).problems;
+        problems.into_iter().map(|(kind, _)| kind).collect()
     }
 
     /// A chest of 64×64: air black, lungs dark, tissue bright.
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phantom_is_never_suspected_and_always_when_inverted() {
+    fn the_phantom_is_suspected_only_when_inverted() {
         let folder = tempfile::tempdir().unwrap();
         let config = PhantomConfig {
             patients: 12,
@@ -311,13 +313,13 @@ mod tests {
             let samples: Vec<u8> = (0..64 * 64).map(|i| level + (i * 7 % 4) as u8).collect();
             let image = Radiograph::from_u8(64, 64, 1, &samples);
             let look = look(&image, 64);
-            assert_eq!(look.complaints[0].0, FindingKind::BlankImage);
-            assert!(look.facts.likeness.is_none());
+            assert_eq!(look.problems[0].0, FindingKind::BlankImage);
+            assert!(look.facts.perceptual_hash.is_none());
         }
     }
 
     #[test]
-    fn what_was_turned_is_said() {
+    fn a_rotated_image_is_reported() {
         use image::ImageEncoder;
         // A directory of one entry: orientation, a short, one, 6.
         let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
@@ -332,8 +334,8 @@ mod tests {
             .write_image(&levels, 64, 64, image::ExtendedColorType::L8)
             .unwrap();
         fs::write(&path, jpeg).unwrap();
-        let complaints = reader(64).look(&path).unwrap().complaints;
-        assert!(complaints.contains(&(FindingKind::TurnedImage, "turned clockwise".into())));
+        let problems = checker(64).check(&path).unwrap().problems;
+        assert!(problems.contains(&(FindingKind::TurnedImage, "turned clockwise".into())));
     }
 
     // 0.5 % of 4,096 pixels are 20.
@@ -345,13 +347,16 @@ mod tests {
         let save = |samples: &[u16]| {
             let image = image::ImageBuffer::<image::Luma<u16>, _>::from_vec(64, 64, samples.into());
             image.unwrap().save(&path).unwrap();
-            reader(64).look(&path).unwrap().complaints
+            checker(64).check(&path).unwrap().problems
         };
         assert_eq!(save(&samples), []);
         samples[7] = 65_535;
         let expected = "1000 to 1630 are black to white; the file holds 1000 to 65535";
-        let found = save(&samples);
-        assert_eq!(found, [(FindingKind::OutlyingLevels, expected.to_owned())]);
+        let problems = save(&samples);
+        assert_eq!(
+            problems,
+            [(FindingKind::OutlyingLevels, expected.to_owned())]
+        );
     }
 
     #[test]
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_pixels_are_known_in_another_file() {
+    fn equal_pixels_are_recognized_in_another_file() {
         let folder = tempfile::tempdir().unwrap();
         let grey = chest(|it| it);
         let samples: Vec<u8> = grey
@@ -372,7 +377,10 @@ mod tests {
         let colours: Vec<u8> = samples.iter().flat_map(|&it| [it; 3]).collect();
         let path = folder.path().join("colour.png");
         image::save_buffer(&path, &colours, 64, 64, image::ColorType::Rgb8).unwrap();
-        let (one, other) = (look(&grey, 64).facts, reader(64).look(&path).unwrap().facts);
+        let (one, other) = (
+            look(&grey, 64).facts,
+            checker(64).check(&path).unwrap().facts,
+        );
         assert_eq!(one.pixels, other.pixels);
         assert_ne!(one.bytes, other.bytes);
     }

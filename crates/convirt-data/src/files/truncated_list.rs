@@ -1,36 +1,37 @@
-//! Long lists in messages.
+//! Long lists, truncated for messages.
 
 use std::fmt::{self, Debug, Display};
 
-/// Items that a message shows.
-const SHOWN: usize = 20;
+/// Items shown in a message.
+const MAX_ITEMS: usize = 20;
 
-/// Characters of an item that a message shows.
-const LONGEST: usize = 80;
+/// Characters shown of an item.
+const MAX_ITEM_CHARS: usize = 80;
 
-/// Shows a list as `{:?}` does, but for what is too much for a message: the items behind the first
-/// 20 are counted, and those of more than 80 characters are cut off.
+/// Shows a list as `{:?}` does, truncated to fit a message.
+///
+/// The first 20 items are shown and the others counted; items are cut off after 80 characters.
 ///
 /// ```
 /// let columns: Vec<String> = (0..200_000).map(|column| format!("c{column}")).collect();
-/// let shown = convirt_data::few(&columns).to_string();
+/// let shown = convirt_data::truncated_list(&columns).to_string();
 /// assert!(shown.starts_with(r#"["c0", "c1", "#));
 /// assert!(shown.ends_with(r#""c19"] and 199980 more"#));
 /// ```
-pub fn few<T: Debug>(items: &[T]) -> impl Display {
-    Few(items)
+pub fn truncated_list<T: Debug>(items: &[T]) -> impl Display {
+    TruncatedList(items)
 }
 
-struct Few<'a, T>(&'a [T]);
+struct TruncatedList<'a, T>(&'a [T]);
 
-impl<T: Debug> Display for Few<'_, T> {
+impl<T: Debug> Display for TruncatedList<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(SHOWN)];
+        let shown = &self.0[..self.0.len().min(MAX_ITEMS)];
         f.write_str("[")?;
         for (place, item) in shown.iter().enumerate() {
             let separator = if place > 0 { ", " } else { "" };
             let item = format!("{item:?}");
-            match item.char_indices().nth(LONGEST) {
+            match item.char_indices().nth(MAX_ITEM_CHARS) {
                 Some((end, _)) => write!(f, "{separator}{}…", &item[..end])?,
                 None => write!(f, "{separator}{item}")?,
             }
@@ -51,14 +52,14 @@ mod tests {
     fn a_short_list_is_shown_as_it_is() {
         let lists: [&[&str]; 3] = [&[], &["a"], &["a\"\n", "b"]];
         for list in lists {
-            assert_eq!(few(list).to_string(), format!("{list:?}"));
+            assert_eq!(truncated_list(list).to_string(), format!("{list:?}"));
         }
     }
 
     #[test]
     fn a_long_list_is_counted_and_a_long_name_cut() {
         let name = "é".repeat(1_000);
-        let shown = few(&[name.as_str(); 23]).to_string();
+        let shown = truncated_list(&[name.as_str(); 23]).to_string();
         assert!(shown.ends_with("] and 3 more"), "{shown}");
         // A quote and 79 letters.
         let first = format!("[\"{}…, \"é", "é".repeat(79));

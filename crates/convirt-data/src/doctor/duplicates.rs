@@ -1,49 +1,51 @@
-//! Images that are the same, or nearly.
+//! Detection of duplicate and near-duplicate images.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::finding::FindingKind;
-use super::likeness::{Likeness, near_pairs};
+use super::perceptual_hash::{PerceptualHash, near_pairs};
 use super::{Examination, ImageFacts, Row};
 
-/// Files that a finding names.
+/// Files named in a finding.
 const FILES_NAMED: usize = 3;
 
-/// Rows whose images are equal.
+/// Rows with equal images.
 struct EqualImages {
-    /// By position, in order.
+    /// Positions of the rows, in order.
     rows: Vec<usize>,
-    likeness: Likeness,
+    hash: PerceptualHash,
 }
 
 impl Examination<'_> {
-    /// Looks for images that are equal or near, each set or pair under the worst that it does.
+    /// Adds a finding for each set of equal images and each near-duplicate pair, of the most severe
+    /// kind that applies.
     pub(super) fn compare_images(&mut self, are_drawn: bool) {
         let sets = self.equal_images();
         for set in &sets {
             self.compare_equal(&set.rows, are_drawn);
         }
-        let likenesses: Vec<_> = sets.iter().map(|set| set.likeness).collect();
-        near_pairs(&likenesses, |one, other, bits| {
+        let hashes: Vec<_> = sets.iter().map(|set| set.hash).collect();
+        near_pairs(&hashes, |one, other, bits| {
             self.compare_near(&sets[one].rows, &sets[other].rows, bits, are_drawn);
         });
     }
 
-    /// Gathers usable rows by their image, in the order of their first rows. Blank images are all
-    /// alike, and found already.
+    /// Groups usable rows by equal image, in the order of their first rows.
+    ///
+    /// Blank images are excluded: they are all similar, and a finding of their own.
     fn equal_images(&self) -> Vec<EqualImages> {
-        let seen = |row: &Row| {
+        let key = |row: &Row| {
             let facts = self.facts(row)?;
-            Some((facts.pixels, facts.likeness?))
+            Some((facts.pixels, facts.perceptual_hash?))
         };
-        let sets = self.rows_alike(|row| {
-            let (pixels, _) = seen(row).filter(|_| row.is_usable)?;
+        let sets = self.rows_by_key(|row| {
+            let (pixels, _) = key(row).filter(|_| row.is_usable)?;
             Some(pixels)
         });
         let sets = sets.into_iter().filter_map(|rows| {
-            let (_, likeness) = seen(&self.rows[rows[0]])?;
-            Some(EqualImages { rows, likeness })
+            let (_, hash) = key(&self.rows[rows[0]])?;
+            Some(EqualImages { rows, hash })
         });
         sets.collect()
     }
@@ -79,36 +81,36 @@ impl Examination<'_> {
             (_, 1) => format!("{files} files of equal bytes"),
             _ => format!("{files} files of equal pixels"),
         };
-        self.give_up(rows, kind, are_drawn);
+        self.remove_copies(rows, kind, are_drawn);
         let files = self.files(rows);
         self.add(kind, rows, || (files, format!("{what} in {place}")));
     }
 
     fn compare_near(&mut self, one: &[usize], other: &[usize], bits: u32, are_drawn: bool) {
-        // The first of each come first, so that a finding shows both.
+        // The first row of each comes first, so that the finding shows both images.
         let mut rows = vec![one[0], other[0]];
         rows.extend(one[1..].iter().chain(&other[1..]));
         let sides = self.sides(&rows);
         let (kind, place) = if sides.are_several() {
-            (FindingKind::LeakedLikeness, format!(", in {sides}"))
+            (FindingKind::LeakedNearDuplicate, format!(", in {sides}"))
         } else if self.distinct(&rows, |row| row.group) > 1 {
             (FindingKind::SimilarImage, String::new())
         } else {
             (FindingKind::SimilarInGroup, String::new())
         };
-        self.give_up(&rows, kind, are_drawn);
+        self.remove_copies(&rows, kind, are_drawn);
         let files = self.files(&rows[..2]);
         let detail = format!("differ in {bits} of 256 bits{place}");
         self.add(kind, &rows, || (files, detail));
     }
 
-    /// Leaves copies out of a cleaned manifest, so that none is on two sides.
-    fn give_up(&mut self, rows: &[usize], kind: FindingKind, are_drawn: bool) {
+    /// Removes copies from a cleaned manifest, so that none is on two sides.
+    fn remove_copies(&mut self, rows: &[usize], kind: FindingKind, are_drawn: bool) {
         if !are_drawn {
             self.keep_last_side(rows, kind);
             return;
         }
-        // With fewer rows the sides are drawn anew, and any two groups may come apart.
+        // The split is drawn again for the remaining rows and may separate any two groups.
         let first = rows.iter().min().map(|&row| self.rows[row].group);
         let others = rows
             .iter()

@@ -1,4 +1,4 @@
-//! A walk down the lines of a report.
+//! The line-by-line parser of a report.
 
 use super::heading::{self, Heading, Kind};
 use super::run_on::findings_within;
@@ -6,34 +6,34 @@ use super::sign_off::without_sign_off;
 use super::{Section, SectionName, Sections};
 use crate::text::sentences::{blocks, is_rule};
 
-/// Takes a report line by line.
-pub(super) struct Cutter<'a> {
+/// Parses a report line by line.
+pub(super) struct Parser<'a> {
     report: &'a str,
     drafts: Vec<Draft<'a>>,
     in_addendum: bool,
 }
 
-/// A section as it fills.
+/// A section under construction.
 struct Draft<'a> {
     name: SectionName,
     heading: &'a str,
-    /// Paragraphs as their lines.
+    /// Paragraphs, each a list of lines.
     paragraphs: Vec<Vec<&'a str>>,
     in_addendum: bool,
 }
 
-impl<'a> Cutter<'a> {
+impl<'a> Parser<'a> {
     pub(super) fn new(report: &'a str) -> Self {
-        let mut cutter = Self {
+        let mut parser = Self {
             report: report.strip_prefix('\u{feff}').unwrap_or(report),
             drafts: Vec::new(),
             in_addendum: false,
         };
-        cutter.open(SectionName::Preamble, "");
-        cutter
+        parser.open(SectionName::Preamble, "");
+        parser
     }
 
-    pub(super) fn cut(mut self) -> Sections {
+    pub(super) fn parse(mut self) -> Sections {
         let width = self.report.lines().map(|line| line.trim().chars().count());
         let width = width.max().unwrap_or(0);
         for line in self.report.lines() {
@@ -65,7 +65,7 @@ impl<'a> Cutter<'a> {
         } else if line.is_empty() {
             self.gap();
         } else {
-            // A loop: hostile lines hold more headings than the stack has room for.
+            // A loop, since recursion on a line with very many headings would overflow the stack.
             let mut rest = line;
             while !rest.is_empty() {
                 rest = match heading::at_start(rest) {
@@ -76,7 +76,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// Takes a heading and returns what it leaves of the line.
+    /// Processes a heading and returns the rest of the line.
     fn heading(&mut self, line: &'a str, heading: Heading<'a>) -> &'a str {
         use SectionName::{Addendum, Findings, Impression, Other, Preamble};
         let current = self.current().name;
@@ -102,7 +102,7 @@ impl<'a> Cutter<'a> {
         heading.rest
     }
 
-    /// Takes text up to a heading inside it, and returns what follows that.
+    /// Adds text up to the next heading within the line; returns what follows that heading.
     fn text(&mut self, line: &'a str) -> &'a str {
         let Some((start, heading)) = heading::inside(line, self.current().name) else {
             self.current().push(line);
@@ -115,8 +115,8 @@ impl<'a> Cutter<'a> {
         self.heading(&line[start..], heading)
     }
 
-    /// Makes a section of its own of the sign-off that ends findings or impression, if a paragraph
-    /// stands before it.
+    /// Moves a sign-off at the end of findings or impression into a section of its own, if a
+    /// paragraph precedes it.
     fn divide_sign_offs(&mut self) {
         use SectionName::{Findings, Impression, SignOff};
         let drafts = std::mem::take(&mut self.drafts);
@@ -124,7 +124,7 @@ impl<'a> Cutter<'a> {
             let is_main = matches!(draft.name, Findings | Impression);
             let closing = draft.paragraphs.iter().skip(1).rev();
             let closing = closing
-                .take_while(|lines| is_main && is_closing(lines))
+                .take_while(|lines| is_main && is_sign_off_paragraph(lines))
                 .count();
             let paragraphs = draft.paragraphs.split_off(draft.paragraphs.len() - closing);
             let in_addendum = draft.in_addendum;
@@ -140,7 +140,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// An interpretation is what is seen where an impression stands beside it.
+    /// Treats an interpretation as findings if the report also has an impression.
     fn name_interpretation(&mut self) {
         use SectionName::{Findings, Impression};
         let is_interpretation = |it: &Draft| it.heading.eq_ignore_ascii_case("interpretation");
@@ -188,29 +188,31 @@ impl<'a> Draft<'a> {
         self.paragraphs.iter().any(|lines| !lines.is_empty())
     }
 
-    /// All of the text: one line a paragraph or list item, with blank lines between them.
+    /// Returns the text, with each paragraph or list item on one line and blank lines between them.
     fn text(&self, width: usize) -> String {
         let filled = self.paragraphs.iter().filter(|lines| !lines.is_empty());
         let blocks: Vec<_> = filled.flat_map(|lines| blocks_of(lines, width)).collect();
         blocks.join("\n\n")
     }
 
-    /// The last paragraph but the first, which is the heading's, and but sign-offs; or what of that
-    /// reads like findings.
+    /// Returns the last paragraph, without the first one after a heading and without sign-offs; or
+    /// else the sentences that read like findings.
     fn last_paragraph(&self, width: usize) -> Option<String> {
         let is_headed = !matches!(self.name, SectionName::Preamble | SectionName::Other);
         let own = self.paragraphs.iter().skip(usize::from(is_headed));
-        let text = own.rev().find_map(|lines| said(blocks_of(lines, width)));
+        let text = own
+            .rev()
+            .find_map(|lines| without_sign_off_text(blocks_of(lines, width)));
         text.or_else(|| findings_within(&self.text(width)))
     }
 
-    /// All of the text but the sign-off.
-    fn said(&self, width: usize) -> Option<String> {
+    /// Returns the text without the sign-off.
+    fn text_without_sign_off(&self, width: usize) -> Option<String> {
         let blocks = self
             .paragraphs
             .iter()
             .flat_map(|lines| blocks_of(lines, width));
-        said(blocks.collect())
+        without_sign_off_text(blocks.collect())
     }
 
     fn finish(self, width: usize) -> Section {
@@ -223,40 +225,39 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Joins the lines of a paragraph, except where an item or a label begins or a line ends early.
+/// Joins the lines of a paragraph, except before items and labels and after short lines.
 fn blocks_of(lines: &[&str], width: usize) -> Vec<String> {
     blocks(lines.iter().copied(), width)
 }
 
-/// Whether the lines of a paragraph tell who signed or was told alone.
-fn is_closing(lines: &[&str]) -> bool {
+/// Whether a paragraph consists only of a sign-off.
+fn is_sign_off_paragraph(lines: &[&str]) -> bool {
     without_sign_off(blocks_of(lines, 0)).is_empty()
 }
 
-/// The text of blocks without the sign-off, if there are words in it.
-fn said(blocks: Vec<String>) -> Option<String> {
+/// Returns the text of blocks without the sign-off, if any words remain.
+fn without_sign_off_text(blocks: Vec<String>) -> Option<String> {
     let text = without_sign_off(blocks).join("\n\n");
     text.contains(char::is_alphabetic).then_some(text)
 }
 
-/// The last paragraph that no heading but those of the report itself stands over, or the findings
-/// that run on in the paragraph of another heading; for want of both, what stands under the
-/// headings that come after a reading, or that of the first reading.
+/// Returns the last paragraph of the report itself, or findings within the paragraph of another
+/// heading; or else the recommendations or the preliminary reading.
 fn last_paragraph(drafts: &[Draft], width: usize) -> Option<String> {
     use SectionName::{Addendum, Notification, Recommendations, WetRead};
-    let passed_over = [Addendum, Notification, Recommendations, WetRead];
+    let secondary = [Addendum, Notification, Recommendations, WetRead];
     let (aside, report): (Vec<_>, Vec<_>) = drafts
         .iter()
         .filter(|draft| !draft.in_addendum)
-        .partition(|draft| passed_over.contains(&draft.name));
+        .partition(|draft| secondary.contains(&draft.name));
     let last = report
         .iter()
         .rev()
         .find_map(|draft| draft.last_paragraph(width));
-    let stand_in = |name| {
+    let substitute = |name| {
         let mut sections = aside.iter().rev().filter(|draft| draft.name == name);
-        sections.find_map(|draft| draft.said(width))
+        sections.find_map(|draft| draft.text_without_sign_off(width))
     };
-    last.or_else(|| stand_in(Recommendations))
-        .or_else(|| stand_in(WetRead))
+    last.or_else(|| substitute(Recommendations))
+        .or_else(|| substitute(WetRead))
 }
