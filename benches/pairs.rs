@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use convirt::data::{
     AugmentationConfig, Column, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-    LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, TextView,
+    LoaderConfig, Manifest, ManifestConfig, ReportTokenizer, SampleConfig, TextView, Texts,
     TrainingLoader, TrainingSteps,
 };
 use convirt::phantom::PhantomConfig;
@@ -44,12 +44,14 @@ fn pairs(criterion: &mut Criterion) {
                 ..ImageStoreConfig::default()
             })
             .expect("no folder is opened"),
-            tokenizer.clone(),
             SampleConfig {
                 image: ImageView::Augmented(augmentation.expect("the defaults are valid")),
                 views: 1,
-                text: TextView::RandomSentence,
-                max_tokens: 128,
+                texts: Some(Texts {
+                    tokenizer: tokenizer.clone(),
+                    view: TextView::RandomSentence,
+                    max_tokens: 128,
+                }),
                 seed: 0,
             },
             skips.clone(),

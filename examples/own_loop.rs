@@ -24,13 +24,16 @@ fn main() -> Result<()> {
     let samples = data::SampleConfig {
         image: data::ImageView::Augmented(data::AugmentationConfig::default().init(32)?),
         views: 1,
-        text: data::TextView::RandomSentence,
-        max_tokens: 64,
+        texts: Some(data::Texts {
+            tokenizer: Arc::new(tokenizer),
+            view: data::TextView::RandomSentence,
+            max_tokens: 64,
+        }),
         seed: 0,
     };
     let images = data::ImageStore::new(data::ImageStoreConfig::for_input_size(32))?;
-    let (tokenizer, skips) = (Arc::new(tokenizer), Arc::new(manifest.skips));
-    let dataset = data::ImageTextDataset::new(manifest.studies, images, tokenizer, samples, skips);
+    let skips = Arc::new(manifest.skips);
+    let dataset = data::ImageTextDataset::new(manifest.studies, images, samples, skips);
 
     let batches = data::LoaderConfig {
         batch_size: 4,

@@ -54,7 +54,7 @@ pub use files::{
 pub use loader::{
     EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
     LoaderConfig, LoaderError, LoaderPosition, Padding, Sample, SampleConfig, SampleText,
-    TextBatch, TextView, TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
+    TextBatch, TextView, Texts, TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
 };
 pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,

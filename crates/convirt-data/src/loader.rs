@@ -15,7 +15,7 @@ mod evaluation;
 mod images;
 
 pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
-pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView};
+pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView, Texts};
 
 use serde::{Deserialize, Serialize};
 

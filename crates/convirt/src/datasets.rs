@@ -6,7 +6,7 @@ use std::sync::Arc;
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
     LoaderConfig, Manifest, ManifestConfig, ManifestError, ReportTokenizer, SampleConfig, Skips,
-    SplitConfig, SplitStudies, Study, check_texts_differ, split,
+    SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -56,16 +56,15 @@ impl Studies {
 
 impl Datasets {
     /// Prepares training and evaluation samples; SimCLR's have two random views of each image in
-    /// evaluation too. `max_tokens` is of use with a tokenizer alone.
+    /// evaluation too. `texts` are a tokenizer and the longest text, in tokens.
     pub fn new(
         config: &Config,
         studies: Studies,
-        tokenizer: Option<ReportTokenizer>,
-        max_tokens: Option<usize>,
+        texts: Option<(ReportTokenizer, usize)>,
     ) -> Result<Self, Error> {
         let data = &config.dataset;
         let size = config.image_size();
-        let tokenizer = tokenizer.map(Arc::new);
+        let texts = texts.map(|(tokenizer, max_tokens)| (Arc::new(tokenizer), max_tokens));
         let augmentation = AugmentationConfig {
             strength: data.s,
             ..data.augmentation.clone()
@@ -78,7 +77,7 @@ impl Datasets {
             augmented.clone()
         };
         let skips = studies.skips;
-        let dataset = |studies, image, text| -> Result<_, Error> {
+        let dataset = |studies, image, view| -> Result<_, Error> {
             let store = ImageStore::new(ImageStoreConfig {
                 longer_side: data.longer_side,
                 cache_mb: data.cache_mb,
@@ -89,14 +88,16 @@ impl Datasets {
             let sample = SampleConfig {
                 image,
                 views,
-                text,
-                max_tokens: max_tokens.unwrap_or_default(),
+                texts: texts.clone().map(|(tokenizer, max_tokens)| Texts {
+                    tokenizer,
+                    view,
+                    max_tokens,
+                }),
                 seed: config.seed,
             };
             Ok(Arc::new(ImageTextDataset::new(
                 studies,
                 store,
-                tokenizer.clone(),
                 sample,
                 skips.clone(),
             )))

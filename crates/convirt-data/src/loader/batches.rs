@@ -13,7 +13,6 @@ use super::dataset::{ImageTextDataset, Sample};
 use super::order::Order;
 use super::workers::Workers;
 use crate::loader::error::LoaderError;
-use crate::text::ReportTokenizer;
 
 /// The data and the order that a loader makes batches from.
 #[derive(Clone, Debug)]
@@ -49,10 +48,11 @@ impl<F: FnMut(usize)> Batches<F> {
         advance: F,
     ) -> Self {
         let dataset = Arc::clone(&source.dataset);
+        let texts = dataset.config().texts.as_ref();
         let padding = Padding {
-            id: dataset.tokenizer().map_or(0, ReportTokenizer::pad_id),
+            id: texts.map_or(0, |texts| texts.tokenizer.pad_id()),
             multiple: source.config.pad_multiple,
-            max_tokens: dataset.config().max_tokens,
+            max_tokens: texts.map_or(0, |texts| texts.max_tokens),
         };
         let make = move |epoch, index| dataset.sample_or_skip(epoch, index);
         Self {

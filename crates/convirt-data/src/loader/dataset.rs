@@ -37,17 +37,26 @@ pub enum ImageView {
     Evaluation(EvalTransform),
 }
 
+/// How a report becomes a network input.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// Splits texts into tokens.
+    pub tokenizer: Arc<ReportTokenizer>,
+    /// Which part of the report is used.
+    pub view: TextView,
+    /// Longest text, in tokens including special ones; longer texts are truncated.
+    pub max_tokens: usize,
+}
+
 /// Configures the samples of an [`ImageTextDataset`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SampleConfig {
     /// How the image becomes a network input.
     pub image: ImageView,
     /// Views of an image in a sample, drawn independently; at least 1.
     pub views: u32,
-    /// Which part of the report is used, if there is a tokenizer.
-    pub text: TextView,
-    /// Longest text, in tokens including special ones; longer texts are truncated.
-    pub max_tokens: usize,
+    /// The texts; `None` makes a data set of images alone.
+    pub texts: Option<Texts>,
     /// Seed of all random choices.
     pub seed: u64,
 }
@@ -87,6 +96,7 @@ pub struct SampleText {
 /// use convirt_data::{
 ///     AugmentationConfig, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView, Manifest,
 ///     ManifestConfig, ReportTokenizer, SampleConfig, TextView,
+///     Texts,
 /// };
 ///
 /// # let folder = tempfile::tempdir()?;
@@ -99,14 +109,16 @@ pub struct SampleText {
 /// let config = SampleConfig {
 ///     image: ImageView::Augmented(AugmentationConfig::default().init(32)?),
 ///     views: 1,
-///     text: TextView::RandomSentence,
-///     max_tokens: 16,
+///     texts: Some(Texts {
+///         tokenizer: Arc::new(tokenizer),
+///         view: TextView::RandomSentence,
+///         max_tokens: 16,
+///     }),
 ///     seed: 7,
 /// };
 /// let store = ImageStore::new(ImageStoreConfig::for_input_size(32))?;
 /// let skips = Arc::new(manifest.skips);
-/// let dataset =
-///     ImageTextDataset::new(manifest.studies, store, Arc::new(tokenizer), config, skips);
+/// let dataset = ImageTextDataset::new(manifest.studies, store, config, skips);
 ///
 /// let sample = dataset.sample(0, 0)?;
 /// assert_eq!(sample.pixels.len(), 3 * 32 * 32);
@@ -118,7 +130,6 @@ pub struct SampleText {
 pub struct ImageTextDataset {
     studies: Vec<Study>,
     images: ImageStore,
-    tokenizer: Option<Arc<ReportTokenizer>>,
     config: SampleConfig,
     skips: Arc<Skips>,
     unreadable: Vec<AtomicBool>,
@@ -137,15 +148,12 @@ impl ImageView {
 impl ImageTextDataset {
     /// Makes a data set of `studies`; unreadable images will be added to `skips`.
     ///
-    /// Without a tokenizer the samples have no texts.
-    ///
     /// # Panics
     ///
     /// When `config.views` is 0.
     pub fn new(
         studies: Vec<Study>,
         images: ImageStore,
-        tokenizer: impl Into<Option<Arc<ReportTokenizer>>>,
         config: SampleConfig,
         skips: Arc<Skips>,
     ) -> Self {
@@ -154,7 +162,6 @@ impl ImageTextDataset {
         Self {
             studies,
             images,
-            tokenizer: tokenizer.into(),
             config,
             skips,
             unreadable,
@@ -183,7 +190,7 @@ impl ImageTextDataset {
 
     /// Returns the tokenizer, if the samples have texts.
     pub fn tokenizer(&self) -> Option<&ReportTokenizer> {
-        self.tokenizer.as_deref()
+        self.config.texts.as_ref().map(|texts| &*texts.tokenizer)
     }
 
     /// Makes the sample of study `index` in `epoch`.
@@ -242,10 +249,10 @@ impl ImageTextDataset {
     }
 
     fn with_text(&self, epoch: u64, index: usize, pixels: Vec<f32>) -> Result<Sample, LoaderError> {
-        let read = |tokenizer: &Arc<ReportTokenizer>| {
-            let text = self.text(epoch, index);
+        let read = |texts: &Texts| {
+            let text = self.text(texts.view, epoch, index);
             Ok::<_, LoaderError>(SampleText {
-                tokens: tokenizer.encode(text, self.config.max_tokens)?,
+                tokens: texts.tokenizer.encode(text, texts.max_tokens)?,
                 text: text.into(),
             })
         };
@@ -253,13 +260,13 @@ impl ImageTextDataset {
             index,
             size: self.config.image.size(),
             pixels,
-            text: self.tokenizer.as_ref().map(read).transpose()?,
+            text: self.config.texts.as_ref().map(read).transpose()?,
         })
     }
 
-    fn text(&self, epoch: u64, index: usize) -> &str {
+    fn text(&self, view: TextView, epoch: u64, index: usize) -> &str {
         let report = &self.studies[index].report;
-        match self.config.text {
+        match view {
             TextView::RandomSentence if !report.sentences.is_empty() => {
                 let mut rng = stream(Purpose::Text, self.config.seed, epoch, index as u64);
                 &report.sentences[rng.random_range(0..report.sentences.len())]
@@ -324,10 +331,11 @@ mod tests {
         let single = dataset(studies.clone(), augmented_view(), 0.0);
         let config = SampleConfig {
             views: 2,
+            texts: None,
             ..single.config.clone()
         };
         let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
-        let double = ImageTextDataset::new(studies, images, None, config, single.skips.clone());
+        let double = ImageTextDataset::new(studies, images, config, single.skips.clone());
         let mut seen = Vec::new();
         for (epoch, index) in [(0, 0), (0, 1), (1, 0)] {
             let sample = double.sample(epoch, index).unwrap();
@@ -382,7 +390,7 @@ mod tests {
             text(&data, 0, 1),
             "Finding 1 is present. The heart is normal."
         );
-        data.config.text = TextView::WholeReport;
+        data.config.texts.as_mut().unwrap().view = TextView::WholeReport;
         assert_eq!(
             text(&data, 0, 0),
             "Finding 0 is present. The heart is normal."

@@ -29,7 +29,6 @@ use crate::loader::error::LoaderError;
 /// use convirt_data::{
 ///     EvalResize, EvalTransform, EvaluationLoader, ImageStore, ImageStoreConfig,
 ///     ImageTextDataset, ImageView, LoaderConfig, Manifest, ManifestConfig, SampleConfig,
-///     TextView,
 /// };
 ///
 /// # let folder = tempfile::tempdir()?;
@@ -44,13 +43,12 @@ use crate::loader::error::LoaderError;
 /// let config = SampleConfig {
 ///     image: ImageView::Evaluation(EvalTransform::new(8, EvalResize::CenterCrop)?),
 ///     views: 1,
-///     text: TextView::WholeReport,
-///     max_tokens: 16,
+///     texts: None,
 ///     seed: 0,
 /// };
 /// let store = ImageStore::new(ImageStoreConfig::default())?;
-/// let dataset =
-///     ImageTextDataset::new(manifest.studies, store, None, config, Arc::new(manifest.skips));
+/// let skips = Arc::new(manifest.skips);
+/// let dataset = ImageTextDataset::new(manifest.studies, store, config, skips);
 ///
 /// let config = LoaderConfig { batch_size: 2, ..LoaderConfig::default() };
 /// let loader = EvaluationLoader::new(Arc::new(dataset), &config, &Device::default())?;

@@ -64,7 +64,7 @@ impl LoaderPosition {
 /// use burn::tensor::Device;
 /// use convirt_data::{
 ///     AugmentationConfig, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-///     LoaderConfig, Manifest, ManifestConfig, SampleConfig, TextView, TrainingLoader,
+///     LoaderConfig, Manifest, ManifestConfig, SampleConfig, TrainingLoader,
 ///     TrainingSteps,
 /// };
 ///
@@ -80,13 +80,12 @@ impl LoaderPosition {
 /// let config = SampleConfig {
 ///     image: ImageView::Augmented(AugmentationConfig::default().init(8)?),
 ///     views: 1,
-///     text: TextView::RandomSentence,
-///     max_tokens: 16,
+///     texts: None,
 ///     seed: 0,
 /// };
 /// let store = ImageStore::new(ImageStoreConfig::default())?;
-/// let dataset =
-///     ImageTextDataset::new(manifest.studies, store, None, config, Arc::new(manifest.skips));
+/// let skips = Arc::new(manifest.skips);
+/// let dataset = ImageTextDataset::new(manifest.studies, store, config, skips);
 ///
 /// let config = LoaderConfig { batch_size: 2, ..LoaderConfig::default() };
 /// let steps = TrainingSteps { window: 3, total: 9 };

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 
 use crate::augment::{EvalResize, EvalTransform};
 use crate::image::{ImageStore, ImageStoreConfig};
-use crate::loader::{ImageTextDataset, ImageView, SampleConfig, TextView};
+use crate::loader::{ImageTextDataset, ImageView, SampleConfig, TextView, Texts};
 use crate::manifest::{Report, Study};
 use crate::skips::Skips;
 use crate::text::ReportTokenizer;
@@ -78,12 +78,15 @@ pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> Ima
     let views = SampleConfig {
         image,
         views: 1,
-        text: TextView::RandomSentence,
-        max_tokens: 12,
+        texts: Some(Texts {
+            tokenizer: Arc::new(tokenizer),
+            view: TextView::RandomSentence,
+            max_tokens: 12,
+        }),
         seed: 7,
     };
     let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
-    ImageTextDataset::new(studies, images, Arc::new(tokenizer), views, skips)
+    ImageTextDataset::new(studies, images, views, skips)
 }
 
 /// Evaluation views of 32×32.

@@ -75,6 +75,16 @@ impl Description {
         in_range("max_tokens", tokens, 3..=1 << 20, "3 to 1,048,576")
     }
 
+    /// Longest text in tokens, if the network reads texts.
+    #[cfg(feature = "train")]
+    pub fn longest_text(&self) -> Option<usize> {
+        let NetworkConfig::ConVirt(network) = &self.network else {
+            return None;
+        };
+        let max = network.text.max_tokens();
+        Some(self.max_tokens.map_or(max, |tokens| tokens.min(max)))
+    }
+
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Kind {

@@ -36,7 +36,7 @@ impl Loaders {
         device: &Device,
     ) -> Result<Self, Error> {
         let skips = studies.skips.clone();
-        let datasets = Datasets::new(config, studies, tokenizer, description.max_tokens)?;
+        let datasets = Datasets::new(config, studies, tokenizer.zip(description.longest_text()))?;
         let loader = loader_config(config);
         let steps_per_epoch = datasets.train.len() / config.batch_size.max(1);
         let steps = TrainingSteps {

@@ -167,7 +167,7 @@ fn check_memory(
 ) -> Result<(), Error> {
     description.network.validate()?;
     let pairs = &studies.split.train;
-    let tokens = mean_words(pairs).min(description.max_tokens.unwrap_or(0));
+    let tokens = mean_words(pairs).min(description.longest_text().unwrap_or(0));
     MemoryNeed::for_training(&description.network, config, pairs.len(), tokens).check(device)?;
     Ok(())
 }
