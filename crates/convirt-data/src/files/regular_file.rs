@@ -1,7 +1,8 @@
 //! Reading of files that users name: regular files only, up to a size limit.
 //!
 //! A named pipe blocks its reader until somebody writes, a device such as `/dev/zero` never ends,
-//! and a wrong path may lead to a file larger than memory. Every file that a user names is opened here.
+//! and a wrong path may lead to a file larger than memory. Every file that a user names is opened
+//! here.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};

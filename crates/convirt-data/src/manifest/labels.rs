@@ -36,8 +36,8 @@ pub struct LabelledConfig {
     pub image: Column,
     /// Columns of the labels.
     pub labels: LabelColumns,
-    /// Column of the group that is never divided by a split, such as the patient; `None`: each image
-    /// is its own group.
+    /// Column of the group that is never divided by a split, such as the patient; `None`: each
+    /// image is its own group.
     pub group: Option<Column>,
     /// Column of the split: train, valid or test; empty cells have no side.
     pub split: Option<Column>,
@@ -114,8 +114,8 @@ impl Labels {
 impl LabelledManifest {
     /// Reads the CSV and the headers of the images, on all cores.
     ///
-    /// Absolute paths ignore `img_root_dir`. Rows are skipped and listed when they are ragged or not
-    /// UTF-8, lack a cell or an image, or when all their findings are unknown.
+    /// Absolute paths ignore `img_root_dir`. Rows are skipped and listed when they are ragged or
+    /// not UTF-8, lack a cell or an image, or when all their findings are unknown.
     ///
     /// # Errors
     ///
@@ -126,8 +126,8 @@ impl LabelledManifest {
     ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - [`TableError::Cell`](crate::TableError::Cell): a finding is neither 1, 0, −1 nor blank
     /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
-    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only one
-    ///   class, or lacks the positive class
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only
+    ///   one class, or lacks the positive class
     /// - [`ManifestError::ListedClasses`]: cells seem to list several classes
     /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
     /// - [`ManifestError::NoStudies`]: no row is usable

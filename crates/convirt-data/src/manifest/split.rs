@@ -68,9 +68,9 @@ impl Grouped for Study {
 /// Splits studies by their split column, or else randomly by group.
 ///
 /// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
-/// least one group on each side. Groups that contain the same image count as one. The choice depends
-/// on the seed and the names of the groups, not on the order of the rows, and adding groups changes
-/// the side of few others.
+/// least one group on each side. Groups that contain the same image count as one. The choice
+/// depends on the seed and the names of the groups, not on the order of the rows, and adding groups
+/// changes the side of few others.
 ///
 /// # Errors
 ///
@@ -226,7 +226,8 @@ pub(crate) fn held_out_groups<'a>(
         .collect())
 }
 
-/// Holds out groups in ascending order, each if it brings the held-out pairs nearer to `valid_size`.
+/// Holds out groups in ascending order, each if it brings the held-out pairs nearer to
+/// `valid_size`.
 ///
 /// `groups` has the group of each pair. Groups order by the seeded hash of their names.
 pub(crate) fn held_out_in_sequence<G: Copy + Ord>(
