@@ -53,7 +53,7 @@ impl Radiograph {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn read_within(
         path: &Path,
         longer_side: usize,
@@ -89,7 +89,7 @@ impl Radiograph {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), but for [`FileError::Read`].
+    /// Those of [`read`](Self::read), except [`FileError::Read`].
     pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
         decode_with(bytes, path, || {
             let image = Self::decode_any(bytes, path, limits)?;
@@ -101,7 +101,7 @@ impl Radiograph {
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode).
+    /// Those of [`decode`](Self::decode).
     pub fn decode_within(
         bytes: &[u8],
         path: &Path,

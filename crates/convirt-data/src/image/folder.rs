@@ -148,12 +148,12 @@ mod tests {
         for name in ["z.PNG", "a.jpeg", "b/c/e.dcm", "b/notes.txt", "b/c/jpg"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
-        let found = ImageFiles::below(folder.path()).unwrap();
+        let listing = ImageFiles::below(folder.path()).unwrap();
         let expected = ["a.jpeg", "b/c/e.dcm", "z.PNG"];
-        assert_eq!(names(&found.images, folder.path()), expected);
-        assert_eq!(found.passed_over.count(PassedOverKind::NoImage), 2);
-        let told = found.passed_over.to_string();
-        assert!(told.contains("notes.txt"), "{told}");
+        assert_eq!(names(&listing.images, folder.path()), expected);
+        assert_eq!(listing.passed_over.count(PassedOverKind::NoImage), 2);
+        let message = listing.passed_over.to_string();
+        assert!(message.contains("notes.txt"), "{message}");
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), content).unwrap();
         }
-        let found = ImageFiles::below(folder.path()).unwrap();
+        let listing = ImageFiles::below(folder.path()).unwrap();
         let expected = [
             "1.2.840.10008",
             "IM000001",
@@ -187,9 +187,9 @@ mod tests {
             "film.tmp",
             "without_preamble.bin",
         ];
-        assert_eq!(names(&found.images, folder.path()), expected);
-        assert_eq!(found.passed_over.count(PassedOverKind::NoPixels), 1);
-        assert_eq!(found.passed_over.total(), 3);
+        assert_eq!(names(&listing.images, folder.path()), expected);
+        assert_eq!(listing.passed_over.count(PassedOverKind::NoPixels), 1);
+        assert_eq!(listing.passed_over.total(), 3);
     }
 
     #[test]

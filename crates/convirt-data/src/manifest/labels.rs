@@ -48,6 +48,32 @@ pub struct LabelledConfig {
 }
 
 /// The labelled images of a CSV, and its skipped rows.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{
+///     BlankPolicy, Column, LabelColumns, LabelledConfig, LabelledManifest, Labels,
+///     UncertainPolicy,
+/// };
+///
+/// let folder = tempfile::tempdir()?;
+/// for name in ["a.png", "b.png"] {
+///     image::GrayImage::new(8, 8).save(folder.path().join(name))?;
+/// }
+/// let csv = folder.path().join("labels.csv");
+/// std::fs::write(&csv, "Path,Edema,Fracture\na.png,1,-1\nb.png,0,\n")?;
+/// let labels = LabelColumns::Findings {
+///     columns: vec![Column::Name("Edema".into()), Column::Name("Fracture".into())],
+///     uncertain: UncertainPolicy::Ignore,
+///     blank: BlankPolicy::Zeros,
+/// };
+/// let manifest = LabelledManifest::read(&LabelledConfig::new(csv, labels))?;
+/// assert_eq!(manifest.labels.names(), ["Edema", "Fracture"]);
+/// assert_eq!(manifest.images[0].targets, [Some(true), None]);
+/// assert_eq!(manifest.images[1].targets, [Some(false), Some(false)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LabelledManifest {
     /// The names of the targets.
@@ -554,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_left_out_up_to_the_share() {
+    fn bad_rows_are_skipped_up_to_the_share() {
         let csv = "image,label,who\na.png,sick,1\nnone.png,sick,2\nb.png,,3\nc.png,well\n\
                    d.png,well,4\n";
         let folder = folder(csv);

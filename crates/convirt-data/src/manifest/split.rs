@@ -79,6 +79,29 @@ impl Grouped for Study {
 ///   puts a group or an image on two sides, or leaves training or validation empty
 /// - [`ManifestError::TooFewGroups`]: there are fewer than two groups
 /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{Report, SplitConfig, Study, split};
+///
+/// // 20 patients with 2 images each.
+/// let studies = (0..40).map(|number| Study {
+///     row: number + 1,
+///     image: format!("{number}.png").into(),
+///     image_size: [8, 8],
+///     image_content: number as u64,
+///     report: Report::new("The lungs are clear.", 3),
+///     group: format!("patient {}", number / 2),
+///     split: None,
+/// });
+/// let config = SplitConfig { valid_size: 0.25, seed: 7 };
+/// let sides = split(studies.collect(), &config)?;
+/// assert_eq!((sides.train.len(), sides.valid.len()), (30, 10));
+/// let trained = |group: &str| sides.train.iter().any(|study| study.group == group);
+/// assert!(!sides.valid.iter().any(|study| trained(&study.group)));
+/// # Ok::<(), convirt_data::ManifestError>(())
+/// ```
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
     if studies.iter().any(|study| study.split.is_some()) {
         let sides = split_by_column(studies)?;
