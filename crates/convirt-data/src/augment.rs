@@ -138,9 +138,9 @@ mod tests {
     }
 
     // The reference: crop, flip, rotation by nearest pixel, brightness 1.2, contrast 0.8, blur with
-    // 7 taps and σ 1.5. Its rotation jumps to whole pixels where ours interpolates, so single pixels
-    // at edges differ much. The mean difference reveals a wrong order or factor: measured 0.013 for
-    // grey and 0.014 for colour, in standard deviations.
+    // 7 taps and σ 1.5. Its rotation jumps to whole pixels where ours interpolates, so single
+    // pixels at edges differ much. The mean difference reveals a wrong order or factor: measured
+    // 0.013 for grey and 0.014 for colour, in standard deviations.
     #[test]
     fn the_whole_chain_agrees_with_torchvision_on_average() {
         for colours in ["grey", "rgb"] {

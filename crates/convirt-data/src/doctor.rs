@@ -1,8 +1,8 @@
 //! The doctor: finds problems of a data set before a run.
 //!
-//! First, each row with its text and each image is examined by itself. Then groups, texts and images
-//! are compared. The table stays in memory; each row and each image need about 100 bytes more,
-//! whatever the size of the images.
+//! First, each row with its text and each image is examined by itself. Then groups, texts and
+//! images are compared. The table stays in memory; each row and each image need about 100 bytes
+//! more, whatever the size of the images.
 
 mod error;
 mod finding;
@@ -235,8 +235,8 @@ impl Examination<'_> {
         Ok(self.reader.text(&self.cells(row)?)?.unwrap_or_default())
     }
 
-    /// Groups the positions of rows by key, in the order of their first rows; rows without a key are
-    /// left out.
+    /// Groups the positions of rows by key, in the order of their first rows; rows without a key
+    /// are left out.
     fn rows_by_key(&self, key: impl Fn(&Row) -> Option<u64>) -> Vec<Vec<usize>> {
         let keyed = self.rows.iter().enumerate();
         let mut sorted: Vec<_> = keyed

@@ -1,22 +1,23 @@
 //! Image–report pairs for contrastive pretraining: files in, batches out.
 //!
-//! A CSV names images and texts; [`Manifest::read`] makes [`Study`]s of its rows and lists in
-//! [`Skips`] what it had to leave out; [`split`] divides them by patient; [`ReportTokenizer`]
-//! turns their sentences into token ids.
+//! [`Manifest::read`] reads a CSV of images and texts into [`Study`]s, and lists skipped rows in
+//! [`Skips`]. [`split`] splits the studies by patient. [`ReportTokenizer`] turns their sentences
+//! into token ids.
 //!
-//! [`MimicConfig`] and [`OpenIConfig`] make such a CSV, and small images, of a hospital's files;
-//! [`Sections`] finds the findings and the impression of a report. [`DoctorConfig`] looks for what
-//! is wrong with a CSV, its texts and its images before a run.
+//! [`MimicConfig`] and [`OpenIConfig`] prepare such a CSV and resized images from MIMIC-CXR and
+//! OpenI. [`Sections`] extracts findings and impression from a report. [`DoctorConfig`] finds
+//! problems in a CSV, its texts and its images before a run.
 //!
-//! [`LabelledManifest::read`] makes [`LabelledImage`]s of a CSV that names images and labels, for
-//! classifiers; [`draw_fraction`] takes a part of them.
+//! [`LabelledManifest::read`] reads a CSV of images and labels into [`LabelledImage`]s, for
+//! classifiers; [`draw_fraction`] draws a stratified subset of them.
 //!
-//! An [`ImageTextDataset`] makes a [`Sample`] of a study: the image from its [`ImageStore`], seen
-//! through an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report; or of
-//! the image alone, in two views of an [`Augmentation`].
-//! [`TrainingLoader`] and [`EvaluationLoader`] make [`ImageTextBatch`]es of samples, in worker
-//! threads, in an order that depends on the seed alone; [`ImageBatches`] of images without texts,
-//! in the order of their paths.
+//! An [`ImageTextDataset`] turns a study into a [`Sample`]: an image from the [`ImageStore`],
+//! transformed by an [`Augmentation`] or an [`EvalTransform`], and a sentence or the whole report;
+//! or several augmented views of the image without a text.
+//!
+//! [`TrainingLoader`] and [`EvaluationLoader`] collate samples into [`ImageTextBatch`]es, in worker
+//! threads and in an order that depends only on the seed. [`ImageBatches`] loads images without
+//! texts, in the order of their paths.
 
 mod setting;
 mod progress;

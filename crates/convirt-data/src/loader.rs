@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn evaluation_sees_each_study_once_and_always_alike() {
+    fn evaluation_has_each_study_once_and_is_deterministic() {
         let folder = tempfile::tempdir().unwrap();
         let data = augmented(folder.path(), 7);
         let loader = EvaluationLoader::new(data, &config(3, 2), &Device::flex()).unwrap();

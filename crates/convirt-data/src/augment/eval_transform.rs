@@ -9,8 +9,8 @@ use crate::setting::{SettingError, check_input_size};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvalResize {
-    /// Scales the shorter side and crops the center: keeps the aspect ratio and loses the ends of the
-    /// longer side. torchvision's `Resize(size)`, `CenterCrop(size)`.
+    /// Scales the shorter side and crops the center: keeps the aspect ratio and loses the ends of
+    /// the longer side. torchvision's `Resize(size)`, `CenterCrop(size)`.
     #[default]
     CenterCrop,
     /// Scales both sides: keeps the whole image and changes the aspect ratio.

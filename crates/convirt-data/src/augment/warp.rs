@@ -11,8 +11,8 @@ const MAX_REDUCTION: f64 = 1.5;
 ///
 /// The result is that of torchvision's `resized_crop`, `hflip` and bilinear `affine` with black
 /// outside, but interpolated once instead of twice. The inverse of T(shift)·C·R(angle)·scale·C⁻¹,
-/// the flip and the crop map the center of each pixel of the view to a point in the image. The outer
-/// half pixel repeats the edge.
+/// the flip and the crop map the center of each pixel of the view to a point in the image. The
+/// outer half pixel repeats the edge.
 pub(super) fn view(image: &Radiograph, size: usize, params: &AugmentationParams) -> Radiograph {
     let is_unmoved =
         params.rotation_degrees == 0.0 && params.scale == 1.0 && params.translation == [0.0, 0.0];
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(view(&image, 4, &flipped).pixels()[..4], expected);
     }
 
-    // A tiny shift takes the one-pass path; no shift is torchvision's crop and resize. At a reduction
-    // of 1.1, the antialiasing filter hardly differs from plain interpolation.
+    // A tiny shift takes the one-pass path; no shift is torchvision's crop and resize. At a
+    // reduction of 1.1, the antialiasing filter hardly differs from plain interpolation.
     #[test]
     fn one_pass_agrees_with_crop_and_resize() {
         let (_, samples) = reference_bytes("grey.64");

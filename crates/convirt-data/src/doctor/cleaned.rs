@@ -13,6 +13,30 @@ use crate::files::{FileError, NewFile, printable};
 use crate::manifest::{ManifestError, RowReader};
 
 /// Summary of a cleaned manifest that was written.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{DoctorConfig, ManifestConfig};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # for (level, name) in [(40, "a.png"), (90, "b.png")] {
+/// #     let gradient = |x, y| image::Luma([(level + 2 * x + y) as u8]);
+/// #     image::GrayImage::from_fn(40, 40, gradient).save(folder.path().join(name))?;
+/// # }
+/// let csv = folder.path().join("pairs.csv");
+/// std::fs::write(
+///     &csv,
+///     "image,text\n\
+///      a.png,The lungs are clear.\n\
+///      b.png,A small right effusion.\n\
+///      missing.png,The heart is enlarged.\n",
+/// )?;
+/// let diagnosis = DoctorConfig::new(ManifestConfig::new(csv)).examine(|_| ())?;
+/// let cleaned = diagnosis.write_cleaned(&folder.path().join("cleaned.csv"))?;
+/// assert!(!std::fs::read_to_string(&cleaned.path)?.contains("missing.png"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cleaned {

@@ -1,7 +1,7 @@
 //! Detection and repair of encoding errors in texts.
 
-/// The characters of bytes 0x80 to 0x9F in Windows-1252, with the control characters of Latin-1 where
-/// Windows-1252 has none.
+/// The characters of bytes 0x80 to 0x9F in Windows-1252, with the control characters of Latin-1
+/// where Windows-1252 has none.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
@@ -122,8 +122,9 @@ fn decoded(text: &str) -> Option<String> {
 /// Returns the mojibake that a text begins with, if any; `before` precedes the text.
 fn mojibake_at_start(before: &str, text: &str) -> Option<Mojibake> {
     let lead = byte(text.chars().next()?)?;
-    // Lead bytes of Latin, Greek, and punctuation such as quotes and dashes, which occur in reports.
-    // Other lead bytes are letters that occur before such characters in French and Portuguese.
+    // Lead bytes of Latin, Greek, and punctuation such as quotes and dashes, which occur in
+    // reports. Other lead bytes are letters that occur before such characters in French and
+    // Portuguese.
     let count = match lead {
         0xC2..=0xC5 | 0xCE | 0xCF => 2,
         0xE2 | 0xEF => 3,

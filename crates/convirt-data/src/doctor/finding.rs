@@ -101,8 +101,8 @@ pub enum FindingKind {
 pub struct Finding {
     /// Kind of the problem.
     pub kind: FindingKind,
-    /// The first affected rows, counted like [`Study::row`](crate::manifest::Study::row); empty if the
-    /// finding concerns the whole data set.
+    /// The first affected rows, counted like [`Study::row`](crate::manifest::Study::row); empty if
+    /// the finding concerns the whole data set.
     pub rows: Vec<usize>,
     /// Number of further affected rows.
     pub more_rows: usize,

@@ -102,8 +102,8 @@ fn is_address(word: &str) -> bool {
     name.split('.').all(is_part) && domain.contains('.') && domain.split('.').all(is_part)
 }
 
-/// Whether words begin with a telephone number: ten digits in North American groups, or international
-/// with a plus.
+/// Whether words begin with a telephone number: ten digits in North American groups, or
+/// international with a plus.
 fn is_telephone(words: &[&str]) -> bool {
     let first = words[0];
     let is_international = first.starts_with('+');
@@ -159,7 +159,8 @@ fn is_date(word: &str) -> bool {
         || year(first) && has_month(second, third)
 }
 
-/// Whether words are a day, the name of a month and a year; the day may precede or follow the month.
+/// Whether words are a day, the name of a month and a year; the day may precede or follow the
+/// month.
 fn is_written_date(words: &[String]) -> bool {
     let [first, second, third, ..] = words else {
         return false;

@@ -152,15 +152,15 @@ fn range(grey: &Radiograph) -> (f32, f32) {
 /// Explains why an image seems to have black and white inverted; `None` if it does not.
 ///
 /// Normally the air around the body is black, and the mediastinum between the lungs is bright. An
-/// image is suspicious if its frame, 1/25 of the shorter side wide, is brighter than its middle, and
-/// in addition either the vertical strip at its center is darker than those at a quarter and three
-/// quarters of its width, or three of its corners are nearly white. The frame alone is not enough: of
-/// 351 chest radiographs of adults that are cropped to the lungs (Cohen et al. 2020), 27 % have a
-/// brighter frame.
+/// image is suspicious if its frame, 1/25 of the shorter side wide, is brighter than its middle,
+/// and in addition either the vertical strip at its center is darker than those at a quarter and
+/// three quarters of its width, or three of its corners are nearly white. The frame alone is not
+/// enough: of 351 chest radiographs of adults that are cropped to the lungs (Cohen et al. 2020), 27
+/// % have a brighter frame.
 ///
-/// The rule suspects 0 of these 351 images, 0 of 2,648 radiographs of children (Kermany et al. 2018)
-/// and 3 of 1,850 CT and MR slices (MedPix 2.0). Of the inverted images it detects 71, 99 and 94 %.
-/// The thresholds were chosen on these data sets.
+/// The rule suspects 0 of these 351 images, 0 of 2,648 radiographs of children (Kermany et al.
+/// 2018) and 3 of 1,850 CT and MR slices (MedPix 2.0). Of the inverted images it detects 71, 99 and
+/// 94 %. The thresholds were chosen on these data sets.
 fn looks_inverted(grey: &Radiograph, dark: f32, bright: f32) -> Option<String> {
     let (width, height) = (grey.width(), grey.height());
     let shorter = width.min(height);
@@ -312,9 +312,9 @@ mod tests {
         for level in [0, 128, 252] {
             let samples: Vec<u8> = (0..64 * 64).map(|i| level + (i * 7 % 4) as u8).collect();
             let image = Radiograph::from_u8(64, 64, 1, &samples);
-            let look = look(&image, 64);
-            assert_eq!(look.problems[0].0, FindingKind::BlankImage);
-            assert!(look.facts.perceptual_hash.is_none());
+            let result = check(&image, 64);
+            assert_eq!(result.problems[0].0, FindingKind::BlankImage);
+            assert!(result.facts.perceptual_hash.is_none());
         }
     }
 
@@ -378,7 +378,7 @@ mod tests {
         let path = folder.path().join("colour.png");
         image::save_buffer(&path, &colours, 64, 64, image::ColorType::Rgb8).unwrap();
         let (one, other) = (
-            look(&grey, 64).facts,
+            check(&grey, 64).facts,
             checker(64).check(&path).unwrap().facts,
         );
         assert_eq!(one.pixels, other.pixels);

@@ -5,8 +5,8 @@
 //!
 //! Chest radiographs have similar outlines, so a short hash is not enough. Of 2,648 radiographs of
 //! children (Kermany et al. 2018), 38,455 pairs of different patients differ in at most 2 of the 64
-//! bits of a common difference hash. With the 256 bits here, each of the 3.5 million pairs differs in
-//! at least 48 bits, and 4 bits less reduce the number of pairs within a distance to a sixth.
+//! bits of a common difference hash. With the 256 bits here, each of the 3.5 million pairs differs
+//! in at least 48 bits, and 4 bits less reduce the number of pairs within a distance to a sixth.
 //! Extrapolated to the 7 · 10¹⁰ pairs of MIMIC-CXR, a distance of 20 bits gives a false pair with a
 //! probability below 1 in 10.
 //!

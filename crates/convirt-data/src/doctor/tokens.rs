@@ -24,7 +24,8 @@ pub enum TokenCheck {
         /// Longest text that the encoder reads, in tokens including special ones.
         max_tokens: usize,
     },
-    /// Tokens are counted with a vocabulary learned from the training texts, as in a run from scratch.
+    /// Tokens are counted with a vocabulary learned from the training texts, as in a run from
+    /// scratch.
     Learned {
         /// Largest vocabulary, in tokens.
         vocab_size: usize,

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systems_leave_beside_data_is_none_of_it() {
+    fn files_of_the_operating_system_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "._a.png",
@@ -135,7 +135,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_end() {
+    fn links_are_followed_without_endless_loops() {
         use std::os::unix::fs::symlink;
 
         let folder = tempfile::tempdir().unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_written_into_is_left_out() {
+    fn the_excluded_folder_is_not_listed() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_counted_and_told_with_their_first_names() {
+    fn kinds_are_counted_and_shown_with_their_first_names() {
         let mut all = PassedOver::default();
         assert_eq!(all.to_string(), "passed over nothing");
         all.record(PassedOverKind::Special, Path::new("pipe"));

@@ -13,6 +13,16 @@ use std::path::{Path, PathBuf};
 const ESCAPE_LENGTH: usize = 4;
 
 /// Returns the text form of a path; different paths have different texts.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use convirt_data::{path_from_text, path_text};
+///
+/// let path = Path::new("images/chest.png");
+/// assert_eq!(path_text(path), "images/chest.png");
+/// assert_eq!(path_from_text(&path_text(path)), path);
+/// ```
 pub fn path_text(path: &Path) -> Cow<'_, str> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if let Ok(text) = str::from_utf8(bytes)
@@ -87,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_utf_8_stay_as_they_are() {
+    fn names_in_utf_8_are_unchanged() {
         for name in [
             "a/b.png",
             "tórax.png",
@@ -102,7 +112,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn every_name_has_a_text_of_its_own_that_leads_back() {
+    fn every_name_has_its_own_text_and_is_restored_from_it() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
 
@@ -124,7 +134,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_table_finds_a_file_by_its_text_and_prefers_the_very_name() {
+    fn a_file_is_found_by_its_text_and_an_exact_name_is_preferred() {
         use std::ffi::OsStr;
         use std::fs::write;
         use std::os::unix::ffi::OsStrExt;

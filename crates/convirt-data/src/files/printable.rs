@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_languages_need_stays() {
+    fn characters_that_scripts_need_are_kept() {
         for text in [
             "نمی\u{200c}شود",
             "ශ්\u{200d}රී 👩\u{200d}⚕\u{fe0f}",

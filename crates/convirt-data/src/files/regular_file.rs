@@ -1,7 +1,8 @@
 //! Reading of files that users name: regular files only, up to a size limit.
 //!
 //! A named pipe blocks its reader until somebody writes, a device such as `/dev/zero` never ends,
-//! and a wrong path may lead to a file larger than memory. Every file that a user names is opened here.
+//! and a wrong path may lead to a file larger than memory. Every file that a user names is opened
+//! here.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -32,6 +33,20 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// Those of [`open_regular`], and [`io::ErrorKind::FileTooLarge`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io::ErrorKind;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("report.txt");
+/// std::fs::write(&path, "No effusion.")?;
+/// assert_eq!(convirt_data::read_regular(&path, 100)?, b"No effusion.");
+/// let error = convirt_data::read_regular(&path, 5).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_rest(open_regular(path)?, max_bytes)
 }
@@ -150,7 +165,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_regular_file_is_named_and_not_waited_for() {
+    fn other_kinds_of_files_are_named_without_blocking() {
         use std::os::unix::fs::symlink;
         use std::os::unix::net::UnixListener;
         use std::process::Command;
@@ -182,7 +197,7 @@ mod tests {
     /// A file of /proc says that it has no bytes.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_hides_its_length_is_limited_too() {
+    fn a_file_without_a_reported_length_is_limited_too() {
         let path = Path::new("/proc/self/stat");
         assert!(read_regular(path, 1 << 16).unwrap().len() > 20);
         let error = read_regular(path, 20).unwrap_err();

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_a_text() {
+    fn a_byte_order_mark_is_not_part_of_a_text() {
         let text = |bytes: &[u8]| decode_text(bytes.into());
         assert_eq!(text(b"\xef\xbb\xbfa\n").as_deref(), Ok("a\n"));
         assert_eq!(text("a\u{feff}é".as_bytes()).as_deref(), Ok("a\u{feff}é"));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_named_with_its_mark_and_without() {
+    fn utf_16_is_detected_with_and_without_byte_order_mark() {
         for little in [false, true] {
             for text in ["\u{feff}Lungs", "Lungs", "\u{feff}心影"] {
                 let units = text.encode_utf16();

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_list_is_shown_as_it_is() {
+    fn a_short_list_is_shown_in_full() {
         let lists: [&[&str]; 3] = [&[], &["a"], &["a\"\n", "b"]];
         for list in lists {
             assert_eq!(truncated_list(list).to_string(), format!("{list:?}"));
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_counted_and_a_long_name_cut() {
+    fn a_long_list_and_long_items_are_truncated() {
         let name = "é".repeat(1_000);
         let shown = truncated_list(&[name.as_str(); 23]).to_string();
         assert!(shown.ends_with("] and 3 more"), "{shown}");

@@ -1,4 +1,4 @@
-//! From a JPEG, PNG or DICOM file to a [`Radiograph`].
+//! Decoding of JPEG, PNG and DICOM files into a [`Radiograph`].
 
 pub(crate) mod orientation;
 
@@ -18,26 +18,27 @@ use crate::files::{FileError, read_regular};
 use crate::image::error::ImageError;
 
 impl Radiograph {
-    /// Reads a JPEG or PNG file (8 or 16 bits; grey, RGB, palette; with or without alpha, which
-    /// is ignored) or a DICOM file. What a file is, its content says and not its name.
+    /// Reads a JPEG, PNG or DICOM file; the format is detected from the content, not the name.
     ///
-    /// A JPEG whose data ends before its image does is an error, whatever markers it has. 16 bits
-    /// are spread over the range that they fill, as those of DICOM. A file is turned as its EXIF
-    /// or XMP asks, unless [`exif_orientation`](DecodeLimits::exif_orientation) is off.
+    /// JPEG and PNG may have 8 or 16 bits, be grey, RGB or palette images, and have an alpha
+    /// channel, which is ignored. A JPEG whose data ends before its image is an error, even if it
+    /// has an end marker. 16-bit images are stretched to their range, as for DICOM. Images are
+    /// rotated according to EXIF or XMP, unless
+    /// [`exif_orientation`](DecodeLimits::exif_orientation) is off.
     ///
-    /// Of DICOM, single images of up to 16 bits are read, signed or unsigned, `MONOCHROME1`,
-    /// `MONOCHROME2`, RGB or `YBR_FULL`: uncompressed, deflated, RLE, JPEG of 8 bits, lossless
-    /// JPEG, JPEG-LS and JPEG 2000. Grey goes through the modality's table or line, then the
-    /// first table of interest or, without one, the first window; `MONOCHROME1` is inverted last.
-    /// Enhanced images of one frame have line and window in their functional groups. A table whose
-    /// entries need fewer bits than it declares is white at its largest. Numbers that cannot be
-    /// read are an error. Without table and window, 8 bits are taken as they are, and more are
-    /// spread over the range that they fill, but for 0.5 % of the pixels at each end. Several
-    /// frames, palettes and lossy JPEG of 12 bits are refused.
+    /// DICOM files may contain a single image of up to 16 bits, signed or unsigned, in
+    /// `MONOCHROME1`, `MONOCHROME2`, RGB or `YBR_FULL`, with pixels that are uncompressed,
+    /// deflated, RLE, 8-bit JPEG, lossless JPEG, JPEG-LS or JPEG 2000. Grey values pass through the
+    /// modality LUT or rescale, then the first VOI LUT or, without one, the first window;
+    /// `MONOCHROME1` is inverted last. Enhanced images of one frame have rescale and window in
+    /// their functional groups. If the entries of a LUT need fewer bits than it declares, its
+    /// largest entry is white. Invalid numbers are errors. Without VOI LUT and window, 8-bit values
+    /// are used directly, and others are stretched to their range, with 0.5 % of the pixels clipped
+    /// at each end. Several frames, palettes and lossy 12-bit JPEG are rejected.
     ///
     /// # Errors
     ///
-    /// All name the file: [`FileError::Read`], [`ImageError::Empty`],
+    /// All of them name the file: [`FileError::Read`], [`ImageError::Empty`],
     /// [`ImageError::Truncated`], [`ImageError::TooLarge`],
     /// [`ImageError::Implausible`], [`ImageError::Decode`], [`ImageError::Dicom`],
     /// [`ImageError::DecoderPanicked`].
@@ -45,13 +46,14 @@ impl Radiograph {
         Self::decode(&read_bytes(path, limits)?, path, limits)
     }
 
-    /// Reads a file and scales it down to `longer_side` pixels where it is longer, antialiased;
-    /// many times as fast as reading the whole of a large JPEG, of which only what is needed is
-    /// decoded.
+    /// Reads a file and scales it down, antialiased, to at most `longer_side` pixels.
+    ///
+    /// A large JPEG is decoded at a reduced size, which is several times as fast as
+    /// [`read`](Self::read).
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn read_within(
         path: &Path,
         longer_side: usize,
@@ -60,23 +62,46 @@ impl Radiograph {
         Self::decode_within(&read_bytes(path, limits)?, path, longer_side, limits)
     }
 
-    /// Decodes the content of a JPEG, PNG or DICOM file; `path` is for the error.
+    /// Decodes the content of a JPEG, PNG or DICOM file; `path` is only used in errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use convirt_data::{DecodeLimits, ImageError, Radiograph};
+    ///
+    /// // A binary DICOM, JPEG or PNG file; here a PNG of 2×1 pixels.
+    /// # let mut png = std::io::Cursor::new(Vec::new());
+    /// # image::GrayImage::from_raw(2, 1, vec![0, 255]).unwrap()
+    /// #     .write_to(&mut png, image::ImageFormat::Png).unwrap();
+    /// # let bytes = png.into_inner();
+    /// let limits = DecodeLimits::default();
+    /// let image = Radiograph::decode(&bytes, Path::new("chest.png"), &limits)?;
+    /// assert_eq!((image.width(), image.height(), image.channels()), (2, 1, 1));
+    /// assert_eq!(image.pixels(), [0.0, 1.0]);
+    ///
+    /// let limits = DecodeLimits { max_side: 1, ..limits };
+    /// let error = Radiograph::decode(&bytes, Path::new("chest.png"), &limits).unwrap_err();
+    /// assert!(matches!(error, ImageError::TooLarge { .. }));
+    /// # Ok::<(), ImageError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), but for [`FileError::Read`].
+    /// Those of [`read`](Self::read), except [`FileError::Read`].
     pub fn decode(bytes: &[u8], path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
         decode_with(bytes, path, || {
             let image = Self::decode_any(bytes, path, limits)?;
-            Ok(image.turned(limits.orientation(bytes)))
+            Ok(image.oriented(limits.orientation(bytes)))
         })
     }
 
-    /// Decodes the content of a file as [`read_within`](Self::read_within) does.
+    /// Decodes the content of a file and scales it down, like [`read_within`](Self::read_within).
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode).
+    /// Those of [`decode`](Self::decode).
     pub fn decode_within(
         bytes: &[u8],
         path: &Path,
@@ -96,7 +121,7 @@ impl Radiograph {
                     shrink_longer_side(&image, longer_side).unwrap_or(image)
                 }
             };
-            Ok(image.turned(limits.orientation(bytes)))
+            Ok(image.oriented(limits.orientation(bytes)))
         })
     }
 
@@ -116,8 +141,8 @@ impl Radiograph {
         let mut reader = ImageReader::new(Cursor::new(without_profile(bytes)))
             .with_guessed_format()
             .map_err(FileError::read(path))?;
-        // The decoder paints what is missing of a JPEG in grey and calls it well.
-        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
+        // The decoder fills the missing part of a truncated JPEG with grey, without an error.
+        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_complete(bytes) {
             return Err(ImageError::Truncated { path: path.into() });
         }
         if !plausible::png(bytes, bytes.len() as u64) {
@@ -147,7 +172,7 @@ impl Radiograph {
     }
 }
 
-/// Reads a file that may be an image.
+/// Reads an image file.
 pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
     read_regular(path, limits.max_bytes).map_err(|cause| match cause.kind() {
         io::ErrorKind::FileTooLarge => too_large(path, limits),
@@ -155,7 +180,7 @@ pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, 
     })
 }
 
-/// Runs a decoder: one hostile file out of 300,000 must not end a run of days.
+/// Runs a decoder and catches its panics, so that one malformed file does not end a long run.
 fn decode_with(
     bytes: &[u8],
     path: &Path,
@@ -190,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn png_decodes_to_the_very_samples() {
+    fn png_decodes_exactly() {
         for (file, name, channels) in [
             ("img_grey_111x130.png", "grey", 1),
             ("img_rgb_61x97.png", "rgb", 3),
@@ -203,9 +228,9 @@ mod tests {
         }
     }
 
-    // Pillow decodes with libjpeg-turbo. The transforms differ by a rounding, 1 level; colour has
-    // half the resolution in this file and is upsampled with other roundings: measured 4 levels
-    // at most, 0.38 on average.
+    // Pillow decodes with libjpeg-turbo. The transforms round differently, by 1 level. Colour has
+    // half the resolution in this file and is upsampled with different rounding: measured at most 4
+    // levels, 0.38 on average.
     #[test]
     fn jpeg_agrees_with_pillow() {
         for (file, name, channels, most, on_average) in [
@@ -224,10 +249,10 @@ mod tests {
         }
     }
 
-    // The file holds the grey image times 257, of which `numpy.percentile` gives 31 and 224 for
-    // 0.5 and 99.5.
+    // The file contains the grey image times 257, whose 0.5 and 99.5 percentiles are 31 and 224 by
+    // `numpy.percentile`.
     #[test]
-    fn sixteen_bit_png_spans_its_own_range_but_for_half_a_percent_at_each_end() {
+    fn a_sixteen_bit_png_is_stretched_with_half_a_percent_clipped_at_each_end() {
         let image = read("img_grey16_111x130.png");
         let eight = read("img_grey_111x130.png");
         let (black, white) = (31.0, 224.0);
@@ -273,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_palette_is_looked_up() {
+    fn a_palette_image_decodes_to_its_colours() {
         // 2×1 pixels, 8-bit palette of black and white, pixels 1 and 0; made with Pillow 13.
         let png = include_bytes!("../../tests/data/palette_2x1.png");
         let image = Radiograph::decode(png, Path::new("p.png"), &DecodeLimits::default()).unwrap();
@@ -281,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_and_not_the_name_says_what_a_file_is() {
+    fn the_format_is_detected_from_the_content_and_not_the_name() {
         let bytes = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
         let image =
             Radiograph::decode(&bytes, Path::new("image.png"), &DecodeLimits::default()).unwrap();
@@ -314,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_the_end_marker_are_no_damage() {
+    fn bytes_after_the_end_marker_are_accepted() {
         let mut jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
         jpeg.extend([0; 100]);
         let limits = DecodeLimits::default();
@@ -322,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn images_beyond_the_limits_are_refused() {
+    fn images_beyond_the_limits_are_rejected() {
         let path = data_file("img_grey_111x130.png");
         for limits in [
             DecodeLimits {
@@ -339,9 +364,9 @@ mod tests {
         }
     }
 
-    // zlib's best: 1,030 bytes in one.
+    // The best compression of zlib: 1,030 bytes in one.
     #[test]
-    fn a_blank_image_of_few_bytes_is_read_and_one_that_cannot_be_is_not() {
+    fn a_strongly_compressed_blank_image_is_read_and_an_implausible_one_is_not() {
         let mut png = Vec::new();
         let encoder =
             PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::NoFilter);

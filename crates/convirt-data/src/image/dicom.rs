@@ -1,11 +1,11 @@
-//! From a DICOM file to a [`Radiograph`].
+//! Decoding of DICOM files into a [`Radiograph`].
 //!
-//! The order is stored value, modality's table or line, table or window of interest, inversion of
-//! `MONOCHROME1`. Only elements that describe the image are read: none with a patient in it is
-//! looked at, kept or named in an error; [`identifying_elements`] tells that there are such.
+//! Stored values pass through the modality LUT or rescale, the VOI LUT or window, and the inversion
+//! of `MONOCHROME1`. Only elements that describe the image are read; elements about the patient are
+//! never stored or shown in errors. [`identifying_elements`] reports which of them exist.
 //!
-//! The elements are read here and not by the crate `dicom-object`, which takes the memory that an
-//! element says it needs, 4 GiB in a damaged file, before it looks whether there is as much.
+//! The parser is our own, because the crate `dicom-object` allocates the memory that an element
+//! declares, 4 GiB in a damaged file, before it checks the length of the file.
 
 use std::path::Path;
 
@@ -24,24 +24,24 @@ mod header;
 mod view;
 
 use super::limits::DecodeLimits;
-use super::radiograph::{Depth, Radiograph, red_green_blue};
+use super::radiograph::{Depth, Radiograph, ycbcr_to_rgb};
 use crate::image::error::ImageError;
 use data_set::DataSet;
 use description::{Description, Photometric};
 use error::DicomError;
 pub(crate) use header::probe;
 pub(crate) use identity::identifying_elements;
-pub(crate) use storage_class::says_no_pixels;
+pub(crate) use storage_class::has_no_pixels;
 pub(crate) use syntax::is_dicom;
 pub(crate) use view::{named as named_view, view, view_within};
 
-/// Decodes the content of a DICOM file; `path` is for the error.
+/// Decodes the content of a DICOM file; `path` is only used in errors.
 pub(crate) fn decode(
     file: &[u8],
     path: &Path,
     limits: &DecodeLimits,
 ) -> Result<Radiograph, ImageError> {
-    radiograph(file, limits).map_err(|error| error.of(path, limits))
+    radiograph(file, limits).map_err(|error| error.into_image_error(path, limits))
 }
 
 fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomError> {
@@ -70,7 +70,7 @@ fn radiograph(file: &[u8], limits: &DecodeLimits) -> Result<Radiograph, DicomErr
             let mut bytes: Vec<_> = levels.into_iter().map(|it| it as u8).collect();
             if photometric == Photometric::Ybr {
                 for pixel in bytes.as_chunks_mut().0 {
-                    *pixel = red_green_blue(*pixel);
+                    *pixel = ycbcr_to_rgb(*pixel);
                 }
             }
             Ok(Radiograph::from_u8(width, height, 3, &bytes))
@@ -102,7 +102,7 @@ pub(crate) mod tests {
         Radiograph::decode(file, Path::new("p/image.dcm"), &DecodeLimits::default())
     }
 
-    /// Why a file is refused; the error names it and no patient.
+    /// The error for a file, which names the file and no patient.
     fn reason(file: &[u8]) -> String {
         let error = decoded(file).unwrap_err();
         assert!(error.to_string().contains("p/image.dcm"), "{error}");
@@ -114,7 +114,7 @@ pub(crate) mod tests {
         reason
     }
 
-    /// Five values of 12 bits; the window leaves black, a quarter, white.
+    /// Five values of 12 bits; the window maps them to black, a quarter and white.
     fn twelve_bits() -> Dicom {
         Dicom::grey(5, 12, &[0, 1000, 1250, 2000, 4095])
             .text(0x0028_1050, "1500")
@@ -125,7 +125,7 @@ pub(crate) mod tests {
     const TWELVE_BITS: [f32; 5] = [0.0, 0.0, 0.25, 1.0, 1.0];
 
     #[test]
-    fn every_way_to_write_elements_gives_the_same_image() {
+    fn every_encoding_of_elements_gives_the_same_image() {
         for syntax in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
             let image = read(&twelve_bits().syntax(syntax)).unwrap();
             assert_eq!((image.width(), image.height(), image.channels()), (5, 1, 1));
@@ -135,7 +135,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn files_without_preamble_or_with_types_left_out_are_read() {
+    fn files_without_preamble_or_vrs_are_read() {
         let file = twelve_bits().file();
         assert_eq!(decoded(&file[132..]).unwrap().pixels(), TWELVE_BITS);
         for syntax in [EXPLICIT, IMPLICIT] {
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_syntax_that_contradicts_the_data_is_corrected_by_the_first_element() {
+    fn a_wrong_transfer_syntax_is_corrected_by_the_first_element() {
         let plain = twelve_bits().text(0x0008_0008, "ORIGINAL");
         for declared in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
             for written in [EXPLICIT, IMPLICIT, BIG_ENDIAN] {
@@ -165,7 +165,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn elements_without_a_type_among_others_are_read() {
+    fn elements_without_a_vr_among_others_are_read() {
         let mut file = Dicom::empty().file();
         file.extend(twelve_bits().text(0x0008_0008, "ORIGINAL").data_set());
         // (0009,0010), 4 bytes, before (0010,0010).
@@ -176,7 +176,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn icons_and_private_elements_of_undefined_length_are_passed_over() {
+    fn icons_and_private_elements_of_undefined_length_are_skipped() {
         let icon = vec![
             (Tag(0x0028, 0x0010), Value::Integers(vec![9])),
             (PIXEL_DATA, Value::Fragment(vec![1, 2, 3, 4])),
@@ -197,8 +197,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_sequence_within_without_types_is_read() {
-        // A table of interest whose item is written as implicit little endian.
+    fn a_sequence_without_vrs_is_read() {
+        // A VOI LUT whose item is written as implicit little endian.
         let mut item = Vec::new();
         for (element, values) in [(0x3002, vec![2_u16, 1000, 8]), (0x3006, vec![51, 204])] {
             let length = 2 * values.len() as u32;
@@ -219,7 +219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn compressed_pixels_under_a_syntax_without_compression_are_refused() {
+    fn compressed_pixels_with_an_uncompressed_transfer_syntax_are_rejected() {
         let file = twelve_bits().fragment(&[7; 100]);
         assert!(reason(&file.file()).contains("compressed"));
     }
@@ -251,13 +251,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn eight_bits_without_a_window_are_taken_as_they_are() {
+    fn eight_bit_values_without_a_window_are_used_directly() {
         let image = read(&Dicom::grey_8(3, &[51, 102, 153])).unwrap();
         assert_eq!(image, Radiograph::from_u8(3, 1, 1, &[51, 102, 153]));
     }
 
     #[test]
-    fn bytes_in_big_endian_words_are_put_in_order() {
+    fn bytes_in_big_endian_words_are_swapped() {
         let file = Dicom::grey_8(2, &[10, 20, 30, 40])
             .integers(0x7FE0_0010, &[20 << 8 | 10, 40 << 8 | 30])
             .syntax(BIG_ENDIAN);
@@ -312,7 +312,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_read_is_refused_by_name() {
+    fn unsupported_files_are_rejected_by_name() {
         let grey = twelve_bits();
         for (file, fact) in [
             (grey.clone().text(0x0028_0008, "2"), "number of frames 2"),
@@ -356,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn dimensions_beyond_the_limits_are_refused_before_memory_is_taken() {
+    fn dimensions_beyond_the_limits_are_rejected_before_allocation() {
         for syntax in [EXPLICIT, RUN_LENGTH, JPEG, JPEG_LOSSLESS, JPEG_2000] {
             let file = twelve_bits()
                 .integers(0x0028_0011, &[u16::MAX])
@@ -376,9 +376,9 @@ pub(crate) mod tests {
         assert!(matches!(error, ImageError::Empty { .. }), "{error}");
     }
 
-    // A header of 100 bytes of data or fewer; those of the codecs come first in each.
+    // A header with at most 100 bytes of data, which begin with the header of the codec.
     #[test]
-    fn more_pixels_than_the_data_can_hold_are_refused_before_memory_is_taken() {
+    fn implausible_dimensions_are_rejected_before_allocation() {
         let side = [16_000];
         for (syntax, data) in [
             (RUN_LENGTH, vec![0; 100]),
@@ -398,7 +398,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_cut_off_anywhere_is_an_error_and_not_a_panic() {
+    fn a_file_truncated_anywhere_is_an_error_and_not_a_panic() {
         let file = twelve_bits()
             .table(0x0028_3010, [2, 0, 8], &[0, 255])
             .file();
@@ -409,7 +409,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_file_takes_no_memory() {
+    fn a_length_beyond_the_file_allocates_no_memory() {
         // 4 GiB − 2 bytes in an element before the pixels.
         let mut file = twelve_bits().bytes(0x0028_2000, &[0; 8]).file();
         let at = file.windows(4).position(|it| it == [0x28, 0, 0, 0x20]);
@@ -419,7 +419,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn sequences_nested_without_end_are_refused() {
+    fn deeply_nested_sequences_are_rejected() {
         let mut file = Dicom::grey(1, 8, &[]).without(0x7FE0_0010).file();
         for _ in 0..100_000 {
             file.extend([

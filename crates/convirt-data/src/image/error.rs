@@ -1,10 +1,10 @@
-//! Why there is no image.
+//! Errors in reading and decoding images.
 
 use std::path::{Path, PathBuf};
 
 use crate::files::{FileError, PassedOver, shown};
 
-/// Why there is no image.
+/// An error in reading or decoding an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -12,14 +12,14 @@ pub enum ImageError {
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// An image file has no bytes, or its image no pixels.
+    /// An image file is empty, or its image has no pixels.
     #[error("{}: empty image", shown(path))]
     Empty {
         /// The image.
         path: PathBuf,
     },
 
-    /// A JPEG has no end-of-image marker, or one before all of its image, or codes that are none.
+    /// The data of a JPEG is truncated or has invalid codes.
     #[error(
         "{}: truncated jpeg: its data ends before its image does, or is damaged",
         shown(path)
@@ -29,7 +29,7 @@ pub enum ImageError {
         path: PathBuf,
     },
 
-    /// An image is larger than the decoder may go.
+    /// An image exceeds the limits.
     #[error(
         "{}: larger than {max_side} pixels a side or {max_bytes} bytes; `max_image_side` and \
          `max_image_mb` set these limits",
@@ -40,11 +40,11 @@ pub enum ImageError {
         path: PathBuf,
         /// Longest side allowed, in pixels.
         max_side: u32,
-        /// Largest file and decoded image allowed.
+        /// Largest file and decoded image allowed, in bytes.
         max_bytes: u64,
     },
 
-    /// The header of an image promises more pixels than the file can hold.
+    /// The header of an image declares more pixels than the file can contain.
     #[error(
         "{}: {bytes} bytes cannot hold as many pixels as its header promises; a damaged or \
          truncated file",
@@ -53,11 +53,11 @@ pub enum ImageError {
     Implausible {
         /// The image.
         path: PathBuf,
-        /// Size of the file, or of what of it is compressed.
+        /// Size of the file or of its compressed data.
         bytes: u64,
     },
 
-    /// A file is no JPEG, PNG or DICOM, or a damaged one.
+    /// A file is not a JPEG, PNG or DICOM file, or is damaged.
     #[error("{}: cannot be decoded: {cause}", shown(path))]
     Decode {
         /// The image.
@@ -66,7 +66,7 @@ pub enum ImageError {
         cause: image::ImageError,
     },
 
-    /// A DICOM file is damaged, or of a kind that is not read.
+    /// A DICOM file is damaged or not supported.
     #[error("{}: cannot be decoded: {cause}", shown(path))]
     Dicom {
         /// The image.
@@ -75,14 +75,14 @@ pub enum ImageError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A file is damaged in a way that the decoder did not foresee.
+    /// The decoder panicked, most likely because of a damaged file.
     #[error("{}: the decoder gave up in a panic", shown(path))]
     DecoderPanicked {
         /// The image.
         path: PathBuf,
     },
 
-    /// A folder holds no images.
+    /// A folder contains no images.
     #[error(
         "{}: no images, JPEG, PNG or DICOM, there or below; {passed_over}",
         shown(folder)
@@ -90,13 +90,13 @@ pub enum ImageError {
     NoImages {
         /// The folder.
         folder: PathBuf,
-        /// What there is instead.
+        /// The other files.
         passed_over: PassedOver,
     },
 }
 
 impl ImageError {
-    /// What it says behind the path of the image, for those who name the image themselves.
+    /// Returns the message without the path of the image, for callers that name the image.
     pub(crate) fn reason(&self, path: &Path) -> String {
         let whole = self.to_string();
         let start = format!("{}: ", shown(path));

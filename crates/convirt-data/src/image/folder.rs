@@ -1,24 +1,25 @@
-//! The images of a folder, without a CSV that names them.
+//! Listing of the image files of a folder.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::dicom::{is_dicom, says_no_pixels};
+use super::dicom::{has_no_pixels, is_dicom};
 use crate::files::{FolderWalk, PassedOver, PassedOverKind, open_regular, read_start};
 use crate::image::error::ImageError;
 
-/// What names of image files end in, in any case.
-const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Extensions of JPEG and PNG files, in lower case.
+const JPEG_AND_PNG: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Extensions of DICOM files, in lower case.
 const DICOM: [&str; 2] = ["dcm", "dicom"];
 
-/// Bytes of a file that tell what it is: DICOM's mark stands behind 128 others, and what kind of
-/// object it is a few elements later.
-const START: u64 = 512;
+/// Bytes of a file that are read to detect its type: the magic of DICOM follows 128 other bytes,
+/// and the kind of object a few elements later.
+const SAMPLE_BYTES: u64 = 512;
 
-/// What a file is, by its content.
+/// The type of a file, detected from its content.
 pub(crate) enum FileContent {
-    /// An image, and what its name should end in.
+    /// An image, with its usual extension.
     Image(&'static str),
     /// A DICOM object without pixels.
     NoPixels,
@@ -27,27 +28,41 @@ pub(crate) enum FileContent {
 }
 
 /// The image files of a folder and of all folders below it.
+///
+/// # Examples
+///
+/// ```
+/// let folder = tempfile::tempdir().unwrap();
+/// let image = folder.path().join("patient1/chest.png");
+/// std::fs::create_dir(image.parent().unwrap()).unwrap();
+/// image::GrayImage::new(8, 8).save(&image).unwrap();
+/// std::fs::write(folder.path().join("notes.txt"), "Nothing.").unwrap();
+///
+/// let files = convirt_data::ImageFiles::below(folder.path()).unwrap();
+/// assert_eq!(files.images, [image]);
+/// assert_eq!(files.passed_over.total(), 1);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFiles {
     /// The images, sorted by path.
     pub images: Vec<PathBuf>,
-    /// What is there besides, for the program to tell.
+    /// The other files.
     pub passed_over: PassedOver,
 }
 
 impl ImageFiles {
     /// Lists the image files of a folder and of all folders below it.
     ///
-    /// Image files are those whose names end in `.jpg`, `.jpeg`, `.png`, `.dcm` or `.dicom`, in any
-    /// case, and those of any other name that begin like JPEG, PNG or DICOM, as the DICOM files
-    /// that an archive exports. What systems leave beside data (`._*`, `.DS_Store`, `__MACOSX`,
-    /// `Thumbs.db`, `desktop.ini`, `DICOMDIR`) is none of it; all else is passed over and listed,
-    /// hidden files and DICOM objects without pixels too. Links count as what they lead to.
+    /// Image files are those with the extension `.jpg`, `.jpeg`, `.png`, `.dcm` or `.dicom`, in any
+    /// case, and those of any other name whose content begins like JPEG, PNG or DICOM. Files of the
+    /// operating system (`._*`, `.DS_Store`, `__MACOSX`, `Thumbs.db`, `desktop.ini`, `DICOMDIR`)
+    /// are ignored. All other files, including hidden files and DICOM objects without pixels, are
+    /// listed in `passed_over`. Links are followed.
     ///
     /// # Errors
     ///
-    /// `FileError::Read` when the folder cannot be listed, [`ImageError::NoImages`] when there is
-    /// no image in it.
+    /// `FileError::Read` when the folder cannot be listed, [`ImageError::NoImages`] when it
+    /// contains no image.
     pub fn below(folder: &Path) -> Result<Self, ImageError> {
         let FolderWalk {
             files,
@@ -73,13 +88,13 @@ impl ImageFiles {
     }
 }
 
-/// Why a file is no image to be read. What is named like one and is none is an image all the same:
-/// its reader says what is wrong with it.
+/// Returns why a file is not an image, if it is not. A file that is only named like an image counts
+/// as one; decoding it gives an error later.
 fn reason_to_pass_over(path: &Path) -> Option<PassedOverKind> {
-    if has_ending(path, &PICTURES) {
+    if has_ending(path, &JPEG_AND_PNG) {
         return None;
     }
-    match FileContent::at(path) {
+    match FileContent::detect(path) {
         Ok(FileContent::Image(_)) => None,
         Ok(FileContent::NoPixels) => Some(PassedOverKind::NoPixels),
         _ if has_ending(path, &DICOM) => None,
@@ -98,14 +113,14 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
 }
 
 impl FileContent {
-    /// Looks at the beginning of a file.
-    pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        let start = read_start(open_regular(path)?, START)?;
+    /// Detects the type of a file from its beginning.
+    pub(crate) fn detect(path: &Path) -> io::Result<Self> {
+        let start = read_start(open_regular(path)?, SAMPLE_BYTES)?;
         Ok(match &start[..] {
             [0xFF, 0xD8, 0xFF, ..] => Self::Image("jpg"),
             [0x89, b'P', b'N', b'G', ..] => Self::Image("png"),
             start if !is_dicom(start) => Self::Other,
-            start if says_no_pixels(start) => Self::NoPixels,
+            start if has_no_pixels(start) => Self::NoPixels,
             _ => Self::Image("dcm"),
         })
     }
@@ -133,16 +148,16 @@ mod tests {
         for name in ["z.PNG", "a.jpeg", "b/c/e.dcm", "b/notes.txt", "b/c/jpg"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
-        let found = ImageFiles::below(folder.path()).unwrap();
+        let listing = ImageFiles::below(folder.path()).unwrap();
         let expected = ["a.jpeg", "b/c/e.dcm", "z.PNG"];
-        assert_eq!(names(&found.images, folder.path()), expected);
-        assert_eq!(found.passed_over.count(PassedOverKind::NoImage), 2);
-        let told = found.passed_over.to_string();
-        assert!(told.contains("notes.txt"), "{told}");
+        assert_eq!(names(&listing.images, folder.path()), expected);
+        assert_eq!(listing.passed_over.count(PassedOverKind::NoImage), 2);
+        let message = listing.passed_over.to_string();
+        assert!(message.contains("notes.txt"), "{message}");
     }
 
     #[test]
-    fn images_are_known_by_content_whatever_their_name() {
+    fn images_are_detected_by_content_whatever_their_name() {
         let folder = tempfile::tempdir().unwrap();
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]).file();
         let jpeg = fs::read(data_file("img_grey_111x130.jpg")).unwrap();
@@ -164,7 +179,7 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), content).unwrap();
         }
-        let found = ImageFiles::below(folder.path()).unwrap();
+        let listing = ImageFiles::below(folder.path()).unwrap();
         let expected = [
             "1.2.840.10008",
             "IM000001",
@@ -172,13 +187,13 @@ mod tests {
             "film.tmp",
             "without_preamble.bin",
         ];
-        assert_eq!(names(&found.images, folder.path()), expected);
-        assert_eq!(found.passed_over.count(PassedOverKind::NoPixels), 1);
-        assert_eq!(found.passed_over.total(), 3);
+        assert_eq!(names(&listing.images, folder.path()), expected);
+        assert_eq!(listing.passed_over.count(PassedOverKind::NoPixels), 1);
+        assert_eq!(listing.passed_over.total(), 3);
     }
 
     #[test]
-    fn a_folder_without_images_is_an_error_that_tells_what_is_there() {
+    fn a_folder_without_images_is_an_error_that_lists_the_other_files() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), b"").unwrap();
         let message = ImageFiles::below(folder.path()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! A first look at the files of a pair, cheap enough to take at all of them before a run.
+//! Quick checks of image and text files, for all files before a run.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -14,30 +14,28 @@ use super::radiograph::without_profile;
 use crate::files::{NotUtf8, decode_text, open_regular, read_rest};
 use crate::skips::SkipReason;
 
-/// Bytes of the longest text, in a file of its own or in a table; the longest report of MIMIC-CXR
-/// is under 10 kB.
+/// Longest text, in bytes, in a file or a table; the longest report of MIMIC-CXR has under 10 kB.
 pub(crate) const MAX_TEXT: u64 = 1 << 20;
 
-/// Why a file cannot be used, and what was found.
+/// Why a file cannot be used, with a detail.
 pub(crate) type Fault = (SkipReason, String);
 
-/// What the beginning of an image file tells.
+/// Information from the beginning of an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ImageHeader {
     /// Width and height, in pixels.
     pub(crate) size: [usize; 2],
-    /// Hash of the file's length and of its first [`HEAD`] bytes: files of equal content share it,
-    /// and hardly any others.
+    /// Hash of the file's length and of its first [`HEAD`] bytes.
     pub(crate) content: u64,
 }
 
-/// Looks whether `path` begins like an image within the limits; decoding it may still fail.
+/// Checks that `path` begins like an image within the limits; decoding may still fail.
 pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<ImageHeader, Fault> {
     let mut file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
     read_header(&mut file, limits).map_err(|detail| (SkipReason::UnreadableImage, detail))
 }
 
-/// Reads an image file whole; decoding it may still fail.
+/// Reads a whole image file without decoding it.
 pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
     let unreadable = |detail| (SkipReason::UnreadableImage, detail);
     let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
@@ -62,7 +60,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     Ok(text)
 }
 
-/// Returns the text, or the first byte, from 0, that is not UTF-8.
+/// Returns the text, or the position of the first byte that is not UTF-8, from 0.
 pub(crate) fn utf_8(bytes: impl Into<Vec<u8>>) -> Result<String, usize> {
     String::from_utf8(bytes.into()).map_err(|error| error.utf8_error().valid_up_to())
 }
@@ -76,8 +74,8 @@ fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File
     open_regular(path).map_err(fault)
 }
 
-// A JPEG decoder reads its whole input before it looks at the header: give it the head only,
-// and the rest in the rare case that the header is longer.
+// The JPEG decoder reads its whole input before the header. So it first gets only the beginning of
+// the file, and the rest in the rare case that the header is longer.
 fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, String> {
     let unreadable = |error: io::Error| error.to_string();
     let length = file.metadata().map_err(unreadable)?.len();
@@ -95,13 +93,13 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, St
     let size = if is_dicom(&bytes) {
         dicom::probe(bytes, file, limits)?
     } else {
-        picture_size(bytes, length, file, limits)?
+        jpeg_or_png_size(bytes, length, file, limits)?
     };
     Ok(ImageHeader { size, content })
 }
 
-/// Width and height of a JPEG or PNG of `length` bytes that begins with `bytes`.
-fn picture_size(
+/// Returns width and height of a JPEG or PNG of `length` bytes that begins with `bytes`.
+fn jpeg_or_png_size(
     mut bytes: Vec<u8>,
     length: u64,
     file: &mut File,
@@ -129,10 +127,10 @@ fn picture_size(
         ));
     }
     let orientation = limits.orientation(&bytes);
-    Ok(orientation.map_or(size, |orientation| orientation.turned_size(size)))
+    Ok(orientation.map_or(size, |orientation| orientation.oriented_size(size)))
 }
 
-/// Whether a file of so many bytes can hold the image that its header promises.
+/// Whether a file of `length` bytes can contain the image that its header declares.
 fn is_plausible(start: &[u8], [width, height]: [usize; 2], length: u64) -> bool {
     match start {
         [0xFF, 0xD8, ..] => plausible::jpeg(width, height, length as usize),
@@ -171,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn images_are_known_by_content_and_not_by_name() {
+    fn images_are_detected_by_content_and_not_by_name() {
         for extension in ["png", "jpg"] {
             assert_eq!(probed(&encoded(extension)), Ok([40, 30]), "{extension}");
         }
     }
 
     #[test]
-    fn what_is_dicom_is_asked_of_its_description() {
+    fn dicom_files_are_checked_by_their_description() {
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
         assert_eq!(probed(&dicom.file()), Ok([2, 2]));
         let (reason, detail) = probed(&dicom.text(0x0028_0008, "9").file()).unwrap_err();
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_image_that_decodes_is_let_through() {
+    fn every_image_that_decodes_is_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         let dicom = Dicom::grey_8(2, &[0, 51, 102, 255]);
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn images_beyond_the_limits_are_known_before_they_are_decoded() {
+    fn images_beyond_the_limits_are_detected_before_decoding() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         let dicom = Dicom::grey_8(40, &[7; 40 * 30]).file();
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_more_pixels_than_the_file_can_hold_is_refused() {
+    fn an_implausible_header_is_rejected() {
         let mut png = encoded("png");
         png[16..24].copy_from_slice(&[0, 0, 0x3F, 0xFF, 0, 0, 0x3F, 0xFF]);
         let mut crc = flate2::Crc::new();
@@ -253,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_longer_than_the_head_is_read_to_its_end() {
+    fn a_long_header_is_read_to_its_end() {
         let jpeg = encoded("jpg");
         let comment = [&[0xff, 0xfe, 0xff, 0xff], &[b' '; 0xffff - 2][..]].concat();
         let long = [&jpeg[..2], &comment, &comment, &jpeg[2..]].concat();
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_cut_and_foreign_files_are_unreadable_images() {
+    fn empty_truncated_and_other_files_are_unreadable_images() {
         let png = encoded("png");
         for bytes in [&b""[..], &png[..20], b"%PDF-1.4 not an image at all"] {
             let (reason, detail) = probed(bytes).unwrap_err();
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_image_and_no_text() {
+    fn a_folder_is_neither_image_nor_text() {
         let folder = tempfile::tempdir().unwrap();
         let image = probe_image(folder.path(), &DecodeLimits::default()).unwrap_err();
         let text = read_text(folder.path()).unwrap_err();
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_read_whole_without_its_mark() {
+    fn a_text_is_read_without_its_byte_order_mark() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.txt");
         fs::write(&path, "\u{feff}one\n\ntwo\n").unwrap();

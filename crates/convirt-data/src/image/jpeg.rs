@@ -1,8 +1,10 @@
-//! What the readers of JPEG share: its codes, and whether they hold all of the image.
+//! Entropy decoding of JPEG: checks that a file is complete, and decoding at reduced size.
 
 pub(crate) mod bits;
 pub(crate) mod huffman;
-mod whole;
+mod segments;
+mod complete;
 pub(crate) mod reduced;
 
-pub(crate) use whole::{Colours, colours, is_whole, reaches_end_of_image};
+pub(crate) use complete::is_complete;
+pub(crate) use segments::{Colours, colours, reaches_end_of_image};

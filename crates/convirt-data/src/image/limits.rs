@@ -1,4 +1,4 @@
-//! How much a file may ask for.
+//! Limits on the size of images.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -7,11 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::error::ImageError;
 
-/// Bytes that hold the header of nearly every image.
+/// Bytes that contain the header of nearly every image.
 pub(crate) const HEAD: u64 = 64 * 1024;
 
-/// How image files are decoded: bounds on what a file may ask for, so that a damaged header does
-/// not take all memory, and whether it is turned as it asks.
+/// How image files are decoded: limits that bound the memory for a damaged header, and whether the
+/// EXIF orientation is applied.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{DecodeLimits, ImageError, Radiograph};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("chest.png");
+/// image::GrayImage::new(100, 40).save(&path).unwrap();
+/// let limits = DecodeLimits { max_side: 64, ..DecodeLimits::default() };
+/// let error = Radiograph::read(&path, &limits).unwrap_err();
+/// assert!(matches!(error, ImageError::TooLarge { max_side: 64, .. }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeLimits {
@@ -19,7 +32,8 @@ pub struct DecodeLimits {
     pub max_side: u32,
     /// Largest file, and largest decoded image in the file's own depth, in bytes.
     pub max_bytes: u64,
-    /// Whether a JPEG or PNG is turned as its EXIF asks, as photographs of films do.
+    /// Whether JPEG and PNG files are rotated according to their EXIF orientation, which
+    /// photographs of films often have.
     pub exif_orientation: bool,
 }
 
@@ -31,7 +45,7 @@ impl DecodeLimits {
 }
 
 impl Default for DecodeLimits {
-    /// 16,384 pixels a side and 1 GiB: four times the side of the largest detectors.
+    /// 16,384 pixels a side, four times that of the largest detectors, and 1 GiB.
     fn default() -> Self {
         Self {
             max_side: 16_384,

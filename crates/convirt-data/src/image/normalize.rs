@@ -1,4 +1,4 @@
-//! From brightness to what an encoder trained on ImageNet expects.
+//! Normalization by the statistics of ImageNet.
 
 use super::radiograph::Radiograph;
 
@@ -11,14 +11,15 @@ const MEAN: [f32; CHANNELS] = [0.485, 0.456, 0.406];
 /// Standard deviation that goes with [`MEAN`].
 const DEVIATION: [f32; CHANNELS] = [0.229, 0.224, 0.225];
 
-/// Subtracts ImageNet's mean and divides by its deviation; grey goes into all three channels.
+/// Subtracts ImageNet's mean and divides by its standard deviation; grey is repeated in all
+/// channels.
 ///
 /// # Shapes
 ///
 /// - output: `[3, height, width]`, flat
 pub(crate) fn normalize(image: &Radiograph) -> Vec<f32> {
     let mut output = Vec::with_capacity(CHANNELS * image.width() * image.height());
-    // One plane of grey serves three times.
+    // A single grey plane is repeated three times.
     for (plane, (mean, deviation)) in image.planes().cycle().zip(MEAN.into_iter().zip(DEVIATION)) {
         let scale = 1.0 / deviation;
         output.extend(plane.iter().map(|value| (value - mean) * scale));

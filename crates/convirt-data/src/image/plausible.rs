@@ -1,18 +1,17 @@
-//! Whether so few bytes can hold so many pixels.
+//! Plausibility checks: whether a file is large enough for the image that its header declares.
 //!
-//! A header may promise an image of any size. Memory is made for it when the file could hold it: by
-//! the least that each codec needs for an image without anything in it, so that a blank image of
-//! any encoder passes.
+//! A header may declare an image of any size. Memory is only allocated if the file could contain
+//! it, judged by the best compression of each codec, so that blank images of any encoder pass.
 
-/// Whether a JPEG of Huffman's codes can be so short: each block of 8×8 pixels has a code of one
-/// bit at least.
+/// Whether `bytes` are enough for a Huffman-coded JPEG: each block of 8×8 pixels needs at least one
+/// bit.
 pub(crate) fn jpeg(width: usize, height: usize, bytes: usize) -> bool {
     width.div_ceil(8) * height.div_ceil(8) <= 8 * bytes
 }
 
-/// Whether a PNG can be so short; true for what is none.
+/// Whether `bytes` are enough for a PNG; true for other files.
 ///
-/// Deflate's longest match is of 258 bytes, and takes two bits.
+/// The longest match of Deflate has 258 bytes and takes two bits.
 pub(crate) fn png(file: &[u8], bytes: u64) -> bool {
     const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
     const DEFLATE: u64 = 258 * 4;
@@ -50,30 +49,29 @@ pub(crate) fn png(file: &[u8], bytes: u64) -> bool {
         6 => 4,
         _ => 1,
     };
-    // Each row begins with its filter.
+    // Each row begins with its filter type.
     let row = 1 + (width * samples * u64::from(depth)).div_ceil(8);
     row.saturating_mul(height) <= DEFLATE.saturating_mul(bytes)
 }
 
-/// Whether run-length coded data can be so short: its longest run is of 128 bytes, and takes two.
+/// Whether `bytes` are enough for run-length coded data: the longest run has 128 bytes and takes
+/// two.
 pub(crate) fn run_length(pixel_bytes: usize, bytes: usize) -> bool {
     pixel_bytes <= 64 * bytes
 }
 
-/// Whether a JPEG-LS can be so short: a bit stands for a run of 32,768 pixels of a row, or for
-/// less.
+/// Whether `bytes` are enough for a JPEG-LS: a bit codes a run of at most 32,768 pixels of a row.
 pub(crate) fn jpeg_ls(width: usize, height: usize, bytes: usize) -> bool {
     width.div_ceil(1 << 15) * height <= 8 * bytes
 }
 
-/// Whether a JPEG 2000 of so many tiles can be so short: each has a header of 14 bytes and a
-/// packet.
+/// Whether `bytes` are enough for a JPEG 2000: each tile has a header of 14 bytes and a packet.
 ///
-/// Of a tile without anything in it there is no more, whatever its size, so that the format sets no
-/// bound on the pixels: OpenJPEG writes 4,096×4,096 grey ones in 141 bytes. Twice as many a byte
-/// are let through, which is a blank image of 6,000×6,000, more than any detector has.
+/// A blank tile needs no more, whatever its size, so the format does not bound the pixels: OpenJPEG
+/// writes 4,096×4,096 grey pixels in 141 bytes. Twice as many pixels per byte are accepted, which
+/// is a blank image of 6,000×6,000, larger than any detector.
 pub(crate) fn jpeg_2000(pixels: u64, tiles: u64, bytes: usize) -> bool {
-    const PIXELS_A_BYTE: u64 = 1 << 18;
+    const PIXELS_PER_BYTE: u64 = 1 << 18;
     let bytes = bytes as u64;
-    tiles.saturating_mul(15) <= bytes && pixels <= bytes.saturating_mul(PIXELS_A_BYTE)
+    tiles.saturating_mul(15) <= bytes && pixels <= bytes.saturating_mul(PIXELS_PER_BYTE)
 }

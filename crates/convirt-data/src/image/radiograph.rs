@@ -1,4 +1,4 @@
-//! The image half of a pair, decoded: one plane of grey or three of colour.
+//! Decoded images with one grey plane or three colour planes.
 
 use image::DynamicImage;
 
@@ -7,25 +7,37 @@ mod png;
 use super::stretch::Stretch;
 pub(crate) use png::without_profile;
 
-/// Counts up whenever the same file gives another image.
+/// Version of the decoder, increased when the same file gives a different image.
 pub(crate) const DECODER_VERSION: u32 = 4;
 
 /// A decoded image: brightness from 0 (black) to 1 (white), plane by plane.
 ///
-/// Radiographs are grey, and grey is kept as one channel until the network wants three, which
-/// makes augmentation three times as cheap. Files whose three colours are equal are grey too.
+/// A grey image has one channel until it is normalized for the network, which makes augmentation
+/// three times as fast. Colour files whose channels are equal become grey images.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::Radiograph;
+///
+/// // Two grey RGB pixels, then two pixels with colour.
+/// let grey = Radiograph::from_u8(2, 1, 3, &[0, 0, 0, 255, 255, 255]);
+/// assert_eq!((grey.channels(), grey.pixels()), (1, &[0.0, 1.0][..]));
+/// let colour = Radiograph::from_u8(2, 1, 3, &[255, 0, 0, 0, 0, 255]);
+/// assert_eq!(colour.pixels(), [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Radiograph {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) depth: Depth,
     pub(super) pixels: Vec<f32>,
-    /// How the file's levels became brightness, where that was found in them; lost when the image
-    /// is changed or kept.
+    /// The stretch of grey levels, if the file did not specify one; lost when the image is changed
+    /// or cached.
     pub(super) stretch: Option<Stretch>,
 }
 
-/// Bits a sample has in the file.
+/// Bit depth of the samples in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
     Eight,
@@ -33,7 +45,7 @@ pub(crate) enum Depth {
 }
 
 impl Depth {
-    /// Largest sample of this depth: white.
+    /// Returns the largest sample of this depth, which is white.
     pub(crate) fn white(self) -> f32 {
         match self {
             Self::Eight => f32::from(u8::MAX),
@@ -43,14 +55,14 @@ impl Depth {
 }
 
 impl Radiograph {
-    /// Makes an image of interleaved 8-bit samples, row by row; 255 is white.
+    /// Makes an image from interleaved 8-bit samples, row by row; 255 is white.
     ///
     /// `samples_per_pixel` is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); alpha is
     /// ignored.
     ///
     /// # Panics
     ///
-    /// On any other `samples_per_pixel`, and when `samples` is not of
+    /// For any other `samples_per_pixel`, and when the length of `samples` is not
     /// `width · height · samples_per_pixel`.
     pub fn from_u8(width: usize, height: usize, samples_per_pixel: usize, samples: &[u8]) -> Self {
         let white = Depth::Eight.white();
@@ -61,17 +73,16 @@ impl Radiograph {
         Self::from_planes(width, height, Depth::Eight, pixels)
     }
 
-    /// Makes an image of interleaved 16-bit samples, spread over the range that they fill but for
-    /// 0.5 % of them at each end.
+    /// Makes an image from interleaved 16-bit samples, stretched to their range with 0.5 % of them
+    /// clipped at each end.
     ///
-    /// Files of 16 bits mostly hold 10 to 15 of them (DICOM exports: 12), so that dividing by
-    /// 65,535 would give black images and dropping the low byte would give few levels; and a dead
-    /// pixel must not darken all others. DICOM without a window is spread likewise. An image of
-    /// one single level becomes black.
+    /// 16-bit files mostly use only 10 to 15 bits (DICOM exports: 12), so dividing by 65,535 would
+    /// give black images. Clipping prevents a dead pixel from darkening all others. DICOM files
+    /// without a window are stretched in the same way. An image with a single level becomes black.
     ///
     /// # Panics
     ///
-    /// As [`from_u8`](Self::from_u8).
+    /// Those of [`from_u8`](Self::from_u8).
     pub fn from_u16(
         width: usize,
         height: usize,
@@ -83,9 +94,9 @@ impl Radiograph {
         for &sample in &samples {
             counts[usize::from(sample)] += 1;
         }
-        let counted = (0..=u16::MAX).map(f64::from).zip(counts);
-        let stretch = Stretch::of_counts(counted.collect());
-        let brightness = |sample: u16| stretch.at(sample.into()).clamp(0.0, 1.0) as f32;
+        let histogram = (0..=u16::MAX).map(f64::from).zip(counts);
+        let stretch = Stretch::from_histogram(histogram.collect());
+        let brightness = |sample: u16| stretch.apply(sample.into()).clamp(0.0, 1.0) as f32;
         let pixels = samples.into_iter().map(brightness).collect();
         Self::from_planes(width, height, Depth::Sixteen, pixels).with_stretch(Some(stretch))
     }
@@ -120,7 +131,7 @@ impl Radiograph {
             DynamicImage::ImageLuma16(samples) => Self::from_u16(width, height, 1, &samples),
             DynamicImage::ImageLumaA16(samples) => Self::from_u16(width, height, 2, &samples),
             DynamicImage::ImageRgb16(samples) => Self::from_u16(width, height, 3, &samples),
-            // Neither JPEG nor PNG decodes to anything else but RGBA of 16 bits.
+            // JPEG and PNG decode to no other type except 16-bit RGBA.
             other => Self::from_u16(width, height, 4, &other.into_rgba16()),
         }
     }
@@ -165,15 +176,15 @@ impl Radiograph {
         self.depth
     }
 
-    /// How the levels of the file just decoded became brightness, where it does not say.
+    /// Returns the stretch of grey levels that was used for a file without a window.
     pub(crate) fn stretch(&self) -> Option<Stretch> {
         self.stretch
     }
 }
 
-/// Turns luminance and the differences of blue and red into red, green, blue: BT.601 with full
-/// range (ITU-T T.871, section 7; DICOM PS3.3, section C.7.6.3.1.2).
-pub(crate) fn red_green_blue(pixel: [u8; 3]) -> [u8; 3] {
+/// Converts YCbCr to RGB: BT.601 with full range (ITU-T T.871, section 7; DICOM PS3.3, section
+/// C.7.6.3.1.2).
+pub(crate) fn ycbcr_to_rgb(pixel: [u8; 3]) -> [u8; 3] {
     let [luma, blue, red] = pixel.map(f32::from);
     let (blue, red) = (blue - 128.0, red - 128.0);
     let colours = [
@@ -185,7 +196,7 @@ pub(crate) fn red_green_blue(pixel: [u8; 3]) -> [u8; 3] {
     colours.map(|colour| colour.round() as u8)
 }
 
-/// Sorts interleaved samples by channel: one where all colours are equal, else three.
+/// Deinterleaves samples into planes: one if all colours are equal, else three.
 fn planes<T: Copy + PartialEq>(
     width: usize,
     height: usize,
@@ -218,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grey_stays_one_channel_and_colour_becomes_planes() {
+    fn grey_has_one_plane_and_colour_three() {
         let grey = Radiograph::from_u8(2, 1, 3, &[0, 0, 0, 255, 255, 255]);
         assert_eq!((grey.channels(), grey.pixels()), (1, &[0.0, 1.0][..]));
         let colour = Radiograph::from_u8(2, 1, 3, &[255, 0, 0, 0, 255, 255]);
@@ -237,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_fill_the_range_from_black_to_white_whatever_they_hold() {
-        // 12 bits of 16, not starting at 0.
+    fn sixteen_bit_samples_are_stretched_from_black_to_white() {
+        // 12 of 16 bits, not starting at 0.
         let mut samples = vec![100; 500];
         samples.extend([4095; 500]);
         samples[0] = 2097;

@@ -1,4 +1,4 @@
-//! Antialiased bilinear resizing, as Pillow and torchvision do it.
+//! Antialiased bilinear resizing, as in Pillow and torchvision.
 
 use bytemuck::cast_slice;
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
@@ -8,21 +8,21 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions, Resiz
 use super::jpeg::reduced::Reduced;
 use super::radiograph::Radiograph;
 
-/// A rectangle of whole pixels in an image.
+/// A rectangle of pixels in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CropBox {
-    /// Columns left of it.
+    /// Columns to the left of the rectangle.
     pub left: usize,
-    /// Rows above it.
+    /// Rows above the rectangle.
     pub top: usize,
-    /// Its columns; at least 1.
+    /// Width in pixels, at least 1.
     pub width: usize,
-    /// Its rows; at least 1.
+    /// Height in pixels, at least 1.
     pub height: usize,
 }
 
 impl CropBox {
-    /// Covers a whole image.
+    /// Returns the rectangle of the whole image.
     pub fn whole(image: &Radiograph) -> Self {
         Self {
             left: 0,
@@ -32,8 +32,8 @@ impl CropBox {
         }
     }
 
-    /// Takes the middle `width` × `height` of a larger image; as torchvision's `CenterCrop`, a
-    /// half pixel goes to the even side.
+    /// Returns the central `width` × `height` of a larger image; as in torchvision's `CenterCrop`,
+    /// half pixels are rounded to even.
     pub(crate) fn center(image: &Radiograph, width: usize, height: usize) -> Self {
         let middle = |outer: usize, inner: usize| {
             let spare = outer.saturating_sub(inner) as f32;
@@ -48,13 +48,13 @@ impl CropBox {
     }
 }
 
-/// Scales a part of an image to `width` × `height`.
+/// Resizes a part of an image to `width` × `height`.
 ///
-/// What lies outside the part has no influence: cropping comes first, as in torchvision.
+/// Pixels outside the part have no influence: cropping comes first, as in torchvision.
 ///
 /// # Panics
 ///
-/// When `part` does not lie inside the image or has no pixels.
+/// When `part` exceeds the image or has no pixels.
 pub(crate) fn resize(image: &Radiograph, part: CropBox, width: usize, height: usize) -> Radiograph {
     resize_planes(image, width, height, |source, resizer, target| {
         let source = TypedCroppedImage::from_ref(
@@ -96,8 +96,8 @@ fn resize_planes(
     Radiograph::from_planes(width, height, image.depth(), pixels)
 }
 
-/// Scales a whole image so that its shorter side is `side`; the longer one is rounded down, as
-/// in torchvision's `Resize`.
+/// Resizes an image so that its shorter side is `side`; the longer side is rounded down, as in
+/// torchvision's `Resize`.
 pub(crate) fn resize_shorter_side(image: &Radiograph, side: usize) -> Radiograph {
     let (shorter, longer) = sides(image);
     let other = longer * side / shorter;
@@ -109,7 +109,7 @@ pub(crate) fn resize_shorter_side(image: &Radiograph, side: usize) -> Radiograph
     resize(image, CropBox::whole(image), width, height)
 }
 
-/// Scales a whole image down so that its longer side is `side`; `None` when it is not longer.
+/// Scales an image down so that its longer side is `side`; `None` if it is not longer.
 pub(crate) fn shrink_longer_side(image: &Radiograph, side: usize) -> Option<Radiograph> {
     let size = (image.width(), image.height());
     let is_longer = size.0.max(size.1) > side;
@@ -119,7 +119,7 @@ pub(crate) fn shrink_longer_side(image: &Radiograph, side: usize) -> Option<Radi
     })
 }
 
-/// Scales down the rest of the way what was decoded at a fraction of its size.
+/// Scales an image that was decoded at reduced size down to its final size.
 pub(crate) fn shrink_reduced(reduced: &Reduced, side: usize) -> Radiograph {
     let (width, height) = shrunk_size(reduced.original, side);
     let options = bilinear().crop(0.0, 0.0, reduced.extent.0, reduced.extent.1);
@@ -128,7 +128,7 @@ pub(crate) fn shrink_reduced(reduced: &Reduced, side: usize) -> Radiograph {
     })
 }
 
-/// Width and height whose longer one is `side`.
+/// Returns the width and height of an image scaled to a longer side of `side`.
 fn shrunk_size((width, height): (usize, usize), side: usize) -> (usize, usize) {
     let scaled = |length: usize| {
         let exact = length as f64 * side as f64 / width.max(height) as f64;
@@ -137,8 +137,8 @@ fn shrunk_size((width, height): (usize, usize), side: usize) -> (usize, usize) {
     (scaled(width), scaled(height))
 }
 
-/// Adds black on both ends of the shorter side until it is as long as the other; an odd pixel goes
-/// to the right or the bottom.
+/// Pads the shorter side with black on both ends to make the image square; an odd pixel is added at
+/// the right or the bottom.
 pub(crate) fn pad_to_square(image: &Radiograph) -> Radiograph {
     let (width, height) = (image.width(), image.height());
     let (_, side) = sides(image);
@@ -169,8 +169,8 @@ mod tests {
         Radiograph::from_u8(shape[1], shape[0], channels, &samples)
     }
 
-    // Pillow rounds to whole levels after each of its two passes, half a level each; we do not
-    // round. Measured: 0.98.
+    // Pillow rounds to whole levels after each of two passes, half a level each; we do not round.
+    // Measured: 0.98.
     const PILLOW_ROUNDING: f32 = 1.01;
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_scaled_without_a_look_at_its_surroundings() {
+    fn pixels_outside_the_part_have_no_influence() {
         let part = CropBox {
             left: 9,
             top: 5,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_cut_out_as_in_torchvision() {
+    fn the_center_crop_agrees_with_torchvision() {
         let shorter = reference("rgb.resize_40");
         let part = CropBox::center(&shorter, 32, 32);
         let ours = resize(&shorter, part, 32, 32);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_keeps_the_shape_and_leaves_small_images_alone() {
+    fn shrinking_keeps_the_aspect_ratio_and_leaves_small_images_unchanged() {
         let image = reference("rgb");
         let small = shrink_longer_side(&image, 48).unwrap();
         assert_eq!((small.width(), small.height()), (30, 48));

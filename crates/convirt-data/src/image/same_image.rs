@@ -59,7 +59,8 @@ pub fn number_images<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<usize> {
 /// Gives different hashes to files that have the same length and beginning but differ later.
 ///
 /// Each path comes with a hash of the file's length and beginning. Where files with equal hashes
-/// have different contents, the first keeps its hash, and the others get one of their whole content.
+/// have different contents, the first keeps its hash, and the others get one of their whole
+/// content.
 ///
 /// Only files with equal hashes are read. Files that cannot be read keep their hashes.
 pub(crate) fn resolve_hash_collisions<'a>(images: impl Iterator<Item = (&'a Path, &'a mut u64)>) {

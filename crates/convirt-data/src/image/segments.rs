@@ -1,4 +1,4 @@
-//! What a JPEG or PNG carries beside its pixels.
+//! Metadata segments of JPEG and chunks of PNG files.
 
 /// A segment of a JPEG or a chunk of a PNG.
 #[derive(Clone, Copy)]
@@ -9,8 +9,9 @@ pub(crate) enum Segment<'a> {
     Png(&'a [u8], &'a [u8]),
 }
 
-/// Walks through the segments of a JPEG before its first scan, or through the chunks of a PNG;
-/// there are none in other files and beyond a defect.
+/// Iterates over the segments of a JPEG before its first scan, or the chunks of a PNG.
+///
+/// Other files have none, and the iteration ends at a defect.
 pub(crate) fn segments(file: &[u8]) -> Segments<'_> {
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
     if let Some(rest) = file.strip_prefix(&[0xFF, 0xD8]) {
@@ -20,7 +21,7 @@ pub(crate) fn segments(file: &[u8]) -> Segments<'_> {
     }
 }
 
-/// What is left of a file to walk through.
+/// The rest of a file to iterate over.
 pub(crate) enum Segments<'a> {
     Jpeg(&'a [u8]),
     Png(&'a [u8]),
@@ -50,7 +51,7 @@ impl<'a> Iterator for Segments<'a> {
                 let (name, after) = after.split_at_checked(4)?;
                 let (content, after) =
                     after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-                // Behind the content stands its checksum.
+                // The content is followed by its checksum.
                 *rest = after.get(4..).unwrap_or_default();
                 Some(Segment::Png(name, content))
             }
@@ -59,13 +60,13 @@ impl<'a> Iterator for Segments<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Returns the EXIF, which begins as a TIFF file does.
+    /// Returns the EXIF data, which begins like a TIFF file.
     pub(crate) fn exif(self) -> Option<&'a [u8]> {
-        const MARK: &[u8] = b"Exif\0\0";
+        const PREFIX: &[u8] = b"Exif\0\0";
         match self {
-            Self::Jpeg(0xE1, content) => content.strip_prefix(MARK),
-            // Some writers keep the mark.
-            Self::Png(b"eXIf", content) => Some(content.strip_prefix(MARK).unwrap_or(content)),
+            Self::Jpeg(0xE1, content) => content.strip_prefix(PREFIX),
+            // Some writers include the JPEG prefix.
+            Self::Png(b"eXIf", content) => Some(content.strip_prefix(PREFIX).unwrap_or(content)),
             _ => None,
         }
     }
@@ -74,7 +75,7 @@ impl<'a> Segment<'a> {
     pub(crate) fn xmp(self) -> Option<&'a [u8]> {
         match self {
             Self::Jpeg(0xE1, content) => content.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0"),
-            // Not packed, which is how XMP stands in a PNG.
+            // XMP in a PNG is not compressed.
             Self::Png(b"iTXt", content) => content.strip_prefix(b"XML:com.adobe.xmp\0\0"),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! Decoded images, small enough to keep.
+//! A cache of decoded, resized images.
 
 mod folder;
 mod stored;
@@ -21,16 +21,16 @@ use stored::Stored;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageStoreConfig {
-    /// Images whose longer side is longer are scaled down to it, in pixels; `None` keeps all as
-    /// they are. The paper's 256 (Zhang et al. 2022, section 4.1) goes with inputs of 224.
+    /// Longer side that larger images are scaled down to, in pixels; `None`: no scaling. The paper
+    /// uses 256 for inputs of 224 (Zhang et al. 2022, section 4.1).
     pub longer_side: Option<usize>,
-    /// Memory for decoded images, in MiB; 0 decodes anew each time.
+    /// Memory for cached images, in MiB; 0 decodes each image every time.
     pub cache_mb: usize,
-    /// Folder that keeps scaled images from run to run; `None` keeps none. Runs may share it.
+    /// Folder that caches scaled images between runs, which may share it; `None`: no cache on disk.
     pub cache_dir: Option<PathBuf>,
-    /// Images in that folder at the most, in GiB.
+    /// Largest size of the cache on disk, in GiB.
     pub cache_size: f64,
-    /// Bounds on what a file may ask for.
+    /// Limits on the size of images.
     pub limits: DecodeLimits,
 }
 
@@ -47,12 +47,12 @@ impl Default for ImageStoreConfig {
 }
 
 impl ImageStoreConfig {
-    /// Range of a longer side that images are scaled to, in pixels.
+    /// Range of `longer_side`, in pixels.
     pub const LONGER_SIDES: RangeInclusive<usize> = 32..=65_535;
-    /// Most memory, in MiB.
+    /// Largest `cache_mb`, in MiB.
     pub const MAX_CACHE_MB: usize = 1 << 24;
 
-    /// Keeps the paper's proportion of longer side to network input, 256 to 224.
+    /// Scales images to the paper's ratio of longer side to network input, 256 to 224.
     pub fn for_input_size(size: usize) -> Self {
         Self {
             longer_side: Some((size * 256).div_ceil(224)),
@@ -61,13 +61,31 @@ impl ImageStoreConfig {
     }
 }
 
-/// Reads images, scales them down and remembers them as long as there is room.
+/// A cache that reads images and scales them down.
 ///
-/// Scaled images are rounded to the bits of their file, as Pillow does, and the same whether they
-/// are remembered, kept in a folder, or neither. What was read first stays: an epoch reads every
-/// image once, so that making room for the latest would evict each image just before its turn.
+/// Scaled images are rounded to the bit depth of their file, as in Pillow, so that they are equal
+/// whether cached or not. Images are not evicted from memory: an epoch reads every image once, so
+/// evicting the oldest would remove each image just before it is needed again.
 ///
-/// Threads share a store; two that ask for one image at the same time may both read it.
+/// Threads share a store; two threads that load an image at the same time may both read it.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{ImageStore, ImageStoreConfig};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("chest.png");
+/// image::GrayImage::new(512, 400).save(&path).unwrap();
+/// let store = ImageStore::new(ImageStoreConfig::for_input_size(224))?;
+/// let image = store.load(&path)?;
+/// assert_eq!((image.width(), image.height()), (256, 200));
+///
+/// // The second time, it comes from memory.
+/// std::fs::remove_file(&path).unwrap();
+/// assert_eq!(store.load(&path)?, image);
+/// # Ok::<(), convirt_data::ImageError>(())
+/// ```
 #[derive(Debug)]
 pub struct ImageStore {
     config: ImageStoreConfig,
@@ -82,11 +100,12 @@ struct Cache {
 }
 
 impl ImageStore {
-    /// Opens a store with nothing in memory.
+    /// Opens a store with an empty memory cache.
     ///
     /// # Errors
     ///
-    /// [`FileError::Write`](crate::FileError::Write) when the folder cannot be made or written to.
+    /// [`FileError::Write`](crate::FileError::Write) when the cache folder cannot be created or
+    /// written.
     pub fn new(config: ImageStoreConfig) -> Result<Self, ImageError> {
         let folder = config.cache_dir.as_deref().map(|folder| {
             let max_bytes = config.cache_size * f64::from(1 << 30);
@@ -105,14 +124,14 @@ impl ImageStore {
         })
     }
 
-    /// Returns the image of a file, scaled down, from memory or from disk.
+    /// Returns the scaled image of a file, from memory, from the cache folder, or from the file.
     ///
     /// # Errors
     ///
     /// Those of [`Radiograph::read`].
     pub fn load(&self, path: &Path) -> Result<Radiograph, ImageError> {
-        let remembered = self.lock().images.get(path).cloned();
-        if let Some(stored) = remembered {
+        let cached = self.lock().images.get(path).cloned();
+        if let Some(stored) = cached {
             return Ok(stored.to_radiograph());
         }
         let limits = &self.config.limits;
@@ -133,8 +152,8 @@ impl ImageStore {
         Ok(image)
     }
 
-    /// Returns how many images are in memory.
-    pub fn remembered(&self) -> usize {
+    /// Returns the number of images in memory.
+    pub fn cached_images(&self) -> usize {
         self.lock().images.len()
     }
 
@@ -147,7 +166,7 @@ impl ImageStore {
         }
     }
 
-    // Nothing panics between the two changes of `remember`.
+    // Nothing panics between the two changes in `remember`, so a poisoned cache is consistent.
     fn lock(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_the_same_with_and_without_memory() {
+    fn images_are_equal_with_and_without_memory() {
         let (forgetful, keeping) = (store(Some(64), 0), store(Some(64), 1));
         for file in FILES {
             let path = data_file(file);
@@ -185,11 +204,11 @@ mod tests {
             assert_eq!(keeping.load(&path).unwrap(), image, "{file}, read");
             assert_eq!(keeping.load(&path).unwrap(), image, "{file}, remembered");
         }
-        assert_eq!((forgetful.remembered(), keeping.remembered()), (0, 3));
+        assert_eq!((forgetful.cached_images(), keeping.cached_images()), (0, 3));
     }
 
     #[test]
-    fn images_within_the_bound_are_kept_as_they_are() {
+    fn small_images_are_not_scaled() {
         for longer_side in [None, Some(130)] {
             let store = store(longer_side, 1);
             for file in FILES {
@@ -206,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_the_same_from_a_folder() {
+    fn images_are_equal_from_a_cache_folder() {
         let place = tempfile::tempdir().unwrap();
         for longer_side in [None, Some(64)] {
             for _ in ["made", "kept"] {
@@ -233,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_image_needs_no_file() {
+    fn a_cached_image_needs_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.jpg");
         fs::copy(data_file(FILES[0]), &path).unwrap();
@@ -253,12 +272,12 @@ mod tests {
             image::save_buffer(&path, &[9; 600_000], 1000, 600, image::ColorType::L8).unwrap();
             assert_eq!(store.load(&path).unwrap().width(), 1000);
         }
-        assert_eq!(store.remembered(), 1);
+        assert_eq!(store.cached_images(), 1);
     }
 
     #[test]
     fn dicom_files_are_loaded_like_any_other() {
-        // Group 2 and an image of 2×1 pixels of 8 bits, in implicit little endian.
+        // Group 2 and an 8-bit image of 2×1 pixels, in implicit little endian.
         let mut dicom = [
             [0; 128].as_slice(),
             b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0",
@@ -288,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_proportion_is_kept() {
+    fn the_ratio_is_the_papers() {
         let longer_side = |size| ImageStoreConfig::for_input_size(size).longer_side;
         assert_eq!(longer_side(224), Some(256));
         assert_eq!(longer_side(112), Some(128));

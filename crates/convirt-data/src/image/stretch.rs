@@ -1,36 +1,43 @@
-//! The range of levels that an image fills, for files that do not say what is black and white.
+//! Contrast stretch to the range of an image, for files without a window.
 
 use std::fmt;
 
-/// The share of the pixels that becomes black, and white.
+/// Fraction of the pixels that is clipped at each end.
 const CLIPPED: f64 = 0.005;
 
-/// Levels that were spread from black to white, and those left out of that.
+/// A linear stretch of grey levels from black to white.
 ///
-/// A dead pixel or a burnt-in marker must not darken all others, so that 0.5 % of the pixels at
-/// each end do not count.
+/// 0.5 % of the pixels are clipped at each end, so that a dead pixel or a burnt-in marker does not
+/// darken all others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Stretch {
+    /// Level that becomes black.
     pub(crate) black: f64,
+    /// Level that becomes white.
     pub(crate) white: f64,
+    /// Lowest level of the image.
     pub(crate) darkest: f64,
+    /// Highest level of the image.
     pub(crate) brightest: f64,
 }
 
 impl Stretch {
-    /// Finds the range of values in ascending order, each with the number of its pixels.
+    /// Computes the stretch from a histogram: values in ascending order with their pixel counts.
     ///
-    /// Interpolates between pixels, as NumPy does. Where nearly all pixels are equal, all count.
-    pub(crate) fn of_counts(mut counted: Vec<(f64, usize)>) -> Self {
-        counted.retain(|&(_, count)| count > 0);
-        let pixels: usize = counted.iter().map(|(_, count)| count).sum();
+    /// Percentiles are interpolated as in NumPy. If nearly all pixels are equal, nothing is
+    /// clipped.
+    pub(crate) fn from_histogram(mut histogram: Vec<(f64, usize)>) -> Self {
+        histogram.retain(|&(_, count)| count > 0);
+        let pixels: usize = histogram.iter().map(|(_, count)| count).sum();
         let at_rank = |rank: usize| {
             let mut before = 0;
-            let reached = counted.iter().find(|(_, count)| {
+            let reached = histogram.iter().find(|(_, count)| {
                 before += count;
                 before > rank
             });
-            reached.or(counted.last()).map_or(0.0, |&(value, _)| value)
+            reached
+                .or(histogram.last())
+                .map_or(0.0, |&(value, _)| value)
         };
         let at_share = |share: f64| {
             let rank = share * pixels.saturating_sub(1) as f64;
@@ -50,15 +57,15 @@ impl Stretch {
         }
     }
 
-    /// Whether the levels left out would have darkened or brightened all others: they take more of
-    /// the whole range than what is left.
+    /// Whether the clipped levels are outliers: the whole range is more than twice the stretched
+    /// one.
     pub(crate) fn has_outliers(&self) -> bool {
         self.brightest - self.darkest > 2.0 * (self.white - self.black)
     }
 
-    /// Returns the brightness of a value, below 0 or above 1 outside the range; 0 where all are
-    /// equal.
-    pub(crate) fn at(&self, value: f64) -> f64 {
+    /// Returns the brightness of a value; it is below 0 or above 1 outside the range, and 0 if all
+    /// values are equal.
+    pub(crate) fn apply(&self, value: f64) -> f64 {
         let range = self.white - self.black;
         (value - self.black) / if range > 0.0 { range } else { 1.0 }
     }
@@ -79,21 +86,21 @@ impl fmt::Display for Stretch {
 mod tests {
     use super::*;
 
-    // `numpy.percentile` of 0, 1, …, 1000 gives 5 and 995 for 0.5 and 99.5.
+    // `numpy.percentile` of 0, 1, …, 1000 is 5 and 995 for 0.5 and 99.5.
     #[test]
-    fn half_a_percent_at_each_end_does_not_count() {
-        let steps = Stretch::of_counts((0..=1000).map(|it| (f64::from(it), 1)).collect());
+    fn half_a_percent_is_clipped_at_each_end() {
+        let steps = Stretch::from_histogram((0..=1000).map(|it| (f64::from(it), 1)).collect());
         assert_eq!((steps.black, steps.white), (5.0, 995.0));
         assert_eq!((steps.darkest, steps.brightest), (0.0, 1000.0));
     }
 
     #[test]
-    fn where_nearly_all_pixels_are_equal_all_count() {
-        let outliers = Stretch::of_counts(vec![(0.0, 3), (10.0, 994), (1000.0, 4)]);
+    fn nothing_is_clipped_if_nearly_all_pixels_are_equal() {
+        let outliers = Stretch::from_histogram(vec![(0.0, 3), (10.0, 994), (1000.0, 4)]);
         assert_eq!((outliers.black, outliers.white), (0.0, 1000.0));
-        assert_eq!(outliers.at(10.0), 0.01);
-        let blank = Stretch::of_counts(vec![(7.0, 9)]);
-        assert_eq!(blank.at(7.0), 0.0);
-        assert_eq!(Stretch::of_counts(Vec::new()).at(0.0), 0.0);
+        assert_eq!(outliers.apply(10.0), 0.01);
+        let blank = Stretch::from_histogram(vec![(7.0, 9)]);
+        assert_eq!(blank.apply(7.0), 0.0);
+        assert_eq!(Stretch::from_histogram(Vec::new()).apply(0.0), 0.0);
     }
 }

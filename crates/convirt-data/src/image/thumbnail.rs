@@ -1,16 +1,24 @@
-//! Images small enough for a page of many.
+//! Thumbnails for reports.
 
 use super::radiograph::Radiograph;
 use super::resize::shrink_longer_side;
 
-/// An image made small, as a PNG file of 8 bits.
+/// A thumbnail as an 8-bit PNG file.
+///
+/// ```
+/// use convirt_data::{Radiograph, Thumbnail};
+///
+/// let image = Radiograph::from_u8(224, 100, 1, &[128; 22_400]);
+/// let thumbnail = Thumbnail::new(&image);
+/// assert_eq!((thumbnail.width, thumbnail.height), (112, 50));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thumbnail {
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
-    /// The file.
+    /// Content of the PNG file.
     pub png: Vec<u8>,
 }
 
@@ -18,18 +26,18 @@ impl Thumbnail {
     /// Longer side that larger images are scaled down to, in pixels.
     pub const LONGER_SIDE: usize = 112;
 
-    /// Makes `image` small; one that is small already keeps its size.
+    /// Scales `image` down to a longer side of [`LONGER_SIDE`](Self::LONGER_SIDE), if it is larger.
     pub fn new(image: &Radiograph) -> Self {
         let small = shrink_longer_side(image, Self::LONGER_SIDE);
         Self::whole(small.as_ref().unwrap_or(image))
     }
 
-    /// Keeps the size of `image`.
+    /// Encodes `image` without scaling.
     pub fn whole(image: &Radiograph) -> Self {
         Self {
             width: image.width(),
             height: image.height(),
-            png: image.to_png().expect("memory takes all that is written"),
+            png: image.to_png().expect("writing to memory cannot fail"),
         }
     }
 }

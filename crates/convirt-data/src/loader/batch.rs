@@ -28,8 +28,8 @@ pub struct TextBatch {
     pub attention_mask: Tensor<2, Bool>,
     /// Segment of each token; all 0 for single texts: `[batch, tokens]`.
     pub token_type_ids: Tensor<2, Int>,
-    /// Number of each text, from 0 in order of appearance: `[batch]`. Texts that differ only in case
-    /// and whitespace have the same number.
+    /// Number of each text, from 0 in order of appearance: `[batch]`. Texts that differ only in
+    /// case and whitespace have the same number.
     pub text_ids: Tensor<1, Int>,
 }
 

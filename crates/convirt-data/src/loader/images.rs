@@ -84,8 +84,8 @@ impl ImageBatches {
     /// Makes batches of the images at `paths`.
     ///
     /// `view` turns an image into a normalized network input, as
-    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`, flat,
-    /// of the same size for all images. `max_bad_share` is the largest tolerated fraction of
+    /// [`EvalTransform::apply`](crate::augment::EvalTransform::apply) does: `[3, size, size]`,
+    /// flat, of the same size for all images. `max_bad_share` is the largest tolerated fraction of
     /// unreadable images, from 0 to 1. `config.pad_multiple` is ignored.
     ///
     /// # Errors

@@ -48,10 +48,10 @@ impl LoaderPosition {
 
 /// A loader of full batches in a random order, epoch after epoch.
 ///
-/// Step `s` belongs to epoch `s / steps_per_epoch`. Each epoch has its own seeded permutation of all
-/// studies and drops the remainder that does not fill a batch. [`iter`](DataLoader::iter) continues
-/// at the position and ends with the evaluation window. The batch of a step does not depend on the
-/// number of workers or on interruptions.
+/// Step `s` belongs to epoch `s / steps_per_epoch`. Each epoch has its own seeded permutation of
+/// all studies and drops the remainder that does not fill a batch. [`iter`](DataLoader::iter)
+/// continues at the position and ends with the evaluation window. The batch of a step does not
+/// depend on the number of workers or on interruptions.
 ///
 /// Studies with unreadable images are skipped, and so are batches with fewer than two pairs.
 ///
@@ -110,9 +110,9 @@ impl TrainingLoader {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when the batch
-    /// is larger than the data set, `SettingError::OutOfRange` for a batch of fewer than two pairs
-    /// or a window of 0 steps.
+    /// [`LoaderError::NothingToLoad`] without studies, [`LoaderError::BatchTooLarge`] when the
+    /// batch is larger than the data set, `SettingError::OutOfRange` for a batch of fewer than two
+    /// pairs or a window of 0 steps.
     pub fn new(
         dataset: Arc<ImageTextDataset>,
         config: &LoaderConfig,

@@ -51,7 +51,8 @@ impl<T: Send + 'static> Workers<T> {
                 ThreadPoolBuilder::new()
                     .num_threads(num_workers)
                     .thread_name(|worker| format!("loader-{worker}"))
-                    // By default rayon aborts the process. Here `finish` detects the missing sample.
+                    // By default rayon aborts the process. Here `finish` detects the missing
+                    // sample.
                     .panic_handler(|_| {})
                     .build()
             })

@@ -13,6 +13,40 @@ use crate::skips::{Skip, Skips};
 /// eight findings each, with image and text queries.
 ///
 /// A candidate is relevant to a query when it has the query's finding.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs;
+///
+/// use convirt_data::Chexpert8x200;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let (lists, images) = (folder.path().join("lists"), folder.path());
+/// # fs::create_dir_all(lists.join("image-retrieval"))?;
+/// # fs::create_dir_all(lists.join("text-retrieval"))?;
+/// # fs::create_dir_all(images.join("CheXpert-v1.0-small"))?;
+/// # image::GrayImage::new(8, 8).save(images.join("CheXpert-v1.0-small/a.png"))?;
+/// # fs::write(
+/// #     lists.join("image-retrieval/candidate.csv"),
+/// #     "Path,Edema,Fracture\nCheXpert-v1.0-small/a.png,1.0,0.0\n",
+/// # )?;
+/// # fs::write(
+/// #     lists.join("image-retrieval/query.csv"),
+/// #     "Variable,Path\nFracture,CheXpert-v1.0-small/b.png\n",
+/// # )?;
+/// # fs::write(
+/// #     lists.join("text-retrieval/query.csv"),
+/// #     "Variable,Text\nEdema,Mild pulmonary edema.\n",
+/// # )?;
+/// let set = Chexpert8x200::read(&lists, images, 0.0)?;
+/// assert_eq!(set.findings, ["Edema", "Fracture"]);
+/// let query = &set.text_queries[0];
+/// assert_eq!(query.input, "Mild pulmonary edema.");
+/// // The first candidate has the finding of the query.
+/// assert!(set.candidates[0].has[query.finding]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chexpert8x200 {
     /// Names of the findings, sorted.

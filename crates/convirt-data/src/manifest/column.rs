@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::error::ManifestError;
 
 /// A column of a CSV, by its position from 0 or by its name in the header.
+///
+/// ```
+/// use convirt_data::Column;
+///
+/// let columns: [Column; 2] = serde_json::from_str(r#"[0, "report"]"#).unwrap();
+/// assert_eq!(columns, [Column::Position(0), Column::Name("report".into())]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a position from 0 or a name")]
 pub enum Column {

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn few_pairs_to_validate_on_are_told_with_their_number() {
+    fn a_small_validation_set_is_warned_of_with_its_size() {
         let told = |pairs| small_validation_warning(pairs, 8);
         assert!(
             told(1)

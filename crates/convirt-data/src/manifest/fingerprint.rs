@@ -8,6 +8,23 @@ use super::study::Study;
 /// order. The folder of the images does not count.
 ///
 /// A resumed run compares fingerprints to detect that its data has changed.
+///
+/// ```
+/// use convirt_data::{Report, Study, fingerprint};
+///
+/// let study = |folder: &str, text: &str| Study {
+///     row: 1,
+///     image: format!("{folder}/chest.png").into(),
+///     image_size: [8, 8],
+///     image_content: 7,
+///     report: Report::new(text, 3),
+///     group: "p10".into(),
+///     split: None,
+/// };
+/// let original = fingerprint(&[study("images", "The lungs are clear.")]);
+/// assert_eq!(original, fingerprint(&[study("moved", "The lungs are clear.")]));
+/// assert_ne!(original, fingerprint(&[study("images", "The lungs are hazy.")]));
+/// ```
 pub fn fingerprint(studies: &[Study]) -> u128 {
     let mut hash = XxHash3_128::new();
     let mut add = |part: &[u8]| {

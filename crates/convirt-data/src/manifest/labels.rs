@@ -36,8 +36,8 @@ pub struct LabelledConfig {
     pub image: Column,
     /// Columns of the labels.
     pub labels: LabelColumns,
-    /// Column of the group that is never divided by a split, such as the patient; `None`: each image
-    /// is its own group.
+    /// Column of the group that is never divided by a split, such as the patient; `None`: each
+    /// image is its own group.
     pub group: Option<Column>,
     /// Column of the split: train, valid or test; empty cells have no side.
     pub split: Option<Column>,
@@ -48,6 +48,32 @@ pub struct LabelledConfig {
 }
 
 /// The labelled images of a CSV, and its skipped rows.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{
+///     BlankPolicy, Column, LabelColumns, LabelledConfig, LabelledManifest, Labels,
+///     UncertainPolicy,
+/// };
+///
+/// let folder = tempfile::tempdir()?;
+/// for name in ["a.png", "b.png"] {
+///     image::GrayImage::new(8, 8).save(folder.path().join(name))?;
+/// }
+/// let csv = folder.path().join("labels.csv");
+/// std::fs::write(&csv, "Path,Edema,Fracture\na.png,1,-1\nb.png,0,\n")?;
+/// let labels = LabelColumns::Findings {
+///     columns: vec![Column::Name("Edema".into()), Column::Name("Fracture".into())],
+///     uncertain: UncertainPolicy::Ignore,
+///     blank: BlankPolicy::Zeros,
+/// };
+/// let manifest = LabelledManifest::read(&LabelledConfig::new(csv, labels))?;
+/// assert_eq!(manifest.labels.names(), ["Edema", "Fracture"]);
+/// assert_eq!(manifest.images[0].targets, [Some(true), None]);
+/// assert_eq!(manifest.images[1].targets, [Some(false), Some(false)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LabelledManifest {
     /// The names of the targets.
@@ -114,8 +140,8 @@ impl Labels {
 impl LabelledManifest {
     /// Reads the CSV and the headers of the images, on all cores.
     ///
-    /// Absolute paths ignore `img_root_dir`. Rows are skipped and listed when they are ragged or not
-    /// UTF-8, lack a cell or an image, or when all their findings are unknown.
+    /// Absolute paths ignore `img_root_dir`. Rows are skipped and listed when they are ragged or
+    /// not UTF-8, lack a cell or an image, or when all their findings are unknown.
     ///
     /// # Errors
     ///
@@ -126,8 +152,8 @@ impl LabelledManifest {
     ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - [`TableError::Cell`](crate::TableError::Cell): a finding is neither 1, 0, −1 nor blank
     /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
-    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only one
-    ///   class, or lacks the positive class
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only
+    ///   one class, or lacks the positive class
     /// - [`ManifestError::ListedClasses`]: cells seem to list several classes
     /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
     /// - [`ManifestError::NoStudies`]: no row is usable
@@ -554,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_left_out_up_to_the_share() {
+    fn bad_rows_are_skipped_up_to_the_share() {
         let csv = "image,label,who\na.png,sick,1\nnone.png,sick,2\nb.png,,3\nc.png,well\n\
                    d.png,well,4\n";
         let folder = folder(csv);

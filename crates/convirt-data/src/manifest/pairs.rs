@@ -46,6 +46,38 @@ pub struct ManifestConfig {
 }
 
 /// The studies of a CSV, and its skipped rows.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{Column, Manifest, ManifestConfig, SkipReason, Split};
+///
+/// let folder = tempfile::tempdir()?;
+/// image::GrayImage::new(8, 8).save(folder.path().join("a.png"))?;
+/// let csv = folder.path().join("pairs.csv");
+/// std::fs::write(
+///     &csv,
+///     "image,report,patient,split\n\
+///      a.png,The lungs are clear.,p1,train\n\
+///      b.png,A small effusion.,p2,valid\n",
+/// )?;
+/// let config = ManifestConfig {
+///     group: Some(Column::Name("patient".into())),
+///     split: Some(Column::Name("split".into())),
+///     max_bad_share: 0.5,
+///     ..ManifestConfig::new(csv)
+/// };
+/// let manifest = Manifest::read(&config)?;
+/// let study = &manifest.studies[0];
+/// assert_eq!((study.row, study.image_size), (1, [8, 8]));
+/// assert_eq!((study.group.as_str(), study.split), ("p1", Some(Split::Train)));
+/// assert_eq!(study.report.sentences, ["The lungs are clear."]);
+///
+/// // b.png does not exist.
+/// let skips = manifest.skips.list();
+/// assert_eq!((skips[0].row, skips[0].reason), (2, SkipReason::MissingImage));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Manifest {
     /// The usable rows, in the order of the CSV.

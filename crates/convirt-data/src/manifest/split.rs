@@ -68,9 +68,9 @@ impl Grouped for Study {
 /// Splits studies by their split column, or else randomly by group.
 ///
 /// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
-/// least one group on each side. Groups that contain the same image count as one. The choice depends
-/// on the seed and the names of the groups, not on the order of the rows, and adding groups changes
-/// the side of few others.
+/// least one group on each side. Groups that contain the same image count as one. The choice
+/// depends on the seed and the names of the groups, not on the order of the rows, and adding groups
+/// changes the side of few others.
 ///
 /// # Errors
 ///
@@ -79,6 +79,29 @@ impl Grouped for Study {
 ///   puts a group or an image on two sides, or leaves training or validation empty
 /// - [`ManifestError::TooFewGroups`]: there are fewer than two groups
 /// - [`SettingError::OutOfRange`]: `valid_size` is not between 0 and 1
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{Report, SplitConfig, Study, split};
+///
+/// // 20 patients with 2 images each.
+/// let studies = (0..40).map(|number| Study {
+///     row: number + 1,
+///     image: format!("{number}.png").into(),
+///     image_size: [8, 8],
+///     image_content: number as u64,
+///     report: Report::new("The lungs are clear.", 3),
+///     group: format!("patient {}", number / 2),
+///     split: None,
+/// });
+/// let config = SplitConfig { valid_size: 0.25, seed: 7 };
+/// let sides = split(studies.collect(), &config)?;
+/// assert_eq!((sides.train.len(), sides.valid.len()), (30, 10));
+/// let trained = |group: &str| sides.train.iter().any(|study| study.group == group);
+/// assert!(!sides.valid.iter().any(|study| trained(&study.group)));
+/// # Ok::<(), convirt_data::ManifestError>(())
+/// ```
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
     if studies.iter().any(|study| study.split.is_some()) {
         let sides = split_by_column(studies)?;
@@ -226,7 +249,8 @@ pub(crate) fn held_out_groups<'a>(
         .collect())
 }
 
-/// Holds out groups in ascending order, each if it brings the held-out pairs nearer to `valid_size`.
+/// Holds out groups in ascending order, each if it brings the held-out pairs nearer to
+/// `valid_size`.
 ///
 /// `groups` has the group of each pair. Groups order by the seeded hash of their names.
 pub(crate) fn held_out_in_sequence<G: Copy + Ord>(

@@ -21,6 +21,25 @@ pub struct SubjectId(pub String);
 pub struct StudyId(pub String);
 
 /// One image with its report.
+///
+/// [`Manifest::read`](crate::Manifest::read) reads studies from a CSV.
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{Report, Study};
+///
+/// let study = Study {
+///     row: 1,
+///     image: "images/p10/chest.png".into(),
+///     image_size: [256, 208],
+///     image_content: 7,
+///     report: Report::new("No effusion or pneumothorax. Normal heart.", 3),
+///     group: "p10".into(),
+///     split: None,
+/// };
+/// assert_eq!(study.report.sentences, ["No effusion or pneumothorax."]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Study {
     /// Row of the CSV, counted from 1 after the header. Blank lines do not count, and a row with

@@ -70,7 +70,8 @@ pub struct MimicConfig {
     /// split. `-chexpert` and `-negbio` contain labels and are optional.
     pub tables: Option<PathBuf>,
     /// The zip file of the reports, or the folder that contains
-    /// `files/p10/p10000032/s50414267.txt`; `None`: `mimic-cxr-reports.zip` in `root`, or else `root`.
+    /// `files/p10/p10000032/s50414267.txt`; `None`: `mimic-cxr-reports.zip` in `root`, or else
+    /// `root`.
     pub reports: Option<PathBuf>,
     /// Output folder: new, empty, or left by an earlier run.
     pub out: PathBuf,
@@ -109,7 +110,8 @@ type ReportText = (Arc<str>, bool);
 type Reports = HashMap<(String, String), Result<ReportText, (Omission, String)>>;
 
 impl MimicConfig {
-    /// Includes frontal views (PA and AP), uses the official split, and writes images of 256 pixels.
+    /// Includes frontal views (PA and AP), uses the official split, and writes images of 256
+    /// pixels.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -164,8 +166,8 @@ impl MimicConfig {
         self.tables.as_deref().unwrap_or(&self.root)
     }
 
-    /// Lists the images of the requested views, if the table contains views, sorted by subject, study
-    /// and name.
+    /// Lists the images of the requested views, if the table contains views, sorted by subject,
+    /// study and name.
     fn records(&self, omissions: &mut Omissions) -> Result<Vec<Record>, PrepareError> {
         let splits = match self.split {
             MimicSplit::Official => Some(self.official_split()?),

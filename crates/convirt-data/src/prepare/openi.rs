@@ -80,8 +80,8 @@ impl OpenIConfig {
     /// Writes the manifest `pairs.csv` and the images.
     ///
     /// The manifest has a row for each image of the requested views whose report has findings or
-    /// impression. The id of the report is both subject and study. `progress` may be called from any
-    /// thread. An interrupted run can be repeated and continues where it stopped.
+    /// impression. The id of the report is both subject and study. `progress` may be called from
+    /// any thread. An interrupted run can be repeated and continues where it stopped.
     ///
     /// # Errors
     ///

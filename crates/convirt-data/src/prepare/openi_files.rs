@@ -39,8 +39,8 @@ pub(super) struct Files {
 }
 
 impl ReportFile {
-    /// Lists the reports of `requested`, a folder or an archive; or else the `files` below `root`, or
-    /// those of the archive in `root`.
+    /// Lists the reports of `requested`, a folder or an archive; or else the `files` below `root`,
+    /// or those of the archive in `root`.
     pub(super) fn list(
         requested: Option<&Path>,
         root: &Path,
@@ -124,7 +124,7 @@ impl Files {
                 continue;
             }
             let rank = |ending| IMAGE_EXTENSIONS.iter().position(|&known| known == ending);
-            let by_content = || match FileContent::at(&path) {
+            let by_content = || match FileContent::detect(&path) {
                 Ok(FileContent::Image(ending)) => rank(ending),
                 _ => None,
             };
@@ -149,7 +149,8 @@ impl Files {
         images.first().map(|(_, path)| path.as_path())
     }
 
-    /// Returns the path of a DICOM file relative to the root, by name, even if another image is used.
+    /// Returns the path of a DICOM file relative to the root, by name, even if another image is
+    /// used.
     pub(super) fn dicom(&self, name: &str) -> Option<&Path> {
         let images = self.images.get(&image_key(Path::new(name)))?;
         let mut dicom = images

@@ -54,7 +54,8 @@ fn entries(unpacked: impl Read, max_bytes: u64) -> io::Result<Vec<XmlFile>> {
     Ok(files)
 }
 
-/// Whether a file is an XML report by its name, and not a companion file of macOS such as `._1.xml`.
+/// Whether a file is an XML report by its name, and not a companion file of macOS such as
+/// `._1.xml`.
 pub(super) fn is_report(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
     extension.eq_ignore_ascii_case("xml") && !path.iter().any(is_companion)

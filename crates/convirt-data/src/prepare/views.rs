@@ -25,7 +25,8 @@ pub(super) fn is_requested(view: &str, requested: &[String]) -> bool {
 }
 
 impl Preparation<'_> {
-    /// Reads the views from DICOM files and removes the pairs whose view is not requested or unknown.
+    /// Reads the views from DICOM files and removes the pairs whose view is not requested or
+    /// unknown.
     pub(super) fn choose_views(
         &self,
         source: &mut SourcePairs,

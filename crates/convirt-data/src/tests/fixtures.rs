@@ -1,4 +1,4 @@
-//! What the tests of images, data sets and loaders have in common.
+//! Fixtures for the tests of images, data sets and loaders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub fn studies(folder: &Path, count: usize) -> Vec<Study> {
         .collect()
 }
 
-/// A data set of `studies` in evaluation views of 32×32, bad rows borne up to `max_bad_share`.
+/// A data set of `studies` in evaluation views of 32×32, with bad rows up to `max_bad_share`.
 pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> ImageTextDataset {
     let texts = ["Finding 0123456789 is present. The heart is normal."];
     let tokenizer = ReportTokenizer::train(texts.into_iter(), 100, true).unwrap();

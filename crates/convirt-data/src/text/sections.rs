@@ -1,7 +1,7 @@
 //! Splitting of reports into sections.
 //!
-//! Reports are free text: headings may be misspelt, share a line with text, lack their colon or occur
-//! twice, and an addendum with headings of its own may precede or follow the report.
+//! Reports are free text: headings may be misspelt, share a line with text, lack their colon or
+//! occur twice, and an addendum with headings of its own may precede or follow the report.
 
 mod heading;
 mod sign_off;
@@ -60,11 +60,12 @@ pub struct Sections {
 impl Sections {
     /// Splits a report into sections; any text is accepted.
     ///
-    /// A heading is at the start of a line and ends in a colon. It is in capitals or one of the usual
-    /// names. Usual names are also recognized without a colon on a line of their own, with one typing
-    /// error, and, in capitals, within a line, even without a space before the text. Within a line,
-    /// "Findings:" and "Impression:" after a full stop need no capitals, and in capitals before
-    /// mixed-case text they need no colon. Labels that are not sections ("LUNGS:") remain in the text.
+    /// A heading is at the start of a line and ends in a colon. It is in capitals or one of the
+    /// usual names. Usual names are also recognized without a colon on a line of their own, with
+    /// one typing error, and, in capitals, within a line, even without a space before the text.
+    /// Within a line, "Findings:" and "Impression:" after a full stop need no capitals, and in
+    /// capitals before mixed-case text they need no colon. Labels that are not sections ("LUNGS:")
+    /// remain in the text.
     ///
     /// "END OF IMPRESSION", lines such as "DICTATED BY:", and final paragraphs with signatures or
     /// notifications form the sign-off. Markdown and HTML markup is removed.

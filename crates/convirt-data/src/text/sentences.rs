@@ -1,8 +1,9 @@
 //! Splitting of reports into sentences.
 //!
-//! Reports are not prose: lines wrap at 79 columns, lists are numbered within a line, headings share
-//! a line with text, and numbers and abbreviations contain full stops. First, the layout is split
-//! into blocks: paragraphs, list items and headed sections. Then each block is split at full stops.
+//! Reports are not prose: lines wrap at 79 columns, lists are numbered within a line, headings
+//! share a line with text, and numbers and abbreviations contain full stops. First, the layout is
+//! split into blocks: paragraphs, list items and headed sections. Then each block is split at full
+//! stops.
 
 mod heading;
 mod full_stop;
@@ -49,8 +50,8 @@ pub fn sentences(text: &str) -> Vec<String> {
 
 /// Counts the words of a text: whitespace-separated pieces that contain a letter or a digit.
 ///
-/// Scripts without spaces between words, such as Chinese, Japanese or Thai, are segmented by Unicode's
-/// rules (UAX 29), which count each ideograph as a word, for instance.
+/// Scripts without spaces between words, such as Chinese, Japanese or Thai, are segmented by
+/// Unicode's rules (UAX 29), which count each ideograph as a word, for instance.
 ///
 /// ```
 /// assert_eq!(convirt_data::word_count("No effusion - 2 views."), 4);

@@ -82,8 +82,8 @@ impl ReportTokenizer {
     /// with `merges.txt` (byte-level BPE, as in RoBERTa). As in transformers, it also applies
     /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` if present.
     /// `do_lower_case` overrides the setting of BERT's normalizer; other normalizers ignore it.
-    /// Padding and truncation settings in the files are ignored: [`encode`](Self::encode) truncates,
-    /// and [`collate`](crate::collate) pads.
+    /// Padding and truncation settings in the files are ignored: [`encode`](Self::encode)
+    /// truncates, and [`collate`](crate::collate) pads.
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ impl ReportTokenizer {
 
     /// Learns a WordPiece vocabulary of at most `vocab_size` tokens from `texts`.
     ///
-    /// The ids begin with `[PAD]` (0), `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`. The same texts give the
-    /// same vocabulary in any order. `do_lower_case` also strips accents, as in BERT.
+    /// The ids begin with `[PAD]` (0), `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`. The same texts give
+    /// the same vocabulary in any order. `do_lower_case` also strips accents, as in BERT.
     ///
     /// # Errors
     ///

@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn the_most_frequent_pair_becomes_a_piece_first() {
-        // By hand: ##u ##n occurs 12 + 4 times. Then p ##un 12; ##u ##g 5, whose ids are smaller than
-        // those of h ##u 5; h ##ug 5; b ##un 4.
+        // By hand: ##u ##n occurs 12 + 4 times. Then p ##un 12; ##u ##g 5, whose ids are smaller
+        // than those of h ##u 5; h ##ug 5; b ##un 4.
         let words = counted(&[("hug", 5), ("pun", 12), ("bun", 4), ("x", 1)]);
         let pieces = learn(&words, &["[UNK]"], 14).unwrap();
         assert_eq!(

@@ -174,7 +174,7 @@ fn a_data_set_without_a_fault_has_no_findings() {
 }
 
 #[test]
-fn each_fault_is_found_in_its_rows_and_none_is_invented() {
+fn each_fault_is_found_in_exactly_its_rows() {
     use FindingKind::*;
     let mut ward = Ward::new();
     let mut expected = RowsByKind::new();
@@ -331,7 +331,7 @@ fn copies_inside_a_group_and_texts_in_image_files_are_notes() {
 }
 
 #[test]
-fn without_groups_and_sides_the_doctor_says_so_and_draws() {
+fn without_groups_and_sides_the_doctor_reports_it_and_draws_a_split() {
     let mut ward = Ward::new();
     ward.config.manifest.group = None;
     let diagnosis = ward.examine();
@@ -360,7 +360,7 @@ fn without_groups_and_sides_the_doctor_says_so_and_draws() {
 }
 
 #[test]
-fn images_alone_are_examined_without_a_word_about_texts() {
+fn images_without_texts_have_no_findings_about_texts() {
     let mut ward = Ward::new();
     ward.config.manifest.text = None;
     ward.config.tokens = TokenCheck::Off {
@@ -374,7 +374,7 @@ fn images_alone_are_examined_without_a_word_about_texts() {
 }
 
 #[test]
-fn without_a_column_of_views_names_and_dicom_headers_tell_them() {
+fn without_a_view_column_names_and_dicom_headers_are_used() {
     let mut ward = Ward::new();
     let header = ["image", "text", "patient", "seen", "split"];
     let pixels: Vec<u8> = (0..96 * 96).map(|i| (i / 37 % 251) as u8).collect();
@@ -392,7 +392,7 @@ fn without_a_column_of_views_names_and_dicom_headers_tell_them() {
 }
 
 #[test]
-fn findings_show_what_they_are_about_and_nothing_that_identifies() {
+fn findings_show_their_images_and_nothing_identifying() {
     let mut ward = Ward::new();
     let [known, row] = ["train", "validate"].map(|side| ward.patients(side)[0][0]);
     let file = ward.image(known).to_png().unwrap();
@@ -473,7 +473,7 @@ fn a_cleaned_manifest_has_no_errors_and_keeps_what_is_held_out() {
 }
 
 #[test]
-fn a_manifest_cleaned_for_a_drawn_split_has_no_errors_whatever_is_drawn() {
+fn a_manifest_cleaned_for_a_drawn_split_has_no_errors_with_any_seed() {
     let mut ward = faulty();
     ward.config.manifest.split = None;
     let cleaned = ward.path("cleaned.csv");
@@ -487,7 +487,7 @@ fn a_manifest_cleaned_for_a_drawn_split_has_no_errors_whatever_is_drawn() {
 }
 
 #[test]
-fn a_manifest_cleaned_into_another_folder_says_where_its_paths_start() {
+fn a_manifest_cleaned_into_another_folder_reports_the_root_of_its_paths() {
     let ward = faulty();
     let path = ward.path("elsewhere/cleaned.csv");
     let cleaned = ward.examine().write_cleaned(&path).unwrap();
@@ -496,7 +496,7 @@ fn a_manifest_cleaned_into_another_folder_says_where_its_paths_start() {
 }
 
 #[test]
-fn a_table_of_errors_alone_is_examined_and_cannot_be_cleaned() {
+fn a_table_with_only_errors_is_examined_but_cannot_be_cleaned() {
     let mut ward = Ward::new();
     for row in 1..=ward.rows.len() {
         ward.set(row, IMAGE, format!("none_{row}.png"));

@@ -1,4 +1,4 @@
-//! How an image file asks to be turned before it is shown.
+//! The EXIF orientation of an image file.
 
 use crate::image::limits::DecodeLimits;
 use memchr::memmem;
@@ -6,33 +6,32 @@ use memchr::memmem;
 use crate::image::radiograph::Radiograph;
 use crate::image::segments::segments;
 
-/// The values of the element `Orientation` (Exif 3.0, section 4.6.5): which side of the picture
-/// the first row and the first column of the file are.
+/// The EXIF orientation (Exif 3.0, section 4.6.5): a transposition followed by flips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Orientation {
-    /// Whether rows are columns.
+    /// Whether rows and columns are exchanged.
     is_transposed: bool,
-    /// Whether the picture's left is at the right, after that.
+    /// Whether the result is mirrored horizontally.
     is_flipped_across: bool,
-    /// Whether its top is at the bottom.
+    /// Whether the result is mirrored vertically.
     is_flipped_down: bool,
 }
 
 impl DecodeLimits {
-    /// How a file is to be turned.
+    /// Returns the orientation of a file, unless `exif_orientation` is off.
     pub(crate) fn orientation(&self, file: &[u8]) -> Option<Orientation> {
         self.exif_orientation.then(|| Orientation::find(file))?
     }
 }
 
 impl Orientation {
-    /// Looks up what a JPEG or PNG says, in its EXIF or else in its XMP, as Pillow's
-    /// `exif_transpose` does; `None` where nothing is to be done.
+    /// Reads the orientation from the EXIF or else the XMP of a JPEG or PNG, like Pillow's
+    /// `exif_transpose`; `None` for the normal orientation.
     pub(crate) fn find(file: &[u8]) -> Option<Self> {
         let (mut exif, mut xmp) = (None, None);
         for segment in segments(file) {
-            exif = exif.or(segment.exif().and_then(in_exif));
-            xmp = xmp.or(segment.xmp().and_then(in_xmp));
+            exif = exif.or(segment.exif().and_then(from_exif));
+            xmp = xmp.or(segment.xmp().and_then(from_xmp));
         }
         Self::from_number(exif.or(xmp)?)
     }
@@ -55,8 +54,8 @@ impl Orientation {
         })
     }
 
-    /// Returns width and height of the picture, by those of the file.
-    pub(crate) fn turned_size(self, [width, height]: [usize; 2]) -> [usize; 2] {
+    /// Returns the size of the oriented image, from that of the stored image.
+    pub(crate) fn oriented_size(self, [width, height]: [usize; 2]) -> [usize; 2] {
         if self.is_transposed {
             [height, width]
         } else {
@@ -64,7 +63,7 @@ impl Orientation {
         }
     }
 
-    /// What is done, in words.
+    /// Describes the orientation in words.
     pub(crate) fn words(self) -> &'static str {
         match (
             self.is_transposed,
@@ -83,12 +82,12 @@ impl Orientation {
 }
 
 impl Radiograph {
-    /// Returns the picture that the rows of a file are.
-    pub(crate) fn turned(self, orientation: Option<Orientation>) -> Self {
+    /// Applies an orientation.
+    pub(crate) fn oriented(self, orientation: Option<Orientation>) -> Self {
         let Some(orientation) = orientation else {
             return self;
         };
-        let [width, height] = orientation.turned_size([self.width, self.height]);
+        let [width, height] = orientation.oriented_size([self.width, self.height]);
         let flipped = |at: usize, length: usize, is_flipped: bool| {
             if is_flipped { length - 1 - at } else { at }
         };
@@ -111,9 +110,9 @@ impl Radiograph {
     }
 }
 
-/// Reads the orientation of the first directory (TIFF 6.0, section 2): a short number, or a long
-/// one of some writers.
-fn in_exif(exif: &[u8]) -> Option<u16> {
+/// Reads the orientation from the first EXIF directory (TIFF 6.0, section 2): a short integer, or a
+/// long one from some writers.
+fn from_exif(exif: &[u8]) -> Option<u16> {
     const ORIENTATION: u16 = 0x0112;
     const SHORT: u16 = 3;
     const LONG: u16 = 4;
@@ -149,8 +148,8 @@ fn in_exif(exif: &[u8]) -> Option<u16> {
     }
 }
 
-/// Reads the orientation of an XMP packet, which is written as an attribute or as an element.
-fn in_xmp(xmp: &[u8]) -> Option<u16> {
+/// Reads the orientation from an XMP packet, where it is an attribute or an element.
+fn from_xmp(xmp: &[u8]) -> Option<u16> {
     const NAME: &[u8] = b"tiff:Orientation";
     memmem::find_iter(xmp, NAME).find_map(|at| {
         let digit = match &xmp[at + NAME.len()..] {
@@ -172,7 +171,7 @@ mod tests {
 
     const PATH: &str = "a.png";
 
-    /// An EXIF of one entry.
+    /// An EXIF segment with one entry.
     fn exif(is_little: bool, number: u16) -> Vec<u8> {
         let word = |it: u16| {
             if is_little {
@@ -200,7 +199,7 @@ mod tests {
         exif
     }
 
-    /// A PNG with a chunk behind its header.
+    /// A PNG with a chunk after its header.
     fn png(image: &Radiograph, name: &[u8], content: &[u8]) -> Vec<u8> {
         const HEADER: usize = 8 + 25;
         let named = [name, content].concat();
@@ -230,9 +229,9 @@ mod tests {
         }
     }
 
-    // `PIL.ImageOps.exif_transpose` of the rows 1 2 3 and 4 5 6.
+    // Results of `PIL.ImageOps.exif_transpose` for the rows 1 2 3 and 4 5 6.
     #[test]
-    fn pictures_are_turned_as_pillow_turns_them() {
+    fn orientations_agree_with_pillow() {
         let image = Radiograph::from_u8(3, 2, 1, &[1, 2, 3, 4, 5, 6]);
         for (number, width, expected) in [
             (1, 3, [1, 2, 3, 4, 5, 6]),
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_turned_plane_by_plane() {
+    fn colours_are_oriented_plane_by_plane() {
         let image = Radiograph::from_u8(2, 1, 3, &[255, 0, 0, 0, 255, 0]);
         let turned = decoded(&png(&image, b"eXIf", &exif(true, 6)));
         let expected = Radiograph::from_u8(1, 2, 3, &[255, 0, 0, 0, 255, 0]);
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_is_turned_at_any_size_and_its_header_tells() {
+    fn a_jpeg_is_oriented_at_any_size_and_in_its_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.jpg");
         for name in ["img_grey_111x130.jpg", "progressive_grey_41x33.jpg"] {
@@ -277,7 +276,7 @@ mod tests {
                 };
                 let (turned, stored) = (within(&limits), within(&as_stored()));
                 assert_eq!(turned.width(), stored.height());
-                // Clockwise: what was below is at the left.
+                // Clockwise: the bottom becomes the left.
                 let bottom = (stored.height() - 1) * stored.width();
                 assert_eq!(turned.pixels()[0], stored.pixels()[bottom]);
                 if longer_side == 1000 {
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn xmp_is_asked_where_exif_does_not_say() {
+    fn xmp_is_read_if_exif_has_no_orientation() {
         let image = Radiograph::from_u8(2, 1, 1, &[1, 2]);
         for text in [
             "<x tiff:Orientation=\"3\"/>",
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_exif_turns_nothing() {
+    fn damaged_exif_is_ignored() {
         let image = Radiograph::from_u8(2, 1, 1, &[1, 2]);
         let whole = exif(true, 3);
         for length in 0..20 {

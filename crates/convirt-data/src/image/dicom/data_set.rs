@@ -1,35 +1,35 @@
-//! The elements of a DICOM file that describe its image, and no others (PS3.5, section 7).
+//! Parser for the elements of a DICOM file that describe its image (PS3.5, section 7).
 //!
-//! What is kept borrows from the file, and a length is believed only as far as the file goes.
+//! Values borrow from the file, and lengths are checked against the length of the file.
 
 use std::collections::BTreeMap;
 
 use memchr::memmem;
 
 use super::error::DicomError;
-use super::tag::{PIXEL_DATA, Tag, tells_the_view};
+use super::tag::{PIXEL_DATA, Tag, is_view_element};
 
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
-/// The group of the elements that describe an image; no patient is named in it.
+/// The group of elements that describe an image; it contains no patient data.
 const IMAGE_GROUP: u16 = 0x0028;
-/// The group of the functional groups, in which enhanced images describe their frames.
+/// The group of the functional groups, which describe the frames of enhanced images.
 const FRAMES_GROUP: u16 = 0x5200;
 
-/// The types of elements (PS3.5, section 6.2).
+/// The value representations of elements (PS3.5, section 6.2).
 const VRS: [&[u8; 2]; 34] = [
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"OB",
     b"OD", b"OF", b"OL", b"OV", b"OW", b"PN", b"SH", b"SL", b"SQ", b"SS", b"ST", b"SV", b"TM",
     b"UC", b"UI", b"UL", b"UN", b"UR", b"US", b"UT", b"UV",
 ];
 
-/// The length that says: up to the delimiter.
+/// The undefined length: the value ends at a delimiter.
 const UNDEFINED: u32 = u32::MAX;
-/// Sequences within sequences that are followed; files have two or three.
+/// Largest nesting of sequences; files have two or three levels.
 const MAX_DEPTH: usize = 32;
 
-/// How elements are written.
+/// The encoding of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Encoding {
     pub(super) explicit: bool,
@@ -50,22 +50,22 @@ impl Encoding {
         big_endian: true,
     };
 
-    /// Corrects what a file declares by how its first element is written: whether it has a type,
-    /// as pydicom looks, and which byte of its group, which is below 0x0100, is 0.
+    /// Corrects a wrong transfer syntax by the first element: whether it has a VR, as in pydicom,
+    /// and which byte of its group is 0, since the group is below 0x0100.
     pub(super) fn corrected(self, elements: &[u8]) -> Self {
         let big_endian = match elements {
             [0, low, ..] if *low > 0 => true,
             [low, 0, ..] if *low > 0 => false,
             _ => self.big_endian,
         };
-        Self { big_endian, ..self }.corrected_type(elements)
+        Self { big_endian, ..self }.corrected_vr(elements)
     }
 
-    /// Corrects whether elements have types, by the first.
+    /// Corrects whether elements have VRs, by the first element.
     ///
-    /// Two capitals may be the length of an element without type, from 16,705 bytes on: where
-    /// types are not expected, only those that there are count.
-    fn corrected_type(self, elements: &[u8]) -> Self {
+    /// Two capitals may also be the length of an element without VR, of at least 16,705 bytes. So
+    /// if VRs are not expected, only existing VRs are accepted.
+    fn corrected_vr(self, elements: &[u8]) -> Self {
         let Some(vr) = elements.get(4..6) else {
             return self;
         };
@@ -77,11 +77,11 @@ impl Encoding {
         Self { explicit, ..self }
     }
 
-    /// Returns how the elements of an item are written: never with types where those around it
-    /// have none, sometimes without where they do.
+    /// Returns the encoding of the elements in an item, which may lack VRs even if the outer
+    /// elements have them.
     fn within_item(self, elements: &[u8]) -> Self {
         if self.explicit {
-            self.corrected_type(elements)
+            self.corrected_vr(elements)
         } else {
             self
         }
@@ -104,15 +104,15 @@ impl Encoding {
     }
 }
 
-/// Whether two bytes may be the type of an element.
+/// Whether two bytes may be a VR.
 pub(super) fn is_vr(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_uppercase)
 }
 
-/// An element as it stands in the file; the value of a sequence is its items.
+/// An element of the file; the value of a sequence is its items.
 pub(super) struct Element<'a> {
     pub(super) tag: Tag,
-    /// Empty where the encoding leaves it to the reader to know it.
+    /// VR; empty if the encoding is implicit.
     vr: &'a [u8],
     pub(super) value: &'a [u8],
     is_of_undefined_length: bool,
@@ -125,14 +125,14 @@ pub(super) struct DataSet<'a> {
 }
 
 impl<'a> DataSet<'a> {
-    /// Reads up to the pixels; what follows them is not looked at.
+    /// Reads the elements up to the pixel data.
     pub(super) fn read(bytes: &'a [u8], encoding: Encoding) -> Result<Self, DicomError> {
         let mut reader = Reader::new(bytes, encoding);
         let mut elements = BTreeMap::new();
         while let Some(element) = reader.element()? {
             let tag = element.tag;
             let describes_frames = tag.0 == FRAMES_GROUP;
-            if tag.0 == IMAGE_GROUP || describes_frames || tag == PIXEL_DATA || tells_the_view(tag)
+            if tag.0 == IMAGE_GROUP || describes_frames || tag == PIXEL_DATA || is_view_element(tag)
             {
                 elements.insert(tag, element);
             }
@@ -143,28 +143,28 @@ impl<'a> DataSet<'a> {
         Ok(Self { encoding, elements })
     }
 
-    /// Returns how elements are written.
+    /// Returns the encoding of the elements.
     pub(super) fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Returns the bytes of an element that is there and not empty.
+    /// Returns the bytes of an element, if it exists and is not empty.
     pub(super) fn bytes(&self, tag: Tag) -> Option<&'a [u8]> {
         let value = self.elements.get(&tag)?.value;
         (!value.is_empty()).then_some(value)
     }
 
-    /// Whether the element is made of words of 16 bits, as far as the file says.
+    /// Whether the VR of an element is that of 16-bit words.
     pub(super) fn is_of_words(&self, tag: Tag) -> bool {
         self.vr(tag) == b"OW"
     }
 
-    /// Returns the type of an element; empty where the file does not say.
+    /// Returns the VR of an element; empty if unknown.
     pub(super) fn vr(&self, tag: Tag) -> &'a [u8] {
         self.elements.get(&tag).map_or(&[], |it| it.vr)
     }
 
-    /// Whether the pixels are in fragments, as compressed ones are.
+    /// Whether the pixel data consists of fragments, as for compressed images.
     pub(super) fn has_fragments(&self) -> bool {
         let pixels = self.elements.get(&PIXEL_DATA);
         pixels.is_some_and(|it| it.is_of_undefined_length)
@@ -182,18 +182,17 @@ impl<'a> DataSet<'a> {
         Some(self.encoding.u16(*value))
     }
 
-    /// Returns the first of the texts of an element.
+    /// Returns the first text value of an element.
     pub(super) fn text(&self, tag: Tag) -> Option<&'a str> {
         let text = str::from_utf8(self.bytes(tag)?).ok()?;
         let first = text.split('\\').next()?.trim_matches(['\0', ' ']);
         (!first.is_empty()).then_some(first)
     }
 
-    /// Returns the decimal numbers (DS) of an element, which `name` is for the error; empty where
-    /// it is absent or has no value.
+    /// Returns the decimal numbers (DS) of an element; empty if it is absent or has no value.
+    /// `name` is used in errors.
     ///
-    /// A value that is no number, or none that sums and products of it are finite for, is an
-    /// error: what stands for it is anybody's guess.
+    /// An invalid number, or one so large that sums and products overflow, is an error.
     pub(super) fn decimals(&self, tag: Tag, name: &'static str) -> Result<Vec<f64>, DicomError> {
         let text = self.lossy_text(tag);
         let decimal = |value: &str| {
@@ -207,13 +206,13 @@ impl<'a> DataSet<'a> {
         numbers.ok_or_else(|| DicomError::value(name, tag, &text, "no decimal number"))
     }
 
-    /// Returns all that an element holds as text, be it damaged.
+    /// Returns the value of an element as text, even if it is damaged.
     pub(super) fn lossy_text(&self, tag: Tag) -> String {
         let text = String::from_utf8_lossy(self.bytes(tag).unwrap_or_default());
         text.trim_matches(['\0', ' ']).into()
     }
 
-    /// Whether an element is there, be it empty.
+    /// Whether an element exists, even if it is empty.
     pub(super) fn has(&self, tag: Tag) -> bool {
         self.elements.contains_key(&tag)
     }
@@ -234,7 +233,7 @@ impl<'a> DataSet<'a> {
         Self::read(item, reader.encoding.within_item(item)).map(Some)
     }
 
-    /// Returns the compressed image: all fragments but the first, which is a table of offsets.
+    /// Returns the compressed image: all fragments except the first, which is the offset table.
     pub(super) fn compressed(&self) -> Result<Vec<u8>, DicomError> {
         let name = "pixel data";
         let items = self.bytes(PIXEL_DATA).ok_or(DicomError::Missing { name })?;
@@ -257,7 +256,7 @@ impl<'a> DataSet<'a> {
     }
 }
 
-/// Walks over elements.
+/// Reads elements.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
     encoding: Encoding,
@@ -273,7 +272,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an element, or returns `None` at the end of the bytes or of an item.
+    /// Reads the next element; `None` at the end of the data or of an item.
     pub(super) fn element(&mut self) -> Result<Option<Element<'a>>, DicomError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -285,8 +284,8 @@ impl<'a> Reader<'a> {
         }
         let (vr, length) = self.vr_and_length()?;
         let value = match length {
-            // Fragments, or as much of the pixels as there is: the decoders count. Those of an
-            // icon are an element as any other.
+            // Fragments, or the available part of the pixel data: the decoders check its length.
+            // The pixel data of an icon is handled like any other element.
             _ if tag == PIXEL_DATA && self.depth == 0 => {
                 let length = self.rest.len().min(length as usize);
                 self.take(length)?
@@ -302,8 +301,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// An element without a type among others with one has a length of four bytes, as pydicom
-    /// reads it.
+    /// Reads VR and length. An element without a VR among others that have one has a length of four
+    /// bytes, as in pydicom.
     fn vr_and_length(&mut self) -> Result<(&'a [u8], u32), DicomError> {
         if !self.encoding.explicit || !self.rest.get(..2).is_none_or(is_vr) {
             return Ok((&[], self.u32()?));
@@ -320,8 +319,8 @@ impl<'a> Reader<'a> {
         Ok((vr, length))
     }
 
-    /// Passes over a value of undefined length and returns it without its delimiter: items, or
-    /// what a private element has in their place.
+    /// Skips a value of undefined length and returns it without its delimiter: items, or the bytes
+    /// of a private element.
     fn up_to_delimiter(&mut self, vr: &[u8]) -> Result<&'a [u8], DicomError> {
         if self.depth == MAX_DEPTH {
             let what = "sequences nested too deeply";
@@ -341,8 +340,8 @@ impl<'a> Reader<'a> {
         Ok(&start[..end])
     }
 
-    /// PS3.5, section 6.2.2, note 2: an unknown sequence is written as implicit little endian. Some
-    /// writers keep their types.
+    /// Sets the encoding within a sequence. An unknown sequence is written in implicit little
+    /// endian (PS3.5, section 6.2.2, note 2), but some writers include VRs.
     fn enter(&mut self, vr: &[u8]) {
         if vr == b"UN" {
             let big_endian = self.rest.starts_with(&ITEM.0.to_be_bytes());
@@ -350,7 +349,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Also where too little is left to tell: that is an error of the items.
+    /// Whether the value starts with an item, or is too short to tell, which is an error of the
+    /// items.
     fn starts_with_item(&self) -> bool {
         let mut ahead = Self::new(self.rest, self.encoding);
         ahead
@@ -358,7 +358,7 @@ impl<'a> Reader<'a> {
             .map_or(true, |tag| [ITEM, SEQUENCE_END].contains(&tag))
     }
 
-    /// Passes over items and their delimiter; returns the length of the items.
+    /// Skips items and their delimiter; returns the length of the items.
     fn items(&mut self) -> Result<usize, DicomError> {
         let length = self.rest.len();
         let sequence = self.encoding;
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over bytes and their delimiter; returns the number of the bytes.
+    /// Skips bytes and their delimiter; returns the number of bytes.
     fn find_delimiter(&mut self) -> Result<usize, DicomError> {
         let delimiter = [SEQUENCE_END.0, SEQUENCE_END.1, 0, 0].map(|word| match self.encoding {
             Encoding {
@@ -389,8 +389,8 @@ impl<'a> Reader<'a> {
             _ => word.to_le_bytes(),
         });
         let delimiter = delimiter.as_flattened();
-        let found = memmem::find(self.rest, delimiter);
-        let end = found.ok_or_else(|| DicomError::Truncated {
+        let position = memmem::find(self.rest, delimiter);
+        let end = position.ok_or_else(|| DicomError::Truncated {
             needed: self.rest.len() + delimiter.len(),
             found: self.rest.len(),
         })?;

@@ -1,4 +1,4 @@
-//! How the pixels of a DICOM file are to be read (PS3.3, section C.7.6.3).
+//! The format of the pixels of a DICOM file (PS3.3, section C.7.6.3).
 
 use super::data_set::DataSet;
 use super::error::DicomError;
@@ -17,7 +17,7 @@ const BITS_STORED: Tag = Tag(0x0028, 0x0101);
 const HIGH_BIT: Tag = Tag(0x0028, 0x0102);
 const PIXEL_REPRESENTATION: Tag = Tag(0x0028, 0x0103);
 
-/// What a sample means.
+/// The photometric interpretation: the meaning of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Photometric {
     /// The smallest value is white.
@@ -25,11 +25,11 @@ pub(super) enum Photometric {
     /// The smallest value is black.
     Monochrome2,
     Rgb,
-    /// Luminance and two differences of colour, as many of each as pixels.
+    /// YCbCr without subsampling.
     Ybr,
 }
 
-/// How the pixels are to be read.
+/// The format of the pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Description {
     pub(super) rows: usize,
@@ -37,7 +37,7 @@ pub(super) struct Description {
     pub(super) photometric: Photometric,
     /// 1 or 3.
     pub(super) samples_per_pixel: usize,
-    /// Whether colours stand plane by plane and not pixel by pixel.
+    /// Whether colours are stored plane by plane instead of pixel by pixel.
     pub(super) is_planar: bool,
     /// 1 or 2.
     pub(super) bytes_per_sample: usize,
@@ -49,13 +49,14 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Checks the size of a codestream, before memory is taken: the limits did not see it.
-    pub(super) fn check_size(&self, found: [usize; 3]) -> Result<(), DicomError> {
-        let wanted = [self.columns, self.rows, self.samples_per_pixel];
-        if found == wanted {
+    /// Checks the size in a codestream before memory is allocated; the limits only apply to the
+    /// header.
+    pub(super) fn check_size(&self, decoded: [usize; 3]) -> Result<(), DicomError> {
+        let described = [self.columns, self.rows, self.samples_per_pixel];
+        if decoded == described {
             Ok(())
         } else {
-            Err(DicomError::Mismatch { found, wanted })
+            Err(DicomError::Mismatch { decoded, described })
         }
     }
 
@@ -127,7 +128,7 @@ impl Description {
         self.samples() * self.bytes_per_sample
     }
 
-    /// Returns the stored value in a sample as it stands in the file, without its sign.
+    /// Extracts the stored value from a sample of the file, as unsigned bits.
     pub(super) fn level(&self, sample: u16) -> u16 {
         (sample >> self.shift) & (u16::MAX >> (u16::BITS - self.bits))
     }
@@ -158,11 +159,11 @@ fn photometric(
         "MONOCHROME2" => Photometric::Monochrome2,
         "RGB" => Photometric::Rgb,
         "YBR_FULL" => Photometric::Ybr,
-        // Compressed, as many of each as pixels come out.
+        // The decoder undoes the subsampling.
         "YBR_FULL_422" if matches!(compression, Compression::Jpeg | Compression::Jpeg2000) => {
             Photometric::Ybr
         }
-        // What these name, the wavelet decoder undoes.
+        // The decoder undoes these transforms.
         "YBR_RCT" | "YBR_ICT" if compression == Compression::Jpeg2000 => Photometric::Rgb,
         _ => return Err(unsupported(name, text)),
     };
@@ -177,7 +178,7 @@ fn photometric(
 }
 
 fn unsupported(name: &'static str, value: impl ToString) -> DicomError {
-    // A damaged element may be of any length.
+    // A damaged element may have any length.
     let value = value.to_string().chars().take(32).collect();
     DicomError::Unsupported { name, value }
 }

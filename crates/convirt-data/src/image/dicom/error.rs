@@ -1,4 +1,4 @@
-//! Why a DICOM file gives no image.
+//! Errors in decoding DICOM files.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::tag::Tag;
 use crate::image::error::ImageError;
 use crate::image::limits::{DecodeLimits, too_large};
 
-/// Why a DICOM file gives no image. No variant repeats what an element says about a patient.
+/// An error in decoding a DICOM file. No variant contains patient data.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DicomError {
     #[error("truncated DICOM: {needed} bytes needed where {found} are left")]
@@ -32,11 +32,12 @@ pub(super) enum DicomError {
         fault: &'static str,
     },
 
-    #[error("the compressed image is of {found:?} and the DICOM header of {wanted:?}")]
+    #[error("the compressed image is of {decoded:?} and the DICOM header of {described:?}")]
     Mismatch {
-        /// Columns, rows, samples per pixel.
-        found: [usize; 3],
-        wanted: [usize; 3],
+        /// Columns, rows and samples per pixel of the compressed image.
+        decoded: [usize; 3],
+        /// The same in the DICOM header.
+        described: [usize; 3],
     },
 
     #[error("its JPEG cannot be decoded: {source}")]
@@ -56,9 +57,9 @@ pub(super) enum DicomError {
 }
 
 impl DicomError {
-    /// The value of an element, none with a patient in it, is not to be used.
+    /// Makes an error for the invalid value of an element that contains no patient data.
     pub(super) fn value(name: &'static str, tag: Tag, value: &str, fault: &'static str) -> Self {
-        // A damaged element may be of any length and hold anything.
+        // A damaged element may have any length and content.
         let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
         let value = value.chars().take(32);
         let value = value.map(|c| if is_plain(&c) { c } else { '?' }).collect();
@@ -70,13 +71,13 @@ impl DicomError {
         }
     }
 
-    /// Whether a longer piece of the same file may be without the fault.
-    pub(super) fn is_of_too_little(&self) -> bool {
+    /// Whether more bytes of the same file may resolve the error.
+    pub(super) fn needs_more_data(&self) -> bool {
         matches!(self, Self::Truncated { .. } | Self::Missing { .. })
     }
 
-    /// Says which file it is.
-    pub(super) fn of(self, path: &Path, limits: &DecodeLimits) -> ImageError {
+    /// Adds the path of the file.
+    pub(super) fn into_image_error(self, path: &Path, limits: &DecodeLimits) -> ImageError {
         match self {
             Self::Empty => ImageError::Empty { path: path.into() },
             Self::TooLarge => too_large(path, limits),

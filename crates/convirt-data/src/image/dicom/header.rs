@@ -1,4 +1,4 @@
-//! What a file says of its image, from as little of it as will do.
+//! Reading of a DICOM header without reading the whole file.
 
 use std::io::Read;
 
@@ -8,37 +8,36 @@ use super::error::DicomError;
 use super::syntax;
 use crate::image::limits::DecodeLimits;
 
-/// How many times as much of a file is looked at when what was read ends before its pixels.
+/// Factor by which the part of the file grows that is read, until it contains the header.
 const GROWTH: u64 = 8;
 
-/// Looks whether a DICOM file has pixels, and of a kind that is decoded, and how many across and
-/// down: `start` is its beginning, `rest` gives what follows. The pixels themselves are not read,
-/// and may still be damaged.
+/// Checks that a DICOM file has pixels in a supported format; returns width and height.
 ///
-/// The error says what is amiss, and nothing about a patient.
+/// `start` is the beginning of the file, and `rest` reads the rest. The pixels are not read and may
+/// be damaged. The error contains no patient data.
 pub(crate) fn probe(
     start: Vec<u8>,
     rest: &mut impl Read,
     limits: &DecodeLimits,
 ) -> Result<[usize; 2], String> {
-    let description = in_as_little_as_will_do(start, rest, |file| describe(file, limits))?;
+    let description = parse_incrementally(start, rest, |file| describe(file, limits))?;
     Ok([description.columns, description.rows])
 }
 
-/// Looks at `start`, the beginning of a file, and at more and more of it with what `rest` gives,
-/// as long as it ends too early.
-pub(super) fn in_as_little_as_will_do<T>(
+/// Calls `parse` on `start`, the beginning of a file, and reads more from `rest` as long as `parse`
+/// needs more data.
+pub(super) fn parse_incrementally<T>(
     mut start: Vec<u8>,
     rest: &mut impl Read,
-    look: impl Fn(&[u8]) -> Result<T, DicomError>,
+    parse: impl Fn(&[u8]) -> Result<T, DicomError>,
 ) -> Result<T, String> {
     loop {
-        let error = match look(&start) {
-            Ok(found) => return Ok(found),
+        let error = match parse(&start) {
+            Ok(parsed) => return Ok(parsed),
             Err(error) => error,
         };
         let more = start.len() as u64 * (GROWTH - 1);
-        let read = if error.is_of_too_little() {
+        let read = if error.needs_more_data() {
             let read = rest.by_ref().take(more).read_to_end(&mut start);
             read.map_err(|error| error.to_string())?
         } else {
@@ -67,13 +66,14 @@ mod tests {
         Dicom::grey_8(2, &[0, 51, 102, 255])
     }
 
-    /// What is amiss with a file of which `start` bytes are at hand, and how many are left unread.
+    /// The result for a file of which `start` bytes have been read, and the number of bytes left
+    /// unread.
     fn probed(file: &[u8], start: usize) -> (Result<[usize; 2], String>, usize) {
         let (start, rest) = file.split_at(start.min(file.len()));
         let mut rest = Cursor::new(rest);
-        let verdict = probe(start.into(), &mut rest, &DecodeLimits::default());
+        let result = probe(start.into(), &mut rest, &DecodeLimits::default());
         let unread = rest.get_ref().len() - rest.position() as usize;
-        (verdict, unread)
+        (result, unread)
     }
 
     #[test]
@@ -81,24 +81,24 @@ mod tests {
         let pixels = vec![7; 65_000];
         let file = Dicom::grey_8(1000, &pixels).file();
         for start in [140, 300, 1000] {
-            let (verdict, unread) = probed(&file, start);
-            assert_eq!(verdict, Ok([1000, 65]));
+            let (result, unread) = probed(&file, start);
+            assert_eq!(result, Ok([1000, 65]));
             assert!(unread > 60_000, "{start}: {unread}");
         }
         let compressed = image().syntax(JPEG_2000).fragment(&pixels).file();
-        let (verdict, unread) = probed(&compressed, 200);
-        assert_eq!(verdict, Ok([2, 2]));
+        let (result, unread) = probed(&compressed, 200);
+        assert_eq!(result, Ok([2, 2]));
         assert!(unread > 60_000, "{unread}");
     }
 
     #[test]
-    fn elements_longer_than_the_start_are_read_over() {
+    fn elements_longer_than_the_start_are_skipped() {
         let file = image().bytes(0x0028_2000, &[0; 60_000]).file();
         assert_eq!(probed(&file, 140).0, Ok([2, 2]));
     }
 
     #[test]
-    fn a_deflated_file_is_known_by_its_start() {
+    fn a_deflated_file_is_probed_by_its_start() {
         let mut file = image().syntax(DEFLATED).file();
         file.truncate(132 + 8 + DEFLATED.len());
         let elements = image().data_set();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_known_without_reading_its_pixels() {
+    fn an_unsupported_file_is_detected_without_reading_its_pixels() {
         let image = || Dicom::grey_8(1000, &[7; 65_000]);
         for (file, fact) in [
             (image().text(0x0028_0008, "2"), "number of frames 2"),
@@ -120,18 +120,18 @@ mod tests {
             ),
             (image().integers(0x0028_0011, &[0]), "0 rows or columns"),
         ] {
-            let (verdict, unread) = probed(&file.file(), 1000);
+            let (result, unread) = probed(&file.file(), 1000);
             assert!(unread > 60_000, "{unread}");
-            let error = verdict.unwrap_err();
+            let error = result.unwrap_err();
             assert!(error.contains(fact), "`{fact}` in {error}");
             assert!(!error.contains("Doe"), "{error}");
         }
     }
 
     #[test]
-    fn a_file_cut_before_its_pixels_is_no_image() {
+    fn a_file_truncated_before_its_pixels_is_not_an_image() {
         let file = image().file();
-        // The pixels are the last 4 bytes, and what is left of them is the decoder's to judge.
+        // The pixels are the last 4 bytes; the decoder checks how many are left.
         for length in 132..=file.len() - 4 {
             assert!(probed(&file[..length], 140).0.is_err(), "{length}");
         }

@@ -1,25 +1,26 @@
-//! JPEG-LS of one component, lossless and near-lossless (ITU-T T.87, whose names are kept).
+//! Decoder for JPEG-LS with one component, lossless and near-lossless (ITU-T T.87, whose names are
+//! used).
 //!
-//! There is no crate for it in Rust alone: `charls` binds a C++ library.
+//! There is no pure Rust crate for it: `charls` binds a C++ library.
 
 use super::description::Description;
 use super::error::DicomError;
 
-/// Contexts of regular samples; two more are for the ends of runs.
+/// Contexts of regular samples; two more are for run interruptions.
 const REGULAR: usize = 365;
-/// Table A.7: log2 of a run's length, by how well runs went.
+/// Table A.7: log2 of the run length, by run index.
 const J: [u32; 32] = [
     0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13,
     14, 15,
 ];
 
-/// Decodes an image of the size described.
+/// Decodes an image of the described size.
 pub(super) fn decode(data: &[u8], description: &Description) -> Result<Vec<u16>, DicomError> {
     let header = Header::read(data)?;
     description.check_size(header.size)?;
     let mut decoder = Decoder::new(header);
     let width = description.columns;
-    // One more at each end, so that every sample has neighbours.
+    // One additional sample at each end, so that every sample has neighbours.
     let mut above = vec![0; width + 2];
     let mut line = vec![0; width + 2];
     let mut samples = Vec::with_capacity(description.area());
@@ -37,13 +38,13 @@ fn malformed(what: &'static str) -> DicomError {
     DicomError::Malformed { what }
 }
 
-/// What stands before the samples.
+/// The header: everything before the samples.
 struct Header<'a> {
     /// Columns, rows, components.
     size: [usize; 3],
     maxval: i64,
     near: i64,
-    /// T1, T2, T3 and RESET; 0 where the defaults hold.
+    /// T1, T2, T3 and RESET; 0 for the defaults.
     presets: [i64; 4],
     samples: &'a [u8],
 }
@@ -91,7 +92,7 @@ impl<'a> Header<'a> {
                     return Ok(header);
                 }
                 (SCAN, _) => return Err(malformed("its JPEG-LS is not of one component")),
-                // Tables of other kinds are refused where a scan names one.
+                // Other tables are rejected if a scan refers to one.
                 (0xE0..=0xEF | 0xFE | PRESETS, _) => {}
                 _ => return Err(damaged()),
             }
@@ -110,10 +111,10 @@ struct Context {
 }
 
 impl Context {
-    /// Returns Golomb's parameter for a sum of errors (A.5.1).
+    /// Returns the Golomb parameter for a sum of errors (A.5.1).
     fn k(&self, a: i64) -> u32 {
-        const MOST: u32 = 31;
-        (0..MOST).find(|&k| self.n << k >= a).unwrap_or(MOST)
+        const MAX_K: u32 = 31;
+        (0..MAX_K).find(|&k| self.n << k >= a).unwrap_or(MAX_K)
     }
 }
 
@@ -124,7 +125,7 @@ struct Decoder<'a> {
     thresholds: [i64; 3],
     reset: i64,
     range: i64,
-    /// Bits of an error as it stands, and of the longest code (A.2.1).
+    /// Bits of an unencoded error, and of the longest code (A.2.1).
     qbpp: u32,
     limit: u32,
     contexts: Vec<Context>,
@@ -164,7 +165,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Decodes a line below another; both have a neighbour at each end.
+    /// Decodes a line; `above` is the previous one. Both have an additional sample at each end.
     fn line(&mut self, above: &[i64], line: &mut [i64]) -> Result<(), DicomError> {
         let width = line.len() - 2;
         let mut x = 1;
@@ -250,7 +251,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Decodes the length of a run, and whether it ends before the line does (A.7.1).
+    /// Decodes the length of a run, and whether it ends before the line (A.7.1).
     fn run_length(&mut self, left: usize) -> Result<(usize, bool), DicomError> {
         let mut length = 0;
         while self.bits.read(1)? == 1 {
@@ -270,7 +271,7 @@ impl<'a> Decoder<'a> {
         Ok((length, true))
     }
 
-    /// Decodes the sample that ends a run (A.7.2); `b` of its context counts negative errors.
+    /// Decodes the sample that interrupts a run (A.7.2); `b` of its context counts negative errors.
     fn run_end(&mut self, ra: i64, rb: i64) -> Result<i64, DicomError> {
         let is_flat = (ra - rb).abs() <= self.near;
         let ri_type = i64::from(is_flat);
@@ -310,7 +311,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Section C.2.4.1.1.1.
+/// Returns the default thresholds (section C.2.4.1.1.1).
 fn default_thresholds(maxval: i64, near: i64) -> [i64; 3] {
     let within = |value, least| {
         if value > maxval || value < least {
@@ -335,7 +336,7 @@ fn default_thresholds(maxval: i64, near: i64) -> [i64; 3] {
     [t1, t2, within(basic[2] + 7 * near, t2)]
 }
 
-/// Bits of the samples; after a byte FF, the next one has seven.
+/// Bit reader for the samples; a byte after FF has only seven bits.
 struct Bits<'a> {
     rest: std::slice::Iter<'a, u8>,
     last: u8,
@@ -371,7 +372,7 @@ impl<'a> Bits<'a> {
         Ok((self.buffer >> self.available & mask) as i64)
     }
 
-    /// Reads a number in Golomb's code of limited length (A.5.3).
+    /// Reads a number in a length-limited Golomb code (A.5.3).
     fn golomb(&mut self, k: u32, limit: u32, qbpp: u32) -> Result<i64, DicomError> {
         let longest = limit.saturating_sub(qbpp + 1);
         let mut zeros = 0;
@@ -398,7 +399,7 @@ mod tests {
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
-    // The example of T.87, annex H.3; the second is CharLS's with `NEAR` = 2.
+    // The example of T.87, annex H.3; the second is encoded by CharLS with `NEAR` = 2.
     const LOSSLESS: &str = "FFD8 FFF7000B08000400040101 1100 FFDA00080101000000 00 \
         C000006C80208E01C0000057400000 6EE6000001BC18000005D80000 9160 FFD9";
     const NEAR: &str = "FFD8 FFF7000B08000400040101 1100 FFDA00080101000200 00 \
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_gives_an_error_or_another_image_and_no_panic() {
+    fn damage_gives_an_error_or_another_image_but_no_panic() {
         let good = hex(LOSSLESS);
         for length in 0..good.len() - 4 {
             assert!(read(&good[..length]).is_err(), "{length}");

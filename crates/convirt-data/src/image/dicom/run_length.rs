@@ -1,13 +1,13 @@
-//! Run-length coded pixels (PS3.5, annex G).
+//! Decoder for run-length coded pixels (PS3.5, annex G).
 
 use super::error::DicomError;
 
-/// Offsets that the header has room for, after their count.
+/// Number of offsets in the header, after their count.
 const SEGMENTS: usize = 15;
 
 /// Decodes into interleaved samples of `bytes_per_sample` bytes, 1 or 2.
 ///
-/// A segment holds one byte of one sample of all pixels, the high byte first.
+/// A segment contains one byte of one sample for all pixels, the high byte first.
 pub(super) fn decode(
     data: &[u8],
     area: usize,
@@ -30,8 +30,8 @@ pub(super) fn decode(
         let sample = segment / bytes_per_sample;
         let shift = 8 * (bytes_per_sample - 1 - segment % bytes_per_sample);
         let bytes = unpack(segment_data, area)?;
-        let places = values.iter_mut().skip(sample).step_by(samples_per_pixel);
-        for (value, byte) in places.zip(bytes) {
+        let targets = values.iter_mut().skip(sample).step_by(samples_per_pixel);
+        for (value, byte) in targets.zip(bytes) {
             *value |= u16::from(byte) << shift;
         }
     }
@@ -40,17 +40,18 @@ pub(super) fn decode(
 
 fn segment_starts(data: &[u8]) -> Result<Vec<usize>, DicomError> {
     let needed = 4 * (1 + SEGMENTS);
-    let found = data.len();
-    let header = data
-        .get(..needed)
-        .ok_or(DicomError::Truncated { needed, found })?;
+    let length = data.len();
+    let header = data.get(..needed).ok_or(DicomError::Truncated {
+        needed,
+        found: length,
+    })?;
     let (words, _) = header.as_chunks();
     let mut words = words.iter().map(|&word| u32::from_le_bytes(word) as usize);
     let count = words.next().unwrap_or(0).min(SEGMENTS);
     Ok(words.take(count).collect())
 }
 
-/// Undoes the runs until there are `area` bytes.
+/// Expands runs until there are `area` bytes.
 fn unpack(mut packed: &[u8], area: usize) -> Result<Vec<u8>, DicomError> {
     let mut bytes = Vec::with_capacity(area);
     while bytes.len() < area {
@@ -89,7 +90,7 @@ mod tests {
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
-    /// Segments behind a header.
+    /// Segments after a header.
     fn packed(segments: &[&[u8]]) -> Vec<u8> {
         let mut header = vec![segments.len() as u32];
         let mut start = 64;
@@ -104,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn runs_literals_and_fillers_are_undone() {
-        // Three times 7, nothing, then 1 and 2, and a byte of padding.
+    fn runs_literals_and_no_ops_are_expanded() {
+        // Three times 7, a no-op, then 1 and 2, and a padding byte.
         let data = packed(&[&[254, 7, 128, 1, 1, 2, 0]]);
         assert_eq!(decode(&data, 5, 1, 1).unwrap(), [7, 7, 7, 1, 2]);
     }

@@ -1,4 +1,4 @@
-//! From the pixel data of a DICOM file to samples, pixel by pixel.
+//! Decoding of the pixel data of a DICOM file into interleaved samples.
 
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
@@ -12,8 +12,8 @@ use super::{jpeg_ls, run_length};
 use crate::image::jpeg::{self, Colours};
 use crate::image::plausible;
 
-/// Returns the samples of the image, which are as many as the description says, and what they
-/// mean: a compressed image may turn its colours into RGB by itself.
+/// Returns the samples of the image in the described number, and their photometric interpretation:
+/// the decoder of a compressed image may convert its colours to RGB.
 pub(super) fn read(
     data: &DataSet<'_>,
     description: &Description,
@@ -67,7 +67,7 @@ fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16
         let (pairs, _) = exact.as_chunks();
         pairs.iter().map(|&pair| encoding.u16(pair)).collect()
     } else if encoding.big_endian && data.is_of_words(PIXEL_DATA) {
-        // Two samples are a word, the first of them its low byte.
+        // Two samples are in a word, the first in its low byte.
         let swapped = (0..needed).map(|at| bytes.get(at ^ 1).copied().unwrap_or(0));
         swapped.map(u16::from).collect()
     } else {
@@ -86,8 +86,8 @@ fn uncompressed(data: &DataSet<'_>, description: &Description) -> Result<Vec<u16
 
 fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg { source };
-    // The decoder paints what is missing in grey and calls it well.
-    if !jpeg::is_whole(data) {
+    // The decoder fills the missing part of a truncated JPEG with grey, without an error.
+    if !jpeg::is_complete(data) {
         return Err(DicomError::Malformed {
             what: "its JPEG ends before the image does, or is damaged",
         });
@@ -95,14 +95,14 @@ fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric
     let mut decoder = Decoder::new(data);
     let is_coloured = description.samples_per_pixel == 3;
     if is_coloured {
-        // What the JPEG says of itself holds against the header.
+        // The colour space of the JPEG itself overrides the header.
         let colours = jpeg::colours(data).unwrap_or(match description.photometric {
-            Photometric::Rgb => Colours::RedGreenBlue,
-            _ => Colours::LuminanceAndDifferences,
+            Photometric::Rgb => Colours::Rgb,
+            _ => Colours::YCbCr,
         });
         decoder.set_color_transform(match colours {
-            Colours::RedGreenBlue => ColorTransform::RGB,
-            Colours::LuminanceAndDifferences => ColorTransform::YCbCr,
+            Colours::Rgb => ColorTransform::RGB,
+            Colours::YCbCr => ColorTransform::YCbCr,
         });
     }
     decoder.read_info().map_err(wrong)?;
@@ -113,8 +113,8 @@ fn jpeg(data: &[u8], description: &Description) -> Result<(Vec<u16>, Photometric
         PixelFormat::RGB24 => 3,
         PixelFormat::CMYK32 => 4,
     };
-    let found = [info.width, info.height, samples_per_pixel].map(usize::from);
-    description.check_size(found)?;
+    let size = [info.width, info.height, samples_per_pixel].map(usize::from);
+    description.check_size(size)?;
     let decoded = decoder.decode().map_err(wrong)?;
     let samples: Vec<u16> = if info.pixel_format == PixelFormat::L16 {
         let (pairs, _) = decoded.as_chunks();
@@ -135,7 +135,8 @@ fn jpeg_2000(
     description: &Description,
 ) -> Result<(Vec<u16>, Photometric), DicomError> {
     let wrong = |source| DicomError::Jpeg2000 { source };
-    // Some files put it in a JP2 container, whose colours those of the DICOM header override.
+    // Some files have a JP2 container, whose colour space is overridden by that of the DICOM
+    // header.
     let name = "a JPEG 2000 codestream";
     let start = data.windows(4).position(|it| it == CodestreamSize::MARKERS);
     let codestream = &data[start.ok_or(DicomError::Missing { name })?..];
@@ -146,35 +147,36 @@ fn jpeg_2000(
         ..DecodeSettings::default()
     };
     let image = Image::new(codestream, &settings).map_err(wrong)?;
-    let found = [image.width(), image.height(), size.components.into()].map(|it| it as usize);
-    description.check_size(found)?;
+    let decoded_size =
+        [image.width(), image.height(), size.components.into()].map(|it| it as usize);
+    description.check_size(decoded_size)?;
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(wrong)?;
     let planes = decoded.components();
     let mut samples = vec![0; description.samples()];
     for (channel, plane) in planes.iter().enumerate() {
-        // The decoder takes signed samples for unsigned ones and lifts them by half their range.
+        // The decoder treats signed samples as unsigned and adds half their range.
         let range = 2_f32.powi(plane.bit_depth().into());
         let lowest = if size.is_signed { -range / 2.0 } else { 0.0 };
-        let places = samples.iter_mut().skip(channel);
-        let places = places.step_by(description.samples_per_pixel);
-        for (place, sample) in places.zip(plane.samples()) {
-            let lifted = (sample + 0.5).clamp(0.0, range - 1.0).floor();
-            *place = (lifted + lowest) as i32 as u16;
+        let targets = samples.iter_mut().skip(channel);
+        let targets = targets.step_by(description.samples_per_pixel);
+        for (target, sample) in targets.zip(plane.samples()) {
+            let shifted = (sample + 0.5).clamp(0.0, range - 1.0).floor();
+            *target = (shifted + lowest) as i32 as u16;
         }
     }
     check_bits(&samples, description)?;
-    // Colours that it has turned itself are turned back by the decoder, whatever the header says.
+    // The decoder undoes the colour transform of the codestream, whatever the header says.
     let photometric = match description.photometric {
-        Photometric::Ybr if turns_colours(codestream) => Photometric::Rgb,
+        Photometric::Ybr if has_colour_transform(codestream) => Photometric::Rgb,
         photometric => photometric,
     };
     Ok((samples, photometric))
 }
 
-/// Whether a codestream says that it has turned its first three components into luminance and
-/// differences (ISO/IEC 15444-1, A.6.1).
-fn turns_colours(codestream: &[u8]) -> bool {
+/// Whether a codestream declares a colour transform of its first three components (ISO/IEC 15444-1,
+/// A.6.1).
+fn has_colour_transform(codestream: &[u8]) -> bool {
     const CODING_STYLE: u8 = 0x52;
     let mut rest = codestream.get(2..).unwrap_or_default();
     while let &[0xFF, marker, high, low, ref content @ ..] = rest {
@@ -187,7 +189,7 @@ fn turns_colours(codestream: &[u8]) -> bool {
     false
 }
 
-/// The part of a JPEG 2000 header that the decoder does not show (ISO/IEC 15444-1, A.5.1).
+/// The part of a JPEG 2000 header that the decoder does not expose (ISO/IEC 15444-1, A.5.1).
 struct CodestreamSize {
     /// Width and height of the grid and of a tile.
     grid: [u32; 2],
@@ -197,7 +199,7 @@ struct CodestreamSize {
 }
 
 impl CodestreamSize {
-    /// Start of the codestream and of the segment with the sizes.
+    /// The markers at the start of the codestream and of the size segment.
     const MARKERS: &[u8] = &[0xFF, 0x4F, 0xFF, 0x51];
 
     fn read(codestream: &[u8]) -> Result<Self, DicomError> {
@@ -218,7 +220,8 @@ impl CodestreamSize {
         })
     }
 
-    /// The decoder makes room for each tile; a tile's number has 16 bits.
+    /// Checks the number of tiles: the decoder allocates memory for each, and tile numbers have 16
+    /// bits.
     fn check_tiles(&self, bytes: usize) -> Result<(), DicomError> {
         let [across, down] = [0, 1].map(|axis| self.grid[axis].div_ceil(self.tile[axis].max(1)));
         let tiles = u64::from(across) * u64::from(down);
@@ -235,8 +238,8 @@ impl CodestreamSize {
     }
 }
 
-/// Codecs with a precision of their own may hold more than the header says; cut off at its bits,
-/// the brightest values would become dark ones.
+/// Checks that no sample exceeds the bits of the header. Codecs have a precision of their own, and
+/// truncating larger values would make the brightest ones dark.
 fn check_bits(samples: &[u16], description: &Description) -> Result<(), DicomError> {
     let is_within = |&sample: &u16| {
         let level = description.level(sample);
@@ -290,7 +293,7 @@ mod tests {
         Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits)
     }
 
-    /// A window that shows all of 12 bits.
+    /// An image with a window of all 12 bits.
     fn grey(width: u16, rows: u16, syntax: &'static str, compressed: &[u8]) -> Dicom {
         Dicom::grey(width, 12, &[])
             .integers(0x0028_0010, &[rows])
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn lossless_codecs_give_the_very_values() {
+    fn lossless_codecs_give_the_exact_values() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
             let image = read(&grey(3, 2, syntax, &hex(compressed))).unwrap();
             assert_eq!(levels(&image), [0.0, 1000.0, 4095.0, 70.0, 2000.0, 3.0]);
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn signed_wavelets_keep_their_sign() {
+    fn signed_jpeg_2000_values_keep_their_sign() {
         let file = grey(2, 2, JPEG_2000, &hex(SIGNED_WAVELETS))
             .integers(0x0028_0103, &[1])
             .text(0x0028_1050, "0");
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn values_beyond_the_bits_stored_are_refused() {
+    fn values_beyond_the_bits_stored_are_rejected() {
         let file = grey(3, 2, JPEG_2000, &hex(WAVELETS))
             .integers(0x0028_0101, &[10])
             .integers(0x0028_0102, &[9]);
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_gives_what_it_gives_without_dicom() {
+    fn a_jpeg_decodes_as_it_does_outside_of_dicom() {
         let samples: Vec<u8> = (0..16 * 16 * 3).map(|it| (it * 7 % 251) as u8).collect();
         for (color, photometric, count) in [
             (ExtendedColorType::L8, "MONOCHROME2", 1),
@@ -363,7 +366,7 @@ mod tests {
         }
     }
 
-    /// A colour image of 16×16 pixels, all alike, in a JPEG with JFIF's mark, or Adobe's, or none.
+    /// A JPEG of 16×16 pixels of one colour, with a JFIF segment, an Adobe segment, or neither.
     fn one_colour(is_jfif: bool, adobe: Option<u8>) -> Vec<u8> {
         let samples = [200, 50, 10].repeat(16 * 16);
         let mut jpeg = Vec::new();
@@ -385,10 +388,10 @@ mod tests {
         marked
     }
 
-    // pydicom 3 goes by JFIF's mark and else by the header; Pillow 13 by JFIF's and Adobe's.
-    // Luminance and differences of this colour are 90, 83 and 206 (ITU-T T.871).
+    // pydicom 3 uses the JFIF segment or else the header; Pillow 13 uses the JFIF and Adobe
+    // segments. This colour in YCbCr is 90, 83, 206 (ITU-T T.871).
     #[test]
-    fn a_jpegs_own_mark_tells_its_colours() {
+    fn the_segments_of_a_jpeg_determine_its_colour_space() {
         let (turned, as_it_is) = ([200.0, 50.0, 10.0], [90.0, 83.0, 206.0]);
         for (jpeg, photometric, expected) in [
             (one_colour(true, None), "RGB", turned),
@@ -422,10 +425,10 @@ mod tests {
         FF5C00134040484850484850484850484850484850 FF90000A00000000002C0001 \
         FF93CFB408044FCFB40806CFCFB4080997808080808080808080808080808080 FFD9";
 
-    // As pydicom 3 with pylibjpeg-openjpeg 2.5, but for YBR_FULL over a transform, which that turns
-    // back twice.
+    // As in pydicom 3 with pylibjpeg-openjpeg 2.5, except for YBR_FULL with a transform, which that
+    // undoes twice.
     #[test]
-    fn a_jpeg_2000_turns_its_own_colours_back() {
+    fn the_colour_transform_of_a_jpeg_2000_is_undone() {
         let rgb = [200.0, 50.0, 10.0];
         // 200 + 1.402 · (10 − 128), 200 − 0.344 · (50 − 128) − 0.714 · (10 − 128), 200 + 1.772 ·
         // (50 − 128).
@@ -450,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_that_ends_early_is_refused_though_its_end_marker_is_there() {
+    fn a_truncated_jpeg_is_rejected_despite_its_end_marker() {
         let jpeg = one_colour(true, None);
         let lossless = hex(LOSSLESS);
         for (jpeg, syntax, cut) in [(&jpeg, JPEG, 8), (&lossless, JPEG_LOSSLESS, 6)] {
@@ -471,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_image_of_another_size_is_refused() {
+    fn a_compressed_image_of_another_size_is_rejected() {
         for (syntax, compressed) in [(JPEG_LOSSLESS, LOSSLESS), (JPEG_2000, WAVELETS)] {
             let error = read(&grey(2, 3, syntax, &hex(compressed))).unwrap_err();
             let ImageError::Dicom { cause, .. } = error else {
@@ -482,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codestream_of_countless_tiles_takes_no_memory() {
+    fn a_codestream_with_too_many_tiles_is_rejected_before_allocation() {
         let mut codestream = hex(WAVELETS);
         for (at, size) in [(8, 16_384_u32), (12, 16_384), (24, 1), (28, 1)] {
             codestream[at..at + 4].copy_from_slice(&size.to_be_bytes());
@@ -492,9 +495,9 @@ mod tests {
         assert!(matches!(error, ImageError::Implausible { .. }), "{error}");
     }
 
-    /// Like OpenJPEG's of a grey image: one tile of so many pixels a side, with an empty packet for
-    /// each of six resolutions.
-    fn blank_wavelets(side: u16) -> Vec<u8> {
+    /// A blank grey image like OpenJPEG's: one tile with `side` pixels a side, and an empty packet
+    /// for each of six resolutions.
+    fn blank_jpeg_2000(side: u16) -> Vec<u8> {
         let size = format!("0000{side:04X}").repeat(2);
         let none = "0000000000000000";
         let comment = format!("FF64006A0001{}", "20".repeat(102));
@@ -506,8 +509,8 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_jpeg_2000_of_few_bytes_is_read_up_to_the_size_of_detectors() {
-        let blank = |side| read(&grey(side, side, JPEG_2000, &blank_wavelets(side)));
+    fn a_small_blank_jpeg_2000_is_read_up_to_the_size_of_detectors() {
+        let blank = |side| read(&grey(side, side, JPEG_2000, &blank_jpeg_2000(side)));
         let image = blank(2048).unwrap();
         assert!(image.pixels().iter().all(|&it| it == image.pixels()[0]));
         let error = blank(16_000).unwrap_err();

@@ -1,4 +1,4 @@
-//! What kind of object a DICOM file is, by its first elements.
+//! The kind of a DICOM object, from its first elements.
 
 use super::data_set::{Encoding, Reader};
 use super::tag::Tag;
@@ -6,10 +6,10 @@ use super::tag::Tag;
 const MAGIC_END: usize = 132;
 const MEDIA_STORAGE_SOP_CLASS: Tag = Tag(0x0002, 0x0002);
 
-/// Objects without pixels that archives export beside images (PS3.4, table B.5-1); those that end
-/// with a dot stand for all below.
+/// Classes of objects without pixels that archives export with images (PS3.4, table B.5-1); those
+/// that end with a dot are prefixes.
 const WITHOUT_PIXELS: [&str; 10] = [
-    // The directory of a medium, whatever its name.
+    // The directory of a medium.
     "1.2.840.10008.1.3.10",
     // Waveforms, presentation states, structured reports, encapsulated documents.
     "1.2.840.10008.5.1.4.1.1.9.",
@@ -21,12 +21,12 @@ const WITHOUT_PIXELS: [&str; 10] = [
     "1.2.840.10008.5.1.4.1.1.66.1",
     "1.2.840.10008.5.1.4.1.1.66.2",
     "1.2.840.10008.5.1.4.1.1.66.3",
-    // Plans and structures of radiotherapy; its images are of other classes.
+    // Plans and structures of radiotherapy; its images have other classes.
     "1.2.840.10008.5.1.4.1.1.481.3",
 ];
 
-/// Whether a file that begins with `start` says of itself that it is an object without pixels.
-pub(crate) fn says_no_pixels(start: &[u8]) -> bool {
+/// Whether a file that begins with `start` declares itself as an object without pixels.
+pub(crate) fn has_no_pixels(start: &[u8]) -> bool {
     let marked = start.get(MAGIC_END..).unwrap_or_default();
     let mut reader = Reader::new(marked, Encoding::EXPLICIT);
     while reader.rest.starts_with(&[2, 0]) {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::image::dicom::tests::fixtures::Dicom;
 
-    /// A file with its class as first element of group 2, as all complete files have it.
+    /// A file with its class as the first element of group 2, as in all complete files.
     fn of_class(uid: &str) -> Vec<u8> {
         let mut file = Dicom::grey_8(2, &[0, 51, 102, 255]).file();
         let uid = match uid.len() % 2 {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_and_directories_say_that_they_have_no_pixels_and_images_do_not() {
+    fn reports_and_directories_are_recognized_as_objects_without_pixels() {
         for (class, expected) in [
             ("1.2.840.10008.1.3.10", true),
             ("1.2.840.10008.5.1.4.1.1.88.11", true),
@@ -79,11 +79,11 @@ mod tests {
             ("1.2.840.10008.5.1.4.1.1.7", false),
             ("1.2.840.10008.5.1.4.1.1.66.4", false),
         ] {
-            assert_eq!(says_no_pixels(&of_class(class)), expected, "{class}");
+            assert_eq!(has_no_pixels(&of_class(class)), expected, "{class}");
         }
         let unsaid = Dicom::grey_8(2, &[0, 51, 102, 255]).file();
         for file in [&unsaid[..], &unsaid[..140], b""] {
-            assert!(!says_no_pixels(file));
+            assert!(!has_no_pixels(file));
         }
     }
 }

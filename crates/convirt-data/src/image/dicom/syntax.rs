@@ -1,4 +1,4 @@
-//! What comes before the elements: how they are written and how the pixels are compressed.
+//! The preamble and group 2 of a DICOM file: encoding of elements and compression of pixels.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -13,7 +13,7 @@ const MAGIC: &[u8] = b"DICM";
 const PREAMBLE: usize = 128;
 const TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 
-/// How the pixels are compressed.
+/// Compression of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
@@ -24,15 +24,15 @@ pub(super) enum Compression {
     Jpeg2000,
 }
 
-/// A file up to its elements.
+/// An opened file: its encoding and its elements.
 pub(super) struct Opened<'a> {
     pub(super) encoding: Encoding,
     pub(super) compression: Compression,
     pub(super) elements: Cow<'a, [u8]>,
 }
 
-/// Whether a file is DICOM: by its mark, or, where the preamble was dropped, by an element of
-/// group 2 or 8 at the start.
+/// Whether a file is DICOM: it has the magic bytes or, if the preamble is missing, begins with an
+/// element of group 2 or 8.
 pub(crate) fn is_dicom(bytes: &[u8]) -> bool {
     let is_marked = bytes
         .get(PREAMBLE..)
@@ -43,13 +43,13 @@ pub(crate) fn is_dicom(bytes: &[u8]) -> bool {
             [group @ (2 | 8), 0, element, 0, a, b, _, d, ..] => {
                 is_low(group, element) && (is_vr(&[a, b]) || d == 0)
             }
-            // Big endian, which always has types.
+            // Big endian, which always has VRs.
             [0, group @ 8, 0, element, a, b, ..] => is_low(group, element) && is_vr(&[a, b]),
             _ => false,
         }
 }
 
-/// Opens a file; what is deflated is inflated up to `max_bytes`.
+/// Opens a file; deflated elements are inflated up to `max_bytes`.
 pub(super) fn open(file: &[u8], max_bytes: u64) -> Result<Opened<'_>, DicomError> {
     let marked = file
         .get(PREAMBLE..)
@@ -57,7 +57,7 @@ pub(super) fn open(file: &[u8], max_bytes: u64) -> Result<Opened<'_>, DicomError
     let (uid, elements) = transfer_syntax(marked.unwrap_or(file))?;
     let (encoding, compression) = match &*uid {
         "1.2.840.10008.1.2" => (Encoding::IMPLICIT, Compression::None),
-        // Files without the element are mostly older than the standard.
+        // Files without the element mostly predate the standard.
         "" | "1.2.840.10008.1.2.1" | "1.2.840.10008.1.2.1.99" => {
             (Encoding::EXPLICIT, Compression::None)
         }
@@ -87,7 +87,7 @@ pub(super) fn open(file: &[u8], max_bytes: u64) -> Result<Opened<'_>, DicomError
     })
 }
 
-/// Returns the transfer syntax, empty where the file does not say, and what follows group 2.
+/// Returns the transfer syntax, empty if it is not declared, and the bytes after group 2.
 fn transfer_syntax(bytes: &[u8]) -> Result<(String, &[u8]), DicomError> {
     let mut reader = Reader::new(bytes, Encoding::EXPLICIT);
     let mut uid = String::new();
@@ -106,7 +106,7 @@ fn transfer_syntax(bytes: &[u8]) -> Result<(String, &[u8]), DicomError> {
 fn inflate(deflated: &[u8], max_bytes: u64) -> Result<Vec<u8>, DicomError> {
     let mut inflated = Vec::new();
     let decoder = DeflateDecoder::new(deflated);
-    // What is cut off ends within an element, which says where.
+    // Truncated data ends within an element, which gives an error.
     let _ = decoder
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut inflated);

@@ -1,6 +1,6 @@
-//! From stored values to brightness (PS3.3, sections C.11.1 and C.11.2).
+//! Mapping of stored values to brightness (PS3.3, sections C.11.1 and C.11.2).
 //!
-//! An image has at most 65,536 different values, so that each is worked out once, exactly.
+//! An image has at most 65,536 different values, so the brightness of each is computed once.
 
 use std::ops::RangeInclusive;
 
@@ -21,27 +21,28 @@ const VOI_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3010);
 const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
 const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
 const VOI_LUT_FUNCTION: Tag = Tag(0x0028, 0x1056);
-/// What enhanced images say of all frames, and of each.
+/// Functional groups of enhanced images, for all frames and for each frame.
 const SHARED_GROUPS: Tag = Tag(0x5200, 0x9229);
 const FRAME_GROUPS: Tag = Tag(0x5200, 0x9230);
 const PIXEL_VALUE_TRANSFORMATION: Tag = Tag(0x0028, 0x9145);
 const FRAME_VOI_LUT: Tag = Tag(0x0028, 0x9132);
 
-/// The brightness of levels, and how it was found where the file does not say.
+/// The brightness of each level.
 pub(super) struct Tone {
-    /// Of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
+    /// Brightness of each level from 0 to 2^bits − 1, from 0 (black) to 1 (white).
     pub(super) brightness: Vec<f32>,
+    /// The stretch that was used, if the file has no VOI LUT or window.
     pub(super) stretch: Option<Stretch>,
 }
 
-/// Returns the brightness of each level.
+/// Computes the brightness of each level.
 ///
-/// The modality's table or line first, then the table or window of interest, the first where
-/// there are several; `MONOCHROME1` is inverted last. A table comes before a window (pydicom's
-/// `apply_voi_lut`; PS3.3, section C.11.2.1.1, leaves the choice open). Enhanced images have line
-/// and window in the functional groups of their frame. Without either, 8 bits and fewer span what
-/// they can hold, as in an 8-bit PNG, and more span what they do hold but for 0.5 % at each end.
-/// Padding is left out of that and is black, whatever the interpretation.
+/// Values pass through the modality LUT or rescale, then the first VOI LUT or window; `MONOCHROME1`
+/// is inverted last. A VOI LUT takes precedence over a window (as in pydicom's `apply_voi_lut`;
+/// PS3.3, section C.11.2.1.1, allows both). Enhanced images have rescale and window in the
+/// functional groups of their frame. Without VOI LUT and window, up to 8 bits span their possible
+/// range, as in an 8-bit PNG, and more bits are stretched to their actual range, with 0.5 % of the
+/// pixels clipped at each end. Padding is excluded from the stretch and always black.
 pub(super) fn tone(
     data: &DataSet<'_>,
     description: &Description,
@@ -52,9 +53,12 @@ pub(super) fn tone(
     let mut stretch = None;
     let mut output: Vec<f64> = if let Some(lut) = Lut::read(data, VOI_LUT_SEQUENCE, &values)? {
         let white = lut.white();
-        values.iter().map(|&value| lut.at(value) / white).collect()
+        values
+            .iter()
+            .map(|&value| lut.apply(value) / white)
+            .collect()
     } else if let Some(window) = Window::read(data)? {
-        values.iter().map(|&value| window.at(value)).collect()
+        values.iter().map(|&value| window.apply(value)).collect()
     } else if description.bits <= 8 {
         let (darkest, brightest) = extremes(&values);
         let range = if brightest > darkest {
@@ -67,9 +71,9 @@ pub(super) fn tone(
             .map(|value| (value - darkest) / range)
             .collect()
     } else {
-        let found = Stretch::of_counts(count(&values, &is_padding, levels));
-        stretch = Some(found);
-        values.iter().map(|&value| found.at(value)).collect()
+        let range = Stretch::from_histogram(histogram(&values, &is_padding, levels));
+        stretch = Some(range);
+        values.iter().map(|&value| range.apply(value)).collect()
     };
     if description.photometric == Photometric::Monochrome1 {
         output.iter_mut().for_each(|it| *it = 1.0 - *it);
@@ -86,7 +90,7 @@ pub(super) fn tone(
     })
 }
 
-/// Returns what describes the frame in a sequence of its functional groups, if it has any.
+/// Returns the item of a sequence in the functional groups of the frame, if there is one.
 fn functional_group<'a>(
     data: &DataSet<'a>,
     sequence: Tag,
@@ -101,9 +105,8 @@ fn functional_group<'a>(
     Ok(None)
 }
 
-/// Returns for each level whether it fills the image up to a rectangle, or marks a background that
-/// may be suppressed: the padding value, or all from there to the range limit (PS3.3, section
-/// C.7.5.1.1.2). Both are stored values, which no table or line changes.
+/// Returns whether each level is padding: the padding value, or the range from there to the range
+/// limit (PS3.3, section C.7.5.1.1.2). Both are stored values, before LUT and rescale.
 fn padding(data: &DataSet<'_>, description: &Description) -> Vec<bool> {
     let value = |tag| {
         let stored = data.integer(tag)?;
@@ -129,11 +132,11 @@ fn stored_values(description: &Description) -> impl Iterator<Item = f64> {
     (0..=largest).map(|level| description.value(level))
 }
 
-/// Returns what each level stands for.
+/// Applies the modality LUT or rescale to each level.
 fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, DicomError> {
     let stored: Vec<_> = stored_values(description).collect();
     if let Some(lut) = Lut::read(data, MODALITY_LUT_SEQUENCE, &stored)? {
-        return Ok(stored.into_iter().map(|value| lut.at(value)).collect());
+        return Ok(stored.into_iter().map(|value| lut.apply(value)).collect());
     }
     let group = functional_group(data, PIXEL_VALUE_TRANSFORMATION)?;
     let (slope, intercept) = rescale(group.as_ref().unwrap_or(data))?;
@@ -141,17 +144,17 @@ fn modality(data: &DataSet<'_>, description: &Description) -> Result<Vec<f64>, D
     Ok(rescaled.collect())
 }
 
-/// Returns slope and intercept of the modality's line.
+/// Returns rescale slope and intercept.
 ///
-/// One of them alone is not a line (pydicom and DCMTK then use neither), and is refused unless it
-/// changes nothing.
+/// If one of them is missing (pydicom and DCMTK then use neither), the other is rejected unless it
+/// has no effect.
 fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
-    const LINE: [(Tag, &str, f64); 2] = [
+    const RESCALE: [(Tag, &str, f64); 2] = [
         (RESCALE_SLOPE, "rescale slope", 1.0),
         (RESCALE_INTERCEPT, "rescale intercept", 0.0),
     ];
     let mut numbers = [None; 2];
-    for ((tag, name, _), number) in LINE.into_iter().zip(&mut numbers) {
+    for ((tag, name, _), number) in RESCALE.into_iter().zip(&mut numbers) {
         *number = match &*data.decimals(tag, name)? {
             [] if !data.has(tag) => None,
             [one] => Some(*one),
@@ -168,7 +171,7 @@ fn rescale(data: &DataSet<'_>) -> Result<(f64, f64), DicomError> {
     let [
         (slope_tag, slope_name, identity),
         (intercept_tag, intercept_name, zero),
-    ] = LINE;
+    ] = RESCALE;
     match numbers {
         [Some(0.0), _] => {
             let fault = "all pixels would be equal";
@@ -187,18 +190,18 @@ fn extremes(values: &[f64]) -> (f64, f64) {
     (darkest, brightest)
 }
 
-/// Returns how many pixels have each value; those that are padding do not count.
-fn count(values: &[f64], is_padding: &[bool], levels: &[u16]) -> Vec<(f64, usize)> {
+/// Returns the histogram of the values in ascending order, without padding.
+fn histogram(values: &[f64], is_padding: &[bool], levels: &[u16]) -> Vec<(f64, usize)> {
     let mut counts = vec![0_usize; values.len()];
     for level in levels.iter().copied().map(usize::from) {
         counts[level] += usize::from(!is_padding[level]);
     }
-    let mut counted: Vec<_> = values.iter().copied().zip(counts).collect();
-    counted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    counted
+    let mut histogram: Vec<_> = values.iter().copied().zip(counts).collect();
+    histogram.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    histogram
 }
 
-/// A range of values to be seen, and how (PS3.3, section C.11.2.1).
+/// A VOI window (PS3.3, section C.11.2.1).
 struct Window {
     center: f64,
     width: f64,
@@ -212,7 +215,7 @@ enum Function {
 }
 
 impl Window {
-    /// Returns the first window, or `None` where there is none.
+    /// Returns the first window, if there is one.
     fn read(data: &DataSet<'_>) -> Result<Option<Self>, DicomError> {
         let group = functional_group(data, FRAME_VOI_LUT)?;
         let data = group.as_ref().unwrap_or(data);
@@ -262,7 +265,7 @@ impl Window {
         }))
     }
 
-    fn at(&self, value: f64) -> f64 {
+    fn apply(&self, value: f64) -> f64 {
         let line = |center: f64, width: f64| {
             let offset = value - center;
             if offset <= -width / 2.0 {
@@ -283,14 +286,14 @@ impl Window {
 
 /// A lookup table (PS3.3, sections C.11.1.1.1 and C.11.2.1.1).
 struct Lut {
-    /// The value that the first entry is for; those below get the first entry too.
+    /// The value of the first entry; values below it map to the first entry too.
     first: f64,
     bits: u16,
     entries: Vec<u16>,
 }
 
 impl Lut {
-    /// Reads the first table of a sequence, for the values it will be asked for.
+    /// Reads the first LUT of a sequence; `values` are its inputs.
     fn read(data: &DataSet<'_>, sequence: Tag, values: &[f64]) -> Result<Option<Self>, DicomError> {
         let Some(item) = data.first_item(sequence)? else {
             return Ok(None);
@@ -302,7 +305,7 @@ impl Lut {
         // 65,536 does not fit and is written as 0.
         let count = usize::from(count.wrapping_sub(1)) + 1;
         let bytes = item.bytes(LUT_DATA).unwrap_or_default();
-        // Entries of 8 bits may be bytes, with one to make their number even.
+        // 8-bit entries may be stored as bytes, padded to an even number.
         let mut entries = if bytes.len() == count.next_multiple_of(2) && count > 1 {
             bytes.iter().copied().map(u16::from).collect()
         } else {
@@ -312,7 +315,7 @@ impl Lut {
         if entries.len() < count || !(1..=16).contains(&bits) {
             return Err(DicomError::Malformed { what });
         }
-        // The type of the descriptor is that of the values (table C.11-1), where it is not said.
+        // Without a VR, the descriptor is signed if the values are (table C.11-1).
         let is_signed = item.vr(LUT_DESCRIPTOR) == b"SS" || values.iter().any(|&value| value < 0.0);
         let first = if is_signed {
             f64::from(first.cast_signed())
@@ -326,18 +329,18 @@ impl Lut {
         }))
     }
 
-    fn at(&self, value: f64) -> f64 {
+    fn apply(&self, value: f64) -> f64 {
         let last = self.entries.len() - 1;
-        // Values below the first go to the first: the cast saturates.
+        // Values below the first map to the first entry: the cast saturates.
         let index = (value - self.first) as usize;
         f64::from(self.entries[index.min(last)])
     }
 
-    /// Returns the entry that is white: the largest that the descriptor's bits can hold, or the
-    /// largest there is where that needs fewer bits, or more.
+    /// Returns the entry that is white: the largest value of the declared bits, or the largest
+    /// entry if that needs fewer or more bits.
     ///
-    /// Agfa's CR, for one, declares 16 bits for entries that end at 4,095. A table that stayed
-    /// below half of its range would not be there to be seen.
+    /// CR devices of Agfa, for example, declare 16 bits for entries up to 4,095. No LUT is meant to
+    /// use less than half of its range.
     fn white(&self) -> f64 {
         let largest = self.entries.iter().copied().max().unwrap_or(0);
         let bits = (u16::BITS - largest.leading_zeros()) as u16;
@@ -359,7 +362,7 @@ mod tests {
     use crate::image::limits::DecodeLimits;
     use crate::image::radiograph::Radiograph;
 
-    /// Why a file is refused.
+    /// The error for a file.
     fn reason(dicom: &Dicom) -> String {
         let limits = DecodeLimits::default();
         let error = Radiograph::decode(&dicom.file(), Path::new("a.dcm"), &limits).unwrap_err();
@@ -375,9 +378,9 @@ mod tests {
         image.pixels().to_vec()
     }
 
-    fn close(found: &[f32], expected: &[f32]) -> bool {
+    fn close(actual: &[f32], expected: &[f32]) -> bool {
         let is_close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
-        found.len() == expected.len() && found.iter().zip(expected).all(is_close)
+        actual.len() == expected.len() && actual.iter().zip(expected).all(is_close)
     }
 
     fn windowed(center: &str, width: &str, function: &str) -> Dicom {
@@ -396,8 +399,8 @@ mod tests {
             ("LINEAR_EXACT", [0.0, 0.4, 0.6, 1.0]),
             ("SIGMOID", [0.0, 0.401_312_34, 0.598_687_66, 1.0]),
         ] {
-            let found = pixels(&windowed("100", "10", function));
-            assert!(close(&found, &expected), "{function}: {found:?}");
+            let actual = pixels(&windowed("100", "10", function));
+            assert!(close(&actual, &expected), "{function}: {actual:?}");
         }
     }
 
@@ -416,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_none_is_an_error_that_names_its_element() {
+    fn an_invalid_window_is_an_error_that_names_its_element() {
         for (center, width, function, element) in [
             ("100", "0", "LINEAR", "window width (0028,1051) is `0`"),
             (
@@ -477,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_is_an_error_that_names_its_element() {
+    fn an_invalid_rescale_is_an_error_that_names_its_element() {
         for (intercept, slope, element) in [
             ("0", "0,5", "rescale slope (0028,1053) is `0,5`"),
             ("0", "", "rescale slope (0028,1053) is ``"),
@@ -499,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_refused_unless_it_changes_nothing() {
+    fn an_incomplete_rescale_is_rejected_unless_it_has_no_effect() {
         let plain = windowed("100", "10", "LINEAR");
         assert!(reason(&plain.clone().text(0x0028_1053, "2")).contains("slope and intercept"));
         assert!(reason(&plain.clone().text(0x0028_1052, "-5")).contains("slope and intercept"));
@@ -509,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn enhanced_images_have_line_and_window_in_their_functional_groups() {
+    fn rescale_and_window_of_enhanced_images_are_in_their_functional_groups() {
         let line = Value::Item(vec![
             (RESCALE_INTERCEPT, Value::Text("-1000".into())),
             (RESCALE_SLOPE, Value::Text("2".into())),
@@ -537,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn the_modalitys_line_comes_before_the_window() {
+    fn rescale_precedes_the_window() {
         // 0, 99, 101, 4095 become −1000, −802, −798, 7190.
         let file = windowed("-800", "10", "LINEAR_EXACT")
             .text(0x0028_1052, "-1000")
@@ -546,23 +549,23 @@ mod tests {
     }
 
     #[test]
-    fn the_modalitys_table_comes_before_the_window() {
-        // From 99: 500, 505, 510; what lies outside gets the entry at that end.
+    fn the_modality_lut_precedes_the_window() {
+        // From 99: 500, 505, 510; values outside map to the entry at that end.
         let file =
             windowed("505", "20", "LINEAR_EXACT").table(0x0028_3000, [3, 99, 16], &[500, 505, 510]);
         assert!(close(&pixels(&file), &[0.25, 0.25, 0.75, 0.75]));
     }
 
     #[test]
-    fn a_table_of_interest_comes_before_a_window() {
+    fn a_voi_lut_overrides_a_window() {
         let file =
             windowed("100", "10", "LINEAR").table(0x0028_3010, [4, 98, 8], &[0, 51, 102, 255]);
         assert!(close(&pixels(&file), &[0.0, 0.2, 1.0, 1.0]));
     }
 
-    // Agfa's CR declares 16 bits for entries of 12.
+    // CR devices of Agfa declare 16 bits for 12-bit entries.
     #[test]
-    fn a_table_of_fewer_or_more_bits_than_it_declares_is_white_at_its_largest() {
+    fn the_largest_entry_is_white_if_a_lut_declares_too_many_or_too_few_bits() {
         for window in [("", ""), ("100", "10")] {
             for bits in [16, 8] {
                 let file = windowed(window.0, window.1, "LINEAR").table(
@@ -574,15 +577,15 @@ mod tests {
                 assert!(close(&pixels(&file), &expected), "{bits} bits");
             }
         }
-        // 3,000 needs the 12 bits declared, which may hold 4,095.
+        // 3,000 needs the declared 12 bits, whose largest value is 4,095.
         let file = windowed("", "", "").table(0x0028_3010, [4, 98, 12], &[0, 819, 2047, 3000]);
         let expected = [0.0, 819.0, 3000.0, 3000.0].map(|it| it / 4095.0);
         assert!(close(&pixels(&file), &expected));
     }
 
     #[test]
-    fn a_table_for_signed_values_begins_below_zero() {
-        // −2, −1, 0, 1 of 12 bits; the table is for −1 and 0.
+    fn a_lut_for_signed_values_begins_below_zero() {
+        // −2, −1, 0, 1 in 12 bits; the LUT is for −1 and 0.
         let file = Dicom::grey(4, 12, &[0xFFE, 0xFFF, 0, 1])
             .integers(0x0028_0103, &[1])
             .table(0x0028_3010, [2, 0xFFFF, 8], &[51, 204]);
@@ -590,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_bytes_and_a_full_table_are_read() {
+    fn a_lut_of_bytes_and_a_full_lut_are_read() {
         let bytes = |descriptor: [u16; 3], entries: Vec<u8>| {
             let item = vec![
                 (LUT_DESCRIPTOR, Value::Integers(descriptor.into())),
@@ -598,17 +601,17 @@ mod tests {
             ];
             windowed("", "", "").with(0x0028_3010, Value::Item(item))
         };
-        let found = pixels(&bytes([4, 98, 8], vec![0, 51, 102, 255]));
-        assert!(close(&found, &[0.0, 0.2, 1.0, 1.0]));
-        // 0 stands for 65,536 entries.
+        let actual = pixels(&bytes([4, 98, 8], vec![0, 51, 102, 255]));
+        assert!(close(&actual, &[0.0, 0.2, 1.0, 1.0]));
+        // 0 means 65,536 entries.
         let full = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        let found = pixels(&bytes([0, 0, 16], full));
+        let actual = pixels(&bytes([0, 0, 16], full));
         let expected = [0.0, 99.0, 101.0, 4095.0].map(|it| it / 65535.0);
-        assert!(close(&found, &expected));
+        assert!(close(&actual, &expected));
     }
 
     #[test]
-    fn a_table_without_entries_is_an_error() {
+    fn a_lut_without_entries_is_an_error() {
         for (descriptor, entries) in [([3, 0, 8], &[1][..]), ([1, 0, 17], &[1]), ([0, 0, 8], &[])] {
             let file = windowed("", "", "").table(0x0028_3010, descriptor, entries);
             let limits = DecodeLimits::default();
@@ -620,11 +623,11 @@ mod tests {
     #[test]
     fn without_a_window_the_outermost_values_are_clipped() {
         let samples: Vec<u16> = (0..=1000).map(|it| 1000 + it).collect();
-        let found = pixels(&Dicom::grey(1001, 12, &samples));
+        let actual = pixels(&Dicom::grey(1001, 12, &samples));
         let expected: Vec<_> = (0..=1000)
             .map(|it| ((it as f32 - 5.0) / 990.0).clamp(0.0, 1.0))
             .collect();
-        assert!(close(&found, &expected));
+        assert!(close(&actual, &expected));
     }
 
     #[test]
@@ -632,12 +635,12 @@ mod tests {
         let mut samples = vec![100; 500];
         samples.extend(vec![200; 500]);
         samples.push(65_535);
-        let found = pixels(&Dicom::grey(1001, 16, &samples));
-        assert_eq!((found[0], found[999], found[1000]), (0.0, 1.0, 1.0));
+        let actual = pixels(&Dicom::grey(1001, 16, &samples));
+        assert_eq!((actual[0], actual[999], actual[1000]), (0.0, 1.0, 1.0));
     }
 
     #[test]
-    fn padding_is_left_out_of_the_range_and_black() {
+    fn padding_is_excluded_from_the_stretch_and_black() {
         // 0.5 % of 1,000 steps are 5; the padding is twice as many pixels, far below.
         let samples = |padding| [vec![padding; 2002], (1000..=2000).collect()].concat();
         let steps = |it: u16| ((f32::from(it) - 5.0) / 990.0).clamp(0.0, 1.0);
@@ -648,7 +651,7 @@ mod tests {
             .chain((0..=1000).map(steps))
             .collect();
         assert!(close(&pixels(&image(7)), &expected));
-        // White at 0 and black at the end of the range, where padding is in this interpretation.
+        // White at 0 and black at the end of the range, where the padding is in MONOCHROME1.
         let inverted = image(4095).text(0x0028_0004, "MONOCHROME1");
         let expected: Vec<_> = [0.0; 2002]
             .into_iter()
@@ -658,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_black_in_a_window_or_table_whatever_its_range() {
+    fn padding_is_black_with_a_window_or_lut() {
         let range = windowed("100", "10", "LINEAR_EXACT").integers(0x0028_0120, &[4095]);
         assert_eq!(pixels(&range), [0.0, 0.4, 0.6, 0.0]);
         for limits in [[101, 4095], [4095, 101]] {
@@ -674,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_of_signed_values_is_signed_and_none_beyond_the_bits_stored() {
+    fn padding_of_signed_values_is_signed_and_ignored_beyond_the_bits_stored() {
         // −2048, −1, 0, 1 of 12 bits, all white.
         let file = Dicom::grey(4, 12, &[0x800, 0xFFF, 0, 1])
             .integers(0x0028_0103, &[1])
@@ -687,13 +690,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_padding_is_black() {
+    fn an_image_of_only_padding_is_black() {
         let file = Dicom::grey(4, 12, &[9; 4]).integers(0x0028_0120, &[9]);
         assert_eq!(pixels(&file), [0.0; 4]);
     }
 
     #[test]
-    fn no_line_or_window_makes_a_number_that_is_none() {
+    fn no_rescale_or_window_gives_nan() {
         for number in ["1e38", "-1e38", "1e-300", "3"] {
             let file = Dicom::grey(4, 12, &[0, 99, 101, 4095])
                 .text(0x0028_1052, number)
@@ -705,8 +708,11 @@ mod tests {
                 .text(0x0028_1051, width)
                 .text(0x0028_1056, "SIGMOID");
             for file in [file, window] {
-                let found = pixels(&file);
-                assert!(found.iter().all(|it| (0.0..=1.0).contains(it)), "{found:?}");
+                let actual = pixels(&file);
+                assert!(
+                    actual.iter().all(|it| (0.0..=1.0).contains(it)),
+                    "{actual:?}"
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The view that an image was taken in.
+//! The view of a DICOM image.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,14 +11,14 @@ use super::tag::{
 };
 use super::{is_dicom, syntax};
 use crate::files::open_regular;
-use crate::image::dicom::header::in_as_little_as_will_do;
+use crate::image::dicom::header::parse_incrementally;
 use crate::image::limits::HEAD;
 
-/// Characters of the longest code string (PS3.5, table 6.2-1).
+/// Longest code string, in characters (PS3.5, table 6.2-1).
 const MAX_CODE: usize = 16;
 
-/// Codes of SNOMED CT, as they were before 2017 in SNOMED RT, and the views they name (PS3.16,
-/// CID 4010).
+/// Codes in SNOMED CT and in SNOMED RT, which was used before 2017, with their views (PS3.16, CID
+/// 4010).
 const CODES: [([&str; 2], &str); 14] = [
     (["272479007", "R-40888"], "PA"),
     (["399348003", "R-10206"], "AP"),
@@ -36,14 +36,14 @@ const CODES: [([&str; 2], &str); 14] = [
     (["399061009", "R-10241"], "AXIAL"),
 ];
 
-/// The code of SNOMED RT for postero-anterior that this standard's earlier editions have.
+/// The SNOMED RT code for postero-anterior in earlier editions of the standard.
 const EARLIER_PA: &str = "R-10214";
 
-/// Schemes that these codes are of.
+/// Coding schemes of these codes.
 const SCHEMES: [&str; 4] = ["SCT", "SRT", "SNM3", "99SDM"];
 
-/// Words and the views they name: in English, and those of German, French, Spanish, Italian and
-/// Dutch that mean nothing else.
+/// Words and their views, in English and, if unambiguous, in German, French, Spanish, Italian and
+/// Dutch.
 const NAMES: [(&str, &str); 16] = [
     ("PA", "PA"),
     ("POSTEROANTERIOR", "PA"),
@@ -63,11 +63,10 @@ const NAMES: [(&str, &str); 16] = [
     ("PERFIL", "LATERAL"),
 ];
 
-/// Reads the view of a DICOM file, in capitals, from as little of it as will do: its view
-/// position, or else its view code, or else `PA`, `AP` or `LATERAL` where a description names
-/// exactly one of them.
+/// Reads the view of a DICOM file, in capitals, without reading the whole file.
 ///
-/// Nothing else of a description is kept. The error says what is amiss.
+/// The view is the view position, or else the view code, or else `PA`, `AP` or `LATERAL` if a
+/// description names exactly one of them. Nothing else of a description is used.
 pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String> {
     let unreadable = |error: io::Error| error.to_string();
     let mut file = open_regular(path).map_err(unreadable)?;
@@ -78,15 +77,15 @@ pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String
         return Err("no DICOM file".into());
     }
     let mut rest = file.take(max_bytes);
-    in_as_little_as_will_do(start, &mut rest, |bytes| of(bytes, max_bytes))
+    parse_incrementally(start, &mut rest, |bytes| read_view(bytes, max_bytes))
 }
 
-/// Returns the same of a whole file; none of another kind of file or beyond a defect.
+/// Returns the view of a whole file in memory; `None` for other or damaged files.
 pub(crate) fn view_within(file: &[u8], max_bytes: u64) -> Option<String> {
-    of(file, max_bytes).ok().filter(|_| is_dicom(file))?
+    read_view(file, max_bytes).ok().filter(|_| is_dicom(file))?
 }
 
-fn of(file: &[u8], max_bytes: u64) -> Result<Option<String>, DicomError> {
+fn read_view(file: &[u8], max_bytes: u64) -> Result<Option<String>, DicomError> {
     let opened = syntax::open(file, max_bytes)?;
     let data = DataSet::read(&opened.elements, opened.encoding)?;
     if data.bytes(PIXEL_DATA).is_none() {
@@ -107,14 +106,14 @@ fn of(file: &[u8], max_bytes: u64) -> Result<Option<String>, DicomError> {
         .or_else(described))
 }
 
-/// Returns a view position in capitals and in its usual spelling; what is no code string may be
-/// anything and is not passed on.
+/// Returns a view position in capitals and in its usual spelling; `None` if it is not a valid code
+/// string, since it might be any text.
 fn position(text: &str) -> Option<String> {
     let words = words(text);
     let view = named(text);
     match &*words {
         [_] if view.is_some() => view.map(Into::into),
-        // Such as "L-L".
+        // For example "L-L".
         [word] if word.len() == 2 && word.is_ascii() => Some(word.clone()),
         _ if text.len() > MAX_CODE => view.map(Into::into),
         _ if view.is_some() => Some(words.join(" ")),
@@ -128,7 +127,7 @@ fn position(text: &str) -> Option<String> {
     }
 }
 
-/// Returns the view that a code stands for, or else its meaning in words.
+/// Returns the view of a code, or else of its meaning in words.
 fn by_code(item: &DataSet<'_>) -> Option<&'static str> {
     let code = item.text(CODE_VALUE).filter(|_| {
         let scheme = item.text(CODING_SCHEME);
@@ -142,8 +141,8 @@ fn by_code(item: &DataSet<'_>) -> Option<&'static str> {
     view.or_else(|| named(&String::from_utf8_lossy(item.bytes(CODE_MEANING)?)))
 }
 
-/// Returns the one view that a description names, `PA`, `AP` or `LATERAL`; several are those of the
-/// whole examination.
+/// Returns the view that a description names, `PA`, `AP` or `LATERAL`; `None` if it names several,
+/// which are those of the whole examination.
 pub(crate) fn named(text: &str) -> Option<&'static str> {
     let words = words(text);
     let mut views = words
@@ -154,8 +153,8 @@ pub(crate) fn named(text: &str) -> Option<&'static str> {
     views.all(|view| view == first).then_some(first)
 }
 
-/// Returns the words of a text in capitals; as one word what is of two letters with signs between,
-/// `P.A.` and `a.-p.`, or of two directions, `postero-anterior`.
+/// Returns the words of a text in capitals. Two letters with punctuation (`P.A.`, `a.-p.`) or two
+/// directions (`postero-anterior`) are one word.
 fn words(text: &str) -> Vec<String> {
     const DIRECTIONS: [&str; 8] = [
         "POSTERO",
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_view_within_a_whole_file_is_the_same() {
+    fn the_view_of_a_file_in_memory_is_the_same() {
         let file = image().text(0x0018_5101, "LL").file();
         assert_eq!(view_within(&file, 1 << 20).as_deref(), Some("LL"));
         assert_eq!(view_within(&file[..200], 1 << 20), None);
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_view_position_leaves_it_to_the_descriptions() {
+    fn descriptions_are_used_if_the_view_position_is_blank() {
         for (description, expected) in [
             ("Thorax p.a.", Some("PA")),
             ("Thorax a.-p. im Liegen", Some("AP")),
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_position_is_known_in_its_spellings() {
+    fn spellings_of_a_view_position_are_recognized() {
         for (text, expected) in [
             ("P.A.", "PA"),
             ("P-A", "PA"),
@@ -278,7 +277,7 @@ mod tests {
 
     // PS3.16, CID 4010, with the codes of SNOMED CT and those of SNOMED RT before them.
     #[test]
-    fn a_view_code_tells_the_view_where_the_position_does_not() {
+    fn a_view_code_is_used_if_the_position_is_blank() {
         let coded = |code: &str, scheme: &str| {
             let item = vec![
                 (CODE_VALUE, Value::Text(code.into())),
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_is_not_passed_on() {
+    fn an_invalid_code_is_not_returned() {
         for text in ["Doe^Jane", "a text of more than 16 letters", "=HYPERLINK()"] {
             assert_eq!(view_of(&image().text(0x0018_5101, text)), None);
         }

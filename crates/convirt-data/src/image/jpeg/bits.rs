@@ -1,23 +1,23 @@
-//! The coded data of a scan, bit by bit.
+//! Bit reader for the entropy-coded data of a scan.
 
 use memchr::memchr;
 
-/// Zeros behind the data, so that a refill always finds eight bytes.
+/// Zero bytes after the data, so that a refill can always read eight bytes.
 const PADDING: usize = 8;
 
-/// Coded data without what stands there for the sake of markers, cut at restarts.
+/// Entropy-coded data without stuffed bytes, split at restart markers.
 pub(crate) struct CodedData {
     bytes: Vec<u8>,
-    /// Where each stretch between restarts begins and ends.
-    stretches: Vec<(usize, usize)>,
+    /// Start and end of each restart interval.
+    intervals: Vec<(usize, usize)>,
 }
 
 impl CodedData {
-    /// Takes the data up to the next marker; returns it and where in `coded` that is.
+    /// Reads the data up to the next marker; returns it and the position of the marker in `coded`.
     pub(crate) fn read(mut coded: &[u8]) -> Option<(Self, usize)> {
         let length = coded.len();
         let mut bytes = Vec::with_capacity(length);
-        let mut stretches = Vec::new();
+        let mut intervals = Vec::new();
         let mut begin = 0;
         loop {
             let marker = memchr(0xFF, coded)?;
@@ -25,58 +25,58 @@ impl CodedData {
             match coded.get(marker + 1)? {
                 0x00 => bytes.push(0xFF),
                 0xD0..=0xD7 => {
-                    stretches.push((begin, bytes.len()));
+                    intervals.push((begin, bytes.len()));
                     bytes.extend([0; PADDING]);
                     begin = bytes.len();
                 }
-                // Any number of them may stand before a marker.
+                // Any number of FF bytes may precede a marker.
                 0xFF => {
                     coded = &coded[marker + 1..];
                     continue;
                 }
                 _ => {
-                    stretches.push((begin, bytes.len()));
+                    intervals.push((begin, bytes.len()));
                     bytes.extend([0; PADDING]);
                     let end = length - coded.len() + marker;
-                    return Some((Self { bytes, stretches }, end));
+                    return Some((Self { bytes, intervals }, end));
                 }
             }
             coded = &coded[marker + 2..];
         }
     }
 
-    /// The stretches between restarts, in order.
-    pub(crate) fn stretches(&self) -> impl Iterator<Item = Bits<'_>> {
-        let stretch = |&(begin, end): &(usize, usize)| Bits {
+    /// Returns the restart intervals in order.
+    pub(crate) fn intervals(&self) -> impl Iterator<Item = Bits<'_>> {
+        let interval = |&(begin, end): &(usize, usize)| Bits {
             bytes: &self.bytes[begin..end + PADDING],
             position: 0,
             buffer: 0,
             count: 0,
         };
-        self.stretches.iter().map(stretch)
+        self.intervals.iter().map(interval)
     }
 }
 
-/// Reads bits from the highest of the first byte on; behind the last come zeros.
+/// Reads bits, the highest of each byte first; the data is followed by zeros.
 pub(crate) struct Bits<'a> {
-    /// With [`PADDING`].
+    /// The data with [`PADDING`].
     bytes: &'a [u8],
-    /// Next byte for the buffer.
+    /// Position of the next byte for the buffer.
     position: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, the first in the highest position.
     buffer: u64,
     /// Bits in the buffer.
     count: u32,
 }
 
 impl Bits<'_> {
-    /// Makes at least 40 bits ready.
+    /// Fills the buffer with at least 40 bits.
     #[inline]
     pub(crate) fn refill(&mut self) {
         if self.count >= 40 {
             return;
         }
-        // Behind the padding come zeros without end; `is_sound` tells.
+        // Beyond the padding, zeros are read; `is_sound` detects this.
         let ahead = self
             .bytes
             .get(self.position..)
@@ -88,20 +88,21 @@ impl Bits<'_> {
         self.count += 8 * bytes;
     }
 
-    /// Looks at 1 to 16 bits that are ready.
+    /// Returns the next 1 to 16 bits, which must be in the buffer, without consuming them.
     #[inline]
     pub(crate) fn peek(&self, bits: u32) -> usize {
         (self.buffer >> (64 - bits)) as usize
     }
 
-    /// Leaves bits behind that are ready.
+    /// Consumes bits, which must be in the buffer.
     #[inline]
     pub(crate) fn skip(&mut self, bits: u32) {
         self.buffer <<= bits;
         self.count -= bits;
     }
 
-    /// Reads a value of up to 15 bits that are ready (ITU-T T.81, section F.2.2.1).
+    /// Reads a signed value of up to 15 bits, which must be in the buffer (ITU-T T.81, section
+    /// F.2.2.1).
     #[inline]
     pub(crate) fn value(&mut self, bits: u8) -> i32 {
         if bits == 0 {
@@ -115,12 +116,12 @@ impl Bits<'_> {
         }
     }
 
-    /// Whether no more bits were read than there are.
+    /// Whether no bits beyond the data were read.
     pub(crate) fn is_sound(&self) -> bool {
         self.has(0)
     }
 
-    /// Whether there are so many bits still.
+    /// Whether at least `bits` bits remain.
     pub(crate) fn has(&self, bits: usize) -> bool {
         let read = 8 * self.position - self.count as usize;
         read + bits <= 8 * (self.bytes.len() - PADDING)

@@ -1,29 +1,31 @@
-//! Huffman's codes (ITU-T T.81, annexes C and F.2.2.3), and steps over several at once.
+//! Huffman decoding (ITU-T T.81, annexes C and F.2.2.3), with a table that skips several codes at
+//! once.
 
 use super::bits::Bits;
 
-/// Bits that the tables look at.
+/// Bits that index the lookup tables.
 const WINDOW: u32 = 12;
 
-/// Longest code.
+/// Longest code, in bits.
 const MAX_LENGTH: u32 = 16;
 
-/// A table of codes.
+/// A table of Huffman codes.
 pub(crate) struct HuffmanTable {
-    /// Code and symbol that a window begins with; length 0 where it is longer or there is none.
+    /// The code at the start of each window; length 0 if the code is longer than a window or
+    /// invalid.
     codes: Vec<Code>,
-    /// For codes longer than a window, by their length from 1: the first of the next length, in
-    /// 16 bits, and what to add to a code to find its symbol.
+    /// For codes longer than a window, by length: the first code of the next length, in 16 bits.
     limits: [u32; MAX_LENGTH as usize + 1],
+    /// By length: the difference between the index of a symbol and its code.
     offsets: [i32; MAX_LENGTH as usize + 1],
     symbols: Vec<u8>,
 }
 
-/// A table of the codes behind a block's first, of which many are stepped over.
-pub(crate) struct SteppingTable {
+/// A table of the codes of AC coefficients, most of which are skipped.
+pub(crate) struct SkipTable {
     table: HuffmanTable,
-    /// What can be stepped over in a window.
-    steps: Vec<Step>,
+    /// The codes that can be skipped in each window.
+    skips: Vec<Skip>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -32,28 +34,31 @@ struct Code {
     symbol: u8,
 }
 
-/// Coefficients that are stepped over, with the bits of their values.
+/// The codes within a window, with their values.
 #[derive(Clone, Copy, Default)]
-struct Step {
-    all: Stretch,
-    first: Stretch,
+struct Skip {
+    /// All codes that fit into the window.
+    all: Run,
+    /// Only the first code.
+    first: Run,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Stretch {
-    /// 0 where the first code is longer than a window.
+/// The coefficients of successive codes.
+struct Run {
+    /// Length of codes and values; 0 if the first code is longer than a window.
     bits: u8,
     coefficients: u8,
-    /// Whether the block ends.
+    /// Whether the codes end the block.
     is_end: bool,
 }
 
-/// Most bits that a step may take: a refilled buffer has as many.
-const MAX_STEP_BITS: u32 = 40;
+/// Largest number of bits skipped at once: those of a refilled buffer.
+const MAX_SKIP_BITS: u32 = 40;
 
 impl HuffmanTable {
-    /// Makes a table of the number of codes of each length and the symbols in order; `None` when
-    /// there are more codes than a length has.
+    /// Makes a table from the number of codes of each length and the symbols in order; `None` if
+    /// there are too many codes of a length.
     pub(crate) fn new(lengths: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut codes = vec![Code::default(); 1 << WINDOW];
         let mut limits = [0; MAX_LENGTH as usize + 1];
@@ -87,7 +92,7 @@ impl HuffmanTable {
         })
     }
 
-    /// Reads a symbol of up to 16 bits that are ready.
+    /// Reads a symbol; 16 bits must be in the buffer.
     #[inline]
     pub(crate) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
         let code = self.codes[bits.peek(WINDOW)];
@@ -104,38 +109,37 @@ impl HuffmanTable {
     }
 }
 
-impl SteppingTable {
+impl SkipTable {
     pub(crate) fn new(table: HuffmanTable) -> Self {
-        let step = |window| Step::of(window, &table.codes);
-        let steps = (0..1 << WINDOW).map(step).collect();
-        Self { table, steps }
+        let skip = |window| Skip::new(window, &table.codes);
+        let skips = (0..1 << WINDOW).map(skip).collect();
+        Self { table, skips }
     }
 
-    /// Reads a symbol of up to 16 bits that are ready.
+    /// Reads a symbol; 16 bits must be in the buffer.
     #[inline]
     pub(crate) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
         self.table.symbol(bits)
     }
 
-    /// Steps over the coefficients of a block from number `next` on; `None` when there are more
-    /// than 64.
+    /// Skips the coefficients of a block from number `next` on; `None` if there are more than 64.
     pub(crate) fn skip_block(&self, bits: &mut Bits<'_>, mut next: usize) -> Option<()> {
         while next < 64 {
             bits.refill();
-            let step = &self.steps[bits.peek(WINDOW)];
-            let mut stretch = step.all;
-            let mut after = next + usize::from(stretch.coefficients);
-            // What ends the block, or is beyond it, belongs to the next one.
-            if after + usize::from(stretch.is_end) > 64 {
-                stretch = step.first;
-                after = next + usize::from(stretch.coefficients);
+            let skip = &self.skips[bits.peek(WINDOW)];
+            let mut run = skip.all;
+            let mut after = next + usize::from(run.coefficients);
+            // The codes reach into the next block: skip only the first.
+            if after + usize::from(run.is_end) > 64 {
+                run = skip.first;
+                after = next + usize::from(run.coefficients);
             }
-            if stretch.bits == 0 {
-                stretch = Stretch::of(0, self.symbol(bits)?);
-                after = next + usize::from(stretch.coefficients);
+            if run.bits == 0 {
+                run = Run::new(0, self.symbol(bits)?);
+                after = next + usize::from(run.coefficients);
             }
-            bits.skip(stretch.bits.into());
-            if stretch.is_end {
+            bits.skip(run.bits.into());
+            if run.is_end {
                 return Some(());
             }
             next = after;
@@ -144,41 +148,41 @@ impl SteppingTable {
     }
 }
 
-impl Step {
-    fn of(window: usize, codes: &[Code]) -> Self {
-        let mut step = Self::default();
+impl Skip {
+    /// Finds the codes that a window contains.
+    fn new(window: usize, codes: &[Code]) -> Self {
+        let mut skip = Self::default();
         loop {
-            let shift = u32::from(step.all.bits);
-            // Where nothing is left, zeros from outside the window would make a code.
+            let shift = u32::from(skip.all.bits);
+            // At the end of the window, zeros from outside it would be taken as a code.
             let code = if shift < WINDOW {
                 codes[(window << shift) & ((1 << WINDOW) - 1)]
             } else {
                 Code::default()
             };
-            let next = Stretch::of(code.length, code.symbol);
-            let all = step.all.then(next);
+            let next = Run::new(code.length, code.symbol);
+            let all = skip.all.then(next);
             let is_within = shift + u32::from(code.length) <= WINDOW;
-            if code.length == 0 || !is_within || u32::from(all.bits) > MAX_STEP_BITS {
-                return step;
+            if code.length == 0 || !is_within || u32::from(all.bits) > MAX_SKIP_BITS {
+                return skip;
             }
             if shift == 0 {
-                step.first = next;
+                skip.first = next;
             }
-            step.all = all;
+            skip.all = all;
             if all.is_end || all.coefficients >= 64 {
-                return step;
+                return skip;
             }
         }
     }
 }
 
-impl Stretch {
-    /// What a symbol, behind a code of so many bits, steps over: zeros and a value, of as many
-    /// bits as it says.
-    fn of(code_bits: u8, symbol: u8) -> Self {
+impl Run {
+    /// Returns the coefficients of a symbol with a code of `code_bits` bits: zeros and a value.
+    fn new(code_bits: u8, symbol: u8) -> Self {
         let (zeros, value_bits) = (symbol >> 4, symbol & 15);
         match (zeros, value_bits) {
-            // 15 zeros and a sixteenth go on, any other zeros without a value end.
+            // 15 zeros without a value are a run of 16 zeros; fewer end the block.
             (0..=14, 0) => Self {
                 bits: code_bits,
                 coefficients: 0,

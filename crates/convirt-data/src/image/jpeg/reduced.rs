@@ -1,19 +1,18 @@
-//! JPEG decoded at a fraction of its size.
+//! JPEG decoding at reduced size.
 //!
-//! Of an image that is scaled down anyway, the whole is never made. Each block of 8×8 pixels gives
-//! 1, 2×2 or 4×4 of the lowest frequencies; the other coefficients are stepped over, several at a
-//! time. That is what takes nearly all the time of the whole decoder, so that its own crate's
-//! scaling gains nothing.
+//! For an image that will be scaled down, the full image is not needed. Each block of 8×8 pixels
+//! gives 1, 2×2 or 4×4 pixels from its lowest frequencies, and the other coefficients are skipped,
+//! several at a time. Reading coefficients takes most of the time of the full decoder, so the
+//! scaling of the crate `jpeg-decoder` would gain nothing.
 //!
-//! Sequential Huffman files of 8 bits, grey or YCbCr, are read here, which is what cameras,
-//! Pillow and MIMIC-CXR-JPG write. Of all others, and of damaged ones, nothing comes of it, and the
-//! whole decoder has the say.
+//! Only sequential Huffman files of 8 bits, grey or YCbCr, are supported, as written by cameras,
+//! Pillow and MIMIC-CXR-JPG. All others, and damaged files, are left to the full decoder.
 
 mod frame;
 mod scan;
 mod transform;
 
-use crate::image::jpeg::huffman::{HuffmanTable, SteppingTable};
+use crate::image::jpeg::huffman::{HuffmanTable, SkipTable};
 use crate::image::limits::DecodeLimits;
 use crate::image::plausible;
 use crate::image::radiograph::Radiograph;
@@ -21,30 +20,30 @@ use frame::{Frame, Segment, segments};
 use scan::Scan;
 use transform::Side;
 
-/// An image whose pixels stand for several of the file's.
+/// An image decoded at reduced size.
 pub(crate) struct Reduced {
     pub image: Radiograph,
-    /// Width and height of the file's image, in its pixels.
+    /// Width and height of the full image, in pixels.
     pub original: (usize, usize),
-    /// Width and height of the file's image in pixels of `image`, whose last column and row may
-    /// reach beyond it.
+    /// Width and height of the full image in pixels of `image`; the last column and row of `image`
+    /// may exceed it.
     pub extent: (f64, f64),
 }
 
-/// What the segments before a scan have said.
+/// The tables defined by the segments before a scan.
 #[derive(Default)]
 struct Tables {
     quantization: [Option<[u16; 64]>; 4],
     dc: [Option<HuffmanTable>; 4],
-    ac: [Option<SteppingTable>; 4],
+    ac: [Option<SkipTable>; 4],
     restart_interval: usize,
 }
 
-/// Decodes at the smallest size whose longer side is still twice `longer_side`; `None` when that
-/// is the whole size, the file is of another kind or damaged, or the image exceeds `limits`.
+/// Decodes at the smallest size whose longer side is at least twice `longer_side`.
 ///
-/// Twice, since a filter that follows then sees what it would see of the whole image: Pillow's
-/// `reducing_gap` of 2.
+/// Returns `None` if that is the full size, if the file is unsupported or damaged, or if the image
+/// exceeds `limits`. With a factor of two, the subsequent filter gives nearly the same result as
+/// for the full image, like Pillow's `reducing_gap` of 2.
 pub(crate) fn decode(jpeg: &[u8], longer_side: usize, limits: &DecodeLimits) -> Option<Reduced> {
     let mut tables = Tables::default();
     let mut frame: Option<Frame> = None;
@@ -55,16 +54,16 @@ pub(crate) fn decode(jpeg: &[u8], longer_side: usize, limits: &DecodeLimits) -> 
             Segment::Huffman(content) => tables.read_huffman(content)?,
             Segment::RestartInterval(interval) => tables.restart_interval = interval,
             Segment::Frame(content) if frame.is_none() => {
-                let mut found = Frame::read(content)?;
-                if !found.is_within(limits) {
+                let mut new_frame = Frame::read(content)?;
+                if !new_frame.is_within(limits) {
                     return None;
                 }
-                let side = Side::for_image(found.width.max(found.height), longer_side)?;
-                if !plausible::jpeg(found.width, found.height, jpeg.len()) {
+                let side = Side::for_image(new_frame.width.max(new_frame.height), longer_side)?;
+                if !plausible::jpeg(new_frame.width, new_frame.height, jpeg.len()) {
                     return None;
                 }
-                found.reduce(side);
-                frame = Some(found);
+                new_frame.reduce(side);
+                frame = Some(new_frame);
             }
             Segment::OtherColours => return None,
             Segment::Scan { header, coded } => {
@@ -73,7 +72,7 @@ pub(crate) fn decode(jpeg: &[u8], longer_side: usize, limits: &DecodeLimits) -> 
                 if frame.is_complete() {
                     return frame.reduced();
                 }
-                rest.go_on_at(&coded[end..]);
+                rest.continue_at(&coded[end..]);
             }
             Segment::Frame(_) => return None,
         }
@@ -109,7 +108,7 @@ impl Tables {
             let place = usize::from(head & 15);
             match head >> 4 {
                 0 => *self.dc.get_mut(place)? = Some(table),
-                1 => *self.ac.get_mut(place)? = Some(SteppingTable::new(table)),
+                1 => *self.ac.get_mut(place)? = Some(SkipTable::new(table)),
                 _ => return None,
             }
             content = after;
@@ -133,8 +132,8 @@ mod tests {
         decode(jpeg, longer_side, &DecodeLimits::default())
     }
 
-    /// Means of the whole image over squares of `side` pixels, of which those cut off at the right
-    /// and at the bottom are left out.
+    /// Means of the full image over squares of `side` pixels, without the incomplete ones at the
+    /// right and the bottom.
     fn means(whole: &Radiograph, side: usize) -> Vec<Vec<Vec<f32>>> {
         let (columns, rows) = (whole.width() / side, whole.height() / side);
         let mean = |plane: &[f32], row: usize, column: usize| {
@@ -152,7 +151,7 @@ mod tests {
             .collect()
     }
 
-    /// Largest and mean difference to the means of the whole image, in levels of 255.
+    /// Largest and mean difference to the means of the full image, in levels of 255.
     fn differences(jpeg: &[u8], longer_side: usize, side: usize) -> (f32, f32) {
         let ours = reduced(jpeg, longer_side).unwrap().image;
         let whole = Radiograph::decode(jpeg, Path::new("a.jpg"), &DecodeLimits::default()).unwrap();
@@ -170,20 +169,20 @@ mod tests {
         (largest, apart.iter().sum::<f32>() / apart.len() as f32)
     }
 
-    // One pixel a block is the block's mean to a rounding, here and there, of half a level each.
+    // One pixel per block is the mean of the block; both are rounded by up to half a level.
     #[test]
     fn an_eighth_is_the_mean_of_each_block() {
         for name in ["img_grey_111x130.jpg", "restarts_and_own_codes_111x130.jpg"] {
             let (largest, _) = differences(&file(name), 8, 8);
             assert!(largest <= 1.01, "{name}: {largest}");
         }
-        // The whole decoder interpolates colours of half the resolution across blocks.
+        // The full decoder interpolates colours of half the resolution across blocks.
         let (largest, mean) = differences(&file("img_rgb_61x97.jpg"), 6, 8);
         assert!(largest <= 30.0 && mean <= 4.0, "{largest}, {mean}");
     }
 
-    // Of 2×2 and 4×4 pixels a block the lowest frequencies are whole and the others gone, where a
-    // mean dampens both a little. A sign or an order amiss gives tens of levels.
+    // 2×2 and 4×4 pixels per block keep the lowest frequencies and drop the others; a mean
+    // attenuates both a little. A wrong sign or order gives differences of tens of levels.
     #[test]
     fn a_quarter_and_a_half_are_near_the_means() {
         for name in ["img_grey_111x130.jpg", "restarts_and_own_codes_111x130.jpg"] {
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_reduced_is_left_to_the_whole_decoder() {
+    fn unsupported_files_are_left_to_the_full_decoder() {
         let jpeg = file("img_grey_111x130.jpg");
         assert!(
             reduced(&jpeg, 33).is_none(),
@@ -215,7 +214,7 @@ mod tests {
             ..DecodeLimits::default()
         };
         assert!(decode(&jpeg, 8, &limits).is_none());
-        // The frame's marker, made that of a progressive file.
+        // The frame's marker is changed to that of a progressive file.
         let at = jpeg.windows(2).position(|it| it == [0xFF, 0xC0]).unwrap();
         let mut progressive = jpeg.clone();
         progressive[at + 1] = 0xC2;
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_off_anywhere_is_left_to_the_whole_decoder() {
+    fn a_file_truncated_anywhere_is_left_to_the_full_decoder() {
         for name in ["img_grey_111x130.jpg", "img_rgb_61x97.jpg"] {
             let jpeg = file(name);
             for length in 0..jpeg.len() - 2 {
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_is_a_panic() {
+    fn damage_causes_no_panic() {
         for name in ["img_grey_111x130.jpg", "img_rgb_61x97.jpg"] {
             let jpeg = file(name);
             for position in (0..jpeg.len()).step_by(3) {
@@ -241,8 +240,8 @@ mod tests {
                     let mut damaged = jpeg.clone();
                     damaged[position] = value;
                     let longer_side = [6, 12, 24][position / 3 % 3];
-                    if let Some(found) = reduced(&damaged, longer_side) {
-                        let pixels = found.image.pixels();
+                    if let Some(image) = reduced(&damaged, longer_side) {
+                        let pixels = image.image.pixels();
                         assert!(pixels.iter().all(|it| (0.0..=1.0).contains(it)));
                     }
                 }

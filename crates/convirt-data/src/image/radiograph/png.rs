@@ -1,4 +1,4 @@
-//! From a [`Radiograph`] to a PNG, and what of a PNG is decoded.
+//! Encoding of a [`Radiograph`] as PNG, and removal of unused chunks before decoding.
 
 use std::borrow::Cow;
 
@@ -10,26 +10,28 @@ use crate::image::segments::{Segment, segments};
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Bytes of a chunk beside its content: length, name and checksum.
-const CHUNK: usize = 12;
+/// Bytes of a chunk in addition to its content: length, name and checksum.
+const CHUNK_OVERHEAD: usize = 12;
 
-/// Leaves out of a PNG what the decoder would unpack or copy and nobody reads: the colour profile
-/// and texts. A profile of kilobytes can unpack to gigabytes. Other files stay as they are.
+/// Removes the colour profile and texts from a PNG; other files are returned unchanged.
+///
+/// They are not used, but the decoder would unpack them, and a profile of kilobytes can unpack to
+/// gigabytes.
 pub(crate) fn without_profile(file: &[u8]) -> Cow<'_, [u8]> {
     let length = |segment: Segment| match segment {
         Segment::Png(name, content) => {
             let is_unread = matches!(name, b"iCCP" | b"zTXt" | b"iTXt" | b"tEXt");
-            Some((CHUNK + content.len(), is_unread))
+            Some((CHUNK_OVERHEAD + content.len(), is_unread))
         }
         Segment::Jpeg(..) => None,
     };
-    let mut kept = Vec::new();
+    let mut copied = Vec::new();
     let mut start = SIGNATURE.len();
-    // What is not yet copied.
+    // Start of the part that is not yet copied.
     let mut rest = 0;
     for (length, is_unread) in segments(file).map_while(length) {
         if is_unread {
-            kept.extend(&file[rest..start]);
+            copied.extend(&file[rest..start]);
             rest = (start + length).min(file.len());
         }
         start += length;
@@ -37,8 +39,8 @@ pub(crate) fn without_profile(file: &[u8]) -> Cow<'_, [u8]> {
     match rest {
         0 => Cow::Borrowed(file),
         _ => {
-            kept.extend(&file[rest..]);
-            Cow::Owned(kept)
+            copied.extend(&file[rest..]);
+            Cow::Owned(copied)
         }
     }
 }
@@ -47,7 +49,7 @@ impl Radiograph {
     /// Returns the image as a PNG file of 8 bits, grey or colour.
     pub(crate) fn to_png(&self) -> ImageResult<Vec<u8>> {
         let area = self.width * self.height;
-        // Values are within 0 to 1, so that the cast only cuts off the half that was added.
+        // Values are in 0 to 1; adding 0.5 makes the cast round.
         let level = |value: f32| (value * 255.0 + 0.5) as u8;
         let channels = self.channels();
         let samples: Vec<u8> = (0..area * channels)
@@ -87,17 +89,17 @@ mod tests {
         [&length, &named[..], &crc.sum().to_be_bytes()].concat()
     }
 
-    /// An image, and its file with these chunks behind the header, which has 13 bytes.
+    /// An image, and its file with these chunks after the header, which has 13 bytes.
     fn image_with(chunks: &[Vec<u8>]) -> (Radiograph, Vec<u8>) {
         let samples: Vec<u8> = (0..48).collect();
         let image = Radiograph::from_u8(8, 6, 1, &samples);
         let mut file = image.to_png().unwrap();
-        let header = SIGNATURE.len() + CHUNK + 13;
+        let header = SIGNATURE.len() + CHUNK_OVERHEAD + 13;
         file.splice(header..header, chunks.concat());
         (image, file)
     }
 
-    /// 4 MiB of zeros, packed to some kilobytes.
+    /// 4 MiB of zeros, compressed to a few kilobytes.
     fn packed() -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&vec![0; 4 << 20]).unwrap();
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_of_a_file_stays() {
+    fn the_rest_of_a_file_is_unchanged() {
         let (_, plain) = image_with(&[]);
         let gamma = chunk(b"gAMA", &45_455_u32.to_be_bytes());
         let (_, with_gamma) = image_with(std::slice::from_ref(&gamma));

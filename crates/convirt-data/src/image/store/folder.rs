@@ -1,9 +1,9 @@
-//! Scaled images kept on disk from run to run.
+//! A cache of scaled images on disk, shared by runs.
 //!
 //! ```text
-//! images/5f/5f0c…e1-256   the image of a file's content, scaled to 256 pixels
-//! contents                for each file met: a hash of its path, length and time; that of its content
-//! bytes                   bytes of all images, and the lock to hold when it changes
+//! images/5f/5f0c…e1-256   the image of a file's content, scaled to 256 pixels contents
+//! for each known file: a hash of its path, length and time; hash of its content bytes
+//! bytes of all images, locked while it changes
 //! ```
 
 use std::collections::{HashMap, VecDeque};
@@ -21,16 +21,15 @@ use super::stored::Stored;
 use crate::files::{FileError, NewFile};
 use crate::image::error::ImageError;
 
-/// An image unused for so long may make room for another.
-const REST: Duration = Duration::from_secs(3600);
+/// Images that have not been used for this time may be evicted.
+const MIN_UNUSED: Duration = Duration::from_secs(3600);
 
-/// A folder of images, keyed by the content of their files, the longer side, whether they are
-/// turned as their EXIF asks, and the version of decoding. Any number of threads and processes
-/// share it.
+/// A folder of images, keyed by the content of their files, the longer side, whether the EXIF
+/// orientation is applied, and the version of the decoder.
 ///
-/// An image appears whole or not at all, and is checked when it is read. When the folder is full,
-/// images that no run has used of late make room, the longest unused first; if there are none,
-/// nothing more is kept.
+/// Any number of threads and processes may share it. Images are written atomically and checked when
+/// read. When the folder is full, images that no run has used recently are evicted, the least
+/// recently used first; if there are none, new images are not cached.
 #[derive(Debug)]
 pub(super) struct ImageFolder {
     folder: PathBuf,
@@ -39,16 +38,16 @@ pub(super) struct ImageFolder {
     max_bytes: u64,
     contents: Mutex<Contents>,
     bytes: Mutex<ByteCount>,
-    /// Images that may go; listed when the folder is full for the first time.
-    resting: Mutex<Option<VecDeque<(PathBuf, u64)>>>,
+    /// Images that may be evicted; listed when the folder is full for the first time.
+    unused: Mutex<Option<VecDeque<(PathBuf, u64)>>>,
     opened: SystemTime,
     has_failed: AtomicBool,
 }
 
-/// What a file is known by without reading it: a hash of path, length and time of change.
+/// Identifies a file without reading it: a hash of its path, length and modification time.
 type Stamp = u128;
 
-/// A hash of what a file holds.
+/// A hash of the content of a file.
 type Content = u128;
 
 #[derive(Debug)]
@@ -79,25 +78,25 @@ impl ImageFolder {
             max_bytes,
             contents: Mutex::new(contents),
             bytes: Mutex::new(bytes),
-            resting: Mutex::default(),
+            unused: Mutex::default(),
             opened: SystemTime::now(),
             has_failed: AtomicBool::default(),
         };
-        // A process that was killed has not counted its last image.
+        // The count is wrong if a process was killed after writing an image.
         let counted = || lock(&cache.bytes).change(|_| Ok(cache.list()?.map(|it| it.bytes).sum()));
         counted().map_err(write)?;
         Ok(cache)
     }
 
-    /// Returns the image of a file; what is not here is made of the bytes that `read` gives, and
-    /// kept. Failing to keep it is a warning, once.
+    /// Returns the image of a file. An image that is not cached is made from the bytes that `read`
+    /// returns, and written to the cache. The first failure to write is a warning.
     pub(super) fn load(
         &self,
         path: &Path,
         read: impl FnOnce() -> Result<Vec<u8>, ImageError>,
         make: impl FnOnce(&[u8]) -> Result<Stored, ImageError>,
     ) -> Result<Stored, ImageError> {
-        // Taken before the file is read: what is written to it meanwhile gives another stamp.
+        // Taken before the file is read, so that later changes to the file give a different stamp.
         let stamp = stamp(path).ok();
         let known = stamp.and_then(|stamp| lock(&self.contents).known.get(&stamp).copied());
         if let Some(image) = known.and_then(|content| self.read(content)) {
@@ -109,7 +108,7 @@ impl ImageFolder {
             Some(image) => image,
             None => {
                 let image = make(&bytes)?;
-                self.warn_once(self.keep(content, &image.to_file()));
+                self.warn_once(self.write(content, &image.to_file()));
                 image
             }
         };
@@ -125,12 +124,12 @@ impl ImageFolder {
             Some(side) => side.to_string(),
             None => "whole".into(),
         };
-        let turned = if self.exif_orientation {
+        let orientation = if self.exif_orientation {
             ""
         } else {
             "-as-stored"
         };
-        let file = format!("{name}-{side}{turned}-v{DECODER_VERSION}");
+        let file = format!("{name}-{side}{orientation}-v{DECODER_VERSION}");
         self.folder.join("images").join(&name[..2]).join(file)
     }
 
@@ -144,8 +143,9 @@ impl ImageFolder {
             None => drop(fs::remove_file(&path)),
             Some(_) => {
                 let used = file.metadata().and_then(|it| it.modified());
-                if used.is_ok_and(|used| used.elapsed().is_ok_and(|rest| rest > REST / 2)) {
-                    // Without the right to do so, an image rests though it is used.
+                if used.is_ok_and(|used| used.elapsed().is_ok_and(|unused| unused > MIN_UNUSED / 2))
+                {
+                    // Without permission, a used image counts as unused.
                     drop(
                         File::options()
                             .append(true)
@@ -158,8 +158,8 @@ impl ImageFolder {
         image
     }
 
-    /// Writes an image if there is room or room can be made.
-    fn keep(&self, content: Content, file: &[u8]) -> io::Result<()> {
+    /// Writes an image, if necessary after evicting others.
+    fn write(&self, content: Content, file: &[u8]) -> io::Result<()> {
         let path = self.path(content);
         let added = file.len() as u64;
         lock(&self.bytes).change(|mut bytes| {
@@ -167,7 +167,7 @@ impl ImageFolder {
                 return Ok(bytes);
             }
             while bytes + added > self.max_bytes {
-                match self.remove_resting()? {
+                match self.evict_unused()? {
                     Some(removed) => bytes = bytes.saturating_sub(removed),
                     None => return Ok(bytes),
                 }
@@ -177,22 +177,22 @@ impl ImageFolder {
         })
     }
 
-    /// Removes the image that has rested longest; returns its bytes.
-    fn remove_resting(&self) -> io::Result<Option<u64>> {
-        let mut resting = lock(&self.resting);
-        let resting = match resting.as_mut() {
-            Some(resting) => resting,
+    /// Removes the image that has been unused for the longest time; returns its bytes.
+    fn evict_unused(&self) -> io::Result<Option<u64>> {
+        let mut unused = lock(&self.unused);
+        let unused = match unused.as_mut() {
+            Some(unused) => unused,
             None => {
-                let before = self.opened - REST;
+                let before = self.opened - MIN_UNUSED;
                 let mut images: Vec<_> = self.list()?.filter(|it| it.used < before).collect();
                 images.sort_by_key(|it| it.used);
-                resting.insert(images.into_iter().map(|it| (it.path, it.bytes)).collect())
+                unused.insert(images.into_iter().map(|it| (it.path, it.bytes)).collect())
             }
         };
-        while let Some((path, bytes)) = resting.pop_front() {
-            // Another process may have used or removed it since.
+        while let Some((path, bytes)) = unused.pop_front() {
+            // Another process may have used or removed the image since.
             let used = fs::metadata(&path).and_then(|it| it.modified());
-            if used.is_ok_and(|used| used < self.opened - REST) {
+            if used.is_ok_and(|used| used < self.opened - MIN_UNUSED) {
                 fs::remove_file(&path)?;
                 return Ok(Some(bytes));
             }
@@ -200,15 +200,15 @@ impl ImageFolder {
         Ok(None)
     }
 
-    /// Lists the images, of whatever size and version, and what killed processes have left.
-    fn list(&self) -> io::Result<impl Iterator<Item = Kept>> {
+    /// Lists all images of any size and version, including remains of killed processes.
+    fn list(&self) -> io::Result<impl Iterator<Item = CachedFile>> {
         let folders = fs::read_dir(self.folder.join("images"))?;
         let files = folders
             .flatten()
             .flat_map(|folder| fs::read_dir(folder.path()));
         Ok(files.flatten().flatten().filter_map(|file| {
             let about = file.metadata().ok()?;
-            Some(Kept {
+            Some(CachedFile {
                 path: file.path(),
                 bytes: about.len(),
                 used: about.modified().ok()?,
@@ -221,7 +221,7 @@ impl ImageFolder {
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
-            // Whether anybody reads it or not.
+            // A failure to print the warning is ignored.
             let _ = writeln!(
                 stderr(),
                 "warning: {folder}: images are not kept for later runs: {error}"
@@ -230,7 +230,8 @@ impl ImageFolder {
     }
 }
 
-struct Kept {
+/// A file of the cache and when it was last used.
+struct CachedFile {
     path: PathBuf,
     bytes: u64,
     used: SystemTime,
@@ -257,7 +258,7 @@ impl Contents {
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         let hash = |word: &str| u128::from_str_radix(word, 16).ok();
-        // A line may be damaged; the next reader of its file writes another.
+        // Damaged lines are ignored; they are written again when their file is read.
         let line = |line: &[u8]| {
             let (stamp, content) = str::from_utf8(line).ok()?.split_once(' ')?;
             (line.len() == 65).then_some((hash(stamp)?, hash(content)?))
@@ -270,7 +271,7 @@ impl Contents {
         if self.known.insert(stamp, content) == Some(content) {
             return Ok(());
         }
-        // In one piece, so that lines of several processes do not mix.
+        // Written at once, so that lines of several processes do not mix.
         self.file
             .write_all(format!("{stamp:032x} {content:032x}\n").as_bytes())
     }
@@ -283,7 +284,7 @@ impl ByteCount {
         options.open(path).map(Self)
     }
 
-    /// Changes the number while no other process does.
+    /// Changes the count under a lock.
     fn change(&mut self, change: impl FnOnce(u64) -> io::Result<u64>) -> io::Result<()> {
         self.0.lock()?;
         let changed = self.change_locked(change);
@@ -298,7 +299,7 @@ impl ByteCount {
         let before = text.trim().parse().unwrap_or(0);
         let after = change(before)?;
         if after != before || text.is_empty() {
-            // Always as long, so that nothing of an earlier number is left.
+            // The length is constant, so that the previous number is overwritten.
             self.0.rewind()?;
             self.0.write_all(format!("{after:020}\n").as_bytes())?;
         }
@@ -306,7 +307,7 @@ impl ByteCount {
     }
 }
 
-// Nothing panics between two changes that belong together.
+// Nothing panics between changes that belong together, so poisoned data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -318,7 +319,7 @@ mod tests {
     use super::*;
     use crate::image::radiograph::Radiograph;
 
-    /// An image of 100 bytes and 24 of header.
+    /// An image of 100 bytes and a header of 24.
     fn image(level: u8) -> Stored {
         Stored::new(&Radiograph::from_u8(10, 10, 1, &[level; 100]))
     }
@@ -335,7 +336,7 @@ mod tests {
         path
     }
 
-    /// Loads a file that is of one level; `made` counts what was not in the cache.
+    /// Loads a file of one grey level; `made` counts the images that were not cached.
     fn load(cache: &ImageFolder, path: &Path, level: u8, made: &mut usize) -> Stored {
         let make = |_: &[u8]| {
             *made += 1;
@@ -346,7 +347,7 @@ mod tests {
             .unwrap()
     }
 
-    fn is_kept(cache: &ImageFolder, path: &Path) -> bool {
+    fn is_cached(cache: &ImageFolder, path: &Path) -> bool {
         let content = XxHash3_128::oneshot(&fs::read(path).unwrap());
         cache.path(content).exists()
     }
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_met_before_is_not_read() {
+    fn a_known_file_is_not_read() {
         let place = tempfile::tempdir().unwrap();
         let path = source(&place, "a", b"one");
         load(&open(&place, 1000), &path, 7, &mut 0);
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_is_another_image() {
+    fn each_size_is_a_separate_image() {
         let place = tempfile::tempdir().unwrap();
         let path = source(&place, "a", b"one");
         let mut made = 0;
@@ -412,20 +413,20 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_image_is_made_anew() {
+    fn a_damaged_image_is_made_again() {
         let place = tempfile::tempdir().unwrap();
         let path = source(&place, "a", b"one");
         let (cache, mut made) = (open(&place, 1000), 0);
         load(&cache, &path, 1, &mut made);
-        let kept = &images(&cache)[0];
-        fs::write(kept, &fs::read(kept).unwrap()[..60]).unwrap();
+        let cached = &images(&cache)[0];
+        fs::write(cached, &fs::read(cached).unwrap()[..60]).unwrap();
         assert_eq!(load(&cache, &path, 1, &mut made), image(1));
         assert_eq!(load(&cache, &path, 1, &mut made), image(1));
         assert_eq!(made, 2);
     }
 
     #[test]
-    fn a_full_folder_keeps_what_is_in_use_and_lets_go_what_rests() {
+    fn a_full_folder_evicts_only_unused_images() {
         let place = tempfile::tempdir().unwrap();
         let paths: Vec<_> = (0..4_u8)
             .map(|i| source(&place, &i.to_string(), &[i]))
@@ -435,9 +436,9 @@ mod tests {
             load(&cache, path, level, &mut made);
         }
         assert_eq!(counted(&cache), 2 * FILE);
-        assert!(!is_kept(&cache, &paths[2]), "no room, and all are in use");
+        assert!(!is_cached(&cache, &paths[2]), "no room, and all are in use");
 
-        let long_ago = SystemTime::now() - 3 * REST;
+        let long_ago = SystemTime::now() - 3 * MIN_UNUSED;
         for path in images(&cache) {
             File::options()
                 .append(true)
@@ -448,17 +449,17 @@ mod tests {
         }
         let cache = open(&place, 2 * FILE + 50);
         load(&cache, &paths[1], 1, &mut made);
-        assert_eq!(made, 3, "it was kept, and is in use now");
+        assert_eq!(made, 3, "it was cached, and is in use now");
         for (level, path) in (2..).zip(&paths[2..]) {
             load(&cache, path, level, &mut made);
         }
-        let kept = [0, 1, 2, 3].map(|i| is_kept(&cache, &paths[i]));
-        assert_eq!(kept, [false, true, true, false]);
+        let cached = [0, 1, 2, 3].map(|i| is_cached(&cache, &paths[i]));
+        assert_eq!(cached, [false, true, true, false]);
         assert_eq!(counted(&cache), 2 * FILE);
     }
 
     #[test]
-    fn processes_share_one_bound() {
+    fn processes_share_one_limit() {
         let place = tempfile::tempdir().unwrap();
         let (one, other) = (open(&place, 2 * FILE), open(&place, 2 * FILE));
         let mut made = 0;
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_may_ask_at_once() {
+    fn threads_may_load_at_the_same_time() {
         let place = tempfile::tempdir().unwrap();
         let paths: Vec<_> = (0..20_u8)
             .map(|i| source(&place, &i.to_string(), &[i]))
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_counted() {
+    fn remains_of_a_killed_process_are_counted() {
         let place = tempfile::tempdir().unwrap();
         load(&open(&place, 1000), &source(&place, "a", b"one"), 1, &mut 0);
         fs::write(place.path().join("cache/bytes"), "").unwrap();
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+    fn a_folder_that_cannot_be_created_is_an_error_that_names_it() {
         let place = tempfile::tempdir().unwrap();
         let file = source(&place, "file", b"");
         let error = ImageFolder::open(&file.join("cache"), None, true, 0).unwrap_err();

@@ -1,10 +1,10 @@
-//! An image as it is kept: in the bits of its file.
+//! A cached image at the bit depth of its file.
 
 use twox_hash::XxHash3_64;
 
 use crate::image::radiograph::{Depth, Radiograph};
 
-/// An image at the depth of its file.
+/// An image at the bit depth of its file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     width: usize,
@@ -18,7 +18,7 @@ enum Samples {
     Sixteen(Box<[u16]>),
 }
 
-/// Magic, width, height, depth in bits, checksum.
+/// Length of the header: magic, width, height, depth in bits, checksum.
 const HEADER: usize = 4 + 4 + 4 + 4 + 8;
 
 const MAGIC: [u8; 4] = *b"CVI1";
@@ -26,7 +26,7 @@ const MAGIC: [u8; 4] = *b"CVI1";
 impl Stored {
     pub(super) fn new(image: &Radiograph) -> Self {
         let white = image.depth().white();
-        // Values are within 0 to 1, so that the casts only cut off the half that was added.
+        // Values are in 0 to 1; adding 0.5 makes the casts round.
         let levels = image.pixels().iter().map(|value| value * white + 0.5);
         Self {
             width: image.width(),
@@ -46,7 +46,7 @@ impl Stored {
         Radiograph::from_planes(self.width, self.height, depth, pixels)
     }
 
-    /// Bytes of the samples.
+    /// Returns the bytes of the samples.
     pub(super) fn bytes(&self) -> usize {
         match &self.samples {
             Samples::Eight(samples) => size_of_val(&**samples),
@@ -54,7 +54,7 @@ impl Stored {
         }
     }
 
-    /// The content of a file that [`from_file`](Self::from_file) reads.
+    /// Returns the content of a cache file, which [`from_file`](Self::from_file) reads.
     pub(super) fn to_file(&self) -> Vec<u8> {
         let mut file = Vec::with_capacity(HEADER + self.bytes());
         file.extend(MAGIC);
@@ -77,12 +77,12 @@ impl Stored {
         file
     }
 
-    /// Reads what [`to_file`](Self::to_file) wrote; `None` when anything of it is damaged.
+    /// Reads the content of a cache file; `None` if it is damaged.
     pub(super) fn from_file(mut file: Vec<u8>) -> Option<Self> {
         let checksum = file.get_mut(HEADER - 8..HEADER)?;
-        let found = u64::from_le_bytes((&*checksum).try_into().ok()?);
+        let expected = u64::from_le_bytes((&*checksum).try_into().ok()?);
         checksum.fill(0);
-        if found != XxHash3_64::oneshot(&file) {
+        if expected != XxHash3_64::oneshot(&file) {
             return None;
         }
         let (magic, rest) = file.split_first_chunk::<4>()?;
@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_comes_back_from_its_file() {
+    fn an_image_is_restored_from_its_file() {
         for image in images() {
             assert_eq!(Stored::from_file(image.to_file()), Some(image));
         }
     }
 
     #[test]
-    fn a_file_with_any_byte_amiss_or_missing_is_none() {
+    fn a_file_with_a_wrong_or_missing_byte_is_rejected() {
         for image in images() {
             let file = image.to_file();
             for position in 0..file.len() {

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_are_read_by_name_and_other_words_refused() {
+    fn policies_are_parsed_and_other_words_rejected() {
         assert_eq!(
             "ones".parse::<UncertainPolicy>().unwrap(),
             UncertainPolicy::Ones

@@ -28,6 +28,30 @@ struct Group {
 /// - [`ManifestError::OneSided`]: a label is present in all images, or in none
 /// - [`ManifestError::FractionTooSmall`]: the fraction rounds to no group with, or without, a label
 /// - `SettingError::OutOfRange`: `fraction` is not above 0 and at most 1
+///
+/// # Examples
+///
+/// ```
+/// use convirt_data::{LabelledImage, Labels, draw_fraction};
+///
+/// // 100 patients, 10 of them with an edema.
+/// let images: Vec<_> = (0..100)
+///     .map(|number| LabelledImage {
+///         row: number + 1,
+///         image: format!("{number}.png").into(),
+///         image_content: number as u64,
+///         group: format!("patient {number}"),
+///         split: None,
+///         targets: vec![Some(number % 10 == 0)],
+///     })
+///     .collect();
+/// let labels = Labels::Findings(vec!["Edema".into()]);
+/// let drawn = draw_fraction(&images, &labels, 0.2, 7)?;
+/// assert_eq!(drawn.len(), 20);
+/// let has_edema = |position: &&usize| images[**position].targets[0] == Some(true);
+/// assert_eq!(drawn.iter().filter(has_edema).count(), 2);
+/// # Ok::<(), convirt_data::ManifestError>(())
+/// ```
 pub fn draw_fraction(
     images: &[LabelledImage],
     labels: &Labels,

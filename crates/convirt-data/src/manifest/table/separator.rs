@@ -1,8 +1,8 @@
 //! Detection of the separator of a CSV: comma, semicolon, tab or bar.
 //!
-//! Spreadsheets write semicolons where the comma is the decimal separator, and tabs into text files.
-//! The header row decides. Other rows count only if the header contains several separators: "63,5"
-//! is a number in one table and two cells in another.
+//! Spreadsheets write semicolons where the comma is the decimal separator, and tabs into text
+//! files. The header row decides. Other rows count only if the header contains several separators:
+//! "63,5" is a number in one table and two cells in another.
 
 use std::path::Path;
 

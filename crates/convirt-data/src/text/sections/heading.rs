@@ -170,7 +170,8 @@ fn before_text(line: &str) -> Option<Heading<'_>> {
 ///
 /// Headings in capitals before a colon are recognized. "Findings:" and "Impression:" are also
 /// recognized without capitals after a full stop ("Impression:" not in a preamble), and within
-/// sections that do not describe the image even without a full stop. `under` is the current section.
+/// sections that do not describe the image even without a full stop. `under` is the current
+/// section.
 pub(super) fn inside(line: &str, under: SectionName) -> Option<(usize, Heading<'_>)> {
     let mut starts = Vec::new();
     for word in line.split_whitespace() {

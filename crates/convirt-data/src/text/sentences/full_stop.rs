@@ -137,8 +137,8 @@ pub(super) fn takes_label(word: &str) -> bool {
     NUMBERED_WORDS.contains(&word.to_lowercase().as_str())
 }
 
-/// Splits words that lack a space between sentences: "normal.No", "1.No", "•No", and scripts without
-/// spaces.
+/// Splits words that lack a space between sentences: "normal.No", "1.No", "•No", and scripts
+/// without spaces.
 pub(super) fn separate_glued(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;

@@ -29,7 +29,8 @@ pub(super) struct AddedTokens {
     path: PathBuf,
     /// Tokens with given ids, ascending.
     numbered: Vec<(u32, AddedToken)>,
-    /// Special tokens listed by name. They have their id in the vocabulary, or else the next free id.
+    /// Special tokens listed by name. They have their id in the vocabulary, or else the next free
+    /// id.
     special: Vec<AddedToken>,
 }
 
@@ -53,7 +54,8 @@ impl AddedTokens {
         } else if folder.join("added_tokens.json").exists() {
             path = folder.join("added_tokens.json");
             for (content, id) in json_file::<Map<_, _>>(&path)? {
-                // As in transformers, `additional_special_tokens` has no effect on tokens of this file.
+                // As in transformers, `additional_special_tokens` has no effect on tokens of this
+                // file.
                 let is_additional = settings.is_additional_only(&content);
                 let is_special = is_special(&content) && !is_additional;
                 let token = AddedToken::from(&*content, is_special);

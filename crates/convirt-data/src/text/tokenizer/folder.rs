@@ -279,8 +279,8 @@ fn check_tokens<'a>(
     }
 }
 
-/// Reads one token from each line, without trailing whitespace; of equal tokens the last counts, as in
-/// Hugging Face's reader.
+/// Reads one token from each line, without trailing whitespace; of equal tokens the last counts, as
+/// in Hugging Face's reader.
 fn lines(path: &Path) -> Result<Vocabulary, TokenizerError> {
     let text = text_file(path)?;
     let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');

@@ -118,8 +118,8 @@ impl Settings {
         self.json.get(key)
     }
 
-    /// Returns the special tokens, named and listed, in the order in which transformers assigns ids to
-    /// those that the vocabulary lacks.
+    /// Returns the special tokens, named and listed, in the order in which transformers assigns ids
+    /// to those that the vocabulary lacks.
     pub(super) fn special_tokens(&self) -> Vec<AddedToken> {
         let others = self
             .json
@@ -223,8 +223,8 @@ impl Settings {
     }
 }
 
-/// Reads a token: a string, or an object with its `content`. Special tokens are not normalized unless
-/// the object says so.
+/// Reads a token: a string, or an object with its `content`. Special tokens are not normalized
+/// unless the object says so.
 pub(super) fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
     let flag = |key, usual| match value.get(key) {

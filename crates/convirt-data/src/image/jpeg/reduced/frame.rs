@@ -1,4 +1,4 @@
-//! The segments of a file, and the image that its frame header describes (ITU-T T.81, annex B).
+//! The segments of a JPEG, and its frame header (ITU-T T.81, annex B).
 
 use std::iter::repeat_n;
 
@@ -7,35 +7,35 @@ use memchr::memchr;
 use super::transform::Side;
 use super::{Radiograph, Reduced};
 use crate::image::limits::DecodeLimits;
-use crate::image::radiograph::red_green_blue;
+use crate::image::radiograph::ycbcr_to_rgb;
 
-/// A part of the file that matters here.
+/// A segment that matters for decoding.
 pub(super) enum Segment<'a> {
     Quantization(&'a [u8]),
     Huffman(&'a [u8]),
-    /// Units between two restarts; 0 for none.
+    /// Units (MCUs) in a restart interval; 0 for no restarts.
     RestartInterval(usize),
     Frame(&'a [u8]),
-    /// Three colours that are not YCbCr.
+    /// Three colour components that are not YCbCr.
     OtherColours,
-    /// The header, and the file from the coded data on.
+    /// The header of a scan, and the file from its coded data on.
     Scan {
         header: &'a [u8],
         coded: &'a [u8],
     },
 }
 
-/// Walks through a file, up to what ends it or is of another kind.
+/// Iterates over the segments of a file, up to its end or an unsupported segment.
 pub(super) struct Segments<'a>(&'a [u8]);
 
-/// Begins at the start of an image; `None` when it is no JPEG.
+/// Starts at the beginning of a file; `None` if it is not a JPEG.
 pub(super) fn segments(jpeg: &[u8]) -> Option<Segments<'_>> {
     jpeg.strip_prefix(&[0xFF, 0xD8]).map(Segments)
 }
 
 impl<'a> Segments<'a> {
-    /// Goes on behind the data of a scan.
-    pub(super) fn go_on_at(&mut self, rest: &'a [u8]) {
+    /// Continues after the data of a scan.
+    pub(super) fn continue_at(&mut self, rest: &'a [u8]) {
         self.0 = rest;
     }
 }
@@ -62,13 +62,13 @@ impl<'a> Iterator for Segments<'a> {
                     let interval = u16::from_be_bytes(content.try_into().ok()?);
                     Segment::RestartInterval(interval.into())
                 }
-                // Sequential, by Huffman's codes.
+                // Sequential, with Huffman codes.
                 0xC0 | 0xC1 => Segment::Frame(content),
                 0xDA => Segment::Scan {
                     header: content,
                     coded: after,
                 },
-                // Adobe's marker, with 1 for YCbCr.
+                // The Adobe segment, with 1 for YCbCr.
                 0xEE if content.starts_with(b"Adobe") && content.get(11) != Some(&1) => {
                     Segment::OtherColours
                 }
@@ -79,7 +79,7 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// What the frame header says, and the pixels found so far.
+/// The frame header, and the pixels decoded so far.
 pub(super) struct Frame {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -87,19 +87,19 @@ pub(super) struct Frame {
     pub(super) components: Vec<Component>,
 }
 
-/// Grey, or one of Y, Cb, Cr.
+/// A colour component: grey, Y, Cb or Cr.
 pub(super) struct Component {
     pub(super) id: u8,
-    /// Blocks of a unit of several components, across and down.
+    /// Sampling factors: blocks in a unit (MCU), across and down.
     pub(super) sampling: (usize, usize),
     pub(super) quantization: usize,
-    /// Blocks that the image needs, across and down.
+    /// Blocks that cover the image, across and down.
     pub(super) blocks: (usize, usize),
-    /// Blocks in a row of `samples`: whole units.
+    /// Blocks in a row of `samples`, for whole units.
     pub(super) stride: usize,
-    /// Pixels of a block's side.
+    /// Reduced side of a block.
     pub(super) side: Side,
-    /// Rows of whole units.
+    /// Decoded samples, in rows of whole units.
     pub(super) samples: Vec<u8>,
     pub(super) is_decoded: bool,
 }
@@ -130,12 +130,9 @@ impl Frame {
             .collect();
         let is_sound =
             |it: &Component| (1..=4).contains(&it.sampling.0) && (1..=4).contains(&it.sampling.1);
-        // A file may name its colours by their letters.
-        let is_red_green_blue = components.iter().map(|it| it.id).eq(*b"RGB");
-        if components.len() != usize::from(count)
-            || !components.iter().all(is_sound)
-            || is_red_green_blue
-        {
+        // RGB files may have the letters as component ids.
+        let is_rgb = components.iter().map(|it| it.id).eq(*b"RGB");
+        if components.len() != usize::from(count) || !components.iter().all(is_sound) || is_rgb {
             return None;
         }
         Some(Self {
@@ -152,7 +149,7 @@ impl Frame {
             && bytes as u64 <= limits.max_bytes
     }
 
-    /// Makes room for blocks of so many pixels.
+    /// Allocates the samples for blocks of a reduced side.
     pub(super) fn reduce(&mut self, side: Side) {
         self.side = side;
         let (across, down) = self.sampling();
@@ -167,7 +164,7 @@ impl Frame {
                 (self.height * v).div_ceil(8 * down),
             );
             component.stride = units.0 * h;
-            // Colours of half the resolution get twice the pixels, as far as there are sides.
+            // Components of half the resolution are decoded at twice the side if possible.
             let is_half = across >= 2 * h && down >= 2 * v;
             component.side = if is_half { side.twice() } else { side };
             let pixels = component.side.pixels();
@@ -175,9 +172,9 @@ impl Frame {
         }
     }
 
-    /// Largest sampling of any component, across and down.
+    /// Returns the largest sampling factors, across and down.
     pub(super) fn sampling(&self) -> (usize, usize) {
-        let largest = |of: fn(&Component) -> usize| self.components.iter().map(of).max();
+        let largest = |factor: fn(&Component) -> usize| self.components.iter().map(factor).max();
         (
             largest(|it| it.sampling.0).unwrap_or(1),
             largest(|it| it.sampling.1).unwrap_or(1),
@@ -188,7 +185,7 @@ impl Frame {
         self.components.iter().all(|it| it.is_decoded)
     }
 
-    /// The image, as far as its last whole or partial pixel.
+    /// Returns the reduced image, up to its last whole or partial pixel.
     pub(super) fn reduced(&self) -> Option<Reduced> {
         let pixels = self.side.pixels();
         let (width, height) = (
@@ -204,7 +201,7 @@ impl Frame {
             [grey] => Radiograph::from_u8(width, height, 1, grey),
             [luma, blue, red] => {
                 let colours = luma.iter().zip(blue).zip(red);
-                let colours = colours.flat_map(|((&y, &cb), &cr)| red_green_blue([y, cb, cr]));
+                let colours = colours.flat_map(|((&y, &cb), &cr)| ycbcr_to_rgb([y, cb, cr]));
                 Radiograph::from_u8(width, height, 3, &colours.collect::<Vec<_>>())
             }
             _ => return None,
@@ -217,10 +214,10 @@ impl Frame {
         })
     }
 
-    /// The samples of a component, repeated where others have more.
+    /// Returns the samples of a component, repeated to the size of the largest one.
     fn plane(&self, component: &Component, width: usize, height: usize) -> Option<Vec<u8>> {
         let (across, down) = self.sampling();
-        // Pixels of a unit here, and of this component.
+        // Repetitions: pixels of a unit divided by the pixels of this component.
         let times = |unit: usize, blocks: usize| {
             let (all, own) = (unit * self.side.pixels(), blocks * component.side.pixels());
             all.is_multiple_of(own).then_some(all / own)

@@ -1,23 +1,23 @@
-//! The blocks of a scan (ITU-T T.81, annexes A.2 and F.2).
+//! Decoding of the blocks of a scan (ITU-T T.81, annexes A.2 and F.2).
 
 use super::Tables;
 use super::frame::Frame;
 use super::transform::{Side, ZIGZAG};
 use crate::image::jpeg::bits::{Bits, CodedData};
-use crate::image::jpeg::huffman::{HuffmanTable, SteppingTable};
+use crate::image::jpeg::huffman::{HuffmanTable, SkipTable};
 
-/// One pass over the image, for one component or for all.
+/// A scan of one component or of all components.
 pub(super) struct Scan<'a> {
-    parts: Vec<Part<'a>>,
+    parts: Vec<ScanComponent<'a>>,
     restart_interval: usize,
 }
 
-/// What a scan needs to know of one of its components.
-struct Part<'a> {
-    /// Number of the component in the frame.
+/// The tables of a component in a scan.
+struct ScanComponent<'a> {
+    /// Index of the component in the frame.
     component: usize,
     dc: &'a HuffmanTable,
-    ac: &'a SteppingTable,
+    ac: &'a SkipTable,
     quantization: &'a [u16; 64],
 }
 
@@ -31,7 +31,7 @@ impl<'a> Scan<'a> {
             .map(|&[id, codes]| {
                 let component = frame.components.iter().position(|it| it.id == id)?;
                 let table = frame.components[component].quantization;
-                Some(Part {
+                Some(ScanComponent {
                     component,
                     dc: tables.dc.get(usize::from(codes >> 4))?.as_ref()?,
                     ac: tables.ac.get(usize::from(codes & 15))?.as_ref()?,
@@ -46,7 +46,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Fills the frame's components; returns where the data ends.
+    /// Decodes the samples into the frame; returns the end of the data.
     pub(super) fn decode(&self, coded: &[u8], frame: &mut Frame) -> Option<usize> {
         let (data, end) = CodedData::read(coded)?;
         let (units_across, units) = self.units(frame);
@@ -54,10 +54,10 @@ impl<'a> Scan<'a> {
             0 => units,
             interval => interval,
         };
-        let mut stretches = data.stretches();
+        let mut intervals = data.intervals();
         let mut unit = 0;
         while unit < units {
-            let mut bits = stretches.next()?;
+            let mut bits = intervals.next()?;
             let mut predictions = [0; 3];
             let last = (unit + interval).min(units);
             for unit in unit..last {
@@ -75,8 +75,8 @@ impl<'a> Scan<'a> {
         Some(end)
     }
 
-    /// Units in a row, and in all. A component alone comes block by block, several of them as many
-    /// blocks each as their sampling says.
+    /// Returns the number of units in a row and in all. A unit is a single block if the scan has
+    /// one component, and else the blocks of all components given by their sampling factors.
     fn units(&self, frame: &Frame) -> (usize, usize) {
         let (across, down) = match self.parts.as_slice() {
             [part] => frame.components[part.component].blocks,
@@ -121,9 +121,9 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Part<'_> {
-    /// Reads the coefficients that pixels are made of, dequantized, each at its place in 4×4, and
-    /// steps over the others.
+impl ScanComponent<'_> {
+    /// Reads the needed coefficients of a block, dequantized and in a 4×4 square, and skips the
+    /// others.
     fn block(&self, bits: &mut Bits<'_>, prediction: &mut i32, side: Side) -> Option<[f32; 16]> {
         let mut coefficients = [0.0; 16];
         let mut place = |number: usize, value: i32| {
@@ -131,7 +131,7 @@ impl Part<'_> {
                 coefficients[at] = value as f32 * f32::from(self.quantization[number]);
             }
         };
-        // A symbol and its value are 31 bits at most.
+        // A symbol and its value have at most 31 bits.
         bits.refill();
         let size = self.dc.symbol(bits)?;
         if size > 15 {

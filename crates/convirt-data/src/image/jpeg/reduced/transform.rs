@@ -1,8 +1,8 @@
-//! From a block's lowest frequencies to few pixels.
+//! Inverse cosine transforms of reduced size.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-/// Pixels of a block's side, of eight.
+/// The reduced side of a block, in pixels of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     One,
@@ -13,8 +13,8 @@ pub(super) enum Side {
 const COS_PI_8: f32 = 0.923_879_5;
 const SIN_PI_8: f32 = 0.382_683_43;
 
-/// Where the coefficient of each number lies in a square of 4×4, row by row (ITU-T T.81, figure
-/// A.6); `None` outside it.
+/// Position of each coefficient in a square of 4×4, row by row; `None` outside it (ITU-T T.81,
+/// figure A.6).
 pub(super) const ZIGZAG: [Option<usize>; 64] = {
     let mut places = [None; 64];
     let (mut row, mut column, mut number) = (0_usize, 0_usize, 0);
@@ -46,11 +46,11 @@ pub(super) const ZIGZAG: [Option<usize>; 64] = {
 };
 
 impl Side {
-    /// The smallest that leaves an image of this longer side at least twice `wanted`; `None` when
-    /// only the whole would.
-    pub(super) fn for_image(longer_side: usize, wanted: usize) -> Option<Self> {
+    /// Returns the smallest side for which an image of `longer_side` becomes at least twice
+    /// `target`; `None` if only the full size is large enough.
+    pub(super) fn for_image(longer_side: usize, target: usize) -> Option<Self> {
         let sides = [Self::One, Self::Two, Self::Four];
-        let is_enough = |side: &Self| longer_side * side.pixels() >= 8 * 2 * wanted;
+        let is_enough = |side: &Self| longer_side * side.pixels() >= 8 * 2 * target;
         sides.into_iter().find(is_enough)
     }
 
@@ -62,7 +62,7 @@ impl Side {
         }
     }
 
-    /// The next larger one there is.
+    /// Returns the next larger side, if there is one.
     pub(super) fn twice(self) -> Self {
         match self {
             Self::One => Self::Two,
@@ -70,7 +70,7 @@ impl Side {
         }
     }
 
-    /// Numbers of coefficients up to the last one that counts.
+    /// Returns the number of coefficients up to the last one that is needed.
     pub(super) fn coefficients(self) -> usize {
         match self {
             Self::One => 1,
@@ -81,8 +81,8 @@ impl Side {
 
     /// Writes the pixels of a block into the upper left corner of `samples`.
     ///
-    /// The inverse of a cosine transform of as many points as there are pixels: frequencies that
-    /// these can show are kept as they are, the others are gone.
+    /// This is the inverse cosine transform of as many points as there are pixels: it keeps the
+    /// frequencies that these can represent and drops the others.
     pub(super) fn write_block(self, coefficients: &[f32; 16], samples: &mut [u8], stride: usize) {
         match self {
             Self::One => samples[0] = level(coefficients[0] / 8.0),
@@ -110,19 +110,19 @@ impl Side {
     }
 }
 
-/// The orthonormal inverse cosine transform of two points.
-fn two([mean, slope]: [f32; 2]) -> [f32; 2] {
+/// Computes the orthonormal inverse cosine transform of two points.
+fn two([mean, difference]: [f32; 2]) -> [f32; 2] {
     [
-        (mean + slope) * FRAC_1_SQRT_2,
-        (mean - slope) * FRAC_1_SQRT_2,
+        (mean + difference) * FRAC_1_SQRT_2,
+        (mean - difference) * FRAC_1_SQRT_2,
     ]
 }
 
-/// The orthonormal inverse cosine transform of four points.
+/// Computes the orthonormal inverse cosine transform of four points.
 fn four([c0, c1, c2, c3]: [f32; 4]) -> [f32; 4] {
-    let (steep, flat) = (COS_PI_8 * FRAC_1_SQRT_2, SIN_PI_8 * FRAC_1_SQRT_2);
+    let (cos, sin) = (COS_PI_8 * FRAC_1_SQRT_2, SIN_PI_8 * FRAC_1_SQRT_2);
     let even = [(c0 + c2) / 2.0, (c0 - c2) / 2.0];
-    let odd = [c1 * steep + c3 * flat, c1 * flat - c3 * steep];
+    let odd = [c1 * cos + c3 * sin, c1 * sin - c3 * cos];
     [
         even[0] + odd[0],
         even[1] + odd[1],
@@ -131,7 +131,7 @@ fn four([c0, c1, c2, c3]: [f32; 4]) -> [f32; 4] {
     ]
 }
 
-/// A level of 255 of a value around 0.
+/// Converts a value around 0 to a level of 0 to 255.
 fn level(value: f32) -> u8 {
     // Casts saturate.
     (value + 128.5) as u8
@@ -143,9 +143,9 @@ mod tests {
 
     use super::*;
 
-    // T.81's own listing of the first 25 places, those within 4×4.
+    // The first 25 positions within 4×4, as listed in T.81.
     #[test]
-    fn coefficients_lie_where_the_standard_says() {
+    fn coefficients_are_at_the_positions_of_the_standard() {
         let listed = [
             (0, 0),
             (0, 1),
@@ -167,8 +167,8 @@ mod tests {
         assert!(ZIGZAG[25..].iter().all(Option::is_none));
     }
 
-    // x(n) = Σ c(k) √(2/N) cos(π (2n + 1) k / 2N), and √(1/N) for k = 0; N/8 in two dimensions
-    // brings the coefficients of eight points to as many as there are.
+    // x(n) = Σ c(k) √(2/N) cos(π (2n + 1) k / 2N), with √(1/N) for k = 0; the factor N/8 in two
+    // dimensions scales coefficients of eight points to N points.
     #[test]
     fn pixels_are_the_inverse_cosine_transform() {
         let coefficients: [f32; 16] = std::array::from_fn(|i| (i * i) as f32 * 3.0 - 60.0);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_image_is_twice_what_is_wanted() {
+    fn the_smallest_image_is_at_least_twice_the_target() {
         assert_eq!(Side::for_image(3000, 187), Some(Side::One));
         assert_eq!(Side::for_image(3000, 188), Some(Side::Two));
         assert_eq!(Side::for_image(3000, 256), Some(Side::Two));
