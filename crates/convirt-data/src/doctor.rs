@@ -7,13 +7,9 @@
 mod error;
 mod finding;
 mod diagnosis;
-mod encoding;
-mod identifiers;
 mod texts;
 mod tokens;
 mod views;
-mod metadata;
-mod perceptual_hash;
 mod image_check;
 mod duplicates;
 mod rows;
@@ -29,8 +25,7 @@ use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
 use crate::manifest::{Cells, ManifestConfig, ManifestError, RowReader, Split, SplitConfig, Table};
 use crate::progress::{Progress, Stage, Steps};
 use finding::Ledger;
-use image_check::{ImageChecker, ImageFacts};
-use perceptual_hash::PerceptualHasher;
+use image_check::{ImageChecker, ImageFacts, PerceptualHasher};
 use views::view_column;
 
 pub use cleaned::Cleaned;

@@ -2,7 +2,6 @@
 
 mod error;
 mod limits;
-mod stretch;
 mod radiograph;
 mod segments;
 mod plausible;

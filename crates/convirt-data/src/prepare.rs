@@ -12,11 +12,7 @@ mod images;
 mod labels;
 mod pairs;
 mod views;
-mod report_files;
 mod mimic;
-mod report_archive;
-mod openi_report;
-mod openi_files;
 mod openi;
 
 pub use error::PrepareError;

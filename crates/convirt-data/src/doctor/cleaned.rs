@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::encoding::repaired;
+use super::texts::repaired;
 use super::{Diagnosis, FindingKind, Severity};
 use crate::doctor::error::DoctorError;
 use crate::files::{FileError, NewFile, printable};

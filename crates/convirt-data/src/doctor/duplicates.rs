@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::finding::FindingKind;
-use super::perceptual_hash::{PerceptualHash, near_pairs};
+use super::image_check::{PerceptualHash, near_pairs};
 use super::{Examination, ImageFacts, Row};
 
 /// Files named in a finding.

@@ -1,18 +1,22 @@
 //! Checks of a single image.
 
+mod metadata;
+mod perceptual_hash;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::Path;
 
 use super::finding::FindingKind;
-use super::metadata::texts_beside_pixels;
-use super::perceptual_hash::{PerceptualHash, PerceptualHasher};
 use super::views::other_view;
 use crate::image::{
     DecodeLimits, Fault, Radiograph, identifying_elements, read_image, shrink_longer_side,
     view_within,
 };
 use crate::skips::SkipReason;
+use metadata::texts_beside_pixels;
+
+pub(super) use perceptual_hash::{PerceptualHash, PerceptualHasher, near_pairs};
 
 /// Longer side that images are reduced to for the checks, in pixels.
 const REDUCED_SIDE: usize = 128;

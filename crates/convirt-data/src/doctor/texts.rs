@@ -1,9 +1,14 @@
 //! Checks of a single text.
 
-use super::encoding::{find_lost, find_mojibake, find_stray};
+mod encoding;
+mod identifiers;
+
 use super::finding::FindingKind;
-use super::identifiers::identifiers;
 use crate::text::{SectionName, headings};
+use encoding::{find_lost, find_mojibake, find_stray};
+use identifiers::identifiers;
+
+pub(super) use encoding::repaired;
 
 /// Headings named in a finding.
 const HEADINGS_NAMED: usize = 4;

@@ -2,10 +2,11 @@
 
 use image::DynamicImage;
 
+mod stretch;
 mod png;
 
-use super::stretch::Stretch;
 pub(crate) use png::without_profile;
+pub(super) use stretch::Stretch;
 
 /// Version of the decoder, increased when the same file gives a different image.
 pub(crate) const DECODER_VERSION: u32 = 4;

@@ -1,5 +1,7 @@
 //! Preparation of MIMIC-CXR and MIMIC-CXR-JPG, as distributed by PhysioNet.
 
+mod report_files;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use rayon::prelude::*;
 
 use super::labels::StudyLabels;
 use super::pairs::{Pair, Preparation, SourcePairs, canonical_root};
-use super::report_files::{ReportFiles, files_folder, study_path};
 use super::table::{Table, find};
 use super::views::is_requested;
 use super::{Omission, Omissions, Prepared, PreparedImages};
@@ -17,6 +18,7 @@ use crate::manifest::{ManifestError, Split, SplitConfig, StudyId, SubjectId};
 use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
 use crate::text::Sections;
+use report_files::{ReportFiles, files_folder, study_path};
 
 /// Extensions of image files, in order of preference.
 const IMAGE_EXTENSIONS: [&str; 3] = ["jpg", "png", DICOM];

@@ -1,5 +1,9 @@
 //! Preparation of OpenI, the chest X-rays of Indiana University, with one XML file for each report.
 
+mod archive;
+mod report;
+mod files;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,14 +12,14 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use super::labels::{mesh_columns, mesh_labels};
-use super::openi_files::{Files, ReportFile};
-use super::openi_report::OpenIReport;
 use super::pairs::{Pair, Preparation, SourcePairs, canonical_root};
 use super::{Omission, Omissions, Prepared, PreparedImages};
 use crate::files::is_plain_name;
 use crate::manifest::{SplitConfig, StudyId, SubjectId};
 use crate::prepare::error::PrepareError;
 use crate::progress::{Progress, Stage, Steps};
+use files::{Files, ReportFile};
+use report::OpenIReport;
 
 /// Configures the preparation of OpenI.
 ///

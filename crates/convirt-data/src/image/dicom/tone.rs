@@ -8,7 +8,7 @@ use super::data_set::DataSet;
 use super::description::{Description, Photometric};
 use super::error::DicomError;
 use super::tag::Tag;
-use crate::image::stretch::Stretch;
+use crate::image::radiograph::Stretch;
 
 const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
 const PIXEL_PADDING_RANGE_LIMIT: Tag = Tag(0x0028, 0x0121);

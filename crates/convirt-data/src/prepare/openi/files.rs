@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::report_archive::{is_report, xml_files};
+use super::archive::{is_report, xml_files};
 use crate::files::{FolderWalk, PassedOver, PassedOverKind, decode_text, path_text, read_regular};
 use crate::image::FileContent;
 use crate::prepare::error::PrepareError;

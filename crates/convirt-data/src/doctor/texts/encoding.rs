@@ -80,7 +80,7 @@ pub(super) fn find_stray(text: &str) -> Option<String> {
 ///
 /// Mojibake is decoded and stray characters are removed, except private-use ones, whose meaning is
 /// unknown.
-pub(super) fn repaired(text: &str) -> Option<String> {
+pub(in crate::doctor) fn repaired(text: &str) -> Option<String> {
     let mut repaired = text.to_owned();
     for _ in 0..MAX_ROUNDS {
         let Some(decoded) = decoded(&repaired) else {

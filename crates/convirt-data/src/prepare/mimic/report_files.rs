@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use zip::ZipArchive;
 
-use super::Omission;
 use crate::files::{FileError, decode_text, read_limited, read_regular};
 use crate::image::MAX_TEXT;
+use crate::prepare::Omission;
 
 /// Largest zip file of reports, in bytes; that of MIMIC-CXR has 0.14 GB.
 const MAX_ZIP_BYTES: u64 = 4 << 30;

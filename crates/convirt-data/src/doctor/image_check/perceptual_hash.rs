@@ -19,7 +19,7 @@ use std::f32::consts::PI;
 use crate::image::{CropBox, Radiograph, resize};
 
 /// Largest Hamming distance of near-duplicates, in bits.
-pub(super) const MAX_DISTANCE: u32 = 20;
+pub(in crate::doctor) const MAX_DISTANCE: u32 = 20;
 
 /// Parts that hashes are divided into for the search. Two hashes that differ in at most
 /// `MAX_DISTANCE` bits agree in at least one part.
@@ -36,16 +36,16 @@ const BITS: usize = FREQUENCIES * FREQUENCIES;
 
 /// A perceptual hash of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PerceptualHash([u64; BITS / 64]);
+pub(in crate::doctor) struct PerceptualHash([u64; BITS / 64]);
 
 /// Computes perceptual hashes with precomputed cosines.
-pub(super) struct PerceptualHasher {
+pub(in crate::doctor) struct PerceptualHasher {
     /// `[FREQUENCIES, SIDE]`, flat.
     cosines: Vec<f32>,
 }
 
 impl PerceptualHasher {
-    pub(super) fn new() -> Self {
+    pub(in crate::doctor) fn new() -> Self {
         let cosine = |frequency, place| {
             let turns = (2 * place + 1) as f32 * frequency as f32 / (2 * SIDE) as f32;
             (PI * turns).cos()
@@ -57,7 +57,7 @@ impl PerceptualHasher {
     }
 
     /// Hashes a grey image: each bit tells whether a low-frequency coefficient is above the median.
-    pub(super) fn hash(&self, grey: &Radiograph) -> PerceptualHash {
+    pub(in crate::doctor) fn hash(&self, grey: &Radiograph) -> PerceptualHash {
         let small = resize(grey, CropBox::whole(grey), SIDE, SIDE);
         let across: Vec<f32> = small
             .pixels()
@@ -91,7 +91,7 @@ impl PerceptualHasher {
 
 impl PerceptualHash {
     /// Returns the Hamming distance of two hashes.
-    pub(super) fn distance(&self, other: &Self) -> u32 {
+    pub(in crate::doctor) fn distance(&self, other: &Self) -> u32 {
         let words = self.0.iter().zip(&other.0);
         words.map(|(a, b)| (a ^ b).count_ones()).sum()
     }
@@ -107,7 +107,10 @@ impl PerceptualHash {
 
 /// Calls `visit` once for each pair of hashes that differ in at most [`MAX_DISTANCE`] bits, with
 /// their positions, the smaller first, and their distance.
-pub(super) fn near_pairs(hashes: &[PerceptualHash], mut visit: impl FnMut(usize, usize, u32)) {
+pub(in crate::doctor) fn near_pairs(
+    hashes: &[PerceptualHash],
+    mut visit: impl FnMut(usize, usize, u32),
+) {
     let mut order: Vec<(u16, u32)> = Vec::with_capacity(hashes.len());
     for part in 0..PARTS {
         order.clear();
