@@ -13,7 +13,10 @@ use super::error::printable;
 use super::names::matches;
 use super::parameters::{Layer, Position, parameters, renamed_end};
 use super::scope::Scope;
-use super::{ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile};
+use super::{
+    ElementType, Fate, LoadReport, StoredTensor, TensorReport, WeightsError, WeightsFile,
+    WeightsFormat,
+};
 
 /// End of the path of a batch norm's variances.
 const RUNNING_VARIANCE: &str = ".running_var";
@@ -142,7 +145,7 @@ pub(super) fn plan<'a>(
     let rest = file.tensors().keys().filter(|name| !taken.contains(*name));
     fates.extend(rest.map(|name| TensorReport {
         name: name.clone(),
-        fate: match scope.layout.passes_over(name) {
+        fate: match scope.layout.passes_over(name) || file.is_constant(name) {
             true => Fate::Ignored,
             false => Fate::Unexpected {
                 allowed: is_allowed(name, allow),
@@ -170,7 +173,11 @@ fn load<M: Module>(
 ) -> Result<(M, LoadReport), WeightsError> {
     let (sources, report) = plan(&module, scope, file, allow);
     if !report.fits() {
-        return Err(WeightsError::Mismatch(Box::new(report)));
+        let is_simplified = file.format() == WeightsFormat::Onnx && report.counts().missing > 0;
+        return Err(match is_simplified {
+            true => WeightsError::SimplifiedOnnx(Box::new(report)),
+            false => WeightsError::Mismatch(Box::new(report)),
+        });
     }
     let mut reader = Reader {
         position: Position::default(),
