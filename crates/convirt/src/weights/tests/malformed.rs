@@ -501,15 +501,21 @@ fn bombs_are_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn bombs_are_refused_within_little_memory() {
-    let limited =
-        "ulimit -v 1048576; exec \"$0\" weights::tests::malformed::bombs_are_refused --exact";
-    let child = std::process::Command::new("sh")
-        .args(["-c", limited])
-        .arg(std::env::current_exe().unwrap())
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&child.stdout);
-    assert!(output.contains("1 passed"), "{output}");
+    let bombs = [
+        "malformed::bombs_are_refused",
+        #[cfg(feature = "onnx")]
+        "onnx::a_graph_of_many_nodes_is_no_bomb",
+    ];
+    for bomb in bombs {
+        let child = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 1048576; exec \"$0\" \"$1\" --exact"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(format!("weights::tests::{bomb}"))
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(output.contains("1 passed"), "{output}");
+    }
 }
 
 #[test]

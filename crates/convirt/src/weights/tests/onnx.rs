@@ -380,9 +380,10 @@ fn fields_that_lie_are_refused() {
     refused(&file, "beyond its end");
 }
 
-/// In messages, these would take sixty times the file.
+/// In messages, these would take sixty times the file. Run within little memory among the other
+/// malformed files.
 #[test]
-fn a_graph_of_many_nodes_takes_no_memory() {
-    let nodes = field(1, b"").repeat(100_000);
+fn a_graph_of_many_nodes_is_no_bomb() {
+    let nodes = field(1, b"").repeat(10_000_000);
     assert!(opened_as("weights", &model(&nodes)).unwrap().is_empty());
 }
