@@ -25,7 +25,8 @@ use crate::weights::onnx_proto as proto;
 const LARGEST: usize = i32::MAX as usize;
 
 impl Model {
-    /// Writes the image tower as ONNX (opset 18).
+    /// Writes the image tower as ONNX (opset 18). Weights have the names of the run's
+    /// `model.safetensors`, so that the file is one of weights too.
     ///
     /// # Shapes
     ///
@@ -46,7 +47,8 @@ impl Model {
         write(&model, path.as_ref())
     }
 
-    /// Writes the text tower as ONNX (opset 18). The vocabulary is that of
+    /// Writes the text tower as ONNX (opset 18), weights named as in
+    /// [`export_image_onnx`](Self::export_image_onnx). The vocabulary is that of
     /// [`export_text_encoder`](Self::export_text_encoder).
     ///
     /// # Shapes
