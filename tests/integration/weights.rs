@@ -101,6 +101,50 @@ fn each_encoder_starts_from_a_file_of_its_own() {
     assert!(tensors(&run, "image_projection.") != tensors(earlier, "image_projection."));
 }
 
+/// Both towers, as files and as what a training starts from.
+#[test]
+fn onnx_files_that_were_written_here_come_in_again() {
+    let (folder, model) = exported();
+    let [text, image] = ["text", "image_tower.onnx"].map(|name| folder.path().join(name));
+    model.export_image_onnx(&image).unwrap();
+    model.export_text_encoder(&text).unwrap();
+    std::fs::remove_file(text.join("model.safetensors")).unwrap();
+    model.export_text_onnx(text.join("model.onnx")).unwrap();
+
+    let earlier = trained().run.path();
+    for (file, side) in [(&image, "image"), (&text, "text")] {
+        for prefix in [format!("{side}_encoder."), format!("{side}_projection.")] {
+            assert!(
+                tensors(file, &prefix) == tensors(earlier, &prefix),
+                "{prefix}"
+            );
+        }
+    }
+    let device = burn::tensor::Device::flex();
+    let inspection = Inspection::read(&image).unwrap();
+    let side = inspection.load(&device).unwrap().image_side.unwrap();
+    let images = || burn::tensor::Tensor::<4>::ones([1, 3, 32, 48], &device) * 0.3;
+    let embedding = side.encode_image(images()).embedding.into_data();
+    let expected = model.network().encode_image(images()).embedding.into_data();
+    assert_eq!(embedding, expected);
+
+    let workspace = Workspace::new();
+    let run = started(
+        &workspace,
+        &[
+            &format!("model.bert_base_model={}", text.display()),
+            &format!("model.image_weights={}", image.display()),
+            "seed=5",
+        ],
+    );
+    for prefix in ["text_encoder.", "image_encoder.conv1"] {
+        assert!(
+            tensors(&run, prefix) == tensors(earlier, prefix),
+            "{prefix}"
+        );
+    }
+}
+
 #[test]
 fn states_of_frozen_layers_in_a_folder_change_no_number_and_serve_the_next_run() {
     let (exports, model) = exported();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares convirt with torchvision, timm and transformers themselves, on fresh random weights.
 
-    pip install torch torchvision transformers timm safetensors
+    pip install torch torchvision transformers timm safetensors onnxscript
     python3 tests/interop/interop.py              # all of it, in a temporary folder, 4 GB
     python3 tests/interop/interop.py write DIR    # files as Python writes them, inputs, outputs
     CONVIRT_INTEROP=DIR cargo test --workspace --test integration interop -- --nocapture
@@ -13,6 +13,7 @@ whole models. Other `--seed`s give other weights. The network is not used.
 
 import argparse
 import copy
+import importlib.util
 import json
 import os
 import subprocess
@@ -58,6 +59,17 @@ VOCABULARY = 400
 MAX_TOKENS = 32
 D_EMBEDDING = 48
 # What our networks do not have; exports hold zeros where Python wants them.
+# What keeps the names of weights in ONNX files, by exporter; the present one needs a package.
+ONNX_EXPORTERS = {
+    "torchscript": dict(
+        dynamo=False,
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+    ),
+    "dynamo": dict(dynamo=True, optimize=False),
+}
+if not importlib.util.find_spec("onnxscript"):
+    del ONNX_EXPORTERS["dynamo"]
 NOT_KEPT = ("num_batches_tracked", "pooler.dense.weight", "pooler.dense.bias")
 
 
@@ -242,6 +254,23 @@ def save_checkpoint(state, path):
     torch.save(dict(epoch=3, arch="resnet", state_dict=wrapped, best=torch.tensor(0.5)), path)
 
 
+class LastStates(nn.Module):
+    """A text encoder with tensors in and out, as the older exporter of ONNX wants it."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, *tokens):
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return self.encoder(**dict(zip(names, tokens))).last_hidden_state
+
+
+def save_onnx(model, inputs, exporter, path):
+    options = ONNX_EXPORTERS[exporter]
+    torch.onnx.export(model, tuple(inputs.values()), path, verbose=False, **options)
+
+
 def save_safetensors(state, path):
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
@@ -276,6 +305,12 @@ def write_images(cases):
     write("resnet50-bf16", save_safetensors, torch.bfloat16)
     write("resnet50-bf16-pth", save_torch, torch.bfloat16)
     write("resnet50-timm", save_safetensors, create=timm.create_model)
+    for exporter in ONNX_EXPORTERS:
+        folder = cases.folder(f"resnet18-onnx-{exporter}")
+        model, images = shaken_resnet(get_model("resnet18")), some_images()
+        save_onnx(model, images, exporter, folder / "resnet18.onnx")
+        model.fc = nn.Identity()
+        cases.add("image", folder, model, images, weights="resnet18.onnx", resnet="resnet18")
 
 
 def seen_by_classifier(image, size, longer_side):
@@ -362,6 +397,15 @@ def write_texts(cases):
         write(f"{family}-masked-lm-bin", family, masked, bin_file)
         write(f"{family}-classifier-sharded", family, classifier, sharded)
         write(f"{family}-2019", family, masked, bin_of_2019)
+    for family in ("bert", "distilbert"):
+        for exporter in ONNX_EXPORTERS:
+            config = text_config(family)
+            model = shaken_bert(encoder.from_config(config, attn_implementation="eager"))
+            folder = cases.folder(f"{family}-onnx-{exporter}")
+            config.save_pretrained(folder)
+            tokens = some_tokens(config)
+            save_onnx(LastStates(model), tokens, exporter, folder / "model.onnx")
+            cases.add("text", folder, model, tokens, text=family)
 
 
 def our_names(state):

@@ -22,7 +22,7 @@
 //!
 //! On by default as well, and each to be left out: `train` (pretraining, transfer, pages, doctor),
 //! `tui` (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face
-//! hub), `onnx` (export). With `default-features = false, features = ["flex"]` a [`Model`] is
+//! hub), `onnx` (ONNX, in and out). With `default-features = false, features = ["flex"]` a [`Model`] is
 //! loaded and embeds, an index is searched, classes are told by prompts.
 
 // What a single feature uses of the rooms below it is not worth a mark on each line.

@@ -1,7 +1,7 @@
 //! Weights in files: what this crate, PyTorch and Hugging Face write, in and out.
 //!
 //! [`WeightsFile`] opens safetensors (one file or many with an index), what `torch.save` writes
-//! (zip, the older pickles, tar), and Burn's checkpoints; nothing in them is executed. The key map,
+//! (zip, the older pickles, tar), Burn's checkpoints and ONNX files; nothing in them is executed. The key map,
 //! from our parameters' paths to the names that torchvision, timm, `transformers` and ConVIRT-Colab
 //! use, stands in `names.rs`. A load first matches all names and shapes and tells what it found
 //! ([`LoadReport`]); only when they fit is anything read.
@@ -39,6 +39,8 @@ pub(crate) use checksums::append_crc32c;
 pub(crate) use chosen_encoder::ChosenEncoder;
 #[cfg(feature = "hub")]
 pub(crate) use file::OF_HUGGING_FACE;
+#[cfg(feature = "onnx")]
+pub(crate) use formats::onnx::proto as onnx_proto;
 pub(crate) use formats::safetensors::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
@@ -59,5 +61,7 @@ pub(crate) use sharded::parts;
 #[cfg(test)]
 mod tests {
     mod malformed;
+    #[cfg(feature = "onnx")]
+    mod onnx;
     mod parity;
 }

@@ -16,8 +16,8 @@ use crate::program::{Ending, Misuse, print};
 #[derive(Args)]
 #[command(
     after_help = "Read are safetensors, what torch.save writes (.pth, .pt, .bin), Burn's
-checkpoints (.bpk), and folders of these: a run's, Hugging Face's, ConVIRT-Colab's. Nothing in them
-is executed."
+checkpoints (.bpk), the weights of ONNX files (.onnx), and folders of these: a run's, Hugging
+Face's, ConVIRT-Colab's. Nothing in them is executed."
 )]
 pub struct Arguments {
     /// Files or folders

@@ -1,11 +1,11 @@
-//! ONNX files of the two towers, weights embedded.
+//! ONNX files of the two towers, weights embedded under the names and in the shapes of a run's
+//! `model.safetensors`, so that the files serve as weights too.
 //!
 //! The graphs are spelled out here rather than recorded: `burn-onnx` 0.22.0 exports no layer
 //! normalization, softmax, transposition, error function, comparison, cast or cumulative sum, so
 //! that it has no text encoder, and of the image encoder neither the mean over a map's pixels nor,
 //! with a batch of any size, slices with a stride.
 
-mod proto;
 mod graph;
 mod image;
 mod text;
@@ -18,12 +18,14 @@ use prost::Message;
 
 use crate::error::Error;
 use crate::inference::{ImageModel, Model};
+use crate::weights::onnx_proto as proto;
 
 /// What a file of Protocol Buffers holds at most, in bytes.
 const LARGEST: usize = i32::MAX as usize;
 
 impl Model {
-    /// Writes the image tower as ONNX (opset 18).
+    /// Writes the image tower as ONNX (opset 18). Weights have the names of the run's
+    /// `model.safetensors`, so that the file is one of weights too.
     ///
     /// # Shapes
     ///
@@ -36,11 +38,16 @@ impl Model {
     /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_image_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
-        let model = image::tower(&network.image_encoder, &network.image_projection);
+        let model = image::tower(
+            &self.layout(),
+            &network.image_encoder,
+            &network.image_projection,
+        );
         write(&model, path.as_ref())
     }
 
-    /// Writes the text tower as ONNX (opset 18). The vocabulary is that of
+    /// Writes the text tower as ONNX (opset 18), weights named as in
+    /// [`export_image_onnx`](Self::export_image_onnx). The vocabulary is that of
     /// [`export_text_encoder`](Self::export_text_encoder).
     ///
     /// # Shapes
@@ -56,7 +63,12 @@ impl Model {
     pub fn export_text_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
         let config = self.network_config();
-        let model = text::tower(config, &network.text_encoder, &network.text_projection);
+        let model = text::tower(
+            &self.layout(),
+            config,
+            &network.text_encoder,
+            &network.text_projection,
+        );
         write(&model, path.as_ref())
     }
 }
@@ -68,7 +80,11 @@ impl ImageModel {
     ///
     /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let model = image::tower(&self.network.image_encoder, &self.network.image_projection);
+        let model = image::tower(
+            &self.layout(),
+            &self.network.image_encoder,
+            &self.network.image_projection,
+        );
         write(&model, path.as_ref())
     }
 }
@@ -96,6 +112,7 @@ mod tests {
     use safetensors::tensor::{Dtype, TensorView};
 
     use super::*;
+    use crate::weights::{Layout, Naming};
 
     fn text(family: BertFamily) -> BertConfig {
         BertConfig {
@@ -150,12 +167,25 @@ mod tests {
             .into()
     }
 
+    fn layout(family: BertFamily) -> Layout {
+        Layout::convirt(Naming::TORCHVISION, Naming::for_family(family))
+    }
+
     fn text_tower(config: &ConVirtConfig, network: &Network) -> proto::ModelProto {
-        text::tower(config, &network.text_encoder, &network.text_projection)
+        text::tower(
+            &layout(config.text.family),
+            config,
+            &network.text_encoder,
+            &network.text_projection,
+        )
     }
 
     fn image_tower(network: &Network) -> proto::ModelProto {
-        image::tower(&network.image_encoder, &network.image_projection)
+        image::tower(
+            &layout(BertFamily::Bert),
+            &network.image_encoder,
+            &network.image_projection,
+        )
     }
 
     #[test]

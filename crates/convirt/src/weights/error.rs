@@ -9,6 +9,12 @@ use convirt_data::{FileError, truncated_list};
 use super::HubError;
 use super::LoadReport;
 
+/// What to do about an ONNX file without the names of its weights.
+pub(super) const KEEP_NAMES: &str = "exporting to ONNX merges batch norms into convolutions, and \
+    transposes and renames weights, unless told to keep them: `torch.onnx.export(..., \
+    dynamo=True, optimize=False)`, or `torch.onnx.export(..., dynamo=False, \
+    do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)`";
+
 /// Error of reading, fitting or writing weights; each names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +40,16 @@ pub enum WeightsError {
         path: PathBuf,
         /// What it looks like instead.
         found: &'static str,
+    },
+    /// An ONNX file, and the feature that reads them was left out.
+    #[cfg(not(feature = "onnx"))]
+    #[error(
+        "{path}: ONNX, which is read with the feature `onnx` of the crate convirt; this program \
+         was built without", path = path.display()
+    )]
+    WithoutOnnx {
+        /// The file.
+        path: PathBuf,
     },
     /// A file contradicts itself or ends too early.
     #[error("{path}: damaged or cut off: {detail}", path = path.display())]
@@ -134,6 +150,9 @@ pub enum WeightsError {
     /// Names or shapes do not fit.
     #[error("{0}")]
     Mismatch(Box<LoadReport>),
+    /// Of an ONNX file, weights are missing under their names: the graph was simplified.
+    #[error("{0}; {KEEP_NAMES}")]
+    SimplifiedOnnx(Box<LoadReport>),
     /// A model of the Hugging Face hub is not to be had.
     #[cfg(feature = "hub")]
     #[error(transparent)]

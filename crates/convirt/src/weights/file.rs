@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use convirt_data::open_regular;
 
+#[cfg(feature = "onnx")]
+use super::formats::onnx;
 use super::formats::{TAR_MARK, WeightsFormat, burnpack, safetensors, torch_file};
 use super::sharded::Index;
 use super::tensor::StoredTensor;
 use super::{WeightsError, checksums};
 
 /// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
-/// first four), this crate and ConVIRT-Colab write.
+/// first four), this crate, ConVIRT-Colab and Hugging Face's Optimum write.
 const IN_A_FOLDER: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
@@ -20,6 +22,7 @@ const IN_A_FOLDER: &[&str] = &[
     "pytorch_model.bin.index.json",
     "model/model.safetensors",
     "checkpoints/model.pth",
+    "model.onnx",
 ];
 
 /// Those of a model of Hugging Face. An index names further files.
@@ -39,7 +42,7 @@ pub struct WeightsFile {
 impl WeightsFile {
     /// Opens a file of weights, or that of a folder: a run's, Hugging Face's or ConVIRT-Colab's.
     ///
-    /// The format is known by the content. An index (`*.index.json`) stands for all of its parts.
+    /// The format is known by the content, ONNX by the extension `.onnx` too. An index (`*.index.json`) stands for all of its parts.
     ///
     /// # Errors
     ///
@@ -71,7 +74,7 @@ impl WeightsFile {
             .and_then(|_| file.rewind())
             .map_err(WeightsError::read(path))?;
         let format =
-            WeightsFormat::recognize(&start).map_err(|found| WeightsError::NotWeights {
+            WeightsFormat::recognize(path, &start).map_err(|found| WeightsError::NotWeights {
                 path: path.to_path_buf(),
                 found,
             })?;
@@ -79,6 +82,14 @@ impl WeightsFile {
             WeightsFormat::Safetensors => safetensors::open(path, file, size)?,
             WeightsFormat::Torch => torch_file::open(path, size)?,
             WeightsFormat::Burnpack => burnpack::open(path, file, size)?,
+            #[cfg(feature = "onnx")]
+            WeightsFormat::Onnx => onnx::open(path, file, size)?,
+            #[cfg(not(feature = "onnx"))]
+            WeightsFormat::Onnx => {
+                return Err(WeightsError::WithoutOnnx {
+                    path: path.to_path_buf(),
+                });
+            }
         };
         Ok(Self::new(path, format, tensors))
     }
@@ -154,6 +165,13 @@ impl WeightsFile {
     /// What wrote it.
     pub fn format(&self) -> WeightsFormat {
         self.format
+    }
+
+    /// Whether a tensor is a constant of a graph, which exporters keep beside the parameters.
+    /// Those have names of PyTorch's modules: words with dots between them.
+    pub(super) fn is_constant(&self, name: &str) -> bool {
+        let is_in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+        self.format == WeightsFormat::Onnx && !(name.contains('.') && name.chars().all(is_in_word))
     }
 
     /// The tensors by name.

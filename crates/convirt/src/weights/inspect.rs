@@ -9,11 +9,12 @@ use convirt_model::{
     ResNetDepth, SimClr, SimClrConfig,
 };
 
+use super::error::KEEP_NAMES;
 use super::load::plan;
 use super::scope::Scope;
 use super::{
-    LoadReport, LoadStatus, StoredTensor, WeightsError, WeightsFile, load_image_encoder,
-    load_network, load_simclr, load_text_encoder,
+    LoadReport, LoadStatus, StoredTensor, WeightsError, WeightsFile, WeightsFormat,
+    load_image_encoder, load_network, load_simclr, load_text_encoder,
 };
 use crate::error::Error;
 
@@ -282,6 +283,10 @@ impl fmt::Display for Inspection {
         }
         for report in &self.reports {
             writeln!(f, "{report}")?;
+        }
+        let fits = self.reports.iter().all(LoadReport::fits) && !self.reports.is_empty();
+        if self.file.format() == WeightsFormat::Onnx && !fits {
+            writeln!(f, "{KEEP_NAMES}")?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::parameters::{Layer, Position, parameters, renamed_end};
 use super::scope::Scope;
 use super::{
     ElementType, LoadReport, LoadStatus, StoredTensor, TensorReport, WeightsError, WeightsFile,
+    WeightsFormat,
 };
 
 /// End of the path of a batch norm's variances.
@@ -144,11 +145,12 @@ pub(super) fn plan<'a>(
     let rest = file.tensors().keys().filter(|name| !taken.contains(*name));
     statuses.extend(rest.map(|name| TensorReport {
         name: name.clone(),
-        status: match scope.layout.passes_over(name) {
-            true => LoadStatus::Ignored,
-            false => LoadStatus::Unexpected {
+        status: if scope.layout.passes_over(name) || file.is_constant(name) {
+            LoadStatus::Ignored
+        } else {
+            LoadStatus::Unexpected {
                 allowed: is_allowed(name, allow),
-            },
+            }
         },
     }));
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
@@ -172,7 +174,11 @@ fn load<M: Module>(
 ) -> Result<(M, LoadReport), WeightsError> {
     let (sources, report) = plan(&module, scope, file, allow);
     if !report.fits() {
-        return Err(WeightsError::Mismatch(Box::new(report)));
+        let is_simplified = file.format() == WeightsFormat::Onnx && report.counts().missing > 0;
+        return Err(match is_simplified {
+            true => WeightsError::SimplifiedOnnx(Box::new(report)),
+            false => WeightsError::Mismatch(Box::new(report)),
+        });
     }
     let mut reader = Reader {
         position: Position::default(),

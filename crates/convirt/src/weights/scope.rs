@@ -1,6 +1,7 @@
 //! The networks in a file, whatever their names begin with.
 
 use super::architecture::check_image_encoder;
+use super::error::KEEP_NAMES;
 use super::names::{Layout, Naming, is_whole};
 use super::{WeightsError, WeightsFile, WeightsFormat};
 
@@ -200,7 +201,10 @@ fn only<'a>(
         [] => Err(WeightsError::NoSuchPart {
             path,
             part,
-            expected,
+            expected: match file.format() {
+                WeightsFormat::Onnx => format!("{expected}; {KEEP_NAMES}"),
+                _ => expected,
+            },
         }),
         [(prefix, _)] if file.format() == WeightsFormat::Burnpack => Ok((prefix, Naming::OURS)),
         [found] => Ok(found),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::store::burn_pack;
+use convirt_data::open_regular;
 use half::{bf16, f16};
 
 use super::WeightsError;
@@ -31,6 +32,7 @@ pub enum ElementType {
 }
 
 /// A tensor of a [`WeightsFile`](super::WeightsFile).
+#[derive(Clone)]
 pub struct StoredTensor {
     /// Type of its numbers.
     pub element_type: ElementType,
@@ -40,12 +42,20 @@ pub struct StoredTensor {
 }
 
 /// Where the numbers of a tensor are.
+#[derive(Clone)]
 pub(super) enum Data {
     /// Little-endian and row-major from `offset` on.
     At {
         file: Arc<Mutex<File>>,
         path: Arc<Path>,
         offset: u64,
+    },
+    /// The same, in a file that is opened when they are read.
+    Beside { path: Arc<Path>, offset: u64 },
+    /// Converted already, from the file at `path`.
+    Here {
+        numbers: Arc<[f32]>,
+        path: Arc<Path>,
     },
     Torch {
         tensor: pytorch_reader::Tensor,
@@ -59,7 +69,7 @@ pub(super) enum Data {
 
 impl ElementType {
     /// Bytes of a number, where it is a real one.
-    fn size(&self) -> Option<usize> {
+    pub(super) fn size(&self) -> Option<usize> {
         match self {
             Self::F64 => Some(8),
             Self::F32 => Some(4),
@@ -118,17 +128,17 @@ impl StoredTensor {
         match &self.data {
             Data::At { file, path, offset } => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(*offset))
+                self.read_from(&mut file, *offset, count * size, &mut numbers)
                     .map_err(WeightsError::read(path))?;
-                let mut chunk = vec![0; CHUNK.min(count * size)];
-                let mut left = count * size;
-                while left > 0 {
-                    let part = &mut chunk[..CHUNK.min(left)];
-                    file.read_exact(part).map_err(WeightsError::read(path))?;
-                    self.element_type.convert(part, &mut numbers);
-                    left -= part.len();
-                }
             }
+            Data::Beside { path, offset } => {
+                open_regular(path)
+                    .and_then(|mut file| {
+                        self.read_from(&mut file, *offset, count * size, &mut numbers)
+                    })
+                    .map_err(WeightsError::read(path))?;
+            }
+            Data::Here { numbers: all, .. } => numbers.extend_from_slice(all),
             Data::Torch { tensor, path } => {
                 let bytes = tensor.read().map_err(WeightsError::read(path))?;
                 self.element_type.convert(&bytes, &mut numbers);
@@ -147,10 +157,33 @@ impl StoredTensor {
         Ok(numbers)
     }
 
+    /// Appends the numbers of so many bytes from an offset on.
+    fn read_from(
+        &self,
+        file: &mut File,
+        offset: u64,
+        bytes: usize,
+        numbers: &mut Vec<f32>,
+    ) -> io::Result<()> {
+        file.seek(SeekFrom::Start(offset))?;
+        let mut chunk = vec![0; CHUNK.min(bytes)];
+        let mut left = bytes;
+        while left > 0 {
+            let part = &mut chunk[..CHUNK.min(left)];
+            file.read_exact(part)?;
+            self.element_type.convert(part, numbers);
+            left -= part.len();
+        }
+        Ok(())
+    }
+
     /// Bytes of a number.
     fn size(&self) -> Result<usize, WeightsError> {
-        let (Data::At { path, .. } | Data::Torch { path, .. } | Data::Burnpack { path, .. }) =
-            &self.data;
+        let (Data::At { path, .. }
+        | Data::Beside { path, .. }
+        | Data::Here { path, .. }
+        | Data::Torch { path, .. }
+        | Data::Burnpack { path, .. }) = &self.data;
         self.element_type.size().ok_or_else(|| WeightsError::Type {
             path: path.to_path_buf(),
             name: printable(&format!("of shape {:?}", self.shape)),

@@ -6,9 +6,10 @@ use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{DType, Tensor};
 use convirt_model::{BatchNorm, ProjectionHead};
 
-use super::proto::{
+use crate::weights::Layout;
+use crate::weights::onnx_proto::{
     Attribute, Dimension, Graph, ModelProto, Node, Opset, Shape, TensorProto, TensorType, Type,
-    ValueInfo,
+    ValueInfo, data_type,
 };
 
 /// Epsilon of PyTorch's batch norms.
@@ -17,20 +18,30 @@ const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// Set of operations: the first with `LayerNormalization` (17) and reductions over an input (18).
 const OPSET: i64 = 18;
 
-/// Number types, by ONNX's numbers for them.
+/// Number types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
 pub(super) enum Element {
-    Float = 1,
-    Int64 = 7,
+    Float = data_type::FLOAT,
+    Int64 = data_type::INT64,
 }
 
-/// Builds a graph. Values go by name: that of the node that computes them.
-#[derive(Default)]
-pub(super) struct Builder {
+/// Builds a graph. Values go by name: that of the node that computes them, or of the weights in a
+/// file of the layout, whose shapes they have too.
+pub(super) struct Builder<'a> {
     graph: Graph,
+    layout: &'a Layout,
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
+    /// An empty graph.
+    pub fn new(layout: &'a Layout) -> Self {
+        Self {
+            graph: Graph::default(),
+            layout,
+        }
+    }
+
     /// Declares an input; sides that are no numbers are names of what may differ.
     pub fn input(&mut self, name: &str, element: Element, shape: &[&str]) {
         self.graph.input.push(value(name, element, shape));
@@ -82,7 +93,9 @@ impl Builder {
     }
 
     pub fn linear(&mut self, path: &str, linear: &Linear, x: &str) -> String {
-        let weight = self.weights(format!("{path}.weight"), linear.weight.val());
+        let weight = linear.weight.val().transpose();
+        let weight = self.weights(format!("{path}.weight"), weight);
+        let weight = self.op_with("Transpose", &[&weight], vec![ints("perm", &[1, 0])]);
         let product = self.op("MatMul", &[x, &weight]);
         match &linear.bias {
             Some(bias) => {
@@ -132,11 +145,16 @@ impl Builder {
         self.op_with("BatchNormalization", &inputs, vec![epsilon])
     }
 
-    /// Adds the projection, and names the two outputs.
-    pub fn finish(mut self, name: &str, features: &str, head: &ProjectionHead) -> ModelProto {
-        let hidden = self.linear("projection.linear1", &head.linear1, features);
+    /// Adds the projection at a path, and names the two outputs.
+    pub fn finish(
+        mut self,
+        name: &str,
+        features: &str,
+        (path, head): (&str, &ProjectionHead),
+    ) -> ModelProto {
+        let hidden = self.linear(&format!("{path}.linear1"), &head.linear1, features);
         let hidden = self.op("Relu", &[&hidden]);
-        let embedding = self.linear("projection.linear2", &head.linear2, &hidden);
+        let embedding = self.linear(&format!("{path}.linear2"), &head.linear2, &hidden);
         let [d_features, _] = head.linear1.weight.dims();
         let [_, d_embedding] = head.linear2.weight.dims();
         for (name, from, width) in [
@@ -164,7 +182,9 @@ impl Builder {
         }
     }
 
-    fn weights<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> String {
+    /// Weights at a path, in the shape of the layout.
+    fn weights<const D: usize>(&mut self, path: String, tensor: Tensor<D>) -> String {
+        let name = self.layout.name_of(&path);
         let data = tensor.into_data().convert_dtype(DType::F32);
         let dims = data.shape().iter().map(|&side| side as i64).collect();
         self.initializer(name, dims, Element::Float, data.bytes().to_vec())
@@ -187,6 +207,7 @@ impl Builder {
             data_type: element as i32,
             name: name.clone(),
             raw_data,
+            ..TensorProto::default()
         });
         name
     }

@@ -3,13 +3,16 @@
 use convirt_model::{ProjectionHead, ResNet, ResidualBlock};
 
 use super::graph::{Builder, Element, ints};
-use super::proto::ModelProto;
+use crate::weights::Layout;
+use crate::weights::onnx_proto::ModelProto;
 
 /// `images`, `[batch, 3, height, width]`, to `features` and `embedding`.
-pub(super) fn tower(encoder: &ResNet, projection: &ProjectionHead) -> ModelProto {
-    let mut graph = Builder::default();
+pub(super) fn tower(layout: &Layout, encoder: &ResNet, projection: &ProjectionHead) -> ModelProto {
+    let mut graph = Builder::new(layout);
     graph.input("images", Element::Float, &["batch", "3", "height", "width"]);
-    let map = graph.convolution(("conv1", &encoder.conv1), ("bn1", &encoder.bn1), "images");
+    let at = |name: &str| format!("image_encoder.{name}");
+    let stem = ((&*at("conv1"), &encoder.conv1), (&*at("bn1"), &encoder.bn1));
+    let map = graph.convolution(stem.0, stem.1, "images");
     let map = graph.op("Relu", &[&map]);
     let window = vec![
         ints("kernel_shape", &[3, 3]),
@@ -25,12 +28,13 @@ pub(super) fn tower(encoder: &ResNet, projection: &ProjectionHead) -> ModelProto
     ];
     for (stage, blocks) in (1..).zip(stages) {
         for (index, block) in blocks.iter().enumerate() {
-            map = residual(&mut graph, &format!("layer{stage}.{index}"), block, map);
+            let path = at(&format!("layer{stage}.{index}"));
+            map = residual(&mut graph, &path, block, map);
         }
     }
     let map = graph.op("GlobalAveragePool", &[&map]);
     let features = graph.op("Flatten", &[&map]);
-    graph.finish("image_tower", &features, projection)
+    graph.finish("image_tower", &features, ("image_projection", projection))
 }
 
 fn residual(graph: &mut Builder, path: &str, block: &ResidualBlock, input: String) -> String {
@@ -48,8 +52,8 @@ fn residual(graph: &mut Builder, path: &str, block: &ResidualBlock, input: Strin
     }
     let shortcut = match &block.downsample {
         Some(downsample) => graph.convolution(
-            (&at("downsample.0"), &downsample.conv),
-            (&at("downsample.1"), &downsample.bn),
+            (&at("downsample.conv"), &downsample.conv),
+            (&at("downsample.bn"), &downsample.bn),
             &input,
         ),
         None => input,

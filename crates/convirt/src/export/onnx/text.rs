@@ -6,7 +6,8 @@ use convirt_model::{
 };
 
 use super::graph::{Builder, Element, int, ints};
-use super::proto::ModelProto;
+use crate::weights::Layout;
+use crate::weights::onnx_proto::ModelProto;
 
 /// Added to the attention scores of padding, as the encoder does.
 const MASKED_SCORE: f32 = -1e4;
@@ -17,11 +18,12 @@ const MASKED_STATE: f32 = -1e30;
 /// `input_ids`, `attention_mask` and, with token types, `token_type_ids`, each `[batch, tokens]`,
 /// to `features` and `embedding`.
 pub(super) fn tower(
+    layout: &Layout,
     config: &ConVirtConfig,
     encoder: &Bert,
     projection: &ProjectionHead,
 ) -> ModelProto {
-    let mut graph = Builder::default();
+    let mut graph = Builder::new(layout);
     for name in ["input_ids", "attention_mask"] {
         graph.input(name, Element::Int64, &["batch", "tokens"]);
     }
@@ -38,7 +40,7 @@ pub(super) fn tower(
     for (index, layer) in encoder.layers[..depth].iter().enumerate() {
         state = transform(
             &mut graph,
-            &format!("layers.{index}"),
+            &format!("text_encoder.layers.{index}"),
             layer,
             &config.text,
             &state,
@@ -46,7 +48,7 @@ pub(super) fn tower(
         );
     }
     let features = pool(&mut graph, config.pooling, &state, &mask, &padding);
-    graph.finish("text_tower", &features, projection)
+    graph.finish("text_tower", &features, ("text_projection", projection))
 }
 
 fn embed(graph: &mut Builder, config: &BertConfig, embeddings: &BertEmbeddings) -> String {
@@ -71,7 +73,7 @@ fn embed(graph: &mut Builder, config: &BertConfig, embeddings: &BertEmbeddings) 
         None => graph.op("Sub", &[&count, &counted]),
     };
 
-    let at = |name: &str| format!("embeddings.{name}");
+    let at = |name: &str| format!("text_encoder.embeddings.{name}");
     let words = &embeddings.word_embeddings.weight;
     let words = graph.lookup(&at("word_embeddings"), words, "input_ids");
     let positions = &embeddings.position_embeddings.weight;

@@ -13,10 +13,10 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::weights::saved_tensor::Values;
 use crate::weights::*;
 
-type Contents = Vec<(String, Vec<usize>, Vec<f32>)>;
+pub type Contents = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 /// What a file has, or what is said of it behind its path.
-fn opened(path: &Path) -> Result<Contents, String> {
+pub fn opened(path: &Path) -> Result<Contents, String> {
     let read = |(name, tensor): (&String, &StoredTensor)| {
         let numbers = match tensor.element_type {
             // As every checkpoint has.
@@ -37,7 +37,7 @@ fn opened(path: &Path) -> Result<Contents, String> {
     })
 }
 
-fn opened_as(name: &str, bytes: &[u8]) -> Result<Contents, String> {
+pub fn opened_as(name: &str, bytes: &[u8]) -> Result<Contents, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
@@ -45,12 +45,12 @@ fn opened_as(name: &str, bytes: &[u8]) -> Result<Contents, String> {
 }
 
 #[track_caller]
-fn refused(bytes: &[u8], because: &str) {
+pub fn refused(bytes: &[u8], because: &str) {
     let error = opened_as("weights", bytes).unwrap_err();
     assert!(error.contains(because), "{error}");
 }
 
-const DAMAGED: &str = "damaged or cut off";
+pub const DAMAGED: &str = "damaged or cut off";
 
 /// `w`, 1 to 300, and `b` in the format of a name.
 fn saved(name: &str) -> Vec<u8> {
@@ -177,15 +177,17 @@ fn holding(pickle: &[u8]) -> [Vec<u8>; 5] {
     [zip, legacy(pickle), pickle.clone(), views, itself]
 }
 
-/// A small file of each format.
-fn small() -> [Vec<u8>; 5] {
+/// A small file of each format. Of the first four, numbers are read when they are asked for.
+fn small() -> Vec<Vec<u8>> {
     let pickle = pickle("16", "(I4\nt", "(I1\nt");
-    [
+    vec![
         saved("x.safetensors"),
         saved("x.pth"),
         burnpack(),
         legacy(&pickle),
         tar(b"(l.", b"(dVw\nP8\ns."),
+        #[cfg(feature = "onnx")]
+        super::onnx::small(),
     ]
 }
 
@@ -221,8 +223,8 @@ fn no_part_of_a_file_passes_for_the_whole() {
         (published("tiny_bert_1layer.bin"), 20),
         (published("tiny_bert_1layer_legacy.bin"), 200),
     ];
-    let small = small().map(|file| (file, usize::MAX));
-    for (whole, places) in small.into_iter().chain(large) {
+    let small = small().into_iter().map(|file| (file, usize::MAX));
+    for (whole, places) in small.chain(large) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights");
         let write = |bytes: &[u8]| fs::write(&path, bytes).unwrap();
@@ -499,15 +501,21 @@ fn bombs_are_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn bombs_are_refused_within_little_memory() {
-    let limited =
-        "ulimit -v 1048576; exec \"$0\" weights::tests::malformed::bombs_are_refused --exact";
-    let child = std::process::Command::new("sh")
-        .args(["-c", limited])
-        .arg(std::env::current_exe().unwrap())
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&child.stdout);
-    assert!(output.contains("1 passed"), "{output}");
+    let bombs = [
+        "malformed::bombs_are_refused",
+        #[cfg(feature = "onnx")]
+        "onnx::a_graph_of_many_nodes_is_no_bomb",
+    ];
+    for bomb in bombs {
+        let child = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 1048576; exec \"$0\" \"$1\" --exact"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(format!("weights::tests::{bomb}"))
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(output.contains("1 passed"), "{output}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The part of [ONNX's protocol](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that our
-//! graphs need.
+//! graphs and the weights of others' need.
 
 use prost::Message;
 
@@ -68,18 +68,62 @@ pub struct Attribute {
     pub r#type: i32,
 }
 
-/// Weights.
+/// Weights. The numbers stand in one of the fields `*_data`, or in another file.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// 16-bit numbers too, by their bits.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
     #[prost(string, tag = "8")]
     pub name: String,
+    /// Little-endian and row-major.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    /// `location`, `offset` and `length` of the numbers in another file.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<Entry>,
+    /// [`EXTERNAL`] when they are there.
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
 }
+
+/// A key with its value.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// Numbers of fields, for who reads a file without making messages of all of it.
+pub mod tag {
+    pub const MODEL_GRAPH: u32 = 7;
+    pub const MODEL_OPSET: u32 = 8;
+    pub const GRAPH_NODE: u32 = 1;
+    pub const GRAPH_INITIALIZER: u32 = 5;
+    pub const TENSOR_RAW_DATA: u32 = 9;
+}
+
+/// Types of numbers.
+pub mod data_type {
+    pub const FLOAT: i32 = 1;
+    pub const INT64: i32 = 7;
+    pub const FLOAT16: i32 = 10;
+    pub const DOUBLE: i32 = 11;
+    pub const BFLOAT16: i32 = 16;
+}
+
+/// Value of a tensor's `data_location`.
+pub const EXTERNAL: i32 = 1;
 
 /// An input or output.
 #[derive(Clone, PartialEq, Message)]
