@@ -12,20 +12,13 @@ mod report;
 pub(crate) mod checksums;
 mod saved_tensor;
 mod formats;
-mod sharded;
 mod file;
-mod architecture;
-mod names;
-mod scope;
-mod chosen_encoder;
-mod parameters;
+mod matching;
 mod load;
 mod inspect;
 mod save;
 #[cfg(feature = "train")]
 mod located;
-#[cfg(feature = "hub")]
-mod hub;
 
 pub use error::WeightsError;
 pub use file::WeightsFile;
@@ -36,27 +29,21 @@ pub use report::{LoadCounts, LoadReport, LoadStatus, TensorReport};
 pub use tensor::{ElementType, StoredTensor};
 
 pub(crate) use checksums::append_crc32c;
-pub(crate) use chosen_encoder::ChosenEncoder;
-#[cfg(feature = "hub")]
-pub(crate) use file::OF_HUGGING_FACE;
 #[cfg(feature = "onnx")]
 pub(crate) use formats::onnx::proto as onnx_proto;
 pub(crate) use formats::safetensors::{
     LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
 };
-#[cfg(feature = "hub")]
-pub use hub::HubError;
 pub(crate) use inspect::image_encoder_config;
 pub(crate) use load::{check_loaded, load_classifier_head};
+#[cfg(feature = "hub")]
+pub use located::HubError;
 #[cfg(feature = "train")]
 pub(crate) use located::{WeightsKind, located, located_here};
-pub(crate) use names::{Layout, Naming};
+pub(crate) use matching::{ChosenEncoder, Layout, Naming, Part, encoder_prefixes};
 pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;
-pub(crate) use scope::{Part, prefixes as encoder_prefixes};
-#[cfg(feature = "hub")]
-pub(crate) use sharded::parts;
 
 #[cfg(test)]
 mod tests {

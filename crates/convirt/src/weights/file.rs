@@ -1,5 +1,7 @@
 //! Files of named tensors, whatever wrote them.
 
+mod sharded;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,12 @@ use convirt_data::open_regular;
 #[cfg(feature = "onnx")]
 use super::formats::onnx;
 use super::formats::{TAR_MARK, WeightsFormat, burnpack, safetensors, torch_file};
-use super::sharded::Index;
 use super::tensor::StoredTensor;
 use super::{WeightsError, checksums};
+use sharded::Index;
+
+#[cfg(feature = "hub")]
+pub(super) use sharded::parts;
 
 /// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
 /// first four), this crate, ConVIRT-Colab and Hugging Face's Optimum write.

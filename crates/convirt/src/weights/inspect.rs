@@ -11,7 +11,7 @@ use convirt_model::{
 
 use super::error::KEEP_NAMES;
 use super::load::plan;
-use super::scope::Scope;
+use super::matching::Scope;
 use super::{
     LoadReport, LoadStatus, StoredTensor, WeightsError, WeightsFile, WeightsFormat,
     load_image_encoder, load_network, load_simclr, load_text_encoder,

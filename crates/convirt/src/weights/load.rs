@@ -10,9 +10,7 @@ use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
 
 use super::error::printable;
-use super::names::matches;
-use super::parameters::{Layer, Position, parameters, renamed_end};
-use super::scope::Scope;
+use super::matching::{Layer, Position, Scope, matches, parameters, renamed_end};
 use super::{
     ElementType, LoadReport, LoadStatus, StoredTensor, TensorReport, WeightsError, WeightsFile,
     WeightsFormat,

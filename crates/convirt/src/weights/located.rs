@@ -1,20 +1,19 @@
 //! Paths of the models that settings name.
 
+mod kind;
+#[cfg(feature = "hub")]
+mod hub;
+
 use std::path::PathBuf;
 
 use super::error::WeightsError;
-#[cfg(feature = "hub")]
-use super::hub::Hub;
 use crate::config::ModelName;
+#[cfg(feature = "hub")]
+use hub::Hub;
 
-/// What a setting names, which decides the files that are needed of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WeightsKind {
-    /// Description, weights and vocabulary.
-    TextEncoder,
-    /// Weights.
-    ImageEncoder,
-}
+#[cfg(feature = "hub")]
+pub use hub::HubError;
+pub(crate) use kind::WeightsKind;
 
 /// Returns the path that a setting names: a path that exists, or the folder of a model of the hub in
 /// its cache, into which it is downloaded first.

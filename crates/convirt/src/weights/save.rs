@@ -13,8 +13,7 @@ use super::WeightsError;
 use super::formats::safetensors::header_bytes;
 use super::formats::{WeightsFormat, torch_save};
 use super::load::transposed;
-use super::names::Layout;
-use super::parameters::{Position, renamed_end};
+use super::matching::{Layout, Position, renamed_end};
 use super::saved_tensor::{SavedTensor, Values};
 
 /// Lists the parameters of a network under the names of a layout, in PyTorch's shapes.

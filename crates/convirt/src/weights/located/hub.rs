@@ -12,10 +12,11 @@ use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
-use super::located::WeightsKind;
-use super::{OF_HUGGING_FACE, WeightsError, parts};
+use super::kind::WeightsKind;
 use crate::config::ModelName;
 use crate::messages::progress_bar;
+use crate::weights::WeightsError;
+use crate::weights::file::{OF_HUGGING_FACE, parts};
 
 /// Files that a program would place by hand, as the errors list them.
 const DESCRIPTION: &str = "config.json";

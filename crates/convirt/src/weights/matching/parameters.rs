@@ -3,11 +3,11 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use super::WeightsFormat;
 use super::names::is_whole;
+use crate::weights::WeightsFormat;
 
 /// A parameter of a module.
-pub(super) struct Parameter {
+pub(in crate::weights) struct Parameter {
     /// Its path, with PyTorch's name for the last part.
     pub path: String,
     pub shape: Vec<usize>,
@@ -16,7 +16,7 @@ pub(super) struct Parameter {
 
 /// What decides on how a layer's parameters are stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layer {
+pub(in crate::weights) enum Layer {
     /// Burn's weights are `[in, out]`, PyTorch's `[out, in]`.
     Linear,
     /// Burn's are `gamma` and `beta`, as once in TensorFlow; PyTorch's `weight` and `bias`.
@@ -26,7 +26,7 @@ pub(super) enum Layer {
 
 /// A place in a module that is being visited.
 #[derive(Default)]
-pub(super) struct Position {
+pub(in crate::weights) struct Position {
     names: Vec<String>,
     containers: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl Position {
 }
 
 /// `name` with another last part, if it is one of those to rename.
-pub(super) fn renamed_end(name: &str, renames: &[(&str, &str)]) -> Option<String> {
+pub(in crate::weights) fn renamed_end(name: &str, renames: &[(&str, &str)]) -> Option<String> {
     renames.iter().find_map(|(from, to)| {
         let start = name.strip_suffix(from).filter(|start| is_whole(start))?;
         Some(format!("{start}{to}"))
@@ -84,7 +84,7 @@ impl Parameter {
 }
 
 /// Lists the parameters of a module without initializing any.
-pub(super) fn parameters(module: &impl Module) -> Vec<Parameter> {
+pub(in crate::weights) fn parameters(module: &impl Module) -> Vec<Parameter> {
     #[derive(Default)]
     struct Lister {
         position: Position,

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Part, WeightsError, WeightsFile, encoder_prefixes};
+use super::scope::{Part, prefixes};
 use crate::error::Error;
+use crate::weights::{WeightsError, WeightsFile};
 
 /// Opens weights, and chooses by a prefix where a file has several encoders.
 pub(crate) struct ChosenEncoder<'a> {
@@ -27,7 +28,7 @@ impl<'a> ChosenEncoder<'a> {
     /// Those of [`WeightsFile::open`], and [`WeightsError::Ambiguous`] when none has the prefix.
     pub fn open(&mut self, path: &Path, part: Part) -> Result<WeightsFile, Error> {
         let file = WeightsFile::open(path)?;
-        let prefixes = encoder_prefixes(&file, part);
+        let prefixes = prefixes(&file, part);
         let Some(prefix) = self.prefix.filter(|_| prefixes.len() > 1) else {
             return Ok(file);
         };

@@ -244,7 +244,7 @@ pub(super) fn is_whole(prefix: &str) -> bool {
 }
 
 /// Whether a name is of a pattern, in which `*` is anything.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(in crate::weights) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

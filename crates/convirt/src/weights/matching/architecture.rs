@@ -9,10 +9,10 @@ use convirt_data::read_regular_text;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::printable;
-use super::formats::{WeightsFormat, torch_file};
-use super::{WeightsError, WeightsFile};
 use crate::json_file::MAX_JSON;
+use crate::weights::error::printable;
+use crate::weights::formats::{WeightsFormat, torch_file};
+use crate::weights::{WeightsError, WeightsFile};
 
 /// The description that timm and Hugging Face write.
 const DESCRIPTION: &str = "config.json";

@@ -1,12 +1,12 @@
 //! The networks in a file, whatever their names begin with.
 
 use super::architecture::check_image_encoder;
-use super::error::KEEP_NAMES;
 use super::names::{Layout, Naming, is_whole};
-use super::{WeightsError, WeightsFile, WeightsFormat};
+use crate::weights::error::KEEP_NAMES;
+use crate::weights::{WeightsError, WeightsFile, WeightsFormat};
 
 /// What of a file is loaded, and under which names.
-pub(super) struct Scope {
+pub(in crate::weights) struct Scope {
     pub what: &'static str,
     pub layout: Layout,
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use convirt_data::{decode_text, read_regular};
 use serde::Deserialize;
 
-use super::WeightsError;
 use crate::json_file::MAX_JSON;
+use crate::weights::WeightsError;
 
 /// Bytes that file systems allow for a name.
 const LONGEST_NAME: usize = 255;
