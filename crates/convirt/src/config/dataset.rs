@@ -57,16 +57,16 @@ pub struct DatasetConfig {
     /// Column of groups, such as patients, that are never split between training and validation.
     /// Default: none; pairs with equal texts form a group, and without texts each image does.
     pub group_col: Option<Column>,
-    /// Column with `train`, `valid` or `test`, or their usual variants. Default: none; groups are
-    /// drawn at random until `valid_size` is reached.
+    /// Column with `train`, `valid` or `test`, or their usual variants. Default: none; whole groups
+    /// are held out at random.
     pub split_col: Option<Column>,
-    /// Share of pairs held out for validation, between 0 and 1. Default: 0.1 (Colab); the paper
-    /// holds out 5,000 pairs.
+    /// Approximate share of pairs held out for validation, between 0 and 1, without a split column.
+    /// Default: 0.1 (Colab); the paper holds out 5,000 pairs.
     pub valid_size: f64,
     /// Share of unusable rows above which the run stops, 0 to 1. Default: 0.01.
     pub max_bad_share: f64,
     /// Minimum number of words of a sentence. Shorter sentences are not used, and reports without a
-    /// longer one are left out. Default: 3 (paper).
+    /// usable sentence are left out. Default: 3 (paper).
     pub min_words: usize,
     /// Whether the training images get each other's reports, as a control: retrieval must fall to
     /// chance. Default: `false`.

@@ -51,8 +51,8 @@ pub struct ModelConfig {
     /// Size of the text encoder for `bert_base_model: scratch`. A pretrained one has its own
     /// `config.json`.
     pub text_from_scratch: ScratchTextConfig,
-    /// Whether the tokenizer lower-cases. Default: as the vocabulary's files say, or `true` for a
-    /// vocabulary trained on the reports.
+    /// Whether the tokenizer lower-cases. Default: as the vocabulary's files say, `false` if they
+    /// do not say; `true` for a vocabulary trained on the reports.
     pub do_lower_case: Option<bool>,
     /// Maximum length of a text in tokens, special tokens included, 3 to 1,048,576. Default: the
     /// text encoder's maximum.

@@ -132,7 +132,7 @@ impl Training {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
-        let data_change = DataIdentity::new(&studies.split).change(run.path())?;
+        let data_change = DataIdentity::new(&studies.split).change_since_start(run.path())?;
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
