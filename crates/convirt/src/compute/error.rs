@@ -4,7 +4,8 @@ use convirt_ops::{KERNEL_VARIABLE, KernelError};
 
 use crate::readable::thousands;
 
-/// An error of the room [`compute`](crate::compute): what was asked for cannot be computed here.
+/// An error of [`compute`](crate::compute): the device, kernel, precision or memory for a
+/// computation is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComputeError {

@@ -68,7 +68,7 @@ pub enum ConfigError {
     Contradiction {
         /// The setting to change.
         at: Location,
-        /// Why it is wrong, and what would be right.
+        /// Why it is wrong, with the valid values.
         problem: String,
     },
     /// A file or folder that the configuration names does not exist.

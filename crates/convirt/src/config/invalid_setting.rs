@@ -1,4 +1,4 @@
-//! Checks of single settings, and the errors that name what would be valid.
+//! Checks of single settings, with errors that name the valid values.
 
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds, RangeInclusive};

@@ -43,7 +43,7 @@ impl Objective {
         }
     }
 
-    /// Returns what rows of the data are called in messages.
+    /// Returns the word for rows of the data in messages.
     pub(crate) fn rows_name(self) -> &'static str {
         match self {
             Self::ConVirt => "pairs",

@@ -24,6 +24,7 @@ use crate::logging::PendingMeasures;
 /// use burn::train::{ItemLazy, TrainStep};
 /// use convirt::compute::Precision;
 /// use convirt::data::ImageTextBatch;
+/// use convirt::logging::Measures;
 /// use convirt::model::{ResNetConfig, ResNetDepth, SimClrConfig};
 /// use convirt::training::{Adam, SimClrTask};
 ///
@@ -36,7 +37,7 @@ use crate::logging::PendingMeasures;
 /// let batch = ImageTextBatch { images, texts: None, indices: vec![0, 1] };
 ///
 /// let output = TrainStep::step(&task, batch);
-/// let measures = output.item.sync()?.adapt();
+/// let measures: Measures = output.item.sync()?.adapt();
 /// assert!(measures.loss > 0.0 && measures.accuracies.len() == 1);
 /// let mut optimizer = Adam { epsilon: 1e-8, weight_decay: 1e-6 }.init();
 /// let task = task.optimize(&mut optimizer, 1e-4.into(), output.grads);
