@@ -1,4 +1,4 @@
-//! What a run computes on and how: devices, kernels, precisions.
+//! Devices, kernels of the CPU and precisions: what a run computes on, and how.
 
 mod error;
 
@@ -10,7 +10,7 @@ pub use error::ComputeError;
 pub use crate::config::parse_precision;
 use crate::error::Error;
 
-/// Names that [`device`] accepts in this build, best first.
+/// Names of the backends in this build, which [`device`] accepts, the best first.
 pub const DEVICE_NAMES: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -30,21 +30,39 @@ pub const DEVICE_NAMES: &[&str] = &[
     "flex",
 ];
 
-/// Finds a device by name: a backend compiled in, optionally with an index as in `cuda:1`.
+/// Returns the device of a name: a backend of this build, with an index if there are several such
+/// devices (`cuda:1`).
 ///
-/// `None` takes what the environment variable `BURN_DEVICE` names, or the best backend compiled in.
-/// The name only selects: whether such hardware is there shows at the first computation. On the CPU
-/// the environment variable `CONVIRT_KERNEL` forces a
+/// Without a name, the environment variable `BURN_DEVICE` names the device; without that, it is the
+/// best backend of this build ([`DEVICE_NAMES`]). The hardware is not opened here: missing hardware
+/// shows at the first computation. On the CPU, the environment variable `CONVIRT_KERNEL` forces a
 /// [`Kernel`].
 ///
 /// # Errors
 ///
-/// When the backend is unknown or not compiled in, and the error lists those that are;
-/// [`ComputeError::Kernel`] when the kernel is unknown or this machine does not have it.
+/// - [`ComputeError::UnknownDevice`] if the backend is unknown or not in this build; it lists those
+///   of this build
+/// - [`ComputeError::Kernel`] if `CONVIRT_KERNEL` names an unknown kernel or one that this processor
+///   does not have
+///
+/// # Examples
+///
+/// ```
+/// use convirt::compute::{DEVICE_NAMES, Precision, describe_device};
+///
+/// let device = convirt::device(Some("flex"))?;
+/// let description = describe_device(&device, Precision::Float32);
+/// assert!(description.starts_with("device          Flex(Cpu), matrix products by "));
+///
+/// let error = convirt::device(Some("abacus")).unwrap_err();
+/// assert!(error.to_string().starts_with("no device `abacus`; this build has "));
+/// assert!(DEVICE_NAMES.contains(&"flex"));
+/// # Ok::<(), convirt::Error>(())
+/// ```
 pub fn device(name: Option<&str>) -> Result<Device, Error> {
     forced_kernel().map_err(ComputeError::Kernel)?;
-    let from_environment = std::env::var("BURN_DEVICE").ok();
-    let Some(name) = name.or(from_environment.as_deref()) else {
+    let default_name = std::env::var("BURN_DEVICE").ok();
+    let Some(name) = name.or(default_name.as_deref()) else {
         return Ok(best_device()?);
     };
     let unknown = || ComputeError::UnknownDevice {
@@ -55,22 +73,23 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
         Some((backend, index)) => (backend, Some(index.parse().map_err(|_| unknown())?)),
         None => (name, None),
     };
-    Ok(by_backend(backend, index).ok_or_else(unknown)?)
+    Ok(backend_device(backend, index).ok_or_else(unknown)?)
 }
 
-/// The device without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
+/// Returns a device's name without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
 pub(crate) fn device_name(device: &Device) -> String {
     format!("{:?}", device.clone().inner().as_dispatch())
 }
 
-/// The name of the kernel that multiplies matrices on a device; `None` on others than the CPU.
+/// Returns the name of the kernel that multiplies matrices on a device; `None` if the device is not
+/// the CPU.
 pub(crate) fn kernel_name(device: &Device, precision: Precision) -> Option<String> {
     let kernel = precision.kernel(device);
     kernel.map(|kernel| kernel.name().to_string())
 }
 
-/// Describes a device and how it multiplies in a precision, in lines for people: the device with
-/// its kernel, the precision, and a warning where the device has no instructions for it.
+/// Describes a device and a precision, in lines for people: the device with its kernel, the
+/// precision, and a warning if the processor has no instructions for that precision.
 pub fn describe_device(device: &Device, precision: Precision) -> String {
     let mut device_line = device_name(device);
     if let Some(kernel) = precision.kernel(device) {
@@ -79,17 +98,18 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
     let precision_line = match precision {
         Precision::Float32 => "float32",
         Precision::High => {
-            "high: factors of matrix products with 16 significant bits, all else in float32"
+            "high: factors of matrix products with 16 significant bits, everything else in float32"
         }
         Precision::BFloat16 => {
-            "bf16: matrix products, feature maps and token states in bfloat16, all else in float32"
+            "bf16: matrix products, feature maps and token states in bfloat16, everything else in \
+             float32"
         }
     };
     let warning = if precision.is_native_to(device) {
         ""
     } else {
-        "warning: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX): numbers \
-         are rounded to it, but no faster; float32 is more exact\n"
+        "warning: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX): it rounds \
+         numbers to bfloat16 but does not compute faster; float32 is more exact\n"
     };
     format!(
         "{:<16}{device_line}\n{:<16}{precision_line}\n{warning}",
@@ -97,27 +117,29 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
     )
 }
 
-/// Checks that products of a precision run on a device.
+/// Checks that a device computes in a precision.
 pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), ComputeError> {
-    match precision.runs_on(device) {
-        true => Ok(()),
-        false => Err(ComputeError::NoBFloat16 {
+    if precision.runs_on(device) {
+        Ok(())
+    } else {
+        Err(ComputeError::NoBFloat16 {
             device: device_name(device),
-        }),
+        })
     }
 }
 
 fn best_device() -> Result<Device, ComputeError> {
     let best = DEVICE_NAMES.first();
-    best.and_then(|name| by_backend(name, None))
+    best.and_then(|name| backend_device(name, None))
         .ok_or_else(|| ComputeError::UnknownDevice {
             name: "none".to_string(),
             available: DEVICE_NAMES,
         })
 }
 
-fn by_backend(backend: &str, index: Option<usize>) -> Option<Device> {
-    // There is one processor.
+/// Returns the device of a backend; `None` if this build does not have it.
+fn backend_device(backend: &str, index: Option<usize>) -> Option<Device> {
+    // The CPU is one device.
     if matches!(backend, "cpu" | "flex") && index.is_some() {
         return None;
     }
@@ -171,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_cannot_be_had_is_an_error_that_names_the_variable_and_the_kernel() {
+    fn an_unavailable_kernel_is_an_error_that_names_the_variable_and_the_kernel() {
         let unknown = KernelError::Unknown("abacus".to_string());
         for (cause, name) in [
             (unknown, "abacus"),

@@ -1,9 +1,9 @@
-//! `config.yaml`: what to train, on what and how.
+//! The configuration of a run, as a type and as `config.yaml`.
 //!
-//! The keys are those of [ConVIRT-Colab](https://github.com/waittim/ConVIRT-Colab), whose files are
-//! accepted as they are, and our own. Each is optional, but for `dataset.csv_file`; the defaults
-//! are the paper's ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or those of Colab's
-//! example where it is silent.
+//! All keys of [ConVIRT-Colab](https://github.com/waittim/ConVIRT-Colab) are accepted as Colab
+//! writes them; other keys are our own. Every key is optional except `dataset.csv_file`. A default
+//! is the paper's value ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)), or the value of
+//! Colab's example if the paper gives none.
 
 mod error;
 mod precision_name;
@@ -40,77 +40,104 @@ pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
 
 use invalid_setting::{ABOVE_ZERO, Check, contradiction, expect, number, whole};
 
-/// Folder of runs unless `runs_dir` names another.
+/// Default of `runs_dir`.
 pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";
 
-/// Steps between evaluations unless the configuration says otherwise (paper).
+/// Default number of steps between evaluations (paper).
 const PAPER_EVALUATION_STEPS: usize = 5_000;
 
-/// Everything a run is determined by, together with the data.
+/// Everything that determines a run, together with the data.
+///
+/// # Examples
+///
+/// A configuration in code, and the same one as YAML with overrides:
+///
+/// ```
+/// use convirt::Config;
+/// use convirt::config::ConfigError;
+///
+/// let mut config = Config { batch_size: 64, ..Config::default() };
+/// config.dataset.csv_file = "pairs.csv".into();
+/// config.loss.temperature = 0.07;
+/// config.validate()?;
+///
+/// let text = "batch_size: 32\ndataset:\n  csv_file: pairs.csv\n";
+/// let overrides = ["batch_size=64".to_string(), "loss.temperature=0.07".to_string()];
+/// assert_eq!(Config::from_yaml("config.yaml", text, &overrides)?, config);
+///
+/// config.learning_rate = 0.0;
+/// let message = "learning_rate: expected a number above 0 and at most 1, found 0";
+/// assert_eq!(config.validate().unwrap_err().to_string(), message);
+/// # Ok::<(), ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What is learned from: `convirt`, or `simclr`, the baseline of images alone. `convirt`.
+    /// What training learns from: pairs (`convirt`), or images alone (`simclr`, the baseline).
+    /// Default: `convirt`.
     pub objective: Objective,
-    /// Name of the run, part of its folder's name: letters, digits, `.`, `-`, `_`; `convirt`.
+    /// Name of the run, part of its folder's name: letters, digits, `.`, `-`, `_`. Default:
+    /// `convirt`.
     pub name: String,
-    /// Folder that run folders are made in; `runs`.
+    /// Folder in which run folders are created. Default: `runs`.
     pub runs_dir: PathBuf,
-    /// Seed of all randomness; 0.
+    /// Seed of all randomness. Default: 0.
     pub seed: u64,
-    /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`; by default the environment's
-    /// `BURN_DEVICE` or the best one of the build. What multiplies matrices on the CPU is the
-    /// environment's `CONVIRT_KERNEL` or the fastest.
+    /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`. Default: the environment
+    /// variable `BURN_DEVICE`, or the best device of the build; see [`device`](crate::device).
     pub device: Option<String>,
 
-    /// Pairs a step, or images of which SimCLR sees two views each, 2 to 65,536; 32 (paper).
+    /// Pairs in a batch, 2 to 65,536; SimCLR: images, each in two views. Default: 32 (paper).
     pub batch_size: usize,
-    /// Passes over the training pairs, at least 1; 1,000 (Colab).
+    /// Passes over the training pairs, at least 1. Default: 1,000 (Colab).
     pub epochs: usize,
-    /// Steps after which training ends, whatever `epochs` says, at least 1; no such limit.
+    /// Steps after which training ends, even before `epochs`; at least 1. Default: no limit.
     pub max_steps: Option<usize>,
-    /// Epochs between evaluations, at least 1; excludes `eval_every_n_steps`.
+    /// Epochs between evaluations, at least 1; not together with `eval_every_n_steps`.
     pub eval_every_n_epochs: Option<usize>,
-    /// Steps between evaluations, at least 1; 5,000 (paper) when neither is given.
+    /// Steps between evaluations, at least 1. Default if neither is given: 5,000 (paper).
     pub eval_every_n_steps: Option<usize>,
-    /// Evaluations without a lower loss after which training ends, at least 1; 200 (paper). `None`
-    /// never ends it early.
+    /// Evaluations without a lower loss after which training ends, at least 1; `None` disables
+    /// early stopping. Default: 200 (paper).
     pub early_stop_patience: Option<usize>,
-    /// Steps between points in the curves of TensorBoard, at least 1; 2 (Colab).
+    /// Steps between the points of TensorBoard's curves, at least 1. Default: 2 (Colab).
     pub log_every_n_steps: usize,
-    /// Whole model whose weights training starts from: a run, by its path or its name in
-    /// `runs_dir`, one of its checkpoints, or a run or `model.pth` of ConVIRT-Colab. A run's
-    /// vocabulary comes with them.
+    /// Model whose weights training starts from: a run, by its path or its name in `runs_dir`, a
+    /// checkpoint of a run, or a run or `model.pth` of ConVIRT-Colab. Training also takes over a
+    /// run's vocabulary. Default: none.
     pub fine_tune_from: Option<String>,
 
-    /// Base learning rate, above 0 and at most 1; 1e-4 (paper).
+    /// Base learning rate, above 0 and at most 1. Default: 1e-4 (paper).
     pub learning_rate: f64,
-    /// How the learning rate evolves.
+    /// Schedule of the learning rate.
     pub schedule: ScheduleConfig,
-    /// L2 penalty that Adam adds to the gradients, at least 0; 1e-6 (paper).
+    /// L2 penalty that Adam adds to the gradients, at least 0. Default: 1e-6 (paper).
     pub weight_decay: f64,
-    /// What Adam adds to its denominator, above 0; 1e-8 (PyTorch).
+    /// Number that Adam adds to its denominator, above 0. Default: 1e-8 (PyTorch).
     pub adam_epsilon: f64,
-    /// L2 norm that the gradient of a step is scaled down to, above 0; no clipping (paper).
+    /// Maximum L2 norm of a step's gradient, above 0. Default: no clipping (paper).
     pub gradient_clip_norm: Option<f64>,
-    /// How convolutions and linear layers multiply: in `float32`; with both factors as the sum of
-    /// two bfloat16 numbers, 16 significant bits, by three products (`high`: nearly float32, faster
-    /// where the processor has AMX, elsewhere float32); or with both factors rounded to bfloat16
-    /// and sums in float32 (`bf16`, mixed precision). `float32`.
+    /// Precision of convolutions and linear layers. Default: `float32`.
+    ///
+    /// - `float32`
+    /// - `high`: each factor is the sum of two bfloat16 numbers (16 significant bits), in three
+    ///   products; nearly float32, and faster if the processor has AMX; float32 elsewhere
+    /// - `bf16`: mixed precision, factors rounded to bfloat16 and sums in float32
     #[serde(with = "PrecisionName")]
     pub precision: Precision,
-    /// Whether to compute in float16 where that is safe. The paper and Colab do; here `precision`
-    /// decides, and `true` gives a warning unless it is `bf16`. `false`.
+    /// Colab's switch for mixed precision in float16, which does not exist here: `precision`
+    /// decides. `true` gives a warning unless `precision` is `bf16`. Default: `false`; paper and
+    /// Colab: `true`.
     pub fp16_precision: bool,
-    /// Whether longer texts are cut at the text encoder's maximum. It cannot read on, so that only
-    /// `true` is possible (Colab).
+    /// Whether texts are cut at the text encoder's maximum. Only `true` is valid (Colab), since no
+    /// text encoder reads longer texts.
     pub truncation: bool,
 
-    /// The networks.
+    /// Networks.
     pub model: ModelConfig,
-    /// The pairs and how they are seen.
+    /// Pairs: files, split, image and text processing, loading.
     pub dataset: DatasetConfig,
-    /// The loss.
+    /// Loss.
     pub loss: ContrastiveLossConfig,
 }
 
@@ -146,16 +173,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads and checks a file, with `overrides` such as `loss.temperature=0.07` in place of what
-    /// it says; the last one of a key holds.
+    /// Reads and checks a file. Overrides such as `loss.temperature=0.07` replace values of the
+    /// file; the last override of a key counts.
     ///
-    /// An override is a scalar as it stands, or a YAML list, section or quotation.
+    /// The value of an override is a plain scalar, or a list, a section or a quoted string in YAML.
+    /// Paths are relative to the working directory.
     ///
     /// # Errors
     ///
-    /// Those of [`from_yaml`](Self::from_yaml), and [`ConfigError::MissingFile`] when what the
-    /// configuration names is not there: the CSV (unless a phantom is to be drawn), a root folder,
-    /// weights. Paths are relative to the working directory.
+    /// - [`ConfigError::File`] if the file cannot be read
+    /// - [`ConfigError::MissingFile`] if a file that the configuration names does not exist: the CSV
+    ///   (unless a phantom is drawn), a root folder, weights
+    /// - those of [`from_yaml`](Self::from_yaml)
     pub fn from_file(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(FileError::read(path))?;
@@ -183,24 +212,25 @@ impl Config {
         Self::from_text(&name, &text, overrides)
     }
 
-    /// As [`from_file`](Self::from_file), of the `text` of a file, which errors call `source`.
+    /// Reads and checks YAML text like [`from_file`](Self::from_file), including the existence of
+    /// the files that it names. Errors call the text `source`.
     ///
     /// # Errors
     ///
     /// Those of [`from_file`](Self::from_file).
     pub fn from_text(source: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let (config, document) = Self::parse(source, text, overrides)?;
-        check::files(&config).map_err(|flaw| flaw.at(|key| document.locate(key)))?;
+        check::files(&config).map_err(|invalid| invalid.at(|key| document.locate(key)))?;
         Ok(config)
     }
 
-    /// Reads and checks `text`, which errors call `source`, with overrides as in
-    /// [`from_file`](Self::from_file); whether the files that it names are there is not looked at.
+    /// Reads and checks YAML text, with overrides as in [`from_file`](Self::from_file), but does not
+    /// check whether the files that it names exist. Errors call the text `source`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when it is not YAML, has a key that does not exist, a value of the wrong
-    /// type or out of range, or settings that contradict each other.
+    /// [`ConfigError`] if the text is not YAML, if a key is unknown, if a value has the wrong type
+    /// or is out of range, or if settings contradict each other.
     pub fn from_yaml(source: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         Self::parse(source, text, overrides).map(|(config, _)| config)
     }
@@ -214,24 +244,26 @@ impl Config {
         document.prefer_override("eval_every_n_steps", &["eval_every_n_epochs"]);
         document.prefer_override("eval_every_n_epochs", &["eval_every_n_steps"]);
         let config: Self = document.read()?;
-        check::settings(&config).map_err(|flaw| flaw.at(|key| document.locate(key)))?;
+        check::settings(&config).map_err(|invalid| invalid.at(|key| document.locate(key)))?;
         Ok((config, document))
     }
 
-    /// Writes every key, so that [`from_yaml`](Self::from_yaml) gives an equal configuration.
+    /// Returns the configuration as YAML with every key; [`from_yaml`](Self::from_yaml) reads it
+    /// back as an equal configuration.
     ///
     /// # Panics
     ///
-    /// When a path that was set in code is not Unicode; one that was read always is.
+    /// If a path is not Unicode. Paths that were read always are.
     pub fn to_yaml(&self) -> String {
         yaml::to_yaml(self).expect("paths are Unicode")
     }
 
-    /// Checks ranges and contradictions, for a configuration made in code; reading does it too.
+    /// Checks ranges and contradictions of a configuration that was built in code. Those that read
+    /// a configuration check it themselves.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] naming the first key that is wrong and what would be right.
+    /// [`ConfigError`] for the first invalid key, with the valid values.
     pub fn validate(&self) -> Result<(), ConfigError> {
         check::settings(self).map_err(|invalid| {
             invalid.at(|key| Location {
@@ -241,19 +273,19 @@ impl Config {
         })
     }
 
-    /// Side of the image encoder's square input, in pixels.
+    /// Returns the side of the image encoder's square input, in pixels.
     pub fn image_size(&self) -> usize {
         self.dataset.input_shape[0]
     }
 
-    /// Column of texts, by which rows are kept or left out: ConVIRT's second column unless another
-    /// is given, SimCLR's only where it is given.
+    /// Returns the column of texts: `dataset.text_col`, or the second column if ConVIRT has none
+    /// given. Rows without a usable text in this column are left out.
     pub fn text_column(&self) -> Option<Column> {
-        let second = (self.objective.reads_texts()).then_some(Column::Position(1));
-        self.dataset.text_col.clone().or(second)
+        let second_column = (self.objective.reads_texts()).then_some(Column::Position(1));
+        self.dataset.text_col.clone().or(second_column)
     }
 
-    /// Steps from one evaluation to the next.
+    /// Returns the number of steps from one evaluation to the next.
     pub fn evaluation_window(&self, steps_per_epoch: usize) -> usize {
         match (self.eval_every_n_steps, self.eval_every_n_epochs) {
             (Some(steps), _) => steps,
@@ -262,7 +294,7 @@ impl Config {
         }
     }
 
-    /// The schedule of a training of `total_steps`.
+    /// Returns the schedule of a training of `total_steps`.
     pub fn schedule(&self, total_steps: usize) -> Schedule {
         self.schedule.for_steps(total_steps)
     }
@@ -281,7 +313,7 @@ impl Config {
         whole("early_stop_patience", self.early_stop_patience, 1..)?;
         whole("log_every_n_steps", self.log_every_n_steps, 1..)?;
         if self.eval_every_n_epochs.is_some() && self.eval_every_n_steps.is_some() {
-            let problem = "given beside `eval_every_n_epochs`; give one of the two";
+            let problem = "given together with `eval_every_n_epochs`; give one of the two";
             return contradiction("eval_every_n_steps", problem);
         }
         if !self.truncation {
@@ -306,7 +338,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of Colab's README: its keys and values, and its ways of writing them.
+    /// The example of Colab's README: its keys and values, in its notation.
     const COLAB: &str = r#"batch_size: 32 # pairs
 epochs: 1000
 eval_every_n_epochs: 5
@@ -547,9 +579,10 @@ loss: {learnable_temperature: True, multi_positive: off}
         let mut complete = Config::default();
         complete.dataset.phantom = Some(PhantomConfig::default());
         for line in complete.to_yaml().lines() {
-            let wanted = key(line);
-            let written = text.lines().any(|line| key(line) == wanted);
-            assert!(written || wanted.as_deref() == Some("strength"), "{line}");
+            let key_of_default = key(line);
+            let is_documented = text.lines().any(|line| key(line) == key_of_default);
+            let is_strength = key_of_default.as_deref() == Some("strength");
+            assert!(is_documented || is_strength, "{line}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! From the configuration to what the loaders read.
+//! The studies and data sets of a configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use crate::config::{Config, DatasetConfig};
 use crate::error::Error;
 use crate::messages::{progress, progress_bar};
 
-/// The studies of a configuration, split.
+/// The studies of a configuration, split into training and validation.
 pub(crate) struct Studies {
     pub split: SplitStudies,
     pub skips: Arc<Skips>,
 }
 
-/// What training and evaluation read.
+/// The data sets of training and validation.
 pub(crate) struct Datasets {
     pub train: Arc<ImageTextDataset>,
     pub valid: Arc<ImageTextDataset>,
 }
 
 impl Studies {
-    /// Reads and splits the manifest; makes the phantom first where the configuration has one and
-    /// it is not there yet.
+    /// Reads and splits the manifest. Draws the configuration's phantom first, if it has one that
+    /// is not there yet.
     pub fn read(config: &Config) -> Result<Self, Error> {
         let data = &config.dataset;
         draw_phantom(data)?;
-        let manifest = Manifest::read(&manifest_config(config)).map_err(in_keys)?;
+        let manifest = Manifest::read(&manifest_config(config)).map_err(with_config_keys)?;
         let split = split(manifest.studies, &split_config(config));
-        let mut split = split.map_err(in_keys)?;
-        check_texts_differ(&split.train).map_err(in_keys)?;
+        let mut split = split.map_err(with_config_keys)?;
+        check_texts_differ(&split.train).map_err(with_config_keys)?;
         if data.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }
@@ -48,15 +48,15 @@ impl Studies {
         })
     }
 
-    /// Texts to train a vocabulary on: those of the training split.
+    /// Returns the texts of the training split, on which a vocabulary can be trained.
     pub fn training_texts(&self) -> impl Iterator<Item = &str> {
         self.split.train.iter().map(|study| &*study.report.text)
     }
 }
 
 impl Datasets {
-    /// Prepares training and evaluation samples; SimCLR's have two random views of each image in
-    /// evaluation too. `texts` are a tokenizer and the longest text, in tokens.
+    /// Creates both data sets. SimCLR's have two random views of each image in validation too.
+    /// `texts` are a tokenizer and the maximum length of a text in tokens.
     pub fn new(
         config: &Config,
         studies: Studies,
@@ -109,7 +109,7 @@ impl Datasets {
     }
 }
 
-/// Draws the phantom of a configuration that has one, where it is not there yet.
+/// Draws the phantom of a configuration, if it has one that is not there yet.
 pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
     let Some(phantom) = &data.phantom else {
         return Ok(());
@@ -133,7 +133,7 @@ pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the pairs of a configuration are.
+/// Returns the settings of the manifest.
 pub(crate) fn manifest_config(config: &Config) -> ManifestConfig {
     let data = &config.dataset;
     ManifestConfig {
@@ -151,7 +151,7 @@ pub(crate) fn manifest_config(config: &Config) -> ManifestConfig {
     }
 }
 
-/// How the pairs of a configuration are divided where no column does it.
+/// Returns the settings of a random split, for a manifest without a split column.
 pub(crate) fn split_config(config: &Config) -> SplitConfig {
     SplitConfig {
         valid_size: config.dataset.valid_size,
@@ -159,12 +159,12 @@ pub(crate) fn split_config(config: &Config) -> SplitConfig {
     }
 }
 
-/// Names the keys of the configuration where the data crate names its settings.
-pub(crate) fn in_keys(error: ManifestError) -> ManifestError {
+/// Replaces the data crate's names of settings by the configuration's keys.
+pub(crate) fn with_config_keys(error: ManifestError) -> ManifestError {
     error.with_setting(setting_key)
 }
 
-/// Returns the key of a setting of [`manifest_config`] or [`split_config`].
+/// Returns the configuration's key of a setting of [`manifest_config`] or [`split_config`].
 pub(crate) fn setting_key(setting: &'static str) -> &'static str {
     match setting {
         "image_col" => "dataset.img_path_col",
@@ -179,7 +179,7 @@ pub(crate) fn setting_key(setting: &'static str) -> &'static str {
     }
 }
 
-/// How both loaders make their batches.
+/// Returns the settings of the loaders.
 pub(crate) fn loader_config(config: &Config) -> LoaderConfig {
     LoaderConfig {
         batch_size: config.batch_size,
@@ -189,7 +189,7 @@ pub(crate) fn loader_config(config: &Config) -> LoaderConfig {
     }
 }
 
-/// Gives every image the report of another study: a control that must fall back to chance.
+/// Shuffles the reports among the studies, as a control: retrieval must fall to chance.
 fn shuffle_reports(studies: &mut [Study], seed: u64) {
     let mut reports: Vec<_> = studies.iter().map(|study| study.report.clone()).collect();
     reports.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

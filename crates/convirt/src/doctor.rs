@@ -9,7 +9,7 @@ use std::path::Path;
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
 
 use crate::config::Config;
-use crate::datasets::{draw_phantom, in_keys, manifest_config, split_config};
+use crate::datasets::{draw_phantom, manifest_config, split_config, with_config_keys};
 use crate::error::Error;
 use crate::training::{InitialWeights, TextTower};
 use crate::weights::{WeightsKind, located_here};
@@ -37,7 +37,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
         }),
         ..DoctorConfig::new(manifest_config(config))
     };
-    Ok(doctor.examine(progress).map_err(in_keys)?)
+    Ok(doctor.examine(progress).map_err(with_config_keys)?)
 }
 
 /// How a run of the configuration would count tokens.

@@ -1,4 +1,4 @@
-//! The error of the crate: one enum for each room that the outside world enters, under one.
+//! The error of the crate, with one variant for each module that has an error of its own.
 
 #[cfg(feature = "onnx")]
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ use crate::transfer::TransferError;
 use crate::weights::WeightsError;
 use crate::zero_shot::ZeroShotError;
 
-/// Error of the crate. Each names the file or setting it is about and says all that is known: what
-/// it shows of a cause is not repeated as its source.
+/// The error of the crate. Each message names the file or setting and includes the cause, which
+/// [`source`](std::error::Error::source) does not repeat.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ use crate::zero_shot::ZeroShotError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration does not make sense.
+    /// A configuration cannot be read or is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The data cannot be used.
@@ -54,25 +54,25 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is nothing to compute on.
+    /// A device, kernel, precision or the memory for a computation is not available.
     #[error(transparent)]
     Compute(#[from] ComputeError),
     /// The networks cannot be built as configured.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Weights cannot be found or read, do not fit, or cannot be written.
+    /// Weights cannot be found, read or written, or do not match the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A model cannot be loaded, or an embedding cannot be made or written.
+    /// A model cannot be loaded, or an embedding cannot be computed or written.
     #[error(transparent)]
     Inference(#[from] InferenceError),
     /// An index of embeddings cannot be built or searched.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// Classes cannot be told by their prompts.
+    /// The prompts of a zero-shot classification cannot be used.
     #[error(transparent)]
     ZeroShot(#[from] ZeroShotError),
-    /// A tower is larger than a file of Protocol Buffers can be.
+    /// An encoder is too large for an ONNX file, which is one Protocol Buffers message.
     #[cfg(feature = "onnx")]
     #[error("{path}: {bytes} bytes, but an ONNX file holds 2 GiB at most", path = path.display())]
     OnnxTooLarge {
@@ -81,7 +81,7 @@ pub enum Error {
         /// Its size.
         bytes: usize,
     },
-    /// A run cannot be opened, or not be gone on with.
+    /// A run cannot be opened or resumed.
     #[cfg(feature = "train")]
     #[error(transparent)]
     Run(#[from] RunError),
@@ -89,25 +89,25 @@ pub enum Error {
     #[cfg(feature = "train")]
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// The loader gave no batch where one was due.
-    #[error("the training data gave no batch at step {step}: every image of it was unreadable")]
+    /// The training loader ended before the training.
+    #[error("no batch for step {step}: none of its images could be read")]
     NoBatches {
         /// The step.
         step: usize,
     },
-    /// The held-out pairs cannot be read any more.
+    /// The held-out pairs cannot be read.
     #[cfg(feature = "train")]
     #[error("the held-out pairs: {0}")]
     Evaluation(DatasetError),
-    /// Training stopped on an error.
+    /// Training stopped with an error.
     #[cfg(feature = "train")]
     #[error("training stopped: {0}")]
     Training(Arc<TrainingError>),
 }
 
 impl Error {
-    /// Whether what was asked for is wrong, a setting for instance, rather than what came of it:
-    /// programs end with another exit code then.
+    /// Returns whether the request is wrong, an invalid setting for example, rather than its
+    /// execution. Programs use another exit code for such an error.
     pub fn is_misuse(&self) -> bool {
         match self {
             Self::Config(_) => true,
@@ -127,7 +127,7 @@ impl Error {
     }
 }
 
-/// Errors of a stage of the data are those of the data.
+/// Converts the errors of the data crate's stages.
 macro_rules! from_data {
     ($($stage:ty),*) => {
         $(impl From<$stage> for Error {

@@ -1,4 +1,4 @@
-//! JSON files, read up to a sensible size.
+//! Reading of JSON files up to a maximum size.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use convirt_data::{FileError, read_regular_text};
 
 use crate::error::Error;
 
-/// Bytes of the largest: descriptions, states and summaries have kilobytes, the index of a model
-/// that is spread over a hundred files has one megabyte.
+/// Maximum number of bytes. Descriptions, states and summaries take kilobytes; the index of a model
+/// in a hundred files takes one megabyte.
 pub(crate) const MAX_JSON: u64 = 16 << 20;
 
-/// Reads a file of JSON, without the byte order mark that editors put before it.
+/// Reads a JSON file, without the byte order mark that some editors write.
 pub(crate) fn read_json(path: &Path) -> Result<Vec<u8>, Error> {
     let text = read_regular_text(path, MAX_JSON).map_err(FileError::read(path))?;
     Ok(text.into_bytes())

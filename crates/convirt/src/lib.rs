@@ -1,31 +1,51 @@
 //! Contrastive pretraining of an image and a text encoder on paired medical images and reports
 //! ([ConVIRT](https://arxiv.org/abs/2010.00747)), on [Burn](https://burn.dev).
 //!
-//! What the first five minutes need stands here; everything else stands in its room.
+//! The types of a first training are here; everything else is in its module.
 //!
-//! - [`Config`]: what to train, on what and how, as `config.yaml` says; [`config`] has its sections
-//! - [`Training`]: a run of it, to be trained, interrupted and resumed, into a [`RunDir`]; it ends
-//!   in a [`Summary`]
-//! - [`Model`]: the model of a run, embedding images and texts; [`ImageModel`]: its image side,
-//!   which is all that a run of SimCLR has; [`Classifier`]: a classifier that [`transfer`] trained
-//! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: what a model is worth
-//! - [`weights`], [`inference`], [`report`], [`doctor`], [`logging`], [`training`], [`compute`]:
-//!   files of weights, embeddings, pages, data, progress, the parts of a training, devices and
+//! - [`Config`]: the configuration of a run, in code or as `config.yaml`; its sections are in
+//!   [`config`]
+//! - [`Training`]: a run that can be trained, interrupted and resumed; it writes a [`RunDir`] and
+//!   returns a [`Summary`]
+//! - [`Model`]: the trained encoders of a run, which embed images and texts; [`ImageModel`]: the
+//!   image encoder alone, also of a SimCLR run; [`Classifier`]: a classifier trained by [`transfer`]
+//! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: evaluation of a model
+//! - [`weights`]: weight files of this and other libraries, and the Hugging Face hub
+//! - [`inference`]: embeddings and their files
+//! - [`report`]: the HTML page of a run; [`doctor`]: checks of a data set before training
+//! - [`training`], [`logging`], [`compute`]: parts of a training, progress and curves, devices and
 //!   precisions
-//! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the drawn chests, to be
-//!   used on their own
+//! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the synthetic chest
+//!   images, each also usable alone
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use convirt::{Config, Model, Training, similarity};
+//!
+//! # fn main() -> Result<(), convirt::Error> {
+//! let config = Config::from_file("config.yaml", &[])?;
+//! let summary = Training::prepare(config)?.run()?;
+//! let model = Model::load(&summary.run)?;
+//! let image = model.embed_image("chest.png")?;
+//! let text = model.embed_text("Small left pleural effusion.")?;
+//! println!("{:.3}", similarity(&image, &text));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Features
 //!
-//! Each backend is one: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`, `metal`,
-//! `webgpu`, `rocm`, `cpu`; `x86-v4` lets `flex` use AVX-512 where the processor has it.
+//! Each backend is a feature: `flex` (default, pure Rust on the CPU), `cuda`, `wgpu`, `vulkan`,
+//! `metal`, `webgpu`, `rocm`, `cpu`. The feature `x86-v4` lets `flex` use AVX-512 if the processor
+//! has it.
 //!
-//! On by default as well, and each to be left out: `train` (pretraining, transfer, pages, doctor),
-//! `tui` (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face
-//! hub), `onnx` (ONNX, in and out). With `default-features = false, features = ["flex"]` a [`Model`] is
-//! loaded and embeds, an index is searched, classes are told by prompts.
+//! These features are also on by default: `train` (pretraining, transfer, pages, doctor), `tui`
+//! (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face hub),
+//! `onnx` (ONNX files, read and written). Without them (`default-features = false, features = ["flex"]`) the crate loads
+//! models, embeds images and texts, searches indices and classifies zero-shot.
 
-// What a single feature uses of the rooms below it is not worth a mark on each line.
+// Without a feature, some items of the remaining modules are unused; marking each is not worth it.
 #![cfg_attr(
     not(all(feature = "train", feature = "tui", feature = "hub", feature = "onnx")),
     allow(dead_code, unused_imports)

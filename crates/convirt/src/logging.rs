@@ -1,4 +1,4 @@
-//! What a training tells while it runs: on the terminal and to TensorBoard.
+//! Progress of a training on the terminal, and its curves for TensorBoard.
 
 mod bar;
 #[cfg(feature = "train")]
@@ -25,5 +25,5 @@ pub use tensorboard::EventWriter;
 #[cfg(feature = "train")]
 pub(crate) use tensorboard::{Scalars, TensorBoardLogger, read_scalars};
 
-/// Longest silence while something runs.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Time between two lines of progress.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);

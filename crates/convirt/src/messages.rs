@@ -1,5 +1,5 @@
-//! What the library says while it works. It prints nothing by itself: lines go to the program's
-//! logger, without what would act on a terminal.
+//! The log messages of the library. It prints nothing itself: lines go to the program's logger,
+//! without control characters.
 
 use std::fmt::Display;
 
@@ -7,34 +7,35 @@ use convirt_data::printable_lines;
 use indicatif::ProgressBar;
 use log::{Level, info, log_enabled, warn};
 
-/// Target of the log records (of level info) that say how far a training is, for a program that
-/// shows them elsewhere than its other messages.
+/// Target of the log records about progress, of level info, so that a program can show them
+/// differently from other messages.
 pub const PROGRESS_TARGET: &str = "convirt::progress";
 
-/// Says how far a work is.
+/// Logs the progress of a task.
 pub(crate) fn progress(line: impl Display) {
     info!(target: PROGRESS_TARGET, "{}", printable_lines(line));
 }
 
-/// Says what goes on beside the work.
+/// Logs a message.
 pub(crate) fn note(line: impl Display) {
     info!("{}", printable_lines(line));
 }
 
-/// Says what the user should know before trusting the result.
+/// Logs a warning: something that may affect the result.
 pub(crate) fn warning(line: impl Display) {
     warn!("{}", printable_lines(line));
 }
 
-/// Whether somebody wants to know how far a work is.
+/// Returns whether the logger shows progress.
 pub(crate) fn shows_progress() -> bool {
     log_enabled!(target: PROGRESS_TARGET, Level::Info)
 }
 
-/// A bar on the terminal, if somebody wants to see it.
+/// Returns a progress bar, hidden if the logger does not show progress.
 pub(crate) fn progress_bar(steps: u64) -> ProgressBar {
-    match shows_progress() {
-        true => ProgressBar::new(steps),
-        false => ProgressBar::hidden(),
+    if shows_progress() {
+        ProgressBar::new(steps)
+    } else {
+        ProgressBar::hidden()
     }
 }

@@ -1,4 +1,4 @@
-//! The network of a run, by its objective.
+//! The network of a run: ConVIRT's or SimCLR's.
 
 mod memory;
 
@@ -18,7 +18,7 @@ use crate::weights::{
     load_simclr, load_text_encoder,
 };
 
-/// What a network looks like.
+/// The configuration of a run's network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum NetworkConfig {
@@ -34,8 +34,8 @@ pub(crate) enum Network {
 }
 
 impl NetworkConfig {
-    /// Builds the network. Its parameters are drawn by the device's seed when they are first
-    /// looked at: see [`Network::draw`].
+    /// Builds the network. Burn draws each parameter, from the device's seed, when the parameter is
+    /// first read: see [`Network::draw`].
     pub fn init(&self, device: &Device) -> Result<Network, ModelError> {
         Ok(match self {
             Self::ConVirt(config) => Network::ConVirt(config.init(device)?.into()),
@@ -43,7 +43,7 @@ impl NetworkConfig {
         })
     }
 
-    /// Checks that it can be built, but for memory.
+    /// Checks that the network can be built, apart from memory.
     pub fn validate(&self) -> Result<(), ModelError> {
         match self {
             Self::ConVirt(config) => config.validate().map(drop),
@@ -51,7 +51,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Counts its parameters without building it.
+    /// Counts the network's parameters without building it.
     pub fn parameter_count(&self) -> ParameterCount {
         match self {
             Self::ConVirt(config) => config.parameter_count(),
@@ -59,7 +59,7 @@ impl NetworkConfig {
         }
     }
 
-    /// What its image side looks like; the loss is SimCLR's.
+    /// Returns the configuration of the image encoder and its head, with SimCLR's loss.
     pub fn image_side(&self) -> SimClrConfig {
         match self {
             Self::SimClr(config) => *config,
@@ -70,7 +70,8 @@ impl NetworkConfig {
         }
     }
 
-    /// Names of the network's parameters in its own files: torchvision's and `transformers`'.
+    /// Returns the names of the network's parameters in its files: torchvision's for the image
+    /// encoder, those of `transformers` for the text encoder.
     pub fn layout(&self) -> Layout {
         match self {
             Self::ConVirt(config) => {
@@ -82,7 +83,7 @@ impl NetworkConfig {
 }
 
 impl Network {
-    /// Loads all of it from a file of a whole model.
+    /// Loads the whole network from a file of a whole model.
     pub fn load(
         self,
         file: &WeightsFile,
@@ -100,7 +101,7 @@ impl Network {
         })
     }
 
-    /// Loads the image encoder from any file that has one.
+    /// Loads the image encoder from any file that contains one.
     pub fn load_image_encoder(
         self,
         file: &WeightsFile,
@@ -121,7 +122,7 @@ impl Network {
         })
     }
 
-    /// Loads the text encoder from any file that has one, if the network has one.
+    /// Loads the text encoder, if the network has one, from any file that contains one.
     pub fn load_text_encoder(
         self,
         file: &WeightsFile,
@@ -137,10 +138,10 @@ impl Network {
         })
     }
 
-    /// Draws the parameters into which nothing was loaded, in the order of the network's fields.
+    /// Draws all parameters that were not loaded, in the order of the network's fields.
     ///
-    /// Burn draws a parameter when it is first looked at. Without this, what happens to look first
-    /// would decide which weights a seed gives.
+    /// Burn draws a parameter when it is first read. Without this function, the order in which
+    /// other code reads them would decide which weights a seed gives.
     pub fn draw(&self) {
         match self {
             Self::ConVirt(network) => network.visit(&mut Draw),
@@ -148,6 +149,7 @@ impl Network {
         }
     }
 
+    /// Counts the parameters of each part.
     pub fn parameter_counts(&self) -> ParameterCounts {
         match self {
             Self::ConVirt(network) => network.parameter_counts(),
@@ -156,7 +158,7 @@ impl Network {
     }
 }
 
-/// Looks at each parameter.
+/// Reads each parameter, so that Burn draws it.
 struct Draw;
 
 impl ModuleVisitor for Draw {
@@ -165,7 +167,7 @@ impl ModuleVisitor for Draw {
     }
 }
 
-/// The texts of a batch, as the encoder takes them.
+/// Converts the texts of a batch to the text encoder's input.
 pub(crate) fn text_input(texts: TextBatch) -> TextInput {
     TextInput {
         input_ids: texts.input_ids,

@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
-/// `seconds` in the two largest units that tell something.
+/// Formats a number of seconds in its two largest units: `2 min 5 s`.
 pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
@@ -11,7 +11,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats a number with a comma between thousands: `1,234,567`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_in_two_units() {
+    fn durations_have_two_units() {
         let texts = [42.4, 125.0, 7_260.0, 270_000.0].map(duration);
         assert_eq!(texts, ["42 s", "2 min 5 s", "2 h 1 min", "3 d 3 h"]);
     }

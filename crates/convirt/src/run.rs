@@ -1,4 +1,4 @@
-//! The folder of a run and what it says of it.
+//! The folder of a run and its summary.
 
 pub(crate) mod folder;
 mod error;

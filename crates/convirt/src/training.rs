@@ -44,9 +44,31 @@ use epochs::Outcome;
 use loaders::Loaders;
 use pretrained::{Evaluation, Pretrained};
 
-/// A run that is ready to train: data read, networks built, folder made.
+/// A run that is ready to train: its data are read, its networks are built, its folder exists.
 ///
-/// Its `Display` tells what is trained on what.
+/// `Display` describes the run: device, precision, seed, parameters, data, steps.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use convirt::run::Ending;
+/// use convirt::{Config, Error, Training};
+///
+/// # fn main() -> Result<(), Error> {
+/// let config = Config::from_file("config.yaml", &["max_steps=100".to_string()])?;
+/// let training = Training::prepare(config)?;
+/// println!("{training}");
+/// let summary = training.run()?;
+/// assert_eq!(summary.ending, Ending::Completed);
+///
+/// // The same run, from its last checkpoint to step 200.
+/// let training = Training::resume(&summary.run, &["max_steps=200".to_string()])?;
+/// println!("{}", training.run()?);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Training {
     config: Config,
     run: RunDir,
@@ -54,45 +76,45 @@ pub struct Training {
     network: Network,
     description: Description,
     loaders: Loaders,
-    /// What the networks start from, where not from scratch.
+    /// Reports of the initial weights, none if the networks start from scratch.
     loads: Vec<LoadReport>,
-    /// Where an earlier part of the run stopped.
+    /// State of the checkpoint, if the run is resumed.
     resumed: Option<TrainingState>,
-    /// What it was begun on, where that is not what it goes on with.
+    /// Change of the data, if the run is resumed with other data.
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
-    /// Whether progress is told in lines even on a terminal.
+    /// Whether progress is logged in lines even on a terminal.
     plain: bool,
 }
 
 impl Training {
-    /// Tells the progress in lines of the log even where standard output is a terminal, which
-    /// Burn's interface takes otherwise.
+    /// Logs progress in lines, also if standard output is a terminal, instead of Burn's terminal
+    /// interface.
     pub fn with_plain_progress(mut self) -> Self {
         self.plain = true;
         self
     }
 
-    /// Folder of the run.
+    /// Returns the folder of the run.
     pub fn run_dir(&self) -> &RunDir {
         &self.run
     }
 
-    /// A handle that stops the training after its current step, as Ctrl-C does.
+    /// Returns a handle that stops the training after the current step, like Ctrl-C.
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
 
-    /// Trains, evaluates the best model on what was held out, and writes `summary.json`.
+    /// Trains, evaluates the best model on the held-out data, and writes `summary.json`.
     ///
-    /// The same configuration gives the same numbers as long as a process trains one run at a time:
-    /// Burn's devices have one random generator each, which dropout draws from.
+    /// The same configuration gives the same numbers if the process trains one run at a time: all
+    /// runs on a device draw their dropout from the device's one random generator.
     ///
     /// # Errors
     ///
-    /// When data or device fail, the loss is no longer finite, or the run's folder cannot be
-    /// written. What was saved before stays.
+    /// If the data cannot be read, the device fails, the loss is not finite, or the run's folder
+    /// cannot be written. Files that were saved before remain.
     pub fn run(self) -> Result<Summary, Error> {
         let started = Instant::now();
         let (outcome, evaluation) = match self.network.clone() {
@@ -146,7 +168,7 @@ impl Training {
         };
         let report = (self.run).write_report_of(&self.config, &data, evaluation.pairs());
         if let Err(error) = report {
-            warning(format_args!("the run's page is not written: {error}"));
+            warning(format_args!("the report page cannot be written: {error}"));
         }
         Ok(summary)
     }

@@ -1,10 +1,11 @@
-//! Why there is nothing to compute on.
+//! The errors of devices, kernels, precisions and memory.
 
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
 
 use crate::readable::thousands;
 
-/// Why there is nothing to compute on.
+/// An error of [`compute`](crate::compute): the device, kernel, precision or memory for a
+/// computation is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComputeError {
@@ -14,42 +15,42 @@ pub enum ComputeError {
          `--features cuda`, `vulkan`, `metal`, `webgpu`, `wgpu`, `rocm`, `cpu`)"
     )]
     UnknownDevice {
-        /// The name asked for.
+        /// The name that was given.
         name: String,
-        /// Those compiled in.
+        /// Names of the backends in this build.
         available: &'static [&'static str],
     },
 
-    /// The device does not compute in the precision asked for.
+    /// The device does not compute in bfloat16.
     #[error("{device} does not compute in bfloat16; choose the precision `float32`")]
     NoBFloat16 {
         /// The device.
         device: String,
     },
 
-    /// The environment asks for a kernel that cannot be had.
+    /// `CONVIRT_KERNEL` names a kernel that is unknown or that this processor does not have.
     #[error("{KERNEL_VARIABLE}: {0}")]
     Kernel(KernelError),
 
-    /// A network and its batches need more memory than there is.
+    /// A network and its batches need more memory than the machine has.
     #[error(
-        "at least {} of memory are needed and there are {}: {} for {} parameters, {} of them \
-         trained, and {} for batches of images; choose smaller sizes or batches",
+        "at least {} of memory are needed, but only {} are available: {} for {} parameters, {} of \
+         them trained, and {} for batches of images; choose smaller sizes or batches",
         gib(*needed), gib(*available), gib(*network), thousands(*parameters),
         thousands(*trainable), gib(*batches)
     )]
     TooLargeForMemory {
-        /// Bytes needed at the least.
+        /// Smallest number of bytes that would do.
         needed: u64,
-        /// Bytes there are.
+        /// Bytes that this process may use.
         available: u64,
-        /// Parameters of the network.
+        /// Number of parameters of the network.
         parameters: usize,
-        /// Those of them that are trained.
+        /// Number of trained parameters.
         trainable: usize,
-        /// Bytes of the network and what trains it.
+        /// Bytes of the parameters, their gradients and the optimizer's state.
         network: u64,
-        /// Bytes of the batches under way.
+        /// Bytes of the batches in memory at one time.
         batches: u64,
     },
 }

@@ -1,11 +1,11 @@
-//! Checks across sections, and of the files that they name.
+//! Checks that concern several sections, and checks that files exist.
 
 use std::path::Path;
 
 use super::invalid_setting::{Check, contradiction, missing_file};
 use super::{Config, ModelName, loss};
 
-/// Checks every setting by itself and against the others.
+/// Checks every setting alone and against the others.
 pub(super) fn settings(config: &Config) -> Check {
     let Config {
         schedule,
@@ -13,11 +13,10 @@ pub(super) fn settings(config: &Config) -> Check {
         dataset,
         ..
     } = config;
-    let learns_texts = config.objective.reads_texts();
     config.check()?;
     inside("schedule", schedule.check(config.learning_rate))?;
     inside("model", model.check())?;
-    if learns_texts && model.text_is_from_scratch() {
+    if config.objective.reads_texts() && model.text_is_from_scratch() {
         inside("model", model.check_text_from_scratch())?;
     }
     inside("dataset", dataset.check())?;
@@ -27,19 +26,19 @@ pub(super) fn settings(config: &Config) -> Check {
     inside("loss", loss::check(&config.loss))
 }
 
-/// Names the invalid key of `section` in full.
+/// Puts the name of `section` before the invalid key.
 fn inside(section: &str, check: Check) -> Check {
     check.map_err(|invalid| invalid.in_section(section))
 }
 
-/// Checks that what the configuration names is there.
+/// Checks that the files and folders that the configuration names exist.
 pub(super) fn files(config: &Config) -> Check {
     let (data, model) = (&config.dataset, &config.model);
     if data.phantom.is_none() {
-        present("dataset.csv_file", Some(&data.csv_file))?;
-        present("dataset.img_root_dir", data.img_root_dir.as_deref())?;
+        exists("dataset.csv_file", Some(&data.csv_file))?;
+        exists("dataset.img_root_dir", data.img_root_dir.as_deref())?;
         let texts = data.text_root_dir.as_deref();
-        present(
+        exists(
             "dataset.text_root_dir",
             texts.filter(|_| data.text_from_files && config.text_column().is_some()),
         )?;
@@ -51,11 +50,12 @@ pub(super) fn files(config: &Config) -> Check {
     ];
     paths.into_iter().try_for_each(|(key, name)| {
         let path = name.filter(|name| ModelName::parse(name).is_none());
-        present(key, path.map(Path::new))
+        exists(key, path.map(Path::new))
     })
 }
 
-fn present(key: &str, path: Option<&Path>) -> Check {
+/// Checks that the path of a setting exists, if there is one.
+fn exists(key: &str, path: Option<&Path>) -> Check {
     match path {
         Some(path) if !path.exists() => missing_file(key, path.to_path_buf()),
         _ => Ok(()),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_name_key_line_and_what_would_be_right() {
+    fn errors_name_key_line_and_valid_values() {
         let text = "\
 batch_size: 8
 model:
@@ -85,7 +85,7 @@ dataset:
   csv_file: a.csv
 ";
         assert!(read(text).is_ok());
-        for (from, to, message) in [
+        for (setting, invalid, message) in [
             (
                 "batch_size: 8",
                 "batch_size: 1",
@@ -116,8 +116,8 @@ dataset:
             (
                 "batch_size: 8",
                 "eval_every_n_steps: 5\neval_every_n_epochs: 1",
-                "config.yaml:1: eval_every_n_steps: given beside `eval_every_n_epochs`; give one \
-                 of the two",
+                "config.yaml:1: eval_every_n_steps: given together with `eval_every_n_epochs`; \
+                 give one of the two",
             ),
             (
                 "batch_size: 8",
@@ -148,14 +148,14 @@ dataset:
             (
                 "freeze_layers: []",
                 "freeze_layers: [0]",
-                "config.yaml:4: model.freeze_layers: nothing is learned yet in a text encoder \
-                 from scratch; set it to []",
+                "config.yaml:4: model.freeze_layers: a text encoder from scratch has no learned \
+                 layers to freeze; set it to []",
             ),
             (
                 "  freeze_layers: []\n",
                 "",
-                "config.yaml:2: model.freeze_layers: nothing is learned yet in a text encoder \
-                 from scratch; set it to []",
+                "config.yaml:2: model.freeze_layers: a text encoder from scratch has no learned \
+                 layers to freeze; set it to []",
             ),
             (
                 "freeze_layers: []",
@@ -230,18 +230,18 @@ dataset:
             (
                 "csv_file: a.csv",
                 "csv_file: a.csv\n  augmentation: {strength: 2}",
-                "config.yaml:8: dataset.augmentation.strength: say it with `dataset.s`, which is \
-                 the same",
+                "config.yaml:8: dataset.augmentation.strength: set `dataset.s` instead, which is \
+                 the same setting",
             ),
         ] {
-            let wrong = text.replacen(from, to, 1);
-            let error = read(&wrong).expect_err(to);
+            let text = text.replacen(setting, invalid, 1);
+            let error = read(&text).expect_err(invalid);
             assert_eq!(error.to_string(), message);
         }
     }
 
     #[test]
-    fn sizes_beyond_measure_are_refused_by_name() {
+    fn every_size_has_an_upper_bound() {
         for key in [
             "batch_size",
             "model.out_dim",
@@ -278,11 +278,11 @@ dataset:
     }
 
     #[test]
-    fn a_configuration_made_in_code_is_checked_too() {
+    fn a_configuration_built_in_code_is_checked_too() {
         let mut config = read("dataset: {csv_file: a.csv}").unwrap();
         assert!(config.validate().is_ok());
-        for wrong in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY] {
-            config.learning_rate = wrong;
+        for invalid in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY] {
+            config.learning_rate = invalid;
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with("learning_rate: expected"), "{error}");
         }
@@ -308,8 +308,9 @@ dataset:
         fs::write(&csv, "image,text\n").unwrap();
         assert!(Config::from_file(&file, &[]).is_ok());
 
-        let unread = ["objective=simclr", "model.bert_base_model=./nowhere"];
-        assert!(Config::from_file(&file, &unread.map(String::from)).is_ok());
+        // SimCLR has no text encoder.
+        let unused = ["objective=simclr", "model.bert_base_model=./nowhere"];
+        assert!(Config::from_file(&file, &unused.map(String::from)).is_ok());
 
         for (key, path) in [
             ("dataset.img_root_dir", "nowhere"),

@@ -1,4 +1,4 @@
-//! The section `dataset`.
+//! The section `dataset`: files, split, image and text processing, loading.
 
 use std::path::PathBuf;
 
@@ -14,81 +14,109 @@ use super::invalid_setting::{
     whole_of,
 };
 
-/// The pairs: where they are, how they are divided, seen and loaded.
+/// The pairs: their files, the split, the processing of images and texts, the loading.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::config::DatasetConfig;
+/// use convirt::data::{Column, TextView};
+///
+/// let dataset = DatasetConfig {
+///     csv_file: "pairs.csv".into(),
+///     // The column holds the texts themselves, not paths of files.
+///     text_from_files: false,
+///     text_col: Some(Column::Name("report".to_string())),
+///     group_col: Some(Column::Name("subject_id".to_string())),
+///     train_text: TextView::WholeReport,
+///     ..DatasetConfig::default()
+/// };
+/// assert_eq!(dataset.input_shape, [224, 224, 3]);
+/// assert_eq!(dataset.decode_limits().max_bytes, 1024 << 20);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetConfig {
-    /// CSV of the pairs, with a header row. The one setting without a default.
+    /// CSV of the pairs, with a header row. The only setting without a default.
     pub csv_file: PathBuf,
-    /// Chest phantom to draw into the folder of `csv_file` where there is none; `None` for real
-    /// pairs.
+    /// Chest phantom, which is drawn into the folder of `csv_file` unless it is there already.
+    /// Default: none; the pairs are real.
     pub phantom: Option<PhantomConfig>,
-    /// Folder that relative image paths start from; that of `csv_file`.
+    /// Root folder of relative image paths. Default: the folder of `csv_file`.
     pub img_root_dir: Option<PathBuf>,
-    /// Folder that relative text paths start from; that of `csv_file`.
+    /// Root folder of relative text paths. Default: the folder of `csv_file`.
     pub text_root_dir: Option<PathBuf>,
-    /// Whether the text column holds paths of text files (`true`, Colab) or the texts.
+    /// Whether the text column holds paths of text files (`true`) or the texts themselves.
+    /// Default: `true` (Colab).
     pub text_from_files: bool,
-    /// Column of image paths, by position from 0 or by name; 0 (Colab).
+    /// Column of image paths, by position from 0 or by name. Default: 0 (Colab).
     pub img_path_col: Column,
-    /// Column of texts or their paths; 1 (Colab). SimCLR reads no texts: without a column given it
-    /// takes every image, with one the same rows as ConVIRT.
+    /// Column of texts or of their paths. Default: 1 (Colab). SimCLR reads no texts: with a column
+    /// it uses the same rows as ConVIRT, without one it uses every image.
     pub text_col: Option<Column>,
-    /// Column of what is never on both sides of the split, such as the patient. Without one, equal
-    /// texts stay together, and of images alone each is by itself.
+    /// Column of groups, such as patients, that are never split between training and validation.
+    /// Default: none; pairs with equal texts form a group, and without texts each image does.
     pub group_col: Option<Column>,
-    /// Column that says `train`, `valid` or `test`, with the usual variants; without one, groups
-    /// are drawn for `valid_size`.
+    /// Column with `train`, `valid` or `test`, or their usual variants. Default: none; whole groups
+    /// are held out at random.
     pub split_col: Option<Column>,
-    /// Share of pairs held out, between 0 and 1; 0.1 (Colab). The paper holds out 5,000 pairs.
+    /// Approximate share of pairs held out for validation, between 0 and 1, without a split column.
+    /// Default: 0.1 (Colab); the paper holds out 5,000 pairs.
     pub valid_size: f64,
-    /// Share of rows that may be unusable before the run stops, 0 to 1; 0.01.
+    /// Share of unusable rows above which the run stops, 0 to 1. Default: 0.01.
     pub max_bad_share: f64,
-    /// Words a sentence needs to be used; a report without such a sentence is left out. 3 (paper).
+    /// Minimum number of words of a sentence. Shorter sentences are not used, and reports without a
+    /// usable sentence are left out. Default: 3 (paper).
     pub min_words: usize,
-    /// Whether every training image gets another one's report: a control, whose retrieval must
-    /// fall back to chance. `false`.
+    /// Whether the training images get each other's reports, as a control: retrieval must fall to
+    /// chance. Default: `false`.
     pub shuffle_pairs: bool,
 
-    /// Height, width and channels of the image encoder's input: a square of 32 to 4,096 pixels, 3;
-    /// 224, 224, 3 (paper).
+    /// Height, width and channels of the image encoder's input: a square of 32 to 4,096 pixels and
+    /// 3 channels. Default: 224, 224, 3 (paper).
     pub input_shape: [usize; 3],
-    /// Images with a longer side are scaled down to it once, 32 to 65,535 pixels; 256 (paper).
-    /// `None` keeps every pixel.
+    /// Maximum of an image's longer side, 32 to 65,535 pixels. Longer images are scaled down once,
+    /// after decoding; `None` scales none. Default: 256 (paper).
     pub longer_side: Option<usize>,
-    /// Strength of the changes in brightness and contrast, a factor from 0 to 10; 1 (paper).
+    /// Strength of the changes of brightness and contrast, a factor from 0 to 10. Default: 1
+    /// (paper).
     pub s: f64,
-    /// Ranges of the random views in training; the paper's.
+    /// Ranges of the random augmentation in training. Default: the paper's.
     pub augmentation: AugmentationConfig,
-    /// How an image becomes a square in evaluation; `center_crop`, or `stretch`.
+    /// Resizing of images to squares in evaluation: `center_crop` or `stretch`. Default:
+    /// `center_crop`.
     pub eval_resize: EvalResize,
-    /// What is read of a report in training; `random_sentence` (paper), or `whole_report`.
+    /// Part of a report that training reads: `random_sentence` or `whole_report`. Default:
+    /// `random_sentence` (paper).
     pub train_text: TextView,
-    /// What is read of a report in evaluation; `whole_report`.
+    /// Part of a report that evaluation reads. Default: `whole_report`.
     pub eval_text: TextView,
 
-    /// Threads that prepare batches, at most 1,024; 0 uses the training's own. 4 (Colab).
+    /// Threads that prepare batches, at most 1,024; 0 uses the thread of the training. Default: 4
+    /// (Colab).
     pub num_workers: usize,
-    /// Batches prepared ahead, 1 to 1,024; 3.
+    /// Batches prepared ahead, 1 to 1,024. Default: 3.
     pub prefetch: usize,
-    /// Memory for decoded images, in MiB for each side of the split, at most 16,777,216; 0 decodes
-    /// anew. 1,024.
+    /// Memory for decoded images, in MiB for each of training and validation, at most 16,777,216; 0
+    /// decodes images every time. Default: 1,024.
     pub cache_mb: usize,
-    /// Folder that keeps images scaled to `longer_side` from run to run; `None` keeps none. Runs
-    /// may share it.
+    /// Folder that keeps images scaled to `longer_side` for later runs, which may share it at the
+    /// same time. Default: none.
     pub cache_dir: Option<PathBuf>,
-    /// Images in that folder at the most, in GiB, above 0 and at most 1,000,000; 20.
+    /// Maximum size of the images in `cache_dir`, in GiB, above 0 and at most 1,000,000. Default:
+    /// 20.
     pub cache_size: f64,
-    /// Longest width and height that an image file may have, 32 to 65,535 pixels; 16,384. Larger
-    /// ones are bad rows: a damaged header must not take all memory.
+    /// Maximum width and height of an image file, 32 to 65,535 pixels, so that a damaged header
+    /// does not take all memory. Rows with larger images are unusable. Default: 16,384.
     pub max_image_side: u32,
-    /// Largest image file, and largest decoded image in the file's own depth, 1 to 65,536 MiB;
-    /// 1,024. Larger ones are bad rows.
+    /// Maximum size of an image file, and of its image decoded in the file's own depth, 1 to 65,536
+    /// MiB. Rows with larger images are unusable. Default: 1,024.
     pub max_image_mb: u32,
-    /// Whether JPEG and PNG files are turned as their EXIF asks, as photographs of films do;
-    /// `true`.
+    /// Whether JPEG and PNG images are rotated as their EXIF data say, as for photographs of films.
+    /// Default: `true`.
     pub exif_orientation: bool,
-    /// Texts of a batch are padded to a multiple of so many tokens, 1 to 65,536; 8.
+    /// Number of tokens, 1 to 65,536; the texts of a batch are padded to a multiple of it. Default:
+    /// 8.
     pub pad_multiple: usize,
 }
 
@@ -131,7 +159,7 @@ impl Default for DatasetConfig {
 }
 
 impl DatasetConfig {
-    /// Checks the section and those inside it.
+    /// Checks the section and the sections in it.
     pub(super) fn check(&self) -> Check {
         if self.csv_file.as_os_str().is_empty() {
             return contradiction("csv_file", "missing; the CSV of the pairs is needed");
@@ -191,7 +219,7 @@ impl DatasetConfig {
 
     fn check_augmentation(&self) -> Check {
         if self.augmentation.strength != 1.0 {
-            let problem = "say it with `dataset.s`, which is the same";
+            let problem = "set `dataset.s` instead, which is the same setting";
             return contradiction("augmentation.strength", problem);
         }
         match self.augmentation.init(self.input_shape[0]) {
@@ -210,7 +238,7 @@ impl DatasetConfig {
         }
     }
 
-    /// Bounds on what an image file may ask for, and whether it is turned.
+    /// Returns the limits of image files, and whether images are rotated by their EXIF data.
     pub fn decode_limits(&self) -> DecodeLimits {
         DecodeLimits {
             max_side: self.max_image_side,

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and where.
+//! The errors of configurations, with the places of the settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,35 +6,49 @@ use std::sync::Arc;
 
 use convirt_data::FileError;
 
-/// Error in a configuration: each names the line or `--set` argument and the key it is about.
+/// An error in a configuration. Each names the key and its line or `--set` argument.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::Config;
+/// use convirt::config::{ConfigError, Place};
+///
+/// let text = "dataset: {csv_file: pairs.csv}\nloss:\n  temperatur: 0.1\n";
+/// let error = Config::from_yaml("config.yaml", text, &[]).unwrap_err();
+/// let message = "config.yaml:3: loss.temperatur: unknown key; did you mean `temperature`?";
+/// assert_eq!(error.to_string(), message);
+/// let ConfigError::UnknownKey { at, .. } = error else { unreachable!() };
+/// assert!(matches!(at.place, Place::Text { line: Some(3), .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The text is not YAML, or uses what a configuration has no need of.
+    /// The text is not YAML, or uses a part of YAML that configurations do not allow.
     #[error("{at}: {problem}")]
     Syntax {
-        /// Where.
+        /// The setting or the place in the text.
         at: Location,
         /// What is wrong.
         problem: String,
     },
-    /// A key stands twice in one section.
+    /// A section contains a key twice.
     #[error("{at}: given twice, first at {first}")]
     DuplicateKey {
-        /// The second of the two.
+        /// The second key.
         at: Location,
-        /// Where the first stands.
+        /// The place of the first key.
         first: Place,
     },
-    /// There is no such key.
+    /// A key does not exist.
     #[error("{at}: unknown key; {}", suggestion(nearest.as_deref(), known))]
     UnknownKey {
-        /// Where.
+        /// The setting or the place in the text.
         at: Location,
-        /// The key that was probably meant.
+        /// The key that the user probably meant.
         nearest: Option<String>,
         /// All keys of the section.
         known: Vec<String>,
@@ -42,30 +56,30 @@ pub enum ConfigError {
     /// A value has the wrong type or is out of range.
     #[error("{at}: expected {expected}, found {found}")]
     Unexpected {
-        /// Where.
+        /// The setting or the place in the text.
         at: Location,
-        /// What would be right.
+        /// The valid values.
         expected: String,
-        /// What stands there.
+        /// The value.
         found: String,
     },
-    /// Settings do not go together, or one is missing or cannot be honoured.
+    /// Settings contradict each other, or a setting is missing or cannot be honoured.
     #[error("{at}: {problem}")]
     Contradiction {
         /// The setting to change.
         at: Location,
-        /// Why, and what would be right.
+        /// Why it is wrong, with the valid values.
         problem: String,
     },
-    /// A file or folder that the configuration names is not there.
+    /// A file or folder that the configuration names does not exist.
     #[error("{at}: no such file or folder: {path}", path = path.display())]
     MissingFile {
         /// The setting that names it.
         at: Location,
-        /// What was looked for, from the working directory.
+        /// Its path, from the working directory.
         path: PathBuf,
     },
-    /// An override is not of the form `key=value`, or there is no place for it.
+    /// An override does not have the form `key=value`, or cannot be applied.
     #[error("--set {argument}: {problem}")]
     Override {
         /// The argument.
@@ -75,31 +89,31 @@ pub enum ConfigError {
     },
 }
 
-/// A setting and where it stands, as in `config.yaml:12: model.out_dim`.
+/// A setting and its place, as in `config.yaml:12: model.out_dim`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// Its key with those of the sections around it; empty for the text as a whole.
+    /// Its full key, sections included; empty for the text as a whole.
     pub key: String,
 }
 
-/// Where a setting stands.
+/// The place of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a text, or left out of it.
+    /// In a text.
     Text {
         /// The text's file or name.
         source: Arc<str>,
-        /// Line, from 1; `None` for a default.
+        /// Line, from 1; `None` for a setting that the text does not contain.
         line: Option<usize>,
     },
     /// On the command line, `--set key=value`.
     Override {
-        /// The key there.
+        /// The key of the argument.
         key: Arc<str>,
     },
-    /// In the program that uses this crate.
+    /// In the code of a program that uses this crate.
     Code,
 }
 

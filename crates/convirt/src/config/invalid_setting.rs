@@ -1,4 +1,4 @@
-//! Checks of single settings, and the errors that name what would be valid.
+//! Checks of single settings, with errors that name the valid values.
 
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
@@ -20,7 +20,7 @@ enum Kind {
     MissingFile(PathBuf),
 }
 
-/// Result of a check.
+/// The result of a check.
 pub(super) type Check = Result<(), InvalidSetting>;
 
 impl InvalidSetting {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_put_before_the_key() {
+    fn keys_begin_with_their_sections() {
         let invalid = whole("c", 0, 1..)
             .unwrap_err()
             .in_section("b")

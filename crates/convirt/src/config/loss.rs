@@ -1,4 +1,4 @@
-//! The section `loss`, which is the model's own configuration.
+//! The section `loss`, the configuration type of the model crate.
 
 use convirt_model::ContrastiveLossConfig;
 
@@ -12,9 +12,9 @@ pub(super) fn check(loss: &ContrastiveLossConfig) -> Check {
         temperature,
         ContrastiveLossConfig::TEMPERATURES,
     )?;
-    let least = ContrastiveLossConfig::MIN_LEARNABLE_TEMPERATURE;
-    if loss.learnable_temperature && temperature < least {
-        let problem = format!("below {least}, which is as far as a learnable temperature goes");
+    let minimum = ContrastiveLossConfig::MIN_LEARNABLE_TEMPERATURE;
+    if loss.learnable_temperature && temperature < minimum {
+        let problem = format!("below {minimum}, the minimum of a learnable temperature");
         return contradiction("temperature", problem);
     }
     number(
@@ -52,7 +52,7 @@ loss:
     }
 
     #[test]
-    fn a_weight_out_of_range_is_named_as_the_file_names_it() {
+    fn errors_name_the_keys_of_the_file() {
         let mut loss = ContrastiveLossConfig {
             image_to_text_weight: 1.5,
             ..ContrastiveLossConfig::default()
@@ -68,8 +68,7 @@ loss:
         loss.image_to_text_weight = 1.0;
         assert_eq!(config(loss), Ok(()));
         (loss.temperature, loss.learnable_temperature) = (0.005, true);
-        let message = "loss.temperature: below 0.01, which is as far as a learnable temperature \
-                       goes";
+        let message = "loss.temperature: below 0.01, the minimum of a learnable temperature";
         assert_eq!(config(loss), Err(message.to_string()));
     }
 }

@@ -1,4 +1,4 @@
-//! The section `model`.
+//! The section `model`: the networks and their initial weights.
 
 use std::path::PathBuf;
 
@@ -7,69 +7,94 @@ use serde::{Deserialize, Serialize};
 
 use super::invalid_setting::{Check, contradiction, gibibytes, number, whole};
 
-/// The networks and where their weights come from.
+/// The networks and the sources of their initial weights.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::config::{ModelConfig, ScratchTextConfig};
+/// use convirt::model::ResNetDepth;
+///
+/// // A small model that starts without pretrained weights.
+/// let model = ModelConfig {
+///     res_base_model: ResNetDepth::ResNet18,
+///     bert_base_model: ModelConfig::SCRATCH.to_string(),
+///     text_from_scratch: ScratchTextConfig { layers: 2, ..ScratchTextConfig::default() },
+///     freeze_embeddings: false,
+///     freeze_layers: Vec::new(),
+///     ..ModelConfig::default()
+/// };
+/// assert!(model.text_is_from_scratch());
+/// assert_eq!(model.image_weights_name(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Width of the space that images and texts share, 1 to 65,536; 512 (paper).
+    /// Width of the embedding space that images and texts share, 1 to 65,536. Default: 512 (paper).
     pub out_dim: usize,
-    /// Image encoder, `resnet18` to `resnet152`; `resnet50` (paper).
+    /// Image encoder, `resnet18` to `resnet152`. Default: `resnet50` (paper).
     pub res_base_model: ResNetDepth,
-    /// Weights that the image encoder starts from: a file or folder, the name of a model on the
-    /// Hugging Face hub (`owner/model` or `owner/model@revision`), or
-    /// [`imagenet`](Self::IMAGENET), with which the paper starts; from scratch without.
+    /// Initial weights of the image encoder: a file or folder, the name of a model on the Hugging
+    /// Face hub (`owner/model` or `owner/model@revision`), or [`imagenet`](Self::IMAGENET) (paper).
+    /// Default: from scratch.
     pub image_weights: Option<String>,
     /// Text encoder: a folder with Hugging Face's `config.json`, weights and vocabulary, the name
     /// of a model on the hub (`owner/model` or `owner/model@revision`), or
-    /// [`scratch`](Self::SCRATCH); `emilyalsentzer/Bio_ClinicalBERT` (paper).
+    /// [`scratch`](Self::SCRATCH). Default: `emilyalsentzer/Bio_ClinicalBERT` (paper).
     pub bert_base_model: String,
-    /// What the names of an encoder's tensors begin with in a file of weights that has several,
-    /// such as `module.encoder_q` in MoCo's. None by default.
+    /// Prefix of an encoder's tensor names, for weights with several encoders, such as
+    /// `module.encoder_q` in MoCo's. Default: none.
     pub weights_prefix: Option<String>,
-    /// Tensors that may be missing from the weights, of another shape, or without a place in the
-    /// encoders, by their names in the file; `*` stands for anything. None by default.
+    /// Tensors that may be missing from the weights, may have another shape, or may belong to no
+    /// encoder, by their names in the file; `*` matches any characters. Default: none.
     pub allow_unmatched: Vec<String>,
-    /// Text encoder for `bert_base_model: scratch`; a pretrained one has its own description.
+    /// Size of the text encoder for `bert_base_model: scratch`. A pretrained one has its own
+    /// `config.json`.
     pub text_from_scratch: ScratchTextConfig,
-    /// Whether the tokenizer lower-cases; as the vocabulary's own files say by default, else not.
+    /// Whether the tokenizer lower-cases. Default: as the vocabulary's files say, `false` if they
+    /// do not say; `true` for a vocabulary trained on the reports.
     pub do_lower_case: Option<bool>,
-    /// Longest text, in tokens with the special ones, 3 to 1,048,576; the text encoder's maximum.
+    /// Maximum length of a text in tokens, special tokens included, 3 to 1,048,576. Default: the
+    /// text encoder's maximum.
     pub max_tokens: Option<usize>,
-    /// How token states become one vector; `max` (paper). Colab's is `mean`.
+    /// Pooling of token states into one vector. Default: `max` (paper); Colab: `mean`.
     pub pooling: Pooling,
-    /// Layer whose token states are pooled, 0 the embeddings, n the n-th layer; the last.
+    /// Layer whose token states are pooled: 0 is the embeddings, n the n-th layer. Default: the
+    /// last layer.
     pub pooling_layer: Option<usize>,
-    /// Whether the text encoder's embeddings are kept as they are; `true` (paper). Colab trains
+    /// Whether the text encoder's embeddings are frozen. Default: `true` (paper); Colab trains
     /// them.
     pub freeze_embeddings: bool,
-    /// Layers of the text encoder that are kept as they are, from 0, each once; the lower 6
+    /// Frozen layers of the text encoder, counted from 0, each given once. Default: the first 6
     /// (paper).
     pub freeze_layers: Vec<usize>,
-    /// Folder in which what frozen embeddings and layers make of texts is kept for later runs with
-    /// the same weights, on the CPU; without, 1 GiB of it is kept in memory.
+    /// Folder that keeps the states of frozen embeddings and layers, on the CPU, for later runs
+    /// with the same weights. Default: none; 1 GiB of states is kept in memory.
     pub frozen_states_dir: Option<PathBuf>,
-    /// Size of a file in `frozen_states_dir`, in GiB, above 0 and at most 1,000,000; 20, as 100,000
-    /// reports of 64 tokens need with BERT-base.
+    /// Maximum size of a file in `frozen_states_dir`, in GiB, above 0 and at most 1,000,000.
+    /// Default: 20, which holds 100,000 reports of 64 tokens with BERT-base.
     pub frozen_states_gib: f64,
-    /// Dropout of the text encoder in training, 0 to below 1; as its description says.
+    /// Dropout of the text encoder in training, 0 to below 1. Default: as its `config.json` says.
     pub dropout: Option<f64>,
 }
 
 /// Size of a text encoder from scratch: a BERT with a WordPiece vocabulary trained on the reports.
+///
+/// The default has about 5 million parameters and learns from some hundreds of reports in minutes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScratchTextConfig {
-    /// Layers, 1 to 1,024; 4.
+    /// Layers, 1 to 1,024. Default: 4.
     pub layers: usize,
-    /// Width of the token states, a multiple of `heads`, at most 65,536; 256.
+    /// Width of the token states, a multiple of `heads`, at most 65,536. Default: 256.
     pub hidden_size: usize,
-    /// Attention heads of a layer, 1 to 4,096; 4.
+    /// Attention heads of a layer, 1 to 4,096. Default: 4.
     pub heads: usize,
-    /// Width of the feed-forward networks, 1 to 1,048,576; 1,024.
+    /// Width of the feed-forward networks, 1 to 1,048,576. Default: 1,024.
     pub intermediate_size: usize,
-    /// Largest vocabulary, in word pieces, 100 to 10,000,000; 8,000.
+    /// Maximum size of the vocabulary, in word pieces, 100 to 10,000,000. Default: 8,000.
     pub vocab_size: usize,
-    /// Longest text, in tokens with the special ones, 3 to 1,048,576; 256.
+    /// Maximum length of a text in tokens, special tokens included, 3 to 1,048,576. Default: 256.
     pub max_tokens: usize,
 }
 
@@ -96,7 +121,7 @@ impl Default for ModelConfig {
     }
 }
 
-/// Fewest tokens of a text: the special ones and one between them.
+/// Minimum of `max_tokens`: two special tokens and one token between them.
 const MIN_TOKENS: usize = 3;
 
 impl ModelConfig {
@@ -126,7 +151,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Checks what only a text encoder from scratch needs.
+    /// Checks the settings of a text encoder from scratch.
     pub(super) fn check_text_from_scratch(&self) -> Check {
         let size = &self.text_from_scratch;
         size.check()
@@ -136,23 +161,25 @@ impl ModelConfig {
             return contradiction("pooling_layer", problem);
         }
         if !self.freeze_layers.is_empty() {
-            let problem = "nothing is learned yet in a text encoder from scratch; set it to []";
+            let problem = "a text encoder from scratch has no learned layers to freeze; set it to \
+                           []";
             return contradiction("freeze_layers", problem);
         }
         if self.freeze_embeddings {
-            let problem = "nothing is learned yet in a text encoder from scratch; set it to False";
+            let problem = "a text encoder from scratch has no learned embeddings to freeze; set it \
+                           to False";
             return contradiction("freeze_embeddings", problem);
         }
         Ok(())
     }
 
-    /// Value of `bert_base_model` for an encoder without pretrained weights.
+    /// Value of `bert_base_model` for a text encoder without pretrained weights.
     pub const SCRATCH: &str = "scratch";
 
-    /// Value of `image_weights` for torchvision's, trained on ImageNet.
+    /// Value of `image_weights` for torchvision's weights, trained on ImageNet.
     pub const IMAGENET: &str = "imagenet";
 
-    /// What `image_weights` names, `imagenet` by its name on the hub.
+    /// Returns `image_weights`, with `imagenet` replaced by the model's name on the hub.
     pub fn image_weights_name(&self) -> Option<String> {
         let name = self.image_weights.as_ref()?;
         Some(match name.as_str() {
@@ -161,30 +188,30 @@ impl ModelConfig {
         })
     }
 
-    /// Longest text that is read, in tokens, by an encoder that reads `encoder_tokens`.
+    /// Returns the maximum length of a text in tokens, for an encoder that reads up to
+    /// `encoder_tokens`.
     pub(crate) fn longest_text(&self, encoder_tokens: usize) -> usize {
         self.max_tokens
-            .map_or(encoder_tokens, |most| most.min(encoder_tokens))
+            .map_or(encoder_tokens, |max_tokens| max_tokens.min(encoder_tokens))
     }
 
-    /// Whether a vocabulary that is learned from the reports lower-cases.
+    /// Returns whether a vocabulary that is trained on the reports lower-cases.
     pub(crate) fn lower_cases_from_scratch(&self) -> bool {
         self.do_lower_case.unwrap_or(true)
     }
 
-    /// The hub's name for torchvision's weights of a depth.
+    /// Returns the hub's name of torchvision's weights for a depth.
     pub(crate) fn imagenet_name(depth: ResNetDepth) -> String {
         format!("timm/{depth}.tv_in1k")
     }
 
-    /// Whether the text encoder starts without pretrained weights.
+    /// Returns whether the text encoder starts without pretrained weights.
     pub fn text_is_from_scratch(&self) -> bool {
         self.bert_base_model == Self::SCRATCH
     }
 }
 
 impl Default for ScratchTextConfig {
-    /// About 5 million parameters, which learn from some hundreds of reports in minutes.
     fn default() -> Self {
         Self {
             layers: 4,

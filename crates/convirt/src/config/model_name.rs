@@ -5,16 +5,17 @@ use std::path::Path;
 
 use convirt_data::is_plain_name;
 
-/// A name on the hub, `owner/model` or `model`, with a revision: `owner/model@revision`.
+/// The name of a model on the hub, `owner/model` or `model`, with an optional revision:
+/// `owner/model@revision`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ModelName {
     pub name: String,
-    /// Branch, tag or commit.
+    /// Branch, tag or commit; `main` by default.
     pub revision: String,
 }
 
 impl ModelName {
-    /// Reads `owner/model@revision`; `None` if it cannot be a name on the hub.
+    /// Parses a name; `None` if the text cannot be a name on the hub.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
         let mut parts = name.split('/');
@@ -24,7 +25,7 @@ impl ModelName {
             Some("safetensors" | "pth" | "pt" | "bin" | "bpk")
         );
         let is_name = !is_file && parts.clone().count() <= 2 && parts.all(is_plain_name);
-        // Branches may have slashes: `refs/pr/3`.
+        // Revisions may have slashes: `refs/pr/3`.
         let is_revision = revision.split('/').all(is_plain_name);
         (is_name && is_revision).then(|| Self {
             name: name.to_string(),
@@ -42,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_from_paths() {
+    fn paths_are_not_names() {
         let parsed = parse("emilyalsentzer/Bio_ClinicalBERT@refs/pr/3");
         assert_eq!(parsed.name, "emilyalsentzer/Bio_ClinicalBERT");
         assert_eq!(parsed.revision, "refs/pr/3");

@@ -1,31 +1,41 @@
-//! The key `objective`.
+//! The key `objective`: what a training learns from.
 
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 
 /// What a training learns from.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::Config;
+/// use convirt::config::Objective;
+///
+/// let text = "objective: simclr\ndataset: {csv_file: pairs.csv, eval_text: random_sentence}";
+/// let config = Config::from_yaml("config.yaml", text, &[]).unwrap();
+/// assert_eq!(config.objective, Objective::SimClr);
+/// assert!(!config.objective.reads_texts());
+/// assert_eq!(config.without_effect(), ["dataset.eval_text"]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
     /// Which text belongs to which image ([Zhang et al. 2022](https://arxiv.org/abs/2010.00747)).
     #[default]
     ConVirt,
-    /// Which two views are of one image ([Chen et al. 2020](https://arxiv.org/abs/2002.05709)):
-    /// the baseline, of images alone.
+    /// Which two views show the same image ([Chen et al. 2020](https://arxiv.org/abs/2002.05709)),
+    /// the baseline without texts.
     SimClr,
 }
 
 impl Objective {
-    /// Whether training reads the texts.
+    /// Returns whether training reads texts.
     pub fn reads_texts(self) -> bool {
-        match self {
-            Self::ConVirt => true,
-            Self::SimClr => false,
-        }
+        self == Self::ConVirt
     }
 
-    /// Number of views of each image in a batch.
+    /// Returns the number of views of each image in a batch.
     pub(crate) fn views(self) -> u32 {
         match self {
             Self::ConVirt => 1,
@@ -33,7 +43,7 @@ impl Objective {
         }
     }
 
-    /// What a row of the data is called.
+    /// Returns the word for rows of the data in messages.
     pub(crate) fn rows_name(self) -> &'static str {
         match self {
             Self::ConVirt => "pairs",
@@ -41,7 +51,7 @@ impl Objective {
         }
     }
 
-    /// Number of candidates among which a model finds the right one, in a batch of `batch` rows.
+    /// Returns the number of candidates for each positive in a batch of `batch` rows.
     pub(crate) fn candidates(self, batch: usize) -> usize {
         match self {
             Self::ConVirt => batch,
@@ -49,7 +59,8 @@ impl Objective {
         }
     }
 
-    /// Loss of a model that knows nothing, as a formula of [`candidates`](Self::candidates).
+    /// Returns the formula of the loss at chance, the logarithm of
+    /// [`candidates`](Self::candidates).
     pub(crate) fn chance_formula(self) -> &'static str {
         match self {
             Self::ConVirt => "ln(batch)",
@@ -59,8 +70,8 @@ impl Objective {
 }
 
 impl Config {
-    /// Names the keys that are set to no avail: the objective has no use for them, and they are
-    /// not what they are by default.
+    /// Returns the keys that have no effect although they differ from their defaults: the
+    /// objective does not use them.
     pub fn without_effect(&self) -> Vec<&'static str> {
         if self.objective.reads_texts() {
             return Vec::new();
@@ -105,8 +116,8 @@ impl Config {
                 dataset.min_words,
             ]);
         }
-        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(key, _)| key).collect()
+        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key).collect()
     }
 }
 
@@ -122,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_simclr_ignores_is_named_and_only_if_it_was_set() {
+    fn only_changed_keys_that_simclr_ignores_are_named() {
         let loss = "loss: {alpha_weight: 0.5, temperature: 0.5}\n";
         assert!(without_effect(loss).is_empty());
         let simclr = format!("objective: simclr\nmodel: {{bert_base_model: scratch}}\n{loss}");

@@ -1,4 +1,4 @@
-//! The names of precisions, in files and on the command line.
+//! The names of precisions in files and on the command line.
 
 use convirt_data::SettingError;
 use convirt_ops::Precision;
@@ -16,11 +16,21 @@ pub(crate) enum PrecisionName {
     BFloat16,
 }
 
-/// Reads a precision by the name that it has in configurations: `float32`, `high` or `bf16`.
+/// Returns the precision of a name, as configurations write it: `float32`, `high` or `bf16`.
 ///
 /// # Errors
 ///
-/// [`SettingError::UnknownWord`] for another name; it lists those there are.
+/// [`SettingError::UnknownWord`] for any other name.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::compute::{Precision, parse_precision};
+///
+/// assert_eq!(parse_precision("bf16").unwrap(), Precision::BFloat16);
+/// let error = parse_precision("half").unwrap_err();
+/// assert!(error.to_string().contains("float32, high or bf16"), "{error}");
+/// ```
 pub fn parse_precision(name: &str) -> Result<Precision, SettingError> {
     PrecisionName::deserialize(name.into_deserializer()).map_err(|_: UnknownName| {
         SettingError::UnknownWord {
@@ -36,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_and_an_unknown_one_is_an_error_that_lists_them() {
+    fn names_are_read_and_an_unknown_name_is_an_error_that_lists_them() {
         for (name, precision) in [
             ("float32", Precision::Float32),
             ("high", Precision::High),

@@ -1,61 +1,81 @@
-//! The section `schedule`.
+//! The section `schedule`: the learning rate over a training.
 
 use serde::{Deserialize, Serialize};
 
 use super::invalid_setting::{BETWEEN_0_AND_1, Check, expect, number, whole};
 
-/// How the learning rate evolves.
+/// The schedule of the learning rate, as a configuration gives it.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::Config;
+/// use convirt::config::{Schedule, ScheduleConfig, ScheduleKind};
+///
+/// let schedule = ScheduleConfig {
+///     kind: ScheduleKind::Cosine,
+///     warmup_steps: 50,
+///     ..ScheduleConfig::default()
+/// };
+/// let config = Config { schedule, ..Config::default() };
+/// let expected = Schedule::Cosine { warmup_steps: 50, total_steps: 1_000 };
+/// assert_eq!(config.schedule(1_000), expected);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// Rule; `plateau` (paper).
+    /// Kind of schedule. Default: `plateau` (paper).
     pub kind: ScheduleKind,
-    /// Steps of linear warm-up, not with `constant`; 0 (paper).
+    /// Steps of linear warm-up; `constant` ignores it. Default: 0 (paper).
     pub warmup_steps: usize,
-    /// Of `plateau`: evaluations without a lower loss before a reduction, at least 1; 5 (paper).
+    /// For `plateau`: evaluations without a lower loss before a reduction, at least 1. Default: 5
+    /// (paper).
     pub patience: usize,
-    /// Of `plateau`: what a reduction multiplies by, between 0 and 1; 0.5 (paper).
+    /// For `plateau`: factor of a reduction, between 0 and 1. Default: 0.5 (paper).
     pub factor: f64,
-    /// Of `plateau`: rate that is not gone below, 0 to `learning_rate`; 0 (PyTorch).
+    /// For `plateau`: minimum of the learning rate, 0 to `learning_rate`. Default: 0 (PyTorch).
     pub min_learning_rate: f64,
 }
 
-/// Rule that the learning rate follows.
+/// Kind of learning rate schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
-    /// Reduced when the validation loss no longer falls.
+    /// The rate is reduced when the validation loss no longer falls.
     #[default]
     Plateau,
-    /// Half a cosine from the base rate down to 0 at the last step (Colab).
+    /// The rate follows half a cosine from the base rate to 0 at the last step (Colab).
     Cosine,
-    /// The base rate throughout.
+    /// The rate is always the base rate.
     Constant,
 }
 
-/// How the learning rate evolves. Steps are optimizer steps, never epochs.
+/// The schedule of the learning rate for one training, in optimizer steps (not epochs).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
-    /// The base rate throughout.
+    /// The rate is always the base rate.
     Constant,
-    /// Linear warm-up to the base rate, then half a cosine down to zero at `total_steps`.
+    /// The rate rises linearly to the base rate, then follows half a cosine to zero at
+    /// `total_steps`.
     Cosine {
-        /// Steps until the base rate is reached; 0 starts at the base rate.
+        /// Steps of linear warm-up; with 0, the schedule starts at the base rate.
         warmup_steps: usize,
         /// Steps of the whole training.
         total_steps: usize,
     },
-    /// The paper's: multiply by `factor` when the validation loss has not fallen for `patience`
-    /// evaluations, as PyTorch's `ReduceLROnPlateau` does with a relative threshold of 1e-4
-    /// (its `patience` is ours less one).
+    /// The paper's schedule: the rate is multiplied by `factor` if the validation loss has not
+    /// fallen for `patience` evaluations.
+    ///
+    /// PyTorch's `ReduceLROnPlateau` does the same with a relative threshold of 1e-4, but its
+    /// `patience` is one less than this one.
     Plateau {
-        /// Linear warm-up steps before; 0 in the paper.
+        /// Steps of linear warm-up (paper: 0).
         warmup_steps: usize,
-        /// Evaluations without a lower loss before a reduction (5 in the paper).
+        /// Evaluations without a lower loss before a reduction (paper: 5).
         patience: usize,
-        /// Multiplier of a reduction, in (0, 1) (0.5 in the paper).
+        /// Factor of a reduction, between 0 and 1 (paper: 0.5).
         factor: f64,
-        /// The rate is not reduced below this.
+        /// Minimum of the learning rate.
         min_learning_rate: f64,
     },
 }
@@ -73,7 +93,7 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// Checks the section; `learning_rate` bounds the lowest rate.
+    /// Checks the section. `learning_rate` is the maximum of `min_learning_rate`.
     pub(super) fn check(&self, learning_rate: f64) -> Check {
         whole("patience", self.patience, 1..)?;
         number("factor", self.factor, BETWEEN_0_AND_1)?;
@@ -85,7 +105,7 @@ impl ScheduleConfig {
         )
     }
 
-    /// The schedule of a training of `total_steps`.
+    /// Returns the schedule of a training of `total_steps`.
     pub(super) fn for_steps(&self, total_steps: usize) -> Schedule {
         match self.kind {
             ScheduleKind::Plateau => Schedule::Plateau {

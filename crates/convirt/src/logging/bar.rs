@@ -1,4 +1,4 @@
-//! How far a piece of work is: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a task: a bar on a terminal, lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, PoisonError};
@@ -6,31 +6,31 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::LINE_EVERY;
+use super::LINE_INTERVAL;
 use crate::messages::{note, progress_bar};
 use crate::readable::duration;
 
-/// Counts the steps of a piece of work, with an estimate of what is left; threads may share it.
+/// The progress of a task, with an estimate of the remaining time. Threads may share it.
 pub(crate) struct Bar {
     bar: ProgressBar,
-    /// What is counted, as in `120 of 400 images`.
+    /// Unit of the steps, as in `120 of 400 images`.
     unit: &'static str,
     started: Instant,
     last_line: Mutex<Instant>,
 }
 
 impl Bar {
-    /// Begins `total` steps of `what`.
-    pub fn new(what: &str, total: usize, unit: &'static str) -> Self {
+    /// Starts the progress of a task of `total` steps.
+    pub fn new(task: &str, total: usize, unit: &'static str) -> Self {
         let template = "{msg} {wide_bar} {pos}/{len} {prefix}  {eta} left";
         let style = ProgressStyle::with_template(template).expect("a valid template");
         if !stderr().is_terminal() {
-            note(format_args!("{what}: {total} {unit}"));
+            note(format_args!("{task}: {total} {unit}"));
         }
         Self {
             bar: progress_bar(total as u64)
                 .with_style(style)
-                .with_message(what.to_string())
+                .with_message(task.to_string())
                 .with_prefix(unit),
             unit,
             started: Instant::now(),
@@ -38,14 +38,14 @@ impl Bar {
         }
     }
 
-    /// Counts `steps` more.
+    /// Adds `steps` to the steps done.
     pub fn advance(&self, steps: usize) {
         self.bar.inc(steps as u64);
         let mut last_line = self
             .last_line
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if stderr().is_terminal() || last_line.elapsed() < LINE_EVERY {
+        if stderr().is_terminal() || last_line.elapsed() < LINE_INTERVAL {
             return;
         }
         *last_line = Instant::now();

@@ -1,4 +1,4 @@
-//! What a run shows and logs at each step.
+//! The metrics that a run shows and logs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,20 +12,20 @@ use burn::train::metric::{
 
 use super::measures::Measures;
 
-/// Name of the loss in logs; the best model is chosen by it.
+/// Name of the loss in logs. Its validation mean decides which model is the best.
 pub(crate) const LOSS: &str = "Loss";
 /// Name of the in-batch accuracy from images to texts.
 pub(crate) const IMAGE_TO_TEXT: &str = "Image-to-text accuracy";
 /// Name of the in-batch accuracy from texts to images.
 pub(crate) const TEXT_TO_IMAGE: &str = "Text-to-image accuracy";
-/// Name of the in-batch accuracy from a view to the other of its image.
+/// Name of the in-batch accuracy from a view to the other view of its image.
 pub(crate) const VIEW_TO_VIEW: &str = "Contrastive accuracy";
 /// Name of the throughput.
 pub(crate) const PAIRS_PER_SECOND: &str = "Pairs per second";
-/// Name that Burn's `LearningRateMetric` has.
+/// Name of Burn's `LearningRateMetric`.
 pub(crate) const LEARNING_RATE: &str = "Learning Rate";
 
-/// Mean over pairs of one of a step's [`Measures`].
+/// The mean over all pairs of one value of [`Measures`].
 #[derive(Clone)]
 pub(crate) struct MeanMetric {
     name: MetricName,
@@ -35,22 +35,22 @@ pub(crate) struct MeanMetric {
 }
 
 impl MeanMetric {
-    /// The contrastive loss in nats.
+    /// Returns the metric of the contrastive loss, in nats.
     pub(crate) fn loss() -> Self {
         Self::new(LOSS, false, |measures| measures.loss)
     }
 
-    /// In-batch retrieval of texts by images, in `[0, 1]`.
+    /// Returns the metric of ConVIRT's accuracy from images to texts, 0 to 1.
     pub(crate) fn image_to_text() -> Self {
         Self::new(IMAGE_TO_TEXT, true, |measures| measures.accuracies[0])
     }
 
-    /// In-batch retrieval of images by texts, in `[0, 1]`.
+    /// Returns the metric of ConVIRT's accuracy from texts to images, 0 to 1.
     pub(crate) fn text_to_image() -> Self {
         Self::new(TEXT_TO_IMAGE, true, |measures| measures.accuracies[1])
     }
 
-    /// In-batch retrieval of views by the others of their images, in `[0, 1]`.
+    /// Returns the metric of SimCLR's accuracy from views to views, 0 to 1.
     pub(crate) fn view_to_view() -> Self {
         Self::new(VIEW_TO_VIEW, true, |measures| measures.accuracies[0])
     }
@@ -116,12 +116,13 @@ impl Numeric for MeanMetric {
     }
 }
 
-/// Pairs that went through a step, by wall-clock time between steps.
+/// The throughput of training: the pairs of a step, divided by the wall-clock time since the
+/// previous step.
 #[derive(Clone)]
 pub(crate) struct PairsPerSecond {
     name: MetricName,
-    last: Option<Instant>,
-    /// Whether there were two steps to measure the time between.
+    previous_step: Option<Instant>,
+    /// Whether there were two steps, so that there is a value.
     measured: bool,
     state: NumericMetricState,
 }
@@ -130,7 +131,7 @@ impl PairsPerSecond {
     pub(crate) fn new() -> Self {
         Self {
             name: Arc::new(PAIRS_PER_SECOND.to_string()),
-            last: None,
+            previous_step: None,
             measured: false,
             state: NumericMetricState::new(),
         }
@@ -162,11 +163,11 @@ impl Metric for PairsPerSecond {
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         let now = Instant::now();
-        let Some(last) = self.last.replace(now) else {
+        let Some(previous) = self.previous_step.replace(now) else {
             return Ok(SerializedEntry::not_available(Some("pairs/s")));
         };
         self.measured = true;
-        let seconds = (now - last).as_secs_f64().max(1e-9);
+        let seconds = (now - previous).as_secs_f64().max(1e-9);
         self.state
             .update(measures.pairs as f64 / seconds, measures.pairs);
         Ok(self.state.compute_update(self.format()))
@@ -177,7 +178,7 @@ impl Metric for PairsPerSecond {
     }
 
     fn clear(&mut self) {
-        self.last = None;
+        self.previous_step = None;
         self.measured = false;
         self.state.reset();
     }

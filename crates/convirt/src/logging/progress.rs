@@ -1,4 +1,4 @@
-//! Live progress: Burn's terminal interface, or plain lines where there is no terminal.
+//! Live progress of a training: Burn's terminal interface, or plain lines without a terminal.
 
 use std::collections::HashMap;
 #[cfg(feature = "tui")]
@@ -18,13 +18,14 @@ use super::metrics::{
     IMAGE_TO_TEXT, LEARNING_RATE, LOSS, PAIRS_PER_SECOND, TEXT_TO_IMAGE, VIEW_TO_VIEW,
 };
 
-use super::LINE_EVERY;
+use super::LINE_INTERVAL;
 use crate::messages::progress;
 #[cfg(feature = "tui")]
 use crate::messages::shows_progress;
 use crate::readable::duration;
 
-/// The renderer for where standard output goes; `plain` ones write lines of the log only.
+/// Returns Burn's terminal interface if standard output is a terminal and `plain` is not set, or a
+/// renderer that logs lines.
 #[cfg_attr(not(feature = "tui"), allow(unused_variables))]
 pub(crate) fn renderer(
     steps: TrainingSteps,
@@ -35,16 +36,16 @@ pub(crate) fn renderer(
     #[cfg(feature = "tui")]
     if !plain && shows_progress() && std::io::stdout().is_terminal() {
         let renderer = burn::train::renderer::default_renderer(interrupter.clone(), None);
-        keep_ctrl_c();
+        restore_ctrl_c();
         return renderer;
     }
     Box::new(PlainProgress::new(steps, step))
 }
 
-/// Raw mode turns Ctrl-C into a key that Burn's interface ignores; this makes it a signal again, as
-/// soon as the interface's own thread has entered that mode.
+/// Makes Ctrl-C a signal again, as soon as the thread of Burn's interface has entered raw mode. In
+/// raw mode Ctrl-C is only a key, which the interface ignores.
 #[cfg(all(unix, feature = "tui"))]
-fn keep_ctrl_c() {
+fn restore_ctrl_c() {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     std::thread::spawn(|| {
         let terminal = std::io::stdin();
@@ -52,12 +53,12 @@ fn keep_ctrl_c() {
             match tcgetattr(&terminal) {
                 Ok(mut modes) if !modes.local_modes.contains(LocalModes::ISIG) => {
                     modes.local_modes |= LocalModes::ISIG;
-                    // Where this does not take, the interface's own `q` still stops the training.
+                    // If this fails, the interface's key `q` still stops the training.
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
                     return;
                 }
                 Ok(_) => std::thread::sleep(Duration::from_millis(50)),
-                // Standard input is no terminal: there is no such key.
+                // Standard input is not a terminal and has no keys.
                 Err(_) => return,
             }
         }
@@ -65,14 +66,14 @@ fn keep_ctrl_c() {
 }
 
 #[cfg(all(not(unix), feature = "tui"))]
-fn keep_ctrl_c() {}
+fn restore_ctrl_c() {}
 
-/// One line every ten seconds and one for each evaluation.
+/// A renderer that logs a line every ten seconds and one for each evaluation.
 struct PlainProgress {
     steps: TrainingSteps,
     step: usize,
     first_step: usize,
-    printed_step: usize,
+    logged_step: usize,
     started: Instant,
     last_line: Instant,
     evaluating: bool,
@@ -87,7 +88,7 @@ impl PlainProgress {
             steps,
             step,
             first_step: step,
-            printed_step: step,
+            logged_step: step,
             started: now,
             last_line: now,
             evaluating: false,
@@ -96,7 +97,8 @@ impl PlainProgress {
         }
     }
 
-    fn note(&mut self, state: MetricState) {
+    /// Stores the current value of a metric.
+    fn store(&mut self, state: MetricState) {
         if let MetricState::Numeric(entry, Some(value)) = state
             && let Some(name) = self.names.get(&entry.metric_id)
         {
@@ -104,6 +106,7 @@ impl PlainProgress {
         }
     }
 
+    /// Returns the current value of a metric, NaN if there is none yet.
     fn value(&self, name: &str) -> f64 {
         self.values.get(name).copied().unwrap_or(f64::NAN)
     }
@@ -123,9 +126,9 @@ impl PlainProgress {
         scores
     }
 
-    fn print_training_line(&mut self) {
+    fn log_training_line(&mut self) {
         progress(self.training_line());
-        self.printed_step = self.step;
+        self.logged_step = self.step;
         self.last_line = Instant::now();
     }
 
@@ -150,11 +153,11 @@ impl PlainProgress {
 
 impl MetricsRendererTraining for PlainProgress {
     fn update_train(&mut self, state: MetricState) {
-        self.note(state);
+        self.store(state);
     }
 
     fn update_valid(&mut self, state: MetricState) {
-        self.note(state);
+        self.store(state);
     }
 }
 
@@ -175,8 +178,8 @@ impl TrainingProgressLogger for PlainProgress {
         }
         self.step += 1;
         let first = self.step == self.first_step + 1;
-        if first || self.last_line.elapsed() >= LINE_EVERY {
-            self.print_training_line();
+        if first || self.last_line.elapsed() >= LINE_INTERVAL {
+            self.log_training_line();
         }
     }
 
@@ -188,8 +191,8 @@ impl TrainingProgressLogger for PlainProgress {
                 self.scores()
             ));
             self.last_line = Instant::now();
-        } else if self.printed_step != self.step {
-            self.print_training_line();
+        } else if self.logged_step != self.step {
+            self.log_training_line();
         }
     }
 

@@ -1,7 +1,7 @@
-//! TensorBoard event files: scalars by step, in the format that `tensorboard --logdir` reads.
+//! TensorBoard's event files, with scalars by step, as `tensorboard --logdir` reads them.
 //!
-//! An event file is a sequence of TFRecords (length, masked CRC-32C, payload, masked CRC-32C), each
-//! holding one `tensorflow.Event` message
+//! An event file is a sequence of TFRecords (length, masked CRC-32C, payload, masked CRC-32C). Each
+//! contains one `tensorflow.Event` message
 //! ([event.proto](https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto)).
 
 mod logger;
@@ -17,7 +17,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-/// Writes one event file.
+/// A writer of one event file.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::logging::EventWriter;
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let mut writer = EventWriter::create(folder)?;
+/// for (step, loss) in [(1, 3.2), (2, 2.9)] {
+///     writer.scalar("train_loss", step, loss)?;
+/// }
+/// writer.flush()?;
+///
+/// // After an interruption, a second file continues at step 2 and replaces its value.
+/// let mut resumed = EventWriter::create(folder)?;
+/// resumed.resume_after(1)?;
+/// resumed.scalar("train_loss", 2, 2.8)?;
+/// # resumed.flush()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EventWriter {
     file: BufWriter<File>,
@@ -28,10 +50,10 @@ impl EventWriter {
     ///
     /// # Errors
     ///
-    /// When the file cannot be created or written.
+    /// If the file cannot be created or written.
     pub fn create(folder: &Path) -> io::Result<Self> {
         let time = wall_time();
-        // Files sort by name in TensorBoard; nanoseconds keep a resumed run's file apart.
+        // TensorBoard sorts files by name; nanoseconds give the file of a resumed run another name.
         let name = format!("events.out.tfevents.{time:.9}.convirt");
         let file = File::create_new(folder.join(name))?;
         let mut writer = Self {
@@ -50,7 +72,7 @@ impl EventWriter {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn scalar(&mut self, tag: &str, step: u64, value: f32) -> io::Result<()> {
         self.write(Event {
             wall_time: wall_time(),
@@ -65,12 +87,12 @@ impl EventWriter {
         })
     }
 
-    /// Says that a session goes on behind `step`: TensorBoard takes back what it was shown of later
-    /// steps, which are done again.
+    /// Marks the start of a resumed session after `step`. TensorBoard then removes the values of
+    /// later steps, which the session computes again.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn resume_after(&mut self, step: u64) -> io::Result<()> {
         const START: i32 = 1;
         self.write(Event {
@@ -81,11 +103,11 @@ impl EventWriter {
         })
     }
 
-    /// Hands everything written so far to the operating system, so that TensorBoard sees it.
+    /// Flushes all values to the file, so that TensorBoard can read them.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
@@ -106,7 +128,8 @@ fn wall_time() -> f64 {
         .map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
-/// TFRecord's checksum: CRC-32C rotated and offset, so that a checksum of checksums differs.
+/// Computes TFRecord's checksum: CRC-32C, rotated and with an offset, since CRCs of data with
+/// embedded CRCs are problematic.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
         .rotate_right(15)
@@ -151,10 +174,9 @@ struct Value {
 mod tests {
     use super::*;
 
-    /// `tensorboard.backend.event_processing` (2.20) read a file of this writer; this holds the
-    /// bytes of the record format, whose checksum example is from the TFRecord description.
+    /// `tensorboard.backend.event_processing` (2.20) has read a file of this writer.
     #[test]
-    fn a_record_is_length_checksum_payload_checksum() {
+    fn written_values_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(folder.path()).unwrap();
         writer.scalar("train_loss", 7, 1.5).unwrap();

@@ -1,7 +1,7 @@
-//! What a network takes of memory, told before it is built.
+//! The memory that a network needs, computed before the network is built.
 //!
-//! A size with a digit too many would otherwise end the process when the system refuses memory, or
-//! stops it by force, without a word about the cause.
+//! A configuration with too large a size is an error with an explanation. Without this check, the
+//! operating system would end the process without one.
 
 use std::path::Path;
 
@@ -15,40 +15,44 @@ use crate::compute::ComputeError;
 use crate::config::Config;
 
 /// Bytes of a number in float32.
-const FLOAT: u64 = 4;
+const FLOAT32_BYTES: u64 = 4;
 
 /// Bytes of a number in bfloat16.
-const HALF: u64 = 2;
+const BFLOAT16_BYTES: u64 = 2;
 
-/// Feature maps that a training keeps of each convolution: as it gives it, and normalized.
+/// Feature maps of each convolution that training keeps for the backward pass: the convolution's
+/// output, and the normalized output.
 const MAPS_PER_CONVOLUTION: u64 = 2;
 
-/// Numbers for each trained parameter: itself, its gradient and Adam's two moments.
-const TRAINED: u64 = 4;
+/// Numbers in memory for each trained parameter: itself, its gradient and Adam's two moments.
+const NUMBERS_PER_PARAMETER: u64 = 4;
 
-/// Numbers for each parameter that a checkpoint is written from: copies of itself and its moments.
-const CHECKPOINT: u64 = 3;
+/// More numbers for each trained parameter while a checkpoint is written: copies of the parameter
+/// and of its moments.
+const NUMBERS_PER_CHECKPOINT: u64 = 3;
 
-/// Channels of the image encoder's first feature map, at half the image's size.
-const STEM: u64 = 64;
+/// Channels of the image encoder's first feature map, which has half the image's size.
+const STEM_CHANNELS: u64 = 64;
 
-/// What is needed at the least, from the shapes of what is kept. The program itself and the buffers
-/// of single operations come on top of it: the phantom's training took 1.2 to 1.8 times as much,
-/// with ResNet-18 and 50, images of 32 to 160 pixels and batches of 4 to 32.
+/// A lower bound of the memory that a computation needs, from the shapes of its tensors.
+///
+/// The program itself and the buffers of single operations need more: trainings on the phantom took
+/// 1.2 to 1.8 times as much, with ResNet-18 and 50, images of 32 to 160 pixels and batches of 4 to
+/// 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryNeed {
     parameters: ParameterCount,
-    /// Bytes of the network and what trains it, on its device.
+    /// Bytes of parameters, gradients and optimizer state, on the network's device.
     network: u64,
-    /// Bytes of a batch's images and of what the layers make of it, as far as it is there at one
-    /// time, on the same device.
+    /// Bytes of a batch's images and of the activations that exist at the same time, on the same
+    /// device.
     batch: u64,
-    /// Bytes of the batches that the loader makes ahead, in main memory.
+    /// Bytes of the batches that the loader prepares ahead, in main memory.
     loader: u64,
 }
 
 impl MemoryNeed {
-    /// Of a network that is used as it is.
+    /// Computes the memory of a network for inference, without its inputs.
     pub fn for_inference(network: &NetworkConfig) -> Self {
         let parameters = ParameterCount {
             trainable: 0,
@@ -56,24 +60,24 @@ impl MemoryNeed {
         };
         Self {
             parameters,
-            network: (parameters.total as u64).saturating_mul(FLOAT),
+            network: (parameters.total as u64).saturating_mul(FLOAT32_BYTES),
             batch: 0,
             loader: 0,
         }
     }
 
-    /// Of a network that is trained on so many pairs as the configuration says, their texts of so
-    /// many tokens in the mean.
+    /// Computes the memory of a training on `pairs` pairs, whose texts have `tokens` tokens on
+    /// average.
     pub fn for_training(
         network: &NetworkConfig,
         config: &Config,
         pairs: usize,
         tokens: usize,
     ) -> Self {
-        // More than there are is an error of its own.
+        // A batch with more pairs than there are is another error.
         let batch = config.batch_size.min(pairs) as u64;
         let (views, texts) = match network {
-            NetworkConfig::ConVirt(network) => (1, kept_of_text(network, tokens)),
+            NetworkConfig::ConVirt(network) => (1, text_activations(network, tokens)),
             NetworkConfig::SimClr(_) => (2, 0),
         };
         let (side, image) = (config.image_size(), network.image_side().image);
@@ -83,14 +87,17 @@ impl MemoryNeed {
         let texts = batch.saturating_mul(texts);
         let texts = texts.saturating_mul(bytes_of_number(config.precision));
         Self {
-            batch: images.kept(&image).saturating_add(texts),
+            batch: images.with_activations(&image).saturating_add(texts),
             loader: images.pixels().saturating_mul(ahead),
-            ..Self::for_parameters(network.parameter_count(), TRAINED + CHECKPOINT)
+            ..Self::for_parameters(
+                network.parameter_count(),
+                NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT,
+            )
         }
     }
 
-    /// Of an image encoder that is fine-tuned on so many images at once, `side` pixels wide and
-    /// high.
+    /// Computes the memory of fine-tuning an image encoder on batches of `images` images of `side` ×
+    /// `side` pixels.
     pub fn for_fine_tuning(
         image: &ResNetConfig,
         images: usize,
@@ -103,24 +110,27 @@ impl MemoryNeed {
             trainable: total,
         };
         Self {
-            batch: Batch::new(images as u64, side, precision).kept(image),
-            ..Self::for_parameters(parameters, TRAINED)
+            batch: Batch::new(images as u64, side, precision).with_activations(image),
+            ..Self::for_parameters(parameters, NUMBERS_PER_PARAMETER)
         }
     }
 
-    /// Of parameters, so many numbers for each that is trained.
-    fn for_parameters(parameters: ParameterCount, numbers_each: u64) -> Self {
+    /// Computes the memory of parameters, with `numbers_per_trained` numbers for each trained one
+    /// and one number for each frozen one.
+    fn for_parameters(parameters: ParameterCount, numbers_per_trained: u64) -> Self {
         let ParameterCount { total, trainable } = parameters;
-        let numbers = (total - trainable) as u64 + (trainable as u64).saturating_mul(numbers_each);
+        let trained = (trainable as u64).saturating_mul(numbers_per_trained);
+        let numbers = (total - trainable) as u64 + trained;
         Self {
             parameters,
-            network: numbers.saturating_mul(FLOAT),
+            network: numbers.saturating_mul(FLOAT32_BYTES),
             batch: 0,
             loader: 0,
         }
     }
 
-    /// Of the images that a network that is used sees at once, `side` pixels wide and high.
+    /// Computes the memory of a batch of `images` images of `side` × `side` pixels in inference,
+    /// without the network.
     pub fn for_images(images: usize, side: usize, precision: Precision) -> Self {
         let images = Batch::new(images as u64, side, precision);
         Self {
@@ -131,20 +141,21 @@ impl MemoryNeed {
         }
     }
 
-    /// Compares with what this machine has, where that is known. What lies on a device of its own
-    /// is left to that device.
+    /// Checks that this machine has enough main memory, if the system reports its size. The memory
+    /// of other devices is not checked.
     ///
     /// # Errors
     ///
-    /// [`ComputeError::TooLargeForMemory`] with the numbers.
+    /// [`ComputeError::TooLargeForMemory`] if the memory is too small.
     pub fn check(&self, device: &Device) -> Result<(), ComputeError> {
-        let main_memory = match is_flex(device) {
-            true => *self,
-            false => Self {
+        let main_memory = if is_flex(device) {
+            *self
+        } else {
+            Self {
                 network: 0,
                 batch: 0,
                 ..*self
-            },
+            }
         };
         main_memory.check_within(machine_memory())
     }
@@ -166,7 +177,7 @@ impl MemoryNeed {
     }
 }
 
-/// Images that an encoder sees at once.
+/// A batch of square images.
 struct Batch {
     images: u64,
     side: usize,
@@ -182,71 +193,72 @@ impl Batch {
         }
     }
 
-    /// Bytes of the images.
+    /// Returns the bytes of the images.
     fn pixels(&self) -> u64 {
         let side = self.side as u64;
         let numbers = self.images.saturating_mul(side.saturating_mul(side));
-        numbers.saturating_mul(3 * FLOAT)
+        numbers.saturating_mul(3 * FLOAT32_BYTES)
     }
 
-    /// Bytes of the first convolution's feature map.
+    /// Returns the bytes of the first convolution's feature map.
     fn first_map(&self) -> u64 {
         let side = self.side.div_ceil(2) as u64;
-        let numbers = STEM.saturating_mul(side.saturating_mul(side));
-        self.maps(numbers)
+        let numbers = STEM_CHANNELS.saturating_mul(side.saturating_mul(side));
+        self.feature_maps(numbers)
     }
 
-    /// Bytes of the images and of what a training keeps of all layers.
-    fn kept(&self, image: &ResNetConfig) -> u64 {
+    /// Returns the bytes of the images and of all activations that training keeps.
+    fn with_activations(&self, image: &ResNetConfig) -> u64 {
         let numbers = MAPS_PER_CONVOLUTION.saturating_mul(image.feature_map_elements(self.side));
-        self.pixels().saturating_add(self.maps(numbers))
+        self.pixels().saturating_add(self.feature_maps(numbers))
     }
 
-    /// Bytes of so many numbers of each image's feature maps.
-    fn maps(&self, numbers: u64) -> u64 {
+    /// Returns the bytes of feature maps with `numbers` numbers for each image.
+    fn feature_maps(&self, numbers: u64) -> u64 {
         let bytes = numbers.saturating_mul(bytes_of_number(self.precision));
         self.images.saturating_mul(bytes)
     }
 }
 
-/// Numbers that a training keeps of a text of so many tokens: of all layers but the frozen ones
-/// below which nothing is trained.
-fn kept_of_text(network: &ConVirtConfig, tokens: usize) -> u64 {
+/// Counts the activations of a text of `tokens` tokens that training keeps: those of all layers
+/// except the frozen ones below the first trained one.
+fn text_activations(network: &ConVirtConfig, tokens: usize) -> u64 {
     let layers = network.text.num_hidden_layers;
     let is_frozen = |layer: &usize| network.freeze_layers.contains(layer);
-    let frozen = match network.freeze_embeddings {
-        true => (0..layers).take_while(is_frozen).count(),
-        false => 0,
+    let frozen = if network.freeze_embeddings {
+        (0..layers).take_while(is_frozen).count()
+    } else {
+        0
     };
     let trained = network
         .pooling_layer
         .unwrap_or(layers)
         .saturating_sub(frozen);
-    let of_layer = network.text.layer_activations(tokens);
-    of_layer.saturating_mul(trained as u64)
+    let per_layer = network.text.layer_activations(tokens);
+    per_layer.saturating_mul(trained as u64)
 }
 
-/// Bytes of a number of feature maps and token states.
+/// Returns the bytes of a number in feature maps and token states.
 fn bytes_of_number(precision: Precision) -> u64 {
     match precision {
-        Precision::BFloat16 => HALF,
-        Precision::Float32 | Precision::High => FLOAT,
+        Precision::BFloat16 => BFLOAT16_BYTES,
+        Precision::Float32 | Precision::High => FLOAT32_BYTES,
     }
 }
 
-/// Bytes of main memory that this process may use; `None` where the system does not say.
+/// Returns the bytes of main memory that this process may use; `None` if the system does not report
+/// them.
 fn machine_memory() -> Option<u64> {
-    /// Longer ones are no files of the kernel's.
+    /// Maximum size of the kernel's files.
     const MAX_BYTES: u64 = 1 << 16;
     let read = |path: &Path| read_regular_text(path, MAX_BYTES).ok();
     let machine = total_memory(&read(Path::new("/proc/meminfo"))?)?;
     let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let limits =
-        group_folders(&group).filter_map(|file| read(Path::new(&file))?.trim().parse().ok());
+    let limits = limit_files(&group).filter_map(|file| read(Path::new(&file))?.trim().parse().ok());
     Some(limits.fold(machine, u64::min))
 }
 
-/// Reads `MemTotal` of `/proc/meminfo`, in bytes.
+/// Parses `MemTotal` of `/proc/meminfo`, in bytes.
 fn total_memory(text: &str) -> Option<u64> {
     let line = text
         .lines()
@@ -255,9 +267,9 @@ fn total_memory(text: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// Lists the files that may limit the memory of a process, by its `/proc/self/cgroup`: of its group
-/// and of those around it, of either version of control groups.
-fn group_folders(text: &str) -> impl Iterator<Item = String> {
+/// Lists the files that may limit the memory of a process, given its `/proc/self/cgroup`: the files
+/// of its control group and of that group's parents, in version 1 or 2 of control groups.
+fn limit_files(text: &str) -> impl Iterator<Item = String> {
     let files = text.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, group) = (parts.next().unwrap_or(""), parts.next().unwrap_or("/"));
@@ -306,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_counted_as_it_is_built() {
+    fn parameter_counts_match_those_of_built_networks() {
         for freeze in [false, true] {
             let network = ConVirtConfig {
                 freeze_embeddings: freeze,
@@ -325,7 +337,7 @@ mod tests {
         );
     }
 
-    /// 8 images of 32 × 32 × 3 numbers, of each two of all feature maps, and 2 batches ahead.
+    /// 8 images of 32 × 32 × 3 numbers, two copies of all their feature maps, and 2 batches ahead.
     #[test]
     fn a_training_needs_weights_gradients_moments_and_batches() {
         let network = NetworkConfig::ConVirt(ConVirtConfig {
@@ -347,19 +359,19 @@ mod tests {
             MemoryNeed::for_training(&network, &config, 100, 0),
             expected
         );
-        let few = MemoryNeed::for_training(&network, &config, 4, 0);
-        assert_eq!(few.batch, expected.batch / 2);
+        let four_pairs = MemoryNeed::for_training(&network, &config, 4, 0);
+        assert_eq!(four_pairs.batch, expected.batch / 2);
         config.precision = Precision::BFloat16;
-        let half = MemoryNeed::for_training(&network, &config, 100, 0);
-        assert_eq!(half.batch, images + maps / 2);
-        let used = MemoryNeed::for_images(8, 32, Precision::BFloat16);
-        assert_eq!(used.batch, images + 8 * 16 * 16 * 64 * 2);
+        let bfloat16 = MemoryNeed::for_training(&network, &config, 100, 0);
+        assert_eq!(bfloat16.batch, images + maps / 2);
+        let inference = MemoryNeed::for_images(8, 32, Precision::BFloat16);
+        assert_eq!(inference.batch, images + 8 * 16 * 16 * 64 * 2);
     }
 
     /// 5 tokens in a layer of 8 × 8 + 2 × 12 + 2 × 5 numbers each.
     #[test]
-    fn texts_are_kept_by_the_layers_above_what_is_frozen() {
-        let of_layer = 8 * 5 * (64 + 24 + 10) * 4;
+    fn only_layers_above_the_frozen_ones_keep_activations() {
+        let per_layer = 8 * 5 * (64 + 24 + 10) * 4;
         let batch = |freeze_embeddings, freeze_layers: &[usize]| {
             let network = NetworkConfig::ConVirt(ConVirtConfig {
                 freeze_embeddings,
@@ -369,24 +381,24 @@ mod tests {
             let need = |tokens| MemoryNeed::for_training(&network, &config(), 100, tokens).batch;
             need(5) - need(0)
         };
-        assert_eq!(batch(false, &[0]), 2 * of_layer);
-        assert_eq!(batch(true, &[1]), 2 * of_layer);
-        assert_eq!(batch(true, &[0]), of_layer);
+        assert_eq!(batch(false, &[0]), 2 * per_layer);
+        assert_eq!(batch(true, &[1]), 2 * per_layer);
+        assert_eq!(batch(true, &[0]), per_layer);
         assert_eq!(batch(true, &[0, 1]), 0);
     }
 
     #[test]
-    fn a_fine_tuning_keeps_what_a_training_does() {
+    fn fine_tuning_keeps_the_activations_of_the_image_encoder() {
         let resnet50 = ResNetConfig::new(ResNetDepth::ResNet50);
         let need = MemoryNeed::for_fine_tuning(&resnet50, 3, 224, Precision::Float32);
         assert_eq!(need.network, 16 * resnet50.parameters());
-        // timm's convolutions give 11,113,984 numbers an image.
+        // The outputs of timm's convolutions have 11,113,984 numbers per image.
         let expected = 3 * (224 * 224 * 3 + 2 * 11_113_984) * 4;
         assert_eq!((need.batch, need.loader), (expected, 0));
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error_with_the_numbers() {
+    fn too_little_memory_is_an_error_with_the_numbers() {
         let need = MemoryNeed {
             parameters: ParameterCount {
                 total: 5_000_000_000,
@@ -438,29 +450,29 @@ mod tests {
             usize::MAX,
             1 << 20,
         );
-        // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, of 28 bytes.
+        // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, each of 28 bytes.
         assert!(need.network > 4_400_000_000_000_000);
         assert!(need.check_within(Some(1 << 40)).is_err());
     }
 
     #[test]
-    fn the_machine_and_the_groups_around_a_process_limit_it() {
+    fn the_machine_and_control_groups_limit_memory() {
         let text = "MemTotal:       24580900 kB\nMemFree:          203364 kB\n";
         assert_eq!(total_memory(text), Some(24_580_900 * 1024));
         assert_eq!(total_memory("nothing"), None);
-        let files: Vec<_> = group_folders("0::/a.slice/b\n").collect();
+        let files: Vec<_> = limit_files("0::/a.slice/b\n").collect();
         let expected = ["/a.slice/b", "/a.slice", ""];
         assert_eq!(
             files,
             expected.map(|group| format!("/sys/fs/cgroup{group}/memory.max"))
         );
-        let files: Vec<_> = group_folders("5:cpu:/x\n4:memory:/\n").collect();
+        let files: Vec<_> = limit_files("5:cpu:/x\n4:memory:/\n").collect();
         assert_eq!(files, ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn linux_tells_its_memory() {
+    fn linux_reports_its_memory() {
         assert!(machine_memory().unwrap() > 1 << 20);
     }
 }

@@ -1,4 +1,4 @@
-//! What a run was begun on, so that it does not go on with other pairs in silence.
+//! A record of a run's data, so that a resumed run can warn if the data changed.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::json_file::read_json;
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";
 
-/// The pairs of a run, by their number and a hash of images, texts and groups.
+/// The identity of a run's data: the number of pairs, and a hash of images, texts and groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataIdentity {
     train: Side,
@@ -27,7 +27,7 @@ struct Side {
     fingerprint: String,
 }
 
-/// Pairs that a run was begun on and others that it goes on with.
+/// A difference between the data at the start of a run and the data of its resumption.
 #[derive(Clone, Debug)]
 pub(crate) struct DataChange {
     then: DataIdentity,
@@ -35,6 +35,7 @@ pub(crate) struct DataChange {
 }
 
 impl DataIdentity {
+    /// Computes the identity of the split studies.
     pub fn new(split: &SplitStudies) -> Self {
         let side = |studies: &[Study]| Side {
             pairs: studies.len(),
@@ -53,9 +54,9 @@ impl DataIdentity {
         NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))
     }
 
-    /// Compares with what a run was begun on; `None` where it is the same, or the run does not
-    /// tell, as those from before it was recorded.
-    pub fn change(self, run: &Path) -> Result<Option<DataChange>, Error> {
+    /// Compares the data with the data at the start of a run. `None` if they are equal, or if the
+    /// run, of an older version of this crate, has no record.
+    pub fn change_since_start(self, run: &Path) -> Result<Option<DataChange>, Error> {
         let path = run.join(FILE);
         if !path.exists() {
             return Ok(None);
@@ -77,13 +78,13 @@ impl fmt::Display for DataChange {
             then.train.pairs, then.valid.pairs, now.train.pairs, now.valid.pairs
         )?;
         for (side, then, now) in [
-            ("to train on", &then.train, &now.train),
-            ("held out", &then.valid, &now.valid),
+            ("training", &then.train, &now.train),
+            ("held-out", &then.valid, &now.valid),
         ] {
             if then.pairs == now.pairs && then != now {
                 write!(
                     f,
-                    "; other images, texts or groups, or another order, {side}"
+                    "; the {side} pairs have other images, texts or groups, or another order"
                 )?;
             }
         }

@@ -1,56 +1,56 @@
-//! Why a run cannot be opened, or gone on with.
+//! The errors of opening and resuming a run.
 
 use std::path::PathBuf;
 
 use convirt_data::truncated_list;
 
-/// Why a run cannot be opened, or gone on with.
+/// An error of opening or resuming a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// There is no such earlier run.
+    /// The run does not exist.
     #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = truncated_list(found))]
     NoRun {
-        /// The run asked for.
+        /// Name or path of the run.
         run: PathBuf,
-        /// Folder of runs.
+        /// Folder of runs that was searched.
         looked_in: PathBuf,
-        /// Runs there.
+        /// Names of the runs in that folder.
         found: Vec<String>,
     },
 
-    /// Another process trains the run.
+    /// Another process is training the run.
     #[error(
-        "{run}: another process works on this run ({holder}); wait for it, or stop it",
+        "{run}: another process is training this run ({holder}); wait for it, or stop it",
         run = run.display()
     )]
     RunInUse {
         /// The run's folder.
         run: PathBuf,
-        /// What that process says of itself.
+        /// Description of that process, `process <id>`.
         holder: String,
     },
 
-    /// A run has nothing to resume from.
-    #[error("{folder}: no whole checkpoint to resume from; start anew, or start from its model with `fine_tune_from`", folder = folder.display())]
+    /// A run has no complete checkpoint.
+    #[error("{folder}: no complete checkpoint to resume from; start a new run, from this run's model with `fine_tune_from` if it has one", folder = folder.display())]
     NoCheckpoint {
         /// Folder of checkpoints.
         folder: PathBuf,
     },
 
-    /// A checkpoint's state is damaged.
-    #[error("{path}: not the state of a training: {cause}", path = path.display())]
+    /// A JSON file with the state or the data of a run is damaged.
+    #[error("{path}: not a valid state of a run: {cause}", path = path.display())]
     BrokenState {
         /// The file.
         path: PathBuf,
-        /// Where it is wrong.
+        /// The error of the JSON parser, with its line and column.
         cause: serde_json::Error,
     },
 
-    /// A setting cannot change while a run goes on.
+    /// An override changes a setting that a resumed run cannot change.
     #[error("`{key}` cannot change when a run is resumed; start a new run with `fine_tune_from`")]
     FixedOnResume {
-        /// The key.
+        /// The key of the setting.
         key: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The folder of one training run.
+//! The folder of a run.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -10,42 +10,63 @@ use jiff::Zoned;
 use super::error::RunError;
 use crate::error::Error;
 
-/// Bytes of what the process that has a run says of itself.
-const MAX_HOLDER: u64 = 1 << 10;
+/// Maximum number of bytes of the lock file.
+const MAX_LOCK_BYTES: u64 = 1 << 10;
 
-/// Name of the page to look at.
+/// Name of the report page in the folder.
 pub(crate) const REPORT: &str = "report.html";
 
-/// `runs/<timestamp>_<name>/`: all that a run leaves behind.
+/// The folder of a run, `runs/<timestamp>_<name>/`, with all its files.
 ///
 /// | file | content |
 /// |---|---|
 /// | `config.yaml` | the configuration as used, every key |
 /// | `events.out.tfevents.*` | TensorBoard scalars |
 /// | `train/`, `valid/` | Burn's metric logs |
-/// | `checkpoint/` | the last two states, to resume from |
+/// | `checkpoint/` | the last two checkpoints, for resuming |
 /// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
-/// | `data.json` | number and hash of the pairs that the run was begun on |
-/// | `lock` | the process that trains it, if one does |
-/// | `summary.json` | what the run reached |
-/// | `report.html` | curves, held-out pairs, heat maps: the run as a page to look at |
+/// | `data.json` | number and hash of the pairs at the start of the run |
+/// | `lock` | lock of the process that is training the run |
+/// | `summary.json` | the [`Summary`](crate::Summary) |
+/// | `report.html` | the report page: curves, held-out pairs, heat maps |
+///
+/// # Examples
+///
+/// ```
+/// use convirt::RunDir;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let runs = folder.path().join("runs");
+/// let run = RunDir::create(&runs, "phantom")?;
+/// assert!(run.name().ends_with("_phantom"));
+/// assert_eq!(run.summary(), run.path().join("summary.json"));
+///
+/// // A folder with a `config.yaml` is a run, which opens by its name or path.
+/// std::fs::write(run.config(), "dataset: {csv_file: pairs.csv}\n")?;
+/// assert_eq!(RunDir::open(&runs, run.name().as_ref())?, run);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
 }
 
-/// The right to write into a run, which one process has as long as this lives.
+/// A lock on a run's folder: while it exists, no other process can train the run.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     _file: File,
 }
 
 impl RunDir {
-    /// Takes the run for this process; the system gives it back when the process ends, however.
+    /// Locks the run for this process. The operating system releases the lock when the process
+    /// ends, also after a crash.
     ///
     /// # Errors
     ///
-    /// [`RunError::RunInUse`] while another process has it, [`FileError::Write`].
+    /// - [`RunError::RunInUse`] if another process holds the lock
+    /// - [`FileError::Write`] if the lock file cannot be written
     pub(crate) fn lock(&self) -> Result<RunLock, Error> {
         let path = self.path.join("lock");
         let mut options = OpenOptions::new();
@@ -54,7 +75,7 @@ impl RunDir {
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => Error::from(RunError::RunInUse {
                 run: self.path.clone(),
-                holder: read_regular_text(&path, MAX_HOLDER).unwrap_or_default(),
+                holder: read_regular_text(&path, MAX_LOCK_BYTES).unwrap_or_default(),
             }),
             TryLockError::Error(cause) => FileError::write(&path)(cause).into(),
         })?;
@@ -66,11 +87,11 @@ impl RunDir {
         Ok(RunLock { _file: file })
     }
 
-    /// Creates `<runs>/<timestamp>_<name>`; the time is local, to the second.
+    /// Creates the folder `<runs>/<timestamp>_<name>`, with the local time to the second.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be created.
+    /// [`FileError::Write`] if the folder cannot be created.
     pub fn create(runs: &Path, name: &str) -> Result<Self, Error> {
         fs::create_dir_all(runs).map_err(FileError::write(runs))?;
         let time = Zoned::now().strftime("%Y-%m-%d_%H-%M-%S").to_string();
@@ -89,63 +110,64 @@ impl RunDir {
         }
     }
 
-    /// Opens an earlier run, given by its path or by its name under `runs`.
+    /// Opens an existing run by its path, or by its name in the folder `runs`.
     ///
     /// # Errors
     ///
-    /// When there is no such folder, or it holds no `config.yaml`.
+    /// [`RunError::NoRun`] if neither is a folder with a `config.yaml`.
     pub fn open(runs: &Path, run: &Path) -> Result<Self, Error> {
         let path = find(runs, run, |path| path.join("config.yaml").is_file())?;
         Ok(Self { path })
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Name of the run: the folder's.
+    /// Returns the name of the run, which is its folder's name.
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
         name.to_string_lossy().into_owned()
     }
 
-    /// The configuration as used.
+    /// Returns the path of the configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.yaml")
     }
 
-    /// Where states to resume from are kept.
+    /// Returns the path of the checkpoints' folder.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoint")
     }
 
-    /// Where the model is saved.
+    /// Returns the path of the best model's folder.
     pub fn model(&self) -> PathBuf {
         self.path.join("model")
     }
 
-    /// The run as a page to look at.
+    /// Returns the path of the report page.
     pub fn report(&self) -> PathBuf {
         self.path.join(REPORT)
     }
 
-    /// What the run reached.
+    /// Returns the path of the summary.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
 }
 
-/// What `run` names: a path, or a name in the folder `runs`, whichever `is_it` first.
+/// Returns the path that `run` names: the path itself, or a name in the folder `runs`; the first of
+/// them that `is_run` accepts.
 pub(crate) fn find(
     runs: &Path,
     run: &Path,
-    is_it: impl Fn(&PathBuf) -> bool,
+    is_run: impl Fn(&PathBuf) -> bool,
 ) -> Result<PathBuf, RunError> {
     let candidates = [run.to_path_buf(), runs.join(run)];
     candidates
         .into_iter()
-        .find(is_it)
+        .find(is_run)
         .ok_or_else(|| RunError::NoRun {
             run: run.to_path_buf(),
             looked_in: runs.to_path_buf(),
@@ -153,6 +175,7 @@ pub(crate) fn find(
         })
 }
 
+/// Returns the sorted names of the runs in a folder.
 fn names_in(runs: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(runs)
         .into_iter()
@@ -170,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_runs_of_one_second_get_folders_of_their_own() {
+    fn two_runs_within_one_second_have_different_folders() {
         let runs = tempfile::tempdir().unwrap();
         let first = RunDir::create(runs.path(), "a").unwrap();
         let second = RunDir::create(runs.path(), "a").unwrap();
@@ -178,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_taken_by_one_at_a_time() {
+    fn only_one_lock_on_a_run_exists_at_a_time() {
         let runs = tempfile::tempdir().unwrap();
         let run = RunDir::create(runs.path(), "a").unwrap();
         let lock = run.lock().unwrap();
@@ -189,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_opens_by_path_and_by_name_and_a_missing_one_lists_those_there() {
+    fn a_run_opens_by_path_or_name_and_the_error_for_a_missing_run_lists_the_others() {
         let runs = tempfile::tempdir().unwrap();
         let run = RunDir::create(runs.path(), "a").unwrap();
         fs::write(run.config(), "").unwrap();
-        let by_name = PathBuf::from(run.name());
-        assert_eq!(RunDir::open(runs.path(), &by_name).unwrap(), run);
+        let name = PathBuf::from(run.name());
+        assert_eq!(RunDir::open(runs.path(), &name).unwrap(), run);
         assert_eq!(RunDir::open(runs.path(), run.path()).unwrap(), run);
         let error = RunDir::open(runs.path(), Path::new("b")).unwrap_err();
         assert!(error.to_string().contains(&run.name()), "{error}");

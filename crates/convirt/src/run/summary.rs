@@ -1,4 +1,4 @@
-//! What a run reached, on screen and as `summary.json`.
+//! The summary of a run, on screen and as `summary.json`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,57 +21,77 @@ use crate::retrieval::Retrieval;
 pub enum Ending {
     /// All steps were done.
     Completed,
-    /// The validation loss had not fallen for as many evaluations as configured.
+    /// The validation loss did not fall for `early_stop_patience` evaluations.
     StoppedEarly,
-    /// The user stopped it; it can be resumed.
+    /// The user stopped the run, which can be resumed.
     Interrupted,
 }
 
-/// What a run reached.
+/// The results of a run.
+///
+/// # Examples
+///
+/// [`Training::run`](crate::Training::run) returns a summary; `summary.json` contains the same.
+///
+/// ```no_run
+/// use convirt::Summary;
+/// use convirt::run::Ending;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let json = std::fs::read("runs/2026-01-16_02-27-36_phantom/summary.json")?;
+/// let summary: Summary = serde_json::from_slice(&json)?;
+/// assert_eq!(summary.ending, Ending::Completed);
+/// if let Some(retrieval) = &summary.retrieval {
+///     println!("{retrieval}");
+/// }
+/// println!("{:?} nats, chance {:.3}", summary.validation_loss, summary.chance_loss);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Folder of the run.
     pub run: PathBuf,
-    /// What it learned from.
+    /// Objective of the training.
     #[serde(default)]
     pub objective: Objective,
-    /// How it ended.
+    /// How the run ended.
     pub ending: Ending,
-    /// Device it computed on.
+    /// Name of the device.
     pub device: String,
-    /// How it multiplied. Summaries from before this was recorded read as `float32`.
+    /// Precision of convolutions and linear layers. `float32` in summaries of older versions, which
+    /// do not contain it.
     #[serde(default, with = "PrecisionName")]
     pub precision: Precision,
-    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than
-    /// the CPU, and in summaries from before this was recorded.
+    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied matrices. `None` if the
+    /// device is not the CPU, and in summaries of older versions.
     #[serde(default)]
     pub kernel: Option<String>,
-    /// Seed of all its randomness.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Optimizer steps done.
+    /// Number of optimizer steps.
     pub steps: usize,
-    /// Steps after which the validation loss was lowest; the model saved is of this step.
+    /// Step of the lowest validation loss, at which the model was saved.
     pub best_step: usize,
-    /// Lowest validation loss in nats; `None` when it ended before an evaluation.
+    /// Lowest validation loss, in nats; `None` if the run ended before an evaluation.
     pub validation_loss: Option<f64>,
-    /// Loss of a model that knows nothing: mean over the validation batches of ln(batch), of
-    /// SimCLR ln(2 · batch − 1).
+    /// Validation loss at chance, in nats: the mean of ln(batch), for SimCLR of ln(2 · batch − 1).
     pub chance_loss: f64,
-    /// Retrieval among the held-out pairs by the saved model; none of SimCLR.
+    /// Retrieval among the held-out pairs by the saved model; `None` for SimCLR.
     pub retrieval: Option<Retrieval>,
-    /// Share of held-out views whose most similar other view in their batch is of their image, by
-    /// the saved model; of SimCLR alone.
+    /// Fraction of held-out views whose most similar other view in the batch shows the same image,
+    /// by the saved model; `None` for ConVIRT.
     #[serde(default)]
     pub contrastive_accuracy: Option<f64>,
-    /// Pairs trained on; of SimCLR images.
+    /// Number of training pairs; for SimCLR, of images.
     pub train_pairs: usize,
-    /// Pairs held out; of SimCLR images.
+    /// Number of held-out pairs; for SimCLR, of images.
     pub valid_pairs: usize,
     /// Parameters of the networks.
     pub parameters: ParameterCounts,
-    /// Rows of the manifest that were left out, by reason.
+    /// Numbers of rows of the manifest that were left out, by reason.
     pub skipped: BTreeMap<String, usize>,
-    /// Wall-clock time of this part of the run, in seconds.
+    /// Wall-clock time of this part of the run, in seconds; a resumed run has several parts.
     pub seconds: f64,
 }
 
@@ -80,7 +100,7 @@ impl Summary {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// [`FileError::Write`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let json = serde_json::to_string_pretty(self).expect("a summary is plain data");
         NewFile::write_whole(path, (json + "\n").as_bytes()).map_err(FileError::write(path))
@@ -131,7 +151,7 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "run: {}", self.run.display())?;
         let page = self.run.join(REPORT);
-        writeln!(f, "to look at: {}", page.display())?;
+        writeln!(f, "report: {}", page.display())?;
         if self.ending == Ending::Interrupted {
             writeln!(f, "resume with: convirt resume {}", self.run.display())?;
         }

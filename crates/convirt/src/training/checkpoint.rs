@@ -1,9 +1,9 @@
-//! States of a training that it can resume from, one per global step.
+//! Checkpoints of a training, named after its steps.
 //!
-//! A checkpoint is four files: `model-<step>.bpk`, `optim-<step>.bpk`, `scheduler-<step>.bpk`
-//! (Burn's records) and `state-<step>.json` (ours). Burn writes its three in the background; since
-//! its writer takes a new checkpoint only when the one before is on disk, keeping two means that
-//! one is always whole.
+//! A checkpoint has four files: `model-<step>.bpk`, `optim-<step>.bpk`, `scheduler-<step>.bpk`
+//! (Burn's records) and `state-<step>.json` (ours). Burn writes its files in the background, but
+//! accepts a checkpoint only after the previous one is on disk: of the last two checkpoints, one is
+//! always complete.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -18,20 +18,20 @@ use crate::error::Error;
 use crate::json_file::read_json;
 use crate::run::RunError;
 
-/// What Burn's records do not hold.
+/// The state of a training that Burn's records do not contain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrainingState {
     /// Optimizer steps done.
     pub step: usize,
-    /// The evaluations so far.
+    /// Evaluations so far.
     pub evaluations: Evaluations,
-    /// Name of the kernel that multiplied; none on other devices than the CPU, and in checkpoints
-    /// from before this was recorded.
+    /// Name of the kernel that multiplied matrices. `None` if the device is not the CPU, and in
+    /// checkpoints of older versions.
     #[serde(default)]
     pub kernel: Option<String>,
 }
 
-/// The course of the validation loss: which model is best, and when to stop.
+/// The evaluations of a training, which decide on the best model and on early stopping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Evaluations {
     /// Lowest validation loss, in nats.
@@ -42,12 +42,12 @@ pub(crate) struct Evaluations {
     pub last_step: Option<usize>,
     /// Last validation loss.
     pub last_loss: Option<f64>,
-    /// Evaluations since the best.
+    /// Evaluations since that of the lowest validation loss.
     pub since_best: usize,
 }
 
 impl Evaluations {
-    /// Takes note of an evaluation; whether it is the best so far.
+    /// Adds an evaluation; returns whether its loss is the lowest so far.
     pub fn observe(&mut self, step: usize, loss: f64) -> bool {
         self.last_step = Some(step);
         self.last_loss = Some(loss);
@@ -71,27 +71,37 @@ impl TrainingState {
         NewFile::write_whole(&path, &json).map_err(FileError::write(&path))
     }
 
-    /// Reads the newest whole checkpoint of `folder`.
+    /// Reads the state of the newest complete checkpoint in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// - [`RunError::NoCheckpoint`] if no checkpoint is complete
+    /// - [`RunError::BrokenState`] if the state is damaged
+    /// - [`FileError::Read`] if the state cannot be read
     pub fn load_latest(folder: &Path) -> Result<Self, Error> {
-        let step = steps(folder).pop().ok_or_else(|| RunError::NoCheckpoint {
-            folder: folder.to_path_buf(),
-        })?;
+        let step = complete_steps(folder)
+            .pop()
+            .ok_or_else(|| RunError::NoCheckpoint {
+                folder: folder.to_path_buf(),
+            })?;
         let path = state_file(folder, step);
         let json = read_json(&path)?;
         serde_json::from_slice(&json).map_err(|cause| RunError::BrokenState { path, cause }.into())
     }
 }
 
-/// Keeps the last two checkpoints, those of an earlier part of the run included.
+/// A strategy that keeps the last two checkpoints, also across resumptions.
 pub(crate) struct KeepLastTwo {
     folder: PathBuf,
-    kept: VecDeque<usize>,
+    /// Steps of the checkpoints, ascending.
+    steps: VecDeque<usize>,
 }
 
 impl KeepLastTwo {
+    /// Creates the strategy for a folder, which may contain checkpoints.
     pub fn new(folder: PathBuf) -> Self {
         Self {
-            kept: steps(&folder).into(),
+            steps: complete_steps(&folder).into(),
             folder,
         }
     }
@@ -100,22 +110,22 @@ impl KeepLastTwo {
 impl CheckpointingStrategy for KeepLastTwo {
     fn checkpointing(&mut self, step: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
         let mut actions = vec![CheckpointingAction::Save];
-        self.kept.retain(|kept| *kept != step);
-        self.kept.push_back(step);
-        while self.kept.len() > 2 {
-            let Some(old) = self.kept.pop_front() else {
+        self.steps.retain(|other| *other != step);
+        self.steps.push_back(step);
+        while self.steps.len() > 2 {
+            let Some(oldest) = self.steps.pop_front() else {
                 break;
             };
-            // Without its state a checkpoint is not whole, so this goes first.
-            let _ = fs::remove_file(state_file(&self.folder, old));
-            actions.push(CheckpointingAction::Delete(old));
+            // A checkpoint without its state is incomplete, so the state is removed first.
+            let _ = fs::remove_file(state_file(&self.folder, oldest));
+            actions.push(CheckpointingAction::Delete(oldest));
         }
         actions
     }
 }
 
-/// Steps of the whole checkpoints in `folder`, ascending.
-fn steps(folder: &Path) -> Vec<usize> {
+/// Returns the steps of the complete checkpoints in `folder`, ascending.
+fn complete_steps(folder: &Path) -> Vec<usize> {
     let mut steps: Vec<usize> = fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -144,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_whole_checkpoint_is_resumed() {
+    fn the_newest_complete_checkpoint_is_resumed() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         for step in [90, 200, 1000] {
@@ -162,7 +172,7 @@ mod tests {
         }
         assert_eq!(TrainingState::load_latest(folder).unwrap().step, 200);
         let strategy = KeepLastTwo::new(folder.to_path_buf());
-        assert_eq!(strategy.kept, [90, 200]);
+        assert_eq!(strategy.steps, [90, 200]);
     }
 
     #[test]
@@ -174,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn evaluations_count_since_the_best() {
+    fn evaluations_since_the_lowest_loss_are_counted() {
         let mut evaluations = Evaluations::default();
         let improved = [3.0, 2.0, 2.5, 2.0]
             .iter()

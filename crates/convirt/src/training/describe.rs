@@ -1,4 +1,4 @@
-//! What the networks of a configuration look like.
+//! The description of a configuration's model.
 
 use convirt_model::{ConVirtConfig, NtXentLossConfig, ResNetConfig, SimClrConfig};
 
@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::inference::Description;
 use crate::network::NetworkConfig;
 
-/// The networks of a configuration, with a text tower or without, and what goes into them.
+/// Returns the description of a model: its networks and their inputs. Without a text tower, the
+/// network is SimCLR's.
 pub(super) fn describe(config: &Config, tower: Option<&TextTower>) -> Description {
     let model = &config.model;
     let image = ResNetConfig::new(model.res_base_model);

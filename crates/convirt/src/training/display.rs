@@ -1,4 +1,4 @@
-//! What a run trains on what, in lines.
+//! The description of a run, in lines.
 
 use std::fmt;
 
@@ -25,16 +25,16 @@ impl fmt::Display for Training {
         if let Some((step, kernel)) = self.other_kernel() {
             writeln!(
                 f,
-                "warning: up to step {step} matrix products were computed by {kernel}: the \
-                 continued run will not be bit for bit what it would have been; \
-                 {KERNEL_VARIABLE}={kernel} keeps that kernel, where the processor has it"
+                "warning: up to step {step} the kernel {kernel} computed the matrix products; with \
+                 another kernel, this run will not be bit for bit the same; \
+                 {KERNEL_VARIABLE}={kernel} selects that kernel, if the processor has it"
             )?;
         }
         if self.config.fp16_precision && precision == Precision::Float32 {
             writeln!(
                 f,
-                "warning: `fp16_precision` is set, but there is no training in float16; for mixed \
-                 precision set `precision: bf16`"
+                "warning: `fp16_precision` is set, but training in float16 does not exist; for \
+                 mixed precision, set `precision: bf16`"
             )?;
         }
         line(f, "seed", self.config.seed.to_string())?;
@@ -68,11 +68,11 @@ impl fmt::Display for Training {
         if let Some(problem) = small_validation_warning(valid, self.config.batch_size) {
             writeln!(f, "warning: {problem}")?;
         }
-        let known = self.loaders.held_out_images_trained_on();
-        if known > 0 {
+        let leaked = self.loaders.leaked_images();
+        if leaked > 0 {
             writeln!(
                 f,
-                "warning: {known} of the images held out are trained on too, as their content tells"
+                "warning: {leaked} of the images held out have the same content as training images"
             )?;
         }
         for (reason, count) in self.loaders.skips.counts() {
@@ -91,7 +91,7 @@ impl fmt::Display for Training {
 }
 
 impl Training {
-    /// The step and the kernel of the checkpoint that is resumed, if its kernel is not the current
+    /// Returns the step and the kernel of the resumed checkpoint, if its kernel is not the current
     /// one.
     fn other_kernel(&self) -> Option<(usize, &str)> {
         let state = self.resumed.as_ref()?;

@@ -1,8 +1,8 @@
-//! The course of a training: windows of steps between evaluations.
+//! The training loop, in windows of steps between evaluations.
 //!
-//! burn-train's own loop knows epochs only: it evaluates after each, and an interrupted one is
-//! lost. This strategy for its `SupervisedTraining` calls an *epoch* what lies between two
-//! evaluations, checkpoints wherever it stops, and takes up the very next batch when it resumes.
+//! burn-train's own loop evaluates after each epoch and loses an interrupted epoch. This strategy
+//! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves a
+//! checkpoint wherever it stops, and resumes with the next batch.
 
 use std::sync::Mutex;
 
@@ -20,15 +20,15 @@ use super::schedule::ScheduledLearningRate;
 use crate::error::Error;
 use crate::logging::LOSS;
 
-/// Saves the model of a new lowest validation loss.
+/// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<T> = Box<dyn Fn(&T) -> Result<(), Error> + Send + Sync>;
 
-/// burn-train's training strategy of a run, on one device.
+/// A training strategy for burn-train on one device.
 pub(crate) struct WindowedTraining<T> {
     pub device: Device,
     pub seed: u64,
     pub steps: TrainingSteps,
-    /// Evaluations without a lower loss before the training stops.
+    /// Evaluations without a lower loss after which training stops.
     pub early_stop_patience: Option<usize>,
     pub position: LoaderPosition,
     pub learning_rate: ScheduledLearningRate,
@@ -37,7 +37,7 @@ pub(crate) struct WindowedTraining<T> {
     pub outcome: Mutex<Outcome>,
 }
 
-/// How far a training came, and what went wrong on our side.
+/// The result of the loop, and an error that is not burn-train's.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub state: TrainingState,
@@ -45,7 +45,7 @@ pub(crate) struct Outcome {
     pub error: Option<Error>,
 }
 
-/// What the loop works on.
+/// The parts of burn-train that the loop uses.
 struct Parts<T: LearnerModel> {
     learner: Learner<T>,
     train: TrainLoader<T>,
@@ -75,7 +75,7 @@ impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
             checkpointer: components.checkpointer,
             store: components.event_store,
         };
-        let mut outcome = self.outcome.lock().expect("the training thread is alone");
+        let mut outcome = self.outcome.lock().expect("one thread runs the loop");
         if let Err(error) = self.run(&mut parts, &mut outcome) {
             parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
@@ -85,27 +85,28 @@ impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
 }
 
 impl<T: LearnerModel> WindowedTraining<T> {
-    /// Number of windows.
-    pub fn count(&self) -> usize {
+    /// Returns the number of windows.
+    pub fn window_count(&self) -> usize {
         self.steps.total.div_ceil(self.steps.window)
     }
 
-    /// Window (from 1) that the `step`-th step belongs to.
+    /// Returns the number of the window, from 1, that contains the `step`-th step.
     fn window_of(&self, step: usize) -> usize {
         step.div_ceil(self.steps.window).max(1)
     }
 
-    /// Whether a window ends after `step` steps.
+    /// Returns whether a window ends after `step` steps.
     fn is_boundary(&self, step: usize) -> bool {
         let TrainingSteps { window, total } = self.steps;
         step > 0 && (step.is_multiple_of(window) || step >= total)
     }
 
+    /// Trains and evaluates until the last step, an early stop or an interruption.
     fn run(&self, parts: &mut Parts<T>, outcome: &mut Outcome) -> Result<(), Error> {
         loop {
             let state = &mut outcome.state;
-            let pending = state.evaluations.last_step != Some(state.step);
-            if self.is_boundary(state.step) && pending {
+            let is_evaluated = state.evaluations.last_step == Some(state.step);
+            if self.is_boundary(state.step) && !is_evaluated {
                 let Some(loss) = self.evaluate(parts, state.step) else {
                     return self.checkpoint(parts, state);
                 };
@@ -120,19 +121,19 @@ impl<T: LearnerModel> WindowedTraining<T> {
             if state.step >= self.steps.total || outcome.stopped_early {
                 return Ok(());
             }
-            let before = state.step;
+            let first_step = state.step;
             self.train_window(parts, state);
             if parts.interrupter.should_stop() {
                 return self.checkpoint(parts, state);
             }
-            if state.step == before {
-                // The loader ended without a batch and without an error: nothing would change.
+            if state.step == first_step {
+                // The loader gave no batch and no error, and would do so again.
                 return Err(Error::NoBatches { step: state.step });
             }
         }
     }
 
-    /// Trains to the next boundary, or to the end of the step in which a stop is asked for.
+    /// Trains to the end of the window, or to the end of the current step if a stop is requested.
     fn train_window(&self, parts: &mut Parts<T>, state: &mut TrainingState) {
         let window = self.window_of(state.step + 1);
         let report = |result| parts.interrupter.fail_on_error(result);
@@ -149,8 +150,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
                     break;
                 }
             };
-            // Dropout draws from the device's generator: seeded by step, so that a resumed run
-            // draws what an uninterrupted one would have.
+            // Dropout draws from the device's generator, which gets a new seed for each step: a
+            // resumed run draws the same numbers as an uninterrupted one.
             self.device.seed(mix(self.seed, state.step as u64));
             let output = parts.learner.train_step(batch);
             parts.learner.lr_step();
@@ -172,7 +173,7 @@ impl<T: LearnerModel> WindowedTraining<T> {
             }
         }
         drop(batches);
-        // Whatever the batches have come to, the loader may have passed over steps without one.
+        // The loader may have skipped steps that have no batch.
         state.step = self.position.get();
         report(
             parts
@@ -182,7 +183,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
         report(parts.processor.flush());
     }
 
-    /// Mean validation loss of the model at `step`; `None` when a stop was asked for meanwhile.
+    /// Computes the mean validation loss of the model at `step`. `None` if a stop is requested
+    /// during the evaluation.
     fn evaluate(&self, parts: &mut Parts<T>, step: usize) -> Option<f64> {
         let window = self.window_of(step);
         let report = |result| parts.interrupter.fail_on_error(result);
@@ -230,8 +232,7 @@ impl<T: LearnerModel> WindowedTraining<T> {
             .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)
     }
 
-    /// Saves all that a resumed run needs; nothing after an error, whose state is not worth
-    /// keeping.
+    /// Saves a checkpoint, except after an error of burn-train: the parameters may be damaged then.
     fn checkpoint(&self, parts: &mut Parts<T>, state: &TrainingState) -> Result<(), Error> {
         if parts.interrupter.error().is_some() {
             return Ok(());
@@ -244,8 +245,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
     }
 }
 
-/// One seed from two numbers (the finalizer of splitmix64), so that neighbours have nothing in
-/// common.
+/// Mixes two numbers into a seed by splitmix64's finalizer, so that the seeds of neighbouring steps
+/// are unrelated.
 fn mix(seed: u64, step: u64) -> u64 {
     let mut z = seed
         .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15))

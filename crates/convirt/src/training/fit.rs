@@ -1,4 +1,4 @@
-//! The steps of a run, driven by burn-train's `Learner`.
+//! The training of a run by burn-train's `Learner`.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,11 +26,12 @@ use crate::error::Error;
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
 use crate::weights::{WeightsError, check_loaded};
 
-/// Bytes in memory of what frozen layers made of texts: 10,000 of 32 tokens by BERT-base.
-const FROZEN_STATES: usize = 1 << 30;
+/// Maximum size in memory of the frozen layers' states, in bytes: 10,000 texts of 32 tokens with
+/// BERT-base.
+const FROZEN_STATE_BYTES: usize = 1 << 30;
 
 impl Training {
-    /// Runs burn-train's `Learner`; afterwards the run's model folder holds a model.
+    /// Trains the network and saves the best model, or the last one if there was no evaluation.
     pub(super) fn fit<N: Pretrained>(&self, network: N) -> Result<Outcome, Error> {
         let config = &self.config;
         let task = PretrainingTask {
@@ -109,7 +110,7 @@ impl Training {
                 &self.interrupter,
                 self.plain,
             ))
-            .num_epochs(windows.count())
+            .num_epochs(windows.window_count())
             .launch(learner);
 
         let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
@@ -134,7 +135,7 @@ impl Training {
         if !is_frozen || !is_flex(&self.device) {
             return Ok(network);
         }
-        let mut states = FrozenStates::new(FROZEN_STATES);
+        let mut states = FrozenStates::new(FROZEN_STATE_BYTES);
         let model = &self.config.model;
         if let Some(folder) = &model.frozen_states_dir {
             std::fs::create_dir_all(folder).map_err(FileError::write(folder))?;
@@ -144,6 +145,7 @@ impl Training {
         Ok(network.with_frozen_states(&states))
     }
 
+    /// Loads the checkpoint of `step` into the learner.
     fn restore<N: Pretrained>(
         &self,
         learner: &mut Learner<PretrainingTask<N>>,

@@ -1,5 +1,4 @@
-//! What a run starts from: an earlier run, one of its checkpoints, ConVIRT-Colab's, or any file
-//! of a whole model.
+//! The initial weights of a whole model, from a run, a checkpoint or ConVIRT-Colab.
 
 use std::path::Path;
 
@@ -11,16 +10,22 @@ use crate::inference::{Description, InferenceError, folder_of_weights};
 use crate::run::folder;
 use crate::weights::WeightsFile;
 
-/// Weights of a whole model, and its vocabulary where it stands beside them.
+/// The weights of a whole model, with the tokenizer of its run if there is one.
 pub(crate) struct InitialWeights {
     pub weights: WeightsFile,
-    /// A run's own. Words have other numbers in any other.
+    /// The run's tokenizer. Its token ids belong to the weights.
     pub tokenizer: Option<ReportTokenizer>,
 }
 
 impl InitialWeights {
-    /// Opens what `name` means: a path, or a run in `runs`. A training of ConVIRT needs a
-    /// vocabulary, one of SimCLR has no use for it.
+    /// Opens weights by their path, or by the name of a run in the folder `runs`. Reads the
+    /// tokenizer only if the objective reads texts.
+    ///
+    /// # Errors
+    ///
+    /// - [`RunError::NoRun`](crate::run::RunError::NoRun) if nothing has that path or name
+    /// - [`InferenceError::NoTextEncoder`] if the objective reads texts but the run is SimCLR's
+    /// - those of reading weights and tokenizer
     pub fn open(runs: &Path, name: &Path, objective: Objective) -> Result<Self, Error> {
         let weights = WeightsFile::open(folder::find(runs, name, |path| path.exists())?)?;
         let folder = folder_of_weights(weights.path());

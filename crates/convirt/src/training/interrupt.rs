@@ -1,4 +1,4 @@
-//! Ctrl-C as a request to stop, not as an end.
+//! Ctrl-C and SIGTERM as requests to stop after the current step.
 
 use std::sync::{Mutex, Once};
 
@@ -9,16 +9,19 @@ use crate::messages::{note, warning};
 static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
 
-/// While this lives, the first Ctrl-C (or SIGTERM) asks its training to stop after the current
-/// step; a second one ends the process at once.
+/// A signal handler of a training. While it exists, the first Ctrl-C (or SIGTERM) stops the training
+/// after the current step, and the second one ends the process at once.
 pub(crate) struct StopOnSignal;
 
 impl StopOnSignal {
+    /// Installs the handler for a training.
     pub fn new(interrupter: &Interrupter) -> Self {
         *current() = Some(interrupter.clone());
         HANDLER.call_once(|| {
             if let Err(error) = ctrlc::set_handler(on_signal) {
-                warning(format_args!("Ctrl-C will not save the training: {error}"));
+                warning(format_args!(
+                    "Ctrl-C will end the training without a checkpoint: {error}"
+                ));
             }
         });
         Self
@@ -34,7 +37,7 @@ impl Drop for StopOnSignal {
 fn on_signal() {
     match current().take() {
         Some(interrupter) => {
-            note("\nstopping after this step; once more to stop at once");
+            note("\nstopping after this step; press Ctrl-C again to stop at once");
             interrupter.stop(Some("interrupted"));
         }
         None => std::process::exit(130),

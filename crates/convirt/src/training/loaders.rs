@@ -1,4 +1,4 @@
-//! The loaders of a run.
+//! The data loaders of a run.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::datasets::{Datasets, Studies, loader_config};
 use crate::error::Error;
 use crate::inference::Description;
 
-/// Loaders over the configuration's data.
+/// The loaders of training and validation.
 pub(super) struct Loaders {
     pub train: TrainingLoader,
     pub valid: EvaluationLoader,
@@ -21,13 +21,7 @@ pub(super) struct Loaders {
 }
 
 impl Loaders {
-    /// Number of the rows held out whose images, by content, are among those to train on.
-    pub fn held_out_images_trained_on(&self) -> usize {
-        let [train, valid] = [self.train.dataset(), self.valid.dataset()]
-            .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
-        count_leaked_images(train, valid)
-    }
-
+    /// Creates the loaders of a configuration. Training batches are on the autodiff `device`.
     pub fn new(
         config: &Config,
         studies: Studies,
@@ -53,5 +47,12 @@ impl Loaders {
             steps,
             skips,
         })
+    }
+
+    /// Counts the held-out images that have the same content as a training image.
+    pub fn leaked_images(&self) -> usize {
+        let [train, valid] = [self.train.dataset(), self.valid.dataset()]
+            .map(|dataset| dataset.studies().iter().map(|study| study.image_content));
+        count_leaked_images(train, valid)
     }
 }

@@ -1,4 +1,4 @@
-//! A run before its first step: data read, networks built and loaded, folder made.
+//! The preparation of a new or resumed run, before its first step.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::network::MemoryNeed;
 use crate::run::{DataIdentity, RunDir, RunError};
 use crate::weights::{ChosenEncoder, Part, WeightsKind, located};
 
-/// Keys whose change would make a resumed run another one.
+/// Keys and sections that cannot change when a run is resumed.
 const FIXED_ON_RESUME: &[&str] = &[
     "objective",
     "model",
@@ -32,12 +32,13 @@ const FIXED_ON_RESUME: &[&str] = &[
 ];
 
 impl Training {
-    /// Prepares a new run.
+    /// Prepares a new run: reads the data, builds the networks, loads initial weights and creates
+    /// the run's folder.
     ///
     /// # Errors
     ///
-    /// When configuration, data, weights or device cannot be used. Nothing is written before all
-    /// of them have been read.
+    /// If the configuration, data, weights or device cannot be used. The run's folder is created
+    /// only after all of them have been read.
     pub fn prepare(config: Config) -> Result<Self, Error> {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
@@ -109,16 +110,20 @@ impl Training {
         })
     }
 
-    /// Prepares to go on with a run where its last checkpoint is, with its own configuration and
-    /// vocabulary. `overrides` are as those of [`Config::from_file`].
+    /// Prepares a run to continue from its last checkpoint, with its own configuration and
+    /// vocabulary. `run` is its path, or its name in the folder `runs`; `overrides` have the form
+    /// of [`Config::from_file`].
     ///
     /// # Errors
     ///
-    /// When there is no such run or nothing to resume from, or an override concerns what cannot
-    /// change within a run.
+    /// - [`RunError::NoRun`] if the run does not exist
+    /// - [`RunError::RunInUse`] if another process is training it
+    /// - [`RunError::NoCheckpoint`] if it has no complete checkpoint
+    /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
+    /// - those of [`prepare`](Self::prepare)
     pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
-        for change in overrides {
-            let key = change.split('=').next().unwrap_or_default();
+        for setting in overrides {
+            let key = setting.split('=').next().unwrap_or_default();
             let section = key.split('.').next().unwrap_or_default();
             if FIXED_ON_RESUME.contains(&section) {
                 let key = key.to_string();
@@ -132,7 +137,7 @@ impl Training {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
-        let data_change = DataIdentity::new(&studies.split).change(run.path())?;
+        let data_change = DataIdentity::new(&studies.split).change_since_start(run.path())?;
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
@@ -158,7 +163,7 @@ impl Training {
     }
 }
 
-/// Checks that the networks are possible and fit into memory, before they are built.
+/// Checks that the networks can be built and that the training fits into memory.
 fn check_memory(
     description: &Description,
     config: &Config,
@@ -172,7 +177,8 @@ fn check_memory(
     Ok(())
 }
 
-/// Mean number of words of a sentence, rounded down: a text has as many tokens at the least.
+/// Computes the mean number of words of a sentence, rounded down. Texts have at least as many tokens
+/// on average.
 fn mean_words(studies: &[Study]) -> usize {
     let sentences = || studies.iter().flat_map(|study| &study.report.sentences);
     let words = |sentence: &String| sentence.split_whitespace().count();

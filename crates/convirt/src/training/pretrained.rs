@@ -1,4 +1,4 @@
-//! What a run asks of its network, and the answers of ConVIRT's and of SimCLR's.
+//! The interface of networks that a run trains, implemented by ConVIRT's and SimCLR's.
 
 use burn::data::dataloader::DataLoader;
 use burn::module::{Module, ModuleDisplay};
@@ -15,18 +15,18 @@ use crate::run::RunDir;
 
 /// A network that a run trains.
 pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
-    /// What is measured besides the loss, in the order of [`Measures::accuracies`].
+    /// Returns the metrics of [`Measures::accuracies`](crate::logging::Measures), in their order.
     fn accuracies() -> Vec<MeanMetric>;
 
-    /// Loss and measures of a batch.
+    /// Computes the loss of a batch, of shape `[1]`, and its measures.
     fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
 
-    /// The text encoder, where there is one.
+    /// Returns the text encoder, if there is one.
     fn text_encoder(&self) -> Option<&Bert> {
         None
     }
 
-    /// Gives the text encoder, where there is one, a cache of its frozen layers' states.
+    /// Gives the text encoder, if there is one, a cache of its frozen layers' states.
     fn with_frozen_states(self, _: &FrozenStates) -> Self {
         self
     }
@@ -42,22 +42,22 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
         held_out: &'a EvaluationLoader,
     ) -> Result<Evaluation<'a>, Error>;
 
-    /// Brings back within bounds what a step may have moved beyond.
-    fn bounded(self) -> Self {
+    /// Clamps parameters to their bounds after a step.
+    fn clamp_parameters(self) -> Self {
         self
     }
 }
 
-/// What a run's saved model reaches on the held-out data.
+/// The evaluation of a run's saved model on the held-out data.
 pub(crate) enum Evaluation<'a> {
-    /// ConVIRT's: the model, and the pairs as it embeds them.
+    /// For ConVIRT: the model and the embedded pairs.
     Pairs(Box<(Model, EmbeddedPairs<'a>)>),
-    /// SimCLR's: the contrastive accuracy, 0 to 1.
+    /// For SimCLR: the contrastive accuracy, 0 to 1.
     Views(f64),
 }
 
 impl<'a> Evaluation<'a> {
-    /// The model and its pairs, if it embeds texts.
+    /// Returns the model and the embedded pairs of ConVIRT.
     pub fn pairs(&self) -> Option<&(Model, EmbeddedPairs<'a>)> {
         match self {
             Self::Pairs(pairs) => Some(pairs),
@@ -65,12 +65,12 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Retrieval among the pairs.
+    /// Evaluates retrieval among ConVIRT's pairs.
     pub fn retrieval(&self) -> Option<Retrieval> {
         self.pairs().map(|(_, pairs)| pairs.retrieval())
     }
 
-    /// Accuracy of views.
+    /// Returns SimCLR's contrastive accuracy.
     pub fn contrastive_accuracy(&self) -> Option<f64> {
         match self {
             Self::Pairs(_) => None,
@@ -118,7 +118,7 @@ impl Pretrained for ConVirt {
         self
     }
 
-    fn bounded(mut self) -> Self {
+    fn clamp_parameters(mut self) -> Self {
         self.loss = self.loss.clamp_temperature();
         self
     }
@@ -147,7 +147,7 @@ impl Pretrained for SimClr {
     }
 }
 
-/// Share of rows whose largest score is at a column with the row's own text.
+/// Computes the fraction of rows whose largest score is in a column with the row's own text.
 ///
 /// # Shapes
 ///
@@ -164,22 +164,23 @@ fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> 
         .mean()
 }
 
-/// Share of views whose most similar other view is the one of their image, `[1]`.
+/// Computes the fraction of views whose most similar other view shows the same image.
 ///
 /// # Shapes
 ///
-/// - scores: `[2 * batch, 2 * batch]`, those of a view with itself least
+/// - scores: `[2 * batch, 2 * batch]`, with the smallest values on the diagonal
+/// - output: `[1]`
 fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
     let images = scores.dims()[0] as i64 / 2;
     let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
     retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
 }
 
-/// Embeds what a loader holds, its texts as it reads them, by a network in evaluation mode.
+/// Embeds the pairs of a loader with a network in evaluation mode.
 ///
 /// # Errors
 ///
-/// When the loader fails, and for what is not of finite numbers.
+/// If the loader fails or an embedding is not finite.
 fn embed_pairs<'a>(
     network: &ConVirt,
     loader: &'a EvaluationLoader,
@@ -205,10 +206,14 @@ fn embed_pairs<'a>(
     Ok(EmbeddedPairs::new(studies, &rows))
 }
 
-/// Share of all views of `loader` whose most similar other view in their batch is of their image,
-/// by a network in evaluation mode.
+/// Computes the fraction of all views of `loader` whose most similar other view in the batch shows
+/// the same image, with a network in evaluation mode.
+///
+/// # Errors
+///
+/// If the loader fails or a similarity is not finite.
 fn contrastive_accuracy(network: &SimClr, loader: &EvaluationLoader) -> Result<f64, Error> {
-    let (mut right, mut images) = (0.0, 0);
+    let (mut correct, mut images) = (0.0, 0);
     for batch in loader.iter() {
         let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
         let in_batch = batch.len();
@@ -222,10 +227,10 @@ fn contrastive_accuracy(network: &SimClr, loader: &EvaluationLoader) -> Result<f
         };
         finite_rows(logits.clone(), image)?;
         let accuracy = view_accuracy(logits);
-        right += accuracy.into_scalar::<f64>() * in_batch as f64;
+        correct += accuracy.into_scalar::<f64>() * in_batch as f64;
         images += in_batch;
     }
-    Ok(right / images.max(1) as f64)
+    Ok(correct / images.max(1) as f64)
 }
 
 #[cfg(test)]
@@ -244,17 +249,17 @@ mod tests {
         assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
     }
 
-    /// Views 0 and 2 are of one image, 1 and 3 of the other; 1 and 3 find each other, 0 finds 2,
-    /// and 2 finds 1.
+    /// Views 0 and 2 show one image, 1 and 3 the other. View 2 is most similar to view 1, all others
+    /// to the view of their image.
     #[test]
-    fn a_view_is_right_when_it_finds_the_other_of_its_image() {
-        let least = f32::MIN;
+    fn a_view_is_correct_if_the_most_similar_one_shows_the_same_image() {
+        let diagonal = f32::MIN;
         let scores = Tensor::from_data(
             [
-                [least, 0.1, 0.2, 0.0],
-                [0.1, least, 0.7, 0.8],
-                [0.2, 0.7, least, 0.0],
-                [0.0, 0.8, 0.0, least],
+                [diagonal, 0.1, 0.2, 0.0],
+                [0.1, diagonal, 0.7, 0.8],
+                [0.2, 0.7, diagonal, 0.0],
+                [0.0, 0.8, 0.0, diagonal],
             ],
             &Device::flex(),
         );

@@ -1,4 +1,4 @@
-//! Learning rate by step and by evaluation.
+//! The learning rate of a run, by step and by evaluation.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,9 +7,31 @@ use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 
 use crate::config::Schedule;
 
-/// The learning rate of a run: a [`Schedule`] that also hears of evaluations.
+/// A learning rate scheduler that follows a [`Schedule`] and observes evaluations.
 ///
-/// Clones share the plateau's state, since the `Learner` keeps its scheduler to itself.
+/// Clones share the plateau's state: burn-train's `Learner` owns one clone, and another one observes
+/// the evaluations.
+///
+/// # Examples
+///
+/// ```
+/// use burn::optim::lr_scheduler::LrScheduler;
+/// use convirt::config::Schedule;
+/// use convirt::training::ScheduledLearningRate;
+///
+/// let schedule = Schedule::Plateau {
+///     warmup_steps: 2,
+///     patience: 1,
+///     factor: 0.5,
+///     min_learning_rate: 0.0,
+/// };
+/// let mut rate = ScheduledLearningRate::new(1e-2, schedule);
+/// assert_eq!([rate.step(), rate.step(), rate.step()], [5e-3, 1e-2, 1e-2]);
+/// // The second loss is not lower than the first one.
+/// rate.observe(2.0);
+/// rate.observe(2.0);
+/// assert_eq!(rate.step(), 5e-3);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ScheduledLearningRate {
     base: f64,
@@ -26,7 +48,7 @@ struct Plateau {
 }
 
 impl ScheduledLearningRate {
-    /// Starts at step 0 with the base rate `base`.
+    /// Creates a scheduler at step 0 with the base rate `base`.
     pub fn new(base: f64, schedule: Schedule) -> Self {
         Self {
             base,
@@ -40,7 +62,7 @@ impl ScheduledLearningRate {
         }
     }
 
-    /// Takes note of an evaluation's loss; only a plateau schedule minds.
+    /// Observes the loss of an evaluation. Only [`Schedule::Plateau`] reacts to it.
     pub fn observe(&self, validation_loss: f64) {
         let Schedule::Plateau {
             patience,
@@ -65,6 +87,7 @@ impl ScheduledLearningRate {
         }
     }
 
+    /// Returns the learning rate of a step, counted from 0.
     fn rate(&self, step: usize) -> f64 {
         let warmup = |steps: usize| ((step + 1) as f64 / steps.max(1) as f64).min(1.0);
         match self.schedule {
@@ -172,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_reaches_the_copy_that_the_learner_holds() {
+    fn clones_share_observations() {
         let handle = ScheduledLearningRate::new(1.0, PLATEAU);
-        let mut inside = handle.clone();
+        let mut scheduler = handle.clone();
         for loss in [3.0, 3.0, 3.0] {
             handle.observe(loss);
         }
-        assert_eq!(inside.step(), 0.5);
+        assert_eq!(scheduler.step(), 0.5);
     }
 }

@@ -1,4 +1,4 @@
-//! Hidden states of texts in a file, for later runs.
+//! A file with the hidden states of texts, for later runs.
 //!
 //! The file starts with the eight bytes of [`MAGIC`]. Each text has a record: a checksum of the
 //! rest of the record's body (xxh3, 64 bits), the numbers of positions and of floats (32 bits
@@ -20,17 +20,17 @@ const MAGIC: &[u8; 8] = b"cvstate1";
 /// Bytes before a record's positions.
 const HEAD: usize = 16;
 
-/// Positions of a record at most, so that a damaged size does not allocate gigabytes: eight times
-/// the longest text of the encoders.
+/// Maximum number of positions of a record, so that a damaged size does not allocate gigabytes:
+/// eight times the length of the encoders' longest texts.
 const MAX_POSITIONS: usize = 4_096;
 
-/// Floats of a record at most: the same number of positions of 4,096 floats.
+/// Maximum number of floats of a record: 4,096 for each position.
 const MAX_FLOATS: usize = MAX_POSITIONS * 4_096;
 
-/// Lets `states` keep all states in files of `folder`, too, each of up to `capacity` bytes. An
-/// encoder has a file of its own, by its fingerprint, which later runs read.
+/// Lets `states` also store all states in files in `folder`, each of up to `capacity` bytes. Each
+/// encoder has its own file, named after its fingerprint, which later runs read.
 ///
-/// A file that cannot be used, or that another run uses, causes a warning.
+/// If a file cannot be used, or another run uses it, a warning is logged.
 pub(super) fn in_folder(states: FrozenStates, folder: &Path, capacity: u64) -> FrozenStates {
     let folder = folder.to_path_buf();
     states.with_storage(move |fingerprint| {
@@ -45,7 +45,7 @@ pub(super) fn in_folder(states: FrozenStates, folder: &Path, capacity: u64) -> F
     })
 }
 
-/// The states of an encoder in its file; none after an error.
+/// The storage of an encoder's states in a file. After an error there is no file.
 struct StoredStates {
     file: Option<StateFile>,
 }
@@ -87,7 +87,7 @@ fn warn(path: &Path, error: &io::Error) {
         _ => error.to_string(),
     };
     warning(format_args!(
-        "{path}: {problem}; states of frozen layers are not kept on disk"
+        "{path}: {problem}; states of frozen layers are not stored on disk"
     ));
 }
 
@@ -111,12 +111,13 @@ struct Head {
 
 impl StateFile {
     /// Opens or creates a file, which grows up to `capacity` bytes. An incomplete record at its end
-    /// is cut off.
+    /// is removed.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when another run uses the file, [`io::ErrorKind::InvalidData`]
-    /// when it is not such a file, and those of reading and writing.
+    /// - [`io::ErrorKind::WouldBlock`] if another run uses the file
+    /// - [`io::ErrorKind::InvalidData`] if it is another kind of file
+    /// - those of reading and writing
     fn open(path: &Path, capacity: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -140,7 +141,7 @@ impl StateFile {
         })
     }
 
-    /// The state of a text; `None` if it is missing or damaged.
+    /// Returns the state of a text; `None` if it is missing or damaged.
     fn get(&mut self, key: &TextKey) -> io::Result<Option<Vec<f32>>> {
         let Some(&offset) = self.offsets.get(&hash(key)) else {
             return Ok(None);
@@ -196,13 +197,13 @@ impl Head {
         })
     }
 
-    /// Bytes after the head.
+    /// Returns the bytes after the head.
     fn body(&self) -> usize {
         self.positions * size_of::<[i32; 3]>() + self.floats * size_of::<f32>()
     }
 }
 
-/// The offsets of the complete records, and the end of the last one.
+/// Returns the offsets of the complete records, and the end of the last one.
 fn read_offsets(file: &File, length: u64) -> io::Result<(HashMap<u128, u64>, u64)> {
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(0))?;
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
-    /// With no room in memory, all states come from the file or are computed.
+    /// The cache in memory has no room, so that all states come from the file or are computed.
     #[test]
     fn states_in_a_file_are_the_computed_ones_in_later_runs_of_the_same_encoder() {
         use burn::tensor::{Device, Int, Tensor};

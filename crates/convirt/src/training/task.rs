@@ -1,4 +1,4 @@
-//! One step of contrastive pretraining, as burn-train's `Learner` takes it.
+//! The steps of contrastive pretraining, for burn-train's `Learner`.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -12,26 +12,59 @@ use convirt_ops::{Precision, autocast};
 use super::pretrained::Pretrained;
 use crate::logging::PendingMeasures;
 
-/// A network and how its gradients are treated; what the `Learner` trains.
+/// A network with the settings of its steps, which burn-train's `Learner` trains.
+///
+/// # Examples
+///
+/// A step of SimCLR on two images in two views each:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn::train::metric::Adaptor;
+/// use burn::train::{ItemLazy, TrainStep};
+/// use convirt::compute::Precision;
+/// use convirt::data::ImageTextBatch;
+/// use convirt::logging::Measures;
+/// use convirt::model::{ResNetConfig, ResNetDepth, SimClrConfig};
+/// use convirt::training::{Adam, SimClrTask};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Device::flex().autodiff();
+/// let network = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18)).init(&device)?;
+/// let task = SimClrTask { network, gradient_clip_norm: Some(1.0), precision: Precision::Float32 };
+/// let images = Tensor::<1>::from_data([0.1, 0.9, 0.2, 0.8], &device);
+/// let images = images.reshape([4, 1, 1, 1]).expand([4, 3, 32, 32]);
+/// let batch = ImageTextBatch { images, texts: None, indices: vec![0, 1] };
+///
+/// let output = TrainStep::step(&task, batch);
+/// let measures: Measures = output.item.sync()?.adapt();
+/// assert!(measures.loss > 0.0 && measures.accuracies.len() == 1);
+/// let mut optimizer = Adam { epsilon: 1e-8, weight_decay: 1e-6 }.init();
+/// let task = task.optimize(&mut optimizer, 1e-4.into(), output.grads);
+/// # let _ = task;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Module, Debug)]
 pub struct PretrainingTask<N> {
-    /// The towers, their heads and the loss.
+    /// Encoders, projection heads and loss.
     pub network: N,
-    /// Upper bound of the gradient's global L2 norm; `None` leaves gradients as they are.
+    /// Maximum L2 norm of all gradients together; `None` does not clip.
     #[module(skip)]
     pub gradient_clip_norm: Option<f64>,
-    /// How convolutions and linear layers multiply.
+    /// Precision of convolutions and linear layers.
     #[module(skip)]
     pub precision: Precision,
 }
 
-/// ConVIRT's. Batches have one view of each image, and texts; without them a step panics.
+/// ConVIRT's task. Its batches have one view of each image, and texts: a step on a batch without
+/// texts panics.
 pub type ContrastiveTask = PretrainingTask<ConVirt>;
 
-/// SimCLR's. Batches have two views of each image; texts that they may have are not read.
+/// SimCLR's task. Its batches have two views of each image; texts are ignored.
 pub type SimClrTask = PretrainingTask<SimClr>;
 
-/// Loss and measures of a batch, in the task's precision.
+/// Computes the loss and the measures of a batch in the task's precision.
 fn measure<N: Pretrained>(
     task: &PretrainingTask<N>,
     batch: ImageTextBatch,
@@ -59,7 +92,7 @@ impl<N: Pretrained> TrainStep for PretrainingTask<N> {
             None => gradients,
         };
         let mut task = optimizer.step(rate, self, gradients);
-        task.network = task.network.bounded();
+        task.network = task.network.clamp_parameters();
         task
     }
 }
@@ -73,8 +106,8 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     }
 }
 
-/// Scales all gradients so that their common L2 norm is at most `max_norm`, as
-/// `torch.nn.utils.clip_grad_norm_` does.
+/// Scales the gradients of a module so that their global L2 norm is at most `max_norm`, like
+/// `torch.nn.utils.clip_grad_norm_`.
 fn clip_global_norm<M: Module>(
     gradients: GradientsParams,
     module: &M,
@@ -167,9 +200,9 @@ mod tests {
         );
     }
 
-    /// Three steps of Adam and an evaluation, with what frozen layers remember and without.
+    /// Three steps of Adam and an evaluation, with and without the cache.
     #[test]
-    fn what_frozen_layers_remember_changes_no_bit_of_a_training() {
+    fn the_cache_of_frozen_states_does_not_change_a_training() {
         use crate::training::adam::Adam;
         use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth};
 
@@ -227,7 +260,7 @@ mod tests {
             };
             let mut optimizer = adam.init();
             let mut losses = Vec::new();
-            // The second batch is new, the third is the first again.
+            // The third batch is the first one again, so that its states are cached.
             for first in [1, 9, 1] {
                 let output = TrainStep::step(&task, batch(first));
                 losses.push(loss(output.item));
@@ -237,15 +270,15 @@ mod tests {
             losses.push(loss(output));
             losses
         };
-        let of_precision = [Precision::Float32, Precision::BFloat16].map(|precision| {
+        let losses_by_precision = [Precision::Float32, Precision::BFloat16].map(|precision| {
             let states = FrozenStates::new(1 << 20);
             let cached = losses(precision, Some(&states));
             assert_eq!(states.texts(), 6);
             assert_eq!(cached, losses(precision, None));
-            assert!(cached[0] != cached[2], "the weights above change");
+            assert!(cached[0] != cached[2], "the trained layers change");
             cached
         });
-        let [exact, rounded] = of_precision;
+        let [exact, rounded] = losses_by_precision;
         assert!(exact != rounded, "the precision has its effect");
     }
 

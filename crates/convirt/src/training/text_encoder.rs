@@ -1,4 +1,4 @@
-//! Where the text encoder and its vocabulary come from.
+//! The text encoder of a configuration, with its vocabulary and weights.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::inference::InferenceError;
 use crate::json_file::MAX_JSON;
 use crate::weights::{WeightsKind, located};
 
-/// A text encoder to be initialized: its shape, vocabulary and weights.
+/// A text encoder before its initialization: configuration, tokenizer and weights.
 pub(crate) struct TextTower {
     pub config: BertConfig,
     pub tokenizer: ReportTokenizer,
@@ -20,28 +20,26 @@ pub(crate) struct TextTower {
 }
 
 impl TextTower {
-    /// The tower that `model.bert_base_model` names: a folder, a model of the hub, or `scratch`
-    /// with a vocabulary trained on `texts`. Of an earlier run's weights the vocabulary stays.
+    /// Returns the text encoder that `model.bert_base_model` names: a folder, a model of the hub, or
+    /// `scratch`. A `vocabulary` replaces that of the folder, or the one that would be trained on
+    /// `texts`.
     pub fn new<'a>(
         config: &Config,
         texts: impl Iterator<Item = &'a str>,
         vocabulary: Option<ReportTokenizer>,
     ) -> Result<Self, Error> {
         let model = &config.model;
-        let mut tower = match model.text_is_from_scratch() {
-            true => {
-                let shape = &model.text_from_scratch;
-                let lower_case = model.lower_cases_from_scratch();
-                let learned = || ReportTokenizer::train(texts, shape.vocab_size, lower_case);
-                Self::from_scratch(shape, vocabulary.map_or_else(learned, Ok)?)
-            }
-            false => {
-                let key = "model.bert_base_model";
-                let folder = located(key, &model.bert_base_model, WeightsKind::TextEncoder)?;
-                let own = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
-                let vocabulary = vocabulary.map_or_else(own, Ok)?;
-                Self::from_folder(folder, vocabulary)?
-            }
+        let mut tower = if model.text_is_from_scratch() {
+            let size = &model.text_from_scratch;
+            let lower_case = model.lower_cases_from_scratch();
+            let train = || ReportTokenizer::train(texts, size.vocab_size, lower_case);
+            Self::from_scratch(size, vocabulary.map_or_else(train, Ok)?)
+        } else {
+            let key = "model.bert_base_model";
+            let folder = located(key, &model.bert_base_model, WeightsKind::TextEncoder)?;
+            let read = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
+            let vocabulary = vocabulary.map_or_else(read, Ok)?;
+            Self::from_folder(folder, vocabulary)?
         };
         if let Some(dropout) = model.dropout {
             tower.config.hidden_dropout_prob = dropout;
@@ -50,14 +48,15 @@ impl TextTower {
         Ok(tower)
     }
 
-    fn from_scratch(shape: &ScratchTextConfig, tokenizer: ReportTokenizer) -> Self {
+    /// Returns a text encoder without pretrained weights.
+    fn from_scratch(size: &ScratchTextConfig, tokenizer: ReportTokenizer) -> Self {
         Self {
             config: BertConfig {
-                hidden_size: shape.hidden_size,
-                num_hidden_layers: shape.layers,
-                num_attention_heads: shape.heads,
-                intermediate_size: shape.intermediate_size,
-                max_position_embeddings: shape.max_tokens,
+                hidden_size: size.hidden_size,
+                num_hidden_layers: size.layers,
+                num_attention_heads: size.heads,
+                intermediate_size: size.intermediate_size,
+                max_position_embeddings: size.max_tokens,
                 pad_token_id: tokenizer.pad_id() as usize,
                 ..BertConfig::base(tokenizer.vocab_size())
             },
@@ -66,7 +65,13 @@ impl TextTower {
         }
     }
 
-    /// The pretrained tower of a folder, with a vocabulary of its own or an earlier run's.
+    /// Returns the pretrained text encoder of a folder, with the given tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// - [`InferenceError::InvalidDescription`] if `config.json` is not valid
+    /// - [`InferenceError::VocabularyTooLarge`] if the tokenizer has more tokens than the encoder
+    /// - [`FileError::Read`] if `config.json` cannot be read
     pub fn from_folder(folder: PathBuf, tokenizer: ReportTokenizer) -> Result<Self, Error> {
         let description = folder.join("config.json");
         let json =
@@ -82,14 +87,15 @@ impl TextTower {
             weights: Some(folder.clone()),
         };
         let (words, rows) = (tower.tokenizer.vocab_size(), tower.config.vocab_size);
-        match words <= rows {
-            true => Ok(tower),
-            false => Err(InferenceError::VocabularyTooLarge {
+        if words <= rows {
+            Ok(tower)
+        } else {
+            Err(InferenceError::VocabularyTooLarge {
                 folder,
                 words,
                 rows,
             }
-            .into()),
+            .into())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Burn's metrics as TensorBoard scalars.
+//! A logger of Burn's metrics as TensorBoard scalars.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,8 +14,8 @@ use crate::logging::metrics::{
 };
 use crate::messages::warning;
 
-/// Writes training values every few steps and validation means at each evaluation, both over the
-/// number of optimizer steps.
+/// A logger that writes training values every few steps and validation means at each evaluation, by
+/// optimizer step.
 pub(crate) struct TensorBoardLogger {
     writer: EventWriter,
     names: HashMap<MetricId, String>,
@@ -24,7 +24,7 @@ pub(crate) struct TensorBoardLogger {
 }
 
 impl TensorBoardLogger {
-    /// Starts a new event file in `folder`; the next training step is `step + 1`.
+    /// Creates an event file in `folder`. The next training step is `step + 1`.
     pub(crate) fn create(folder: &Path, every_n_steps: usize, step: usize) -> io::Result<Self> {
         let mut writer = EventWriter::create(folder)?;
         if step > 0 {
@@ -40,17 +40,17 @@ impl TensorBoardLogger {
     }
 
     fn write(&mut self, update: &MetricsUpdate, split: &Split) -> io::Result<()> {
-        let evaluated = is_final(update);
+        let is_summary = is_final(update);
         if *split == Split::Train {
-            // The summary of an epoch of training repeats what the steps have shown.
-            if evaluated {
+            // The summary of a training epoch repeats the values of its steps.
+            if is_summary {
                 return Ok(());
             }
             self.step += 1;
             if !self.step.is_multiple_of(self.every_n_steps) {
                 return Ok(());
             }
-        } else if !evaluated {
+        } else if !is_summary {
             return Ok(());
         }
         for metric in &update.entries_numeric {
@@ -66,7 +66,8 @@ impl TensorBoardLogger {
     }
 }
 
-/// The tag of a metric: `train_loss` and `validation_loss` as in ConVIRT-Colab, and alike.
+/// Returns TensorBoard's tag of a metric, such as `train_loss` and `validation_loss`, the names of
+/// ConVIRT-Colab; `None` for metrics that are not logged.
 fn tag(name: &str, split: &Split) -> Option<String> {
     let prefix = match split {
         Split::Train => "train",
@@ -83,6 +84,7 @@ fn tag(name: &str, split: &Split) -> Option<String> {
     }
 }
 
+/// Returns whether an update contains the summary of an epoch.
 fn is_final(update: &MetricsUpdate) -> bool {
     let final_entry = |entry: &Option<NumericEntry>| matches!(entry, Some(NumericEntry::Final(_)));
     update
@@ -94,7 +96,9 @@ fn is_final(update: &MetricsUpdate) -> bool {
 impl MetricLogger for TensorBoardLogger {
     fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
         if let Err(error) = self.write(&update, split) {
-            warning(format_args!("TensorBoard events are not written: {error}"));
+            warning(format_args!(
+                "TensorBoard events cannot be written: {error}"
+            ));
         }
     }
 

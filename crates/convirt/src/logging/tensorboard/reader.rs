@@ -1,4 +1,4 @@
-//! The curves of a run, read back from its event files.
+//! Reading of a run's curves from its event files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use prost::Message;
 use super::{Event, masked_crc};
 use crate::error::Error;
 
-/// Bytes of the largest event file; a million steps with all of their curves take 0.3 GB.
+/// Maximum size of an event file in bytes. All curves of a million steps take 0.3 GB.
 const MAX_BYTES: u64 = 2 << 30;
 
-/// Values by step, for each tag.
+/// The values of each tag by step.
 pub(crate) type Scalars = BTreeMap<String, BTreeMap<u64, f32>>;
 
-/// Reads all event files of a run's folder. What a resumed run did again counts as it did it last;
-/// a record cut off, as a killed run leaves it, ends its file.
+/// Reads all event files in a run's folder. For steps that a resumed run computed again, the last
+/// values count. An incomplete record, which a killed run may leave, ends its file.
 pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
     let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;
     let mut files: Vec<_> = entries
@@ -28,17 +28,17 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
             name.starts_with("events.out.tfevents.")
         })
         .collect();
-    // Their names hold the time of their beginning.
+    // Names contain the time of creation.
     files.sort();
     let mut scalars = Scalars::new();
     for path in files {
         let bytes = read_regular(&path, MAX_BYTES).map_err(FileError::read(&path))?;
         let events: Vec<Event> = events(&bytes).collect();
-        let tells = |event: &&Event| event.summary.is_some() || event.session_log.is_some();
-        let first = events.iter().filter(tells);
-        if let Some(first) = first.map(|event| event.step as u64).min() {
+        let has_step = |event: &&Event| event.summary.is_some() || event.session_log.is_some();
+        let steps = events.iter().filter(has_step);
+        if let Some(first_step) = steps.map(|event| event.step as u64).min() {
             for values in scalars.values_mut() {
-                drop(values.split_off(&first));
+                drop(values.split_off(&first_step));
             }
         }
         for event in events {
@@ -53,7 +53,7 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
     Ok(scalars)
 }
 
-/// The whole records at the beginning of a file.
+/// Returns the events of a file up to the first incomplete or damaged record.
 pub(super) fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event> {
     std::iter::from_fn(move || {
         let (length, rest) = bytes.split_first_chunk::<8>()?;
@@ -61,10 +61,10 @@ pub(super) fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event> {
         let size = usize::try_from(u64::from_le_bytes(*length)).ok()?;
         let (payload, rest) = rest.split_at_checked(size)?;
         let (payload_crc, rest) = rest.split_first_chunk::<4>()?;
-        let is_sound = *length_crc == masked_crc(length).to_le_bytes()
+        let is_intact = *length_crc == masked_crc(length).to_le_bytes()
             && *payload_crc == masked_crc(payload).to_le_bytes();
         bytes = rest;
-        is_sound.then(|| Event::decode(payload).ok())?
+        is_intact.then(|| Event::decode(payload).ok())?
     })
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::super::EventWriter;
     use super::*;
 
-    fn written(folder: &Path, values: &[(u64, f32)]) {
+    fn write(folder: &Path, values: &[(u64, f32)]) {
         let mut writer = EventWriter::create(folder).unwrap();
         for &(step, value) in values {
             writer.scalar("train_loss", step, value).unwrap();
@@ -82,19 +82,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_run_goes_on_where_it_did() {
+    fn the_last_values_of_a_step_count() {
         let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0), (8, 1.9)]);
-        written(folder.path(), &[(6, 2.1), (7, 2.2)]);
+        write(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0), (8, 1.9)]);
+        write(folder.path(), &[(6, 2.1), (7, 2.2)]);
         let scalars = read_scalars(folder.path()).unwrap();
         let expected = BTreeMap::from([(2, 3.0), (4, 2.5), (6, 2.1), (7, 2.2)]);
         assert_eq!(scalars["train_loss"], expected);
     }
 
     #[test]
-    fn what_is_done_again_is_taken_back_before_it_is_told_again() {
+    fn a_resumed_session_removes_the_values_of_later_steps() {
         let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0)]);
+        write(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0)]);
         let mut writer = EventWriter::create(folder.path()).unwrap();
         writer.resume_after(3).unwrap();
         writer.scalar("train_loss", 6, 2.1).unwrap();
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_off_anywhere_gives_what_it_holds() {
+    fn a_truncated_file_gives_its_complete_events() {
         let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), &[(1, 3.0), (2, 2.5)]);
+        write(folder.path(), &[(1, 3.0), (2, 2.5)]);
         let file = fs::read_dir(folder.path()).unwrap().next().unwrap();
         let bytes = fs::read(file.unwrap().path()).unwrap();
         assert_eq!(events(&bytes).count(), 3);
         let counts: Vec<_> = (0..bytes.len())
-            .map(|it| events(&bytes[..it]).count())
+            .map(|length| events(&bytes[..length]).count())
             .collect();
         assert!(
             counts.is_sorted() && counts.last() == Some(&2),
@@ -120,9 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn damage_ends_a_file() {
+    fn a_damaged_record_ends_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), &[(1, 3.0), (2, 2.5)]);
+        write(folder.path(), &[(1, 3.0), (2, 2.5)]);
         let file = fs::read_dir(folder.path()).unwrap().next().unwrap();
         let mut bytes = fs::read(file.unwrap().path()).unwrap();
         let last = bytes.len() - 10;
