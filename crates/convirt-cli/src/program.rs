@@ -53,10 +53,7 @@ pub fn run(job: impl FnOnce() -> Result<Ending>) -> ExitCode {
             if env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
                 tell(error.backtrace());
             }
-            match is_misuse(&error) {
-                true => MISUSED,
-                false => FAILED,
-            }
+            if is_misuse(&error) { MISUSED } else { FAILED }
         }
     };
     ExitCode::from(code)

@@ -199,8 +199,9 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
         },
     ];
     let drawn: String = charts.iter().map(Chart::draw).collect();
-    match drawn.is_empty() {
-        true => "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into(),
-        false => format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>"),
+    if drawn.is_empty() {
+        "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into()
+    } else {
+        format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>")
     }
 }

@@ -277,9 +277,10 @@ impl Transfer {
     fn most_trained_on(&self) -> usize {
         let draws = self.draws.iter().map(|draw| draw.places.len());
         let largest = draws.max().unwrap_or(0);
-        match self.valid_places().is_empty() {
-            true => (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize,
-            false => largest,
+        if self.valid_places().is_empty() {
+            (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize
+        } else {
+            largest
         }
     }
 

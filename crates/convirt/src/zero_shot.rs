@@ -92,15 +92,14 @@ impl<'a> ZeroShot<'a> {
             cosines.map(|cosine| cosine / temperature).collect()
         };
         let positive = logits(&self.positive);
-        let probabilities = match self.is_exclusive() {
-            true => softmax(&positive),
-            false => {
-                let negative = logits(&self.negative);
-                let pairs = positive.into_iter().zip(negative);
-                pairs
-                    .map(|(positive, negative)| sigmoid(positive - negative))
-                    .collect()
-            }
+        let probabilities = if self.is_exclusive() {
+            softmax(&positive)
+        } else {
+            let negative = logits(&self.negative);
+            let pairs = positive.into_iter().zip(negative);
+            pairs
+                .map(|(positive, negative)| sigmoid(positive - negative))
+                .collect()
         };
         probabilities
             .into_iter()

@@ -50,9 +50,10 @@ impl ModelArguments {
 impl FeaturesArgument {
     /// Returns what is asked for.
     pub fn output(&self) -> TowerOutput {
-        match self.features {
-            true => TowerOutput::Features,
-            false => TowerOutput::Embedding,
+        if self.features {
+            TowerOutput::Features
+        } else {
+            TowerOutput::Embedding
         }
     }
 }

@@ -19,12 +19,13 @@ impl OverwriteArguments {
     /// Checks that nothing is at the place of an output, or may be replaced: before any work is
     /// done for it.
     pub fn check(&self, out: &Path) -> Result<(), Misuse> {
-        match self.force || is_free(out) {
-            true => Ok(()),
-            false => Err(Misuse(format!(
+        if self.force || is_free(out) {
+            Ok(())
+        } else {
+            Err(Misuse(format!(
                 "{}: is there already; choose another --out, or replace it with --force",
                 out.display()
-            ))),
+            )))
         }
     }
 }

@@ -55,13 +55,12 @@ impl Results {
 
     /// Prints the result, as `text` for people or as the `document`.
     pub fn print_as(self, text: impl Display, document: impl Serialize) -> Result<()> {
-        match self.json {
-            true => {
-                let document = serde_json::to_string_pretty(&document);
-                let document = document.context("the results cannot be written as JSON")?;
-                print_exactly(&escaped(&document));
-            }
-            false => print(text),
+        if self.json {
+            let document = serde_json::to_string_pretty(&document);
+            let document = document.context("the results cannot be written as JSON")?;
+            print_exactly(&escaped(&document));
+        } else {
+            print(text)
         }
         Ok(())
     }
@@ -72,13 +71,12 @@ impl Results {
 fn escaped(document: &str) -> String {
     let mut text = String::new();
     for c in document.chars() {
-        match c.is_ascii() || printable(c).to_string().starts_with(c) {
-            true => text.push(c),
-            false => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    text += &format!("\\u{unit:04x}");
-                }
+        if c.is_ascii() || printable(c).to_string().starts_with(c) {
+            text.push(c)
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                text += &format!("\\u{unit:04x}");
             }
         }
     }

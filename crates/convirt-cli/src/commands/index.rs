@@ -145,9 +145,10 @@ fn build(arguments: &Build) -> Result<Ending> {
             images.map(|image| (image, String::new())).collect()
         }
     };
-    match arguments.texts {
-        true => build_of_texts(arguments, output, rows),
-        false => build_of_images(arguments, output, &rows),
+    if arguments.texts {
+        build_of_texts(arguments, output, rows)
+    } else {
+        build_of_images(arguments, output, &rows)
     }
 }
 

@@ -56,9 +56,10 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let mut documents = Vec::new();
     for file in &arguments.files {
         let inspection = Inspection::read(file)?;
-        match results.is_json() {
-            true => documents.push(document(&inspection)),
-            false => print(inspection.to_string().trim_end()),
+        if results.is_json() {
+            documents.push(document(&inspection))
+        } else {
+            print(inspection.to_string().trim_end())
         }
     }
     if results.is_json() {

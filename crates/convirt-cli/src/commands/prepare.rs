@@ -27,8 +27,9 @@ pub fn run(source: Source) -> Result<Ending> {
 
 /// Returns the views as the library wants them: none where `all` is among them.
 fn asked_views(views: Vec<String>) -> Vec<String> {
-    match views.iter().any(|view| view.eq_ignore_ascii_case("all")) {
-        true => Vec::new(),
-        false => views,
+    if views.iter().any(|view| view.eq_ignore_ascii_case("all")) {
+        Vec::new()
+    } else {
+        views
     }
 }

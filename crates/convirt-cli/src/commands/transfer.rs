@@ -139,8 +139,9 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
             out.join("classifier").display()
         ));
     }
-    Ok(match report.interrupted {
-        true => Ending::Interrupted,
-        false => Ending::Done,
+    Ok(if report.interrupted {
+        Ending::Interrupted
+    } else {
+        Ending::Done
     })
 }

@@ -84,9 +84,10 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         Some(manifest) => images.extend(manifest.images.iter().map(|image| image.image.clone())),
         None => {
             for path in arguments.images {
-                match path.is_dir() {
-                    true => images.extend(images_below(&path)?),
-                    false => images.push(path),
+                if path.is_dir() {
+                    images.extend(images_below(&path)?)
+                } else {
+                    images.push(path)
                 }
             }
         }

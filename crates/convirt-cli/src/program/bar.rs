@@ -21,9 +21,10 @@ impl Bar {
         let template = format!("{what} {{wide_bar}} {{pos}}/{{len}}  {{per_sec}}  {{eta}} left");
         let style = ProgressStyle::with_template(&template).expect("a valid template");
         // Hidden bars count as well.
-        let target = match log_enabled!(Level::Info) {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
+        let target = if log_enabled!(Level::Info) {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
         };
         Self {
             what,

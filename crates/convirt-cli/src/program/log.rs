@@ -56,9 +56,10 @@ impl Log for Lines {
         let text = record.args();
         match record.level() {
             Level::Info if record.target() == PROGRESS_TARGET => {
-                match IS_OUTPUT_KEPT.load(Ordering::Relaxed) {
-                    true => tell(text),
-                    false => print(text),
+                if IS_OUTPUT_KEPT.load(Ordering::Relaxed) {
+                    tell(text)
+                } else {
+                    print(text)
                 }
             }
             Level::Info => tell(text),

@@ -161,9 +161,10 @@ fn median_and_range<T: PartialEq>(
         return sorted.first().map_or("none".into(), told);
     };
     let median = told(&sorted[sorted.len() / 2]);
-    match shortest == longest {
-        true => median,
-        false => format!("{median}, {}{between}{}", told(shortest), told(longest)),
+    if shortest == longest {
+        median
+    } else {
+        format!("{median}, {}{between}{}", told(shortest), told(longest))
     }
 }
 

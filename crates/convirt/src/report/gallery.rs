@@ -80,7 +80,7 @@ fn read<'a>(
 ) -> Result<Vec<Shown<'a>>, Error> {
     let read = |ranking: &'a Ranking| {
         let path = &pairs.study(ranking.image).image;
-        let (input, view) = model.image_tower().see(path)?;
+        let (input, view) = model.image_tower().load_with_view(path)?;
         Ok(Shown {
             ranking,
             input,

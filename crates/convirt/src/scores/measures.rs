@@ -97,9 +97,12 @@ impl Judged {
 
     /// All measures, each image counting as often as its weight says.
     pub fn measure(&self, weights: &[u32], is_finding: bool) -> Measures {
-        let by_itself = |measure: fn(&Self, &[u32]) -> f64| match is_finding {
-            true => measure(self, weights),
-            false => f64::NAN,
+        let by_itself = |measure: fn(&Self, &[u32]) -> f64| {
+            if is_finding {
+                measure(self, weights)
+            } else {
+                f64::NAN
+            }
         };
         Measures {
             auroc: self.auroc(weights),
@@ -128,9 +131,10 @@ impl Judged {
                 area += more_positives * positives / all;
             }
         }
-        match positives < all {
-            true => area / positives,
-            false => f64::NAN,
+        if positives < all {
+            area / positives
+        } else {
+            f64::NAN
         }
     }
 
@@ -176,10 +180,10 @@ impl TopClass {
                 return (1.0, false);
             }
             // The first of equal ones.
-            let best = (1..classes).fold(0, |best, class| match row[class] > row[best] {
-                true => class,
-                false => best,
-            });
+            let best = (1..classes).fold(
+                0,
+                |best, class| if row[class] > row[best] { class } else { best },
+            );
             (row[best], image.targets[best] == Some(true))
         });
         Self {

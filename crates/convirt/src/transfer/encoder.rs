@@ -111,9 +111,10 @@ impl EncoderSource {
             Self::Weights(name) => name.clone(),
         };
         let run = Path::new(DEFAULT_RUNS_DIR).join(&name);
-        let path = match !Path::new(&name).exists() && run.exists() {
-            true => run,
-            false => located("encoder", &name, WeightsKind::ImageEncoder)?,
+        let path = if !Path::new(&name).exists() && run.exists() {
+            run
+        } else {
+            located("encoder", &name, WeightsKind::ImageEncoder)?
         };
         let file = chosen.open(&path, Part::ImageEncoder)?;
         let config = image_encoder_config(&file)?;

@@ -148,9 +148,10 @@ impl FineTuneData<'_> {
         valid: &[usize],
         seed: u64,
     ) -> Result<FineTuned, Error> {
-        let (train, valid) = match valid.is_empty() {
-            true => self.divided(train, seed)?,
-            false => (train.to_vec(), valid.to_vec()),
+        let (train, valid) = if valid.is_empty() {
+            self.divided(train, seed)?
+        } else {
+            (train.to_vec(), valid.to_vec())
         };
         let autodiff = self.device.clone().autodiff();
         autodiff.seed(seed);

@@ -63,9 +63,10 @@ pub(crate) fn minimize(
         }
         let direction = descent(&here.gradient, &memory);
         // Without curvature nothing tells how far to go: a unit of length is safe.
-        let first = match memory.is_empty() {
-            true => 1.0 / dot(&direction, &direction).sqrt(),
-            false => 1.0,
+        let first = if memory.is_empty() {
+            1.0 / dot(&direction, &direction).sqrt()
+        } else {
+            1.0
         };
         let Some(next) = search(&here, &direction, first, &mut evaluate) else {
             if memory.is_empty() {
@@ -149,9 +150,10 @@ fn search(
         } else {
             return Some(there);
         }
-        length = match too_long.is_finite() {
-            true => f64::midpoint(too_short, too_long),
-            false => 2.0 * too_short,
+        length = if too_long.is_finite() {
+            f64::midpoint(too_short, too_long)
+        } else {
+            2.0 * too_short
         };
     }
     None
@@ -173,12 +175,13 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 fn largest(gradient: &[f64]) -> f64 {
     // `f64::max` would pass over what is not a number.
-    gradient
-        .iter()
-        .fold(0.0, |largest, slope| match slope.abs() <= largest {
-            true => largest,
-            false => slope.abs(),
-        })
+    gradient.iter().fold(0.0, |largest, slope| {
+        if slope.abs() <= largest {
+            largest
+        } else {
+            slope.abs()
+        }
+    })
 }
 
 #[cfg(test)]

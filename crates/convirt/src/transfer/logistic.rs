@@ -225,9 +225,10 @@ impl Scaling {
         let inverse = squares.iter().zip(&means).map(|(sum, mean)| {
             let deviation = (sum / count).sqrt();
             // What differs by no more than a float's last bits says nothing.
-            match deviation > 1e-6 * mean.abs() {
-                true => 1.0 / deviation,
-                false => 0.0,
+            if deviation > 1e-6 * mean.abs() {
+                1.0 / deviation
+            } else {
+                0.0
             }
         });
         Self {

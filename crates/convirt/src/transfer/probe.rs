@@ -150,9 +150,10 @@ impl ProbeData<'_> {
     fn choose(&self, question: &Question, seed: u64) -> Result<(f64, f64), Error> {
         self.check(question)?;
         let count = question.names.len();
-        let folds = match question.valid.is_empty() {
-            true => self.folds(question, seed),
-            false => vec![[question.train.clone(), question.valid.clone()]],
+        let folds = if question.valid.is_empty() {
+            self.folds(question, seed)
+        } else {
+            vec![[question.train.clone(), question.valid.clone()]]
         };
         let held_out: usize = folds.iter().map(|[_, valid]| valid.len()).sum();
         if held_out == 0 {
