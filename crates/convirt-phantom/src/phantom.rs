@@ -19,9 +19,9 @@ impl PhantomConfig {
     ///
     /// The folder holds `pairs.csv`, `images/`, `reports/` and a `README.txt`. `pairs.csv` has one
     /// row for each image with these columns: `image` and `text`, paths relative to the folder;
-    /// `subject_id`, `study_id` and `view`; `split`, which is `train`, or `validate` for 15 % of the
-    /// patients; and labels that are 1 or 0. Images are 8-bit grey JPEG (90 %), 8-bit grey PNG of
-    /// varying range (5 %) and 16-bit grey PNG with 12-bit values (5 %).
+    /// `subject_id`, `study_id` and `view`; `split`, which is `train`, or `validate` for 15 % of
+    /// the patients; and labels that are 1 or 0. Images are 8-bit grey JPEG (90 %), 8-bit grey PNG
+    /// of varying range (5 %) and 16-bit grey PNG with 12-bit values (5 %).
     ///
     /// # Errors
     ///

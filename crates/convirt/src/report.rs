@@ -52,9 +52,9 @@ impl RunDir {
     /// Writes a self-contained HTML page about the run, `report.html`, and returns its path.
     ///
     /// It shows the summary, the data, the curves, the similarities of held-out pairs, images with
-    /// their nearest texts, heat maps of sentences, and the configuration. The page of a SimCLR run,
-    /// which has no texts, has no pairs and heat maps. If the model or the data is missing, the page
-    /// says so.
+    /// their nearest texts, heat maps of sentences, and the configuration. The page of a SimCLR
+    /// run, which has no texts, has no pairs and heat maps. If the model or the data is missing,
+    /// the page says so.
     ///
     /// # Errors
     ///

@@ -66,8 +66,8 @@ impl Results {
     }
 }
 
-/// Replaces characters that control a terminal by JSON escapes. They occur only in strings, where an
-/// escape has the same meaning.
+/// Replaces characters that control a terminal by JSON escapes. They occur only in strings, where
+/// an escape has the same meaning.
 fn escaped(document: &str) -> String {
     let mut text = String::new();
     for c in document.chars() {

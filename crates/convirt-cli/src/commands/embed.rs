@@ -209,7 +209,7 @@ fn lines(path: &Path) -> Result<Vec<String>> {
         let bytes = line.len();
         ensure!(
             bytes <= MAX_SENTENCE_BYTES,
-            "{}: line {number} has {bytes} bytes, more than the {MAX_SENTENCE_BYTES} of the longest text",
+            "{}: line {number} has {bytes} bytes; a text has at most {MAX_SENTENCE_BYTES}",
             path.display()
         );
     }

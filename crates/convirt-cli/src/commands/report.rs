@@ -14,8 +14,8 @@ use crate::program::Ending;
 /// Write the HTML report of a run: curves, held-out pairs, heat maps
 #[derive(Args)]
 #[command(
-    after_help = "A training writes its report at the end. This command is for a run that was interrupted, or that
-is still running."
+    after_help = "A training writes its report at the end. This command is for a run that was interrupted, or
+that is still running."
 )]
 pub struct Arguments {
     /// Run, by path or by name in `runs`

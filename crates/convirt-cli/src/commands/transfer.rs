@@ -18,8 +18,8 @@ use crate::program::{Ending, Misuse};
   convirt transfer --encoder model.pth --csv train.csv --image-col Path --label-cols Edema,Consolidation \\
       --uncertain ones --split-col split --mode fine-tune --fractions 0.1
 
-Without a split column, a share of the groups is the test set (--test-size). With a split column that
-has no test rows, the valid rows are the test set. Ctrl-C ends it with the results so far.")]
+Without a split column, a share of the groups is the test set (--test-size). If a split column has no
+test rows, the valid rows are the test set. Ctrl-C ends it with the results so far.")]
 pub struct Arguments {
     /// Run, weights file or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
     /// pixels[:SIDE]; may be given several times to compare encoders

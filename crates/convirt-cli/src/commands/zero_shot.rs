@@ -31,7 +31,7 @@ Examples:
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --group-col patient
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --split-col split
 
-With a split column, the test images are classified, or the validation images if there is no test.")]
+With a split column, the test rows are classified, or the valid rows if there are no test rows.")]
 pub struct Arguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
     run: PathBuf,

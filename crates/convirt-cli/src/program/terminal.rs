@@ -1,4 +1,5 @@
-//! Printing lines on standard output and standard error, without characters that control a terminal.
+//! Printing lines on standard output and standard error, without characters that control a
+//! terminal.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write, stderr, stdout};
@@ -10,8 +11,8 @@ use convirt::data::printable_lines;
 /// The last error of standard output.
 static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Prints a line of results. A reader that closes the output early is no error; any other problem is
-/// an error at the end of the command.
+/// Prints a line of results. A reader that closes the output early is no error; any other problem
+/// is an error at the end of the command.
 pub fn print(line: impl Display) {
     write_line(printable_lines(line));
 }

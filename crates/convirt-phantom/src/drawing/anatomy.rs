@@ -116,14 +116,15 @@ impl Lung {
             .min(self.wall_distance(point))
     }
 
-    /// Returns the distance of `point` to the chest wall beside or above it, in mm, positive inside.
+    /// Returns the distance of `point` to the chest wall beside or above it, in mm, positive
+    /// inside.
     pub fn wall_distance(&self, point: Point) -> f32 {
         let x = point.x * self.side.sign();
         (self.outer(point.y) - x).min(point.y - self.apex)
     }
 
-    /// Returns the height of the diaphragm at the side position of `point` (mm); it is lowest at the
-    /// chest wall.
+    /// Returns the height of the diaphragm at the side position of `point` (mm); it is lowest at
+    /// the chest wall.
     pub fn floor(&self, point: Point) -> f32 {
         const PEAK: f32 = 0.42;
         let across = self.across(point);
@@ -142,8 +143,8 @@ impl Lung {
         ((x - self.medial) / (self.lateral - self.medial)).clamp(0.0, 1.0)
     }
 
-    /// Returns the point at the fraction `across` from mediastinum to chest wall, and at the fraction
-    /// `along` from the apex down to the dome.
+    /// Returns the point at the fraction `across` from mediastinum to chest wall, and at the
+    /// fraction `along` from the apex down to the dome.
     pub fn at(&self, across: f32, along: f32) -> Point {
         let y = self.apex + along * (self.dome - self.apex);
         let (inner, outer) = (self.inner(y), self.outer(y));

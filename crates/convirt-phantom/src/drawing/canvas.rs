@@ -141,8 +141,8 @@ impl Canvas {
 
     /// Adds a tube along `nodes`.
     ///
-    /// `density` takes the signed distance to the wall, in mm, negative inside, and the point of the
-    /// body. Nothing is drawn more than 2 mm outside.
+    /// `density` takes the signed distance to the wall, in mm, negative inside, and the point of
+    /// the body. Nothing is drawn more than 2 mm outside.
     pub fn stroke(&mut self, nodes: &[Node], density: impl Fn(f32, Point) -> f32) {
         const MARGIN: f32 = 2.0;
         let whole = self.window(Area::spanning(nodes, MARGIN));

@@ -35,8 +35,8 @@ pub(crate) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], fin
     }
 }
 
-/// Returns the distance of `point` to the edge of a collapsed lung, in mm: positive inside the lung,
-/// negative in the free air.
+/// Returns the distance of `point` to the edge of a collapsed lung, in mm: positive inside the
+/// lung, negative in the free air.
 pub(crate) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
     let (top, bottom) = match extent {
         Extent::Small => (32.0, 8.0),

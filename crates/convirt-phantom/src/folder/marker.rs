@@ -45,8 +45,8 @@ impl Marker {
     }
 }
 
-/// Returns the summary of the phantom of `config` in `folder`, or `None` if the folder is missing or
-/// empty.
+/// Returns the summary of the phantom of `config` in `folder`, or `None` if the folder is missing
+/// or empty.
 ///
 /// # Errors
 ///
@@ -89,8 +89,8 @@ pub(crate) fn present(
     }
 }
 
-/// Returns the first file named in `pairs.csv` that is missing or empty, or `pairs.csv` itself if it
-/// does not have as many rows as the summary says.
+/// Returns the first file named in `pairs.csv` that is missing or empty, or `pairs.csv` itself if
+/// it does not have as many rows as the summary says.
 fn missing_file(folder: &Path, summary: &PhantomSummary) -> Option<PathBuf> {
     let table = folder.join("pairs.csv");
     let Ok(mut reader) = csv::Reader::from_path(&table) else {

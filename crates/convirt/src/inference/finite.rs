@@ -50,8 +50,8 @@ pub(crate) fn unit_rows(
     Ok(rows)
 }
 
-/// Returns a vector scaled to L2 norm 1, or zeros for a vector of zeros; `None` when a number is NaN
-/// or infinite.
+/// Returns a vector scaled to L2 norm 1, or zeros for a vector of zeros; `None` when a number is
+/// NaN or infinite.
 pub(crate) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
     let mut unit = vector.to_vec();
     scale_to_unit(&mut unit);

@@ -29,8 +29,8 @@ pub(crate) struct Data<'a> {
 }
 
 impl Data<'_> {
-    /// Draws the training and held-out data, the rows left out, and the lengths of the texts. With a
-    /// model, also how many texts exceed its maximum number of tokens.
+    /// Draws the training and held-out data, the rows left out, and the lengths of the texts. With
+    /// a model, also how many texts exceed its maximum number of tokens.
     pub(super) fn draw(&self, config: &DatasetConfig, model: Option<&Model>) -> String {
         let skipped: HashSet<usize> = self.skips.list().iter().map(|skip| skip.row).collect();
         let sides = [self.train, self.valid].map(|studies| {

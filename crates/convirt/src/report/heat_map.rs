@@ -15,8 +15,8 @@ pub(super) struct HeatMap {
 }
 
 impl HeatMap {
-    /// Projects each position of the image encoder's last feature map as if it were the whole image,
-    /// and computes its similarity to `text`, which has L2 norm 1.
+    /// Projects each position of the image encoder's last feature map as if it were the whole
+    /// image, and computes its similarity to `text`, which has L2 norm 1.
     ///
     /// # Shapes
     ///

@@ -61,9 +61,9 @@ pub struct IndexDescription {
 /// An index of embeddings in a file, with exact search.
 ///
 /// It is a safetensors file with these tensors: `embeddings`, float16 `[len, width]` at L2 norm 1;
-/// `names` and `texts`, concatenated UTF-8 strings; and `name_ends` and `text_ends`, the end of each
-/// string in bytes. A million embeddings of width 512 take 1.02 GB, plus the names. Rounding to
-/// float16 changes a similarity by at most 0.0005, and usually by about 0.00001.
+/// `names` and `texts`, concatenated UTF-8 strings; and `name_ends` and `text_ends`, the end of
+/// each string in bytes. A million embeddings of width 512 take 1.02 GB, plus the names. Rounding
+/// to float16 changes a similarity by at most 0.0005, and usually by about 0.00001.
 ///
 /// The embeddings are not kept in memory: a search reads the file from front to back, and the
 /// operating system caches it as far as there is room. Threads can share an index.

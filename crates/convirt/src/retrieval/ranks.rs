@@ -30,8 +30,8 @@ pub struct Direction {
     pub scores: RetrievalScores,
     /// Expected scores of a random order.
     pub chance: RetrievalScores,
-    /// Standard error of `chance.recall_at_10`: √(Σ pᵢ(1 − pᵢ)) / queries, where pᵢ is that of query
-    /// i.
+    /// Standard error of `chance.recall_at_10`: √(Σ pᵢ(1 − pᵢ)) / queries, where pᵢ is that of
+    /// query i.
     pub chance_recall_at_10_error: f64,
 }
 
@@ -175,8 +175,8 @@ pub(crate) fn hit_chance(total: usize, relevant: usize, k: usize) -> f64 {
     1.0 - miss
 }
 
-/// Returns the expected scores of a random order of `total` candidates, given the number of relevant
-/// candidates of each query.
+/// Returns the expected scores of a random order of `total` candidates, given the number of
+/// relevant candidates of each query.
 fn chance(total: usize, relevant_counts: &[usize]) -> RetrievalScores {
     let mean = |k: usize| {
         let hits: f64 = relevant_counts

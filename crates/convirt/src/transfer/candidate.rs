@@ -45,8 +45,8 @@ struct RunResult {
 }
 
 impl<'a> Candidate<'a> {
-    /// Encodes the images: for the probe, and to know which can be read. Returns `None` if a stop is
-    /// requested.
+    /// Encodes the images: for the probe, and to know which can be read. Returns `None` if a stop
+    /// is requested.
     pub fn new(transfer: &'a Transfer, open: &OpenEncoder) -> Result<Option<Self>, Error> {
         let Transfer {
             config,

@@ -34,8 +34,8 @@ use crate::weights::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderSource {
-    /// A run (its path, or its name in `runs`), one of its checkpoints, a file or folder of weights,
-    /// or the name of a model on the Hugging Face hub.
+    /// A run (its path, or its name in `runs`), one of its checkpoints, a file or folder of
+    /// weights, or the name of a model on the Hugging Face hub.
     Weights(String),
     /// torchvision's weights, trained on ImageNet, from the Hugging Face hub.
     ImageNet(ResNetDepth),
@@ -108,7 +108,8 @@ impl fmt::Display for EncoderSource {
 }
 
 impl EncoderSource {
-    /// Locates the encoder, without loading its weights. `chosen` selects one if a file has several.
+    /// Locates the encoder, without loading its weights. `chosen` selects one if a file has
+    /// several.
     ///
     /// # Errors
     ///

@@ -66,14 +66,14 @@ impl ProbeData<'_> {
 
     /// Fits a probe on the images at `train`.
     ///
-    /// The penalty with the lowest loss on the images at `valid` is chosen. If there are none, it is
-    /// chosen by a five-fold cross-validation on `train`, with folds of whole groups drawn with
+    /// The penalty with the lowest loss on the images at `valid` is chosen. If there are none, it
+    /// is chosen by a five-fold cross-validation on `train`, with folds of whole groups drawn with
     /// `seed`; then all of `train` is fitted with it. All images must be readable.
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooFewWithLabel`] when a label is in one group only and cannot be split into
-    /// folds.
+    /// [`ManifestError::TooFewWithLabel`] when a label is in one group only and cannot be split
+    /// into folds.
     pub fn fit(&self, train: &[usize], valid: &[usize], seed: u64) -> Result<Probe, Error> {
         let mut probe = Probe {
             model: LinearModel {

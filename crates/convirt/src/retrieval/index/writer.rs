@@ -11,8 +11,8 @@ use super::format::header;
 use crate::error::Error;
 use crate::inference::{InferenceError, unit};
 
-/// A writer that builds an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding; see the
-/// example there.
+/// A writer that builds an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding; see
+/// the example there.
 ///
 /// The complete file appears at [`finish`](Self::finish); a writer that is dropped before leaves no
 /// file. Names and texts are kept in memory until then.
