@@ -1,4 +1,4 @@
-//! What `convirt --version` says: the version, the commit of a checkout, and the features.
+//! Composes the text of `convirt --version`: the version, the commit of a checkout, the features.
 
 use std::env;
 use std::path::Path;
@@ -27,11 +27,11 @@ fn main() {
     );
 }
 
-/// The commit of the checkout that this is built in; none outside of one. A package that was
-/// unpacked within somebody else's repository is not tracked there.
+/// Returns the commit of the checkout that contains this package, if it is tracked there. A package
+/// that was unpacked inside another repository is not.
 fn commit() -> Option<String> {
     git(&["ls-files", "--error-unmatch", "build.rs"])?;
-    // HEAD names a branch, and its log grows with each commit there.
+    // HEAD changes with the branch, and its log with each commit.
     for file in ["HEAD", "logs/HEAD"] {
         let path = git(&["rev-parse", "--git-path", file])?;
         if Path::new(&path).exists() {

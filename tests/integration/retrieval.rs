@@ -423,7 +423,7 @@ fn evaluation_tells_precision_and_recall_beside_chance() {
     }
     let of_none = ["--split-col", "split", "--split", "test"];
     let told = fails("retrieve", &[&of_manifest[..], &of_none].concat());
-    assert!(told.contains("no row is of the side test"), "{told}");
+    assert!(told.contains("no row is in the split test"), "{told}");
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn copies_of_an_image_on_both_sides_of_a_given_split_are_counted() {
     // Of patients 2 and 0, of whom the second is the test's.
     fs::copy(folder.path().join("4.png"), folder.path().join("0.png")).unwrap();
     let one = text();
-    let warning = "warning: 1 of the images held out are learned from too";
+    let warning = "warning: 1 of the images held out have the same content as a training image";
     assert!(one.contains(warning), "{one}");
 }
 
@@ -556,7 +556,7 @@ fn prompts_are_scored_where_there_are_labels() {
     let split = ["--label-col", "label", "--split-col", "split"];
     let (success, text) = with_labels(CLASSES, &split);
     assert!(
-        success && text.contains("16 images of the side test"),
+        success && text.contains("16 images of the split test"),
         "{text}"
     );
     assert_eq!(told(&folder).len(), 16);

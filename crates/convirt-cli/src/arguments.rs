@@ -1,4 +1,4 @@
-//! Options that several commands have, each group with what it means.
+//! Options that several commands share, and their conversion to the library's settings.
 
 mod compute;
 mod configuration;
@@ -14,7 +14,7 @@ pub use compute::{ComputeArguments, DeviceArgument};
 pub use configuration::{ConfigurationArguments, DEFAULT_CONFIGURATION, OverrideArguments};
 pub use images::ImageArguments;
 pub use labelled::LabelledArguments;
-pub use loader::{LoaderArguments, images_below, tell_unreadable};
+pub use loader::{LoaderArguments, images_below, print_unreadable};
 pub use manifest::ManifestArguments;
 pub use model::{FeaturesArgument, ModelArguments};
 pub use overwrite::OverwriteArguments;

@@ -1,4 +1,4 @@
-//! What can be asked of the program.
+//! The command line: the subcommands and the options common to all.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use crate::commands::{
 };
 use crate::program::{self, Verbosity};
 
-/// Place in a help after a command's own options.
+/// Display order of an option after a command's own options.
 const LAST: usize = 900;
 
 /// Pretrains image and text encoders on medical image–report pairs, and uses them.
@@ -24,13 +24,13 @@ const LAST: usize = 900;
 
 Exit codes:
   0    done
-  1    failed: a file, the data or the device is not as it should be; `doctor`: the data has errors
-  2    asked for in a wrong way: an option, a value or the configuration
+  1    failed: there is a problem with a file, the data or the device; `doctor`: the data has errors
+  2    wrong usage: an option, a value or the configuration
   130  stopped by Ctrl-C
 
 Results go to standard output; warnings, notes and errors to standard error. The best device of this
-build computes unless --device or the environment's BURN_DEVICE names another. Colours are printed on
-a terminal only, and not where the environment has NO_COLOR."
+build is used, unless --device or the environment variable BURN_DEVICE names another. Colours are
+printed on a terminal only, and not if the environment variable NO_COLOR is set."
 )]
 pub struct CommandLine {
     #[command(subcommand)]
@@ -40,12 +40,12 @@ pub struct CommandLine {
     #[arg(long, short, global = true, display_order = LAST, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Print what the libraries log, too
+    /// Also print what the libraries log
     #[arg(long, short, global = true, display_order = LAST)]
     verbose: bool,
 }
 
-/// The steps of the work, in their order.
+/// The subcommands, in the order of a user's work.
 #[derive(Subcommand)]
 enum Command {
     Config(config::Arguments),
@@ -68,7 +68,7 @@ enum Command {
 }
 
 impl CommandLine {
-    /// Does what is asked for.
+    /// Runs the subcommand.
     pub fn run(self) -> ExitCode {
         program::log(match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -81,7 +81,7 @@ impl CommandLine {
             other => program::run(|| match other {
                 Command::Config(arguments) => config::run(&arguments),
                 Command::Prepare(source) => prepare::run(source),
-                Command::Doctor(_) => unreachable!("it has exit codes of its own"),
+                Command::Doctor(_) => unreachable!("the doctor has its own exit codes"),
                 Command::Train(arguments) => train::run(arguments),
                 Command::Resume(arguments) => resume::run(arguments),
                 Command::Report(arguments) => report::run(&arguments),

@@ -1,4 +1,4 @@
-//! How the program begins, speaks and ends.
+//! The frame of the program: logging, output on the terminal, exit codes.
 
 mod bar;
 mod log;
@@ -16,53 +16,50 @@ use convirt::config::ConfigError;
 use convirt::data::{DataError, ManifestError, PrepareError, SettingError};
 
 pub use bar::Bar;
-pub use log::{Verbosity, keep_standard_output_for_results, log};
+pub use log::{Verbosity, log, reserve_standard_output};
 pub use stages::ProgressBars;
-pub use stop::{is_stop_asked, stop_on_ctrl_c};
-pub use terminal::{print, print_exactly, tell};
+pub use stop::{is_stop_requested, stop_on_ctrl_c};
+pub use terminal::{print, print_error, print_exactly};
 
-/// Exit codes besides that of success, 0.
+/// Exit codes other than success, which is 0.
 const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
-/// How a job came to its end.
+/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It is done.
+    /// It is complete.
     Done,
-    /// By Ctrl-C or SIGTERM.
+    /// It was stopped by Ctrl-C or SIGTERM.
     Interrupted,
 }
 
-/// What was asked for cannot be done, whatever the files hold.
+/// An error in the usage of the program, independent of the content of files.
 #[derive(Debug)]
 pub struct Misuse(pub String);
 
-/// Does a job and tells how it ended: an error once, and the exit code.
-pub fn run(job: impl FnOnce() -> Result<Ending>) -> ExitCode {
-    let ended = job().and_then(|ending| {
+/// Runs a command, prints its error if there is one, and returns the exit code.
+pub fn run(command: impl FnOnce() -> Result<Ending>) -> ExitCode {
+    let result = command().and_then(|ending| {
         terminal::check_written()?;
         Ok(ending)
     });
-    let code = match ended {
+    let code = match result {
         Ok(Ending::Done) => return ExitCode::SUCCESS,
         Ok(Ending::Interrupted) => INTERRUPTED,
         Err(error) => {
-            tell(format_args!("Error: {}", message(&error)));
+            print_error(format_args!("Error: {}", message(&error)));
             if env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
-                tell(error.backtrace());
+                print_error(error.backtrace());
             }
-            match is_misuse(&error) {
-                true => MISUSED,
-                false => FAILED,
-            }
+            if is_misuse(&error) { MISUSED } else { FAILED }
         }
     };
     ExitCode::from(code)
 }
 
-/// An error with its causes, each said once.
+/// Returns the message of an error with its causes, without repeating any.
 fn message(error: &anyhow::Error) -> String {
     let mut message = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -74,7 +71,7 @@ fn message(error: &anyhow::Error) -> String {
     message
 }
 
-/// Whether what the user asked for is wrong, rather than what came of it.
+/// Returns whether the error is in the user's request, such as an option or a setting.
 fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Misuse>()

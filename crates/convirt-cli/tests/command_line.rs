@@ -1,4 +1,4 @@
-//! What the program says of itself, and what needs no trained model.
+//! Tests of the command line that need no trained model: help, exit codes, completions.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// Every command that does something, in the order of a user's work.
+/// Every command, in the order of a user's work.
 const COMMANDS: [&str; 17] = [
     "config",
     "prepare mimic",
@@ -48,22 +48,22 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The help of a command.
+/// Returns the help text of a command.
 fn help(command: &str) -> String {
     let output = run(&format!("{command} --help"));
     assert!(output.status.success(), "{command}: {}", stderr(&output));
     stdout(&output)
 }
 
-/// The lines of a help that list options.
+/// Iterates over the lines of a help text that list options.
 fn options(help: &str) -> impl Iterator<Item = &str> {
     let lines = help.lines().skip_while(|line| *line != "Options:").skip(1);
-    // Blank lines stand between options where some have values that are explained.
+    // There are blank lines between options when the values of an option are explained.
     let is_below = |line: &&str| line.is_empty() || line.starts_with(' ');
     lines.take_while(is_below).filter(|line| !line.is_empty())
 }
 
-/// The subcommands that a help lists, with what each is for.
+/// Returns the subcommands that a help text lists, with their descriptions.
 fn subcommands(help: &str) -> Vec<(String, String)> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let lines = lines.take_while(|line| !line.is_empty());
@@ -79,30 +79,30 @@ fn subcommands(help: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_command_is_listed_in_the_order_of_work_and_explains_itself() {
-    let mut found = Vec::new();
+    let mut commands = Vec::new();
     for (name, purpose) in subcommands(&help("")) {
         assert!(!purpose.is_empty(), "{name} has no purpose");
         let below = subcommands(&help(&name));
-        // `config` does something by itself.
+        // `config` is a command even without a subcommand.
         if below.is_empty() || name == "config" {
-            found.push(name.clone());
+            commands.push(name.clone());
         } else {
-            found.extend(below.iter().map(|(task, _)| format!("{name} {task}")));
+            commands.extend(below.iter().map(|(task, _)| format!("{name} {task}")));
         }
     }
-    assert_eq!(found, COMMANDS);
+    assert_eq!(commands, COMMANDS);
     for command in COMMANDS.into_iter().chain(["config check"]) {
         let help = help(command);
         let usage = format!("Usage: convirt {command}");
         assert!(help.contains(&usage), "no `{usage}` in:\n{help}");
-        // An option without an explanation has nothing after it, on its line or the next.
+        // The description of an option is on its line or on the next.
         let lines: Vec<&str> = options(&help).collect();
-        for (place, line) in lines.iter().enumerate() {
-            let next = lines
-                .get(place + 1)
+        for (index, line) in lines.iter().enumerate() {
+            let is_on_next_line = lines
+                .get(index + 1)
                 .is_some_and(|next| next.starts_with("          "));
             let option = line.trim_start();
-            let is_explained = option.contains("  ") || next;
+            let is_explained = option.contains("  ") || is_on_next_line;
             assert!(
                 !option.starts_with('-') || is_explained,
                 "{command}: {option}"
@@ -112,7 +112,7 @@ fn every_command_is_listed_in_the_order_of_work_and_explains_itself() {
 }
 
 #[test]
-fn exit_codes_are_documented_and_kept() {
+fn exit_codes_are_those_of_the_help() {
     let help = help("");
     for line in ["  0 ", "  1 ", "  2 ", "  130 "] {
         assert!(help.contains(&format!("\n{line}")), "no `{line}` in {help}");
@@ -138,15 +138,14 @@ fn exit_codes_are_documented_and_kept() {
     }
 }
 
-/// An option that has no effect in a command is not accepted there.
 #[test]
-fn shared_options_are_where_they_have_an_effect() {
+fn a_command_has_only_the_shared_options_that_have_an_effect() {
     for command in COMMANDS {
         let help = help(command);
         let has = |option: &str| {
             options(&help).any(|line| line.split_whitespace().any(|word| word == option))
         };
-        let computes = [
+        let without_device = [
             "config",
             "prepare mimic",
             "prepare openi",
@@ -154,8 +153,12 @@ fn shared_options_are_where_they_have_an_effect() {
             "export",
             "completions",
         ];
-        assert_eq!(has("--device"), !computes.contains(&command), "{command}");
-        let embeds = [
+        assert_eq!(
+            has("--device"),
+            !without_device.contains(&command),
+            "{command}"
+        );
+        let with_precision = [
             "embed",
             "index build",
             "index search",
@@ -164,7 +167,11 @@ fn shared_options_are_where_they_have_an_effect() {
             "zero-shot",
             "transfer",
         ];
-        assert_eq!(has("--precision"), embeds.contains(&command), "{command}");
+        assert_eq!(
+            has("--precision"),
+            with_precision.contains(&command),
+            "{command}"
+        );
         assert_eq!(
             has("--set"),
             ["doctor", "train", "resume"].contains(&command),
@@ -237,9 +244,9 @@ fn shells_complete_every_command() {
     assert_eq!(stdout(&output).trim(), "zero-shot", "{}", stderr(&output));
 }
 
-/// `CLICOLOR_FORCE` stands for a terminal.
+// `CLICOLOR_FORCE` stands in for a terminal.
 #[test]
-fn there_are_no_colours_but_on_a_terminal_and_none_with_no_color() {
+fn colours_are_only_on_a_terminal_and_never_with_no_color() {
     let has_colours = |variables: &[(&str, &str)]| {
         let mut command = convirt("train --frobnicate");
         let output = command.envs(variables.iter().copied()).output().unwrap();
@@ -251,7 +258,7 @@ fn there_are_no_colours_but_on_a_terminal_and_none_with_no_color() {
 }
 
 #[test]
-fn the_configuration_that_is_printed_is_the_repositorys_and_checks() {
+fn the_printed_configuration_is_that_of_the_repository_and_valid() {
     let printed = stdout(&run("config"));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config.yaml");
     assert_eq!(printed, fs::read_to_string(file).unwrap());
@@ -272,7 +279,7 @@ fn the_configuration_that_is_printed_is_the_repositorys_and_checks() {
     assert!(stderr(&wrong).contains("nowhere.csv"), "{}", stderr(&wrong));
 }
 
-/// The phantom is drawn there, and nothing else is needed.
+// The phantom is drawn into the folder; nothing else is needed.
 #[test]
 fn training_works_in_an_empty_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -284,8 +291,8 @@ fn training_works_in_an_empty_folder() {
                  --set batch_size=4 --set dataset.phantom.patients=12 \
                  --set dataset.phantom.longer_side=64 --set dataset.input_shape=(32,32,3)";
     let output = in_folder(train);
-    let told = stderr(&output);
-    assert!(output.status.success(), "{told}");
+    let messages = stderr(&output);
+    assert!(output.status.success(), "{messages}");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&summary["steps"], &summary["ending"]),
@@ -296,7 +303,7 @@ fn training_works_in_an_empty_folder() {
         "step ",
         "held out",
     ] {
-        assert!(told.contains(part), "no `{part}` in:\n{told}");
+        assert!(messages.contains(part), "no `{part}` in:\n{messages}");
     }
     assert!(folder.path().join("data/phantom/pairs.csv").is_file());
     let run = summary["run"].as_str().unwrap();
@@ -305,7 +312,7 @@ fn training_works_in_an_empty_folder() {
         "{run}"
     );
 
-    // By its name, in `runs`; only results and errors are printed.
+    // The run is given by its name in `runs`. With --quiet, only results and errors are printed.
     let name = run.trim_start_matches("runs/");
     let output = in_folder(&format!("resume {name} --quiet --set max_steps=3"));
     assert!(output.status.success(), "{}", stderr(&output));
@@ -317,9 +324,9 @@ fn training_works_in_an_empty_folder() {
     fs::write(folder.path().join("config.yaml"), "batch_size: 8\n").unwrap();
     let output = in_folder("train --set batch_size=1");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    let told = stderr(&output);
+    let messages = stderr(&output);
     assert!(
-        told.contains("config.yaml is not read without --config"),
-        "{told}"
+        messages.contains("config.yaml is not read without --config"),
+        "{messages}"
     );
 }

@@ -1,4 +1,4 @@
-//! What a chest shows: findings, by chance and from one study to the next.
+//! The findings of a chest, drawn at random for the first study and changed for each next one.
 
 mod side;
 mod findings;

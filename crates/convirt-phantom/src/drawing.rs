@@ -1,4 +1,4 @@
-//! From findings to the pixels of a radiograph.
+//! Drawing the pixels of a radiograph from findings.
 
 mod canvas;
 mod anatomy;

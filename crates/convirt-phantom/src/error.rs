@@ -1,9 +1,9 @@
-//! What can go wrong while a phantom is written.
+//! Why a phantom cannot be written.
 
 use std::io;
 use std::path::PathBuf;
 
-/// What can go wrong while a phantom is written.
+/// Why a phantom cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhantomError {
@@ -23,7 +23,7 @@ pub enum PhantomError {
     Read {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: io::Error,
     },
 
@@ -32,13 +32,13 @@ pub enum PhantomError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: io::Error,
     },
 
-    /// The folder holds something else.
+    /// The folder holds something other than a chest phantom.
     #[error(
-        "{}: holds something else than a chest phantom; choose another folder or empty this one",
+        "{}: holds something other than a chest phantom; choose another folder or empty this one",
         path.display()
     )]
     NotAPhantom {
@@ -48,29 +48,29 @@ pub enum PhantomError {
 
     /// The folder holds a phantom of another configuration.
     #[error(
-        "{}: holds another chest phantom ({present}) than asked for ({requested}); delete it or \
-         choose another folder",
+        "{}: holds another chest phantom ({present}) than the requested one ({requested}); delete \
+         it or choose another folder",
         path.display()
     )]
     OtherPhantom {
         /// The folder.
         path: PathBuf,
-        /// The phantom that is there.
+        /// The phantom in the folder.
         present: String,
-        /// The phantom asked for.
+        /// The requested phantom.
         requested: String,
     },
 
     /// A file of the phantom was removed or emptied after it was written.
     #[error(
-        "{}: the chest phantom lacks `{}`; delete the folder so that it is written again",
+        "{}: `{}` is missing from the chest phantom; delete the folder so that it is written again",
         path.display(),
         missing.display()
     )]
     IncompletePhantom {
         /// The folder.
         path: PathBuf,
-        /// The first file that is missing, empty or short.
+        /// The first file that is missing, empty or incomplete.
         missing: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! The folder of a phantom: complete or not there, and recognized.
+//! The folder of a phantom: it appears only when complete, and a marker file identifies it.
 
 mod draft;
 pub(crate) mod marker;

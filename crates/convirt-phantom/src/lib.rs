@@ -1,8 +1,8 @@
-//! A procedural chest phantom: frontal "radiographs" and reports in the files a hospital's would
-//! come in.
+//! A procedural chest phantom: synthetic frontal "radiographs" with reports, in the file formats of
+//! a hospital's export.
 //!
-//! For learning to use the program, for tests and for measuring. Nothing in it comes from a patient
-//! and nothing learned from it says anything about one.
+//! It serves to try the program, to test it and to measure its speed. Nothing in it comes from a
+//! patient, and nothing learned from it applies to one.
 //!
 //! ```
 //! use convirt_phantom::PhantomConfig;

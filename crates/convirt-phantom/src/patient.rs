@@ -1,4 +1,4 @@
-//! A patient of the phantom: a build, and one to four studies with files and names.
+//! A patient of the phantom: an anatomy, and one to four studies with their files.
 
 use std::path::{Path, PathBuf};
 
@@ -28,16 +28,16 @@ pub(crate) const COLUMNS: [&str; 14] = [
     "support_devices",
 ];
 
-/// A patient and what happened to them.
+/// A patient with the findings of all studies.
 pub(crate) struct Patient {
     seed: u64,
     index: usize,
     anatomy: Anatomy,
-    /// The findings of each study, in the order of time.
+    /// The findings of each study, in chronological order.
     courses: Vec<Vec<Finding>>,
 }
 
-/// A study ready to be written; paths are relative to the phantom's folder.
+/// The files of a study, in memory; paths are relative to the phantom's folder.
 pub(crate) struct StudyFiles {
     pub report: (PathBuf, String),
     pub images: Vec<(PathBuf, Vec<u8>)>,
@@ -45,7 +45,8 @@ pub(crate) struct StudyFiles {
     pub rows: Vec<[String; COLUMNS.len()]>,
 }
 
-/// Which random numbers are drawn: each purpose has its own, so that none disturbs another.
+/// The purpose of random numbers. Each has its own stream, so that a change of one does not affect
+/// the others.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Build = 0,
@@ -54,7 +55,8 @@ enum Purpose {
 }
 
 impl Patient {
-    /// Draws patient `index` of the phantom of `seed`, whatever the number of patients.
+    /// Draws patient `index` of the phantom with `seed`; it does not depend on the number of
+    /// patients.
     pub fn new(seed: u64, index: usize) -> Self {
         let mut rng = stream(seed, index, Purpose::Build, 0);
         let anatomy = Anatomy::sample(&mut rng);
@@ -72,11 +74,11 @@ impl Patient {
         }
     }
 
-    /// Draws and writes out all studies, in memory.
+    /// Draws all studies and encodes their files in memory.
     ///
     /// # Errors
     ///
-    /// Where an image cannot be encoded.
+    /// When an image cannot be encoded.
     pub fn studies(&self, longer_side: u32) -> ImageResult<Vec<StudyFiles>> {
         (0..self.courses.len())
             .map(|study| self.study(study, longer_side))
@@ -87,7 +89,7 @@ impl Patient {
         let findings = &self.courses[study];
         let previous = study
             .checked_sub(1)
-            .map(|earlier| self.courses[earlier].as_slice());
+            .map(|previous| self.courses[previous].as_slice());
         let mut words = stream(self.seed, self.index, Purpose::Report, study);
         let text = report::write(findings, previous, &mut words);
 
@@ -140,7 +142,7 @@ impl Patient {
         Ok(files)
     }
 
-    /// Every 20 patients three are held out, the second of all among them.
+    /// Returns the split: three of every 20 patients are held out, including the second patient.
     fn split(&self) -> &'static str {
         match self.index % 20 {
             1 | 8 | 14 => "validate",
@@ -149,19 +151,19 @@ impl Patient {
     }
 }
 
-/// The labels in the order of [`COLUMNS`].
+/// Returns the labels in the order of [`COLUMNS`].
 fn labels(findings: &[Finding]) -> [bool; 8] {
-    let any = |is: fn(&Finding) -> bool| findings.iter().any(is);
-    let effusion = |wanted: Side| {
+    let any = |is_kind: fn(&Finding) -> bool| findings.iter().any(is_kind);
+    let effusion_on = |label_side: Side| {
         findings
             .iter()
-            .any(|finding| matches!(finding, Finding::Effusion { side, .. } if *side == wanted))
+            .any(|finding| matches!(finding, Finding::Effusion { side, .. } if *side == label_side))
     };
     [
         findings.is_empty(),
         any(|finding| matches!(finding, Finding::Cardiomegaly { .. })),
-        effusion(Side::Right),
-        effusion(Side::Left),
+        effusion_on(Side::Right),
+        effusion_on(Side::Left),
         any(|finding| matches!(finding, Finding::Consolidation { .. })),
         any(|finding| matches!(finding, Finding::Nodule { .. })),
         any(|finding| matches!(finding, Finding::Pneumothorax { .. })),
@@ -169,23 +171,23 @@ fn labels(findings: &[Finding]) -> [bool; 8] {
     ]
 }
 
-/// The random numbers of one purpose: keyed, not mixed, so that no two streams meet.
+/// Returns the random numbers of one purpose. The four numbers are the generator's key, so that all
+/// streams differ.
 fn stream(seed: u64, patient: usize, purpose: Purpose, study: usize) -> ChaCha8Rng {
     let mut key = [0; 32];
     let words = [seed, patient as u64, purpose as u64, study as u64];
-    for (place, word) in key.chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
 }
 
-/// Spreads numbers over 0–9,999,999 without giving any twice: the factor has no divisor in common
-/// with ten million.
+/// Permutes the numbers 0–9,999,999: the factor has no divisor in common with ten million.
 fn scatter(index: usize) -> usize {
     index % 10_000_000 * 7_368_787 % 10_000_000
 }
 
-/// An image's name as DICOM archives give them: five groups of eight hexadecimal digits.
+/// Returns an image name in the style of MIMIC-CXR: five groups of eight hexadecimal digits.
 fn identifier(rng: &mut ChaCha8Rng) -> String {
     let groups: Vec<String> = (0..5)
         .map(|_| format!("{:08x}", rng.random::<u32>()))
@@ -193,7 +195,7 @@ fn identifier(rng: &mut ChaCha8Rng) -> String {
     groups.join("-")
 }
 
-/// A path as a CSV on every system holds it.
+/// Returns a path with `/` as its separator, the same on every system.
 fn cell(path: &Path) -> String {
     let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")

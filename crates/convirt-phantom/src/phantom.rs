@@ -1,4 +1,4 @@
-//! The phantom of one configuration, written into a folder.
+//! Writing a phantom into a folder.
 
 use std::io;
 use std::path::Path;
@@ -12,21 +12,21 @@ use super::patient::{COLUMNS, Patient, StudyFiles};
 use crate::folder::{Draft, Marker, marker};
 
 impl PhantomConfig {
-    /// Writes the phantom into `folder`, which appears complete or not at all.
+    /// Writes the phantom into `folder`, which appears only when it is complete.
     ///
-    /// `progress` hears, from any thread, how many patients are done and how many there are. A
-    /// folder that already holds this phantom is left as it is.
+    /// A folder that already holds this phantom is left as it is. `progress` is called from any
+    /// thread with the number of patients done and the number of all patients.
     ///
-    /// The folder then holds `pairs.csv` (one row an image: `image` and `text` are paths relative
-    /// to the folder, then `subject_id`, `study_id`, `view`, `split` — `train` or `validate`, 15 %
-    /// of the patients — and labels that are 1 or 0), `images/`, `reports/` and a `README.txt`.
-    /// Images are 8-bit grey JPEG (90 %), 8-bit grey PNG of varying range (5 %) and 16-bit grey
-    /// PNG with 12-bit values (5 %).
+    /// The folder holds `pairs.csv`, `images/`, `reports/` and a `README.txt`. `pairs.csv` has one
+    /// row for each image with these columns: `image` and `text`, paths relative to the folder;
+    /// `subject_id`, `study_id` and `view`; `split`, which is `train`, or `validate` for 15 % of
+    /// the patients; and labels that are 1 or 0. Images are 8-bit grey JPEG (90 %), 8-bit grey PNG
+    /// of varying range (5 %) and 16-bit grey PNG with 12-bit values (5 %).
     ///
     /// # Errors
     ///
-    /// A configuration out of range; a folder that holds something else, another phantom or an
-    /// incomplete one; a file that cannot be written.
+    /// When the configuration is out of range, when the folder holds another phantom, an incomplete
+    /// one or something else, and when a file cannot be written.
     pub fn write(
         &self,
         folder: &Path,
@@ -69,22 +69,22 @@ impl PhantomConfig {
         })?;
         draft.write(Path::new(Marker::FILE), &marker)?;
         match draft.publish(folder) {
-            // Another process may have been faster with the same phantom.
+            // Another process may have written the same phantom in the meantime.
             Err(error) => marker::present(self, folder)?.ok_or(error),
             Ok(()) => Ok(summary),
         }
     }
 
-    /// Whether `folder` holds this phantom with all its files.
+    /// Returns whether `folder` holds this phantom with all its files.
     pub fn is_complete(&self, folder: &Path) -> bool {
         matches!(marker::present(self, folder), Ok(Some(_)))
     }
 
-    /// Checks that the numbers are within their ranges.
+    /// Checks that all numbers are in range.
     ///
     /// # Errors
     ///
-    /// [`PhantomError::OutOfRange`] naming the field.
+    /// [`PhantomError::OutOfRange`] names the field.
     pub fn validate(&self) -> Result<(), PhantomError> {
         if !(2..=100_000).contains(&self.patients) {
             return Err(PhantomError::OutOfRange {
@@ -137,7 +137,7 @@ impl PhantomConfig {
     }
 }
 
-/// What the table needs to know of a study that is on disk.
+/// The table rows and the size of a study that has been written.
 struct StudyFacts {
     rows: Vec<[String; COLUMNS.len()]>,
     bytes: u64,
@@ -201,7 +201,7 @@ mod tests {
             .expect("parses")
     }
 
-    /// All files with their content.
+    /// Returns all files with their content.
     fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_path_buf()];
@@ -233,9 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn no_machine_draws_anything_else() {
-        // FNV-1a over the texts and the decoded pixels of the lossless files of twelve patients, as
-        // first drawn by this generator; a change of it calls for a higher `Marker::GENERATOR`.
+    fn every_machine_draws_the_same_pixels_and_texts() {
+        // FNV-1a over the texts and the decoded pixels of the lossless files of twelve patients.
+        // The expected hash is from the first run of this generator; when it changes, raise
+        // `Marker::GENERATOR`.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut lossless = 0;
         let mut add = |bytes: &[u8]| {
@@ -391,18 +392,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_complete_is_not_written_again() {
+    fn a_complete_phantom_is_not_written_again() {
         let (_place, folder, summary) = written(&small());
         assert!(small().is_complete(&folder));
         let again = small()
             .write(&folder, |_, _| panic!("draws again"))
             .expect("is there");
         assert_eq!(again, summary);
-        let left: Vec<_> = fs::read_dir(folder.parent().expect("has one"))
+        let remaining: Vec<_> = fs::read_dir(folder.parent().expect("has one"))
             .expect("reads")
             .map(|entry| entry.expect("reads").file_name())
             .collect();
-        assert_eq!(left, ["phantom"], "no draft stays behind");
+        assert_eq!(remaining, ["phantom"], "no draft stays behind");
     }
 
     #[test]
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_out_of_range_are_named() {
+    fn sizes_out_of_range_are_an_error_that_names_the_setting() {
         let place = tempfile::tempdir().expect("a temporary folder");
         let folder = place.path().join("phantom");
         for (config, setting) in [

@@ -1,4 +1,4 @@
-//! Writes the report of a study: the same facts never in quite the same words.
+//! Writes the report of a study, with varied wording of the same facts.
 
 mod phrases;
 mod prose;
@@ -12,7 +12,7 @@ use negatives::{asides, denials, departures};
 use phrases::pick;
 use prose::{compared, put, section, sentence, wrap};
 
-/// What became of a finding since the last study.
+/// How a finding changed since the previous study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {
     First,
@@ -22,7 +22,7 @@ enum Course {
     Worse,
 }
 
-/// A finding to be told, both sides at once where they are alike.
+/// A finding to mention; equal findings on both sides are mentioned together.
 struct Mention<'a> {
     finding: &'a Finding,
     bilateral: bool,
@@ -39,7 +39,10 @@ pub(crate) fn write(
     rng: &mut ChaCha8Rng,
 ) -> String {
     let mentions = mentions(findings, previous);
-    let mut body: Vec<String> = mentions.iter().map(|mention| tell(mention, rng)).collect();
+    let mut body: Vec<String> = mentions
+        .iter()
+        .map(|mention| describe(mention, rng))
+        .collect();
     if !findings
         .iter()
         .any(|finding| matches!(finding, Finding::Cardiomegaly { .. }))
@@ -89,7 +92,7 @@ const NOTHING_ACUTE: &[&str] = &[
     "No radiographic evidence of acute disease.",
 ];
 
-/// What is told, in the order of reading: lungs, pleura, heart, chest, devices.
+/// Returns the findings to mention, in reading order: lungs, pleura, heart, chest, devices.
 fn mentions<'a>(findings: &'a [Finding], previous: Option<&[Finding]>) -> Vec<Mention<'a>> {
     let mut mentions: Vec<Mention> = Vec::new();
     for finding in findings {
@@ -123,16 +126,16 @@ fn course(finding: &Finding, previous: Option<&[Finding]>) -> Course {
     let Some(previous) = previous else {
         return Course::First;
     };
-    match previous.iter().find(|earlier| earlier.is_same(finding)) {
+    match previous.iter().find(|before| before.is_same(finding)) {
         None => Course::New,
-        Some(earlier) if earlier.amount() > finding.amount() => Course::Improved,
-        Some(earlier) if earlier.amount() < finding.amount() => Course::Worse,
+        Some(before) if before.amount() > finding.amount() => Course::Improved,
+        Some(before) if before.amount() < finding.amount() => Course::Worse,
         Some(_) => Course::Unchanged,
     }
 }
 
-/// The sentence on one finding.
-fn tell(mention: &Mention, rng: &mut ChaCha8Rng) -> String {
+/// Returns a sentence on one finding.
+fn describe(mention: &Mention, rng: &mut ChaCha8Rng) -> String {
     let statement = sentence(&phrases::statement(mention.finding, mention.bilateral, rng));
     let plain = mention.course == Course::First || rng.random_bool(0.25);
     match phrases::noun(mention.finding, mention.bilateral, rng) {
@@ -181,23 +184,24 @@ fn course_templates(course: Course) -> &'static [&'static str] {
     }
 }
 
-/// The impression: one sentence a fact, or two facts in one; devices are mostly left out.
+/// Returns the sentences of the impression, with one or two findings each; devices are mostly left
+/// out.
 fn summarize(mentions: &[Mention], rng: &mut ChaCha8Rng) -> Vec<String> {
     let mut nouns: Vec<String> = Vec::new();
     let mut devices = Vec::new();
     for mention in mentions {
         match phrases::noun(mention.finding, mention.bilateral, rng) {
             Some(noun) => nouns.push(noun.bare.trim_end_matches(',').to_string()),
-            None if rng.random_bool(0.4) => devices.push(tell(mention, rng)),
+            None if rng.random_bool(0.4) => devices.push(describe(mention, rng)),
             None => {}
         }
     }
     if nouns.is_empty() && devices.is_empty() {
         return vec![pick(NOTHING_ACUTE, rng).to_string()];
     }
-    let together = if rng.random_bool(0.5) { 2 } else { 1 };
+    let per_sentence = if rng.random_bool(0.5) { 2 } else { 1 };
     let mut sentences: Vec<String> = nouns
-        .chunks(together)
+        .chunks(per_sentence)
         .map(|group| sentence(&format!("{}.", group.join(" and "))))
         .collect();
     sentences.extend(devices);
@@ -213,7 +217,7 @@ mod tests {
     use crate::report::phrases::side_word;
     use crate::report::prose::LINE;
 
-    /// Findings with the reports on them, first studies and next ones.
+    /// Returns findings with their reports, of first and of next studies.
     fn reports() -> Vec<(Vec<Finding>, String)> {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut reports = Vec::new();
@@ -228,7 +232,7 @@ mod tests {
         reports
     }
 
-    /// The sentences of a report in small letters, without line breaks.
+    /// Returns the sentences of a report in lower case, without line breaks.
     fn clauses(report: &str) -> Vec<String> {
         let flat = report.split_whitespace().collect::<Vec<_>>().join(" ");
         let flat = flat
@@ -250,7 +254,7 @@ mod tests {
         .any(|word| clause.contains(word))
     }
 
-    /// Words of which a sentence that names the finding holds one of each group.
+    /// Returns groups of words: a sentence that names the finding contains one word of each group.
     fn words(finding: &Finding) -> Vec<Vec<&'static str>> {
         let side = |side: Side| match side {
             Side::Right => vec!["right", "rul", "rll", "bilateral", "both"],
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_is_denied_and_never_claimed() {
+    fn absent_findings_are_denied_and_never_claimed() {
         let spot = Spot {
             side: Side::Left,
             zone: Zone::Mid,
@@ -333,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_side_that_is_free_of_fluid_is_never_said_to_hold_some() {
+    fn an_effusion_is_never_claimed_on_a_side_without_one() {
         for (findings, report) in reports() {
             for side in Side::BOTH {
                 let effusion = Finding::Effusion {
@@ -356,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_facts_have_many_wordings() {
+    fn the_same_findings_have_many_wordings() {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let findings = [Finding::Effusion {
             side: Side::Left,
@@ -368,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_short_and_no_slot_is_left_open() {
+    fn lines_are_short_and_every_template_slot_is_filled() {
         for (_, report) in reports() {
             assert!(
                 report.lines().all(|line| line.chars().count() <= LINE),
@@ -384,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_next_study_tells_the_course() {
+    fn a_next_study_reports_the_change() {
         let effusion = |extent| {
             [Finding::Effusion {
                 side: Side::Right,
@@ -392,7 +396,7 @@ mod tests {
             }]
         };
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let mut told = |extent, words: &[&str]| {
+        let mut count = |extent, words: &[&str]| {
             let texts: Vec<_> = (0..50)
                 .map(|_| {
                     write(
@@ -407,11 +411,11 @@ mod tests {
                 .filter(|text| words.iter().any(|word| text.to_lowercase().contains(word)))
                 .count()
         };
-        // A quarter of the sentences tell the state only.
-        assert!(told(Extent::Small, &["improv", "decreased"]) > 25);
-        assert!(told(Extent::Large, &["worsening", "increased"]) > 25);
+        // A quarter of the sentences do not mention the change.
+        assert!(count(Extent::Small, &["improv", "decreased"]) > 25);
+        assert!(count(Extent::Large, &["worsening", "increased"]) > 25);
         assert!(
-            told(
+            count(
                 Extent::Moderate,
                 &["unchanged", "persistent", "stable", "again seen"]
             ) > 25

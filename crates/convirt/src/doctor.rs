@@ -1,4 +1,4 @@
-//! The data set of a configuration, examined before a run.
+//! The examination of a configuration's data set before training.
 
 mod page;
 
@@ -14,15 +14,37 @@ use crate::error::Error;
 use crate::training::{InitialWeights, TextTower};
 use crate::weights::{WeightsKind, located_here};
 
-/// Looks for what is wrong with the rows, texts and images of a configuration's data set, as a run
-/// would read them; draws the phantom first where the configuration has one and it is not there.
+/// Examines the rows, texts and images of a configuration's data set for problems, reading them as
+/// a training would.
 ///
-/// Tokens are counted as the text encoder does it if its vocabulary is here: nothing is downloaded.
-/// `progress` hears, from any thread, how far it has come.
+/// If the configuration asks for a chest phantom that does not exist yet, it is drawn first. Tokens
+/// are counted with the text encoder's vocabulary if it is on this machine; nothing is downloaded.
+/// `progress` is called from any thread.
 ///
 /// # Errors
 ///
 /// When there is no table of pairs to examine; those of [`DoctorConfig::examine`].
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use convirt::Config;
+/// use convirt::data::Severity;
+/// use convirt::doctor::examine;
+/// use convirt::phantom::PhantomConfig;
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut config = Config::default();
+/// config.dataset.csv_file = folder.path().join("phantom/pairs.csv");
+/// config.dataset.phantom = Some(PhantomConfig { patients: 8, longer_side: 64, seed: 0 });
+///
+/// let diagnosis = examine(&config, |_| ())?;
+/// assert!(diagnosis.counts().images >= 8);
+/// assert_eq!(diagnosis.count(Severity::Error), 0);
+/// # Ok(())
+/// # }
+/// ```
 pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, Error> {
     let data = &config.dataset;
     draw_phantom(data)?;
@@ -40,7 +62,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
     Ok(doctor.examine(progress).map_err(with_config_keys)?)
 }
 
-/// How a run of the configuration would count tokens.
+/// Returns how a training with the configuration would count tokens.
 fn token_check(config: &Config) -> Result<TokenCheck, Error> {
     if !config.objective.reads_texts() {
         let reason = "SimCLR reads no texts".into();

@@ -120,7 +120,7 @@ impl Error {
             Self::Run(RunError::FixedOnResume { .. }) => true,
             #[cfg(feature = "train")]
             Self::Transfer(
-                TransferError::NothingAsked { .. } | TransferError::PixelsSide { .. },
+                TransferError::NothingToCompare { .. } | TransferError::PixelsSide { .. },
             ) => true,
             _ => false,
         }

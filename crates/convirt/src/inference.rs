@@ -1,4 +1,4 @@
-//! A trained model as its users want it: files and sentences in, embeddings or probabilities out.
+//! Loading and using a trained model: files and sentences in, embeddings or probabilities out.
 
 mod error;
 mod finite;

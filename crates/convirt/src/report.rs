@@ -1,4 +1,4 @@
-//! A run as one page to look at: data, curves, held-out pairs, heat maps.
+//! The HTML report of a run: its data, curves, held-out pairs and heat maps.
 
 mod html;
 mod chart;
@@ -24,13 +24,13 @@ use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
 use chart::{Chart, Curve};
 pub(crate) use data::Data;
-use held_out::{HeldOut, evenly};
+use held_out::{HeldOut, evenly_spaced};
 pub(crate) use html::{Escaped, image, page};
 
-/// Held-out pairs that are looked at.
+/// Maximum number of held-out pairs in the report.
 const MAX_PAIRS: usize = 400;
 
-/// Curves of the second chart: the tags of either objective, and what they are.
+/// Curves of the second chart, for both objectives: tags and names.
 const ACCURACIES: [(&str, &str); 6] = [
     (
         "validation_image_to_text_accuracy",
@@ -49,16 +49,29 @@ const ACCURACIES: [(&str, &str); 6] = [
 const STYLE: &str = include_str!("report/report.css");
 
 impl RunDir {
-    /// Writes the run as a page, `report.html`, that needs nothing but a browser: what it reached,
-    /// its data, its curves, the similarities of held-out pairs, images with the texts the model
-    /// thinks of, heat maps of where it sees a sentence, and the configuration. Of a run of SimCLR,
-    /// which knows no texts, data and curves.
+    /// Writes a self-contained HTML page about the run, `report.html`, and returns its path.
     ///
-    /// Where model or pairs are not there, the page says so in their place.
+    /// It shows the summary, the data, the curves, the similarities of held-out pairs, images with
+    /// their nearest texts, heat maps of sentences, and the configuration. The page of a SimCLR
+    /// run, which has no texts, has no pairs and heat maps. If the model or the data is missing,
+    /// the page says so.
     ///
     /// # Errors
     ///
     /// When the run's configuration or events cannot be read, or the page cannot be written.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), convirt::Error> {
+    /// use convirt::RunDir;
+    ///
+    /// let run = RunDir::open("runs".as_ref(), "2026-01-16_02-27-36_phantom".as_ref())?;
+    /// let page = run.write_report(&convirt::device(None)?)?;
+    /// println!("{}", page.display());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write_report(&self, device: &Device) -> Result<PathBuf, Error> {
         let config = Config::from_file(self.config(), &[])?;
         let reason = |error: Error| error.to_string();
@@ -77,18 +90,19 @@ impl RunDir {
         let pairs = model.as_ref().map(|model| -> Result<String, String> {
             let (model, studies) = (model.as_ref()?, studies.as_ref()?);
             let valid = &studies.split.valid;
-            let looked_at: Vec<_> = evenly(valid.len(), MAX_PAIRS)
-                .map(|place| &valid[place])
+            let chosen: Vec<_> = evenly_spaced(valid.len(), MAX_PAIRS)
+                .map(|index| &valid[index])
                 .collect();
             let loader = loader_config(&config);
-            let pairs = EmbeddedPairs::embed(model, &looked_at, &loader, 1.0, |_, _, _| ());
+            let pairs = EmbeddedPairs::embed(model, &chosen, &loader, 1.0, |_, _, _| ());
             let drawn = pairs.and_then(|(pairs, _)| draw_pairs(model, &pairs));
             drawn.map_err(reason)
         });
         self.write_page(&config, data, pairs)
     }
 
-    /// Writes the page of a run at its end; the model and its held-out pairs where it knows texts.
+    /// Writes the page of a run that has just ended. A model with a text encoder is given with its
+    /// held-out pairs.
     pub(crate) fn write_report_of(
         &self,
         config: &Config,
@@ -102,7 +116,7 @@ impl RunDir {
         self.write_page(config, Ok(data), pairs)
     }
 
-    /// Writes the page with its parts, or why they are not there.
+    /// Writes the page; an `Err` is the reason why a part is missing.
     fn write_page(
         &self,
         config: &Config,
@@ -114,11 +128,11 @@ impl RunDir {
         let summary: Option<Summary> = json.and_then(|json| serde_json::from_slice(&json).ok());
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));
-        body.push_str(&facts(summary.as_ref()));
-        body.push_str(&part("Data", data));
+        body.push_str(&summary_block(summary.as_ref()));
+        body.push_str(&section("Data", data));
         body.push_str(&curves(&scalars, summary.as_ref()));
         if let Some(pairs) = pairs {
-            body.push_str(&part("Held-out pairs", pairs));
+            body.push_str(&section("Held-out pairs", pairs));
         }
         let yaml = config.to_yaml();
         let _ = write!(
@@ -133,15 +147,15 @@ impl RunDir {
     }
 }
 
-/// A part under its title, or why it is not there.
-fn part(title: &str, body: Result<String, String>) -> String {
+/// Returns a section with a title, or the reason why it is missing.
+fn section(title: &str, body: Result<String, String>) -> String {
     let body = body.unwrap_or_else(|reason| {
         format!("<p class=\"missing\">not shown: {}</p>", Escaped(&reason))
     });
     format!("<h2>{title}</h2>{body}")
 }
 
-/// What the model makes of held-out pairs.
+/// Draws the similarities and heat maps of held-out pairs.
 fn draw_pairs(model: &Model, pairs: &EmbeddedPairs<'_>) -> Result<String, Error> {
     let pairs = HeldOut::new(pairs, MAX_PAIRS);
     Ok(format!(
@@ -153,8 +167,8 @@ fn draw_pairs(model: &Model, pairs: &EmbeddedPairs<'_>) -> Result<String, Error>
     ))
 }
 
-/// What the run reached.
-fn facts(summary: Option<&Summary>) -> String {
+/// Returns the summary of the run.
+fn summary_block(summary: Option<&Summary>) -> String {
     match summary {
         Some(summary) => {
             let text = summary.to_string();
@@ -164,6 +178,7 @@ fn facts(summary: Option<&Summary>) -> String {
     }
 }
 
+/// Draws the curves of the recorded scalars.
 fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
     let curve = |tag: &str, name| {
         let values = scalars.get(tag).into_iter().flatten();
@@ -183,7 +198,7 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
             level: summary.map(|summary| ("chance", summary.chance_loss)),
         },
         Chart {
-            title: "Share of a batch whose partner comes first, by step",
+            title: "Accuracy within the batch, by step",
             curves: ACCURACIES.map(|(tag, name)| curve(tag, name)).into(),
             level: None,
         },
@@ -193,14 +208,15 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
             level: None,
         },
         Chart {
-            title: "Pairs a second by step",
+            title: "Pairs per second by step",
             curves: vec![curve("pairs_per_second", "training")],
             level: None,
         },
     ];
     let drawn: String = charts.iter().map(Chart::draw).collect();
-    match drawn.is_empty() {
-        true => "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into(),
-        false => format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>"),
+    if drawn.is_empty() {
+        "<h2>Curves</h2><p class=\"missing\">No step has been recorded.</p>".into()
+    } else {
+        format!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>")
     }
 }

@@ -1,4 +1,4 @@
-//! Images found by text and texts by image: ranks, scores, protocols and an index on disk.
+//! Retrieval of images by text and of texts by image: scores, protocols and an index on disk.
 
 mod ranks;
 mod at_k;

@@ -1,4 +1,4 @@
-//! What an image encoder is worth: linear probes and fine-tuning on labelled images (Zhang et al.
+//! Evaluation of image encoders on labelled images, by linear probes and fine-tuning (Zhang et al.
 //! 2022, section 4).
 
 mod error;
@@ -42,69 +42,107 @@ pub use error::TransferError;
 pub use fine_tune::FineTuneConfig;
 pub use report::{TransferReport, TransferRow, TransferRun};
 
-/// Side of a network's inputs where neither the user nor a run says; the paper's.
+/// Side of a network's inputs, in pixels, if neither the user nor a run sets it; the paper's.
 const IMAGE_SIZE: usize = 224;
 
-/// What is trained of a classifier.
+/// Which part of a classifier is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferMode {
-    /// The head on the encoder's features, which are computed once: logistic regression, solved to
+    /// Only the head, on the encoder's features, which are computed once: logistic regression until
     /// convergence.
     LinearProbe,
-    /// All of it, the head first.
+    /// The encoder and the head; the head is warmed up first.
     FineTune,
 }
 
-/// What is compared, on what and how.
+/// The settings of a comparison of image encoders.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::data::{Column, LabelColumns, LabelledConfig};
+/// use convirt::transfer::{TransferConfig, TransferMode};
+///
+/// # fn main() -> Result<(), convirt::Error> {
+/// let labels = LabelColumns::Class { column: Column::Name("label".into()), positive: None };
+/// let data = LabelledConfig::new("labels.csv", labels);
+/// let encoders = ["random:resnet18", "pixels:24"].map(str::parse);
+/// let encoders = encoders.into_iter().collect::<Result<Vec<_>, _>>()?;
+/// let config = TransferConfig { runs: 3, ..TransferConfig::new(encoders, data) };
+/// assert_eq!(config.mode, TransferMode::LinearProbe);
+/// assert_eq!(config.fractions, [0.01, 0.1, 1.0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransferConfig {
-    /// The encoders, at least one.
+    /// The encoders to compare, at least one.
     pub encoders: Vec<EncoderSource>,
-    /// What the names of an encoder's tensors begin with in a file of weights that has several; see
+    /// Prefix of the encoder's tensor names, for a weights file with several encoders; see
     /// [`ModelConfig::weights_prefix`](crate::config::ModelConfig::weights_prefix).
     pub weights_prefix: Option<String>,
     /// The labelled images.
     pub data: LabelledConfig,
-    /// What is trained.
+    /// Which part of the classifiers is trained.
     pub mode: TransferMode,
-    /// Parts of the training images to learn from, each above 0 and at most 1.
+    /// Fractions of the training images to learn from, each above 0 and at most 1.
     pub fractions: Vec<f64>,
-    /// Runs of each fraction, 1 to 1,000; the paper's 5. They differ in the groups drawn, in the
-    /// folds or validation images, and in the head's initial weights and batches. A probe of all
-    /// images has one.
+    /// Number of runs for each fraction, 1 to 1,000; the default is the paper's 5. Runs differ in
+    /// the groups drawn, in the folds or validation images, in the head's initial weights and in
+    /// the batches. A linear probe of all images is run once.
     pub runs: usize,
-    /// Seed of the first run, and of the division into training and test.
+    /// Seed of the first run, and of the split into training and test images.
     pub seed: u64,
-    /// Share of the groups held out for the test where no column says.
+    /// Share of the groups held out for the test, if there is no split column.
     pub test_size: f64,
-    /// Side of the inputs, in pixels; `None`: what a run was trained on, and for other networks
-    /// that of the first run, or else 224.
+    /// Side of the inputs, in pixels. `None` takes the size that a run was trained on; other
+    /// networks take that of the first run, or 224.
     pub image_size: Option<usize>,
-    /// Images in a batch, at least 1; the paper's 64.
+    /// Number of images in a batch, at least 1; the default is the paper's 64.
     pub batch_size: usize,
-    /// Threads that read images.
+    /// Number of threads that read images.
     pub num_workers: usize,
-    /// How fine-tuning goes.
+    /// Settings of fine-tuning.
     pub fine_tune: FineTuneConfig,
-    /// How intervals are made.
+    /// How bootstrap intervals are computed.
     pub bootstrap: Bootstrap,
     /// Device to compute on, as [`device`] takes it.
     pub device: Option<String>,
-    /// How encoders and classifiers multiply; float32.
+    /// Precision of the encoders and classifiers; the default is float32.
     pub precision: Precision,
 }
 
-/// A comparison that is ready to run: images divided and drawn, encoders found.
+/// A comparison of image encoders that is ready to run: the images are split and drawn, and the
+/// encoders are located.
 ///
-/// Its `Display` tells what is compared on what.
+/// Its `Display` shows the labels, the images and the device.
+///
+/// # Examples
+///
+/// ```no_run
+/// use convirt::data::{Column, LabelColumns, LabelledConfig};
+/// use convirt::transfer::{Transfer, TransferConfig};
+///
+/// # fn main() -> Result<(), convirt::Error> {
+/// let labels = LabelColumns::Class { column: Column::Name("label".into()), positive: None };
+/// let data = LabelledConfig::new("labels.csv", labels);
+/// let encoders = vec!["runs/2026-01-16_02-27-36_mimic".parse()?, "imagenet:resnet50".parse()?];
+/// let transfer = Transfer::prepare(TransferConfig::new(encoders, data))?;
+/// println!("{transfer}");
+/// let report = transfer.run()?;
+/// println!("{report}");
+/// report.save("transfer")?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Transfer {
     config: TransferConfig,
     device: Device,
     labels: Labels,
-    /// Those to learn from, to choose by, and to test on, one after the other.
+    /// The training, validation and test images, one after the other.
     images: Vec<LabelledImage>,
-    /// How many there are of each.
+    /// The number of training, validation and test images.
     sides: [usize; 3],
     skips: Skips,
     encoders: Vec<OpenEncoder>,
@@ -112,17 +150,17 @@ pub struct Transfer {
     interrupter: Interrupter,
 }
 
-/// The images of a run.
+/// The training images of one run.
 #[derive(Clone)]
 struct Draw {
     fraction: f64,
     seed: u64,
-    /// Their places, ascending.
-    places: Vec<usize>,
+    /// Positions among the images of the transfer, ascending.
+    indices: Vec<usize>,
 }
 
 impl TransferConfig {
-    /// Creates the paper's protocol: a linear probe of 1, 10 and 100 % with 5 runs each.
+    /// Creates the paper's protocol: linear probes on 1, 10 and 100 % of the images, 5 runs each.
     pub fn new(encoders: Vec<EncoderSource>, data: LabelledConfig) -> Self {
         Self {
             encoders,
@@ -144,16 +182,16 @@ impl TransferConfig {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (is_empty, what) in [
+        for (is_empty, missing) in [
             (self.encoders.is_empty(), "encoder"),
             (self.fractions.is_empty(), "fraction"),
             (self.runs == 0, "run"),
         ] {
             if is_empty {
-                return Err(TransferError::NothingAsked { what }.into());
+                return Err(TransferError::NothingToCompare { missing }.into());
             }
         }
-        for (setting, number, most, allowed) in [
+        for (setting, number, max, allowed) in [
             ("runs", self.runs, 1_000, "at most 1000"),
             (
                 "resamples",
@@ -162,7 +200,7 @@ impl TransferConfig {
                 "at most 1000000",
             ),
         ] {
-            if number > most {
+            if number > max {
                 let error = SettingError::OutOfRange {
                     setting,
                     value: number as f64,
@@ -186,18 +224,20 @@ impl TransferConfig {
 }
 
 impl Transfer {
-    /// Reads the labels, divides the images, draws the fractions and finds the encoders.
+    /// Reads the labels, splits the images, draws the fractions and locates the encoders. Nothing
+    /// is computed yet.
     ///
     /// # Errors
     ///
-    /// When the labels cannot be used, a fraction lacks a label, an encoder is nowhere, or there
-    /// is no such device or it does not compute in the precision. Nothing has been computed then.
+    /// When the labels cannot be used, a fraction has no images of a label, an encoder cannot be
+    /// found, there is no such device, or the device does not support the precision.
     pub fn prepare(config: TransferConfig) -> Result<Self, Error> {
         config.check()?;
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let mut chosen = ChosenEncoder::new(config.weights_prefix.as_deref());
-        let encoders = config.encoders.iter().map(|it| it.open(&mut chosen));
+        let sources = config.encoders.iter();
+        let encoders = sources.map(|source| source.open(&mut chosen));
         let encoders = encoders.collect::<Result<Vec<_>, _>>()?;
         chosen.check_used()?;
         let LabelledManifest {
@@ -221,24 +261,25 @@ impl Transfer {
         })
     }
 
-    /// A handle that stops the comparison as soon as may be, as Ctrl-C does.
+    /// Returns a handle that stops the comparison as soon as possible, like Ctrl-C.
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
 
     /// Trains and scores all classifiers, one encoder after the other.
     ///
-    /// A stop that is asked for (Ctrl-C) ends it with what has been done.
+    /// A requested stop (Ctrl-C) ends the comparison with the results so far.
     ///
     /// # Errors
     ///
-    /// When images or weights cannot be read, or a training goes astray.
+    /// When images or weights cannot be read, or a training diverges.
     pub fn run(&self) -> Result<TransferReport, Error> {
         let _stop = StopOnSignal::new(&self.interrupter);
         autocast(self.config.precision, || self.compare())
     }
 
-    /// Networks compute in the calling thread only: the precision is set for that thread alone.
+    /// Runs the comparison. Networks compute in the calling thread only, since the precision is set
+    /// for this thread alone.
     fn compare(&self) -> Result<TransferReport, Error> {
         let mut report = TransferReport::new(self);
         for encoder in &self.encoders {
@@ -256,46 +297,48 @@ impl Transfer {
         Ok(report)
     }
 
-    /// Side of the inputs of a network.
+    /// Returns the side of a network's inputs, in pixels.
     fn network_size(&self, encoder: &OpenEncoder) -> usize {
         let mut trained = self.encoders.iter().filter_map(|other| other.trained_size);
         let size = self.config.image_size.or(encoder.trained_size);
         size.or_else(|| trained.next()).unwrap_or(IMAGE_SIZE)
     }
 
-    /// Places of the images that some run learns from, chooses by or is tested on.
+    /// Returns the positions of the images that any run is trained, validated or tested on.
     fn needed(&self) -> Vec<usize> {
         let drawn = self
             .draws
             .iter()
-            .flat_map(|draw| draw.places.iter().copied());
+            .flat_map(|draw| draw.indices.iter().copied());
         let needed: BTreeSet<usize> = drawn.chain(self.sides[0]..self.images.len()).collect();
         needed.into_iter().collect()
     }
 
-    /// Images that some run trains on: those of the largest draw, less what may be held out of it.
-    fn most_trained_on(&self) -> usize {
-        let draws = self.draws.iter().map(|draw| draw.places.len());
+    /// Returns the largest number of images that a run trains on, without those it holds out for
+    /// validation.
+    fn max_training_images(&self) -> usize {
+        let draws = self.draws.iter().map(|draw| draw.indices.len());
         let largest = draws.max().unwrap_or(0);
-        match self.valid_places().is_empty() {
-            true => (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize,
-            false => largest,
+        if self.valid_indices().is_empty() {
+            (largest as f64 * (1.0 - VALIDATION_SHARE)) as usize
+        } else {
+            largest
         }
     }
 
-    fn valid_places(&self) -> Range<usize> {
+    fn valid_indices(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
         train..train + valid
     }
 
-    fn test_places(&self) -> Range<usize> {
+    fn test_indices(&self) -> Range<usize> {
         let [train, valid, _] = self.sides;
         train + valid..self.images.len()
     }
 }
 
-/// Draws each fraction for each run, and checks that some of it can be held out where no images
-/// are given to choose by.
+/// Draws each fraction for each run. Without validation images, also checks that a part of each
+/// draw can be held out for validation.
 fn draws(
     config: &TransferConfig,
     labels: &Labels,
@@ -308,16 +351,16 @@ fn draws(
             _ => config.runs,
         };
         for seed in (config.seed..).take(runs) {
-            let places = draw_fraction(&sides.train, labels, fraction, seed)?;
+            let indices = draw_fraction(&sides.train, labels, fraction, seed)?;
             if sides.valid.is_empty() {
-                let drawn: Vec<_> = places.iter().map(|i| sides.train[*i].clone()).collect();
+                let drawn: Vec<_> = indices.iter().map(|i| sides.train[*i].clone()).collect();
                 let held_out = hold_out(&drawn, labels, VALIDATION_SHARE, seed);
-                held_out.map_err(|cause| TransferError::NothingToChooseBy { fraction, cause })?;
+                held_out.map_err(|cause| TransferError::NoValidationImages { fraction, cause })?;
             }
             draws.push(Draw {
                 fraction,
                 seed,
-                places,
+                indices,
             });
         }
     }
@@ -325,7 +368,7 @@ fn draws(
 }
 
 impl TransferMode {
-    /// Name as in a table.
+    /// Returns the name shown in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::LinearProbe => "linear probe",
@@ -369,18 +412,19 @@ impl fmt::Display for Transfer {
                 thousands(groups.len())
             )
         };
-        line(f, "to learn from", side(&self.images[..train]))?;
+        line(f, "training", side(&self.images[..train]))?;
         if valid > 0 {
-            line(f, "to choose by", side(&self.images[train..train + valid]))?;
+            line(f, "validation", side(&self.images[train..train + valid]))?;
         }
-        line(f, "to test on", side(&self.images[train + valid..]))?;
+        line(f, "test", side(&self.images[train + valid..]))?;
         let content = |image: &LabelledImage| image.image_content;
-        let [learned, held_out] = [&self.images[..train], &self.images[train..]];
-        let known = count_leaked_images(learned.iter().map(content), held_out.iter().map(content));
-        if known > 0 {
+        let [training, held_out] = [&self.images[..train], &self.images[train..]];
+        let leaked =
+            count_leaked_images(training.iter().map(content), held_out.iter().map(content));
+        if leaked > 0 {
             writeln!(
                 f,
-                "warning: {known} of the images held out are learned from too, as their content tells"
+                "warning: {leaked} of the images held out have the same content as a training image"
             )?;
         }
         for (reason, count) in self.skips.counts() {
@@ -404,7 +448,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_beyond_measure_are_refused_by_name() {
+    fn numbers_out_of_range_are_an_error_that_names_the_setting() {
         let labels = LabelColumns::Class {
             column: Column::Name("label".into()),
             positive: None,

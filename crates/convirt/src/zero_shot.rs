@@ -1,4 +1,4 @@
-//! Classes told by what is said of them: no classifier, no training labels.
+//! Zero-shot classification: classes are described by prompts, without any training labels.
 
 mod error;
 mod prompts;
@@ -17,90 +17,110 @@ use crate::scores::{Bootstrap, ClassificationScores, sigmoid, softmax};
 pub use error::ZeroShotError;
 pub use prompts::{ClassPrompts, ZeroShotPrompts};
 
-/// A model with prompts, telling classes of images.
+/// A zero-shot classifier: a model with prompts for each class.
 ///
-/// A class stands where the mean of its prompts' embeddings points, each at length 1. Without
-/// negative prompts classes exclude each other: their probabilities are a softmax over cos/τ, as
-/// in CLIP ([Radford et al. 2021](https://arxiv.org/abs/2103.00020)). With them each is by itself:
-/// a softmax over its positive and its negative direction, as in CheXzero ([Tiu et al.
+/// A class is represented by the mean embedding of its prompts, scaled to L2 norm 1. Without
+/// negative prompts, the classes are mutually exclusive: their probabilities are a softmax over
+/// cos/τ, as in CLIP ([Radford et al. 2021](https://arxiv.org/abs/2103.00020)). With negative
+/// prompts, the classes are independent: each probability is a softmax over the positive and the
+/// negative embedding, as in CheXzero ([Tiu et al.
 /// 2022](https://doi.org/10.1038/s41551-022-00936-9)). τ is the model's temperature.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use convirt::Model;
+/// use convirt::zero_shot::{ZeroShot, ZeroShotPrompts};
+///
+/// let model = Model::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let prompts = ZeroShotPrompts::from_file("prompts.yaml")?;
+/// let classifier = ZeroShot::new(&model, &prompts)?;
+/// let probabilities = classifier.probabilities(&model.embed_image("chest.png")?);
+/// for (class, probability) in classifier.classes().iter().zip(probabilities) {
+///     println!("{probability:.3} {class}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ZeroShot<'a> {
     model: &'a Model,
     names: Vec<String>,
-    /// A direction for each class.
+    /// Mean embedding of the positive prompts of each class.
     positive: Vec<Vec<f32>>,
-    /// The opposite of each, or none.
+    /// Mean embedding of the negative prompts of each class; empty if there are none.
     negative: Vec<Vec<f32>>,
 }
 
-/// What a [`ZeroShot`] says of many images.
+/// The predictions of a [`ZeroShot`] classifier for many images.
 #[derive(Debug)]
 pub struct ZeroShotPredictions {
     /// The classes, in the order of the probabilities.
     pub classes: Vec<String>,
-    /// Places of the images in the list that was given, ascending; those of unreadable ones are
-    /// absent.
+    /// Positions of the images in the list given, ascending, without those of unreadable images.
     pub indices: Vec<usize>,
-    /// `[indices, classes]`, flat.
+    /// Probabilities, `[indices, classes]`, flat.
     pub probabilities: Vec<f32>,
     /// The images left out.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl<'a> ZeroShot<'a> {
-    /// Embeds the prompts.
+    /// Creates a classifier by embedding the prompts with `model`.
     ///
     /// # Errors
     ///
-    /// When the tokenizer cannot encode one.
+    /// When the tokenizer cannot encode a prompt.
     pub fn new(model: &'a Model, prompts: &ZeroShotPrompts) -> Result<Self, Error> {
         let classes = prompts.classes();
-        let directions = |of: fn(&ClassPrompts) -> &Vec<String>| -> Result<Vec<Vec<f32>>, Error> {
-            let texts = classes.values().map(of).filter(|texts| !texts.is_empty());
-            texts.map(|texts| direction(model, texts)).collect()
+        let embed = |select: fn(&ClassPrompts) -> &Vec<String>| -> Result<Vec<_>, Error> {
+            let prompts = classes.values().map(select);
+            let prompts = prompts.filter(|prompts| !prompts.is_empty());
+            prompts
+                .map(|prompts| mean_embedding(model, prompts))
+                .collect()
         };
         Ok(Self {
             model,
             names: classes.keys().cloned().collect(),
-            positive: directions(|class| &class.positive)?,
-            negative: directions(|class| &class.negative)?,
+            positive: embed(|class| &class.positive)?,
+            negative: embed(|class| &class.negative)?,
         })
     }
 
-    /// The classes, in the order of the probabilities.
+    /// Returns the classes, in the order of the probabilities.
     pub fn classes(&self) -> &[String] {
         &self.names
     }
 
-    /// Whether exactly one class holds of an image.
+    /// Returns whether the classes are mutually exclusive: there are no negative prompts.
     pub fn is_exclusive(&self) -> bool {
         self.negative.is_empty()
     }
 
-    /// Probabilities of the classes of an image, by its embedding at L2 norm 1.
+    /// Returns the probabilities of the classes for an image, given its embedding at L2 norm 1.
     ///
     /// # Panics
     ///
-    /// When the embedding is not of the model's length.
+    /// When the embedding does not have the model's `d_embedding` numbers.
     pub fn probabilities(&self, image: &[f32]) -> Vec<f32> {
         let temperature = self.model.network().loss.temperature();
-        let logits = |directions: &[Vec<f32>]| -> Vec<f64> {
-            let cosines = directions
+        let logits = |class_embeddings: &[Vec<f32>]| -> Vec<f64> {
+            let cosines = class_embeddings
                 .iter()
-                .map(|text| f64::from(similarity(image, text)));
+                .map(|class| f64::from(similarity(image, class)));
             cosines.map(|cosine| cosine / temperature).collect()
         };
         let positive = logits(&self.positive);
-        let probabilities = match self.is_exclusive() {
-            true => softmax(&positive),
-            false => {
-                let negative = logits(&self.negative);
-                let pairs = positive.into_iter().zip(negative);
-                pairs
-                    .map(|(positive, negative)| sigmoid(positive - negative))
-                    .collect()
-            }
+        let probabilities = if self.is_exclusive() {
+            softmax(&positive)
+        } else {
+            let negative = logits(&self.negative);
+            let pairs = positive.into_iter().zip(negative);
+            pairs
+                .map(|(positive, negative)| sigmoid(positive - negative))
+                .collect()
         };
         probabilities
             .into_iter()
@@ -108,12 +128,11 @@ impl<'a> ZeroShot<'a> {
             .collect()
     }
 
-    /// Probabilities of the classes of many images; `max_bad_share` is the share of unreadable
-    /// ones that is borne, from 0 to 1.
+    /// Predicts the probabilities of the classes for many image files.
     ///
     /// # Errors
     ///
-    /// When there are no images, or too many cannot be read.
+    /// When there are no images, or more than `max_bad_share` of them, from 0 to 1, cannot be read.
     pub fn predict(
         &self,
         images: &[PathBuf],
@@ -141,13 +160,13 @@ impl<'a> ZeroShot<'a> {
         })
     }
 
-    /// Scores predictions for the images of a manifest, in its order.
+    /// Scores predictions for the images of a manifest, which were predicted in its order.
     ///
     /// # Errors
     ///
-    /// [`ZeroShotError::NoPrompts`] for a label without a class of its name, and
-    /// [`ZeroShotError::FindingsExclude`] where several findings meet classes that exclude each
-    /// other.
+    /// [`ZeroShotError::NoPrompts`] for a label without a class of the same name, and
+    /// [`ZeroShotError::ExclusiveClasses`] when there are several findings, but the classes are
+    /// mutually exclusive.
     pub fn score(
         &self,
         predictions: &ZeroShotPredictions,
@@ -161,17 +180,18 @@ impl<'a> ZeroShot<'a> {
             .map(|index| manifest.images[*index].clone())
             .collect();
         let rows = predictions.probabilities.chunks_exact(self.names.len());
-        let told = rows.flat_map(|row| columns.iter().map(|column| row[*column]));
-        let told = vec![told.collect()];
+        let run: Vec<f32> = rows
+            .flat_map(|row| columns.iter().map(|column| row[*column]))
+            .collect();
         Ok(ClassificationScores::evaluate(
             &manifest.labels,
             &images,
-            &told,
+            &[run],
             bootstrap,
         ))
     }
 
-    /// Checks that labels can be told by the classes.
+    /// Checks that the classes can predict the given labels.
     ///
     /// # Errors
     ///
@@ -180,10 +200,10 @@ impl<'a> ZeroShot<'a> {
         self.columns(labels).map(drop)
     }
 
-    /// The class of each label.
+    /// Returns the position of each label among the classes.
     fn columns(&self, labels: &Labels) -> Result<Vec<usize>, ZeroShotError> {
         if matches!(labels, Labels::Findings(names) if names.len() > 1) && self.is_exclusive() {
-            return Err(ZeroShotError::FindingsExclude);
+            return Err(ZeroShotError::ExclusiveClasses);
         }
         let column = |label: &String| {
             let column = self.names.iter().position(|name| name == label);
@@ -197,8 +217,9 @@ impl<'a> ZeroShot<'a> {
 }
 
 impl ZeroShotPredictions {
-    /// Writes a CSV with the path and the probabilities of each image; `images` is the list that
-    /// they were made of.
+    /// Writes a CSV file with the path and the probabilities of each image.
+    ///
+    /// `images` is the list that was given to [`ZeroShot::predict`].
     ///
     /// # Errors
     ///
@@ -221,11 +242,11 @@ impl ZeroShotPredictions {
     }
 }
 
-/// Where a class's texts point, at L2 norm 1.
-fn direction(model: &Model, texts: &[String]) -> Result<Vec<f32>, Error> {
+/// Returns the mean of the prompts' embeddings, scaled to L2 norm 1.
+fn mean_embedding(model: &Model, prompts: &[String]) -> Result<Vec<f32>, Error> {
     let mut sum: Vec<f32> = Vec::new();
-    for text in texts {
-        let embedding = model.embed_text(text)?;
+    for prompt in prompts {
+        let embedding = model.embed_text(prompt)?;
         sum.resize(embedding.len(), 0.0);
         sum.iter_mut()
             .zip(embedding)

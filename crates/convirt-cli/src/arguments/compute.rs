@@ -1,4 +1,4 @@
-//! What a command computes on, and in which precision.
+//! The device and the precision of a command.
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -22,8 +22,8 @@ pub struct ComputeArguments {
     #[command(flatten)]
     pub device: DeviceArgument,
 
-    /// How convolutions and linear layers multiply: float32; high (nearly float32, faster where the
-    /// processor has AMX); or bf16 (factors rounded to bfloat16)
+    /// Precision of convolutions and linear layers: float32; high (nearly float32, faster on
+    /// processors with AMX); or bf16 (factors rounded to bfloat16)
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = parse_precision)]
     pub precision: Precision,
 }
@@ -34,7 +34,7 @@ impl DeviceArgument {
         Ok(device(self.device.as_deref())?)
     }
 
-    /// Puts the device into a configuration, where one is named.
+    /// Sets the device of a configuration, if one is given.
     pub fn override_key(&self, overrides: &mut OverrideArguments) {
         let change = self.device.iter().map(|name| format!("device={name}"));
         overrides.overrides.extend(change);
@@ -42,7 +42,7 @@ impl DeviceArgument {
 }
 
 impl ComputeArguments {
-    /// Finds the device, and says what multiplies there and how.
+    /// Finds the device, and logs it with the precision.
     pub fn find_device(&self) -> Result<Device> {
         let device = self.device.find()?;
         info!("{}", describe_device(&device, self.precision).trim_end());

@@ -8,15 +8,15 @@ use clap::Args;
 use convirt::Config;
 use log::info;
 
-/// The configuration that trains on drawn chests, every key of it commented.
+/// The default configuration, which trains on the chest phantom; every key has a comment.
 pub const DEFAULT_CONFIGURATION: &str = include_str!("../../config.yaml");
 
-/// What errors call it.
+/// Name of the default configuration in errors.
 const DEFAULT_NAME: &str = "default configuration";
 
 #[derive(Args)]
 pub struct ConfigurationArguments {
-    /// Configuration to read; without, the default one, which `convirt config` prints
+    /// Configuration file to read; by default, the configuration that `convirt config` prints
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -26,13 +26,13 @@ pub struct ConfigurationArguments {
 
 #[derive(Args)]
 pub struct OverrideArguments {
-    /// Key of the configuration to change, e.g. loss.temperature=0.07; may be given several times
+    /// Change a key of the configuration, e.g. loss.temperature=0.07; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 }
 
 impl ConfigurationArguments {
-    /// Reads the file, or else the default configuration, with the keys that are changed.
+    /// Reads the file or the default configuration, and changes the given keys.
     pub fn read(&self) -> Result<Config> {
         let overrides = &self.overrides.overrides;
         if let Some(file) = &self.config {

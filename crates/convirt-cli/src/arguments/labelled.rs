@@ -1,4 +1,4 @@
-//! The options that say where labelled images are.
+//! The options for a CSV file of labelled images.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct LabelledArguments {
     #[arg(long, value_name = "FILE", requires = "labels")]
     csv: Option<PathBuf>,
 
-    /// Folder that image paths start from; that of the CSV by default
+    /// Folder that image paths start from; by default, the folder of the CSV
     #[arg(long, value_name = "DIR")]
     image_root: Option<PathBuf>,
 
@@ -26,12 +26,12 @@ pub struct LabelledArguments {
     #[arg(long, value_name = "NAME")]
     label_col: Option<String>,
 
-    /// Of two classes, the positive one; the last by name by default
+    /// The positive one of two classes; by default, the last in alphabetical order
     #[arg(long, value_name = "CLASS", requires = "label_col")]
     positive: Option<String>,
 
-    /// What separates findings in a cell of --label-col, such as | in "Edema|Effusion"; without,
-    /// a cell is one class
+    /// Separator of findings in a cell of --label-col, such as | in "Edema|Effusion"; without it, a
+    /// cell is one class
     #[arg(
         long,
         value_name = "SIGN",
@@ -40,7 +40,7 @@ pub struct LabelledArguments {
     )]
     label_separator: Option<String>,
 
-    /// Columns of 1, 0, -1 (uncertain) or nothing, one a finding
+    /// Columns with 1, 0, -1 (uncertain) or nothing, one for each finding
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     label_cols: Option<Vec<String>>,
 
@@ -52,21 +52,21 @@ pub struct LabelledArguments {
     #[arg(long, value_name = "POLICY")]
     blank: Option<BlankPolicy>,
 
-    /// Column of what is never divided, such as the patient
+    /// Column of groups that are never split, such as the patient
     #[arg(long, value_name = "NAME")]
     group_col: Option<String>,
 
-    /// Column of train, valid and test
+    /// Column with train, valid or test in each row
     #[arg(long, value_name = "NAME")]
     split_col: Option<String>,
 
-    /// Share of bad rows, or unreadable images, that is borne
+    /// Share of bad rows or unreadable images that is accepted, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub max_bad_share: f64,
 }
 
 impl LabelledArguments {
-    /// Where the labelled images are; `None` without a CSV.
+    /// Returns the configuration of the labelled images; `None` without a CSV.
     pub fn config(self) -> Result<Option<LabelledConfig>, Misuse> {
         self.check()?;
         let Some(csv) = self.csv else {
@@ -102,11 +102,11 @@ impl LabelledArguments {
         }))
     }
 
-    /// Checks that no option is without effect.
+    /// Checks that every given option has an effect.
     fn check(&self) -> Result<(), Misuse> {
         let has_csv = self.csv.is_some();
         let has_findings = self.label_cols.is_some();
-        for (is_given, has_effect, option, needed) in [
+        for (is_given, has_effect, option, required) in [
             (self.image_root.is_some(), has_csv, "--image-root", "--csv"),
             (self.image_col.is_some(), has_csv, "--image-col", "--csv"),
             (self.label_col.is_some(), has_csv, "--label-col", "--csv"),
@@ -127,7 +127,7 @@ impl LabelledArguments {
             ),
         ] {
             if is_given && !has_effect {
-                let problem = format!("{option} has an effect with {needed} only");
+                let problem = format!("{option} has an effect with {required} only");
                 return Err(Misuse(problem));
             }
         }

@@ -1,4 +1,4 @@
-//! How images and texts are fed to a model, and what of them was left out.
+//! The options for loading images and texts, and the list of the images left out.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use clap::Args;
 use convirt::data::{ImageFiles, LoaderConfig, Unreadable};
 use log::info;
 
-/// Images left out that are named.
-const SHOWN: usize = 10;
+/// Maximum number of images left out that are listed.
+const MAX_LISTED: usize = 10;
 
 #[derive(Args)]
 pub struct LoaderArguments {
-    /// Images or texts embedded at once
+    /// Number of images or texts in a batch
     #[arg(long, value_name = "N", default_value_t = LoaderConfig::default().batch_size)]
     batch_size: usize,
 
-    /// Threads that read images; as many as there are cores by default
+    /// Number of threads that read images; by default, the number of cores
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
 
-    /// Share of images or rows that may be unreadable, from 0 to 1
+    /// Share of unreadable images or rows that is accepted, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub max_bad_share: f64,
 }
 
 impl LoaderArguments {
-    /// Returns what they say.
+    /// Returns the loader's settings.
     pub fn config(&self) -> LoaderConfig {
         let cores = || available_parallelism().map_or(1, NonZero::get);
         LoaderConfig {
@@ -39,25 +39,25 @@ impl LoaderArguments {
     }
 }
 
-/// Lists the images of a folder and those below it, and tells what else is there.
+/// Lists the images in a folder and its subfolders, and logs what other files there are.
 pub fn images_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let found = ImageFiles::below(folder)?;
-    if found.passed_over.total() > 0 {
-        info!("{}: {}", folder.display(), found.passed_over);
+    let files = ImageFiles::below(folder)?;
+    if files.passed_over.total() > 0 {
+        info!("{}: {}", folder.display(), files.passed_over);
     }
-    Ok(found.images)
+    Ok(files.images)
 }
 
-/// Tells which images were left out.
-pub fn tell_unreadable(unreadable: &[Unreadable]) {
+/// Logs which images were left out.
+pub fn print_unreadable(unreadable: &[Unreadable]) {
     if unreadable.is_empty() {
         return;
     }
     info!("left out {} unreadable images:", unreadable.len());
-    for image in unreadable.iter().take(SHOWN) {
+    for image in unreadable.iter().take(MAX_LISTED) {
         info!("  {image}");
     }
-    if unreadable.len() > SHOWN {
-        info!("  and {} more", unreadable.len() - SHOWN);
+    if unreadable.len() > MAX_LISTED {
+        info!("  and {} more", unreadable.len() - MAX_LISTED);
     }
 }

@@ -1,4 +1,4 @@
-//! Which columns and rows of a manifest are meant.
+//! The options for the columns and rows of a manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -23,16 +23,16 @@ pub struct ManifestArguments {
     #[arg(long)]
     text_from_files: bool,
 
-    /// Folder that relative image paths start from; that of the manifest by default
+    /// Folder that relative image paths start from; by default, the folder of the manifest
     #[arg(long, value_name = "DIR")]
     image_root: Option<PathBuf>,
 
-    /// Folder that relative text paths start from; that of the manifest by default
+    /// Folder that relative text paths start from; by default, the folder of the manifest
     #[arg(long, value_name = "DIR", requires = "text_from_files")]
     text_root: Option<PathBuf>,
 
-    /// Rows of this side of the split only: train, valid or test
-    #[arg(long, value_name = "SIDE", requires = "split_col")]
+    /// Use only the rows of this split: train, valid or test
+    #[arg(long, value_name = "SPLIT", requires = "split_col")]
     pub split: Option<Split>,
 
     /// Column of the split
@@ -41,7 +41,7 @@ pub struct ManifestArguments {
 }
 
 impl ManifestArguments {
-    /// Checks that no option speaks of a manifest where there is none.
+    /// Checks that no option for a manifest is given without one.
     pub fn check_unused(&self) -> Result<(), Misuse> {
         for (is_given, option) in [
             (self.image_col.is_some(), "--image-col"),
@@ -59,7 +59,7 @@ impl ManifestArguments {
         Ok(())
     }
 
-    /// Reads the rows; without texts, those that lack one count as well.
+    /// Reads the rows of a manifest. Without `with_texts`, rows without a text are read as well.
     pub fn studies(&self, csv: &Path, with_texts: bool, max_bad_share: f64) -> Result<Vec<Study>> {
         if !with_texts && (self.text_col.is_some() || self.text_from_files) {
             warn!("--text-col and --text-from-files have no effect: no texts are read");
@@ -71,7 +71,7 @@ impl ManifestArguments {
             image: column(self.image_col.as_deref().unwrap_or("image")),
             text: with_texts.then(|| column(self.text_col.as_deref().unwrap_or("text"))),
             split: self.split_col.as_deref().map(column),
-            // Whatever was written is embedded.
+            // Even the shortest text is embedded.
             min_words: 0,
             max_bad_share,
             ..ManifestConfig::new(csv)
@@ -84,7 +84,7 @@ impl ManifestArguments {
             studies.retain(|study| study.split == Some(side));
             ensure!(
                 !studies.is_empty(),
-                "{}: no row is of the side {}",
+                "{}: no row is in the split {}",
                 csv.display(),
                 side.name()
             );

@@ -1,4 +1,4 @@
-//! The model that a command works with.
+//! The options for the model of a command.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use convirt::{ImageModel, Model};
 
 use super::compute::ComputeArguments;
 
-/// The model.
+/// The model, its device and its precision.
 #[derive(Args)]
 pub struct ModelArguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
@@ -23,13 +23,13 @@ pub struct ModelArguments {
 
 #[derive(Args)]
 pub struct FeaturesArgument {
-    /// The encoder's outputs instead of their projections into the shared space
+    /// Use the encoder's outputs instead of their projections into the shared space
     #[arg(long)]
     features: bool,
 }
 
 impl ModelArguments {
-    /// Finds the device, and says what multiplies there and how.
+    /// Finds the device, and logs it with the precision.
     pub fn device(&self) -> Result<Device> {
         self.compute.find_device()
     }
@@ -48,11 +48,12 @@ impl ModelArguments {
 }
 
 impl FeaturesArgument {
-    /// Returns what is asked for.
+    /// Returns the requested output.
     pub fn output(&self) -> TowerOutput {
-        match self.features {
-            true => TowerOutput::Features,
-            false => TowerOutput::Embedding,
+        if self.features {
+            TowerOutput::Features
+        } else {
+            TowerOutput::Embedding
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Outputs that replace nothing unless they are told to.
+//! The option `--force`: without it, no existing output is replaced.
 
 use std::fs;
 use std::path::Path;
@@ -7,29 +7,29 @@ use clap::Args;
 
 use crate::program::Misuse;
 
-/// What becomes of an output that is there already.
+/// Whether an existing output is replaced.
 #[derive(Args)]
 pub struct OverwriteArguments {
-    /// Replace what is at --out already
+    /// Replace an existing --out
     #[arg(long)]
     force: bool,
 }
 
 impl OverwriteArguments {
-    /// Checks that nothing is at the place of an output, or may be replaced: before any work is
-    /// done for it.
+    /// Checks, before any work is done, that an output does not exist yet or may be replaced.
     pub fn check(&self, out: &Path) -> Result<(), Misuse> {
-        match self.force || is_free(out) {
-            true => Ok(()),
-            false => Err(Misuse(format!(
+        if self.force || is_free(out) {
+            Ok(())
+        } else {
+            Err(Misuse(format!(
                 "{}: is there already; choose another --out, or replace it with --force",
                 out.display()
-            ))),
+            )))
         }
     }
 }
 
-/// Whether there is nothing at a path, or an empty folder, which may be filled.
+/// Returns whether there is nothing at a path, or only an empty folder.
 fn is_free(path: &Path) -> bool {
     match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),

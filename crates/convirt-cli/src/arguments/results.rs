@@ -1,4 +1,4 @@
-//! How results are printed.
+//! The option `--json`, and the printing of results.
 
 use std::fmt::Display;
 
@@ -8,43 +8,43 @@ use convirt::data::printable;
 use log::{Level, info, log_enabled};
 use serde::Serialize;
 
-use crate::program::{keep_standard_output_for_results, print, print_exactly};
+use crate::program::{print, print_exactly, reserve_standard_output};
 
 #[derive(Args)]
 pub struct ResultsArguments {
-    /// Print the results as one JSON document; all else goes to standard error
+    /// Print the results as one JSON document; everything else goes to standard error
     #[arg(long)]
     json: bool,
 }
 
-/// Where a command's results go.
+/// A printer of a command's results, as text or as JSON.
 #[derive(Clone, Copy)]
 pub struct Results {
     json: bool,
 }
 
 impl ResultsArguments {
-    /// Makes standard output ready for results, before anything is said.
+    /// Reserves standard output for the results if they are JSON; call it before any output.
     pub fn begin(&self) -> Results {
         if self.json {
-            keep_standard_output_for_results();
+            reserve_standard_output();
         }
         Results { json: self.json }
     }
 }
 
 impl Results {
-    /// Whether standard output is for one document alone.
+    /// Returns whether standard output is reserved for one JSON document.
     pub fn is_json(self) -> bool {
         self.json
     }
 
-    /// Prints what is about to be done, for people.
+    /// Prints text that is not part of the results; it is logged if the results are JSON.
     pub fn announce(self, text: impl Display) {
-        match self.json {
-            true => info!("{text}"),
-            false if log_enabled!(Level::Info) => print(text),
-            false => {}
+        if self.json {
+            info!("{text}");
+        } else if log_enabled!(Level::Info) {
+            print(text);
         }
     }
 
@@ -53,32 +53,30 @@ impl Results {
         self.print_as(result, result)
     }
 
-    /// Prints the result, as `text` for people or as the `document`.
+    /// Prints the result as `text`, or as the JSON `document`.
     pub fn print_as(self, text: impl Display, document: impl Serialize) -> Result<()> {
-        match self.json {
-            true => {
-                let document = serde_json::to_string_pretty(&document);
-                let document = document.context("the results cannot be written as JSON")?;
-                print_exactly(&escaped(&document));
-            }
-            false => print(text),
+        if self.json {
+            let document = serde_json::to_string_pretty(&document);
+            let document = document.context("the results cannot be written as JSON")?;
+            print_exactly(&escaped(&document));
+        } else {
+            print(text);
         }
         Ok(())
     }
 }
 
-/// A document without characters that act on a terminal: they stand in its strings alone, where an
-/// escape means the same.
+/// Replaces characters that control a terminal by JSON escapes. They occur only in strings, where
+/// an escape has the same meaning.
 fn escaped(document: &str) -> String {
     let mut text = String::new();
     for c in document.chars() {
-        match c.is_ascii() || printable(c).to_string().starts_with(c) {
-            true => text.push(c),
-            false => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    text += &format!("\\u{unit:04x}");
-                }
+        if c.is_ascii() || printable(c).to_string().starts_with(c) {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                text += &format!("\\u{unit:04x}");
             }
         }
     }
@@ -90,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_on_a_terminal_is_escaped_and_reads_back_the_same() {
+    fn control_characters_are_escaped_and_parse_to_the_same_string() {
         let name = "Süd \u{202e}gnp.exe \u{9b}2J \u{e0041} \u{1b}[1m \"x\"";
         let document = escaped(&serde_json::to_string(name).unwrap());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `convirt completions`: what a shell completes after `convirt`.
+//! `convirt completions`: prints completions for a shell.
 
 use anyhow::Result;
 use clap::{Args, CommandFactory};

@@ -1,4 +1,4 @@
-//! `convirt config`: what a run can be told.
+//! `convirt config`: prints or checks a configuration.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check a configuration and the files that it names, and print all values in force
+    /// Check a configuration and the files that it names, and print all values with their defaults
     Check(Check),
 }
 

@@ -1,4 +1,4 @@
-//! `convirt doctor`: what is wrong with a data set, before a run.
+//! `convirt doctor`: examines a data set before training.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,30 +16,30 @@ use serde_json::{Value, json};
 use crate::arguments::{ConfigurationArguments, ResultsArguments};
 use crate::program::{self, Ending, ProgressBars};
 
-/// Look for what is wrong with a data set, before a run
+/// Examine a data set for problems before training
 #[derive(Args)]
 #[command(after_help = "Examples:
-  convirt doctor                        the chest images that `convirt train` draws
+  convirt doctor                        on the chest images that `convirt train` draws
   convirt doctor --config my.yaml --fix clean.csv
   convirt doctor --set dataset.csv_file=pairs.csv --set dataset.phantom=null --out pairs.html
 
-Found are files and texts that cannot be read, groups, images and texts on several sides of the
-split, equal and nearly equal images, blank, tiny, inverted and lateral ones, broken characters,
-uncut reports, texts too long, and what may tell who a patient is. The exit code is 0 without
-errors, 1 with errors, and 2 when there is nothing to examine.")]
+It finds unreadable files and texts; groups, images and texts in several splits; equal and nearly
+equal images; blank, tiny, inverted and lateral images; broken characters, uncut reports and texts
+that are too long; and text that may identify a patient. The exit code is 0 without errors, 1 with
+errors, and 2 if there is nothing to examine.")]
 pub struct Arguments {
     #[command(flatten)]
     configuration: ConfigurationArguments,
 
-    /// Page to write
+    /// HTML page to write
     #[arg(long, value_name = "FILE", default_value = "doctor.html")]
     out: PathBuf,
 
-    /// Write a manifest without the rows that have errors, with broken texts mended
+    /// Also write a manifest without the rows that have errors, and with broken texts repaired
     #[arg(long, value_name = "FILE")]
     fix: Option<PathBuf>,
 
-    /// Replace what is at --fix already, or at --out if it is no page of the doctor
+    /// Replace an existing --fix, or an existing --out that is not a page of the doctor
     #[arg(long)]
     force: bool,
 
@@ -47,7 +47,7 @@ pub struct Arguments {
     results: ResultsArguments,
 }
 
-/// Bytes in which a page has its title.
+/// Number of bytes at the start of a page that contain its title.
 const PAGE_START: u64 = 200;
 
 /// Exit code when there is nothing to examine; 1 is that of data with errors.
@@ -99,7 +99,7 @@ fn diagnose(arguments: &Arguments) -> Result<Diagnosis> {
     Ok(diagnosis)
 }
 
-/// The keys of a configuration that make a training read the cleaned manifest.
+/// Returns the configuration keys for a training on the cleaned manifest.
 fn keys(cleaned: &Cleaned) -> Vec<(&'static str, String)> {
     let keys = [
         ("dataset.csv_file", Some(&cleaned.path)),
@@ -114,7 +114,7 @@ fn keys(cleaned: &Cleaned) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// A diagnosis for other programs.
+/// Returns a diagnosis as JSON.
 fn document(diagnosis: &Diagnosis) -> Value {
     let numbers = diagnosis.counts();
     let rows_by_side: BTreeMap<&str, usize> = numbers
@@ -157,9 +157,9 @@ fn document(diagnosis: &Diagnosis) -> Value {
     })
 }
 
-/// Checks that no file is replaced but an earlier page, before any work is done.
+/// Checks, before any work is done, that no existing file is replaced except a page of the doctor.
 fn check_outputs(arguments: &Arguments) -> Result<()> {
-    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let exists = |path: &Path| path.symlink_metadata().is_ok();
     let is_page = |path: &Path| {
         let mut start = String::new();
         let file = File::open(path).ok().filter(|_| path.is_file())?;
@@ -174,7 +174,7 @@ fn check_outputs(arguments: &Arguments) -> Result<()> {
     let out = Some(&arguments.out).filter(|out| !is_page(out).unwrap_or(false));
     for path in arguments.fix.iter().chain(out) {
         ensure!(
-            arguments.force || !is_there(path),
+            arguments.force || !exists(path),
             "{}: is there already; choose another name, or replace it with --force",
             path.display()
         );

@@ -1,4 +1,4 @@
-//! `convirt embed`: embeddings of images or texts for other programs.
+//! `convirt embed`: writes embeddings of images or texts for other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use crate::arguments::{
     FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, OverwriteArguments,
-    ResultsArguments, images_below, tell_unreadable,
+    ResultsArguments, images_below, print_unreadable,
 };
-use crate::program::{Bar, Ending, is_stop_asked, stop_on_ctrl_c};
+use crate::program::{Bar, Ending, is_stop_requested, stop_on_ctrl_c};
 
-/// Bytes of the largest file of sentences.
-const MAX_SENTENCES: u64 = 1 << 30;
+/// Maximum size of a file of sentences, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Bytes of the longest of them, as of a text in a table.
-const MAX_SENTENCE: usize = 1 << 20;
+/// Maximum size of a sentence, in bytes, the same as for a text in a table.
+const MAX_SENTENCE_BYTES: usize = 1 << 20;
 
 /// Write embeddings of images or texts, with their names, as safetensors or NumPy
 #[derive(Args)]
@@ -29,10 +29,10 @@ const MAX_SENTENCE: usize = 1 << 20;
   convirt embed --run RUN --manifest pairs.csv --texts --out texts.npy
   convirt embed --run RUN --sentences sentences.txt --out sentences.npy
 
-  NumPy:        numpy.load('images.npy'), and the names in images.names.csv
+  NumPy:        numpy.load('images.npy'); the names are in images.names.csv
   safetensors:  tensor `embeddings`; json.loads(safe_open(...).metadata()['names'])
 
-Ctrl-C leaves nothing half-written.")]
+Ctrl-C leaves no incomplete file.")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -41,7 +41,7 @@ pub struct Arguments {
     loader: LoaderArguments,
 
     #[command(flatten)]
-    of: Of,
+    source: Source,
 
     /// Embed the texts of the manifest instead of its images
     #[arg(long, conflicts_with_all = ["images", "sentences"])]
@@ -67,8 +67,8 @@ pub struct Arguments {
 /// What to embed.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Of {
-    /// Folder of images (JPEG, PNG, DICOM), with those below it
+struct Source {
+    /// Folder of images (JPEG, PNG, DICOM), with its subfolders
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 
@@ -91,15 +91,15 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let Arguments {
         loader,
         columns,
-        of,
+        source,
         ..
     } = arguments;
-    if of.manifest.is_none() {
+    if source.manifest.is_none() {
         columns.check_unused()?;
     }
     let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share);
     stop_on_ctrl_c()?;
-    match (&of.images, &of.manifest, &of.sentences) {
+    match (&source.images, &source.manifest, &source.sentences) {
         (Some(folder), ..) => embed_images(arguments, images_below(folder)?),
         (_, Some(csv), _) if arguments.texts => {
             let studies = studies(csv, true)?;
@@ -114,12 +114,12 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
         (.., sentences) => {
             let path = sentences.as_ref().expect("one of the three is required");
             let sentences = lines(path)?;
-            let says_nothing = |line: &&String| !line.contains(char::is_alphanumeric);
-            if let Some(first) = sentences.iter().find(says_nothing) {
-                let count = sentences.iter().filter(says_nothing).count();
+            let has_no_words = |line: &&String| !line.contains(char::is_alphanumeric);
+            if let Some(first) = sentences.iter().find(has_no_words) {
+                let count = sentences.iter().filter(has_no_words).count();
                 warn!(
                     "{}: {count} lines without a letter or digit, such as `{first}`: their \
-                     embeddings say nothing",
+                     embeddings mean nothing",
                     path.display()
                 );
             }
@@ -145,12 +145,12 @@ fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<Ending> {
             file.push(index, row)?;
         }
         bar.show(embedded.done());
-        if is_stop_asked() {
+        if is_stop_requested() {
             return Ok(Ending::Interrupted);
         }
     }
     drop(bar);
-    tell_unreadable(&embedded.into_unreadable());
+    print_unreadable(&embedded.into_unreadable());
     finish(arguments, file, tower.width(output))
 }
 
@@ -174,7 +174,7 @@ fn embed_texts<T: AsRef<str> + Sync>(
             file.push(index, row)?;
             bar.show(index + 1);
         }
-        if is_stop_asked() {
+        if is_stop_requested() {
             return Ok(Ending::Interrupted);
         }
     }
@@ -198,18 +198,18 @@ fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
     paths.map(|path| path_text(path).into_owned()).collect()
 }
 
-/// Lines of a text file that are not blank.
+/// Reads the lines of a text file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>> {
     let unreadable = || format!("{}: cannot be read as text", path.display());
-    let bytes = read_regular(path, MAX_SENTENCES).with_context(unreadable)?;
+    let bytes = read_regular(path, MAX_FILE_BYTES).with_context(unreadable)?;
     let text = decode_text(bytes).with_context(unreadable)?;
     // Old Macintosh files end their lines in a carriage return alone.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for (number, line) in (1..).zip(text.lines()) {
         let bytes = line.len();
         ensure!(
-            bytes <= MAX_SENTENCE,
-            "{}: line {number} has {bytes} bytes, more than the {MAX_SENTENCE} of the longest text",
+            bytes <= MAX_SENTENCE_BYTES,
+            "{}: line {number} has {bytes} bytes; a text has at most {MAX_SENTENCE_BYTES}",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `convirt export`: a trained model for other libraries.
+//! `convirt export`: writes a trained model for other libraries.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "exported")]
     out: PathBuf,
 
-    /// Give the image encoder an untrained classifier of so many classes, as torchvision's have
+    /// Add an untrained classifier with this number of classes to the image encoder, as in
+    /// torchvision
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     classes: Option<usize>,
 
@@ -34,7 +35,7 @@ pub struct Arguments {
     results: ResultsArguments,
 }
 
-/// What was written: code that loads it for people, and its parts for programs.
+/// The files written, as Python code that loads them and as JSON.
 #[derive(Default)]
 struct Written {
     lines: Vec<String>,
@@ -68,7 +69,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     if tower.objective().reads_texts() {
         let model = Model::load(&run)?;
         model.export_projections(&projections)?;
-        texts(&model, &out, &mut written)?;
+        text_side(&model, &out, &mut written)?;
     } else {
         tower.export_projection(&projections)?;
     }
@@ -82,6 +83,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// Writes the files of the image side.
 fn image_side(
     tower: &ImageModel,
     out: &Path,
@@ -117,8 +119,8 @@ fn image_side(
     Ok(())
 }
 
-/// Writes what only a model with texts has.
-fn texts(model: &Model, out: &Path, written: &mut Written) -> Result<()> {
+/// Writes the files of the text side and of the whole model.
+fn text_side(model: &Model, out: &Path, written: &mut Written) -> Result<()> {
     let encoder = out.join("text_encoder");
     model.export_text_encoder(&encoder)?;
     let code = [

@@ -1,4 +1,4 @@
-//! `convirt index`: embeddings on disk, and what in them is most similar to an image or a text.
+//! `convirt index`: builds and searches an index of embeddings.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -14,23 +14,23 @@ use serde_json::json;
 
 use crate::arguments::{
     FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, OverwriteArguments,
-    ResultsArguments, images_below, tell_unreadable,
+    ResultsArguments, images_below, print_unreadable,
 };
-use crate::program::{Bar, Ending, is_stop_asked, stop_on_ctrl_c};
+use crate::program::{Bar, Ending, is_stop_requested, stop_on_ctrl_c};
 
-/// Find images and texts by images and texts
+/// Search images and texts by an image or a text
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
   convirt index build --run RUN --images DIR --out chest.index
   convirt index search chest.index --run RUN --text \"Small left pleural effusion.\"
   convirt index search chest.index --run RUN --image chest.png -k 20
 
-With --features an index compares the encoder's outputs, which is how the paper finds images by an
-image; without, it compares projections, by which images are found by texts and texts by images.")]
+With --features, an index holds the encoder's outputs, as the paper uses to find images by an image.
+Without it, an index holds the projections, which can be searched by an image or a text.")]
 pub enum Task {
-    /// Embed images or texts once, into an index
+    /// Embed images or texts and write them into an index
     Build(Build),
-    /// List what in an index is most similar to an image or a text
+    /// List the entries of an index that are most similar to an image or a text
     Search(Search),
 }
 
@@ -43,7 +43,7 @@ pub struct Build {
     loader: LoaderArguments,
 
     #[command(flatten)]
-    of: Of,
+    source: Source,
 
     /// Index the distinct texts of the manifest instead of its images
     #[arg(long, conflicts_with = "images")]
@@ -73,8 +73,8 @@ pub struct Build {
 /// What to index.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Of {
-    /// Folder of images (JPEG, PNG, DICOM), with those below it
+struct Source {
+    /// Folder of images (JPEG, PNG, DICOM), with its subfolders
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 
@@ -94,7 +94,7 @@ pub struct Search {
     #[command(flatten)]
     query: Query,
 
-    /// Number of answers
+    /// Number of entries to list
     #[arg(short, default_value = "10", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     k: usize,
 
@@ -102,7 +102,7 @@ pub struct Search {
     results: ResultsArguments,
 }
 
-/// What to look for.
+/// The query.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Query {
@@ -123,16 +123,16 @@ pub fn run(task: &Task) -> Result<Ending> {
 }
 
 fn build(arguments: &Build) -> Result<Ending> {
-    let Build { loader, of, .. } = arguments;
+    let Build { loader, source, .. } = arguments;
     arguments.results.begin();
     arguments.overwrite.check(&arguments.out)?;
-    if of.manifest.is_none() {
+    if source.manifest.is_none() {
         arguments.columns.check_unused()?;
     }
     stop_on_ctrl_c()?;
     let output = arguments.features.output();
-    // Name and text of each row; without a manifest there are no texts.
-    let rows: Vec<(PathBuf, String)> = match (&of.images, &of.manifest) {
+    // Path and text of each row; without a manifest, the text is empty.
+    let rows: Vec<(PathBuf, String)> = match (&source.images, &source.manifest) {
         (_, Some(csv)) => arguments
             .columns
             .studies(csv, !arguments.without_texts, loader.max_bad_share)?
@@ -145,13 +145,14 @@ fn build(arguments: &Build) -> Result<Ending> {
             images.map(|image| (image, String::new())).collect()
         }
     };
-    match arguments.texts {
-        true => build_of_texts(arguments, output, rows),
-        false => build_of_images(arguments, output, &rows),
+    if arguments.texts {
+        build_from_texts(arguments, output, rows)
+    } else {
+        build_from_images(arguments, output, &rows)
     }
 }
 
-fn build_of_images(
+fn build_from_images(
     arguments: &Build,
     output: TowerOutput,
     rows: &[(PathBuf, String)],
@@ -164,27 +165,27 @@ fn build_of_images(
         output,
         precision: tower.precision(),
     };
-    let mut index = IndexWriter::create(&arguments.out, description, tower.width(output))?;
+    let mut writer = IndexWriter::create(&arguments.out, description, tower.width(output))?;
     let mut bar = Bar::begin("images", rows.len());
     let paths: Vec<PathBuf> = rows.iter().map(|(path, _)| path.clone()).collect();
     let mut embedded = tower.embed_images(paths, &loader.config(), loader.max_bad_share)?;
     while let Some(batch) = embedded.next() {
         let batch = batch?;
-        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
-            let (path, text) = &rows[place];
-            index.push(row, &path_text(path), text)?;
+        for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[index];
+            writer.push(row, &path_text(path), text)?;
         }
         bar.show(embedded.done());
-        if is_stop_asked() {
+        if is_stop_requested() {
             return Ok(Ending::Interrupted);
         }
     }
     drop(bar);
-    tell_unreadable(&embedded.into_unreadable());
-    finish(arguments, index)
+    print_unreadable(&embedded.into_unreadable());
+    finish(arguments, writer)
 }
 
-fn build_of_texts(
+fn build_from_texts(
     arguments: &Build,
     output: TowerOutput,
     mut rows: Vec<(PathBuf, String)>,
@@ -199,26 +200,26 @@ fn build_of_texts(
         output,
         precision: convirt.precision(),
     };
-    let mut index = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
+    let mut writer = IndexWriter::create(&arguments.out, description, convirt.text_width(output))?;
     let mut bar = Bar::begin("texts", rows.len());
     let texts: Vec<&str> = rows.iter().map(|(_, text)| text.as_str()).collect();
     for batch in convirt.embed_texts(&texts, &loader.config())? {
         let batch = batch?;
-        for (&place, row) in batch.indices.iter().zip(batch.rows(output)) {
-            let (path, text) = &rows[place];
-            index.push(row, &path_text(path), text)?;
-            bar.show(place + 1);
+        for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
+            let (path, text) = &rows[index];
+            writer.push(row, &path_text(path), text)?;
+            bar.show(index + 1);
         }
-        if is_stop_asked() {
+        if is_stop_requested() {
             return Ok(Ending::Interrupted);
         }
     }
     drop(bar);
-    finish(arguments, index)
+    finish(arguments, writer)
 }
 
-fn finish(arguments: &Build, index: IndexWriter) -> Result<Ending> {
-    let count = index.finish()?;
+fn finish(arguments: &Build, writer: IndexWriter) -> Result<Ending> {
+    let count = writer.finish()?;
     let out = &arguments.out;
     let document = json!({"out": path_text(out), "rows": count});
     let results = arguments.results.begin();
@@ -244,7 +245,7 @@ fn search(arguments: &Search) -> Result<Ending> {
             let text = text.as_deref().expect("one of the two is required");
             ensure!(
                 text.contains(char::is_alphanumeric),
-                "--text: there is no letter or digit in it to look for"
+                "--text: it contains no letter or digit"
             );
             convirt.embed_text_as(text, output)?
         }

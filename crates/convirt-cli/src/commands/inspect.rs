@@ -1,4 +1,4 @@
-//! `convirt inspect`: what is in files of weights.
+//! `convirt inspect`: shows the content of weights files.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 use crate::arguments::{DeviceArgument, ResultsArguments};
 use crate::program::{Ending, Misuse, print};
 
-/// Tell what is in files of weights, and what of it would be loaded
+/// Show the tensors in weights files, and which of them would be loaded
 #[derive(Args)]
 #[command(
-    after_help = "Read are safetensors, what torch.save writes (.pth, .pt, .bin), Burn's
-checkpoints (.bpk), the weights of ONNX files (.onnx), and folders of these: a run's, Hugging
-Face's, ConVIRT-Colab's. Nothing in them is executed."
+    after_help = "It reads safetensors, files of torch.save (.pth, .pt, .bin), Burn's checkpoints
+(.bpk), the weights of ONNX files (.onnx), and folders of these: of a run, of Hugging Face, of
+ConVIRT-Colab. Nothing in the files is executed."
 )]
 pub struct Arguments {
     /// Files or folders
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Load them on a device instead, and tell how long it took
+    /// Load the weights on a device instead, and print how long it took
     #[arg(long)]
     load: bool,
 
@@ -56,9 +56,10 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let mut documents = Vec::new();
     for file in &arguments.files {
         let inspection = Inspection::read(file)?;
-        match results.is_json() {
-            true => documents.push(document(&inspection)),
-            false => print(inspection.to_string().trim_end()),
+        if results.is_json() {
+            documents.push(document(&inspection));
+        } else {
+            print(inspection.to_string().trim_end());
         }
     }
     if results.is_json() {
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// An inspection for other programs.
+/// Returns an inspection as JSON.
 fn document(inspection: &Inspection) -> Value {
     let file = inspection.file();
     let tensors: Vec<Value> = file
@@ -79,9 +80,9 @@ fn document(inspection: &Inspection) -> Value {
                 "type": tensor.element_type.to_string(),
                 "shape": tensor.shape,
             });
-            let (status, more) = status(inspection.status(name).unwrap_or(&LoadStatus::Ignored));
+            let (status, detail) = status(inspection.status(name).unwrap_or(&LoadStatus::Ignored));
             entry["status"] = status.into();
-            if let Some((key, value)) = more {
+            if let Some((key, value)) = detail {
                 entry[key] = value;
             }
             entry
@@ -122,7 +123,7 @@ fn document(inspection: &Inspection) -> Value {
     })
 }
 
-/// What becomes of a tensor, in a word, and what there is to know about it.
+/// Returns a tensor's status as a word, and a detail as key and value.
 fn status(status: &LoadStatus) -> (&'static str, Option<(&'static str, Value)>) {
     match status {
         LoadStatus::Loaded { parameter, .. } => ("loaded", Some(("parameter", json!(parameter)))),

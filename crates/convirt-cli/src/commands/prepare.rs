@@ -1,4 +1,4 @@
-//! `convirt prepare`: pairs of a public data set.
+//! `convirt prepare`: converts a public data set into pairs.
 
 mod mimic;
 mod openi;
@@ -25,10 +25,11 @@ pub fn run(source: Source) -> Result<Ending> {
     }
 }
 
-/// Returns the views as the library wants them: none where `all` is among them.
-fn asked_views(views: Vec<String>) -> Vec<String> {
-    match views.iter().any(|view| view.eq_ignore_ascii_case("all")) {
-        true => Vec::new(),
-        false => views,
+/// Returns the views to select; an empty list, if `all` is among them, selects every view.
+fn view_filter(views: Vec<String>) -> Vec<String> {
+    if views.iter().any(|view| view.eq_ignore_ascii_case("all")) {
+        Vec::new()
+    } else {
+        views
     }
 }

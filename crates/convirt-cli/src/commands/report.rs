@@ -1,4 +1,4 @@
-//! `convirt report`: a run as a page to look at.
+//! `convirt report`: writes the HTML report of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,11 @@ use serde_json::json;
 use crate::arguments::{DeviceArgument, ResultsArguments};
 use crate::program::Ending;
 
-/// Write a run as a page to look at: curves, held-out pairs, heat maps
+/// Write the HTML report of a run: curves, held-out pairs, heat maps
 #[derive(Args)]
 #[command(
-    after_help = "Training does it at its end. This is for a run that was interrupted, or is still going on."
+    after_help = "A training writes its report at the end. This command is for a run that was interrupted, or
+that is still running."
 )]
 pub struct Arguments {
     /// Run, by path or by name in `runs`

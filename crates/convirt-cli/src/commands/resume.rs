@@ -1,4 +1,4 @@
-//! `convirt resume`: goes on with a run.
+//! `convirt resume`: continues a run.
 
 use std::path::PathBuf;
 
@@ -10,14 +10,14 @@ use super::train::train;
 use crate::arguments::{DeviceArgument, OverrideArguments, ResultsArguments};
 use crate::program::Ending;
 
-/// Go on with a run that was stopped
+/// Continue a run that was stopped
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt resume runs/2026-01-16_02-27-36_phantom
   convirt resume 2026-01-16_02-27-36_phantom --set max_steps=2000
 
-The run's own configuration is used. What would make it another run, such as the model or the batch
-size, cannot be changed.")]
+The run's own configuration is used. Keys that define the run, such as the model or the batch size,
+cannot be changed.")]
 pub struct Arguments {
     /// Run, by path or by name in `runs`
     run: PathBuf,

@@ -1,4 +1,4 @@
-//! `convirt retrieve`: how well a model finds images and texts.
+//! `convirt retrieve`: measures retrieval of images and texts.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use convirt::retrieval::{ChexpertRetrieval, PairRetrieval};
 use log::warn;
 
 use crate::arguments::{
-    LoaderArguments, ManifestArguments, ModelArguments, ResultsArguments, tell_unreadable,
+    LoaderArguments, ManifestArguments, ModelArguments, ResultsArguments, print_unreadable,
 };
 use crate::program::{Bar, Ending};
 
-/// Measure how well a model finds images and texts
+/// Measure how well a model retrieves images and texts
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
   convirt retrieve pairs --run RUN --manifest pairs.csv --split-col split --split valid
   convirt retrieve chexpert --run RUN --lists convirt --images DIR")]
 pub enum Task {
-    /// Measure retrieval among the pairs of a manifest, beside chance
+    /// Measure retrieval among the pairs of a manifest, compared with chance
     Pairs(Pairs),
     /// Measure retrieval on CheXpert 8×200, as the paper does
     Chexpert(Chexpert),
@@ -57,7 +57,7 @@ pub struct Chexpert {
     #[arg(long, value_name = "DIR")]
     lists: PathBuf,
 
-    /// Folder that CheXpert was unpacked into, with CheXpert-v1.0-small/
+    /// Folder of CheXpert, which contains CheXpert-v1.0-small/
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
 
@@ -85,8 +85,8 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
     let has_trained_rows = matches!(columns.split, None | Some(Split::Train));
     if has_trained_rows && was_trained_on(&model.run, manifest) {
         warn!(
-            "the run was trained on rows of {}, which are among these; choose those held out by \
-             --split-col and --split",
+            "the run was trained on rows of {}, and these include them; select the held-out rows \
+             with --split-col and --split",
             manifest.display()
         );
     }
@@ -100,12 +100,12 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
         |done, images| bar.show_of(done, images),
     )?;
     drop(bar);
-    tell_unreadable(&unreadable);
+    print_unreadable(&unreadable);
     results.print_as(retrieval.to_string().trim_end(), &retrieval)?;
     Ok(Ending::Done)
 }
 
-/// Whether the run's own configuration names this manifest.
+/// Returns whether the run's own configuration names this manifest.
 fn was_trained_on(run: &Path, manifest: &Path) -> bool {
     let config = Config::from_file(run.join("config.yaml"), &[]);
     let csv = config.map(|config| config.dataset.csv_file);
@@ -138,7 +138,7 @@ fn chexpert(arguments: &Chexpert) -> Result<Ending> {
         |done, _| bar.show(done),
     )?;
     drop(bar);
-    tell_unreadable(&unreadable);
+    print_unreadable(&unreadable);
     results.print_as(retrieval.to_string().trim_end(), &retrieval)?;
     Ok(Ending::Done)
 }

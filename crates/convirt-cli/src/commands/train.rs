@@ -1,4 +1,4 @@
-//! `convirt train`: a run, from its configuration to its summary.
+//! `convirt train`: trains a model from a configuration.
 
 use anyhow::Result;
 use clap::Args;
@@ -8,14 +8,14 @@ use convirt::run::Ending as Outcome;
 use crate::arguments::{ConfigurationArguments, DeviceArgument, ResultsArguments};
 use crate::program::Ending;
 
-/// Train image and text encoders on pairs
+/// Train image and text encoders on image–report pairs
 #[derive(Args)]
 #[command(after_help = "Examples:
-  convirt train                          chest images and reports that are drawn here
-  convirt train --config my.yaml         real pairs; `convirt config > my.yaml` gives a start
+  convirt train                          on drawn chest images and reports
+  convirt train --config my.yaml         on real pairs; begin with `convirt config > my.yaml`
   convirt train --set batch_size=16 --set model.out_dim=128
 
-Ctrl-C ends the step, saves, and says how to resume.")]
+Ctrl-C finishes the step, saves a checkpoint and prints how to resume.")]
 pub struct Arguments {
     #[command(flatten)]
     configuration: ConfigurationArguments,
@@ -37,7 +37,7 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
     })
 }
 
-/// Trains what was prepared, and prints what it is and what came of it.
+/// Prepares a training, runs it, and prints its description and its summary.
 pub fn train(
     results: &ResultsArguments,
     prepare: impl FnOnce() -> Result<Training>,

@@ -1,4 +1,4 @@
-//! `convirt transfer`: image encoders on labelled images.
+//! `convirt transfer`: compares image encoders on labelled images.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 use crate::arguments::{ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments};
 use crate::program::{Ending, Misuse};
 
-/// Train and score classifiers on image encoders: linear probes, or fine-tuning
+/// Train and score classifiers on image encoders, by linear probes or fine-tuning
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt transfer --encoder runs/2026-01-16_02-27-36_phantom --encoder random:resnet18 --encoder pixels \\
@@ -18,22 +18,22 @@ use crate::program::{Ending, Misuse};
   convirt transfer --encoder model.pth --csv train.csv --image-col Path --label-cols Edema,Consolidation \\
       --uncertain ones --split-col split --mode fine-tune --fractions 0.1
 
-Without a split column a share of the groups is the test (--test-size); with one that has no test,
-its valid rows are. Ctrl-C ends it with what has been done.")]
+Without a split column, a share of the groups is the test set (--test-size). If a split column has no
+test rows, the valid rows are the test set. Ctrl-C ends it with the results so far.")]
 pub struct Arguments {
-    /// Run, file of weights or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
-    /// pixels[:SIDE]; several are compared
+    /// Run, weights file or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
+    /// pixels[:SIDE]; may be given several times to compare encoders
     #[arg(long = "encoder", value_name = "ENCODER", required = true)]
     encoders: Vec<EncoderSource>,
 
-    /// What the names of an encoder's tensors begin with, in a file of weights that has several
+    /// Prefix of the encoder's tensor names, for a weights file with several encoders
     #[arg(long, value_name = "PREFIX")]
     weights_prefix: Option<String>,
 
     #[command(flatten)]
     labelled: LabelledArguments,
 
-    /// Share of the groups held out for the test where there is no split column
+    /// Share of the groups held out for the test, without a split column
     #[arg(
         long,
         value_name = "SHARE",
@@ -42,11 +42,11 @@ pub struct Arguments {
     )]
     test_size: f64,
 
-    /// What is trained: linear (the head) or fine-tune (all)
+    /// What is trained: linear (only the head) or fine-tune (encoder and head)
     #[arg(long, value_name = "MODE", default_value = "linear")]
     mode: TransferMode,
 
-    /// Parts of the training images to learn from
+    /// Fractions of the training images to learn from
     #[arg(
         long,
         value_name = "LIST",
@@ -55,27 +55,27 @@ pub struct Arguments {
     )]
     fractions: Vec<f64>,
 
-    /// Runs of each fraction
+    /// Number of runs for each fraction
     #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: usize,
 
-    /// Seed of the first run and of the division
+    /// Seed of the first run and of the split
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Side of the inputs in pixels; that of the runs, or else 224, by default
+    /// Side of the inputs, in pixels; by default, the size that the run was trained on, or 224
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
 
-    /// Images in a batch
+    /// Number of images in a batch
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
 
-    /// Tests drawn anew for the 95 % intervals
+    /// Number of bootstrap resamples for the 95 % intervals
     #[arg(long, value_name = "N", default_value_t = 1000)]
     resamples: usize,
 
-    /// Epochs of a fine-tuning at the most; 100 by default
+    /// Maximum number of epochs of a fine-tuning; 100 by default
     #[arg(long, value_name = "N")]
     max_epochs: Option<usize>,
 
@@ -139,8 +139,9 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
             out.join("classifier").display()
         ));
     }
-    Ok(match report.interrupted {
-        true => Ending::Interrupted,
-        false => Ending::Done,
+    Ok(if report.interrupted {
+        Ending::Interrupted
+    } else {
+        Ending::Done
     })
 }

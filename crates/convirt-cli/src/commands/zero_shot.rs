@@ -1,4 +1,4 @@
-//! `convirt zero-shot`: classes told by prompts alone.
+//! `convirt zero-shot`: classifies images by prompts.
 
 use std::path::PathBuf;
 
@@ -16,22 +16,22 @@ use crate::arguments::{
 };
 use crate::program::Ending;
 
-/// Classify images by prompts, without training; scored where labels are given
+/// Classify images by prompts, without training; with labels, score the predictions
 #[derive(Args)]
-#[command(after_help = "Prompts are YAML, some for each class:
+#[command(after_help = "The prompts are a YAML file:
 
   Pneumonia:
     positive: [Findings suggesting pneumonia., There is focal consolidation.]
     negative: [No evidence of pneumonia.]
 
-Without `negative` classes exclude each other.
+Without `negative` prompts, the classes exclude each other.
 
 Examples:
   convirt zero-shot RUN --prompts prompts.yaml chest.png more/
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --group-col patient
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --split-col split
 
-With a split column the images of the test are told, or of the validation where there is no test.")]
+With a split column, the test rows are classified, or the valid rows if there are no test rows.")]
 pub struct Arguments {
     /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
     run: PathBuf,
@@ -40,25 +40,25 @@ pub struct Arguments {
     #[arg(conflicts_with = "csv")]
     images: Vec<PathBuf>,
 
-    /// What is said of each class
+    /// YAML file with the prompts of each class
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
 
     #[command(flatten)]
     labelled: LabelledArguments,
 
-    /// Rows of this side of the split instead: train, valid or test
-    #[arg(long, value_name = "SIDE", requires = "split_col")]
+    /// Classify the rows of this split instead: train, valid or test
+    #[arg(long, value_name = "SPLIT", requires = "split_col")]
     split: Option<Split>,
 
-    /// Images in a batch
+    /// Number of images in a batch
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
 
     #[command(flatten)]
     compute: ComputeArguments,
 
-    /// CSV for the probabilities of each image
+    /// CSV file to write, with the probabilities of each image
     #[arg(long, value_name = "FILE", default_value = "zero_shot.csv")]
     out: PathBuf,
 
@@ -77,16 +77,17 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let manifest = manifest.map(|config| LabelledManifest::read(&config));
     let mut manifest = manifest.transpose()?;
     if let Some(manifest) = &mut manifest {
-        keep_side(&mut manifest.images, arguments.split)?;
+        select_split(&mut manifest.images, arguments.split)?;
     }
     let mut images = Vec::new();
     match &manifest {
         Some(manifest) => images.extend(manifest.images.iter().map(|image| image.image.clone())),
         None => {
             for path in arguments.images {
-                match path.is_dir() {
-                    true => images.extend(images_below(&path)?),
-                    false => images.push(path),
+                if path.is_dir() {
+                    images.extend(images_below(&path)?);
+                } else {
+                    images.push(path);
                 }
             }
         }
@@ -131,21 +132,24 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Keeps the images of a side of the split, if there is one: the side that was asked for, or else
-/// the test, or the validation where no row is of the test.
-fn keep_side(images: &mut Vec<LabelledImage>, asked: Option<Split>) -> Result<()> {
-    let has = |side: Split| images.iter().any(|image| image.split == Some(side));
+/// Selects the images of a split, if there is a split column: the requested split, or else the test
+/// images, or the validation images if there is no test.
+fn select_split(images: &mut Vec<LabelledImage>, requested: Option<Split>) -> Result<()> {
+    let has = |split: Split| images.iter().any(|image| image.split == Some(split));
     if images.iter().all(|image| image.split.is_none()) {
-        ensure!(asked.is_none(), "the split column marks no row as a side");
+        ensure!(
+            requested.is_none(),
+            "the split column assigns no row to a split"
+        );
         return Ok(());
     }
-    let side = match asked {
-        Some(side) => side,
+    let split = match requested {
+        Some(split) => split,
         None if has(Split::Test) => Split::Test,
         None => Split::Valid,
     };
-    ensure!(has(side), "the split column marks no row as {side}");
-    images.retain(|image| image.split == Some(side));
-    info!("{} images of the side {side}", images.len());
+    ensure!(has(split), "the split column marks no row as {split}");
+    images.retain(|image| image.split == Some(split));
+    info!("{} images of the split {split}", images.len());
     Ok(())
 }

@@ -1,34 +1,34 @@
-//! What the libraries and the program say beside the results.
+//! The logger of the program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use convirt::logging::PROGRESS_TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record, set_logger, set_max_level};
 
-use super::terminal::{print, tell};
+use super::terminal::{print, print_error};
 
-/// How much is said.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Results and errors.
     Quiet,
-    /// Warnings, notes and progress, too.
+    /// Also warnings, notes and progress.
     Normal,
-    /// All that any library logs down to the level debug.
+    /// Everything that any library logs, down to the level debug.
     Verbose,
 }
 
-/// The program's own logger: each message is a line on standard error, but for the progress of a
-/// training, which stands among its results.
-struct Lines;
+/// A logger that prints each message as a line on standard error. Only the progress of a training
+/// goes to standard output.
+struct LineLogger;
 
 /// Whether the progress of a training goes to standard error as well.
-static IS_OUTPUT_KEPT: AtomicBool = AtomicBool::new(false);
+static IS_OUTPUT_RESERVED: AtomicBool = AtomicBool::new(false);
 
-/// Begins to show what is logged.
+/// Starts to print log messages.
 pub fn log(verbosity: Verbosity) {
-    // Fails when there is a logger already; this is the only one.
-    let _ = set_logger(&Lines);
+    // This only fails if there is another logger, and there is none.
+    let _ = set_logger(&LineLogger);
     set_max_level(match verbosity {
         Verbosity::Quiet => LevelFilter::Error,
         Verbosity::Normal => LevelFilter::Info,
@@ -36,14 +36,14 @@ pub fn log(verbosity: Verbosity) {
     });
 }
 
-/// Sends all that is logged to standard error from now on.
-pub fn keep_standard_output_for_results() {
-    IS_OUTPUT_KEPT.store(true, Ordering::Relaxed);
+/// Sends all log messages to standard error from now on.
+pub fn reserve_standard_output() {
+    IS_OUTPUT_RESERVED.store(true, Ordering::Relaxed);
 }
 
-impl Log for Lines {
+impl Log for LineLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Other libraries' warnings are not about what the user does.
+        // Warnings of other libraries do not concern the user.
         let is_own = metadata.target().starts_with("convirt");
         let is_verbose = log::max_level() >= LevelFilter::Debug;
         is_own || is_verbose || metadata.level() == Level::Error
@@ -56,15 +56,16 @@ impl Log for Lines {
         let text = record.args();
         match record.level() {
             Level::Info if record.target() == PROGRESS_TARGET => {
-                match IS_OUTPUT_KEPT.load(Ordering::Relaxed) {
-                    true => tell(text),
-                    false => print(text),
+                if IS_OUTPUT_RESERVED.load(Ordering::Relaxed) {
+                    print_error(text)
+                } else {
+                    print(text)
                 }
             }
-            Level::Info => tell(text),
-            Level::Warn => tell(format_args!("warning: {text}")),
-            Level::Error => tell(format_args!("error: {text}")),
-            Level::Debug | Level::Trace => tell(format_args!("{}: {text}", record.target())),
+            Level::Info => print_error(text),
+            Level::Warn => print_error(format_args!("warning: {text}")),
+            Level::Error => print_error(format_args!("error: {text}")),
+            Level::Debug | Level::Trace => print_error(format_args!("{}: {text}", record.target())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How a command that embeds is stopped.
+//! Stopping a command by Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,8 +7,8 @@ use log::info;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C a request to stop between two batches, so that half a file is not left behind; a
-/// second one ends the program at once.
+/// Makes Ctrl-C a request to stop between two batches, so that no incomplete file remains. A second
+/// Ctrl-C ends the program at once.
 pub fn stop_on_ctrl_c() -> Result<()> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -18,11 +18,11 @@ pub fn stop_on_ctrl_c() -> Result<()> {
     Ok(())
 }
 
-/// Whether Ctrl-C was pressed; says then that nothing came of the work.
-pub fn is_stop_asked() -> bool {
-    let is_asked = STOP.load(Ordering::Relaxed);
-    if is_asked {
+/// Returns whether Ctrl-C was pressed; if so, logs that nothing was written.
+pub fn is_stop_requested() -> bool {
+    let is_requested = STOP.load(Ordering::Relaxed);
+    if is_requested {
         info!("stopped; nothing was written");
     }
-    is_asked
+    is_requested
 }

@@ -1,4 +1,5 @@
-//! Lines on standard output and standard error, without what would act on a terminal.
+//! Printing lines on standard output and standard error, without characters that control a
+//! terminal.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write, stderr, stdout};
@@ -7,11 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use convirt::data::printable_lines;
 
-/// What standard output did not take.
+/// The last error of standard output.
 static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Prints a line of results. Whoever has read enough may close the output; what it cannot take for
-/// another reason is an error when the job is done.
+/// Prints a line of results. A reader that closes the output early is no error; any other problem
+/// is an error at the end of the command.
 pub fn print(line: impl Display) {
     write_line(printable_lines(line));
 }
@@ -24,17 +25,17 @@ fn write_line(line: impl Display) {
     }
 }
 
-/// Prints text that another program reads, as it is.
+/// Prints text without changes, for another program to read.
 pub fn print_exactly(text: &str) {
     write_line(text);
 }
 
-/// Prints a line on standard error, if anybody listens.
-pub fn tell(line: impl Display) {
+/// Prints a line on standard error, and ignores errors.
+pub fn print_error(line: impl Display) {
     let _ = writeln!(stderr(), "{}", printable_lines(line));
 }
 
-/// Checks that standard output took all results.
+/// Checks that all results have been written.
 pub fn check_written() -> Result<()> {
     let _ = stdout().flush();
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What becomes of findings from one study of a patient to the next.
+//! How findings change from one study of a patient to the next.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::draws;
 use super::findings::{Extent, Finding, Spot, Volume};
 
-/// Draws the findings of the next study: some gone, some smaller or larger, perhaps one new.
+/// Draws the findings of the next study: some disappear, some shrink or grow, and one may be new.
 pub(crate) fn next_study(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<Finding> {
     let mut next: Vec<_> = findings
         .iter()
@@ -19,7 +19,7 @@ pub(crate) fn next_study(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<Find
     next
 }
 
-/// The finding at the next study, if it is still there.
+/// Returns the finding at the next study, if it is still present.
 fn evolve(finding: &Finding, rng: &mut ChaCha8Rng) -> Option<Finding> {
     let course = rng.random_range(0..100);
     let next = |extent: Extent| match course {
@@ -53,7 +53,7 @@ fn evolve(finding: &Finding, rng: &mut ChaCha8Rng) -> Option<Finding> {
     }
 }
 
-/// Lowers the fluid that would cover an opacity: what is reported can be seen.
+/// Shrinks effusions that would cover an opacity, so that every reported finding is visible.
 fn uncover(findings: &mut [Finding]) {
     let spots: Vec<Spot> = findings
         .iter()
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_twice() {
+    fn no_finding_occurs_twice_in_a_study() {
         let mut rng = ChaCha8Rng::seed_from_u64(12);
         for study in studies() {
             for findings in [next_study(&study, &mut rng), study] {

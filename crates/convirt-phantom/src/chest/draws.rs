@@ -1,4 +1,4 @@
-//! Draws the findings of a study by chance.
+//! Draws the findings of a study at random.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,8 +9,8 @@ use super::side::Side;
 /// Adds a kind of finding where it fits.
 type Draw = fn(&mut ChaCha8Rng, &mut Vec<Finding>);
 
-/// Every kind with its chance in a study that is not normal; a draw keeps findings apart that
-/// would hide or contradict each other.
+/// Every kind of finding with its probability in a study that is not normal. A draw adds nothing
+/// that would hide or contradict another finding.
 const DRAWS: [(f64, Draw); 10] = [
     (0.32, draw_cardiomegaly),
     (0.38, draw_effusion),
@@ -24,7 +24,7 @@ const DRAWS: [(f64, Draw); 10] = [
     (0.24, draw_breath),
 ];
 
-/// Draws what a first study shows: nothing in about a quarter of all studies.
+/// Draws the findings of a first study; about a quarter of the studies have none.
 pub(crate) fn sample(rng: &mut ChaCha8Rng) -> Vec<Finding> {
     let mut findings = Vec::new();
     if rng.random_bool(0.06) {
@@ -42,7 +42,7 @@ pub(crate) fn sample(rng: &mut ChaCha8Rng) -> Vec<Finding> {
     findings
 }
 
-/// Adds a finding of any kind, or none where it would not fit.
+/// Adds a finding of a random kind, if it fits with the others.
 pub(crate) fn add_one(findings: &mut Vec<Finding>, rng: &mut ChaCha8Rng) {
     let (_, draw) = DRAWS[rng.random_range(0..DRAWS.len())];
     draw(rng, findings);
@@ -97,7 +97,7 @@ fn draw_pneumothorax(rng: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A windpipe tube, and mostly a gastric tube and a line with it.
+/// Adds an endotracheal tube, mostly with a gastric tube and a central line.
 fn draw_intensive_care(rng: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
     let above_carina = rng.random_range(22..=65);
     push_new(findings, Finding::EndotrachealTube { above_carina });
@@ -143,7 +143,7 @@ fn draw_wires(_: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
     push_new(findings, Finding::SternotomyWires);
 }
 
-/// A shallow breath, an overfilled chest, or one half of the diaphragm raised.
+/// Adds low lung volumes, hyperinflation, or a raised hemidiaphragm.
 fn draw_breath(rng: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
     let side = Side::sample(rng);
     let present = findings.iter().any(|finding| {
@@ -152,7 +152,7 @@ fn draw_breath(rng: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
             Finding::LungVolumes(_) | Finding::RaisedDiaphragm { .. }
         )
     });
-    let drowned = findings.iter().any(|finding| {
+    let has_effusion = findings.iter().any(|finding| {
         finding.is_same(&Finding::Effusion {
             side,
             extent: Extent::Small,
@@ -162,7 +162,7 @@ fn draw_breath(rng: &mut ChaCha8Rng, findings: &mut Vec<Finding>) {
         _ if present => {}
         0..2 => findings.push(Finding::LungVolumes(Volume::Low)),
         2..4 => findings.push(Finding::LungVolumes(Volume::High)),
-        _ if drowned => {}
+        _ if has_effusion => {}
         _ => findings.push(Finding::RaisedDiaphragm { side }),
     }
 }
@@ -173,7 +173,8 @@ fn push_new(findings: &mut Vec<Finding>, finding: Finding) {
     }
 }
 
-/// One opacity a zone, and none under the fluid of an effusion.
+/// Returns whether an opacity fits at `spot`: there is at most one in a zone, and none under the
+/// fluid of an effusion.
 fn opacity_may_grow(findings: &[Finding], spot: Spot) -> bool {
     !findings.iter().any(|finding| match finding {
         Finding::Consolidation { spot: other, .. } | Finding::Nodule { spot: other, .. } => {
@@ -198,9 +199,9 @@ mod tests {
     #[test]
     fn every_kind_and_the_normal_chest_occur_in_a_useful_share() {
         let studies = studies();
-        let share = |wanted: &dyn Fn(&Finding) -> bool| {
-            let hits = studies.iter().filter(|study| study.iter().any(wanted));
-            hits.count() as f64 / studies.len() as f64
+        let share = |is_kind: &dyn Fn(&Finding) -> bool| {
+            let matching = studies.iter().filter(|study| study.iter().any(is_kind));
+            matching.count() as f64 / studies.len() as f64
         };
         let normal = studies.iter().filter(|study| study.is_empty()).count() as f64;
         assert!((0.15..0.35).contains(&(normal / studies.len() as f64)));
@@ -210,7 +211,7 @@ mod tests {
             let air = share(&|f| matches!(f, Finding::Pneumothorax { side: s, .. } if *s == side));
             assert!((0.03..0.12).contains(&air), "{side:?} {air}");
         }
-        for (least, kind) in [
+        for (min_share, kind) in [
             (
                 0.2,
                 Finding::Cardiomegaly {
@@ -223,8 +224,8 @@ mod tests {
             (0.06, Finding::LungVolumes(Volume::Low)),
             (0.02, Finding::Scoliosis { convex: Side::Left }),
         ] {
-            let found = share(&|finding| finding.is_same(&kind));
-            assert!(found > least, "{kind:?}: {found}");
+            let share = share(&|finding| finding.is_same(&kind));
+            assert!(share > min_share, "{kind:?}: {share}");
         }
     }
 }

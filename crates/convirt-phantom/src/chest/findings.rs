@@ -1,18 +1,18 @@
-//! What a study shows besides anatomy.
+//! The findings that a study can show.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::side::Side;
 
-/// How much larger than normal the heart is.
+/// The severity of cardiomegaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     Mild,
     Severe,
 }
 
-/// How much of its place a finding takes.
+/// The size of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Extent {
     Small,
@@ -21,7 +21,7 @@ pub(crate) enum Extent {
 }
 
 impl Extent {
-    /// Small more often than moderate or large.
+    /// Draws a size; small is more likely than moderate or large.
     pub fn sample(rng: &mut ChaCha8Rng) -> Self {
         match rng.random_range(0..10) {
             0..4 => Self::Small,
@@ -30,7 +30,7 @@ impl Extent {
         }
     }
 
-    /// Whether so much fluid covers an opacity in `zone`.
+    /// Returns whether an effusion of this size covers an opacity in `zone`.
     pub fn covers(self, zone: Zone) -> bool {
         match self {
             Self::Small => false,
@@ -39,7 +39,7 @@ impl Extent {
         }
     }
 
-    /// One step less, none below small.
+    /// Returns the next smaller size; `None` for small.
     pub fn less(self) -> Option<Self> {
         match self {
             Self::Small => None,
@@ -48,7 +48,7 @@ impl Extent {
         }
     }
 
-    /// One step more, large at most.
+    /// Returns the next larger size, at most large.
     pub fn more(self) -> Self {
         match self {
             Self::Small => Self::Moderate,
@@ -71,7 +71,7 @@ impl Zone {
     }
 }
 
-/// A spot in a lung, and the seed of the shape that grows there.
+/// A spot in a lung, and the seed of the shape of the opacity there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spot {
     pub side: Side,
@@ -84,7 +84,7 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    /// A spot anywhere in either lung.
+    /// Draws a spot anywhere in either lung.
     pub fn sample(rng: &mut ChaCha8Rng) -> Self {
         let zone = Zone::sample(rng);
         let middle = match zone {
@@ -101,27 +101,27 @@ impl Spot {
         }
     }
 
-    /// Whether both lie in the same zone of the same lung.
+    /// Returns whether both are in the same zone of the same lung.
     pub fn shares_zone(&self, other: &Self) -> bool {
         (self.side, self.zone) == (other.side, other.zone)
     }
 }
 
-/// How a central line enters.
+/// Where a central line enters the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Jugular,
     Arm,
 }
 
-/// How deep the breath was.
+/// Abnormal lung volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Volume {
     Low,
     High,
 }
 
-/// One thing that the image shows and the report names.
+/// A finding that the image shows and the report names.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Finding {
     Cardiomegaly {
@@ -144,7 +144,7 @@ pub(crate) enum Finding {
         side: Side,
         extent: Extent,
     },
-    /// The tube's tip lies so many mm above the carina.
+    /// The distance of the tube's tip above the carina is in mm.
     EndotrachealTube {
         above_carina: u32,
     },
@@ -169,7 +169,7 @@ pub(crate) enum Finding {
 }
 
 impl Finding {
-    /// Whether both are the same thing, perhaps at different times.
+    /// Returns whether both are the same finding, perhaps in different studies.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Effusion { side: a, .. }, Self::Effusion { side: b, .. })
@@ -188,7 +188,7 @@ impl Finding {
         }
     }
 
-    /// How much of it there is, comparable between studies of the same finding.
+    /// Returns the size or severity, which is comparable between studies of the same finding.
     pub fn amount(&self) -> u32 {
         match self {
             Self::Cardiomegaly { severity } => *severity as u32,
@@ -200,7 +200,7 @@ impl Finding {
         }
     }
 
-    /// Whether it is a tube, a line, a pacemaker or wires.
+    /// Returns whether it is a tube, a line, a pacemaker or wires.
     pub fn is_device(&self) -> bool {
         matches!(
             self,

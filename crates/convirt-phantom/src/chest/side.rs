@@ -1,4 +1,4 @@
-//! Right and left.
+//! The right and the left side of the patient.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ impl Side {
     /// Both sides, right first.
     pub const BOTH: [Self; 2] = [Self::Right, Self::Left];
 
-    /// The sign of `x` on this side.
+    /// Returns the sign of `x` on this side.
     pub fn sign(self) -> f32 {
         match self {
             Self::Right => -1.0,
@@ -22,7 +22,7 @@ impl Side {
         }
     }
 
-    /// The side across.
+    /// Returns the opposite side.
     pub fn other(self) -> Self {
         match self {
             Self::Right => Self::Left,
@@ -30,7 +30,7 @@ impl Side {
         }
     }
 
-    /// Either side with equal chance.
+    /// Draws a side; both have the same probability.
     pub fn sample(rng: &mut ChaCha8Rng) -> Self {
         if rng.random_bool(0.5) {
             Self::Right

@@ -1,4 +1,4 @@
-//! The random build of a patient, and the borders of the chest in one study.
+//! The random anatomy of a patient, and the borders of the chest in one study.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::canvas::{Point, inside, ramp};
 use crate::chest::{Finding, Severity, Side, Volume};
 
-/// The build of a patient, the same in all studies; lengths in mm.
+/// The anatomy of a patient, the same in all studies; lengths are in mm.
 #[derive(Debug, Clone)]
 pub(crate) struct Anatomy {
     /// Half the inner width of the rib cage at its widest.
@@ -40,7 +40,7 @@ pub(crate) struct Anatomy {
 }
 
 impl Anatomy {
-    /// Draws a build.
+    /// Draws a random anatomy.
     pub fn sample(rng: &mut ChaCha8Rng) -> Self {
         let female = rng.random_bool(0.5);
         let scale = if female { 0.94 } else { 1.0 };
@@ -63,7 +63,7 @@ impl Anatomy {
     }
 }
 
-/// An ellipse turned clockwise, in mm.
+/// An ellipse rotated clockwise; lengths are in mm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ellipse {
     centre: Point,
@@ -72,10 +72,10 @@ pub(crate) struct Ellipse {
 }
 
 impl Ellipse {
-    /// Cosine and sine of the turn of the heart's long axis, about 35°.
+    /// Cosine and sine of the rotation of the heart's long axis, about 35°.
     const TURN: (f32, f32) = (0.819, 0.574);
 
-    /// Squared radius of `point`: 0 at the centre, 1 on the border.
+    /// Returns the squared radius of `point`: 0 at the centre, 1 on the border.
     pub fn square_radius(&self, point: Point) -> f32 {
         let (cos, sin) = Self::TURN;
         let (x, y) = (point.x - self.centre.x, point.y - self.centre.y);
@@ -87,7 +87,7 @@ impl Ellipse {
     }
 }
 
-/// What the air of a lung takes away from the trunk's attenuation.
+/// How much the air of a lung reduces the attenuation of the trunk.
 pub(crate) const LUNG_AIR: f32 = 1.0;
 
 /// One lung: between mediastinum, chest wall, apex and diaphragm.
@@ -105,10 +105,10 @@ pub(crate) struct Lung {
 }
 
 impl Lung {
-    /// How far the apex stands off the mediastinum's border (mm).
+    /// Distance of the apex from the border of the mediastinum (mm).
     const APEX_OFFSET: f32 = 26.0;
 
-    /// Distance of `point` to the nearest border in mm, positive inside the lung.
+    /// Returns the distance of `point` to the nearest border, in mm, positive inside the lung.
     pub fn depth(&self, point: Point) -> f32 {
         let x = point.x * self.side.sign();
         (x - self.inner(point.y))
@@ -116,13 +116,15 @@ impl Lung {
             .min(self.wall_distance(point))
     }
 
-    /// Distance of `point` to the chest wall, lateral or above, in mm, positive inside.
+    /// Returns the distance of `point` to the chest wall beside or above it, in mm, positive
+    /// inside.
     pub fn wall_distance(&self, point: Point) -> f32 {
         let x = point.x * self.side.sign();
         (self.outer(point.y) - x).min(point.y - self.apex)
     }
 
-    /// Height of the diaphragm below or above `point` (mm): lowest at the chest wall.
+    /// Returns the height of the diaphragm at the side position of `point` (mm); it is lowest at
+    /// the chest wall.
     pub fn floor(&self, point: Point) -> f32 {
         const PEAK: f32 = 0.42;
         let across = self.across(point);
@@ -135,28 +137,28 @@ impl Lung {
         }
     }
 
-    /// Place of `point` between the mediastinum (0) and the chest wall at its widest (1).
+    /// Returns the position of `point` between the mediastinum (0) and the widest chest wall (1).
     pub fn across(&self, point: Point) -> f32 {
         let x = point.x * self.side.sign();
         ((x - self.medial) / (self.lateral - self.medial)).clamp(0.0, 1.0)
     }
 
-    /// The point `across` of the way from mediastinum to chest wall, `along` of the way from the
-    /// apex down to the dome.
+    /// Returns the point at the fraction `across` from mediastinum to chest wall, and at the
+    /// fraction `along` from the apex down to the dome.
     pub fn at(&self, across: f32, along: f32) -> Point {
         let y = self.apex + along * (self.dome - self.apex);
         let (inner, outer) = (self.inner(y), self.outer(y));
         Point::new(self.side.sign() * (inner + across * (outer - inner)), y)
     }
 
-    /// Distance of the chest wall from the midline at height `y` (mm).
+    /// Returns the distance of the chest wall from the midline at height `y` (mm).
     pub fn outer(&self, y: f32) -> f32 {
         let t = ((y - self.apex) / (0.85 * (self.dome - self.apex))).clamp(0.0, 1.0);
         let top = self.medial + Self::APEX_OFFSET;
         top + (self.lateral - top) * (t * (2.0 - t)).sqrt()
     }
 
-    /// How much of the trunk's depth at `point` is lung, 0–1.
+    /// Returns the share of the trunk's depth at `point` that is lung, 0–1.
     pub fn air(&self, point: Point) -> f32 {
         let depth = self.depth(point);
         inside(depth, 2.5) * (0.72 + 0.28 * ramp(0.0, 40.0, depth))
@@ -168,21 +170,21 @@ impl Lung {
     }
 }
 
-/// The chest of one study: the build, moved by breath and by findings.
+/// The chest of one study: the anatomy, changed by breath and findings.
 #[derive(Debug, Clone)]
 pub(crate) struct Chest<'a> {
     pub anatomy: &'a Anatomy,
     pub lungs: [Lung; 2],
     pub heart: Ellipse,
-    /// Where the spine's bow is widest (mm from the midline), negative to the right.
+    /// Largest distance of a curved spine from the midline (mm), negative to the right.
     pub bow: f32,
 }
 
 impl<'a> Chest<'a> {
-    /// Where the windpipe divides.
+    /// The point where the windpipe divides.
     pub const CARINA: Point = Point { x: -2.0, y: -62.0 };
 
-    /// Places the borders of `anatomy` as `findings` move them.
+    /// Computes the borders of `anatomy` with `findings`.
     pub fn new(anatomy: &'a Anatomy, findings: &[Finding]) -> Self {
         let (mut dome, mut sulcus) = (anatomy.dome, 46.0);
         let (mut bow, mut ratio) = (0.0, anatomy.heart_ratio);
@@ -212,7 +214,7 @@ impl<'a> Chest<'a> {
             sulcus,
         });
         let heart_width = ratio * 2.0 * anatomy.half_width;
-        // The turned ellipse is 0.933 of its long axis wide and 0.86 of it high.
+        // The rotated ellipse is 0.933 of its long axis wide and 0.86 of it high.
         let long = heart_width / 2.0 / 0.933;
         let heart = Ellipse {
             centre: Point::new(0.16 * heart_width, dome + 14.0 - 0.8 * long),
@@ -227,7 +229,7 @@ impl<'a> Chest<'a> {
         }
     }
 
-    /// The lung of a side.
+    /// Returns the lung of a side.
     pub fn lung(&self, side: Side) -> &Lung {
         match side {
             Side::Right => &self.lungs[0],
@@ -235,7 +237,7 @@ impl<'a> Chest<'a> {
         }
     }
 
-    /// Distance of the spine from the midline at height `y` (mm).
+    /// Returns the distance of the spine from the midline at height `y` (mm).
     pub fn spine(&self, y: f32) -> f32 {
         let t = ((y + 110.0) / 240.0).clamp(0.0, 1.0);
         self.bow * 4.0 * t * (1.0 - t)

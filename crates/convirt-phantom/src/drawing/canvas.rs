@@ -1,7 +1,7 @@
-//! A sheet of attenuation on which the phantom is drawn, in millimetres of the body.
+//! The canvas on which the phantom is drawn: attenuation by position in the body, in mm.
 //!
-//! Everything here and in the drawing uses additions, multiplications, divisions and square roots
-//! only. IEEE 754 rounds these the same way everywhere, so every machine draws the same image.
+//! The drawing only uses additions, multiplications, divisions and square roots. IEEE 754 defines
+//! the rounding of these operations, so that every machine draws the same image.
 
 /// A point of the body seen from the front, in mm: `x` grows towards the patient's left, which is
 /// the viewer's right, and `y` towards the feet; the origin lies on the midline at mid-chest.
@@ -12,12 +12,12 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// The point at `x`, `y` (mm).
+    /// Creates the point at `x`, `y` (mm).
     pub fn new(x: f32, y: f32) -> Self {
         Self { x, y }
     }
 
-    /// Distance to `other` in mm.
+    /// Returns the distance to `other`, in mm.
     pub fn distance(self, other: Self) -> f32 {
         let (dx, dy) = (self.x - other.x, self.y - other.y);
         (dx * dx + dy * dy).sqrt()
@@ -45,12 +45,12 @@ impl Area {
         bottom: 1e4,
     };
 
-    /// The square of half-side `reach` (mm) around `centre`.
+    /// Returns the square with half side `reach` (mm) around `centre`.
     pub fn around(centre: Point, reach: f32) -> Self {
         Self::spanning(&[(centre, reach)], 0.0)
     }
 
-    /// The smallest box that holds the nodes with their radii and `margin` mm more.
+    /// Returns the smallest box around the nodes with their radii and a margin, in mm.
     fn spanning(nodes: &[Node], margin: f32) -> Self {
         let nothing = Self {
             left: f32::INFINITY,
@@ -70,20 +70,20 @@ impl Area {
     }
 }
 
-/// How the body lies on the detector.
+/// The position of the body on the detector.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pose {
-    /// The body's point in the middle of the image.
+    /// The point of the body in the middle of the image.
     pub centre: Point,
     /// Size of a pixel in the body, in mm.
     pub pixel_mm: f32,
-    /// Tangent of half the angle by which the body is turned clockwise.
+    /// Tangent of half the angle by which the body is rotated clockwise.
     pub half_turn: f32,
 }
 
 impl Pose {
-    /// Cosine and sine of the turn, without trigonometry.
-    fn turn(&self) -> (f32, f32) {
+    /// Returns the cosine and the sine of the rotation, without trigonometric functions.
+    fn rotation(&self) -> (f32, f32) {
         let square = self.half_turn * self.half_turn;
         (
             (1.0 - square) / (1.0 + square),
@@ -92,7 +92,7 @@ impl Pose {
     }
 }
 
-/// Columns and rows of pixels, ends excluded.
+/// A range of pixel columns and rows, without their ends.
 struct Window {
     columns: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
@@ -100,35 +100,35 @@ struct Window {
 
 /// The attenuation that a detector behind the body would see, pixel by pixel.
 ///
-/// Values are line integrals: what is drawn adds up, and `e^-value` of the beam arrives.
+/// Values are line integrals: shapes add up, and `e^-value` of the beam reaches the detector.
 #[derive(Debug)]
 pub(crate) struct Canvas {
     pub width: usize,
     pub height: usize,
     pub attenuation: Vec<f32>,
     pose: Pose,
-    /// Cosine and sine of the pose's turn.
+    /// Cosine and sine of the pose's rotation.
     turn: (f32, f32),
 }
 
 impl Canvas {
-    /// An empty beam: `width` × `height` pixels of zero.
+    /// Creates an empty canvas of `width` × `height` pixels.
     pub fn new(width: usize, height: usize, pose: Pose) -> Self {
         Self {
             width,
             height,
             attenuation: vec![0.0; width * height],
-            turn: pose.turn(),
+            turn: pose.rotation(),
             pose,
         }
     }
 
-    /// Size of a pixel in the body, in mm.
+    /// Returns the size of a pixel in the body, in mm.
     pub fn pixel_mm(&self) -> f32 {
         self.pose.pixel_mm
     }
 
-    /// Adds `density` of the body's point at every pixel inside `area`.
+    /// Adds the `density` at the point of the body to every pixel inside `area`.
     pub fn add(&mut self, area: Area, density: impl Fn(Point) -> f32) {
         let window = self.window(area);
         for row in window.rows {
@@ -139,8 +139,10 @@ impl Canvas {
         }
     }
 
-    /// Adds a tube along `nodes`; `density` gets the signed distance to its wall in mm, negative
-    /// inside, and the body's point. Beyond 2 mm outside nothing is drawn.
+    /// Adds a tube along `nodes`.
+    ///
+    /// `density` takes the signed distance to the wall, in mm, negative inside, and the point of
+    /// the body. Nothing is drawn more than 2 mm outside.
     pub fn stroke(&mut self, nodes: &[Node], density: impl Fn(f32, Point) -> f32) {
         const MARGIN: f32 = 2.0;
         let whole = self.window(Area::spanning(nodes, MARGIN));
@@ -169,7 +171,7 @@ impl Canvas {
         }
     }
 
-    /// The body's point at the middle of a pixel.
+    /// Returns the point of the body at the middle of a pixel.
     fn body(&self, column: usize, row: usize) -> Point {
         let (cos, sin) = self.turn;
         let x = (column as f32 + 0.5 - self.width as f32 / 2.0) * self.pose.pixel_mm;
@@ -180,7 +182,7 @@ impl Canvas {
         )
     }
 
-    /// The pixels that can lie inside `area`.
+    /// Returns the pixels that can be inside `area`.
     fn window(&self, area: Area) -> Window {
         let (cos, sin) = self.turn;
         let corners = [
@@ -203,7 +205,7 @@ impl Canvas {
     }
 }
 
-/// The share of a soft edge that lies inside: 0 at `-softness`, 1 at `softness` (mm).
+/// Returns the opacity of a soft edge at a depth: 0 at `-softness`, 1 at `softness` (mm).
 pub(crate) fn inside(depth: f32, softness: f32) -> f32 {
     ramp(-softness, softness, depth)
 }
@@ -234,7 +236,7 @@ fn distance_wall_distance(point: Point, (start, first): Node, (end, last): Node)
 mod tests {
     use super::*;
 
-    fn turned(half_turn: f32) -> Canvas {
+    fn rotated(half_turn: f32) -> Canvas {
         Canvas::new(
             50,
             40,
@@ -250,7 +252,7 @@ mod tests {
     fn an_area_leaves_no_pixel_of_its_shape_out() {
         let disc = |point: Point| f32::from(point.distance(Point::new(10.0, 5.0)) < 15.0);
         for half_turn in [-0.05, 0.0, 0.3] {
-            let (mut bounded, mut everywhere) = (turned(half_turn), turned(half_turn));
+            let (mut bounded, mut everywhere) = (rotated(half_turn), rotated(half_turn));
             bounded.add(Area::around(Point::new(10.0, 5.0), 15.0), disc);
             everywhere.add(Area::ALL, disc);
             assert!(everywhere.attenuation.iter().sum::<f32>() > 100.0);
@@ -260,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_joints_of_a_tube_are_drawn_once() {
-        let mut canvas = turned(0.0);
+        let mut canvas = rotated(0.0);
         let bent = [(-20.0, 0.0), (0.0, 0.0), (0.0, 20.0)].map(|(x, y)| (Point::new(x, y), 4.0));
         canvas.stroke(&bent, |wall, _| f32::from(wall < 0.0));
         let peak = canvas.attenuation.iter().copied().fold(0.0, f32::max);
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_shape_outside_the_image_draws_nothing() {
-        let mut canvas = turned(0.1);
+        let mut canvas = rotated(0.1);
         canvas.stroke(
             &[(Point::new(900.0, 0.0), 2.0), (Point::new(990.0, 0.0), 2.0)],
             |_, _| 1.0,

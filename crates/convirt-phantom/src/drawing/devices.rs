@@ -4,7 +4,7 @@ use super::anatomy::Chest;
 use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use crate::chest::{Access, Side};
 
-/// The tube's wall and the opaque stripe in its middle, down to its tip.
+/// Draws an endotracheal tube down to its tip: the wall and the opaque stripe in the middle.
 pub(crate) fn draw_windpipe_tube(canvas: &mut Canvas, above_carina: u32) {
     let tip = Point::new(Chest::CARINA.x, Chest::CARINA.y - above_carina as f32);
     let tube = [
@@ -13,7 +13,7 @@ pub(crate) fn draw_windpipe_tube(canvas: &mut Canvas, above_carina: u32) {
         (tip, 4.6),
     ];
     canvas.stroke(&tube, |wall, _| {
-        // The wall, and the opaque stripe in the middle.
+        // The wall and the opaque stripe.
         inside(-wall, 0.8) * (0.32 + 0.75 * ramp(-3.0, -4.2, wall))
     });
 }
@@ -36,7 +36,7 @@ pub(crate) fn draw_gastric_tube(canvas: &mut Canvas, chest: &Chest) {
     );
 }
 
-/// A line through the neck or the arm into the superior vena cava, right of the midline.
+/// Draws a central line from the neck or the arm into the superior vena cava, right of the midline.
 pub(crate) fn draw_line(canvas: &mut Canvas, chest: &Chest, side: Side, access: Access) {
     let at = |x: f32, y: f32| Point::new(side.sign() * x, y);
     let width = chest.anatomy.half_width;
@@ -57,7 +57,8 @@ pub(crate) fn draw_line(canvas: &mut Canvas, chest: &Chest, side: Side, access: 
     draw_wire(canvas, &[entry.as_slice(), &cava].concat(), 1.5, 0.6);
 }
 
-/// A box under the collarbone with one lead to the right ventricle and perhaps one to the atrium.
+/// Draws a pacemaker below the clavicle, with a lead to the right ventricle and perhaps one to the
+/// atrium.
 pub(crate) fn draw_pacemaker(canvas: &mut Canvas, chest: &Chest, side: Side, leads: u32) {
     let at = |x: f32, y: f32| Point::new(side.sign() * x, y);
     let middle = at(0.68 * chest.anatomy.half_width, -84.0);
@@ -90,7 +91,7 @@ pub(crate) fn draw_pacemaker(canvas: &mut Canvas, chest: &Chest, side: Side, lea
     }
 }
 
-/// Loops of wire down the breastbone.
+/// Draws loops of wire down the breastbone.
 pub(crate) fn draw_wires(canvas: &mut Canvas) {
     for loop_ in 0..6 {
         let y = -82.0 + 25.0 * loop_ as f32;
@@ -111,16 +112,16 @@ pub(crate) fn draw_wires(canvas: &mut Canvas) {
     }
 }
 
-/// A metal thread or an opaque tube of `radius` mm along a smooth curve through `points`.
+/// Draws a wire or an opaque tube of `radius` mm along a smooth curve through `points`.
 fn draw_wire(canvas: &mut Canvas, points: &[Point], radius: f32, density: f32) {
-    // A thread thinner than a pixel is drawn a pixel wide and as much fainter.
+    // A wire thinner than a pixel is drawn one pixel wide and correspondingly fainter.
     let softness = (0.5 * canvas.pixel_mm()).max(0.7);
     canvas.stroke(&smooth(points, radius), |wall, _| {
         density * inside(-wall, softness)
     });
 }
 
-/// A Catmull–Rom curve through `points`.
+/// Returns a Catmull–Rom curve through `points`.
 fn smooth(points: &[Point], radius: f32) -> Vec<Node> {
     const STEPS: usize = 6;
     let last = points.len() - 1;

@@ -1,4 +1,5 @@
-//! From attenuation to grey values and files: window, curve, grain, collimation, encoding.
+//! Converting attenuation to grey values and image files: window, grey curve, noise, collimation,
+//! encoding.
 
 use std::io::Cursor;
 
@@ -12,7 +13,7 @@ use super::canvas::{Canvas, Point, Pose};
 use super::render;
 use crate::chest::Finding;
 
-/// How the x-ray was aimed and developed.
+/// How the radiograph was taken and developed.
 #[derive(Debug, Clone)]
 pub(crate) struct Exposure {
     width: usize,
@@ -20,9 +21,9 @@ pub(crate) struct Exposure {
     pose: Pose,
     /// Attenuation shown as black and as white.
     window: (f32, f32),
-    /// Bends the grey curve: 1 is straight, less is brighter.
+    /// Shape of the grey curve: 1 is linear, lower values are brighter.
     bend: f32,
-    /// Standard deviation of the grain where nothing attenuates.
+    /// Standard deviation of the noise where nothing attenuates.
     grain: f32,
     /// Share of each side that the collimator covers: left, right, top, bottom.
     collimation: [f32; 4],
@@ -30,7 +31,7 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    /// Draws an exposure whose image has `longer_side` pixels along its longer side.
+    /// Draws a random exposure whose image has `longer_side` pixels along its longer side.
     pub fn sample(longer_side: u32, rng: &mut ChaCha8Rng) -> Self {
         let portrait = rng.random_bool(0.65);
         let aspect = rng.random_range(0.82..1.0);
@@ -73,8 +74,8 @@ impl Exposure {
         let (low, high) = self.window;
         let mut pixels = canvas.attenuation;
         for (index, pixel) in pixels.iter_mut().enumerate() {
-            // Fewer photons arrive behind more body: the grain grows like e^(a/2), here as
-            // (1 + a/8)^4, which needs no library's exponential.
+            // Fewer photons arrive behind more tissue: the noise grows like e^(a/2). It is computed
+            // as (1 + a/8)^4, since library functions differ between machines.
             let depth = 1.0 + pixel.max(0.0) / 8.0;
             let grain = self.grain * depth * depth * depth * depth * bell(rng);
             let share = ((*pixel + grain - low) / (high - low)).clamp(0.0, 1.0);
@@ -98,7 +99,7 @@ impl Exposure {
         x < left || x > 1.0 - right || y < top || y > 1.0 - bottom
     }
 
-    /// A lead letter L at the patient's left shoulder.
+    /// Draws the marker letter L at the patient's left shoulder.
     fn print_marker(&self, pixels: &mut [f32]) {
         let unit = (self.height / 64).max(1);
         let (left, top) = (self.width - 5 * unit, unit);
@@ -121,7 +122,7 @@ pub(crate) struct Grey {
 }
 
 impl Grey {
-    /// The image with 0 stored as `black`, 1 as `white`, rounded.
+    /// Returns the rounded pixel values, with 0 stored as `black` and 1 as `white`.
     fn levels<T>(
         &self,
         black: f32,
@@ -139,7 +140,7 @@ impl Grey {
     }
 }
 
-/// A kind of image file and how grey values are stored in it.
+/// A kind of image file, and how it stores grey values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum FileKind {
     /// 8 bits, 0–255.
@@ -151,7 +152,7 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    /// Mostly JPEG, some of the others.
+    /// Draws a kind, mostly JPEG.
     pub fn sample(rng: &mut ChaCha8Rng) -> Self {
         match rng.random_range(0..100) {
             0..90 => Self::Jpeg,
@@ -166,7 +167,7 @@ impl FileKind {
         }
     }
 
-    /// The ending of the file's name.
+    /// Returns the ending of the file's name.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -174,7 +175,7 @@ impl FileKind {
         }
     }
 
-    /// The bytes of a file of this kind that holds `grey`.
+    /// Encodes an image as a file of this kind.
     pub fn encode(self, grey: &Grey) -> ImageResult<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         match self {
@@ -193,7 +194,8 @@ impl FileKind {
     }
 }
 
-/// A bell-shaped random number, mean 0 and standard deviation 1: four even ones added up.
+/// Returns a nearly normal random number with mean 0 and standard deviation 1, the sum of four
+/// uniform ones.
 fn bell(rng: &mut ChaCha8Rng) -> f32 {
     let bits = rng.next_u64();
     let sum: u32 = (0..4)

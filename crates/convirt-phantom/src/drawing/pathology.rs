@@ -1,4 +1,4 @@
-//! Draws findings over the chest.
+//! Draws the findings of a chest.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use super::canvas::{Area, Canvas, Node, Point, inside, ramp};
 use super::devices;
 use crate::chest::{Extent, Finding, Spot};
 
-/// Draws what `finding`, one of `findings`, adds; those that move borders are part of the chest.
+/// Draws `finding`, one of `findings`. Findings that move borders are already part of the chest.
 pub(crate) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], finding: &Finding) {
     match *finding {
         Finding::Effusion { side, extent } => draw_effusion(canvas, chest.lung(side), extent),
@@ -35,8 +35,8 @@ pub(crate) fn draw(canvas: &mut Canvas, chest: &Chest, findings: &[Finding], fin
     }
 }
 
-/// Distance of `point` to the edge of a lung that fell away from the chest wall, in mm: positive
-/// inside what is left of the lung, negative in the free air.
+/// Returns the distance of `point` to the edge of a collapsed lung, in mm: positive inside the
+/// lung, negative in the free air.
 pub(crate) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
     let (top, bottom) = match extent {
         Extent::Small => (32.0, 8.0),
@@ -47,7 +47,7 @@ pub(crate) fn behind_air(lung: &Lung, extent: Extent, point: Point) -> f32 {
     lung.wall_distance(point) - (top + along * (bottom - top))
 }
 
-/// The share of lung at `point` that neither lies in fluid nor has fallen away from the wall, 0–1.
+/// Returns the share of lung at `point` that is neither in fluid nor collapsed, 0–1.
 pub(crate) fn aerated(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     let attached = findings.iter().map(|finding| match *finding {
         Finding::Pneumothorax { side, extent } if side == lung.side => {
@@ -58,7 +58,7 @@ pub(crate) fn aerated(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     attached.product::<f32>() * dry(lung, findings, point)
 }
 
-/// The share of lung at `point` that does not lie in fluid, 0–1.
+/// Returns the share of lung at `point` that is not in fluid, 0–1.
 pub(crate) fn dry(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     let shares = findings.iter().map(|finding| match *finding {
         Finding::Effusion { side, extent } if side == lung.side => 1.0 - fluid(lung, extent, point),
@@ -67,7 +67,8 @@ pub(crate) fn dry(lung: &Lung, findings: &[Finding], point: Point) -> f32 {
     shares.product()
 }
 
-/// The share of fluid at `point`, 0–1: from below, with a meniscus at the chest wall.
+/// Returns the share of fluid at `point`, 0–1. The fluid rises from below, with a meniscus at the
+/// chest wall.
 fn fluid(lung: &Lung, extent: Extent, point: Point) -> f32 {
     // Heights above the dome at the mediastinum and at the chest wall.
     let (medial, lateral) = match extent {
@@ -86,7 +87,7 @@ fn draw_effusion(canvas: &mut Canvas, lung: &Lung, extent: Extent) {
     });
 }
 
-/// Overlapping soft clouds, cut off by the lung's border.
+/// Draws overlapping soft clouds, cut off at the lung's border.
 fn draw_consolidation(canvas: &mut Canvas, lung: &Lung, spot: Spot, extent: Extent) {
     let (clouds, reach, density) = match extent {
         Extent::Small => (5, 21.0, 0.7),
@@ -114,7 +115,7 @@ fn draw_consolidation(canvas: &mut Canvas, lung: &Lung, spot: Spot, extent: Exte
     });
 }
 
-/// A ball.
+/// Draws a ball.
 fn draw_nodule(canvas: &mut Canvas, lung: &Lung, spot: Spot, millimetres: u32) {
     let centre = lung.at(spot.across, spot.along);
     let radius = millimetres as f32 / 2.0;
@@ -127,7 +128,7 @@ fn draw_nodule(canvas: &mut Canvas, lung: &Lung, spot: Spot, millimetres: u32) {
     });
 }
 
-/// Free air at the wall and the apex, a fine pleural line, and a lung denser for what it lost.
+/// Draws free air at the wall and the apex, a fine pleural line, and a denser lung.
 fn draw_pneumothorax(canvas: &mut Canvas, lung: &Lung, findings: &[Finding], extent: Extent) {
     let loss = match extent {
         Extent::Small => 0.1,

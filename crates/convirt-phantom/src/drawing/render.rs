@@ -1,4 +1,4 @@
-//! Draws a chest without its findings: what every radiograph shows.
+//! Draws the structures that every radiograph shows, without findings.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,7 +48,7 @@ fn draw_trunk(canvas: &mut Canvas, chest: &Chest) {
     });
 }
 
-/// A tree of vessels that leaves the hilum and thins towards the chest wall.
+/// Draws a tree of vessels from the hilum, thinner towards the chest wall.
 fn draw_vessels(canvas: &mut Canvas, chest: &Chest, lung: &Lung, findings: &[Finding]) {
     let mut rng = ChaCha8Rng::seed_from_u64(chest.anatomy.vessels ^ lung.side as u64);
     let hilum = lung.at(0.1, 0.46);
@@ -66,7 +66,7 @@ fn draw_vessels(canvas: &mut Canvas, chest: &Chest, lung: &Lung, findings: &[Fin
                 * (0.45 + 0.55 * 4.0 * spread * (1.0 - spread)),
             lung.apex + 8.0 + spread * (lung.dome + 26.0 - lung.apex),
         );
-        // The trunks leave side by side, not from one spot.
+        // The main vessels begin side by side, not in one point.
         let start = Point::new(
             hilum.x + 0.14 * (target.x - hilum.x) + rng.random_range(-4.0..4.0),
             hilum.y + 0.14 * (target.y - hilum.y) + rng.random_range(-5.0..5.0),
@@ -80,7 +80,7 @@ fn draw_vessels(canvas: &mut Canvas, chest: &Chest, lung: &Lung, findings: &[Fin
         let branch = wander(&mut rng, fork.0, aside, 1.8);
         for path in [trunk, branch] {
             canvas.stroke(&path, |wall, point| {
-                // Blood shows against air only.
+                // Vessels are only visible against air.
                 let heart = ramp(1.1, 0.7, chest.heart.square_radius(point));
                 let seen = pathology::aerated(lung, findings, point) * (1.0 - 0.75 * heart);
                 0.17 * inside(-wall, 1.2) * inside(lung.depth(point), 2.0) * seen
@@ -89,7 +89,7 @@ fn draw_vessels(canvas: &mut Canvas, chest: &Chest, lung: &Lung, findings: &[Fin
     }
 }
 
-/// A path from `start` towards `end` that strays and thins out.
+/// Returns a wandering path from `start` towards `end` that becomes thinner.
 fn wander(rng: &mut ChaCha8Rng, start: Point, end: Point, radius: f32) -> Vec<Node> {
     const STEPS: usize = 8;
     let mut stray = Point::new(0.0, 0.0);
@@ -155,7 +155,7 @@ fn draw_mediastinum(canvas: &mut Canvas, chest: &Chest, findings: &[Finding]) {
         if depth <= 0.0 {
             return 0.0;
         }
-        // The heart takes the place of air: over spine, liver and fluid it adds little.
+        // The heart replaces air, so that it adds little over spine, liver and fluid.
         let displaced: f32 = chest
             .lungs
             .iter()
@@ -165,7 +165,8 @@ fn draw_mediastinum(canvas: &mut Canvas, chest: &Chest, findings: &[Finding]) {
     });
 }
 
-/// Posterior ribs that fall from the spine to the side, anterior ones that fall back to the middle.
+/// Draws posterior ribs, which descend from the spine to the side, and anterior ribs, which descend
+/// from the side to the middle.
 fn draw_ribs(canvas: &mut Canvas, chest: &Chest, side: Side) {
     const COUNT: usize = 11;
     let (anatomy, lung) = (chest.anatomy, chest.lung(side));
@@ -204,7 +205,8 @@ fn draw_ribs(canvas: &mut Canvas, chest: &Chest, side: Side) {
     }
 }
 
-/// Attenuation of a bar of bone whose axis passes `offset` mm above at `slope`: denser at its rim.
+/// Returns the attenuation of a bar of bone, denser at its rim, whose axis passes `offset` mm above
+/// at `slope`.
 fn bone(offset: f32, slope: f32, thickness: f32) -> f32 {
     let depth = thickness - offset.abs() / (1.0 + slope * slope).sqrt();
     inside(depth, 1.0) * (0.11 + 0.08 * ramp(3.5, 0.0, depth))
@@ -244,7 +246,7 @@ fn draw_breast(canvas: &mut Canvas, anatomy: &Anatomy, side: Side) {
             anatomy.dome - 38.0,
         );
         canvas.add(Area::around(centre, radius + 10.0), |point| {
-            // Fuller below: the fold is sharp, the slope above is not.
+            // The lower edge is sharp, the upper one is soft.
             let depth = radius - point.distance(centre);
             0.24 * inside(depth, 5.0) * ramp(-radius, radius, point.y - centre.y)
         });

@@ -1,4 +1,4 @@
-//! A folder that appears complete or not at all.
+//! A folder that appears only when it is complete.
 
 use std::fs;
 use std::io;
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::PhantomError;
 
-/// A folder beside the one wanted, removed again unless it is published.
+/// A temporary folder beside the target; it is removed unless it is published.
 pub(crate) struct Draft {
     pub folder: PathBuf,
 }
 
 impl Draft {
-    /// Makes the folder beside `target`.
+    /// Creates the temporary folder beside `target`.
     pub fn begin(target: &Path) -> Result<Self, PhantomError> {
         let name = target.file_name().ok_or_else(|| PhantomError::Write {
             path: target.into(),
             cause: io::Error::new(io::ErrorKind::InvalidInput, "not a folder's name"),
         })?;
-        // Other processes, and other threads of this one, may be writing the same.
+        // Other processes, and other threads of this one, may write the same phantom.
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             ".{}.{}-{}.partial",
@@ -30,7 +30,7 @@ impl Draft {
         let draft = Self {
             folder: target.with_file_name(name),
         };
-        // A process of the same number may have been killed here earlier.
+        // A killed process with the same id may have left its draft.
         match fs::remove_dir_all(&draft.folder) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(draft.error(source)),
             _ => fs::create_dir_all(&draft.folder).map_err(|source| draft.error(source)),
@@ -50,9 +50,9 @@ impl Draft {
             })
     }
 
-    /// Gives the draft the name `target`, which may be an empty folder and nothing else.
+    /// Renames the draft to `target`, which must not exist or be an empty folder.
     pub fn publish(self, target: &Path) -> Result<(), PhantomError> {
-        // An empty folder may stand there; a full one is not removed.
+        // This removes an empty folder only.
         match fs::remove_dir(target) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
             _ => fs::rename(&self.folder, target),
@@ -73,7 +73,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // After publishing there is nothing left; otherwise the cause is already being reported.
+        // After publishing there is nothing to remove; otherwise another error is being reported.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,4 +1,4 @@
-//! Recognizes a folder that holds a phantom, and which one.
+//! The marker file that identifies a phantom's folder.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{PhantomConfig, PhantomSummary};
 use crate::error::PhantomError;
 
-/// The file that marks a folder as a phantom and says which one.
+/// The content of the file that marks a folder as a phantom.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Marker {
     generator: u32,
@@ -18,14 +18,14 @@ pub(crate) struct Marker {
 }
 
 impl Marker {
-    /// The marker's name.
+    /// Name of the file.
     pub const FILE: &str = "phantom.json";
-    /// Bytes of the largest.
+    /// Maximum size of the file, in bytes.
     const MAX_BYTES: u64 = 1 << 20;
-    /// Counts up whenever the same configuration no longer gives the same files.
+    /// Version of the generator; it is raised when the same configuration gives different files.
     const GENERATOR: u32 = 1;
 
-    /// The marker of a phantom that holds what `summary` says.
+    /// Creates the marker of a phantom with the given summary.
     pub fn new(config: &PhantomConfig, summary: &PhantomSummary) -> Self {
         Self {
             generator: Self::GENERATOR,
@@ -34,7 +34,7 @@ impl Marker {
         }
     }
 
-    /// The marker in `folder`, if there is a readable one.
+    /// Reads the marker in `folder`, if there is a valid one.
     fn read(folder: &Path) -> Option<Self> {
         let path = folder.join(Self::FILE);
         let facts = fs::metadata(&path).ok()?;
@@ -45,8 +45,8 @@ impl Marker {
     }
 }
 
-/// The summary of the phantom of `config` in `folder`; nothing where there is no folder or an
-/// empty one.
+/// Returns the summary of the phantom of `config` in `folder`, or `None` if the folder is missing
+/// or empty.
 ///
 /// # Errors
 ///
@@ -89,8 +89,8 @@ pub(crate) fn present(
     }
 }
 
-/// The first file that `pairs.csv` names and that is missing or empty, or the table itself where
-/// it has not as many rows as it should.
+/// Returns the first file named in `pairs.csv` that is missing or empty, or `pairs.csv` itself if
+/// it does not have as many rows as the summary says.
 fn missing_file(folder: &Path, summary: &PhantomSummary) -> Option<PathBuf> {
     let table = folder.join("pairs.csv");
     let Ok(mut reader) = csv::Reader::from_path(&table) else {

@@ -1,4 +1,4 @@
-//! What a report says of things that are not there, no longer there, or not in the image at all.
+//! Sentences on findings that are absent or have resolved, and sentences unrelated to the image.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,9 +7,10 @@ use super::phrases::{self, pick, side_word};
 use super::prose::put;
 use crate::chest::{Extent, Finding, Side};
 
-/// Denies what is absent: pneumothorax, effusion and consolidation always, edema at times.
+/// Returns sentences that deny absent findings: always pneumothorax, effusion and consolidation,
+/// sometimes edema.
 pub(crate) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String> {
-    let any = |wanted: fn(&Finding) -> bool| findings.iter().any(wanted);
+    let any = |is_kind: fn(&Finding) -> bool| findings.iter().any(is_kind);
     let effusion_on = |side: Side| {
         let effusion = Finding::Effusion {
             side,
@@ -19,12 +20,16 @@ pub(crate) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String>
     };
     let mut sentences = Vec::new();
     let mut absent = Vec::new();
-    let spared = Side::BOTH.map(|side| !effusion_on(side));
-    match spared {
+    let without_effusion = Side::BOTH.map(|side| !effusion_on(side));
+    match without_effusion {
         [true, true] => absent.push("pleural effusion"),
         [false, false] => {}
         _ => {
-            let side = if spared[0] { Side::Right } else { Side::Left };
+            let side = if without_effusion[0] {
+                Side::Right
+            } else {
+                Side::Left
+            };
             if rng.random_bool(0.4) {
                 sentences.push(format!("No {} pleural effusion.", side_word(side)));
             }
@@ -43,10 +48,10 @@ pub(crate) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String>
     if rng.random_bool(0.2) {
         absent.push("pulmonary edema");
     }
-    let turn = rng.random_range(0..absent.len().max(1));
-    absent.rotate_left(turn);
-    let together = rng.random_range(1..=3);
-    for group in absent.chunks(together) {
+    let rotation = rng.random_range(0..absent.len().max(1));
+    absent.rotate_left(rotation);
+    let per_sentence = rng.random_range(1..=3);
+    for group in absent.chunks(per_sentence) {
         let list = match group {
             [one] => (*one).to_string(),
             [one, two] => format!("{one} or {two}"),
@@ -71,7 +76,7 @@ pub(crate) fn denials(findings: &[Finding], rng: &mut ChaCha8Rng) -> Vec<String>
     sentences
 }
 
-/// Says what has gone since the previous study.
+/// Returns sentences on findings that have resolved since the previous study.
 pub(crate) fn departures(
     findings: &[Finding],
     previous: Option<&[Finding]>,
@@ -100,7 +105,8 @@ pub(crate) fn departures(
     sentences
 }
 
-/// Sentences that tell nothing about the image, as real reports hold them too.
+/// Returns sentences without information on the image's findings, which real reports contain as
+/// well.
 pub(crate) fn asides(
     findings: &[Finding],
     previous: Option<&[Finding]>,

@@ -1,6 +1,6 @@
-//! The ways in which a report can name each finding.
+//! The phrases with which a report can name each finding.
 //!
-//! Templates hold slots: `{side}`, `{size}`, `{zone}`, `{measure}`, `{leads}`. A noun that takes an
+//! Templates have the slots `{side}`, `{size}`, `{zone}`, `{measure}` and `{leads}`. A noun with an
 //! article begins with "a ".
 
 use rand::RngExt;
@@ -10,7 +10,7 @@ use crate::chest::{Access, Extent, Finding, Severity, Side, Volume, Zone};
 
 type Phrases = &'static [&'static str];
 
-/// A finding as a report's sentences take it: `a small left pleural effusion`.
+/// A noun phrase that names a finding, such as `a small left pleural effusion`.
 #[derive(Debug, Clone)]
 pub(crate) struct Noun {
     /// Without article.
@@ -20,7 +20,8 @@ pub(crate) struct Noun {
     pub plural: bool,
 }
 
-/// Names `finding`, on both sides if `bilateral`; nothing for those that take whole statements.
+/// Returns a noun phrase for `finding`, on both sides if `bilateral`; `None` for findings that are
+/// only described in whole sentences.
 pub(crate) fn noun(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> Option<Noun> {
     let templates: Phrases = match finding {
         Finding::Cardiomegaly {
@@ -107,7 +108,7 @@ pub(crate) fn noun(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> 
     })
 }
 
-/// A whole sentence on `finding`, on both sides if `bilateral`.
+/// Returns a whole sentence on `finding`, on both sides if `bilateral`.
 pub(crate) fn statement(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> String {
     let templates: Phrases = match finding {
         Finding::Cardiomegaly {
@@ -193,7 +194,7 @@ pub(crate) fn statement(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng
     fill(pick(templates, rng), finding, bilateral, rng)
 }
 
-/// The sentence that says a device is no longer there.
+/// Returns a sentence that reports the removal of a device.
 pub(crate) fn removal(finding: &Finding, rng: &mut ChaCha8Rng) -> String {
     let templates: Phrases = match finding {
         Finding::EndotrachealTube { .. } => &[
@@ -210,18 +211,18 @@ pub(crate) fn removal(finding: &Finding, rng: &mut ChaCha8Rng) -> String {
     fill(pick(templates, rng), finding, false, rng)
 }
 
-/// One of `phrases`.
+/// Returns a random one of `phrases`.
 pub(crate) fn pick(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     phrases[rng.random_range(0..phrases.len())]
 }
 
-/// Puts the facts of `finding` into the slots of `template`.
+/// Fills the slots of `template` with the facts of `finding`.
 fn fill(template: &str, finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> String {
     let mut text = template.to_string();
     for (slot, word) in facts(finding, bilateral, rng) {
         text = text.replace(slot, &word);
     }
-    // Articles go by sound; only these words follow one here.
+    // The article depends on the sound; only these words follow one here.
     for word in [
         "approximately",
         "approx.",
@@ -273,7 +274,7 @@ fn facts(finding: &Finding, bilateral: bool, rng: &mut ChaCha8Rng) -> Vec<(&'sta
     }
 }
 
-/// A length in the units a report uses, to the mm.
+/// Returns a length in cm or mm, as reports write it, with a precision of 1 mm.
 fn length(millimetres: u32, rng: &mut ChaCha8Rng) -> String {
     let centimetres = format!("{}.{} cm", millimetres / 10, millimetres % 10);
     match rng.random_range(0..5) {
@@ -284,7 +285,7 @@ fn length(millimetres: u32, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// The word for a side.
+/// Returns the word for a side.
 pub(crate) fn side_word(side: Side) -> &'static str {
     match side {
         Side::Right => "right",

@@ -1,4 +1,4 @@
-//! Turns words into sentences, and sentences into the lines of a report.
+//! Forms sentences from words, and the lines of a report from sentences.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use super::phrases::{Noun, pick};
 /// Longest line of a report, in characters.
 pub(crate) const LINE: usize = 79;
 
-/// Puts a comparison in front of a sentence.
+/// Puts a phrase of comparison in front of a sentence.
 pub(crate) fn compared(text: &str, rng: &mut ChaCha8Rng) -> String {
     let opening = pick(
         &["Compared to the prior study of ___,", "As compared to ___,"],
@@ -23,7 +23,7 @@ pub(crate) fn compared(text: &str, rng: &mut ChaCha8Rng) -> String {
     format!("{opening} {}{}", first.to_lowercase(), letters.as_str())
 }
 
-/// Puts `noun` into a template's slots.
+/// Fills the slots of a template with `noun`.
 pub(crate) fn put(template: &str, noun: &Noun) -> String {
     let (is, has) = if noun.plural {
         ("are", "have")
@@ -38,7 +38,7 @@ pub(crate) fn put(template: &str, noun: &Noun) -> String {
     sentence(&text)
 }
 
-/// A sentence from its words: a capital first, no comma before the full stop.
+/// Returns a sentence that begins with a capital and has no comma before the full stop.
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.replace(",.", ".").replace(",,", ",");
     let mut letters = text.chars();
@@ -48,7 +48,7 @@ pub(crate) fn sentence(text: &str) -> String {
     }
 }
 
-/// Appends a section, its text below the heading or on the heading's line.
+/// Appends a section, with its text below the heading or on the same line.
 pub(crate) fn section(report: &mut String, heading: &str, text: &str, rng: &mut ChaCha8Rng) {
     let block = if rng.random_bool(0.3) {
         wrap(&format!("{heading}:  {text}"))

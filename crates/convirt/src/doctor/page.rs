@@ -1,4 +1,4 @@
-//! A diagnosis as a page.
+//! The HTML page of a diagnosis.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 use crate::datasets::setting_key;
 use crate::report::{Escaped, image, page};
 
-/// Shows a diagnosis as a page of HTML that stands by itself, with small copies of the images.
+/// Returns a diagnosis as a self-contained HTML page, with thumbnails of the images.
 pub fn doctor_page(diagnosis: &Diagnosis) -> String {
     let manifest = diagnosis.manifest().display().to_string();
     let mut body = format!(
@@ -54,9 +54,9 @@ fn figures(diagnosis: &Diagnosis) -> String {
     ];
     figures.extend(numbers.groups.map(|groups| ("groups".into(), groups)));
     if let Some(texts) = numbers.texts {
-        let most = numbers.most_frequent_text;
+        let most_frequent = numbers.most_frequent_text;
         figures.push(("distinct texts".into(), texts));
-        figures.push(("rows of the most frequent text".into(), most));
+        figures.push(("rows of the most frequent text".into(), most_frequent));
     }
     let sides = numbers.by_side.iter();
     figures.extend(sides.map(|(side, rows)| (format!("rows in {side}"), *rows)));
@@ -91,7 +91,7 @@ fn overview(diagnosis: &Diagnosis) -> String {
     )
 }
 
-/// What can be done, in the words of a configuration.
+/// Returns what the user can do, with the names of the configuration's keys.
 fn advice(kind: FindingKind) -> String {
     match kind.setting() {
         Some(setting) => kind.advice().replace(setting, setting_key(setting)),
@@ -124,14 +124,15 @@ fn section(findings: &Findings, manifest: &Path) -> String {
     section
 }
 
-/// A finding, its files as seen from the folder of the manifest; the manifest itself is a matter of
-/// course.
+/// Returns a finding as a card. Paths are relative to the manifest's folder; the manifest itself is
+/// not listed.
 fn card(finding: &Finding, manifest: &Path) -> String {
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let place = finding.place();
     let mut card = "<li>".to_string();
     if !finding.thumbnails.is_empty() {
-        let images = finding.thumbnails.iter().map(|it| image(it, &place));
+        let thumbnails = finding.thumbnails.iter();
+        let images = thumbnails.map(|thumbnail| image(thumbnail, &place));
         let images: String = images.collect();
         card += &format!("<div class=\"images\">{images}</div>");
     }
@@ -147,7 +148,7 @@ fn card(finding: &Finding, manifest: &Path) -> String {
     card + "</li>\n"
 }
 
-/// A name for links within the page.
+/// Returns the anchor of a kind of finding, for links within the page.
 fn anchor(kind: FindingKind) -> String {
     kind.to_string().replace(' ', "-")
 }
@@ -160,7 +161,8 @@ mod tests {
 
     use super::*;
 
-    /// A page about a small table with a blank image, one that is missing, and odd names.
+    /// Returns the page of a small table with a blank image, a missing image, and names that need
+    /// escaping.
     fn example() -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_finding_is_on_the_page_with_its_row_its_file_and_its_image() {
+    fn every_finding_is_on_the_page_with_its_row_file_and_image() {
         let page = example();
         for part in [
             "<h2 id=\"blank-image\">",
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_stands_by_itself() {
+    fn the_page_loads_nothing_from_elsewhere() {
         let page = example();
         for outside in [
             "http:", "https:", "src=\"/", "<script", "<link", "@import", "url(",

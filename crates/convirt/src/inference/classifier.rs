@@ -1,4 +1,4 @@
-//! A trained classifier as its users want it: files in, probabilities out.
+//! A trained image classifier: image files in, probabilities out.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,13 @@ use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "classifier.json";
 
-/// An image encoder with a trained head, and the image transform that belongs to it.
+/// An image encoder with a trained classification head, and the image transform they were trained
+/// with.
+///
+/// A transfer saves its best classifier, by a linear probe or by fine-tuning, into the folder
+/// `classifier`.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use convirt::Classifier;
@@ -51,7 +57,7 @@ pub struct Classifier {
     device: Device,
 }
 
-/// What a classifier's `classifier.json` says: all but weights.
+/// The content of a classifier's `classifier.json`: everything but the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClassifierDescription {
@@ -60,31 +66,31 @@ pub(crate) struct ClassifierDescription {
     /// Side of the network's input, in pixels.
     pub image_size: usize,
     pub resize: EvalResize,
-    /// Longer side that images are scaled down to before anything else, in pixels.
+    /// Length that the longer side of an image is first scaled down to, in pixels.
     pub longer_side: Option<usize>,
-    /// Whether JPEG and PNG files are turned as their EXIF asks; in files from before there was a
-    /// choice, they are.
+    /// Whether JPEG and PNG files are rotated and mirrored as their EXIF orientation says. Older
+    /// files lack this key; it is true for them.
     #[serde(
         default = "default_exif_orientation",
         skip_serializing_if = "is_default_exif_orientation"
     )]
     pub exif_orientation: bool,
     pub normalization: Normalization,
-    /// The precision that it was trained in; in files from before there was a choice, float32.
+    /// The precision that it was trained in. Older files lack this key; it is float32 for them.
     #[serde(default, with = "PrecisionName")]
     pub precision: Precision,
 }
 
-/// How brightness becomes the network's input.
+/// How pixel values are normalized for the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Normalization {
-    /// By mean and deviation of ImageNet's colours, torchvision's constants.
+    /// By ImageNet's mean and standard deviation of each channel, with torchvision's constants.
     ImageNet,
 }
 
 impl ClassifierDescription {
-    /// Checks the sizes of its images.
+    /// Checks that the image sizes are in range and agree.
     fn validate(&self) -> Result<(), ModelError> {
         check_sides(self.image_size, self.longer_side)?;
         match self.encoder {
@@ -99,7 +105,7 @@ impl ClassifierDescription {
         }
     }
 
-    /// Shape of the network.
+    /// Returns the configuration of the network.
     pub fn network(&self) -> NetworkConfig {
         NetworkConfig::new(self.encoder, self.labels.names().len())
     }
@@ -128,16 +134,16 @@ impl Classifier {
         })
     }
 
-    /// Loads a classifier's folder on the best device of this build.
+    /// Loads a classifier from its folder on the best device of this build.
     ///
     /// # Errors
     ///
-    /// When there is no classifier, or its files are damaged or do not belong together.
+    /// When the folder holds no classifier, or its files are damaged or do not belong together.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Self::load_on(folder, &device(None)?)
     }
 
-    /// Loads a classifier's folder on a device.
+    /// Loads a classifier from its folder on the given device.
     ///
     /// # Errors
     ///
@@ -173,9 +179,11 @@ impl Classifier {
         Self::new(network, description, device)
     }
 
-    /// Writes the classifier into a folder: `model.safetensors` in torchvision's names with the
-    /// head as `fc`, which a torchvision ResNet of as many classes loads, `classifier.json`, and
-    /// the checksums of both.
+    /// Writes the classifier into a folder: `model.safetensors`, `classifier.json` and the
+    /// checksums of both.
+    ///
+    /// The weights have torchvision's names, with the head as `fc`: a torchvision ResNet with the
+    /// same number of classes loads them.
     ///
     /// # Errors
     ///
@@ -190,8 +198,11 @@ impl Classifier {
         Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
     }
 
-    /// Probabilities for an image file: one for each label, by itself for findings, 1 in all for
-    /// classes. Computed in float32, whatever it was trained in.
+    /// Returns the probability of each label for an image file, in the order of
+    /// [`labels`](Self::labels).
+    ///
+    /// Findings are independent of each other; the probabilities of classes sum to 1. The network
+    /// computes in float32, whatever precision it was trained in.
     ///
     /// # Errors
     ///
@@ -208,12 +219,12 @@ impl Classifier {
         Ok(finite_rows(probabilities(self.labels(), logits), name)?)
     }
 
-    /// The labels, in the order of the probabilities.
+    /// Returns the labels, in the order of the probabilities.
     pub fn labels(&self) -> &Labels {
         &self.description.labels
     }
 
-    /// The network itself, for batches of tensors.
+    /// Returns the network, to run it on batches of tensors.
     pub fn network(&self) -> &Network {
         &self.network
     }
@@ -232,7 +243,7 @@ impl Classifier {
     }
 }
 
-/// What logits say of each label.
+/// Turns logits into probabilities: a sigmoid for findings, a softmax for classes.
 ///
 /// # Shapes
 ///
@@ -274,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_classifier_says_the_same_when_loaded() {
+    fn a_saved_classifier_predicts_the_same_when_loaded() {
         let resnet = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
         for encoder in [resnet, ImageEncoderConfig::Pixels { side: 32 }] {
             let folder = tempfile::tempdir().unwrap();
@@ -290,24 +301,24 @@ mod tests {
     }
 
     #[test]
-    fn a_classifier_from_before_there_was_a_precision_is_of_float32() {
+    fn a_description_without_a_precision_is_read_as_float32() {
         let folder = tempfile::tempdir().unwrap();
         classifier(ImageEncoderConfig::Pixels { side: 32 })
             .save(folder.path())
             .unwrap();
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
-        let earlier = json.replace(",\n  \"precision\": \"float32\"", "");
-        assert_ne!(earlier, json);
-        fs::write(&path, earlier).unwrap();
-        // Those had no checksums either.
+        let without_precision = json.replace(",\n  \"precision\": \"float32\"", "");
+        assert_ne!(without_precision, json);
+        fs::write(&path, without_precision).unwrap();
+        // The checksum of the original does not fit the changed file.
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let loaded = Classifier::load_on(folder.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.description.precision, Precision::Float32);
     }
 
     #[test]
-    fn its_file_has_the_names_and_shapes_of_a_torchvision_network() {
+    fn the_saved_tensors_have_the_names_and_shapes_of_a_torchvision_network() {
         let resnet = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
         let tensors = classifier(resnet).tensors();
         // torchvision.models.resnet18(num_classes=3).state_dict() has 122 entries.
@@ -335,20 +346,20 @@ mod tests {
     }
 
     #[test]
-    fn sizes_beyond_measure_are_refused_by_file_and_key() {
+    fn sizes_out_of_range_are_an_error_that_names_the_file_and_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let pixels = ImageEncoderConfig::Pixels { side: 32 };
         classifier(pixels).save(folder.path()).unwrap();
         fs::remove_file(folder.path().join("checksums.json")).unwrap();
         let path = folder.path().join(DESCRIPTION);
         let json = fs::read_to_string(&path).unwrap();
-        for (key, found) in [("image_size", 32), ("side", 32), ("longer_side", 40)] {
-            let (sound, changed) = (
-                format!("\"{key}\": {found}"),
+        for (key, size) in [("image_size", 32), ("side", 32), ("longer_side", 40)] {
+            let (valid, changed) = (
+                format!("\"{key}\": {size}"),
                 format!("\"{key}\": 5000000000"),
             );
-            assert!(json.contains(&sound), "{json}");
-            fs::write(&path, json.replace(&sound, &changed)).unwrap();
+            assert!(json.contains(&valid), "{json}");
+            fs::write(&path, json.replace(&valid, &changed)).unwrap();
             let error = Classifier::load_on(folder.path(), &Device::flex());
             let error = error.unwrap_err().to_string();
             let is_named = error.contains(DESCRIPTION) && error.contains(key);
@@ -357,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_other_labels_are_refused() {
+    fn weights_for_another_number_of_labels_are_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let pixels = ImageEncoderConfig::Pixels { side: 32 };
         classifier(pixels).save(folder.path()).unwrap();

@@ -1,4 +1,4 @@
-//! What a model's folder holds, and its description.
+//! The files of a model folder, and its description `convirt.json`.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -19,39 +19,39 @@ use crate::network::{MemoryNeed, NetworkConfig};
 use crate::weights::{self, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
-/// Weights that are about to become the model's.
+/// Temporary name of weights that are being written; they replace the model's when complete.
 const NEW_WEIGHTS: &str = "new.safetensors";
 const DESCRIPTION: &str = "convirt.json";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// What a model folder's `convirt.json` says: all but weights and vocabulary.
+/// The content of a model folder's `convirt.json`: everything but the weights and the vocabulary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description<N = NetworkConfig> {
-    /// What the model was trained for, which tells what `network` is. Descriptions from before
-    /// there was a choice do not say it.
+    /// The training objective, which decides what type `network` has. Older descriptions lack this
+    /// key; they are of ConVIRT.
     #[serde(default)]
     pub objective: Objective,
     pub network: N,
     /// Side of the network's input, in pixels.
     pub image_size: usize,
     pub eval_resize: EvalResize,
-    /// Longer side that images are scaled down to before anything else, in pixels.
+    /// Length that the longer side of an image is first scaled down to, in pixels.
     pub longer_side: Option<usize>,
-    /// Whether JPEG and PNG files are turned as their EXIF asks; in descriptions from before there
-    /// was a choice, they are.
+    /// Whether JPEG and PNG files are rotated and mirrored as their EXIF orientation says. Older
+    /// descriptions lack this key; it is true for them.
     #[serde(
         default = "default_exif_orientation",
         skip_serializing_if = "is_default_exif_orientation"
     )]
     pub exif_orientation: bool,
-    /// Longest text, in tokens; none of images alone.
+    /// Maximum length of a text, in tokens; `None` for a model without a text encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
 }
 
 impl Description {
-    /// Reads `convirt.json` of a model folder.
+    /// Reads and checks the `convirt.json` of a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(DESCRIPTION);
         checksums::verify(&path)?;
@@ -66,16 +66,16 @@ impl Description {
         }
     }
 
-    /// Checks that a network of such numbers is possible, and its inputs.
+    /// Checks that all numbers are in range.
     fn validate(&self) -> Result<(), ModelError> {
         self.network.validate()?;
         check_sides(self.image_size, self.longer_side)?;
-        // What surrounds a text takes two.
+        // The tokens [CLS] and [SEP] take two.
         let tokens = self.max_tokens.unwrap_or(3);
         in_range("max_tokens", tokens, 3..=1 << 20, "3 to 1,048,576")
     }
 
-    /// Longest text in tokens, if the network reads texts.
+    /// Returns the maximum length of a text, in tokens, if the network has a text encoder.
     #[cfg(feature = "train")]
     pub fn longest_text(&self) -> Option<usize> {
         let NetworkConfig::ConVirt(network) = &self.network else {
@@ -102,8 +102,9 @@ impl Description {
         })
     }
 
-    /// Writes `convirt.json` and the tokenizer, where there is one, and their checksums; neither
-    /// changes while a model trains.
+    /// Writes `convirt.json`, the tokenizer if there is one, and the checksums of these files.
+    ///
+    /// They do not change during training, so that they are written only once.
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join(DESCRIPTION);
@@ -117,16 +118,16 @@ impl Description {
         Ok(checksums::record(folder, &names)?)
     }
 
-    /// Writes the weights of a network of this description, and their checksum.
+    /// Writes the weights of a network with this description, and their checksum.
     pub fn save_weights(&self, network: &impl Module, folder: &Path) -> Result<(), Error> {
         let tensors = weights::tensors(&network.valid(), &self.network.layout());
-        let aside = folder.join(NEW_WEIGHTS);
-        weights::save(tensors, &aside)?;
-        Ok(checksums::publish(&aside, folder, WEIGHTS)?)
+        let new_weights = folder.join(NEW_WEIGHTS);
+        weights::save(tensors, &new_weights)?;
+        Ok(checksums::publish(&new_weights, folder, WEIGHTS)?)
     }
 }
 
-/// Checks the sizes that a description scales images to, in pixels.
+/// Checks the sizes, in pixels, that a description scales images to.
 pub(crate) fn check_sides(image_size: usize, longer_side: Option<usize>) -> Result<(), ModelError> {
     in_range("image_size", image_size, 8..=4_096, "8 to 4,096")?;
     let longer_side = longer_side.unwrap_or(1);
@@ -139,27 +140,29 @@ fn in_range(
     range: RangeInclusive<usize>,
     expected: &'static str,
 ) -> Result<(), ModelError> {
-    match range.contains(&number) {
-        true => Ok(()),
-        false => Err(ModelError::OutOfRange {
+    if range.contains(&number) {
+        Ok(())
+    } else {
+        Err(ModelError::OutOfRange {
             key,
             found: number.to_string(),
             expected,
-        }),
+        })
     }
 }
 
-/// The default of a description's `exif_orientation`.
+/// Returns the default of a description's `exif_orientation`.
 pub(crate) fn default_exif_orientation() -> bool {
     DecodeLimits::default().exif_orientation
 }
 
-/// Whether it need not be written.
+/// Returns whether `exif_orientation` has its default and need not be written.
 pub(crate) fn is_default_exif_orientation(exif_orientation: &bool) -> bool {
     *exif_orientation == default_exif_orientation()
 }
 
 impl<N> Description<N> {
+    /// Replaces the network's configuration by `change` of it.
     pub fn map<M>(self, change: impl FnOnce(N) -> M) -> Description<M> {
         Description {
             objective: self.objective,
@@ -173,26 +176,27 @@ impl<N> Description<N> {
     }
 }
 
-/// The model of a run.
+/// The files of a saved model.
 pub(crate) struct ModelFiles {
-    /// Its folder.
+    /// The model folder.
     pub folder: PathBuf,
-    /// Its weights: those in the folder, or a checkpoint.
+    /// The weights: `model.safetensors` in the folder, or a checkpoint.
     pub weights: PathBuf,
     pub description: Description,
 }
 
 impl ModelFiles {
-    /// Finds the model that `path` means: a run, its model folder, or one of its checkpoints.
+    /// Finds the model at `path`: a run's folder, its model folder, or one of its checkpoints.
     pub fn find(path: &Path) -> Result<Self, Error> {
         let (folder, weights) = if path.is_file() {
             let folder = folder_of_weights(path).unwrap_or_default();
             (folder, path.to_path_buf())
         } else {
             let inside = path.join("model");
-            let folder = match inside.is_dir() {
-                true => inside,
-                false => path.to_path_buf(),
+            let folder = if inside.is_dir() {
+                inside
+            } else {
+                path.to_path_buf()
             };
             let weights = folder.join(WEIGHTS);
             (folder, weights)
@@ -227,18 +231,19 @@ impl ModelFiles {
         })
     }
 
-    /// Checks that the network fits into memory, before it is built.
+    /// Checks, before the network is built, that it fits into memory.
     pub fn check_memory(&self, device: &Device) -> Result<(), ComputeError> {
         MemoryNeed::for_inference(&self.description.network).check(device)
     }
 }
 
-/// The model folder that a file of weights belongs to: the one it lies in, or that of its run.
+/// Returns the model folder that a weights file belongs to: the folder it is in, or the folder
+/// `model` of its run.
 pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
     let folder = weights.parent()?;
-    let of_run = folder.parent().unwrap_or(Path::new("")).join("model");
-    let folders = [folder.to_path_buf(), of_run];
-    folders
+    let run = folder.parent().unwrap_or(Path::new(""));
+    let candidates = [folder.to_path_buf(), run.join("model")];
+    candidates
         .into_iter()
         .find(|folder| folder.join(DESCRIPTION).is_file())
 }
@@ -247,20 +252,21 @@ pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// A model folder whose description is that of a SimCLR, changed, and whose weights are none.
+    // A SimCLR description with one number changed at a time. The weights file is empty: no network
+    // may be built before the error.
     #[test]
-    fn descriptions_beyond_measure_are_refused_by_file_and_key_before_anything_is_built() {
+    fn numbers_out_of_range_are_an_error_that_names_the_file_and_the_key() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(WEIGHTS), "").unwrap();
-        let sound = r#"{"objective": "simclr", "image_size": 32, "eval_resize": "stretch",
+        let valid = r#"{"objective": "simclr", "image_size": 32, "eval_resize": "stretch",
             "longer_side": 40, "max_tokens": 9, "network": {"image": {"depth": "resnet18"},
             "d_embedding": 16, "loss": {"temperature": 0.1}}}"#;
         let load = |json: &str| {
             fs::write(folder.path().join(DESCRIPTION), json).unwrap();
             Description::load(folder.path()).map_err(|error| error.to_string())
         };
-        load(sound).unwrap();
-        for (key, found, changed) in [
+        load(valid).unwrap();
+        for (key, number, changed) in [
             ("d_embedding", "16", "1000000000000"),
             ("image_size", "32", "1000000000"),
             ("longer_side", "40", "0"),
@@ -271,8 +277,8 @@ mod tests {
             ("temperature", "0.1", "1e-40"),
             ("temperature", "0.1", "1e40"),
         ] {
-            let (found, changed) = (format!("{key}\": {found}"), format!("{key}\": {changed}"));
-            let message = load(&sound.replace(&found, &changed)).unwrap_err();
+            let (number, changed) = (format!("{key}\": {number}"), format!("{key}\": {changed}"));
+            let message = load(&valid.replace(&number, &changed)).unwrap_err();
             let is_named = message.contains(DESCRIPTION) && message.contains(key);
             assert!(is_named, "{changed}: {message}");
         }

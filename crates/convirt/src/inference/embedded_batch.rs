@@ -1,4 +1,4 @@
-//! What a tower gives for the images or texts of one step.
+//! The outputs of a tower for one batch of images or texts.
 
 use convirt_model::Encoded;
 use serde::{Deserialize, Serialize};
@@ -6,33 +6,55 @@ use serde::{Deserialize, Serialize};
 use super::finite::{finite_rows, unit_rows};
 use crate::error::Error;
 
-/// Which vector of a tower is meant.
+/// Which output vector of a tower to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TowerOutput {
-    /// The encoder's output h, as it is: what classifiers learn from, and what the paper ranks
-    /// images by when the query is an image. Only comparable within one tower.
+    /// The encoder's output h, not normalized. Classifiers learn from it, and the paper ranks
+    /// images by it when the query is an image. It is only comparable within one tower.
     Features,
-    /// Its projection v or u, at L2 norm 1: comparable with those of the other tower.
+    /// The projection v or u of the encoder's output, at L2 norm 1. It is comparable with the
+    /// embeddings of the other tower.
     #[default]
     Embedding,
 }
 
-/// Images or texts that were embedded in one step.
+/// A batch of embedded images or texts.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use convirt::Model;
+/// use convirt::data::LoaderConfig;
+/// use convirt::inference::TowerOutput;
+///
+/// let model = Model::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let sentences = ["Clear lungs.", "Small left pleural effusion."];
+/// for batch in model.embed_texts(&sentences, &LoaderConfig::default())? {
+///     let batch = batch?;
+///     for (&index, embedding) in batch.indices.iter().zip(batch.rows(TowerOutput::Embedding)) {
+///         println!("{}: {} numbers", sentences[index], embedding.len());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmbeddedBatch {
-    /// Places in the list that was to be embedded, ascending.
+    /// Positions of the rows in the list that is being embedded, ascending.
     pub indices: Vec<usize>,
     pub(super) features: Vec<f32>,
     pub(super) embeddings: Vec<f32>,
 }
 
 impl EmbeddedBatch {
-    /// Takes the outputs of a tower for what is at `indices` in a list; `name` tells what that is.
+    /// Wraps a tower's outputs for the items at `indices` of a list; `name` returns the name of an
+    /// item for errors.
     ///
     /// # Errors
     ///
-    /// [`InferenceError::NotFinite`] where the tower gave no finite numbers.
+    /// [`InferenceError::NotFinite`] when an output is NaN or infinite.
     pub(crate) fn new(
         indices: Vec<usize>,
         encoded: Encoded,
@@ -46,7 +68,7 @@ impl EmbeddedBatch {
         })
     }
 
-    /// Rows of the output asked for, one for each index.
+    /// Returns all rows of an output, one for each index.
     ///
     /// # Shapes
     ///
@@ -58,7 +80,7 @@ impl EmbeddedBatch {
         }
     }
 
-    /// Row by row, the output asked for: `width` numbers each.
+    /// Iterates over the rows of an output, one of `width` numbers for each index.
     pub fn rows(&self, output: TowerOutput) -> impl ExactSizeIterator<Item = &[f32]> {
         let values = match output {
             TowerOutput::Features => &self.features,
@@ -68,10 +90,10 @@ impl EmbeddedBatch {
     }
 }
 
-/// The beginning of a text, to name it by.
+/// Returns the beginning of a text, as its name in messages.
 pub(crate) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),
     }

@@ -1,4 +1,4 @@
-//! Embeddings for other programs: safetensors or NumPy.
+//! Files of embeddings for other programs, in the safetensors or the NumPy format.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -11,21 +11,41 @@ use super::error::InferenceError;
 use crate::error::Error;
 use crate::weights::{LONGEST_HEADER, safetensors_header};
 
-/// Writes rows of numbers and their names, for other programs to read.
+/// A writer of embeddings and their names, for other programs to read.
 ///
 /// | ending | content | names |
 /// |---|---|---|
 /// | `.safetensors` | tensor `embeddings`, 32-bit `[rows, width]` | JSON list `names` in the metadata |
 /// | `.npy` | 32-bit `[rows, width]` | a row each in `<name>.names.csv`, column `name` |
 ///
-/// The file appears with [`finish`](Self::finish), whole; dropped before, it leaves nothing.
+/// The complete file appears at [`finish`](Self::finish); a writer that is dropped before leaves no
+/// file.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use convirt::inference::EmbeddingFile;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("embeddings.npy");
+/// let names = ["a.png", "unreadable.png", "c.png"].map(String::from);
+/// let mut file = EmbeddingFile::create(&path, 2, names.to_vec())?;
+/// file.push(0, &[0.6, 0.8])?;
+/// file.push(2, &[1.0, 0.0])?;
+/// assert_eq!(file.finish()?, 2);
+/// let names = std::fs::read_to_string(folder.path().join("embeddings.names.csv"))?;
+/// assert_eq!(names, "name\na.png\nc.png\n");
+/// # Ok(())
+/// # }
+/// ```
 pub struct EmbeddingFile {
     file: NewFile,
     path: PathBuf,
     format: Format,
     names: Vec<String>,
-    /// Places of the rows among the names, ascending.
-    kept: Vec<usize>,
+    /// Position among the names of each row written, ascending.
+    written_names: Vec<usize>,
     width: usize,
     header: usize,
 }
@@ -37,13 +57,13 @@ enum Format {
 }
 
 impl EmbeddingFile {
-    /// Begins a file of rows of `width` numbers, at the most one for each of `names`.
+    /// Begins a file of rows of `width` numbers, at most one for each of `names`.
     ///
     /// # Errors
     ///
-    /// [`InferenceError::EmbeddingFormat`] for another ending, [`InferenceError::TooManyNames`]
-    /// when they do not fit into a safetensors header, [`FileError::Write`] when the file cannot be
-    /// written.
+    /// [`InferenceError::EmbeddingFormat`] for an unknown file ending,
+    /// [`InferenceError::TooManyNames`] when the names do not fit into a safetensors header,
+    /// [`FileError::Write`] when the file cannot be written.
     pub fn create(path: impl AsRef<Path>, width: usize, names: Vec<String>) -> Result<Self, Error> {
         let path = path.as_ref();
         let format = Format::from_path(path)?;
@@ -62,30 +82,30 @@ impl EmbeddingFile {
             path: path.to_path_buf(),
             format,
             names,
-            kept: Vec::new(),
+            written_names: Vec::new(),
             width,
             header,
         })
     }
 
-    /// Checks that the ending of a path is one that is written, before any work is done.
+    /// Checks that a path has one of the supported endings, before any work is done.
     ///
     /// # Errors
     ///
-    /// [`InferenceError::EmbeddingFormat`].
+    /// [`InferenceError::EmbeddingFormat`] for another ending.
     pub fn check_path(path: impl AsRef<Path>) -> Result<(), Error> {
         Format::from_path(path.as_ref())?;
         Ok(())
     }
 
-    /// The file of names that stands beside the rows, where they do not hold the names themselves.
+    /// Returns the path of the separate file of names, for a format that does not hold them itself.
     pub fn names_path(path: impl AsRef<Path>) -> Option<PathBuf> {
         let path = path.as_ref();
         let is_npy = matches!(Format::from_path(path), Ok(Format::Npy));
         is_npy.then(|| path.with_extension("names.csv"))
     }
 
-    /// Appends the row of a name, given by its place among the names.
+    /// Appends the row of the name at position `name` among the names.
     ///
     /// # Errors
     ///
@@ -93,21 +113,21 @@ impl EmbeddingFile {
     ///
     /// # Panics
     ///
-    /// When the row is not of `width` numbers, or the places do not ascend.
+    /// When the row does not have `width` numbers, or the positions do not ascend.
     pub fn push(&mut self, name: usize, row: &[f32]) -> Result<(), FileError> {
-        assert_eq!(row.len(), self.width, "numbers of a row");
+        assert_eq!(row.len(), self.width, "the row has the wrong length");
         assert!(
-            name < self.names.len() && self.kept.last().is_none_or(|last| *last < name),
-            "places of names ascend"
+            name < self.names.len() && self.written_names.last().is_none_or(|last| *last < name),
+            "rows are written in the order of their names"
         );
-        self.kept.push(name);
+        self.written_names.push(name);
         let bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
         self.file
             .write(&bytes)
             .map_err(FileError::write(&self.path))
     }
 
-    /// Gives the file its name; an earlier one is replaced. Returns the number of rows.
+    /// Completes the file, replaces an existing one, and returns the number of rows.
     ///
     /// # Errors
     ///
@@ -118,27 +138,27 @@ impl EmbeddingFile {
             path,
             format,
             names,
-            kept,
+            written_names,
             width,
             header,
         } = self;
-        if let Some(list) = Self::names_path(&path) {
+        if let Some(names_path) = Self::names_path(&path) {
             let write = || -> csv::Result<Vec<u8>> {
                 let mut table = csv::Writer::from_writer(Vec::new());
                 table.write_record(["name"])?;
-                for &name in &kept {
+                for &name in &written_names {
                     table.write_record([&names[name]])?;
                 }
                 table
                     .into_inner()
                     .map_err(|error| error.into_error().into())
             };
-            let table = write().expect("memory takes all that is written");
-            NewFile::write_whole(&list, &table).map_err(FileError::write(&list))?;
+            let table = write().expect("writing to memory succeeds");
+            NewFile::write_whole(&names_path, &table).map_err(FileError::write(&names_path))?;
         }
-        let header = format.header(width, &names, &kept, header);
+        let header = format.header(width, &names, &written_names, header);
         file.finish(&header).map_err(FileError::write(&path))?;
-        Ok(kept.len())
+        Ok(written_names.len())
     }
 }
 
@@ -153,12 +173,19 @@ impl Format {
         }
     }
 
-    /// The beginning of a file of the rows of the names kept, padded to `length` at least.
-    fn header(self, width: usize, names: &[String], kept: &[usize], length: usize) -> Vec<u8> {
-        let rows = kept.len();
+    /// Returns the header of a file with rows for `written_names`, padded to at least `length`
+    /// bytes.
+    fn header(
+        self,
+        width: usize,
+        names: &[String],
+        written_names: &[usize],
+        length: usize,
+    ) -> Vec<u8> {
+        let rows = written_names.len();
         match self {
             Self::Safetensors => {
-                let names: Vec<&String> = kept.iter().map(|&name| &names[name]).collect();
+                let names: Vec<&String> = written_names.iter().map(|&name| &names[name]).collect();
                 let names = serde_json::to_string(&names).expect("names are text");
                 safetensors_header(
                     &json!({
@@ -178,13 +205,14 @@ impl Format {
                     dict,
                     "{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
                 )
-                .expect("text takes all that is written");
-                // Magic, version and the length of the rest, which ends with a line end.
-                let whole = (10 + dict.len() + 1).next_multiple_of(64).max(length);
+                .expect("writing to a string succeeds");
+                // Ten bytes hold the magic, the version and the length of the rest; a line feed
+                // ends the header.
+                let total = (10 + dict.len() + 1).next_multiple_of(64).max(length);
                 let mut header = b"\x93NUMPY\x01\x00".to_vec();
-                header.extend(((whole - 10) as u16).to_le_bytes());
+                header.extend(((total - 10) as u16).to_le_bytes());
                 header.extend(dict.bytes());
-                header.resize(whole - 1, b' ');
+                header.resize(total - 1, b' ');
                 header.push(b'\n');
                 header
             }
@@ -203,8 +231,8 @@ mod tests {
 
     const NAMES: [&str; 4] = ["a.png", "left, \"out\".png", "b\n.png", "c.png"];
 
-    /// A file of three rows of two numbers.
-    fn written(path: &Path) {
+    /// Writes a file with three rows of two numbers.
+    fn write_three_rows(path: &Path) {
         let names = NAMES.map(String::from).to_vec();
         let mut file = EmbeddingFile::create(path, 2, names).unwrap();
         for (name, row) in [(0, [0.5, -1.0]), (2, [3.0, 4.0]), (3, [1e-9, 7.0])] {
@@ -225,10 +253,10 @@ mod tests {
     }
 
     #[test]
-    fn safetensors_hold_the_rows_and_the_names_of_those_there_are() {
+    fn safetensors_hold_the_rows_and_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("embeddings.safetensors");
-        written(&path);
+        write_three_rows(&path);
         let bytes = fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let tensor = tensors.tensor("embeddings").unwrap();
@@ -242,10 +270,10 @@ mod tests {
 
     // NumPy's format 1.0: magic, version, length of the header, a dictionary, the numbers.
     #[test]
-    fn npy_holds_the_rows_and_a_csv_the_names() {
+    fn npy_holds_the_rows_and_a_csv_file_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("embeddings.npy");
-        written(&path);
+        write_three_rows(&path);
         let bytes = fs::read(&path).unwrap();
         assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
         let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -265,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn another_ending_is_an_error_that_names_those_there_are() {
+    fn an_unknown_ending_is_an_error_that_names_the_supported_ones() {
         for name in ["embeddings.csv", "embeddings", "embeddings.NPZ"] {
             let message = EmbeddingFile::check_path(name).unwrap_err().to_string();
             for part in [name, ".safetensors", ".npy"] {

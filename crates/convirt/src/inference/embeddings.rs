@@ -1,4 +1,4 @@
-//! Many images or texts embedded, batch by batch.
+//! Embedding many images or texts, batch by batch.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,20 +17,20 @@ use crate::error::Error;
 use crate::network::MemoryNeed;
 use crate::network::text_input;
 
-/// Batches of texts that are sorted by length together.
+/// Number of text batches that are sorted by length together.
 const BATCHES_SORTED: usize = 8;
 
 impl ImageModel {
-    /// Embeds image files batch by batch, in the order of their paths: read and scaled by
-    /// `loader.num_workers` threads, ahead of the device.
+    /// Embeds image files batch by batch, in the order of their paths. `loader.num_workers` threads
+    /// read and scale them in advance.
     ///
-    /// Files that are no readable images are left out and listed; more than `max_bad_share` of
-    /// all, from 0 to 1, end it with an error.
+    /// Files that are not readable images are left out and listed. When their share of all files
+    /// exceeds `max_bad_share`, from 0 to 1, the iteration ends with an error.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch of
-    /// none or a share outside 0 to 1, `ComputeError::TooLargeForMemory`.
+    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch size
+    /// of 0 or a share outside 0 to 1, `ComputeError::TooLargeForMemory`.
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,
@@ -38,8 +38,8 @@ impl ImageModel {
         max_bad_share: f64,
     ) -> Result<ImageEmbeddings<'_>, Error> {
         let paths: Arc<[PathBuf]> = paths.into();
-        let at_once = loader.batch_size.min(paths.len());
-        MemoryNeed::for_images(at_once, self.transform.size(), self.precision)
+        let batch_size = loader.batch_size.min(paths.len());
+        MemoryNeed::for_images(batch_size, self.transform.size(), self.precision)
             .check(&self.device)?;
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
         let view = move |image: &_| transform.apply(image);
@@ -61,7 +61,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`ImageModel::embed_images`].
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,
@@ -72,16 +72,16 @@ impl Model {
             .embed_images(paths, loader, max_bad_share)
     }
 
-    /// Embeds sentences or reports, `loader.batch_size` at a time; what exceeds the model's
-    /// maximum of tokens is cut off.
+    /// Embeds sentences or reports, `loader.batch_size` at a time. Each is cut off at the model's
+    /// maximum number of tokens.
     ///
-    /// Of many texts, those of similar length are embedded together, which saves padding; the
-    /// results come in the order of the texts.
+    /// Texts of similar length are embedded together, which saves padding; the results come in the
+    /// order of the texts.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without texts, [`SettingError::OutOfRange`] for a batch of
-    /// none.
+    /// [`LoaderError::NothingToLoad`] without texts, [`SettingError::OutOfRange`] for a batch size
+    /// of 0.
     pub fn embed_texts<'a, T: AsRef<str> + Sync>(
         &'a self,
         texts: &'a [T],
@@ -91,7 +91,29 @@ impl Model {
     }
 }
 
-/// Iterates over embedded images; see [`ImageModel::embed_images`].
+/// An iterator over batches of embedded images; see [`ImageModel::embed_images`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use std::path::PathBuf;
+///
+/// use convirt::ImageModel;
+/// use convirt::data::LoaderConfig;
+///
+/// let model = ImageModel::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let paths: Vec<PathBuf> = vec!["a.png".into(), "b.dcm".into()];
+/// let mut batches = model.embed_images(paths, &LoaderConfig::default(), 0.5)?;
+/// while let Some(batch) = batches.next() {
+///     println!("{:?}", batch?.indices);
+/// }
+/// for image in batches.into_unreadable() {
+///     println!("left out: {image}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct ImageEmbeddings<'a> {
     tower: &'a ImageModel,
     paths: Arc<[PathBuf]>,
@@ -99,7 +121,7 @@ pub struct ImageEmbeddings<'a> {
 }
 
 impl<'a> ImageEmbeddings<'a> {
-    /// Embeds `batches` of the images at `paths`.
+    /// Creates an iterator that embeds `batches` of the images at `paths`.
     pub(crate) fn new(tower: &'a ImageModel, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
         Self {
             tower,
@@ -113,7 +135,7 @@ impl<'a> ImageEmbeddings<'a> {
         self.batches.done()
     }
 
-    /// Returns the images left out up to now, in the order of the paths.
+    /// Returns the images left out so far, in the order of the paths.
     pub fn into_unreadable(self) -> Vec<Unreadable> {
         self.batches.into_unreadable()
     }
@@ -132,7 +154,26 @@ impl Iterator for ImageEmbeddings<'_> {
     }
 }
 
-/// Iterates over embedded texts; see [`Model::embed_texts`].
+/// An iterator over batches of embedded texts; see [`Model::embed_texts`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use convirt::data::LoaderConfig;
+/// use convirt::inference::TowerOutput;
+/// use convirt::{Model, similarity};
+///
+/// let model = Model::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let sentences = ["Clear lungs.", "Small left pleural effusion."];
+/// let mut embeddings = Vec::new();
+/// for batch in model.embed_texts(&sentences, &LoaderConfig::default())? {
+///     embeddings.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+/// }
+/// println!("{:.3}", similarity(&embeddings[0], &embeddings[1]));
+/// # Ok(())
+/// # }
+/// ```
 pub struct TextEmbeddings<'a, T> {
     model: &'a Model,
     texts: &'a [T],
@@ -176,8 +217,9 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
         self.done
     }
 
-    fn embed(&self, window: Range<usize>) -> Result<EmbeddedBatch, Error> {
-        let texts = self.texts[window.clone()].par_iter().map(|text| {
+    /// Embeds the texts in a range, in batches of similar length.
+    fn embed(&self, range: Range<usize>) -> Result<EmbeddedBatch, Error> {
+        let texts = self.texts[range.clone()].par_iter().map(|text| {
             let tokenizer = self.model.tokenizer();
             Ok(SampleText {
                 tokens: tokenizer.encode(text.as_ref(), self.padding.max_tokens)?,
@@ -186,23 +228,23 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
         });
         let texts: Vec<SampleText> = texts.collect::<Result<_, TokenizerError>>()?;
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&place| texts[place].tokens.ids.len());
+        order.sort_by_key(|&text| texts[text].tokens.ids.len());
         let mut rows = vec![None; texts.len()];
-        for places in order.chunks(self.batch_size) {
-            let batch: Vec<&SampleText> = places.iter().map(|&place| &texts[place]).collect();
+        for indices in order.chunks(self.batch_size) {
+            let batch: Vec<&SampleText> = indices.iter().map(|&index| &texts[index]).collect();
             let batch = collate_texts(&batch, &self.padding, self.model.device());
             let encoded = self.model.encode_text(text_input(batch));
-            let name = |place: usize| excerpt(&texts[place].text);
-            let batch = EmbeddedBatch::new(places.to_vec(), encoded, name)?;
+            let name = |index: usize| excerpt(&texts[index].text);
+            let batch = EmbeddedBatch::new(indices.to_vec(), encoded, name)?;
             let features = batch.rows(TowerOutput::Features);
-            let both = features.zip(batch.rows(TowerOutput::Embedding));
-            for (&place, (features, embedding)) in places.iter().zip(both) {
-                rows[place] = Some((features.to_vec(), embedding.to_vec()));
+            let outputs = features.zip(batch.rows(TowerOutput::Embedding));
+            for (&index, (features, embedding)) in indices.iter().zip(outputs) {
+                rows[index] = Some((features.to_vec(), embedding.to_vec()));
             }
         }
         let (features, embeddings): (Vec<_>, Vec<_>) = rows.into_iter().flatten().unzip();
         Ok(EmbeddedBatch {
-            indices: window.collect(),
+            indices: range.collect(),
             features: features.concat(),
             embeddings: embeddings.concat(),
         })
@@ -213,15 +255,16 @@ impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
     type Item = Result<EmbeddedBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let longest = self.batch_size.saturating_mul(BATCHES_SORTED);
-        let window = self.done..self.done.saturating_add(longest).min(self.texts.len());
-        if window.is_empty() {
+        let texts_sorted = self.batch_size.saturating_mul(BATCHES_SORTED);
+        let end = self.done.saturating_add(texts_sorted).min(self.texts.len());
+        let range = self.done..end;
+        if range.is_empty() {
             return None;
         }
-        let batch = self.embed(window.clone());
-        // Nothing comes after an error.
+        let batch = self.embed(range);
+        // The iteration ends at an error.
         self.done = match batch {
-            Ok(_) => window.end,
+            Ok(_) => end,
             Err(_) => self.texts.len(),
         };
         Some(batch)

@@ -1,26 +1,26 @@
-//! Why a model cannot be loaded, or an embedding not be made or written.
+//! Why a model cannot be loaded, or an embedding cannot be computed or written.
 
 use std::path::PathBuf;
 
 use convirt_model::ModelError;
 
-/// Why a model cannot be loaded, or an embedding not be made or written.
+/// Why a model cannot be loaded, or an embedding cannot be computed or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InferenceError {
-    /// A run has no saved model.
+    /// A folder holds no complete model.
     #[error("{folder}: no model here; missing {missing:?}", folder = folder.display())]
     NoModel {
         /// The folder.
         folder: PathBuf,
-        /// Files that a model consists of and that are not there.
+        /// Names of the files that are missing.
         missing: Vec<&'static str>,
     },
 
-    /// A model has no text encoder where one is needed.
+    /// A model has no text encoder, but one is needed.
     #[error(
-        "{path}: a model of SimCLR, which has no text encoder; its image side is loaded as \
-         `ImageModel`, and a training of ConVIRT starts from it with `model.image_weights`",
+        "{path}: a model of SimCLR, which has no text encoder; load its image side as \
+         `ImageModel`, or start a training of ConVIRT from it with `model.image_weights`",
         path = path.display()
     )]
     NoTextEncoder {
@@ -28,21 +28,21 @@ pub enum InferenceError {
         path: PathBuf,
     },
 
-    /// A description of a saved model is damaged.
+    /// The description of a saved model is damaged.
     #[error("{path}: not the description of a model: {cause}", path = path.display())]
     BrokenDescription {
         /// The file.
         path: PathBuf,
-        /// Where it is wrong.
+        /// Where and how the JSON is wrong.
         cause: serde_json::Error,
     },
 
-    /// The description of a network or a text encoder is not understood, or not possible.
+    /// The description of a network has a value that is unknown or out of range.
     #[error("{path}: {cause}", path = path.display())]
     InvalidDescription {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Which value is wrong.
         cause: ModelError,
     },
 
@@ -52,21 +52,21 @@ pub enum InferenceError {
          tokenizer and weights are of different models", folder = folder.display()
     )]
     VocabularyTooLarge {
-        /// The folder of both.
+        /// The model's folder.
         folder: PathBuf,
-        /// Words of the tokenizer.
+        /// Number of words of the tokenizer.
         words: usize,
-        /// Rows of the embedding.
+        /// Number of rows of the encoder's word embeddings.
         rows: usize,
     },
 
-    /// A file of embeddings would be of no format that is written.
+    /// A file name has no ending of a supported embedding format.
     #[error(
         "{path}: embeddings are written as `.safetensors` or `.npy`; give the file one of these \
          endings", path = path.display()
     )]
     EmbeddingFormat {
-        /// The file asked for.
+        /// The file that was to be written.
         path: PathBuf,
     },
 
@@ -76,18 +76,18 @@ pub enum InferenceError {
          100 MB; write `.npy` instead", path = path.display()
     )]
     TooManyNames {
-        /// The file asked for.
+        /// The file that was to be written.
         path: PathBuf,
-        /// Names there are.
+        /// Number of names.
         names: usize,
-        /// Bytes that they would take.
+        /// Size of the header with these names.
         bytes: usize,
     },
 
-    /// What a network made of an image or a text is not of finite numbers.
+    /// A network's output for an image or a text is NaN or infinite.
     #[error(
-        "`{name}`: what the network makes of it is not of finite numbers; its weights are damaged, \
-         or too large to compute with"
+        "`{name}`: the network's output for it is not finite; the weights are damaged, or too \
+         large to compute with"
     )]
     NotFinite {
         /// The image or the text.

@@ -1,12 +1,14 @@
-//! What a network gives, checked before anything is concluded from it: of a number that is NaN no
-//! comparison holds, so that it would pass for the best of all answers.
+//! Checks that a network's output is finite before it is used.
+//!
+//! Comparisons with NaN are always false, so that a NaN score could pass for the best of all.
 
 use burn::tensor::Tensor;
 
 use super::error::InferenceError;
 use crate::error::Error;
 
-/// The rows of a network's output, one after the other; `name` tells what a row was made of.
+/// Returns the rows of a network's output, one after the other; `name` returns the name of a row's
+/// image or text for errors.
 ///
 /// # Shapes
 ///
@@ -14,7 +16,7 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// [`InferenceError::NotFinite`] names the first row that has NaN or an infinity.
+/// [`InferenceError::NotFinite`] names the first row with a NaN or an infinity.
 pub(crate) fn finite_rows(
     output: Tensor<2>,
     name: impl Fn(usize) -> String,
@@ -23,13 +25,13 @@ pub(crate) fn finite_rows(
     let numbers: Vec<f32> = output.into_data().iter::<f32>().collect();
     match numbers.iter().position(|number| !number.is_finite()) {
         None => Ok(numbers),
-        Some(place) => Err(InferenceError::NotFinite {
-            name: name(place / width),
+        Some(index) => Err(InferenceError::NotFinite {
+            name: name(index / width),
         }),
     }
 }
 
-/// The rows of a network's output at L2 norm 1; a row of zeros stays as it is.
+/// Returns the rows of a network's output, scaled to L2 norm 1; a row of zeros stays as it is.
 ///
 /// # Shapes
 ///
@@ -48,7 +50,8 @@ pub(crate) fn unit_rows(
     Ok(rows)
 }
 
-/// A vector at L2 norm 1, unless all of it is 0; `None` when it is not of finite numbers.
+/// Returns a vector scaled to L2 norm 1, or zeros for a vector of zeros; `None` when a number is
+/// NaN or infinite.
 pub(crate) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
     let mut unit = vector.to_vec();
     scale_to_unit(&mut unit);
@@ -59,7 +62,7 @@ pub(crate) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
 }
 
 fn scale_to_unit(vector: &mut [f32]) {
-    // In 64 bits the squares of no 32-bit numbers overflow.
+    // The square of a float32 number never overflows in float64.
     let square: f64 = vector.iter().map(|number| f64::from(*number).powi(2)).sum();
     let norm = square.sqrt().max(f64::MIN_POSITIVE);
     for number in vector {
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_not_of_finite_numbers_is_an_error_that_names_it() {
+    fn a_row_that_is_not_finite_is_an_error_that_names_it() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let output = rows([1.0, 2.0, 3.0, bad, bad, 4.0]);
             let error = unit_rows(output, |row| format!("{row}.png")).unwrap_err();
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn rows_are_scaled_to_norm_1_whatever_their_size() {
-        // 2^100: its square is beyond 32 bits.
+        // The square of 2^100 overflows in float32.
         let large = 100f32.exp2();
         let output = rows([3.0, 4.0, 3.0 * large, -4.0 * large, 0.0, 0.0]);
         let units = unit_rows(output, |row| row.to_string()).unwrap();

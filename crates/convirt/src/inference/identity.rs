@@ -1,4 +1,4 @@
-//! Telling models apart, so that embeddings of two are not compared.
+//! The identity of a model, so that embeddings of different models are not compared.
 
 use std::fmt;
 use std::path::Path;
@@ -10,13 +10,15 @@ use super::description::Description;
 use crate::error::Error;
 use crate::weights::append_crc32c;
 
-/// What tells a model from others: the content of its files. Copies of them are the same model.
+/// The identity of a model: a checksum of its files, and a name to show.
+///
+/// Two are equal when their checksums are: a copy of a model's files is the same model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelIdentity {
-    /// Name of the run's folder, for people.
+    /// Name of the run's folder, for messages.
     pub name: String,
-    /// CRC-32C of the description and the file of weights.
+    /// CRC-32C of the description and the weights file.
     pub checksum: u32,
 }
 
@@ -32,7 +34,7 @@ impl ModelIdentity {
     }
 }
 
-/// The folder that a model, or a checkpoint, lies in the folder of.
+/// Returns the name of the run's folder: the innermost folder that is not `model` or `checkpoint`.
 fn name_of_run(weights: &Path) -> String {
     let absolute = std::path::absolute(weights);
     let weights = absolute.as_deref().unwrap_or(weights);
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_that_of_the_run_whichever_of_its_files_is_meant() {
+    fn every_weights_file_of_a_run_has_the_name_of_the_run() {
         for path in [
             "runs/first/model/model.safetensors",
             "runs/first/checkpoint/model-8.bpk",

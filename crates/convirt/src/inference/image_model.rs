@@ -1,4 +1,4 @@
-//! The image side of a trained model by itself.
+//! The image side of a trained model, without the text side.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +18,26 @@ use crate::error::Error;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
-/// The image encoder of a run of either objective with its projection head; of SimCLR's there is
-/// no more.
+/// The image encoder and projection head of a trained model, of ConVIRT or SimCLR, with the image
+/// transform they were trained with.
 ///
-/// An encoder alone, such as for a classifier, is better loaded by
+/// To load the encoder without the projection head, use
 /// [`load_image_encoder`](crate::weights::load_image_encoder).
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use convirt::inference::TowerOutput;
+/// use convirt::{ImageModel, similarity};
+///
+/// let model = ImageModel::load("runs/2026-01-16_02-27-36_phantom")?;
+/// let first = model.embed_image("first.png", TowerOutput::Embedding)?;
+/// let second = model.embed_image("second.png", TowerOutput::Embedding)?;
+/// println!("{:.3}", similarity(&first, &second));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ImageModel {
     pub(crate) network: Network,
@@ -36,8 +51,10 @@ pub struct ImageModel {
 }
 
 impl ImageModel {
-    /// Loads the image side of a run's model on the best device of this build; `run` is as for
-    /// [`Model::load`](crate::inference::model::Model::load).
+    /// Loads the image side of a run's model on the best device of this build.
+    ///
+    /// `run` is a run's folder, the model folder within it, or one of its checkpoints,
+    /// `checkpoint/model-<step>.bpk`.
     ///
     /// # Errors
     ///
@@ -46,7 +63,7 @@ impl ImageModel {
         Self::load_on(run, &device(None)?)
     }
 
-    /// Loads the image side of a run's model on a device.
+    /// Loads the image side of a run's model on the given device.
     ///
     /// # Errors
     ///
@@ -60,7 +77,7 @@ impl ImageModel {
         Self::new(network.valid(), files, device)
     }
 
-    /// The image side of a model whose network is loaded already, in evaluation mode.
+    /// Wraps a network that is loaded already and in evaluation mode.
     pub(crate) fn new(network: Network, files: ModelFiles, device: &Device) -> Result<Self, Error> {
         let ModelFiles {
             weights,
@@ -88,11 +105,11 @@ impl ImageModel {
         })
     }
 
-    /// Sets the precision that images are embedded in; without this it is float32.
+    /// Sets the precision that images are embedded in; the default is float32.
     ///
     /// # Errors
     ///
-    /// `ComputeError::NoBFloat16` when the device does not compute in it.
+    /// `ComputeError::NoBFloat16` when the device does not support it.
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         check_precision(precision, &self.device)?;
         Ok(Self { precision, ..self })
@@ -107,11 +124,11 @@ impl ImageModel {
         autocast(self.precision, || self.network.encode_image(images))
     }
 
-    /// Embeds an image file.
+    /// Embeds an image file: [`width(output)`](Self::width) numbers.
     ///
     /// # Errors
     ///
-    /// When the file is not a readable image.
+    /// When the file is not a readable image, and `InferenceError::NotFinite`.
     pub fn embed_image(
         &self,
         path: impl AsRef<Path>,
@@ -124,21 +141,21 @@ impl ImageModel {
         Ok(batch.into_values(output))
     }
 
-    /// Reads an image file as the network sees it: its input, `[1, 3, size, size]`, and the same
-    /// to look at.
-    pub(crate) fn see(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
+    /// Reads an image file; returns the network's input, `[1, 3, size, size]`, and the same pixels
+    /// as an image.
+    pub(crate) fn load_with_view(&self, path: &Path) -> Result<(Tensor<4>, Radiograph), Error> {
         let image = self.images.load(path)?;
         Ok((self.input(&image), self.transform.view(&image)))
     }
 
-    /// `[1, 3, size, size]`.
+    /// Returns the network's input for an image, `[1, 3, size, size]`.
     fn input(&self, image: &Radiograph) -> Tensor<4> {
         let size = self.transform.size();
         let pixels = TensorData::new(self.transform.apply(image), [1, 3, size, size]);
         Tensor::from_data(pixels, &self.device)
     }
 
-    /// Numbers of an output.
+    /// Returns the width of an output: `d_model` or `d_embedding`.
     pub fn width(&self, output: TowerOutput) -> usize {
         match output {
             TowerOutput::Features => self.config.image.d_model(),
@@ -146,26 +163,26 @@ impl ImageModel {
         }
     }
 
-    /// What tells this model from others: read from its files anew.
+    /// Computes the identity of the model from its files.
     ///
     /// # Errors
     ///
-    /// When the weights cannot be read any more.
+    /// When the weights file can no longer be read.
     pub fn identity(&self) -> Result<ModelIdentity, Error> {
         ModelIdentity::compute(&self.description, &self.weights)
     }
 
-    /// What the model was trained for.
+    /// Returns the objective that the model was trained with.
     pub fn objective(&self) -> Objective {
         self.description.objective
     }
 
-    /// Shape of the image encoder.
+    /// Returns the configuration of the image encoder.
     pub fn image_config(&self) -> &ResNetConfig {
         &self.config.image
     }
 
-    /// Names of the parameters in this crate's own files.
+    /// Returns the names of the parameters in this crate's own files.
     pub(crate) fn layout(&self) -> Layout {
         NetworkConfig::SimClr(self.config).layout()
     }

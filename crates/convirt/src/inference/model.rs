@@ -1,4 +1,4 @@
-//! A trained model as its users want it: files and sentences in, embeddings out.
+//! A trained model: image files and sentences in, embeddings out.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,10 @@ use crate::error::Error;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
-/// A trained pair of encoders with the tokenizer and image transform that belong to it.
+/// A trained image encoder and text encoder, with the tokenizer and the image transform they were
+/// trained with.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use convirt::{Model, similarity};
@@ -50,13 +53,13 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// When there is no model, it has no text encoder (SimCLR's), or its files are damaged or do
-    /// not belong together.
+    /// When there is no model, when it is a SimCLR model without a text encoder, or when its files
+    /// are damaged or do not belong together.
     pub fn load(run: impl AsRef<Path>) -> Result<Self, Error> {
         Self::load_on(run, &device(None)?)
     }
 
-    /// Loads the model of a run on a device.
+    /// Loads the model of a run on the given device.
     ///
     /// # Errors
     ///
@@ -97,11 +100,11 @@ impl Model {
         })
     }
 
-    /// Sets the precision that images and texts are embedded in; without this it is float32.
+    /// Sets the precision that images and texts are embedded in; the default is float32.
     ///
     /// # Errors
     ///
-    /// `ComputeError::NoBFloat16` when the device does not compute in it.
+    /// `ComputeError::NoBFloat16` when the device does not support it.
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         Ok(Self {
             image_tower: self.image_tower.with_precision(precision)?,
@@ -118,8 +121,8 @@ impl Model {
         self.image_tower.embed_image(path, TowerOutput::Embedding)
     }
 
-    /// Embeds a sentence or report: `d_embedding` numbers of L2 norm 1. What exceeds the model's
-    /// maximum of tokens is cut off.
+    /// Embeds a sentence or report: `d_embedding` numbers of L2 norm 1. The text is cut off at the
+    /// model's maximum number of tokens.
     ///
     /// # Errors
     ///
@@ -128,11 +131,12 @@ impl Model {
         self.embed_text_as(text, TowerOutput::Embedding)
     }
 
-    /// Embeds a sentence or report, the output asked for; see [`embed_text`](Self::embed_text).
+    /// Embeds a sentence or report and returns the given output of the text side; see
+    /// [`embed_text`](Self::embed_text).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`embed_text`](Self::embed_text).
     pub fn embed_text_as(&self, text: &str, output: TowerOutput) -> Result<Vec<f32>, Error> {
         let texts = [text];
         let mut batches = self.embed_texts(&texts, &LoaderConfig::default())?;
@@ -140,33 +144,33 @@ impl Model {
         Ok(batch.into_values(output))
     }
 
-    /// Encodes texts in the model's precision.
+    /// Encodes tokenized texts in the model's precision.
     pub(crate) fn encode_text(&self, texts: TextInput) -> Encoded {
         autocast(self.precision(), || self.network.encode_text(texts))
     }
 
-    /// Numbers of an output of the text side.
+    /// Returns the width of an output of the text side.
     pub fn text_width(&self, output: TowerOutput) -> usize {
         let network = &self.description.network;
         match output {
             TowerOutput::Features => network
                 .pooling
                 .d_pooled(network.text.d_model())
-                .expect("the configuration admits poolings to one vector only"),
+                .expect("the configuration only allows poolings to one vector"),
             TowerOutput::Embedding => network.d_embedding,
         }
     }
 
-    /// The image side by itself.
+    /// Returns the image side.
     pub fn image_tower(&self) -> &ImageModel {
         &self.image_tower
     }
 
-    /// What tells this model from others; see [`ImageModel::identity`].
+    /// Computes the identity of the model from its files.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// When the weights file can no longer be read.
     pub fn identity(&self) -> Result<ModelIdentity, Error> {
         self.image_tower.identity()
     }
@@ -176,43 +180,43 @@ impl Model {
         self.image_tower.precision()
     }
 
-    /// The networks themselves, for batches of tensors; they compute in the precision of the
-    /// [`autocast`] around them.
+    /// Returns the networks, to run them on batches of tensors. They compute in the precision of
+    /// the enclosing [`autocast`].
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Shape of the image encoder.
+    /// Returns the configuration of the image encoder.
     pub fn image_config(&self) -> &ResNetConfig {
         &self.description.network.image
     }
 
-    /// Shape of the text encoder.
+    /// Returns the configuration of the text encoder.
     pub fn text_config(&self) -> &BertConfig {
         &self.description.network.text
     }
 
-    /// Shape of the whole network.
+    /// Returns the configuration of the whole network.
     pub(crate) fn network_config(&self) -> &ConVirtConfig {
         &self.description.network
     }
 
-    /// Names of the model's parameters in its own files.
+    /// Returns the names of the parameters in this crate's own files.
     pub(crate) fn layout(&self) -> Layout {
         NetworkConfig::ConVirt(self.description.network.clone()).layout()
     }
 
-    /// The vocabulary that the text encoder was trained with.
+    /// Returns the tokenizer that the text encoder was trained with.
     pub fn tokenizer(&self) -> &ReportTokenizer {
         &self.tokenizer
     }
 
-    /// Longest text that is embedded, in tokens.
+    /// Returns the maximum length of a text, in tokens; longer texts are cut off.
     pub(crate) fn max_tokens(&self) -> usize {
-        let most = self.text_config().max_tokens();
+        let encoder_max = self.text_config().max_tokens();
         self.description
             .max_tokens
-            .map_or(most, |longest| longest.min(most))
+            .map_or(encoder_max, |max_tokens| max_tokens.min(encoder_max))
     }
 
     pub(crate) fn device(&self) -> &Device {

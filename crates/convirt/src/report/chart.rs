@@ -1,16 +1,16 @@
-//! Curves, as SVG within the page.
+//! Charts of curves and histograms, as SVG within the page.
 
 use std::fmt::Write;
 
 use super::html::Escaped;
 
-/// Points that a curve has at the most; more are averaged.
+/// Maximum number of points of a curve; neighbours are averaged if there are more.
 const MAX_POINTS: usize = 400;
 
-/// Bars that a histogram has at the most.
+/// Maximum number of bars of a histogram.
 const MAX_BARS: usize = 32;
 
-/// Size of the drawing, in its own units, and the room for numbers at its sides.
+/// Size of the drawing, and the margins that hold the numbers of the axes, in SVG units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 56.0;
@@ -21,20 +21,20 @@ const BOTTOM: f64 = 36.0;
 /// A curve of a [`Chart`].
 pub(super) struct Curve<'a> {
     pub name: &'a str,
-    /// Step and value, by step.
+    /// Steps and values, in the order of the steps.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Curves over the optimizer's steps.
+/// A chart of curves over the optimizer's steps.
 pub(super) struct Chart<'a> {
     pub title: &'a str,
     pub curves: Vec<Curve<'a>>,
-    /// A value to compare with, and its name.
+    /// Name and value of a horizontal line to compare with.
     pub level: Option<(&'a str, f64)>,
 }
 
 impl Chart<'_> {
-    /// Draws the chart with its title and key; nothing where no curve has a point.
+    /// Draws the chart with its title and legend; returns an empty string if no curve has a point.
     pub(super) fn draw(&self) -> String {
         let finite = |curve: &Curve<'_>| {
             let points = curve.points.iter().copied();
@@ -47,52 +47,52 @@ impl Chart<'_> {
         if all().next().is_none() {
             return String::new();
         }
-        let xs = Axis::over(all().map(|point| point.0));
+        let x_axis = Axis::new(all().map(|point| point.0));
         let level = self.level.map(|(_, value)| value);
-        let ys = Axis::over(all().map(|point| point.1).chain(level));
-        let x = |value: f64| LEFT + xs.share(value) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - ys.share(value) * (HEIGHT - TOP - BOTTOM);
+        let y_axis = Axis::new(all().map(|point| point.1).chain(level));
+        let x = |value: f64| LEFT + x_axis.fraction(value) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - y_axis.fraction(value) * (HEIGHT - TOP - BOTTOM);
 
         let mut svg = head(self.title);
         let right = WIDTH - RIGHT;
-        for tick in ys.ticks() {
-            let at = y(tick);
+        for tick in y_axis.ticks() {
+            let tick_y = y(tick);
             let _ = write!(
                 svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{tick_y:.1}\" y2=\"{tick_y:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
-                at + 4.0,
+                tick_y + 4.0,
                 number(tick)
             );
         }
-        for tick in xs.ticks() {
+        for tick in x_axis.ticks() {
             label_below(&mut svg, x(tick), tick);
         }
         if let Some(level) = level {
-            let at = y(level);
+            let level_y = y(level);
             let _ = write!(
                 svg,
-                "<line class=\"level\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"
+                "<line class=\"level\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{level_y:.1}\" y2=\"{level_y:.1}\"/>"
             );
         }
         for (index, (_, points)) in curves.iter().enumerate() {
-            let places: Vec<_> = points
+            let coordinates: Vec<_> = points
                 .iter()
                 .map(|&(step, value)| format!("{:.1},{:.1}", x(step), y(value)))
                 .collect();
-            match places.as_slice() {
+            match coordinates.as_slice() {
                 [] => {}
-                [only] => {
-                    let (cx, cy) = only.split_once(',').unwrap_or_default();
+                [point] => {
+                    let (cx, cy) = point.split_once(',').unwrap_or_default();
                     let _ = write!(
                         svg,
                         "<circle class=\"c{index}\" cx=\"{cx}\" cy=\"{cy}\" r=\"4\"/>"
                     );
                 }
-                places => {
-                    let places = places.join(" ");
-                    let _ = write!(svg, "<polyline class=\"c{index}\" points=\"{places}\"/>");
+                coordinates => {
+                    let points = coordinates.join(" ");
+                    let _ = write!(svg, "<polyline class=\"c{index}\" points=\"{points}\"/>");
                 }
             }
         }
@@ -113,60 +113,63 @@ impl Chart<'_> {
     }
 }
 
-/// Draws how often each number of words occurs; the longest hundredth is in the last bar.
+/// Draws a histogram of the numbers of words; the last bar holds the longest 1 % of the texts.
 pub(super) fn histogram(title: &str, words: &[usize]) -> String {
     const HEIGHT: f64 = 160.0;
     let mut sorted = words.to_vec();
     sorted.sort_unstable();
-    let place = (words.len() * 99).div_ceil(100).saturating_sub(1);
-    let longest = sorted.get(place).copied().unwrap_or(0);
-    let together = (longest + 1).div_ceil(MAX_BARS);
-    let mut bars = vec![0_usize; longest / together + 1];
+    let percentile = (words.len() * 99).div_ceil(100).saturating_sub(1);
+    let longest = sorted.get(percentile).copied().unwrap_or(0);
+    let bar_width = (longest + 1).div_ceil(MAX_BARS);
+    let mut bars = vec![0_usize; longest / bar_width + 1];
     let last = bars.len() - 1;
     for count in words {
-        bars[(count / together).min(last)] += 1;
+        bars[(count / bar_width).min(last)] += 1;
     }
-    let most = bars.iter().copied().max().unwrap_or(0).max(1);
+    let max_count = bars.iter().copied().max().unwrap_or(0).max(1);
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
-    let range = (bars.len() * together) as f64;
+    let range = (bars.len() * bar_width) as f64;
     let x = |value: f64| LEFT + value / range * (right - LEFT);
     let mut svg = head(title);
     let _ = write!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{most}</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{max_count}</text>",
         LEFT - 6.0,
         TOP + 8.0
     );
     for (bar, &count) in bars.iter().enumerate() {
-        let (from, to) = (bar * together, (bar + 1) * together);
-        let name = match (bar == last && sorted.last() >= Some(&to), to - from) {
-            (true, _) => format!("{from} words and more"),
-            (false, 1) => format!("{from} words"),
-            (false, _) => format!("{from} to {} words", to - 1),
+        let (start, end) = (bar * bar_width, (bar + 1) * bar_width);
+        let is_open = bar == last && sorted.last() >= Some(&end);
+        let name = if is_open {
+            format!("{start} words and more")
+        } else if bar_width == 1 {
+            format!("{start} words")
+        } else {
+            format!("{start} to {} words", end - 1)
         };
-        let (left, end) = (x(from as f64), x(to as f64));
-        let height = count as f64 / most as f64 * (bottom - TOP);
+        let (left, right) = (x(start as f64), x(end as f64));
+        let height = count as f64 / max_count as f64 * (bottom - TOP);
         let _ = write!(
             svg,
             "<g><title>{name}: {count}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" \
              height=\"{height:.1}\"/></g>",
             left + 0.5,
             bottom - height,
-            end - left - 1.0
+            right - left - 1.0
         );
     }
     let _ = write!(
         svg,
         "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
     );
-    let ticks = Axis::over([0.0, range].into_iter()).ticks();
+    let ticks = Axis::new([0.0, range].into_iter()).ticks();
     for tick in ticks.filter(|tick| *tick <= range) {
         label_below(&mut svg, x(tick), tick);
     }
     svg + "</svg></figure>"
 }
 
-/// A figure and its drawing, up to what is drawn.
+/// Returns the opening tags of a figure and its SVG.
 fn head(title: &str) -> String {
     let title = Escaped(title);
     format!(
@@ -175,7 +178,7 @@ fn head(title: &str) -> String {
     )
 }
 
-/// A number under the drawing.
+/// Writes a number below the drawing.
 fn label_below(svg: &mut String, x: f64, value: f64) {
     let y = HEIGHT - BOTTOM + 18.0;
     let value = number(value);
@@ -185,7 +188,7 @@ fn label_below(svg: &mut String, x: f64, value: f64) {
     );
 }
 
-/// The range of a side, ending at round numbers.
+/// The range of an axis, which ends at round numbers.
 struct Axis {
     low: f64,
     high: f64,
@@ -193,7 +196,8 @@ struct Axis {
 }
 
 impl Axis {
-    fn over(values: impl Iterator<Item = f64>) -> Self {
+    /// Creates an axis that covers all values.
+    fn new(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
             (low.min(value), high.max(value))
         });
@@ -201,7 +205,7 @@ impl Axis {
             range if range > 0.0 => range,
             _ => high.abs().max(1e-6),
         };
-        // 1, 2 or 5 times a power of ten, four to ten of them.
+        // The distance of the ticks is 1, 2 or 5 times a power of ten, with four to ten ticks.
         let power = 10_f64.powf((range / 4.0).log10().floor());
         let steps = [5.0, 2.0, 1.0].map(|times| times * power);
         let step = steps.into_iter().find(|step| range / step >= 3.0);
@@ -213,7 +217,8 @@ impl Axis {
         }
     }
 
-    fn share(&self, value: f64) -> f64 {
+    /// Returns the position of a value on the axis, from 0 to 1.
+    fn fraction(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
@@ -224,18 +229,20 @@ impl Axis {
     }
 }
 
-/// At most [`MAX_POINTS`] points, each the mean of its neighbours.
+/// Averages neighbouring points, so that at most [`MAX_POINTS`] remain.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let together = points.len().div_ceil(MAX_POINTS).max(1);
+    let chunk_size = points.len().div_ceil(MAX_POINTS).max(1);
     let mean = |chunk: &[(f64, f64)]| {
         let count = chunk.len() as f64;
-        let sum = |of: fn(&(f64, f64)) -> f64| chunk.iter().map(of).sum::<f64>();
-        (sum(|it| it.0) / count, sum(|it| it.1) / count)
+        let x_sum: f64 = chunk.iter().map(|point| point.0).sum();
+        let y_sum: f64 = chunk.iter().map(|point| point.1).sum();
+        (x_sum / count, y_sum / count)
     };
-    points.chunks(together).map(mean).collect()
+    points.chunks(chunk_size).map(mean).collect()
 }
 
-/// A number in as few figures as tell it from its neighbours on an axis.
+/// Formats a number with up to three decimals, or in scientific notation if it is very small or
+/// large.
 fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e5).contains(&size) {
@@ -277,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing_and_a_dot_of_one_point() {
+    fn no_points_draw_nothing_and_one_point_draws_a_dot() {
         assert_eq!(drawn(vec![]), "");
         assert_eq!(drawn(vec![(1.0, f64::NAN)]), "");
         assert!(drawn(vec![(3.0, 3.0)]).contains("<circle"));
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_hold_every_text_and_what_is_very_long_is_in_the_last() {
+    fn every_text_is_in_a_bar_and_very_long_texts_are_in_the_last() {
         let mut words: Vec<usize> = (0..300).map(|i| i % 64).collect();
         words.extend([5000, 6000]);
         let svg = histogram("a < b", &words);
@@ -311,12 +318,12 @@ mod tests {
 
     #[test]
     fn axes_end_at_round_numbers() {
-        let axis = Axis::over([2.87, 3.43].into_iter());
+        let axis = Axis::new([2.87, 3.43].into_iter());
         let ticks: Vec<_> = axis.ticks().map(number).collect();
         assert_eq!(ticks.first().map(String::as_str), Some("2.8"));
         assert!(ticks.len() >= 4 && ticks.len() <= 11, "{ticks:?}");
-        let flat = Axis::over([5.0, 5.0].into_iter());
-        assert!(flat.share(5.0).is_finite());
+        let flat = Axis::new([5.0, 5.0].into_iter());
+        assert!(flat.fraction(5.0).is_finite());
         assert_eq!(
             [1e-4, 0.5, 120.0, 3e6].map(number),
             ["1.0e-4", "0.5", "120", "3.0e6"]

@@ -1,4 +1,4 @@
-//! What a run learned from, at a glance.
+//! The section of the report on a run's data.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
@@ -7,33 +7,34 @@ use convirt_data::{Skips, Study, TextView, TokenizerError, word_count};
 use rayon::prelude::*;
 
 use super::chart::histogram;
-use super::held_out::evenly;
+use super::held_out::evenly_spaced;
 use super::html::Escaped;
 use crate::config::DatasetConfig;
 use crate::inference::Model;
 use crate::readable::thousands;
 
-/// Repeated texts that are shown.
-const REPEATED: usize = 5;
+/// Maximum number of repeated texts shown.
+const MAX_REPEATED: usize = 5;
 
-/// Texts of a side whose tokens are counted.
+/// Maximum number of texts of a split whose tokens are counted.
 const MAX_COUNTED: usize = 20_000;
 
 /// The rows of a run's manifest.
 pub(crate) struct Data<'a> {
     pub train: &'a [Study],
     pub valid: &'a [Study],
-    /// Rows left out; of those found unreadable in training, the studies are in the lists above.
+    /// The rows left out. Images that were found to be unreadable only during training are listed
+    /// here, but their studies are still among the studies above.
     pub skips: &'a Skips,
 }
 
 impl Data<'_> {
-    /// Draws both sides of the split, what was left out, and the texts; how many of these are too
-    /// long where there is a model to say so.
+    /// Draws the training and held-out data, the rows left out, and the lengths of the texts. With
+    /// a model, also how many texts exceed its maximum number of tokens.
     pub(super) fn draw(&self, config: &DatasetConfig, model: Option<&Model>) -> String {
         let skipped: HashSet<usize> = self.skips.list().iter().map(|skip| skip.row).collect();
         let sides = [self.train, self.valid].map(|studies| {
-            let used = studies.iter().filter(|it| !skipped.contains(&it.row));
+            let used = studies.iter().filter(|study| !skipped.contains(&study.row));
             used.collect::<Vec<&Study>>()
         });
         let mut body = table(&sides, config, model);
@@ -53,36 +54,33 @@ impl Data<'_> {
         body
     }
 
-    /// What became of the manifest's rows.
+    /// Returns a sentence on how many rows of the manifest are used and left out.
     fn rows(&self, used: usize) -> String {
         let manifest = self.skips.manifest().file_name().unwrap_or_default();
         let (rows, counts) = (self.skips.rows(), self.skips.counts());
         let left_out: usize = counts.values().sum();
         let mut line = format!("{}: {} rows", manifest.display(), thousands(rows));
         let reasons = counts.iter().map(|(why, count)| format!("{count} {why}"));
-        match left_out {
-            0 => line.push_str(", none left out"),
-            _ => {
-                let reasons: Vec<String> = reasons.collect();
-                let left_out = thousands(left_out);
-                let _ = write!(line, ", {left_out} left out: {}", reasons.join(", "));
-            }
+        if left_out == 0 {
+            line.push_str(", none left out");
+        } else {
+            let reasons: Vec<String> = reasons.collect();
+            let left_out = thousands(left_out);
+            let _ = write!(line, ", {left_out} left out: {}", reasons.join(", "));
         }
-        match rows.saturating_sub(used + left_out) {
-            0 => {}
-            test => {
-                let _ = write!(line, "; {} of the test side, not used", thousands(test));
-            }
+        let test = rows.saturating_sub(used + left_out);
+        if test > 0 {
+            let _ = write!(line, "; {} of the test split, not used", thousands(test));
         }
         line + "."
     }
 }
 
-/// Numbers of both sides, training first.
+/// Draws a table with the numbers of the training and the held-out data.
 fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&Model>) -> String {
-    let different = |of: fn(&Study) -> &str| {
+    let count_distinct = |value: fn(&Study) -> &str| {
         sides.each_ref().map(|side| {
-            let values: BTreeSet<&str> = side.iter().map(|study| of(study)).collect();
+            let values: BTreeSet<&str> = side.iter().map(|study| value(study)).collect();
             thousands(values.len())
         })
     };
@@ -98,21 +96,21 @@ fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&Model>
     )];
     if let Some(group) = &config.group_col {
         let name = format!("groups by `{group}`");
-        table.push((name, different(|study| &study.group)));
+        table.push((name, count_distinct(|study| &study.group)));
     }
     table.push(("images".into(), sides.each_ref().map(images)));
     let name = "pixels: median, range".to_string();
     table.push((name, sides.each_ref().map(|side| size_range(side))));
     if has_texts {
         let name = "different texts".to_string();
-        table.push((name, different(|study| &study.report.text)));
+        table.push((name, count_distinct(|study| &study.report.text)));
         let words = "words: median, range".to_string();
         table.push((words, sides.each_ref().map(|side| word_range(side))));
     }
     if let Some(model) = model {
-        let cut = |place: usize, view| cut_off(model, &sides[place], view);
-        let both = [cut(0, config.train_text), cut(1, config.eval_text)];
-        if let [Ok(train), Ok(valid)] = both {
+        let train = cut_off(model, &sides[0], config.train_text);
+        let valid = cut_off(model, &sides[1], config.eval_text);
+        if let [Ok(train), Ok(valid)] = [train, valid] {
             let name = format!("cut off at {} tokens", model.max_tokens());
             table.push((name, [train, valid]));
         }
@@ -130,7 +128,7 @@ fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&Model>
     html + "</table>"
 }
 
-/// The texts of studies that have one.
+/// Iterates over the texts that are not empty.
 fn texts<'a>(studies: &[&'a Study]) -> impl Iterator<Item = &'a str> {
     let texts = studies.iter().map(|study| &*study.report.text);
     texts.filter(|text| !text.is_empty())
@@ -142,7 +140,7 @@ fn word_range(studies: &[&Study]) -> String {
     median_and_range(&words, "–", |count| thousands(*count))
 }
 
-/// By number of pixels.
+/// Returns the median and the range of the image sizes, ordered by the number of pixels.
 fn size_range(studies: &[&Study]) -> String {
     let mut sizes: Vec<_> = studies.iter().map(|study| study.image_size).collect();
     sizes.sort_unstable_by_key(|&[width, height]| (width * height, width));
@@ -151,23 +149,24 @@ fn size_range(studies: &[&Study]) -> String {
     })
 }
 
-/// Median and ends of what is sorted.
+/// Formats the median and the range of sorted values.
 fn median_and_range<T: PartialEq>(
     sorted: &[T],
-    between: &str,
-    told: impl Fn(&T) -> String,
+    separator: &str,
+    show: impl Fn(&T) -> String,
 ) -> String {
-    let [shortest, .., longest] = sorted else {
-        return sorted.first().map_or("none".into(), told);
+    let [min, .., max] = sorted else {
+        return sorted.first().map_or("none".into(), show);
     };
-    let median = told(&sorted[sorted.len() / 2]);
-    match shortest == longest {
-        true => median,
-        false => format!("{median}, {}{between}{}", told(shortest), told(longest)),
+    let median = show(&sorted[sorted.len() / 2]);
+    if min == max {
+        median
+    } else {
+        format!("{median}, {}{separator}{}", show(min), show(max))
     }
 }
 
-/// How many of the texts that are read of studies have more tokens than the model takes.
+/// Returns the share of the texts read from studies that have more tokens than the model accepts.
 fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, TokenizerError> {
     let (read, what) = match view {
         TextView::RandomSentence => {
@@ -176,9 +175,9 @@ fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, 
         }
         TextView::WholeReport => (texts(studies).collect::<Vec<&str>>(), "texts"),
     };
-    let counted: Vec<usize> = evenly(read.len(), MAX_COUNTED).collect();
-    let is_long = |&place: &usize| {
-        let tokens = model.tokenizer().count(read[place])?;
+    let counted: Vec<usize> = evenly_spaced(read.len(), MAX_COUNTED).collect();
+    let is_long = |&index: &usize| {
+        let tokens = model.tokenizer().count(read[index])?;
         Ok(tokens > model.max_tokens())
     };
     let long: Vec<bool> = counted
@@ -193,7 +192,7 @@ fn cut_off(model: &Model, studies: &[&Study], view: TextView) -> Result<String, 
     ))
 }
 
-/// Endings of the image files.
+/// Returns the number of image files with each ending.
 fn kinds(studies: &[&Study]) -> String {
     let mut counts = BTreeMap::<String, usize>::new();
     for study in studies {
@@ -211,7 +210,7 @@ fn kinds(studies: &[&Study]) -> String {
     counts.join(", ")
 }
 
-/// The texts that most pairs have.
+/// Draws the most frequent repeated texts.
 fn repeated(texts: &[&str]) -> String {
     let mut counts = HashMap::<&str, usize>::new();
     for text in texts {
@@ -224,11 +223,11 @@ fn repeated(texts: &[&str]) -> String {
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let shared: usize = counts.iter().map(|(_, count)| count).sum();
     let mut html = format!(
-        "<p>{:.1} % of the pairs have a text that another has too, most often:</p>\
+        "<p>{:.1} % of the pairs share their text with another pair. The most frequent texts:</p>\
          <table class=\"data\">",
         100.0 * shared as f64 / texts.len() as f64
     );
-    for (text, count) in counts.into_iter().take(REPEATED) {
+    for (text, count) in counts.into_iter().take(MAX_REPEATED) {
         let _ = write!(
             html,
             "<tr><td class=\"number\">{} ×</td><td><span class=\"text\">{}</span></td></tr>",
@@ -282,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_are_counted_and_every_row_accounted_for() {
+    fn the_rows_of_both_splits_are_counted() {
         let train = [
             study(2, "The heart is <big>."),
             study(3, "The heart is <big>."),
             study(4, "No effusion is seen in either lung."),
-            study(5, "Its image turned out to be unreadable."),
+            study(5, "Its image is unreadable."),
         ];
         let valid = [study(6, "Clear lungs today.")];
         let page = drawn(&train, &valid, &[1, 5]);
@@ -305,9 +304,10 @@ mod tests {
                 "300 × 1,000, 200 × 1,000 – 400 × 1,000",
                 "600 × 1,000",
             ),
-            row("different texts", "2", "1"),
+            row("count_distinct texts", "2", "1"),
             row("words: median, range", "4, 4–7", "3"),
-            "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test side, not used.".into(),
+            "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test split, not used."
+                .into(),
             "Image files: 4 png.".into(),
             "50.0 % of the pairs".into(),
             "2 ×</td><td><span class=\"text\">The heart is &lt;big&gt;.".into(),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn of_images_alone_there_are_no_texts_to_tell_of() {
+    fn data_without_texts_has_no_text_statistics() {
         let page = drawn(&[study(1, ""), study(2, "")], &[study(3, "")], &[]);
         assert!(page.contains("<td>rows</td>") && page.contains("none left out"));
         for absent in ["texts", "words", "<svg"] {

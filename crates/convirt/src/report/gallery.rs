@@ -1,4 +1,4 @@
-//! Held-out images with their texts, and where the model sees what these say.
+//! Held-out images with their nearest texts, and heat maps of the sentences of their reports.
 
 use std::fmt::Write;
 
@@ -11,26 +11,26 @@ use super::html::{Escaped, image};
 use crate::error::Error;
 use crate::inference::Model;
 
-/// Images of each kind.
-const EACH: usize = 4;
+/// Maximum number of images of each kind.
+const MAX_IMAGES: usize = 4;
 
-/// Sentences of a report that get a heat map.
-const SENTENCES: usize = 3;
+/// Maximum number of sentences of a report with a heat map.
+const MAX_SENTENCES: usize = 3;
 
-/// An image of the gallery, read once.
-struct Shown<'a> {
+/// An image of the gallery.
+struct GalleryImage<'a> {
     ranking: &'a Ranking,
-    /// What the network sees of it, `[1, 3, size, size]`.
+    /// The network's input, `[1, 3, size, size]`.
     input: Tensor<4>,
-    /// The same to look at.
+    /// The same pixels, as an image.
     view: Radiograph,
 }
 
-/// Draws the images that the model is right about, narrowly wrong, and wrong and sure; the first
-/// and the last with heat maps.
+/// Draws images that the model ranks correctly, wrongly by a narrow margin, and wrongly by a wide
+/// margin; the first and the last kind with heat maps.
 pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> {
-    let gallery = pairs.gallery(EACH);
-    let read = |rankings| read(model, pairs, rankings);
+    let gallery = pairs.gallery(MAX_IMAGES);
+    let read = |rankings| load_images(model, pairs, rankings);
     let right = read(&gallery.right)?;
     let wrong = read(&gallery.wrong)?;
     let surprising = read(&gallery.surprising)?;
@@ -48,7 +48,7 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
         ),
         (
             "Most surprising",
-            "Another text comes first, by the widest margin: model or report errs.",
+            "Another text comes first, by the widest margin: the model or the report is wrong.",
             &surprising,
         ),
     ] {
@@ -62,10 +62,10 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
         page.push_str("</div>");
     }
     page.push_str(
-        "<h2>Where the model sees it</h2><p>Each place of the image encoder's last map, projected \
-         as if it were the whole image and compared with a sentence of the report: orange agrees \
-         more than the mean place, blue less. Numbers are the similarities of the coldest and the \
-         warmest place.</p>",
+        "<h2>Where the model sees it</h2><p>Each position of the image encoder's last feature map \
+         is projected as if it were the whole image, and compared with a sentence of the report. \
+         Orange is more similar than the mean position, blue is less similar. The numbers are the \
+         lowest and the highest similarity.</p>",
     );
     for shown in right.iter().chain(&surprising) {
         page.push_str(&heat_maps(model, pairs, shown)?);
@@ -73,15 +73,15 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
     Ok(page)
 }
 
-fn read<'a>(
+fn load_images<'a>(
     model: &Model,
     pairs: &HeldOut<'_>,
     rankings: &'a [Ranking],
-) -> Result<Vec<Shown<'a>>, Error> {
+) -> Result<Vec<GalleryImage<'a>>, Error> {
     let read = |ranking: &'a Ranking| {
         let path = &pairs.study(ranking.image).image;
-        let (input, view) = model.image_tower().see(path)?;
-        Ok(Shown {
+        let (input, view) = model.image_tower().load_with_view(path)?;
+        Ok(GalleryImage {
             ranking,
             input,
             view,
@@ -90,7 +90,7 @@ fn read<'a>(
     rankings.iter().map(read).collect()
 }
 
-fn card(pairs: &HeldOut<'_>, shown: &Shown<'_>) -> String {
+fn card(pairs: &HeldOut<'_>, shown: &GalleryImage<'_>) -> String {
     let ranking = shown.ranking;
     let text = |text: usize| {
         format!(
@@ -110,13 +110,17 @@ fn card(pairs: &HeldOut<'_>, shown: &Shown<'_>) -> String {
     )
 }
 
-fn heat_maps(model: &Model, pairs: &HeldOut<'_>, shown: &Shown<'_>) -> Result<String, Error> {
+fn heat_maps(
+    model: &Model,
+    pairs: &HeldOut<'_>,
+    shown: &GalleryImage<'_>,
+) -> Result<String, Error> {
     let mut row = format!(
         "<div class=\"heat\"><figure>{}</figure>",
         image(&Thumbnail::whole(&shown.view), "held-out image")
     );
     let report = &pairs.study(shown.ranking.image).report;
-    for sentence in report.sentences.iter().take(SENTENCES) {
+    for sentence in report.sentences.iter().take(MAX_SENTENCES) {
         let text = model.embed_text(sentence)?;
         let map = HeatMap::new(model.network(), shown.input.clone(), &text)?;
         let (low, high) = map.range();

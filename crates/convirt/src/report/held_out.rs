@@ -1,4 +1,4 @@
-//! Held-out pairs, ranked for a look at single ones.
+//! Held-out pairs, ranked to choose examples for the report.
 
 use std::collections::HashSet;
 
@@ -7,56 +7,57 @@ use convirt_data::{Distinct, Study};
 use crate::inference::similarity;
 use crate::retrieval::EmbeddedPairs;
 
-/// Held-out images and their distinct texts, each image compared with each text.
+/// Held-out images and their distinct texts, with the similarity of each image to each text.
 pub(super) struct HeldOut<'a> {
-    /// The study of each image, the first of several.
+    /// The first study of each image.
     studies: Vec<&'a Study>,
-    /// The text of each image's study.
+    /// The number of the text of each image's study.
     distinct: Distinct,
-    /// All texts of each image, of those that are compared.
+    /// The numbers of all texts that are paired with each image.
     texts_of: Vec<HashSet<usize>>,
-    /// Cosine similarity, `images` rows of `texts`.
+    /// Cosine similarities, `[images, texts]`, flat.
     similarity: Vec<f32>,
 }
 
-/// How an image stands to the texts.
+/// How an image ranks its own text among all texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ranking {
     pub image: usize,
-    /// Rank of its own text, from 1; a tie counts against it.
+    /// Rank of its own text, from 1, and the worst of tied ranks.
     pub rank: usize,
     /// The most similar other text.
     pub best_other: usize,
-    /// Similarity of its own text less that of the best other.
+    /// Similarity of its own text minus that of the best other text.
     pub lead: f32,
 }
 
-/// What to show of the held-out images.
+/// The held-out images to show.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Gallery {
-    /// Own text first, by a wide margin.
+    /// Images whose own text comes first, by the widest margin.
     pub right: Vec<Ranking>,
-    /// Another text first, by a hair.
+    /// Images for which another text comes first, by the narrowest margin.
     pub wrong: Vec<Ranking>,
-    /// Another text first, by a wide margin: what the model is sure of and wrong.
+    /// Images for which another text comes first, by the widest margin.
     pub surprising: Vec<Ranking>,
 }
 
 impl<'a> HeldOut<'a> {
-    /// Compares up to `max_pairs` of the images, evenly chosen, with all of their texts.
+    /// Compares up to `max_pairs` evenly_spaced spaced images with all of their texts.
     pub(super) fn new(pairs: &EmbeddedPairs<'a>, max_pairs: usize) -> Self {
-        let chosen: Vec<usize> = evenly(pairs.images.len(), max_pairs).collect();
+        let chosen: Vec<usize> = evenly_spaced(pairs.images.len(), max_pairs).collect();
         let first_pairs = chosen.iter().map(|&image| pairs.image_of.first[image]);
         let first_pairs: Vec<usize> = first_pairs.collect();
         let text_of = first_pairs.iter().map(|&pair| pairs.text_of.of_pair[pair]);
         let text_of: Vec<usize> = text_of.collect();
         let distinct = Distinct::new(&text_of);
-        let compared: Vec<usize> = distinct.first.iter().map(|&it| text_of[it]).collect();
-        let belongs: HashSet<(usize, usize)> = pairs.numbers().into_iter().collect();
+        let compared = distinct.first.iter().map(|&image| text_of[image]);
+        let compared: Vec<usize> = compared.collect();
+        let image_text_pairs: HashSet<(usize, usize)> = pairs.numbers().into_iter().collect();
         let texts_of = chosen.iter().map(|&image| {
             let texts = compared.iter().enumerate();
-            let own = texts.filter(|(_, text)| belongs.contains(&(image, **text)));
-            own.map(|(place, _)| place).collect()
+            let own = texts.filter(|(_, text)| image_text_pairs.contains(&(image, **text)));
+            own.map(|(number, _)| number).collect()
         });
         let texts: Vec<_> = compared.iter().map(|&text| &*pairs.texts[text]).collect();
         let images: Vec<_> = chosen.iter().map(|&image| &*pairs.images[image]).collect();
@@ -71,38 +72,38 @@ impl<'a> HeldOut<'a> {
         }
     }
 
-    /// Number of distinct texts.
+    /// Returns the number of distinct texts.
     pub(super) fn texts(&self) -> usize {
         self.distinct.first.len()
     }
 
-    /// The text of a number.
+    /// Returns the text with a number.
     pub(super) fn text(&self, text: usize) -> &'a str {
         &self.study(self.distinct.first[text]).report.text
     }
 
-    /// The number of an image's text.
+    /// Returns the number of an image's text.
     pub(super) fn text_of(&self, image: usize) -> usize {
         self.distinct.of_pair[image]
     }
 
-    /// The first images of the first `max_pairs` texts, each with that text.
+    /// Iterates over the first `max_pairs` texts, each with its first image: `(image, text)`.
     pub(super) fn first_pairs(&self, max_pairs: usize) -> impl Iterator<Item = (usize, usize)> {
         let pairs = self.distinct.first.iter().copied().zip(0..);
         pairs.take(max_pairs)
     }
 
-    /// The study of an image.
+    /// Returns the study of an image.
     pub(super) fn study(&self, image: usize) -> &'a Study {
         self.studies[image]
     }
 
-    /// Number of images.
+    /// Returns the number of images.
     pub(super) fn images(&self) -> usize {
         self.distinct.of_pair.len()
     }
 
-    /// Cosine similarity of an image and a text.
+    /// Returns the cosine similarity of an image and a text.
     pub(super) fn similarity(&self, image: usize, text: usize) -> f32 {
         self.row(image)[text]
     }
@@ -125,43 +126,43 @@ impl<'a> HeldOut<'a> {
         })
     }
 
-    /// Chooses up to `each` images of each kind; none twice, and none of a text that is shown.
-    pub(super) fn gallery(&self, each: usize) -> Gallery {
+    /// Chooses up to `max_images` images of each kind, with at most one image of each text.
+    pub(super) fn gallery(&self, max_images: usize) -> Gallery {
         let mut rankings: Vec<_> = (0..self.images())
-            .filter_map(|it| self.ranking(it))
+            .filter_map(|image| self.ranking(image))
             .collect();
         rankings.sort_by(|a, b| b.lead.total_cmp(&a.lead));
-        let mut shown = Vec::new();
+        let mut shown_texts = Vec::new();
         let mut choose = |candidates: &mut dyn Iterator<Item = &Ranking>| {
             let mut chosen = Vec::new();
             for ranking in candidates {
                 let text = self.text_of(ranking.image);
-                if chosen.len() < each && !shown.contains(&text) {
-                    shown.push(text);
+                if chosen.len() < max_images && !shown_texts.contains(&text) {
+                    shown_texts.push(text);
                     chosen.push(*ranking);
                 }
             }
             chosen
         };
-        let wrong = || rankings.iter().filter(|it| it.rank > 1);
+        let wrong = || rankings.iter().filter(|ranking| ranking.rank > 1);
         Gallery {
-            right: choose(&mut rankings.iter().filter(|it| it.rank == 1)),
+            right: choose(&mut rankings.iter().filter(|ranking| ranking.rank == 1)),
             surprising: choose(&mut wrong().rev()),
             wrong: choose(&mut wrong()),
         }
     }
 }
 
-/// Up to `max_pairs` of the places before `count`, equally far apart.
-pub(super) fn evenly(count: usize, max_pairs: usize) -> impl Iterator<Item = usize> {
-    (0..count).step_by(count.div_ceil(max_pairs).max(1))
+/// Returns up to `max` evenly spaced positions below `count`.
+pub(super) fn evenly_spaced(count: usize, max: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(count.div_ceil(max).max(1))
 }
 
-/// Row by row, an image each.
+/// Returns the similarity of each image to each text, `[images, texts]`, flat.
 fn similarities(images: &[&[f32]], texts: &[&[f32]]) -> Vec<f32> {
-    let of_image =
+    let row =
         |image: &&[f32]| -> Vec<f32> { texts.iter().map(|text| similarity(image, text)).collect() };
-    images.iter().flat_map(of_image).collect()
+    images.iter().flat_map(row).collect()
 }
 
 #[cfg(test)]
@@ -172,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Images and texts as directions in the plane, in degrees.
+    /// Creates pairs whose embeddings are directions in the plane, in degrees.
     fn held_out(images: &[f32], texts: &[f32], names: &[&str]) -> HeldOut<'static> {
         let direction = |degrees: &f32| {
             let (sin, cos) = degrees.to_radians().sin_cos();
@@ -202,15 +203,18 @@ mod tests {
     });
 
     #[test]
-    fn right_wrong_and_surprising_are_told_apart() {
-        // b: right; a: right, less clearly; c: d's text is nearer by little; d: a's text by far.
+    fn images_are_sorted_into_right_wrong_and_surprising() {
+        // b is right by the widest margin and a by a smaller one. For c, the text of d is slightly
+        // nearer; for d, the text of a is much nearer.
         let pairs = held_out(
             &[0.0, 60.0, 131.0, 10.0],
             &[0.0, 50.0, 120.0, 140.0],
             &["a", "b", "c", "d"],
         );
         let gallery = pairs.gallery(2);
-        let images = |rankings: &[Ranking]| rankings.iter().map(|it| it.image).collect::<Vec<_>>();
+        let images = |rankings: &[Ranking]| -> Vec<usize> {
+            rankings.iter().map(|ranking| ranking.image).collect()
+        };
         assert_eq!(images(&gallery.right), [1, 0]);
         assert_eq!(images(&gallery.surprising), [3, 2]);
         assert_eq!(gallery.surprising[0].best_other, 0);
@@ -229,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn of_many_images_some_are_compared_evenly_chosen() {
-        let chosen = |count, max_pairs| evenly(count, max_pairs).collect::<Vec<_>>();
+    fn the_chosen_images_are_evenly_spaced() {
+        let chosen = |count, max_pairs| evenly_spaced(count, max_pairs).collect::<Vec<_>>();
         assert_eq!(chosen(3, 400), [0, 1, 2]);
         assert_eq!(chosen(10, 4), [0, 3, 6, 9]);
         assert!(chosen(0, 4).is_empty());

@@ -1,5 +1,5 @@
-//! Pages that stand by themselves: one file, readable on any screen, light or dark, without
-//! scripts and without anything from the network.
+//! Self-contained HTML pages: one file for light and dark screens of any size, without scripts and
+//! without anything from the network.
 
 use std::fmt::{self, Display};
 
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use convirt_data::{Thumbnail, printable_lines};
 
-/// What all pages look like. Colours are named by what they say.
+/// The style of all pages. Colours are named after their meaning.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fff;--card:#f5f6f8;--line:#d9dde3;--ink:#1c2128;--faint:#5d6673;
 --error:#b3261e;--warning:#8a5a00;--note:#3b5b85}
@@ -40,29 +40,28 @@ padding:0;list-style:none}
 @media(max-width:40rem){.wide{display:none}}
 ";
 
-/// A text as HTML shows it, in an element or an attribute in double quotes; nothing in it acts on
-/// what stands around.
+/// A text escaped for an HTML element, or for an attribute in double quotes.
 pub(crate) struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = printable_lines(self.0).to_string();
         let mut rest = shown.as_str();
-        while let Some(at) = rest.find(['&', '<', '>', '"']) {
-            f.write_str(&rest[..at])?;
-            f.write_str(match rest.as_bytes()[at] {
+        while let Some(position) = rest.find(['&', '<', '>', '"']) {
+            f.write_str(&rest[..position])?;
+            f.write_str(match rest.as_bytes()[position] {
                 b'&' => "&amp;",
                 b'<' => "&lt;",
                 b'>' => "&gt;",
                 _ => "&quot;",
             })?;
-            rest = &rest[at + 1..];
+            rest = &rest[position + 1..];
         }
         f.write_str(rest)
     }
 }
 
-/// Makes a page of a title and the HTML of its body.
+/// Returns a page with a title and the HTML of its body.
 pub(crate) fn page(title: &str, body: &str) -> String {
     let title = Escaped(title);
     format!(
@@ -72,7 +71,8 @@ pub(crate) fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// Makes an image of a page; `description` is read where it cannot be seen.
+/// Returns the HTML of an image that is embedded into the page; `description` is its alternative
+/// text.
 pub(crate) fn image(thumbnail: &Thumbnail, description: &str) -> String {
     format!(
         "<img src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{}\">",
@@ -90,20 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_html_reads_as_its_own_is_escaped() {
+    fn html_and_control_characters_are_escaped() {
         let text = "<b title=\"x\"> & é";
         assert_eq!(
             Escaped(text).to_string(),
             "&lt;b title=&quot;x&quot;&gt; &amp; é"
         );
-        let turned = "a\u{202e}gnp.b\r\n\u{1b}c";
-        assert_eq!(Escaped(turned).to_string(), "a\\u{202e}gnp.b\r\n\\u{1b}c");
+        let control = "a\u{202e}gnp.b\r\n\u{1b}c";
+        assert_eq!(Escaped(control).to_string(), "a\\u{202e}gnp.b\r\n\\u{1b}c");
         assert_eq!(Escaped("").to_string(), "");
         assert!(page("<script>", "").contains("<title>&lt;script&gt;</title>"));
     }
 
     #[test]
-    fn images_are_within_the_page() {
+    fn images_are_embedded_into_the_page() {
         let thumbnail = Thumbnail::new(&Radiograph::from_u8(2, 1, 1, &[0, 255]));
         let html = image(&thumbnail, "rows \"1\"");
         // The signature of a PNG, in base64.

@@ -1,15 +1,15 @@
-//! The similarities of held-out pairs, as a coloured square.
+//! The matrix of similarities of held-out pairs, as a coloured square.
 
 use std::fmt::Write;
 
 use super::held_out::HeldOut;
 use super::html::Escaped;
 
-/// Pairs shown at the most.
+/// Maximum number of pairs shown.
 const MAX_PAIRS: usize = 24;
 
-/// Draws the similarity of images of different texts (rows) and these texts (columns); on the
-/// diagonal are the pairs.
+/// Draws the similarities of images with different texts (rows) to these texts (columns). The pairs
+/// are on the diagonal.
 pub(super) fn draw(pairs: &HeldOut<'_>) -> String {
     let chosen: Vec<_> = pairs.first_pairs(MAX_PAIRS).collect();
     let side = chosen.len();
@@ -42,8 +42,7 @@ pub(super) fn draw(pairs: &HeldOut<'_>) -> String {
     let _ = write!(
         svg,
         "</svg><p>Similarity of {side} images (from top to bottom) and their texts (from left to \
-         right), from {low:.2} (light) to {high:.2} (dark). A model that knows has a dark diagonal.\
-         </p>"
+         right), from {low:.2} (light) to {high:.2} (dark). A good model has a dark diagonal.</p>"
     );
     svg
 }

@@ -1,4 +1,4 @@
-//! Retrieval where many answers are right: how many of the first are.
+//! Precision and recall at k, for queries with several relevant candidates.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::ranks::hit_chance;
 use crate::inference::similarity;
 
-/// Scores at several depths k.
+/// Precision and recall at several depths k, each from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoresAtK {
-    /// Share of the first k answers that are right, mean over queries.
+    /// Share of relevant candidates among the first k, mean over queries; one for each depth.
     pub precision: Vec<f64>,
-    /// Share of queries with a right answer among the first k.
+    /// Share of queries with a relevant candidate among the first k; one for each depth.
     pub recall: Vec<f64>,
 }
 
@@ -22,125 +22,140 @@ pub struct ScoresAtK {
 pub struct ClassScores {
     /// Name of the class.
     pub name: String,
-    /// Its queries.
+    /// Number of its queries.
     pub queries: usize,
-    /// What they reach.
+    /// Their scores.
     pub scores: ScoresAtK,
 }
 
-/// Retrieval by class, beside what a random order would reach.
+/// Precision and recall at k for each class of queries, compared with a random order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalAtK {
-    /// The depths.
+    /// The depths k.
     pub k: Vec<usize>,
-    /// Classes with queries, in the order of their names given.
+    /// The classes that have queries.
     pub classes: Vec<ClassScores>,
     /// Mean over the classes.
     pub mean: ScoresAtK,
-    /// Expectation of a random order, mean over the classes.
+    /// Expected scores of a random order, mean over the classes.
     pub chance: ScoresAtK,
 }
 
-/// Vectors that ask, each of a class.
+/// Query vectors, each with a class.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queries<'a> {
     pub vectors: &'a [Vec<f32>],
-    /// Positions among `class_names`, one for each vector.
+    /// Class of each vector, as its position among `class_names`.
     pub classes: &'a [usize],
     pub class_names: &'a [String],
 }
 
-/// What a candidate is to a query.
+/// Whether a candidate is a right answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Right,
-    Wrong,
-    /// Neither: the query itself, which is no candidate.
-    LeftOut,
+pub(crate) enum Relevance {
+    Relevant,
+    Irrelevant,
+    /// The candidate is the query itself and is left out.
+    Excluded,
 }
 
-/// What became of a query.
-struct Outcome {
+/// The scores of one query.
+struct QueryScores {
     scores: ScoresAtK,
     chance: ScoresAtK,
 }
 
+impl From<bool> for Relevance {
+    fn from(is_relevant: bool) -> Self {
+        if is_relevant {
+            Self::Relevant
+        } else {
+            Self::Irrelevant
+        }
+    }
+}
+
 impl RetrievalAtK {
-    /// Ranks `candidates` for every query by cosine similarity. Queries that no candidate answers
-    /// are left out, and classes without queries with them.
+    /// Ranks `candidates` for every query by cosine similarity.
+    ///
+    /// `relevance` is that of a candidate to a query, by their positions. Queries without a
+    /// relevant candidate are left out, and so are classes without queries.
     pub(crate) fn evaluate(
         queries: Queries<'_>,
         candidates: &[Vec<f32>],
         k: &[usize],
-        answer: impl Fn(usize, usize) -> Answer + Sync,
+        relevance: impl Fn(usize, usize) -> Relevance + Sync,
     ) -> Self {
         let candidates: Vec<_> = candidates.par_iter().map(|vector| unit(vector)).collect();
-        let outcomes: Vec<_> = queries
+        let query_scores: Vec<_> = queries
             .vectors
             .par_iter()
             .enumerate()
             .map(|(query, vector)| {
                 let vector = unit(vector);
-                let scored = candidates.iter().enumerate().filter_map(|(place, other)| {
-                    let right = match answer(query, place) {
-                        Answer::LeftOut => return None,
-                        answer => answer == Answer::Right,
-                    };
-                    Some((similarity(&vector, other), right))
-                });
-                Outcome::new(&scored.collect::<Vec<_>>(), k)
+                let ranked = candidates
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, candidate)| {
+                        let is_relevant = match relevance(query, index) {
+                            Relevance::Excluded => return None,
+                            relevance => relevance == Relevance::Relevant,
+                        };
+                        Some((similarity(&vector, candidate), is_relevant))
+                    });
+                QueryScores::new(&ranked.collect::<Vec<_>>(), k)
             })
             .collect();
         let classes = queries.class_names.iter().enumerate();
         let (classes, chances): (Vec<_>, Vec<_>) = classes
             .filter_map(|(class, name)| {
-                let of_class = queries.classes.iter().zip(&outcomes);
-                let of_class = of_class.filter(|(of, _)| **of == class);
-                let of_class: Vec<&Outcome> = of_class.filter_map(|(_, o)| o.as_ref()).collect();
-                let scores = ScoresAtK::mean(of_class.iter().map(|outcome| &outcome.scores))?;
-                let chance = ScoresAtK::mean(of_class.iter().map(|outcome| &outcome.chance))?;
+                let class_queries = queries.classes.iter().zip(&query_scores);
+                let class_queries: Vec<&QueryScores> = class_queries
+                    .filter(|(query_class, _)| **query_class == class)
+                    .filter_map(|(_, scores)| scores.as_ref())
+                    .collect();
+                let scores = ScoresAtK::mean(class_queries.iter().map(|query| &query.scores))?;
+                let chance = ScoresAtK::mean(class_queries.iter().map(|query| &query.chance))?;
                 let class = ClassScores {
                     name: name.clone(),
-                    queries: of_class.len(),
+                    queries: class_queries.len(),
                     scores,
                 };
                 Some((class, chance))
             })
             .unzip();
-        let none = || ScoresAtK {
+        let undefined = || ScoresAtK {
             precision: vec![f64::NAN; k.len()],
             recall: vec![f64::NAN; k.len()],
         };
         let mean = ScoresAtK::mean(classes.iter().map(|class| &class.scores));
         Self {
             k: k.to_vec(),
-            mean: mean.unwrap_or_else(none),
-            chance: ScoresAtK::mean(chances.iter()).unwrap_or_else(none),
+            mean: mean.unwrap_or_else(undefined),
+            chance: ScoresAtK::mean(chances.iter()).unwrap_or_else(undefined),
             classes,
         }
     }
 
-    /// Number of queries.
+    /// Returns the number of queries.
     pub fn queries(&self) -> usize {
         self.classes.iter().map(|class| class.queries).sum()
     }
 }
 
-impl Outcome {
-    /// `None` when no answer is right.
-    fn new(scored: &[(f32, bool)], k: &[usize]) -> Option<Self> {
-        let right = scored.iter().filter(|(_, right)| *right).count();
-        (right > 0).then(|| Self {
+impl QueryScores {
+    /// Scores the candidates of a query; `None` when none is relevant.
+    fn new(candidates: &[(f32, bool)], k: &[usize]) -> Option<Self> {
+        let total = candidates.len();
+        let relevant = candidates.iter().filter(|(_, relevant)| *relevant).count();
+        (relevant > 0).then(|| Self {
             scores: ScoresAtK {
-                precision: k.iter().map(|k| precision_at_k(scored, *k)).collect(),
-                recall: k.iter().map(|k| recall_at_k(scored, *k)).collect(),
+                precision: k.iter().map(|k| precision_at_k(candidates, *k)).collect(),
+                recall: k.iter().map(|k| recall_at_k(candidates, *k)).collect(),
             },
             chance: ScoresAtK {
-                precision: vec![right as f64 / scored.len() as f64; k.len()],
-                recall: k
-                    .iter()
-                    .map(|k| hit_chance(scored.len(), right, *k))
-                    .collect(),
+                precision: vec![relevant as f64 / total as f64; k.len()],
+                recall: k.iter().map(|k| hit_chance(total, relevant, *k)).collect(),
             },
         })
     }
@@ -150,9 +165,10 @@ impl ScoresAtK {
     fn mean<'a>(scores: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         let count = scores.clone().count() as f64;
         let add = |sums: Vec<f64>, values: &[f64]| -> Vec<f64> {
-            match sums.is_empty() {
-                true => values.to_vec(),
-                false => sums.iter().zip(values).map(|(a, b)| a + b).collect(),
+            if sums.is_empty() {
+                values.to_vec()
+            } else {
+                sums.iter().zip(values).map(|(a, b)| a + b).collect()
             }
         };
         let mean = |values: fn(&'a Self) -> &'a [f64]| -> Vec<f64> {
@@ -166,70 +182,98 @@ impl ScoresAtK {
     }
 }
 
-/// Share of right answers among the `k` with the highest scores, or among all where there are
-/// fewer; of answers with equal scores, what a random order of them would give.
+/// Returns the share of relevant candidates among the `k` with the highest scores, or among all
+/// when there are fewer than `k`.
 ///
-/// `answers` has the score of each answer and whether it is right; one whose score is NaN counts as
-/// wrong, and as the last.
-pub fn precision_at_k(answers: &[(f32, bool)], k: usize) -> f64 {
-    let cut = Cut::at(answers, k);
-    let of_tied = match cut.tied {
-        0 => 0.0,
-        tied => (cut.right_tied * cut.tied_taken) as f64 / tied as f64,
+/// `candidates` holds the score of each candidate and whether it is relevant, in any order. Equal
+/// scores count with the expected value over their random orders. A candidate with a NaN score
+/// counts as irrelevant and as the last.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::retrieval::precision_at_k;
+///
+/// let candidates = [(0.9, true), (0.2, true), (0.7, false)];
+/// assert_eq!(precision_at_k(&candidates, 1), 1.0);
+/// assert_eq!(precision_at_k(&candidates, 2), 0.5);
+/// ```
+pub fn precision_at_k(candidates: &[(f32, bool)], k: usize) -> f64 {
+    let cutoff = Cutoff::new(candidates, k);
+    let expected_tied = if cutoff.tied == 0 {
+        0.0
+    } else {
+        (cutoff.relevant_tied * cutoff.tied_within_k) as f64 / cutoff.tied as f64
     };
-    (cut.right_above as f64 + of_tied) / k.min(answers.len()).max(1) as f64
+    (cutoff.relevant_above as f64 + expected_tied) / k.min(candidates.len()).max(1) as f64
 }
 
-/// Chance, 1 or 0 but for answers with equal scores, that one of the `k` answers with the highest
-/// scores is right.
+/// Returns 1 when a relevant candidate is among the `k` with the highest scores, and 0 otherwise.
 ///
-/// `answers` are as for [`precision_at_k`].
-pub fn recall_at_k(answers: &[(f32, bool)], k: usize) -> f64 {
-    let cut = Cut::at(answers, k);
-    match cut.right_above {
-        0 => hit_chance(cut.tied, cut.right_tied, cut.tied_taken),
+/// `candidates` are as for [`precision_at_k`]. When equal scores make the order ambiguous, it is
+/// the probability over their random orders.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::retrieval::recall_at_k;
+///
+/// let candidates = [(0.9, false), (0.7, true), (0.2, false)];
+/// assert_eq!(recall_at_k(&candidates, 1), 0.0);
+/// assert_eq!(recall_at_k(&candidates, 2), 1.0);
+/// // Either of the first two may come first.
+/// assert_eq!(recall_at_k(&[(0.9, false), (0.9, true)], 1), 0.5);
+/// ```
+pub fn recall_at_k(candidates: &[(f32, bool)], k: usize) -> f64 {
+    let cutoff = Cutoff::new(candidates, k);
+    match cutoff.relevant_above {
+        0 => hit_chance(cutoff.tied, cutoff.relevant_tied, cutoff.tied_within_k),
         _ => 1.0,
     }
 }
 
-/// Answers above the k-th score, and those that share it.
-struct Cut {
-    right_above: usize,
+/// Numbers of candidates above the k-th score, and at it.
+struct Cutoff {
+    relevant_above: usize,
+    /// Candidates whose score is the k-th.
     tied: usize,
-    right_tied: usize,
-    /// Places that those of equal scores fill.
-    tied_taken: usize,
+    relevant_tied: usize,
+    /// How many of the tied candidates are among the first k.
+    tied_within_k: usize,
 }
 
-impl Cut {
-    fn at(answers: &[(f32, bool)], k: usize) -> Self {
-        let k = k.min(answers.len());
+impl Cutoff {
+    fn new(candidates: &[(f32, bool)], k: usize) -> Self {
+        let k = k.min(candidates.len());
         if k == 0 {
             return Self {
-                right_above: 0,
+                relevant_above: 0,
                 tied: 0,
-                right_tied: 0,
-                tied_taken: 0,
+                relevant_tied: 0,
+                tied_within_k: 0,
             };
         }
-        let sound = |&(score, is_right): &(f32, bool)| match score.is_nan() {
-            true => (f32::NEG_INFINITY, false),
-            false => (score, is_right),
+        let nan_last = |&(score, is_relevant): &(f32, bool)| {
+            if score.is_nan() {
+                (f32::NEG_INFINITY, false)
+            } else {
+                (score, is_relevant)
+            }
         };
-        let answers: Vec<(f32, bool)> = answers.iter().map(sound).collect();
-        let mut scores: Vec<f32> = answers.iter().map(|(score, _)| *score).collect();
+        let candidates: Vec<(f32, bool)> = candidates.iter().map(nan_last).collect();
+        let mut scores: Vec<f32> = candidates.iter().map(|(score, _)| *score).collect();
         let (_, threshold, _) = scores.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
         let threshold = *threshold;
-        let right = |answers: &mut dyn Iterator<Item = &(f32, bool)>| {
-            answers.filter(|(_, right)| *right).count()
+        let count_relevant = |candidates: &mut dyn Iterator<Item = &(f32, bool)>| {
+            candidates.filter(|(_, relevant)| *relevant).count()
         };
-        let above = || answers.iter().filter(|(score, _)| *score > threshold);
-        let tied = || answers.iter().filter(|(score, _)| *score == threshold);
+        let above = || candidates.iter().filter(|(score, _)| *score > threshold);
+        let tied = || candidates.iter().filter(|(score, _)| *score == threshold);
         Self {
-            right_above: right(&mut above()),
+            relevant_above: count_relevant(&mut above()),
             tied: tied().count(),
-            right_tied: right(&mut tied()),
-            tied_taken: k - above().count(),
+            relevant_tied: count_relevant(&mut tied()),
+            tied_within_k: k - above().count(),
         }
     }
 }
@@ -270,17 +314,17 @@ impl fmt::Display for RetrievalAtK {
 mod tests {
     use super::*;
 
-    /// Answers in the order of their scores, 1 for the right ones.
-    fn ranked(right: &[u8]) -> Vec<(f32, bool)> {
-        let scored = right.iter().enumerate();
-        scored
-            .map(|(rank, right)| (-(rank as f32), *right == 1))
+    /// Candidates in the order of their scores; 1 marks a relevant one.
+    fn ranked(relevant: &[u8]) -> Vec<(f32, bool)> {
+        let ranks = relevant.iter().enumerate();
+        ranks
+            .map(|(rank, relevant)| (-(rank as f32), *relevant == 1))
             .collect()
     }
 
     #[test]
-    fn precision_counts_the_right_among_the_first() {
-        let answers = ranked(&[1, 0, 1, 1, 0, 0]);
+    fn precision_counts_the_relevant_candidates_among_the_first() {
+        let candidates = ranked(&[1, 0, 1, 1, 0, 0]);
         for (k, expected) in [
             (1, 1.0),
             (2, 0.5),
@@ -289,74 +333,74 @@ mod tests {
             (6, 0.5),
             (9, 0.5),
         ] {
-            assert_eq!(precision_at_k(&answers, k), expected, "{k}");
+            assert_eq!(precision_at_k(&candidates, k), expected, "{k}");
         }
-        assert_eq!(precision_at_k(&answers, 0), 0.0);
+        assert_eq!(precision_at_k(&candidates, 0), 0.0);
         assert_eq!(precision_at_k(&[], 5), 0.0);
     }
 
     #[test]
-    fn recall_asks_for_one_right_among_the_first() {
-        let answers = ranked(&[0, 0, 1, 1]);
-        let recalls = [1, 2, 3, 4, 9].map(|k| recall_at_k(&answers, k));
+    fn recall_is_one_when_a_relevant_candidate_is_among_the_first() {
+        let candidates = ranked(&[0, 0, 1, 1]);
+        let recalls = [1, 2, 3, 4, 9].map(|k| recall_at_k(&candidates, k));
         assert_eq!(recalls, [0.0, 0.0, 1.0, 1.0, 1.0]);
         assert_eq!(recall_at_k(&ranked(&[0, 0]), 2), 0.0);
     }
 
-    // The first is right and above; one of the three that follow with one score is right: of the
-    // second and third place it takes 2/3 of one.
+    // The first candidate is relevant. One of the next three, which have equal scores, is relevant:
+    // the probability that it takes the second or third rank is 2/3.
     #[test]
-    fn equal_scores_count_as_in_a_random_order_of_them() {
-        let answers = [
+    fn equal_scores_count_as_in_a_random_order() {
+        let candidates = [
             (9.0, true),
             (5.0, false),
             (5.0, true),
             (5.0, false),
             (1.0, true),
         ];
-        assert!((precision_at_k(&answers, 3) - (1.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
-        assert!((recall_at_k(&answers[1..], 2) - 2.0 / 3.0).abs() < 1e-12);
-        let same: Vec<_> = (0..40).map(|place| (0.5, place < 5)).collect();
+        assert!((precision_at_k(&candidates, 3) - (1.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+        assert!((recall_at_k(&candidates[1..], 2) - 2.0 / 3.0).abs() < 1e-12);
+        let same: Vec<_> = (0..40).map(|index| (0.5, index < 5)).collect();
         for k in [1, 5, 10] {
             assert!((precision_at_k(&same, k) - 0.125).abs() < 1e-12, "{k}");
         }
     }
 
     #[test]
-    fn a_right_answer_whose_score_is_not_a_number_is_not_found() {
-        let answers = [
+    fn a_relevant_candidate_with_a_nan_score_does_not_count() {
+        let candidates = [
             (f32::NAN, true),
             (-f32::NAN, true),
             (0.5, false),
             (0.1, true),
         ];
         for (k, precision, recall) in [(1, 0.0, 0.0), (2, 0.5, 1.0), (4, 0.25, 1.0)] {
-            assert_eq!(precision_at_k(&answers, k), precision, "{k}");
-            assert_eq!(recall_at_k(&answers, k), recall, "{k}");
+            assert_eq!(precision_at_k(&candidates, k), precision, "{k}");
+            assert_eq!(recall_at_k(&candidates, k), recall, "{k}");
         }
-        let damaged = [(f32::NAN, true); 3];
+        let all_nan = [(f32::NAN, true); 3];
         assert_eq!(
-            (precision_at_k(&damaged, 1), recall_at_k(&damaged, 3)),
+            (precision_at_k(&all_nan, 1), recall_at_k(&all_nan, 3)),
             (0.0, 0.0)
         );
     }
 
-    /// Directions on a circle, in degrees.
-    fn at(angles: &[f32]) -> Vec<Vec<f32>> {
-        let vectors = angles.iter().map(|angle| angle.to_radians().sin_cos());
-        vectors.map(|(y, x)| vec![3.0 * x, 3.0 * y]).collect()
+    /// Vectors of length 3 in the given directions, in degrees.
+    fn vectors(angles: &[f32]) -> Vec<Vec<f32>> {
+        let directions = angles.iter().map(|angle| angle.to_radians().sin_cos());
+        directions.map(|(y, x)| vec![3.0 * x, 3.0 * y]).collect()
     }
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(ToString::to_string).collect()
     }
 
-    // Class a at 0° and 20°, b at 90° and 30°. The query of a at 5° finds a, a, b, b; that of b at
-    // 28° finds b, a, a, b: precision@2 is 1 and 1/2.
+    // Class a is at 0° and 20°, b at 90° and 30°. The query of class a at 5° ranks a, a, b, b; the
+    // query of class b at 28° ranks b, a, a, b. precision@2 is 1 and 1/2.
     #[test]
-    fn classes_are_averaged_and_then_their_means() {
-        let of = [0, 0, 1, 1];
-        let queries = at(&[5.0, 5.0, 28.0]);
+    fn the_mean_is_over_classes_and_not_over_queries() {
+        let candidate_classes = [0, 0, 1, 1];
+        let queries = vectors(&[5.0, 5.0, 28.0]);
         let classes = [0, 0, 1];
         let retrieval = RetrievalAtK::evaluate(
             Queries {
@@ -364,20 +408,17 @@ mod tests {
                 classes: &classes,
                 class_names: &names(&["a", "b"]),
             },
-            &at(&[0.0, 20.0, 90.0, 30.0]),
+            &vectors(&[0.0, 20.0, 90.0, 30.0]),
             &[1, 2],
-            |query, candidate| match classes[query] == of[candidate] {
-                true => Answer::Right,
-                false => Answer::Wrong,
-            },
+            |query, candidate| (classes[query] == candidate_classes[candidate]).into(),
         );
         assert_eq!(retrieval.classes[0].queries, 2);
         assert_eq!(retrieval.classes[0].scores.precision, [1.0, 1.0]);
         assert_eq!(retrieval.classes[1].scores.precision, [1.0, 0.5]);
-        // Of classes, not of queries: that would be 5/6.
+        // A mean over queries would be 5/6.
         assert_eq!(retrieval.mean.precision, [1.0, 0.75]);
         assert_eq!(retrieval.chance.precision, [0.5, 0.5]);
-        // Two right of four, two drawn: 1 − 1/6.
+        // Two of four candidates are relevant and two are drawn: 1 − 1/6.
         assert!((retrieval.chance.recall[1] - 5.0 / 6.0).abs() < 1e-12);
         let table = retrieval.to_string();
         for part in ["precision@2", "recall@1", "by chance", "75.0 %", "50.0 %"] {
@@ -386,8 +427,8 @@ mod tests {
     }
 
     #[test]
-    fn the_query_itself_and_queries_without_an_answer_do_not_count() {
-        let vectors = at(&[0.0, 10.0, 80.0]);
+    fn the_query_itself_and_queries_without_a_relevant_candidate_do_not_count() {
+        let vectors = vectors(&[0.0, 10.0, 80.0]);
         let texts = ["a", "a", "b"];
         let retrieval = RetrievalAtK::evaluate(
             Queries {
@@ -397,10 +438,12 @@ mod tests {
             },
             &vectors,
             &[1],
-            |query, candidate| match (query == candidate, texts[query] == texts[candidate]) {
-                (true, _) => Answer::LeftOut,
-                (_, true) => Answer::Right,
-                _ => Answer::Wrong,
+            |query, candidate| {
+                if query == candidate {
+                    Relevance::Excluded
+                } else {
+                    (texts[query] == texts[candidate]).into()
+                }
             },
         );
         assert_eq!(retrieval.queries(), 2);
@@ -415,7 +458,7 @@ mod tests {
             classes: &[],
             class_names: &names(&["a"]),
         };
-        let retrieval = RetrievalAtK::evaluate(none, &at(&[0.0]), &[1], |_, _| Answer::Right);
+        let retrieval = RetrievalAtK::evaluate(none, &[vec![1.0, 0.0]], &[1], |_, _| true.into());
         assert!(retrieval.mean.precision[0].is_nan() && retrieval.classes.is_empty());
     }
 }

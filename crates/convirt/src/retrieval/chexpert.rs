@@ -1,42 +1,59 @@
-//! The CheXpert 8×200 protocol.
+//! The CheXpert 8×200 retrieval protocol.
 
 use std::fmt;
-use std::iter;
 use std::path::PathBuf;
 
 use convirt_data::{Chexpert8x200, ChexpertQuery, LoaderConfig, Unreadable};
 use serde::Serialize;
 
-use super::at_k::{Answer, Queries, RetrievalAtK};
+use super::at_k::{Queries, Relevance, RetrievalAtK};
 use crate::error::Error;
 use crate::inference::{ImageModel, Model, TowerOutput};
 
-/// The depths of the paper's table.
+/// The depths k of the paper's table.
 const DEPTHS: [usize; 3] = [5, 10, 50];
 
-/// Retrieval without any training on CheXpert (Zhang et al. 2022, section 4.3): precision among
-/// the first 5, 10 and 50 of the candidates, by finding.
+/// Zero-shot retrieval on the CheXpert 8×200 set (Zhang et al. 2022, section 4.3): precision at 5,
+/// 10 and 50 for each finding.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), convirt::Error> {
+/// use convirt::Model;
+/// use convirt::data::{Chexpert8x200, LoaderConfig};
+/// use convirt::retrieval::ChexpertRetrieval;
+///
+/// let set = Chexpert8x200::read("lists".as_ref(), "CheXpert-v1.0".as_ref(), 0.0)?;
+/// let model = Model::load("runs/2026-01-16_02-27-36_mimic")?;
+/// let (images, loader) = (model.image_tower(), LoaderConfig::default());
+/// let (scores, unreadable) =
+///     ChexpertRetrieval::evaluate(&set, images, Some(&model), &loader, 0.01, |_, _| ())?;
+/// println!("{scores}\n{} images left out", unreadable.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChexpertRetrieval {
-    /// Candidates that were readable.
+    /// Number of candidates that were readable.
     pub candidates: usize,
-    /// Images by an image, compared by the encoder's output.
+    /// Images ranked for an image, by the encoder's output.
     pub image_to_image: RetrievalAtK,
-    /// Images by a sentence, compared in the space that both share; a model of images alone has
-    /// none.
+    /// Images ranked for a sentence, by the embeddings; `None` for a model without a text encoder.
     pub text_to_image: Option<RetrievalAtK>,
 }
 
 impl ChexpertRetrieval {
     /// Embeds candidates and queries and ranks the candidates for each query.
     ///
-    /// `texts` is the whole model that `images` is a part of, where there is one. `progress` is
-    /// told the images done and those in all. Returns the images left out beside the result.
+    /// `texts` is the whole model that `images` belongs to, if it has a text encoder. `progress` is
+    /// called with the number of images done and the number of all images. The images left out are
+    /// returned with the result.
     ///
     /// # Errors
     ///
-    /// When more than `max_bad_share` of the candidates, from 0 to 1, or one query are unreadable;
-    /// [`Error::Data`] for a batch of none.
+    /// When a query, or more than `max_bad_share` of the candidates, from 0 to 1, are unreadable;
+    /// [`Error::Data`] for a batch size of 0.
     pub fn evaluate(
         set: &Chexpert8x200,
         images: &ImageModel,
@@ -57,34 +74,29 @@ impl ChexpertRetrieval {
             .collect();
         let all = queries.len() + paths.len();
 
-        let mut asked = Vec::new();
-        let mut embedded = images.embed_images(queries, loader, 0.0)?;
-        for batch in iter::from_fn(|| embedded.next()) {
-            let batch = batch?;
-            asked.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
-            progress(asked.len(), all);
+        let mut image_queries = Vec::new();
+        for batch in images.embed_images(queries, loader, 0.0)? {
+            image_queries.extend(batch?.rows(TowerOutput::Features).map(<[f32]>::to_vec));
+            progress(image_queries.len(), all);
         }
-        let (mut places, mut features, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut readable, mut features, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
         let mut embedded = images.embed_images(paths, loader, max_bad_share)?;
         while let Some(batch) = embedded.next() {
             let batch = batch?;
             features.extend(batch.rows(TowerOutput::Features).map(<[f32]>::to_vec));
             embeddings.extend(batch.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
-            places.extend(batch.indices);
-            progress(asked.len() + embedded.done(), all);
+            readable.extend(batch.indices);
+            progress(image_queries.len() + embedded.done(), all);
         }
 
-        let rank = |asked: &[Vec<f32>], classes: &[usize], candidates: &[Vec<f32>]| {
+        let rank = |vectors: &[Vec<f32>], classes: &[usize], candidates: &[Vec<f32>]| {
             let queries = Queries {
-                vectors: asked,
+                vectors,
                 classes,
                 class_names: &set.findings,
             };
             RetrievalAtK::evaluate(queries, candidates, &DEPTHS, |query, candidate| {
-                match set.candidates[places[candidate]].has[classes[query]] {
-                    true => Answer::Right,
-                    false => Answer::Wrong,
-                }
+                Relevance::from(set.candidates[readable[candidate]].has[classes[query]])
             })
         };
         let text_to_image = match texts {
@@ -94,23 +106,28 @@ impl ChexpertRetrieval {
                     .iter()
                     .map(|query| query.input.as_str())
                     .collect();
-                let mut asked = Vec::new();
+                let mut text_queries = Vec::new();
                 for batch in model.embed_texts(&sentences, loader)? {
-                    asked.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
+                    text_queries.extend(batch?.rows(TowerOutput::Embedding).map(<[f32]>::to_vec));
                 }
-                Some(rank(&asked, &findings(&set.text_queries), &embeddings))
+                Some(rank(
+                    &text_queries,
+                    &findings(&set.text_queries),
+                    &embeddings,
+                ))
             }
             None => None,
         };
         let retrieval = Self {
-            candidates: places.len(),
-            image_to_image: rank(&asked, &findings(&set.image_queries), &features),
+            candidates: readable.len(),
+            image_to_image: rank(&image_queries, &findings(&set.image_queries), &features),
             text_to_image,
         };
         Ok((retrieval, embedded.into_unreadable()))
     }
 }
 
+/// Returns the finding of each query.
 fn findings<T>(queries: &[ChexpertQuery<T>]) -> Vec<usize> {
     queries.iter().map(|query| query.finding).collect()
 }

@@ -1,4 +1,4 @@
-//! Pairs through both towers, each image and each text once.
+//! The embeddings of image–text pairs, with each distinct image and text embedded once.
 
 use std::path::PathBuf;
 
@@ -8,23 +8,24 @@ use super::ranks::Retrieval;
 use crate::error::Error;
 use crate::inference::{EmbeddedBatch, Model, TowerOutput};
 
-/// Images and texts as embeddings at L2 norm 1. Rows of one image, by path or content, are one
-/// image; equal texts are one text.
+/// The embeddings, at L2 norm 1, of the distinct images and texts of pairs. Images with the same
+/// path or content are one image; equal texts are one text.
 pub(crate) struct EmbeddedPairs<'a> {
-    /// The study of each pair, in the order given; those whose image cannot be read are absent.
+    /// The study of each pair, in the order given; those with an unreadable image are left out.
     pub studies: Vec<&'a Study>,
-    /// Which image each pair has.
+    /// The number of each pair's image.
     pub image_of: Distinct,
-    /// Which text each pair has.
+    /// The number of each pair's text.
     pub text_of: Distinct,
-    /// The distinct images, by their numbers.
+    /// The embedding of each distinct image, by number.
     pub images: Vec<Vec<f32>>,
-    /// The distinct texts, by their numbers.
+    /// The embedding of each distinct text, by number.
     pub texts: Vec<Vec<f32>>,
 }
 
 impl<'a> EmbeddedPairs<'a> {
-    /// Takes studies with the embedding of each one's image and text; of equal ones the first.
+    /// Creates the pairs from the image and the text embedding of each study. Of equal images or
+    /// texts, the first embedding is used.
     #[cfg(feature = "train")]
     pub fn new(studies: Vec<&'a Study>, rows: &[(Vec<f32>, Vec<f32>)]) -> Self {
         let (image_of, text_of) = (distinct_images(&studies), distinct_texts(&studies));
@@ -39,10 +40,10 @@ impl<'a> EmbeddedPairs<'a> {
         }
     }
 
-    /// Embeds the images and whole reports of studies, and lists the images left out.
+    /// Embeds the images and whole reports of studies; also returns the images left out.
     ///
-    /// `each` is told of every batch of images, how many images have been done, and how many
-    /// distinct ones there are.
+    /// `on_batch` is called with every batch of images, the number of images done, and the number
+    /// of distinct images.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl<'a> EmbeddedPairs<'a> {
         studies: &[&'a Study],
         loader: &LoaderConfig,
         max_bad_share: f64,
-        mut each: impl FnMut(&EmbeddedBatch, usize, usize),
+        mut on_batch: impl FnMut(&EmbeddedBatch, usize, usize),
     ) -> Result<(Self, Vec<Unreadable>), Error> {
         let distinct = distinct_images(studies);
         let path = |&pair: &usize| studies[pair].image.clone();
@@ -64,14 +65,14 @@ impl<'a> EmbeddedPairs<'a> {
             for (&image, row) in batch.indices.iter().zip(batch.rows(TowerOutput::Embedding)) {
                 embeddings[image] = Some(row.to_vec());
             }
-            each(&batch, embedded.done(), embeddings.len());
+            on_batch(&batch, embedded.done(), embeddings.len());
         }
         let unreadable = embedded.into_unreadable();
         let pairs = studies.iter().copied().zip(distinct.of_pair);
         let pairs = pairs.filter(|(_, image)| embeddings[*image].is_some());
-        let (seen, image_of): (Vec<&Study>, Vec<usize>) = pairs.unzip();
-        let text_of = distinct_texts(&seen);
-        let report = |&pair: &usize| &*seen[pair].report.text;
+        let (readable, image_of): (Vec<&Study>, Vec<usize>) = pairs.unzip();
+        let text_of = distinct_texts(&readable);
+        let report = |&pair: &usize| &*readable[pair].report.text;
         let reports: Vec<&str> = text_of.first.iter().map(report).collect();
         let mut texts = Vec::new();
         for batch in model.embed_texts(&reports, loader)? {
@@ -80,14 +81,14 @@ impl<'a> EmbeddedPairs<'a> {
         let pairs = Self {
             image_of: Distinct::new(image_of),
             images: embeddings.into_iter().flatten().collect(),
-            studies: seen,
+            studies: readable,
             text_of,
             texts,
         };
         Ok((pairs, unreadable))
     }
 
-    /// The number of the image and of the text of each pair.
+    /// Returns the number of the image and of the text of each pair.
     pub fn numbers(&self) -> Vec<(usize, usize)> {
         let images = self.image_of.of_pair.iter().copied();
         images.zip(self.text_of.of_pair.iter().copied()).collect()

@@ -1,4 +1,4 @@
-//! Embeddings on disk, and the nearest among them.
+//! An index of embeddings on disk, and the search for the nearest.
 
 mod error;
 mod format;
@@ -23,7 +23,7 @@ pub use error::IndexError;
 pub use search::Hit;
 pub use writer::IndexWriter;
 
-/// What an index is of.
+/// What an index holds embeddings of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Modality {
@@ -42,30 +42,61 @@ impl fmt::Display for Modality {
     }
 }
 
-/// What was embedded, by which model.
+/// How the embeddings of an index were computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexDescription {
-    /// The model that embedded it.
+    /// The model that computed them.
     pub model: ModelIdentity,
-    /// What it embedded.
+    /// What was embedded.
     pub modality: Modality,
-    /// Which of its outputs is kept.
+    /// Which output of the model they are.
     pub output: TowerOutput,
-    /// The precision that it computed in; in indexes from before there was a choice, float32.
+    /// The precision that the model computed in. Older indexes lack this key; it is float32 for
+    /// them.
     #[serde(default, with = "PrecisionName")]
     pub precision: Precision,
 }
 
-/// Embeddings in a file, searched without approximation.
+/// An index of embeddings in a file, with exact search.
 ///
-/// The file is one of safetensors: `embeddings`, 16-bit `[len, width]` at L2 norm 1; `names` and
-/// `texts`, UTF-8 one after the other, with where each ends in `name_ends` and `text_ends`. Of a
-/// million embeddings of width 512 it takes 1.02 GB and the names. Rounding to 16 bits changes a
-/// similarity by less than 0.0005 at the most, and by about 0.00001 usually.
+/// It is a safetensors file with these tensors: `embeddings`, float16 `[len, width]` at L2 norm 1;
+/// `names` and `texts`, concatenated UTF-8 strings; and `name_ends` and `text_ends`, the end of
+/// each string in bytes. A million embeddings of width 512 take 1.02 GB, plus the names. Rounding
+/// to float16 changes a similarity by at most 0.0005, and usually by about 0.00001.
 ///
-/// Nothing of it is kept in memory: a search reads the file from front to back, and the system
-/// keeps in memory what there is room for, as it does with a mapped file. Threads share an index.
+/// The embeddings are not kept in memory: a search reads the file from front to back, and the
+/// operating system caches it as far as there is room. Threads can share an index.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use convirt::compute::Precision;
+/// use convirt::inference::{ModelIdentity, TowerOutput};
+/// use convirt::retrieval::{EmbeddingIndex, IndexDescription, IndexWriter, Modality};
+///
+/// let description = IndexDescription {
+///     // `Model::identity` of the model that computed the embeddings.
+///     model: ModelIdentity { name: "first".into(), checksum: 7 },
+///     modality: Modality::Images,
+///     output: TowerOutput::Embedding,
+///     precision: Precision::Float32,
+/// };
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("images.index");
+/// let mut writer = IndexWriter::create(&path, description, 2)?;
+/// writer.push(&[1.0, 0.0], "a.png", "")?;
+/// writer.push(&[3.0, 4.0], "b.png", "Small left pleural effusion.")?;
+/// writer.finish()?;
+///
+/// let index = EmbeddingIndex::open(&path)?;
+/// let hits = index.nearest(&[0.0, 1.0], 1)?;
+/// assert_eq!(index.name(hits[0].index)?, "b.png");
+/// assert!((hits[0].score - 0.8).abs() < 0.001);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EmbeddingIndex {
     path: PathBuf,
@@ -79,7 +110,7 @@ impl EmbeddingIndex {
     /// # Errors
     ///
     /// [`FileError::Read`] when there is no such file, [`Error::Weights`] or
-    /// [`IndexError::NotAnIndex`] when it is damaged, cut off, or something else.
+    /// [`IndexError::NotAnIndex`] when it is damaged, truncated, or not an index.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = open_regular(path).map_err(FileError::read(path))?;
@@ -90,32 +121,32 @@ impl EmbeddingIndex {
         })
     }
 
-    /// Number of embeddings.
+    /// Returns the number of embeddings.
     pub fn len(&self) -> usize {
         self.layout.len
     }
 
-    /// Whether there are none; an index that was written has some.
+    /// Returns whether there are no embeddings; every index that [`IndexWriter`] finished has some.
     pub fn is_empty(&self) -> bool {
         self.layout.len == 0
     }
 
-    /// Numbers of an embedding.
+    /// Returns how many numbers an embedding has.
     pub fn width(&self) -> usize {
         self.layout.width
     }
 
-    /// What was embedded, by which model.
+    /// Returns how the embeddings were computed.
     pub fn description(&self) -> &IndexDescription {
         &self.layout.description
     }
 
-    /// Checks that embeddings of `query` by `model` can be compared with those of the index.
+    /// Checks that `model`'s embeddings of `query` can be compared with those of the index.
     ///
     /// # Errors
     ///
-    /// [`IndexError::OtherModel`] for another model, [`IndexError::NotComparable`] for features of
-    /// images with texts and the other way round.
+    /// [`IndexError::OtherModel`] for another model, [`IndexError::NotComparable`] when the index
+    /// holds features of images and the query is a text, or the reverse.
     pub fn check_query(&self, model: &ModelIdentity, query: Modality) -> Result<(), IndexError> {
         let built = self.description();
         if built.model != *model {
@@ -125,21 +156,23 @@ impl EmbeddingIndex {
                 asked: model.clone(),
             });
         }
-        match built.output == TowerOutput::Embedding || built.modality == query {
-            true => Ok(()),
-            false => Err(IndexError::NotComparable {
+        if built.output == TowerOutput::Embedding || built.modality == query {
+            Ok(())
+        } else {
+            Err(IndexError::NotComparable {
                 path: self.path.clone(),
                 indexed: built.modality,
                 query,
-            }),
+            })
         }
     }
 
-    /// Name of an embedding: the path of the image, or of the image that the text belongs to.
+    /// Returns the name of an embedding: the path of the image, or of the image that the text
+    /// belongs to.
     ///
     /// # Errors
     ///
-    /// [`FileError::Read`] and [`IndexError::NotAnIndex`] when the file was changed since it was
+    /// [`FileError::Read`] and [`IndexError::NotAnIndex`] when the file has changed since it was
     /// opened.
     ///
     /// # Panics
@@ -149,7 +182,8 @@ impl EmbeddingIndex {
         self.string(&self.layout.names, index)
     }
 
-    /// Text of an embedding: what was embedded, or what was written about the image; may be empty.
+    /// Returns the text of an embedding: the text that was embedded, or the text paired with the
+    /// image, which may be empty.
     ///
     /// # Errors
     ///
@@ -227,8 +261,8 @@ mod tests {
         }
     }
 
-    /// An index of three embeddings.
-    fn written(path: &Path) {
+    /// Writes an index of three embeddings.
+    fn write_three(path: &Path) {
         let mut index = IndexWriter::create(path, description(), 2).unwrap();
         index.push(&[3.0, 4.0], "a.png", "").unwrap();
         index.push(&[0.0, -2.0], "b.png", "Größe normal.").unwrap();
@@ -237,10 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_found_again() {
+    fn a_written_index_can_be_read_and_searched() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
-        written(&path);
+        write_three(&path);
         let index = EmbeddingIndex::open(&path).unwrap();
         assert_eq!((index.len(), index.width()), (3, 2));
         assert_eq!(index.description(), &description());
@@ -254,19 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn a_description_from_before_there_was_a_precision_is_of_float32() {
+    fn a_description_without_a_precision_is_read_as_float32() {
         let json = serde_json::to_string(&description()).unwrap();
-        let earlier = json.replace(r#","precision":"bf16""#, "");
-        assert_ne!(earlier, json);
-        let earlier: IndexDescription = serde_json::from_str(&earlier).unwrap();
-        assert_eq!(earlier.precision, Precision::Float32);
+        let without_precision = json.replace(r#","precision":"bf16""#, "");
+        assert_ne!(without_precision, json);
+        let read: IndexDescription = serde_json::from_str(&without_precision).unwrap();
+        assert_eq!(read.precision, Precision::Float32);
     }
 
     #[test]
-    fn it_is_a_safetensors_file_that_any_reader_takes() {
+    fn an_index_is_a_valid_safetensors_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
-        written(&path);
+        write_three(&path);
         let bytes = fs::read(&path).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let embeddings = tensors.tensor("embeddings").unwrap();
@@ -276,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn another_model_or_another_modality_is_refused_by_name() {
+    fn a_query_of_another_model_or_modality_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
-        written(&path);
+        write_three(&path);
         let index = EmbeddingIndex::open(&path).unwrap();
         let model = description().model;
         index.check_query(&model, Modality::Images).unwrap();
@@ -297,10 +331,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_off_anywhere_is_an_error_that_names_it() {
+    fn a_truncated_file_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
-        written(&path);
+        write_three(&path);
         let bytes = fs::read(&path).unwrap();
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
@@ -310,22 +344,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_bytes_were_changed_is_an_error_or_still_an_index_but_no_panic() {
+    fn a_changed_byte_never_causes_a_panic() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
-        written(&path);
+        write_three(&path);
         let bytes = fs::read(&path).unwrap();
-        for place in 0..bytes.len() {
-            for change in [0x30, 0xFF] {
+        for position in 0..bytes.len() {
+            for byte in [0x30, 0xFF] {
                 let mut changed = bytes.clone();
-                changed[place] = change;
+                changed[position] = byte;
                 fs::write(&path, changed).unwrap();
                 let Ok(index) = EmbeddingIndex::open(&path) else {
                     continue;
                 };
                 let query = vec![1.0; index.width()];
-                let found = index.nearest(&query, 2).map(|hits| hits.len());
-                assert!(found.is_err() || found.unwrap() <= 2);
+                let hits = index.nearest(&query, 2).map(|hits| hits.len());
+                assert!(hits.is_err() || hits.unwrap() <= 2);
                 for i in 0..index.len() {
                     drop((index.name(i), index.text(i)));
                 }
@@ -334,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_no_index() {
+    fn a_file_that_is_not_an_index_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("other.safetensors");
         let mut file =
@@ -354,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_what_is_no_number_are_not_written() {
+    fn an_empty_index_and_numbers_that_are_not_finite_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("first.index");
         let mut index = IndexWriter::create(&path, description(), 2).unwrap();

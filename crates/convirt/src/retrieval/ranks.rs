@@ -1,4 +1,5 @@
-//! Held-out retrieval: every image against every text of the split, and the other way round.
+//! Retrieval between all images and all texts of a split, scored by the rank of the first relevant
+//! candidate.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,33 +9,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::inference::similarity;
 
-/// Where the right answers stand among the candidates. A query may have several right answers; the
-/// best-placed one counts.
+/// Retrieval scores of a set of queries. When a query has several relevant candidates, the one with
+/// the best rank counts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalScores {
-    /// Share of queries with a right answer at rank 1.
+    /// Share of queries with a relevant candidate at rank 1.
     pub recall_at_1: f64,
-    /// Share of queries with a right answer among the first 5.
+    /// Share of queries with a relevant candidate among the first 5.
     pub recall_at_5: f64,
-    /// Share of queries with a right answer among the first 10.
+    /// Share of queries with a relevant candidate among the first 10.
     pub recall_at_10: f64,
-    /// Median over queries of the rank (from 1) of the first right answer.
+    /// Median over queries of the rank (from 1) of the first relevant candidate.
     pub median_rank: f64,
 }
 
-/// Retrieval in one direction, beside what a random order would reach.
+/// Retrieval scores in one direction, compared with a random order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Direction {
-    /// What the embeddings reach.
+    /// Scores of the embeddings.
     pub scores: RetrievalScores,
-    /// Expectation of a random order.
+    /// Expected scores of a random order.
     pub chance: RetrievalScores,
-    /// Standard error of `chance.recall_at_10`: √(Σ pᵢ(1 − pᵢ)) / queries.
+    /// Standard error of `chance.recall_at_10`: √(Σ pᵢ(1 − pᵢ)) / queries, where pᵢ is that of
+    /// query i.
     pub chance_recall_at_10_error: f64,
 }
 
-/// Retrieval among the pairs of a split. Equal texts are one text, and rows of one image are one
-/// image: one candidate, and one query that whatever it is paired with answers.
+/// Retrieval scores in both directions among the pairs of a split.
+///
+/// Each distinct image and each distinct text is one query and one candidate. All texts paired with
+/// an image are relevant to it, and all images paired with a text.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::retrieval::Retrieval;
+///
+/// let images = [vec![1.0, 0.0], vec![0.0, 1.0]];
+/// let texts = [vec![0.8, 0.6], vec![0.6, 0.8], vec![0.8, -0.6]];
+/// // Image 0 has texts 0 and 2, image 1 has text 1.
+/// let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (1, 1), (0, 2)]);
+/// assert_eq!(retrieval.image_to_text.scores.recall_at_1, 1.0);
+/// assert_eq!(retrieval.text_to_image.scores.median_rank, 1.0);
+/// assert_eq!(retrieval.text_to_image.chance.recall_at_1, 0.5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
     /// Number of distinct images.
@@ -48,26 +66,26 @@ pub struct Retrieval {
 }
 
 impl Retrieval {
-    /// Ranks by dot product of L2-normalized embeddings.
+    /// Ranks images and texts by the dot product of their embeddings, which have L2 norm 1.
     ///
-    /// `pairs` has the number of the image and that of the text of each pair.
+    /// `pairs` holds the position of the image and of the text of each pair.
     ///
     /// # Shapes
     ///
-    /// - images: distinct images, rows of `d_embedding` numbers
-    /// - texts: distinct texts, rows of `d_embedding` numbers
+    /// - images: `[distinct images, d_embedding]`
+    /// - texts: `[distinct texts, d_embedding]`
     ///
     /// # Panics
     ///
     /// When the widths differ.
     pub fn evaluate(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(usize, usize)]) -> Self {
         let pairs: HashSet<(usize, usize)> = pairs.iter().copied().collect();
-        let belongs = |image: usize, text: usize| pairs.contains(&(image, text));
+        let is_pair = |image: usize, text: usize| pairs.contains(&(image, text));
         Self {
             images: images.len(),
             texts: texts.len(),
-            image_to_text: Direction::evaluate(images, texts, belongs),
-            text_to_image: Direction::evaluate(texts, images, |text, image| belongs(image, text)),
+            image_to_text: Direction::evaluate(images, texts, is_pair),
+            text_to_image: Direction::evaluate(texts, images, |text, image| is_pair(image, text)),
         }
     }
 }
@@ -76,48 +94,53 @@ impl Direction {
     fn evaluate(
         queries: &[Vec<f32>],
         candidates: &[Vec<f32>],
-        right: impl Fn(usize, usize) -> bool + Sync,
+        is_relevant: impl Fn(usize, usize) -> bool + Sync,
     ) -> Self {
         let total = candidates.len();
-        let answers: Vec<usize> = (0..queries.len())
-            .map(|query| (0..total).filter(|other| right(query, *other)).count())
+        let relevant_counts: Vec<usize> = (0..queries.len())
+            .map(|query| {
+                let relevant = (0..total).filter(|candidate| is_relevant(query, *candidate));
+                relevant.count()
+            })
             .collect();
-        let variance: f64 = answers
+        let variance: f64 = relevant_counts
             .iter()
             .map(|count| hit_chance(total, *count, 10))
             .map(|chance| chance * (1.0 - chance))
             .sum();
         Self {
-            scores: scores(&ranks(queries, candidates, right)),
-            chance: chance(total, &answers),
+            scores: scores(&ranks(queries, candidates, is_relevant)),
+            chance: chance(total, &relevant_counts),
             chance_recall_at_10_error: variance.sqrt() / queries.len().max(1) as f64,
         }
     }
 }
 
-/// Rank (from 1) of each query's best-placed right answer; a tie counts half against it.
+/// Returns the rank (from 1) of each query's best relevant candidate. Each irrelevant candidate
+/// with the same similarity adds a half.
 ///
-/// A similarity that is NaN is never right and always before: no damage makes a rank better.
+/// A NaN similarity never counts as relevant, and ranks before all others when irrelevant: damaged
+/// embeddings cannot improve a rank.
 fn ranks(
     queries: &[Vec<f32>],
     candidates: &[Vec<f32>],
-    right: impl Fn(usize, usize) -> bool + Sync,
+    is_relevant: impl Fn(usize, usize) -> bool + Sync,
 ) -> Vec<f64> {
     let rank = |(index, query): (usize, &Vec<f32>)| {
-        let found: Vec<f32> = candidates
+        let similarities: Vec<f32> = candidates
             .iter()
-            .map(|other| similarity(query, other))
+            .map(|candidate| similarity(query, candidate))
             .collect();
-        let is_right = |candidate: &usize| right(index, *candidate);
-        let best = (0..candidates.len())
-            .filter(is_right)
-            .map(|candidate| found[candidate])
+        let (relevant, irrelevant): (Vec<usize>, Vec<usize>) =
+            (0..candidates.len()).partition(|candidate| is_relevant(index, *candidate));
+        let best = relevant
+            .into_iter()
+            .map(|candidate| similarities[candidate])
             .fold(f32::NEG_INFINITY, f32::max);
-        let wrong = || (0..candidates.len()).filter(|candidate| !is_right(candidate));
-        let is_above = |other: &usize| found[*other] > best || found[*other].is_nan();
-        let above = wrong().filter(is_above).count();
-        let ties = wrong().filter(|other| found[*other] == best).count();
-        1.0 + above as f64 + ties as f64 / 2.0
+        let irrelevant = || irrelevant.iter().map(|candidate| similarities[*candidate]);
+        let above = irrelevant().filter(|score| *score > best || score.is_nan());
+        let tied = irrelevant().filter(|score| *score == best);
+        1.0 + above.count() as f64 + tied.count() as f64 / 2.0
     };
     queries.par_iter().enumerate().map(rank).collect()
 }
@@ -143,22 +166,24 @@ fn scores(ranks: &[f64]) -> RetrievalScores {
     }
 }
 
-/// Chance that at least one of `right` answers is among the first `k` of `total` in random order.
-pub(crate) fn hit_chance(total: usize, right: usize, k: usize) -> f64 {
+/// Returns the probability that at least one of `relevant` candidates is among the first `k` of
+/// `total` in random order.
+pub(crate) fn hit_chance(total: usize, relevant: usize, k: usize) -> f64 {
     let miss: f64 = (0..k.min(total))
-        .map(|drawn| (total - right).saturating_sub(drawn) as f64 / (total - drawn) as f64)
+        .map(|drawn| (total - relevant).saturating_sub(drawn) as f64 / (total - drawn) as f64)
         .product();
     1.0 - miss
 }
 
-/// What a random order of `total` candidates reaches, for queries with so many right answers each.
-fn chance(total: usize, answers: &[usize]) -> RetrievalScores {
+/// Returns the expected scores of a random order of `total` candidates, given the number of
+/// relevant candidates of each query.
+fn chance(total: usize, relevant_counts: &[usize]) -> RetrievalScores {
     let mean = |k: usize| {
-        let hits: f64 = answers
+        let hits: f64 = relevant_counts
             .iter()
-            .map(|right| hit_chance(total, *right, k))
+            .map(|relevant| hit_chance(total, *relevant, k))
             .sum();
-        hits / answers.len().max(1) as f64
+        hits / relevant_counts.len().max(1) as f64
     };
     let median_rank = (1..=total)
         .find(|k| mean(*k) >= 0.5)
@@ -172,9 +197,9 @@ fn chance(total: usize, answers: &[usize]) -> RetrievalScores {
 }
 
 impl Retrieval {
-    /// Writes both directions under what the images and texts are.
-    pub(crate) fn write_table(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
-        let title = format!("{} images, {} texts{what}", self.images, self.texts);
+    /// Writes both directions as a table, under a title that ends in `suffix`.
+    pub(crate) fn write_table(&self, f: &mut fmt::Formatter<'_>, suffix: &str) -> fmt::Result {
+        let title = format!("{} images, {} texts{suffix}", self.images, self.texts);
         writeln!(
             f,
             "{title:<34}{:>9}{:>11}{:>11}{:>13}",
@@ -183,7 +208,7 @@ impl Retrieval {
         if self.images < 2 || self.texts < 2 {
             writeln!(
                 f,
-                "warning: one image or one text by itself: there is nothing to find"
+                "warning: with only one image or one text, retrieval is always right"
             )?;
         }
         for (name, direction) in [
@@ -220,29 +245,29 @@ mod tests {
     }
 
     #[test]
-    fn ranks_are_those_of_the_similarities_in_each_direction() {
+    fn ranks_follow_the_similarities_in_each_direction() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
         let texts = [unit(0.1), unit(0.2), unit(2.1)];
         let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (1, 1), (2, 2)]);
         // Image 1 (at 1.0) is nearest to text 1 (0.2) at 0.8, then text 0 (0.9), text 2 (1.1).
         assert_eq!(retrieval.image_to_text.scores.recall_at_1, 1.0);
         // Text 1 (at 0.2) is nearer to image 0 than to image 1.
-        let texts_found = retrieval.text_to_image.scores;
-        assert!((texts_found.recall_at_1 - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(texts_found.median_rank, 1.0);
+        let text_to_image = retrieval.text_to_image.scores;
+        assert!((text_to_image.recall_at_1 - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(text_to_image.median_rank, 1.0);
         assert!((retrieval.text_to_image.chance.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]
-    fn a_text_is_answered_by_each_of_its_images() {
+    fn every_image_of_a_text_is_relevant_to_it() {
         let images = [unit(0.0), unit(1.0), unit(2.0)];
         let texts = [unit(0.9), unit(0.2)];
         let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (1, 0), (2, 1)]);
         assert_eq!((retrieval.images, retrieval.texts), (3, 2));
-        // Image 0 is nearest to text 1; image 1 to 0; image 2 (of 1) to 0.
+        // Image 0 is nearest to text 1, image 1 to text 0, and image 2, of text 1, to text 0.
         assert!((retrieval.image_to_text.scores.recall_at_1 - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(retrieval.image_to_text.chance.recall_at_1, 0.5);
-        // Text 0 finds image 1, one of its two; text 1 (at 0.2) finds image 0.
+        // Text 0 is nearest to image 1, one of its two; text 1 (at 0.2) to image 0.
         assert_eq!(retrieval.text_to_image.scores.recall_at_1, 0.5);
         let chance = (2.0 / 3.0 + 1.0 / 3.0) / 2.0;
         assert!((retrieval.text_to_image.chance.recall_at_1 - chance).abs() < 1e-12);
@@ -250,58 +275,55 @@ mod tests {
     }
 
     #[test]
-    fn any_caption_of_an_image_is_right_for_it() {
+    fn every_text_of_an_image_is_relevant_to_it() {
         let images = [unit(0.0), unit(1.0)];
         let texts = [unit(0.9), unit(0.1), unit(1.2)];
-        // Image 0 is nearest to text 1, its second caption; image 1 to text 0, which is not its.
+        // Image 0 is nearest to text 1, its second text; image 1 to text 0, which is not its text.
         let retrieval = Retrieval::evaluate(&images, &texts, &[(0, 0), (0, 1), (1, 2)]);
-        let found = retrieval.image_to_text;
-        assert_eq!(found.scores.recall_at_1, 0.5);
-        assert_eq!(found.chance.recall_at_1, (2.0 / 3.0 + 1.0 / 3.0) / 2.0);
+        let Direction { scores, chance, .. } = retrieval.image_to_text;
+        assert_eq!(scores.recall_at_1, 0.5);
+        assert_eq!(chance.recall_at_1, (2.0 / 3.0 + 1.0 / 3.0) / 2.0);
     }
 
     #[test]
-    fn what_is_not_a_number_ranks_last() {
+    fn nan_similarities_rank_last() {
         let nan = vec![f32::NAN; 2];
-        let (sound, pairs) = ([unit(0.0), unit(1.0), unit(2.0)], [(0, 0), (1, 1), (2, 2)]);
+        let (valid, pairs) = ([unit(0.0), unit(1.0), unit(2.0)], [(0, 0), (1, 1), (2, 2)]);
         let damaged = [nan.clone(), nan.clone(), nan];
-        for (images, texts) in [(&sound, &damaged), (&damaged, &sound), (&damaged, &damaged)] {
+        for (images, texts) in [(&valid, &damaged), (&damaged, &valid), (&damaged, &damaged)] {
             let Retrieval {
                 image_to_text,
                 text_to_image,
                 ..
             } = Retrieval::evaluate(images, texts, &pairs);
-            for found in [image_to_text, text_to_image] {
-                assert_eq!(
-                    (found.scores.recall_at_1, found.scores.median_rank),
-                    (0.0, 3.0)
-                );
+            for Direction { scores, .. } in [image_to_text, text_to_image] {
+                assert_eq!((scores.recall_at_1, scores.median_rank), (0.0, 3.0));
             }
         }
-        // One damaged text stands before each right answer, and is found by no image.
+        // The damaged text ranks before the relevant text of the other images, and last for its
+        // own image.
         let texts = [unit(0.0), vec![f32::NAN; 2], unit(2.0)];
-        let found = Retrieval::evaluate(&sound, &texts, &pairs).image_to_text;
-        assert_eq!(
-            (found.scores.recall_at_1, found.scores.median_rank),
-            (0.0, 2.0)
-        );
+        let scores = Retrieval::evaluate(&valid, &texts, &pairs)
+            .image_to_text
+            .scores;
+        assert_eq!((scores.recall_at_1, scores.median_rank), (0.0, 2.0));
     }
 
     #[test]
-    fn embeddings_that_say_nothing_do_not_beat_chance() {
+    fn equal_embeddings_do_not_beat_chance() {
         let same = vec![unit(0.3); 40];
         let pairs: Vec<(usize, usize)> = (0..40).map(|pair| (pair, pair)).collect();
-        let found = Retrieval::evaluate(&same, &same, &pairs).image_to_text;
-        assert_eq!(found.scores.recall_at_10, 0.0);
-        assert_eq!(found.scores.median_rank, 20.5);
+        let direction = Retrieval::evaluate(&same, &same, &pairs).image_to_text;
+        assert_eq!(direction.scores.recall_at_10, 0.0);
+        assert_eq!(direction.scores.median_rank, 20.5);
         let error = (0.25 * 0.75_f64 / 40.0).sqrt();
-        assert!((found.chance_recall_at_10_error - error).abs() < 1e-12);
+        assert!((direction.chance_recall_at_10_error - error).abs() < 1e-12);
     }
 
     #[test]
     fn chance_is_the_hypergeometric_expectation() {
         assert!((hit_chance(197, 1, 10) - 10.0 / 197.0).abs() < 1e-12);
-        // 2 right of 4, 2 drawn: 1 − (2/4)(1/3) = 5/6.
+        // 2 relevant of 4, 2 drawn: 1 − (2/4)(1/3) = 5/6.
         assert!((hit_chance(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
         assert_eq!(hit_chance(3, 3, 1), 1.0);
     }

@@ -1,4 +1,4 @@
-//! Uncertainty by drawing the test anew, group by group.
+//! Bootstrap intervals: the test set is resampled, group by group.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,28 @@ use serde::{Deserialize, Serialize};
 use super::measures::Measures;
 use super::{Estimate, Scores};
 
-/// How intervals are made.
+/// How bootstrap intervals are computed.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::scores::Bootstrap;
+///
+/// assert_eq!(Bootstrap::default().resamples, 1_000);
+/// assert_eq!(Bootstrap::none().resamples, 0);
+/// let more = Bootstrap { resamples: 10_000, ..Bootstrap::default() };
+/// assert_eq!(more.seed, 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
-    /// Tests drawn anew, with replacement, as many groups each as there are, at most 1,000,000; 0
-    /// for no intervals.
+    /// Number of resampled test sets, at most 1,000,000; 0 for no intervals. Each has as many
+    /// groups as the test set, drawn with replacement.
     pub resamples: usize,
-    /// Seed of the draws.
+    /// Seed of the resampling.
     pub seed: u64,
 }
 
-/// Measures of tests drawn anew.
+/// The measures of all resampled test sets.
 pub(super) struct Resamples {
     measures: Vec<Vec<Measures>>,
 }
@@ -35,7 +46,7 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// No intervals.
+    /// Returns a setting that computes no intervals.
     pub fn none() -> Self {
         Self {
             resamples: 0,
@@ -45,15 +56,16 @@ impl Bootstrap {
 }
 
 impl Resamples {
-    /// Measures each test drawn; `groups` has that of each image, and `measure` is told how often
-    /// each image counts.
+    /// Draws the resamples and measures each of them.
+    ///
+    /// `groups` yields the group of each image. `measure` takes how often each image counts.
     pub fn draw<'a>(
         bootstrap: &Bootstrap,
         groups: impl Iterator<Item = &'a str>,
         measure: impl Fn(&[u32]) -> Vec<Measures> + Sync,
     ) -> Self {
         let mut numbers = BTreeMap::new();
-        let group_of: Vec<usize> = groups
+        let image_groups: Vec<usize> = groups
             .map(|group| {
                 let next = numbers.len();
                 *numbers.entry(group).or_insert(next)
@@ -63,11 +75,14 @@ impl Resamples {
         let draws = (0..bootstrap.resamples as u64).into_par_iter().map(|draw| {
             let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
             rng.set_stream(draw);
-            let mut times = vec![0; groups];
+            let mut group_counts = vec![0; groups];
             for _ in 0..groups {
-                times[rng.random_range(0..groups)] += 1;
+                group_counts[rng.random_range(0..groups)] += 1;
             }
-            let weights: Vec<u32> = group_of.iter().map(|&group| times[group]).collect();
+            let weights: Vec<u32> = image_groups
+                .iter()
+                .map(|&group| group_counts[group])
+                .collect();
             measure(&weights)
         });
         Self {
@@ -75,20 +90,22 @@ impl Resamples {
         }
     }
 
-    /// The scores of several runs: `whole` on the test itself, and of each resample what
-    /// `of_runs` picks.
+    /// Returns the scores of several runs with their intervals.
+    ///
+    /// `test_set` holds the measures of each run on the test set itself; `select_runs` picks the
+    /// same measures from those of a resample.
     pub fn scores(
         &self,
-        whole: &[Measures],
-        of_runs: impl Fn(&[Measures]) -> Vec<Measures>,
+        test_set: &[Measures],
+        select_runs: impl Fn(&[Measures]) -> Vec<Measures>,
     ) -> Scores {
         let resampled: Vec<_> = self
             .measures
             .iter()
-            .map(|measures| Measures::mean(&of_runs(measures)))
+            .map(|measures| Measures::mean(&select_runs(measures)))
             .collect();
         let estimate = |kind: fn(&Measures) -> f64| {
-            let values: Vec<f64> = whole.iter().map(kind).collect();
+            let values: Vec<f64> = test_set.iter().map(kind).collect();
             let value = mean(&values);
             (!value.is_nan()).then(|| Estimate {
                 value,
@@ -109,25 +126,25 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Standard deviation of a sample of two or more.
+/// Returns the sample standard deviation, or `None` for less than two values.
 fn deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// The 2.5 and 97.5 % quantiles of the defined values, interpolated linearly.
+/// Returns the 2.5 % and 97.5 % quantiles of the values that are not NaN, interpolated linearly.
 fn interval(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1).filter(|last| *last > 0)?;
     Some([0.025, 0.975].map(|quantile| {
-        let place = quantile * last as f64;
+        let position = quantile * last as f64;
         let (below, above) = (
-            values[place.floor() as usize],
-            values[place.ceil() as usize],
+            values[position.floor() as usize],
+            values[position.ceil() as usize],
         );
-        below + (above - below) * place.fract()
+        below + (above - below) * position.fract()
     }))
 }
 
@@ -136,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_interpolated_and_undefined_values_left_out() {
+    fn quantiles_are_interpolated_and_nan_is_left_out() {
         // numpy.quantile(range(41), [0.025, 0.975])
         let values = (0..41).map(f64::from).chain([f64::NAN]);
         assert_eq!(interval(values), Some([1.0, 39.0]));
@@ -145,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_draw_has_as_many_groups_as_there_are_and_whole_ones() {
+    fn each_resample_has_as_many_groups_as_the_test_set_and_no_partial_ones() {
         let groups = ["a", "a", "b", "c", "c", "c"];
         let bootstrap = Bootstrap {
             resamples: 50,
@@ -164,7 +181,7 @@ mod tests {
         }
         seen.sort();
         seen.dedup();
-        // Of 10 ways to draw three of three.
+        // There are 10 ways to draw three of three groups with replacement.
         assert!(seen.len() >= 8, "{}", seen.len());
     }
 }

@@ -1,4 +1,4 @@
-//! Scores as rows of a table.
+//! Scores printed as a table.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ impl Scores {
         "  AUROC sd      95 %            AUPRC  accuracy calibration error";
 }
 
-/// Columns: AUROC with its standard deviation over runs and its interval, AUPRC, accuracy,
-/// calibration error. What is not defined is a dash.
+/// Writes the columns AUROC, its standard deviation over runs, its interval, AUPRC, accuracy and
+/// calibration error; an undefined score is a dash.
 impl fmt::Display for Scores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |estimate: Option<Estimate>, factor: f64, digits: usize| match estimate {
@@ -42,7 +42,7 @@ impl fmt::Display for Scores {
     }
 }
 
-/// A table: the mean, each label, and which of them have no areas.
+/// Writes a table with the mean and each label, and the labels whose AUROC is undefined.
 impl fmt::Display for ClassificationScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<NAME_WIDTH$}{}", "", Scores::HEADING)?;
@@ -63,7 +63,7 @@ impl fmt::Display for ClassificationScores {
             let names = undefined.join(", ");
             writeln!(
                 f,
-                "no AUROC, and not in the mean: {} (one outcome only)",
+                "no AUROC, and not in the mean: {} (all or no images are positive)",
                 printable(names)
             )?;
         }
@@ -77,7 +77,7 @@ mod tests {
     use crate::scores::LabelScores;
 
     #[test]
-    fn rows_line_up_with_the_heading_and_dashes_stand_for_nothing() {
+    fn rows_line_up_with_the_heading_and_undefined_scores_are_dashes() {
         let auroc = Estimate {
             value: 0.9123,
             deviation: Some(0.02),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_without_areas_are_named() {
+    fn labels_without_an_auroc_are_named() {
         let scores = ClassificationScores {
             overall: Scores::default(),
             labels: vec![LabelScores {

@@ -1,4 +1,4 @@
-//! One encoder of a comparison, at work on the images.
+//! One encoder of a comparison: it encodes the images, and its classifiers are trained and scored.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,30 +23,30 @@ use crate::logging::Bar;
 use crate::network::MemoryNeed;
 use crate::scores::ClassificationScores;
 
-/// An encoder that has seen the images.
+/// An encoder with its features of the images.
 pub(super) struct Candidate<'a> {
     transfer: &'a Transfer,
     name: String,
     network: ImageEncoder,
     description: ClassifierDescription,
     reader: ImageReader,
-    /// By place among the comparison's images.
+    /// Features of the transfer's images; unneeded and unreadable images have none.
     encoded: EncodedImages,
-    /// Places of the test images that can be read.
+    /// Positions of the test images that can be read.
     test: Vec<usize>,
 }
 
-/// What a run gave.
-struct Outcome {
+/// The result of a run.
+struct RunResult {
     run: TransferRun,
-    /// Of each test image and label.
+    /// Probabilities on the test images, `[images, labels]`, flat.
     probabilities: Vec<f32>,
     network: Network,
 }
 
 impl<'a> Candidate<'a> {
-    /// Sees the images through an encoder: for the probe, and to know which can be read. `None`
-    /// when a stop is asked for.
+    /// Encodes the images: for the probe, and to know which can be read. Returns `None` if a stop
+    /// is requested.
     pub fn new(transfer: &'a Transfer, open: &OpenEncoder) -> Result<Option<Self>, Error> {
         let Transfer {
             config,
@@ -87,11 +87,11 @@ impl<'a> Candidate<'a> {
         let reader = ImageReader::new(size, description.resize, store, loader, max_bad_share)?;
 
         if let ImageEncoderConfig::ResNet(resnet) = description.encoder {
-            let at_once = config.batch_size.min(transfer.images.len());
-            MemoryNeed::for_images(at_once, size, config.precision).check(device)?;
+            let batch_size = config.batch_size.min(transfer.images.len());
+            MemoryNeed::for_images(batch_size, size, config.precision).check(device)?;
             if config.mode == TransferMode::FineTune {
-                let at_once = config.batch_size.min(transfer.most_trained_on());
-                MemoryNeed::for_fine_tuning(&resnet, at_once, size, config.precision)
+                let batch_size = config.batch_size.min(transfer.max_training_images());
+                MemoryNeed::for_fine_tuning(&resnet, batch_size, size, config.precision)
                     .check(device)?;
             }
         }
@@ -101,18 +101,18 @@ impl<'a> Candidate<'a> {
         let needed = transfer.needed();
         let paths: Vec<PathBuf> = needed
             .iter()
-            .map(|place| transfer.images[*place].image.clone())
+            .map(|index| transfer.images[*index].image.clone())
             .collect();
         let encode = |images| network.forward(images);
         let encoded = reader.encode(&paths, device, &name, interrupter, encode)?;
         Ok(encoded.map(|mut encoded| {
             let mut rows = vec![None; transfer.images.len()];
-            for (place, row) in needed.into_iter().zip(encoded.rows) {
-                rows[place] = row;
+            for (index, row) in needed.into_iter().zip(encoded.rows) {
+                rows[index] = row;
             }
             encoded.rows = rows;
             Self {
-                test: encoded.readable(transfer.test_places()),
+                test: encoded.readable(transfer.test_indices()),
                 transfer,
                 name,
                 network,
@@ -123,23 +123,23 @@ impl<'a> Candidate<'a> {
         }))
     }
 
-    /// Images that could not be read.
+    /// Returns the number of images that could not be read.
     pub fn unreadable(&self) -> usize {
         self.encoded.unreadable.len()
     }
 
-    /// Does the runs of one fraction; returns their scores and the first one's classifier, or
-    /// `None` when a stop came before the first.
+    /// Performs the runs of one fraction. Returns their scores and the classifier of the first run,
+    /// or `None` if a stop was requested before it.
     pub fn row(&self, draws: &[Draw]) -> Result<Option<(TransferRow, Classifier)>, Error> {
-        let outcomes = match self.transfer.config.mode {
+        let results = match self.transfer.config.mode {
             TransferMode::LinearProbe => self.probes(draws)?,
             TransferMode::FineTune => self.fine_tunings(draws)?,
         };
         let (mut runs, mut probabilities, mut first) = (Vec::new(), Vec::new(), None);
-        for outcome in outcomes {
-            runs.push(outcome.run);
-            probabilities.push(outcome.probabilities);
-            first.get_or_insert(outcome.network);
+        for result in results {
+            runs.push(result.run);
+            probabilities.push(result.probabilities);
+            first.get_or_insert(result.network);
         }
         let Some(network) = first else {
             return Ok(None);
@@ -151,7 +151,7 @@ impl<'a> Candidate<'a> {
             device,
             ..
         } = self.transfer;
-        let test = self.test.iter().map(|place| images[*place].clone());
+        let test = self.test.iter().map(|index| images[*index].clone());
         let test: Vec<LabelledImage> = test.collect();
         let row = TransferRow {
             encoder: self.name.clone(),
@@ -169,32 +169,32 @@ impl<'a> Candidate<'a> {
         Ok(Some((row, classifier)))
     }
 
-    fn probes(&self, draws: &[Draw]) -> Result<Vec<Outcome>, Error> {
-        let what = format!("{}, {}", self.name, percent(draws[0].fraction));
+    fn probes(&self, draws: &[Draw]) -> Result<Vec<RunResult>, Error> {
+        let title = format!("{}, {}", self.name, percent(draws[0].fraction));
         let steps = draws.len() * ProbeData::steps(&self.transfer.labels);
-        let bar = Bar::new(&what, steps, "penalties");
-        let outcomes = draws.par_iter().map(|draw| {
+        let bar = Bar::new(&title, steps, "penalties");
+        let results = draws.par_iter().map(|draw| {
             if self.transfer.interrupter.should_stop() {
                 return Ok(None);
             }
             self.probe(draw, &bar).map(Some)
         });
-        let outcomes: Vec<_> = outcomes.collect::<Result<_, Error>>()?;
-        Ok(outcomes.into_iter().flatten().collect())
+        let results: Vec<_> = results.collect::<Result<_, Error>>()?;
+        Ok(results.into_iter().flatten().collect())
     }
 
-    fn probe(&self, draw: &Draw, bar: &Bar) -> Result<Outcome, Error> {
+    fn probe(&self, draw: &Draw, bar: &Bar) -> Result<RunResult, Error> {
         let data = ProbeData {
             labels: &self.transfer.labels,
             images: &self.transfer.images,
             encoded: &self.encoded,
             progress: &|steps| bar.advance(steps),
         };
-        let [train, valid] = self.learned_from(draw);
+        let [train, valid] = self.train_and_valid(draw);
         let probe = data.fit(&train, &valid, draw.seed)?;
         let mut network = self.classifier()?;
         set_head(&mut network, &probe.model, &self.transfer.device);
-        Ok(Outcome {
+        Ok(RunResult {
             probabilities: data.predict(&probe.model, &self.test),
             network,
             run: TransferRun {
@@ -205,18 +205,18 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    fn fine_tunings(&self, draws: &[Draw]) -> Result<Vec<Outcome>, Error> {
-        let mut outcomes = Vec::new();
+    fn fine_tunings(&self, draws: &[Draw]) -> Result<Vec<RunResult>, Error> {
+        let mut results = Vec::new();
         for draw in draws {
             if self.transfer.interrupter.should_stop() {
                 break;
             }
-            outcomes.push(self.fine_tune(draw)?);
+            results.push(self.fine_tune(draw)?);
         }
-        Ok(outcomes)
+        Ok(results)
     }
 
-    fn fine_tune(&self, draw: &Draw) -> Result<Outcome, Error> {
+    fn fine_tune(&self, draw: &Draw) -> Result<RunResult, Error> {
         let Transfer {
             config,
             device,
@@ -233,10 +233,10 @@ impl<'a> Candidate<'a> {
             interrupter,
         };
         device.seed(draw.seed);
-        let [train, valid] = self.learned_from(draw);
+        let [train, valid] = self.train_and_valid(draw);
         let network = self.classifier()?;
         let tuned = data.fit(network, &config.fine_tune, &train, &valid, draw.seed)?;
-        Ok(Outcome {
+        Ok(RunResult {
             probabilities: data.predict(&tuned.network, &self.test)?,
             network: tuned.network,
             run: TransferRun {
@@ -246,26 +246,26 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    /// Places of a run's images to learn from, and of those to choose by, that can be read.
-    fn learned_from(&self, draw: &Draw) -> [Vec<usize>; 2] {
+    /// Returns the positions of a run's readable training and validation images.
+    fn train_and_valid(&self, draw: &Draw) -> [Vec<usize>; 2] {
         [
-            self.encoded.readable(draw.places.iter().copied()),
-            self.encoded.readable(self.transfer.valid_places()),
+            self.encoded.readable(draw.indices.iter().copied()),
+            self.encoded.readable(self.transfer.valid_indices()),
         ]
     }
 
-    /// The encoder with a new head.
+    /// Returns the encoder with a new head.
     fn classifier(&self) -> Result<Network, Error> {
         let config = self.description.network();
         Ok(config.init_on(self.network.clone(), &self.transfer.device)?)
     }
 
     fn run(&self, draw: &Draw, validation_loss: f64) -> TransferRun {
-        let groups = draw.places.iter();
-        let groups = groups.map(|place| &self.transfer.images[*place].group);
+        let groups = draw.indices.iter();
+        let groups = groups.map(|index| &self.transfer.images[*index].group);
         TransferRun {
             seed: draw.seed,
-            images: draw.places.len(),
+            images: draw.indices.len(),
             groups: groups.collect::<BTreeSet<_>>().len(),
             validation_loss,
             strengths: Vec::new(),
@@ -275,7 +275,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Puts a linear model in place of a network's head.
+/// Replaces the head of a network by a linear model.
 fn set_head(network: &mut Network, model: &LinearModel, device: &Device) {
     let (labels, width) = (model.weights.len(), model.weights[0].len());
     // Burn's weights are `[in, out]`.

@@ -18,32 +18,44 @@ use crate::weights::{
 
 /// Where an image encoder comes from.
 ///
-/// As text: `random` or `random:resnet18`, `imagenet` or `imagenet:resnet18`, `pixels` or
-/// `pixels:32`; anything else is [`Weights`](Self::Weights). Without a depth it is the paper's,
+/// Its text form is `random` or `random:resnet18`, `imagenet` or `imagenet:resnet18`, `pixels` or
+/// `pixels:32`; any other text is [`Weights`](Self::Weights). The default depth is the paper's,
 /// `resnet50`.
+///
+/// # Examples
+///
+/// ```
+/// use convirt::transfer::EncoderSource;
+///
+/// let source: EncoderSource = "random:resnet18".parse().unwrap();
+/// assert_eq!(source.to_string(), "random:resnet18");
+/// let source: EncoderSource = "runs/first".parse().unwrap();
+/// assert_eq!(source, EncoderSource::Weights("runs/first".into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderSource {
-    /// A run, by its path or its name in `runs`, one of its checkpoints, any file or folder of
+    /// A run (its path, or its name in `runs`), one of its checkpoints, a file or folder of
     /// weights, or the name of a model on the Hugging Face hub.
     Weights(String),
-    /// torchvision's weights, trained on ImageNet, by their name on the hub.
+    /// torchvision's weights, trained on ImageNet, from the Hugging Face hub.
     ImageNet(ResNetDepth),
-    /// A network that has learned nothing.
+    /// A network with random initial weights.
     Random(ResNetDepth),
-    /// Grey pixels, as a baseline.
+    /// The grey pixels themselves, as a baseline.
     Pixels {
-        /// Side that images are scaled to; 24.
+        /// Side that images are scaled to, in pixels; the default is 24.
         side: usize,
     },
 }
 
-/// An encoder that is known to be there.
+/// An encoder that has been located; its weights are not loaded yet.
 pub(crate) struct OpenEncoder {
     pub source: EncoderSource,
     shape: Shape,
-    /// Side of the inputs that it was trained on, where its run says so.
+    /// Side of the inputs that it was trained on, in pixels, if it is from a run.
     pub trained_size: Option<usize>,
-    /// Whether its images are turned as their EXIF asks: unless its run says otherwise.
+    /// Whether its images are rotated and mirrored as their EXIF orientation says; true unless its
+    /// run says otherwise.
     pub exif_orientation: bool,
 }
 
@@ -96,11 +108,12 @@ impl fmt::Display for EncoderSource {
 }
 
 impl EncoderSource {
-    /// Finds the encoder, the chosen one of several; its weights are not read yet.
+    /// Locates the encoder, without loading its weights. `chosen` selects one if a file has
+    /// several.
     ///
     /// # Errors
     ///
-    /// When there are no such weights, or none of an image encoder.
+    /// When there are no such weights, or they hold no image encoder.
     pub(crate) fn open(&self, chosen: &mut ChosenEncoder) -> Result<OpenEncoder, Error> {
         let name = match self {
             Self::Pixels { side } => return Ok(self.opened(Shape::Pixels { side: *side })),
@@ -111,9 +124,10 @@ impl EncoderSource {
             Self::Weights(name) => name.clone(),
         };
         let run = Path::new(DEFAULT_RUNS_DIR).join(&name);
-        let path = match !Path::new(&name).exists() && run.exists() {
-            true => run,
-            false => located("encoder", &name, WeightsKind::ImageEncoder)?,
+        let path = if !Path::new(&name).exists() && run.exists() {
+            run
+        } else {
+            located("encoder", &name, WeightsKind::ImageEncoder)?
         };
         let file = chosen.open(&path, Part::ImageEncoder)?;
         let config = image_encoder_config(&file)?;
@@ -122,8 +136,8 @@ impl EncoderSource {
             .map(|folder| Description::load(&folder))
             .transpose()?;
         Ok(OpenEncoder {
-            trained_size: description.as_ref().map(|it| it.image_size),
-            exif_orientation: description.is_none_or(|it| it.exif_orientation),
+            trained_size: description.as_ref().map(|model| model.image_size),
+            exif_orientation: description.is_none_or(|model| model.exif_orientation),
             ..self.opened(Shape::Weights(config, file))
         })
     }
@@ -139,7 +153,7 @@ impl EncoderSource {
 }
 
 impl OpenEncoder {
-    /// Shape of the encoder.
+    /// Returns the configuration of the encoder.
     pub fn config(&self) -> ImageEncoderConfig {
         match &self.shape {
             Shape::Pixels { side } => ImageEncoderConfig::Pixels { side: *side },
@@ -149,7 +163,7 @@ impl OpenEncoder {
         }
     }
 
-    /// Side of its inputs, where networks get `size`.
+    /// Returns the side of its inputs, in pixels: `size` for a network, its own for pixels.
     pub fn image_size(&self, size: usize) -> usize {
         match self.shape {
             Shape::Pixels { side } => side,
@@ -157,7 +171,7 @@ impl OpenEncoder {
         }
     }
 
-    /// Makes the encoder, its weights loaded, or drawn by the device's seed.
+    /// Initializes the encoder: loads its weights, or draws random ones with the device's seed.
     ///
     /// # Errors
     ///
@@ -179,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_read_and_written_alike() {
+    fn a_source_is_the_same_after_printing_and_parsing() {
         for (text, source) in [
             (
                 "random:resnet18",
@@ -199,10 +213,10 @@ mod tests {
             assert_eq!(text.parse::<EncoderSource>().unwrap(), source);
             assert_eq!(source.to_string(), text);
         }
-        let plain: EncoderSource = "random".parse().unwrap();
-        assert_eq!(plain, EncoderSource::Random(ResNetDepth::ResNet50));
-        let plain: EncoderSource = "pixels".parse().unwrap();
-        assert_eq!(plain, EncoderSource::Pixels { side: 24 });
+        let without_depth: EncoderSource = "random".parse().unwrap();
+        assert_eq!(without_depth, EncoderSource::Random(ResNetDepth::ResNet50));
+        let without_side: EncoderSource = "pixels".parse().unwrap();
+        assert_eq!(without_side, EncoderSource::Pixels { side: 24 });
     }
 
     #[test]
@@ -218,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_nowhere_are_an_error_that_names_them() {
+    fn missing_weights_are_an_error_that_names_them() {
         let source = EncoderSource::Weights("nowhere/model.safetensors".into());
         let opened = source.open(&mut ChosenEncoder::new(None));
         let error = opened.err().expect("no such file").to_string();

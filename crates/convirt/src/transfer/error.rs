@@ -6,7 +6,7 @@ use convirt_data::ManifestError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// The side of a baseline of pixels is no number.
+    /// The side of a pixel baseline is not a number in range.
     #[error("`{found}`: after `pixels:` comes the side, 1 to 256 pixels, such as `pixels:24`")]
     PixelsSide {
         /// What was given.
@@ -14,18 +14,18 @@ pub enum TransferError {
     },
 
     /// There is nothing to compare.
-    #[error("no {what} given")]
-    NothingAsked {
-        /// What is missing.
-        what: &'static str,
+    #[error("no {missing} given")]
+    NothingToCompare {
+        /// What is missing: "encoder", "fraction" or "run".
+        missing: &'static str,
     },
 
-    /// A fraction of the training images is too small to choose anything by a part of it.
+    /// A fraction of the training images is too small to hold out a part for validation.
     #[error(
         "a fraction of {fraction}: {cause}; take a larger one, or mark rows as `valid` in a split \
          column"
     )]
-    NothingToChooseBy {
+    NoValidationImages {
         /// The fraction.
         fraction: f64,
         /// Which label is too rare.
@@ -39,7 +39,7 @@ pub enum TransferError {
         encoder: String,
     },
 
-    /// A fine-tuning went astray.
+    /// A fine-tuning diverged: its loss is not finite.
     #[error("the loss became {loss} in epoch {epoch}: lower the learning rate")]
     Diverged {
         /// The loss.

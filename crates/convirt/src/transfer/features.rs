@@ -1,6 +1,6 @@
-//! Features of many images.
+//! The feature vectors of many images.
 
-/// Vectors of one width, row by row.
+/// A matrix of feature vectors, row by row.
 #[derive(Clone, Debug)]
 pub(crate) struct Features {
     pub width: usize,
@@ -11,7 +11,7 @@ impl Features {
     pub fn new(width: usize, values: Vec<f32>) -> Self {
         assert!(
             width > 0 && values.len().is_multiple_of(width),
-            "whole rows"
+            "the values do not fill whole rows"
         );
         Self { width, values }
     }

@@ -1,4 +1,4 @@
-//! Fine-tuning: the whole network trained on labels (Zhang et al. 2022, section 4).
+//! Fine-tuning: training the encoder and the head on labels (Zhang et al. 2022, section 4).
 
 use std::path::PathBuf;
 
@@ -23,25 +23,26 @@ use crate::inference::finite_rows;
 use crate::logging::Bar;
 use crate::training::{Adam, ScheduledLearningRate};
 
-/// Share of the training images that choose the best epoch where no others are given.
+/// Share of the training images held out for validation if no validation images are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;
 
-/// How a network is fine-tuned; the defaults are the paper's.
+/// The settings of fine-tuning; the defaults are the paper's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FineTuneConfig {
     /// Adam's learning rate, above 0.
     pub learning_rate: f64,
     /// Adam's L2 penalty, at least 0.
     pub weight_decay: f64,
-    /// Steps of the head alone before the encoder moves.
+    /// Number of steps that train only the head, before the encoder is trained as well.
     pub warmup_steps: usize,
     /// Learning rate of these steps, above 0.
     pub warmup_learning_rate: f64,
-    /// Epochs without a lower validation loss before the learning rate is halved, at least 1.
+    /// Number of epochs without a lower validation loss before the learning rate is halved, at
+    /// least 1.
     pub patience: usize,
-    /// Epochs without a lower validation loss before the training stops, at least 1.
+    /// Number of epochs without a lower validation loss before the training stops, at least 1.
     pub stop_patience: usize,
-    /// Epochs at the most, at least 1.
+    /// Maximum number of epochs, at least 1.
     pub max_epochs: usize,
 }
 
@@ -60,9 +61,9 @@ impl Default for FineTuneConfig {
 }
 
 impl FineTuneConfig {
-    /// Checks the ranges.
+    /// Checks that all settings are in range.
     pub(super) fn check(&self) -> Result<(), SettingError> {
-        for (setting, value, is_right, allowed) in [
+        for (setting, value, is_allowed, allowed) in [
             (
                 "learning_rate",
                 self.learning_rate,
@@ -100,7 +101,7 @@ impl FineTuneConfig {
                 "1 or more",
             ),
         ] {
-            if !is_right {
+            if !is_allowed {
                 return Err(SettingError::OutOfRange {
                     setting,
                     value,
@@ -112,7 +113,7 @@ impl FineTuneConfig {
     }
 }
 
-/// What a network is fine-tuned on.
+/// The data that a network is fine-tuned on.
 pub(crate) struct FineTuneData<'a> {
     pub labels: &'a Labels,
     pub images: &'a [LabelledImage],
@@ -121,25 +122,26 @@ pub(crate) struct FineTuneData<'a> {
     pub interrupter: &'a Interrupter,
 }
 
-/// A fine-tuned network: that of the lowest validation loss.
+/// The fine-tuned network of the epoch with the lowest validation loss.
 pub(crate) struct FineTuned {
-    /// In evaluation mode.
+    /// The network, in evaluation mode.
     pub network: Network,
-    /// Epoch it is of, from 1; 0 is the warmed-up head on the encoder as it was.
+    /// The epoch, from 1; 0 is after the warm-up of the head.
     pub epoch: usize,
-    /// Mean loss in validation, in nats.
+    /// Mean loss on the validation images, in nats.
     pub validation_loss: f64,
 }
 
 impl FineTuneData<'_> {
-    /// Trains on the images at `train` as long as the loss on those at `valid` falls; where there
-    /// are none, a fifth of `train`'s groups is held out for that. All can be read. A stop that is
-    /// asked for ends it with the best network so far.
+    /// Trains on the images at `train` as long as the loss on the images at `valid` falls.
+    ///
+    /// If `valid` is empty, a fifth of `train`'s groups is held out for validation. All images must
+    /// be readable. A requested stop ends the training with the best network so far.
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooFewWithLabel`] where a label has too few groups to be held out,
-    /// [`TransferError::Diverged`], and unreadable images beyond the share.
+    /// [`ManifestError::TooFewWithLabel`] when a label has too few groups to hold some out,
+    /// [`TransferError::Diverged`], and when too many images are unreadable.
     pub fn fit(
         &self,
         network: Network,
@@ -148,9 +150,10 @@ impl FineTuneData<'_> {
         valid: &[usize],
         seed: u64,
     ) -> Result<FineTuned, Error> {
-        let (train, valid) = match valid.is_empty() {
-            true => self.divided(train, seed)?,
-            false => (train.to_vec(), valid.to_vec()),
+        let (train, valid) = if valid.is_empty() {
+            self.split_validation(train, seed)?
+        } else {
+            (train.to_vec(), valid.to_vec())
         };
         let autodiff = self.device.clone().autodiff();
         autodiff.seed(seed);
@@ -159,7 +162,7 @@ impl FineTuneData<'_> {
         network = self.warm_up(network, config, &train, &mut rng)?;
 
         let mut best = FineTuned {
-            validation_loss: self.loss_on(&network.valid(), &valid)?,
+            validation_loss: self.mean_loss(&network.valid(), &valid)?,
             network: network.valid(),
             epoch: 0,
         };
@@ -187,7 +190,7 @@ impl FineTuneData<'_> {
             if self.interrupter.should_stop() {
                 break;
             }
-            let validation_loss = self.loss_on(&network.valid(), &valid)?;
+            let validation_loss = self.mean_loss(&network.valid(), &valid)?;
             for loss in [trained.loss, validation_loss] {
                 if !loss.is_finite() {
                     return Err(TransferError::Diverged { loss, epoch }.into());
@@ -208,21 +211,21 @@ impl FineTuneData<'_> {
         Ok(best)
     }
 
-    /// Probabilities of each label for the images at `places`, which can all be read.
+    /// Predicts the probability of each label for the images at `indices`, which must be readable.
     ///
     /// # Shapes
     ///
-    /// - output: `[places, labels]`, flat
+    /// - output: `[indices, labels]`, flat
     ///
     /// # Errors
     ///
-    /// When an image cannot be read any more, and [`InferenceError::NotFinite`].
-    pub fn predict(&self, network: &Network, places: &[usize]) -> Result<Vec<f32>, Error> {
+    /// When an image can no longer be read, and [`InferenceError::NotFinite`].
+    pub fn predict(&self, network: &Network, indices: &[usize]) -> Result<Vec<f32>, Error> {
         let mut reader = self.reader.clone();
-        // Each is needed: one that cannot be read any more is an error.
+        // Every image is needed: one that can no longer be read is an error.
         reader.max_bad_share = 0.0;
         let mut all = Vec::new();
-        let paths = self.paths(places);
+        let paths = self.paths(indices);
         for batch in reader.batches(&paths, self.device)? {
             let batch = batch?;
             let logits = network.forward(batch.images);
@@ -233,21 +236,30 @@ impl FineTuneData<'_> {
         Ok(all)
     }
 
-    fn divided(&self, train: &[usize], seed: u64) -> Result<(Vec<usize>, Vec<usize>), Error> {
+    /// Splits `train` into training and validation images.
+    fn split_validation(
+        &self,
+        train: &[usize],
+        seed: u64,
+    ) -> Result<(Vec<usize>, Vec<usize>), Error> {
         let images: Vec<LabelledImage> = train
             .iter()
-            .map(|place| self.images[*place].clone())
+            .map(|index| self.images[*index].clone())
             .collect();
         let held_out = hold_out(&images, self.labels, VALIDATION_SHARE, seed)?;
-        let places = train.iter().enumerate();
-        let (valid, train): (Vec<_>, Vec<_>) =
-            places.partition(|(index, _)| held_out.binary_search(index).is_ok());
-        let places =
-            |side: Vec<(usize, &usize)>| side.into_iter().map(|(_, place)| *place).collect();
-        Ok((places(train), places(valid)))
+        let (mut training, mut validation) = (Vec::new(), Vec::new());
+        for (position, &image) in train.iter().enumerate() {
+            if held_out.binary_search(&position).is_ok() {
+                validation.push(image);
+            } else {
+                training.push(image);
+            }
+        }
+        Ok((training, validation))
     }
 
-    /// Trains the head alone. The encoder's weights stay, its batch norms get used to the images.
+    /// Trains only the head. The encoder's weights stay fixed, but the running statistics of its
+    /// batch norms adapt to the images.
     fn warm_up(
         &self,
         mut network: Network,
@@ -255,8 +267,8 @@ impl FineTuneData<'_> {
         train: &[usize],
         rng: &mut ChaCha8Rng,
     ) -> Result<Network, Error> {
-        // A graph that no gradient walks through would be kept to the end. The statistics of its
-        // batch norms are those of the original.
+        // Without `no_grad`, the encoder's graph would stay in memory, since no backward pass uses
+        // it. The clone shares the statistics of its batch norms with the original.
         let encoder = network.encoder.clone().no_grad();
         let bar = Bar::new("warming the head", config.warmup_steps, "steps");
         let mut optimizer = adam(config);
@@ -269,9 +281,9 @@ impl FineTuneData<'_> {
                 if step == config.warmup_steps || self.interrupter.should_stop() {
                     return Ok(network);
                 }
-                let (images, places) = batch?;
+                let (images, indices) = batch?;
                 let features = encoder.forward(images);
-                let gradients = self.loss(network.classify(features), &places).backward();
+                let gradients = self.loss(network.classify(features), &indices).backward();
                 let gradients = GradientsParams::from_grads(gradients, &network.head);
                 let rate = config.warmup_learning_rate;
                 network.head = optimizer.step(rate, network.head, gradients);
@@ -296,13 +308,13 @@ impl FineTuneData<'_> {
         let mut sum = Tensor::<1>::zeros([1], self.device);
         let mut images = 0;
         for batch in self.training_batches(order)? {
-            let (views, places) = batch?;
-            let loss = self.loss(network.forward(views), &places);
-            sum = sum + loss.clone().without_autodiff() * places.len() as f64;
+            let (pixels, indices) = batch?;
+            let loss = self.loss(network.forward(pixels), &indices);
+            sum = sum + loss.clone().without_autodiff() * indices.len() as f64;
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(rate.step(), network, gradients);
-            images += places.len();
-            bar.advance(places.len());
+            images += indices.len();
+            bar.advance(indices.len());
             if self.interrupter.should_stop() {
                 break;
             }
@@ -313,7 +325,8 @@ impl FineTuneData<'_> {
         })
     }
 
-    /// Batches of the images at `order` to train on, with their places.
+    /// Iterates over training batches of the images at `order`, each with the positions of its
+    /// images.
     fn training_batches<'b>(
         &self,
         order: &'b [usize],
@@ -330,63 +343,66 @@ impl FineTuneData<'_> {
         }))
     }
 
-    /// Mean loss of a network in evaluation mode.
-    fn loss_on(&self, network: &Network, places: &[usize]) -> Result<f64, Error> {
+    /// Returns the mean loss of a network in evaluation mode on the images at `indices`.
+    fn mean_loss(&self, network: &Network, indices: &[usize]) -> Result<f64, Error> {
         let (mut sum, mut images) = (0.0, 0);
-        for batch in self.reader.batches(&self.paths(places), self.device)? {
+        for batch in self.reader.batches(&self.paths(indices), self.device)? {
             let batch = batch?;
-            let of_batch: Vec<usize> = batch.indices.iter().map(|index| places[*index]).collect();
-            let loss = self.loss(network.forward(batch.images), &of_batch);
-            sum += f64::from(loss.into_scalar::<f32>()) * of_batch.len() as f64;
-            images += of_batch.len();
+            let rows = batch.indices.iter();
+            let batch_indices: Vec<usize> = rows.map(|row| indices[*row]).collect();
+            let loss = self.loss(network.forward(batch.images), &batch_indices);
+            sum += f64::from(loss.into_scalar::<f32>()) * batch_indices.len() as f64;
+            images += batch_indices.len();
         }
         Ok(sum / images.max(1) as f64)
     }
 
-    /// Mean negative log-likelihood of the known labels of the images at `places`, in nats.
+    /// Returns the mean negative log-likelihood of the known labels of the images at `indices`, in
+    /// nats.
     ///
     /// # Shapes
     ///
     /// - logits: `[batch, labels]`
     /// - output: `[1]`
-    fn loss(&self, logits: Tensor<2>, places: &[usize]) -> Tensor<1> {
+    fn loss(&self, logits: Tensor<2>, indices: &[usize]) -> Tensor<1> {
         let device = logits.device();
         let shape = logits.dims();
         let matrix = |value: fn(&Option<bool>) -> f32| {
-            let targets = places.iter().flat_map(|place| &self.images[*place].targets);
+            let images = indices.iter().map(|index| &self.images[*index]);
+            let targets = images.flat_map(|image| &image.targets);
             let values: Vec<f32> = targets.map(value).collect();
             Tensor::<2>::from_data(TensorData::new(values, shape), &device)
         };
-        let holds = matrix(|target| f32::from(u8::from(*target == Some(true))));
+        let positive = matrix(|target| f32::from(u8::from(*target == Some(true))));
         match self.labels {
             Labels::Classes(_) => {
-                (log_softmax(logits, 1) * holds).sum().neg() / places.len() as f64
+                (log_softmax(logits, 1) * positive).sum().neg() / indices.len() as f64
             }
             Labels::Findings(_) => {
                 let known = matrix(|target| f32::from(u8::from(target.is_some())));
                 // ln(1 + eˢ) − s·y, without overflow.
                 let soft = logits.clone().abs().neg().exp().log1p();
-                let losses = logits.clone().clamp_min(0.0) - logits * holds + soft;
+                let losses = logits.clone().clamp_min(0.0) - logits * positive + soft;
                 (losses * known.clone()).sum() / known.sum().clamp_min(1.0)
             }
         }
     }
 
-    /// A batch size at most the configured one that leaves no small rest.
+    /// Returns a batch size, at most the configured one, that leaves no small last batch.
     fn batch_size(&self, images: usize) -> usize {
         let batches = images.div_ceil(self.reader.loader.batch_size.max(1));
         images.div_ceil(batches.max(1)).max(1)
     }
 
-    fn paths(&self, places: &[usize]) -> Vec<PathBuf> {
-        places
+    fn paths(&self, indices: &[usize]) -> Vec<PathBuf> {
+        indices
             .iter()
-            .map(|place| self.images[*place].image.clone())
+            .map(|index| self.images[*index].image.clone())
             .collect()
     }
 }
 
-/// One pass over the training images.
+/// The result of one pass over the training images.
 struct Epoch {
     network: Network,
     /// Mean training loss.
@@ -416,7 +432,7 @@ mod tests {
         Labels::Findings(vec!["bright".into()])
     }
 
-    /// Grey images, every other one bright; each is its own group.
+    /// Writes grey images, every other one bright, each in its own group.
     fn images(folder: &Path, count: usize) -> Vec<LabelledImage> {
         let images = (0..count).map(|i| {
             let image = folder.join(format!("{i}.png"));
@@ -446,7 +462,7 @@ mod tests {
         ImageReader::new(32, EvalResize::PadSquare, store, loader, 0.0).unwrap()
     }
 
-    /// Fine-tunes a ResNet-18 on some images; returns it with the loss of its start in validation.
+    /// Fine-tunes a ResNet-18 on some images.
     fn tuned(images: &[LabelledImage], max_epochs: usize, interrupter: &Interrupter) -> FineTuned {
         let device = Device::flex();
         let (labels, reader) = (labels(), reader());
@@ -472,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn warming_up_moves_the_head_and_the_statistics_and_no_other_weight() {
+    fn the_warm_up_changes_the_head_and_the_statistics_and_no_other_weight() {
         let folder = tempfile::tempdir().unwrap();
         let images = images(folder.path(), 10);
         let device = Device::flex();
@@ -511,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn it_learns_and_keeps_the_best_epoch() {
+    fn fine_tuning_lowers_the_loss_and_returns_the_best_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let images = images(folder.path(), 20);
         let interrupter = Interrupter::new();
@@ -528,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_keeps_what_there_is() {
+    fn a_stop_returns_the_best_network_so_far() {
         let folder = tempfile::tempdir().unwrap();
         let images = images(folder.path(), 10);
         let interrupter = Interrupter::new();
@@ -539,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_is_over_known_labels_and_in_nats() {
+    fn the_loss_is_the_mean_over_known_labels_in_nats() {
         let device = Device::flex();
         let [no, yes] = [false, true].map(Some);
         let image = |targets: &[Option<bool>]| LabelledImage {
@@ -563,43 +579,44 @@ mod tests {
             data.loss(logits, &[0, 1]).into_scalar::<f32>()
         };
         let findings = Labels::Findings(["a", "b"].map(String::from).into());
-        // ln(1 + e⁻²), ln(1 + e⁻¹), ln 2; the unknown one's 90 does not count.
+        // ln(1 + e⁻²), ln(1 + e⁻¹), ln 2; the logit 90 of the unknown label does not count.
         let expected = (0.126_928 + 0.313_262 + std::f32::consts::LN_2) / 3.0;
         assert!((loss(&findings, &images) - expected).abs() < 1e-5);
         let classes = Labels::Classes(["a", "b"].map(String::from).into());
         let images = [image(&[no, yes]), image(&[no, yes])];
-        // −ln softmax: 0 where the second is 88 above, ln(1 + e⁻¹) where it is 1 above.
+        // −ln softmax of the second class: 0 if its logit is 88 above the other, ln(1 + e⁻¹) if it
+        // is 1 above.
         let expected = 0.313_262 / 2.0;
         assert!((loss(&classes, &images) - expected).abs() < 1e-5);
     }
 
     #[test]
-    fn impossible_settings_are_refused_by_name() {
-        let right = FineTuneConfig::default();
-        assert!(right.check().is_ok());
-        for (wrong, setting) in [
+    fn settings_out_of_range_are_an_error_that_names_them() {
+        let valid = FineTuneConfig::default();
+        assert!(valid.check().is_ok());
+        for (invalid, setting) in [
             (
                 FineTuneConfig {
                     learning_rate: f64::NAN,
-                    ..right
+                    ..valid
                 },
                 "`learning_rate`",
             ),
             (
                 FineTuneConfig {
                     patience: 0,
-                    ..right
+                    ..valid
                 },
                 "`patience`",
             ),
         ] {
-            let error = wrong.check().unwrap_err().to_string();
+            let error = invalid.check().unwrap_err().to_string();
             assert!(error.contains(setting), "{error}");
         }
     }
 
     #[test]
-    fn batches_leave_no_small_rest() {
+    fn there_is_no_small_last_batch() {
         let folder = tempfile::tempdir().unwrap();
         let images = images(folder.path(), 1);
         let (labels, reader) = (labels(), reader());

@@ -1,4 +1,4 @@
-//! Many images through an encoder, once each.
+//! Reading images and encoding them in batches.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,35 +14,37 @@ use crate::error::Error;
 use crate::inference::finite_rows;
 use crate::logging::Bar;
 
-/// How images are read, seen and put into batches.
+/// How images are read, transformed and batched.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageReader {
     pub store: Arc<ImageStore>,
     pub transform: EvalTransform,
     pub loader: LoaderConfig,
-    /// Share of unreadable images that is borne, from 0 to 1.
+    /// Largest share of unreadable images that is not an error, from 0 to 1.
     pub max_bad_share: f64,
 }
 
-/// Images as an encoder sees them.
+/// The features of images.
 pub(crate) struct EncodedImages {
-    /// Those that can be read, in order.
+    /// Features of the readable images, in order.
     pub features: Features,
-    /// Row of each image in the features; `None` for an unreadable one.
+    /// Row of each image in the features; `None` for an unreadable image.
     pub rows: Vec<Option<usize>>,
     pub unreadable: Vec<Unreadable>,
 }
 
 impl EncodedImages {
-    /// Those of some images that can be read.
-    pub fn readable(&self, places: impl IntoIterator<Item = usize>) -> Vec<usize> {
-        let places = places.into_iter();
-        places.filter(|place| self.rows[*place].is_some()).collect()
+    /// Returns the given positions without those of unreadable images.
+    pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let indices = indices.into_iter();
+        indices
+            .filter(|index| self.rows[*index].is_some())
+            .collect()
     }
 }
 
 impl ImageReader {
-    /// Reads images as inputs of `size`.
+    /// Creates a reader of inputs with `size` × `size` pixels.
     ///
     /// # Errors
     ///
@@ -62,7 +64,7 @@ impl ImageReader {
         })
     }
 
-    /// Batches of the images at `paths`, in order, on a device.
+    /// Iterates over batches of the images at `paths`, in order, on a device.
     ///
     /// # Errors
     ///
@@ -79,20 +81,23 @@ impl ImageReader {
         )?)
     }
 
-    /// Encodes the images at `paths`; `None` when a stop is asked for meanwhile.
+    /// Encodes the images at `paths`; returns `None` if a stop is requested in the meantime.
+    ///
+    /// `title` is shown beside the progress bar.
     ///
     /// # Errors
     ///
-    /// When more images than are borne cannot be read, and [`InferenceError::NotFinite`].
+    /// When more than `max_bad_share` of the images cannot be read, and
+    /// [`InferenceError::NotFinite`].
     pub fn encode(
         &self,
         paths: &[PathBuf],
         device: &Device,
-        what: &str,
+        title: &str,
         interrupter: &Interrupter,
         encode: impl Fn(Tensor<4>) -> Tensor<2>,
     ) -> Result<Option<EncodedImages>, Error> {
-        let bar = Bar::new(what, paths.len(), "images");
+        let bar = Bar::new(title, paths.len(), "images");
         let mut batches = self.batches(paths, device)?;
         let (mut values, mut rows, mut width) = (Vec::new(), vec![None; paths.len()], 1);
         let (mut count, mut done) = (0, 0);

@@ -1,4 +1,4 @@
-//! Logistic regression on features, solved to convergence.
+//! Logistic regression on features, until convergence.
 
 use rayon::prelude::*;
 
@@ -6,19 +6,21 @@ use super::features::Features;
 use super::lbfgs::minimize;
 use crate::scores::sigmoid;
 
-/// No component of the gradient of the mean loss is larger at the solution. The loss there is above
-/// its minimum by less than this squared times the inverse strength of the penalty.
+/// Largest component of the gradient of the mean loss at a solution. The objective is then above
+/// its minimum by less than its square times the inverse strength of the penalty.
 const TOLERANCE: f64 = 1e-7;
 const MAX_STEPS: usize = 5_000;
-/// Rows that one task works on; the sums do not depend on how many tasks run at a time.
-const ROWS_AT_ONCE: usize = 128;
+/// Number of rows that one task sums up. It is fixed, so that the result does not depend on the
+/// number of threads.
+const ROWS_PER_TASK: usize = 128;
 
-/// Rows of features with the class of each.
+/// Training examples: rows of features, each with a class.
 ///
-/// With two classes the model scores class 1 alone, against 0; with more it scores each.
+/// With two classes, the model has one output, the score of class 1 against class 0; with more, it
+/// has one output for each class.
 pub(crate) struct Examples<'a> {
     pub features: &'a Features,
-    /// Rows of the features.
+    /// Positions of the rows in the features.
     pub rows: &'a [usize],
     /// Class of each of these rows.
     pub classes: &'a [usize],
@@ -26,12 +28,12 @@ pub(crate) struct Examples<'a> {
     pub count: usize,
 }
 
-/// A linear model of features as they are.
+/// A linear model of features that are not standardized.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LinearModel {
     /// A row of the features' width for each output.
     pub weights: Vec<Vec<f64>>,
-    /// One for each output.
+    /// A bias for each output.
     pub biases: Vec<f64>,
 }
 
@@ -39,20 +41,21 @@ pub(crate) struct LinearModel {
 #[derive(Clone, Debug)]
 pub(crate) struct Fit {
     pub model: LinearModel,
-    /// Largest component of the gradient of the mean loss.
+    /// Largest absolute component of the gradient of the mean loss.
     pub gradient: f64,
-    /// Weights and biases for standardized features, where another fit may start.
+    /// Weights and biases for standardized features, from which another fit can start.
     parameters: Vec<f64>,
 }
 
-/// Mean and inverse standard deviation of each feature; 0 for one that is constant.
+/// The standardization of features: their mean and inverse standard deviation.
 struct Scaling {
     means: Vec<f64>,
+    /// 0 for a constant feature.
     inverse_deviations: Vec<f64>,
 }
 
 impl LinearModel {
-    /// Scores of a row, one an output.
+    /// Returns the score of each output for a row of features.
     pub fn scores(&self, row: &[f32]) -> Vec<f64> {
         let outputs = self.weights.iter().zip(&self.biases);
         outputs
@@ -65,18 +68,18 @@ impl LinearModel {
 }
 
 impl Fit {
-    /// Whether the solver came to its end.
+    /// Returns whether the solver reached the tolerance.
     pub fn has_converged(&self) -> bool {
         self.gradient <= TOLERANCE
     }
 }
 
 impl Examples<'_> {
-    /// Fits by maximum likelihood with an L2 penalty on the weights, not the biases, of features
-    /// brought to mean 0 and deviation 1.
+    /// Fits a model by maximum likelihood with an L2 penalty on the weights, but not on the biases.
     ///
-    /// `c` is scikit-learn's inverse strength: it minimizes ½ ‖w‖² + c · Σ loss. `start` is a fit
-    /// of the same features at another `c`.
+    /// The features are standardized to mean 0 and standard deviation 1. `c` is scikit-learn's
+    /// inverse strength: the fit minimizes ½ ‖w‖² + c · Σ loss. `start` is a fit of the same
+    /// features with another `c`.
     pub fn fit(&self, c: f64, start: Option<&Fit>) -> Fit {
         let scaling = Scaling::fit(self.features, self.rows);
         let penalty = 1.0 / (c * self.rows.len() as f64);
@@ -84,17 +87,17 @@ impl Examples<'_> {
             Some(fit) => fit.parameters.clone(),
             None => vec![0.0; self.outputs() * (self.features.width + 1)],
         };
-        let found = minimize(start, TOLERANCE, MAX_STEPS, |parameters, gradient| {
+        let minimum = minimize(start, TOLERANCE, MAX_STEPS, |parameters, gradient| {
             self.objective(&scaling, penalty, parameters, gradient)
         });
         Fit {
-            model: self.unscaled(&scaling, &found.point),
-            gradient: found.gradient,
-            parameters: found.point,
+            model: self.unscaled(&scaling, &minimum.point),
+            gradient: minimum.gradient,
+            parameters: minimum.point,
         }
     }
 
-    /// Sum of the negative log-likelihood of each row's class, in nats.
+    /// Returns the sum over the rows of the negative log-likelihood of their classes, in nats.
     pub fn loss(&self, model: &LinearModel) -> f64 {
         let rows = self.rows.iter().zip(self.classes);
         rows.map(|(&row, &class)| {
@@ -103,13 +106,14 @@ impl Examples<'_> {
         .sum()
     }
 
-    /// Scores that a model gives.
+    /// Returns the number of the model's outputs.
     fn outputs(&self) -> usize {
         if self.count == 2 { 1 } else { self.count }
     }
 
-    /// Mean loss with the penalty, and its gradient. Parameters are the weights and bias of one
-    /// output after the other.
+    /// Returns the mean loss with the penalty, and adds its gradient to `gradient`.
+    ///
+    /// `parameters` holds the weights and the bias of each output, one output after the other.
     fn objective(
         &self,
         scaling: &Scaling,
@@ -120,32 +124,32 @@ impl Examples<'_> {
         let width = self.features.width;
         let chunks: Vec<(f64, Vec<f64>)> = self
             .rows
-            .par_chunks(ROWS_AT_ONCE)
-            .zip(self.classes.par_chunks(ROWS_AT_ONCE))
+            .par_chunks(ROWS_PER_TASK)
+            .zip(self.classes.par_chunks(ROWS_PER_TASK))
             .map(|(rows, classes)| self.sums(scaling, parameters, rows, classes))
             .collect();
         let mut loss = 0.0;
-        for (part, slopes) in chunks {
-            loss += part;
+        for (chunk_loss, chunk_gradient) in chunks {
+            loss += chunk_loss;
             gradient
                 .iter_mut()
-                .zip(slopes)
-                .for_each(|(sum, slope)| *sum += slope);
+                .zip(chunk_gradient)
+                .for_each(|(sum, component)| *sum += component);
         }
         let rows = self.rows.len() as f64;
         let mut value = loss / rows;
         let outputs = parameters.chunks_exact(width + 1);
         for (parameters, gradient) in outputs.zip(gradient.chunks_exact_mut(width + 1)) {
-            gradient.iter_mut().for_each(|slope| *slope /= rows);
-            for (weight, slope) in parameters[..width].iter().zip(gradient) {
+            gradient.iter_mut().for_each(|component| *component /= rows);
+            for (weight, component) in parameters[..width].iter().zip(gradient) {
                 value += 0.5 * penalty * weight * weight;
-                *slope += penalty * weight;
+                *component += penalty * weight;
             }
         }
         value
     }
 
-    /// Sums of the loss and its gradient over some rows.
+    /// Returns the sums of the loss and of its gradient over some rows.
     fn sums(
         &self,
         scaling: &Scaling,
@@ -171,8 +175,8 @@ impl Examples<'_> {
                 .collect();
             loss += loss_and_residuals(&mut scores, class);
             for (residual, gradient) in scores.iter().zip(gradient.chunks_exact_mut(width + 1)) {
-                for (slope, x) in gradient.iter_mut().zip(&scaled) {
-                    *slope += residual * x;
+                for (component, x) in gradient.iter_mut().zip(&scaled) {
+                    *component += residual * x;
                 }
                 gradient[width] += residual;
             }
@@ -180,7 +184,7 @@ impl Examples<'_> {
         (loss, gradient)
     }
 
-    /// The model for features as they are.
+    /// Converts parameters for standardized features into a model of the original features.
     fn unscaled(&self, scaling: &Scaling, parameters: &[f64]) -> LinearModel {
         let width = self.features.width;
         let mut model = LinearModel {
@@ -224,10 +228,11 @@ impl Scaling {
         }
         let inverse = squares.iter().zip(&means).map(|(sum, mean)| {
             let deviation = (sum / count).sqrt();
-            // What differs by no more than a float's last bits says nothing.
-            match deviation > 1e-6 * mean.abs() {
-                true => 1.0 / deviation,
-                false => 0.0,
+            // A feature that varies only by rounding is constant.
+            if deviation > 1e-6 * mean.abs() {
+                1.0 / deviation
+            } else {
+                0.0
             }
         });
         Self {
@@ -237,18 +242,20 @@ impl Scaling {
     }
 }
 
-/// Negative log-likelihood of `class`, in nats; the scores become its derivatives by them.
+/// Returns the negative log-likelihood of `class`, in nats, and replaces the scores by its
+/// derivatives with respect to them.
 ///
-/// One score is of class 1 against 0 (logistic), more are of as many classes (softmax).
+/// A single score is that of class 1 against class 0 (logistic); several are those of the classes
+/// (softmax).
 fn loss_and_residuals(scores: &mut [f64], class: usize) -> f64 {
     if let [score] = scores {
         // ln(1 + eˢ) − s·class, without overflow.
-        let is_it = class as f64;
-        let loss = score.max(0.0) + (-score.abs()).exp().ln_1p() - *score * is_it;
-        *score = sigmoid(*score) - is_it;
+        let target = class as f64;
+        let loss = score.max(0.0) + (-score.abs()).exp().ln_1p() - *score * target;
+        *score = sigmoid(*score) - target;
         return loss;
     }
-    let right = scores[class];
+    let class_score = scores[class];
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let log_sum = largest
         + scores
@@ -260,7 +267,7 @@ fn loss_and_residuals(scores: &mut [f64], class: usize) -> f64 {
         *score = (*score - log_sum).exp();
     }
     scores[class] -= 1.0;
-    log_sum - right
+    log_sum - class_score
 }
 
 #[cfg(test)]
@@ -298,27 +305,27 @@ mod tests {
     /// (X[:,0] + 0.5*X[:,2] + np.sin(5*i) > 0.9)
     fn two_classes() -> Vec<usize> {
         let features = features();
-        let of_row = |i: usize| {
+        let class = |i: usize| {
             let row = features.row(i);
             let wave = (5.0 * i as f64).sin();
             usize::from(f64::from(row[0]) + 0.5 * f64::from(row[2]) + wave > 0.9)
         };
-        (0..40).map(of_row).collect()
+        (0..40).map(class).collect()
     }
 
     /// (X[:,0] > 0.3).astype(int) + (X[:,2] + 0.5*np.sin(5*i) > 1.1)
     fn three_classes() -> Vec<usize> {
         let features = features();
-        let of_row = |i: usize| {
+        let class = |i: usize| {
             let row = features.row(i);
             let wave = 0.5 * (5.0 * i as f64).sin();
             usize::from(row[0] > 0.3) + usize::from(f64::from(row[2]) + wave > 1.1)
         };
-        (0..40).map(of_row).collect()
+        (0..40).map(class).collect()
     }
 
-    fn close(ours: f64, theirs: f64) {
-        // Features are rounded to float32 here and not there.
+    fn assert_close(ours: f64, theirs: f64) {
+        // Our features are rounded to float32, scikit-learn's are not.
         assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
     }
 
@@ -331,7 +338,7 @@ mod tests {
     // m = LogisticRegression(C=C, tol=1e-10, max_iter=100000).fit(Z, t)
     // m.coef_, m.intercept_, m.predict_proba(Z)[:3, 1], log_loss(t, m.predict_proba(Z))
     #[test]
-    fn two_classes_are_told_as_scikit_learn_tells_them() {
+    fn two_classes_are_fitted_as_by_scikit_learn() {
         let (features, classes) = (features(), two_classes());
         assert_eq!(classes.iter().sum::<usize>(), 9);
         let examples = Examples {
@@ -369,17 +376,17 @@ mod tests {
             let fit = examples.fit(c, None);
             assert!(fit.has_converged(), "{}", fit.gradient);
             for (ours, theirs) in standardized(&fit).iter().zip(weights) {
-                close(*ours, theirs);
+                assert_close(*ours, theirs);
             }
             for (row, theirs) in probabilities.into_iter().enumerate() {
-                close(sigmoid(fit.model.scores(features.row(row))[0]), theirs);
+                assert_close(sigmoid(fit.model.scores(features.row(row))[0]), theirs);
             }
-            close(examples.loss(&fit.model) / 40.0, loss);
+            assert_close(examples.loss(&fit.model) / 40.0, loss);
         }
     }
 
     #[test]
-    fn three_classes_are_told_as_scikit_learn_tells_them() {
+    fn three_classes_are_fitted_as_by_scikit_learn() {
         let (features, classes) = (features(), three_classes());
         let examples = Examples {
             features: &features,
@@ -413,20 +420,20 @@ mod tests {
             ],
         ];
         for (ours, theirs) in standardized(&fit).iter().zip(weights.as_flattened()) {
-            close(*ours, *theirs);
+            assert_close(*ours, *theirs);
         }
         let first = softmax(&fit.model.scores(features.row(0)));
         for (ours, theirs) in first
             .into_iter()
             .zip([0.718_958_08, 0.279_980_24, 0.001_061_67])
         {
-            close(ours, theirs);
+            assert_close(ours, theirs);
         }
-        close(examples.loss(&fit.model) / 40.0, 0.335_610_981_560_390_4);
+        assert_close(examples.loss(&fit.model) / 40.0, 0.335_610_981_560_390_4);
     }
 
     #[test]
-    fn another_start_comes_to_the_same_end() {
+    fn the_solution_does_not_depend_on_the_start() {
         let (features, classes) = (features(), two_classes());
         let examples = Examples {
             features: &features,
@@ -442,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_feature_has_no_weight_and_separable_classes_have_an_end() {
+    fn a_constant_feature_has_no_weight_and_separable_classes_converge() {
         let values = (0..10).flat_map(|i| [7.3, if i < 5 { -1.0 } else { 2.0 }]);
         let features = Features::new(2, values.collect());
         let classes: Vec<usize> = (0..10).map(|i| usize::from(i >= 5)).collect();
@@ -468,7 +475,7 @@ mod tests {
         ] {
             let loss = loss_and_residuals(&mut scores, class);
             assert!((loss - expected).abs() < 1e-9, "{loss}");
-            assert!(scores.iter().all(|slope| slope.is_finite()));
+            assert!(scores.iter().all(|derivative| derivative.is_finite()));
         }
         assert_eq!(softmax(&[1_000.0, 0.0]), [1.0, 0.0]);
     }

@@ -1,4 +1,4 @@
-//! The linear probe: logistic regression on features, its penalty chosen by validation.
+//! The linear probe: logistic regression on features, with a penalty chosen by validation.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::logistic::{Examples, Fit, LinearModel};
 use crate::error::Error;
 use crate::scores::{sigmoid, softmax};
 
-/// Inverse strengths of the penalty that are tried, the strongest penalty first; scikit-learn's
-/// `C`, for standardized features.
+/// Inverse strengths of the penalty to try (scikit-learn's `C`, for standardized features), the
+/// strongest penalty first.
 pub(super) const STRENGTHS: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
-/// Weaker penalties in a row that may bring a higher loss before the rest is left out: along the
-/// strengths the loss falls, and then climbs.
-const RISES: usize = 2;
-/// Parts of the training data that take turns in validation.
+/// Number of consecutive strengths without a lower loss after which the others are skipped: along
+/// the strengths, the loss first falls and then rises.
+const MAX_RISES: usize = 2;
+/// Number of folds of the cross-validation.
 const FOLDS: usize = 5;
 
 /// Labelled images with their features.
@@ -24,52 +24,56 @@ pub(crate) struct ProbeData<'a> {
     pub labels: &'a Labels,
     pub images: &'a [LabelledImage],
     pub encoded: &'a EncodedImages,
-    /// Hears how many more of a label's [`STRENGTHS`] have been tried, or left out.
+    /// Called with the number of further [`STRENGTHS`] that have been tried or skipped.
     pub progress: &'a (dyn Fn(usize) + Sync),
 }
 
 /// A fitted probe.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
-    /// The head, an output for each label.
+    /// The head, with one output for each label.
     pub model: LinearModel,
-    /// Inverse strength of the penalty, of each label by itself for findings.
+    /// Inverse strength of the penalty, one for each finding or one for all classes.
     pub strengths: Vec<f64>,
-    /// Mean negative log-likelihood in validation, in nats; mean over labels.
+    /// Mean negative log-likelihood of the validation images, in nats; mean over findings.
     pub validation_loss: f64,
-    /// Solutions that are not exact to the tolerance.
+    /// Number of solutions that did not reach the tolerance.
     pub not_converged: usize,
 }
 
-/// Places of images and their classes: those to fit, and those to validate by.
+/// Training and validation examples: the positions of images and their classes.
 type Fold = [Vec<(usize, usize)>; 2];
 
-/// One question: a finding, or which class it is.
-struct Question<'a> {
-    /// Images by their place, and the class of each.
+/// A classification task: whether a finding is present, or which of the classes an image has.
+struct Task<'a> {
+    /// Positions of the training images, and the class of each.
     train: Vec<(usize, usize)>,
+    /// Positions of the validation images, and the class of each.
     valid: Vec<(usize, usize)>,
-    /// Names of the classes for errors: of a finding its name twice.
+    /// Names of the classes for errors; both classes of a finding have its name.
     names: Vec<&'a str>,
 }
 
 impl ProbeData<'_> {
-    /// Steps that `progress` hears of in each fit.
+    /// Returns the number of steps that `progress` is called with in each fit.
     pub fn steps(labels: &Labels) -> usize {
-        let questions = match labels {
+        let tasks = match labels {
             Labels::Classes(_) => 1,
             Labels::Findings(names) => names.len(),
         };
-        questions * STRENGTHS.len()
+        tasks * STRENGTHS.len()
     }
 
-    /// Fits a probe on the images at `train`. The penalty is chosen by those at `valid`, or where
-    /// there are none by five folds of `train`, dealt by group and `seed`; then all of `train` is
-    /// fitted with it. All of them can be read.
+    /// Fits a probe on the images at `train`.
+    ///
+    /// The penalty with the lowest loss on the images at `valid` is chosen. If there are none, it
+    /// is chosen by a five-fold cross-validation on `train`, with folds of whole groups drawn with
+    /// `seed`; then all of `train` is fitted with it. All images must be readable.
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooFewWithLabel`] where a label has one group only, and thus no folds.
+    /// [`ManifestError::TooFewWithLabel`] when a label is in one group only and cannot be split
+    /// into folds.
     pub fn fit(&self, train: &[usize], valid: &[usize], seed: u64) -> Result<Probe, Error> {
         let mut probe = Probe {
             model: LinearModel {
@@ -80,46 +84,46 @@ impl ProbeData<'_> {
             validation_loss: 0.0,
             not_converged: 0,
         };
-        let questions = self.questions(train, valid);
-        for question in &questions {
-            let (strength, loss) = self.choose(question, seed)?;
-            let fit = self.fit_one(&question.train, question.names.len(), strength, None);
+        let tasks = self.tasks(train, valid);
+        for task in &tasks {
+            let (strength, loss) = self.choose(task, seed)?;
+            let fit = self.fit_one(&task.train, task.names.len(), strength, None);
             probe.not_converged += usize::from(!fit.has_converged());
             probe.model.weights.extend(fit.model.weights);
             probe.model.biases.extend(fit.model.biases);
             probe.strengths.push(strength);
-            probe.validation_loss += loss / questions.len() as f64;
+            probe.validation_loss += loss / tasks.len() as f64;
         }
         Ok(probe)
     }
 
-    /// Probabilities of each label for the images at `places`, which can all be read.
+    /// Predicts the probability of each label for the images at `indices`, which must be readable.
     ///
     /// # Shapes
     ///
-    /// - output: `[places, labels]`, flat
-    pub fn predict(&self, model: &LinearModel, places: &[usize]) -> Vec<f32> {
-        let probabilities = |&place: &usize| {
-            let scores = model.scores(self.row(place));
+    /// - output: `[indices, labels]`, flat
+    pub fn predict(&self, model: &LinearModel, indices: &[usize]) -> Vec<f32> {
+        let probabilities = |&index: &usize| {
+            let scores = model.scores(self.row(index));
             match self.labels {
                 Labels::Findings(_) => scores.into_iter().map(sigmoid).collect(),
                 Labels::Classes(_) => softmax(&scores),
             }
         };
-        let all = places.iter().flat_map(probabilities);
+        let all = indices.iter().flat_map(probabilities);
         all.map(|probability| probability as f32).collect()
     }
 
-    fn questions(&self, train: &[usize], valid: &[usize]) -> Vec<Question<'_>> {
+    fn tasks(&self, train: &[usize], valid: &[usize]) -> Vec<Task<'_>> {
         let names = self.labels.names();
-        let question = |class_of: &dyn Fn(usize) -> Option<usize>, names| {
-            let known = |places: &[usize]| {
-                let places = places.iter();
-                places
-                    .filter_map(|place| Some((*place, class_of(*place)?)))
+        let task = |class_of: &dyn Fn(usize) -> Option<usize>, names| {
+            let known = |indices: &[usize]| {
+                let indices = indices.iter();
+                indices
+                    .filter_map(|index| Some((*index, class_of(*index)?)))
                     .collect()
             };
-            Question {
+            Task {
                 train: known(train),
                 valid: known(valid),
                 names,
@@ -127,36 +131,37 @@ impl ProbeData<'_> {
         };
         match self.labels {
             Labels::Classes(_) => {
-                let class_of = |place: usize| {
-                    let targets = self.images[place].targets.iter();
+                let class_of = |index: usize| {
+                    let targets = self.images[index].targets.iter();
                     targets.clone().position(|target| *target == Some(true))
                 };
                 let names = names.iter().map(String::as_str).collect();
-                vec![question(&class_of, names)]
+                vec![task(&class_of, names)]
             }
             Labels::Findings(_) => names
                 .iter()
                 .enumerate()
                 .map(|(label, name)| {
                     let class_of =
-                        |place: usize| self.images[place].targets[label].map(usize::from);
-                    question(&class_of, vec![name, name])
+                        |index: usize| self.images[index].targets[label].map(usize::from);
+                    task(&class_of, vec![name, name])
                 })
                 .collect(),
         }
     }
 
-    /// The strength of the lowest loss in validation, and that loss.
-    fn choose(&self, question: &Question, seed: u64) -> Result<(f64, f64), Error> {
-        self.check(question)?;
-        let count = question.names.len();
-        let folds = match question.valid.is_empty() {
-            true => self.folds(question, seed),
-            false => vec![[question.train.clone(), question.valid.clone()]],
+    /// Returns the strength with the lowest validation loss, and that loss.
+    fn choose(&self, task: &Task, seed: u64) -> Result<(f64, f64), Error> {
+        self.check(task)?;
+        let count = task.names.len();
+        let folds = if task.valid.is_empty() {
+            self.folds(task, seed)
+        } else {
+            vec![[task.train.clone(), task.valid.clone()]]
         };
         let held_out: usize = folds.iter().map(|[_, valid]| valid.len()).sum();
         if held_out == 0 {
-            return Err(self.too_few(question, 0));
+            return Err(self.too_few(task, 0));
         }
         let mut fits: Vec<Option<Fit>> = folds.iter().map(|_| None).collect();
         let mut best = (STRENGTHS[0], f64::INFINITY);
@@ -173,7 +178,7 @@ impl ProbeData<'_> {
             if loss < best.1 {
                 best = (strength, loss);
             }
-            if rises == RISES {
+            if rises == MAX_RISES {
                 (self.progress)(STRENGTHS.len() - tried);
                 break;
             }
@@ -182,53 +187,54 @@ impl ProbeData<'_> {
         Ok(best)
     }
 
-    /// Checks that each class is in as many groups of the training images as are needed.
-    fn check(&self, question: &Question) -> Result<(), Error> {
-        let least = if question.valid.is_empty() { 2 } else { 1 };
-        for class in 0..question.names.len() {
-            if self.groups_with(question, class) < least {
-                return Err(self.too_few(question, class));
+    /// Checks that each class is in enough groups of the training images.
+    fn check(&self, task: &Task) -> Result<(), Error> {
+        let min_groups = if task.valid.is_empty() { 2 } else { 1 };
+        for class in 0..task.names.len() {
+            if self.groups_with(task, class) < min_groups {
+                return Err(self.too_few(task, class));
             }
         }
         Ok(())
     }
 
-    /// Groups of the training images with a class.
-    fn groups_with(&self, question: &Question, class: usize) -> usize {
-        let images = question.train.iter().filter(|(_, of)| *of == class);
-        let groups = images.map(|(place, _)| &self.images[*place].group);
+    /// Returns the number of groups that the training images with a class belong to.
+    fn groups_with(&self, task: &Task, class: usize) -> usize {
+        let images = task.train.iter();
+        let images = images.filter(|(_, image_class)| *image_class == class);
+        let groups = images.map(|(index, _)| &self.images[*index].group);
         groups.collect::<BTreeSet<_>>().len()
     }
 
-    fn too_few(&self, question: &Question, class: usize) -> Error {
+    fn too_few(&self, task: &Task, class: usize) -> Error {
         let error = ManifestError::TooFewWithLabel {
-            label: question.names[class].to_string(),
-            holds: question.names.len() > 2 || class == 1,
-            groups: self.groups_with(question, class),
+            label: task.names[class].to_string(),
+            holds: task.names.len() > 2 || class == 1,
+            groups: self.groups_with(task, class),
         };
         error.into()
     }
 
-    /// The training images without, and with, each fold; every class is in the former.
-    fn folds(&self, question: &Question, seed: u64) -> Vec<Fold> {
-        let groups: Vec<&str> = question
+    /// Splits the training images into folds. Folds whose training part lacks a class are left out.
+    fn folds(&self, task: &Task, seed: u64) -> Vec<Fold> {
+        let groups: Vec<&str> = task
             .train
             .iter()
-            .map(|&(place, _)| self.images[place].group.as_str())
+            .map(|&(index, _)| self.images[index].group.as_str())
             .collect();
-        let classes: Vec<usize> = question.train.iter().map(|&(_, class)| class).collect();
-        let fold_of = assign_folds(&groups, &classes, FOLDS, seed);
-        let folds = (0..=fold_of.iter().copied().max().unwrap_or(0)).map(|fold| {
+        let classes: Vec<usize> = task.train.iter().map(|&(_, class)| class).collect();
+        let image_folds = assign_folds(&groups, &classes, FOLDS, seed);
+        let folds = (0..=image_folds.iter().copied().max().unwrap_or(0)).map(|fold| {
             [false, true].map(|is_held_out| {
-                let images = question.train.iter().zip(&fold_of);
-                let side = images.filter(|(_, of)| (**of == fold) == is_held_out);
-                side.map(|(image, _)| *image).collect::<Vec<_>>()
+                let images = task.train.iter().zip(&image_folds);
+                let part = images.filter(|(_, image_fold)| (**image_fold == fold) == is_held_out);
+                part.map(|(image, _)| *image).collect::<Vec<_>>()
             })
         });
-        // Groups of several classes can leave what is outside of a fold without one of them.
+        // When groups contain several classes, the images outside a fold may lack one of them.
         let has_all = |train: &[(usize, usize)]| {
             let classes: BTreeSet<usize> = train.iter().map(|&(_, class)| class).collect();
-            classes.len() == question.names.len()
+            classes.len() == task.names.len()
         };
         folds.filter(|[train, _]| has_all(train)).collect()
     }
@@ -247,14 +253,14 @@ impl ProbeData<'_> {
         &self,
         images: &[(usize, usize)],
         count: usize,
-        then: impl FnOnce(&Examples) -> T,
+        use_examples: impl FnOnce(&Examples) -> T,
     ) -> T {
         let rows: Vec<usize> = images
             .iter()
-            .map(|&(place, _)| self.encoded.rows[place].expect("a readable image"))
+            .map(|&(index, _)| self.encoded.rows[index].expect("the image is readable"))
             .collect();
         let classes: Vec<usize> = images.iter().map(|&(_, class)| class).collect();
-        then(&Examples {
+        use_examples(&Examples {
             features: &self.encoded.features,
             rows: &rows,
             classes: &classes,
@@ -262,8 +268,9 @@ impl ProbeData<'_> {
         })
     }
 
-    fn row(&self, place: usize) -> &[f32] {
-        let row = self.encoded.rows[place].expect("a readable image");
+    /// Returns the features of an image.
+    fn row(&self, index: usize) -> &[f32] {
+        let row = self.encoded.rows[index].expect("the image is readable");
         self.encoded.features.row(row)
     }
 }
@@ -273,8 +280,8 @@ mod tests {
     use super::super::features::Features;
     use super::*;
 
-    /// Images `i` in groups of two, with features of which the first tells the finding, the rest
-    /// nothing.
+    /// Returns images in groups of two with 20 features. The first feature depends on the first
+    /// target, the others are noise.
     fn data(
         images: usize,
         targets: impl Fn(usize) -> Vec<Option<bool>>,
@@ -292,14 +299,14 @@ mod tests {
             wave.rem_euclid(1.0) as f32
         };
         let values = (0..images).flat_map(|i| {
-            let told = if targets(i)[0] == Some(true) {
+            let signal = if targets(i)[0] == Some(true) {
                 1.0
             } else {
                 0.0
             };
             (0..20).map(move |j| {
                 if j == 0 {
-                    told + 1.5 * noise(i, 0)
+                    signal + 1.5 * noise(i, 0)
                 } else {
                     100.0 * noise(i, j)
                 }
@@ -318,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_penalty_is_chosen_within_the_training_images_and_helps() {
+    fn cross_validation_chooses_a_penalty_that_improves_the_auroc() {
         let (images, encoded) = data(300, |i| vec![Some(i / 2 % 3 == 0)]);
         let labels = one_finding();
         let data = ProbeData {
@@ -331,13 +338,13 @@ mod tests {
         let probe = data.fit(&train, &[], 0).unwrap();
         assert_eq!(probe.not_converged, 0);
         let test: Vec<usize> = (60..300).collect();
-        let known = |image: &usize| images[*image].targets[0] == Some(true);
-        let holds: Vec<bool> = test.iter().map(known).collect();
+        let target = |image: &usize| images[*image].targets[0] == Some(true);
+        let targets: Vec<bool> = test.iter().map(target).collect();
         let auroc = |model: &LinearModel| {
-            crate::scores::auroc(&data.predict(model, &test), &holds).unwrap()
+            crate::scores::auroc(&data.predict(model, &test), &targets).unwrap()
         };
         let chosen = auroc(&probe.model);
-        let pairs: Vec<_> = train.iter().map(|i| (*i, usize::from(known(i)))).collect();
+        let pairs: Vec<_> = train.iter().map(|i| (*i, usize::from(target(i)))).collect();
         let weakest = auroc(&data.fit_one(&pairs, 2, 1e3, None).model);
         assert!(
             chosen > weakest + 0.02 && chosen > 0.85,
@@ -347,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn given_validation_images_choose_and_are_not_learned_from() {
+    fn validation_images_choose_the_penalty_and_are_not_trained_on() {
         let (images, encoded) = data(120, |i| vec![Some(i / 2 % 2 == 0)]);
         let labels = one_finding();
         let data = ProbeData {
@@ -366,7 +373,7 @@ mod tests {
 
     #[test]
     fn each_finding_is_fitted_to_the_images_where_it_is_known() {
-        // `b` is known, and as `a`, for every fifth group only.
+        // `b` equals `a`, but is known for every fifth group only.
         let targets = |i: usize| {
             let a = Some((i / 2).is_multiple_of(3));
             vec![a, a.filter(|_| (i / 2).is_multiple_of(5))]
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_a_single_group_is_an_error_that_names_it() {
+    fn a_label_in_a_single_group_is_an_error_that_names_it() {
         let (images, encoded) = data(20, |i| vec![Some(i < 2)]);
         let labels = one_finding();
         let data = ProbeData {

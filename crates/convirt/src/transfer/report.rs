@@ -1,4 +1,4 @@
-//! What a transfer reached, on screen and as `transfer.json`.
+//! The results of a transfer, as a table and as `transfer.json`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,70 +14,70 @@ use crate::error::Error;
 use crate::inference::Classifier;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
-/// What a transfer reached.
+/// The results of a transfer.
 #[derive(Debug, Serialize)]
 pub struct TransferReport {
-    /// What was trained.
+    /// Which part of the classifiers was trained.
     pub mode: TransferMode,
     /// The labels.
     pub labels: Labels,
-    /// The CSV.
+    /// The CSV file of labelled images.
     pub csv_file: PathBuf,
-    /// Images to learn from, to choose by where the CSV has some, and to test on.
+    /// Number of training, validation and test images.
     pub images: [usize; 3],
-    /// Images whose header was fine and that could not be decoded; left out.
+    /// Number of images left out because they could not be decoded, although their header is valid.
     pub unreadable: usize,
     /// Seed of the first run.
     pub seed: u64,
-    /// Device it computed on.
+    /// Name of the device used.
     pub device: String,
-    /// How encoders and classifiers multiplied.
+    /// Precision of the encoders and classifiers.
     #[serde(with = "PrecisionName")]
     pub precision: Precision,
-    /// Name of the [`Kernel`](crate::compute::Kernel) that multiplied; none on other devices than
-    /// the CPU.
+    /// Name of the [`Kernel`](crate::compute::Kernel) used for matrix products on the CPU; `None`
+    /// on other devices.
     pub kernel: Option<String>,
-    /// Whether it was stopped before its end.
+    /// Whether the transfer was stopped before its end.
     pub interrupted: bool,
-    /// A row for each encoder and fraction, in the order they were done.
+    /// A row for each encoder and fraction, in the order of their computation.
     pub rows: Vec<TransferRow>,
-    /// Place among the rows, and the classifier of its first run.
+    /// Position of the best row, and the classifier of its first run.
     #[serde(serialize_with = "best_row")]
     best: Option<(usize, Classifier)>,
 }
 
-/// An encoder with a fraction of the training images.
+/// The results of one encoder with one fraction of the training images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferRow {
     /// The encoder's name.
     pub encoder: String,
     /// Side of its inputs, in pixels.
     pub image_size: usize,
-    /// The fraction.
+    /// The fraction of the training images, above 0 and at most 1.
     pub fraction: f64,
-    /// Each run.
+    /// The runs.
     pub runs: Vec<TransferRun>,
-    /// Scores on the test, over all runs.
+    /// Scores on the test images, over all runs.
     pub scores: ClassificationScores,
 }
 
-/// One run.
+/// One run: a classifier trained with one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferRun {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Training images drawn.
+    /// Number of training images drawn.
     pub images: usize,
-    /// Groups that these belong to.
+    /// Number of groups that these images belong to.
     pub groups: usize,
-    /// Mean negative log-likelihood in validation, in nats.
+    /// Mean negative log-likelihood of the validation images, in nats.
     pub validation_loss: f64,
-    /// Of a probe, the inverse strength of the penalty that was chosen (scikit-learn's `C`), of
-    /// each finding by itself.
+    /// For a probe, the chosen inverse strength of the penalty (scikit-learn's `C`), one for each
+    /// finding or one for all classes.
     pub strengths: Vec<f64>,
-    /// Of a probe, solutions that are not exact to the tolerance.
+    /// For a probe, the number of solutions that did not reach the tolerance.
     pub not_converged: usize,
-    /// Of a fine-tuning, the epoch of the lowest validation loss; 0 is before the first.
+    /// For a fine-tuning, the epoch with the lowest validation loss; 0 is before the first epoch.
     pub best_epoch: Option<usize>,
 }
 
@@ -99,14 +99,14 @@ impl TransferReport {
         }
     }
 
-    /// The classifier of the largest fraction and the lowest validation loss, of its first run, and
-    /// its row. The test has no part in the choice.
+    /// Returns the row with the largest fraction and, among these, the lowest validation loss, and
+    /// the classifier of its first run. The test images have no influence on the choice.
     pub fn best(&self) -> Option<(&TransferRow, &Classifier)> {
         let (row, classifier) = self.best.as_ref()?;
         Some((&self.rows[*row], classifier))
     }
 
-    /// Adds a row, with the classifier of its first run in case it is the best.
+    /// Adds a row; keeps the classifier of its first run if the row is the best so far.
     pub(super) fn add(&mut self, row: TransferRow, classifier: Classifier) {
         let rank = |row: &TransferRow| (row.fraction, -row.validation_loss());
         if self.best().is_none_or(|(best, _)| rank(&row) > rank(best)) {
@@ -133,19 +133,19 @@ impl TransferReport {
 }
 
 impl TransferRow {
-    /// Mean over runs.
+    /// Returns the mean validation loss of the runs.
     fn validation_loss(&self) -> f64 {
         let losses = self.runs.iter().map(|run| run.validation_loss);
         losses.sum::<f64>() / self.runs.len() as f64
     }
 }
 
-/// `0.1` as `10 %`.
+/// Formats a fraction as a percentage: `0.1` becomes `10 %`.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{} %", (1e6 * fraction).round() / 1e4)
 }
 
-/// The row alone; the classifier has files of its own.
+/// Serializes the position of the best row only; the classifier is saved in its own files.
 fn best_row<S: serde::Serializer>(
     best: &Option<(usize, Classifier)>,
     serializer: S,
@@ -186,14 +186,14 @@ impl fmt::Display for TransferReport {
                 let names = undefined.join(", ");
                 writeln!(
                     f,
-                    "no AUROC, and not in the mean: {names} (one outcome only in the test)"
+                    "no AUROC, and not in the mean: {names} (all or no test images are positive)"
                 )?;
             }
         }
         let runs = self.rows.iter().flat_map(|row| &row.runs);
         let not_converged: usize = runs.map(|run| run.not_converged).sum();
         if not_converged > 0 {
-            writeln!(f, "{not_converged} probes are not exact to the tolerance")?;
+            writeln!(f, "{not_converged} probes did not reach the tolerance")?;
         }
         if self.unreadable > 0 {
             writeln!(

@@ -1,8 +1,8 @@
-//! Why classes cannot be told by their prompts.
+//! Why images cannot be classified by prompts.
 
 use convirt_data::truncated_list;
 
-/// Why classes cannot be told by their prompts.
+/// Why images cannot be classified by prompts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZeroShotError {
@@ -15,10 +15,10 @@ pub enum ZeroShotError {
         found: Vec<String>,
     },
 
-    /// Findings that may go together are to be told by classes that exclude each other.
+    /// Several findings are to be predicted by mutually exclusive classes.
     #[error(
-        "several findings may hold of one image, but without `negative` prompts the classes \
-         exclude each other; give each of them some"
+        "one image may have several findings, but without `negative` prompts the classes \
+         exclude each other; add negative prompts to each class"
     )]
-    FindingsExclude,
+    ExclusiveClasses,
 }

@@ -1,4 +1,4 @@
-//! What is said of each class.
+//! The prompts that describe each class.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,31 +9,42 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ConfigError, Document, yaml};
 use crate::error::Error;
 
-/// The classes and what is said of each, by name.
+/// The prompts of each class, by the name of the class.
 ///
-/// ```yaml
+/// # Examples
+///
+/// ```
+/// use convirt::zero_shot::ZeroShotPrompts;
+///
+/// let yaml = "
 /// Pneumonia:
 ///   positive: [Findings suggesting pneumonia., There is focal consolidation.]
 ///   negative: [No evidence of pneumonia.]
+/// ";
+/// let prompts = ZeroShotPrompts::from_yaml("prompts.yaml", yaml).unwrap();
+/// assert_eq!(prompts.classes()["Pneumonia"].positive.len(), 2);
+/// // A single class needs negative prompts.
+/// let error = ZeroShotPrompts::from_yaml("prompts.yaml", "Edema: {positive: [Edema.]}");
+/// assert!(error.unwrap_err().to_string().contains("without `negative` prompts"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZeroShotPrompts {
     classes: BTreeMap<String, ClassPrompts>,
 }
 
-/// What is said of a class.
+/// The prompts of a class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassPrompts {
-    /// Sentences of images of the class, at least one.
+    /// Sentences that describe images of the class, at least one.
     pub positive: Vec<String>,
-    /// Sentences of images that are not of the class: of all classes, or of none.
+    /// Sentences that describe images without the class. Either every class has some, or none has.
     #[serde(default)]
     pub negative: Vec<String>,
 }
 
 impl ZeroShotPrompts {
-    /// Reads a YAML file.
+    /// Reads the prompts from a YAML file.
     ///
     /// # Errors
     ///
@@ -45,12 +56,12 @@ impl ZeroShotPrompts {
         Ok(Self::from_yaml(&path.display().to_string(), &text)?)
     }
 
-    /// Reads YAML, which errors call `source`.
+    /// Reads the prompts from YAML text; `source` is its name in errors.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the line: a key is unknown, a class has no positive prompt, only some
-    /// have negative ones, or none has and there is but one class.
+    /// [`ConfigError`] with the line: for an unknown key, for a class without positive prompts,
+    /// when only some classes have negative prompts, and when the only class has none.
     pub fn from_yaml(source: &str, text: &str) -> Result<Self, ConfigError> {
         let document = Document::parse(source, text, &[])?;
         let classes: BTreeMap<String, ClassPrompts> = document.read()?;
@@ -68,7 +79,7 @@ impl ZeroShotPrompts {
         if classes.len() == 1 && with_negative == 0 {
             return problem(
                 "",
-                "one class without `negative` prompts: there is nothing to tell it from",
+                "one class without `negative` prompts: there is nothing to compare it with",
             );
         }
         for (name, class) in &classes {
@@ -86,7 +97,7 @@ impl ZeroShotPrompts {
         Ok(Self { classes })
     }
 
-    /// The classes by name.
+    /// Returns the prompts of each class, by name.
     pub fn classes(&self) -> &BTreeMap<String, ClassPrompts> {
         &self.classes
     }
@@ -101,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_have_several_prompts_and_pairs_their_opposite() {
+    fn classes_have_positive_and_negative_prompts() {
         let prompts = read(
             "Edema:\n  positive: [Pulmonary edema., \"Edema, mild.\"]\n  negative: [No edema.]\n",
         )
@@ -117,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_tell_anything_apart_is_an_error_with_its_line() {
+    fn prompts_that_cannot_be_compared_are_an_error_with_the_line() {
         for (text, parts) in [
             ("a: {positive: [x]}\n", ["prompts.yaml", "one class"]),
             (

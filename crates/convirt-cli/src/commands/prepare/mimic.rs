@@ -1,4 +1,4 @@
-//! `convirt prepare mimic`: pairs of MIMIC-CXR or MIMIC-CXR-JPG.
+//! `convirt prepare mimic`: prepares MIMIC-CXR or MIMIC-CXR-JPG.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use convirt::data::{MimicConfig, MimicSplit, SplitConfig};
 
-use super::{asked_views, finish};
+use super::{finish, view_filter};
 use crate::arguments::{ImageArguments, ResultsArguments};
 use crate::program::{Ending, ProgressBars};
 
-/// Pairs of MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them
+/// Prepare MIMIC-CXR (DICOM) or MIMIC-CXR-JPG, as PhysioNet distributes them
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt prepare mimic --root mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip --out data/mimic
   convirt prepare mimic --root mimic-cxr/2.1.0 --tables mimic-cxr-jpg/2.1.0 --out data/mimic
   convirt prepare mimic --root mimic-cxr/2.1.0 --split patient --out data/mimic
 
-Views come from the metadata table or, where that is not there, from the DICOM files. Findings and
-impression make the text, or the last paragraph of a report that has neither. What is left out is
-counted by reason. Run again after an interruption: images that are there are kept.")]
+Views come from the metadata table or, without it, from the DICOM files. The text is made of the
+findings and the impression, or of the last paragraph if a report has neither. Omissions are counted
+by reason. After an interruption, run the command again: existing images are kept.")]
 pub struct Arguments {
     /// Folder with files/p10/p10000032/s50414267/*.jpg or *.dcm
     #[arg(long, value_name = "DIR")]
@@ -37,19 +37,19 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     tables: Option<PathBuf>,
 
-    /// Views to take, separated by commas, or all
+    /// Views to select, separated by commas, or all
     #[arg(long, value_name = "VIEWS", value_delimiter = ',', default_values = ["PA", "AP"])]
     views: Vec<String>,
 
     /// Split to write
-    #[arg(long, value_enum, default_value_t = Division::Official)]
-    split: Division,
+    #[arg(long, value_enum, default_value_t = SplitSource::Official)]
+    split: SplitSource,
 
     /// Share of the pairs to hold out with --split patient
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     valid_size: f64,
 
-    /// Seed of that choice
+    /// Seed of the split by patient
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -61,10 +61,10 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Division {
-    /// Train, validate and test of the data set
+enum SplitSource {
+    /// The data set's own train, validate and test
     Official,
-    /// Training and validation drawn by patient
+    /// Training and validation pairs drawn at random by patient
     Patient,
 }
 
@@ -73,10 +73,10 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let config = MimicConfig {
         tables: arguments.tables,
         reports: arguments.reports,
-        views: asked_views(arguments.views),
+        views: view_filter(arguments.views),
         split: match arguments.split {
-            Division::Official => MimicSplit::Official,
-            Division::Patient => MimicSplit::ByPatient(SplitConfig {
+            SplitSource::Official => MimicSplit::Official,
+            SplitSource::Patient => MimicSplit::ByPatient(SplitConfig {
                 valid_size: arguments.valid_size,
                 seed: arguments.seed,
             }),

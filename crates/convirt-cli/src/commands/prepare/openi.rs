@@ -1,4 +1,4 @@
-//! `convirt prepare openi`: pairs of OpenI, the chest X-rays of Indiana University.
+//! `convirt prepare openi`: prepares OpenI, the chest X-rays of Indiana University.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use anyhow::Result;
 use clap::Args;
 use convirt::data::{OpenIConfig, SplitConfig};
 
-use super::{asked_views, finish};
+use super::{finish, view_filter};
 use crate::arguments::{ImageArguments, ResultsArguments};
 use crate::program::{Ending, ProgressBars};
 
-/// Pairs of OpenI, Indiana University: XML reports with PNG, JPEG or DICOM images
+/// Prepare OpenI of Indiana University: XML reports with PNG, JPEG or DICOM images
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt prepare openi --root NLMCXR_png --reports NLMCXR_reports.tgz --out data/openi
   convirt prepare openi --root NLMCXR_dcm --reports NLMCXR_reports.tgz --views PA,AP --out data/openi
 
-Reports without findings and impression are left out, as are images that are missing or broken;
-all are counted. DICOM files tell their view, in most cases; PNG files and reports do not, so that
-with --views only images count whose DICOM file is below --root. Run again after an interruption:
-images that are there are kept.")]
+Reports without findings and impression are left out, and so are missing or broken images; all are
+counted. Most DICOM files contain their view, but PNG files and reports do not: with --views, only
+images whose DICOM file is below --root are selected. After an interruption, run the command again:
+existing images are kept.")]
 pub struct Arguments {
     /// Folder with the images, at any depth
     #[arg(long, value_name = "DIR")]
@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Views to take, separated by commas, or all
+    /// Views to select, separated by commas, or all
     #[arg(
         long,
         value_name = "VIEWS",
@@ -46,11 +46,11 @@ pub struct Arguments {
     #[command(flatten)]
     images: ImageArguments,
 
-    /// Share of the pairs to hold out, by report; 0 leaves it to the training
+    /// Share of the pairs to hold out, by report; with 0, the training splits them
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     valid_size: f64,
 
-    /// Seed of that choice
+    /// Seed of the split
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -66,7 +66,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     };
     let config = OpenIConfig {
         reports: arguments.reports,
-        views: asked_views(arguments.views),
+        views: view_filter(arguments.views),
         images: arguments.images.config(),
         split: (arguments.valid_size != 0.0).then_some(split),
         ..OpenIConfig::new(arguments.root, arguments.out)

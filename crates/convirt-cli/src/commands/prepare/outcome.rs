@@ -1,4 +1,4 @@
-//! What a preparation says when it is done.
+//! The output at the end of a preparation.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::arguments::Results;
 use crate::program::Ending;
 
-/// Prints what was made and left out, and how to train on it.
+/// Prints what was prepared and left out, and how to train on it.
 pub fn finish(results: Results, prepared: &Prepared) -> Result<Ending> {
     results.print_as(describe(prepared)?, document(prepared))?;
     Ok(Ending::Done)
@@ -35,7 +35,7 @@ fn describe(prepared: &Prepared) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// A preparation for other programs.
+/// Returns the result of a preparation as JSON.
 fn document(prepared: &Prepared) -> Value {
     let pairs_by_split: BTreeMap<&str, usize> = prepared
         .by_split

@@ -1,4 +1,4 @@
-//! Checks that every finding changes the image where it should, and nowhere else.
+//! Checks that every finding changes the image where it should and nowhere else.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use crate::drawing::anatomy::{Anatomy, Chest};
 use crate::drawing::canvas::{Area, Canvas, Point, Pose};
 use crate::drawing::render;
 
-/// A canvas of 110 × 120 pixels of 3.5 mm: what a small network sees.
+/// Returns a canvas of 110 × 120 pixels of 3.5 mm, about the input size of a small network.
 fn blank() -> Canvas {
     let pose = Pose {
         centre: Point::new(0.0, -10.0),
@@ -28,7 +28,7 @@ fn drawn(findings: &[Finding]) -> Vec<f32> {
     canvas.attenuation
 }
 
-/// Mean change of attenuation that `finding` brings where `region` holds.
+/// Returns the mean change of attenuation by `finding` where `region` is true.
 fn change(finding: Finding, region: impl Fn(&Chest, Point) -> bool) -> f32 {
     let anatomy = build();
     let chest = Chest::new(&anatomy, &[]);
@@ -49,8 +49,8 @@ fn lung_base(side: Side) -> impl Fn(&Chest, Point) -> bool {
     }
 }
 
-/// Grain is at most 0.014 · (1 + 2.5/8)^4 = 0.04 a pixel: a mean change of 0.1 stands out in
-/// any exposure.
+/// The noise of a pixel is at most 0.014 · (1 + 2.5/8)^4 = 0.04, so that a mean change of 0.1 is
+/// visible in any exposure.
 const VISIBLE: f32 = 0.1;
 
 #[test]
@@ -80,7 +80,7 @@ fn larger_effusions_reach_higher() {
 }
 
 #[test]
-fn consolidations_and_nodules_stand_out_in_their_zone_only() {
+fn consolidations_and_nodules_are_visible_in_their_zone_only() {
     for (zone, along) in [(Zone::Upper, 0.27), (Zone::Mid, 0.55), (Zone::Lower, 0.84)] {
         for side in Side::BOTH {
             let spot = Spot {
@@ -175,7 +175,7 @@ fn breath_and_diaphragm_move_the_lung_base() {
 }
 
 #[test]
-fn devices_leave_white_lines_where_they_lie() {
+fn devices_are_visible_as_white_lines() {
     let middle = |point: Point| point.x.abs() < 5.0;
     let sides = |side: Side, point: Point| point.x * side.sign() > 60.0;
     let tube = Finding::EndotrachealTube { above_carina: 30 };
@@ -209,7 +209,7 @@ fn devices_leave_white_lines_where_they_lie() {
 }
 
 #[test]
-fn a_second_lead_can_be_told_from_the_first() {
+fn a_second_lead_is_visible_beside_the_first() {
     let leads = |leads| {
         drawn(&[Finding::Pacemaker {
             side: Side::Left,

@@ -9,7 +9,7 @@ use crate::inference::ModelIdentity;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// A file is no index of embeddings, or a damaged one.
+    /// A file is not an index of embeddings, or it is damaged.
     #[error("{path}: not an index of embeddings: {detail}", path = path.display())]
     NotAnIndex {
         /// The file.
@@ -21,14 +21,14 @@ pub enum IndexError {
     /// An index would be empty.
     #[error("{path}: nothing to index", path = path.display())]
     NothingIndexed {
-        /// The index asked for.
+        /// The index that was to be written.
         path: PathBuf,
     },
 
     /// An index was built by another model.
     #[error(
-        "{path}: built by the model {built}, but asked with {asked}; ask with the model it was \
-         built by, or build it anew", path = path.display()
+        "{path}: built by the model {built}, but the query is by {asked}; use the model that built \
+         the index, or build a new index", path = path.display()
     )]
     OtherModel {
         /// The index.
@@ -47,13 +47,13 @@ pub enum IndexError {
     NotComparable {
         /// The index.
         path: PathBuf,
-        /// What it is of.
+        /// What it holds embeddings of.
         indexed: Modality,
-        /// What was to be looked for.
+        /// What the query is an embedding of.
         query: Modality,
     },
 
-    /// A query has another width than the index.
+    /// The width of a query differs from that of the index.
     #[error("{path}: embeddings of {width} numbers, but the query has {query}", path = path.display())]
     OtherWidth {
         /// The index.

@@ -1,4 +1,4 @@
-//! Where what stands in the file of an index.
+//! The layout of an index file.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::weights::{read_safetensors_header, safetensors_header};
 /// Key of the description in the file's metadata.
 const DESCRIPTION: &str = "convirt_index";
 
-/// Bytes of a number of the embeddings.
+/// Bytes of a float16 number.
 pub(super) const HALF: usize = 2;
 
-/// What an index holds, and where.
+/// The content of an index file, and the positions of its parts.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub description: IndexDescription,
@@ -31,19 +31,19 @@ pub(super) struct Layout {
     pub texts: Strings,
 }
 
-/// Texts, one for each embedding.
+/// The positions of concatenated strings, one for each embedding.
 #[derive(Debug)]
 pub(super) struct Strings {
-    /// First byte of the first.
+    /// Position of the first string in the file.
     pub start: u64,
-    /// Bytes of all.
+    /// Length of all strings together, in bytes.
     pub bytes: u64,
-    /// First byte of where they end, counted from the start of the first: 8 bytes each.
+    /// Position in the file of the ends of the strings: 8 bytes each, counted from `start`.
     pub ends: u64,
 }
 
 impl Layout {
-    /// Reads and checks the header.
+    /// Reads and checks the header of an index file.
     pub fn read(path: &Path, file: &File) -> Result<Self, Error> {
         let size = file.metadata().map_err(FileError::read(path))?.len();
         let (header, start) = read_safetensors_header(path, file, size)?;
@@ -61,16 +61,19 @@ impl Layout {
             header
                 .info(name)
                 .filter(|info| info.dtype == dtype && info.shape.len() == dimensions)
-                .ok_or_else(|| not_an_index(format!("no tensor `{name}` as it should be")))
+                .ok_or_else(|| {
+                    let shape = format!("{dtype:?} with {dimensions} dimensions");
+                    not_an_index(format!("no tensor `{name}` of {shape}"))
+                })
         };
         let embeddings = find("embeddings", Dtype::F16, 2)?;
         let [len, width] = embeddings.shape[..] else {
-            return Err(not_an_index("its embeddings are no table".to_string()));
+            return Err(not_an_index("its embeddings are not a matrix".to_string()));
         };
         if len == 0 || width == 0 {
             return Err(not_an_index("it is empty".to_string()));
         }
-        let place = |info: &TensorInfo| start + info.data_offsets.0 as u64;
+        let position = |info: &TensorInfo| start + info.data_offsets.0 as u64;
         let strings = |name: &str, ends_name: &str| -> Result<Strings, Error> {
             let bytes = find(name, Dtype::U8, 1)?;
             let ends = find(ends_name, Dtype::U64, 1)?;
@@ -79,24 +82,26 @@ impl Layout {
                 return Err(not_an_index(detail));
             }
             Ok(Strings {
-                start: place(bytes),
+                start: position(bytes),
                 bytes: bytes.shape[0] as u64,
-                ends: place(ends),
+                ends: position(ends),
             })
         };
         Ok(Self {
             description,
             len,
             width,
-            embeddings: place(embeddings),
+            embeddings: position(embeddings),
             names: strings("names", "name_ends")?,
             texts: strings("texts", "text_ends")?,
         })
     }
 }
 
-/// The beginning of the file of an index, padded to `length` at least; the embeddings are followed
-/// by the ends of names and texts, names and texts.
+/// Returns the header of an index file, padded to at least `length` bytes.
+///
+/// The embeddings come first, then the ends of the names and of the texts, then the names and the
+/// texts. `names` and `texts` are their lengths in bytes.
 pub(super) fn header(
     description: &IndexDescription,
     len: usize,

@@ -1,4 +1,4 @@
-//! The nearest embeddings of an index.
+//! Exact nearest-neighbour search in an index.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -14,42 +14,41 @@ use super::format::HALF;
 use crate::error::Error;
 use crate::inference::{InferenceError, similarity, unit};
 
-/// Bytes that a thread reads at once: they stay in its cache.
-const BYTES_AT_ONCE: usize = 256 << 10;
+/// Bytes that a thread reads at a time, few enough to stay in its cache.
+const BLOCK_BYTES: usize = 256 << 10;
 
-/// Bytes of embeddings, at 32 bits, that go to the device at once.
-const BYTES_ON_DEVICE: usize = 8 << 20;
+/// Bytes of float32 embeddings that are copied to the device at a time.
+const DEVICE_BLOCK_BYTES: usize = 8 << 20;
 
-/// Largest similarity to a sound embedding: 1, and what rounding adds on any device.
+/// Largest score of a valid embedding: a cosine of 1, plus the rounding error of any device.
 const MAX_SCORE: f32 = 1.01;
 
-/// Queries that are answered at once.
-const QUERIES_AT_ONCE: usize = 1 << 10;
+/// Number of queries that are searched for together.
+const QUERY_BATCH: usize = 1 << 10;
 
-/// An embedding that was found.
+/// A search result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
-    /// Its place in the index.
+    /// Position of the embedding in the index.
     pub index: usize,
-    /// Its cosine similarity to the query.
+    /// Cosine similarity of the embedding to the query.
     pub score: f32,
 }
 
 impl EmbeddingIndex {
-    /// Finds the `k` embeddings most similar to the query, the most similar first; of equally
-    /// similar ones the first in the index. All cores read and compare.
+    /// Finds the `k` embeddings most similar to the query, the most similar first.
     ///
-    /// The similarity is that of the query with the 16-bit numbers of the index, computed in 32
-    /// bits.
+    /// Equally similar embeddings are in the order of the index. The similarity is computed in
+    /// float32, on all cores, from the float16 numbers of the index.
     ///
     /// # Errors
     ///
-    /// [`IndexError::OtherWidth`] and [`InferenceError::NotFinite`] for a query that is not of
-    /// [`width`](Self::width) finite numbers, `FileError::Read` and [`IndexError::NotAnIndex`] when
-    /// the file was changed since it was opened.
+    /// [`IndexError::OtherWidth`] for a query that does not have [`width`](Self::width) numbers,
+    /// [`InferenceError::NotFinite`] when one is NaN or infinite, `FileError::Read` and
+    /// [`IndexError::NotAnIndex`] when the file has changed since it was opened.
     pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<Hit>, Error> {
         let query = self.unit_query(query)?;
-        let rows = (BYTES_AT_ONCE / (self.width() * HALF)).max(1);
+        let rows = (BLOCK_BYTES / (self.width() * HALF)).max(1);
         let nearest = (0..self.len().div_ceil(rows))
             .into_par_iter()
             .try_fold(
@@ -66,14 +65,15 @@ impl EmbeddingIndex {
             )
             .map(|done| done.map(|(nearest, ..)| nearest))
             .try_reduce(|| Nearest::new(k), |one, other| Ok(one.merge(other)))?;
-        self.sound(nearest.into_hits())
+        self.check_norms(nearest.into_hits())
     }
 
-    /// Finds the `k` embeddings most similar to each query, as [`nearest`](Self::nearest) does,
-    /// with matrix products on a device: the index is read once for a thousand queries.
+    /// Finds the `k` embeddings most similar to each query, with the same result as
+    /// [`nearest`](Self::nearest).
     ///
-    /// A device may round in a product (CUDA's to 10 bits); the best by its reckoning, 4 · k + 64
-    /// of them, are compared again as `nearest` does.
+    /// It computes matrix products on a device and reads the index only once for every 1,024
+    /// queries. A device may round within a product (CUDA to 10 bits), so that the 4 · k + 64 best
+    /// candidates are scored again as `nearest` does.
     ///
     /// # Errors
     ///
@@ -86,36 +86,36 @@ impl EmbeddingIndex {
     ) -> Result<Vec<Vec<Hit>>, Error> {
         let units = queries.iter().map(|query| self.unit_query(query));
         let units: Vec<Vec<f32>> = units.collect::<Result<_, _>>()?;
-        let mut found = Vec::with_capacity(queries.len());
-        for queries in units.chunks(QUERIES_AT_ONCE) {
-            let nearest = self.nearest_by_products(queries, k.saturating_mul(4) + 64, device)?;
-            let compared = queries
+        let mut hits = Vec::with_capacity(queries.len());
+        for queries in units.chunks(QUERY_BATCH) {
+            let nearest = self.nearest_by_matmul(queries, k.saturating_mul(4) + 64, device)?;
+            let rescored = queries
                 .par_iter()
                 .zip(nearest)
-                .map(|(query, nearest)| self.compared_again(query, nearest, k));
-            found.extend(compared.collect::<Result<Vec<_>, _>>()?);
+                .map(|(query, nearest)| self.rescore(query, nearest, k));
+            hits.extend(rescored.collect::<Result<Vec<_>, _>>()?);
         }
-        Ok(found)
+        Ok(hits)
     }
 
-    fn nearest_by_products(
+    fn nearest_by_matmul(
         &self,
         queries: &[Vec<f32>],
         k: usize,
         device: &Device,
     ) -> Result<Vec<Nearest>, Error> {
-        let on_device = |rows: Vec<f32>| -> Tensor<2> {
+        let to_device = |rows: Vec<f32>| -> Tensor<2> {
             let shape = [rows.len() / self.width(), self.width()];
             Tensor::from_data(TensorData::new(rows, shape), device)
         };
-        let on_device_queries = on_device(queries.concat());
+        let device_queries = to_device(queries.concat());
         let mut nearest: Vec<Nearest> = queries.iter().map(|_| Nearest::new(k)).collect();
-        let at_once = (BYTES_ON_DEVICE / (self.width() * size_of::<f32>())).max(1);
-        for start in (0..self.len()).step_by(at_once) {
-            let rows = start..(start + at_once).min(self.len());
-            let candidates = on_device(self.read_rows(&rows)?).transpose();
-            let scores = on_device_queries.clone().matmul(candidates).into_data();
-            let scores: Vec<f32> = scores.try_into_vec_as().expect("products are numbers");
+        let block = (DEVICE_BLOCK_BYTES / (self.width() * size_of::<f32>())).max(1);
+        for start in (0..self.len()).step_by(block) {
+            let rows = start..(start + block).min(self.len());
+            let candidates = to_device(self.read_rows(&rows)?).transpose();
+            let scores = device_queries.clone().matmul(candidates).into_data();
+            let scores: Vec<f32> = scores.try_into_vec_as().expect("scores are numbers");
             nearest
                 .par_iter_mut()
                 .zip(scores.par_chunks_exact(rows.len()))
@@ -129,17 +129,18 @@ impl EmbeddingIndex {
         Ok(nearest)
     }
 
-    fn compared_again(&self, query: &[f32], nearest: Nearest, k: usize) -> Result<Vec<Hit>, Error> {
-        let mut again = Nearest::new(k);
+    /// Scores the candidates again with the CPU's precision and keeps the best `k`.
+    fn rescore(&self, query: &[f32], nearest: Nearest, k: usize) -> Result<Vec<Hit>, Error> {
+        let mut rescored = Nearest::new(k);
         for Hit { index, .. } in nearest.into_hits() {
             let row = self.read_rows(&(index..index + 1))?;
-            again.offer(self.hit(index, similarity(query, &row))?);
+            rescored.offer(self.hit(index, similarity(query, &row))?);
         }
-        self.sound(again.into_hits())
+        self.check_norms(rescored.into_hits())
     }
 
-    /// Checks that what was found is of norm 1, or 0: what is longer would be found by every query.
-    fn sound(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
+    /// Checks that the embeddings found have norm 1 or 0: a longer one would match every query.
+    fn check_norms(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
         for &Hit { index, .. } in &hits {
             let row = self.read_rows(&(index..index + 1))?;
             let square = similarity(&row, &row);
@@ -166,13 +167,14 @@ impl EmbeddingIndex {
     }
 
     fn hit(&self, index: usize, score: f32) -> Result<Hit, Error> {
-        match score.abs() <= MAX_SCORE {
-            true => Ok(Hit { index, score }),
-            false => Err(self.broken(format!("embedding {index} is not of norm 1"))),
+        if score.abs() <= MAX_SCORE {
+            Ok(Hit { index, score })
+        } else {
+            Err(self.broken(format!("embedding {index} is not of norm 1")))
         }
     }
 
-    /// Reads embeddings, on all cores.
+    /// Reads embeddings as float32, converted on all cores.
     fn read_rows(&self, rows: &Range<usize>) -> Result<Vec<f32>, Error> {
         let mut halves = Vec::new();
         self.read_halves(rows, &mut halves)?;
@@ -191,19 +193,19 @@ impl EmbeddingIndex {
         let offset = self.layout.embeddings + (rows.start * width * HALF) as u64;
         self.read(bytemuck::cast_slice_mut(halves), offset)?;
         for half in halves {
-            // Little-endian in the file; nothing to do on most machines.
+            // The file is little-endian, like most machines, where this does nothing.
             *half = f16::from_bits(u16::from_le(half.to_bits()));
         }
         Ok(())
     }
 }
 
-/// The best hits up to now, and some that may be.
+/// The best `k` hits so far, with further hits until the next pruning.
 struct Nearest {
     k: usize,
     hits: Vec<Hit>,
-    /// What a hit needs to be among the best; of equal ones, those that were there stay.
-    worst: f32,
+    /// The lowest score that can still be among the best.
+    min_score: f32,
 }
 
 impl Nearest {
@@ -211,29 +213,26 @@ impl Nearest {
         Self {
             k,
             hits: Vec::new(),
-            worst: match k {
-                0 => f32::INFINITY,
-                _ => f32::NEG_INFINITY,
-            },
+            min_score: f32::NEG_INFINITY,
         }
     }
 
     fn offer(&mut self, hit: Hit) {
-        if hit.score < self.worst || self.k == 0 {
+        if hit.score < self.min_score || self.k == 0 {
             return;
         }
         self.hits.push(hit);
         if self.hits.len() >= self.k.saturating_mul(2).max(64) {
-            self.forget();
+            self.prune();
         }
     }
 
     /// Keeps the best `k`.
-    fn forget(&mut self) {
+    fn prune(&mut self) {
         if self.hits.len() > self.k {
             self.hits.select_nth_unstable_by(self.k - 1, best_first);
             self.hits.truncate(self.k);
-            self.worst = self.hits[self.k - 1].score;
+            self.min_score = self.hits[self.k - 1].score;
         }
     }
 
@@ -294,7 +293,7 @@ mod tests {
         EmbeddingIndex::open(path).unwrap()
     }
 
-    /// What is stored of a row, and all in 64 bits from there on.
+    /// Returns the best `k` rows and their scores in float64, from the float16 numbers stored.
     fn brute_force(rows: &[Vec<f32>], query: &[f32], k: usize) -> Vec<(usize, f64)> {
         let query = unit(query).unwrap();
         let score = |row: &Vec<f32>| -> f64 {
@@ -310,39 +309,39 @@ mod tests {
         scored
     }
 
-    // 60,000 rows are two blocks on the device and many for the threads; of width 37, no multiple
-    // of any register. Similarities of 32 bits are within 1e-6 of those of 64.
+    // 60,000 rows are two blocks on the device and many for the threads; the width of 37 is no
+    // multiple of a register. Float32 similarities are within 1e-6 of float64.
     #[test]
-    fn both_searches_find_what_comparing_all_in_64_bits_finds() {
+    fn both_searches_find_the_same_as_a_brute_force_search_in_float64() {
         let folder = tempfile::tempdir().unwrap();
         let candidates = rows(60_000, 37, 1);
         let index = index(&folder.path().join("index"), &candidates);
         let queries = rows(5, 37, 2);
         let device = Device::flex();
         for k in [1, 10, 100] {
-            let of_each = index.nearest_to_each(&queries, k, &device).unwrap();
-            for (query, by_products) in queries.iter().zip(of_each) {
+            let batch_hits = index.nearest_to_each(&queries, k, &device).unwrap();
+            for (query, batch_hits) in queries.iter().zip(batch_hits) {
                 let hits = index.nearest(query, k).unwrap();
-                assert_eq!(by_products, hits, "{k}");
+                assert_eq!(batch_hits, hits, "{k}");
                 let expected = brute_force(&candidates, query, k);
                 assert_eq!(hits.len(), k);
-                for (hit, (place, score)) in hits.iter().zip(expected) {
+                for (hit, (index, score)) in hits.iter().zip(expected) {
                     assert!((f64::from(hit.score) - score).abs() < 1e-6, "{k}");
-                    assert_eq!(hit.index, place, "{k}");
+                    assert_eq!(hit.index, index, "{k}");
                 }
             }
         }
     }
 
-    // 10,000 random directions in 128 dimensions: the ten nearest of a query lie within 0.1 of each
-    // other.
+    // 10,000 random directions in 128 dimensions: the similarities of the ten nearest differ by
+    // less than 0.1.
     #[test]
-    fn rounding_to_16_bits_hardly_changes_what_is_found() {
+    fn rounding_to_float16_hardly_changes_the_hits() {
         let folder = tempfile::tempdir().unwrap();
         let candidates = rows(10_000, 128, 6);
         let index = index(&folder.path().join("index"), &candidates);
         let units: Vec<_> = candidates.iter().map(|row| unit(row).unwrap()).collect();
-        let (mut kept, mut largest) = (0, 0.0_f32);
+        let (mut agreeing, mut largest) = (0, 0.0_f32);
         for query in rows(20, 128, 7) {
             let query = unit(&query).unwrap();
             let mut exact: Vec<(usize, f32)> = units
@@ -352,17 +351,17 @@ mod tests {
                 .collect();
             exact.sort_by(|one, other| other.1.total_cmp(&one.1));
             for hit in index.nearest(&query, 10).unwrap() {
-                kept += usize::from(exact[..10].iter().any(|(place, _)| *place == hit.index));
+                agreeing += usize::from(exact[..10].iter().any(|(row, _)| *row == hit.index));
                 let score = similarity(&query, &units[hit.index]);
                 largest = largest.max((hit.score - score).abs());
             }
         }
-        assert!(kept >= 199, "{kept} of 200");
+        assert!(agreeing >= 199, "{agreeing} of 200");
         assert!(largest < 1e-4, "{largest}");
     }
 
     #[test]
-    fn of_equally_similar_ones_the_first_in_the_index_come_first() {
+    fn equally_similar_embeddings_are_in_the_order_of_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let mut candidates = rows(9_000, 8, 3);
         let query = candidates[0].clone();
@@ -371,19 +370,22 @@ mod tests {
             candidates[twin] = query.clone();
         }
         let index = index(&folder.path().join("index"), &candidates);
-        let places = |hits: Vec<Hit>| -> Vec<usize> { hits.iter().map(|hit| hit.index).collect() };
+        let indices = |hits: Vec<Hit>| -> Vec<usize> { hits.iter().map(|hit| hit.index).collect() };
         let expected = [0, 16, 17, 4_096, 5_000];
-        assert_eq!(places(index.nearest(&query, 5).unwrap()), expected);
+        assert_eq!(indices(index.nearest(&query, 5).unwrap()), expected);
         let device = Device::flex();
-        let of_each = index
+        let batch_hits = index
             .nearest_to_each(std::slice::from_ref(&query), 5, &device)
             .unwrap();
-        assert_eq!(of_each.into_iter().map(places).next().unwrap(), expected);
-        assert_eq!(places(index.nearest(&query, 3).unwrap()), expected[..3]);
+        assert_eq!(
+            batch_hits.into_iter().map(indices).next().unwrap(),
+            expected
+        );
+        assert_eq!(indices(index.nearest(&query, 3).unwrap()), expected[..3]);
     }
 
     #[test]
-    fn no_more_is_found_than_there_is() {
+    fn there_are_at_most_as_many_hits_as_embeddings() {
         let folder = tempfile::tempdir().unwrap();
         let candidates = rows(3, 4, 4);
         let index = index(&folder.path().join("index"), &candidates);
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_of_another_width_or_of_no_numbers_is_an_error() {
+    fn a_query_with_another_width_or_a_nan_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let index = index(&folder.path().join("index"), &rows(3, 4, 5));
         let message = index.nearest(&[1.0; 5], 1).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Building an index.
+//! Writing an index file.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,11 @@ use super::format::header;
 use crate::error::Error;
 use crate::inference::{InferenceError, unit};
 
-/// Writes an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding.
+/// A writer that builds an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding; see
+/// the example there.
 ///
-/// The file appears with [`finish`](Self::finish), whole; dropped before, it leaves nothing.
-/// Names and texts are kept in memory until then.
+/// The complete file appears at [`finish`](Self::finish); a writer that is dropped before leaves no
+/// file. Names and texts are kept in memory until then.
 pub struct IndexWriter {
     file: NewFile,
     path: PathBuf,
@@ -26,15 +27,16 @@ pub struct IndexWriter {
     texts: Texts,
 }
 
+/// Concatenated strings.
 #[derive(Default)]
 struct Texts {
     bytes: Vec<u8>,
-    /// Little-endian.
+    /// The end of each string in `bytes`, as little-endian 64-bit integers.
     ends: Vec<u8>,
 }
 
 impl IndexWriter {
-    /// Begins an index of embeddings of `width` numbers.
+    /// Begins an index of embeddings with `width` numbers each.
     ///
     /// # Errors
     ///
@@ -45,9 +47,11 @@ impl IndexWriter {
         width: usize,
     ) -> Result<Self, Error> {
         let path = path.as_ref();
-        // More bytes than any disk has, to have room for every number.
-        let most = 1 << 50;
-        let header = header(&description, most / width.max(1), width, [most; 2], 0).len();
+        // The header is rewritten at the end. It is reserved with sizes larger than any disk, whose
+        // digits take at least as much room as the final ones.
+        let max_bytes = 1 << 50;
+        let max_len = max_bytes / width.max(1);
+        let header = header(&description, max_len, width, [max_bytes; 2], 0).len();
         Ok(Self {
             file: NewFile::create(path, header).map_err(FileError::write(path))?,
             path: path.to_path_buf(),
@@ -64,14 +68,18 @@ impl IndexWriter {
     ///
     /// # Errors
     ///
-    /// [`InferenceError::NotFinite`] for an embedding that is not of finite numbers,
-    /// [`FileError::Write`] when the file cannot be written.
+    /// [`InferenceError::NotFinite`] when a number is NaN or infinite, [`FileError::Write`] when
+    /// the file cannot be written.
     ///
     /// # Panics
     ///
-    /// When the embedding is not of `width` numbers.
+    /// When the embedding does not have `width` numbers.
     pub fn push(&mut self, embedding: &[f32], name: &str, text: &str) -> Result<(), Error> {
-        assert_eq!(embedding.len(), self.width, "numbers of an embedding");
+        assert_eq!(
+            embedding.len(),
+            self.width,
+            "the embedding has the wrong length"
+        );
         let unit = unit(embedding).ok_or_else(|| InferenceError::NotFinite {
             name: name.to_string(),
         })?;
@@ -86,7 +94,7 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Gives the file its name; an earlier one is replaced. Returns the number of embeddings.
+    /// Completes the file, replaces an existing one, and returns the number of embeddings.
     ///
     /// # Errors
     ///
