@@ -1,28 +1,21 @@
 //! A training run, from its configuration to its summary.
 
 mod interrupt;
-mod text_encoder;
-mod initial_weights;
-mod describe;
-mod loaders;
+mod checkpoint;
 mod prepare;
 mod display;
 mod adam;
 mod schedule;
 mod pretrained;
 mod task;
-mod checkpoint;
-mod epochs;
-mod state_file;
 mod fit;
 mod chance;
 
 pub use adam::Adam;
-pub(crate) use initial_weights::InitialWeights;
 pub(crate) use interrupt::StopOnSignal;
+pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
-pub(crate) use text_encoder::TextTower;
 
 use std::time::Instant;
 
@@ -40,8 +33,8 @@ use crate::run::{DataChange, Ending, RunDir, RunLock, Summary};
 use crate::weights::LoadReport;
 use chance::chance_loss;
 use checkpoint::TrainingState;
-use epochs::Outcome;
-use loaders::Loaders;
+use fit::Outcome;
+use prepare::Loaders;
 use pretrained::{Evaluation, Pretrained};
 
 /// A run that is ready to train: its data are read, its networks are built, its folder exists.

@@ -1,5 +1,8 @@
 //! The training of a run by burn-train's `Learner`.
 
+mod epochs;
+mod state_file;
+
 use std::sync::{Arc, Mutex};
 
 use burn::optim::OptimizerRecord;
@@ -13,18 +16,20 @@ use convirt_data::FileError;
 use convirt_model::FrozenStates;
 use convirt_ops::is_flex;
 
+use super::Training;
 use super::adam::Adam;
 use super::checkpoint::{KeepLastTwo, TrainingState};
-use super::epochs::{Outcome, WindowedTraining};
 use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
-use super::{Training, state_file};
 use crate::compute::kernel_name;
 use crate::error::Error;
 use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
 use crate::weights::{WeightsError, check_loaded};
+use epochs::WindowedTraining;
+
+pub(super) use epochs::Outcome;
 
 /// Maximum size in memory of the frozen layers' states, in bytes: 10,000 texts of 32 tokens with
 /// BERT-base.

@@ -1,5 +1,10 @@
 //! The preparation of a new or resumed run, before its first step.
 
+mod text_encoder;
+mod initial_weights;
+mod describe;
+mod loaders;
+
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -8,10 +13,6 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, Study};
 
 use super::Training;
 use super::checkpoint::TrainingState;
-use super::describe::describe;
-use super::initial_weights::InitialWeights;
-use super::loaders::Loaders;
-use super::text_encoder::TextTower;
 use crate::compute::{check_precision, device};
 use crate::config::Config;
 use crate::datasets::Studies;
@@ -20,6 +21,11 @@ use crate::inference::Description;
 use crate::network::MemoryNeed;
 use crate::run::{DataIdentity, RunDir, RunError};
 use crate::weights::{ChosenEncoder, Part, WeightsKind, located};
+use describe::describe;
+
+pub(crate) use initial_weights::InitialWeights;
+pub(super) use loaders::Loaders;
+pub(crate) use text_encoder::TextTower;
 
 /// Keys and sections that cannot change when a run is resumed.
 const FIXED_ON_RESUME: &[&str] = &[

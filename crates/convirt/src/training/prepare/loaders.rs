@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::inference::Description;
 
 /// The loaders of training and validation.
-pub(super) struct Loaders {
+pub(in crate::training) struct Loaders {
     pub train: TrainingLoader,
     pub valid: EvaluationLoader,
     pub steps: TrainingSteps,

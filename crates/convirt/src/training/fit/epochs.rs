@@ -15,10 +15,10 @@ use burn::train::{
 };
 use convirt_data::{LoaderPosition, TrainingSteps};
 
-use super::checkpoint::TrainingState;
-use super::schedule::ScheduledLearningRate;
 use crate::error::Error;
 use crate::logging::LOSS;
+use crate::training::checkpoint::TrainingState;
+use crate::training::schedule::ScheduledLearningRate;
 
 /// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<T> = Box<dyn Fn(&T) -> Result<(), Error> + Send + Sync>;
