@@ -41,7 +41,7 @@ pub(crate) use load::{check_loaded, load_classifier_head};
 pub use located::HubError;
 #[cfg(feature = "train")]
 pub(crate) use located::{WeightsKind, located, located_here};
-pub(crate) use matching::{ChosenEncoder, Layout, Naming, Part, encoder_prefixes};
+pub(crate) use matching::{ChosenEncoder, Layout, Naming, Part};
 pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;
 

@@ -10,5 +10,5 @@ pub(crate) use chosen_encoder::ChosenEncoder;
 pub(super) use names::matches;
 pub(crate) use names::{Layout, Naming};
 pub(super) use parameters::{Layer, Position, parameters, renamed_end};
+pub(crate) use scope::Part;
 pub(super) use scope::Scope;
-pub(crate) use scope::{Part, prefixes as encoder_prefixes};

@@ -280,7 +280,7 @@ fn every_key_of_colabs_model_has_its_place_and_every_parameter_its_key() {
         "modelclr_state_dict_keys_base.json",
     ] {
         let (config, file) = colab(name);
-        let scope = scope::Scope::network(&file).unwrap();
+        let scope = matching::Scope::network(&file).unwrap();
         let network = config.init(&device).unwrap();
         let (_, report) = load::plan(&network, &scope, &file, &[]);
         assert!(report.fits(), "{report}");
