@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 
-    /// InitialWeights run to go on with, by path or name; its own configuration is used
+    /// Earlier run to go on with, by path or name; its own configuration is used
     #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
 
