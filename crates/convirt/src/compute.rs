@@ -42,8 +42,8 @@ pub const DEVICE_NAMES: &[&str] = &[
 ///
 /// - [`ComputeError::UnknownDevice`] if the backend is unknown or not in this build; it lists those
 ///   of this build
-/// - [`ComputeError::Kernel`] if `CONVIRT_KERNEL` names an unknown kernel or one that this processor
-///   does not have
+/// - [`ComputeError::Kernel`] if `CONVIRT_KERNEL` names an unknown kernel or one that this
+///   processor does not have
 ///
 /// # Examples
 ///

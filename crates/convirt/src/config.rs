@@ -182,8 +182,8 @@ impl Config {
     /// # Errors
     ///
     /// - [`ConfigError::File`] if the file cannot be read
-    /// - [`ConfigError::MissingFile`] if a file that the configuration names does not exist: the CSV
-    ///   (unless a phantom is drawn), a root folder, weights
+    /// - [`ConfigError::MissingFile`] if a file that the configuration names does not exist: the
+    ///   CSV (unless a phantom is drawn), a root folder, weights
     /// - those of [`from_yaml`](Self::from_yaml)
     pub fn from_file(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
@@ -224,8 +224,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads and checks YAML text, with overrides as in [`from_file`](Self::from_file), but does not
-    /// check whether the files that it names exist. Errors call the text `source`.
+    /// Reads and checks YAML text, with overrides as in [`from_file`](Self::from_file), but does
+    /// not check whether the files that it names exist. Errors call the text `source`.
     ///
     /// # Errors
     ///

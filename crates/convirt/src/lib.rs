@@ -8,7 +8,8 @@
 //! - [`Training`]: a run that can be trained, interrupted and resumed; it writes a [`RunDir`] and
 //!   returns a [`Summary`]
 //! - [`Model`]: the trained encoders of a run, which embed images and texts; [`ImageModel`]: the
-//!   image encoder alone, also of a SimCLR run; [`Classifier`]: a classifier trained by [`transfer`]
+//!   image encoder alone, also of a SimCLR run; [`Classifier`]: a classifier trained by
+//!   [`transfer`]
 //! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: evaluation of a model
 //! - [`weights`]: weight files of this and other libraries, and the Hugging Face hub
 //! - [`inference`]: embeddings and their files

@@ -96,8 +96,8 @@ impl MemoryNeed {
         }
     }
 
-    /// Computes the memory of fine-tuning an image encoder on batches of `images` images of `side` ×
-    /// `side` pixels.
+    /// Computes the memory of fine-tuning an image encoder on batches of `images` images of `side`
+    /// × `side` pixels.
     pub fn for_fine_tuning(
         image: &ResNetConfig,
         images: usize,

@@ -7,7 +7,8 @@ use convirt_ops::{AdamStep, adam_step};
 /// Adam with an L2 penalty and β = (0.9, 0.999)
 /// ([Kingma & Ba 2015](https://arxiv.org/abs/1412.6980)).
 ///
-/// It computes what Burn's Adam computes with the same settings, and each loads the other's records.
+/// It computes what Burn's Adam computes with the same settings, and each loads the other's
+/// records.
 ///
 /// # Examples
 ///

@@ -9,8 +9,8 @@ use crate::messages::{note, warning};
 static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
 
-/// A signal handler of a training. While it exists, the first Ctrl-C (or SIGTERM) stops the training
-/// after the current step, and the second one ends the process at once.
+/// A signal handler of a training. While it exists, the first Ctrl-C (or SIGTERM) stops the
+/// training after the current step, and the second one ends the process at once.
 pub(crate) struct StopOnSignal;
 
 impl StopOnSignal {

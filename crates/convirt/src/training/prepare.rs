@@ -183,8 +183,8 @@ fn check_memory(
     Ok(())
 }
 
-/// Computes the mean number of words of a sentence, rounded down. Texts have at least as many tokens
-/// on average.
+/// Computes the mean number of words of a sentence, rounded down. Texts have at least as many
+/// tokens on average.
 fn mean_words(studies: &[Study]) -> usize {
     let sentences = || studies.iter().flat_map(|study| &study.report.sentences);
     let words = |sentence: &String| sentence.split_whitespace().count();

@@ -249,8 +249,8 @@ mod tests {
         assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
     }
 
-    /// Views 0 and 2 show one image, 1 and 3 the other. View 2 is most similar to view 1, all others
-    /// to the view of their image.
+    /// Views 0 and 2 show one image, 1 and 3 the other. View 2 is most similar to view 1, all
+    /// others to the view of their image.
     #[test]
     fn a_view_is_correct_if_the_most_similar_one_shows_the_same_image() {
         let diagonal = f32::MIN;

@@ -9,8 +9,8 @@ use crate::config::Schedule;
 
 /// A learning rate scheduler that follows a [`Schedule`] and observes evaluations.
 ///
-/// Clones share the plateau's state: burn-train's `Learner` owns one clone, and another one observes
-/// the evaluations.
+/// Clones share the plateau's state: burn-train's `Learner` owns one clone, and another one
+/// observes the evaluations.
 ///
 /// # Examples
 ///

@@ -20,9 +20,9 @@ pub(crate) struct TextTower {
 }
 
 impl TextTower {
-    /// Returns the text encoder that `model.bert_base_model` names: a folder, a model of the hub, or
-    /// `scratch`. A `vocabulary` replaces that of the folder, or the one that would be trained on
-    /// `texts`.
+    /// Returns the text encoder that `model.bert_base_model` names: a folder, a model of the hub,
+    /// or `scratch`. A `vocabulary` replaces that of the folder, or the one that would be trained
+    /// on `texts`.
     pub fn new<'a>(
         config: &Config,
         texts: impl Iterator<Item = &'a str>,
