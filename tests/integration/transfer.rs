@@ -546,7 +546,7 @@ fn prompts_are_scored_where_there_are_labels() {
         (
             "Bright: {positive: [x]}\nOdd: {positive: [y]}\n",
             ["--label-cols", "Bright,Odd"],
-            "give each of them some",
+            "add negative prompts to each class",
         ),
     ] {
         let (success, text) = with_labels(yaml, &labels);
