@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::datasets::{draw_phantom, manifest_config, split_config, with_config_keys};
 use crate::error::Error;
 use crate::training::{InitialWeights, TextTower};
-use crate::weights::{WeightsKind, located_here};
+use crate::weights::{WeightsKind, locate_local_weights};
 
 /// Examines the rows, texts and images of a configuration's data set for problems, reading them as
 /// a training would.
@@ -89,7 +89,7 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         });
     }
     let name = &model.bert_base_model;
-    let Some(folder) = located_here(name, WeightsKind::TextEncoder) else {
+    let Some(folder) = locate_local_weights(name, WeightsKind::TextEncoder) else {
         let reason =
             format!("`{name}` is neither a folder nor in the cache of the Hugging Face hub");
         return Ok(TokenCheck::Off { reason });

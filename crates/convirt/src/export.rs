@@ -1,4 +1,4 @@
-//! A trained model in the files of other libraries.
+//! Exports a trained model to the formats of other libraries.
 
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -15,16 +15,16 @@ use crate::inference::{ImageModel, Model};
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
 impl Model {
-    /// Writes the image encoder in torchvision's names, batch counters included.
+    /// Writes the image encoder with torchvision's names, including the batch counters.
     ///
-    /// With `classes` there is an untrained classifier of zeros besides, `fc`, as a plain
-    /// `torchvision.models.resnet50(num_classes=classes)` has one; without, the file is of a model
-    /// with `fc` replaced by `torch.nn.Identity()`. The extension decides on the format: `.pth`,
-    /// `.pt` and `.bin` are PyTorch's, all others safetensors.
+    /// With `classes`, the file also has an untrained classifier `fc` of zeros, so that it fits
+    /// `torchvision.models.resnet50(num_classes=classes)`. Without `classes`, it fits a model whose
+    /// `fc` is replaced by `torch.nn.Identity()`. The extensions `.pth`, `.pt` and `.bin` select
+    /// PyTorch's format; all others select safetensors.
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] when the file cannot be written.
+    /// [`Error::Weights`] if the file cannot be written.
     pub fn export_image_encoder(
         &self,
         path: impl AsRef<Path>,
@@ -33,13 +33,15 @@ impl Model {
         save_image_encoder(&self.network().image_encoder, path.as_ref(), classes)
     }
 
-    /// Writes the text encoder as a folder that `transformers.AutoModel.from_pretrained` and
-    /// `AutoTokenizer` read: `config.json`, `model.safetensors` and the vocabulary. There is no
-    /// pooler; `transformers` adds an untrained one and says so.
+    /// Writes the text encoder as a folder for `transformers`.
+    ///
+    /// `AutoModel.from_pretrained` and `AutoTokenizer.from_pretrained` read it. It contains
+    /// `config.json`, `model.safetensors` and the vocabulary, but no pooler. `transformers` adds an
+    /// untrained pooler and prints a warning.
     ///
     /// # Errors
     ///
-    /// [`Error`] when the files cannot be written.
+    /// [`Error`] if the files cannot be written.
     pub fn export_text_encoder(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
@@ -53,25 +55,27 @@ impl Model {
         Ok(weights::save(tensors, &folder.join("model.safetensors"))?)
     }
 
-    /// Writes the projection heads, `{image,text}_projection.linear{1,2}.{weight,bias}`, in
-    /// PyTorch's shapes; formats as for [`export_image_encoder`](Self::export_image_encoder).
+    /// Writes the projection heads with PyTorch's shapes.
+    ///
+    /// The names are `{image,text}_projection.linear{1,2}.{weight,bias}`. The extension selects the
+    /// format as in [`export_image_encoder`](Self::export_image_encoder).
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] when the file cannot be written.
+    /// [`Error::Weights`] if the file cannot be written.
     pub fn export_projections(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         save_projections(self.network(), &self.layout(), path.as_ref())
     }
 
-    /// Writes the whole model as ConVIRT-Colab's `model.pth`: `res_features.*`, `res_l1`, `res_l2`,
-    /// `bert_model.*`, `bert_l1`, `bert_l2`. Formats are as for
-    /// [`export_image_encoder`](Self::export_image_encoder).
+    /// Writes the whole model with the names of ConVIRT-Colab's `model.pth`.
     ///
-    /// Colab's text encoder has a pooler, which it does not use: here of zeros.
+    /// These are `res_features.*`, `res_l1`, `res_l2`, `bert_model.*`, `bert_l1` and `bert_l2`. The
+    /// pooler of Colab's text encoder is written as zeros, because Colab does not use it. The
+    /// extension selects the format as in [`export_image_encoder`](Self::export_image_encoder).
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] when the file cannot be written.
+    /// [`Error::Weights`] if the file cannot be written.
     pub fn export_colab(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let text = self.text_config();
         let layout = Layout::colab(Naming::SEQUENTIAL, Naming::for_family(text.family));
@@ -89,11 +93,11 @@ impl Model {
 }
 
 impl ImageModel {
-    /// Writes the image encoder, as [`Model::export_image_encoder`] does.
+    /// Writes the image encoder in the same way as [`Model::export_image_encoder`].
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] when the file cannot be written.
+    /// [`Error::Weights`] if the file cannot be written.
     pub fn export_encoder(
         &self,
         path: impl AsRef<Path>,
@@ -102,11 +106,11 @@ impl ImageModel {
         save_image_encoder(&self.network.image_encoder, path.as_ref(), classes)
     }
 
-    /// Writes the projection head, as [`Model::export_projections`] does both.
+    /// Writes the projection head in the same way as [`Model::export_projections`].
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] when the file cannot be written.
+    /// [`Error::Weights`] if the file cannot be written.
     pub fn export_projection(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         save_projections(&self.network, &self.layout(), path.as_ref())
     }

@@ -1,10 +1,11 @@
-//! Weights in files: what this crate, PyTorch and Hugging Face write, in and out.
+//! Reads and writes weight files of this crate, PyTorch, Hugging Face and ONNX.
 //!
-//! [`WeightsFile`] opens safetensors (one file or many with an index), what `torch.save` writes
-//! (zip, the older pickles, tar), Burn's checkpoints and ONNX files; nothing in them is executed. The key map,
-//! from our parameters' paths to the names that torchvision, timm, `transformers` and ConVIRT-Colab
-//! use, stands in `names.rs`. A load first matches all names and shapes and tells what it found
-//! ([`LoadReport`]); only when they fit is anything read.
+//! [`WeightsFile`] opens safetensors files (a single file, or several with an index), the files of
+//! `torch.save` (the zip format and the older pickle and tar formats), Burn's checkpoints and ONNX
+//! files. It never executes anything in them. `matching/names.rs` maps the paths of our parameters
+//! to the names that torchvision, timm, `transformers` and ConVIRT-Colab use. A load first matches
+//! all names and shapes and lists the result in a [`LoadReport`]. It reads numbers only if
+//! everything fits.
 
 mod error;
 mod tensor;
@@ -18,7 +19,7 @@ mod load;
 mod inspect;
 mod save;
 #[cfg(feature = "train")]
-mod located;
+mod locate;
 
 pub use error::WeightsError;
 pub use file::WeightsFile;
@@ -32,16 +33,16 @@ pub(crate) use checksums::append_crc32c;
 #[cfg(feature = "onnx")]
 pub(crate) use formats::onnx::proto as onnx_proto;
 pub(crate) use formats::safetensors::{
-    LONGEST as LONGEST_HEADER, header_bytes as safetensors_header,
+    MAX_HEADER_BYTES as MAX_SAFETENSORS_HEADER_BYTES, header_bytes as safetensors_header,
     read_header as read_safetensors_header,
 };
 pub(crate) use inspect::image_encoder_config;
 pub(crate) use load::{check_loaded, load_classifier_head};
 #[cfg(feature = "hub")]
-pub use located::HubError;
+pub use locate::HubError;
 #[cfg(feature = "train")]
-pub(crate) use located::{WeightsKind, located, located_here};
-pub(crate) use matching::{ChosenEncoder, Layout, Naming, Part};
+pub(crate) use locate::{WeightsKind, locate_local_weights, locate_weights};
+pub(crate) use matching::{ChosenEncoder, EncoderKind, Layout, Naming};
 pub(crate) use save::{save, tensors, with_batch_counters};
 pub(crate) use saved_tensor::SavedTensor;
 

@@ -1,16 +1,23 @@
-//! YAML with line numbers: text to a tree, the tree to any `serde` type, and back to text.
+//! Reads and writes YAML.
 //!
-//! The type that is asked for decides how a scalar reads, as people expect of YAML 1.1 and 1.2
-//! alike: `1e-4` is a number where a number is wanted, quoted or not, `True` and `yes` are booleans
-//! where a boolean is, and a string is never anything else. The parser is a crate's; what is ours
-//! is that every error knows its line and key.
+//! Text is parsed into a tree with line numbers, and the tree is converted to any `serde` type. Any
+//! `serde` type can be written as text.
 //!
-//! `serde-saphyr` 2.2 was tried in its place. Its errors have lines, and keys with
-//! `serde_path_to_error`, but not what was found (`invalid u64`), and the wrong line for a list of
-//! the wrong length. It refuses `(224, 224, 3)`, `None` and an empty section; no pass before it
-//! could mend that, since only the type tells whether `None` is text. It accepts anchors, tags and
-//! infinite numbers. It keeps no tree, so that what is most of the code here would stay for `--set`
-//! and for the line of a key that contradicts another. It would bring nine crates for one.
+//! The requested type decides how a scalar is interpreted, so that values of YAML 1.1 and YAML 1.2
+//! both work. For a number, `1e-4` is accepted with or without quotes. For a boolean, `True` and
+//! `yes` are accepted. For a string, every scalar is text. The parser is the crate `saphyr-parser`;
+//! this module adds the line and the key to every error.
+//!
+//! `serde-saphyr` 2.2 was tried as a replacement:
+//!
+//! - Its errors have lines, and keys with `serde_path_to_error`. But they do not name the value
+//!   (`invalid u64`), and the line is wrong for a list of the wrong length.
+//! - It rejects `(224, 224, 3)`, `None` and an empty section. Preprocessing cannot solve this,
+//!   because only the type decides whether `None` is text.
+//! - It accepts anchors, tags and infinite numbers.
+//! - It has no tree. Most of the code here would still be needed for `--set` and for the line of a
+//!   key that contradicts another key.
+//! - It adds nine crates instead of one.
 
 mod tree;
 mod read_error;
@@ -31,7 +38,7 @@ use tree::Node;
 pub(crate) use serializer::to_yaml;
 pub(crate) use tree::MAX_BYTES;
 
-/// A configuration as written, before it has a type.
+/// A parsed configuration that is not converted to a type yet.
 #[derive(Debug)]
 pub(crate) struct Document {
     source: Arc<str>,
@@ -39,7 +46,9 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Parses `text`, which errors call `source`, and puts in the `overrides`, each `a.b=value`.
+    /// Parses `text` and applies the `overrides`, each of the form `a.b=value`.
+    ///
+    /// Errors use `source` as the name of the text.
     pub fn parse(source: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let source: Arc<str> = source.into();
         let place_of = |line| Place::Text {
@@ -53,7 +62,7 @@ impl Document {
         Ok(Self { source, root })
     }
 
-    /// Reads the document as a `T`.
+    /// Converts the document to a `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let root = NodeDeserializer::root(&self.root);
         root.read(PhantomData::<T>).map_err(|error| {
@@ -74,7 +83,7 @@ impl Document {
         })
     }
 
-    /// Where `key` stands; where it is left out, the innermost section around it that is not.
+    /// Returns the location of `key`, or of its innermost existing section if the key is missing.
     pub fn locate(&self, key: &str) -> Location {
         let mut innermost = None;
         for part in key.split('.') {
@@ -83,17 +92,19 @@ impl Document {
                 None => break,
             }
         }
-        let left_out = || Place::Text {
+        let whole_text = || Place::Text {
             source: self.source.clone(),
             line: None,
         };
         Location {
-            place: innermost.map_or_else(left_out, |node| node.place().clone()),
+            place: innermost.map_or_else(whole_text, |node| node.place().clone()),
             key: key.to_string(),
         }
     }
 
-    /// Removes the `others` at the top that the text gives where the command line gives `key`.
+    /// Removes the top-level keys `others` of the text if the command line sets `key`.
+    ///
+    /// Keys that the command line also sets are kept.
     pub fn prefer_override(&mut self, key: &str, others: &[&str]) {
         let overridden = |node: &Node| matches!(node.place(), Place::Override { .. });
         if self.root.get(key).is_some_and(overridden) {
@@ -103,7 +114,7 @@ impl Document {
     }
 }
 
-/// The known key that `key` is a misspelling of.
+/// Returns the known key that `key` most likely misspells, or `None` if none is similar.
 fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let key = key.to_lowercase().replace(['-', ' '], "_");
     known
@@ -170,14 +181,14 @@ mod tests {
             .to_string()
     }
 
-    fn overridden(text: &str, overrides: &[&str]) -> Top {
+    fn read_with(text: &str, overrides: &[&str]) -> Top {
         let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
         let document = Document::parse("a.yaml", text, &overrides).unwrap();
         document.read().unwrap()
     }
 
     #[test]
-    fn the_type_decides_how_a_scalar_reads() {
+    fn the_type_decides_how_a_scalar_is_interpreted() {
         for text in ["1e-4", "'1e-4'", "\"1e-4\"", "0.0001", "1.0E-4", "+1e-4"] {
             assert_eq!(read(&format!("rate: {text}")).rate, 1e-4, "{text}");
         }
@@ -193,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reads_as_absent_or_empty() {
+    fn null_is_read_as_absent_or_empty() {
         for text in ["", "~", "null", "Null", "None", "none # yet"] {
             assert_eq!(read(&format!("choice: {text}")).choice, None, "{text}");
             assert_eq!(read(&format!("list: {text}")).list, [0; 0], "{text}");
@@ -206,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_may_be_written_in_every_usual_way() {
+    fn lists_can_be_written_in_all_common_ways() {
         for text in ["[1, 2, 3]", "(1,2,3)", "'(1, 2, 3,)'", "\n- 1\n- 2\n- '3'"] {
             assert_eq!(read(&format!("list: {text}")).list, [1, 2, 3], "{text}");
         }
@@ -215,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn untyped_values_read_by_their_looks() {
+    fn values_of_untagged_types_are_interpreted_by_their_form() {
         let column = |text: &str| read(&format!("inner: {{column: {text}}}")).inner.column;
         assert_eq!(column("0"), Some(Column::Position(0)));
         for name in ["image", "no", "1st"] {
@@ -226,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_named_with_line_and_key() {
+    fn errors_for_wrong_types_name_the_line_and_the_key() {
         for (text, message) in [
             (
                 "flag: yes\ncount: many",
@@ -305,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_answered_with_the_one_meant_or_all() {
+    fn errors_for_unknown_keys_suggest_a_key_or_list_all() {
         assert_eq!(
             error("\ninner:\n  smal: 1", &[]),
             "a.yaml:3: inner.smal: unknown key; did you mean `small`?"
@@ -321,9 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn overrides_change_add_and_create_and_the_last_one_wins() {
+    fn overrides_change_and_add_keys_and_the_last_one_wins() {
         let text = "count: 1\ninner:\n  small: 2\nextra:";
-        let top = overridden(
+        let top = read_with(
             text,
             &[
                 "count=7",
@@ -342,7 +353,7 @@ mod tests {
         );
         assert_eq!(top.list, [4, 5]);
         assert_eq!(top.text, "x");
-        assert_eq!(overridden("", &["inner={small: 3}"]).inner.small, 3);
+        assert_eq!(read_with("", &["inner={small: 3}"]).inner.small, 3);
     }
 
     #[test]
@@ -370,29 +381,29 @@ mod tests {
             ("count.x=1", "--set count.x=1: `count` is not a section"),
             ("list=[1, 2", "--set list: not YAML: "),
         ] {
-            let found = error("count: 5", &[argument]);
+            let error = error("count: 5", &[argument]);
             assert!(
-                found == message || (message.ends_with(": ") && found.starts_with(message)),
-                "{found}"
+                error == message || (message.ends_with(": ") && error.starts_with(message)),
+                "{error}"
             );
         }
     }
 
     #[test]
-    fn a_key_of_the_command_line_displaces_its_alternatives_in_the_text() {
-        let place = |overrides: &[&str]| {
+    fn a_key_on_the_command_line_removes_its_alternatives_from_the_text() {
+        let read_rate = |overrides: &[&str]| {
             let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
             let mut document = Document::parse("a.yaml", "count: 1\nrate: 2", &overrides).unwrap();
             document.prefer_override("count", &["rate"]);
             document.read::<Top>().unwrap().rate
         };
-        assert_eq!(place(&[]), 2.0);
-        assert_eq!(place(&["count=3"]), 0.0);
-        assert_eq!(place(&["count=3", "rate=4"]), 4.0);
+        assert_eq!(read_rate(&[]), 2.0);
+        assert_eq!(read_rate(&["count=3"]), 0.0);
+        assert_eq!(read_rate(&["count=3", "rate=4"]), 4.0);
     }
 
     #[test]
-    fn keys_are_located_by_their_own_line_or_the_section_around_them() {
+    fn keys_are_located_at_their_own_line_or_that_of_their_section() {
         let document = Document::parse("a.yaml", "count: 1\ninner:\n  small: 2", &[]).unwrap();
         let locate = |key: &str| document.locate(key).to_string();
         assert_eq!(locate("inner.small"), "a.yaml:3: inner.small");

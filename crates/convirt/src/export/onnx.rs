@@ -1,10 +1,12 @@
-//! ONNX files of the two towers, weights embedded under the names and in the shapes of a run's
-//! `model.safetensors`, so that the files serve as weights too.
+//! Exports the image tower and the text tower as ONNX files.
 //!
-//! The graphs are spelled out here rather than recorded: `burn-onnx` 0.22.0 exports no layer
-//! normalization, softmax, transposition, error function, comparison, cast or cumulative sum, so
-//! that it has no text encoder, and of the image encoder neither the mean over a map's pixels nor,
-//! with a batch of any size, slices with a stride.
+//! The weights are embedded with the names and shapes of a run's `model.safetensors`, so that an
+//! exported file can also be loaded as a weights file.
+//!
+//! The graphs are written by hand instead of recorded, because `burn-onnx` 0.22.0 lacks operations.
+//! For the text encoder it lacks layer normalization, softmax, transposition, the error function,
+//! comparison, cast and cumulative sum. For the image encoder it lacks the mean over the pixels of
+//! a feature map, and strided slices with a dynamic batch size.
 
 mod graph;
 mod image;
@@ -20,12 +22,14 @@ use crate::error::Error;
 use crate::inference::{ImageModel, Model};
 use crate::weights::onnx_proto as proto;
 
-/// What a file of Protocol Buffers holds at most, in bytes.
-const LARGEST: usize = i32::MAX as usize;
+/// Maximum size of a Protocol Buffers file, in bytes.
+const MAX_FILE_BYTES: usize = i32::MAX as usize;
 
 impl Model {
-    /// Writes the image tower as ONNX (opset 18). Weights have the names of the run's
-    /// `model.safetensors`, so that the file is one of weights too.
+    /// Writes the image tower as an ONNX file (opset 18).
+    ///
+    /// The weights have the names of the run's `model.safetensors`, so that the file can also be
+    /// loaded as a weights file.
     ///
     /// # Shapes
     ///
@@ -46,14 +50,15 @@ impl Model {
         write(&model, path.as_ref())
     }
 
-    /// Writes the text tower as ONNX (opset 18), weights named as in
-    /// [`export_image_onnx`](Self::export_image_onnx). The vocabulary is that of
-    /// [`export_text_encoder`](Self::export_text_encoder).
+    /// Writes the text tower as an ONNX file (opset 18).
+    ///
+    /// The weights have the names of the run's `model.safetensors`. The file does not contain the
+    /// vocabulary, which [`export_text_encoder`](Self::export_text_encoder) writes.
     ///
     /// # Shapes
     ///
-    /// - `input_ids`, `attention_mask` and, where the encoder has token types, `token_type_ids`:
-    ///   `[batch, tokens]`, 64-bit integers, at most as many tokens as the encoder has positions
+    /// - `input_ids`, `attention_mask` and, if the encoder has token types, `token_type_ids`:
+    ///   `[batch, tokens]`, 64-bit integers; the encoder's positions limit the number of tokens
     /// - `features`: `[batch, d_pooled]`, the encoder's output, pooled
     /// - `embedding`: `[batch, d_embedding]`, its projection, not normalized
     ///
@@ -74,7 +79,7 @@ impl Model {
 }
 
 impl ImageModel {
-    /// Writes it as ONNX, as [`Model::export_image_onnx`] does.
+    /// Writes the model as an ONNX file in the same way as [`Model::export_image_onnx`].
     ///
     /// # Errors
     ///
@@ -91,7 +96,7 @@ impl ImageModel {
 
 fn write(model: &proto::ModelProto, path: &Path) -> Result<(), Error> {
     let bytes = model.encoded_len();
-    if bytes > LARGEST {
+    if bytes > MAX_FILE_BYTES {
         let path = path.to_path_buf();
         return Err(Error::OnnxTooLarge { path, bytes });
     }
@@ -123,7 +128,7 @@ mod tests {
             intermediate_size: 128,
             max_position_embeddings: 80,
             pad_token_id: 1,
-            // Wide enough for attention to choose and activations to bend.
+            // Large enough for non-uniform attention and for the nonlinear range of activations.
             initializer_range: 0.2,
             type_vocab_size: if family == BertFamily::DistilBert {
                 0
@@ -134,8 +139,8 @@ mod tests {
         }
     }
 
-    /// Every family and pooling, every activation, and a pooled layer that is not the last.
-    fn texts() -> Vec<(String, ConVirtConfig)> {
+    /// Returns models with every family, pooling and activation, and with an inner pooling layer.
+    fn text_models() -> Vec<(String, ConVirtConfig)> {
         use {BertFamily::*, Pooling::*};
         let image = ResNetConfig::new(ResNetDepth::ResNet18);
         let mut cases = Vec::new();
@@ -158,7 +163,7 @@ mod tests {
         cases
     }
 
-    fn images() -> Vec<(String, ConVirtConfig)> {
+    fn image_models() -> Vec<(String, ConVirtConfig)> {
         [ResNetDepth::ResNet18, ResNetDepth::ResNet50]
             .map(|depth| {
                 let config = ConVirtConfig::new(ResNetConfig::new(depth), text(BertFamily::Bert));
@@ -189,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_there_before_it_is_used() {
+    fn every_value_is_defined_before_its_use() {
         let device = Device::flex();
         let mut models = Vec::new();
-        for (_, config) in texts() {
+        for (_, config) in text_models() {
             models.push(text_tower(&config, &config.init(&device).unwrap()));
         }
-        for (_, config) in images() {
+        for (_, config) in image_models() {
             models.push(image_tower(&config.init(&device).unwrap()));
         }
         for model in models {
@@ -204,13 +209,17 @@ mod tests {
             let inputs = graph.input.iter().map(|input| input.name.as_str());
             let mut known = BTreeSet::new();
             for name in weights.chain(inputs) {
-                assert!(known.insert(name), "{name} stands twice");
+                assert!(known.insert(name), "{name} is defined twice");
             }
             for node in &graph.node {
                 for name in &node.input {
                     assert!(known.contains(name.as_str()), "{name} in {}", node.name);
                 }
-                assert!(known.insert(&node.output[0]), "{} stands twice", node.name);
+                assert!(
+                    known.insert(&node.output[0]),
+                    "{} is defined twice",
+                    node.name
+                );
             }
             for output in &graph.output {
                 assert!(known.contains(output.name.as_str()), "{}", output.name);
@@ -218,9 +227,9 @@ mod tests {
         }
     }
 
-    /// Needs `onnx`, `onnxruntime` and `safetensors` in the Python on the path.
+    /// The test needs a `python3` with `onnx`, `onnxruntime` and `safetensors`.
     #[test]
-    fn onnxruntime_computes_what_we_do() {
+    fn onnxruntime_computes_the_same_outputs() {
         let modules = "import onnx, onnxruntime, safetensors.numpy";
         let python = Command::new("python3").args(["-c", modules]).output();
         if !python.is_ok_and(|output| output.status.success()) {
@@ -230,7 +239,7 @@ mod tests {
         let device = Device::flex();
         device.seed(3);
         let folder = tempfile::tempdir().unwrap();
-        for (name, config) in texts() {
+        for (name, config) in text_models() {
             let network = config.init(&device).unwrap();
             let path = folder.path().join(name);
             write(&text_tower(&config, &network), &path.with_extension("onnx")).unwrap();
@@ -252,9 +261,9 @@ mod tests {
             ];
             save(&values, &path);
         }
-        for (name, config) in images() {
+        for (name, config) in image_models() {
             let network = config.init(&device.clone().autodiff()).unwrap();
-            // Running statistics that are not those of a new network.
+            // A forward pass in training mode changes the running statistics of the batch norms.
             let noise = Distribution::Normal(0.3, 1.5);
             let batch = Tensor::random([4, 3, 64, 64], noise, &device.clone().autodiff());
             network.encode_image(batch);
@@ -285,11 +294,13 @@ mod tests {
         );
     }
 
-    /// Texts of 64, 40, 3 and no real tokens, the second one padded on the left: ids, mask, types.
+    /// Returns the ids, mask and types of texts with 64, 40, 3 and 0 tokens that are not padding.
+    ///
+    /// The second text is padded on the left.
     fn padded_texts() -> [TensorData; 3] {
         const TOKENS: usize = 64;
         let real = [0..64, 24..64, 0..3, 0..0];
-        let each = |value: &dyn Fn(usize, usize, bool) -> i64| {
+        let tensor = |value: &dyn Fn(usize, usize, bool) -> i64| {
             let rows = real.iter().enumerate();
             let values = rows.flat_map(|(row, real)| {
                 (0..TOKENS).map(move |token| value(row, token, real.contains(&token)))
@@ -297,12 +308,15 @@ mod tests {
             TensorData::new(values.collect::<Vec<_>>(), [real.len(), TOKENS])
         };
         [
-            each(&|row, token, is_real| match is_real {
-                true => 2 + ((row * 97 + token * 31) % 490) as i64,
-                false => 1,
+            tensor(&|row, token, is_real| {
+                if is_real {
+                    2 + ((row * 97 + token * 31) % 490) as i64
+                } else {
+                    1
+                }
             }),
-            each(&|_, _, is_real| i64::from(is_real)),
-            each(&|_, token, is_real| i64::from(is_real && token % 3 == 0)),
+            tensor(&|_, _, is_real| i64::from(is_real)),
+            tensor(&|_, token, is_real| i64::from(is_real && token % 3 == 0)),
         ]
     }
 

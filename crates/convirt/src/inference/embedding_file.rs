@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::error::InferenceError;
 use crate::error::Error;
-use crate::weights::{LONGEST_HEADER, safetensors_header};
+use crate::weights::{MAX_SAFETENSORS_HEADER_BYTES, safetensors_header};
 
 /// A writer of embeddings and their names, for other programs to read.
 ///
@@ -69,7 +69,7 @@ impl EmbeddingFile {
         let format = Format::from_path(path)?;
         let all: Vec<usize> = (0..names.len()).collect();
         let header = format.header(width, &names, &all, 0).len();
-        if format == Format::Safetensors && header as u64 > LONGEST_HEADER {
+        if format == Format::Safetensors && header as u64 > MAX_SAFETENSORS_HEADER_BYTES {
             return Err(InferenceError::TooManyNames {
                 path: path.to_path_buf(),
                 names: names.len(),

@@ -304,7 +304,7 @@ mod tests {
                 "300 × 1,000, 200 × 1,000 – 400 × 1,000",
                 "600 × 1,000",
             ),
-            row("count_distinct texts", "2", "1"),
+            row("different texts", "2", "1"),
             row("words: median, range", "4, 4–7", "3"),
             "pairs.csv: 10 rows, 2 left out: 2 missing image; 4 of the test split, not used."
                 .into(),

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::inference::Description;
 use crate::network::MemoryNeed;
 use crate::run::{DataIdentity, RunDir, RunError};
-use crate::weights::{ChosenEncoder, Part, WeightsKind, located};
+use crate::weights::{ChosenEncoder, EncoderKind, WeightsKind, locate_weights};
 use describe::describe;
 
 pub(crate) use initial_weights::InitialWeights;
@@ -74,14 +74,14 @@ impl Training {
             loads.push(report);
         } else {
             if let Some(path) = tower.as_ref().and_then(|tower| tower.weights.as_ref()) {
-                let file = chosen.open(path, Part::TextEncoder)?;
+                let file = chosen.open(path, EncoderKind::TextEncoder)?;
                 let (loaded, report) = network.load_text_encoder(&file, allow)?;
                 network = loaded;
                 loads.extend(report);
             }
             if let Some(name) = config.model.image_weights_name() {
-                let path = located("model.image_weights", &name, WeightsKind::ImageEncoder)?;
-                let file = chosen.open(&path, Part::ImageEncoder)?;
+                let path = locate_weights("model.image_weights", &name, WeightsKind::ImageEncoder)?;
+                let file = chosen.open(&path, EncoderKind::ImageEncoder)?;
                 let (loaded, report) = network.load_image_encoder(&file, allow)?;
                 network = loaded;
                 loads.push(report);

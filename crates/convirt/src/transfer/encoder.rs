@@ -12,8 +12,8 @@ use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
 use crate::inference::{Description, folder_of_weights};
 use crate::weights::{
-    ChosenEncoder, Part, WeightsFile, WeightsKind, image_encoder_config, load_image_encoder,
-    located,
+    ChosenEncoder, EncoderKind, WeightsFile, WeightsKind, image_encoder_config, load_image_encoder,
+    locate_weights,
 };
 
 /// Where an image encoder comes from.
@@ -127,9 +127,9 @@ impl EncoderSource {
         let path = if !Path::new(&name).exists() && run.exists() {
             run
         } else {
-            located("encoder", &name, WeightsKind::ImageEncoder)?
+            locate_weights("encoder", &name, WeightsKind::ImageEncoder)?
         };
-        let file = chosen.open(&path, Part::ImageEncoder)?;
+        let file = chosen.open(&path, EncoderKind::ImageEncoder)?;
         let config = image_encoder_config(&file)?;
         let folder = folder_of_weights(file.path());
         let description = folder

@@ -1,12 +1,14 @@
-//! `checksums.json` of a model's folder: length and CRC-32C of its files, so that a change of a
-//! single bit is noticed when they are read.
+//! Records the length and CRC-32C of a model's files in `checksums.json`.
+//!
+//! Reading a file checks it against this record, so that even a single changed bit is noticed.
 //!
 //! ```json
 //! {"model.safetensors": [{"bytes": 44704256, "crc32c": "8a9136aa"}]}
 //! ```
 //!
-//! Weights are replaced while a model trains. Of these the list holds both the present and the last
-//! ones: whichever are there when the process dies in between are whole.
+//! A training replaces its weights file many times. The list of this file holds the checksums of
+//! both the new and the previous version. If the process dies during the replacement, the version
+//! that is on disk still has a valid checksum.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,16 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use super::WeightsError;
 
-/// Name of the file.
+/// The name of the record in the model's folder.
 const CHECKSUMS: &str = "checksums.json";
 
-/// Largest file of checksums that is read, in bytes; those of a model take some hundred.
+/// Maximum length of a `checksums.json`, in bytes; a model's has a few hundred.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Bytes read at a time.
-const CHUNK: usize = 1 << 20;
+/// Bytes that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// What a file is.
+/// The length and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FileSum {
     bytes: u64,
@@ -35,14 +37,14 @@ struct FileSum {
     crc32c: String,
 }
 
-/// What each file may be, by its name.
+/// The accepted lengths and checksums of each file, by file name.
 type Sums = BTreeMap<String, Vec<FileSum>>;
 
-/// Records what the files of a folder are, as they are now.
+/// Records the current lengths and checksums of the files `names` in a folder.
 ///
 /// # Errors
 ///
-/// [`WeightsError::Read`] and [`WeightsError::Write`].
+/// [`FileError::Read`] and [`FileError::Write`]; [`WeightsError::Damaged`] for an invalid record.
 pub(crate) fn record(folder: &Path, names: &[&str]) -> Result<(), WeightsError> {
     let mut sums = read(folder)?;
     for name in names {
@@ -52,28 +54,29 @@ pub(crate) fn record(folder: &Path, names: &[&str]) -> Result<(), WeightsError> 
     write(folder, &sums)
 }
 
-/// Gives a whole file, `partial`, the name that it has in a folder, and records what it is; an
-/// earlier file is replaced.
+/// Renames the complete file `partial` to `name` in a folder, and records its checksum.
+///
+/// A file that already has this name is replaced.
 ///
 /// # Errors
 ///
-/// As [`record`].
+/// The same as those of [`record`].
 pub(crate) fn publish(partial: &Path, folder: &Path, name: &str) -> Result<(), WeightsError> {
     let mut sums = read(folder)?;
-    let of_file = sums.entry(name.to_string()).or_default();
-    of_file.push(FileSum::compute(partial)?);
-    let old = of_file.len().saturating_sub(2);
-    of_file.drain(..old);
+    let file_sums = sums.entry(name.to_string()).or_default();
+    file_sums.push(FileSum::compute(partial)?);
+    let outdated = file_sums.len().saturating_sub(2);
+    file_sums.drain(..outdated);
     write(folder, &sums)?;
     let path = folder.join(name);
     Ok(fs::rename(partial, &path).map_err(FileError::write(&path))?)
 }
 
-/// Checks that a file is as it was recorded; one that was not is taken as it is.
+/// Checks that a file matches its recorded checksum. A file without a record is accepted.
 ///
 /// # Errors
 ///
-/// [`WeightsError::Changed`], and [`WeightsError::Read`] when it cannot be read.
+/// [`WeightsError::Changed`] if it does not match; [`FileError::Read`] if it cannot be read.
 pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -81,16 +84,16 @@ pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
     let Some(recorded) = sums.get(&*name) else {
         return Ok(());
     };
-    let found = FileSum::compute(path)?;
-    match recorded.contains(&found) {
-        true => Ok(()),
-        false => Err(WeightsError::Changed {
-            path: path.to_path_buf(),
-            record: folder.join(CHECKSUMS),
-            found: found.crc32c,
-            bytes: found.bytes,
-        }),
+    let actual = FileSum::compute(path)?;
+    if recorded.contains(&actual) {
+        return Ok(());
     }
+    Err(WeightsError::Changed {
+        path: path.to_path_buf(),
+        record: folder.join(CHECKSUMS),
+        found: actual.crc32c,
+        bytes: actual.bytes,
+    })
 }
 
 fn read(folder: &Path) -> Result<Sums, WeightsError> {
@@ -120,14 +123,14 @@ impl FileSum {
     }
 }
 
-/// Goes on with a CRC-32C over all bytes of a file; returns it with their number.
+/// Continues a CRC-32C over all bytes of a file; returns it and the file's length in bytes.
 ///
 /// # Errors
 ///
-/// When the file cannot be read.
+/// An [`io::Error`] if the file cannot be read.
 pub(crate) fn append_crc32c(mut checksum: u32, path: &Path) -> io::Result<(u32, u64)> {
     let mut file = open_regular(path)?;
-    let (mut bytes, mut chunk) = (0, vec![0; CHUNK]);
+    let (mut bytes, mut chunk) = (0, vec![0; CHUNK_BYTES]);
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok((checksum, bytes)),
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flipped_bit_is_noticed_wherever_it_is() {
+    fn a_flipped_bit_is_noticed_at_every_position() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let whole: Vec<u8> = (0..200).collect();
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_being_replaced_are_whole_before_and_after() {
+    fn weights_are_valid_before_and_after_a_replacement() {
         let folder = tempfile::tempdir().unwrap();
         let (path, partial) = (folder.path().join("a"), folder.path().join("a.partial"));
         for content in ["first", "second", "third"] {
@@ -173,7 +176,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             verify(&path).unwrap();
         }
-        // As when the process had died before the third was there.
+        // The state after a process that died before the third file was in place.
         fs::write(&path, "second").unwrap();
         verify(&path).unwrap();
         fs::write(&path, "first").unwrap();
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_an_error_that_names_it() {
+    fn a_damaged_record_is_an_error_that_names_the_record() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(CHECKSUMS), "{").unwrap();
         let error = verify(&folder.path().join("a")).unwrap_err().to_string();

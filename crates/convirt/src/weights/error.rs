@@ -1,4 +1,4 @@
-//! What can be wrong with a weights file.
+//! The errors of reading, matching and writing weights.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,39 +9,39 @@ use convirt_data::{FileError, truncated_list};
 use super::HubError;
 use super::LoadReport;
 
-/// What to do about an ONNX file without the names of its weights.
+/// The hint for an ONNX file whose weights have lost their names.
 pub(super) const KEEP_NAMES: &str = "exporting to ONNX merges batch norms into convolutions, and \
     transposes and renames weights, unless told to keep them: `torch.onnx.export(..., \
     dynamo=True, optimize=False)`, or `torch.onnx.export(..., dynamo=False, \
     do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)`";
 
-/// Error of reading, fitting or writing weights; each names the file.
+/// An error while reading, matching or writing weights. Every error about a file names it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A folder has no file that weights come in.
+    /// A folder contains no weights file.
     #[error("{folder}: no weights here; looked for {looked_for:?}", folder = folder.display())]
     NoFile {
         /// The folder.
         folder: PathBuf,
-        /// Names of files, in order of preference.
+        /// The file names that were searched for, in order of preference.
         looked_for: &'static [&'static str],
     },
-    /// A file is in no format that weights come in.
+    /// A file is in no readable weights format.
     #[error(
-        "{path}: {found}, not weights; read are safetensors, what `torch.save` writes, and \
-         Burn's checkpoints (.bpk)", path = path.display()
+        "{path}: {found}, not weights; the readable formats are safetensors, what `torch.save` \
+         writes (.pth), ONNX (.onnx) and Burn's checkpoints (.bpk)", path = path.display()
     )]
     NotWeights {
         /// The file.
         path: PathBuf,
-        /// What it looks like instead.
+        /// What the file looks like instead.
         found: &'static str,
     },
-    /// An ONNX file, and the feature that reads them was left out.
+    /// The file is ONNX, and the program was built without the feature `onnx`.
     #[cfg(not(feature = "onnx"))]
     #[error(
         "{path}: ONNX, which is read with the feature `onnx` of the crate convirt; this program \
@@ -51,66 +51,66 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
     },
-    /// A file contradicts itself or ends too early.
+    /// A file is inconsistent or truncated.
     #[error("{path}: damaged or cut off: {detail}", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// What is wrong, and where.
         detail: String,
     },
-    /// A tensor holds no real numbers, such as quantized or complex ones.
+    /// A tensor's elements are not real numbers, for example quantized or complex ones.
     #[error("{path}: tensor `{name}` is of type {dtype}, which is not a real number", path = path.display())]
     Type {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Its type.
+        /// The element type.
         dtype: String,
     },
-    /// A file is not what was recorded when it was written.
+    /// A file differs from the checksum that was recorded when it was written.
     #[error(
-        "{path}: changed since it was written, as {record} tells (it has {bytes} bytes of CRC-32C \
-         {found}); copy it anew, take a checkpoint of the run, or, if the change was meant, delete \
-         the record", path = path.display(), record = record.display()
+        "{path}: changed since it was written: it has {bytes} bytes and the CRC-32C {found}, which \
+         {record} does not list; copy the file again, use a checkpoint of the run, or, if the \
+         change is intended, delete that record", path = path.display(), record = record.display()
     )]
     Changed {
         /// The file.
         path: PathBuf,
-        /// Where it was recorded.
+        /// The file with the recorded checksum.
         record: PathBuf,
-        /// Its CRC-32C, in hexadecimal digits.
+        /// The file's actual CRC-32C, in hexadecimal digits.
         found: String,
-        /// Its length.
+        /// The file's actual length in bytes.
         bytes: u64,
     },
-    /// A tensor holds numbers that no network can compute with.
+    /// A tensor contains a number that no network can compute with.
     #[error(
-        "{path}: tensor `{name}` has {found} at position {place}; its weights are damaged: take \
-         another copy of the file, or a checkpoint from before", path = path.display()
+        "{path}: tensor `{name}` has {found} at position {place}; its weights are damaged: use \
+         another copy of the file or an earlier checkpoint", path = path.display()
     )]
     NotANumber {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Position in the tensor, row-major.
+        /// The row-major position in the tensor.
         place: usize,
-        /// NaN, an infinity (in 32 bits), or a variance below 0.
+        /// The number: NaN, an infinity (as 32-bit number), or a variance below 0.
         found: f32,
     },
-    /// A file has nothing of what was to be loaded.
+    /// A file does not contain the requested network.
     #[error("{path}: no {part} in it: {expected}", path = path.display())]
     NoSuchPart {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The requested network, for example `image encoder`.
         part: &'static str,
-        /// By which tensor it would be known.
+        /// The tensor that identifies such a network, and that is missing.
         expected: String,
     },
-    /// A file has what was to be loaded several times.
+    /// A file contains several encoders of the requested kind.
     #[error(
         "{path}: more than one {part} in it, under {prefixes}; choose one by `weights_prefix`",
         path = path.display(), prefixes = truncated_list(prefixes)
@@ -118,54 +118,57 @@ pub enum WeightsError {
     Ambiguous {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The requested encoder.
         part: &'static str,
-        /// What the names of each begin with.
+        /// The name prefix of each encoder.
         prefixes: Vec<String>,
     },
-    /// No tensor of a file is where it was to be looked for.
+    /// No tensor of a file has the requested name prefix.
     #[error("{path}: no tensor has a name that begins with `{prefix}`", path = path.display())]
     NoPrefix {
         /// The file.
         path: PathBuf,
-        /// What names were to begin with.
+        /// The requested prefix.
         prefix: String,
     },
-    /// Weights, or a description beside them, tell of an architecture that is not computed.
+    /// A file or the `config.json` beside it names an architecture that is not supported.
     #[error(
-        "{path}: `{key}` says `{found}`, but the image encoders that can be computed are \
-         {supported}; other weights of the same shape would give other numbers without a word",
+        "{path}: `{key}` is `{found}`, but the supported image encoders are {supported}; weights \
+         of another architecture can have the same shapes, but would give wrong numbers",
         path = path.display()
     )]
     Architecture {
-        /// The file that tells.
+        /// The file that names the architecture.
         path: PathBuf,
-        /// The key that does.
+        /// The key with the name.
         key: &'static str,
-        /// What it says.
+        /// The name of the architecture.
         found: String,
-        /// What would be computed.
+        /// The supported architectures.
         supported: &'static str,
     },
-    /// Names or shapes do not fit.
+    /// Names or shapes do not match the network.
     #[error("{0}")]
     Mismatch(Box<LoadReport>),
-    /// Of an ONNX file, weights are missing under their names: the graph was simplified.
+    /// An ONNX file lacks weights under their original names, because its graph was simplified.
     #[error("{0}; {KEEP_NAMES}")]
     SimplifiedOnnx(Box<LoadReport>),
-    /// A model of the Hugging Face hub is not to be had.
+    /// A model of the Hugging Face hub is not in the cache and could not be downloaded.
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// A name is neither a path that exists nor one that the hub could have.
-    #[error("`{key}`: no file or folder `{name}`, and that is no name on the Hugging Face hub")]
+    /// A name is neither an existing path nor a valid name on the Hugging Face hub.
+    #[error(
+        "`{key}`: there is no file or folder `{name}`, and this is not a valid name on the Hugging \
+         Face hub"
+    )]
     NoSuchWeights {
         /// The key of the configuration.
         key: &'static str,
-        /// What it says.
+        /// The value of this key.
         name: String,
     },
-    /// A model of the Hugging Face hub was named, in a build without the feature `hub`.
+    /// A setting names a model of the Hugging Face hub, and the build lacks the feature `hub`.
     #[cfg(not(feature = "hub"))]
     #[error(
         "`{key}`: `{name}` is a model of the Hugging Face hub, which this build cannot reach: give a \
@@ -177,10 +180,10 @@ pub enum WeightsError {
         /// The model's name.
         name: String,
     },
-    /// A prefix was to choose among encoders where there is nothing to choose from.
+    /// A prefix was set, but no loaded file contains several encoders.
     #[error(
-        "`weights_prefix` is `{prefix}`, but no file of weights that is loaded has several encoders \
-         to choose from"
+        "`weights_prefix` is `{prefix}`, but no loaded weights file has several encoders to choose \
+         from"
     )]
     UnusedPrefix {
         /// The prefix.
@@ -189,7 +192,9 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
-    /// For `map_err` on what reads `path`; a file that ends too early is damaged.
+    /// Returns a function for `map_err` on an I/O error of `path`.
+    ///
+    /// An unexpected end of the file or invalid data becomes [`Self::Damaged`].
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |cause| match cause.kind() {
@@ -200,7 +205,7 @@ impl WeightsError {
         }
     }
 
-    /// A file is damaged; what it says of itself is made printable.
+    /// Creates the error of a damaged file; `detail` is made printable.
     pub(crate) fn damaged(path: &Path, detail: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_path_buf(),
@@ -209,11 +214,11 @@ impl WeightsError {
     }
 }
 
-/// Text from a file, cut short and without what would control a terminal.
+/// Returns at most 300 characters of a text from a file, with control characters replaced.
 pub(super) fn printable(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let shown = text.chars().take(LONGEST);
+    const MAX_CHARACTERS: usize = 300;
+    let shown = text.chars().take(MAX_CHARACTERS);
     let shown = shown.map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let rest = text.chars().nth(LONGEST).map(|_| '…');
-    shown.chain(rest).collect()
+    let ellipsis = text.chars().nth(MAX_CHARACTERS).map(|_| '…');
+    shown.chain(ellipsis).collect()
 }

@@ -1,4 +1,4 @@
-//! Files of named tensors, whatever wrote them.
+//! Weight files of all formats as named tensors.
 
 mod sharded;
 
@@ -10,7 +10,7 @@ use convirt_data::open_regular;
 
 #[cfg(feature = "onnx")]
 use super::formats::onnx;
-use super::formats::{TAR_MARK, WeightsFormat, burnpack, safetensors, torch_file};
+use super::formats::{TAR_MAGIC_RANGE, WeightsFormat, burnpack, safetensors, torch_file};
 use super::tensor::StoredTensor;
 use super::{WeightsError, checksums};
 use sharded::Index;
@@ -18,9 +18,11 @@ use sharded::Index;
 #[cfg(feature = "hub")]
 pub(super) use sharded::parts;
 
-/// Files that weights come in, within a folder, in order of preference: what Hugging Face (the
-/// first four), this crate, ConVIRT-Colab and Hugging Face's Optimum write.
-const IN_A_FOLDER: &[&str] = &[
+/// The names of weight files in a folder, in order of preference.
+///
+/// The first four are Hugging Face's. This crate, ConVIRT-Colab and Hugging Face's Optimum write
+/// the others.
+const FOLDER_FILES: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -30,13 +32,37 @@ const IN_A_FOLDER: &[&str] = &[
     "model.onnx",
 ];
 
-/// Those of a model of Hugging Face. An index names further files.
-pub(crate) const OF_HUGGING_FACE: &[&str] = IN_A_FOLDER.split_at(4).0;
+/// The names of Hugging Face's weight files. An index names further files.
+pub(crate) const HUGGING_FACE_FILES: &[&str] = FOLDER_FILES.split_at(4).0;
 
-/// A file of named tensors. Opening it reads names and shapes; [`StoredTensor::read`] the numbers.
+/// A weights file as named tensors.
 ///
-/// No file is executed or trusted: names, shapes and offsets are checked against the file's size
-/// when it is opened.
+/// Opening the file reads only names and shapes; [`StoredTensor::read`] reads the numbers. Files
+/// are neither executed nor trusted: opening checks names, shapes and offsets against the file's
+/// size.
+///
+/// # Example
+///
+/// ```
+/// use convirt::weights::{WeightsFile, WeightsFormat};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// // A file with one tensor, which has shape [2] and the numbers 1 and 2.
+/// let header = r#"{"bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+/// let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+/// bytes.extend(header.bytes());
+/// bytes.extend([1f32, 2.0].into_iter().flat_map(f32::to_le_bytes));
+/// std::fs::write(&path, bytes)?;
+///
+/// let file = WeightsFile::open(&path)?;
+/// assert_eq!(file.format(), WeightsFormat::Safetensors);
+/// for (name, tensor) in file.tensors() {
+///     println!("{name}: {} {:?}", tensor.element_type, tensor.shape);
+/// }
+/// assert_eq!(file.tensors()["bias"].read()?, [1.0, 2.0]);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct WeightsFile {
     path: PathBuf,
@@ -45,18 +71,19 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Opens a file of weights, or that of a folder: a run's, Hugging Face's or ConVIRT-Colab's.
+    /// Opens a weights file, or that in a folder of a run, Hugging Face or ConVIRT-Colab.
     ///
-    /// The format is known by the content, ONNX by the extension `.onnx` too. An index (`*.index.json`) stands for all of its parts.
+    /// The content decides on the format; the extension `.onnx` also identifies ONNX. An index
+    /// (`*.index.json`) opens all files that it lists.
     ///
     /// # Errors
     ///
-    /// [`WeightsError`] when the file is missing, in no known format, cut off, contradicts itself,
-    /// or is a run's and not what the run wrote.
+    /// [`WeightsError`] if the file is missing, in no known format, truncated or inconsistent, or
+    /// if it differs from the checksum that a run recorded.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
         if path.is_dir() {
-            return Self::open(file_in(path)?);
+            return Self::open(find_file(path)?);
         }
         if path
             .extension()
@@ -67,14 +94,14 @@ impl WeightsFile {
         Self::open_file(path)
     }
 
-    /// Opens one file, which is no index.
+    /// Opens a single file that is not an index.
     fn open_file(path: &Path) -> Result<Self, WeightsError> {
         checksums::verify(path)?;
         let mut file = open_regular(path).map_err(WeightsError::read(path))?;
         let size = file.metadata().map_err(WeightsError::read(path))?.len();
         let mut start = Vec::new();
         (&mut file)
-            .take(TAR_MARK.end as u64)
+            .take(TAR_MAGIC_RANGE.end as u64)
             .read_to_end(&mut start)
             .and_then(|_| file.rewind())
             .map_err(WeightsError::read(path))?;
@@ -99,7 +126,7 @@ impl WeightsFile {
         Ok(Self::new(path, format, tensors))
     }
 
-    /// Opens every file of an index.
+    /// Opens all files that an index lists.
     fn open_parts(path: &Path) -> Result<Self, WeightsError> {
         let index = Index::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -141,58 +168,61 @@ impl WeightsFile {
         }
     }
 
-    /// Keeps only the tensors whose names begin with `prefix`, such as `module.encoder_q` of a file
-    /// that has several encoders.
+    /// Keeps only the tensors whose names start with `prefix`, for example `module.encoder_q` in a
+    /// file with several encoders.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::NoPrefix`] when there are none.
+    /// [`WeightsError::NoPrefix`] if there are no such tensors.
     pub fn under(mut self, prefix: &str) -> Result<Self, WeightsError> {
         let prefix = prefix.trim_end_matches('.');
         self.tensors.retain(|name, _| {
-            let rest = name.strip_prefix(prefix);
-            prefix.is_empty() || rest.is_some_and(|rest| rest.starts_with('.'))
+            let suffix = name.strip_prefix(prefix);
+            prefix.is_empty() || suffix.is_some_and(|suffix| suffix.starts_with('.'))
         });
-        match self.tensors.is_empty() {
-            false => Ok(self),
-            true => Err(WeightsError::NoPrefix {
+        if self.tensors.is_empty() {
+            return Err(WeightsError::NoPrefix {
                 path: self.path,
                 prefix: prefix.to_string(),
-            }),
+            });
         }
+        Ok(self)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What wrote it.
+    /// Returns the format of the file.
     pub fn format(&self) -> WeightsFormat {
         self.format
     }
 
-    /// Whether a tensor is a constant of a graph, which exporters keep beside the parameters.
-    /// Those have names of PyTorch's modules: words with dots between them.
-    pub(super) fn is_constant(&self, name: &str) -> bool {
+    /// Returns whether a tensor is a constant of an ONNX graph instead of a parameter.
+    ///
+    /// Exporters store both as initializers. Only parameters have names of PyTorch modules, which
+    /// are words joined by dots.
+    pub(super) fn is_graph_constant(&self, name: &str) -> bool {
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
         self.format == WeightsFormat::Onnx && !(name.contains('.') && name.chars().all(is_in_word))
     }
 
-    /// The tensors by name.
+    /// Returns the tensors, sorted by name.
     pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {
         &self.tensors
     }
 }
 
-fn file_in(folder: &Path) -> Result<PathBuf, WeightsError> {
-    IN_A_FOLDER
+/// Returns the path of the preferred weights file in a folder.
+fn find_file(folder: &Path) -> Result<PathBuf, WeightsError> {
+    FOLDER_FILES
         .iter()
         .map(|name| folder.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| WeightsError::NoFile {
             folder: folder.to_path_buf(),
-            looked_for: IN_A_FOLDER,
+            looked_for: FOLDER_FILES,
         })
 }
 
@@ -200,9 +230,9 @@ fn file_in(folder: &Path) -> Result<PathBuf, WeightsError> {
 mod tests {
     use super::*;
 
-    /// 1, −0.5 and the largest number of each type.
+    /// The numbers are 1, −0.5 and the largest number of each type.
     #[test]
-    fn numbers_of_every_width_become_32_bit_ones() {
+    fn numbers_of_all_floating_point_types_are_converted_to_32_bits() {
         let bits = |numbers: [u64; 3], size: usize| -> Vec<u8> {
             let bytes = |number: u64| number.to_le_bytes().into_iter().take(size);
             numbers.into_iter().flat_map(bytes).collect()
@@ -239,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_weights_says_what_was_looked_for() {
+    fn the_error_for_a_folder_without_weights_lists_the_expected_files() {
         let folder = tempfile::tempdir().unwrap();
         let error = WeightsFile::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("pytorch_model.bin"), "{error}");

@@ -1,4 +1,4 @@
-//! The formats of files of weights, each read without running any of it.
+//! Readers of the weight formats. They never execute anything in a file.
 
 mod pickle_size;
 mod tar_size;
@@ -16,31 +16,41 @@ use std::path::Path;
 
 use ::burn::store::burn_pack;
 
-/// Where a tar says that it is one.
-pub(super) const TAR_MARK: Range<usize> = 257..262;
+/// The position of the magic bytes `ustar` in a tar file.
+pub(super) const TAR_MAGIC_RANGE: Range<usize> = 257..262;
 
-/// What an ONNX file begins with: the number of its version, which is its first field, and the next
-/// field's key: who produced it, the graph, the operations or what describes it.
-const ONNX_VERSION: u8 = 0x08;
+/// The first byte of an ONNX file: the Protocol Buffers key of its first field, `ir_version`.
+const ONNX_VERSION_KEY: u8 = 0x08;
+/// The second byte of an ONNX file: the value of `ir_version`.
 const ONNX_VERSIONS: Range<u8> = 1..64;
-const ONNX_NEXT: &[u8] = &[0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
+/// The third byte of an ONNX file: the key of the next field, which is the producer, the graph, the
+/// operator sets or a description.
+const ONNX_NEXT_KEYS: &[u8] = &[0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
 
-/// What wrote a [`WeightsFile`](super::WeightsFile).
+/// The format of a [`WeightsFile`](super::WeightsFile).
+///
+/// # Example
+///
+/// ```
+/// use convirt::weights::WeightsFormat;
+///
+/// assert_eq!(WeightsFormat::Torch.to_string(), "PyTorch");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightsFormat {
-    /// `safetensors`, Hugging Face's and this crate's.
+    /// `safetensors`, which Hugging Face and this crate write.
     Safetensors,
-    /// `torch.save`, in its zip form, the pickles before it, or the tar before those.
+    /// A file of `torch.save`: the zip format, or the older pickle and tar formats.
     Torch,
-    /// Burn's own, of a training's checkpoints.
+    /// Burn's own format, in which a training writes its checkpoints.
     Burnpack,
-    /// A graph of ONNX, of which the initializers are read by their names. Exporters keep
-    /// PyTorch's names unless they simplify the graph. Read with the feature `onnx`.
+    /// An ONNX graph, whose initializers are the tensors. They have PyTorch's parameter names
+    /// unless the exporter simplified the graph. Reading it needs the feature `onnx`.
     Onnx,
 }
 
 impl WeightsFormat {
-    /// The format of a file that begins with `start`, or what it looks like instead.
+    /// Returns the format of a file that starts with `start`, or else a description of the content.
     pub(super) fn recognize(path: &Path, start: &[u8]) -> Result<Self, &'static str> {
         let length = start.first_chunk().copied().map(u64::from_le_bytes);
         let extension = path.extension().and_then(OsStr::to_str);
@@ -57,16 +67,16 @@ impl WeightsFormat {
                 Ok(Self::Safetensors)
             }
             [0x80, 2..=5, ..] => Ok(Self::Torch),
-            _ if start.get(TAR_MARK) == Some(b"ustar") => Ok(Self::Torch),
-            // With a length that cannot be.
+            _ if start.get(TAR_MAGIC_RANGE) == Some(b"ustar") => Ok(Self::Torch),
+            // The header's length is impossible; the safetensors reader reports it.
             _ if start.get(8) == Some(&b'{') => Ok(Self::Safetensors),
-            [ONNX_VERSION, version, next, ..]
-                if ONNX_VERSIONS.contains(version) && ONNX_NEXT.contains(next) =>
+            [ONNX_VERSION_KEY, version, next, ..]
+                if ONNX_VERSIONS.contains(version) && ONNX_NEXT_KEYS.contains(next) =>
             {
                 Ok(Self::Onnx)
             }
-            // Fields may come in any order.
-            _ if extension.is_some_and(|it| it.eq_ignore_ascii_case("onnx")) => Ok(Self::Onnx),
+            // Fields may come in any order, so that some ONNX files start with other bytes.
+            _ if extension.is_some_and(|text| text.eq_ignore_ascii_case("onnx")) => Ok(Self::Onnx),
             _ => Err("something else"),
         }
     }

@@ -1,4 +1,4 @@
-//! What a file of weights is, and what of it this crate would load.
+//! Recognizes the networks in a weights file, and shows which tensors would be loaded.
 
 use std::fmt;
 use std::path::Path;
@@ -18,9 +18,25 @@ use super::{
 };
 use crate::error::Error;
 
-/// A file of weights and the networks that were recognized in it.
+/// A weights file and the networks that were recognized in it.
 ///
-/// `Display` gives a table of its tensors.
+/// `Display` prints a table of all tensors.
+///
+/// # Example
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use convirt::weights::Inspection;
+///
+/// let inspection = Inspection::read("resnet50.pth")?;
+/// println!("{inspection}");
+/// if let Some(config) = inspection.image_encoder() {
+///     println!("The file contains a {}.", config.depth);
+/// }
+/// let networks = inspection.load(&Device::default())?;
+/// assert!(networks.image_encoder.is_some());
+/// # Ok::<_, convirt::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Inspection {
     file: WeightsFile,
@@ -31,26 +47,25 @@ pub struct Inspection {
     reports: Vec<LoadReport>,
 }
 
-/// The networks of a file: a whole model, or its sides.
+/// The networks of a file: a whole model, or its image and text side separately.
 #[derive(Debug, Default)]
 pub struct LoadedNetworks {
-    /// Both encoders with their heads.
+    /// A whole model: both encoders with their projection heads.
     pub network: Option<ConVirt>,
-    /// An image encoder with its projection head, such as SimCLR's.
+    /// An image encoder with its projection head, for example a SimCLR model.
     pub image_side: Option<SimClr>,
-    /// An image encoder by itself.
+    /// An image encoder without a projection head.
     pub image_encoder: Option<ResNet>,
-    /// A text encoder by itself.
+    /// A text encoder without a projection head.
     pub text_encoder: Option<Bert>,
 }
 
 impl Inspection {
-    /// Reads the names and shapes of a file or folder, and matches them with the networks that
-    /// they tell of.
+    /// Reads the names and shapes of a file or folder, and recognizes the networks in it.
     ///
     /// # Errors
     ///
-    /// [`Error`] when there is no such file, or it is damaged.
+    /// [`Error`] if the file is missing or damaged.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let file = WeightsFile::open(path)?;
         let device = Device::default();
@@ -61,7 +76,7 @@ impl Inspection {
         let image = image_scope.as_ref().map(|scope| resnet(&file, scope));
         let text_scope = Scope::text_encoder(&file).ok();
         let text = text_scope.as_ref().and_then(|scope| bert(&file, scope));
-        // Widths of biases, because Burn's own files exchange the sides of weights.
+        // Biases give the widths, because Burn's files store linear weights transposed.
         let width = |scope: &Scope, bias: &str| shape(&scope.name_of(bias))?.first().copied();
         let image_side = Scope::image_side(&file).ok().and_then(|scope| {
             let d_embedding = width(&scope, "image_projection.linear2.bias")?;
@@ -104,25 +119,28 @@ impl Inspection {
         })
     }
 
-    /// The image encoder, if there is one.
+    /// Returns the configuration of the image encoder, if there is one.
     pub fn image_encoder(&self) -> Option<ResNetConfig> {
         self.image
     }
 
-    /// The text encoder, if there is one. What weights do not tell, such as the number of heads,
-    /// has the value of the published encoders of this width.
+    /// Returns the configuration of the text encoder, if there is one.
+    ///
+    /// Weights do not determine every setting, for example the number of heads. Such settings have
+    /// the values of the published encoders of this width.
     pub fn text_encoder(&self) -> Option<&BertConfig> {
         self.text.as_ref()
     }
 
-    /// Loads what was recognized.
+    /// Loads the recognized networks.
     ///
-    /// What weights do not tell is as [`text_encoder`](Self::text_encoder) says; a run's model is
-    /// better loaded by [`crate::Model`], and a folder of Hugging Face by its description.
+    /// The text encoder is only as certain as [`text_encoder`](Self::text_encoder) describes. A
+    /// run's model is better loaded with [`crate::Model`], and a Hugging Face folder with its
+    /// `config.json`.
     ///
     /// # Errors
     ///
-    /// [`Error`] when the file is damaged, or does not fit the networks that it tells of.
+    /// [`Error`] if the file is damaged, or does not fit the recognized networks.
     pub fn load(&self, device: &Device) -> Result<LoadedNetworks, Error> {
         let mut loaded = LoadedNetworks::default();
         if let Some(network) = &self.network {
@@ -144,23 +162,25 @@ impl Inspection {
         Ok(loaded)
     }
 
-    /// What each load would do: of the whole model, or of each side by itself.
+    /// Returns a report of each load: of the whole model, or of each side separately.
     pub fn reports(&self) -> &[LoadReport] {
         &self.reports
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &WeightsFile {
         &self.file
     }
 
-    /// What becomes of a tensor: the most that any load does with it.
+    /// Returns the status of a tensor, or `None` if it is in no report.
+    ///
+    /// If the loads of both sides list the tensor, a load that uses it takes precedence.
     pub fn status(&self, name: &str) -> Option<&LoadStatus> {
         let statuses = self.reports.iter().filter_map(|report| {
-            let at = report
+            let index = report
                 .tensors
                 .binary_search_by(|tensor| tensor.name.as_str().cmp(name));
-            Some(&report.tensors[at.ok()?].status)
+            Some(&report.tensors[index.ok()?].status)
         });
         statuses.min_by_key(|status| match status {
             LoadStatus::Loaded { .. } => 0,
@@ -171,12 +191,12 @@ impl Inspection {
     }
 }
 
-/// The shape of the image encoder in a file.
+/// Returns the configuration of the image encoder in a file.
 pub(crate) fn image_encoder_config(file: &WeightsFile) -> Result<ResNetConfig, WeightsError> {
     Ok(resnet(file, &Scope::image_encoder(file)?))
 }
 
-/// The depth whose blocks a file has.
+/// Recognizes the depth of a ResNet by its number of blocks.
 fn resnet(file: &WeightsFile, scope: &Scope) -> ResNetConfig {
     let has = |path: &str| file.tensors().contains_key(&scope.name_of(path));
     let blocks = |stage: usize| {
@@ -194,7 +214,7 @@ fn resnet(file: &WeightsFile, scope: &Scope) -> ResNetConfig {
     ResNetConfig::new(depth)
 }
 
-/// The text encoder whose tensors a file has.
+/// Recognizes the configuration of a text encoder by the shapes of its tensors.
 fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
     let shape = |path: &str| Some(&file.tensors().get(&scope.name_of(path))?.shape);
     let rows = |path: &str| shape(path)?.first().copied();
@@ -212,9 +232,10 @@ fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
         },
         hidden_size,
         num_hidden_layers: layers.count(),
-        num_attention_heads: match hidden_size.is_multiple_of(heads) {
-            true => heads,
-            false => 1,
+        num_attention_heads: if hidden_size.is_multiple_of(heads) {
+            heads
+        } else {
+            1
         },
         intermediate_size: rows("layers.0.intermediate.bias")?,
         max_position_embeddings: rows("embeddings.position_embeddings.weight")?,
@@ -227,14 +248,14 @@ fn bert(file: &WeightsFile, scope: &Scope) -> Option<BertConfig> {
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tensors = self.file.tensors();
-        let numbers = |tensor: &StoredTensor| tensor.shape.iter().product::<usize>();
+        let count = |tensor: &StoredTensor| tensor.shape.iter().product::<usize>();
         writeln!(
             f,
             "{}: {}, {} tensors, {} numbers",
             self.file.path().display(),
             self.file.format(),
             tensors.len(),
-            tensors.values().map(numbers).sum::<usize>()
+            tensors.values().map(count).sum::<usize>()
         )?;
         if let Some(image) = &self.image {
             writeln!(f, "image encoder: {}", image.depth)?;

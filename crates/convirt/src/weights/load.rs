@@ -1,4 +1,4 @@
-//! From a file into a network: match names and shapes, then read.
+//! Loads a weights file into a network: first matches names and shapes, then reads the numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,24 +10,24 @@ use convirt_model::{Bert, ConVirt as Network, ResNet, SimClr};
 use rayon::prelude::*;
 
 use super::error::printable;
-use super::matching::{Layer, Position, Scope, matches, parameters, renamed_end};
+use super::matching::{Layer, Position, Scope, matches_pattern, parameters, renamed_end};
 use super::{
     ElementType, LoadReport, LoadStatus, StoredTensor, TensorReport, WeightsError, WeightsFile,
     WeightsFormat,
 };
 
-/// End of the path of a batch norm's variances.
+/// The last part of the path of a batch norm's running variance.
 const RUNNING_VARIANCE: &str = ".running_var";
 
-/// Loads an image encoder from any file that has one: torchvision's, timm's, ConVIRT-Colab's, a
-/// run's or a checkpoint's.
+/// Loads an image encoder from a file of torchvision, timm, ConVIRT-Colab, a run or a checkpoint.
 ///
-/// `allow` names tensors that may be missing, of another shape or without a place, by their names
-/// in the file; `*` stands for anything. Numbers of 16 or 64 bits become 32-bit ones.
+/// `allow` lists tensors that may be missing, have another shape, or have no place in the encoder.
+/// They are patterns of names in the file, in which `*` matches any text. Numbers of 16 or 64 bits
+/// are converted to 32 bits.
 ///
 /// # Errors
 ///
-/// [`WeightsError`]; on a mismatch nothing has been read.
+/// [`WeightsError`]. If names or shapes do not match, no numbers have been read.
 pub fn load_image_encoder(
     encoder: ResNet,
     file: &WeightsFile,
@@ -36,14 +36,13 @@ pub fn load_image_encoder(
     load(encoder, &Scope::image_encoder(file)?, file, allow)
 }
 
-/// Loads a text encoder from any file that has one: Hugging Face's, ConVIRT-Colab's, a run's or a
-/// checkpoint's.
+/// Loads a text encoder from a file of Hugging Face, ConVIRT-Colab, a run or a checkpoint.
 ///
-/// `allow` and errors are as those of [`load_image_encoder`].
+/// `allow` has the same meaning as in [`load_image_encoder`].
 ///
 /// # Errors
 ///
-/// [`WeightsError`]; on a mismatch nothing has been read.
+/// [`WeightsError`]. If names or shapes do not match, no numbers have been read.
 pub fn load_text_encoder(
     encoder: Bert,
     file: &WeightsFile,
@@ -52,14 +51,14 @@ pub fn load_text_encoder(
     load(encoder, &Scope::text_encoder(file)?, file, allow)
 }
 
-/// Loads both encoders, both heads and the temperature where it is learned, from a run's model, a
-/// checkpoint, or ConVIRT-Colab's `model.pth`.
+/// Loads a whole model from a run's model, a checkpoint, or ConVIRT-Colab's `model.pth`.
 ///
-/// `allow` and errors are as those of [`load_image_encoder`].
+/// A whole model has both encoders, both projection heads, and the temperature if it is learned.
+/// `allow` has the same meaning as in [`load_image_encoder`].
 ///
 /// # Errors
 ///
-/// [`WeightsError`]; on a mismatch nothing has been read.
+/// [`WeightsError`]. If names or shapes do not match, no numbers have been read.
 pub fn load_network(
     network: Network,
     file: &WeightsFile,
@@ -68,14 +67,14 @@ pub fn load_network(
     load(network, &Scope::network(file)?, file, allow)
 }
 
-/// Loads an image encoder and its projection head from a run's model or checkpoint, SimCLR's or
-/// ConVIRT's, or from ConVIRT-Colab's `model.pth`; what else is there belongs to texts.
+/// Loads an image encoder and its projection head from a SimCLR or ConVIRT model.
 ///
-/// `allow` and errors are as those of [`load_image_encoder`].
+/// The file is a run's model, a checkpoint, or ConVIRT-Colab's `model.pth`. Tensors of the text
+/// side are ignored. `allow` has the same meaning as in [`load_image_encoder`].
 ///
 /// # Errors
 ///
-/// [`WeightsError`]; on a mismatch nothing has been read.
+/// [`WeightsError`]. If names or shapes do not match, no numbers have been read.
 pub fn load_simclr(
     network: SimClr,
     file: &WeightsFile,
@@ -84,7 +83,7 @@ pub fn load_simclr(
     load(network, &Scope::image_side(file)?, file, allow)
 }
 
-/// Loads a classifier's head, `fc.weight` and `fc.bias`; what else is there belongs to its encoder.
+/// Loads a classifier's head, `fc.weight` and `fc.bias`. Tensors of its encoder are ignored.
 pub(crate) fn load_classifier_head(
     head: Linear,
     file: &WeightsFile,
@@ -92,10 +91,10 @@ pub(crate) fn load_classifier_head(
     load(head, &Scope::classifier_head(), file, &[])
 }
 
-/// The tensor of the file for each parameter of a module, by the parameter's path.
+/// The name and tensor in the file for each parameter of a module, by the parameter's path.
 type Sources<'a> = BTreeMap<String, (String, &'a StoredTensor)>;
 
-/// The named tensor of the file for each parameter of a module, and what becomes of every tensor.
+/// Assigns the tensors of a file to the parameters of a module, and reports every tensor's status.
 pub(super) fn plan<'a>(
     module: &impl Module,
     scope: &Scope,
@@ -104,13 +103,13 @@ pub(super) fn plan<'a>(
 ) -> (Sources<'a>, LoadReport) {
     let mut sources = BTreeMap::new();
     let mut statuses = Vec::new();
-    let mut taken = BTreeSet::new();
+    let mut matched = BTreeSet::new();
     for parameter in parameters(module) {
         let mut name = scope.name_of(&parameter.path);
         if parameter.layer == Layer::Norm && !file.tensors().contains_key(&name) {
-            let older = renamed_end(&name, &[("weight", "gamma"), ("bias", "beta")]);
-            name = older
-                .filter(|older| file.tensors().contains_key(older))
+            let legacy_name = renamed_end(&name, &[("weight", "gamma"), ("bias", "beta")]);
+            name = legacy_name
+                .filter(|legacy_name| file.tensors().contains_key(legacy_name))
                 .unwrap_or(name);
         }
         let allowed = is_allowed(&name, allow);
@@ -137,13 +136,16 @@ pub(super) fn plan<'a>(
                 }
             }
         };
-        taken.insert(name.clone());
+        matched.insert(name.clone());
         statuses.push(TensorReport { name, status });
     }
-    let rest = file.tensors().keys().filter(|name| !taken.contains(*name));
-    statuses.extend(rest.map(|name| TensorReport {
+    let unmatched = file
+        .tensors()
+        .keys()
+        .filter(|name| !matched.contains(*name));
+    statuses.extend(unmatched.map(|name| TensorReport {
         name: name.clone(),
-        status: if scope.layout.passes_over(name) || file.is_constant(name) {
+        status: if scope.layout.ignores(name) || file.is_graph_constant(name) {
             LoadStatus::Ignored
         } else {
             LoadStatus::Unexpected {
@@ -154,14 +156,14 @@ pub(super) fn plan<'a>(
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
     let report = LoadReport {
         path: file.path().to_path_buf(),
-        part: scope.what,
+        part: scope.part,
         tensors: statuses,
     };
     (sources, report)
 }
 
 fn is_allowed(name: &str, allow: &[String]) -> bool {
-    allow.iter().any(|pattern| matches(pattern, name))
+    allow.iter().any(|pattern| matches_pattern(pattern, name))
 }
 
 fn load<M: Module>(
@@ -173,9 +175,10 @@ fn load<M: Module>(
     let (sources, report) = plan(&module, scope, file, allow);
     if !report.fits() {
         let is_simplified = file.format() == WeightsFormat::Onnx && report.counts().missing > 0;
-        return Err(match is_simplified {
-            true => WeightsError::SimplifiedOnnx(Box::new(report)),
-            false => WeightsError::Mismatch(Box::new(report)),
+        return Err(if is_simplified {
+            WeightsError::SimplifiedOnnx(Box::new(report))
+        } else {
+            WeightsError::Mismatch(Box::new(report))
         });
     }
     let mut reader = Reader {
@@ -191,12 +194,12 @@ fn load<M: Module>(
     }
 }
 
-/// Puts tensors of a file in place of parameters, one after the other.
+/// Replaces the parameters of a module by tensors of a file, one after the other.
 struct Reader<'a> {
     position: Position,
     sources: Sources<'a>,
     file: &'a WeightsFile,
-    /// The first that went wrong; nothing is read after it.
+    /// The first error. Nothing is read after it.
     error: Option<WeightsError>,
 }
 
@@ -238,11 +241,11 @@ impl ModuleMapper for Reader<'_> {
     }
 }
 
-/// Checks that a network that was loaded from `path` by other means can be computed with.
+/// Checks the parameters of a network that was loaded from `path` by other means.
 ///
 /// # Errors
 ///
-/// [`WeightsError::NotANumber`].
+/// [`WeightsError::NotANumber`] for the first parameter that a network cannot compute with.
 pub(crate) fn check_loaded(module: &impl Module, path: &Path) -> Result<(), WeightsError> {
     struct Checker<'a> {
         position: Position,
@@ -280,42 +283,42 @@ pub(crate) fn check_loaded(module: &impl Module, path: &Path) -> Result<(), Weig
 ///
 /// # Errors
 ///
-/// [`WeightsError::NotANumber`] for the first that is NaN, infinite, or a variance below 0.
+/// [`WeightsError::NotANumber`] for the first number that is NaN, infinite, or a variance below 0.
 fn check(numbers: &[f32], is_variance: bool, name: &str, path: &Path) -> Result<(), WeightsError> {
-    let is_sound = |number: &f32| number.is_finite() && !(is_variance && *number < 0.0);
-    // Parts on all threads; a sound tensor is read once.
-    let place = numbers
+    let is_valid = |number: &f32| number.is_finite() && !(is_variance && *number < 0.0);
+    let position = numbers
         .par_iter()
-        .position_first(|number| !is_sound(number));
-    match place {
+        .position_first(|number| !is_valid(number));
+    match position {
         None => Ok(()),
-        Some(place) => Err(WeightsError::NotANumber {
+        Some(position) => Err(WeightsError::NotANumber {
             path: path.to_path_buf(),
             name: printable(name),
-            place,
-            found: numbers[place],
+            place: position,
+            found: numbers[position],
         }),
     }
 }
 
-/// Rows of `columns` numbers, as columns.
+/// Transposes a row-major matrix with `columns` columns.
 pub(super) fn transposed(numbers: &[f32], columns: usize) -> Vec<f32> {
-    /// Columns and rows exchanged at a time, so that both stay in the cache.
+    /// Side of the square tiles that are transposed at a time, so that both tiles stay in the
+    /// cache.
     const TILE: usize = 32;
     let rows = numbers.len() / columns.max(1);
-    let mut exchanged = vec![0.0; numbers.len()];
-    exchanged
+    let mut transposed = vec![0.0; numbers.len()];
+    transposed
         .par_chunks_mut((rows * TILE).max(1))
         .enumerate()
-        .for_each(|(tile, exchanged)| {
-            for row in (0..rows).step_by(TILE) {
-                for (offset, exchanged) in exchanged.chunks_mut(rows).enumerate() {
+        .for_each(|(tile, tile_columns)| {
+            for first_row in (0..rows).step_by(TILE) {
+                for (offset, output) in tile_columns.chunks_mut(rows).enumerate() {
                     let column = tile * TILE + offset;
-                    for row in row..rows.min(row + TILE) {
-                        exchanged[row] = numbers[row * columns + column];
+                    for row in first_row..rows.min(first_row + TILE) {
+                        output[row] = numbers[row * columns + column];
                     }
                 }
             }
         });
-    exchanged
+    transposed
 }

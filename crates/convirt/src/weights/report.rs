@@ -1,87 +1,90 @@
-//! What became of every tensor of a file.
+//! Reports of a load: the status of every tensor.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::ElementType;
 
-/// What a load did, tensor by tensor, or why it was refused.
+/// The status of every tensor after a load, or the reasons why the load was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadReport {
     /// The file.
     pub path: PathBuf,
-    /// What was to be loaded: `image encoder`, `text encoder`, `model`, or `image encoder and
-    /// projection`.
+    /// The network to load: `image encoder`, `text encoder`, `model`, `image encoder and
+    /// projection`, or `classifier head`.
     pub part: &'static str,
-    /// Every tensor of the file, and every one that should be in it; by name.
+    /// All tensors of the file and all tensors that it lacks, sorted by name.
     pub tensors: Vec<TensorReport>,
 }
 
-/// What became of a tensor.
+/// The name and status of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorReport {
-    /// Its name in the file, or the one it should have there.
+    /// The name in the file, or the name that was expected there.
     pub name: String,
-    /// What became of it.
+    /// The status.
     pub status: LoadStatus,
 }
 
-/// What becomes of a tensor of a file, or of one that should be in it. Shapes are the file's.
+/// The status of a tensor of a file, or of a tensor that the file lacks.
+///
+/// Shapes are in the file's order of dimensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadStatus {
-    /// It is loaded.
+    /// The tensor is loaded.
     Loaded {
-        /// Where to: path in our module, with PyTorch's name of the layer's parameter.
+        /// The path of the parameter in our module, with PyTorch's name for the last part.
         parameter: String,
-        /// Shape in the file.
+        /// The shape in the file.
         shape: Vec<usize>,
-        /// Type in the file; in the network it is 32-bit.
+        /// The element type in the file; the network uses 32 bits.
         element_type: ElementType,
     },
-    /// It belongs to something else, such as another encoder, a classifier or an optimizer.
+    /// The tensor belongs to something else, for example another encoder, a classifier or an
+    /// optimizer.
     Ignored,
-    /// It has no place in the network, which may thus be another one than the file's.
+    /// The tensor has no place in the network, which suggests that the file is of another network.
     Unexpected {
-        /// Whether this is allowed.
+        /// Whether the caller allows this.
         allowed: bool,
     },
-    /// It is not in the file.
+    /// The tensor is not in the file.
     Missing {
-        /// Shape that the network needs.
+        /// The shape that the network needs.
         shape: Vec<usize>,
-        /// Whether this is allowed; the parameter keeps its initial value.
+        /// Whether the caller allows this. The parameter then keeps its initial value.
         allowed: bool,
     },
-    /// It has another shape than the network, or holds no real numbers.
+    /// The tensor's shape differs from the network's, or its elements are not real numbers.
     Mismatched {
-        /// Shape that the network needs.
+        /// The shape that the network needs.
         expected: Vec<usize>,
-        /// Shape in the file.
+        /// The shape in the file.
         found: Vec<usize>,
-        /// Type in the file.
+        /// The element type in the file.
         element_type: ElementType,
-        /// Whether this is allowed; the parameter keeps its initial value.
+        /// Whether the caller allows this. The parameter then keeps its initial value.
         allowed: bool,
     },
 }
 
-/// A count of each status.
+/// The number of tensors with each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadCounts {
-    /// Tensors loaded.
+    /// Loaded tensors.
     pub loaded: usize,
     /// Tensors of the file that belong to something else.
     pub ignored: usize,
-    /// Tensors of the file that have no place, allowed ones included.
+    /// Tensors of the file that have no place in the network, including allowed ones.
     pub unexpected: usize,
-    /// Tensors that the file lacks, allowed ones included.
+    /// Tensors that the file lacks, including allowed ones.
     pub missing: usize,
-    /// Tensors of another shape or type, allowed ones included.
+    /// Tensors with another shape or type, including allowed ones.
     pub mismatched: usize,
 }
 
 impl LoadStatus {
-    /// Whether it stands against a load.
+    /// Returns whether this status prevents the load.
     pub fn is_error(&self) -> bool {
         match self {
             Self::Loaded { .. } | Self::Ignored => false,
@@ -93,7 +96,7 @@ impl LoadStatus {
 }
 
 impl LoadReport {
-    /// Counts the statuses.
+    /// Counts the tensors with each status.
     pub fn counts(&self) -> LoadCounts {
         let mut counts = LoadCounts::default();
         for tensor in &self.tensors {
@@ -108,17 +111,17 @@ impl LoadReport {
         counts
     }
 
-    /// Whether nothing stands against the load.
+    /// Returns whether no tensor prevents the load.
     pub fn fits(&self) -> bool {
         !self.tensors.iter().any(|tensor| tensor.status.is_error())
     }
 }
 
-/// A line: the file, counts, and the first tensors that stand against the load.
+/// Writes one line: the file, the counts, and the first tensors that prevent the load.
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Tensors that are named.
-        const NAMED: usize = 4;
+        /// Maximum number of tensors in the line.
+        const MAX_NAMED: usize = 4;
         let counts = self.counts();
         write!(
             f,
@@ -141,7 +144,7 @@ impl fmt::Display for LoadReport {
             .tensors
             .iter()
             .filter(|tensor| tensor.status.is_error());
-        for (index, tensor) in errors.by_ref().take(NAMED).enumerate() {
+        for (index, tensor) in errors.by_ref().take(MAX_NAMED).enumerate() {
             let start = if index == 0 { ": " } else { "; " };
             write!(f, "{start}{}", tensor.name)?;
             match &tensor.status {

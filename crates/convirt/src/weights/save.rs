@@ -1,4 +1,4 @@
-//! From a network into a file, in any library's names.
+//! Writes a network into a file, with the parameter names of any library.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,19 +16,21 @@ use super::load::transposed;
 use super::matching::{Layout, Position, renamed_end};
 use super::saved_tensor::{SavedTensor, Values};
 
-/// Lists the parameters of a network under the names of a layout, in PyTorch's shapes.
+/// Lists the parameters of a network with the names of a layout and PyTorch's shapes.
 pub(crate) fn tensors(network: &impl Module, layout: &Layout) -> Vec<SavedTensor> {
     let mut lister = Lister {
         position: Position::default(),
         layout,
-        found: Vec::new(),
+        tensors: Vec::new(),
     };
     network.visit(&mut lister);
-    lister.found
+    lister.tensors
 }
 
-/// Adds the batch counters that PyTorch's batch norms have besides their statistics. They only
-/// matter to averages without momentum, are not kept here, and 0.
+/// Adds `num_batches_tracked` to every batch norm, as PyTorch's batch norms have it.
+///
+/// The value is 0, because this crate does not count batches. PyTorch only uses the counter if the
+/// momentum is `None`.
 pub(crate) fn with_batch_counters(mut tensors: Vec<SavedTensor>) -> Vec<SavedTensor> {
     let counters: Vec<_> = tensors
         .iter()
@@ -44,8 +46,10 @@ pub(crate) fn with_batch_counters(mut tensors: Vec<SavedTensor>) -> Vec<SavedTen
     tensors
 }
 
-/// Writes tensors whole or not at all; an earlier file is replaced. The extensions `.pth`, `.pt`
-/// and `.bin` get what `torch.load` reads, all others safetensors.
+/// Writes tensors to a file, or replaces it. An interrupted write leaves no partial file.
+///
+/// The extensions `.pth`, `.pt` and `.bin` select PyTorch's format for `torch.load`; all others
+/// select safetensors.
 pub(crate) fn save(tensors: Vec<SavedTensor>, path: &Path) -> Result<(), WeightsError> {
     let extension = path.extension().and_then(OsStr::to_str);
     if let Some("pth" | "pt" | "bin") = extension {
@@ -54,14 +58,16 @@ pub(crate) fn save(tensors: Vec<SavedTensor>, path: &Path) -> Result<(), Weights
     Ok(save_safetensors(tensors, path).map_err(FileError::write(path))?)
 }
 
-/// Writes safetensors. The crate's own writer makes files that only their owner may read.
+/// Writes a safetensors file.
+///
+/// The writer of the crate `safetensors` is not used, because only the owner could read its files.
 fn save_safetensors(mut tensors: Vec<SavedTensor>, path: &Path) -> io::Result<()> {
-    // Wide numbers first, so that each begins at a multiple of its width.
+    // Wider element types come first, so that each tensor starts at a multiple of its element size.
     tensors.sort_by(|a, b| {
         let by_width = b.element_size().cmp(&a.element_size());
         by_width.then_with(|| a.name.cmp(&b.name))
     });
-    // `transformers` wants to know whose layout the tensors have.
+    // `transformers` requires this entry; `pt` stands for PyTorch's layout.
     let mut header = Map::from_iter([("__metadata__".to_string(), json!({"format": "pt"}))]);
     let mut end = 0;
     for tensor in &tensors {
@@ -82,10 +88,11 @@ fn save_safetensors(mut tensors: Vec<SavedTensor>, path: &Path) -> io::Result<()
     file.finish(&header)
 }
 
+/// Collects the parameters of a module.
 struct Lister<'a> {
     position: Position,
     layout: &'a Layout,
-    found: Vec<SavedTensor>,
+    tensors: Vec<SavedTensor>,
 }
 
 impl ModuleVisitor for Lister<'_> {
@@ -104,12 +111,13 @@ impl ModuleVisitor for Lister<'_> {
         let numbers = move || {
             let shape = value.dims();
             let numbers: Vec<f32> = value.to_data().iter().collect();
-            match is_transposed {
-                true => transposed(&numbers, shape[1]),
-                false => numbers,
+            if is_transposed {
+                transposed(&numbers, shape[1])
+            } else {
+                numbers
             }
         };
-        self.found.push(SavedTensor {
+        self.tensors.push(SavedTensor {
             name: self.layout.name_of(&parameter.path),
             shape: parameter.shape_in(WeightsFormat::Safetensors),
             values: Values::Floats(Box::new(numbers)),

@@ -1,22 +1,22 @@
-//! A tensor to be written.
+//! Tensors that are written to files.
 
-/// A tensor to be written, whose numbers are fetched from its device when its turn comes.
+/// A tensor that is written to a file. Its numbers are copied from the device only at that moment.
 pub(crate) struct SavedTensor {
     pub name: String,
     pub shape: Vec<usize>,
     pub values: Values,
 }
 
-/// What a [`SavedTensor`] holds.
+/// The numbers of a [`SavedTensor`].
 pub(crate) enum Values {
-    /// 32-bit numbers, row-major.
+    /// 32-bit floating-point numbers, row-major.
     Floats(Box<dyn Fn() -> Vec<f32> + Send + Sync>),
     /// One 64-bit integer.
     Integer(i64),
 }
 
 impl SavedTensor {
-    /// Zeros, for a layer that our networks do not have.
+    /// Creates a tensor of zeros, for a layer that our networks do not have.
     pub fn zeros(name: &str, shape: &[usize]) -> Self {
         let count = shape.iter().product();
         Self {
@@ -26,7 +26,7 @@ impl SavedTensor {
         }
     }
 
-    /// Bytes of a number.
+    /// Returns the number of bytes of an element.
     pub fn element_size(&self) -> usize {
         match self.values {
             Values::Floats(_) => 4,
@@ -34,7 +34,7 @@ impl SavedTensor {
         }
     }
 
-    /// Little-endian bytes of the numbers.
+    /// Returns the little-endian bytes of the numbers.
     pub fn bytes(&self) -> Vec<u8> {
         match &self.values {
             Values::Floats(numbers) => numbers().into_iter().flat_map(f32::to_le_bytes).collect(),

@@ -1,4 +1,4 @@
-//! A tensor of a file, whose numbers are read when they are asked for.
+//! Tensors of a file, whose numbers are read on request.
 
 use std::fmt;
 use std::fs::File;
@@ -13,54 +13,80 @@ use half::{bf16, f16};
 use super::WeightsError;
 use super::error::printable;
 
-/// Bytes converted at a time.
-const CHUNK: usize = 1 << 20;
+/// Bytes that are converted at a time.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// Type of the numbers of a [`StoredTensor`].
+/// The element type of a [`StoredTensor`].
+///
+/// # Example
+///
+/// ```
+/// use convirt::weights::ElementType;
+///
+/// assert_eq!(ElementType::BF16.to_string(), "bf16");
+/// assert_eq!(ElementType::Other("i64".to_string()).to_string(), "i64");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElementType {
     /// 64-bit floating point.
     F64,
     /// 32-bit floating point.
     F32,
-    /// 16-bit floating point, IEEE 754's.
+    /// 16-bit floating point of IEEE 754.
     F16,
-    /// 16-bit floating point with the exponents of 32-bit ones.
+    /// 16-bit floating point with the exponent range of 32-bit floating point (bfloat16).
     BF16,
-    /// Anything else, by its name: integers, truth values, quantized numbers.
+    /// The name of any other type: integers, booleans, quantized or complex numbers.
     Other(String),
 }
 
-/// A tensor of a [`WeightsFile`](super::WeightsFile).
+/// A tensor of a [`WeightsFile`](super::WeightsFile). Its numbers stay in the file until
+/// [`read`](Self::read).
+///
+/// # Example
+///
+/// ```no_run
+/// use convirt::weights::{ElementType, WeightsFile};
+///
+/// let file = WeightsFile::open("resnet50.pth")?;
+/// let tensor = &file.tensors()["conv1.weight"];
+/// assert_eq!(tensor.shape, [64, 3, 7, 7]);
+/// assert_eq!(tensor.element_type, ElementType::F32);
+/// let numbers = tensor.read()?;
+/// assert_eq!(numbers.len(), 64 * 3 * 7 * 7);
+/// # Ok::<_, convirt::weights::WeightsError>(())
+/// ```
 #[derive(Clone)]
 pub struct StoredTensor {
-    /// Type of its numbers.
+    /// The element type in the file.
     pub element_type: ElementType,
-    /// Its shape, as in the file.
+    /// The shape in the file.
     pub shape: Vec<usize>,
     pub(super) data: Data,
 }
 
-/// Where the numbers of a tensor are.
+/// The place of a tensor's numbers.
 #[derive(Clone)]
 pub(super) enum Data {
-    /// Little-endian and row-major from `offset` on.
-    At {
+    /// The open file, which has them in little-endian, row-major order from byte `offset` on.
+    File {
         file: Arc<Mutex<File>>,
         path: Arc<Path>,
         offset: u64,
     },
-    /// The same, in a file that is opened when they are read.
-    Beside { path: Arc<Path>, offset: u64 },
-    /// Converted already, from the file at `path`.
-    Here {
+    /// Another file, which has them in the same order and is opened when they are read.
+    ExternalFile { path: Arc<Path>, offset: u64 },
+    /// Memory: they were already read from the file at `path` and converted.
+    Memory {
         numbers: Arc<[f32]>,
         path: Arc<Path>,
     },
+    /// A file of `torch.save`.
     Torch {
         tensor: pytorch_reader::Tensor,
         path: Arc<Path>,
     },
+    /// A file of Burn.
     Burnpack {
         tensor: burn_pack::Tensor,
         path: Arc<Path>,
@@ -68,7 +94,7 @@ pub(super) enum Data {
 }
 
 impl ElementType {
-    /// Bytes of a number, where it is a real one.
+    /// Returns the number of bytes of an element, or `None` if it is not a real number.
     pub(super) fn size(&self) -> Option<usize> {
         match self {
             Self::F64 => Some(8),
@@ -78,7 +104,7 @@ impl ElementType {
         }
     }
 
-    /// Appends numbers, converted to 32 bits, from their little-endian bytes.
+    /// Converts little-endian bytes to 32-bit numbers and appends them to `numbers`.
     fn convert(&self, bytes: &[u8], numbers: &mut Vec<f32>) {
         match self {
             Self::F64 => {
@@ -119,26 +145,28 @@ impl StoredTensor {
     ///
     /// # Errors
     ///
-    /// [`WeightsError`] when the file cannot be read, has changed since it was opened, or holds
-    /// no real numbers here.
+    /// [`WeightsError`] if the file cannot be read, is shorter than when it was opened, or if the
+    /// elements are not real numbers.
     pub fn read(&self) -> Result<Vec<f32>, WeightsError> {
         let count: usize = self.shape.iter().product();
         let size = self.size()?;
         let mut numbers = Vec::with_capacity(count);
         match &self.data {
-            Data::At { file, path, offset } => {
+            Data::File { file, path, offset } => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 self.read_from(&mut file, *offset, count * size, &mut numbers)
                     .map_err(WeightsError::read(path))?;
             }
-            Data::Beside { path, offset } => {
+            Data::ExternalFile { path, offset } => {
                 open_regular(path)
                     .and_then(|mut file| {
                         self.read_from(&mut file, *offset, count * size, &mut numbers)
                     })
                     .map_err(WeightsError::read(path))?;
             }
-            Data::Here { numbers: all, .. } => numbers.extend_from_slice(all),
+            Data::Memory {
+                numbers: converted, ..
+            } => numbers.extend_from_slice(converted),
             Data::Torch { tensor, path } => {
                 let bytes = tensor.read().map_err(WeightsError::read(path))?;
                 self.element_type.convert(&bytes, &mut numbers);
@@ -147,7 +175,7 @@ impl StoredTensor {
                 let bytes = tensor
                     .to_bytes()
                     .map_err(|error| WeightsError::damaged(path, error))?;
-                // Reads the file, and would panic as a mere reference.
+                // `to_bytes` only returns a reference to the file; `read` reads it.
                 let bytes = bytes
                     .read(Default::default())
                     .map_err(|error| WeightsError::damaged(path, error))?;
@@ -157,7 +185,7 @@ impl StoredTensor {
         Ok(numbers)
     }
 
-    /// Appends the numbers of so many bytes from an offset on.
+    /// Converts `bytes` bytes of a file from `offset` on and appends their numbers.
     fn read_from(
         &self,
         file: &mut File,
@@ -166,22 +194,22 @@ impl StoredTensor {
         numbers: &mut Vec<f32>,
     ) -> io::Result<()> {
         file.seek(SeekFrom::Start(offset))?;
-        let mut chunk = vec![0; CHUNK.min(bytes)];
-        let mut left = bytes;
-        while left > 0 {
-            let part = &mut chunk[..CHUNK.min(left)];
+        let mut chunk = vec![0; CHUNK_BYTES.min(bytes)];
+        let mut remaining = bytes;
+        while remaining > 0 {
+            let part = &mut chunk[..CHUNK_BYTES.min(remaining)];
             file.read_exact(part)?;
             self.element_type.convert(part, numbers);
-            left -= part.len();
+            remaining -= part.len();
         }
         Ok(())
     }
 
-    /// Bytes of a number.
+    /// Returns the number of bytes of an element.
     fn size(&self) -> Result<usize, WeightsError> {
-        let (Data::At { path, .. }
-        | Data::Beside { path, .. }
-        | Data::Here { path, .. }
+        let (Data::File { path, .. }
+        | Data::ExternalFile { path, .. }
+        | Data::Memory { path, .. }
         | Data::Torch { path, .. }
         | Data::Burnpack { path, .. }) = &self.data;
         self.element_type.size().ok_or_else(|| WeightsError::Type {

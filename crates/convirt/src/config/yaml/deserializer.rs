@@ -1,4 +1,4 @@
-//! From the tree to any `serde` type.
+//! Converts the tree to any `serde` type.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -12,26 +12,27 @@ use serde::de::{
 use super::read_error::{Problem, ReadError, alternatives};
 use super::tree::{Node, Value, join};
 
-/// Reads a node as what is asked for.
+/// Deserializes a node as the requested type.
 pub(super) struct NodeDeserializer<'a> {
     node: &'a Node,
     key: String,
 }
 
 impl<'a> NodeDeserializer<'a> {
+    /// Creates a deserializer of the root node, whose key is empty.
     pub fn root(node: &'a Node) -> Self {
         let key = String::new();
         Self { node, key }
     }
 
-    /// Reads with the error, if any, located here.
+    /// Deserializes the node. An error without a location gets the location of this node.
     pub fn read<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, ReadError> {
         let (place, key) = (self.node.place().clone(), self.key.clone());
         seed.deserialize(self)
             .map_err(|error| error.or_at(place, key))
     }
 
-    /// The text of a scalar that is not null.
+    /// Returns the text of a scalar that is not null.
     fn text(&self) -> Option<&'a str> {
         match self.node.value() {
             Value::Scalar { text, .. } if !self.node.is_null() => Some(text),
@@ -47,11 +48,15 @@ impl<'a> NodeDeserializer<'a> {
         .into()
     }
 
-    fn integer<T: FromStr>(&self, wide: &str, range: &str) -> Result<T, ReadError> {
+    /// Parses an integer.
+    ///
+    /// The error expects `any_integer` if the text is not an integer, and `range` if the integer is
+    /// outside the range of `T`.
+    fn integer<T: FromStr>(&self, any_integer: &str, range: &str) -> Result<T, ReadError> {
         let digits = self.text().map(without_separators).unwrap_or_default();
         digits.parse().map_err(|_| {
-            let fits_none = digits.parse::<u64>().is_err();
-            self.expected(if fits_none { wide } else { range })
+            let is_integer = digits.parse::<u64>().is_ok();
+            self.expected(if is_integer { range } else { any_integer })
         })
     }
 
@@ -68,7 +73,7 @@ impl<'a> NodeDeserializer<'a> {
         }
     }
 
-    /// The items of a list, or of a scalar like `(224, 224, 3)`, as Python writes a tuple.
+    /// Returns the items of a list, or of a scalar in the form of a Python tuple: `(224, 224, 3)`.
     fn items(&self) -> Option<Vec<Node>> {
         match self.node.value() {
             Value::List(items) => Some(items.clone()),
@@ -138,7 +143,7 @@ macro_rules! signed {
 impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     type Error = ReadError;
 
-    /// For types that take several: what a plain scalar looks like in YAML 1.2.
+    /// Interprets a plain scalar by its form, as in YAML 1.2. Untagged enums use this.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.node.value() {
             Value::List(items) => {
@@ -204,9 +209,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match self.node.is_nothing() {
-            true => visitor.visit_none(),
-            false => visitor.visit_some(self),
+        if self.node.is_nothing() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
         }
     }
 
@@ -272,7 +278,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 }
 
-/// The keys and values of a section.
+/// Iterates over the keys and values of a section.
 struct Entries<'a> {
     entries: std::slice::Iter<'a, (String, Node)>,
     value: Option<NodeDeserializer<'a>>,
@@ -308,7 +314,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// The items of a list.
+/// Iterates over the items of a list.
 struct Items {
     items: std::iter::Enumerate<std::vec::IntoIter<Node>>,
     key: String,
@@ -330,7 +336,7 @@ impl<'de> SeqAccess<'de> for Items {
     }
 }
 
-/// A choice, by its name.
+/// The name of an enum variant.
 struct Variant<'a>(&'a str);
 
 impl<'de> EnumAccess<'de> for Variant<'_> {
@@ -369,15 +375,16 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
 
 const NOT_A_NAME: &str = "a choice that takes values cannot be read from a name";
 
-/// A number without the `_` that YAML 1.1 allows between its digits, and without a `+`.
+/// Returns a number without a leading `+` and without `_` between digits, which YAML 1.1 allows.
 fn without_separators(text: &str) -> String {
     let text = text.strip_prefix('+').unwrap_or(text);
     let between_digits = |index: usize| {
-        let digit = |at: Option<usize>| {
-            at.and_then(|at| text.as_bytes().get(at))
+        let is_digit = |index: Option<usize>| {
+            index
+                .and_then(|index| text.as_bytes().get(index))
                 .is_some_and(u8::is_ascii_digit)
         };
-        digit(index.checked_sub(1)) && digit(Some(index + 1))
+        is_digit(index.checked_sub(1)) && is_digit(Some(index + 1))
     };
     text.char_indices()
         .filter(|&(index, character)| character != '_' || !between_digits(index))
@@ -385,6 +392,7 @@ fn without_separators(text: &str) -> String {
         .collect()
 }
 
+/// Describes a node for an error message; long texts are shortened.
 fn describe(node: &Node) -> String {
     match node.value() {
         _ if node.is_null() => "nothing".to_string(),

@@ -1,12 +1,12 @@
-//! `key=value` arguments of the command line, put into the tree.
+//! Applies `key=value` arguments of the command line to the tree.
 
 use super::tree::{self, Node, Value};
 use crate::config::{ConfigError, Place};
 
-/// Sets the value of `argument`, `a.b=value`, in the tree, with the sections around it if need be.
+/// Sets the value of `argument`, which has the form `a.b=value`. Missing sections are created.
 ///
-/// The value is a scalar without any further meaning, unless it begins like a list, a section or a
-/// quotation.
+/// A value that starts like a list, a section or a quoted string is parsed as YAML. Any other value
+/// is a scalar with exactly this text.
 pub(super) fn apply(root: &mut Node, argument: &str) -> Result<(), ConfigError> {
     let refuse = |problem: String| ConfigError::Override {
         argument: argument.to_string(),
@@ -38,12 +38,11 @@ pub(super) fn apply(root: &mut Node, argument: &str) -> Result<(), ConfigError> 
         };
         node = &mut entries[index].1;
     }
-    *node = match text.starts_with(['[', '{', '\'', '"']) {
-        true => tree::parse(text, &|_| place.clone())?,
-        false => {
-            let text = text.to_string();
-            Node::new(place, Value::Scalar { text, plain: true })
-        }
+    *node = if text.starts_with(['[', '{', '\'', '"']) {
+        tree::parse(text, &|_| place.clone())?
+    } else {
+        let text = text.to_string();
+        Node::new(place, Value::Scalar { text, plain: true })
     };
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Why a node does not read as the type that was asked for.
+//! The errors of converting a node to a type.
 
 use std::fmt;
 
@@ -6,29 +6,31 @@ use serde::de::{self, Expected, Unexpected};
 
 use crate::config::{Location, Place};
 
-/// Why a node does not read as what was asked for.
+/// An error while a node is converted to the requested type.
 #[derive(Debug)]
 pub(super) struct ReadError {
-    /// Where, as soon as that is known.
+    /// The location, once it is known.
     pub at: Option<Location>,
+    /// What is wrong.
     pub problem: Problem,
 }
 
+/// The cause of a [`ReadError`].
 #[derive(Debug)]
 pub(super) enum Problem {
+    /// The type has no such key.
     UnknownKey {
         key: String,
         known: &'static [&'static str],
     },
-    Unexpected {
-        expected: String,
-        found: String,
-    },
+    /// The value has another form than expected.
+    Unexpected { expected: String, found: String },
+    /// Any other problem, as a message.
     Other(String),
 }
 
 impl ReadError {
-    /// Locates the error, unless something further inside has.
+    /// Sets the location of the error, unless an inner node has already set it.
     pub fn or_at(mut self, place: Place, key: String) -> Self {
         self.at.get_or_insert(Location { place, key });
         self
@@ -87,7 +89,7 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// `a, b or c`.
+/// Joins names as in `a, b or c`.
 pub(super) fn alternatives(names: &[&str]) -> String {
     match names {
         [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

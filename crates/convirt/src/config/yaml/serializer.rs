@@ -1,17 +1,19 @@
-//! From any `serde` type to YAML.
+//! Writes any `serde` type as YAML.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// Writes `value`, a struct of numbers, strings, lists and further structs, a key a line.
+/// Returns `value` as YAML with one key per line.
 ///
-/// YAML 1.1 and 1.2 read the same in it: strings are quoted and numbers have a point.
+/// `value` is a struct of numbers, strings, lists and further structs. Strings are quoted and
+/// floating-point numbers have a decimal point, so that YAML 1.1 and YAML 1.2 interpret the text in
+/// the same way.
 ///
 /// # Errors
 ///
-/// What `value` itself refuses to write, such as a path that is not Unicode.
+/// An error of `value`'s own serialization, for example for a path that is not Unicode.
 pub(crate) fn to_yaml<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut bytes, Yaml::default()))?;
@@ -20,7 +22,7 @@ pub(crate) fn to_yaml<T: Serialize>(value: &T) -> Result<String, serde_json::Err
     Ok(lines.join("\n") + "\n")
 }
 
-/// JSON's values in YAML's layout. JSON is YAML, but for what it looks like.
+/// Formats JSON with the layout of YAML. The scalars and lists of JSON are valid YAML.
 #[derive(Default)]
 struct Yaml {
     depth: usize,
@@ -38,13 +40,17 @@ impl Formatter for Yaml {
         Ok(())
     }
 
-    fn begin_object_key<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.in_key = true;
         let indent = 2 * (self.depth - 1);
-        match first && indent == 0 {
-            true => Ok(()),
-            false => write!(to, "\n{:indent$}", ""),
+        if first && indent == 0 {
+            return Ok(());
         }
+        write!(writer, "\n{:indent$}", "")
     }
 
     fn end_object_key<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
@@ -52,38 +58,42 @@ impl Formatter for Yaml {
         Ok(())
     }
 
-    fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
-        to.write_all(b": ")
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
     }
 
-    fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
-        match first {
-            true => Ok(()),
-            false => to.write_all(b", "),
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first {
+            return Ok(());
         }
+        writer.write_all(b", ")
     }
 
-    fn begin_string<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
-        match self.in_key {
-            true => Ok(()),
-            false => to.write_all(b"\""),
+    fn begin_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if self.in_key {
+            return Ok(());
         }
+        writer.write_all(b"\"")
     }
 
-    fn end_string<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
-        self.begin_string(to)
+    fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin_string(writer)
     }
 
-    /// YAML 1.1 knows `1.0e-6`, but takes `1e-6` for a string.
-    fn write_f64<W: ?Sized + Write>(&mut self, to: &mut W, value: f64) -> io::Result<()> {
+    /// Writes a decimal point into every number: YAML 1.1 interprets `1e-6` as a string.
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
         let text = format!("{value:?}");
         match text.split_once('e') {
             Some((digits, exponent)) => {
                 let point = if digits.contains('.') { "" } else { ".0" };
                 let sign = if exponent.starts_with('-') { "" } else { "+" };
-                write!(to, "{digits}{point}e{sign}{exponent}")
+                write!(writer, "{digits}{point}e{sign}{exponent}")
             }
-            None => to.write_all(text.as_bytes()),
+            None => writer.write_all(text.as_bytes()),
         }
     }
 }
@@ -116,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_indented_and_what_looks_ambiguous_is_not() {
+    fn sections_are_indented_and_scalars_are_unambiguous() {
         let value = Outer {
             small: 1e-6,
             large: 1.5e20,

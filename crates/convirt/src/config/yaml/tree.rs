@@ -1,30 +1,31 @@
-//! Text to a tree of nodes that know their lines.
+//! Parses text into a tree of nodes with line numbers.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::config::{ConfigError, Location, Place};
 
-/// Longest text that is read, in bytes; a configuration has a few thousand.
+/// Maximum length of a text, in bytes; a configuration has a few thousand.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
-/// Deepest nesting; a configuration has three levels.
+/// Maximum depth of nesting; a configuration has three levels.
 const MAX_DEPTH: usize = 16;
-/// Most keys, values and list items.
+/// Maximum number of keys, values and list items in total.
 const MAX_NODES: usize = 10_000;
 
-/// A value and where it stands: the line of its key, or its own where it has none.
+/// A value and its place, which is the line of its key, or its own line if it has no key.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     place: Place,
     value: Value,
 }
 
+/// The value of a [`Node`].
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    /// Text as written, without quotes; `plain` when there were none.
+    /// Text without its quotes; `plain` says that there were no quotes.
     Scalar { text: String, plain: bool },
-    /// `[a, b]` or lines that start with a dash.
+    /// A list: `[a, b]`, or lines that start with a dash.
     List(Vec<Node>),
-    /// Keys and values, in order.
+    /// Keys and values in the order of the text.
     Section(Vec<(String, Node)>),
 }
 
@@ -41,7 +42,7 @@ impl Node {
         &self.value
     }
 
-    /// The value of `key`, if this is a section that has it.
+    /// Returns the value of `key`, or `None` if this is not a section with this key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Section(entries) => {
@@ -52,7 +53,9 @@ impl Node {
         }
     }
 
-    /// The entries, for changes; `None` where this is neither a section nor null.
+    /// Returns the mutable entries of a section. Null becomes an empty section first.
+    ///
+    /// The result is `None` for any other value.
     pub fn section_mut(&mut self) -> Option<&mut Vec<(String, Node)>> {
         if self.is_null() {
             self.value = Value::Section(Vec::new());
@@ -63,14 +66,14 @@ impl Node {
         }
     }
 
-    /// Keeps the entries of a section for which `keep` holds.
+    /// Removes the entries of a section for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&str, &Node) -> bool) {
         if let Value::Section(entries) = &mut self.value {
             entries.retain(|(key, node)| keep(key, node));
         }
     }
 
-    /// Whether this is YAML's null.
+    /// Returns whether this is YAML's null.
     pub fn is_null(&self) -> bool {
         match &self.value {
             Value::Scalar { text, plain } => {
@@ -80,14 +83,14 @@ impl Node {
         }
     }
 
-    /// Whether this is null, or Python's word for it.
+    /// Returns whether this is YAML's null or Python's `None`.
     pub fn is_nothing(&self) -> bool {
         let none = |text: &str| matches!(text, "None" | "none");
         self.is_null() || matches!(&self.value, Value::Scalar { text, plain: true } if none(text))
     }
 }
 
-/// Parses `text`, one document; `place_of` tells where a line is.
+/// Parses `text`, which must be a single document. `place_of` returns the place of a line.
 pub(super) fn parse(text: &str, place_of: &dyn Fn(usize) -> Place) -> Result<Node, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
@@ -101,7 +104,7 @@ pub(super) fn parse(text: &str, place_of: &dyn Fn(usize) -> Place) -> Result<Nod
     }
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| scan_error(&builder, text, &error))?;
-        builder.take(event, span.start.line())?;
+        builder.handle(event, span.start.line())?;
     }
     let null = || {
         let value = Value::Section(Vec::new());
@@ -110,30 +113,34 @@ pub(super) fn parse(text: &str, place_of: &dyn Fn(usize) -> Place) -> Result<Nod
     Ok(builder.root.unwrap_or_else(null))
 }
 
+/// Converts an error of the parser; most tabs get a message of their own.
 fn scan_error(builder: &Builder<'_>, text: &str, error: &ScanError) -> ConfigError {
     let line = error.marker().line();
     let indented_by_tab = |line: &str| {
         let content = line.trim_start();
         line[..line.len() - content.len()].contains('\t')
     };
-    // The scanner stumbles over some tabs in the line before or after, and calls few by their name.
+    // For some tabs, the scanner reports the previous or the next line. It rarely says that a tab is
+    // the problem.
     let lines = text
         .lines()
         .enumerate()
         .skip(line.saturating_sub(2))
         .take(3);
-    for (index, written) in lines {
-        if indented_by_tab(written) || (index + 1 == line && written.contains('\t')) {
+    for (index, content) in lines {
+        if indented_by_tab(content) || (index + 1 == line && content.contains('\t')) {
             return builder.refuse(index + 1, "not YAML: a tab; use spaces");
         }
     }
     builder.refuse(line, format!("not YAML: {}", error.info()))
 }
 
-/// Builds the tree from the parser's events; not recursive, so that depth is bounded here.
+/// Builds the tree from the parser's events without recursion, and limits its depth.
 struct Builder<'a> {
     place_of: &'a dyn Fn(usize) -> Place,
+    /// Lists and sections that are not closed yet, from the outermost to the innermost.
     open: Vec<Open>,
+    /// Number of keys, values and list items so far.
     nodes: usize,
     root: Option<Node>,
 }
@@ -147,13 +154,14 @@ enum Open {
     Section {
         place: Place,
         entries: Vec<(String, Node)>,
-        /// The key whose value comes next, and its line.
+        /// The key of the next value, and its line.
         key: Option<(String, usize)>,
     },
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), ConfigError> {
+    /// Adds an event of the parser to the tree.
+    fn handle(&mut self, event: Event<'_>, line: usize) -> Result<(), ConfigError> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) if self.root.is_some() => {
@@ -206,6 +214,7 @@ impl Builder<'_> {
         }
     }
 
+    /// Adds a scalar, which is a key or a value.
     fn scalar(&mut self, text: &str, style: ScalarStyle, line: usize) -> Result<(), ConfigError> {
         self.count(line)?;
         let path = self.path();
@@ -231,7 +240,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where the value is that begins in `line`.
+    /// Returns the place of a value that starts in `line`: the place of its key, if it has one.
     fn place_of_value(&self, line: usize) -> Result<Place, ConfigError> {
         match self.open.last() {
             Some(Open::Section {
@@ -245,6 +254,7 @@ impl Builder<'_> {
         }
     }
 
+    /// Opens a list or section.
     fn enter(&mut self, line: usize, open: Open) -> Result<(), ConfigError> {
         self.count(line)?;
         if self.open.len() == MAX_DEPTH {
@@ -254,6 +264,7 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Adds a complete node to the innermost open list or section.
     fn close(&mut self, node: Node) {
         match self.open.last_mut() {
             Some(Open::List { items, .. }) => items.push(node),
@@ -266,15 +277,16 @@ impl Builder<'_> {
         }
     }
 
+    /// Counts a key, value or list item.
     fn count(&mut self, line: usize) -> Result<(), ConfigError> {
         self.nodes += 1;
-        match self.nodes > MAX_NODES {
-            true => Err(self.refuse(line, format!("more than {MAX_NODES} keys and values"))),
-            false => Ok(()),
+        if self.nodes > MAX_NODES {
+            return Err(self.refuse(line, format!("more than {MAX_NODES} keys and values")));
         }
+        Ok(())
     }
 
-    /// Keys of the sections that are open.
+    /// Returns the keys of the open sections, joined by dots.
     fn path(&self) -> String {
         let keys = self.open.iter().filter_map(|open| match open {
             Open::Section {
@@ -299,7 +311,7 @@ impl Builder<'_> {
 
 const ALIAS: &str = "an anchor (&) or alias (*); write the value out, or quote it if it is text";
 
-/// The key `key` inside the section `section`.
+/// Returns the full key of `key` inside the section `section`.
 pub(super) fn join(section: &str, key: &str) -> String {
     match section {
         "" => key.to_string(),
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_configuration_has_no_need_of_is_refused() {
+    fn unsupported_yaml_is_rejected() {
         for (text, message) in [
             (
                 "a: 1\nb: 2\na: 3",
@@ -356,13 +368,13 @@ mod tests {
             ("a: 1\n b: 2", "a.yaml:2: not YAML: "),
             ("a: 'open", "a.yaml:1: not YAML: "),
         ] {
-            let found = refusal(text);
-            assert!(found.starts_with(beginning), "{found}");
+            let error = refusal(text);
+            assert!(error.starts_with(beginning), "{error}");
         }
     }
 
     #[test]
-    fn size_depth_and_number_are_bounded() {
+    fn size_depth_and_number_of_nodes_are_limited() {
         let deep = format!("a: {}1{}", "[".repeat(100), "]".repeat(100));
         assert_eq!(refusal(&deep), "a.yaml:1: nested deeper than 16 levels");
         let wide = format!("a: [{}]", "1,".repeat(MAX_NODES));
@@ -372,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_in_the_line_of_their_key() {
+    fn values_have_the_line_of_their_key() {
         let place_of = |line| Place::Text {
             source: "a.yaml".into(),
             line: Some(line),

@@ -1,4 +1,4 @@
-//! A graph in the making: operations and the layers that our networks consist of.
+//! Builds ONNX graphs from operations and from the layers of our networks.
 
 use burn::module::Param;
 use burn::nn::conv::Conv2d;
@@ -12,13 +12,15 @@ use crate::weights::onnx_proto::{
     ValueInfo, data_type,
 };
 
-/// Epsilon of PyTorch's batch norms.
+/// The epsilon of PyTorch's batch norms.
 const BATCH_NORM_EPSILON: f32 = 1e-5;
 
-/// Set of operations: the first with `LayerNormalization` (17) and reductions over an input (18).
+/// The version of the operator set.
+///
+/// Version 17 added `LayerNormalization`, and 18 added reductions whose axes are an input.
 const OPSET: i64 = 18;
 
-/// Number types.
+/// The element types of our graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Element {
@@ -26,15 +28,17 @@ pub(super) enum Element {
     Int64 = data_type::INT64,
 }
 
-/// Builds a graph. Values go by name: that of the node that computes them, or of the weights in a
-/// file of the layout, whose shapes they have too.
+/// Builds a graph.
+///
+/// Every value is represented by its name, which is the name of the node that computes it, or the
+/// name of a weight. Weights have the names and shapes of a file with the given layout.
 pub(super) struct Builder<'a> {
     graph: Graph,
     layout: &'a Layout,
 }
 
 impl<'a> Builder<'a> {
-    /// An empty graph.
+    /// Creates an empty graph.
     pub fn new(layout: &'a Layout) -> Self {
         Self {
             graph: Graph::default(),
@@ -42,7 +46,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Declares an input; sides that are no numbers are names of what may differ.
+    /// Declares an input. A dimension that is not a number is the name of a dynamic dimension.
     pub fn input(&mut self, name: &str, element: Element, shape: &[&str]) {
         self.graph.input.push(value(name, element, shape));
     }
@@ -52,7 +56,7 @@ impl<'a> Builder<'a> {
         self.op_with(op_type, inputs, Vec::new())
     }
 
-    /// Adds an operation with settings and returns its value.
+    /// Adds an operation with attributes and returns its value.
     pub fn op_with(&mut self, op_type: &str, inputs: &[&str], attribute: Vec<Attribute>) -> String {
         let name = format!("{op_type}_{}", self.graph.node.len());
         self.graph.node.push(Node {
@@ -65,33 +69,36 @@ impl<'a> Builder<'a> {
         name
     }
 
-    /// Adds an operation with a number as its second input.
-    pub fn op_by(&mut self, op_type: &str, x: &str, number: f32) -> String {
+    /// Adds an operation whose second input is a constant number, and returns its value.
+    pub fn op_with_number(&mut self, op_type: &str, x: &str, number: f32) -> String {
         let number = self.constant(Vec::new(), Element::Float, number.to_le_bytes().to_vec());
         self.op(op_type, &[x, &number])
     }
 
-    /// A vector of integers, such as axes or a shape.
+    /// Adds a constant vector of integers, for example axes or a shape.
     pub fn integers(&mut self, numbers: &[i64]) -> String {
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
         self.constant(vec![numbers.len() as i64], Element::Int64, bytes.collect())
     }
 
+    /// Adds a conversion to another element type.
     pub fn cast(&mut self, x: &str, element: Element) -> String {
         self.op_with("Cast", &[x], vec![int("to", element as i64)])
     }
 
+    /// Adds a change of shape; 0 keeps a dimension, and -1 infers it.
     pub fn reshape(&mut self, x: &str, shape: &[i64]) -> String {
         let shape = self.integers(shape);
         self.op("Reshape", &[x, &shape])
     }
 
-    /// Rows of a table of embeddings.
+    /// Adds an embedding layer.
     pub fn lookup(&mut self, path: &str, table: &Param<Tensor<2>>, rows: &str) -> String {
         let table = self.weights(format!("{path}.weight"), table.val());
         self.op("Gather", &[&table, rows])
     }
 
+    /// Adds a linear layer.
     pub fn linear(&mut self, path: &str, linear: &Linear, x: &str) -> String {
         let weight = linear.weight.val().transpose();
         let weight = self.weights(format!("{path}.weight"), weight);
@@ -106,6 +113,7 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Adds a layer normalization.
     pub fn layer_norm(&mut self, path: &str, norm: &LayerNorm, epsilon: f64, x: &str) -> String {
         let gamma = self.weights(format!("{path}.weight"), norm.gamma.val());
         let beta = norm.beta.as_ref();
@@ -118,7 +126,9 @@ impl<'a> Builder<'a> {
         )
     }
 
-    /// A convolution that pads to keep the size, but for its stride, and its normalization.
+    /// Adds a convolution and its batch normalization.
+    ///
+    /// The padding keeps the height and width, apart from the stride.
     pub fn convolution(
         &mut self,
         (conv_path, conv): (&str, &Conv2d),
@@ -126,13 +136,13 @@ impl<'a> Builder<'a> {
         x: &str,
     ) -> String {
         let [_, _, height, width] = conv.weight.dims();
-        let [y, x_pad] = [height, width].map(|side| (side / 2) as i64);
+        let [y_pad, x_pad] = [height, width].map(|size| (size / 2) as i64);
         let weight = self.weights(format!("{conv_path}.weight"), conv.weight.val());
         let attributes = vec![
             ints("strides", &conv.stride.map(|stride| stride as i64)),
-            ints("pads", &[y, x_pad, y, x_pad]),
+            ints("pads", &[y_pad, x_pad, y_pad, x_pad]),
         ];
-        let map = self.op_with("Conv", &[x, &weight], attributes);
+        let feature_map = self.op_with("Conv", &[x, &weight], attributes);
         let [gamma, beta, mean, variance] = [
             ("weight", norm.gamma.val()),
             ("bias", norm.beta.val()),
@@ -140,12 +150,12 @@ impl<'a> Builder<'a> {
             ("running_var", norm.running_var.value_sync()),
         ]
         .map(|(name, tensor)| self.weights(format!("{norm_path}.{name}"), tensor));
-        let inputs = [map.as_str(), &gamma, &beta, &mean, &variance];
+        let inputs = [feature_map.as_str(), &gamma, &beta, &mean, &variance];
         let epsilon = float("epsilon", BATCH_NORM_EPSILON);
         self.op_with("BatchNormalization", &inputs, vec![epsilon])
     }
 
-    /// Adds the projection at a path, and names the two outputs.
+    /// Adds the projection head and the outputs `features` and `embedding`; returns the file.
     pub fn finish(
         mut self,
         name: &str,
@@ -157,12 +167,12 @@ impl<'a> Builder<'a> {
         let embedding = self.linear(&format!("{path}.linear2"), &head.linear2, &hidden);
         let [d_features, _] = head.linear1.weight.dims();
         let [_, d_embedding] = head.linear2.weight.dims();
-        for (name, from, width) in [
+        for (name, value_name, width) in [
             ("features", features, d_features),
             ("embedding", &embedding, d_embedding),
         ] {
             let node = Node {
-                input: vec![from.to_string()],
+                input: vec![value_name.to_string()],
                 output: vec![name.to_string()],
                 name: name.to_string(),
                 op_type: "Identity".to_string(),
@@ -174,7 +184,7 @@ impl<'a> Builder<'a> {
         }
         self.graph.name = name.to_string();
         ModelProto {
-            // The version of ONNX's format that opset 18 came with.
+            // The version of the file format that was released with opset 18.
             ir_version: 8,
             producer_name: "convirt".to_string(),
             graph: Some(self.graph),
@@ -182,11 +192,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Weights at a path, in the shape of the layout.
+    /// Adds the weights of the parameter at `path`, with the name of the layout.
     fn weights<const D: usize>(&mut self, path: String, tensor: Tensor<D>) -> String {
         let name = self.layout.name_of(&path);
         let data = tensor.into_data().convert_dtype(DType::F32);
-        let dims = data.shape().iter().map(|&side| side as i64).collect();
+        let dims = data.shape().iter().map(|&dim| dim as i64).collect();
         self.initializer(name, dims, Element::Float, data.bytes().to_vec())
     }
 
@@ -213,13 +223,14 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Describes an input or output.
 fn value(name: &str, element: Element, shape: &[&str]) -> ValueInfo {
-    let side = |side: &&str| Dimension {
-        value: side.parse().ok(),
-        param: side.parse::<i64>().is_err().then(|| side.to_string()),
+    let dimension = |text: &&str| Dimension {
+        value: text.parse().ok(),
+        param: text.parse::<i64>().is_err().then(|| text.to_string()),
     };
     let shape = Shape {
-        dim: shape.iter().map(side).collect(),
+        dim: shape.iter().map(dimension).collect(),
     };
     ValueInfo {
         name: name.to_string(),

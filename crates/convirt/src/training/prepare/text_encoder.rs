@@ -9,7 +9,7 @@ use crate::config::{Config, ScratchTextConfig};
 use crate::error::Error;
 use crate::inference::InferenceError;
 use crate::json_file::MAX_JSON;
-use crate::weights::{WeightsKind, located};
+use crate::weights::{WeightsKind, locate_weights};
 
 /// A text encoder before its initialization: configuration, tokenizer and weights.
 pub(crate) struct TextTower {
@@ -36,7 +36,7 @@ impl TextTower {
             Self::from_scratch(size, vocabulary.map_or_else(train, Ok)?)
         } else {
             let key = "model.bert_base_model";
-            let folder = located(key, &model.bert_base_model, WeightsKind::TextEncoder)?;
+            let folder = locate_weights(key, &model.bert_base_model, WeightsKind::TextEncoder)?;
             let read = || ReportTokenizer::from_folder(&folder, model.do_lower_case);
             let vocabulary = vocabulary.map_or_else(read, Ok)?;
             Self::from_folder(folder, vocabulary)?

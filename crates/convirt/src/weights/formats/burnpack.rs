@@ -1,4 +1,4 @@
-//! Burn's own files, which a training's checkpoints are.
+//! Reader of Burn's own format, in which a training writes its checkpoints.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use burn::tensor::DType;
 use crate::weights::WeightsError;
 use crate::weights::tensor::{Data, ElementType, StoredTensor};
 
-/// Reads names and shapes of a file of `size` bytes.
+/// Reads the names and shapes of a file of `size` bytes.
 pub(in crate::weights) fn open(
     path: &Path,
     mut file: File,
@@ -22,7 +22,7 @@ pub(in crate::weights) fn open(
     file.read_exact(&mut header)
         .map_err(WeightsError::read(path))?;
     let header = Header::from_bytes(&header).map_err(|error| WeightsError::damaged(path, error))?;
-    // `Reader` makes room for the names before it knows that they are there.
+    // `Reader` allocates memory for the names without checking that the file contains them.
     if u64::from(header.metadata_size) > size {
         return Err(WeightsError::damaged(
             path,

@@ -1,16 +1,16 @@
-//! The weights of an ONNX graph: its initializers, by the names that exporters keep.
+//! Reader of the weights in ONNX files, which are the initializers of the graph.
 //!
-//! `onnx-ir` 0.22, the parser below `burn-onnx`, was tried and does not serve. Its graph loses the
-//! names: initializers become unnamed constants with a number. It infers the types of every node
-//! first, and a BERT of `torch.onnx`'s present exporter is refused for a `GatherND` that we need
-//! not understand. The bare `ModelProto` that it exports as well keeps the names, but takes the
-//! whole file into messages: 6.3 GB of memory for 50 MB of empty nodes. It brings six crates and
-//! 86,000 lines, and maps files into memory by `unsafe`.
+//! `onnx-ir` 0.22, the parser of `burn-onnx`, was tried and is not suitable. Its graph loses the
+//! names, because initializers become unnamed constants with a number. It infers the types of every
+//! node first, and therefore rejects a BERT of `torch.onnx`'s current exporter because of a
+//! `GatherND` that is irrelevant for the weights. It also exports the plain `ModelProto`, which
+//! keeps the names, but this decodes the whole file: 50 MB of empty nodes need 6.3 GB of memory. It
+//! adds six crates and 86,000 lines, and uses `unsafe` to map files into memory.
 //!
-//! Here fields are walked in the file, and messages are made of single tensors without their
-//! numbers and of small nodes. Nodes matter twice. Exporters keep one of several equal tensors and
-//! give its numbers the other names by `Identity`; and what `MatMul` multiplies by has the sides
-//! exchanged, whatever its name says.
+//! This reader walks through the fields in the file. It decodes only one tensor at a time, without
+//! its numbers, and small nodes. Nodes are needed for two reasons. First, exporters store equal
+//! tensors once, and an `Identity` node gives the tensor its other names. Second, the right operand
+//! of `MatMul` is stored transposed, although its name can be that of PyTorch's weight.
 
 mod external;
 mod fields;
@@ -31,151 +31,153 @@ use self::proto::{EXTERNAL, Node, TensorProto, data_type, tag};
 use crate::weights::WeightsError;
 use crate::weights::tensor::{Data, ElementType, StoredTensor};
 
-/// Bytes of the largest node that is looked at. Larger ones hold constants.
-const MAX_NODE: u64 = 4096;
+/// Maximum size of a node that is decoded, in bytes. Larger nodes contain constants.
+const MAX_NODE_BYTES: u64 = 4096;
 
-/// Numbers that a byte can hold; those of the narrowest types have a bit.
-const NUMBERS_IN_A_BYTE: u64 = 8;
+/// Maximum number of elements per byte; the smallest element types have one bit.
+const MAX_ELEMENTS_PER_BYTE: u64 = 8;
 
-/// Behind the name of a weight that stands in the file with rows and columns exchanged, so that it
-/// is not taken for PyTorch's.
-const TRANSPOSED: &str = " (transposed)";
+/// The suffix for the name of a transposed weight, so that it does not match PyTorch's weight.
+const TRANSPOSED_SUFFIX: &str = " (transposed)";
 
-/// Reads names and shapes of a file of `size` bytes.
+/// Reads the names and shapes of a file of `size` bytes.
 pub(in crate::weights) fn open(
     path: &Path,
     file: File,
     size: u64,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
-    let again = file.try_clone().map_err(WeightsError::read(path))?;
+    let numbers_file = file.try_clone().map_err(WeightsError::read(path))?;
     let mut graph = Graph {
         path: Arc::from(path),
-        file: Arc::new(Mutex::new(again)),
-        folder: Folder::of(path),
+        file: Arc::new(Mutex::new(numbers_file)),
+        folder: Folder::from_file_path(path),
         tensors: BTreeMap::new(),
         identities: Vec::new(),
-        multiplied: BTreeSet::new(),
+        right_operands: BTreeSet::new(),
     };
     let mut model = Fields::new(path, file);
     let (mut has_graph, mut has_operations) = (false, false);
-    model.each(0..size, |model, field| {
+    model.for_each(0..size, |model, field| {
         has_operations |= field.tag == tag::MODEL_OPSET;
         if field.tag != tag::MODEL_GRAPH {
             return Ok(());
         }
         has_graph = true;
-        model.each(field.message(path)?, |model, field| match field.tag {
+        model.for_each(field.content(path)?, |model, field| match field.tag {
             tag::GRAPH_NODE => graph.add_node(model, &field),
             tag::GRAPH_INITIALIZER => graph.add_tensor(model, &field),
             _ => Ok(()),
         })
     })?;
-    match has_graph && has_operations {
-        true => Ok(graph.finish()),
-        // Each model has both, and exporters write the operations last.
-        false => Err(WeightsError::damaged(path, "no whole model of ONNX in it")),
+    // Every model has both. Exporters write the operator sets last, so that a truncated file lacks
+    // them.
+    if !(has_graph && has_operations) {
+        return Err(WeightsError::damaged(path, "not a complete ONNX model"));
     }
+    Ok(graph.finish())
 }
 
-/// What of a graph has been read.
+/// The parts of a graph that have been read so far.
 struct Graph {
     path: Arc<Path>,
-    /// For the numbers, later.
+    /// The file that the tensors read their numbers from later.
     file: Arc<Mutex<File>>,
     folder: Folder,
     tensors: BTreeMap<String, StoredTensor>,
-    /// Input and output of each `Identity`, in the order in which they compute.
+    /// Input and output of each `Identity`, in the order of execution.
     identities: Vec<(String, String)>,
-    /// What something is multiplied by from the right.
-    multiplied: BTreeSet<String>,
+    /// Names of the right operands of matrix products.
+    right_operands: BTreeSet<String>,
 }
 
 impl Graph {
+    /// Remembers the tensors that an `Identity` or a matrix product uses.
     fn add_node(&mut self, model: &mut Fields, field: &Field) -> Result<(), WeightsError> {
-        let bytes = field.message(&self.path)?;
-        if bytes.end - bytes.start > MAX_NODE {
+        let bytes = field.content(&self.path)?;
+        if bytes.end - bytes.start > MAX_NODE_BYTES {
             return Ok(());
         }
         let mut message = Vec::new();
         model.append(&bytes, &mut message)?;
         let node = Node::decode(&message[..]).map_err(|error| self.damaged(&bytes, error))?;
-        let is_transposed = || {
-            let mut settings = node.attribute.iter();
-            settings.any(|setting| setting.name == "transB" && setting.i == Some(1))
+        let transposes_weight = || {
+            let mut attributes = node.attribute.iter();
+            attributes.any(|attribute| attribute.name == "transB" && attribute.i == Some(1))
         };
         match (&node.op_type[..], &node.input[..], &node.output[..]) {
             ("Identity", [input], [output]) => {
                 self.identities.push((input.clone(), output.clone()));
             }
             ("MatMul", [_, weight], _) => {
-                self.multiplied.insert(weight.clone());
+                self.right_operands.insert(weight.clone());
             }
-            ("Gemm", [_, weight, ..], _) if !is_transposed() => {
-                self.multiplied.insert(weight.clone());
+            ("Gemm", [_, weight, ..], _) if !transposes_weight() => {
+                self.right_operands.insert(weight.clone());
             }
             _ => (),
         }
         Ok(())
     }
 
+    /// Adds an initializer.
     fn add_tensor(&mut self, model: &mut Fields, field: &Field) -> Result<(), WeightsError> {
-        let bytes = field.message(&self.path)?;
+        let bytes = field.content(&self.path)?;
         let mut message = Vec::new();
         let mut raw = None;
         let path = Arc::clone(&self.path);
-        model.each(bytes.clone(), |model, field| match field.tag {
+        model.for_each(bytes.clone(), |model, field| match field.tag {
             tag::TENSOR_RAW_DATA => {
-                raw = Some(field.message(&path)?);
+                raw = Some(field.content(&path)?);
                 Ok(())
             }
-            _ => model.append(&field.whole, &mut message),
+            _ => model.append(&field.range, &mut message),
         })?;
         let tensor =
             TensorProto::decode(&message[..]).map_err(|error| self.damaged(&bytes, error))?;
         let stored = self
-            .stored(&tensor, raw, bytes.end - bytes.start)
+            .stored_tensor(&tensor, raw, bytes.end - bytes.start)
             .map_err(|detail| {
                 let detail = format!("tensor `{}`: {detail}", tensor.name);
                 WeightsError::damaged(&self.path, detail)
             })?;
-        match self.tensors.insert(tensor.name.clone(), stored) {
-            None => Ok(()),
-            Some(_) => {
-                let detail = format!("tensor `{}` is in it twice", tensor.name);
-                Err(WeightsError::damaged(&self.path, detail))
-            }
+        if self.tensors.insert(tensor.name.clone(), stored).is_some() {
+            let detail = format!("tensor `{}` is in it twice", tensor.name);
+            return Err(WeightsError::damaged(&self.path, detail));
         }
+        Ok(())
     }
 
-    /// Where the numbers of a tensor are that takes so many bytes of the file, `raw` among them; or
-    /// what is wrong with it.
-    fn stored(
+    /// Returns the tensor and the place of its numbers, or a description of what is wrong with it.
+    ///
+    /// `raw` is the range of its field `raw_data` in the file, and `message_bytes` the length of
+    /// the whole message.
+    fn stored_tensor(
         &self,
         tensor: &TensorProto,
         raw: Option<Range<u64>>,
-        bytes: u64,
+        message_bytes: u64,
     ) -> Result<StoredTensor, String> {
-        let sides = tensor.dims.iter().map(|&side| usize::try_from(side));
-        let shape: Vec<usize> = sides
+        let dims = tensor.dims.iter().map(|&dim| usize::try_from(dim));
+        let shape: Vec<usize> = dims
             .collect::<Result<_, _>>()
-            .map_err(|_| format!("a side below 0 among {:?}", tensor.dims))?;
+            .map_err(|_| format!("a dimension below 0 in {:?}", tensor.dims))?;
         let count = shape
             .iter()
-            .try_fold(1, |count: usize, &side| count.checked_mul(side))
+            .try_fold(1, |count: usize, &dim| count.checked_mul(dim))
             .map(|count| count as u64)
             .ok_or_else(|| format!("shape {shape:?} is too large for any file"))?;
         let element_type = element_type(tensor.data_type);
 
-        // The bytes that are there, and where.
+        // The number of available bytes, and their place.
         let (available, data) = if tensor.data_location == EXTERNAL {
-            let place = self.folder.place(&tensor.external_data)?;
-            let data = Data::Beside {
+            let place = self.folder.locate(&tensor.external_data)?;
+            let data = Data::ExternalFile {
                 path: place.path,
                 offset: place.bytes.start,
             };
             (place.bytes.end - place.bytes.start, data)
         } else if let Some(raw) = raw {
-            let data = Data::At {
+            let data = Data::File {
                 file: Arc::clone(&self.file),
                 path: Arc::clone(&self.path),
                 offset: raw.start,
@@ -185,9 +187,9 @@ impl Graph {
             let numbers = numbers(tensor, &element_type);
             let available = match element_type.size() {
                 Some(size) => (numbers.len() * size) as u64,
-                None => bytes,
+                None => message_bytes,
             };
-            let data = Data::Here {
+            let data = Data::Memory {
                 numbers: numbers.into(),
                 path: Arc::clone(&self.path),
             };
@@ -200,8 +202,8 @@ impl Graph {
             Some(needed) if needed != available => Err(format!(
                 "shape {shape:?} of {element_type} takes {needed} bytes, {available} are there"
             )),
-            // How many bytes the numbers of other types take is not known; they are not read.
-            None if count > available.saturating_mul(NUMBERS_IN_A_BYTE) => Err(format!(
+            // The size of other element types is unknown. They are not read, only bounded here.
+            None if count > available.saturating_mul(MAX_ELEMENTS_PER_BYTE) => Err(format!(
                 "shape {shape:?} of {element_type} in {available} bytes"
             )),
             _ => Ok(StoredTensor {
@@ -212,16 +214,16 @@ impl Graph {
         }
     }
 
-    /// The tensors by all of their names.
+    /// Returns the tensors, with each tensor under all of its names.
     fn finish(mut self) -> BTreeMap<String, StoredTensor> {
         for (input, output) in self.identities {
             if let Some(tensor) = self.tensors.get(&input).cloned() {
                 self.tensors.entry(output).or_insert(tensor);
             }
         }
-        for name in self.multiplied {
+        for name in self.right_operands {
             if let Some(tensor) = self.tensors.remove(&name) {
-                self.tensors.insert(name + TRANSPOSED, tensor);
+                self.tensors.insert(name + TRANSPOSED_SUFFIX, tensor);
             }
         }
         self.tensors
@@ -233,7 +235,7 @@ impl Graph {
     }
 }
 
-/// Numbers that stand in fields of their own type.
+/// Returns the numbers of a tensor that stores them in a field of their own type.
 fn numbers(tensor: &TensorProto, element_type: &ElementType) -> Vec<f32> {
     let bits = tensor.int32_data.iter().map(|&bits| bits as u16);
     match element_type {
@@ -262,6 +264,6 @@ fn element_type(number: i32) -> ElementType {
         9 => other("bool"),
         12 => other("u32"),
         13 => other("u64"),
-        _ => ElementType::Other(format!("number {number} of ONNX")),
+        _ => ElementType::Other(format!("ONNX type {number}")),
     }
 }

@@ -1,4 +1,4 @@
-//! What `torch.save` writes, read without running any of it.
+//! Reader of the files of `torch.save`. It never executes their pickles.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,34 +10,38 @@ use convirt_data::open_regular;
 use pytorch_reader::{DType, PickleValue, PytorchError, PytorchReader, Tensor};
 use zip::ZipArchive;
 
-use super::TAR_MARK;
+use super::TAR_MAGIC_RANGE;
 use super::pickle_size::{PICKLE_TOO_LARGE, pickle_size};
 use super::tar_size;
 use crate::weights::WeightsError;
 use crate::weights::tensor::{Data, ElementType, StoredTensor};
 
-/// Under what the training scripts of MoCo, SimSiam, timm and PyTorch's examples save a network's
-/// name beside its `state_dict`. Where others put it, among `args` as an object of Python's, it is
-/// not read.
+/// The key under which the training scripts of MoCo, SimSiam, timm and PyTorch's examples save a
+/// network's name beside its `state_dict`.
+///
+/// Other scripts save the name inside the Python object `args`, which is not read.
 pub(in crate::weights) const ARCHITECTURE: &str = "arch";
 
-/// Bytes of memory that a pickle may take in any file. PyTorch's takes about 12 kB a tensor.
-const PICKLE: u64 = 128 << 20;
+/// Memory that a pickle may need in a file of any size, in bytes. A pickle of PyTorch needs about
+/// 12 kB per tensor.
+const MAX_PICKLE_MEMORY: u64 = 128 << 20;
 
-/// Bytes that it may take besides, for each byte of the file.
-const PICKLE_SHARE: u64 = 4;
+/// Additional memory that a pickle may need for each byte of the file, in bytes.
+const PICKLE_MEMORY_PER_FILE_BYTE: u64 = 4;
 
-/// Pickles in a file before the zips: a mark, a version, the system, the dictionary, the storages.
-const PICKLES: usize = 5;
+/// Number of pickles in a file of the legacy pickle format: the magic number, the version, the
+/// system, the dictionary and the list of storages.
+const LEGACY_PICKLES: usize = 5;
 
-/// Reads names and shapes of a file of `size` bytes. Dictionaries within the saved one, such as
-/// `state_dict`, give their names a prefix.
+/// Reads the names and shapes of a file of `size` bytes.
+///
+/// The key of a nested dictionary, for example `state_dict`, becomes a prefix of the names in it.
 pub(in crate::weights) fn open(
     path: &Path,
     size: u64,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let read = |error| WeightsError::read(path)(error);
-    if let Some(detail) = disproportion(path, size).map_err(read)? {
+    if let Some(detail) = find_excessive_memory(path, size).map_err(read)? {
         return Err(WeightsError::damaged(path, detail));
     }
     let file = PytorchReader::new(path).map_err(|error| match error {
@@ -48,7 +52,7 @@ pub(in crate::weights) fn open(
     file.into_tensors()
         .into_iter()
         .map(|(name, tensor)| {
-            // Views may repeat their numbers as often as they like.
+            // A view with stride 0 can repeat one number arbitrarily often.
             if tensor.byte_len() as u64 > size {
                 let detail = format!("tensor `{name}` is larger than the file");
                 return Err(WeightsError::damaged(&path, detail));
@@ -58,36 +62,40 @@ pub(in crate::weights) fn open(
         .collect()
 }
 
-/// Reads what a file that has been opened says its network is; `None` if it does not say.
+/// Reads the architecture that a file names under [`ARCHITECTURE`], if any.
+///
+/// The file has already been opened once.
 pub(in crate::weights) fn architecture(path: &Path) -> Result<Option<String>, WeightsError> {
     match PytorchReader::read_pickle_data(path, Some(ARCHITECTURE)) {
         Ok(PickleValue::String(name)) => Ok(Some(name)),
-        // Of an index, the file is JSON.
+        // `InvalidFormat`: the path of an index is that of a JSON file.
         Ok(_) | Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => Ok(None),
         Err(PytorchError::Io(source)) => Err(WeightsError::read(path)(source)),
         Err(other) => Err(WeightsError::damaged(path, other)),
     }
 }
 
-/// What in a file of `size` bytes would take memory out of proportion to them. What cannot be read
-/// is left to `pytorch-reader` to tell.
-fn disproportion(path: &Path, size: u64) -> io::Result<Option<&'static str>> {
-    let limit = PICKLE.saturating_add(size.saturating_mul(PICKLE_SHARE));
+/// Returns the part of a file of `size` bytes that would need far more memory than the file's size.
+///
+/// Unreadable parts give `None`, because `pytorch-reader` reports them.
+fn find_excessive_memory(path: &Path, size: u64) -> io::Result<Option<&'static str>> {
+    let limit = MAX_PICKLE_MEMORY.saturating_add(size.saturating_mul(PICKLE_MEMORY_PER_FILE_BYTE));
     let mut file = BufReader::new(open_regular(path)?);
     let start = file.fill_buf()?;
     if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
-        return Ok(in_zip(file, size, limit));
+        return Ok(find_excessive_zip_entry(file, size, limit));
     }
-    if start.get(TAR_MARK) == Some(b"ustar") {
+    if start.get(TAR_MAGIC_RANGE) == Some(b"ustar") {
         return Ok(tar_size::check(file, limit).err());
     }
-    let mut sizes = (0..PICKLES).map_while(|_| pickle_size(&mut file, limit));
+    let mut sizes = (0..LEGACY_PICKLES).map_while(|_| pickle_size(&mut file, limit));
     Ok(sizes
-        .any(|size| size.bytes > limit)
+        .any(|size| size.memory_bytes > limit)
         .then_some(PICKLE_TOO_LARGE))
 }
 
-fn in_zip(file: BufReader<File>, size: u64, limit: u64) -> Option<&'static str> {
+/// Returns the part of a zip that would need far more memory than the file's size.
+fn find_excessive_zip_entry(file: BufReader<File>, size: u64, limit: u64) -> Option<&'static str> {
     let mut zip = ZipArchive::new(file).ok()?;
     for index in 0..zip.len() {
         let entry = zip.by_index_data(index).ok()?;
@@ -97,7 +105,7 @@ fn in_zip(file: BufReader<File>, size: u64, limit: u64) -> Option<&'static str> 
         if entry.name().is_ok_and(|name| name.ends_with("data.pkl"))
             && let Ok(pickle) = zip.by_index(index)
             && let Some(size) = pickle_size(&mut BufReader::new(pickle.take(size)), limit)
-            && size.bytes > limit
+            && size.memory_bytes > limit
         {
             return Some(PICKLE_TOO_LARGE);
         }

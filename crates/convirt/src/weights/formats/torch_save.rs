@@ -1,4 +1,4 @@
-//! What `torch.load` reads, written without PyTorch: a zip of a pickle and the numbers, stored.
+//! Writer of files for `torch.load`: an uncompressed zip of a pickle and the numbers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,17 +10,17 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::weights::saved_tensor::{SavedTensor, Values};
 
-/// Entries above it need the zip's 64-bit sizes.
-const LARGE: usize = u32::MAX as usize;
+/// Maximum size of a zip entry without the 64-bit extension, in bytes.
+const MAX_ZIP32_BYTES: usize = u32::MAX as usize;
 
-/// Writes a state dict, whole or not at all.
+/// Writes a state dict. An interrupted write leaves no partial file.
 pub(in crate::weights) fn save(tensors: Vec<SavedTensor>, path: &Path) -> io::Result<()> {
     let (atomic, file) = AtomicFile::create(path).map_err(io::Error::other)?;
     let mut zip = ZipWriter::new(BufWriter::new(file));
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
-            .large_file(bytes.len() > LARGE);
+            .large_file(bytes.len() > MAX_ZIP32_BYTES);
         zip.start_file(format!("archive/{name}"), options)?;
         zip.write_all(bytes)
     };
@@ -39,8 +39,10 @@ pub(in crate::weights) fn save(tensors: Vec<SavedTensor>, path: &Path) -> io::Re
     atomic.commit().map_err(io::Error::other)
 }
 
-/// An `OrderedDict` of names and `torch._utils._rebuild_tensor_v2(storage, 0, shape, strides,
-/// False, OrderedDict())`, each storage a persistent id; protocol 2, as `torch.save` writes it.
+/// Returns the pickle of a state dict in protocol 2, as `torch.save` writes it.
+///
+/// It is an `OrderedDict` from names to calls of `torch._utils._rebuild_tensor_v2` with the
+/// arguments `(storage, 0, shape, strides, False, OrderedDict())`. Each storage is a persistent id.
 fn pickle(tensors: &[SavedTensor]) -> Vec<u8> {
     const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
     let mut out = b"\x80\x02".to_vec();
@@ -51,17 +53,17 @@ fn pickle(tensors: &[SavedTensor]) -> Vec<u8> {
             Values::Floats(_) => b"ctorch\nFloatStorage\n",
             Values::Integer(_) => b"ctorch\nLongStorage\n",
         };
-        string(&mut out, &tensor.name);
+        push_string(&mut out, &tensor.name);
         out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        string(&mut out, "storage");
+        push_string(&mut out, "storage");
         out.extend(storage);
-        string(&mut out, &index.to_string());
-        string(&mut out, "cpu");
-        integer(&mut out, tensor.shape.iter().product());
+        push_string(&mut out, &index.to_string());
+        push_string(&mut out, "cpu");
+        push_integer(&mut out, tensor.shape.iter().product());
         out.extend(b"tQ");
-        integer(&mut out, 0);
-        tuple(&mut out, &tensor.shape);
-        tuple(&mut out, &strides(&tensor.shape));
+        push_integer(&mut out, 0);
+        push_tuple(&mut out, &tensor.shape);
+        push_tuple(&mut out, &strides(&tensor.shape));
         out.push(0x89); // False
         out.extend(ORDERED_DICT);
         out.extend(b"tR");
@@ -70,29 +72,31 @@ fn pickle(tensors: &[SavedTensor]) -> Vec<u8> {
     out
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
+/// Appends a string, the opcode `BINUNICODE`.
+fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'X');
     out.extend((text.len() as u32).to_le_bytes());
     out.extend(text.as_bytes());
 }
 
-/// As 8 bytes, which hold any size.
-fn integer(out: &mut Vec<u8>, number: usize) {
+/// Appends an integer of 8 bytes, the opcode `LONG1`; they hold any size.
+fn push_integer(out: &mut Vec<u8>, number: usize) {
     out.extend([0x8a, 8]);
     out.extend((number as i64).to_le_bytes());
 }
 
-fn tuple(out: &mut Vec<u8>, numbers: &[usize]) {
+/// Appends a tuple of integers, the opcodes `MARK` and `TUPLE`.
+fn push_tuple(out: &mut Vec<u8>, numbers: &[usize]) {
     out.push(b'(');
     for number in numbers {
-        integer(out, *number);
+        push_integer(out, *number);
     }
     out.push(b't');
 }
 
-/// Distances between neighbours along each side of a row-major tensor.
+/// Returns the strides of a row-major tensor, in elements.
 fn strides(shape: &[usize]) -> Vec<usize> {
     (1..=shape.len())
-        .map(|side| shape[side..].iter().product())
+        .map(|dimension| shape[dimension..].iter().product())
         .collect()
 }

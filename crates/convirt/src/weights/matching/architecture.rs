@@ -1,6 +1,8 @@
-//! What weights are said to be, by a description beside them or in their own file. Networks of one
-//! shape can compute different things: of `resnetaa50`, which pools between its convolutions, each
-//! tensor would fit a ResNet-50.
+//! Checks the architecture that a weights file or the `config.json` beside it names.
+//!
+//! Matching shapes are not enough, because different networks can have tensors of the same shapes.
+//! For example, every tensor of `resnetaa50` fits a ResNet-50, but `resnetaa50` has additional
+//! pooling layers between its convolutions.
 
 use std::io;
 use std::path::Path;
@@ -14,36 +16,39 @@ use crate::weights::error::printable;
 use crate::weights::formats::{WeightsFormat, torch_file};
 use crate::weights::{WeightsError, WeightsFile};
 
-/// The description that timm and Hugging Face write.
-const DESCRIPTION: &str = "config.json";
+/// The file in which timm and Hugging Face describe a model.
+const CONFIG_FILE: &str = "config.json";
 
-/// The image encoders that are computed, as an error lists them.
-const RESNETS: &str = "resnet18, resnet34, resnet50, resnet101, resnet152";
+/// The supported image encoders, as an error lists them.
+const SUPPORTED_RESNETS: &str = "resnet18, resnet34, resnet50, resnet101, resnet152";
 
-/// Arguments of timm's models that leave the encoder as it is.
-const HARMLESS: &[&str] = &["num_classes", "global_pool", "in_chans"];
+/// Arguments of timm's models that do not change the encoder.
+const IRRELEVANT_ARGUMENTS: &[&str] = &["num_classes", "global_pool", "in_chans"];
 
-/// Families of text encoders, whose descriptions say nothing of images.
+/// Families of text encoders, whose `config.json` does not describe an image encoder.
 const TEXT_FAMILIES: &[&str] = &["bert", "roberta", "xlm-roberta", "distilbert"];
 
-/// What of a description tells the architecture of an image encoder.
+/// The keys of a `config.json` that describe the architecture of an image encoder.
 #[derive(Deserialize)]
 struct Description {
-    /// timm's.
+    /// The name of a timm model.
     architecture: Option<String>,
-    /// timm's: what is not as its name says.
+    /// The arguments that change a timm model compared with its name.
     model_args: Option<Map<String, Value>>,
-    /// Hugging Face's.
+    /// The model family in `transformers`.
     model_type: Option<String>,
+    /// The model classes in `transformers`.
     architectures: Option<Vec<String>>,
 }
 
-/// Checks that the image encoder in a file is one that is computed, where the file's own `arch` or
-/// a `config.json` beside it tells.
+/// Checks that the image encoder of a file is supported.
+///
+/// The architecture is named by the file's own key `arch` or by a `config.json` beside the file. A
+/// file without either is accepted.
 ///
 /// # Errors
 ///
-/// [`WeightsError::Architecture`] for another one.
+/// [`WeightsError::Architecture`] for an unsupported architecture.
 pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError> {
     if file.format() == WeightsFormat::Torch
         && let Some(name) = torch_file::architecture(file.path())?
@@ -54,14 +59,14 @@ pub(super) fn check_image_encoder(file: &WeightsFile) -> Result<(), WeightsError
             path: file.path().to_path_buf(),
             key: torch_file::ARCHITECTURE,
             found: printable(&name),
-            supported: RESNETS,
+            supported: SUPPORTED_RESNETS,
         });
     }
-    check_description(&file.path().with_file_name(DESCRIPTION))
+    check_description(&file.path().with_file_name(CONFIG_FILE))
 }
 
 fn check_description(path: &Path) -> Result<(), WeightsError> {
-    let Some(description) = read(path)? else {
+    let Some(description) = read_description(path)? else {
         return Ok(());
     };
     let refuse = |key: &'static str, found: &str| {
@@ -69,7 +74,7 @@ fn check_description(path: &Path) -> Result<(), WeightsError> {
             path: path.to_path_buf(),
             key,
             found: printable(found),
-            supported: RESNETS,
+            supported: SUPPORTED_RESNETS,
         })
     };
     if let Some(name) = &description.architecture {
@@ -77,7 +82,7 @@ fn check_description(path: &Path) -> Result<(), WeightsError> {
             return refuse("architecture", name);
         }
         let arguments = description.model_args.iter().flat_map(Map::keys);
-        let mut changes = arguments.filter(|name| !HARMLESS.contains(&name.as_str()));
+        let mut changes = arguments.filter(|name| !IRRELEVANT_ARGUMENTS.contains(&name.as_str()));
         return match changes.next() {
             Some(argument) => refuse("model_args", argument),
             None => Ok(()),
@@ -91,14 +96,15 @@ fn check_description(path: &Path) -> Result<(), WeightsError> {
         None => {}
     }
     let architectures = description.architectures.iter().flatten();
-    let mut others = architectures.filter(|name| !is_known_class(name));
-    match others.next() {
+    let mut unsupported = architectures.filter(|name| !is_known_class(name));
+    match unsupported.next() {
         Some(name) => refuse("architectures", name),
         None => Ok(()),
     }
 }
 
-fn read(path: &Path) -> Result<Option<Description>, WeightsError> {
+/// Reads a `config.json`; returns `None` if there is none.
+fn read_description(path: &Path) -> Result<Option<Description>, WeightsError> {
     match read_regular_text(path, MAX_JSON) {
         Ok(json) => {
             let description = serde_json::from_str(&json);
@@ -110,27 +116,28 @@ fn read(path: &Path) -> Result<Option<Description>, WeightsError> {
     }
 }
 
-/// Whether a name of timm's, now or before, is of torchvision's ResNet.
+/// Returns whether a current or former timm name stands for torchvision's ResNet.
 fn is_resnet(name: &str) -> bool {
-    // Behind the dot stands what it was trained on.
+    // The part after the dot names the training data.
     let name = name.split('.').next().unwrap_or(name);
     let plain = ["tv_", "ssl_", "swsl_"]
         .iter()
-        .find_map(|origin| name.strip_prefix(origin))
+        .find_map(|prefix| name.strip_prefix(prefix))
         .or_else(|| name.strip_prefix("gluon_")?.strip_suffix("_v1b"))
         .unwrap_or(name);
-    // People write `ResNet-50` too.
+    // Some training scripts write `ResNet-50`.
     let plain = plain.to_ascii_lowercase().replace(['-', '_'], "");
-    RESNETS.split(", ").any(|resnet| resnet == plain)
+    SUPPORTED_RESNETS.split(", ").any(|resnet| resnet == plain)
 }
 
-/// Whether a name is one of a class, such as `ResNet` or `DataParallel`, which some training loops
-/// write as `arch`: it does not tell which layers the network has.
+/// Returns whether a name is a class name, for example `ResNet` or `DataParallel`.
+///
+/// Some training loops write it as `arch`. It does not determine the layers of the network.
 fn is_class(name: &str) -> bool {
     name.chars().all(|letter| letter.is_ascii_alphabetic())
 }
 
-/// Whether a class of `transformers` is a ResNet, or a text encoder.
+/// Returns whether a class of `transformers` is a ResNet or a supported text encoder.
 fn is_known_class(name: &str) -> bool {
     let known = ["ResNet", "Bert", "Roberta", "XLMRoberta", "DistilBert"];
     known.iter().any(|known| name.starts_with(known))
@@ -143,19 +150,19 @@ mod tests {
     use super::*;
     use crate::weights::{SavedTensor, save};
 
-    /// What is said of an image encoder beside this description.
-    fn checked(json: &str) -> Result<(), String> {
+    /// Checks an image encoder beside a `config.json` with this content; returns the error.
+    fn check_beside(json: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         save(vec![SavedTensor::zeros("a", &[1])], &path).unwrap();
-        fs::write(folder.path().join(DESCRIPTION), json).unwrap();
+        fs::write(folder.path().join(CONFIG_FILE), json).unwrap();
         let file = WeightsFile::open(&path).unwrap();
         check_image_encoder(&file).map_err(|error| error.to_string())
     }
 
-    // timm.list_models("*resnet*50*") and transformers' classes.
+    // The names are from timm.list_models("*resnet*50*") and the classes of transformers.
     #[test]
-    fn an_architecture_that_is_not_computed_is_refused_by_name() {
+    fn unsupported_architectures_are_rejected_by_name() {
         for (json, named) in [
             (r#"{"architecture": "resnetaa50"}"#, "resnetaa50"),
             (r#"{"architecture": "resnetblur50"}"#, "resnetblur50"),
@@ -172,7 +179,7 @@ mod tests {
             (r#"{"model_type": "vit"}"#, "vit"),
             (r#"{"architectures": ["ViTModel"]}"#, "ViTModel"),
         ] {
-            let error = checked(json).unwrap_err();
+            let error = check_beside(json).unwrap_err();
             for part in ["config.json", named, "resnet152"] {
                 assert!(error.contains(part), "no `{part}` in: {error}");
             }
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn resnets_are_known_by_all_of_their_names() {
+    fn resnets_are_recognized_by_all_of_their_names() {
         for json in [
             r#"{"architecture": "resnet50", "num_classes": 1000}"#,
             r#"{"architecture": "resnet18.a1_in1k", "model_args": {"num_classes": 5}}"#,
@@ -188,23 +195,22 @@ mod tests {
             r#"{"architecture": "ResNet-50"}"#,
             r#"{"architecture": "gluon_resnet152_v1b"}"#,
             r#"{"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}"#,
-            // Of a text encoder in the same folder.
+            // Descriptions of a text encoder in the same folder.
             r#"{"model_type": "bert"}"#,
             r#"{"architectures": ["BertForMaskedLM"]}"#,
             "{}",
         ] {
-            checked(json).unwrap();
+            check_beside(json).unwrap();
         }
-        assert!(checked("{").unwrap_err().contains("config.json"));
+        assert!(check_beside("{").unwrap_err().contains("config.json"));
     }
 
-    /// What is said of an image encoder in a file of `torch.save` whose dictionary holds this entry
-    /// and an empty `state_dict`.
-    fn checked_torch(key: &str, value: &str) -> Result<(), String> {
+    /// Checks a file of `torch.save` with this entry and an empty `state_dict`; returns the error.
+    fn check_torch_file(key: &str, value: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint.pth.tar");
         let text = |text: &str| format!("X{}\0\0\0{text}", text.len() as u8 as char);
-        // A dictionary, a mark, keys and values, set items, stop.
+        // The opcodes EMPTY_DICT, MARK, keys and values, SETITEMS and STOP.
         let pickle = format!("}}({}{}{}}}u.", text(key), text(value), text("state_dict"));
         fs::write(&path, [b"\x80\x02", pickle.as_bytes()].concat()).unwrap();
         let file = WeightsFile::open(&path).unwrap();
@@ -212,9 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn an_architecture_that_a_file_of_pytorch_names_is_checked_too() {
+    fn the_architecture_in_a_pytorch_file_is_checked() {
         for name in ["resnetaa50", "resnet50d", "vit_small"] {
-            let error = checked_torch("arch", name).unwrap_err();
+            let error = check_torch_file("arch", name).unwrap_err();
             for part in ["checkpoint.pth.tar", "`arch`", name, "resnet152"] {
                 assert!(error.contains(part), "no `{part}` in: {error}");
             }
@@ -225,7 +231,7 @@ mod tests {
             ("arch", "DataParallel"),
             ("notes", "resnetaa50"),
         ] {
-            checked_torch(key, value).unwrap();
+            check_torch_file(key, value).unwrap();
         }
     }
 }

@@ -1,19 +1,20 @@
-//! Which encoder is taken of a file that has several.
+//! Chooses one encoder of a weights file with several.
 
 use std::path::Path;
 
-use super::scope::{Part, prefixes};
+use super::scope::{EncoderKind, encoder_prefixes};
 use crate::error::Error;
 use crate::weights::{WeightsError, WeightsFile};
 
-/// Opens weights, and chooses by a prefix where a file has several encoders.
+/// Opens weights files, and chooses an encoder by its name prefix if a file has several.
 pub(crate) struct ChosenEncoder<'a> {
-    /// What the names of the chosen encoder's tensors begin with.
+    /// The prefix of the chosen encoder's tensor names.
     prefix: Option<&'a str>,
     was_used: bool,
 }
 
 impl<'a> ChosenEncoder<'a> {
+    /// Creates a choice by `prefix`, the value of `weights_prefix`.
     pub fn new(prefix: Option<&'a str>) -> Self {
         Self {
             prefix,
@@ -21,35 +22,35 @@ impl<'a> ChosenEncoder<'a> {
         }
     }
 
-    /// Opens a file of weights; of several encoders, only the chosen one is in it.
+    /// Opens a weights file. If it has several encoders, the result contains only the chosen one.
     ///
     /// # Errors
     ///
-    /// Those of [`WeightsFile::open`], and [`WeightsError::Ambiguous`] when none has the prefix.
-    pub fn open(&mut self, path: &Path, part: Part) -> Result<WeightsFile, Error> {
+    /// The errors of [`WeightsFile::open`]; [`WeightsError::Ambiguous`] if the prefix is unknown.
+    pub fn open(&mut self, path: &Path, kind: EncoderKind) -> Result<WeightsFile, Error> {
         let file = WeightsFile::open(path)?;
-        let prefixes = prefixes(&file, part);
+        let prefixes = encoder_prefixes(&file, kind);
         let Some(prefix) = self.prefix.filter(|_| prefixes.len() > 1) else {
             return Ok(file);
         };
         self.was_used = true;
         let chosen = prefix.trim_end_matches('.');
-        let is_chosen = |it: &String| it.trim_end_matches('.') == chosen;
+        let is_chosen = |candidate: &String| candidate.trim_end_matches('.') == chosen;
         if !prefixes.iter().any(is_chosen) {
             return Err(Error::Weights(WeightsError::Ambiguous {
                 path: file.path().to_path_buf(),
-                part: part.name(),
+                part: kind.name(),
                 prefixes,
             }));
         }
         Ok(file.under(prefix)?)
     }
 
-    /// Checks that there was something to choose.
+    /// Checks that the prefix, if there is one, was needed to choose an encoder.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::UnusedPrefix`].
+    /// [`WeightsError::UnusedPrefix`] if it was not.
     pub fn check_used(&self) -> Result<(), WeightsError> {
         match self.prefix.filter(|_| !self.was_used) {
             None => Ok(()),
@@ -68,32 +69,32 @@ mod tests {
     use super::*;
     use crate::weights::{Layout, Naming, load_image_encoder, save, tensors};
 
-    /// MoCo's two encoders in one file, as its checkpoints have them.
-    fn two_encoders(path: &Path) {
+    /// Writes two encoders into one file, as in a checkpoint of MoCo.
+    fn save_two_encoders(path: &Path) {
         let network = |seed| {
             let device = Device::flex();
             device.seed(seed);
             ResNetConfig::new(ResNetDepth::ResNet18).init(&device)
         };
-        let under = |prefix, seed| {
+        let named_tensors = |prefix, seed| {
             tensors(
                 &network(seed),
                 &Layout::encoder(prefix, Naming::TORCHVISION),
             )
         };
-        let mut both = under("module.encoder_q.", 1);
-        both.extend(under("module.encoder_k.", 2));
+        let mut both = named_tensors("module.encoder_q.", 1);
+        both.extend(named_tensors("module.encoder_k.", 2));
         save(both, path).unwrap();
     }
 
     #[test]
-    fn of_several_encoders_the_prefix_chooses_and_the_error_lists_them() {
+    fn the_prefix_chooses_among_several_encoders_and_the_error_lists_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("moco.pth");
-        two_encoders(&path);
+        save_two_encoders(&path);
         let load = |prefix: Option<&str>| -> Result<_, Error> {
             let mut chosen = ChosenEncoder::new(prefix);
-            let file = chosen.open(&path, Part::ImageEncoder)?;
+            let file = chosen.open(&path, EncoderKind::ImageEncoder)?;
             chosen.check_used()?;
             let encoder = ResNetConfig::new(ResNetDepth::ResNet18).init(&Device::flex());
             Ok(load_image_encoder(encoder, &file, &[])?.0)

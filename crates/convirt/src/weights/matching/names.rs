@@ -1,21 +1,22 @@
-//! The key map: what each library calls the parameters of our networks.
+//! Maps the paths of our parameters to the names that each library uses.
 //!
-//! Paths here are those of the modules of `convirt-model`, with PyTorch's names for a layer's own
-//! parameters (`weight`, `bias`, `running_mean`, `running_var`).
+//! A path here is the path in a module of `convirt-model`. Its last part is PyTorch's name of the
+//! layer's parameter: `weight`, `bias`, `running_mean` or `running_var`.
 
 use convirt_model::BertFamily;
 
-/// The beginning of a path: ours, theirs. `#` is a number, the same in both.
+/// The start of a path in our names, and in the library's names. `#` is a number, the same in both.
 type Rename = (&'static str, &'static str);
 
-/// torchvision's and timm's ResNets.
+/// The names of ResNets in torchvision and timm.
 const TORCHVISION: &[Rename] = &[
     ("layer#.#.downsample.conv", "layer#.#.downsample.0"),
     ("layer#.#.downsample.bn", "layer#.#.downsample.1"),
 ];
 
-/// A torchvision ResNet whose children were put into an `nn.Sequential`, as ConVIRT-Colab does;
-/// in torchvision's names first.
+/// The names of a torchvision ResNet inside an `nn.Sequential`, as in ConVIRT-Colab.
+///
+/// The first column has torchvision's names.
 const SEQUENTIAL: &[Rename] = &[
     ("conv1", "0"),
     ("bn1", "1"),
@@ -25,7 +26,7 @@ const SEQUENTIAL: &[Rename] = &[
     ("layer4", "7"),
 ];
 
-/// `transformers`' BERT, RoBERTa and XLM-RoBERTa.
+/// The names of BERT, RoBERTa and XLM-RoBERTa in `transformers`.
 const BERT: &[Rename] = &[
     ("embeddings.layer_norm", "embeddings.LayerNorm"),
     (
@@ -56,7 +57,7 @@ const BERT: &[Rename] = &[
     ("layers.#.output_norm", "encoder.layer.#.output.LayerNorm"),
 ];
 
-/// `transformers`' DistilBERT.
+/// The names of DistilBERT in `transformers`.
 const DISTILBERT: &[Rename] = &[
     ("embeddings.layer_norm", "embeddings.LayerNorm"),
     (
@@ -87,12 +88,14 @@ const DISTILBERT: &[Rename] = &[
     ),
 ];
 
-/// ConVIRT-Colab's projection heads, behind `res_` and `bert_`.
+/// The names of the projection heads in ConVIRT-Colab, after the prefixes `res_` and `bert_`.
 const COLAB_HEAD: &[Rename] = &[("linear1", "l1"), ("linear2", "l2")];
 
-/// Tensors of torchvision, timm and `transformers` that our encoders have no place for: batch
-/// counters, classifiers, poolers, the heads of pretraining and of tasks. `*` is anything.
-const PASSED_OVER: &[&str] = &[
+/// Patterns of tensors that our encoders do not need. `*` matches any text.
+///
+/// torchvision, timm and `transformers` store them: batch counters, classifiers, poolers, and the
+/// heads of pretraining and of other tasks.
+const IGNORED_PATTERNS: &[&str] = &[
     "*.num_batches_tracked",
     "fc.*",
     "embeddings.position_ids",
@@ -112,7 +115,7 @@ const PASSED_OVER: &[&str] = &[
 pub(crate) struct Naming(&'static [&'static [Rename]]);
 
 impl Naming {
-    /// Our own.
+    /// The names of this crate.
     pub const OURS: Self = Self(&[]);
     pub const TORCHVISION: Self = Self(&[TORCHVISION]);
     pub const SEQUENTIAL: Self = Self(&[TORCHVISION, SEQUENTIAL]);
@@ -120,7 +123,7 @@ impl Naming {
     pub const DISTILBERT: Self = Self(&[DISTILBERT]);
     const COLAB_HEAD: Self = Self(&[COLAB_HEAD]);
 
-    /// `transformers`', of a family.
+    /// Returns the names of a family of text encoders in `transformers`.
     pub fn for_family(family: BertFamily) -> Self {
         match family {
             BertFamily::Bert | BertFamily::Roberta | BertFamily::XlmRoberta => Self::BERT,
@@ -128,40 +131,43 @@ impl Naming {
         }
     }
 
-    /// The library's name for the parameter at `path`.
-    pub fn of(self, path: &str) -> String {
+    /// Returns the library's name of the parameter at `path`.
+    pub fn name_of(self, path: &str) -> String {
         let renamed = |path: String, table: &&[Rename]| {
-            let rename = |(ours, theirs): &Rename| replaced(&path, ours, theirs);
+            let rename = |(ours, theirs): &Rename| renamed_start(&path, ours, theirs);
             table.iter().find_map(rename).unwrap_or(path)
         };
         self.0.iter().fold(path.to_string(), renamed)
     }
 }
 
-/// What the tensors of a network are called in a file.
+/// The names of a network's tensors in a file.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    /// What all names begin with.
+    /// The prefix of all names.
     pub prefix: String,
-    parts: Vec<Part>,
-    /// Whether the parts are all that a file is to have.
+    parts: Vec<LayoutPart>,
+    /// Whether the network uses all parts of a file, so that any other tensor is unexpected.
     is_whole: bool,
 }
 
-/// The parameters whose paths begin with `ours`.
+/// The names of the parameters whose paths start with `ours`.
 #[derive(Debug)]
-struct Part {
+struct LayoutPart {
+    /// The start of the path in our module.
     ours: &'static str,
+    /// The start of the name in the file.
     theirs: &'static str,
+    /// The names after this start.
     naming: Naming,
 }
 
 impl Layout {
-    /// An encoder by itself.
+    /// Returns the layout of a file with a single encoder.
     pub fn encoder(prefix: &str, naming: Naming) -> Self {
         Self {
             prefix: prefix.to_string(),
-            parts: vec![Part {
+            parts: vec![LayoutPart {
                 ours: "",
                 theirs: "",
                 naming,
@@ -170,9 +176,9 @@ impl Layout {
         }
     }
 
-    /// A whole model of this crate.
+    /// Returns the layout of a whole model of this crate.
     pub fn convirt(image: Naming, text: Naming) -> Self {
-        Self::whole([
+        Self::from_parts([
             ("image_encoder.", "image_encoder.", image),
             ("text_encoder.", "text_encoder.", text),
             ("image_projection.", "image_projection.", Naming::OURS),
@@ -181,9 +187,9 @@ impl Layout {
         ])
     }
 
-    /// ConVIRT-Colab's `model.pth`. Its temperature is a setting and not in the file.
+    /// Returns the layout of ConVIRT-Colab's `model.pth`, which does not contain the temperature.
     pub fn colab(image: Naming, text: Naming) -> Self {
-        Self::whole([
+        Self::from_parts([
             ("image_encoder.", "res_features.", image),
             ("text_encoder.", "bert_model.", text),
             ("image_projection.", "res_", Naming::COLAB_HEAD),
@@ -192,8 +198,8 @@ impl Layout {
         ])
     }
 
-    fn whole(parts: [(&'static str, &'static str, Naming); 5]) -> Self {
-        let part = |(ours, theirs, naming)| Part {
+    fn from_parts(parts: [(&'static str, &'static str, Naming); 5]) -> Self {
+        let part = |(ours, theirs, naming)| LayoutPart {
             ours,
             theirs,
             naming,
@@ -205,71 +211,75 @@ impl Layout {
         }
     }
 
-    /// The image encoder and its projection of such a model, the rest passed over.
+    /// Returns the layout of the image side, which ignores the other parts of a whole model.
+    ///
+    /// The image side consists of the image encoder and its projection head.
     pub fn image_side(mut self) -> Self {
         self.parts.retain(|part| part.ours.starts_with("image_"));
         self.is_whole = false;
         self
     }
 
-    /// The file's name for the parameter at `path`.
+    /// Returns the file's name of the parameter at `path`.
     pub fn name_of(&self, path: &str) -> String {
         let part = self.parts.iter().find(|part| path.starts_with(part.ours));
         let theirs = match part {
-            Some(part) => part.theirs.to_string() + &part.naming.of(&path[part.ours.len()..]),
+            Some(part) => part.theirs.to_string() + &part.naming.name_of(&path[part.ours.len()..]),
             None => path.to_string(),
         };
         self.prefix.clone() + &theirs
     }
 
-    /// Whether the network has no place for a tensor of this name, and needs none.
-    pub fn passes_over(&self, name: &str) -> bool {
+    /// Returns whether a tensor of this name belongs to something that the network does not need.
+    pub fn ignores(&self, name: &str) -> bool {
         let Some(name) = name.strip_prefix(&self.prefix) else {
             return true;
         };
         let parts = self.parts.iter();
         let mut names = parts.filter_map(|part| name.strip_prefix(part.theirs));
-        let mut is_elsewhere = !self.is_whole;
-        let is_passed_over = names.any(|name| {
-            is_elsewhere = false;
-            PASSED_OVER.iter().any(|pattern| matches(pattern, name))
+        let mut is_in_unused_part = !self.is_whole;
+        let is_ignored = names.any(|name| {
+            is_in_unused_part = false;
+            IGNORED_PATTERNS
+                .iter()
+                .any(|pattern| matches_pattern(pattern, name))
         });
-        is_passed_over || is_elsewhere
+        is_ignored || is_in_unused_part
     }
 }
 
-/// Whether a prefix ends where a name's part ends.
-pub(super) fn is_whole(prefix: &str) -> bool {
+/// Returns whether a prefix consists of whole parts of a name, which end with dots.
+pub(super) fn has_whole_parts(prefix: &str) -> bool {
     prefix.is_empty() || prefix.ends_with('.')
 }
 
-/// Whether a name is of a pattern, in which `*` is anything.
-pub(in crate::weights) fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else {
+/// Returns whether a name matches a pattern, in which `*` matches any text.
+pub(in crate::weights) fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let Some((start, remaining_pattern)) = pattern.split_once('*') else {
         return pattern == name;
     };
     let Some(name) = name.strip_prefix(start) else {
         return false;
     };
     (0..=name.len())
-        .filter(|&at| name.is_char_boundary(at))
-        .any(|at| matches(rest, &name[at..]))
+        .filter(|&index| name.is_char_boundary(index))
+        .any(|index| matches_pattern(remaining_pattern, &name[index..]))
 }
 
-/// `path` with its beginning renamed, if it is `ours`.
-fn replaced(path: &str, ours: &str, theirs: &str) -> Option<String> {
+/// Returns `path` with its start renamed to `theirs`, or `None` if it does not start with `ours`.
+fn renamed_start(path: &str, ours: &str, theirs: &str) -> Option<String> {
     let mut numbers = Vec::new();
-    let mut rest = path;
+    let mut remaining = path;
     for (index, literal) in ours.split('#').enumerate() {
         if index > 0 {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, after) = rest.split_at(digits);
+            let digits = remaining.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, suffix) = remaining.split_at(digits);
             numbers.push(number);
-            rest = after;
+            remaining = suffix;
         }
-        rest = rest.strip_prefix(literal)?;
+        remaining = remaining.strip_prefix(literal)?;
     }
-    if !rest.starts_with('.') {
+    if !remaining.starts_with('.') {
         return None;
     }
     let mut name = String::new();
@@ -280,7 +290,7 @@ fn replaced(path: &str, ours: &str, theirs: &str) -> Option<String> {
         }
         name += literal;
     }
-    Some(name + rest)
+    Some(name + remaining)
 }
 
 #[cfg(test)]
@@ -288,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_library_has_its_names() {
+    fn paths_are_renamed_for_each_library() {
         for (naming, ours, theirs) in [
             (
                 Naming::TORCHVISION,
@@ -330,19 +340,19 @@ mod tests {
             (Naming::COLAB_HEAD, "linear2.weight", "l2.weight"),
             (Naming::OURS, "linear2.weight", "linear2.weight"),
         ] {
-            assert_eq!(naming.of(ours), theirs);
+            assert_eq!(naming.name_of(ours), theirs);
         }
     }
 
     #[test]
-    fn of_a_whole_model_the_image_side_passes_over_the_rest() {
+    fn the_image_side_ignores_the_other_parts_of_a_whole_model() {
         let whole = Layout::convirt(Naming::TORCHVISION, Naming::BERT);
-        assert!(!whole.passes_over("text_encoder.embeddings.LayerNorm.weight"));
+        assert!(!whole.ignores("text_encoder.embeddings.LayerNorm.weight"));
         let side = whole.image_side();
-        assert!(side.passes_over("text_encoder.embeddings.LayerNorm.weight"));
-        assert!(side.passes_over("loss.log_scale"));
-        assert!(!side.passes_over("image_encoder.layer5.0.conv1.weight"));
-        assert!(side.passes_over("image_encoder.fc.weight"));
+        assert!(side.ignores("text_encoder.embeddings.LayerNorm.weight"));
+        assert!(side.ignores("loss.log_scale"));
+        assert!(!side.ignores("image_encoder.layer5.0.conv1.weight"));
+        assert!(side.ignores("image_encoder.fc.weight"));
         assert_eq!(
             side.name_of("image_encoder.layer2.0.downsample.conv.weight"),
             "image_encoder.layer2.0.downsample.0.weight"
@@ -352,10 +362,12 @@ mod tests {
     #[test]
     fn patterns_match_whole_names() {
         let layout = Layout::encoder("module.", Naming::TORCHVISION);
-        assert!(layout.passes_over("module.pooler.dense.weight"));
-        assert!(layout.passes_over("module.layer1.0.bn1.num_batches_tracked"));
-        assert!(layout.passes_over("optimizer.state"));
-        assert!(!layout.passes_over("module.layer1.0.fc.weight"));
-        assert!(matches("a*c*", "abccd") && matches("*", "") && !matches("a*c", "abcd"));
+        assert!(layout.ignores("module.pooler.dense.weight"));
+        assert!(layout.ignores("module.layer1.0.bn1.num_batches_tracked"));
+        assert!(layout.ignores("optimizer.state"));
+        assert!(!layout.ignores("module.layer1.0.fc.weight"));
+        assert!(matches_pattern("a*c*", "abccd"));
+        assert!(matches_pattern("*", ""));
+        assert!(!matches_pattern("a*c", "abcd"));
     }
 }

@@ -1,30 +1,30 @@
-//! The parameters of a module, and how files store them.
+//! Lists the parameters of a module, and how files store them.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use super::names::is_whole;
+use super::names::has_whole_parts;
 use crate::weights::WeightsFormat;
 
 /// A parameter of a module.
 pub(in crate::weights) struct Parameter {
-    /// Its path, with PyTorch's name for the last part.
+    /// The path in the module, with PyTorch's name for the last part.
     pub path: String,
     pub shape: Vec<usize>,
     pub layer: Layer,
 }
 
-/// What decides on how a layer's parameters are stored.
+/// The kind of a layer, which determines how files store its parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::weights) enum Layer {
-    /// Burn's weights are `[in, out]`, PyTorch's `[out, in]`.
+    /// A linear layer: Burn's weights have the shape `[in, out]`, PyTorch's `[out, in]`.
     Linear,
-    /// Burn's are `gamma` and `beta`, as once in TensorFlow; PyTorch's `weight` and `bias`.
+    /// A normalization: Burn's parameters are `gamma` and `beta`, PyTorch's `weight` and `bias`.
     Norm,
     Other,
 }
 
-/// A place in a module that is being visited.
+/// The current position while a module is visited.
 #[derive(Default)]
 pub(in crate::weights) struct Position {
     names: Vec<String>,
@@ -32,16 +32,19 @@ pub(in crate::weights) struct Position {
 }
 
 impl Position {
+    /// Enters a submodule.
     pub fn enter(&mut self, name: &str, container: &str) {
         self.names.push(name.to_string());
         self.containers.push(container.to_string());
     }
 
+    /// Leaves a submodule.
     pub fn exit(&mut self) {
         self.names.pop();
         self.containers.pop();
     }
 
+    /// Returns the parameter at the current position.
     pub fn parameter<const D: usize>(&self, param: &Param<Tensor<D>>) -> Parameter {
         let layer = match self.containers.last().map(String::as_str) {
             Some("Struct:Linear") => Layer::Linear,
@@ -60,20 +63,23 @@ impl Position {
     }
 }
 
-/// `name` with another last part, if it is one of those to rename.
+/// Returns `name` with its last part renamed, or `None` if no rename applies.
 pub(in crate::weights) fn renamed_end(name: &str, renames: &[(&str, &str)]) -> Option<String> {
-    renames.iter().find_map(|(from, to)| {
-        let start = name.strip_suffix(from).filter(|start| is_whole(start))?;
-        Some(format!("{start}{to}"))
+    renames.iter().find_map(|(old, new)| {
+        let start = name
+            .strip_suffix(old)
+            .filter(|start| has_whole_parts(start))?;
+        Some(format!("{start}{new}"))
     })
 }
 
 impl Parameter {
-    /// Whether the file has it with rows and columns exchanged.
+    /// Returns whether a file of this format stores the parameter transposed.
     pub fn is_transposed_in(&self, format: WeightsFormat) -> bool {
         self.layer == Layer::Linear && self.shape.len() == 2 && format != WeightsFormat::Burnpack
     }
 
+    /// Returns the shape of the parameter in a file of this format.
     pub fn shape_in(&self, format: WeightsFormat) -> Vec<usize> {
         let mut shape = self.shape.clone();
         if self.is_transposed_in(format) {
@@ -83,12 +89,12 @@ impl Parameter {
     }
 }
 
-/// Lists the parameters of a module without initializing any.
+/// Lists the parameters of a module without initializing them.
 pub(in crate::weights) fn parameters(module: &impl Module) -> Vec<Parameter> {
     #[derive(Default)]
     struct Lister {
         position: Position,
-        found: Vec<Parameter>,
+        parameters: Vec<Parameter>,
     }
     impl ModuleVisitor for Lister {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -100,10 +106,10 @@ pub(in crate::weights) fn parameters(module: &impl Module) -> Vec<Parameter> {
         }
 
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found.push(self.position.parameter(param));
+            self.parameters.push(self.position.parameter(param));
         }
     }
     let mut lister = Lister::default();
     module.visit(&mut lister);
-    lister.found
+    lister.parameters
 }

@@ -1,48 +1,49 @@
-//! The networks in a file, whatever their names begin with.
+//! Finds the networks in a file and the prefix of their names.
 
 use super::architecture::check_image_encoder;
-use super::names::{Layout, Naming, is_whole};
+use super::names::{Layout, Naming, has_whole_parts};
 use crate::weights::error::KEEP_NAMES;
 use crate::weights::{WeightsError, WeightsFile, WeightsFormat};
 
-/// What of a file is loaded, and under which names.
+/// The part of a file that is loaded, and its names.
 pub(in crate::weights) struct Scope {
-    pub what: &'static str,
+    /// The name of the part in messages.
+    pub part: &'static str,
     pub layout: Layout,
 }
 
-/// An encoder in a file: what its names begin with, and what they are behind that.
-type Found<'a> = (&'a str, Naming);
+/// An encoder in a file: the prefix of its names, and the naming after the prefix.
+type NamedEncoder<'a> = (&'a str, Naming);
 
 impl Scope {
-    /// The image encoder of a file.
+    /// Finds the image encoder of a file.
     pub fn image_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
         check_image_encoder(file)?;
         let (prefix, naming) = image_encoder(file)?;
         Ok(Self {
-            what: IMAGE_ENCODER,
+            part: IMAGE_ENCODER,
             layout: Layout::encoder(prefix, naming),
         })
     }
 
-    /// The head of a classifier in torchvision's names.
+    /// Returns the scope of a classifier's head with torchvision's names.
     pub fn classifier_head() -> Self {
         Self {
-            what: "classifier head",
+            part: "classifier head",
             layout: Layout::encoder("fc.", Naming::OURS),
         }
     }
 
-    /// The text encoder of a file.
+    /// Finds the text encoder of a file.
     pub fn text_encoder(file: &WeightsFile) -> Result<Self, WeightsError> {
         let (prefix, naming) = text_encoder(file)?;
         Ok(Self {
-            what: TEXT_ENCODER,
+            part: TEXT_ENCODER,
             layout: Layout::encoder(prefix, naming),
         })
     }
 
-    /// A whole model: ours, or ConVIRT-Colab's.
+    /// Finds a whole model of this crate or ConVIRT-Colab.
     pub fn network(file: &WeightsFile) -> Result<Self, WeightsError> {
         let (image, image_naming) = image_encoder(file)?;
         let (text, text_naming) = text_encoder(file)?;
@@ -57,12 +58,12 @@ impl Scope {
             ),
         ] {
             let prefixes = [image.strip_suffix(image_end), text.strip_suffix(text_end)];
-            if let [Some(prefix), Some(same)] = prefixes
-                && prefix == same
+            if let [Some(prefix), Some(text_prefix)] = prefixes
+                && prefix == text_prefix
             {
                 layout.prefix = prefix.to_string();
                 return Ok(Self {
-                    what: "model",
+                    part: "model",
                     layout,
                 });
             }
@@ -77,8 +78,8 @@ impl Scope {
         })
     }
 
-    /// The image encoder of a whole model with its projection: SimCLR's, ConVIRT's or
-    /// ConVIRT-Colab's.
+    /// Finds the image encoder and its projection head in a model of SimCLR, ConVIRT or
+    /// ConVIRT-Colab.
     pub fn image_side(file: &WeightsFile) -> Result<Self, WeightsError> {
         let (image, naming) = image_encoder(file)?;
         let layouts = [
@@ -90,7 +91,7 @@ impl Scope {
                 let mut layout = layout.image_side();
                 layout.prefix = prefix.to_string();
                 return Ok(Self {
-                    what: "image encoder and projection",
+                    part: "image encoder and projection",
                     layout,
                 });
             }
@@ -104,7 +105,7 @@ impl Scope {
         })
     }
 
-    /// The file's name for the parameter at `path`.
+    /// Returns the file's name of the parameter at `path`.
     pub fn name_of(&self, path: &str) -> String {
         self.layout.name_of(path)
     }
@@ -113,20 +114,20 @@ impl Scope {
 const IMAGE_ENCODER: &str = "image encoder";
 const TEXT_ENCODER: &str = "text encoder";
 
-/// First convolution of a ResNet.
-const STEM: [usize; 4] = [64, 3, 7, 7];
-/// End of the name of a text encoder's word embeddings.
-const WORDS: &str = "embeddings.word_embeddings.weight";
+/// The shape of a ResNet's first convolution.
+const STEM_SHAPE: [usize; 4] = [64, 3, 7, 7];
+/// The end of the name of a text encoder's word embeddings.
+const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
-/// Which encoder of a file is meant.
+/// The kind of an encoder in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum EncoderKind {
     ImageEncoder,
     TextEncoder,
 }
 
-impl Part {
-    /// Name as in a message.
+impl EncoderKind {
+    /// Returns the name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::ImageEncoder => IMAGE_ENCODER,
@@ -135,69 +136,77 @@ impl Part {
     }
 }
 
-/// What the names of each encoder of a kind in a file begin with.
-pub(crate) fn prefixes(file: &WeightsFile, part: Part) -> Vec<String> {
-    let encoders = match part {
-        Part::ImageEncoder => image_encoders(file),
-        Part::TextEncoder => text_encoders(file),
+/// Returns the name prefixes of all encoders of a kind in a file.
+pub(super) fn encoder_prefixes(file: &WeightsFile, kind: EncoderKind) -> Vec<String> {
+    let encoders = match kind {
+        EncoderKind::ImageEncoder => image_encoders(file),
+        EncoderKind::TextEncoder => text_encoders(file),
     };
     let prefixes = encoders.iter().map(|(prefix, _)| prefix.to_string());
     prefixes.collect()
 }
 
-fn image_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
-    let expected = format!("no `conv1.weight` of shape {STEM:?}");
-    only(IMAGE_ENCODER, expected, image_encoders(file), file)
+fn image_encoder(file: &WeightsFile) -> Result<NamedEncoder<'_>, WeightsError> {
+    let expected = format!("no `conv1.weight` of shape {STEM_SHAPE:?}");
+    single_encoder(IMAGE_ENCODER, expected, image_encoders(file), file)
 }
 
-/// An image encoder is known by its stem's 7×7 convolution.
-fn image_encoders(file: &WeightsFile) -> Vec<Found<'_>> {
+/// Finds all image encoders, which are recognized by the 7×7 convolution of their stem.
+fn image_encoders(file: &WeightsFile) -> Vec<NamedEncoder<'_>> {
     let stems = file
         .tensors()
         .iter()
-        .filter(|(_, tensor)| tensor.shape == STEM);
-    let found = stems.filter_map(|(name, _)| {
-        let prefix = |end| name.strip_suffix(end).filter(|prefix| is_whole(prefix));
+        .filter(|(_, tensor)| tensor.shape == STEM_SHAPE);
+    let encoders = stems.filter_map(|(name, _)| {
+        let prefix = |end| {
+            name.strip_suffix(end)
+                .filter(|prefix| has_whole_parts(prefix))
+        };
         prefix("conv1.weight")
             .map(|prefix| (prefix, Naming::TORCHVISION))
             .or(prefix("0.weight").map(|prefix| (prefix, Naming::SEQUENTIAL)))
     });
-    found.collect()
+    encoders.collect()
 }
 
-fn text_encoder(file: &WeightsFile) -> Result<Found<'_>, WeightsError> {
-    let expected = format!("no `{WORDS}`");
-    only(TEXT_ENCODER, expected, text_encoders(file), file)
+fn text_encoder(file: &WeightsFile) -> Result<NamedEncoder<'_>, WeightsError> {
+    let expected = format!("no `{WORD_EMBEDDINGS}`");
+    single_encoder(TEXT_ENCODER, expected, text_encoders(file), file)
 }
 
-/// A text encoder is known by its word embeddings.
-fn text_encoders(file: &WeightsFile) -> Vec<Found<'_>> {
-    let found = file.tensors().keys().filter_map(|name| {
-        let prefix = name.strip_suffix(WORDS).filter(|prefix| is_whole(prefix))?;
+/// Finds all text encoders, which are recognized by their word embeddings.
+fn text_encoders(file: &WeightsFile) -> Vec<NamedEncoder<'_>> {
+    let encoders = file.tensors().keys().filter_map(|name| {
+        let prefix = name
+            .strip_suffix(WORD_EMBEDDINGS)
+            .filter(|prefix| has_whole_parts(prefix))?;
         Some((prefix, text_naming(file, prefix)))
     });
-    found.collect()
+    encoders.collect()
 }
 
-/// DistilBERT calls its layers otherwise than the other families do.
+/// Returns the naming of the text encoder with this prefix.
+///
+/// DistilBERT has other names for its layers than the other families.
 fn text_naming(file: &WeightsFile, prefix: &str) -> Naming {
     let layers = format!("{prefix}transformer.layer.");
     let next = file.tensors().range(layers.clone()..).next();
-    match next.is_some_and(|(name, _)| name.starts_with(&layers)) {
-        true => Naming::DISTILBERT,
-        false => Naming::BERT,
+    if next.is_some_and(|(name, _)| name.starts_with(&layers)) {
+        Naming::DISTILBERT
+    } else {
+        Naming::BERT
     }
 }
 
-/// The one encoder of a kind that a file has; Burn's files have our names.
-fn only<'a>(
+/// Returns the only encoder of a kind in a file, or an error if there are none or several.
+fn single_encoder<'a>(
     part: &'static str,
     expected: String,
-    found: Vec<Found<'a>>,
+    encoders: Vec<NamedEncoder<'a>>,
     file: &WeightsFile,
-) -> Result<Found<'a>, WeightsError> {
+) -> Result<NamedEncoder<'a>, WeightsError> {
     let path = file.path().to_path_buf();
-    match found[..] {
+    match encoders[..] {
         [] => Err(WeightsError::NoSuchPart {
             path,
             part,
@@ -206,12 +215,16 @@ fn only<'a>(
                 _ => expected,
             },
         }),
+        // Burn's files have the names of this crate.
         [(prefix, _)] if file.format() == WeightsFormat::Burnpack => Ok((prefix, Naming::OURS)),
-        [found] => Ok(found),
+        [encoder] => Ok(encoder),
         _ => Err(WeightsError::Ambiguous {
             path,
             part,
-            prefixes: found.iter().map(|(prefix, _)| prefix.to_string()).collect(),
+            prefixes: encoders
+                .iter()
+                .map(|(prefix, _)| prefix.to_string())
+                .collect(),
         }),
     }
 }

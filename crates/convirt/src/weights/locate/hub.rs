@@ -1,4 +1,4 @@
-//! Models by their name on the Hugging Face hub: from its cache, or downloaded into it.
+//! Finds models of the Hugging Face hub in its cache, or downloads them into the cache.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,64 +16,64 @@ use super::kind::WeightsKind;
 use crate::config::ModelName;
 use crate::messages::progress_bar;
 use crate::weights::WeightsError;
-use crate::weights::file::{OF_HUGGING_FACE, parts};
+use crate::weights::file::{HUGGING_FACE_FILES, parts};
 
-/// Files that a program would place by hand, as the errors list them.
-const DESCRIPTION: &str = "config.json";
-/// Vocabularies, in order of preference; all files of one are needed.
+/// The configuration of a text encoder.
+const CONFIG_FILE: &str = "config.json";
+/// The files of a vocabulary, in order of preference. All files of one alternative are needed.
 const VOCABULARIES: &[&[&str]] = &[
     &["tokenizer.json"],
     &["vocab.txt"],
     &["vocab.json", "merges.txt"],
 ];
-/// Taken where the model has it.
-const SETTINGS: &str = "tokenizer_config.json";
+/// The settings of a tokenizer, which are optional.
+const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";
 
-/// Bytes of a file that holds a token or the name of a commit.
-const MAX_LINE: u64 = 4096;
+/// Maximum length of a file with a token or the name of a commit, in bytes.
+const MAX_LINE_BYTES: u64 = 4096;
 
-/// Seconds that a download may go without a byte, unless the environment says otherwise.
-const PATIENCE: u64 = 60;
+/// Default of the longest time without new data during a download, in seconds.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
-/// Where models are downloaded from and kept.
+/// The Hugging Face hub and the cache of its models.
 ///
-/// The cache is that of Python's `huggingface_hub`, so that a model is downloaded once for both.
+/// The cache is that of Python's `huggingface_hub`, so that both programs share each download.
 #[derive(Clone, Debug)]
 pub(crate) struct Hub {
     cache: Cache,
-    /// `None`: the hub's own.
+    /// The address of another server; `None` for the hub itself.
     endpoint: Option<String>,
     token: Option<String>,
     offline: bool,
-    /// How long a download may go without a byte.
-    patience: Duration,
+    /// The longest time without new data during a download.
+    timeout: Duration,
 }
 
-/// Shows how far the download of a file has come, and tells the thread that waits for it.
-struct Watched {
+/// Shows the progress of a download, and sends heartbeats to the thread that waits for it.
+struct DownloadProgress {
     bar: ProgressBar,
-    signs: Sender<()>,
+    heartbeats: Sender<()>,
 }
 
-/// A model of the hub is neither in the cache nor could it be downloaded.
+/// A model of the hub is not in the cache and could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no folder `{name}`, and the model of that name is not in the cache {cache}: {reason}; \
-     to go on without the network, place its files {files} in the folder `{name}`, or copy the \
-     cache from elsewhere and set HF_HOME", cache = cache.display(), files = files.join(", ")
+     to continue without the network, place its files {files} in the folder `{name}`, or copy the \
+     cache from another computer and set HF_HOME", cache = cache.display(), files = files.join(", ")
 )]
 pub struct HubError {
-    /// The model.
+    /// The name of the model.
     name: String,
-    /// Folder of the cache.
+    /// The folder of the cache.
     cache: PathBuf,
-    /// Files that are needed.
+    /// The files that are needed.
     files: Vec<String>,
-    /// Why it was not downloaded.
+    /// The reason why the model was not downloaded.
     reason: String,
 }
 
-/// What stops a download.
+/// The cause of a failed download.
 #[derive(Debug, thiserror::Error)]
 enum DownloadError {
     #[error(transparent)]
@@ -82,17 +82,18 @@ enum DownloadError {
     Index(#[from] WeightsError),
     #[error(
         "nothing came for {} seconds; HF_HUB_DOWNLOAD_TIMEOUT sets how long to wait",
-        patience.as_secs_f64()
+        timeout.as_secs_f64()
     )]
-    Silent { patience: Duration },
+    Timeout { timeout: Duration },
     #[error("the answer of the hub was not understood")]
     Panicked,
 }
 
 impl Hub {
-    /// As the environment says, with the variables of Python's `huggingface_hub`: `HF_HUB_CACHE`,
-    /// `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds.
+    /// Reads the settings from the environment variables of Python's `huggingface_hub`.
+    ///
+    /// These are `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT`, which is in seconds.
     pub fn from_env() -> Self {
         let path = |name| {
             env::var_os(name)
@@ -106,8 +107,9 @@ impl Hub {
             cache.unwrap_or_default().join("huggingface")
         });
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        let token = text("HF_TOKEN").or_else(|| read_regular_text(&token_file, MAX_LINE).ok());
-        let patience = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok());
+        let token =
+            text("HF_TOKEN").or_else(|| read_regular_text(&token_file, MAX_LINE_BYTES).ok());
+        let timeout = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok());
         let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
         Self {
             cache: Cache::new(path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub"))),
@@ -116,26 +118,25 @@ impl Hub {
                 .map(|token| token.trim().to_string())
                 .filter(|token| !token.is_empty()),
             offline: matches!(offline.as_str(), "1" | "true" | "yes" | "on"),
-            patience: Duration::from_secs(patience.unwrap_or(PATIENCE)),
+            timeout: Duration::from_secs(timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS)),
         }
     }
 
-    /// The folder of a model in the cache, downloaded where it is not there yet.
+    /// Returns the folder of a model in the cache, after downloading it if necessary.
     ///
-    /// What is in the cache is taken as it is: a model does not change while it is used. Another
-    /// revision is fetched by its name.
+    /// A model in the cache is not updated. Another revision must be requested by its name.
     ///
     /// # Errors
     ///
-    /// [`HubError`] when it is not in the cache and cannot be downloaded.
-    pub fn folder(&self, model: &ModelName, kind: WeightsKind) -> Result<PathBuf, HubError> {
+    /// [`HubError`] if the model is not in the cache and cannot be downloaded.
+    pub fn fetch(&self, model: &ModelName, kind: WeightsKind) -> Result<PathBuf, HubError> {
         if let Some(folder) = self.cached(model, kind) {
             return Ok(folder);
         }
         let error = |reason: String| HubError {
             name: model.name.clone(),
             cache: self.cache.path().clone(),
-            files: kind.files(),
+            files: kind.required_files(),
             reason,
         };
         if self.offline {
@@ -150,42 +151,42 @@ impl Hub {
         Repo::with_revision(model.name.clone(), RepoType::Model, model.revision.clone())
     }
 
-    /// The folder of a model whose files are all in the cache.
+    /// Returns the folder of a model in the cache, or `None` if a needed file is not there.
     pub(super) fn cached(&self, model: &ModelName, kind: WeightsKind) -> Option<PathBuf> {
         let repo = self.cache.path().join(Self::repo(model).folder_name());
-        let commit = read_regular_text(&repo.join("refs").join(&model.revision), MAX_LINE);
-        // A commit has no reference to itself where Python downloaded it.
+        let commit = read_regular_text(&repo.join("refs").join(&model.revision), MAX_LINE_BYTES);
+        // Python writes no `refs` file for a model that was requested by its commit.
         let commit = commit.unwrap_or_else(|_| model.revision.clone());
         let folder = repo.join("snapshots").join(commit.trim());
-        let there = |name: &str| folder.join(name).is_file();
-        let files = kind.choose(there)?;
-        let is_whole = |name: &&str| match name.ends_with(".index.json") {
-            true => {
-                parts(&folder.join(name)).is_ok_and(|parts| parts.iter().all(|part| there(part)))
-            }
-            false => true,
+        let exists = |name: &str| folder.join(name).is_file();
+        let files = kind.choose_files(exists)?;
+        let has_all_parts = |name: &&str| {
+            !name.ends_with(".index.json")
+                || parts(&folder.join(name))
+                    .is_ok_and(|parts| parts.iter().all(|part| exists(part)))
         };
-        files.iter().all(is_whole).then_some(folder)
+        files.iter().all(has_all_parts).then_some(folder)
     }
 
-    /// Downloads a model; `None` if the hub does not have all that is needed.
+    /// Downloads a model; returns `None` if the hub's model lacks a needed file.
     ///
-    /// The client knows no time limits: it works in a thread of its own, which is left alone when
-    /// it has been silent for too long.
+    /// The client has no time limits. Therefore it runs in a thread of its own, which is abandoned
+    /// if it receives no data for too long.
     fn download(
         &self,
         model: &ModelName,
         kind: WeightsKind,
     ) -> Result<Option<PathBuf>, DownloadError> {
-        let (signs, heard) = channel();
+        let (heartbeats, received_heartbeats) = channel();
         let (hub, model) = (self.clone(), model.clone());
-        let download = thread::spawn(move || hub.download_with(&model, kind, &signs));
+        let download =
+            thread::spawn(move || hub.download_with_heartbeats(&model, kind, &heartbeats));
         loop {
-            match heard.recv_timeout(self.patience) {
+            match received_heartbeats.recv_timeout(self.timeout) {
                 Ok(()) => (),
                 Err(RecvTimeoutError::Timeout) => {
-                    let patience = self.patience;
-                    return Err(DownloadError::Silent { patience });
+                    let timeout = self.timeout;
+                    return Err(DownloadError::Timeout { timeout });
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return download.join().unwrap_or(Err(DownloadError::Panicked));
@@ -194,12 +195,12 @@ impl Hub {
         }
     }
 
-    /// Downloads a model and gives signs of life.
-    fn download_with(
+    /// Downloads a model and sends heartbeats while data arrives.
+    fn download_with_heartbeats(
         &self,
         model: &ModelName,
         kind: WeightsKind,
-        signs: &Sender<()>,
+        heartbeats: &Sender<()>,
     ) -> Result<Option<PathBuf>, DownloadError> {
         let mut builder = ApiBuilder::from_cache(self.cache.clone())
             .with_token(self.token.clone())
@@ -208,22 +209,22 @@ impl Hub {
             builder = builder.with_endpoint(endpoint.clone());
         }
         let repo = builder.build()?.repo(Self::repo(model));
-        let kept = self.cache.repo(Self::repo(model));
+        let cached = self.cache.repo(Self::repo(model));
         let get = |name: &str| -> Result<PathBuf, ApiError> {
-            let watched = Watched {
+            let progress = DownloadProgress {
                 bar: progress_bar(0),
-                signs: signs.clone(),
+                heartbeats: heartbeats.clone(),
             };
-            watched.live();
-            match kept.get(name) {
+            progress.send_heartbeat();
+            match cached.get(name) {
                 Some(path) => Ok(path),
-                None => repo.download_with_progress(name, watched),
+                None => repo.download_with_progress(name, progress),
             }
         };
-        let there = repo.info()?.siblings;
-        let is_there = |name: &str| there.iter().any(|file| file.rfilename == name);
+        let files = repo.info()?.siblings;
+        let exists = |name: &str| files.iter().any(|file| file.rfilename == name);
         let mut folder = None;
-        for name in kind.choose(is_there).unwrap_or_default() {
+        for name in kind.choose_files(exists).unwrap_or_default() {
             let path = get(name)?;
             if name.ends_with(".index.json") {
                 for part in parts(&path)? {
@@ -236,45 +237,46 @@ impl Hub {
     }
 }
 
-impl Watched {
-    /// Gives a sign of life; nobody hears it any more where the download was given up.
-    fn live(&self) {
-        let _ = self.signs.send(());
+impl DownloadProgress {
+    /// Sends a heartbeat. Nobody receives it if the download was abandoned.
+    fn send_heartbeat(&self) {
+        let _ = self.heartbeats.send(());
     }
 }
 
-impl Progress for Watched {
+impl Progress for DownloadProgress {
     fn init(&mut self, size: usize, file: &str) {
         self.bar.init(size, file);
-        self.live();
+        self.send_heartbeat();
     }
 
     fn update(&mut self, size: usize) {
         Progress::update(&mut self.bar, size);
-        self.live();
+        self.send_heartbeat();
     }
 
     fn finish(&mut self) {
         Progress::finish(&mut self.bar);
-        self.live();
+        self.send_heartbeat();
     }
 }
 
 impl WeightsKind {
-    /// The files to take of those that are there, in order; `None` if one is lacking.
-    fn choose(self, is_there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
-        let weights = *OF_HUGGING_FACE.iter().find(|name| is_there(name))?;
-        let description = Some(DESCRIPTION).filter(|name| is_there(name));
+    /// Returns the needed files in the order of download, or `None` if one does not exist.
+    fn choose_files(self, exists: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
+        let weights = *HUGGING_FACE_FILES.iter().find(|name| exists(name))?;
+        let config = Some(CONFIG_FILE).filter(|name| exists(name));
         if self == Self::ImageEncoder {
-            // It tells the architecture, where it is there.
-            return Some(description.into_iter().chain([weights]).collect());
+            // The optional configuration names the architecture.
+            return Some(config.into_iter().chain([weights]).collect());
         }
-        let is_whole = |files: &&&[&str]| files.iter().all(|name| is_there(name));
-        let vocabulary = VOCABULARIES.iter().find(is_whole)?;
-        let description = description?;
-        let settings = Some(SETTINGS).filter(|name| is_there(name));
-        // Weights come last: where they are in the cache, an interrupted download left nothing out.
-        let small = [description].into_iter().chain(settings);
+        let is_complete = |files: &&&[&str]| files.iter().all(|name| exists(name));
+        let vocabulary = VOCABULARIES.iter().find(is_complete)?;
+        let config = config?;
+        let settings = Some(TOKENIZER_SETTINGS).filter(|name| exists(name));
+        // Weights come last. If they are in the cache, the other files are there too, even after an
+        // interrupted download.
+        let small = [config].into_iter().chain(settings);
         Some(
             small
                 .chain(vocabulary.iter().copied())
@@ -283,16 +285,16 @@ impl WeightsKind {
         )
     }
 
-    /// What to place by hand.
-    fn files(self) -> Vec<String> {
+    /// Returns the files that a user has to place in a folder without a download.
+    fn required_files(self) -> Vec<String> {
         let weights = "model.safetensors (or pytorch_model.bin)".to_string();
         match self {
             Self::ImageEncoder => vec![weights],
             Self::TextEncoder => vec![
-                DESCRIPTION.to_string(),
+                CONFIG_FILE.to_string(),
                 weights,
                 "tokenizer.json (or vocab.txt, or vocab.json and merges.txt)".to_string(),
-                format!("{SETTINGS} (if the model has it)"),
+                format!("{TOKENIZER_SETTINGS} (if the model has it)"),
             ],
         }
     }
@@ -328,7 +330,7 @@ mod tests {
             offline: endpoint.is_none(),
             endpoint,
             token: Some("secret".to_string()),
-            patience: Duration::from_secs(PATIENCE),
+            timeout: Duration::from_secs(DEFAULT_TIMEOUT_SECONDS),
         }
     }
 
@@ -336,21 +338,22 @@ mod tests {
         ModelName::parse(text).unwrap()
     }
 
-    /// A hub with one model; it tells what it was asked for.
-    fn server() -> (String, Arc<Mutex<Vec<String>>>) {
+    /// Starts a hub with one model; returns its address and the list of requested paths.
+    fn start_server() -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
+        let requested = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requested);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 answer(stream.unwrap(), &log);
             }
         });
-        (address, asked)
+        (address, requested)
     }
 
-    fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>) {
+    /// Answers one request and records its path.
+    fn answer(mut stream: TcpStream, requested: &Mutex<Vec<String>>) {
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let lines = lines
             .map_while(Result::ok)
@@ -358,7 +361,7 @@ mod tests {
         let request: Vec<String> = lines.map(|line| line.to_lowercase()).collect();
         let path = request[0].split(' ').nth(1).unwrap().to_string();
         let is_authorized = request.contains(&"authorization: bearer secret".to_string());
-        asked.lock().unwrap().push(path.clone());
+        requested.lock().unwrap().push(path.clone());
 
         let file = path.strip_prefix("/owner/model/resolve/v1/");
         let file = FILES
@@ -393,85 +396,88 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_downloaded_once_with_all_that_it_needs() {
+    fn a_model_is_downloaded_once_with_all_needed_files() {
         let folder = tempfile::tempdir().unwrap();
-        let (address, asked) = server();
+        let (address, requested) = start_server();
         let model = model("owner/model@v1");
         let online = hub(&folder, Some(address));
-        let found = online.folder(&model, WeightsKind::TextEncoder).unwrap();
+        let model_folder = online.fetch(&model, WeightsKind::TextEncoder).unwrap();
         for (name, content) in &FILES[..5] {
-            assert_eq!(&fs::read_to_string(found.join(name)).unwrap(), content);
+            assert_eq!(
+                &fs::read_to_string(model_folder.join(name)).unwrap(),
+                content
+            );
         }
-        assert!(!found.join("README.md").exists());
-        assert!(found.ends_with(COMMIT));
+        assert!(!model_folder.join("README.md").exists());
+        assert!(model_folder.ends_with(COMMIT));
 
-        let requests = asked.lock().unwrap().len();
+        let requests = requested.lock().unwrap().len();
         assert_eq!(
-            online.folder(&model, WeightsKind::TextEncoder).unwrap(),
-            found
+            online.fetch(&model, WeightsKind::TextEncoder).unwrap(),
+            model_folder
         );
-        assert_eq!(asked.lock().unwrap().len(), requests);
+        assert_eq!(requested.lock().unwrap().len(), requests);
         let offline = hub(&folder, None);
         assert_eq!(
-            offline.folder(&model, WeightsKind::ImageEncoder).unwrap(),
-            found
+            offline.fetch(&model, WeightsKind::ImageEncoder).unwrap(),
+            model_folder
         );
-        // As Python leaves it where the commit itself was asked for.
+        // The cache of a model that Python downloaded by its commit.
         let pinned = self::model(&format!("owner/model@{COMMIT}"));
         assert_eq!(
-            offline.folder(&pinned, WeightsKind::TextEncoder).unwrap(),
-            found
+            offline.fetch(&pinned, WeightsKind::TextEncoder).unwrap(),
+            model_folder
         );
 
-        fs::remove_file(found.join("part-1.safetensors")).unwrap();
-        assert!(offline.folder(&model, WeightsKind::TextEncoder).is_err());
+        fs::remove_file(model_folder.join("part-1.safetensors")).unwrap();
+        assert!(offline.fetch(&model, WeightsKind::TextEncoder).is_err());
     }
 
-    /// A server that takes the call and says nothing, or begins a file and does not go on.
+    /// One server accepts the connection without an answer; the other stops inside of a file.
     #[test]
-    fn a_hub_that_falls_silent_is_given_up() {
-        let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn a_download_without_new_data_times_out() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let stalling = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = |it: &TcpListener| format!("http://{}", it.local_addr().unwrap());
-        let addresses = [address(&mute), address(&stalling)];
-        let (end, ended) = channel::<()>();
+        let address = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let addresses = [address(&silent), address(&stalling)];
+        let (end_of_test, until_end_of_test) = channel::<()>();
         thread::spawn(move || {
             let (mut stream, _) = stalling.accept().unwrap();
             let beginning = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
             stream.write_all(beginning.as_bytes()).unwrap();
-            // Held open until the test is over.
-            let _ = ended.recv();
+            // The connection stays open until the test ends.
+            let _ = until_end_of_test.recv();
         });
         let folder = tempfile::tempdir().unwrap();
         for address in addresses {
             let hub = Hub {
-                patience: Duration::from_millis(50),
+                timeout: Duration::from_millis(50),
                 ..hub(&folder, Some(address))
             };
             let model = model("owner/model");
-            let error = hub.folder(&model, WeightsKind::ImageEncoder).unwrap_err();
+            let error = hub.fetch(&model, WeightsKind::ImageEncoder).unwrap_err();
             let message = error.to_string();
             assert!(
                 message.contains("nothing came for 0.05 seconds"),
                 "{message}"
             );
         }
-        drop((end, mute));
+        drop((end_of_test, silent));
     }
 
     #[test]
-    fn what_cannot_be_had_says_why_and_which_files_to_place_where() {
+    fn the_error_without_a_download_says_why_and_which_files_to_place_where() {
         let folder = tempfile::tempdir().unwrap();
-        let (address, _) = server();
-        // Nobody listens on port 9 of this machine.
-        let nobody = Some("http://127.0.0.1:9".to_string());
+        let (address, _) = start_server();
+        // No server listens on port 9 of this machine.
+        let unreachable = Some("http://127.0.0.1:9".to_string());
         for (endpoint, reason) in [
             (None, "HF_HUB_OFFLINE"),
-            (nobody, "download failed"),
+            (unreachable, "download failed"),
             (Some(address), "404"),
         ] {
             let error = hub(&folder, endpoint)
-                .folder(&model("owner/other"), WeightsKind::TextEncoder)
+                .fetch(&model("owner/other"), WeightsKind::TextEncoder)
                 .unwrap_err()
                 .to_string();
             let cache = folder.path().join("hub").display().to_string();

@@ -1,4 +1,4 @@
-//! Paths of the models that settings name.
+//! Finds the weights that a setting names, in the file system or on the Hugging Face hub.
 
 mod kind;
 #[cfg(feature = "hub")]
@@ -15,9 +15,11 @@ use hub::Hub;
 pub use hub::HubError;
 pub(crate) use kind::WeightsKind;
 
-/// Returns the path that a setting names: a path that exists, or the folder of a model of the hub in
-/// its cache, into which it is downloaded first.
-pub(crate) fn located(
+/// Returns the path of the weights that a setting names.
+///
+/// `name` is an existing path, or a model of the hub. The model is downloaded if it is not in the
+/// cache, and the result is its folder in the cache. Errors name the setting `key`.
+pub(crate) fn locate_weights(
     key: &'static str,
     name: &str,
     kind: WeightsKind,
@@ -31,7 +33,7 @@ pub(crate) fn located(
         return Err(WeightsError::NoSuchWeights { key, name });
     };
     #[cfg(feature = "hub")]
-    return Ok(Hub::from_env().folder(&model, kind)?);
+    return Ok(Hub::from_env().fetch(&model, kind)?);
     #[cfg(not(feature = "hub"))]
     {
         let _ = (model, kind);
@@ -40,8 +42,8 @@ pub(crate) fn located(
     }
 }
 
-/// Returns the path as [`located`] does, if nothing has to be downloaded.
-pub(crate) fn located_here(name: &str, kind: WeightsKind) -> Option<PathBuf> {
+/// Returns the same path as [`locate_weights`], or `None` if a download would be needed.
+pub(crate) fn locate_local_weights(name: &str, kind: WeightsKind) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     if path.exists() {
         return Some(path);
