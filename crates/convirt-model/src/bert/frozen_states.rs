@@ -421,9 +421,12 @@ mod tests {
         }
     }
 
-    /// A storage in memory: the states by encoder and text.
+    /// States by text.
+    type States = HashMap<Vec<[i32; 3]>, Vec<f32>>;
+
+    /// A storage in memory: the states by encoder.
     #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<HashMap<u128, HashMap<Vec<[i32; 3]>, Vec<f32>>>>>);
+    struct Shared(Arc<Mutex<HashMap<u128, States>>>);
 
     struct OfEncoder(Shared, u128);
 
