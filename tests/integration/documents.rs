@@ -33,9 +33,10 @@ fn commands(document: &str) -> Vec<Vec<String>> {
             in_block = !in_block;
             continue;
         }
-        let parts: Vec<&str> = match in_block {
-            true => vec![line],
-            false => line.split('`').skip(1).step_by(2).collect(),
+        let parts: Vec<&str> = if in_block {
+            vec![line]
+        } else {
+            line.split('`').skip(1).step_by(2).collect()
         };
         for part in parts {
             let part = part.trim_start_matches("# ").trim();
@@ -50,9 +51,10 @@ fn commands(document: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The help of a command, and how many of the words name it.
+/// Returns the help of a command, and how many of the words name it; `None` for an unknown command
+/// or subcommand.
 fn help(words: &[String]) -> Option<(String, usize)> {
-    let mut found = None;
+    let mut help = None;
     for length in 1..=words.len().min(2) {
         let command = &words[..length];
         if command.iter().any(|word| word.starts_with('-')) {
@@ -62,10 +64,25 @@ fn help(words: &[String]) -> Option<(String, usize)> {
         let text = text_of(&output);
         let is_of_it = text.contains(&format!("Usage: convirt {}", command.join(" ")));
         if output.status.success() && is_of_it {
-            found = Some((text, length));
+            help = Some((text, length));
         }
     }
-    found
+    help.filter(|(text, length)| {
+        let next = words.get(*length).filter(|word| !word.starts_with('-'));
+        next.is_none() || !text.contains("\nCommands:\n")
+    })
+}
+
+#[test]
+fn an_unknown_subcommand_has_no_help() {
+    let help = |command: &str| {
+        let words: Vec<String> = command.split(' ').map(String::from).collect();
+        help(&words).map(|(_, length)| length)
+    };
+    assert_eq!(help("retrieve chexpert --run RUN"), Some(2));
+    assert_eq!(help("retrieve chexpert-8x200 --run RUN"), None);
+    assert_eq!(help("zero-shot RUN"), Some(1));
+    assert_eq!(help("retreive"), None);
 }
 
 #[test]

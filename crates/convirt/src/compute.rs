@@ -109,7 +109,7 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
         ""
     } else {
         "warning: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX): it rounds \
-         numbers to bfloat16 but does not compute faster; float32 is more exact\n"
+         numbers to bfloat16, which is no faster; float32 is more exact\n"
     };
     format!(
         "{:<16}{device_line}\n{:<16}{precision_line}\n{warning}",

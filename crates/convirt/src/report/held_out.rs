@@ -43,7 +43,7 @@ pub(super) struct Gallery {
 }
 
 impl<'a> HeldOut<'a> {
-    /// Compares up to `max_pairs` evenly_spaced spaced images with all of their texts.
+    /// Compares up to `max_pairs` evenly spaced images with all of their texts.
     pub(super) fn new(pairs: &EmbeddedPairs<'a>, max_pairs: usize) -> Self {
         let chosen: Vec<usize> = evenly_spaced(pairs.images.len(), max_pairs).collect();
         let first_pairs = chosen.iter().map(|&image| pairs.image_of.first[image]);
