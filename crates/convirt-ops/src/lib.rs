@@ -9,10 +9,14 @@
 //! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
 //! matrix product, and a normalization is one pass over rows.
 
+#[cfg(test)]
+mod testing;
 mod device;
 mod kernel;
 mod precision;
 mod profile;
+#[cfg(feature = "flex")]
+mod flex;
 mod storage;
 mod conv2d;
 mod batch_norm;
@@ -23,10 +27,6 @@ mod dropout;
 mod layer_norm;
 mod attention;
 mod adam;
-#[cfg(feature = "flex")]
-mod flex;
-#[cfg(test)]
-mod testing;
 
 pub use adam::{AdamStep, adam_step};
 pub use attention::{AttentionOptions, attention};
