@@ -29,6 +29,18 @@ pub fn started(workspace: &Workspace, overrides: &[&str]) -> PathBuf {
     workspace.train(&overrides).unwrap().run
 }
 
+/// A run whose encoders start from files; all else is drawn with another seed than the shared one's.
+fn started_from(workspace: &Workspace, text: &Path, image: &Path) -> PathBuf {
+    started(
+        workspace,
+        &[
+            &format!("model.bert_base_model={}", text.display()),
+            &format!("model.image_weights={}", image.display()),
+            "seed=5",
+        ],
+    )
+}
+
 /// The shared training, exported.
 fn exported() -> (tempfile::TempDir, Model) {
     let model = Model::load(trained().run.path()).unwrap();
@@ -86,14 +98,7 @@ fn each_encoder_starts_from_a_file_of_its_own() {
     model.export_text_encoder(&text).unwrap();
     model.export_image_encoder(&image, Some(10)).unwrap();
     let workspace = Workspace::new();
-    let run = started(
-        &workspace,
-        &[
-            &format!("model.bert_base_model={}", text.display()),
-            &format!("model.image_weights={}", image.display()),
-            "seed=5",
-        ],
-    );
+    let run = started_from(&workspace, &text, &image);
     let earlier = trained().run.path();
     assert!(tensors(&run, "text_encoder.") == tensors(earlier, "text_encoder."));
     // Running statistics move on with the one step; convolutions do not.
@@ -129,14 +134,7 @@ fn onnx_files_that_were_written_here_come_in_again() {
     assert_eq!(embedding, expected);
 
     let workspace = Workspace::new();
-    let run = started(
-        &workspace,
-        &[
-            &format!("model.bert_base_model={}", text.display()),
-            &format!("model.image_weights={}", image.display()),
-            "seed=5",
-        ],
-    );
+    let run = started_from(&workspace, &text, &image);
     for prefix in ["text_encoder.", "image_encoder.conv1"] {
         assert!(
             tensors(&run, prefix) == tensors(earlier, prefix),

@@ -4,8 +4,6 @@ mod page;
 
 pub use page::doctor_page;
 
-use std::path::Path;
-
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
 
 use crate::config::Config;
@@ -69,10 +67,8 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         return Ok(TokenCheck::Off { reason });
     }
     let model = &config.model;
-    let initial = config.fine_tune_from.as_deref().map(Path::new);
-    let initial =
-        initial.map(|name| InitialWeights::open(&config.runs_dir, name, config.objective));
-    let vocabulary = initial.transpose()?.and_then(|initial| initial.tokenizer);
+    let initial = InitialWeights::from_config(config)?;
+    let vocabulary = initial.and_then(|initial| initial.tokenizer);
     if model.text_is_from_scratch() {
         let shape = &model.text_from_scratch;
         let max_tokens = model.longest_text(shape.max_tokens);

@@ -12,6 +12,7 @@ use convirt_model::{BertFamily, ResNet};
 
 use crate::error::Error;
 use crate::inference::{ImageModel, Model};
+use crate::json_file::write_json;
 use crate::weights::{self, Layout, Naming, SavedTensor};
 
 impl Model {
@@ -45,9 +46,7 @@ impl Model {
     pub fn export_text_encoder(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        let config = folder.join("config.json");
-        let json = serde_json::to_string_pretty(self.text_config()).expect("a plain structure");
-        fs::write(&config, json + "\n").map_err(FileError::write(&config))?;
+        write_json(&folder.join("config.json"), self.text_config())?;
         self.tokenizer().save(folder)?;
         let naming = Naming::for_family(self.text_config().family);
         let encoder = &self.network().text_encoder;

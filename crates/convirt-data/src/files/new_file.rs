@@ -35,11 +35,6 @@ pub struct NewFile {
 struct Partial(PathBuf);
 
 impl Partial {
-    /// The name of this process's file.
-    fn of_process(path: &Path) -> Self {
-        Self::with_extension(path, &format!(".partial-{}", std::process::id()))
-    }
-
     fn with_extension(path: &Path, extension: &str) -> Self {
         let mut name = path.as_os_str().to_owned();
         name.push(extension);
@@ -54,7 +49,14 @@ impl NewFile {
     ///
     /// If the folder does not exist or cannot be written to.
     pub fn create(path: &Path, header: usize) -> io::Result<Self> {
-        let mut new = Self::begin(path, Partial::of_process(path), header)?;
+        let partial = Partial::with_extension(path, &format!(".partial-{}", std::process::id()));
+        let file = File::create(&partial.0)?;
+        let mut new = Self {
+            file: BufWriter::with_capacity(1 << 20, file),
+            partial,
+            path: path.to_path_buf(),
+            header,
+        };
         new.write(&vec![0; header])?;
         Ok(new)
     }
@@ -65,7 +67,10 @@ impl NewFile {
     ///
     /// If the folders or the file cannot be written.
     pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-        Self::with_content(path, Partial::of_process(path), content)?.finish(&[])
+        create_folder_of(path)?;
+        let mut file = Self::create(path, 0)?;
+        file.write(content)?;
+        file.finish(&[])
     }
 
     /// Writes a file as [`write_whole`](Self::write_whole) does, without waiting for the disk: for
@@ -76,27 +81,10 @@ impl NewFile {
     ///
     /// If the folders or the file cannot be written.
     pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+        create_folder_of(path)?;
         let partial = Partial::with_extension(path, ".partial");
-        let mut file = Self::with_content(path, partial, content)?;
-        file.file.flush()?;
-        fs::rename(&file.partial.0, path)
-    }
-
-    fn with_content(path: &Path, partial: Partial, content: &[u8]) -> io::Result<Self> {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-        let mut file = Self::begin(path, partial, 0)?;
-        file.write(content)?;
-        Ok(file)
-    }
-
-    fn begin(path: &Path, partial: Partial, header: usize) -> io::Result<Self> {
-        let file = File::create(&partial.0)?;
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            partial,
-            path: path.to_path_buf(),
-            header,
-        })
+        fs::write(&partial.0, content)?;
+        fs::rename(&partial.0, path)
     }
 
     /// Appends bytes.
@@ -131,6 +119,10 @@ impl NewFile {
         file.sync_all()?;
         fs::rename(&self.partial.0, &self.path)
     }
+}
+
+fn create_folder_of(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("")))
 }
 
 impl Drop for Partial {

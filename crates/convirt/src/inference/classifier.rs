@@ -22,7 +22,7 @@ use super::finite::finite_rows;
 use crate::compute::device;
 use crate::config::PrecisionName;
 use crate::error::Error;
-use crate::json_file::read_json;
+use crate::json_file::{read_json, write_json};
 use crate::weights::{self, Layout, Naming, SavedTensor, WeightsFile, checksums};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -191,9 +191,7 @@ impl Classifier {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        let path = folder.join(DESCRIPTION);
-        let json = serde_json::to_string_pretty(&self.description).expect("plain data");
-        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
+        write_json(&folder.join(DESCRIPTION), &self.description)?;
         weights::save(self.tensors(), &folder.join(WEIGHTS))?;
         Ok(checksums::record(folder, &[DESCRIPTION, WEIGHTS])?)
     }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use convirt_data::{DecodeLimits, EvalResize, FileError, ReportTokenizer};
-use convirt_model::ModelError;
+use convirt_model::{BertConfig, ModelError};
 use serde::{Deserialize, Serialize};
 
 use super::error::InferenceError;
 use crate::compute::ComputeError;
 use crate::config::Objective;
 use crate::error::Error;
-use crate::json_file::read_json;
+use crate::json_file::{read_json, write_json};
 use crate::network::{MemoryNeed, NetworkConfig};
 use crate::weights::{self, checksums};
 
@@ -81,8 +81,7 @@ impl Description {
         let NetworkConfig::ConVirt(network) = &self.network else {
             return None;
         };
-        let max = network.text.max_tokens();
-        Some(self.max_tokens.map_or(max, |tokens| tokens.min(max)))
+        Some(self.longest_text_of(&network.text))
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
@@ -108,8 +107,7 @@ impl Description {
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let path = folder.join(DESCRIPTION);
-        let json = serde_json::to_string_pretty(self).expect("a description is plain data");
-        fs::write(&path, json + "\n").map_err(FileError::write(&path))?;
+        write_json(&path, self)?;
         let mut names = vec![DESCRIPTION];
         if let Some(tokenizer) = tokenizer {
             tokenizer.save(folder)?;
@@ -162,6 +160,12 @@ pub(crate) fn is_default_exif_orientation(exif_orientation: &bool) -> bool {
 }
 
 impl<N> Description<N> {
+    /// Returns the maximum length of a text in tokens, which an encoder may limit further.
+    pub fn longest_text_of(&self, encoder: &BertConfig) -> usize {
+        let encoder_max = encoder.max_tokens();
+        (self.max_tokens).map_or(encoder_max, |max_tokens| max_tokens.min(encoder_max))
+    }
+
     /// Replaces the network's configuration by `change` of it.
     pub fn map<M>(self, change: impl FnOnce(N) -> M) -> Description<M> {
         Description {

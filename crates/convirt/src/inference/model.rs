@@ -213,10 +213,7 @@ impl Model {
 
     /// Returns the maximum length of a text, in tokens; longer texts are cut off.
     pub(crate) fn max_tokens(&self) -> usize {
-        let encoder_max = self.text_config().max_tokens();
-        self.description
-            .max_tokens
-            .map_or(encoder_max, |max_tokens| max_tokens.min(encoder_max))
+        self.description.longest_text_of(self.text_config())
     }
 
     pub(crate) fn device(&self) -> &Device {

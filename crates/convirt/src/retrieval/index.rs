@@ -66,7 +66,7 @@ pub struct IndexDescription {
 /// to float16 changes a similarity by at most 0.0005, and usually by about 0.00001.
 ///
 /// The embeddings are not kept in memory: a search reads the file from front to back, and the
-/// operating system caches it as far as there is room. Threads can share an index.
+/// operating system caches what fits in free memory. Threads can share an index.
 ///
 /// # Examples
 ///

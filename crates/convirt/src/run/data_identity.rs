@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use convirt_data::{FileError, NewFile, SplitStudies, Study, fingerprint};
+use convirt_data::{FileError, SplitStudies, Study, fingerprint};
 use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
 use crate::error::Error;
-use crate::json_file::read_json;
+use crate::json_file::{read_json, write_json};
 
 /// Name of the file in a run's folder.
 const FILE: &str = "data.json";
@@ -49,9 +49,7 @@ impl DataIdentity {
 
     /// Writes `data.json` into a run's folder.
     pub fn save(&self, run: &Path) -> Result<(), FileError> {
-        let path = run.join(FILE);
-        let json = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))
+        write_json(&run.join(FILE), self)
     }
 
     /// Compares the data with the data at the start of a run. `None` if they are equal, or if the

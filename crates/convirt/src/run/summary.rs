@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{FileError, NewFile};
+use convirt_data::FileError;
 use convirt_model::ParameterCounts;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::REPORT;
 use crate::config::Objective;
 use crate::config::PrecisionName;
+use crate::json_file::write_json;
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
 
@@ -102,8 +103,7 @@ impl Summary {
     ///
     /// [`FileError::Write`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let json = serde_json::to_string_pretty(self).expect("a summary is plain data");
-        NewFile::write_whole(path, (json + "\n").as_bytes()).map_err(FileError::write(path))
+        write_json(path, self)
     }
 }
 

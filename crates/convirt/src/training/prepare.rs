@@ -49,10 +49,7 @@ impl Training {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = Studies::read(&config)?;
-        let initial = config.fine_tune_from.as_deref().map(Path::new);
-        let initial =
-            initial.map(|name| InitialWeights::open(&config.runs_dir, name, config.objective));
-        let initial = initial.transpose()?;
+        let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
             .as_ref()
             .and_then(|initial| initial.tokenizer.clone());

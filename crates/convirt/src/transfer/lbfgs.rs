@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 /// Number of steps whose curvature is remembered (Liu & Nocedal 1989 suggest 3 to 20).
 const MEMORY: usize = 10;
-/// c₁ of the Wolfe conditions: a step must decrease the value by this share of what the initial
-/// slope predicts.
+/// c₁ of the Wolfe conditions: a step must decrease the value by this fraction of what the initial
+/// directional derivative predicts.
 const SUFFICIENT_DECREASE: f64 = 1e-4;
-/// c₂ of the Wolfe conditions: the slope after a step may be at most this share of the initial one.
+/// c₂ of the Wolfe conditions: the directional derivative after a step may be at most this fraction
+/// of the initial one.
 const CURVATURE: f64 = 0.9;
 /// Number of points tried along a direction before the line search fails.
 const MAX_TRIALS: usize = 60;
@@ -136,8 +137,8 @@ fn line_search(
     first_factor: f64,
     evaluate: &mut impl FnMut(Vec<f64>) -> Evaluated,
 ) -> Option<Evaluated> {
-    let slope = dot(&start.gradient, direction);
-    // Near the minimum, values differ only by rounding; then the slope decides.
+    let derivative = dot(&start.gradient, direction);
+    // Near the minimum, values differ only by rounding; then the derivative decides.
     let rounding = 1e-14 * start.value.abs();
     let (mut too_short, mut too_long) = (0.0, f64::INFINITY);
     let mut factor = first_factor;
@@ -145,12 +146,12 @@ fn line_search(
         let mut point = start.point.clone();
         add_scaled(&mut point, factor, direction);
         let next = evaluate(point);
-        let bound = start.value + SUFFICIENT_DECREASE * factor * slope + rounding;
+        let bound = start.value + SUFFICIENT_DECREASE * factor * derivative + rounding;
         // This is false for NaN: such a step is too long as well.
         let is_low = next.value <= bound;
         if !is_low {
             too_long = factor;
-        } else if dot(&next.gradient, direction) < CURVATURE * slope {
+        } else if dot(&next.gradient, direction) < CURVATURE * derivative {
             too_short = factor;
         } else {
             return Some(next);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{FileError, Labels, NewFile};
+use convirt_data::Labels;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::compute::{device_name, kernel_name};
 use crate::config::PrecisionName;
 use crate::error::Error;
 use crate::inference::Classifier;
+use crate::json_file::write_json;
 use crate::scores::{ClassificationScores, NAME_WIDTH, Scores};
 
 /// The results of a transfer.
@@ -122,9 +123,7 @@ impl TransferReport {
     /// When the files cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
-        let path = folder.join("transfer.json");
-        let json = serde_json::to_string_pretty(self).expect("plain data");
-        NewFile::write_whole(&path, (json + "\n").as_bytes()).map_err(FileError::write(&path))?;
+        write_json(&folder.join("transfer.json"), self)?;
         match self.best() {
             Some((_, classifier)) => classifier.save(folder.join("classifier")),
             None => Ok(()),

@@ -15,10 +15,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use convirt_data::{FileError, NewFile, open_regular, read_regular};
+use convirt_data::{FileError, open_regular, read_regular};
 use serde::{Deserialize, Serialize};
 
 use super::WeightsError;
+use crate::json_file::write_json;
 
 /// The name of the record in the model's folder.
 const CHECKSUMS: &str = "checksums.json";
@@ -108,9 +109,7 @@ fn read(folder: &Path) -> Result<Sums, WeightsError> {
 }
 
 fn write(folder: &Path, sums: &Sums) -> Result<(), WeightsError> {
-    let path = folder.join(CHECKSUMS);
-    let json = serde_json::to_string_pretty(sums).expect("plain data") + "\n";
-    Ok(NewFile::write_whole(&path, json.as_bytes()).map_err(FileError::write(&path))?)
+    Ok(write_json(&folder.join(CHECKSUMS), sums)?)
 }
 
 impl FileSum {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use convirt_data::ReportTokenizer;
 
-use crate::config::Objective;
+use crate::config::Config;
 use crate::error::Error;
 use crate::inference::{Description, InferenceError, folder_of_weights};
 use crate::run::folder;
@@ -18,24 +18,28 @@ pub(crate) struct InitialWeights {
 }
 
 impl InitialWeights {
-    /// Opens weights by their path, or by the name of a run in the folder `runs`. Reads the
-    /// tokenizer only if the objective reads texts.
+    /// Opens the weights that `fine_tune_from` names, if it is set: by their path, or by the name
+    /// of a run in the folder of runs. Reads the tokenizer only if the objective reads texts.
     ///
     /// # Errors
     ///
     /// - [`RunError::NoRun`](crate::run::RunError::NoRun) if nothing has that path or name
     /// - [`InferenceError::NoTextEncoder`] if the objective reads texts but the run is SimCLR's
     /// - those of reading weights and tokenizer
-    pub fn open(runs: &Path, name: &Path, objective: Objective) -> Result<Self, Error> {
-        let weights = WeightsFile::open(folder::find(runs, name, |path| path.exists())?)?;
+    pub fn from_config(config: &Config) -> Result<Option<Self>, Error> {
+        let Some(name) = config.fine_tune_from.as_deref().map(Path::new) else {
+            return Ok(None);
+        };
+        let path = folder::find(&config.runs_dir, name, |path| path.exists())?;
+        let weights = WeightsFile::open(path)?;
         let folder = folder_of_weights(weights.path());
-        let tokenizer = match folder.filter(|_| objective.reads_texts()) {
+        let tokenizer = match folder.filter(|_| config.objective.reads_texts()) {
             Some(path) if !Description::load(&path)?.objective.reads_texts() => {
                 return Err(InferenceError::NoTextEncoder { path }.into());
             }
             Some(path) => Some(ReportTokenizer::from_folder(&path, None)?),
             None => None,
         };
-        Ok(Self { weights, tokenizer })
+        Ok(Some(Self { weights, tokenizer }))
     }
 }

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file, as far as reading weights and writing our graphs need them.
+//! The messages of an ONNX file that the reader of weights and the export need.
 //!
 //! They follow [`onnx.proto`](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
