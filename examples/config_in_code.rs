@@ -4,7 +4,7 @@
 //! of images and texts for a few steps, and leaves a run in the folder RUNS.
 
 use convirt::config::{DatasetConfig, ModelConfig, ScratchTextConfig};
-use convirt::data::Column;
+use convirt::data::Choice;
 use convirt::model::ResNetDepth;
 use convirt::{Config, Error, Training};
 
@@ -34,8 +34,8 @@ fn main() -> Result<(), Error> {
         },
         dataset: DatasetConfig {
             csv_file: pairs.into(),
-            text_from_files: true,
-            group_col: Some(Column::Name("subject_id".to_string())),
+            // The other columns are recognized.
+            group_col: Choice::Given(Some("subject_id".into())),
             input_shape: [32, 32, 3],
             ..DatasetConfig::default()
         },

@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 
-    /// Earlier run to go on with, by path or name; its own configuration is used
+    /// Earlier run to go on with, by path, name or `latest`; its own configuration is used
     #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
 
@@ -64,6 +64,7 @@ fn train(mut arguments: Arguments) -> Result<Ending, Error> {
         Some(run) => Training::resume(&run, &arguments.overrides)?,
         None => Training::prepare(Config::from_file(&arguments.config, &arguments.overrides)?)?,
     };
+    let training = training.stopping_on_signals();
     println!("{training}");
     // Burn's `Learner` does the steps; the summary is of the model that was best in validation.
     let summary = training.run()?;

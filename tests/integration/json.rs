@@ -130,7 +130,7 @@ fn exports_embeddings_and_indices_name_what_was_written() {
         ("--manifest", &*manifest),
         ("--out", &out),
     ];
-    let written = json("embed", &paths);
+    let written = json("embed --split all", &paths);
     let rows = fs::read_to_string(&manifest).unwrap().lines().count() - 1;
     assert_eq!(
         (&written["rows"], &written["width"]),

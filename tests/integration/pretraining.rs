@@ -1,5 +1,6 @@
 //! A training leaves what it promises, resumes where it stopped, and starts from earlier ones.
 
+use convirt::inference::RunNameError;
 use convirt::run::RunError;
 use std::fs;
 use std::path::Path;
@@ -147,7 +148,8 @@ fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;
     let _alone = alone();
-    let first = Training::resume(&run, &[]).unwrap();
+    let further = ["max_steps=2".to_string()];
+    let first = Training::resume(&run, &further).unwrap();
     let warning = "the data changed since the run was begun";
     assert!(!first.to_string().contains(warning), "{first}");
     let second = Training::resume(&run, &[]).err().expect("it is taken");
@@ -164,7 +166,7 @@ fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
     let removed = *rows.iter().find(is_training).unwrap();
     let kept: Vec<&str> = rows.iter().copied().filter(|row| *row != removed).collect();
     fs::write(&csv, kept.join("\n")).unwrap();
-    let resumed = Training::resume(&run, &[]).unwrap().to_string();
+    let resumed = Training::resume(&run, &further).unwrap().to_string();
     assert!(resumed.contains(warning), "{resumed}");
 }
 
@@ -261,7 +263,7 @@ fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
 
     let error = workspace.train(&["fine_tune_from=nowhere"]).unwrap_err();
     assert!(
-        matches!(error, Error::Run(RunError::NoRun { .. })),
+        matches!(error, Error::RunName(RunNameError::NoRun { .. })),
         "{error}"
     );
     assert!(error.to_string().contains("nowhere"), "{error}");

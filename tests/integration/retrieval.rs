@@ -173,6 +173,8 @@ fn a_manifest_becomes_safetensors_of_features_or_of_texts() {
         "--manifest",
         text(&csv),
         "--text-from-files",
+        "--split",
+        "all",
         "--force",
         "--out",
         text(&out),

@@ -556,7 +556,7 @@ fn prompts_are_scored_where_there_are_labels() {
     let split = ["--label-col", "label", "--split-col", "split"];
     let (success, text) = with_labels(CLASSES, &split);
     assert!(
-        success && text.contains("16 images of the split test"),
+        success && text.contains("16 of 80 rows: the split test"),
         "{text}"
     );
     assert_eq!(told(&folder).len(), 16);
@@ -564,7 +564,10 @@ fn prompts_are_scored_where_there_are_labels() {
     assert!(success, "{text}");
     assert_eq!(told(&folder).len(), 64);
     let (success, text) = with_labels(CLASSES, &[&split[..], &["--split", "valid"]].concat());
-    assert!(!success && text.contains("no row as valid"), "{text}");
+    assert!(
+        !success && text.contains("no row is in the split valid"),
+        "{text}"
+    );
 
     let output = zero_shot(&folder, CLASSES).output().unwrap();
     let text = text_of(&output);

@@ -11,11 +11,13 @@ mod overwrite;
 mod results;
 
 pub use compute::{ComputeArguments, DeviceArgument};
-pub use configuration::{ConfigurationArguments, DEFAULT_CONFIGURATION, OverrideArguments};
+pub use configuration::{
+    ConfigurationArguments, DEFAULT_CONFIGURATION, OverrideArguments, RecipeArgument, describe,
+};
 pub use images::ImageArguments;
 pub use labelled::LabelledArguments;
 pub use loader::{LoaderArguments, images_below, print_unreadable};
-pub use manifest::ManifestArguments;
+pub use manifest::{ManifestArguments, choose_rows};
 pub use model::{FeaturesArgument, ModelArguments};
 pub use overwrite::OverwriteArguments;
 pub use results::{Results, ResultsArguments};

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, doctor, embed, export, index, inspect, prepare, report, resume, retrieve,
-    train, transfer, zero_shot,
+    completions, config, doctor, embed, export, index, init, inspect, prepare, report, resume,
+    retrieve, runs, train, transfer, zero_shot,
 };
 use crate::program::{self, Verbosity};
 
@@ -49,11 +49,13 @@ pub struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Config(config::Arguments),
+    Init(init::Arguments),
     #[command(subcommand)]
     Prepare(prepare::Source),
     Doctor(doctor::Arguments),
     Train(train::Arguments),
     Resume(resume::Arguments),
+    Runs(runs::Arguments),
     Report(report::Arguments),
     Embed(embed::Arguments),
     #[command(subcommand)]
@@ -80,10 +82,12 @@ impl CommandLine {
             Command::Doctor(arguments) => doctor::run(&arguments),
             other => program::run(|| match other {
                 Command::Config(arguments) => config::run(&arguments),
+                Command::Init(arguments) => init::run(arguments),
                 Command::Prepare(source) => prepare::run(source),
                 Command::Doctor(_) => unreachable!("the doctor has its own exit codes"),
                 Command::Train(arguments) => train::run(arguments),
                 Command::Resume(arguments) => resume::run(arguments),
+                Command::Runs(arguments) => runs::run(&arguments),
                 Command::Report(arguments) => report::run(&arguments),
                 Command::Embed(arguments) => embed::run(&arguments),
                 Command::Index(task) => index::run(&task),

@@ -1,10 +1,12 @@
 //! The subcommands, in the order of a user's work.
 
 pub mod config;
+pub mod init;
 pub mod prepare;
 pub mod doctor;
 pub mod train;
 pub mod resume;
+pub mod runs;
 pub mod report;
 pub mod embed;
 pub mod index;

@@ -7,13 +7,15 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// Every command, in the order of a user's work.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "config",
+    "init",
     "prepare mimic",
     "prepare openi",
     "doctor",
     "train",
     "resume",
+    "runs",
     "report",
     "embed",
     "index build",
@@ -147,9 +149,11 @@ fn a_command_has_only_the_shared_options_that_have_an_effect() {
         };
         let without_device = [
             "config",
+            "init",
             "prepare mimic",
             "prepare openi",
             "doctor",
+            "runs",
             "export",
             "completions",
         ];

@@ -58,12 +58,12 @@ pub use loader::{
     TextBatch, TextView, Texts, TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
 };
 pub use manifest::{
-    BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Column, LabelColumns,
-    LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest, ManifestConfig,
-    ManifestError, Report, Sides, Split, SplitConfig, SplitStudies, Study, StudyId, SubjectId,
-    TableError, UncertainPolicy, UnknownSplit, assign_folds, check_texts_differ,
-    count_leaked_images, draw_fraction, fingerprint, hold_out, small_validation_warning, split,
-    split_labelled,
+    BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Choice, Column, ColumnChoices,
+    LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest,
+    ManifestConfig, ManifestError, PairColumns, Report, Sides, Split, SplitConfig, SplitStudies,
+    Study, StudyId, SubjectId, TableError, UncertainPolicy, UnknownSplit, assign_folds,
+    check_texts_differ, count_leaked_images, draw_fraction, fingerprint, hold_out,
+    small_validation_warning, split, split_labelled,
 };
 pub use prepare::{
     MimicConfig, MimicSplit, Omission, Omissions, OpenIConfig, PrepareError, Prepared,

@@ -19,15 +19,19 @@ mod check;
 
 pub(crate) use yaml::Document;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use convirt_data::{
-    Column, FileError, LoaderConfig, NotUtf8, decode_text, is_plain_name, read_regular,
+    Choice, ColumnChoices, FileError, LoaderConfig, NotUtf8, decode_text, is_plain_name,
+    read_regular,
 };
 use convirt_model::ContrastiveLossConfig;
 use convirt_ops::Precision;
+use convirt_phantom::PhantomConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
@@ -212,6 +216,14 @@ impl Config {
         Self::from_text(&name, &text, overrides)
     }
 
+    /// Reads the configuration of a run, whose data and weights may be gone.
+    #[cfg(feature = "train")]
+    pub(crate) fn from_written(path: &Path) -> Result<Self, ConfigError> {
+        let text = convirt_data::read_regular_text(path, yaml::MAX_BYTES as u64);
+        let text = text.map_err(FileError::read(path))?;
+        Self::from_yaml(&path.display().to_string(), &text, &[])
+    }
+
     /// Reads and checks YAML text like [`from_file`](Self::from_file), including the existence of
     /// the files that it names. Errors call the text `source`.
     ///
@@ -241,9 +253,11 @@ impl Config {
         overrides: &[String],
     ) -> Result<(Self, Document), ConfigError> {
         let mut document = Document::parse(source, text, overrides)?;
-        document.prefer_override("eval_every_n_steps", &["eval_every_n_epochs"]);
-        document.prefer_override("eval_every_n_epochs", &["eval_every_n_steps"]);
-        let config: Self = document.read()?;
+        document.prefer_override(None, "eval_every_n_steps", &["eval_every_n_epochs"]);
+        document.prefer_override(None, "eval_every_n_epochs", &["eval_every_n_steps"]);
+        // The phantom of a configuration is not drawn over other data.
+        document.prefer_override(Some("dataset"), "csv_file", &["phantom"]);
+        let config: Self = document.read().map_err(suggest_section)?;
         check::settings(&config).map_err(|invalid| invalid.at(|key| document.locate(key)))?;
         Ok((config, document))
     }
@@ -278,11 +292,40 @@ impl Config {
         self.dataset.input_shape[0]
     }
 
-    /// Returns the column of texts: `dataset.text_col`, or the second column if ConVIRT has none
-    /// given. Rows without a usable text in this column are left out.
-    pub fn text_column(&self) -> Option<Column> {
-        let second_column = (self.objective.reads_texts()).then_some(Column::Position(1));
-        self.dataset.text_col.clone().or(second_column)
+    /// Returns the columns of the pairs, given or to be recognized. ConVIRT always needs a text;
+    /// SimCLR has one only if `dataset.text_col` is given.
+    pub fn columns(&self) -> ColumnChoices {
+        let data = &self.dataset;
+        let text = match (self.objective.reads_texts(), &data.text_col) {
+            (true, Choice::Given(None)) => Choice::Auto,
+            (false, Choice::Auto) => Choice::Given(None),
+            (_, given) => given.clone(),
+        };
+        ColumnChoices {
+            csv_file: data.csv_file.clone(),
+            img_root_dir: data.img_root_dir.clone(),
+            text_root_dir: data.text_root_dir.clone(),
+            image: data.img_path_col.clone(),
+            text,
+            text_from_files: data.text_from_files,
+            group: data.group_col.clone(),
+            split: data.split_col.clone(),
+        }
+    }
+
+    /// Returns the settings that differ in `later`, each as `key: old → new`.
+    #[cfg(feature = "train")]
+    pub(crate) fn changes_to(&self, later: &Self) -> Vec<String> {
+        let [old, new] = [self, later].map(settings);
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let value = |settings: &BTreeMap<String, String>, key: &String| {
+            settings.get(key).cloned().unwrap_or_else(|| "none".into())
+        };
+        keys.into_iter()
+            .map(|key| (key, value(&old, key), value(&new, key)))
+            .filter(|(_, old, new)| old != new)
+            .map(|(key, old, new)| format!("{key}: {old} → {new}"))
+            .collect()
     }
 
     /// Returns the number of steps from one evaluation to the next.
@@ -292,6 +335,12 @@ impl Config {
             (None, Some(epochs)) => epochs.saturating_mul(steps_per_epoch).max(1),
             (None, None) => PAPER_EVALUATION_STEPS,
         }
+    }
+
+    /// Returns the number of steps of a training, `epochs` or fewer.
+    pub fn total_steps(&self, steps_per_epoch: usize) -> usize {
+        let of_epochs = self.epochs.saturating_mul(steps_per_epoch);
+        self.max_steps.unwrap_or(usize::MAX).min(of_epochs)
     }
 
     /// Returns the schedule of a training of `total_steps`.
@@ -328,15 +377,59 @@ impl Config {
     }
 }
 
+/// Adds the sections to an unknown key that another section has: `loss.temperature` for
+/// `temperature`.
+fn suggest_section(mut error: ConfigError) -> ConfigError {
+    if let ConfigError::UnknownKey { at, nearest, .. } = &mut error {
+        let name = at.key.rsplit('.').next().unwrap_or_default();
+        let name = name.to_lowercase().replace('-', "_");
+        let elsewhere = known_keys().into_iter().find(|key| {
+            let last = key.rsplit('.').next();
+            last == Some(name.as_str()) && **key != at.key
+        });
+        if let Some(key) = elsewhere {
+            *nearest = Some(key);
+        }
+    }
+    error
+}
+
+/// Returns all keys, with their sections.
+fn known_keys() -> Vec<String> {
+    let mut config = Config::default();
+    config.dataset.phantom = Some(PhantomConfig::default());
+    settings(&config).into_keys().collect()
+}
+
+/// Returns the value of every key, as JSON. Keys of sections below `model` and `dataset` are
+/// included, sections themselves are not.
+pub(crate) fn settings(config: &Config) -> BTreeMap<String, String> {
+    fn add(section: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(entries) => {
+                for (name, value) in entries {
+                    let dot = if section.is_empty() { "" } else { "." };
+                    add(&format!("{section}{dot}{name}"), value, settings);
+                }
+            }
+            value => {
+                settings.insert(section.to_string(), value.to_string());
+            }
+        }
+    }
+    let value = serde_json::to_value(config).expect("paths are Unicode");
+    let mut settings = BTreeMap::new();
+    add("", &value, &mut settings);
+    settings
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use convirt_data::{AugmentationConfig, DecodeLimits, EvalResize, TextView};
-    use convirt_model::{Pooling, ResNetDepth};
-    use convirt_phantom::PhantomConfig;
-
     use super::*;
+    use convirt_data::{AugmentationConfig, Column, DecodeLimits, EvalResize, TextView};
+    use convirt_model::{Pooling, ResNetDepth};
 
     /// The example of Colab's README: its keys and values, in its notation.
     const COLAB: &str = r#"batch_size: 32 # pairs
@@ -410,11 +503,11 @@ loss:
                 num_workers: 4,
                 valid_size: 0.1,
                 csv_file: "path/of/pairs.csv".into(),
-                text_from_files: true,
+                text_from_files: Choice::Given(true),
                 img_root_dir: Some("/root/of/images".into()),
                 text_root_dir: Some("/root/of/texts".into()),
-                img_path_col: Column::Position(0),
-                text_col: Some(Column::Position(1)),
+                img_path_col: Choice::Given(Column::Position(0)),
+                text_col: Choice::Given(Some(Column::Position(1))),
                 ..DatasetConfig::default()
             },
             loss: ContrastiveLossConfig {
@@ -453,7 +546,7 @@ loss:
         assert_eq!(config.dataset.train_text, TextView::RandomSentence);
         assert_eq!(config.dataset.eval_text, TextView::WholeReport);
         assert_eq!(config.dataset.min_words, 3);
-        assert_eq!(config.text_column(), Some(Column::Position(1)));
+        assert_eq!(config.columns(), ColumnChoices::new("pairs.csv"));
         assert_eq!(config.dataset.augmentation, AugmentationConfig::default());
         assert_eq!(
             (config.loss.temperature, config.loss.image_to_text_weight),
@@ -467,6 +560,85 @@ loss:
             min_learning_rate: 0.0,
         };
         assert_eq!(config.schedule(1_000_000), plateau);
+    }
+
+    #[test]
+    fn a_key_without_its_section_is_met_with_the_whole_key() {
+        for (text, overrides, suggestion) in [
+            (
+                SMALLEST,
+                &["temperature=3"][..],
+                "--set temperature: unknown key; did you mean `loss.temperature`?",
+            ),
+            (
+                SMALLEST,
+                &["csv-file=a.csv"],
+                "did you mean `dataset.csv_file`?",
+            ),
+            (
+                SMALLEST,
+                &["model.patients=3"],
+                "did you mean `dataset.phantom.patients`?",
+            ),
+            (
+                SMALLEST,
+                &["loss.batch_size=3"],
+                "did you mean `batch_size`?",
+            ),
+        ] {
+            let message = read(text, overrides).unwrap_err().to_string();
+            assert!(message.contains(suggestion), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_table_on_the_command_line_replaces_the_phantom() {
+        let text = "dataset: {csv_file: phantom/pairs.csv, phantom: {patients: 9}}";
+        assert!(read(text, &[]).unwrap().dataset.phantom.is_some());
+        assert_eq!(
+            read(text, &["dataset.csv_file=a.csv"])
+                .unwrap()
+                .dataset
+                .phantom,
+            None
+        );
+        let both = ["dataset.csv_file=other/pairs.csv", "dataset.phantom.seed=1"];
+        let phantom = read(text, &both).unwrap().dataset.phantom.unwrap();
+        assert_eq!((phantom.patients, phantom.seed), (9, 1));
+        let message = read(
+            text,
+            &["dataset.csv_file=pairs.csv", "dataset.phantom.seed=1"],
+        );
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("a folder of its own"), "{message}");
+    }
+
+    #[test]
+    fn columns_are_auto_none_or_given() {
+        let columns = |text: &str| {
+            read(&format!("dataset: {{csv_file: a.csv, {text}}}"), &[])
+                .map(|config| config.columns())
+        };
+        assert_eq!(columns("group_col: auto").unwrap().group, Choice::Auto);
+        assert_eq!(
+            columns("group_col: null").unwrap().group,
+            Choice::Given(None)
+        );
+        let given = Choice::Given(Some(Column::Position(2)));
+        assert_eq!(columns("split_col: 2").unwrap().split, given);
+        for (word, flag) in [("True", true), ("'False'", false), ("no", false)] {
+            let from_files = columns(&format!("text_from_files: {word}"))
+                .unwrap()
+                .text_from_files;
+            assert_eq!(from_files, Choice::Given(flag), "{word}");
+        }
+        let message = columns("text_from_files: 3").unwrap_err().to_string();
+        assert!(
+            message.contains("expected auto, True or False"),
+            "{message}"
+        );
+        // ConVIRT always needs a text.
+        assert_eq!(columns("text_col: null").unwrap().text, Choice::Auto);
     }
 
     #[test]
@@ -489,7 +661,7 @@ model:
   pooling: mean_max
   pooling_layer: 1
 dataset:
-  csv_file: a.csv
+  csv_file: a/pairs.csv
   phantom: {patients: 50}
   img_path_col: image
   group_col: subject_id
@@ -518,7 +690,7 @@ loss: {learnable_temperature: True, multi_positive: off}
         assert_eq!(config.dataset.phantom, Some(phantom));
         assert_eq!(
             config.dataset.img_path_col,
-            Column::Name("image".to_string())
+            Choice::Given(Column::Name("image".to_string()))
         );
         assert_eq!(config.image_size(), 96);
         assert_eq!(config.dataset.eval_resize, EvalResize::Stretch);
@@ -537,8 +709,8 @@ loss: {learnable_temperature: True, multi_positive: off}
         let mut config = read(COLAB, &[]).unwrap();
         assert_eq!(read(&config.to_yaml(), &[]).unwrap(), config);
         config.dataset.phantom = Some(PhantomConfig::default());
-        config.dataset.group_col = Some(Column::Name("0".to_string()));
-        config.dataset.csv_file = "Bilder \"Süd\": #1\\x.csv".into();
+        config.dataset.group_col = Choice::Given(Some(Column::Name("0".to_string())));
+        config.dataset.csv_file = "a/Bilder \"Süd\": #1\\x.csv".into();
         config.dataset.longer_side = None;
         config.dataset.augmentation.crop_aspect = [0.1 + 0.2, 1e0];
         config.learning_rate = 1.0 / 3e9;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-    LoaderConfig, Manifest, ManifestConfig, ManifestError, ReportTokenizer, SampleConfig, Skips,
-    SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
+    LoaderConfig, Manifest, ManifestConfig, ManifestError, PairColumns, ReportTokenizer,
+    SampleConfig, Skips, SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -19,6 +19,7 @@ use crate::messages::{progress, progress_bar};
 
 /// The studies of a configuration, split into training and validation.
 pub(crate) struct Studies {
+    pub columns: PairColumns,
     pub split: SplitStudies,
     pub skips: Arc<Skips>,
 }
@@ -31,11 +32,14 @@ pub(crate) struct Datasets {
 
 impl Studies {
     /// Reads and splits the manifest. Draws the configuration's phantom first, if it has one that
-    /// is not there yet.
-    pub fn read(config: &Config) -> Result<Self, Error> {
+    /// is not there yet, and gives the configuration the columns that are recognized.
+    pub fn read(config: &mut Config) -> Result<Self, Error> {
+        draw_phantom(&config.dataset)?;
+        let columns = recognize_columns(config)?;
+        config.dataset.set_columns(&columns);
         let data = &config.dataset;
-        draw_phantom(data)?;
-        let manifest = Manifest::read(&manifest_config(config)).map_err(with_config_keys)?;
+        let manifest = manifest_config(config, &columns);
+        let manifest = Manifest::read(&manifest).map_err(with_config_keys)?;
         let split = split(manifest.studies, &split_config(config));
         let mut split = split.map_err(with_config_keys)?;
         check_texts_differ(&split.train).map_err(with_config_keys)?;
@@ -43,6 +47,7 @@ impl Studies {
             shuffle_reports(&mut split.train, config.seed);
         }
         Ok(Self {
+            columns,
             split,
             skips: Arc::new(manifest.skips),
         })
@@ -133,21 +138,21 @@ pub(crate) fn draw_phantom(data: &DatasetConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// Recognizes the columns of the pairs that the configuration does not give.
+pub(crate) fn recognize_columns(config: &Config) -> Result<PairColumns, ManifestError> {
+    config.columns().recognize().map_err(with_config_keys)
+}
+
 /// Returns the settings of the manifest.
-pub(crate) fn manifest_config(config: &Config) -> ManifestConfig {
+pub(crate) fn manifest_config(config: &Config, columns: &PairColumns) -> ManifestConfig {
     let data = &config.dataset;
     ManifestConfig {
-        csv_file: data.csv_file.clone(),
         img_root_dir: data.img_root_dir.clone(),
         text_root_dir: data.text_root_dir.clone(),
-        text_from_files: data.text_from_files,
-        image: data.img_path_col.clone(),
-        text: config.text_column(),
-        group: data.group_col.clone(),
-        split: data.split_col.clone(),
         min_words: data.min_words,
         max_bad_share: data.max_bad_share,
         limits: data.decode_limits(),
+        ..ManifestConfig::with_columns(&data.csv_file, columns)
     }
 }
 
@@ -167,6 +172,8 @@ pub(crate) fn with_config_keys(error: ManifestError) -> ManifestError {
 /// Returns the configuration's key of a setting of [`manifest_config`] or [`split_config`].
 pub(crate) fn setting_key(setting: &'static str) -> &'static str {
     match setting {
+        "img_root_dir" => "dataset.img_root_dir",
+        "text_from_files" => "dataset.text_from_files",
         "image_col" => "dataset.img_path_col",
         "text_col" => "dataset.text_col",
         "group_col" => "dataset.group_col",

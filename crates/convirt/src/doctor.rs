@@ -7,7 +7,9 @@ pub use page::doctor_page;
 use convirt_data::{Diagnosis, DoctorConfig, Progress, ReportTokenizer, TextView, TokenCheck};
 
 use crate::config::Config;
-use crate::datasets::{draw_phantom, manifest_config, split_config, with_config_keys};
+use crate::datasets::{
+    draw_phantom, manifest_config, recognize_columns, split_config, with_config_keys,
+};
 use crate::error::Error;
 use crate::training::{InitialWeights, TextTower};
 use crate::weights::{WeightsKind, locate_local_weights};
@@ -55,7 +57,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
         tokens: token_check(config).unwrap_or_else(|error| TokenCheck::Off {
             reason: error.to_string(),
         }),
-        ..DoctorConfig::new(manifest_config(config))
+        ..DoctorConfig::new(manifest_config(config, &recognize_columns(config)?))
     };
     Ok(doctor.examine(progress).map_err(with_config_keys)?)
 }

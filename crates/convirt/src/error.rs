@@ -18,7 +18,7 @@ use convirt_phantom::PhantomError;
 
 use crate::compute::ComputeError;
 use crate::config::ConfigError;
-use crate::inference::InferenceError;
+use crate::inference::{InferenceError, RunNameError};
 use crate::retrieval::IndexError;
 #[cfg(feature = "train")]
 use crate::run::RunError;
@@ -66,6 +66,9 @@ pub enum Error {
     /// A model cannot be loaded, or an embedding cannot be computed or written.
     #[error(transparent)]
     Inference(#[from] InferenceError),
+    /// No run, or more than one, has the given name.
+    #[error(transparent)]
+    RunName(#[from] RunNameError),
     /// An index of embeddings cannot be built or searched.
     #[error(transparent)]
     Index(#[from] IndexError),

@@ -1,5 +1,6 @@
 //! Loading and using a trained model: files and sentences in, embeddings or probabilities out.
 
+mod run_name;
 mod error;
 mod finite;
 mod similarity;
@@ -24,4 +25,8 @@ pub(crate) use finite::{finite_rows, unit, unit_rows};
 pub use identity::ModelIdentity;
 pub use image_model::ImageModel;
 pub use model::Model;
+pub use run_name::RunNameError;
+#[cfg(feature = "train")]
+pub(crate) use run_name::runs_in;
+pub(crate) use run_name::{find_run, require_run};
 pub use similarity::similarity;

@@ -69,6 +69,10 @@ pub mod run;
 #[cfg(feature = "train")]
 mod datasets;
 #[cfg(feature = "train")]
+pub mod records;
+#[cfg(feature = "train")]
+pub mod recipe;
+#[cfg(feature = "train")]
 pub mod report;
 #[cfg(feature = "train")]
 pub mod training;

@@ -1,4 +1,4 @@
-//! Progress of a training on the terminal, and its curves for TensorBoard.
+//! Burn's metrics and its full-screen view, progress bars, and TensorBoard's event files.
 
 mod bar;
 #[cfg(feature = "train")]
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub use crate::messages::PROGRESS_TARGET;
 pub(crate) use bar::Bar;
 #[cfg(feature = "train")]
+pub(crate) use measures::MeanMeasures;
+#[cfg(feature = "train")]
 pub use measures::{Measures, PendingMeasures};
 #[cfg(feature = "train")]
 pub(crate) use metrics::{LOSS, MeanMetric, PairsPerSecond};
@@ -23,7 +25,7 @@ pub(crate) use progress::renderer;
 #[cfg(feature = "train")]
 pub use tensorboard::EventWriter;
 #[cfg(feature = "train")]
-pub(crate) use tensorboard::{Scalars, TensorBoardLogger, read_scalars};
+pub(crate) use tensorboard::{Scalars, read_scalars};
 
 /// Time between two lines of progress.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);

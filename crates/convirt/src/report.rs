@@ -18,7 +18,6 @@ use crate::config::Config;
 use crate::datasets::{Studies, loader_config};
 use crate::error::Error;
 use crate::inference::Model;
-use crate::json_file::read_json;
 use crate::logging::{Scalars, read_scalars};
 use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
@@ -32,18 +31,12 @@ const MAX_PAIRS: usize = 400;
 
 /// Curves of the second chart, for both objectives: tags and names.
 const ACCURACIES: [(&str, &str); 6] = [
-    (
-        "validation_image_to_text_accuracy",
-        "image → text, held out",
-    ),
-    (
-        "validation_text_to_image_accuracy",
-        "text → image, held out",
-    ),
-    ("train_image_to_text_accuracy", "image → text, training"),
-    ("train_text_to_image_accuracy", "text → image, training"),
-    ("validation_contrastive_accuracy", "view → view, held out"),
-    ("train_contrastive_accuracy", "view → view, training"),
+    ("accuracy/image_to_text/valid", "image → text, held out"),
+    ("accuracy/text_to_image/valid", "text → image, held out"),
+    ("accuracy/image_to_text/train", "image → text, training"),
+    ("accuracy/text_to_image/train", "text → image, training"),
+    ("accuracy/view_to_view/valid", "view → view, held out"),
+    ("accuracy/view_to_view/train", "view → view, training"),
 ];
 
 const STYLE: &str = include_str!("report/report.css");
@@ -73,9 +66,9 @@ impl RunDir {
     /// # }
     /// ```
     pub fn write_report(&self, device: &Device) -> Result<PathBuf, Error> {
-        let config = Config::from_file(self.config(), &[])?;
+        let mut config = Config::from_file(self.config(), &[])?;
         let reason = |error: Error| error.to_string();
-        let studies = Studies::read(&config).map_err(reason);
+        let studies = Studies::read(&mut config).map_err(reason);
         let model = (config.objective.reads_texts())
             .then(|| Model::load_on(self.path(), device).map_err(reason));
         let data = studies.as_ref().map_err(String::clone).map(|studies| {
@@ -124,8 +117,7 @@ impl RunDir {
         pairs: Option<Result<String, String>>,
     ) -> Result<PathBuf, Error> {
         let scalars = read_scalars(self.path())?;
-        let json = read_json(&self.summary()).ok();
-        let summary: Option<Summary> = json.and_then(|json| serde_json::from_slice(&json).ok());
+        let summary = Summary::load(&self.summary());
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));
         body.push_str(&summary_block(summary.as_ref()));
@@ -192,8 +184,8 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
         Chart {
             title: "Loss (nats) by step",
             curves: vec![
-                curve("train_loss", "training"),
-                curve("validation_loss", "held out"),
+                curve("loss/train", "training"),
+                curve("loss/valid", "held out"),
             ],
             level: summary.map(|summary| ("chance", summary.chance_loss)),
         },
@@ -204,12 +196,12 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
         },
         Chart {
             title: "Learning rate by step",
-            curves: vec![curve("learning_rate", "learning rate")],
+            curves: vec![curve("optimizer/learning_rate", "learning rate")],
             level: None,
         },
         Chart {
             title: "Pairs per second by step",
-            curves: vec![curve("pairs_per_second", "training")],
+            curves: vec![curve("speed/pairs_per_second", "training")],
             level: None,
         },
     ];

@@ -1,12 +1,18 @@
 //! The folder of a run and its summary.
 
-pub(crate) mod folder;
+mod folder;
 mod error;
 mod data_identity;
+mod run_split;
+mod environment;
 mod summary;
+mod comparison;
 
+pub use comparison::{Comparison, RunFigures};
 pub(crate) use data_identity::{DataChange, DataIdentity};
+pub use environment::Environment;
 pub use error::RunError;
 pub use folder::RunDir;
 pub(crate) use folder::RunLock;
-pub use summary::{Ending, Summary};
+pub use run_split::{ImageRow, RowChoice, RunSplit, Selection};
+pub use summary::{Ending, InitialWeightsFile, Summary};

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
+use convirt_data::{FileError, PairColumns};
 
 use crate::compute::{device_name, kernel_name};
 use crate::config::Config;
@@ -28,9 +29,10 @@ use crate::error::Error;
 use crate::inference::Description;
 use crate::messages::warning;
 use crate::network::Network;
+use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
-use crate::run::{DataChange, Ending, RunDir, RunLock, Summary};
-use crate::weights::LoadReport;
+use crate::run::{DataChange, Ending, Environment, InitialWeightsFile, RunDir, RunLock, Summary};
+use crate::weights::{LoadReport, append_crc32c};
 use chance::chance_loss;
 use checkpoint::TrainingState;
 use fit::Outcome;
@@ -51,7 +53,7 @@ use pretrained::{Evaluation, Pretrained};
 ///
 /// # fn main() -> Result<(), Error> {
 /// let config = Config::from_file("config.yaml", &["max_steps=100".to_string()])?;
-/// let training = Training::prepare(config)?;
+/// let training = Training::prepare(config)?.stopping_on_signals();
 /// println!("{training}");
 /// let summary = training.run()?;
 /// assert_eq!(summary.ending, Ending::Completed);
@@ -68,6 +70,7 @@ pub struct Training {
     device: Device,
     network: Network,
     description: Description,
+    columns: PairColumns,
     loaders: Loaders,
     /// Reports of the initial weights, none if the networks start from scratch.
     loads: Vec<LoadReport>,
@@ -77,15 +80,44 @@ pub struct Training {
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
-    /// Whether progress is logged in lines even on a terminal.
-    plain: bool,
+    /// Whether the resumed checkpoint is the end of the run.
+    is_finished: bool,
+    /// Settings that the resumption changes.
+    changes: Vec<String>,
+    /// Steps of the run before these changes.
+    earlier_total: Option<usize>,
+    observers: Vec<Box<dyn TrainingObserver>>,
+    program: Option<String>,
+    /// Whether Burn's full-screen view has the terminal.
+    full_screen: bool,
+    stops_on_signals: bool,
 }
 
 impl Training {
-    /// Logs progress in lines, also if standard output is a terminal, instead of Burn's terminal
-    /// interface.
-    pub fn with_plain_progress(mut self) -> Self {
-        self.plain = true;
+    /// Adds an observer, which is told of every step, evaluation and checkpoint.
+    pub fn with_observer(mut self, observer: impl TrainingObserver + 'static) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Shows Burn's full-screen view on the terminal instead of logging lines. `train.log` has the
+    /// lines in any case.
+    #[cfg(feature = "tui")]
+    pub fn with_full_screen_view(mut self) -> Self {
+        self.full_screen = true;
+        self
+    }
+
+    /// Installs a handler for Ctrl-C and SIGTERM: the first stops the training after the current
+    /// step, with a checkpoint, and the second ends the process at once.
+    pub fn stopping_on_signals(mut self) -> Self {
+        self.stops_on_signals = true;
+        self
+    }
+
+    /// Sets the program's name, version and commit, for [`Summary::environment`].
+    pub fn with_program(mut self, program: impl Into<String>) -> Self {
+        self.program = Some(program.into());
         self
     }
 
@@ -108,12 +140,19 @@ impl Training {
     ///
     /// If the data cannot be read, the device fails, the loss is not finite, or the run's folder
     /// cannot be written. Files that were saved before remain.
-    pub fn run(self) -> Result<Summary, Error> {
+    pub fn run(mut self) -> Result<Summary, Error> {
+        if self.is_finished
+            && let Some(summary) = Summary::load(&self.run.summary())
+        {
+            return Ok(summary);
+        }
         let started = Instant::now();
+        let observers = std::mem::take(&mut self.observers);
         let (outcome, evaluation) = match self.network.clone() {
-            Network::ConVirt(network) => self.fit_and_evaluate(*network),
-            Network::SimClr(network) => self.fit_and_evaluate(*network),
+            Network::ConVirt(network) => self.fit_and_evaluate(*network, observers),
+            Network::SimClr(network) => self.fit_and_evaluate(*network, observers),
         }?;
+        let earlier = self.resumed.as_ref().map_or(0.0, |state| state.seconds);
         let held_out = &self.loaders.valid;
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
@@ -151,8 +190,14 @@ impl Training {
                 .into_iter()
                 .map(|(reason, count)| (reason.to_string(), count))
                 .collect(),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: earlier + started.elapsed().as_secs_f64(),
+            initial_weights: self.initial_weights()?,
+            environment: Environment {
+                program: self.program.clone(),
+                ..Environment::current()
+            },
         };
+        TrainLog::open(self.run.path())?.write(&summary);
         summary.save(&self.run.summary())?;
         let data = Data {
             train: self.loaders.train.dataset().studies(),
@@ -166,11 +211,31 @@ impl Training {
         Ok(summary)
     }
 
+    /// Returns the files of weights that the run started from: those just loaded, or those that the
+    /// summary of an earlier part names.
+    fn initial_weights(&self) -> Result<Vec<InitialWeightsFile>, Error> {
+        if self.resumed.is_some() {
+            let earlier = Summary::load(&self.run.summary());
+            return Ok(earlier.map(|it| it.initial_weights).unwrap_or_default());
+        }
+        let loads = self.loads.iter().map(|load| {
+            let (checksum, _) =
+                append_crc32c(0, &load.path).map_err(FileError::read(&load.path))?;
+            Ok(InitialWeightsFile {
+                part: load.part.to_string(),
+                file: load.path.clone(),
+                crc32c: format!("{checksum:08x}"),
+            })
+        });
+        loads.collect()
+    }
+
     fn fit_and_evaluate<N: Pretrained>(
         &self,
         network: N,
+        observers: Vec<Box<dyn TrainingObserver>>,
     ) -> Result<(Outcome, Evaluation<'_>), Error> {
-        let outcome = self.fit(network)?;
+        let outcome = self.fit(network, observers)?;
         let evaluation = N::evaluate(&self.run, &self.device, &self.loaders.valid)?;
         Ok((outcome, evaluation))
     }

@@ -10,6 +10,7 @@ mod probe;
 mod fine_tune;
 mod report;
 mod encoder;
+mod pretraining;
 mod candidate;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ use crate::weights::ChosenEncoder;
 use candidate::Candidate;
 use encoder::OpenEncoder;
 use fine_tune::VALIDATION_SHARE;
+use pretraining::Pretraining;
 
 pub use encoder::EncoderSource;
 pub use error::TransferError;
@@ -44,6 +46,9 @@ pub use report::{TransferReport, TransferRow, TransferRun};
 
 /// Side of a network's inputs, in pixels, if neither the user nor a run sets it; the paper's.
 const IMAGE_SIZE: usize = 224;
+
+/// Default share of the groups held out for the test.
+const DEFAULT_TEST_SIZE: f64 = 0.2;
 
 /// Which part of a classifier is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +99,10 @@ pub struct TransferConfig {
     pub runs: usize,
     /// Seed of the first run, and of the split into training and test images.
     pub seed: u64,
-    /// Share of the groups held out for the test, if there is no split column.
-    pub test_size: f64,
+    /// Share of the groups held out for the test, if there is no split column. `None`: the images
+    /// that the pretraining of an encoder held out, if it knows at least half of the images, or else
+    /// a share of 0.2.
+    pub test_size: Option<f64>,
     /// Side of the inputs, in pixels. `None` takes the size that a run was trained on; other
     /// networks take that of the first run, or 224.
     pub image_size: Option<usize>,
@@ -144,6 +151,10 @@ pub struct Transfer {
     images: Vec<LabelledImage>,
     /// The number of training, validation and test images.
     sides: [usize; 3],
+    /// The run whose pretraining decided the sides, if one did.
+    split_by_run: Option<String>,
+    /// Runs of the encoders that have trained on test images, with the number of these images.
+    trained_on: Vec<(String, usize)>,
     skips: Skips,
     encoders: Vec<OpenEncoder>,
     draws: Vec<Draw>,
@@ -170,7 +181,7 @@ impl TransferConfig {
             fractions: vec![0.01, 0.1, 1.0],
             runs: 5,
             seed: 0,
-            test_size: 0.2,
+            test_size: None,
             image_size: None,
             batch_size: 64,
             num_workers: available_parallelism().map_or(1, usize::from),
@@ -242,15 +253,26 @@ impl Transfer {
         chosen.check_used()?;
         let LabelledManifest {
             labels,
-            images,
+            mut images,
             skips,
         } = LabelledManifest::read(&config.data)?;
-        let sides = split_labelled(images, &labels, config.test_size, config.seed)?;
+        let pretraining = Pretraining::new(&encoders)?;
+        let split_by_run = if config.data.split.is_none() && config.test_size.is_none() {
+            let run = pretraining.assign_sides(&mut images);
+            run.map(String::from)
+        } else {
+            None
+        };
+        let test_size = config.test_size.unwrap_or(DEFAULT_TEST_SIZE);
+        let sides = split_labelled(images, &labels, test_size, config.seed)?;
+        let trained_on = pretraining.trained_on(&sides.test);
         let draws = draws(&config, &labels, &sides)?;
         let counts = [sides.train.len(), sides.valid.len(), sides.test.len()];
         Ok(Self {
             images: [sides.train, sides.valid, sides.test].concat(),
             sides: counts,
+            split_by_run,
+            trained_on,
             config,
             device,
             labels,
@@ -417,6 +439,17 @@ impl fmt::Display for Transfer {
             line(f, "validation", side(&self.images[train..train + valid]))?;
         }
         line(f, "test", side(&self.images[train + valid..]))?;
+        if let Some(run) = &self.split_by_run {
+            let split = format!("as in the pretraining of {run}, which held the test images out");
+            line(f, "split", split)?;
+        }
+        for (run, images) in &self.trained_on {
+            writeln!(
+                f,
+                "warning: the pretraining of {run} has seen {images} of the test images, with their \
+                 texts if it read texts"
+            )?;
+        }
         let content = |image: &LabelledImage| image.image_content;
         let [training, held_out] = [&self.images[..train], &self.images[train..]];
         let leaked =

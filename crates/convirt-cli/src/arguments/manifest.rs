@@ -4,22 +4,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use convirt::data::{Column, Manifest, ManifestConfig, Split, Study};
+use convirt::Config;
+use convirt::data::{
+    Choice, Column, ColumnChoices, LabelledImage, Manifest, ManifestConfig, Split, Study,
+};
+use convirt::run::{ImageRow, RowChoice, RunSplit};
 use log::{info, warn};
 
 use crate::program::Misuse;
 
 #[derive(Args)]
 pub struct ManifestArguments {
-    /// Column of the image paths, by name or by position from 0; `image` by default
+    /// Column of the image paths, by name or by position from 0; recognized by default
     #[arg(long, value_name = "COLUMN")]
     image_col: Option<String>,
 
-    /// Column of the texts; `text` by default
+    /// Column of the texts or of their paths; recognized by default
     #[arg(long, value_name = "COLUMN")]
     text_col: Option<String>,
 
-    /// The text column holds paths of text files
+    /// The text column holds paths of text files; recognized by default
     #[arg(long)]
     text_from_files: bool,
 
@@ -28,14 +32,15 @@ pub struct ManifestArguments {
     image_root: Option<PathBuf>,
 
     /// Folder that relative text paths start from; by default, the folder of the manifest
-    #[arg(long, value_name = "DIR", requires = "text_from_files")]
+    #[arg(long, value_name = "DIR")]
     text_root: Option<PathBuf>,
 
-    /// Use only the rows of this split: train, valid or test
-    #[arg(long, value_name = "SPLIT", requires = "split_col")]
-    pub split: Option<Split>,
+    /// Rows to use: train, valid, test, or all
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<RowChoice>,
 
-    /// Column of the split
+    /// Column of the split; by default, the sides on which the run had the images count, or a
+    /// recognized column if the run does not know them
     #[arg(long, value_name = "COLUMN", requires = "split")]
     split_col: Option<String>,
 }
@@ -50,6 +55,7 @@ impl ManifestArguments {
             (self.image_root.is_some(), "--image-root"),
             (self.text_root.is_some(), "--text-root"),
             (self.split_col.is_some(), "--split-col"),
+            (self.split.is_some(), "--split"),
         ] {
             if is_given {
                 let problem = format!("{option} has an effect with --manifest only");
@@ -59,38 +65,153 @@ impl ManifestArguments {
         Ok(())
     }
 
-    /// Reads the rows of a manifest. Without `with_texts`, rows without a text are read as well.
-    pub fn studies(&self, csv: &Path, with_texts: bool, max_bad_share: f64) -> Result<Vec<Study>> {
+    /// Reads the rows of a manifest, and chooses those of `--split`: by default `default` of the
+    /// sides on which the run had the images. Without `with_texts`, rows without a text are read as
+    /// well.
+    pub fn studies(
+        &self,
+        csv: &Path,
+        with_texts: bool,
+        max_bad_share: f64,
+        run: &Path,
+        default: RowChoice,
+    ) -> Result<Vec<Study>> {
         if !with_texts && (self.text_col.is_some() || self.text_from_files) {
             warn!("--text-col and --text-from-files have no effect: no texts are read");
         }
+        let given = |name: &Option<String>| name.as_deref().map(column);
+        let choices = ColumnChoices {
+            img_root_dir: self.image_root.clone(),
+            text_root_dir: self.text_root.clone(),
+            image: given(&self.image_col).map_or(Choice::Auto, Choice::Given),
+            text: match given(&self.text_col) {
+                _ if !with_texts => Choice::Given(None),
+                None => Choice::Auto,
+                column => Choice::Given(column),
+            },
+            text_from_files: if self.text_from_files {
+                Choice::Given(true)
+            } else {
+                Choice::Auto
+            },
+            group: Choice::Given(None),
+            split: match (&self.split_col, self.split) {
+                (Some(name), _) => Choice::Given(Some(column(name))),
+                (None, Some(RowChoice::Side(_))) => Choice::Auto,
+                (None, _) => Choice::Given(None),
+            },
+            ..ColumnChoices::new(csv)
+        };
+        let columns = choices.recognize()?;
         let manifest = Manifest::read(&ManifestConfig {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),
-            text_from_files: self.text_from_files,
-            image: column(self.image_col.as_deref().unwrap_or("image")),
-            text: with_texts.then(|| column(self.text_col.as_deref().unwrap_or("text"))),
-            split: self.split_col.as_deref().map(column),
             // Even the shortest text is embedded.
             min_words: 0,
             max_bad_share,
-            ..ManifestConfig::new(csv)
+            ..ManifestConfig::with_columns(csv, &columns)
         })?;
         if !manifest.skips.list().is_empty() {
             info!("{}", manifest.skips);
         }
-        let mut studies = manifest.studies;
-        if let Some(side) = self.split {
-            studies.retain(|study| study.split == Some(side));
-            ensure!(
-                !studies.is_empty(),
-                "{}: no row is in the split {}",
-                csv.display(),
-                side.name()
-            );
-        }
-        Ok(studies)
+        let choice = self.split.unwrap_or(default);
+        choose_rows(csv, manifest.studies, choice, self.split_col.is_some(), run)
     }
+}
+
+/// A row that may have a side of a split column.
+pub trait SplitRow: ImageRow {
+    fn split(&self) -> Option<Split>;
+}
+
+impl SplitRow for Study {
+    fn split(&self) -> Option<Split> {
+        self.split
+    }
+}
+
+impl SplitRow for LabelledImage {
+    fn split(&self) -> Option<Split> {
+        self.split
+    }
+}
+
+/// Chooses rows by the sides on which the run had their images. The split column counts instead if
+/// it was given, or if the run knows none of the images. Logs which rows are used, and warns of
+/// those that were trained on.
+pub fn choose_rows<T: SplitRow>(
+    csv: &Path,
+    rows: Vec<T>,
+    choice: RowChoice,
+    by_column: bool,
+    run: &Path,
+) -> Result<Vec<T>> {
+    let csv = csv.display();
+    let record = RunSplit::load(run)?;
+    let total = rows.len();
+    let is_known = |record: &RunSplit| {
+        let mut sides = rows.iter().map(|row| record.side(row.image_content()));
+        sides.any(|side| side.is_some())
+    };
+    let chosen = match (&record, choice) {
+        (Some(record), _) if !by_column && is_known(record) => {
+            let selection = record.select(rows, choice);
+            ensure!(
+                !selection.rows.is_empty(),
+                "{csv}: no row to use: {selection}; choose others with --split"
+            );
+            info!("{csv}: {selection}");
+            selection.rows
+        }
+        (_, RowChoice::Side(side)) => {
+            let mut rows = rows;
+            rows.retain(|row| row.split() == Some(side));
+            let hint = if by_column {
+                ""
+            } else {
+                ": the run does not know its images, and no split column was recognized \
+                 (--split-col names one)"
+            };
+            ensure!(
+                !rows.is_empty(),
+                "{csv}: no row is in the split {side}{hint}"
+            );
+            info!("{csv}: {} of {total} rows: the split {side}", rows.len());
+            rows
+        }
+        (_, RowChoice::HeldOut | RowChoice::All) => rows,
+    };
+    match record {
+        Some(record) => {
+            let selection = record.select(chosen, RowChoice::All);
+            if selection.trained > 0 {
+                warn!(
+                    "{csv}: {} of these {} rows were trained on by the run {}",
+                    selection.trained,
+                    selection.total,
+                    record.run()
+                );
+            }
+            Ok(selection.rows)
+        }
+        None => {
+            if was_trained_on(run, csv.to_string().as_ref()) {
+                warn!(
+                    "{csv}: the run was trained on rows of it, and has no record of which; these \
+                     may include them"
+                );
+            }
+            Ok(chosen)
+        }
+    }
+}
+
+/// Returns whether the run's own configuration names this manifest.
+fn was_trained_on(run: &Path, manifest: &Path) -> bool {
+    let config = Config::from_file(run.join("config.yaml"), &[]);
+    let csv = config.map(|config| config.dataset.csv_file);
+    let is_same = |csv: PathBuf| Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?);
+    csv.ok().and_then(is_same).unwrap_or(false)
 }
 
 fn column(name: &str) -> Column {

@@ -12,7 +12,7 @@ use crate::program::{Ending, print};
 /// Print a commented configuration, or check one
 #[derive(Args)]
 #[command(after_help = "Examples:
-  convirt config > my.yaml
+  convirt config > my.yaml           all keys; `convirt init pairs.csv` writes what fits a table
   convirt config check my.yaml --set batch_size=64")]
 pub struct Arguments {
     #[command(subcommand)]

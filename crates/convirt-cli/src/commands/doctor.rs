@@ -21,7 +21,7 @@ use crate::program::{self, Ending, ProgressBars};
 #[command(after_help = "Examples:
   convirt doctor                        on the chest images that `convirt train` draws
   convirt doctor --config my.yaml --fix clean.csv
-  convirt doctor --set dataset.csv_file=pairs.csv --set dataset.phantom=null --out pairs.html
+  convirt doctor --csv pairs.csv --out pairs.html
 
 It finds unreadable files and texts; groups, images and texts in several splits; equal and nearly
 equal images; blank, tiny, inverted and lateral images; broken characters, uncut reports and texts

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use convirt::data::{decode_text, path_text, read_regular};
 use convirt::inference::EmbeddingFile;
+use convirt::run::RowChoice;
 use log::warn;
 use serde_json::json;
 
@@ -32,7 +33,8 @@ const MAX_SENTENCE_BYTES: usize = 1 << 20;
   NumPy:        numpy.load('images.npy'); the names are in images.names.csv
   safetensors:  tensor `embeddings`; json.loads(safe_open(...).metadata()['names'])
 
-Ctrl-C leaves no incomplete file.")]
+Of a manifest whose images the run knows, the rows that it held out are embedded, unless --split chooses
+others. Ctrl-C leaves no incomplete file.")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -97,7 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     if source.manifest.is_none() {
         columns.check_unused()?;
     }
-    let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share);
+    let run = arguments.model.run.as_path();
+    let held_out = RowChoice::HeldOut;
+    let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share, run, held_out);
     stop_on_ctrl_c()?;
     match (&source.images, &source.manifest, &source.sentences) {
         (Some(folder), ..) => embed_images(arguments, images_below(folder)?),

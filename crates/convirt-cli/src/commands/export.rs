@@ -16,7 +16,8 @@ use crate::program::Ending;
 /// Write a trained model for torchvision, transformers, ONNX and ConVIRT-Colab
 #[derive(Args)]
 pub struct Arguments {
-    /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
+    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, or checkpoint
+    /// (checkpoint/model-<step>.bpk)
     run: PathBuf,
 
     /// Folder to write to

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use convirt::data::{path_text, printable};
 use convirt::inference::TowerOutput;
 use convirt::retrieval::{EmbeddingIndex, IndexDescription, IndexWriter, Modality};
+use convirt::run::RowChoice;
 use serde_json::json;
 
 use crate::arguments::{
@@ -135,7 +136,13 @@ fn build(arguments: &Build) -> Result<Ending> {
     let rows: Vec<(PathBuf, String)> = match (&source.images, &source.manifest) {
         (_, Some(csv)) => arguments
             .columns
-            .studies(csv, !arguments.without_texts, loader.max_bad_share)?
+            .studies(
+                csv,
+                !arguments.without_texts,
+                loader.max_bad_share,
+                &arguments.model.run,
+                RowChoice::All,
+            )?
             .into_iter()
             .map(|study| (study.image, study.report.text.to_string()))
             .collect(),

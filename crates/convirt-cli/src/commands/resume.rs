@@ -14,12 +14,12 @@ use crate::program::Ending;
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt resume runs/2026-01-16_02-27-36_phantom
-  convirt resume 2026-01-16_02-27-36_phantom --set max_steps=2000
+  convirt resume latest --set max_steps=2000
 
 The run's own configuration is used. Keys that define the run, such as the model or the batch size,
 cannot be changed.")]
 pub struct Arguments {
-    /// Run, by path or by name in `runs`
+    /// Run: a path, a name in `runs` or its beginning, or `latest`
     run: PathBuf,
 
     #[command(flatten)]
@@ -28,13 +28,17 @@ pub struct Arguments {
     #[command(flatten)]
     device: DeviceArgument,
 
+    /// Show the training full-screen instead of in lines
+    #[arg(long, conflicts_with = "json")]
+    tui: bool,
+
     #[command(flatten)]
     results: ResultsArguments,
 }
 
 pub fn run(mut arguments: Arguments) -> Result<Ending> {
     arguments.device.override_key(&mut arguments.overrides);
-    train(&arguments.results, || {
+    train(&arguments.results, arguments.tui, || {
         let overrides = &arguments.overrides.overrides;
         Ok(Training::resume(&arguments.run, overrides)?)
     })

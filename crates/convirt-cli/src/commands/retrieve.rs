@@ -1,13 +1,12 @@
 //! `convirt retrieve`: measures retrieval of images and texts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use convirt::Config;
-use convirt::data::{Chexpert8x200, Split};
+use convirt::data::Chexpert8x200;
 use convirt::retrieval::{ChexpertRetrieval, PairRetrieval};
-use log::warn;
+use convirt::run::RowChoice;
 
 use crate::arguments::{
     LoaderArguments, ManifestArguments, ModelArguments, ResultsArguments, print_unreadable,
@@ -17,8 +16,12 @@ use crate::program::{Bar, Ending};
 /// Measure how well a model retrieves images and texts
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
-  convirt retrieve pairs --run RUN --manifest pairs.csv --split-col split --split valid
-  convirt retrieve chexpert --run RUN --lists convirt --images DIR")]
+  convirt retrieve pairs --run RUN --manifest pairs.csv
+  convirt retrieve pairs --run RUN --manifest pairs.csv --split train
+  convirt retrieve chexpert --run RUN --lists convirt --images DIR
+
+Of a manifest whose images the run knows, the rows that it held out are used, unless --split chooses
+others.")]
 pub enum Task {
     /// Measure retrieval among the pairs of a manifest, compared with chance
     Pairs(Pairs),
@@ -81,15 +84,8 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
         results,
     } = arguments;
     let results = results.begin();
-    let studies = columns.studies(manifest, true, loader.max_bad_share)?;
-    let has_trained_rows = matches!(columns.split, None | Some(Split::Train));
-    if has_trained_rows && was_trained_on(&model.run, manifest) {
-        warn!(
-            "the run was trained on rows of {}, and these include them; select the held-out rows \
-             with --split-col and --split",
-            manifest.display()
-        );
-    }
+    let held_out = RowChoice::HeldOut;
+    let studies = columns.studies(manifest, true, loader.max_bad_share, &model.run, held_out)?;
     let convirt = model.convirt(&model.device()?)?;
     let mut bar = Bar::begin("images", studies.len());
     let (retrieval, unreadable) = PairRetrieval::evaluate(
@@ -103,14 +99,6 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
     print_unreadable(&unreadable);
     results.print_as(retrieval.to_string().trim_end(), &retrieval)?;
     Ok(Ending::Done)
-}
-
-/// Returns whether the run's own configuration names this manifest.
-fn was_trained_on(run: &Path, manifest: &Path) -> bool {
-    let config = Config::from_file(run.join("config.yaml"), &[]);
-    let csv = config.map(|config| config.dataset.csv_file);
-    let is_same = |csv: PathBuf| Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?);
-    csv.ok().and_then(is_same).unwrap_or(false)
 }
 
 fn chexpert(arguments: &Chexpert) -> Result<Ending> {

@@ -12,7 +12,8 @@ use crate::program::Ending;
 #[derive(Args)]
 #[command(after_help = "Examples:
   convirt train                          on drawn chest images and reports
-  convirt train --config my.yaml         on real pairs; begin with `convirt config > my.yaml`
+  convirt train --csv pairs.csv          on your own, with settings that fit the table
+  convirt train --config pairs.yaml      the same with settings of your own, from `convirt init`
   convirt train --set batch_size=16 --set model.out_dim=128
 
 Ctrl-C finishes the step, saves a checkpoint and prints how to resume.")]
@@ -23,6 +24,10 @@ pub struct Arguments {
     #[command(flatten)]
     device: DeviceArgument,
 
+    /// Show the training full-screen instead of in lines
+    #[arg(long, conflicts_with = "json")]
+    tui: bool,
+
     #[command(flatten)]
     results: ResultsArguments,
 }
@@ -32,7 +37,7 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
         .device
         .override_key(&mut arguments.configuration.overrides);
     let results = arguments.results;
-    train(&results, || {
+    train(&results, arguments.tui, || {
         Ok(Training::prepare(arguments.configuration.read()?)?)
     })
 }
@@ -40,12 +45,15 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
 /// Prepares a training, runs it, and prints its description and its summary.
 pub fn train(
     results: &ResultsArguments,
+    full_screen: bool,
     prepare: impl FnOnce() -> Result<Training>,
 ) -> Result<Ending> {
     let results = results.begin();
-    let mut training = prepare()?;
-    if results.is_json() {
-        training = training.with_plain_progress();
+    let mut training = prepare()?
+        .stopping_on_signals()
+        .with_program(concat!("convirt ", env!("CONVIRT_VERSION")));
+    if full_screen {
+        training = training.with_full_screen_view();
     }
     results.announce(&training);
     let summary = training.run()?;

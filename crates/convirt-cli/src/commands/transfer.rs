@@ -18,7 +18,8 @@ use crate::program::{Ending, Misuse};
   convirt transfer --encoder model.pth --csv train.csv --image-col Path --label-cols Edema,Consolidation \\
       --uncertain ones --split-col split --mode fine-tune --fractions 0.1
 
-Without a split column, a share of the groups is the test set (--test-size). If a split column has no
+Without a split column, the test images are those that the pretraining of an encoder held out, if it
+knows the images; otherwise a share of the groups is the test set (--test-size). If a split column has no
 test rows, the valid rows are the test set. Ctrl-C ends it with the results so far.")]
 pub struct Arguments {
     /// Run, weights file or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
@@ -33,14 +34,10 @@ pub struct Arguments {
     #[command(flatten)]
     labelled: LabelledArguments,
 
-    /// Share of the groups held out for the test, without a split column
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value_t = 0.2,
-        conflicts_with = "split_col"
-    )]
-    test_size: f64,
+    /// Share of the groups held out for the test, without a split column; by default 0.2, or the
+    /// images that the pretraining of an encoder held out
+    #[arg(long, value_name = "SHARE", conflicts_with = "split_col")]
+    test_size: Option<f64>,
 
     /// What is trained: linear (only the head) or fine-tune (encoder and head)
     #[arg(long, value_name = "MODE", default_value = "linear")]

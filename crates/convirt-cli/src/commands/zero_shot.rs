@@ -6,13 +6,15 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use convirt::Model;
 use convirt::data::{LabelledImage, LabelledManifest, LoaderConfig, Split, path_text};
+use convirt::run::RowChoice;
 use convirt::scores::Bootstrap;
 use convirt::zero_shot::{ZeroShot, ZeroShotPrompts};
 use log::info;
 use serde_json::json;
 
 use crate::arguments::{
-    ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments, images_below,
+    ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments, choose_rows,
+    images_below,
 };
 use crate::program::Ending;
 
@@ -31,9 +33,11 @@ Examples:
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --group-col patient
   convirt zero-shot RUN --prompts prompts.yaml --csv labels.csv --label-col label --split-col split
 
-With a split column, the test rows are classified, or the valid rows if there are no test rows.")]
+With a split column, the test rows are classified, or the valid rows if there are no test rows. Without
+one, of images that the run knows those that it held out are classified. --split chooses others.")]
 pub struct Arguments {
-    /// Run, model folder, or checkpoint (checkpoint/model-<step>.bpk)
+    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, or checkpoint
+    /// (checkpoint/model-<step>.bpk)
     run: PathBuf,
 
     /// Images, or folders of them
@@ -47,9 +51,9 @@ pub struct Arguments {
     #[command(flatten)]
     labelled: LabelledArguments,
 
-    /// Classify the rows of this split instead: train, valid or test
-    #[arg(long, value_name = "SPLIT", requires = "split_col")]
-    split: Option<Split>,
+    /// Rows to classify: train, valid, test, or all
+    #[arg(long, value_name = "SPLIT", requires = "csv")]
+    split: Option<RowChoice>,
 
     /// Number of images in a batch
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -73,11 +77,19 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let results = arguments.results.begin();
     arguments.overwrite.check(&arguments.out)?;
     let max_bad_share = arguments.labelled.max_bad_share;
-    let manifest = arguments.labelled.config()?;
-    let manifest = manifest.map(|config| LabelledManifest::read(&config));
+    let config = arguments.labelled.config()?;
+    let manifest = config.as_ref().map(LabelledManifest::read);
     let mut manifest = manifest.transpose()?;
-    if let Some(manifest) = &mut manifest {
-        select_split(&mut manifest.images, arguments.split)?;
+    if let (Some(manifest), Some(config)) = (&mut manifest, &config) {
+        let images = std::mem::take(&mut manifest.images);
+        let has_column = config.split.is_some();
+        let choice = match arguments.split {
+            Some(choice) => choice,
+            None if has_column => held_out_side(&images)?,
+            None => RowChoice::HeldOut,
+        };
+        manifest.images =
+            choose_rows(&config.csv_file, images, choice, has_column, &arguments.run)?;
     }
     let mut images = Vec::new();
     match &manifest {
@@ -132,24 +144,17 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Selects the images of a split, if there is a split column: the requested split, or else the test
-/// images, or the validation images if there is no test.
-fn select_split(images: &mut Vec<LabelledImage>, requested: Option<Split>) -> Result<()> {
+/// Returns the held-out side of a split column: test, or valid if there are no test rows.
+fn held_out_side(images: &[LabelledImage]) -> Result<RowChoice> {
     let has = |split: Split| images.iter().any(|image| image.split == Some(split));
-    if images.iter().all(|image| image.split.is_none()) {
+    let side = [Split::Test, Split::Valid]
+        .into_iter()
+        .find(|side| has(*side));
+    if side.is_none() {
         ensure!(
-            requested.is_none(),
-            "the split column assigns no row to a split"
+            !has(Split::Train),
+            "the split column has train rows only; --split chooses them"
         );
-        return Ok(());
     }
-    let split = match requested {
-        Some(split) => split,
-        None if has(Split::Test) => Split::Test,
-        None => Split::Valid,
-    };
-    ensure!(has(split), "the split column marks no row as {split}");
-    images.retain(|image| image.split == Some(split));
-    info!("{} images of the split {split}", images.len());
-    Ok(())
+    Ok(side.map_or(RowChoice::All, RowChoice::Side))
 }

@@ -103,6 +103,11 @@ fn reason_to_pass_over(path: &Path) -> Option<PassedOverKind> {
     }
 }
 
+/// Returns whether a path ends like the name of a JPEG, PNG or DICOM file.
+pub(crate) fn has_image_name(path: &Path) -> bool {
+    has_ending(path, &JPEG_AND_PNG) || has_ending(path, &DICOM)
+}
+
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(OsStr::to_str);
     ending.is_some_and(|ending| {

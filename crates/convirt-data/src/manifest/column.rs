@@ -47,6 +47,12 @@ impl Column {
     }
 }
 
+impl From<&str> for Column {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_string())
+    }
+}
+
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

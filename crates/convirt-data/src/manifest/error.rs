@@ -89,6 +89,98 @@ pub enum ManifestError {
         found: Vec<String>,
     },
 
+    /// No column holds paths of images.
+    #[error(
+        "{}: no column holds paths of image files (looked in {}); found the columns {}",
+        shown(path),
+        shown(root),
+        truncated_list(found)
+    )]
+    NoImageColumn {
+        /// The CSV.
+        path: PathBuf,
+        /// Folder that relative paths start from.
+        root: PathBuf,
+        /// The existing columns.
+        found: Vec<String>,
+    },
+
+    /// A column names images, but no such file exists.
+    #[error(
+        "{}: column `{}` names images, but they are not in {}, such as `{}`; \
+         `{setting}` is the folder that their paths start from",
+        shown(path),
+        printable(column),
+        shown(root),
+        printable(example)
+    )]
+    ImagesElsewhere {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: Box<str>,
+        /// Folder that relative paths start from.
+        root: PathBuf,
+        /// The first cell.
+        example: Box<str>,
+        /// The setting of that folder.
+        setting: &'static str,
+    },
+
+    /// No column holds texts or paths of text files.
+    #[error(
+        "{}: no column holds texts of several words or paths of text files; found the columns {}; \
+         `{setting}` names the one of the texts",
+        shown(path),
+        truncated_list(found)
+    )]
+    NoTextColumn {
+        /// The CSV.
+        path: PathBuf,
+        /// The existing columns.
+        found: Vec<String>,
+        /// The setting that chooses the text column.
+        setting: &'static str,
+    },
+
+    /// The text column is read as paths, but holds texts.
+    #[error(
+        "{}: column `{}` holds texts, such as `{}`, but `{setting}` says that it holds paths of \
+         text files",
+        shown(path),
+        printable(column),
+        printable(example)
+    )]
+    TextsTakenForPaths {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The beginning of its first cell.
+        example: String,
+        /// The setting.
+        setting: &'static str,
+    },
+
+    /// The text column is read as texts, but holds paths.
+    #[error(
+        "{}: column `{}` holds paths of text files, such as `{}`, but `{setting}` says that it \
+         holds the texts",
+        shown(path),
+        printable(column),
+        printable(example)
+    )]
+    PathsTakenForTexts {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its first cell.
+        example: String,
+        /// The setting.
+        setting: &'static str,
+    },
+
     /// A cell of the split column is not the name of a side.
     #[error("{}: row {row}: {cause}", shown(path))]
     SplitCell {
@@ -284,6 +376,10 @@ impl ManifestError {
         if let Self::MissingColumn { setting, .. }
         | Self::AmbiguousColumn { setting, .. }
         | Self::ColumnOutOfRange { setting, .. }
+        | Self::ImagesElsewhere { setting, .. }
+        | Self::NoTextColumn { setting, .. }
+        | Self::TextsTakenForPaths { setting, .. }
+        | Self::PathsTakenForTexts { setting, .. }
         | Self::TooFewGroups { setting, .. }
         | Self::EqualTexts { setting, .. }
         | Self::Setting(

@@ -5,6 +5,7 @@ mod rows;
 use std::path::PathBuf;
 
 use super::column::Column;
+use super::columns::PairColumns;
 use super::row::usable_rows;
 use super::study::Study;
 use super::table::Table;
@@ -102,6 +103,18 @@ impl ManifestConfig {
             min_words: 3,
             max_bad_share: 0.01,
             limits: DecodeLimits::default(),
+        }
+    }
+
+    /// Reads the given columns of `csv_file`, with the other settings of [`new`](Self::new).
+    pub fn with_columns(csv_file: impl Into<PathBuf>, columns: &PairColumns) -> Self {
+        Self {
+            text_from_files: columns.text_from_files,
+            image: columns.image.clone(),
+            text: columns.text.clone(),
+            group: columns.group.clone(),
+            split: columns.split.clone(),
+            ..Self::new(csv_file)
         }
     }
 }

@@ -68,7 +68,8 @@ impl Grouped for Study {
 /// Splits studies by their split column, or else randomly by group.
 ///
 /// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
-/// least one group on each side. Groups that contain the same image count as one. The choice
+/// least one group on each side. If the column has test rows but no validation rows, validation is
+/// drawn in the same way from the training rows. Groups that contain the same image count as one. The choice
 /// depends on the seed and the names of the groups, not on the order of the rows, and adding groups
 /// changes the side of few others.
 ///
@@ -103,16 +104,27 @@ impl Grouped for Study {
 /// # Ok::<(), convirt_data::ManifestError>(())
 /// ```
 pub fn split(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
-    if studies.iter().any(|study| study.split.is_some()) {
-        let sides = split_by_column(studies)?;
-        return if sides.valid.is_empty() {
-            Err(ManifestError::EmptySplit {
-                split: Split::Valid,
-            })
-        } else {
-            Ok(sides)
-        };
+    if studies.iter().all(|study| study.split.is_none()) {
+        return draw_valid(studies, config);
     }
+    let sides = split_by_column(studies)?;
+    if !sides.valid.is_empty() {
+        return Ok(sides);
+    }
+    if sides.test.is_empty() {
+        return Err(ManifestError::EmptySplit {
+            split: Split::Valid,
+        });
+    }
+    let drawn = draw_valid(sides.train, config)?;
+    Ok(SplitStudies {
+        test: sides.test,
+        ..drawn
+    })
+}
+
+/// Holds out about `valid_size` of the studies for validation, in whole groups.
+fn draw_valid(studies: Vec<Study>, config: &SplitConfig) -> Result<SplitStudies, ManifestError> {
     let rows = studies.iter().map(|study| {
         let group = study.group.as_str();
         (
@@ -453,6 +465,21 @@ mod tests {
         assert_eq!(rows(&sides.train), [2, 4]);
         assert_eq!(rows(&sides.valid), [3]);
         assert_eq!(rows(&sides.test), [1]);
+    }
+
+    #[test]
+    fn without_validation_rows_validation_is_drawn_from_the_training_rows() {
+        let mut studies = studies();
+        for study in &mut studies {
+            let is_test = study.group.ends_with('7');
+            study.split = Some(if is_test { Split::Test } else { Split::Train });
+        }
+        let sides = split(studies, &config(0.25, 0)).unwrap();
+        assert!(sides.test.iter().all(|study| study.group.ends_with('7')));
+        assert!(groups(&sides.train).is_disjoint(&groups(&sides.valid)));
+        let drawn = sides.train.len() + sides.valid.len();
+        assert_eq!(drawn + sides.test.len(), 300);
+        assert!(sides.valid.len().abs_diff(drawn / 4) <= 2);
     }
 
     #[test]

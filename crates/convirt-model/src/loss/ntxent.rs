@@ -75,6 +75,11 @@ pub struct NtXentLoss {
 }
 
 impl NtXentLoss {
+    /// Returns the temperature.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
     /// Computes the loss of two views of each image; rows `i` and `batch + i` are image `i`'s.
     ///
     /// Embeddings in half precision are widened to 32 bits first.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use convirt_data::Choice;
+
 use super::invalid_setting::{Check, contradiction, missing_file};
 use super::{Config, ModelName, loss};
 
@@ -20,7 +22,9 @@ pub(super) fn settings(config: &Config) -> Check {
         inside("model", model.check_text_from_scratch())?;
     }
     inside("dataset", dataset.check())?;
-    if config.text_column().as_ref() == Some(&dataset.img_path_col) {
+    let columns = config.columns();
+    let (image, text) = (columns.image.given(), columns.text.given());
+    if image.is_some() && image == text.and_then(Option::as_ref) {
         return contradiction("dataset.text_col", "the same column as `img_path_col`");
     }
     inside("loss", loss::check(&config.loss))
@@ -40,7 +44,10 @@ pub(super) fn files(config: &Config) -> Check {
         let texts = data.text_root_dir.as_deref();
         exists(
             "dataset.text_root_dir",
-            texts.filter(|_| data.text_from_files && config.text_column().is_some()),
+            texts.filter(|_| {
+                data.text_from_files != Choice::Given(false)
+                    && config.columns().text != Choice::Given(None)
+            }),
         )?;
     }
     let text_encoder = (config.objective.reads_texts()).then_some(&*model.bert_base_model);
@@ -213,12 +220,12 @@ dataset:
             ),
             (
                 "csv_file: a.csv",
-                "csv_file: a.csv\n  text_col: 0",
-                "config.yaml:8: dataset.text_col: the same column as `img_path_col`",
+                "csv_file: a.csv\n  img_path_col: 0\n  text_col: 0",
+                "config.yaml:9: dataset.text_col: the same column as `img_path_col`",
             ),
             (
                 "csv_file: a.csv",
-                "csv_file: a.csv\n  phantom:\n    patients: 1",
+                "csv_file: a/a.csv\n  phantom:\n    patients: 1",
                 "config.yaml:9: dataset.phantom.patients: expected a value from 2 to 100000, found 1",
             ),
             (

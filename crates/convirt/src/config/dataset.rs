@@ -1,12 +1,14 @@
 //! The section `dataset`: files, split, image and text processing, loading.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use convirt_data::{
-    AugmentationConfig, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
-    SettingError, TextView,
+    AugmentationConfig, Choice, Column, DecodeLimits, EvalResize, ImageStoreConfig, LoaderConfig,
+    PairColumns, SettingError, TextView,
 };
 use convirt_phantom::{PhantomConfig, PhantomError};
+use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::invalid_setting::{
@@ -20,14 +22,12 @@ use super::invalid_setting::{
 ///
 /// ```
 /// use convirt::config::DatasetConfig;
-/// use convirt::data::{Column, TextView};
+/// use convirt::data::{Choice, Column, TextView};
 ///
 /// let dataset = DatasetConfig {
 ///     csv_file: "pairs.csv".into(),
-///     // The column holds the texts themselves, not paths of files.
-///     text_from_files: false,
-///     text_col: Some(Column::Name("report".to_string())),
-///     group_col: Some(Column::Name("subject_id".to_string())),
+///     // Other columns are recognized.
+///     text_col: Choice::Given(Some(Column::Name("impression".to_string()))),
 ///     train_text: TextView::WholeReport,
 ///     ..DatasetConfig::default()
 /// };
@@ -46,20 +46,23 @@ pub struct DatasetConfig {
     pub img_root_dir: Option<PathBuf>,
     /// Root folder of relative text paths. Default: the folder of `csv_file`.
     pub text_root_dir: Option<PathBuf>,
-    /// Whether the text column holds paths of text files (`true`) or the texts themselves.
-    /// Default: `true` (Colab).
-    pub text_from_files: bool,
-    /// Column of image paths, by position from 0 or by name. Default: 0 (Colab).
-    pub img_path_col: Column,
-    /// Column of texts or of their paths. Default: 1 (Colab). SimCLR reads no texts: with a column
+    /// Whether the text column holds paths of text files (`true`) or the texts themselves. Default:
+    /// recognized by the cells.
+    #[serde(deserialize_with = "flag_or_auto")]
+    pub text_from_files: Choice<bool>,
+    /// Column of image paths, by position from 0 or by name. Default: recognized, as
+    /// [`ColumnChoices`](convirt_data::ColumnChoices) explains.
+    pub img_path_col: Choice<Column>,
+    /// Column of texts or of their paths. Default: recognized. SimCLR reads no texts: with a column
     /// it uses the same rows as ConVIRT, without one it uses every image.
-    pub text_col: Option<Column>,
+    pub text_col: Choice<Option<Column>>,
     /// Column of groups, such as patients, that are never split between training and validation.
-    /// Default: none; pairs with equal texts form a group, and without texts each image does.
-    pub group_col: Option<Column>,
-    /// Column with `train`, `valid` or `test`, or their usual variants. Default: none; whole groups
-    /// are held out at random.
-    pub split_col: Option<Column>,
+    /// Default: recognized. Without one, pairs with equal texts form a group, and without texts
+    /// each image does.
+    pub group_col: Choice<Option<Column>>,
+    /// Column with `train`, `valid` or `test`, or their usual variants. Default: recognized.
+    /// Without one, whole groups are held out at random.
+    pub split_col: Choice<Option<Column>>,
     /// Approximate share of pairs held out for validation, between 0 and 1, without a split column.
     /// Default: 0.1 (Colab); the paper holds out 5,000 pairs.
     pub valid_size: f64,
@@ -129,11 +132,11 @@ impl Default for DatasetConfig {
             phantom: None,
             img_root_dir: None,
             text_root_dir: None,
-            text_from_files: true,
-            img_path_col: Column::Position(0),
-            text_col: None,
-            group_col: None,
-            split_col: None,
+            text_from_files: Choice::Auto,
+            img_path_col: Choice::Auto,
+            text_col: Choice::Auto,
+            group_col: Choice::Auto,
+            split_col: Choice::Auto,
             valid_size: 0.1,
             max_bad_share: 0.01,
             min_words: 3,
@@ -199,11 +202,16 @@ impl DatasetConfig {
     }
 
     fn check_phantom(&self) -> Check {
-        match self
-            .phantom
-            .as_ref()
-            .map_or(Ok(()), PhantomConfig::validate)
-        {
+        let Some(phantom) = &self.phantom else {
+            return Ok(());
+        };
+        let folder = self.csv_file.parent().and_then(Path::file_name);
+        if folder.is_none() {
+            let problem = "the chest phantom needs a folder of its own, as in phantom/pairs.csv; \
+                           for pairs that exist, set `dataset.phantom` to null";
+            return contradiction("csv_file", problem);
+        }
+        match phantom.validate() {
             Ok(()) => Ok(()),
             Err(PhantomError::OutOfRange {
                 setting,
@@ -238,6 +246,15 @@ impl DatasetConfig {
         }
     }
 
+    /// Gives the columns that were recognized.
+    pub(crate) fn set_columns(&mut self, columns: &PairColumns) {
+        self.img_path_col = Choice::Given(columns.image.clone());
+        self.text_col = Choice::Given(columns.text.clone());
+        self.text_from_files = Choice::Given(columns.text_from_files);
+        self.group_col = Choice::Given(columns.group.clone());
+        self.split_col = Choice::Given(columns.split.clone());
+    }
+
     /// Returns the limits of image files, and whether images are rotated by their EXIF data.
     pub fn decode_limits(&self) -> DecodeLimits {
         DecodeLimits {
@@ -246,4 +263,34 @@ impl DatasetConfig {
             exif_orientation: self.exif_orientation,
         }
     }
+}
+
+/// Reads `auto`, `True` or `False`, the latter two also as quoted words.
+fn flag_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Choice<bool>, D::Error> {
+    struct Flag;
+
+    impl Visitor<'_> for Flag {
+        type Value = Choice<bool>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("expected auto, True or False")
+        }
+
+        fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {
+            Ok(Choice::Given(flag))
+        }
+
+        fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
+            match word.to_ascii_lowercase().as_str() {
+                "auto" => Ok(Choice::Auto),
+                "true" | "yes" | "on" => Ok(Choice::Given(true)),
+                "false" | "no" | "off" => Ok(Choice::Given(false)),
+                _ => Err(E::custom(format_args!(
+                    "expected auto, True or False, found {word:?}"
+                ))),
+            }
+        }
+    }
+
+    deserializer.deserialize_any(Flag)
 }

@@ -1,5 +1,6 @@
 //! The key `objective`: what a training learns from.
 
+use convirt_data::Choice;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -109,7 +110,7 @@ impl Config {
             "loss.alpha_weight",
             self.loss.image_to_text_weight != default.loss.image_to_text_weight,
         ));
-        if self.text_column().is_none() {
+        if self.columns().text == Choice::Given(None) {
             keys.extend(keys![
                 dataset.text_from_files,
                 dataset.text_root_dir,

@@ -102,14 +102,16 @@ impl Document {
         }
     }
 
-    /// Removes the top-level keys `others` of the text if the command line sets `key`.
-    ///
-    /// Keys that the command line also sets are kept.
-    pub fn prefer_override(&mut self, key: &str, others: &[&str]) {
-        let overridden = |node: &Node| matches!(node.place(), Place::Override { .. });
-        if self.root.get(key).is_some_and(overridden) {
-            self.root
-                .retain(|name, node| !others.contains(&name) || overridden(node));
+    /// Removes the keys `others` of the same section of the text if the command line sets `key`.
+    /// Keys that the command line also sets, or a key below them, are kept.
+    pub fn prefer_override(&mut self, section: Option<&str>, key: &str, others: &[&str]) {
+        let node = match section {
+            None => Some(&mut self.root),
+            Some(name) => self.root.get_mut(name),
+        };
+        let Some(node) = node else { return };
+        if node.get(key).is_some_and(Node::is_overridden) {
+            node.retain(|name, node| !others.contains(&name) || node.is_overridden());
         }
     }
 }
@@ -394,7 +396,7 @@ mod tests {
         let read_rate = |overrides: &[&str]| {
             let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
             let mut document = Document::parse("a.yaml", "count: 1\nrate: 2", &overrides).unwrap();
-            document.prefer_override("count", &["rate"]);
+            document.prefer_override(None, "count", &["rate"]);
             document.read::<Top>().unwrap().rate
         };
         assert_eq!(read_rate(&[]), 2.0);

@@ -11,8 +11,9 @@ use convirt_model::{BertConfig, ModelError};
 use serde::{Deserialize, Serialize};
 
 use super::error::InferenceError;
+use super::run_name::find_run;
 use crate::compute::ComputeError;
-use crate::config::Objective;
+use crate::config::{DEFAULT_RUNS_DIR, Objective};
 use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::network::{MemoryNeed, NetworkConfig};
@@ -190,8 +191,11 @@ pub(crate) struct ModelFiles {
 }
 
 impl ModelFiles {
-    /// Finds the model at `path`: a run's folder, its model folder, or one of its checkpoints.
-    pub fn find(path: &Path) -> Result<Self, Error> {
+    /// Finds the model that `run` means: a run by its path or name, as [`find_run`] finds it, a model
+    /// folder, or a checkpoint.
+    pub fn find(run: &Path) -> Result<Self, Error> {
+        let found = find_run(Path::new(DEFAULT_RUNS_DIR), run)?;
+        let path = found.as_deref().unwrap_or(run);
         let (folder, weights) = if path.is_file() {
             let folder = folder_of_weights(path).unwrap_or_default();
             (folder, path.to_path_buf())

@@ -53,7 +53,8 @@ pub struct ImageModel {
 impl ImageModel {
     /// Loads the image side of a run's model on the best device of this build.
     ///
-    /// `run` is a run's folder, the model folder within it, or one of its checkpoints,
+    /// `run` is a run (its folder, its name in `runs`, a beginning of the name that no other run has,
+    /// or `latest`), the model folder within it, or one of its checkpoints,
     /// `checkpoint/model-<step>.bpk`.
     ///
     /// # Errors

@@ -22,12 +22,44 @@ pub struct Measures {
     pub pairs: usize,
 }
 
+/// The mean of [`Measures`] over all pairs of several batches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MeanMeasures {
+    loss: f64,
+    accuracies: Vec<f64>,
+    pairs: usize,
+}
+
+impl MeanMeasures {
+    /// Adds a batch.
+    pub(crate) fn add(&mut self, batch: &Measures) {
+        let weight = batch.pairs as f64;
+        self.accuracies.resize(batch.accuracies.len(), 0.0);
+        self.loss += weight * batch.loss;
+        for (sum, accuracy) in self.accuracies.iter_mut().zip(&batch.accuracies) {
+            *sum += weight * accuracy;
+        }
+        self.pairs += batch.pairs;
+    }
+
+    /// Returns the means, and the number of all pairs.
+    pub(crate) fn measures(&self) -> Measures {
+        let pairs = self.pairs.max(1) as f64;
+        Measures {
+            loss: self.loss / pairs,
+            accuracies: self.accuracies.iter().map(|sum| sum / pairs).collect(),
+            pairs: self.pairs,
+        }
+    }
+}
+
 /// [`Measures`] on the device. [`sync`](ItemLazy::sync) reads them with one transfer, then
 /// [`adapt`](Adaptor::adapt) returns them.
 #[derive(Clone, Debug)]
 pub struct PendingMeasures {
     values: Tensor<1>,
     pairs: usize,
+    embeddings: Option<[Tensor<2>; 2]>,
     read: Option<Measures>,
 }
 
@@ -39,8 +71,26 @@ impl PendingMeasures {
         Self {
             values: Tensor::cat(values, 0),
             pairs,
+            embeddings: None,
             read: None,
         }
+    }
+
+    /// Adds the embeddings of images and texts of an evaluation.
+    pub(crate) fn with_embeddings(mut self, embeddings: Option<[Tensor<2>; 2]>) -> Self {
+        self.embeddings = embeddings;
+        self
+    }
+
+    /// Removes and returns the embeddings of an evaluation, of images and of texts, each
+    /// `[batch, d_embedding]`.
+    pub(crate) fn take_embeddings(&mut self) -> Option<[Tensor<2>; 2]> {
+        self.embeddings.take()
+    }
+
+    /// Returns the values, if they have been read.
+    pub(crate) fn measures(&self) -> Option<&Measures> {
+        self.read.as_ref()
     }
 }
 
@@ -51,6 +101,9 @@ impl ItemLazy for PendingMeasures {
     ///
     /// If the device fails, or the loss is not finite.
     fn sync(mut self) -> Result<Self, ExecutionError> {
+        if self.read.is_some() {
+            return Ok(self);
+        }
         let values = self
             .values
             .clone()

@@ -22,8 +22,6 @@ pub(crate) const TEXT_TO_IMAGE: &str = "Text-to-image accuracy";
 pub(crate) const VIEW_TO_VIEW: &str = "Contrastive accuracy";
 /// Name of the throughput.
 pub(crate) const PAIRS_PER_SECOND: &str = "Pairs per second";
-/// Name of Burn's `LearningRateMetric`.
-pub(crate) const LEARNING_RATE: &str = "Learning Rate";
 
 /// The mean over all pairs of one value of [`Measures`].
 #[derive(Clone)]

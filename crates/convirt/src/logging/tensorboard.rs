@@ -1,13 +1,11 @@
-//! TensorBoard's event files, with scalars by step, as `tensorboard --logdir` reads them.
+//! TensorBoard's event files, with scalars, texts and images by step, as `tensorboard --logdir` reads them.
 //!
 //! An event file is a sequence of TFRecords (length, masked CRC-32C, payload, masked CRC-32C). Each
 //! contains one `tensorflow.Event` message
 //! ([event.proto](https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto)).
 
-mod logger;
 mod reader;
 
-pub(crate) use logger::TensorBoardLogger;
 pub(crate) use reader::{Scalars, read_scalars};
 
 use std::fs::File;
@@ -29,14 +27,14 @@ use prost::Message;
 /// # let folder = folder.path();
 /// let mut writer = EventWriter::create(folder)?;
 /// for (step, loss) in [(1, 3.2), (2, 2.9)] {
-///     writer.scalar("train_loss", step, loss)?;
+///     writer.scalar("loss/train", step, loss)?;
 /// }
 /// writer.flush()?;
 ///
 /// // After an interruption, a second file continues at step 2 and replaces its value.
 /// let mut resumed = EventWriter::create(folder)?;
 /// resumed.resume_after(1)?;
-/// resumed.scalar("train_loss", 2, 2.8)?;
+/// resumed.scalar("loss/train", 2, 2.8)?;
 /// # resumed.flush()
 /// # }
 /// ```
@@ -74,15 +72,71 @@ impl EventWriter {
     ///
     /// If the file cannot be written.
     pub fn scalar(&mut self, tag: &str, step: u64, value: f32) -> io::Result<()> {
+        let value = Value {
+            tag: tag.to_string(),
+            simple_value: Some(value),
+            ..Value::default()
+        };
+        self.summary(step, value)
+    }
+
+    /// Appends a text of `tag` at `step`, which TensorBoard shows as Markdown.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn text(&mut self, tag: &str, step: u64, text: &str) -> io::Result<()> {
+        /// `DT_STRING` of tensorflow's `types.proto`.
+        const STRING: i32 = 7;
+        let value = Value {
+            tag: tag.to_string(),
+            tensor: Some(Tensor {
+                dtype: STRING,
+                shape: Some(Shape::default()),
+                strings: vec![text.as_bytes().to_vec()],
+            }),
+            metadata: Some(Metadata {
+                plugin: Some(Plugin {
+                    name: "text".to_string(),
+                }),
+            }),
+            ..Value::default()
+        };
+        self.summary(step, value)
+    }
+
+    /// Appends an image of `tag` at `step`: a PNG file, with its width and height in pixels.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn image(
+        &mut self,
+        tag: &str,
+        step: u64,
+        [width, height]: [usize; 2],
+        png: Vec<u8>,
+    ) -> io::Result<()> {
+        // Readers take the channels from the PNG file.
+        const RGB: i32 = 3;
+        let value = Value {
+            tag: tag.to_string(),
+            image: Some(Image {
+                height: height as i32,
+                width: width as i32,
+                colorspace: RGB,
+                encoded: png,
+            }),
+            ..Value::default()
+        };
+        self.summary(step, value)
+    }
+
+    fn summary(&mut self, step: u64, value: Value) -> io::Result<()> {
         self.write(Event {
             wall_time: wall_time(),
             step: step as i64,
-            summary: Some(Summary {
-                value: vec![Value {
-                    tag: tag.to_string(),
-                    simple_value: Some(value),
-                }],
-            }),
+            summary: Some(Summary { value: vec![value] }),
             ..Event::default()
         })
     }
@@ -168,6 +222,50 @@ struct Value {
     tag: String,
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
+    #[prost(message, optional, tag = "4")]
+    image: Option<Image>,
+    #[prost(message, optional, tag = "8")]
+    tensor: Option<Tensor>,
+    #[prost(message, optional, tag = "9")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(int32, tag = "1")]
+    height: i32,
+    #[prost(int32, tag = "2")]
+    width: i32,
+    #[prost(int32, tag = "3")]
+    colorspace: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    encoded: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Tensor {
+    #[prost(int32, tag = "1")]
+    dtype: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<Shape>,
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    strings: Vec<Vec<u8>>,
+}
+
+/// The shape of a scalar has no dimensions.
+#[derive(Clone, PartialEq, Message)]
+struct Shape {}
+
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    #[prost(message, optional, tag = "1")]
+    plugin: Option<Plugin>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Plugin {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 #[cfg(test)]
@@ -179,14 +277,14 @@ mod tests {
     fn written_values_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(folder.path()).unwrap();
-        writer.scalar("train_loss", 7, 1.5).unwrap();
+        writer.scalar("loss/train", 7, 1.5).unwrap();
         writer.flush().unwrap();
         let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         let events: Vec<_> = reader::events(&bytes).collect();
         assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
         let value = &events[1].summary.as_ref().unwrap().value[0];
-        assert_eq!((events[1].step, value.tag.as_str()), (7, "train_loss"));
+        assert_eq!((events[1].step, value.tag.as_str()), (7, "loss/train"));
         assert_eq!(value.simple_value, Some(1.5));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
-use convirt_data::{Skips, Study, TextView, TokenizerError, word_count};
+use convirt_data::{Choice, Skips, Study, TextView, TokenizerError, word_count};
 use rayon::prelude::*;
 
 use super::chart::histogram;
@@ -94,7 +94,7 @@ fn table(sides: &[Vec<&Study>; 2], config: &DatasetConfig, model: Option<&Model>
         rows.to_string(),
         sides.each_ref().map(|side| thousands(side.len())),
     )];
-    if let Some(group) = &config.group_col {
+    if let Choice::Given(Some(group)) = &config.group_col {
         let name = format!("groups by `{group}`");
         table.push((name, count_distinct(|study| &study.group)));
     }
@@ -240,7 +240,7 @@ fn repeated(texts: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use convirt_data::{Column, Report, Skip, SkipReason};
+    use convirt_data::{Report, Skip, SkipReason};
 
     use super::*;
 
@@ -268,7 +268,7 @@ mod tests {
             skips.record(skip).unwrap();
         }
         let config = DatasetConfig {
-            group_col: Some(Column::Name("patient".into())),
+            group_col: Choice::Given(Some("patient".into())),
             ..DatasetConfig::default()
         };
         let skips = &skips;

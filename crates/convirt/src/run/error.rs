@@ -2,23 +2,10 @@
 
 use std::path::PathBuf;
 
-use convirt_data::truncated_list;
-
 /// An error of opening or resuming a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The run does not exist.
-    #[error("no run `{run}`, neither as a path nor in {looked_in}; found {found}", run = run.display(), looked_in = looked_in.display(), found = truncated_list(found))]
-    NoRun {
-        /// Name or path of the run.
-        run: PathBuf,
-        /// Folder of runs that was searched.
-        looked_in: PathBuf,
-        /// Names of the runs in that folder.
-        found: Vec<String>,
-    },
-
     /// Another process is training the run.
     #[error(
         "{run}: another process is training this run ({holder}); wait for it, or stop it",
@@ -45,6 +32,15 @@ pub enum RunError {
         path: PathBuf,
         /// The error of the JSON parser, with its line and column.
         cause: serde_json::Error,
+    },
+
+    /// The record of a run's split is damaged.
+    #[error("{path}: row {row}: not a row of a run's split", path = path.display())]
+    BrokenSplit {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1 after the header.
+        row: usize,
     },
 
     /// An override changes a setting that a resumed run cannot change.

@@ -4,14 +4,19 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use convirt_data::{FileError, read_regular_text};
+use convirt_data::{FileError, NewFile, read_regular_text};
 use jiff::Zoned;
 
 use super::error::RunError;
+use crate::config::Config;
 use crate::error::Error;
+use crate::inference::require_run;
 
 /// Maximum number of bytes of the lock file.
 const MAX_LOCK_BYTES: u64 = 1 << 10;
+
+/// Maximum number of bytes of a configuration.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Name of the report page in the folder.
 pub(crate) const REPORT: &str = "report.html";
@@ -20,12 +25,16 @@ pub(crate) const REPORT: &str = "report.html";
 ///
 /// | file | content |
 /// |---|---|
-/// | `config.yaml` | the configuration as used, every key |
-/// | `events.out.tfevents.*` | TensorBoard scalars |
+/// | `config.yaml` | the configuration in force, every key |
+/// | `config-from-step-*.yaml` | each configuration with its first step, if a resumption changed it |
+/// | `train.log` | what the screen showed |
+/// | `metrics.jsonl` | a JSON object for each step and each evaluation |
+/// | `events.out.tfevents.*` | the same for TensorBoard, with held-out pairs |
 /// | `train/`, `valid/` | Burn's metric logs |
 /// | `checkpoint/` | the last two checkpoints, for resuming |
 /// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
 /// | `data.json` | number and hash of the pairs at the start of the run |
+/// | `split.csv` | the side of the split of each row, with a hash of its image |
 /// | `lock` | lock of the process that is training the run |
 /// | `summary.json` | the [`Summary`](crate::Summary) |
 /// | `report.html` | the report page: curves, held-out pairs, heat maps |
@@ -110,14 +119,35 @@ impl RunDir {
         }
     }
 
-    /// Opens an existing run by its path, or by its name in the folder `runs`.
+    /// Opens an existing run, a folder with a `config.yaml`, by its path, or in the folder `runs`
+    /// by its name, a beginning of the name that no other run has, or `latest`.
     ///
     /// # Errors
     ///
-    /// [`RunError::NoRun`] if neither is a folder with a `config.yaml`.
+    /// [`RunNameError`](crate::inference::RunNameError) if there is no such run, or more than one.
     pub fn open(runs: &Path, run: &Path) -> Result<Self, Error> {
-        let path = find(runs, run, |path| path.join("config.yaml").is_file())?;
+        let path = require_run(runs, run, |path| path.join("config.yaml").is_file())?;
         Ok(Self { path })
+    }
+
+    /// Replaces `config.yaml` by the configuration that holds from `step` on. All configurations of
+    /// the run are kept as `config-from-step-<step>.yaml`.
+    pub(crate) fn replace_configuration(&self, step: usize, config: &Config) -> Result<(), Error> {
+        let from_step = |step: usize| self.path.join(format!("config-from-step-{step}.yaml"));
+        let write = |path: &Path, text: &[u8]| {
+            NewFile::write_whole(path, text).map_err(FileError::write(path))
+        };
+        let first = from_step(0);
+        if !first.exists() {
+            let path = self.config();
+            let earlier = read_regular_text(&path, MAX_CONFIG_BYTES);
+            let earlier = earlier.map_err(FileError::read(&path))?;
+            write(&first, earlier.as_bytes())?;
+        }
+        let text = config.to_yaml();
+        write(&from_step(step), text.as_bytes())?;
+        write(&self.config(), text.as_bytes())?;
+        Ok(())
     }
 
     /// Returns the path of the folder.
@@ -157,37 +187,6 @@ impl RunDir {
     }
 }
 
-/// Returns the path that `run` names: the path itself, or a name in the folder `runs`; the first of
-/// them that `is_run` accepts.
-pub(crate) fn find(
-    runs: &Path,
-    run: &Path,
-    is_run: impl Fn(&PathBuf) -> bool,
-) -> Result<PathBuf, RunError> {
-    let candidates = [run.to_path_buf(), runs.join(run)];
-    candidates
-        .into_iter()
-        .find(is_run)
-        .ok_or_else(|| RunError::NoRun {
-            run: run.to_path_buf(),
-            looked_in: runs.to_path_buf(),
-            found: names_in(runs),
-        })
-}
-
-/// Returns the sorted names of the runs in a folder.
-fn names_in(runs: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(runs)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().join("config.yaml").is_file())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,17 +208,5 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(lock);
         run.lock().unwrap();
-    }
-
-    #[test]
-    fn a_run_opens_by_path_or_name_and_the_error_for_a_missing_run_lists_the_others() {
-        let runs = tempfile::tempdir().unwrap();
-        let run = RunDir::create(runs.path(), "a").unwrap();
-        fs::write(run.config(), "").unwrap();
-        let name = PathBuf::from(run.name());
-        assert_eq!(RunDir::open(runs.path(), &name).unwrap(), run);
-        assert_eq!(RunDir::open(runs.path(), run.path()).unwrap(), run);
-        let error = RunDir::open(runs.path(), Path::new("b")).unwrap_err();
-        assert!(error.to_string().contains(&run.name()), "{error}");
     }
 }

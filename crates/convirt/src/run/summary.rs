@@ -9,10 +9,11 @@ use convirt_model::ParameterCounts;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environment;
 use super::folder::REPORT;
 use crate::config::Objective;
 use crate::config::PrecisionName;
-use crate::json_file::write_json;
+use crate::json_file::{read_json, write_json};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
 
@@ -92,11 +93,35 @@ pub struct Summary {
     pub parameters: ParameterCounts,
     /// Numbers of rows of the manifest that were left out, by reason.
     pub skipped: BTreeMap<String, usize>,
-    /// Wall-clock time of this part of the run, in seconds; a resumed run has several parts.
+    /// Wall-clock time of all parts of the run, in seconds. Of a part that was killed, the time up
+    /// to its last checkpoint counts.
     pub seconds: f64,
+    /// Files of weights that the run started from; empty if it started from scratch, and in
+    /// summaries of older versions.
+    #[serde(default)]
+    pub initial_weights: Vec<InitialWeightsFile>,
+    /// Version, command line and machine of the last part; empty in summaries of older versions.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// A file of weights that a run started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialWeightsFile {
+    /// What was loaded: `image encoder`, `text encoder` or `model`.
+    pub part: String,
+    /// The file.
+    pub file: PathBuf,
+    /// CRC-32C of the file, 8 hexadecimal digits.
+    pub crc32c: String,
 }
 
 impl Summary {
+    /// Reads the summary of a run; `None` if it has none, or one that cannot be read.
+    pub(crate) fn load(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&read_json(path).ok()?).ok()
+    }
+
     /// Writes the summary as JSON.
     ///
     /// # Errors

@@ -29,6 +29,9 @@ pub(crate) struct TrainingState {
     /// checkpoints of older versions.
     #[serde(default)]
     pub kernel: Option<String>,
+    /// Time of training so far, in seconds; 0 in checkpoints of older versions.
+    #[serde(default)]
+    pub seconds: f64,
 }
 
 /// The evaluations of a training, which decide on the best model and on early stopping.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use convirt_data::{TrainingSteps, small_validation_warning};
+use convirt_data::{Split, TrainingSteps, small_validation_warning};
 use convirt_ops::{KERNEL_VARIABLE, Precision};
 
 use super::Training;
 use crate::compute::{describe_device, kernel_name};
+use crate::config::ScheduleKind;
 use crate::readable::thousands;
 
 impl fmt::Display for Training {
@@ -16,6 +17,17 @@ impl fmt::Display for Training {
         line(f, "run", self.run.path().display().to_string())?;
         if let Some(state) = &self.resumed {
             line(f, "resumed at", format!("step {}", state.step))?;
+        }
+        if self.is_finished {
+            let steps = self.loaders.steps.total;
+            return writeln!(
+                f,
+                "the run has ended: of its {steps} steps none is left, or the early stop was \
+                 reached; nothing changes. `--set max_steps=N` or `--set epochs=N` extends it"
+            );
+        }
+        for change in &self.changes {
+            line(f, "changed", change.clone())?;
         }
         let precision = self.config.precision;
         f.write_str(&describe_device(&self.device, precision))?;
@@ -59,12 +71,27 @@ impl fmt::Display for Training {
         for load in &self.loads {
             line(f, "weights", load.to_string())?;
         }
+        line(f, "columns", self.columns.to_string())?;
+        for remark in &self.columns.remarks {
+            writeln!(f, "note: {remark}")?;
+        }
         let (train, valid) = (
             self.loaders.train.dataset().len(),
             self.loaders.valid.dataset().len(),
         );
         let pairs = self.config.objective.rows_name();
         line(f, pairs, format!("{train} to train on, {valid} held out"))?;
+        let held_out = self.loaders.valid.dataset().studies();
+        if held_out
+            .iter()
+            .any(|study| study.split == Some(Split::Train))
+        {
+            let pairs = self.config.objective.rows_name();
+            writeln!(
+                f,
+                "note: the split has no valid rows; these {pairs} were drawn from its train rows"
+            )?;
+        }
         if let Some(problem) = small_validation_warning(valid, self.config.batch_size) {
             writeln!(f, "warning: {problem}")?;
         }
@@ -79,6 +106,23 @@ impl fmt::Display for Training {
             line(f, "left out", format!("{count} {reason}"))?;
         }
         let TrainingSteps { window, total } = self.loaders.steps;
+        let schedule = &self.config.schedule;
+        if schedule.warmup_steps >= total {
+            writeln!(
+                f,
+                "warning: the warm-up takes {} steps, and the training has {total}: it does not \
+                 reach `learning_rate`; lower `schedule.warmup_steps`",
+                schedule.warmup_steps
+            )?;
+        }
+        match self.earlier_total {
+            Some(earlier) if schedule.kind == ScheduleKind::Cosine && earlier != total => writeln!(
+                f,
+                "warning: the cosine schedule now ends at step {total} instead of {earlier}: the \
+                 learning rate jumps at the resumed step"
+            )?,
+            _ => {}
+        }
         line(
             f,
             "steps",

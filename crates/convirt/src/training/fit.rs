@@ -1,5 +1,6 @@
 //! The training of a run by burn-train's `Learner`.
 
+mod held_out;
 mod epochs;
 mod state_file;
 
@@ -12,7 +13,7 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
-use convirt_data::FileError;
+use convirt_data::{FileError, Radiograph, Thumbnail};
 use convirt_model::FrozenStates;
 use convirt_ops::is_flex;
 
@@ -25,9 +26,11 @@ use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
 use crate::compute::kernel_name;
 use crate::error::Error;
-use crate::logging::{MeanMetric, PairsPerSecond, TensorBoardLogger, renderer};
+use crate::logging::{MeanMetric, PairsPerSecond, renderer};
+use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, TrainingObserver};
 use crate::weights::{WeightsError, check_loaded};
 use epochs::WindowedTraining;
+use held_out::HeldOutPairs;
 
 pub(super) use epochs::Outcome;
 
@@ -35,9 +38,22 @@ pub(super) use epochs::Outcome;
 /// BERT-base.
 const FROZEN_STATE_BYTES: usize = 1 << 30;
 
+/// Number of held-out pairs shown in TensorBoard.
+const SHOWN_PAIRS: usize = 8;
+
+/// Longer side of their images, in pixels.
+const SHOWN_SIDE: usize = 256;
+
 impl Training {
     /// Trains the network and saves the best model, or the last one if there was no evaluation.
-    pub(super) fn fit<N: Pretrained>(&self, network: N) -> Result<Outcome, Error> {
+    pub(super) fn fit<N: Pretrained>(
+        &self,
+        network: N,
+        observers: Vec<Box<dyn TrainingObserver>>,
+    ) -> Result<Outcome, Error> {
+        // Before the checkpoint is restored: counting parameters reads batch norms' running
+        // statistics, which the clones of a network share, and would undo their restoration.
+        let description = self.to_string();
         let config = &self.config;
         let task = PretrainingTask {
             network: self.with_frozen_states(network)?,
@@ -66,7 +82,7 @@ impl Training {
             kernel: kernel_name(&self.device, config.precision),
             ..self.resumed.clone().unwrap_or_default()
         };
-        let step = state.step;
+        let recorder = self.recorder::<N>(&state, &description, observers)?;
         let windows = Arc::new(WindowedTraining {
             device: autodiff,
             seed: config.seed,
@@ -77,19 +93,18 @@ impl Training {
             checkpoints: self.run.checkpoints(),
             save_best: {
                 let (description, folder) = (self.description.clone(), self.run.model());
-                Box::new(move |task: &PretrainingTask<N>| {
-                    description.save_weights(&task.network, &folder)
-                })
+                Box::new(move |network: &N| description.save_weights(network, &folder))
             },
+            held_out: HeldOutPairs::new(self.loaders.valid.dataset().studies()),
+            gradient_norm_every: config.log_every_n_steps,
+            recorder: Mutex::new(recorder),
             outcome: Mutex::new(Outcome {
                 state,
                 ..Outcome::default()
             }),
         });
         let path = self.run.path();
-        let events = TensorBoardLogger::create(path, config.log_every_n_steps, step)
-            .map_err(FileError::write(path))?;
-        let _stop = StopOnSignal::new(&self.interrupter);
+        let _stop = (self.stops_on_signals).then(|| StopOnSignal::new(&self.interrupter));
         let mut training = SupervisedTraining::new(
             path,
             Arc::new(self.loaders.train.clone()),
@@ -103,18 +118,12 @@ impl Training {
             .metric_train_numeric(LearningRateMetric::new())
             .metric_train_numeric(PairsPerSecond::new())
             .with_metric_logger(FileMetricLogger::new(path))
-            .with_metric_logger(events)
             .with_application_logger(None)
             .with_default_checkpointers()
             .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
             .with_interrupter(self.interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
-            .renderer(renderer(
-                self.loaders.steps,
-                step,
-                &self.interrupter,
-                self.plain,
-            ))
+            .renderer(renderer(self.full_screen, &self.interrupter))
             .num_epochs(windows.window_count())
             .launch(learner);
 
@@ -130,6 +139,48 @@ impl Training {
                 .save_weights(&result.model.network, &self.run.model())?;
         }
         Ok(outcome)
+    }
+
+    /// Opens the files of records in the run's folder.
+    fn recorder<N: Pretrained>(
+        &self,
+        state: &TrainingState,
+        description: &str,
+        observers: Vec<Box<dyn TrainingObserver>>,
+    ) -> Result<Recorder, Error> {
+        let (folder, step) = (self.run.path(), state.step);
+        let mut log = TrainLog::open(folder)?;
+        log.write(description);
+        let total = self.loaders.steps.total;
+        let mut recorder = Recorder::new(N::ACCURACY_NAMES, state.seconds);
+        recorder.add(Lines::new(log, step, total, !self.full_screen));
+        recorder.add(MetricsFile::open(folder, step)?);
+        let mut events = TensorBoard::create(folder, self.config.log_every_n_steps, step)
+            .map_err(FileError::write(folder))?;
+        let yaml = self.config.to_yaml();
+        events.text("configuration", step, &format!("```yaml\n{yaml}```"));
+        if step == 0 {
+            self.write_held_out_pairs(&mut events);
+        }
+        recorder.add(events);
+        recorder.extend(observers);
+        Ok(recorder)
+    }
+
+    /// Writes some held-out images with their texts. Images that cannot be read are passed over:
+    /// the evaluation tells of them.
+    fn write_held_out_pairs(&self, events: &mut TensorBoard) {
+        let studies = self.loaders.valid.dataset().studies();
+        let limits = self.config.dataset.decode_limits();
+        let stride = studies.len().div_ceil(SHOWN_PAIRS).max(1);
+        for (number, study) in (1..).zip(studies.iter().step_by(stride)) {
+            let image = Radiograph::read_within(&study.image, SHOWN_SIDE, &limits);
+            if let Ok(image) = image {
+                let image = Thumbnail::whole(&image);
+                events.image(&format!("held_out/image_{number}"), 0, image);
+                events.text(&format!("held_out/text_{number}"), 0, &study.report.text);
+            }
+        }
     }
 
     /// Gives the text encoder a cache of its frozen layers' states, on the CPU: other devices would

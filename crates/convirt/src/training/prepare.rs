@@ -19,7 +19,7 @@ use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::MemoryNeed;
-use crate::run::{DataIdentity, RunDir, RunError};
+use crate::run::{DataIdentity, Ending, RunDir, RunError, RunSplit, Summary};
 use crate::weights::{ChosenEncoder, EncoderKind, WeightsKind, locate_weights};
 use describe::describe;
 
@@ -45,10 +45,10 @@ impl Training {
     ///
     /// If the configuration, data, weights or device cannot be used. The run's folder is created
     /// only after all of them have been read.
-    pub fn prepare(config: Config) -> Result<Self, Error> {
+    pub fn prepare(mut config: Config) -> Result<Self, Error> {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
-        let studies = Studies::read(&config)?;
+        let studies = Studies::read(&mut config)?;
         let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
             .as_ref()
@@ -88,7 +88,9 @@ impl Training {
         network.draw();
 
         let data = DataIdentity::new(&studies.split);
+        let columns = studies.columns.clone();
         let tokenizer = tower.map(|tower| tower.tokenizer);
+        let split = RunSplit::table(&studies.split);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let lock = run.lock()?;
@@ -96,6 +98,7 @@ impl Training {
         NewFile::write_whole(&path, config.to_yaml().as_bytes())
             .map_err(FileError::write(&path))?;
         data.save(run.path())?;
+        RunSplit::save(&split, &run)?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
         Ok(Self {
             config,
@@ -103,23 +106,30 @@ impl Training {
             device,
             network,
             description,
+            columns,
             loaders,
             loads,
             resumed: None,
             data_change: None,
             _lock: lock,
             interrupter: Interrupter::new(),
-            plain: false,
+            is_finished: false,
+            changes: Vec::new(),
+            earlier_total: None,
+            observers: Vec::new(),
+            program: None,
+            full_screen: false,
+            stops_on_signals: false,
         })
     }
 
     /// Prepares a run to continue from its last checkpoint, with its own configuration and
-    /// vocabulary. `run` is its path, or its name in the folder `runs`; `overrides` have the form
+    /// vocabulary. `run` is a path or a name, as in [`RunDir::open`]; `overrides` have the form
     /// of [`Config::from_file`].
     ///
     /// # Errors
     ///
-    /// - [`RunError::NoRun`] if the run does not exist
+    /// - [`RunNameError`](crate::inference::RunNameError) if the run does not exist
     /// - [`RunError::RunInUse`] if another process is training it
     /// - [`RunError::NoCheckpoint`] if it has no complete checkpoint
     /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
@@ -135,11 +145,14 @@ impl Training {
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
         let lock = run.lock()?;
-        let config = Config::from_file(run.config(), overrides)?;
+        let earlier = Config::from_file(run.config(), &[])?;
+        let mut config = Config::from_file(run.config(), overrides)?;
+        let changes = earlier.changes_to(&config);
         let state = TrainingState::load_latest(&run.checkpoints())?;
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
-        let studies = Studies::read(&config)?;
+        let studies = Studies::read(&mut config)?;
+        let columns = studies.columns.clone();
         let data_change = DataIdentity::new(&studies.split).change_since_start(run.path())?;
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
@@ -149,19 +162,38 @@ impl Training {
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
+        let pairs = loaders.train.dataset().len();
+        let earlier_total = earlier.total_steps(pairs / config.batch_size.max(1));
+        let patience = config.early_stop_patience.unwrap_or(usize::MAX);
+        let is_at_end =
+            state.step >= loaders.steps.total || state.evaluations.since_best >= patience;
+        let is_finished = is_at_end
+            && Summary::load(&run.summary()).is_some_and(|summary| {
+                summary.ending != Ending::Interrupted && summary.steps == state.step
+            });
+        if !changes.is_empty() && !is_finished {
+            run.replace_configuration(state.step, &config)?;
+        }
         Ok(Self {
             config,
             run,
             device,
             network,
             description,
+            columns,
             loaders,
             loads: Vec::new(),
             resumed: Some(state),
             data_change,
             _lock: lock,
             interrupter: Interrupter::new(),
-            plain: false,
+            is_finished,
+            changes,
+            earlier_total: Some(earlier_total),
+            observers: Vec::new(),
+            program: None,
+            full_screen: false,
+            stops_on_signals: false,
         })
     }
 }

@@ -18,8 +18,14 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     /// Returns the metrics of [`Measures::accuracies`](crate::logging::Measures), in their order.
     fn accuracies() -> Vec<MeanMetric>;
 
-    /// Computes the loss of a batch, of shape `[1]`, and its measures.
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures);
+    /// Names of the accuracies in records, in the same order.
+    const ACCURACY_NAMES: &'static [&'static str];
+
+    /// Computes the loss and the measures of a batch.
+    fn measure(&self, batch: ImageTextBatch) -> Measured;
+
+    /// Returns the temperature of the loss.
+    fn temperature(&self) -> f64;
 
     /// Returns the text encoder, if there is one.
     fn text_encoder(&self) -> Option<&Bert> {
@@ -46,6 +52,15 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     fn clamp_parameters(self) -> Self {
         self
     }
+}
+
+/// The loss and the measures of a batch.
+pub(crate) struct Measured {
+    /// The loss, `[1]`, in nats.
+    pub loss: Tensor<1>,
+    pub measures: PendingMeasures,
+    /// The embeddings of ConVIRT's images and texts, not normalized, each `[batch, d_embedding]`.
+    pub embeddings: Option<[Tensor<2>; 2]>,
 }
 
 /// The evaluation of a run's saved model on the held-out data.
@@ -84,19 +99,30 @@ impl Pretrained for ConVirt {
         vec![MeanMetric::image_to_text(), MeanMetric::text_to_image()]
     }
 
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+    const ACCURACY_NAMES: &'static [&'static str] = &["image_to_text", "text_to_image"];
+
+    fn measure(&self, batch: ImageTextBatch) -> Measured {
         let pairs = batch.len();
         let texts = batch.texts.expect("a batch of pairs has texts");
         let text_ids = texts.text_ids.clone();
-        let (images, texts, ids) = (batch.images, text_input(texts), Some(text_ids.clone()));
-        let output = self.forward(images, texts, ids);
+        let images = self.encode_image(batch.images).embedding;
+        let texts = self.encode_text(text_input(texts)).embedding;
+        let embeddings = Some([images.clone(), texts.clone()]);
+        let output = self.loss.forward(images, texts, Some(text_ids.clone()));
         let logits = output.logits.without_autodiff();
         let accuracies = vec![
             retrieval_accuracy(logits.clone(), text_ids.clone()),
             retrieval_accuracy(logits.transpose(), text_ids),
         ];
-        let measures = PendingMeasures::new(output.loss.clone(), accuracies, pairs);
-        (output.loss, measures)
+        Measured {
+            measures: PendingMeasures::new(output.loss.clone(), accuracies, pairs),
+            loss: output.loss,
+            embeddings,
+        }
+    }
+
+    fn temperature(&self) -> f64 {
+        self.loss.temperature()
     }
 
     fn evaluate<'a>(
@@ -129,12 +155,21 @@ impl Pretrained for SimClr {
         vec![MeanMetric::view_to_view()]
     }
 
-    fn measure(&self, batch: ImageTextBatch) -> (Tensor<1>, PendingMeasures) {
+    const ACCURACY_NAMES: &'static [&'static str] = &["view_to_view"];
+
+    fn measure(&self, batch: ImageTextBatch) -> Measured {
         let images = batch.len();
         let output = self.forward(batch.images);
         let accuracy = view_accuracy(output.logits.without_autodiff());
-        let measures = PendingMeasures::new(output.loss.clone(), vec![accuracy], images);
-        (output.loss, measures)
+        Measured {
+            measures: PendingMeasures::new(output.loss.clone(), vec![accuracy], images),
+            loss: output.loss,
+            embeddings: None,
+        }
+    }
+
+    fn temperature(&self) -> f64 {
+        self.loss.temperature()
     }
 
     fn evaluate<'a>(

@@ -9,7 +9,7 @@ use convirt_data::ImageTextBatch;
 use convirt_model::{ConVirt, SimClr};
 use convirt_ops::{Precision, autocast};
 
-use super::pretrained::Pretrained;
+use super::pretrained::{Measured, Pretrained};
 use crate::logging::PendingMeasures;
 
 /// A network with the settings of its steps, which burn-train's `Learner` trains.
@@ -65,10 +65,7 @@ pub type ContrastiveTask = PretrainingTask<ConVirt>;
 pub type SimClrTask = PretrainingTask<SimClr>;
 
 /// Computes the loss and the measures of a batch in the task's precision.
-fn measure<N: Pretrained>(
-    task: &PretrainingTask<N>,
-    batch: ImageTextBatch,
-) -> (Tensor<1>, PendingMeasures) {
+fn measure<N: Pretrained>(task: &PretrainingTask<N>, batch: ImageTextBatch) -> Measured {
     autocast(task.precision, || task.network.measure(batch))
 }
 
@@ -77,8 +74,8 @@ impl<N: Pretrained> TrainStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let (loss, measures) = measure(self, batch);
-        TrainOutput::new(self, loss.backward(), measures)
+        let measured = measure(self, batch);
+        TrainOutput::new(self, measured.loss.backward(), measured.measures)
     }
 
     fn optimize(
@@ -102,7 +99,8 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
-        measure(self, batch).1
+        let measured = measure(self, batch);
+        measured.measures.with_embeddings(measured.embeddings)
     }
 }
 
@@ -113,21 +111,23 @@ fn clip_global_norm<M: Module>(
     module: &M,
     max_norm: f64,
 ) -> GradientsParams {
-    let mut squares = SumOfSquares {
-        gradients: &gradients,
-        sum: None,
-    };
-    module.visit(&mut squares);
-    let Some(sum) = squares.sum else {
+    let Some(norm) = global_norm(&gradients, module) else {
         return gradients;
     };
-    let factor = (sum.sqrt() + 1e-6)
-        .recip()
-        .mul_scalar(max_norm)
-        .clamp_max(1.0);
+    let factor = (norm + 1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
     let mut scale = Scale { gradients, factor };
     module.visit(&mut scale);
     scale.gradients
+}
+
+/// Computes the L2 norm of all gradients of a module together, `[1]`; `None` without a gradient.
+pub(super) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
+    let mut squares = SumOfSquares {
+        gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    squares.sum.map(Tensor::sqrt)
 }
 
 struct SumOfSquares<'a> {

@@ -10,7 +10,7 @@ use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, 
 use super::error::TransferError;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
-use crate::inference::{Description, folder_of_weights};
+use crate::inference::{Description, find_run, folder_of_weights};
 use crate::weights::{
     ChosenEncoder, EncoderKind, WeightsFile, WeightsKind, image_encoder_config, load_image_encoder,
     locate_weights,
@@ -34,7 +34,7 @@ use crate::weights::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderSource {
-    /// A run (its path, or its name in `runs`), one of its checkpoints, a file or folder of
+    /// A run (its path, or its name as in [`RunDir::open`](crate::RunDir::open)), one of its checkpoints, a file or folder of
     /// weights, or the name of a model on the Hugging Face hub.
     Weights(String),
     /// torchvision's weights, trained on ImageNet, from the Hugging Face hub.
@@ -123,11 +123,9 @@ impl EncoderSource {
             Self::ImageNet(depth) => ModelConfig::imagenet_name(*depth),
             Self::Weights(name) => name.clone(),
         };
-        let run = Path::new(DEFAULT_RUNS_DIR).join(&name);
-        let path = if !Path::new(&name).exists() && run.exists() {
-            run
-        } else {
-            locate_weights("encoder", &name, WeightsKind::ImageEncoder)?
+        let path = match find_run(Path::new(DEFAULT_RUNS_DIR), Path::new(&name))? {
+            Some(run) => run,
+            None => locate_weights("encoder", &name, WeightsKind::ImageEncoder)?,
         };
         let file = chosen.open(&path, EncoderKind::ImageEncoder)?;
         let config = image_encoder_config(&file)?;
@@ -153,6 +151,14 @@ impl EncoderSource {
 }
 
 impl OpenEncoder {
+    /// Returns the file of its weights, if it has one.
+    pub fn weights(&self) -> Option<&Path> {
+        match &self.shape {
+            Shape::Weights(_, file) => Some(file.path()),
+            Shape::Random(_) | Shape::Pixels { .. } => None,
+        }
+    }
+
     /// Returns the configuration of the encoder.
     pub fn config(&self) -> ImageEncoderConfig {
         match &self.shape {

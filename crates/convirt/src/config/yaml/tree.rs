@@ -42,11 +42,31 @@ impl Node {
         &self.value
     }
 
+    /// Returns whether the command line sets this value or one in it.
+    pub fn is_overridden(&self) -> bool {
+        let in_section = match &self.value {
+            Value::Section(entries) => entries.iter().any(|(_, node)| node.is_overridden()),
+            _ => false,
+        };
+        in_section || matches!(self.place, Place::Override { .. })
+    }
+
     /// Returns the value of `key`, or `None` if this is not a section with this key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Section(entries) => {
                 let entry = entries.iter().find(|(name, _)| name == key);
+                entry.map(|(_, node)| node)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the value of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Section(entries) => {
+                let entry = entries.iter_mut().find(|(name, _)| name == key);
                 entry.map(|(_, node)| node)
             }
             _ => None,

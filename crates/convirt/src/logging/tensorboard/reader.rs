@@ -44,13 +44,33 @@ pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
         for event in events {
             for value in event.summary.into_iter().flat_map(|summary| summary.value) {
                 if let Some(number) = value.simple_value {
-                    let values = scalars.entry(value.tag).or_default();
+                    let values = scalars.entry(current_tag(value.tag)).or_default();
                     values.insert(event.step as u64, number);
                 }
             }
         }
     }
     Ok(scalars)
+}
+
+/// Returns the present name of a tag of an older run.
+fn current_tag(tag: String) -> String {
+    match tag.as_str() {
+        "train_loss" => "loss/train".to_string(),
+        "validation_loss" => "loss/valid".to_string(),
+        "learning_rate" => "optimizer/learning_rate".to_string(),
+        "pairs_per_second" => "speed/pairs_per_second".to_string(),
+        _ => match tag
+            .strip_suffix("_accuracy")
+            .and_then(|it| it.split_once('_'))
+        {
+            Some(("train", "contrastive")) => "accuracy/view_to_view/train".to_string(),
+            Some(("validation", "contrastive")) => "accuracy/view_to_view/valid".to_string(),
+            Some(("train", name)) => format!("accuracy/{name}/train"),
+            Some(("validation", name)) => format!("accuracy/{name}/valid"),
+            _ => tag,
+        },
+    }
 }
 
 /// Returns the events of a file up to the first incomplete or damaged record.
@@ -76,7 +96,7 @@ mod tests {
     fn write(folder: &Path, values: &[(u64, f32)]) {
         let mut writer = EventWriter::create(folder).unwrap();
         for &(step, value) in values {
-            writer.scalar("train_loss", step, value).unwrap();
+            writer.scalar("loss/train", step, value).unwrap();
         }
         writer.flush().unwrap();
     }
@@ -88,7 +108,7 @@ mod tests {
         write(folder.path(), &[(6, 2.1), (7, 2.2)]);
         let scalars = read_scalars(folder.path()).unwrap();
         let expected = BTreeMap::from([(2, 3.0), (4, 2.5), (6, 2.1), (7, 2.2)]);
-        assert_eq!(scalars["train_loss"], expected);
+        assert_eq!(scalars["loss/train"], expected);
     }
 
     #[test]
@@ -97,10 +117,26 @@ mod tests {
         write(folder.path(), &[(2, 3.0), (4, 2.5), (6, 2.0)]);
         let mut writer = EventWriter::create(folder.path()).unwrap();
         writer.resume_after(3).unwrap();
-        writer.scalar("train_loss", 6, 2.1).unwrap();
+        writer.scalar("loss/train", 6, 2.1).unwrap();
         writer.flush().unwrap();
         let scalars = read_scalars(folder.path()).unwrap();
-        assert_eq!(scalars["train_loss"], BTreeMap::from([(2, 3.0), (6, 2.1)]));
+        assert_eq!(scalars["loss/train"], BTreeMap::from([(2, 3.0), (6, 2.1)]));
+    }
+
+    #[test]
+    fn tags_of_older_runs_have_their_present_names() {
+        for (old, new) in [
+            ("train_loss", "loss/train"),
+            (
+                "validation_image_to_text_accuracy",
+                "accuracy/image_to_text/valid",
+            ),
+            ("train_contrastive_accuracy", "accuracy/view_to_view/train"),
+            ("loss/train", "loss/train"),
+            ("recall@10/image_to_text", "recall@10/image_to_text"),
+        ] {
+            assert_eq!(current_tag(old.to_string()), new);
+        }
     }
 
     #[test]

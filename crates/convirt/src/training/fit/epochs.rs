@@ -5,26 +5,32 @@
 //! checkpoint wherever it stops, and resumes with the next batch.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::{
-    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearnerModel, LearningCheckpointer,
-    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
-    TrainingItem, ValidLoader,
+    EventProcessorTraining, Interrupter, ItemLazy, Learner, LearnerEvent, LearnerModel,
+    LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use convirt_data::{LoaderPosition, TrainingSteps};
 
 use crate::error::Error;
-use crate::logging::LOSS;
+use crate::logging::{LOSS, MeanMeasures, Measures, PendingMeasures};
+use crate::records::{Recorder, StepFacts};
+use crate::retrieval::Retrieval;
 use crate::training::checkpoint::TrainingState;
+use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
+use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
+use crate::training::task::{PretrainingTask, global_norm};
 
 /// A function that saves the model, called after each new lowest validation loss.
-pub(crate) type SaveBest<T> = Box<dyn Fn(&T) -> Result<(), Error> + Send + Sync>;
+pub(crate) type SaveBest<N> = Box<dyn Fn(&N) -> Result<(), Error> + Send + Sync>;
 
 /// A training strategy for burn-train on one device.
-pub(crate) struct WindowedTraining<T> {
+pub(crate) struct WindowedTraining<N> {
     pub device: Device,
     pub seed: u64,
     pub steps: TrainingSteps,
@@ -33,7 +39,11 @@ pub(crate) struct WindowedTraining<T> {
     pub position: LoaderPosition,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: std::path::PathBuf,
-    pub save_best: SaveBest<T>,
+    pub save_best: SaveBest<N>,
+    pub held_out: HeldOutPairs,
+    /// Steps between those whose gradient norm is computed.
+    pub gradient_norm_every: usize,
+    pub recorder: Mutex<Recorder>,
     pub outcome: Mutex<Outcome>,
 }
 
@@ -43,6 +53,13 @@ pub(crate) struct Outcome {
     pub state: TrainingState,
     pub stopped_early: bool,
     pub error: Option<Error>,
+}
+
+/// The result of an evaluation.
+struct Evaluated {
+    /// Means over all pairs.
+    measures: Measures,
+    retrieval: Option<Retrieval>,
 }
 
 /// The parts of burn-train that the loop uses.
@@ -56,15 +73,18 @@ struct Parts<T: LearnerModel> {
     store: std::sync::Arc<EventStoreClient>,
 }
 
-impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
+impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedTraining<N> {
     fn fit(
         &self,
-        components: TrainingComponents<T>,
-        mut learner: Learner<T>,
-        train: TrainLoader<T>,
-        valid: ValidLoader<T>,
+        components: TrainingComponents<PretrainingTask<N>>,
+        mut learner: Learner<PretrainingTask<N>>,
+        train: TrainLoader<PretrainingTask<N>>,
+        valid: ValidLoader<PretrainingTask<N>>,
         _starting_epoch: usize,
-    ) -> (T, SupervisedTrainingEventProcessor<T>) {
+    ) -> (
+        PretrainingTask<N>,
+        SupervisedTrainingEventProcessor<PretrainingTask<N>>,
+    ) {
         learner.fork(&self.device);
         let mut parts = Parts {
             learner,
@@ -76,7 +96,8 @@ impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
             store: components.event_store,
         };
         let mut outcome = self.outcome.lock().expect("one thread runs the loop");
-        if let Err(error) = self.run(&mut parts, &mut outcome) {
+        let mut recorder = self.recorder.lock().expect("one thread runs the loop");
+        if let Err(error) = self.run(&mut parts, &mut outcome, &mut recorder) {
             parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
         }
@@ -84,7 +105,7 @@ impl<T: LearnerModel> SupervisedLearningStrategy<T> for WindowedTraining<T> {
     }
 }
 
-impl<T: LearnerModel> WindowedTraining<T> {
+impl<N: Pretrained> WindowedTraining<N> {
     /// Returns the number of windows.
     pub fn window_count(&self) -> usize {
         self.steps.total.div_ceil(self.steps.window)
@@ -102,19 +123,30 @@ impl<T: LearnerModel> WindowedTraining<T> {
     }
 
     /// Trains and evaluates until the last step, an early stop or an interruption.
-    fn run(&self, parts: &mut Parts<T>, outcome: &mut Outcome) -> Result<(), Error> {
+    fn run(
+        &self,
+        parts: &mut Parts<PretrainingTask<N>>,
+        outcome: &mut Outcome,
+        recorder: &mut Recorder,
+    ) -> Result<(), Error> {
         loop {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
             if self.is_boundary(state.step) && !is_evaluated {
-                let Some(loss) = self.evaluate(parts, state.step) else {
-                    return self.checkpoint(parts, state);
+                let Some(evaluated) = self.evaluate(parts, state.step) else {
+                    return self.checkpoint(parts, state, recorder);
                 };
-                self.learning_rate.observe(loss);
-                if state.evaluations.observe(state.step, loss) {
-                    (self.save_best)(&parts.learner.model())?;
+                let Evaluated {
+                    measures,
+                    retrieval,
+                } = evaluated;
+                self.learning_rate.observe(measures.loss);
+                let is_best = state.evaluations.observe(state.step, measures.loss);
+                if is_best {
+                    (self.save_best)(&parts.learner.model().network)?;
                 }
-                self.checkpoint(parts, state)?;
+                recorder.evaluation(state.step, &measures, retrieval, is_best);
+                self.checkpoint(parts, state, recorder)?;
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
             outcome.stopped_early = state.evaluations.since_best >= patience;
@@ -122,9 +154,9 @@ impl<T: LearnerModel> WindowedTraining<T> {
                 return Ok(());
             }
             let first_step = state.step;
-            self.train_window(parts, state);
+            self.train_window(parts, state, recorder);
             if parts.interrupter.should_stop() {
-                return self.checkpoint(parts, state);
+                return self.checkpoint(parts, state, recorder);
             }
             if state.step == first_step {
                 // The loader gave no batch and no error, and would do so again.
@@ -134,7 +166,12 @@ impl<T: LearnerModel> WindowedTraining<T> {
     }
 
     /// Trains to the end of the window, or to the end of the current step if a stop is requested.
-    fn train_window(&self, parts: &mut Parts<T>, state: &mut TrainingState) {
+    fn train_window(
+        &self,
+        parts: &mut Parts<PretrainingTask<N>>,
+        state: &mut TrainingState,
+        recorder: &mut Recorder,
+    ) {
         let window = self.window_of(state.step + 1);
         let report = |result| parts.interrupter.fail_on_error(result);
         report(parts.processor.process_train(LearnerEvent::StartSplit {
@@ -142,7 +179,10 @@ impl<T: LearnerModel> WindowedTraining<T> {
             total_items: parts.train.num_items(),
         }));
         let mut batches = parts.train.iter();
-        while let Some(batch) = batches.next() {
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            let waiting = asked.elapsed();
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -155,10 +195,23 @@ impl<T: LearnerModel> WindowedTraining<T> {
             self.device.seed(mix(self.seed, state.step as u64));
             let output = parts.learner.train_step(batch);
             parts.learner.lr_step();
+            let has_norm = (state.step + 1).is_multiple_of(self.gradient_norm_every);
+            let norm = has_norm.then(|| global_norm(&output.grads, &parts.learner.model()));
             parts.learner.optimizer_step(output.grads);
             state.step = self.position.get();
+            let measures = synced(output.item);
+            if let Some(read) = measures.measures() {
+                let facts = StepFacts {
+                    step: state.step,
+                    learning_rate: parts.learner.lr_current().base(),
+                    gradient_norm: norm.flatten().map(Tensor::into_scalar::<f64>),
+                    temperature: parts.learner.model().network.temperature(),
+                    waiting,
+                };
+                recorder.step(read, facts);
+            }
             let item = TrainingItem::new(
-                output.item,
+                measures,
                 batches.progress(),
                 Some(state.step),
                 Some(parts.learner.lr_current()),
@@ -183,9 +236,9 @@ impl<T: LearnerModel> WindowedTraining<T> {
         report(parts.processor.flush());
     }
 
-    /// Computes the mean validation loss of the model at `step`. `None` if a stop is requested
+    /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
     /// during the evaluation.
-    fn evaluate(&self, parts: &mut Parts<T>, step: usize) -> Option<f64> {
+    fn evaluate(&self, parts: &mut Parts<PretrainingTask<N>>, step: usize) -> Option<Evaluated> {
         let window = self.window_of(step);
         let report = |result| parts.interrupter.fail_on_error(result);
         report(parts.processor.process_valid(LearnerEvent::StartSplit {
@@ -193,6 +246,8 @@ impl<T: LearnerModel> WindowedTraining<T> {
             total_items: parts.valid.num_items(),
         }));
         let model = burn::module::Module::valid(&parts.learner.model());
+        let mut mean = MeanMeasures::default();
+        let mut embeddings = Embeddings::default();
         let mut batches = parts.valid.iter();
         while let Some(batch) = batches.next() {
             let batch = match batch {
@@ -202,7 +257,15 @@ impl<T: LearnerModel> WindowedTraining<T> {
                     break;
                 }
             };
-            let measures = burn::train::InferenceStep::step(&model, batch);
+            let studies = batch.indices.clone();
+            let mut measures = burn::train::InferenceStep::step(&model, batch);
+            if let Some(of_batch) = measures.take_embeddings() {
+                embeddings.add(&studies, of_batch);
+            }
+            let measures = synced(measures);
+            if let Some(read) = measures.measures() {
+                mean.add(read);
+            }
             let item = TrainingItem::new(measures, batches.progress(), Some(step), None);
             report(
                 parts
@@ -227,22 +290,42 @@ impl<T: LearnerModel> WindowedTraining<T> {
         if parts.interrupter.should_stop() {
             return None;
         }
-        parts
+        let loss = parts
             .store
-            .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)
+            .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)?;
+        Some(Evaluated {
+            measures: Measures {
+                loss,
+                ..mean.measures()
+            },
+            retrieval: self.held_out.retrieval(embeddings),
+        })
     }
 
     /// Saves a checkpoint, except after an error of burn-train: the parameters may be damaged then.
-    fn checkpoint(&self, parts: &mut Parts<T>, state: &TrainingState) -> Result<(), Error> {
+    fn checkpoint(
+        &self,
+        parts: &mut Parts<PretrainingTask<N>>,
+        state: &mut TrainingState,
+        recorder: &mut Recorder,
+    ) -> Result<(), Error> {
         if parts.interrupter.error().is_some() {
             return Ok(());
         }
+        state.seconds = recorder.seconds();
         state.save(&self.checkpoints)?;
         if let Some(checkpointer) = &mut parts.checkpointer {
             checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
         }
+        recorder.checkpoint(state.step);
         Ok(())
     }
+}
+
+/// Reads measures from the device. Those that cannot be read, or are not finite, are left as they
+/// are: burn-train meets the same error and stops.
+fn synced(measures: PendingMeasures) -> PendingMeasures {
+    measures.clone().sync().unwrap_or(measures)
 }
 
 /// Mixes two numbers into a seed by splitmix64's finalizer, so that the seeds of neighbouring steps

@@ -6,8 +6,7 @@ use convirt_data::ReportTokenizer;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::inference::{Description, InferenceError, folder_of_weights};
-use crate::run::folder;
+use crate::inference::{Description, InferenceError, folder_of_weights, require_run};
 use crate::weights::WeightsFile;
 
 /// The weights of a whole model, with the tokenizer of its run if there is one.
@@ -23,14 +22,14 @@ impl InitialWeights {
     ///
     /// # Errors
     ///
-    /// - [`RunError::NoRun`](crate::run::RunError::NoRun) if nothing has that path or name
+    /// - [`RunNameError`](crate::inference::RunNameError) if nothing has that path or name
     /// - [`InferenceError::NoTextEncoder`] if the objective reads texts but the run is SimCLR's
     /// - those of reading weights and tokenizer
     pub fn from_config(config: &Config) -> Result<Option<Self>, Error> {
         let Some(name) = config.fine_tune_from.as_deref().map(Path::new) else {
             return Ok(None);
         };
-        let path = folder::find(&config.runs_dir, name, |path| path.exists())?;
+        let path = require_run(&config.runs_dir, name, Path::exists)?;
         let weights = WeightsFile::open(path)?;
         let folder = folder_of_weights(weights.path());
         let tokenizer = match folder.filter(|_| config.objective.reads_texts()) {

@@ -35,10 +35,7 @@ impl Loaders {
         let steps_per_epoch = datasets.train.len() / config.batch_size.max(1);
         let steps = TrainingSteps {
             window: config.evaluation_window(steps_per_epoch),
-            total: config
-                .max_steps
-                .unwrap_or(usize::MAX)
-                .min(config.epochs.saturating_mul(steps_per_epoch)),
+            total: config.total_steps(steps_per_epoch),
         };
         let autodiff = device.clone().autodiff();
         Ok(Self {

@@ -1,0 +1,128 @@
+//! Turns the measures of a training into records, and passes them to all observers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use convirt_data::read_regular_text;
+
+use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
+use crate::logging::Measures;
+use crate::retrieval::Retrieval;
+
+/// The observers of a training, and the clocks of its records.
+pub(crate) struct Recorder {
+    observers: Vec<Box<dyn TrainingObserver>>,
+    /// Names of the accuracies of [`Measures`].
+    accuracy_names: &'static [&'static str],
+    /// Time of the earlier parts of the run, in seconds.
+    earlier_seconds: f64,
+    started: Instant,
+    previous_step: Option<Instant>,
+}
+
+/// What is known of a step beside its [`Measures`].
+pub(crate) struct StepFacts {
+    pub step: usize,
+    pub learning_rate: f64,
+    pub gradient_norm: Option<f64>,
+    pub temperature: f64,
+    /// Time that the step waited for its batch.
+    pub waiting: Duration,
+}
+
+impl Recorder {
+    /// Starts the clocks. `earlier_seconds` is the time of the earlier parts of the run.
+    pub fn new(accuracy_names: &'static [&'static str], earlier_seconds: f64) -> Self {
+        Self {
+            observers: Vec::new(),
+            accuracy_names,
+            earlier_seconds,
+            started: Instant::now(),
+            previous_step: None,
+        }
+    }
+
+    /// Adds an observer.
+    pub fn add(&mut self, observer: impl TrainingObserver + 'static) {
+        self.observers.push(Box::new(observer));
+    }
+
+    /// Adds observers of the user's own.
+    pub fn extend(&mut self, observers: Vec<Box<dyn TrainingObserver>>) {
+        self.observers.extend(observers);
+    }
+
+    /// Returns the time of training so far, in seconds, over all parts of the run.
+    pub fn seconds(&self) -> f64 {
+        self.earlier_seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Records a step.
+    pub fn step(&mut self, measures: &Measures, facts: StepFacts) {
+        let now = Instant::now();
+        let previous = self.previous_step.replace(now);
+        let speed = previous.map(|previous| {
+            let seconds = (now - previous).as_secs_f64().max(1e-9);
+            measures.pairs as f64 / seconds
+        });
+        let record = StepRecord {
+            step: facts.step,
+            loss: measures.loss,
+            accuracies: self.named(&measures.accuracies),
+            learning_rate: facts.learning_rate,
+            gradient_norm: facts.gradient_norm,
+            temperature: facts.temperature,
+            pairs_per_second: speed,
+            waiting_seconds: facts.waiting.as_secs_f64(),
+            memory_mib: resident_mib(),
+            seconds: self.seconds(),
+        };
+        for observer in &mut self.observers {
+            observer.on_step(&record);
+        }
+    }
+
+    /// Records an evaluation. The time that it took does not count in the speed of the next step.
+    pub fn evaluation(
+        &mut self,
+        step: usize,
+        measures: &Measures,
+        retrieval: Option<Retrieval>,
+        is_best: bool,
+    ) {
+        self.previous_step = None;
+        let record = EvaluationRecord {
+            step,
+            loss: measures.loss,
+            is_best,
+            accuracies: self.named(&measures.accuracies),
+            retrieval,
+            seconds: self.seconds(),
+        };
+        for observer in &mut self.observers {
+            observer.on_evaluation(&record);
+        }
+    }
+
+    /// Records a checkpoint after `step` steps.
+    pub fn checkpoint(&mut self, step: usize) {
+        for observer in &mut self.observers {
+            observer.on_checkpoint(step);
+        }
+    }
+
+    fn named(&self, accuracies: &[f64]) -> BTreeMap<String, f64> {
+        let names = self.accuracy_names.iter().map(ToString::to_string);
+        names.zip(accuracies.iter().copied()).collect()
+    }
+}
+
+/// Returns the resident memory of this process, in MiB; `None` if the system is not Linux.
+fn resident_mib() -> Option<f64> {
+    let status = read_regular_text("/proc/self/status".as_ref(), 1 << 16).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,192 @@
+//! Runs beside each other: their figures, and the settings in which they differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::folder::RunDir;
+use super::summary::{Ending, Summary};
+use crate::config::{Config, settings};
+use crate::error::Error;
+use crate::inference::runs_in;
+use crate::readable::{duration, thousands};
+use crate::retrieval::Direction;
+
+/// Width of the column of names.
+const NAME_WIDTH: usize = 44;
+
+/// Settings that differ between any two runs and say nothing.
+const UNTOLD: [&str; 2] = ["name", "runs_dir"];
+
+/// The figures of several runs.
+///
+/// `Display` is a table with a line for each run, and the settings in which they differ.
+///
+/// # Examples
+///
+/// ```no_run
+/// use convirt::run::Comparison;
+///
+/// # fn main() -> Result<(), convirt::Error> {
+/// println!("{}", Comparison::of_folder("runs".as_ref()));
+/// println!("{}", Comparison::new("runs".as_ref(), &["2026-01-16", "latest"])?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The runs, in the given order, or by the time of their start.
+    pub runs: Vec<RunFigures>,
+    /// Settings in which the runs differ, each with its value in every run.
+    pub differences: BTreeMap<String, Vec<String>>,
+}
+
+/// The figures of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunFigures {
+    /// Name of the run.
+    pub name: String,
+    /// The summary; `None` if the run has not ended.
+    pub summary: Option<Summary>,
+}
+
+impl RunFigures {
+    fn new(run: &RunDir) -> Self {
+        Self {
+            name: run.name(),
+            summary: Summary::load(&run.summary()),
+        }
+    }
+}
+
+impl Comparison {
+    /// Lists all runs in a folder, with their figures alone.
+    pub fn of_folder(runs: &Path) -> Self {
+        let runs = runs_in(runs).into_iter().filter_map(|name| {
+            let run = RunDir::open(runs, name.as_ref()).ok()?;
+            Some(RunFigures::new(&run))
+        });
+        Self {
+            runs: runs.collect(),
+            differences: BTreeMap::new(),
+        }
+    }
+
+    /// Compares runs, each given as [`RunDir::open`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// If a run does not exist, or its configuration cannot be read.
+    pub fn new(folder: &Path, names: &[impl AsRef<Path>]) -> Result<Self, Error> {
+        let (mut runs, mut configurations) = (Vec::new(), Vec::new());
+        for name in names {
+            let run = RunDir::open(folder, name.as_ref())?;
+            configurations.push(settings(&Config::from_written(&run.config())?));
+            runs.push(RunFigures::new(&run));
+        }
+        let keys: BTreeSet<&String> = configurations.iter().flat_map(BTreeMap::keys).collect();
+        let mut differences = BTreeMap::new();
+        for key in keys {
+            let values = configurations.iter().map(|of_run| {
+                let value = of_run.get(key).map_or("none", String::as_str);
+                value.to_string()
+            });
+            let values: Vec<String> = values.collect();
+            let differ = values.windows(2).any(|pair| pair[0] != pair[1]);
+            if differ && !UNTOLD.contains(&key.as_str()) {
+                differences.insert(key.clone(), values);
+            }
+        }
+        Ok(Self { runs, differences })
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.runs.is_empty() {
+            return write!(f, "no runs");
+        }
+        write!(
+            f,
+            "{:<NAME_WIDTH$}{:>12}  {:>13}  {:>17}  {:>15}  {:>12}",
+            "", "steps", "loss (chance)", "recall@10 (chance)", "median rank", "time"
+        )?;
+        for run in &self.runs {
+            write!(f, "\n{:<NAME_WIDTH$}", run.name)?;
+            let Some(summary) = &run.summary else {
+                write!(f, "{:>12}", "not ended")?;
+                continue;
+            };
+            let ending = match summary.ending {
+                Ending::Completed => "",
+                Ending::StoppedEarly => " early stop",
+                Ending::Interrupted => " interrupted",
+            };
+            let loss = match summary.validation_loss {
+                Some(loss) => format!("{loss:.3} ({:.3})", summary.chance_loss),
+                None => "none".to_string(),
+            };
+            let both = |text: fn(&Direction) -> String| {
+                summary.retrieval.as_ref().map_or_else(String::new, |it| {
+                    format!("{} {}", text(&it.image_to_text), text(&it.text_to_image))
+                })
+            };
+            let recall = both(|it| format!("{:.1}", 100.0 * it.scores.recall_at_10));
+            let chance = both(|it| format!("{:.1}", 100.0 * it.chance.recall_at_10));
+            let recall = if recall.is_empty() {
+                recall
+            } else {
+                format!("{recall} % ({chance})")
+            };
+            let rank = both(|it| format!("{:.1}", it.scores.median_rank));
+            write!(
+                f,
+                "{:>12}  {loss:>13}  {recall:>17}  {rank:>15}  {:>12}{ending}",
+                thousands(summary.steps),
+                duration(summary.seconds)
+            )?;
+        }
+        if !self.differences.is_empty() {
+            write!(f, "\n\nsettings in which they differ:")?;
+        }
+        for (key, values) in &self.differences {
+            write!(f, "\n{key:<NAME_WIDTH$}{}", values.join("  |  "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn runs_are_listed_and_their_settings_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, batch) in [("first", 8), ("second", 16)] {
+            let run = RunDir::create(folder.path(), name).unwrap();
+            let yaml = format!("name: {name}\nbatch_size: {batch}\ndataset: {{csv_file: a.csv}}\n");
+            fs::write(run.config(), yaml).unwrap();
+        }
+        let all = Comparison::of_folder(folder.path());
+        assert_eq!(all.runs.len(), 2);
+        let text = all.to_string();
+        assert!(
+            text.contains("_first") && text.contains("not ended"),
+            "{text}"
+        );
+
+        let names: Vec<&str> = all.runs.iter().map(|run| run.name.as_str()).collect();
+        let comparison = Comparison::new(folder.path(), &names).unwrap();
+        let expected = BTreeMap::from([(
+            "batch_size".to_string(),
+            vec!["8".to_string(), "16".to_string()],
+        )]);
+        assert_eq!(comparison.differences, expected);
+        assert!(comparison.to_string().contains("8  |  16"), "{comparison}");
+    }
+}
