@@ -36,7 +36,11 @@ fn main() -> Result<(), Error> {
     println!("{report}");
     report.save(out)?;
 
-    let classifier = Classifier::load(std::path::Path::new(out).join("classifier"))?;
+    let (_, kept) = report.best().expect("one encoder was trained");
+    let folder = std::path::Path::new(out)
+        .join("classifiers")
+        .join(&kept.folder);
+    let classifier = Classifier::load(folder)?;
     let probabilities = classifier.predict(image)?;
     for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
         println!("{:5.1} %  {label}", 100.0 * probability);

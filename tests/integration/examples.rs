@@ -152,5 +152,15 @@ fn fine_tune_leaves_a_classifier_and_predicts_with_it() {
     );
     // Of two classes the last one is the finding.
     assert!(text.contains(" %  dark"), "{text}");
-    assert!(out.join("classifier/classifier.json").is_file());
+    assert!(
+        out.join("classifiers")
+            .read_dir()
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path()
+            .join("classifier.json")
+            .is_file()
+    );
 }

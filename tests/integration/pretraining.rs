@@ -1,13 +1,13 @@
 //! A training leaves what it promises, resumes where it stopped, and starts from earlier ones.
 
-use convirt::inference::RunNameError;
-use convirt::run::RunError;
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
 use convirt::compute::{Kernel, Precision};
-use convirt::run::Ending;
+use convirt::data::{DecodeLimits, Manifest, ManifestConfig, Radiograph, SplitConfig, split};
+use convirt::inference::RunNameError;
+use convirt::run::{Ending, RunError};
 use convirt::{Error, Summary, Training};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -279,4 +279,55 @@ fn a_loaded_model_embeds_as_the_one_that_was_evaluated() {
     assert!((norm(&image) - 1.0).abs() < 1e-5 && (norm(&text) - 1.0).abs() < 1e-5);
     assert_eq!(image.len(), 16);
     assert!(convirt::similarity(&image, &text).abs() <= 1.0 + 1e-5);
+}
+
+/// The same studies, from the table and built in code, give the same run.
+#[test]
+fn studies_built_in_code_are_trained_on_and_resumed() {
+    let workspace = Workspace::new();
+    let few = ["max_steps=2", "eval_every_n_steps=2"];
+    let from_table = workspace.train(&few).unwrap();
+    let studies = || {
+        let manifest = Manifest::read(&ManifestConfig {
+            text_from_files: true,
+            image: "image".into(),
+            text: Some("text".into()),
+            group: Some("subject_id".into()),
+            split: Some("split".into()),
+            ..ManifestConfig::new(workspace.data().join("pairs.csv"))
+        });
+        let config = SplitConfig {
+            valid_size: 0.1,
+            seed: 0,
+        };
+        split(manifest.unwrap().studies, &config).unwrap()
+    };
+    let _alone = alone();
+    let training = Training::prepare_studies(workspace.config(&few), studies()).unwrap();
+    let summary = training.run().unwrap();
+    assert_eq!(summary.validation_loss, from_table.validation_loss);
+    let further = ["max_steps=4".to_string()];
+    let resumed = Training::resume_studies(&summary.run, &further, studies()).unwrap();
+    assert_eq!(resumed.run().unwrap().steps, 4);
+    let mut none = studies();
+    none.valid.clear();
+    let error = Training::prepare_studies(workspace.config(&few), none);
+    let error = error.err().expect("there is no validation").to_string();
+    assert!(error.contains("valid"), "{error}");
+}
+
+#[test]
+fn images_in_memory_are_embedded_like_their_files() {
+    let model = convirt::Model::load(trained().run.path()).unwrap();
+    let path = trained().an_image();
+    let from_file = model.embed_image(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(model.embed_image_bytes(&bytes).unwrap(), from_file);
+    let image = Radiograph::read(&path, &DecodeLimits::default()).unwrap();
+    assert_eq!(model.embed_radiograph(&image).unwrap(), from_file);
+    let error = model
+        .embed_image_bytes(&bytes[..40])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("image in memory"), "{error}");
 }

@@ -81,7 +81,7 @@ fn image_of(folder: &Path, is_bright: bool) -> PathBuf {
 }
 
 #[test]
-fn encoders_are_compared_and_the_best_classifier_is_saved() {
+fn encoders_are_compared_and_a_classifier_of_each_but_the_pixels_is_saved() {
     let folder = labelled();
     let output = transfer(&folder)
         .arg("--encoder")
@@ -122,13 +122,44 @@ fn encoders_are_compared_and_the_best_classifier_is_saved() {
     assert!(pixels["scores"]["auroc"]["interval"][1].as_f64().unwrap() <= 1.0);
     assert_eq!(pixels["scores"]["labels"][0]["images"], 16);
 
-    let classifier = Classifier::load(folder.path().join("out/classifier")).unwrap();
-    assert_eq!(classifier.labels().names(), ["bright"]);
-    let probability = |is_bright| {
-        let image = image_of(folder.path(), is_bright);
-        classifier.predict(image).unwrap()[0]
+    let run = trained().run.name();
+    let kept = classifiers(&folder);
+    assert_eq!(kept, [run.as_str(), "random-resnet18"]);
+    for name in kept {
+        let classifier = folder.path().join("out/classifiers").join(&name);
+        let classifier = Classifier::load(classifier).unwrap();
+        assert_eq!(classifier.labels().names(), ["bright"]);
+        let probability = |is_bright| {
+            let image = image_of(folder.path(), is_bright);
+            classifier.predict(image).unwrap()[0]
+        };
+        assert!(probability(true) > probability(false), "{name}");
+    }
+    // The best is one of them, chosen without the test images.
+    let best = report["best"].as_u64().unwrap() as usize;
+    let row = report["classifiers"][best]["row"].as_u64().unwrap() as usize;
+    let encoder = rows[row]["encoder"].as_str().unwrap();
+    assert!(
+        text.contains(&format!("best in validation: {encoder}, 100 %")),
+        "{text}"
+    );
+}
+
+/// The folders of the classifiers that a transfer kept, sorted.
+fn classifiers(folder: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(folder.path().join("out/classifiers")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// The classifier of the only encoder.
+fn only_classifier(folder: &TempDir) -> PathBuf {
+    let [name] = &classifiers(folder)[..] else {
+        panic!("{:?}", classifiers(folder));
     };
-    assert!(probability(true) > 0.5 && probability(false) < 0.5);
+    folder.path().join("out/classifiers").join(name)
 }
 
 #[test]
@@ -202,8 +233,8 @@ fn auroc_of(label: &Value) -> f64 {
 fn classes_that_exclude_each_other_are_told_by_one_model() {
     let folder = labelled();
     let output = transfer(&folder)
-        .args(["--encoder", "pixels:16", "--label-col", "third"])
-        .args(["--fractions", "1", "--resamples", "0"])
+        .args(["--encoder", "random:resnet18", "--label-col", "third"])
+        .args(["--fractions", "1", "--resamples", "0", "--image-size", "32"])
         .output()
         .unwrap();
     let text = text_of(&output);
@@ -215,7 +246,7 @@ fn classes_that_exclude_each_other_are_told_by_one_model() {
     let scores = json(&folder)["rows"][0]["scores"].clone();
     assert!(scores["accuracy"]["value"].as_f64().unwrap() > 0.4);
     assert!(scores["labels"][0]["accuracy"].is_null());
-    let classifier = Classifier::load(folder.path().join("out/classifier")).unwrap();
+    let classifier = Classifier::load(only_classifier(&folder)).unwrap();
     let told = classifier.predict(image_of(folder.path(), true)).unwrap();
     assert!((told.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 }
@@ -250,15 +281,15 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
     config.fine_tune.warmup_steps = 20;
     let report = Transfer::prepare(config).unwrap().run().unwrap();
     assert!(!report.interrupted);
-    let (row, classifier) = report.best().unwrap();
+    let (row, kept) = report.best().unwrap();
     assert!(row.scores.overall.auroc.unwrap().value > 0.8, "{report}");
     assert!(row.runs[0].best_epoch.is_some());
     report.save(folder.path().join("out")).unwrap();
-    let loaded = Classifier::load(folder.path().join("out/classifier")).unwrap();
+    let loaded = Classifier::load(only_classifier(&folder)).unwrap();
     let image = image_of(folder.path(), false);
     assert_eq!(
         loaded.predict(&image).unwrap(),
-        classifier.predict(&image).unwrap()
+        kept.classifier.predict(&image).unwrap()
     );
 }
 
@@ -289,7 +320,7 @@ fn a_probe_is_of_features_in_the_precision_asked_for_and_says_so() {
         let report = json(&folder);
         assert_eq!(report["precision"], precision);
         assert!(report["kernel"].is_string());
-        let classifier = folder.path().join("out/classifier/classifier.json");
+        let classifier = only_classifier(&folder).join("classifier.json");
         let classifier: Value =
             serde_json::from_str(&fs::read_to_string(classifier).unwrap()).unwrap();
         assert_eq!(classifier["precision"], precision);
@@ -575,4 +606,56 @@ fn prompts_are_scored_where_there_are_labels() {
         !output.status.success() && text.contains("no images"),
         "{text}"
     );
+}
+
+/// Of labelled images that the run trained on or held out, those held out are the test.
+#[test]
+fn the_images_that_the_pretraining_held_out_are_the_test() {
+    let trained = trained();
+    let data = trained.workspace().data();
+    let table = fs::read_to_string(data.join("pairs.csv")).unwrap();
+    let mut labels = "image,label,group\n".to_string();
+    for (row, line) in table.lines().skip(1).enumerate() {
+        let image = data.join(line.split(',').next().unwrap());
+        let label = if row % 2 == 0 { "even" } else { "odd" };
+        labels += &format!("{},{label},{row}\n", image.display());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("labels.csv");
+    fs::write(&csv, labels).unwrap();
+    let transfer = |more: &[&str]| {
+        let mut command = convirt(["transfer", "--fractions", "1", "--resamples", "0"]);
+        command
+            .arg("--encoder")
+            .arg(trained.run.path())
+            .arg("--csv")
+            .arg(&csv);
+        command.args([
+            "--label-col",
+            "label",
+            "--group-col",
+            "group",
+            "--force",
+            "--out",
+        ]);
+        let output = command
+            .arg(folder.path().join("out"))
+            .args(more)
+            .output()
+            .unwrap();
+        let text = text_of(&output);
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let text = transfer(&[]);
+    let test = format!("test            {} of", trained.summary.valid_pairs);
+    assert!(text.contains(&test), "{text}");
+    let by_run = format!("as in the pretraining of {}", trained.run.name());
+    assert!(
+        text.contains(&by_run) && !text.contains("has seen"),
+        "{text}"
+    );
+    // A share that is asked for takes others, and says so.
+    let text = transfer(&["--test-size", "0.5"]);
+    assert!(text.contains("has seen"), "{text}");
 }

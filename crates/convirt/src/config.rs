@@ -216,12 +216,13 @@ impl Config {
         Self::from_text(&name, &text, overrides)
     }
 
-    /// Reads the configuration of a run, whose data and weights may be gone.
+    /// Reads the configuration of a run with overrides, without checking whether the files that it
+    /// names exist.
     #[cfg(feature = "train")]
-    pub(crate) fn from_written(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn from_written(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = convirt_data::read_regular_text(path, yaml::MAX_BYTES as u64);
         let text = text.map_err(FileError::read(path))?;
-        Self::from_yaml(&path.display().to_string(), &text, &[])
+        Self::from_yaml(&path.display().to_string(), &text, overrides)
     }
 
     /// Reads and checks YAML text like [`from_file`](Self::from_file), including the existence of

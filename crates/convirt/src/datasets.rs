@@ -6,7 +6,7 @@ use std::sync::Arc;
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
     LoaderConfig, Manifest, ManifestConfig, ManifestError, PairColumns, ReportTokenizer,
-    SampleConfig, Skips, SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
+    SampleConfig, Skips, Split, SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -17,9 +17,13 @@ use crate::config::{Config, DatasetConfig};
 use crate::error::Error;
 use crate::messages::{progress, progress_bar};
 
+/// Name of the table in the configuration of a run whose studies were built in code.
+const GIVEN_IN_CODE: &str = "studies-built-in-code";
+
 /// The studies of a configuration, split into training and validation.
 pub(crate) struct Studies {
-    pub columns: PairColumns,
+    /// The columns of the manifest; `None` if the studies were built in code.
+    pub columns: Option<PairColumns>,
     pub split: SplitStudies,
     pub skips: Arc<Skips>,
 }
@@ -37,19 +41,42 @@ impl Studies {
         draw_phantom(&config.dataset)?;
         let columns = recognize_columns(config)?;
         config.dataset.set_columns(&columns);
-        let data = &config.dataset;
         let manifest = manifest_config(config, &columns);
         let manifest = Manifest::read(&manifest).map_err(with_config_keys)?;
         let split = split(manifest.studies, &split_config(config));
-        let mut split = split.map_err(with_config_keys)?;
+        let split = split.map_err(with_config_keys)?;
+        Self::checked(config, Some(columns), split, manifest.skips)
+    }
+
+    /// Takes studies that were built in code. The configuration names no table then.
+    pub fn given(config: &mut Config, split: SplitStudies) -> Result<Self, Error> {
+        let data = &mut config.dataset;
+        data.csv_file = GIVEN_IN_CODE.into();
+        data.phantom = None;
+        for (side, studies) in [(Split::Train, &split.train), (Split::Valid, &split.valid)] {
+            if studies.is_empty() {
+                return Err(ManifestError::EmptySplit { split: side }.into());
+            }
+        }
+        let rows = split.train.len() + split.valid.len() + split.test.len();
+        let skips = Skips::new(&data.csv_file, rows, data.max_bad_share);
+        Self::checked(config, None, split, skips)
+    }
+
+    fn checked(
+        config: &Config,
+        columns: Option<PairColumns>,
+        mut split: SplitStudies,
+        skips: Skips,
+    ) -> Result<Self, Error> {
         check_texts_differ(&split.train).map_err(with_config_keys)?;
-        if data.shuffle_pairs {
+        if config.dataset.shuffle_pairs {
             shuffle_reports(&mut split.train, config.seed);
         }
         Ok(Self {
             columns,
             split,
-            skips: Arc::new(manifest.skips),
+            skips: Arc::new(skips),
         })
     }
 

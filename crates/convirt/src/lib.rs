@@ -83,6 +83,7 @@ mod export;
 #[cfg(feature = "train")]
 pub mod doctor;
 
+pub use burn;
 pub use convirt_data as data;
 pub use convirt_model as model;
 pub use convirt_phantom as phantom;

@@ -70,7 +70,8 @@ pub struct Training {
     device: Device,
     network: Network,
     description: Description,
-    columns: PairColumns,
+    /// The columns of the manifest; `None` if the studies were built in code.
+    columns: Option<PairColumns>,
     loaders: Loaders,
     /// Reports of the initial weights, none if the networks start from scratch.
     loads: Vec<LoadReport>,

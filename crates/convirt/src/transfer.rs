@@ -42,7 +42,7 @@ use pretraining::Pretraining;
 pub use encoder::EncoderSource;
 pub use error::TransferError;
 pub use fine_tune::FineTuneConfig;
-pub use report::{TransferReport, TransferRow, TransferRun};
+pub use report::{KeptClassifier, TransferReport, TransferRow, TransferRun};
 
 /// Side of a network's inputs, in pixels, if neither the user nor a run sets it; the paper's.
 const IMAGE_SIZE: usize = 224;
@@ -309,9 +309,10 @@ impl Transfer {
                 break;
             };
             report.unreadable = candidate.unreadable();
+            let is_baseline = matches!(encoder.source, EncoderSource::Pixels { .. });
             for draws in self.draws.chunk_by(|a, b| a.fraction == b.fraction) {
                 if let Some((row, classifier)) = candidate.row(draws)? {
-                    report.add(row, classifier);
+                    report.add(row, classifier, is_baseline);
                 }
             }
         }

@@ -79,7 +79,7 @@ pub struct Arguments {
     #[command(flatten)]
     compute: ComputeArguments,
 
-    /// Folder for transfer.json and the best classifier
+    /// Folder for transfer.json and a classifier of each encoder
     #[arg(long, value_name = "DIR", default_value = "transfer")]
     out: PathBuf,
 
@@ -130,11 +130,11 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         "written: {}",
         out.join("transfer.json").display()
     ));
-    if report.best().is_some() {
-        results.announce(format_args!(
-            "classifier: {}",
-            out.join("classifier").display()
-        ));
+    for kept in &report.classifiers {
+        let path = out.join("classifiers").join(&kept.folder);
+        let is_best = report.best().is_some_and(|(_, best)| best.row == kept.row);
+        let best = if is_best { " (best in validation)" } else { "" };
+        results.announce(format_args!("classifier: {}{best}", path.display()));
     }
     Ok(if report.interrupted {
         Ending::Interrupted

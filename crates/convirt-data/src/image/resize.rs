@@ -1,5 +1,7 @@
 //! Antialiased bilinear resizing, as in Pillow and torchvision.
 
+use std::borrow::Cow;
+
 use bytemuck::cast_slice;
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
@@ -107,6 +109,17 @@ pub(crate) fn resize_shorter_side(image: &Radiograph, side: usize) -> Radiograph
         (other, side)
     };
     resize(image, CropBox::whole(image), width, height)
+}
+
+impl Radiograph {
+    /// Scales the image down so that its longer side is at most `longer_side` pixels, as
+    /// [`read_within`](Self::read_within) does.
+    pub fn within(&self, longer_side: usize) -> Cow<'_, Self> {
+        match shrink_longer_side(self, longer_side) {
+            Some(small) => Cow::Owned(small),
+            None => Cow::Borrowed(self),
+        }
+    }
 }
 
 /// Scales an image down so that its longer side is `side`; `None` if it is not longer.

@@ -40,7 +40,7 @@ const DESCRIPTION: &str = "classifier.json";
 /// use convirt::Classifier;
 ///
 /// # fn main() -> Result<(), convirt::Error> {
-/// let classifier = Classifier::load("transfer/classifier")?;
+/// let classifier = Classifier::load("transfer/classifiers/imagenet-resnet50")?;
 /// let probabilities = classifier.predict("chest.png")?;
 /// for (label, probability) in classifier.labels().names().iter().zip(probabilities) {
 ///     println!("{probability:.3} {label}");

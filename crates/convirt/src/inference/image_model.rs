@@ -18,6 +18,9 @@ use crate::error::Error;
 use crate::network::NetworkConfig;
 use crate::weights::{self, Layout, WeightsFile};
 
+/// Name of an image without a file, in errors.
+const IN_MEMORY: &str = "image in memory";
+
 /// The image encoder and projection head of a trained model, of ConVIRT or SimCLR, with the image
 /// transform they were trained with.
 ///
@@ -137,9 +140,56 @@ impl ImageModel {
     ) -> Result<Vec<f32>, Error> {
         let path = path.as_ref();
         let image = self.images.load(path)?;
-        let encoded = self.encode_image(self.input(&image));
-        let batch = EmbeddedBatch::new(vec![0], encoded, |_| path.display().to_string())?;
+        self.embed(&image, &path.display().to_string(), output)
+    }
+
+    /// Embeds an image given as the content of its file (JPEG, PNG, DICOM).
+    ///
+    /// # Errors
+    ///
+    /// As [`embed_image`](Self::embed_image).
+    pub fn embed_image_bytes(&self, file: &[u8], output: TowerOutput) -> Result<Vec<f32>, Error> {
+        let name = Path::new(IN_MEMORY);
+        let limits = self.limits();
+        let image = match self.description.longer_side {
+            Some(side) => Radiograph::decode_within(file, name, side, &limits),
+            None => Radiograph::decode(file, name, &limits),
+        };
+        self.embed(&image?, IN_MEMORY, output)
+    }
+
+    /// Embeds an image given as its pixels.
+    ///
+    /// # Errors
+    ///
+    /// `InferenceError::NotFinite`.
+    pub fn embed_radiograph(
+        &self,
+        image: &Radiograph,
+        output: TowerOutput,
+    ) -> Result<Vec<f32>, Error> {
+        let longer_side = self.description.longer_side.unwrap_or(usize::MAX);
+        self.embed(&image.within(longer_side), IN_MEMORY, output)
+    }
+
+    /// Embeds an image of at most the model's longer side; `name` is for errors.
+    fn embed(
+        &self,
+        image: &Radiograph,
+        name: &str,
+        output: TowerOutput,
+    ) -> Result<Vec<f32>, Error> {
+        let encoded = self.encode_image(self.input(image));
+        let batch = EmbeddedBatch::new(vec![0], encoded, |_| name.to_string())?;
         Ok(batch.into_values(output))
+    }
+
+    /// Returns the limits of image files, and whether they are rotated by their EXIF data.
+    fn limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            exif_orientation: self.description.exif_orientation,
+            ..DecodeLimits::default()
+        }
     }
 
     /// Reads an image file; returns the network's input, `[1, 3, size, size]`, and the same pixels

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use convirt_data::{LoaderConfig, ReportTokenizer};
+use convirt_data::{LoaderConfig, Radiograph, ReportTokenizer};
 use convirt_model::{
     BertConfig, ConVirt as Network, ConVirtConfig, Encoded, ResNetConfig, SimClr, TextInput,
 };
@@ -120,6 +120,27 @@ impl Model {
     /// When the file is not a readable image.
     pub fn embed_image(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
         self.image_tower.embed_image(path, TowerOutput::Embedding)
+    }
+
+    /// Embeds an image given as the content of its file (JPEG, PNG, DICOM), like
+    /// [`embed_image`](Self::embed_image).
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a readable image.
+    pub fn embed_image_bytes(&self, file: &[u8]) -> Result<Vec<f32>, Error> {
+        let tower = &self.image_tower;
+        tower.embed_image_bytes(file, TowerOutput::Embedding)
+    }
+
+    /// Embeds an image given as its pixels, like [`embed_image`](Self::embed_image).
+    ///
+    /// # Errors
+    ///
+    /// When the embedding is not finite.
+    pub fn embed_radiograph(&self, image: &Radiograph) -> Result<Vec<f32>, Error> {
+        let tower = &self.image_tower;
+        tower.embed_radiograph(image, TowerOutput::Embedding)
     }
 
     /// Embeds a sentence or report: `d_embedding` numbers of L2 norm 1. The text is cut off at the

@@ -83,7 +83,7 @@ impl Comparison {
         let (mut runs, mut configurations) = (Vec::new(), Vec::new());
         for name in names {
             let run = RunDir::open(folder, name.as_ref())?;
-            configurations.push(settings(&Config::from_written(&run.config())?));
+            configurations.push(settings(&Config::from_written(&run.config(), &[])?));
             runs.push(RunFigures::new(&run));
         }
         let keys: BTreeSet<&String> = configurations.iter().flat_map(BTreeMap::keys).collect();

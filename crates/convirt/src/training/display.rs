@@ -71,9 +71,11 @@ impl fmt::Display for Training {
         for load in &self.loads {
             line(f, "weights", load.to_string())?;
         }
-        line(f, "columns", self.columns.to_string())?;
-        for remark in &self.columns.remarks {
-            writeln!(f, "note: {remark}")?;
+        if let Some(columns) = &self.columns {
+            line(f, "columns", columns.to_string())?;
+            for remark in &columns.remarks {
+                writeln!(f, "note: {remark}")?;
+            }
         }
         let (train, valid) = (
             self.loaders.train.dataset().len(),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
-use convirt_data::{FileError, NewFile, ReportTokenizer, Study};
+use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 
 use super::Training;
 use super::checkpoint::TrainingState;
@@ -45,10 +45,53 @@ impl Training {
     ///
     /// If the configuration, data, weights or device cannot be used. The run's folder is created
     /// only after all of them have been read.
-    pub fn prepare(mut config: Config) -> Result<Self, Error> {
+    pub fn prepare(config: Config) -> Result<Self, Error> {
+        Self::prepare_with(config, Studies::read)
+    }
+
+    /// Prepares a new run on studies that were built in code, instead of those of
+    /// `dataset.csv_file`; the settings of the table have no effect.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prepare`](Self::prepare), and
+    /// [`ManifestError::EmptySplit`](convirt_data::ManifestError::EmptySplit) if there are no studies
+    /// to train on or to validate on.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use convirt::data::{Report, SplitConfig, Study, split};
+    /// use convirt::{Config, Training};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # fn my_rows() -> Vec<(String, String, String)> { Vec::new() }
+    /// let studies = my_rows().into_iter().enumerate().map(|(row, (image, text, patient))| Study {
+    ///     row: row + 1,
+    ///     image: image.into(),
+    ///     image_size: [512, 512],
+    ///     image_content: row as u64,
+    ///     report: Report::new(text, 3),
+    ///     group: patient,
+    ///     split: None,
+    /// });
+    /// let split = split(studies.collect(), &SplitConfig { valid_size: 0.1, seed: 0 })?;
+    /// let summary = Training::prepare_studies(Config::default(), split)?.run()?;
+    /// println!("{summary}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prepare_studies(config: Config, studies: SplitStudies) -> Result<Self, Error> {
+        Self::prepare_with(config, |config| Studies::given(config, studies))
+    }
+
+    fn prepare_with(
+        mut config: Config,
+        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+    ) -> Result<Self, Error> {
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
-        let studies = Studies::read(&mut config)?;
+        let studies = studies(&mut config)?;
         let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
             .as_ref()
@@ -135,6 +178,28 @@ impl Training {
     /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
     /// - those of [`prepare`](Self::prepare)
     pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
+        Self::resume_with(run, overrides, Studies::read)
+    }
+
+    /// Prepares a run of [`prepare_studies`](Self::prepare_studies) to continue, with the same
+    /// studies.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`resume`](Self::resume).
+    pub fn resume_studies(
+        run: &Path,
+        overrides: &[String],
+        studies: SplitStudies,
+    ) -> Result<Self, Error> {
+        Self::resume_with(run, overrides, |config| Studies::given(config, studies))
+    }
+
+    fn resume_with(
+        run: &Path,
+        overrides: &[String],
+        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+    ) -> Result<Self, Error> {
         for setting in overrides {
             let key = setting.split('=').next().unwrap_or_default();
             let section = key.split('.').next().unwrap_or_default();
@@ -145,13 +210,13 @@ impl Training {
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
         let lock = run.lock()?;
-        let earlier = Config::from_file(run.config(), &[])?;
-        let mut config = Config::from_file(run.config(), overrides)?;
+        let earlier = Config::from_written(&run.config(), &[])?;
+        let mut config = Config::from_written(&run.config(), overrides)?;
         let changes = earlier.changes_to(&config);
         let state = TrainingState::load_latest(&run.checkpoints())?;
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
-        let studies = Studies::read(&mut config)?;
+        let studies = studies(&mut config)?;
         let columns = studies.columns.clone();
         let data_change = DataIdentity::new(&studies.split).change_since_start(run.path())?;
         let description = Description::load(&run.model())?;

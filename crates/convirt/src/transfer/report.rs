@@ -42,9 +42,22 @@ pub struct TransferReport {
     pub interrupted: bool,
     /// A row for each encoder and fraction, in the order of their computation.
     pub rows: Vec<TransferRow>,
-    /// Position of the best row, and the classifier of its first run.
-    #[serde(serialize_with = "best_row")]
-    best: Option<(usize, Classifier)>,
+    /// A classifier of each encoder but the pixels, in the order of the encoders.
+    pub classifiers: Vec<KeptClassifier>,
+    /// Position of the best of them, as [`best`](Self::best) says.
+    best: Option<usize>,
+}
+
+/// A classifier of one encoder: of its largest fraction, the first run.
+#[derive(Debug, Serialize)]
+pub struct KeptClassifier {
+    /// Name of its folder in `classifiers`, made from the encoder's name.
+    pub folder: String,
+    /// Position of its row.
+    pub row: usize,
+    /// The classifier.
+    #[serde(skip)]
+    pub classifier: Classifier,
 }
 
 /// The results of one encoder with one fraction of the training images.
@@ -96,27 +109,75 @@ impl TransferReport {
             kernel: kernel_name(&transfer.device, transfer.config.precision),
             interrupted: false,
             rows: Vec::new(),
+            classifiers: Vec::new(),
             best: None,
         }
     }
 
-    /// Returns the row with the largest fraction and, among these, the lowest validation loss, and
-    /// the classifier of its first run. The test images have no influence on the choice.
-    pub fn best(&self) -> Option<(&TransferRow, &Classifier)> {
-        let (row, classifier) = self.best.as_ref()?;
-        Some((&self.rows[*row], classifier))
+    /// Returns the classifier with the largest fraction and, among these, the lowest validation
+    /// loss, and its row. The test images have no influence on the choice.
+    pub fn best(&self) -> Option<(&TransferRow, &KeptClassifier)> {
+        let kept = &self.classifiers[self.best?];
+        Some((&self.rows[kept.row], kept))
     }
 
-    /// Adds a row; keeps the classifier of its first run if the row is the best so far.
-    pub(super) fn add(&mut self, row: TransferRow, classifier: Classifier) {
-        let rank = |row: &TransferRow| (row.fraction, -row.validation_loss());
-        if self.best().is_none_or(|(best, _)| rank(&row) > rank(best)) {
-            self.best = Some((self.rows.len(), classifier));
-        }
+    /// Adds a row. Its classifier is kept if it has the largest fraction of its encoder so far;
+    /// that of a baseline is not kept.
+    pub(super) fn add(&mut self, row: TransferRow, classifier: Classifier, is_baseline: bool) {
+        let position = self.rows.len();
+        let fraction = row.fraction;
+        let encoder = row.encoder.clone();
         self.rows.push(row);
+        if is_baseline {
+            return;
+        }
+        let rows = &self.rows;
+        let same = |kept: &&mut KeptClassifier| rows[kept.row].encoder == encoder;
+        match self.classifiers.iter_mut().find(same) {
+            Some(kept) if rows[kept.row].fraction < fraction => {
+                kept.row = position;
+                kept.classifier = classifier;
+            }
+            Some(_) => {}
+            None => {
+                let folder = self.folder_name(&encoder);
+                self.classifiers.push(KeptClassifier {
+                    folder,
+                    row: position,
+                    classifier,
+                });
+            }
+        }
+        let rank = |kept: &KeptClassifier| {
+            let row = &self.rows[kept.row];
+            (row.fraction, -row.validation_loss())
+        };
+        let ranked = self.classifiers.iter().enumerate();
+        let best = ranked.max_by(|(_, a), (_, b)| {
+            let order = rank(a).partial_cmp(&rank(b));
+            order.unwrap_or(std::cmp::Ordering::Equal)
+        });
+        self.best = best.map(|(position, _)| position);
     }
 
-    /// Writes `transfer.json`, and the best classifier into the folder `classifier`.
+    /// Returns a name for the folder of an encoder's classifier: its path or name without the
+    /// characters that a folder's name cannot have.
+    fn folder_name(&self, encoder: &str) -> String {
+        let last = encoder.rsplit('/').find(|part| !part.is_empty());
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let name: String = (last.unwrap_or(encoder).chars())
+            .map(|c| if is_plain(c) { c } else { '-' })
+            .collect();
+        let name = name.trim_start_matches('.').to_string();
+        let taken = |name: &str| self.classifiers.iter().any(|kept| kept.folder == name);
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        let free = names.find(|name| !name.is_empty() && !taken(name));
+        free.expect("there are more names than classifiers")
+    }
+
+    /// Writes `transfer.json`, and each classifier into a folder in `classifiers` that is named
+    /// after its encoder.
     ///
     /// # Errors
     ///
@@ -124,10 +185,10 @@ impl TransferReport {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         let folder = folder.as_ref();
         write_json(&folder.join("transfer.json"), self)?;
-        match self.best() {
-            Some((_, classifier)) => classifier.save(folder.join("classifier")),
-            None => Ok(()),
-        }
+        self.classifiers.iter().try_for_each(|kept| {
+            let path = folder.join("classifiers").join(&kept.folder);
+            kept.classifier.save(path)
+        })
     }
 }
 
@@ -142,14 +203,6 @@ impl TransferRow {
 /// Formats a fraction as a percentage: `0.1` becomes `10 %`.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{} %", (1e6 * fraction).round() / 1e4)
-}
-
-/// Serializes the position of the best row only; the classifier is saved in its own files.
-fn best_row<S: serde::Serializer>(
-    best: &Option<(usize, Classifier)>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    best.as_ref().map(|(row, _)| row).serialize(serializer)
 }
 
 impl fmt::Display for TransferReport {
@@ -188,6 +241,10 @@ impl fmt::Display for TransferReport {
                     "no AUROC, and not in the mean: {names} (all or no test images are positive)"
                 )?;
             }
+        }
+        if let Some((row, _)) = self.best() {
+            let (encoder, fraction) = (&row.encoder, percent(row.fraction));
+            writeln!(f, "best in validation: {encoder}, {fraction}")?;
         }
         let runs = self.rows.iter().flat_map(|row| &row.runs);
         let not_converged: usize = runs.map(|run| run.not_converged).sum();
