@@ -33,6 +33,29 @@ fn training_leaves_a_page_that_needs_nothing_from_elsewhere() {
     ] {
         assert!(page.contains(part), "no `{part}`");
     }
+    // Results first, beside chance; then what one looks at; then what one looks up.
+    let order = [
+        "class=\"figures\"",
+        "<h2>Curves</h2>",
+        "Recall@10 among the held-out pairs",
+        "step 8, saved",
+        "<h2>Held-out pairs</h2>",
+        "matrix-legend",
+        "heat-legend",
+        "<h2>Data</h2>",
+        "<h2>Configuration</h2>",
+        "<h2>Environment</h2>",
+    ];
+    let saved = format!("step {}, saved", trained().summary.best_step);
+    let order = order.map(|part| {
+        if part == "step 8, saved" {
+            &saved
+        } else {
+            part
+        }
+    });
+    let places = order.map(|part| page.find(part).unwrap_or_else(|| panic!("no `{part}`")));
+    assert!(places.is_sorted(), "{places:?}");
     for outside in ["src=\"http", "href=\"http", "<script", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -71,8 +94,11 @@ onload = () => {
   const wide = page.documentElement.scrollWidth - WIDTH;
   const cells = [...page.querySelectorAll("td")];
   const crushed = cells.filter(cell => cell.offsetHeight > 8 * cell.offsetWidth);
+  const heat = [...page.querySelectorAll(".heat img")];
+  const small = heat.filter(image => image.clientWidth < 200 || image.clientHeight < 200);
   document.title = `${images.length} images, ${broken.length} broken, ${crushed.length} cells ` +
-    `crushed, ${Math.max(wide, 0)} too wide`;
+    `crushed, ${small.length} of ${heat.length > 0} heat maps too small, ` +
+    `${Math.max(wide, 0)} too wide`;
 };
 </script>"#;
 
@@ -89,7 +115,9 @@ fn a_browser_shows_every_picture_on_a_screen_and_on_a_telephone() {
     for width in [1280, 400] {
         let found = opened(browser, &page, width, folder.path());
         let images = page_images(&page);
-        let expected = format!("{images} images, 0 broken, 0 cells crushed, 0 too wide");
+        let expected = format!(
+            "{images} images, 0 broken, 0 cells crushed, 0 of true heat maps too small, 0 too wide"
+        );
         assert!(
             found.contains(&expected),
             "{width}: no `{expected}` in\n{found}"

@@ -19,11 +19,13 @@ use crate::datasets::{Studies, loader_config};
 use crate::error::Error;
 use crate::inference::Model;
 use crate::logging::{Scalars, read_scalars};
+use crate::readable::{duration, thousands};
 use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
 use chart::{Chart, Curve};
 pub(crate) use data::Data;
 use held_out::{HeldOut, evenly_spaced};
+use html::tiles;
 pub(crate) use html::{Escaped, image, page};
 
 /// Maximum number of held-out pairs in the report.
@@ -44,8 +46,9 @@ const STYLE: &str = include_str!("report/report.css");
 impl RunDir {
     /// Writes a self-contained HTML page about the run, `report.html`, and returns its path.
     ///
-    /// It shows the summary, the data, the curves, the similarities of held-out pairs, images with
-    /// their nearest texts, heat maps of sentences, and the configuration. The page of a SimCLR
+    /// It shows the results beside chance, the curves, the similarities of held-out pairs, images
+    /// with their nearest texts, heat maps of sentences, the data, the configuration and the
+    /// environment. The page of a SimCLR
     /// run, which has no texts, has no pairs and heat maps. If the model or the data is missing,
     /// the page says so.
     ///
@@ -120,18 +123,21 @@ impl RunDir {
         let summary = Summary::load(&self.summary());
         let title = self.name();
         let mut body = format!("<style>{STYLE}</style><h1>{}</h1>", Escaped(&title));
-        body.push_str(&summary_block(summary.as_ref()));
-        body.push_str(&section("Data", data));
+        body.push_str(&results(summary.as_ref()));
         body.push_str(&curves(&scalars, summary.as_ref()));
         if let Some(pairs) = pairs {
             body.push_str(&section("Held-out pairs", pairs));
         }
+        body.push_str(&section("Data", data));
         let yaml = config.to_yaml();
         let _ = write!(
             body,
             "<h2>Configuration</h2><details><summary>config.yaml</summary><pre>{}</pre></details>",
             Escaped(&yaml)
         );
+        if let Some(summary) = &summary {
+            let _ = write!(body, "<h2>Environment</h2>{}", environment(summary));
+        }
         let path = self.report();
         NewFile::write_whole(&path, page(&title, &body).as_bytes())
             .map_err(FileError::write(&path))?;
@@ -159,15 +165,88 @@ fn draw_pairs(model: &Model, pairs: &EmbeddedPairs<'_>) -> Result<String, Error>
     ))
 }
 
-/// Returns the summary of the run.
-fn summary_block(summary: Option<&Summary>) -> String {
-    match summary {
-        Some(summary) => {
-            let text = summary.to_string();
-            format!("<pre class=\"summary\">{}</pre>", Escaped(text.trim()))
-        }
-        None => "<p class=\"missing\">The run has not ended: there is no summary yet.</p>".into(),
+/// Returns the results as tiles, each beside chance, and the whole summary.
+fn results(summary: Option<&Summary>) -> String {
+    let Some(summary) = summary else {
+        return "<p class=\"missing\">The run has not ended: there is no summary yet.</p>".into();
+    };
+    let mut figures = Vec::new();
+    let mut tile = |value: String, name: String| figures.push((value, name));
+    if let Some(loss) = summary.validation_loss {
+        let (step, chance) = (thousands(summary.best_step), summary.chance_loss);
+        tile(
+            format!("{loss:.3}"),
+            format!("validation loss at step {step} (chance {chance:.3})"),
+        );
     }
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    if let Some(retrieval) = &summary.retrieval {
+        for (name, direction) in [
+            ("image → text", &retrieval.image_to_text),
+            ("text → image", &retrieval.text_to_image),
+        ] {
+            let (recall, chance) = (direction.scores.recall_at_10, direction.chance.recall_at_10);
+            let name = format!("recall@10, {name} (chance {})", percent(chance));
+            tile(percent(recall), name);
+        }
+    }
+    if let Some(accuracy) = summary.contrastive_accuracy {
+        let chance = percent((-summary.chance_loss).exp());
+        tile(
+            percent(accuracy),
+            format!("contrastive accuracy (chance {chance})"),
+        );
+    }
+    let pairs = thousands(summary.train_pairs);
+    tile(thousands(summary.steps), format!("steps on {pairs} pairs"));
+    tile(duration(summary.seconds), "of training".into());
+    let kernel = summary.kernel.as_deref().unwrap_or("the device");
+    tile(
+        summary.device.clone(),
+        format!("matrix products by {kernel}"),
+    );
+    let text = summary.to_string();
+    format!(
+        "{}<details><summary>All figures</summary><pre class=\"summary\">{}</pre></details>",
+        tiles(&figures),
+        Escaped(text.trim())
+    )
+}
+
+/// Returns the version, the command and the machine of a run.
+fn environment(summary: &Summary) -> String {
+    let environment = &summary.environment;
+    let weights = summary.initial_weights.iter().map(|it| {
+        let file = it.file.display();
+        (
+            format!("weights of the {}", it.part),
+            format!("{file} (crc32c {})", it.crc32c),
+        )
+    });
+    let rows = [
+        ("version", environment.version.clone()),
+        ("program", environment.program.clone().unwrap_or_default()),
+        ("command", environment.command.join(" ")),
+        ("system", environment.system.clone()),
+        (
+            "processor",
+            environment.processor.clone().unwrap_or_default(),
+        ),
+        ("cores", environment.cores.to_string()),
+        ("seed", summary.seed.to_string()),
+    ];
+    let rows = rows
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value));
+    let rows: String = rows
+        .chain(weights)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| {
+            let (name, value) = (Escaped(&name), Escaped(&value));
+            format!("<tr><td class=\"short\">{name}</td><td>{value}</td></tr>")
+        })
+        .collect();
+    format!("<table class=\"data\">{rows}</table>")
 }
 
 /// Draws the curves of the recorded scalars.
@@ -180,6 +259,10 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
             points: points.collect(),
         }
     };
+    let best_step = summary
+        .filter(|summary| summary.validation_loss.is_some())
+        .map(|summary| summary.best_step as f64);
+    let retrieval = summary.and_then(|summary| summary.retrieval.as_ref());
     let charts = [
         Chart {
             title: "Loss (nats) by step",
@@ -188,21 +271,46 @@ fn curves(scalars: &Scalars, summary: Option<&Summary>) -> String {
                 curve("loss/valid", "held out"),
             ],
             level: summary.map(|summary| ("chance", summary.chance_loss)),
+            best_step,
+            is_noisy: true,
+        },
+        Chart {
+            title: "Recall@10 among the held-out pairs, by step",
+            curves: vec![
+                curve("recall@10/image_to_text", "image → text"),
+                curve("recall@10/text_to_image", "text → image"),
+            ],
+            level: retrieval.map(|it| ("chance", it.image_to_text.chance.recall_at_10)),
+            best_step,
+            is_noisy: true,
         },
         Chart {
             title: "Accuracy within the batch, by step",
             curves: ACCURACIES.map(|(tag, name)| curve(tag, name)).into(),
             level: None,
+            best_step,
+            is_noisy: true,
         },
         Chart {
             title: "Learning rate by step",
             curves: vec![curve("optimizer/learning_rate", "learning rate")],
             level: None,
+            best_step,
+            is_noisy: false,
+        },
+        Chart {
+            title: "L2 norm of the gradient by step",
+            curves: vec![curve("optimizer/gradient_norm", "gradient norm")],
+            level: None,
+            best_step,
+            is_noisy: true,
         },
         Chart {
             title: "Pairs per second by step",
             curves: vec![curve("speed/pairs_per_second", "training")],
             level: None,
+            best_step,
+            is_noisy: true,
         },
     ];
     let drawn: String = charts.iter().map(Chart::draw).collect();

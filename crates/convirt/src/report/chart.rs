@@ -10,6 +10,12 @@ const MAX_POINTS: usize = 400;
 /// Maximum number of bars of a histogram.
 const MAX_BARS: usize = 32;
 
+/// Weight of the previous value in the smoothed curve.
+const SMOOTHING: f64 = 0.9;
+
+/// Minimum number of points of a curve that is smoothed.
+const MIN_SMOOTHED: usize = 40;
+
 /// Size of the drawing, and the margins that hold the numbers of the axes, in SVG units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
@@ -31,6 +37,10 @@ pub(super) struct Chart<'a> {
     pub curves: Vec<Curve<'a>>,
     /// Name and value of a horizontal line to compare with.
     pub level: Option<(&'a str, f64)>,
+    /// The step of the saved model.
+    pub best_step: Option<f64>,
+    /// Whether long curves are smoothed; they are noisy then.
+    pub is_noisy: bool,
 }
 
 impl Chart<'_> {
@@ -53,7 +63,7 @@ impl Chart<'_> {
         let x = |value: f64| LEFT + x_axis.fraction(value) * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - y_axis.fraction(value) * (HEIGHT - TOP - BOTTOM);
 
-        let mut svg = head(self.title);
+        let mut svg = head(self.title, HEIGHT);
         let right = WIDTH - RIGHT;
         for tick in y_axis.ticks() {
             let tick_y = y(tick);
@@ -67,7 +77,19 @@ impl Chart<'_> {
             );
         }
         for tick in x_axis.ticks() {
-            label_below(&mut svg, x(tick), tick);
+            label_below(&mut svg, x(tick), HEIGHT, tick);
+        }
+        let bottom = HEIGHT - BOTTOM;
+        let best = self
+            .best_step
+            .filter(|step| (x_axis.low..=x_axis.high).contains(step));
+        if let Some(best) = best {
+            let best_x = x(best);
+            let _ = write!(
+                svg,
+                "<line class=\"best\" x1=\"{best_x:.1}\" x2=\"{best_x:.1}\" y1=\"{TOP}\" \
+                 y2=\"{bottom}\"/>"
+            );
         }
         if let Some(level) = level {
             let level_y = y(level);
@@ -76,26 +98,34 @@ impl Chart<'_> {
                 "<line class=\"level\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{level_y:.1}\" y2=\"{level_y:.1}\"/>"
             );
         }
+        let coordinates = |points: &[(f64, f64)]| {
+            let points = points.iter().map(|&(step, value)| (x(step), y(value)));
+            let points: Vec<_> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            points.join(" ")
+        };
         for (index, (_, points)) in curves.iter().enumerate() {
-            let coordinates: Vec<_> = points
-                .iter()
-                .map(|&(step, value)| format!("{:.1},{:.1}", x(step), y(value)))
-                .collect();
-            match coordinates.as_slice() {
-                [] => {}
-                [point] => {
-                    let (cx, cy) = point.split_once(',').unwrap_or_default();
-                    let _ = write!(
-                        svg,
-                        "<circle class=\"c{index}\" cx=\"{cx}\" cy=\"{cy}\" r=\"4\"/>"
-                    );
-                }
-                coordinates => {
-                    let points = coordinates.join(" ");
-                    let _ = write!(svg, "<polyline class=\"c{index}\" points=\"{points}\"/>");
-                }
-            }
+            let _ = match points.as_slice() {
+                &[(step, value)] => write!(
+                    svg,
+                    "<circle class=\"c{index}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"/>",
+                    x(step),
+                    y(value)
+                ),
+                points if self.is_noisy && points.len() >= MIN_SMOOTHED => write!(
+                    svg,
+                    "<polyline class=\"c{index} raw\" points=\"{}\"/>\
+                     <polyline class=\"c{index}\" points=\"{}\"/>",
+                    coordinates(points),
+                    coordinates(&smoothed(points))
+                ),
+                points => write!(
+                    svg,
+                    "<polyline class=\"c{index}\" points=\"{}\"/>",
+                    coordinates(points)
+                ),
+            };
         }
+        svg.push_str(&tips(&curves, x));
         svg.push_str("</svg><p class=\"key\">");
         for (index, (name, _)) in curves.iter().enumerate() {
             let _ = write!(svg, "<span class=\"k{index}\">{}</span> ", Escaped(name));
@@ -108,14 +138,71 @@ impl Chart<'_> {
                 number(value)
             );
         }
+        if let Some(best) = best {
+            let best = number(best);
+            let _ = write!(svg, "<span class=\"kb\">step {best}, saved</span>");
+        }
         svg.push_str("</p></figure>");
         svg
     }
 }
 
+/// Draws invisible strips over the chart, one for each step of the curve with the most points; under
+/// the pointer, each shows a line and the values at its step.
+fn tips(curves: &[(&str, Vec<(f64, f64)>)], x: impl Fn(f64) -> f64) -> String {
+    let longest = curves.iter().max_by_key(|(_, points)| points.len());
+    let Some((_, steps)) = longest else {
+        return String::new();
+    };
+    let mut svg = String::new();
+    for (index, &(step, _)) in steps.iter().enumerate() {
+        let middle = |other: Option<&(f64, f64)>, edge: f64| {
+            other.map_or(edge, |other| f64::midpoint(x(other.0), x(step)))
+        };
+        let before = index.checked_sub(1).map(|index| &steps[index]);
+        let (left, right) = (
+            middle(before, LEFT),
+            middle(steps.get(index + 1), WIDTH - RIGHT),
+        );
+        let mut text = format!("step {}", number(step));
+        for (name, points) in curves {
+            let near = points.iter().min_by(|a, b| {
+                let distance = |point: &(f64, f64)| (point.0 - step).abs();
+                distance(a).total_cmp(&distance(b))
+            });
+            // Held-out curves have fewer points: of the last one up to this step.
+            if let Some((_, value)) = near.filter(|near| x(near.0) >= left && x(near.0) <= right) {
+                let _ = write!(text, "\n{name} {}", number(*value));
+            }
+        }
+        let (at, bottom) = (x(step), HEIGHT - BOTTOM);
+        let _ = write!(
+            svg,
+            "<g class=\"tip\"><title>{}</title><rect x=\"{left:.1}\" y=\"{TOP}\" \
+             width=\"{:.1}\" height=\"{:.1}\"/><line x1=\"{at:.1}\" x2=\"{at:.1}\" \
+             y1=\"{TOP}\" y2=\"{bottom}\"/></g>",
+            Escaped(&text),
+            (right - left).max(0.1),
+            bottom - TOP
+        );
+    }
+    svg
+}
+
+/// Smooths a curve by an exponential moving average without the bias of its start.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let smooth = points.iter().map(|&(step, value)| {
+        sum = SMOOTHING * sum + value;
+        weight = SMOOTHING * weight + 1.0;
+        (step, sum / weight)
+    });
+    smooth.collect()
+}
+
 /// Draws a histogram of the numbers of words; the last bar holds the longest 1 % of the texts.
 pub(super) fn histogram(title: &str, words: &[usize]) -> String {
-    const HEIGHT: f64 = 160.0;
+    const HEIGHT: f64 = 180.0;
     let mut sorted = words.to_vec();
     sorted.sort_unstable();
     let percentile = (words.len() * 99).div_ceil(100).saturating_sub(1);
@@ -130,7 +217,7 @@ pub(super) fn histogram(title: &str, words: &[usize]) -> String {
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     let range = (bars.len() * bar_width) as f64;
     let x = |value: f64| LEFT + value / range * (right - LEFT);
-    let mut svg = head(title);
+    let mut svg = head(title, HEIGHT);
     let _ = write!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{max_count}</text>",
@@ -164,23 +251,23 @@ pub(super) fn histogram(title: &str, words: &[usize]) -> String {
     );
     let ticks = Axis::new([0.0, range].into_iter()).ticks();
     for tick in ticks.filter(|tick| *tick <= range) {
-        label_below(&mut svg, x(tick), tick);
+        label_below(&mut svg, x(tick), HEIGHT, tick);
     }
     svg + "</svg></figure>"
 }
 
-/// Returns the opening tags of a figure and its SVG.
-fn head(title: &str) -> String {
+/// Returns the opening tags of a figure and its SVG of the given height.
+fn head(title: &str, height: f64) -> String {
     let title = Escaped(title);
     format!(
         "<figure class=\"chart\"><figcaption>{title}</figcaption>\
-         <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
+         <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">"
     )
 }
 
-/// Writes a number below the drawing.
-fn label_below(svg: &mut String, x: f64, value: f64) {
-    let y = HEIGHT - BOTTOM + 18.0;
+/// Writes a number below a drawing of the given height.
+fn label_below(svg: &mut String, x: f64, height: f64, value: f64) {
+    let y = height - BOTTOM + 18.0;
     let value = number(value);
     let _ = write!(
         svg,
@@ -266,6 +353,8 @@ mod tests {
             title: "Loss",
             curves,
             level,
+            best_step: Some(10.0),
+            is_noisy: true,
         }
         .draw()
     }
@@ -279,6 +368,44 @@ mod tests {
         assert!(svg.contains(&points), "{svg}");
         assert!(
             svg.contains("a &lt; b") && svg.contains("chance 3.5"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn the_saved_step_is_marked_and_every_step_has_a_tip() {
+        let svg = drawn(vec![(0.0, 1.0), (10.0, 4.0)]);
+        assert!(
+            svg.contains("class=\"best\"") && svg.contains("step 10, saved"),
+            "{svg}"
+        );
+        assert!(svg.contains("<title>step 10\na &lt; b 4</title>"), "{svg}");
+        assert_eq!(svg.matches("class=\"tip\"").count(), 2);
+        // A step that is not on the chart is not marked.
+        assert!(!drawn(vec![(20.0, 1.0), (30.0, 4.0)]).contains("class=\"best\""));
+    }
+
+    #[test]
+    fn long_curves_are_drawn_smoothed_over_their_values() {
+        let noisy = (0..100).map(|i| (f64::from(i), f64::from(i % 2)));
+        let smooth = smoothed(&noisy.collect::<Vec<_>>());
+        assert!(
+            smooth[50..]
+                .iter()
+                .all(|point| (point.1 - 0.5).abs() < 0.05),
+            "{smooth:?}"
+        );
+        let svg = drawn((0..100).map(|i| (f64::from(i), 1.0)).collect());
+        assert_eq!(svg.matches("<polyline").count(), 2);
+    }
+
+    #[test]
+    fn the_axis_of_a_histogram_is_below_its_bars() {
+        let svg = histogram("words", &[1, 2, 3]);
+        assert!(svg.contains("viewBox=\"0 0 640 180\""), "{svg}");
+        // The numbers stand 18 units below the line of the bars.
+        assert!(
+            svg.contains("y1=\"144\"") && svg.contains("y=\"162.0\""),
             "{svg}"
         );
     }

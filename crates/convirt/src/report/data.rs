@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::chart::histogram;
 use super::held_out::evenly_spaced;
-use super::html::Escaped;
+use super::html::{Escaped, folded};
 use crate::config::DatasetConfig;
 use crate::inference::Model;
 use crate::readable::thousands;
@@ -230,9 +230,9 @@ fn repeated(texts: &[&str]) -> String {
     for (text, count) in counts.into_iter().take(MAX_REPEATED) {
         let _ = write!(
             html,
-            "<tr><td class=\"number\">{} ×</td><td><span class=\"text\">{}</span></td></tr>",
+            "<tr><td class=\"number\">{} ×</td><td>{}</td></tr>",
             thousands(count),
-            Escaped(text)
+            folded(text)
         );
     }
     html + "</table>"

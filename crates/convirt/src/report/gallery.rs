@@ -7,7 +7,7 @@ use convirt_data::{Radiograph, Thumbnail};
 
 use super::heat_map::HeatMap;
 use super::held_out::{HeldOut, Ranking};
-use super::html::{Escaped, image};
+use super::html::{Escaped, enlargeable, folded};
 use crate::error::Error;
 use crate::inference::Model;
 
@@ -64,8 +64,9 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
     page.push_str(
         "<h2>Where the model sees it</h2><p>Each position of the image encoder's last feature map \
          is projected as if it were the whole image, and compared with a sentence of the report. \
-         Orange is more similar than the mean position, blue is less similar. The numbers are the \
-         lowest and the highest similarity.</p>",
+         The numbers are the lowest and the highest similarity. A click enlarges an image.</p>\
+         <p class=\"legend heat-legend\"><span>less similar than the mean</span><i></i>\
+         <span>more similar</span></p>",
     );
     for shown in right.iter().chain(&surprising) {
         page.push_str(&heat_maps(model, pairs, shown)?);
@@ -94,15 +95,15 @@ fn card(pairs: &HeldOut<'_>, shown: &GalleryImage<'_>) -> String {
     let ranking = shown.ranking;
     let text = |text: usize| {
         format!(
-            "<span class=\"text\">{}</span><span class=\"score\">similarity {:.3}</span>",
-            Escaped(pairs.text(text)),
+            "{}<span class=\"score\">similarity {:.3}</span>",
+            folded(pairs.text(text)),
             pairs.similarity(ranking.image, text)
         )
     };
     format!(
-        "<div class=\"card\">{}<p><b>Its report</b>, rank {} of {}<br>{}</p>\
-         <p><b>The nearest other</b><br>{}</p></div>",
-        image(&Thumbnail::whole(&shown.view), "held-out image"),
+        "<div class=\"card\">{}<div><b>Its report</b>, rank {} of {}<br>{}</div>\
+         <div><b>The nearest other</b><br>{}</div></div>",
+        enlargeable(&Thumbnail::whole(&shown.view), "held-out image"),
         ranking.rank,
         pairs.texts(),
         text(pairs.text_of(ranking.image)),
@@ -117,7 +118,7 @@ fn heat_maps(
 ) -> Result<String, Error> {
     let mut row = format!(
         "<div class=\"heat\"><figure>{}</figure>",
-        image(&Thumbnail::whole(&shown.view), "held-out image")
+        enlargeable(&Thumbnail::whole(&shown.view), "held-out image")
     );
     let report = &pairs.study(shown.ranking.image).report;
     for sentence in report.sentences.iter().take(MAX_SENTENCES) {
@@ -128,7 +129,7 @@ fn heat_maps(
             row,
             "<figure>{}<figcaption>{} <span class=\"score\">{low:.2} to {high:.2}</span>\
              </figcaption></figure>",
-            image(&Thumbnail::whole(&map.over(&shown.view)), "heat map"),
+            enlargeable(&Thumbnail::whole(&map.over(&shown.view)), "heat map"),
             Escaped(sentence)
         );
     }

@@ -61,6 +61,40 @@ impl Display for Escaped<'_> {
     }
 }
 
+/// Returns a list of figures: a value, and what it is.
+pub(crate) fn tiles(figures: &[(String, String)]) -> String {
+    let tile = |(value, name): &(String, String)| {
+        format!("<li><b>{}</b>{}</li>", Escaped(value), Escaped(name))
+    };
+    let tiles: String = figures.iter().map(tile).collect();
+    format!("<ul class=\"figures\">{tiles}</ul>")
+}
+
+/// Number of characters of a text that are shown before it is unfolded.
+const FOLDED_CHARACTERS: usize = 160;
+
+/// Returns a text; of a long one the beginning, which unfolds on a click.
+pub(crate) fn folded(text: &str) -> String {
+    let text = text.trim();
+    match text.char_indices().nth(FOLDED_CHARACTERS) {
+        None => format!("<span class=\"text\">{}</span>", Escaped(text)),
+        Some((end, _)) => format!(
+            "<details class=\"text\"><summary>{}…</summary>{}</details>",
+            Escaped(&text[..end]),
+            Escaped(text)
+        ),
+    }
+}
+
+/// Returns an image that fills the screen while its box is checked, that is, from click to click.
+pub(crate) fn enlargeable(thumbnail: &Thumbnail, name: &str) -> String {
+    format!(
+        "<label class=\"enlarge\"><input type=\"checkbox\" aria-label=\"enlarge {}\">{}</label>",
+        Escaped(name),
+        image(thumbnail, name)
+    )
+}
+
 /// Returns a page with a title and the HTML of its body.
 pub(crate) fn page(title: &str, body: &str) -> String {
     let title = Escaped(title);
@@ -88,6 +122,19 @@ mod tests {
     use convirt_data::Radiograph;
 
     use super::*;
+
+    #[test]
+    fn a_long_text_unfolds_to_the_whole() {
+        let short = folded("Clear < lungs.");
+        assert_eq!(short, "<span class=\"text\">Clear &lt; lungs.</span>");
+        let text = "é".repeat(FOLDED_CHARACTERS + 1);
+        let long = folded(&text);
+        assert!(
+            long.contains(&format!("</summary>{text}</details>")),
+            "{long}"
+        );
+        assert!(long.starts_with("<details"), "{long}");
+    }
 
     #[test]
     fn html_and_control_characters_are_escaped() {

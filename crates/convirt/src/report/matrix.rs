@@ -41,8 +41,9 @@ pub(super) fn draw(pairs: &HeldOut<'_>) -> String {
     }
     let _ = write!(
         svg,
-        "</svg><p>Similarity of {side} images (from top to bottom) and their texts (from left to \
-         right), from {low:.2} (light) to {high:.2} (dark). A good model has a dark diagonal.</p>"
+        "</svg><p class=\"legend matrix-legend\"><span>{low:.2}</span><i></i><span>{high:.2}</span></p>\
+         <p>Similarity of {side} images (from top to bottom) and their texts (from left to right). A \
+         good model has a dark diagonal.</p>"
     );
     svg
 }
