@@ -243,7 +243,7 @@ fn environment(summary: &Summary) -> String {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| {
             let (name, value) = (Escaped(&name), Escaped(&value));
-            format!("<tr><td class=\"short\">{name}</td><td>{value}</td></tr>")
+            format!("<tr><td class=\"short\">{name}</td><td class=\"value\">{value}</td></tr>")
         })
         .collect();
     format!("<table class=\"data\">{rows}</table>")

@@ -288,6 +288,35 @@ mod tests {
         assert_eq!(value.simple_value, Some(1.5));
     }
 
+    /// `tensorboard.backend.event_processing` (2.20) has read texts and images of this writer.
+    #[test]
+    fn texts_and_images_have_the_messages_of_their_plugins() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(folder.path()).unwrap();
+        writer.text("configuration", 3, "# a").unwrap();
+        writer.image("held_out/1", 0, [2, 1], vec![7]).unwrap();
+        writer.flush().unwrap();
+        let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let values: Vec<Value> = reader::events(&bytes)
+            .filter_map(|event| Some(event.summary?.value.swap_remove(0)))
+            .collect();
+        let [text, image] = &values[..] else {
+            panic!("{values:?}");
+        };
+        let plugin = text.metadata.as_ref().unwrap().plugin.as_ref().unwrap();
+        assert_eq!(
+            (text.tag.as_str(), plugin.name.as_str()),
+            ("configuration", "text")
+        );
+        assert_eq!(text.tensor.as_ref().unwrap().strings, [b"# a"]);
+        let image = image.image.as_ref().unwrap();
+        assert_eq!(
+            (image.width, image.height, &image.encoded[..]),
+            (2, 1, &[7][..])
+        );
+    }
+
     #[test]
     fn the_checksum_is_the_masked_crc_32c() {
         // CRC-32C of "123456789" is 0xe3069283 (RFC 3720); rotated by 15 bits it is 0x2507c60d.
