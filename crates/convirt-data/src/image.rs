@@ -19,7 +19,7 @@ mod same_image;
 pub(crate) use dicom::{identifying_elements, named_view, view_within};
 pub use error::ImageError;
 pub use folder::ImageFiles;
-pub(crate) use folder::{FileContent, has_image_name};
+pub(crate) use folder::{FileContent, has_ending, has_image_name};
 pub(crate) use header::{Fault, MAX_TEXT, probe_image, read_image, read_text, utf_8};
 pub use limits::DecodeLimits;
 pub(crate) use normalize::{CHANNELS, normalize};

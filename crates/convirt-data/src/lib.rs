@@ -59,7 +59,7 @@ pub use loader::{
 };
 pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Choice, Column, ColumnChoices,
-    LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest,
+    Grouped, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest,
     ManifestConfig, ManifestError, PairColumns, Report, Sides, Split, SplitConfig, SplitStudies,
     Study, StudyId, SubjectId, TableError, UncertainPolicy, UnknownSplit, assign_folds,
     check_texts_differ, count_leaked_images, draw_fraction, fingerprint, hold_out,

@@ -30,7 +30,7 @@ pub use labels::{
 pub(crate) use pairs::{Cells, RowReader, too_short};
 pub use pairs::{Manifest, ManifestConfig};
 pub(crate) use split::joined_groups::joined_groups;
-pub use split::{Sides, SplitConfig, SplitStudies, count_leaked_images, split};
+pub use split::{Grouped, Sides, SplitConfig, SplitStudies, count_leaked_images, split};
 pub(crate) use split::{held_out_groups, held_out_in_sequence, seeded_hash};
 pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;

@@ -18,6 +18,7 @@ mod dataset;
 mod check;
 
 pub(crate) use yaml::Document;
+pub use yaml::overridden;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -191,38 +192,14 @@ impl Config {
     /// - those of [`from_yaml`](Self::from_yaml)
     pub fn from_file(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(FileError::read(path))?;
-        let name = path.display().to_string();
-        let text = decode_text(bytes.clone()).map_err(|error| {
-            let valid = match error {
-                NotUtf8::Byte { byte } => &bytes[..byte],
-                _ => &[],
-            };
-            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-            ConfigError::Syntax {
-                at: Location {
-                    place: Place::Text {
-                        source: name.as_str().into(),
-                        line: Some(line),
-                    },
-                    key: String::new(),
-                },
-                problem: match error {
-                    NotUtf8::Byte { .. } => "not UTF-8; save the file in that encoding".into(),
-                    error => error.to_string(),
-                },
-            }
-        })?;
-        Self::from_text(&name, &text, overrides)
+        Self::from_text(&path.display().to_string(), &read_text(path)?, overrides)
     }
 
     /// Reads the configuration of a run with overrides, without checking whether the files that it
     /// names exist.
     #[cfg(feature = "train")]
     pub(crate) fn from_written(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = convirt_data::read_regular_text(path, yaml::MAX_BYTES as u64);
-        let text = text.map_err(FileError::read(path))?;
-        Self::from_yaml(&path.display().to_string(), &text, overrides)
+        Self::from_yaml(&path.display().to_string(), &read_text(path)?, overrides)
     }
 
     /// Reads and checks YAML text like [`from_file`](Self::from_file), including the existence of
@@ -317,16 +294,10 @@ impl Config {
     /// Returns the settings that differ in `later`, each as `key: old → new`.
     #[cfg(feature = "train")]
     pub(crate) fn changes_to(&self, later: &Self) -> Vec<String> {
-        let [old, new] = [self, later].map(settings);
-        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let value = |settings: &BTreeMap<String, String>, key: &String| {
-            settings.get(key).cloned().unwrap_or_else(|| "none".into())
-        };
-        keys.into_iter()
-            .map(|key| (key, value(&old, key), value(&new, key)))
-            .filter(|(_, old, new)| old != new)
-            .map(|(key, old, new)| format!("{key}: {old} → {new}"))
-            .collect()
+        let changes = differences(&[self, later]).into_iter();
+        let change =
+            |(key, values): (String, Vec<String>)| format!("{key}: {}", values.join(" → "));
+        changes.map(change).collect()
     }
 
     /// Returns the number of steps from one evaluation to the next.
@@ -378,6 +349,32 @@ impl Config {
     }
 }
 
+/// Reads the text of a configuration.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let bytes = read_regular(path, yaml::MAX_BYTES as u64).map_err(FileError::read(path))?;
+    let name = path.display().to_string();
+    decode_text(bytes.clone()).map_err(|error| {
+        let valid = match error {
+            NotUtf8::Byte { byte } => &bytes[..byte],
+            _ => &[],
+        };
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        ConfigError::Syntax {
+            at: Location {
+                place: Place::Text {
+                    source: name.as_str().into(),
+                    line: Some(line),
+                },
+                key: String::new(),
+            },
+            problem: match error {
+                NotUtf8::Byte { .. } => "not UTF-8; save the file in that encoding".into(),
+                error => error.to_string(),
+            },
+        }
+    })
+}
+
 /// Adds the sections to an unknown key that another section has: `loss.temperature` for
 /// `temperature`.
 fn suggest_section(mut error: ConfigError) -> ConfigError {
@@ -402,9 +399,24 @@ fn known_keys() -> Vec<String> {
     settings(&config).into_keys().collect()
 }
 
+/// Returns the settings in which configurations differ, each with its value in every one.
+#[cfg(feature = "train")]
+pub(crate) fn differences(configs: &[&Config]) -> BTreeMap<String, Vec<String>> {
+    let all: Vec<_> = configs.iter().map(|config| settings(config)).collect();
+    let keys: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    let values = keys.into_iter().map(|key| {
+        let value = |settings: &BTreeMap<String, String>| {
+            settings.get(key).cloned().unwrap_or_else(|| "none".into())
+        };
+        (key.clone(), all.iter().map(value).collect::<Vec<_>>())
+    });
+    let differ = |values: &[String]| values.windows(2).any(|pair| pair[0] != pair[1]);
+    values.filter(|(_, values)| differ(values)).collect()
+}
+
 /// Returns the value of every key, as JSON. Keys of sections below `model` and `dataset` are
 /// included, sections themselves are not.
-pub(crate) fn settings(config: &Config) -> BTreeMap<String, String> {
+fn settings(config: &Config) -> BTreeMap<String, String> {
     fn add(section: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(entries) => {
@@ -428,9 +440,10 @@ pub(crate) fn settings(config: &Config) -> BTreeMap<String, String> {
 mod tests {
     use std::fs;
 
-    use super::*;
     use convirt_data::{AugmentationConfig, Column, DecodeLimits, EvalResize, TextView};
     use convirt_model::{Pooling, ResNetDepth};
+
+    use super::*;
 
     /// The example of Colab's README: its keys and values, in its notation.
     const COLAB: &str = r#"batch_size: 32 # pairs

@@ -3,6 +3,8 @@
 mod memory;
 
 pub(crate) use memory::MemoryNeed;
+#[cfg(feature = "train")]
+pub(crate) use memory::resident_memory;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};

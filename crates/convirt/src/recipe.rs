@@ -9,7 +9,7 @@ use std::str::FromStr;
 use convirt_data::{PairColumns, SettingError, read_regular_text};
 use convirt_model::BertConfig;
 
-use crate::config::Config;
+use crate::config::{Config, ModelConfig, overridden};
 use crate::datasets::recognize_columns;
 use crate::error::Error;
 use crate::json_file::MAX_JSON;
@@ -113,14 +113,8 @@ impl StartingConfig {
         let given = Config::from_text("default configuration", &defaults.to_yaml(), overrides)?;
         let columns = recognize_columns(&given)?;
         let recipe = recipe.unwrap_or_else(|| Recipe::for_rows(columns.rows));
-        let is_given = |key: &str| {
-            let value = |argument: &String| {
-                let (name, value) = argument.split_once('=')?;
-                (name.trim() == key).then(|| value.trim().to_string())
-            };
-            let value = overrides.iter().filter_map(value).next_back();
-            value.is_some_and(|value| !["null", "None", "~", "", "scratch"].contains(&&*value))
-        };
+        let is_given =
+            |key| overridden(overrides, key).is_some_and(|it| it != ModelConfig::SCRATCH);
         let starts_from_run = is_given("fine_tune_from");
         let draft = Draft {
             csv,

@@ -2,6 +2,7 @@
 //! `metrics.jsonl`, TensorBoard's events, and observers of the user's own.
 
 mod record;
+mod first_error;
 mod recorder;
 mod lines;
 mod metrics_file;

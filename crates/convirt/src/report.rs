@@ -24,7 +24,8 @@ use crate::retrieval::EmbeddedPairs;
 use crate::run::{RunDir, Summary};
 use chart::{Chart, Curve};
 pub(crate) use data::Data;
-use held_out::{HeldOut, evenly_spaced};
+use held_out::HeldOut;
+pub(crate) use held_out::evenly_spaced;
 use html::tiles;
 pub(crate) use html::{Escaped, image, page};
 

@@ -14,5 +14,5 @@ pub use environment::Environment;
 pub use error::RunError;
 pub use folder::RunDir;
 pub(crate) use folder::RunLock;
-pub use run_split::{ImageRow, RowChoice, RunSplit, Selection};
+pub use run_split::{RowChoice, RunSplit, Selection};
 pub use summary::{Ending, InitialWeightsFile, Summary};

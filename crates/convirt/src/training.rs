@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
-use convirt_data::{FileError, PairColumns};
+use convirt_data::PairColumns;
 
 use crate::compute::{device_name, kernel_name};
 use crate::config::Config;
@@ -32,7 +32,7 @@ use crate::network::Network;
 use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
 use crate::run::{DataChange, Ending, Environment, InitialWeightsFile, RunDir, RunLock, Summary};
-use crate::weights::{LoadReport, append_crc32c};
+use crate::weights::LoadReport;
 use chance::chance_loss;
 use checkpoint::TrainingState;
 use fit::Outcome;
@@ -81,8 +81,10 @@ pub struct Training {
     data_change: Option<DataChange>,
     _lock: RunLock,
     interrupter: Interrupter,
-    /// Whether the resumed checkpoint is the end of the run.
-    is_finished: bool,
+    /// Files of weights that the run started from.
+    initial_weights: Vec<InitialWeightsFile>,
+    /// The summary, if the resumed checkpoint is the end of the run.
+    finished: Option<Summary>,
     /// Settings that the resumption changes.
     changes: Vec<String>,
     /// Steps of the run before these changes.
@@ -142,9 +144,7 @@ impl Training {
     /// If the data cannot be read, the device fails, the loss is not finite, or the run's folder
     /// cannot be written. Files that were saved before remain.
     pub fn run(mut self) -> Result<Summary, Error> {
-        if self.is_finished
-            && let Some(summary) = Summary::load(&self.run.summary())
-        {
+        if let Some(summary) = self.finished {
             return Ok(summary);
         }
         let started = Instant::now();
@@ -192,7 +192,7 @@ impl Training {
                 .map(|(reason, count)| (reason.to_string(), count))
                 .collect(),
             seconds: earlier + started.elapsed().as_secs_f64(),
-            initial_weights: self.initial_weights()?,
+            initial_weights: self.initial_weights.clone(),
             environment: Environment {
                 program: self.program.clone(),
                 ..Environment::current()
@@ -210,25 +210,6 @@ impl Training {
             warning(format_args!("the report page cannot be written: {error}"));
         }
         Ok(summary)
-    }
-
-    /// Returns the files of weights that the run started from: those just loaded, or those that the
-    /// summary of an earlier part names.
-    fn initial_weights(&self) -> Result<Vec<InitialWeightsFile>, Error> {
-        if self.resumed.is_some() {
-            let earlier = Summary::load(&self.run.summary());
-            return Ok(earlier.map(|it| it.initial_weights).unwrap_or_default());
-        }
-        let loads = self.loads.iter().map(|load| {
-            let (checksum, _) =
-                append_crc32c(0, &load.path).map_err(FileError::read(&load.path))?;
-            Ok(InitialWeightsFile {
-                part: load.part.to_string(),
-                file: load.path.clone(),
-                crc32c: format!("{checksum:08x}"),
-            })
-        });
-        loads.collect()
     }
 
     fn fit_and_evaluate<N: Pretrained>(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use convirt::Config;
+use convirt::config::overridden;
 use convirt::recipe::{Recipe, StartingConfig};
 use log::info;
 
@@ -84,18 +85,12 @@ impl ConfigurationArguments {
 impl OverrideArguments {
     /// Returns the table that `dataset.csv_file` names, unless a phantom is to be drawn there.
     fn table(&self) -> Option<PathBuf> {
-        let last = |wanted: &str| {
-            let pairs = self.overrides.iter().filter_map(|it| it.split_once('='));
-            let values = pairs.filter(|(key, _)| key.trim() == wanted);
-            values.map(|(_, value)| value.trim()).next_back()
-        };
-        let sets_phantom = |argument: &String| {
-            let key = argument.split('=').next().unwrap_or_default();
-            key.trim().starts_with("dataset.phantom.")
-        };
-        let has_phantom = self.overrides.iter().any(sets_phantom)
-            || last("dataset.phantom").is_some_and(|it| !["null", "None", "~", ""].contains(&it));
-        let csv = last("dataset.csv_file").filter(|csv| !csv.starts_with(['"', '\'']));
+        let overrides = &self.overrides;
+        let sets_phantom = |it: &String| it.trim_start().starts_with("dataset.phantom.");
+        let has_phantom = overrides.iter().any(sets_phantom)
+            || overridden(overrides, "dataset.phantom").is_some();
+        let csv = overridden(overrides, "dataset.csv_file");
+        let csv = csv.filter(|csv| !csv.starts_with(['"', '\'']));
         csv.filter(|_| !has_phantom).map(PathBuf::from)
     }
 }

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::Args;
 use convirt::Config;
-use convirt::data::{
-    Choice, Column, ColumnChoices, LabelledImage, Manifest, ManifestConfig, Split, Study,
-};
-use convirt::run::{ImageRow, RowChoice, RunSplit};
+use convirt::data::{Choice, Column, ColumnChoices, Grouped, Manifest, ManifestConfig, Study};
+use convirt::run::{RowChoice, RunSplit};
 use log::{info, warn};
 
 use crate::program::Misuse;
@@ -119,53 +117,32 @@ impl ManifestArguments {
     }
 }
 
-/// A row that may have a side of a split column.
-pub trait SplitRow: ImageRow {
-    fn split(&self) -> Option<Split>;
-}
-
-impl SplitRow for Study {
-    fn split(&self) -> Option<Split> {
-        self.split
-    }
-}
-
-impl SplitRow for LabelledImage {
-    fn split(&self) -> Option<Split> {
-        self.split
-    }
-}
-
 /// Chooses rows by the sides on which the run had their images. The split column counts instead if
 /// it was given, or if the run knows none of the images. Logs which rows are used, and warns of
 /// those that were trained on.
-pub fn choose_rows<T: SplitRow>(
+pub fn choose_rows<T: Grouped>(
     csv: &Path,
-    rows: Vec<T>,
+    mut rows: Vec<T>,
     choice: RowChoice,
     by_column: bool,
     run: &Path,
 ) -> Result<Vec<T>> {
-    let csv = csv.display();
+    let name = csv.display();
     let record = RunSplit::load(run)?;
     let total = rows.len();
-    let is_known = |record: &RunSplit| {
-        let mut sides = rows.iter().map(|row| record.side(row.image_content()));
-        sides.any(|side| side.is_some())
-    };
-    let chosen = match (&record, choice) {
-        (Some(record), _) if !by_column && is_known(record) => {
+    let is_known = |record: &&RunSplit| record.count(&rows).iter().any(|known| *known > 0);
+    match (record.as_ref().filter(is_known), choice) {
+        (Some(record), _) if !by_column => {
             let selection = record.select(rows, choice);
             ensure!(
                 !selection.rows.is_empty(),
-                "{csv}: no row to use: {selection}; choose others with --split"
+                "{name}: no row to use: {selection}; choose others with --split"
             );
-            info!("{csv}: {selection}");
-            selection.rows
+            info!("{name}: {selection}");
+            rows = selection.rows;
         }
         (_, RowChoice::Side(side)) => {
-            let mut rows = rows;
-            rows.retain(|row| row.split() == Some(side));
+            rows.retain(|row| row.side() == Some(side));
             let hint = if by_column {
                 ""
             } else {
@@ -174,36 +151,27 @@ pub fn choose_rows<T: SplitRow>(
             };
             ensure!(
                 !rows.is_empty(),
-                "{csv}: no row is in the split {side}{hint}"
+                "{name}: no row is in the split {side}{hint}"
             );
-            info!("{csv}: {} of {total} rows: the split {side}", rows.len());
-            rows
+            info!("{name}: {} of {total} rows: the split {side}", rows.len());
         }
-        (_, RowChoice::HeldOut | RowChoice::All) => rows,
-    };
+        (_, RowChoice::HeldOut | RowChoice::All) => {}
+    }
     match record {
         Some(record) => {
-            let selection = record.select(chosen, RowChoice::All);
-            if selection.trained > 0 {
-                warn!(
-                    "{csv}: {} of these {} rows were trained on by the run {}",
-                    selection.trained,
-                    selection.total,
-                    record.run()
-                );
+            let (trained, rows) = (record.trained(&rows), rows.len());
+            if trained > 0 {
+                let run = record.run();
+                warn!("{name}: {trained} of these {rows} rows were trained on by the run {run}");
             }
-            Ok(selection.rows)
         }
-        None => {
-            if was_trained_on(run, csv.to_string().as_ref()) {
-                warn!(
-                    "{csv}: the run was trained on rows of it, and has no record of which; these \
-                     may include them"
-                );
-            }
-            Ok(chosen)
-        }
+        None if was_trained_on(run, csv) => warn!(
+            "{name}: the run was trained on rows of it, and has no record of which; these may \
+             include them"
+        ),
+        None => {}
     }
+    Ok(rows)
 }
 
 /// Returns whether the run's own configuration names this manifest.

@@ -108,7 +108,8 @@ pub(crate) fn has_image_name(path: &Path) -> bool {
     has_ending(path, &JPEG_AND_PNG) || has_ending(path, &DICOM)
 }
 
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
+/// Returns whether a path has one of the `endings`, in upper or lower case.
+pub(crate) fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(OsStr::to_str);
     ending.is_some_and(|ending| {
         endings

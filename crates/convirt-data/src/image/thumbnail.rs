@@ -1,7 +1,6 @@
 //! Thumbnails for reports.
 
 use super::radiograph::Radiograph;
-use super::resize::shrink_longer_side;
 
 /// A thumbnail as an 8-bit PNG file.
 ///
@@ -28,8 +27,7 @@ impl Thumbnail {
 
     /// Scales `image` down to a longer side of [`LONGER_SIDE`](Self::LONGER_SIDE), if it is larger.
     pub fn new(image: &Radiograph) -> Self {
-        let small = shrink_longer_side(image, Self::LONGER_SIDE);
-        Self::whole(small.as_ref().unwrap_or(image))
+        Self::whole(&image.within(Self::LONGER_SIDE))
     }
 
     /// Encodes `image` without scaling.

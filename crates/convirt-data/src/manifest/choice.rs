@@ -26,26 +26,12 @@ pub enum Choice<T> {
 }
 
 impl<T> Choice<T> {
-    /// Returns the given value, or what `choose` returns.
-    pub fn or_else<E>(self, choose: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        match self {
-            Self::Auto => choose(),
-            Self::Given(value) => Ok(value),
-        }
-    }
-
     /// Returns a reference to the given value.
     pub fn given(&self) -> Option<&T> {
         match self {
             Self::Auto => None,
             Self::Given(value) => Some(value),
         }
-    }
-}
-
-impl<T> From<T> for Choice<T> {
-    fn from(value: T) -> Self {
-        Self::Given(value)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::choice::Choice;
 use super::column::Column;
 use super::error::ManifestError;
-use super::row::check_header;
+use super::row::{check_header, root};
 use super::study::Split;
 use super::table::Table;
 use names::{GROUPS, IMAGES, SPLITS, TEXTS, rank};
@@ -125,9 +125,8 @@ impl ColumnChoices {
     /// - [`ManifestError::DataInHeader`]: the CSV has no header row
     pub fn recognize(&self) -> Result<PairColumns, ManifestError> {
         let csv = self.csv_file.as_path();
-        let folder = csv.parent().unwrap_or(Path::new(""));
-        let image_root = self.img_root_dir.as_deref().unwrap_or(folder);
-        let text_root = self.text_root_dir.as_deref().unwrap_or(folder);
+        let image_root = root(self.img_root_dir.as_deref(), csv);
+        let text_root = root(self.text_root_dir.as_deref(), csv);
         let table = Table::read(csv)?;
         let profiles = Profile::of_columns(&table, image_root, text_root);
         let position = |column: &Column, setting| column.position(&table.header, csv, setting);
@@ -189,7 +188,7 @@ impl ColumnChoices {
                 .collect(),
             rows: table.rows.len(),
             groups: group.map(|group| cells(&table, group).collect::<HashSet<_>>().len()),
-            sides: count_sides(&table, split),
+            sides: split.map_or_else(BTreeMap::new, |split| count_sides(&table, split)),
             words: text
                 .filter(|_| !text_from_files)
                 .map(|text| profiles[text].mean_words().round() as usize),
@@ -257,13 +256,7 @@ impl ColumnChoices {
                 by_kind.then(name(one).cmp(&name(other))).then(by_words)
             });
         // Without a fitting column, one of a usual name is read, and its rows tell what is wrong.
-        let named = || {
-            let candidates = (0..profiles.len()).filter(|it| !taken.contains(it));
-            candidates
-                .filter(|&position| rank(TEXTS, &table.header[position]) < TEXTS.len())
-                .min_by_key(|&position| rank(TEXTS, &table.header[position]))
-        };
-        best.or_else(named)
+        best.or_else(|| named_position(table, TEXTS, taken, |_| true))
             .ok_or_else(|| ManifestError::NoTextColumn {
                 path: self.csv_file.clone(),
                 found: table.header.clone(),
@@ -342,12 +335,11 @@ fn cells(table: &Table, position: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-fn count_sides(table: &Table, split: Option<usize>) -> BTreeMap<Split, usize> {
+/// Counts the rows on each side of a split column; other cells are passed over.
+fn count_sides(table: &Table, split: usize) -> BTreeMap<Split, usize> {
     let mut sides = BTreeMap::new();
-    for cell in split.into_iter().flat_map(|split| cells(table, split)) {
-        if let Ok(side) = cell.parse() {
-            *sides.entry(side).or_default() += 1;
-        }
+    for side in cells(table, split).filter_map(|cell| cell.parse().ok()) {
+        *sides.entry(side).or_default() += 1;
     }
     sides
 }
@@ -368,26 +360,19 @@ fn named_position(
 
 fn split_position(table: &Table, taken: &[usize], remarks: &mut Vec<String>) -> Option<usize> {
     named_position(table, SPLITS, taken, |position| {
-        let name = table.header[position].trim();
-        let mut sides = Vec::new();
-        for cell in cells(table, position).filter(|cell| !cell.is_empty()) {
-            match cell.parse::<Split>() {
-                Ok(side) if sides.contains(&side) => {}
-                Ok(side) => sides.push(side),
-                Err(error) => {
-                    remarks.push(format!("column `{name}` is not used as the split: {error}"));
-                    return false;
+        let mut words = cells(table, position).filter(|cell| !cell.is_empty());
+        let problem = match words.find_map(|word| word.parse::<Split>().err()) {
+            Some(error) => error.to_string(),
+            None => {
+                let sides = count_sides(table, position);
+                if sides.contains_key(&Split::Train) && sides.len() > 1 {
+                    return true;
                 }
+                "it does not have both train and valid or test".to_string()
             }
-        }
-        let is_split = sides.contains(&Split::Train) && sides.len() > 1;
-        if !is_split {
-            let problem = "it does not have both train and valid or test";
-            remarks.push(format!(
-                "column `{name}` is not used as the split: {problem}"
-            ));
-        }
-        is_split
+        };
+        remarks.push(unused_remark(table, position, "split", &problem));
+        false
     })
 }
 
@@ -400,14 +385,16 @@ fn group_position(
     named_position(table, GROUPS, taken, |position| {
         let is_filled = profiles[position].blank == 0;
         if !is_filled {
-            let name = table.header[position].trim();
             let problem = "some of its cells are empty";
-            remarks.push(format!(
-                "column `{name}` is not used as the group: {problem}"
-            ));
+            remarks.push(unused_remark(table, position, "group", problem));
         }
         is_filled
     })
+}
+
+fn unused_remark(table: &Table, position: usize, role: &str, problem: &str) -> String {
+    let name = table.header[position].trim();
+    format!("column `{name}` is not used as the {role}: {problem}")
 }
 
 #[cfg(test)]

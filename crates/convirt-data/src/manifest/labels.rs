@@ -277,6 +277,10 @@ impl Grouped for LabelledImage {
         &self.image
     }
 
+    fn image_content(&self) -> u64 {
+        self.image_content
+    }
+
     fn group(&self) -> &str {
         &self.group
     }

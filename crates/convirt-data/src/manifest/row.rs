@@ -75,6 +75,11 @@ pub(crate) fn usable_rows<T: Send>(
     Ok(usable)
 }
 
+/// Returns the folder that relative paths of `csv` start from: the given one or that of the CSV.
+pub(crate) fn root<'a>(given: Option<&'a Path>, csv: &'a Path) -> &'a Path {
+    given.unwrap_or_else(|| csv.parent().unwrap_or(Path::new("")))
+}
+
 /// Rejects a table whose first row is data instead of a header: that row would be lost silently.
 pub(crate) fn check_header(
     header: &[String],

@@ -40,10 +40,20 @@ pub struct Sides<T> {
 pub type SplitStudies = Sides<Study>;
 
 /// A row that belongs to a group and may have a side of the split.
-pub(crate) trait Grouped {
+pub trait Grouped {
+    /// Returns the row of the CSV, counted from 1 after the header.
     fn row(&self) -> usize;
+
+    /// Returns the path of the image file.
     fn image(&self) -> &Path;
+
+    /// Returns the hash of the image file's content.
+    fn image_content(&self) -> u64;
+
+    /// Returns the group, such as the patient.
     fn group(&self) -> &str;
+
+    /// Returns the side that a split column gives.
     fn side(&self) -> Option<Split>;
 }
 
@@ -54,6 +64,10 @@ impl Grouped for Study {
 
     fn image(&self) -> &Path {
         &self.image
+    }
+
+    fn image_content(&self) -> u64 {
+        self.image_content
     }
 
     fn group(&self) -> &str {
@@ -69,9 +83,9 @@ impl Grouped for Study {
 ///
 /// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
 /// least one group on each side. If the column has test rows but no validation rows, validation is
-/// drawn in the same way from the training rows. Groups that contain the same image count as one. The choice
-/// depends on the seed and the names of the groups, not on the order of the rows, and adding groups
-/// changes the side of few others.
+/// drawn in the same way from the training rows. Groups that contain the same image count as one.
+/// The choice depends on the seed and the names of the groups, not on the order of the rows, and
+/// adding groups changes the side of few others.
 ///
 /// # Errors
 ///

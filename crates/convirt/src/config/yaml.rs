@@ -35,6 +35,7 @@ use deserializer::NodeDeserializer;
 use read_error::Problem;
 use tree::Node;
 
+pub use overrides::overridden;
 pub(crate) use serializer::to_yaml;
 pub(crate) use tree::MAX_BYTES;
 

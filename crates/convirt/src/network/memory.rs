@@ -246,23 +246,28 @@ fn bytes_of_number(precision: Precision) -> u64 {
     }
 }
 
+/// Maximum size of the kernel's files about memory, in bytes.
+const MAX_BYTES: u64 = 1 << 16;
+
 /// Returns the bytes of main memory that this process may use; `None` if the system does not report
 /// them.
 fn machine_memory() -> Option<u64> {
-    /// Maximum size of the kernel's files.
-    const MAX_BYTES: u64 = 1 << 16;
     let read = |path: &Path| read_regular_text(path, MAX_BYTES).ok();
-    let machine = total_memory(&read(Path::new("/proc/meminfo"))?)?;
+    let machine = memory_line(&read(Path::new("/proc/meminfo"))?, "MemTotal:")?;
     let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let limits = limit_files(&group).filter_map(|file| read(Path::new(&file))?.trim().parse().ok());
     Some(limits.fold(machine, u64::min))
 }
 
-/// Parses `MemTotal` of `/proc/meminfo`, in bytes.
-fn total_memory(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// Returns the resident memory of this process, in bytes; `None` if the system does not report it.
+pub(crate) fn resident_memory() -> Option<u64> {
+    let status = read_regular_text(Path::new("/proc/self/status"), MAX_BYTES).ok()?;
+    memory_line(&status, "VmRSS:")
+}
+
+/// Parses the line that begins with `name` in `/proc/meminfo` or `/proc/self/status`, in bytes.
+fn memory_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kilobytes.checked_mul(1024)
 }
@@ -458,8 +463,8 @@ mod tests {
     #[test]
     fn the_machine_and_control_groups_limit_memory() {
         let text = "MemTotal:       24580900 kB\nMemFree:          203364 kB\n";
-        assert_eq!(total_memory(text), Some(24_580_900 * 1024));
-        assert_eq!(total_memory("nothing"), None);
+        assert_eq!(memory_line(text, "MemTotal:"), Some(24_580_900 * 1024));
+        assert_eq!(memory_line("nothing", "MemTotal:"), None);
         let files: Vec<_> = limit_files("0::/a.slice/b\n").collect();
         let expected = ["/a.slice/b", "/a.slice", ""];
         assert_eq!(

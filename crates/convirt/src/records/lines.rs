@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use convirt_data::{FileError, printable_lines};
 
+use super::first_error::FirstError;
 use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
-use crate::messages::{progress, warning};
+use crate::messages::progress;
 use crate::readable::duration;
 
 /// Name of the file in a run's folder.
@@ -22,7 +23,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct TrainLog {
     path: PathBuf,
     file: File,
-    failed: bool,
+    error: FirstError,
 }
 
 impl TrainLog {
@@ -33,7 +34,7 @@ impl TrainLog {
         Ok(Self {
             file: file.map_err(FileError::write(&path))?,
             path,
-            failed: false,
+            error: FirstError::default(),
         })
     }
 
@@ -41,13 +42,8 @@ impl TrainLog {
     pub fn write(&mut self, text: impl Display) {
         let text = printable_lines(text).to_string();
         let written = writeln!(self.file, "{}", text.trim_end());
-        if let Err(error) = written
-            && !self.failed
-        {
-            self.failed = true;
-            let path = self.path.display();
-            warning(format_args!("{path}: cannot be written: {error}"));
-        }
+        let path = self.path.display();
+        self.error.warn(format_args!("{path}:"), written);
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use convirt_data::{FileError, NewFile, read_regular_text};
 use serde::{Deserialize, Serialize};
 
+use super::first_error::FirstError;
 use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
-use crate::messages::warning;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "metrics.jsonl";
@@ -28,8 +28,7 @@ enum Line<'a> {
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: BufWriter<File>,
-    /// Whether a line could not be written; a warning tells of the first.
-    failed: bool,
+    error: FirstError,
 }
 
 impl MetricsFile {
@@ -50,7 +49,7 @@ impl MetricsFile {
         Ok(Self {
             file: BufWriter::new(file.map_err(FileError::write(&path))?),
             path,
-            failed: false,
+            error: FirstError::default(),
         })
     }
 
@@ -58,13 +57,9 @@ impl MetricsFile {
         let mut json = serde_json::to_string(line).expect("plain data");
         json.push('\n');
         let written = self.file.write_all(json.as_bytes());
-        if let Err(error) = written.and_then(|()| self.file.flush())
-            && !self.failed
-        {
-            self.failed = true;
-            let path = self.path.display();
-            warning(format_args!("{path}: cannot be written: {error}"));
-        }
+        let written = written.and_then(|()| self.file.flush());
+        let path = self.path.display();
+        self.error.warn(format_args!("{path}:"), written);
     }
 }
 

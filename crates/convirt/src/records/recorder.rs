@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use convirt_data::read_regular_text;
-
 use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
 use crate::logging::Measures;
+use crate::network::resident_memory;
 use crate::retrieval::Retrieval;
 
 /// The observers of a training, and the clocks of its records.
@@ -74,7 +73,7 @@ impl Recorder {
             temperature: facts.temperature,
             pairs_per_second: speed,
             waiting_seconds: facts.waiting.as_secs_f64(),
-            memory_mib: resident_mib(),
+            memory_mib: resident_memory().map(|bytes| bytes as f64 / f64::from(1 << 20)),
             seconds: self.seconds(),
         };
         for observer in &mut self.observers {
@@ -115,14 +114,4 @@ impl Recorder {
         let names = self.accuracy_names.iter().map(ToString::to_string);
         names.zip(accuracies.iter().copied()).collect()
     }
-}
-
-/// Returns the resident memory of this process, in MiB; `None` if the system is not Linux.
-fn resident_mib() -> Option<f64> {
-    let status = read_regular_text("/proc/self/status".as_ref(), 1 << 16).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
 }

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use convirt_data::Thumbnail;
 
+use super::first_error::FirstError;
 use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
 use crate::logging::EventWriter;
-use crate::messages::warning;
 
 /// An observer that writes training values every few steps and validation values at each
 /// evaluation. Tags are grouped: `loss/train`, `loss/valid`, `recall@10/image_to_text`.
 pub(crate) struct TensorBoard {
     writer: EventWriter,
     every_n_steps: usize,
-    failed: bool,
+    error: FirstError,
 }
 
 impl TensorBoard {
@@ -29,7 +29,7 @@ impl TensorBoard {
         Ok(Self {
             writer,
             every_n_steps: every_n_steps.max(1),
-            failed: false,
+            error: FirstError::default(),
         })
     }
 
@@ -53,16 +53,8 @@ impl TensorBoard {
         self.writer.flush()
     }
 
-    /// Warns of the first error.
     fn check(&mut self, written: io::Result<()>) {
-        if let Err(error) = written
-            && !self.failed
-        {
-            self.failed = true;
-            warning(format_args!(
-                "TensorBoard's events cannot be written: {error}"
-            ));
-        }
+        self.error.warn("TensorBoard's events", written);
     }
 }
 

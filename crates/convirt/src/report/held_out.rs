@@ -154,7 +154,7 @@ impl<'a> HeldOut<'a> {
 }
 
 /// Returns up to `max` evenly spaced positions below `count`.
-pub(super) fn evenly_spaced(count: usize, max: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn evenly_spaced(count: usize, max: usize) -> impl Iterator<Item = usize> {
     (0..count).step_by(count.div_ceil(max).max(1))
 }
 

@@ -1,6 +1,6 @@
 //! Runs beside each other: their figures, and the settings in which they differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::folder::RunDir;
 use super::summary::{Ending, Summary};
-use crate::config::{Config, settings};
+use crate::config::{Config, differences};
 use crate::error::Error;
 use crate::inference::runs_in;
 use crate::readable::{duration, thousands};
@@ -83,22 +83,11 @@ impl Comparison {
         let (mut runs, mut configurations) = (Vec::new(), Vec::new());
         for name in names {
             let run = RunDir::open(folder, name.as_ref())?;
-            configurations.push(settings(&Config::from_written(&run.config(), &[])?));
+            configurations.push(Config::from_written(&run.config(), &[])?);
             runs.push(RunFigures::new(&run));
         }
-        let keys: BTreeSet<&String> = configurations.iter().flat_map(BTreeMap::keys).collect();
-        let mut differences = BTreeMap::new();
-        for key in keys {
-            let values = configurations.iter().map(|of_run| {
-                let value = of_run.get(key).map_or("none", String::as_str);
-                value.to_string()
-            });
-            let values: Vec<String> = values.collect();
-            let differ = values.windows(2).any(|pair| pair[0] != pair[1]);
-            if differ && !UNTOLD.contains(&key.as_str()) {
-                differences.insert(key.clone(), values);
-            }
-        }
+        let mut differences = differences(&configurations.iter().collect::<Vec<_>>());
+        differences.retain(|key, _| !UNTOLD.contains(&key.as_str()));
         Ok(Self { runs, differences })
     }
 }

@@ -9,14 +9,12 @@ use jiff::Zoned;
 
 use super::error::RunError;
 use crate::config::Config;
+use crate::config::yaml::MAX_BYTES;
 use crate::error::Error;
 use crate::inference::require_run;
 
 /// Maximum number of bytes of the lock file.
 const MAX_LOCK_BYTES: u64 = 1 << 10;
-
-/// Maximum number of bytes of a configuration.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Name of the report page in the folder.
 pub(crate) const REPORT: &str = "report.html";
@@ -140,7 +138,7 @@ impl RunDir {
         let first = from_step(0);
         if !first.exists() {
             let path = self.config();
-            let earlier = read_regular_text(&path, MAX_CONFIG_BYTES);
+            let earlier = read_regular_text(&path, MAX_BYTES as u64);
             let earlier = earlier.map_err(FileError::read(&path))?;
             write(&first, earlier.as_bytes())?;
         }

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use convirt_data::{
-    FileError, LabelledImage, NewFile, SettingError, Split, SplitStudies, Study, path_text,
-    read_regular,
+    FileError, Grouped, NewFile, SettingError, Split, SplitStudies, path_text, read_regular,
 };
 
 use super::error::RunError;
@@ -72,24 +71,6 @@ pub struct Selection<T> {
     pub total: usize,
     choice: RowChoice,
     run: String,
-}
-
-/// A row with an image file, whose content identifies it.
-pub trait ImageRow {
-    /// Returns the hash of the image file's content.
-    fn image_content(&self) -> u64;
-}
-
-impl ImageRow for Study {
-    fn image_content(&self) -> u64 {
-        self.image_content
-    }
-}
-
-impl ImageRow for LabelledImage {
-    fn image_content(&self) -> u64 {
-        self.image_content
-    }
 }
 
 impl RunSplit {
@@ -177,26 +158,36 @@ impl RunSplit {
         &self.run
     }
 
-    /// Chooses rows of a table by the sides that the run had their images on. Rows that the run does
-    /// not know count as held out.
-    pub fn select<T: ImageRow>(&self, rows: Vec<T>, choice: RowChoice) -> Selection<T> {
-        let total = rows.len();
-        let side = |row: &T| self.side(row.image_content());
+    /// Counts the rows whose images the run had on each side: train, valid, test. The others are
+    /// unknown to it.
+    pub fn count(&self, rows: &[impl Grouped]) -> [usize; 3] {
         let mut known = [0; 3];
-        for side in rows.iter().filter_map(side) {
+        for side in rows.iter().filter_map(|row| self.side(row.image_content())) {
             known[side as usize] += 1;
         }
+        known
+    }
+
+    /// Counts the rows whose images the run trained on.
+    pub fn trained(&self, rows: &[impl Grouped]) -> usize {
+        self.count(rows)[Split::Train as usize]
+    }
+
+    /// Chooses rows of a table by the sides that the run had their images on. Rows that the run does
+    /// not know count as held out.
+    pub fn select<T: Grouped>(&self, rows: Vec<T>, choice: RowChoice) -> Selection<T> {
+        let total = rows.len();
+        let known = self.count(&rows);
         let has_test = known[Split::Test as usize] > 0;
-        let is_chosen = |row: &T| match (choice, side(row)) {
+        let is_chosen = |row: &T| match (choice, self.side(row.image_content())) {
             (RowChoice::All, _) | (RowChoice::HeldOut, None | Some(Split::Test)) => true,
             (RowChoice::HeldOut, Some(Split::Valid)) => !has_test,
             (RowChoice::HeldOut, Some(Split::Train)) => false,
             (RowChoice::Side(wanted), side) => side == Some(wanted),
         };
         let rows: Vec<T> = rows.into_iter().filter(is_chosen).collect();
-        let trained = rows.iter().filter(|row| side(row) == Some(Split::Train));
         Selection {
-            trained: trained.count(),
+            trained: self.trained(&rows),
             rows,
             known,
             total,
@@ -259,7 +250,7 @@ impl FromStr for RowChoice {
 mod tests {
     use std::path::PathBuf;
 
-    use convirt_data::Report;
+    use convirt_data::{Report, Study};
 
     use super::*;
 

@@ -16,6 +16,7 @@ use crate::config::PrecisionName;
 use crate::json_file::{read_json, write_json};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
+use crate::weights::{LoadReport, append_crc32c};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +115,18 @@ pub struct InitialWeightsFile {
     pub file: PathBuf,
     /// CRC-32C of the file, 8 hexadecimal digits.
     pub crc32c: String,
+}
+
+impl InitialWeightsFile {
+    /// Computes the checksum of a file that was loaded.
+    pub(crate) fn new(load: &LoadReport) -> Result<Self, FileError> {
+        let (checksum, _) = append_crc32c(0, &load.path).map_err(FileError::read(&load.path))?;
+        Ok(Self {
+            part: load.part.to_string(),
+            file: load.path.clone(),
+            crc32c: format!("{checksum:08x}"),
+        })
+    }
 }
 
 impl Summary {

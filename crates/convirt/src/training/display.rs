@@ -18,7 +18,7 @@ impl fmt::Display for Training {
         if let Some(state) = &self.resumed {
             line(f, "resumed at", format!("step {}", state.step))?;
         }
-        if self.is_finished {
+        if self.finished.is_some() {
             let steps = self.loaders.steps.total;
             return writeln!(
                 f,
@@ -88,7 +88,6 @@ impl fmt::Display for Training {
             .iter()
             .any(|study| study.split == Some(Split::Train))
         {
-            let pairs = self.config.objective.rows_name();
             writeln!(
                 f,
                 "note: the split has no valid rows; these {pairs} were drawn from its train rows"
@@ -117,13 +116,15 @@ impl fmt::Display for Training {
                 schedule.warmup_steps
             )?;
         }
-        match self.earlier_total {
-            Some(earlier) if schedule.kind == ScheduleKind::Cosine && earlier != total => writeln!(
+        if let Some(earlier) = self.earlier_total
+            && schedule.kind == ScheduleKind::Cosine
+            && earlier != total
+        {
+            writeln!(
                 f,
                 "warning: the cosine schedule now ends at step {total} instead of {earlier}: the \
                  learning rate jumps at the resumed step"
-            )?,
-            _ => {}
+            )?;
         }
         line(
             f,

@@ -28,6 +28,7 @@ use crate::compute::kernel_name;
 use crate::error::Error;
 use crate::logging::{MeanMetric, PairsPerSecond, renderer};
 use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, TrainingObserver};
+use crate::report::evenly_spaced;
 use crate::weights::{WeightsError, check_loaded};
 use epochs::WindowedTraining;
 use held_out::HeldOutPairs;
@@ -172,10 +173,9 @@ impl Training {
     fn write_held_out_pairs(&self, events: &mut TensorBoard) {
         let studies = self.loaders.valid.dataset().studies();
         let limits = self.config.dataset.decode_limits();
-        let stride = studies.len().div_ceil(SHOWN_PAIRS).max(1);
-        for (number, study) in (1..).zip(studies.iter().step_by(stride)) {
-            let image = Radiograph::read_within(&study.image, SHOWN_SIDE, &limits);
-            if let Ok(image) = image {
+        for (number, position) in (1..).zip(evenly_spaced(studies.len(), SHOWN_PAIRS)) {
+            let study = &studies[position];
+            if let Ok(image) = Radiograph::read_within(&study.image, SHOWN_SIDE, &limits) {
                 let image = Thumbnail::whole(&image);
                 events.image(&format!("held_out/image_{number}"), 0, image);
                 events.text(&format!("held_out/text_{number}"), 0, &study.report.text);

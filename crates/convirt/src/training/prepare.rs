@@ -19,7 +19,7 @@ use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::MemoryNeed;
-use crate::run::{DataIdentity, Ending, RunDir, RunError, RunSplit, Summary};
+use crate::run::{DataIdentity, Ending, InitialWeightsFile, RunDir, RunError, RunSplit, Summary};
 use crate::weights::{ChosenEncoder, EncoderKind, WeightsKind, locate_weights};
 use describe::describe;
 
@@ -129,6 +129,8 @@ impl Training {
         }
         chosen.check_used()?;
         network.draw();
+        let initial_weights = loads.iter().map(InitialWeightsFile::new);
+        let initial_weights = initial_weights.collect::<Result<_, _>>()?;
 
         let data = DataIdentity::new(&studies.split);
         let columns = studies.columns.clone();
@@ -156,7 +158,8 @@ impl Training {
             data_change: None,
             _lock: lock,
             interrupter: Interrupter::new(),
-            is_finished: false,
+            initial_weights,
+            finished: None,
             changes: Vec::new(),
             earlier_total: None,
             observers: Vec::new(),
@@ -232,11 +235,14 @@ impl Training {
         let patience = config.early_stop_patience.unwrap_or(usize::MAX);
         let is_at_end =
             state.step >= loaders.steps.total || state.evaluations.since_best >= patience;
-        let is_finished = is_at_end
-            && Summary::load(&run.summary()).is_some_and(|summary| {
-                summary.ending != Ending::Interrupted && summary.steps == state.step
-            });
-        if !changes.is_empty() && !is_finished {
+        let earlier_summary = Summary::load(&run.summary());
+        let initial_weights = (earlier_summary.as_ref())
+            .map(|summary| summary.initial_weights.clone())
+            .unwrap_or_default();
+        let finished = earlier_summary.filter(|summary| {
+            is_at_end && summary.ending != Ending::Interrupted && summary.steps == state.step
+        });
+        if !changes.is_empty() && finished.is_none() {
             run.replace_configuration(state.step, &config)?;
         }
         Ok(Self {
@@ -252,7 +258,8 @@ impl Training {
             data_change,
             _lock: lock,
             interrupter: Interrupter::new(),
-            is_finished,
+            initial_weights,
+            finished,
             changes,
             earlier_total: Some(earlier_total),
             observers: Vec::new(),

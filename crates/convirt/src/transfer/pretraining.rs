@@ -27,14 +27,13 @@ impl Pretraining {
     /// group, as are groups that the run does not know.
     pub fn assign_sides(&self, images: &mut [LabelledImage]) -> Option<&str> {
         self.runs.iter().find_map(|run| {
-            let side = |image: &LabelledImage| run.side(image.image_content);
-            let known = images.iter().filter(|image| side(image).is_some()).count();
+            let known: usize = run.count(images).iter().sum();
             if 2 * known < images.len() {
                 return None;
             }
             let mut sides: HashMap<&str, Split> = HashMap::new();
             for image in images.iter() {
-                if let Some(side) = side(image) {
+                if let Some(side) = run.side(image.image_content) {
                     let group = sides.entry(&image.group).or_insert(side);
                     *group = (*group).min(side);
                 }
@@ -59,13 +58,7 @@ impl Pretraining {
 
     /// Returns, for each run that trained on some of the images, its name and their number.
     pub fn trained_on(&self, images: &[LabelledImage]) -> Vec<(String, usize)> {
-        let count = |run: &RunSplit| {
-            let side = |image: &LabelledImage| run.side(image.image_content);
-            let trained = images
-                .iter()
-                .filter(|image| side(image) == Some(Split::Train));
-            (run.run().to_string(), trained.count())
-        };
+        let count = |run: &RunSplit| (run.run().to_string(), run.trained(images));
         let counts = self.runs.iter().map(count);
         counts.filter(|(_, count)| *count > 0).collect()
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::files::located;
-use crate::image::{FileContent, has_image_name};
+use crate::image::{FileContent, has_ending, has_image_name};
 use crate::manifest::table::Table;
 use crate::text::word_count;
 
@@ -74,13 +74,7 @@ impl Profile {
         }
         let path = Path::new(cell);
         self.image_names += usize::from(has_image_name(path));
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        let is_text_name = ending.is_some_and(|ending| {
-            TEXT_ENDINGS
-                .iter()
-                .any(|known| ending.eq_ignore_ascii_case(known))
-        });
-        self.text_names += usize::from(is_text_name);
+        self.text_names += usize::from(has_ending(path, &TEXT_ENDINGS));
         let image = located(image_root, cell);
         if image.is_file() && (has_image_name(&image) || is_image(&image)) {
             self.images += 1;

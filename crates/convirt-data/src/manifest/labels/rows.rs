@@ -10,7 +10,7 @@ use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image};
 use crate::manifest::column::Column;
 use crate::manifest::error::ManifestError;
-use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, side};
+use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, root, side};
 use crate::manifest::table::error::TableError;
 use crate::skips::{Skip, SkipReason};
 
@@ -39,7 +39,6 @@ impl<'a> RowReader<'a> {
         header: &[String],
     ) -> Result<Self, ManifestError> {
         let csv = config.csv_file.as_path();
-        let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
         let labels = match &config.labels {
             LabelColumns::Class { column, .. } | LabelColumns::List { column, .. } => {
@@ -61,7 +60,7 @@ impl<'a> RowReader<'a> {
             labels,
             group: optional(&config.group, "group_col")?,
             split: optional(&config.split, "split_col")?,
-            image_root: config.img_root_dir.as_deref().unwrap_or(folder),
+            image_root: root(config.img_root_dir.as_deref(), csv),
         })
     }
 

@@ -9,7 +9,9 @@ use crate::files::{located, path_text};
 use crate::image::{Fault, probe_image, read_text};
 use crate::manifest::column::Column;
 use crate::manifest::error::ManifestError;
-use crate::manifest::row::{NamedColumn, Unusable, cell, check_header, check_length, filled, side};
+use crate::manifest::row::{
+    NamedColumn, Unusable, cell, check_header, check_length, filled, root, side,
+};
 use crate::manifest::study::{Report, Study};
 use crate::skips::{Skip, SkipReason};
 
@@ -44,7 +46,6 @@ impl<'a> RowReader<'a> {
         header: &[String],
     ) -> Result<Self, ManifestError> {
         let csv = config.csv_file.as_path();
-        let folder = csv.parent().unwrap_or(Path::new(""));
         let find = |column: &Column, key| NamedColumn::find(column, header, csv, key);
         let text = config.text.as_ref();
         let group = config.group.as_ref();
@@ -56,8 +57,8 @@ impl<'a> RowReader<'a> {
             text: text.map(|column| find(column, "text_col")).transpose()?,
             group: group.map(|column| find(column, "group_col")).transpose()?,
             split: split.map(|column| find(column, "split_col")).transpose()?,
-            image_root: config.img_root_dir.as_deref().unwrap_or(folder),
-            text_root: config.text_root_dir.as_deref().unwrap_or(folder),
+            image_root: root(config.img_root_dir.as_deref(), csv),
+            text_root: root(config.text_root_dir.as_deref(), csv),
         })
     }
 

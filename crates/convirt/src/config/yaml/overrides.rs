@@ -3,6 +3,28 @@
 use super::tree::{self, Node, Value};
 use crate::config::{ConfigError, Place};
 
+/// Returns the value of the last of `overrides` that sets `key`; `None` if none does, or if it is
+/// null.
+///
+/// ```
+/// use convirt::config::overridden;
+///
+/// let overrides = ["seed=1".to_string(), "seed=2".to_string(), "device=null".to_string()];
+/// assert_eq!(overridden(&overrides, "seed"), Some("2"));
+/// assert_eq!(overridden(&overrides, "device"), None);
+/// ```
+pub fn overridden<'a>(overrides: &'a [String], key: &str) -> Option<&'a str> {
+    let pairs = overrides.iter().filter_map(|it| it.split_once('='));
+    let values = pairs.filter(|(name, _)| name.trim() == key);
+    let text = values.map(|(_, value)| value.trim()).next_back()?;
+    let place = Place::Override { key: key.into() };
+    let value = Value::Scalar {
+        text: text.to_string(),
+        plain: true,
+    };
+    (!Node::new(place, value).is_nothing()).then_some(text)
+}
+
 /// Sets the value of `argument`, which has the form `a.b=value`. Missing sections are created.
 ///
 /// A value that starts like a list, a section or a quoted string is parsed as YAML. Any other value

@@ -1,7 +1,5 @@
 //! Retrieval among the held-out pairs while a run trains.
 
-use std::collections::HashMap;
-
 use burn::tensor::Tensor;
 use convirt_data::{Distinct, Study};
 
@@ -47,10 +45,14 @@ impl HeldOutPairs {
         if studies.is_empty() {
             return None;
         }
-        let (image_rows, image_of) = distinct_rows(images, &studies, &self.image_of);
-        let (text_rows, text_of) = distinct_rows(texts, &studies, &self.text_of);
-        let pairs: Vec<_> = image_of.into_iter().zip(text_of).collect();
-        Some(Retrieval::evaluate(&image_rows, &text_rows, &pairs))
+        let number = |numbers: &[usize]| Distinct::new(studies.iter().map(|it| numbers[*it]));
+        let (image_of, text_of) = (number(&self.image_of), number(&self.text_of));
+        let first_rows = |rows: &[Vec<f32>], of: &Distinct| -> Vec<Vec<f32>> {
+            of.first.iter().map(|row| rows[*row].clone()).collect()
+        };
+        let (images, texts) = (first_rows(&images, &image_of), first_rows(&texts, &text_of));
+        let pairs: Vec<_> = image_of.of_pair.into_iter().zip(text_of.of_pair).collect();
+        Some(Retrieval::evaluate(&images, &texts, &pairs))
     }
 }
 
@@ -72,24 +74,4 @@ impl Embeddings {
             self.texts.extend(texts);
         }
     }
-}
-
-/// Keeps the first row of each number; returns the rows, and the position among them of each
-/// study's.
-fn distinct_rows(
-    rows: Vec<Vec<f32>>,
-    studies: &[usize],
-    number_of: &[usize],
-) -> (Vec<Vec<f32>>, Vec<usize>) {
-    let mut positions: HashMap<usize, usize> = HashMap::new();
-    let (mut distinct, mut position_of) = (Vec::new(), Vec::new());
-    for (row, study) in rows.into_iter().zip(studies) {
-        let next = distinct.len();
-        let position = *positions.entry(number_of[*study]).or_insert(next);
-        if position == next {
-            distinct.push(row);
-        }
-        position_of.push(position);
-    }
-    (distinct, position_of)
 }
