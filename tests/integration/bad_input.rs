@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use convirt::Training;
+use convirt::records::TrainingObserver;
 
 use crate::fixtures::{Workspace, alone};
 
@@ -84,6 +86,49 @@ fn images_that_turn_out_truncated_stop_the_training_with_their_names() {
         .unwrap_err();
     let text = format!("{:#}", anyhow::Error::new(error));
     assert!(text.contains("max_bad_share"), "{text}");
+}
+
+/// Keeps the warnings of a training.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl TrainingObserver for Warnings {
+    fn on_warning(&mut self, text: &str) {
+        self.0.lock().unwrap().push(text.to_string());
+    }
+}
+
+#[test]
+fn warnings_reach_observers_before_the_first_step_and_when_an_image_turns_out_truncated() {
+    let workspace = Workspace::new();
+    let image = &training_images(&workspace)[0];
+    truncate(image);
+    let warnings = Warnings::default();
+    let run = {
+        let _alone = alone();
+        let overrides = [
+            "max_steps=null",
+            "epochs=1",
+            "dataset.max_bad_share=0.2",
+            "schedule.warmup_steps=1000",
+        ];
+        let training = Training::prepare(workspace.config(&overrides)).unwrap();
+        let training = training.with_observer(warnings.clone());
+        training.run().unwrap().run
+    };
+    let warnings = warnings.0.lock().unwrap();
+    let [first, second] = &warnings[..] else {
+        panic!("{warnings:#?}");
+    };
+    assert!(first.contains("the warm-up takes 1000 steps"), "{first}");
+    let name = image.file_name().unwrap().to_str().unwrap();
+    assert!(
+        second.contains("1 rows more are left out") && second.contains(name),
+        "{second}"
+    );
+    let log = fs::read_to_string(run.join("train.log")).unwrap();
+    assert!(log.contains(&format!("warning: {second}")), "{log}");
+    assert_eq!(log.matches("the warm-up takes").count(), 1, "{log}");
 }
 
 #[test]

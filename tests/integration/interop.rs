@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use convirt::export::ModelCard;
 use convirt::model::{BertConfig, ConVirt as Network, ConVirtConfig, ResNetConfig, TextInput};
 use convirt::weights::{WeightsFile, load_image_encoder, load_network, load_text_encoder};
 use convirt::{Classifier, Model};
@@ -144,6 +145,8 @@ impl Case {
         let projections = folder.join("projections.safetensors");
         model.export_projections(projections).unwrap();
         model.export_colab(folder.join("model.pth")).unwrap();
+        let card = ModelCard::default();
+        model.export(folder.join("model"), &card).unwrap();
 
         let texts = json(&self.folder.join("texts.json"));
         let max_tokens = json(&self.folder.join("convirt.json"))["max_tokens"].as_u64();

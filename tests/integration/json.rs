@@ -118,7 +118,7 @@ fn exports_embeddings_and_indices_name_what_was_written() {
     let out = folder.path().join("exported");
     let exported = json("export", &[("", run()), ("--out", &out)]);
     let parts = exported["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 6);
+    assert_eq!(parts.len(), 7);
     for part in parts {
         assert!(Path::new(part["path"].as_str().unwrap()).exists(), "{part}");
     }

@@ -42,14 +42,9 @@ edition = "2024"
 [dependencies]
 convirt = {{ path = {:?}, default-features = false, features = ["flex"] }}
 
-# Without the features of training few of the workspace's compiled dependencies serve here; so they
-# are compiled quickly rather than to run quickly.
-[profile.dev]
-opt-level = 0
-debug = false
-incremental = false
-"#,
-            crates.join("convirt")
+{}"#,
+            crates.join("convirt"),
+            profiles()
         ),
     )
     .unwrap();
@@ -79,6 +74,16 @@ incremental = false
         convirt::similarity(&image, &text)
     );
     assert!(stdout.contains(&line), "expected {line} in:\n{stdout}");
+}
+
+/// The profiles of the workspace, so that the dependencies that it compiled with the same features
+/// serve here.
+fn profiles() -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let (_, profiles) = manifest.split_once("\n[profile.dev]").unwrap();
+    let (profiles, _) = profiles.split_once("\n[package]").unwrap();
+    format!("[profile.dev]{profiles}")
 }
 
 /// The folder that this test was built in: `<target>/<profile>/deps/<this>`.

@@ -14,7 +14,9 @@ use convirt::data::{
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use image::{GrayImage, Luma};
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, GrayImage, ImageEncoder, Luma};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -31,25 +33,28 @@ const PATIENTS: [(&str, &str, &str); 6] = [
     ("11000416", "50001422", "train"),
 ];
 
+/// EXIF with the one entry orientation = 6: rotate by 90°.
+const TURNED: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+
 /// How a miniature is packed.
 #[derive(Clone, Copy)]
-struct Form {
+pub struct Form {
     packed_tables: bool,
     zipped_reports: bool,
 }
 
-const PLAIN: Form = Form {
+pub const PLAIN: Form = Form {
     packed_tables: false,
     zipped_reports: false,
 };
 
 /// A folder `root` with MIMIC-CXR-JPG, and a place for `out`.
-struct Miniature {
+pub struct Miniature {
     place: TempDir,
 }
 
 impl Miniature {
-    fn mimic(form: Form) -> Self {
+    pub fn mimic(form: Form) -> Self {
         let miniature = Self::empty();
         let mut metadata = "dicom_id,subject_id,study_id,ViewPosition,Rows\n".to_owned();
         let mut split = "dicom_id,study_id,subject_id,split\n".to_owned();
@@ -92,7 +97,7 @@ impl Miniature {
         miniature
     }
 
-    fn openi() -> Self {
+    pub fn openi() -> Self {
         let miniature = Self::empty();
         for (id, findings, images) in [
             (
@@ -135,7 +140,7 @@ impl Miniature {
         Self { place }
     }
 
-    fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         self.place.path().join("root")
     }
 
@@ -155,6 +160,33 @@ impl Miniature {
         GrayImage::from_fn(width, height, |x, y| Luma([(x + 2 * y) as u8]))
             .save(path)
             .unwrap();
+    }
+
+    /// Adds an EXIF orientation to the JPEG and PNG files below the root.
+    pub fn turn_images(&self) {
+        for path in bytes(&self.root()).into_keys() {
+            let path = self.root().join(path);
+            let extension = path.extension().and_then(|it| it.to_str());
+            let Some(extension @ ("jpg" | "png")) = extension else {
+                continue;
+            };
+            let image = image::open(&path).unwrap().into_luma8();
+            let file = File::create(&path).unwrap();
+            let (width, height) = image.dimensions();
+            let turned = match extension {
+                "jpg" => {
+                    let mut encoder = JpegEncoder::new(file);
+                    encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+                    encoder.write_image(&image, width, height, ExtendedColorType::L8)
+                }
+                _ => {
+                    let mut encoder = PngEncoder::new(file);
+                    encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+                    encoder.write_image(&image, width, height, ExtendedColorType::L8)
+                }
+            };
+            turned.unwrap();
+        }
     }
 
     fn table(&self, name: &str, text: &str, form: Form) {
@@ -214,7 +246,7 @@ fn report(i: usize) -> String {
 
 fn quiet(_: Progress) {}
 
-fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

@@ -231,6 +231,10 @@ impl TrainingObserver for Events {
     fn on_checkpoint(&mut self, step: usize) {
         self.0.lock().unwrap().push(format!("checkpoint {step}"));
     }
+
+    fn on_warning(&mut self, text: &str) {
+        self.0.lock().unwrap().push(format!("warning {text}"));
+    }
 }
 
 #[test]

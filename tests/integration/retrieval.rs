@@ -450,8 +450,8 @@ fn retrieval_among_the_held_out_pairs_is_what_the_run_told() {
 
 /// The authors' three lists in small: two findings, eight candidates each, of which a query is
 /// none.
-#[test]
-fn the_protocol_of_chexpert_8x200_runs_from_its_lists() {
+/// A folder with images in the layout of CheXpert, and the lists of CheXpert 8×200 in `convirt/`.
+pub fn chexpert_lists() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let images = images();
     let named = |place: usize| format!("CheXpert-v1.0-small/train/patient{place:05}.png");
@@ -482,6 +482,13 @@ fn the_protocol_of_chexpert_8x200_runs_from_its_lists() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, list).unwrap();
     }
+    folder
+}
+
+#[test]
+fn the_protocol_of_chexpert_8x200_runs_from_its_lists() {
+    let folder = chexpert_lists();
+    let lists = folder.path().join("convirt");
     let of = ["chexpert", "--lists", text(&lists), "--images"];
     let told = succeeds("retrieve", &[&of[..], &[text(folder.path())]].concat());
     for part in [

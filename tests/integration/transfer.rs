@@ -17,7 +17,7 @@ use crate::fixtures::{convirt, text_of, trained};
 /// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
 /// `third` also `middle`), a finding that is the same as `bright` but uncertain for some, and one
 /// that holds of every third patient.
-fn labelled() -> TempDir {
+pub fn labelled() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut csv = "image,label,third,Bright,Odd,patient,split\n".to_string();
     for i in 0..80_usize {

@@ -27,7 +27,9 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from exported import load
 from torch import nn
+from torch.nn import functional as functional_of_tensors
 from torchvision.io import write_png
 from torchvision.models import get_model
 from torchvision.transforms import functional
@@ -549,6 +551,25 @@ def check_colab(case, case_folder, folder, expected):
         assert difference <= limits["tolerance"], f"{name}: {difference}"
 
 
+def check_own_module(case, case_folder, folder):
+    """The export's `convirt_model.py` gives the unit vectors of PyTorch's outputs."""
+    model = load(folder)
+    inputs = load_file(case_folder / "io.safetensors")
+    tokens = {name: tensor for name, tensor in inputs.items() if tensor.dtype == torch.int64}
+    with torch.no_grad():
+        outputs = {
+            "image_embedding": model.encode_images(inputs["images"]),
+            "text_embedding": model.encode_texts(tokens),
+        }
+    for name, output in outputs.items():
+        expected = functional_of_tensors.normalize(inputs[name])
+        difference = (output - expected).abs().max().item()
+        assert difference <= 1e-4, f"{folder}: {name}: {difference}"
+    ours = json.loads((case_folder / "exported/token_ids.json").read_text())
+    tokens = model.tokenizer(TEXTS, truncation=True, max_length=model.max_tokens)
+    assert tokens["input_ids"] == ours, folder
+
+
 def check(root):
     for case in Cases.read(root):
         case_folder = root / case["name"]
@@ -567,6 +588,7 @@ def check(root):
         assert set(found) == set(heads) and len(heads) == 8
         assert_same_bits(found, heads)
         check_colab(case, case_folder, folder, expected)
+        check_own_module(case, case_folder, folder / "model")
         print(f"{case['name']}: {len(expected)} tensors came back bit for bit")
 
 

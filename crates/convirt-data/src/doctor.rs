@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use crate::image::{Fault, Radiograph, Thumbnail, probe_image};
 use crate::manifest::{Cells, ManifestConfig, ManifestError, RowReader, Split, SplitConfig, Table};
 use crate::progress::{Progress, Stage, Steps};
-use finding::Ledger;
+use finding::{Ledger, Problem};
 use image_check::{ImageChecker, ImageFacts, PerceptualHasher};
 use views::view_column;
 
@@ -39,6 +39,9 @@ const CHUNK_SIZE: usize = 1024;
 
 /// Images shown for a finding.
 const IMAGES_SHOWN: usize = 3;
+
+/// Texts shown for a finding.
+const TEXTS_SHOWN: usize = 3;
 
 /// Configures the examination of a data set.
 ///
@@ -160,7 +163,12 @@ impl DoctorConfig {
         findings
             .par_iter_mut()
             .flat_map(|findings| &mut findings.examples)
-            .for_each(|finding| finding.thumbnails = examination.thumbnails(&finding.rows));
+            .for_each(|finding| {
+                finding.thumbnails = examination.thumbnails(&finding.rows);
+                if finding.kind.is_about_texts() {
+                    finding.texts = examination.texts_shown(&finding.rows);
+                }
+            });
         let Examination {
             removed, unchecked, ..
         } = examination;
@@ -205,15 +213,15 @@ impl Examination<'_> {
                     Ok(check) => (Some(check.facts), check.problems),
                     Err((reason, detail)) => {
                         let kind = FindingKind::Unusable(reason);
-                        (None, vec![(kind, detail)])
+                        (None, vec![Problem::new(kind, detail)])
                     }
                 };
                 for &row in rows {
                     self.rows[row].is_read &= is_read;
                     self.rows[row].is_usable &= facts.is_some();
                 }
-                for (kind, detail) in problems {
-                    self.add(kind, rows, || (vec![path.clone()], detail));
+                for problem in problems {
+                    self.add(rows, problem, || vec![path.clone()]);
                 }
                 self.image_facts.push(facts);
             }
@@ -246,14 +254,21 @@ impl Examination<'_> {
     }
 
     /// Adds a finding about rows, by position.
-    fn add(
-        &mut self,
-        kind: FindingKind,
-        rows: &[usize],
-        describe: impl FnOnce() -> (Vec<PathBuf>, String),
-    ) {
+    fn add(&mut self, rows: &[usize], problem: Problem, files: impl FnOnce() -> Vec<PathBuf>) {
         let numbers: Vec<_> = rows.iter().map(|row| row + 1).collect();
-        self.ledger.add(kind, &numbers, describe);
+        self.ledger.add(&numbers, problem, files);
+    }
+
+    /// Returns the first distinct texts of rows, by number, as a finding may show them.
+    fn texts_shown(&self, rows: &[usize]) -> Vec<String> {
+        let mut shown = Vec::new();
+        for text in rows.iter().filter_map(|row| self.text(row - 1).ok()) {
+            let text = texts::shown(text);
+            if shown.len() < TEXTS_SHOWN && !text.is_empty() && !shown.contains(&text) {
+                shown.push(text);
+            }
+        }
+        shown
     }
 
     /// Makes thumbnails of the first readable images of rows, by number.

@@ -22,7 +22,7 @@ pub use folder::ImageFiles;
 pub(crate) use folder::{FileContent, has_ending, has_image_name};
 pub(crate) use header::{Fault, MAX_TEXT, probe_image, read_image, read_text, utf_8};
 pub use limits::DecodeLimits;
-pub(crate) use normalize::{CHANNELS, normalize};
+pub(crate) use normalize::{CHANNELS, DEVIATION, MEAN, normalize};
 pub(crate) use radiograph::DECODER_VERSION;
 pub use radiograph::Radiograph;
 pub use resize::CropBox;

@@ -13,7 +13,7 @@
 //! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: evaluation of a model
 //! - [`weights`]: weight files of this and other libraries, and the Hugging Face hub
 //! - [`inference`]: embeddings and their files
-//! - [`report`]: the HTML page of a run; [`doctor`]: checks of a data set before training
+//! - [`export`]: a model as a folder to publish; [`report`]: the HTML page of a run; [`doctor`]: checks of a data set before training
 //! - [`training`], [`logging`], [`compute`]: parts of a training, progress and curves, devices and
 //!   precisions
 //! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the synthetic chest
@@ -79,7 +79,7 @@ pub mod training;
 #[cfg(feature = "train")]
 pub mod transfer;
 pub mod zero_shot;
-mod export;
+pub mod export;
 #[cfg(feature = "train")]
 pub mod doctor;
 

@@ -27,7 +27,7 @@ pub(crate) use data::Data;
 use held_out::HeldOut;
 pub(crate) use held_out::evenly_spaced;
 use html::tiles;
-pub(crate) use html::{Escaped, image, page};
+pub(crate) use html::{Escaped, folded, image, page};
 
 /// Maximum number of held-out pairs in the report.
 const MAX_PAIRS: usize = 400;

@@ -97,7 +97,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// Adds an observer, which is told of every step, evaluation and checkpoint.
+    /// Adds an observer, which is told of every step, evaluation, checkpoint and warning.
     pub fn with_observer(mut self, observer: impl TrainingObserver + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self

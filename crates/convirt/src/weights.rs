@@ -18,7 +18,6 @@ mod matching;
 mod load;
 mod inspect;
 mod save;
-#[cfg(feature = "train")]
 mod locate;
 
 pub use error::WeightsError;
@@ -40,6 +39,7 @@ pub(crate) use inspect::image_encoder_config;
 pub(crate) use load::{check_loaded, load_classifier_head};
 #[cfg(feature = "hub")]
 pub use locate::HubError;
+pub(crate) use locate::locate_model;
 #[cfg(feature = "train")]
 pub(crate) use locate::{WeightsKind, locate_local_weights, locate_weights};
 pub(crate) use matching::{ChosenEncoder, EncoderKind, Layout, Naming};

@@ -13,8 +13,8 @@ use super::compute::ComputeArguments;
 /// The model, its device and its precision.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, or checkpoint
-    /// (checkpoint/model-<step>.bpk)
+    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, checkpoint
+    /// (checkpoint/model-<step>.bpk), or a model on the Hugging Face hub (owner/name)
     #[arg(long)]
     pub run: PathBuf,
 

@@ -1,28 +1,42 @@
 //! `convirt export`: writes a trained model for other libraries.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use convirt::data::path_text;
+use convirt::export::ModelCard;
 use convirt::{ImageModel, Model};
 use serde_json::{Value, json};
 
 use crate::arguments::{OverwriteArguments, ResultsArguments};
 use crate::program::Ending;
 
-/// Write a trained model for torchvision, transformers, ONNX and ConVIRT-Colab
+/// Write a trained model as a folder that explains itself, and for torchvision, transformers, ONNX and
+/// ConVIRT-Colab
 #[derive(Args)]
 pub struct Arguments {
-    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, or checkpoint
-    /// (checkpoint/model-<step>.bpk)
+    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, checkpoint
+    /// (checkpoint/model-<step>.bpk), or a model on the Hugging Face hub (owner/name)
     run: PathBuf,
 
     /// Folder to write to
     #[arg(long, value_name = "DIR", default_value = "exported")]
     out: PathBuf,
+
+    /// Write only what one uploads to the Hugging Face hub: model card, configuration, weights,
+    /// tokenizer and convirt_model.py
+    #[arg(long, conflicts_with = "classes")]
+    hub_layout: bool,
+
+    /// Title of the model card
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Licence of the weights, for the model card (cc-by-4.0, apache-2.0, other, …)
+    #[arg(long, value_name = "ID")]
+    license: Option<String>,
 
     /// Add an untrained classifier with this number of classes to the image encoder, as in
     /// torchvision
@@ -56,36 +70,65 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let Arguments {
         run,
         out,
+        hub_layout,
+        name,
+        license,
         classes,
         overwrite,
         results,
     } = arguments;
     let results = results.begin();
     overwrite.check(&out)?;
+    let card = ModelCard { name, license };
     let tower = ImageModel::load(&run)?;
-    fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
-    let mut written = Written::default();
-    image_side(&tower, &out, classes, &mut written)?;
-    let projections = out.join("projections.safetensors");
-    if tower.objective().reads_texts() {
-        let model = Model::load(&run)?;
-        model.export_projections(&projections)?;
-        text_side(&model, &out, &mut written)?;
+    let model = if tower.objective().reads_texts() {
+        Some(Model::load(&run)?)
     } else {
-        tower.export_projection(&projections)?;
+        None
+    };
+    match &model {
+        Some(model) => model.export(&out, &card)?,
+        None => tower.export(&out, &card)?,
     }
+    let mut written = Written::default();
     let code = [
-        "# projection heads: linear2(relu(linear1(features)))".to_string(),
-        format!("heads = safetensors.torch.load_file({projections:?})"),
+        "# the model, as README.md describes it; in its folder".to_string(),
+        format!("convirt_model.Model.from_pretrained({out:?})"),
     ];
-    written.add("projection heads", &projections, &code);
+    written.add("model", &out, &code);
+    if !hub_layout {
+        image_encoder(&tower, &out, classes, &mut written)?;
+        let onnx = out.join("image_tower.onnx");
+        let projections = out.join("projections.safetensors");
+        match &model {
+            Some(model) => {
+                model.export_image_onnx(&onnx)?;
+                model.export_projections(&projections)?;
+                text_side(model, &out, &mut written)?;
+            }
+            None => {
+                tower.export_onnx(&onnx)?;
+                tower.export_projection(&projections)?;
+            }
+        }
+        let code = [
+            "# image encoder with its head, without PyTorch".to_string(),
+            format!("onnxruntime.InferenceSession({onnx:?})  # images"),
+        ];
+        written.add("image encoder with its head", &onnx, &code);
+        let code = [
+            "# projection heads: linear2(relu(linear1(features)))".to_string(),
+            format!("heads = safetensors.torch.load_file({projections:?})"),
+        ];
+        written.add("projection heads", &projections, &code);
+    }
     let document = json!({"folder": path_text(&out), "parts": written.parts});
     results.print_as(written.lines.join("\n"), document)?;
     Ok(Ending::Done)
 }
 
-/// Writes the files of the image side.
-fn image_side(
+/// Writes the image encoder.
+fn image_encoder(
     tower: &ImageModel,
     out: &Path,
     classes: Option<usize>,
@@ -109,14 +152,6 @@ fn image_side(
         ],
     };
     written.add("image encoder", &encoder, &code);
-
-    let onnx = out.join("image_tower.onnx");
-    tower.export_onnx(&onnx)?;
-    let code = [
-        "# with its head, without PyTorch".to_string(),
-        format!("onnxruntime.InferenceSession({onnx:?})  # images"),
-    ];
-    written.add("image encoder with its head", &onnx, &code);
     Ok(())
 }
 
@@ -133,7 +168,7 @@ fn text_side(model: &Model, out: &Path, written: &mut Written) -> Result<()> {
     let onnx = out.join("text_tower.onnx");
     model.export_text_onnx(&onnx)?;
     let code = [
-        "# with its head, without PyTorch".to_string(),
+        "# text encoder with its head, without PyTorch".to_string(),
         format!("onnxruntime.InferenceSession({onnx:?})  # input_ids, attention_mask, ..."),
     ];
     written.add("text encoder with its head", &onnx, &code);

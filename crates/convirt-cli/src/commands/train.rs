@@ -1,12 +1,14 @@
 //! `convirt train`: trains a model from a configuration.
 
+use std::io::{IsTerminal, stdout};
+
 use anyhow::Result;
 use clap::Args;
 use convirt::Training;
 use convirt::run::Ending as Outcome;
 
 use crate::arguments::{ConfigurationArguments, DeviceArgument, ResultsArguments};
-use crate::program::Ending;
+use crate::program::{Ending, Misuse};
 
 /// Train image and text encoders on image–report pairs
 #[derive(Args)]
@@ -49,6 +51,10 @@ pub fn train(
     prepare: impl FnOnce() -> Result<Training>,
 ) -> Result<Ending> {
     let results = results.begin();
+    if full_screen && !stdout().is_terminal() {
+        let problem = "--tui needs a terminal; without it the training is shown in lines";
+        return Err(Misuse(problem.to_string()).into());
+    }
     let mut training = prepare()?
         .stopping_on_signals()
         .with_program(concat!("convirt ", env!("CONVIRT_VERSION")));

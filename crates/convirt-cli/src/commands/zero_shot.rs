@@ -36,8 +36,8 @@ Examples:
 With a split column, the test rows are classified, or the valid rows if there are no test rows. Without
 one, of images that the run knows those that it held out are classified. --split chooses others.")]
 pub struct Arguments {
-    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, or checkpoint
-    /// (checkpoint/model-<step>.bpk)
+    /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, checkpoint
+    /// (checkpoint/model-<step>.bpk), or a model on the Hugging Face hub (owner/name)
     run: PathBuf,
 
     /// Images, or folders of them

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{CropBox, Radiograph, normalize, pad_to_square, resize, resize_shorter_side};
+use crate::image::{
+    CHANNELS, CropBox, DEVIATION, MEAN, Radiograph, normalize, pad_to_square, resize,
+    resize_shorter_side,
+};
 use crate::setting::{SettingError, check_input_size};
 
 /// How an image becomes square.
@@ -43,6 +46,12 @@ pub struct EvalTransform {
 }
 
 impl EvalTransform {
+    /// Mean that is subtracted from red, green and blue, which are in 0 to 1: ImageNet's.
+    pub const MEAN: [f32; CHANNELS] = MEAN;
+
+    /// Standard deviation by which red, green and blue are then divided: ImageNet's.
+    pub const DEVIATION: [f32; CHANNELS] = DEVIATION;
+
     /// Prepares inputs of `size` × `size` pixels.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::finding::FindingKind;
+use super::finding::{FindingKind, Problem};
 use super::image_check::{PerceptualHash, near_pairs};
 use super::{Examination, ImageFacts, Row};
 
@@ -83,7 +83,8 @@ impl Examination<'_> {
         };
         self.remove_copies(rows, kind, are_drawn);
         let files = self.files(rows);
-        self.add(kind, rows, || (files, format!("{what} in {place}")));
+        let problem = Problem::new(kind, format!("{what} in {place}"));
+        self.add(rows, problem.with_extent(rows.len() as f64), || files);
     }
 
     fn compare_near(&mut self, one: &[usize], other: &[usize], bits: u32, are_drawn: bool) {
@@ -101,7 +102,9 @@ impl Examination<'_> {
         self.remove_copies(&rows, kind, are_drawn);
         let files = self.files(&rows[..2]);
         let detail = format!("differ in {bits} of 256 bits{place}");
-        self.add(kind, &rows, || (files, detail));
+        // The more alike, the worse.
+        let problem = Problem::new(kind, detail).with_extent(-f64::from(bits));
+        self.add(&rows, problem, || files);
     }
 
     /// Removes copies from a cleaned manifest, so that none is on two sides.

@@ -96,7 +96,7 @@ pub enum FindingKind {
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
     /// Kind of the problem.
@@ -110,12 +110,17 @@ pub struct Finding {
     pub files: Vec<PathBuf>,
     /// Description in one line, without anything that may identify a patient.
     pub detail: String,
+    /// How bad it is among the findings of its kind: a larger number is worse.
+    pub extent: f64,
     /// Thumbnails of the affected images that can be read, in the order of `files`.
     pub thumbnails: Vec<Thumbnail>,
+    /// The affected texts, if the finding is about texts; one that may identify a patient is
+    /// replaced by a remark.
+    pub texts: Vec<String>,
 }
 
 /// All findings of a kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Findings {
     /// Kind of the problem.
@@ -126,8 +131,17 @@ pub struct Findings {
     pub rows: BTreeSet<usize>,
     /// A remark about all of them; may be empty.
     pub remark: String,
-    /// The first few findings.
+    /// The worst few findings, the worst first.
     pub examples: Vec<Finding>,
+}
+
+/// A problem of a row, a text or an image: a finding without its rows.
+#[derive(Debug, PartialEq)]
+pub(super) struct Problem {
+    pub(super) kind: FindingKind,
+    pub(super) detail: String,
+    /// As [`Finding::extent`].
+    pub(super) extent: f64,
 }
 
 /// Collects findings by kind.
@@ -184,6 +198,22 @@ impl FindingKind {
             | Self::RepeatedPair
             | Self::NoGroups => Severity::Note,
         }
+    }
+
+    /// Returns whether the finding is about the texts of its rows.
+    pub(super) fn is_about_texts(self) -> bool {
+        matches!(
+            self,
+            Self::Unusable(SkipReason::TooShort)
+                | Self::LeakedText
+                | Self::ConflictingTexts
+                | Self::WholeReport
+                | Self::CutText
+                | Self::Mojibake
+                | Self::LostCharacters
+                | Self::StrayCharacters
+                | Self::Headings
+        )
     }
 
     /// Returns the setting that [`advice`](Self::advice) mentions, if any.
@@ -286,6 +316,22 @@ impl FindingKind {
     }
 }
 
+impl Problem {
+    /// A problem that is as bad as others of its kind.
+    pub(super) fn new(kind: FindingKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            extent: 0.0,
+        }
+    }
+
+    /// Sets how bad it is among the problems of its kind.
+    pub(super) fn with_extent(self, extent: f64) -> Self {
+        Self { extent, ..self }
+    }
+}
+
 impl Finding {
     /// Lists the affected rows, as in "rows 3, 9 and 40 more"; empty if there are none.
     pub fn place(&self) -> String {
@@ -303,29 +349,41 @@ impl Finding {
 }
 
 impl Ledger {
-    /// Adds a finding about rows, by number; `describe` returns its files and its description.
+    /// Adds a finding about rows, by number; `files` returns the files that it names.
     pub(super) fn add(
         &mut self,
-        kind: FindingKind,
         rows: &[usize],
-        describe: impl FnOnce() -> (Vec<PathBuf>, String),
+        problem: Problem,
+        files: impl FnOnce() -> Vec<PathBuf>,
     ) {
+        let Problem {
+            kind,
+            detail,
+            extent,
+        } = problem;
         let findings = self.findings_mut(kind);
         let is_new = rows.is_empty() || rows.iter().any(|row| !findings.rows.contains(row));
         findings.count += 1;
         findings.rows.extend(rows);
+        // Those that are equally bad are in the order of the table.
+        let examples = &mut findings.examples;
+        let position = examples.partition_point(|example| example.extent >= extent);
         // Many similar pairs add nothing new about rows that are shown already.
-        if is_new && findings.examples.len() < EXAMPLES {
-            let (files, detail) = describe();
-            findings.examples.push(Finding {
-                kind,
-                rows: rows.iter().copied().take(ROWS_NAMED).collect(),
-                more_rows: rows.len().saturating_sub(ROWS_NAMED),
-                files,
-                detail,
-                thumbnails: Vec::new(),
-            });
+        if !is_new || position >= EXAMPLES {
+            return;
         }
+        let finding = Finding {
+            kind,
+            rows: rows.iter().copied().take(ROWS_NAMED).collect(),
+            more_rows: rows.len().saturating_sub(ROWS_NAMED),
+            files: files(),
+            detail,
+            extent,
+            thumbnails: Vec::new(),
+            texts: Vec::new(),
+        };
+        examples.insert(position, finding);
+        examples.truncate(EXAMPLES);
     }
 
     /// Sets the remark about all findings of a kind.

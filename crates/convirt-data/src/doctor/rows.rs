@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use csv::ByteRecord;
 use rayon::prelude::*;
 
-use super::finding::FindingKind;
+use super::finding::{FindingKind, Problem};
 use super::image_check::hash_of;
 use super::views::{other_view, view_column};
 use super::{CHUNK_SIZE, Examination, Row, texts};
@@ -18,14 +18,8 @@ use crate::progress::{Progress, Stage, Steps};
 struct RowCheck {
     row: Row,
     image: Option<PathBuf>,
-    problems: Vec<Problem>,
-}
-
-/// A problem of a row, and the file that has it.
-struct Problem {
-    kind: FindingKind,
-    file: PathBuf,
-    detail: String,
+    /// Its problems, each with the file that has it.
+    problems: Vec<(PathBuf, Problem)>,
 }
 
 /// Checks rows.
@@ -66,8 +60,8 @@ impl Examination<'_> {
                 .collect();
             for check in checks {
                 let number = self.rows.len() + 1;
-                for Problem { kind, file, detail } in check.problems {
-                    self.ledger.add(kind, &[number], || (vec![file], detail));
+                for (file, problem) in check.problems {
+                    self.ledger.add(&[number], problem, || vec![file]);
                 }
                 let image = check.image.map(|path| {
                     let next = images.len() as u32;
@@ -104,7 +98,8 @@ impl RowChecker<'_> {
             .view
             .map_or("".into(), |column| String::from_utf8_lossy(&record[column]));
         if let Some(detail) = other_view(&view, &cells.image) {
-            check.add(FindingKind::OtherView, cells.image.clone(), detail);
+            let problem = Problem::new(FindingKind::OtherView, detail);
+            check.problems.push((cells.image.clone(), problem));
         }
         let has_side = self.side(&cells, &mut check);
         let is_text = self.text(&cells, &mut check);
@@ -122,8 +117,8 @@ impl RowChecker<'_> {
         match cells.split.parse::<Split>() {
             Ok(side) => check.row.side = Some(side),
             Err(unknown) => {
-                let detail = unknown.to_string();
-                check.add(FindingKind::NoSide, self.csv.clone(), detail);
+                let problem = Problem::new(FindingKind::NoSide, unknown.to_string());
+                check.problems.push((self.csv.clone(), problem));
             }
         }
         check.row.side.is_some()
@@ -143,9 +138,9 @@ impl RowChecker<'_> {
                 return false;
             }
         };
-        for (kind, detail) in texts::problems(&text) {
-            check.add(kind, file.clone(), detail);
-        }
+        let problems = texts::problems(&text).into_iter();
+        let problems = problems.map(|problem| (file.clone(), problem));
+        check.problems.extend(problems);
         let words: Vec<_> = text.split_whitespace().collect();
         check.row.text = hash_of(&words);
         check.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, &text));
@@ -161,11 +156,8 @@ impl RowChecker<'_> {
 }
 
 impl RowCheck {
-    fn add(&mut self, kind: FindingKind, file: PathBuf, detail: String) {
-        self.problems.push(Problem { kind, file, detail });
-    }
-
     fn add_fault(&mut self, (reason, detail): Fault, file: PathBuf) {
-        self.add(FindingKind::Unusable(reason), file, detail);
+        let problem = Problem::new(FindingKind::Unusable(reason), detail);
+        self.problems.push((file, problem));
     }
 }

@@ -1,10 +1,9 @@
 //! Checks of the split: empty sides, and groups and texts on several sides.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::finding::FindingKind;
+use super::finding::{FindingKind, Problem};
 use super::texts::excerpt;
 use super::{Examination, Row};
 use crate::manifest::{
@@ -56,16 +55,15 @@ impl Examination<'_> {
             let blank = (1..).zip(&self.rows);
             let blank = blank.filter(|(_, row)| row.is_read && row.side.is_none());
             for number in blank.map(|(number, _)| number) {
-                let detail = "an empty cell, while other rows have a side".into();
-                self.ledger.add(FindingKind::NoSide, &[number], || {
-                    (vec![csv.clone()], detail)
-                });
+                let detail = "an empty cell, while other rows have a side";
+                let problem = Problem::new(FindingKind::NoSide, detail);
+                self.ledger.add(&[number], problem, || vec![csv.clone()]);
             }
             for side in [Split::Train, Split::Valid] {
                 if !read().any(|row| row.side == Some(side)) {
                     let detail = format!("no row that can be used is marked as {side}");
-                    self.ledger
-                        .add(FindingKind::EmptySide, &[], || (vec![csv.clone()], detail));
+                    let problem = Problem::new(FindingKind::EmptySide, detail);
+                    self.ledger.add(&[], problem, || vec![csv.clone()]);
                 }
             }
             return Ok(false);
@@ -90,9 +88,8 @@ impl Examination<'_> {
                 }
             }
             Err(error @ ManifestError::TooFewGroups { .. }) => {
-                let detail = error.to_string();
-                self.ledger
-                    .add(FindingKind::EmptySide, &[], || (vec![csv.clone()], detail));
+                let problem = Problem::new(FindingKind::EmptySide, error.to_string());
+                self.ledger.add(&[], problem, || vec![csv.clone()]);
             }
             Err(error) => return Err(error),
         }
@@ -103,10 +100,8 @@ impl Examination<'_> {
     pub(super) fn compare_groups(&mut self, are_drawn: bool) {
         let csv = &self.config.manifest.csv_file;
         let Some(column) = &self.config.manifest.group else {
-            let detail = "no group_col";
-            self.ledger.add(FindingKind::NoGroups, &[], || {
-                (vec![csv.clone()], detail.into())
-            });
+            let problem = Problem::new(FindingKind::NoGroups, "no group_col");
+            self.ledger.add(&[], problem, || vec![csv.clone()]);
             return;
         };
         if are_drawn {
@@ -115,9 +110,9 @@ impl Examination<'_> {
         for rows in self.on_several_sides(|row| row.group) {
             let detail = format!("one value of `{column}` in {}", self.sides(&rows));
             self.keep_last_side(&rows, FindingKind::LeakedGroup);
-            self.add(FindingKind::LeakedGroup, &rows, || {
-                (vec![csv.clone()], detail)
-            });
+            let problem = Problem::new(FindingKind::LeakedGroup, detail);
+            let problem = problem.with_extent(rows.len() as f64);
+            self.add(&rows, problem, || vec![csv.clone()]);
         }
     }
 
@@ -127,8 +122,7 @@ impl Examination<'_> {
             return;
         }
         let kind = FindingKind::LeakedText;
-        let mut leaked = self.on_several_sides(|row| row.text);
-        leaked.sort_by_key(|rows| Reverse(rows.len()));
+        let leaked = self.on_several_sides(|row| row.text);
         let mut known = 0;
         for rows in &leaked {
             let held_out = rows.iter().filter(|&&row| self.is_held_out(row)).count();
@@ -137,11 +131,10 @@ impl Examination<'_> {
             let file = self
                 .cells(rows[0])
                 .map(|cells| self.reader.text_file(&cells));
-            self.add(kind, rows, || {
-                let text = text.as_deref().map_or_else(|_| String::new(), excerpt);
-                let detail = format!("{text}, {trained} in training, {held_out} held out");
-                (file.into_iter().collect(), detail)
-            });
+            let text = text.as_deref().map_or_else(|_| String::new(), excerpt);
+            let detail = format!("{text}, {trained} in training, {held_out} held out");
+            let problem = Problem::new(kind, detail).with_extent(rows.len() as f64);
+            self.add(rows, problem, || file.into_iter().collect());
         }
         if known > 0 {
             let held_out = (0..self.rows.len())
@@ -167,16 +160,15 @@ impl Examination<'_> {
             let rows = on(Split::Train).count();
             if let Err(error) = check_equal_texts(rows) {
                 let file = vec![csv.clone()];
-                let detail = error.to_string();
-                self.ledger
-                    .add(FindingKind::EqualTexts, &[], || (file, detail));
+                let problem = Problem::new(FindingKind::EqualTexts, error.to_string());
+                self.ledger.add(&[], problem, || file);
             }
         }
         let valid = on(Split::Valid).count();
         if let Some(detail) = small_validation_warning(valid, self.config.batch_size) {
             let file = vec![csv.clone()];
-            self.ledger
-                .add(FindingKind::SmallValidation, &[], || (file, detail));
+            let problem = Problem::new(FindingKind::SmallValidation, detail);
+            self.ledger.add(&[], problem, || file);
         }
     }
 

@@ -3,7 +3,7 @@
 mod encoding;
 mod identifiers;
 
-use super::finding::FindingKind;
+use super::finding::{FindingKind, Problem};
 use crate::text::{SectionName, headings};
 use encoding::{find_lost, find_mojibake, find_stray};
 use identifiers::identifiers;
@@ -13,25 +13,38 @@ pub(super) use encoding::repaired;
 /// Headings named in a finding.
 const HEADINGS_NAMED: usize = 4;
 
-/// Returns the problems of a text.
-pub(super) fn problems(text: &str) -> Vec<(FindingKind, String)> {
+/// What is shown in place of a text that may identify a patient.
+const NOT_SHOWN: &str = "a text that may identify a patient";
+
+/// Returns the problems of a text; the more often one occurs in it, the worse.
+pub(super) fn problems(text: &str) -> Vec<Problem> {
     let checks = [
         (FindingKind::Mojibake, find_mojibake(text)),
         (FindingKind::LostCharacters, find_lost(text)),
         (FindingKind::StrayCharacters, find_stray(text)),
         (FindingKind::IdentifyingText, identifying(text)),
     ];
-    let problems = checks
-        .into_iter()
-        .filter_map(|(kind, detail)| Some((kind, detail?)));
+    let problems = checks.into_iter().filter_map(|(kind, found)| {
+        let (detail, count) = found?;
+        Some(Problem::new(kind, detail).with_extent(count as f64))
+    });
     problems.chain(report_headings(text)).collect()
+}
+
+/// Returns a text for a finding, unless it may identify a patient.
+pub(super) fn shown(text: String) -> String {
+    if identifiers(&text).is_empty() {
+        text
+    } else {
+        NOT_SHOWN.into()
+    }
 }
 
 /// Returns the start of a text for a finding, unless the text may identify a patient.
 pub(super) fn excerpt(text: &str) -> String {
     const LENGTH: usize = 60;
     if !identifiers(text).is_empty() {
-        return "a text that may identify a patient".into();
+        return NOT_SHOWN.into();
     }
     let words: Vec<_> = text.split_whitespace().collect();
     let text = words.join(" ");
@@ -41,12 +54,12 @@ pub(super) fn excerpt(text: &str) -> String {
     }
 }
 
-fn identifying(text: &str) -> Option<String> {
+fn identifying(text: &str) -> Option<(String, usize)> {
     let kinds = identifiers(text);
-    (!kinds.is_empty()).then(|| kinds.join(", "))
+    (!kinds.is_empty()).then(|| (kinds.join(", "), kinds.len()))
 }
 
-fn report_headings(text: &str) -> Option<(FindingKind, String)> {
+fn report_headings(text: &str) -> Option<Problem> {
     let mut headings = headings(text);
     if headings.is_empty() {
         return None;
@@ -65,7 +78,7 @@ fn report_headings(text: &str) -> Option<(FindingKind, String)> {
     };
     let labels = headings.iter().take(HEADINGS_NAMED);
     let labels: Vec<_> = labels.map(|(_, label)| label.as_str()).collect();
-    Some((kind, labels.join(", ")))
+    Some(Problem::new(kind, labels.join(", ")).with_extent(headings.len() as f64))
 }
 
 #[cfg(test)]
@@ -73,7 +86,8 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<FindingKind> {
-        problems(text).into_iter().map(|(kind, _)| kind).collect()
+        let problems = problems(text).into_iter();
+        problems.map(|problem| problem.kind).collect()
     }
 
     #[test]
@@ -95,8 +109,9 @@ mod tests {
         ] {
             assert_eq!(kinds(text), [kind], "{text}");
         }
-        let (_, detail) = &problems("FINDINGS: Clear.\nTECHNIQUE: PA.\nIMPRESSION: Normal.")[0];
-        assert_eq!(detail, "TECHNIQUE, FINDINGS, IMPRESSION");
+        let problem = &problems("FINDINGS: Clear.\nTECHNIQUE: PA.\nIMPRESSION: Normal.")[0];
+        assert_eq!(problem.detail, "TECHNIQUE, FINDINGS, IMPRESSION");
+        assert_eq!(problem.extent, 3.0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::finding::FindingKind;
+use super::finding::{FindingKind, Problem};
 use super::{CHUNK_SIZE, Examination};
 use crate::manifest::{Report, Split};
 use crate::progress::{Progress, Stage, Steps};
@@ -89,7 +89,7 @@ impl Examination<'_> {
                 })
                 .collect();
             for (&row, tokens) in rows.iter().zip(counts) {
-                let (kind, detail) = match tokens {
+                let problem = match tokens {
                     Ok(tokens) => {
                         longest = longest.max(tokens);
                         if tokens <= max_tokens {
@@ -97,15 +97,15 @@ impl Examination<'_> {
                         }
                         cut += 1;
                         let detail = format!("{tokens} tokens, the maximum is {max_tokens}");
-                        (FindingKind::CutText, detail)
+                        Problem::new(FindingKind::CutText, detail).with_extent(tokens as f64)
                     }
                     Err(error) => {
                         let kind = FindingKind::Unusable(SkipReason::UnreadableText);
-                        (kind, error.to_string())
+                        Problem::new(kind, error.to_string())
                     }
                 };
                 let file = self.cells(row).map(|cells| self.reader.text_file(&cells));
-                self.add(kind, &[row], || (file.into_iter().collect(), detail));
+                self.add(&[row], problem, || file.into_iter().collect());
             }
         }
         if cut > 0 {

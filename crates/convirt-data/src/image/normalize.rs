@@ -6,10 +6,10 @@ use super::radiograph::Radiograph;
 pub(crate) const CHANNELS: usize = 3;
 
 /// Mean of ImageNet's training set for red, green, blue, in 0 to 1; torchvision's constants.
-const MEAN: [f32; CHANNELS] = [0.485, 0.456, 0.406];
+pub(crate) const MEAN: [f32; CHANNELS] = [0.485, 0.456, 0.406];
 
 /// Standard deviation that goes with [`MEAN`].
-const DEVIATION: [f32; CHANNELS] = [0.229, 0.224, 0.225];
+pub(crate) const DEVIATION: [f32; CHANNELS] = [0.229, 0.224, 0.225];
 
 /// Subtracts ImageNet's mean and divides by its standard deviation; grey is repeated in all
 /// channels.

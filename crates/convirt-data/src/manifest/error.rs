@@ -108,7 +108,8 @@ pub enum ManifestError {
     /// A column names images, but no such file exists.
     #[error(
         "{}: column `{}` names images, but they are not in {}, such as `{}`; \
-         `{setting}` is the folder that their paths start from",
+         `{setting}`, or --image-root where a command has it, is the folder that their paths \
+         start from",
         shown(path),
         printable(column),
         shown(root),

@@ -6,7 +6,7 @@ use std::path::Path;
 use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 
 use crate::datasets::setting_key;
-use crate::report::{Escaped, image, page};
+use crate::report::{Escaped, folded, image, page};
 
 /// Returns a diagnosis as a self-contained HTML page, with thumbnails of the images.
 pub fn doctor_page(diagnosis: &Diagnosis) -> String {
@@ -119,7 +119,7 @@ fn section(findings: &Findings, manifest: &Path) -> String {
     section += "</ul>\n";
     if findings.count > findings.examples.len() {
         let (count, shown) = (findings.count, findings.examples.len());
-        section += &format!("<p class=\"faint\">{shown} of {count} are shown.</p>\n");
+        section += &format!("<p class=\"faint\">The worst {shown} of {count} are shown.</p>\n");
     }
     section
 }
@@ -140,6 +140,9 @@ fn card(finding: &Finding, manifest: &Path) -> String {
         card += &format!("<b>{place}</b> ");
     }
     card += &Escaped(&finding.detail).to_string();
+    for text in &finding.texts {
+        write!(card, "<blockquote>{}</blockquote>", folded(text)).expect("a string grows");
+    }
     for file in finding.files.iter().filter(|file| *file != manifest) {
         let file = file.strip_prefix(folder).unwrap_or(file);
         let file = file.display().to_string();
@@ -168,7 +171,7 @@ mod tests {
         let file = |name: &str| folder.path().join(name);
         let grey = Thumbnail::new(&Radiograph::from_u8(40, 40, 1, &[7; 1600]));
         fs::write(file("<blank>.png"), grey.png).unwrap();
-        let table = "image,text\n<blank>.png,The heart is normal.\n\
+        let table = "image,text\n<blank>.png,FINDINGS: The <heart> is normal.\n\
                      \"none & \"\"nothing\"\".png\",The lungs are clear.\n";
         fs::write(file("pairs.csv"), table).unwrap();
         let config = DoctorConfig::new(ManifestConfig::new(file("pairs.csv")));
@@ -186,6 +189,7 @@ mod tests {
             "<div class=\"path\">&lt;blank&gt;.png</div>",
             "<h2 id=\"missing-image\">",
             "none &amp; &quot;nothing&quot;.png",
+            "<blockquote><span class=\"text\">FINDINGS: The &lt;heart&gt; is normal.</span></blockquote>",
             "Not checked: tokens",
         ] {
             assert!(page.contains(part), "no `{part}` in {page}");

@@ -11,6 +11,7 @@
 mod graph;
 mod image;
 mod text;
+mod metadata;
 
 use std::path::Path;
 
@@ -18,8 +19,11 @@ use burn::module::Module;
 use convirt_data::{FileError, NewFile};
 use prost::Message;
 
+use self::metadata::{ImageMetadata, TextMetadata, entries};
+use super::preprocessing::Preprocessing;
 use crate::error::Error;
 use crate::inference::{ImageModel, Model};
+use crate::network::NetworkConfig;
 use crate::weights::onnx_proto as proto;
 
 /// Maximum size of a Protocol Buffers file, in bytes.
@@ -29,7 +33,8 @@ impl Model {
     /// Writes the image tower as an ONNX file (opset 18).
     ///
     /// The weights have the names of the run's `model.safetensors`, so that the file can also be
-    /// loaded as a weights file.
+    /// loaded as a weights file. The metadata are those of `preprocessor_config.json`, and the
+    /// temperature.
     ///
     /// # Shapes
     ///
@@ -42,18 +47,23 @@ impl Model {
     /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_image_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
-        let model = image::tower(
+        let mut model = image::tower(
             &self.layout(),
             &network.image_encoder,
             &network.image_projection,
         );
+        model.metadata_props = entries(&ImageMetadata {
+            preprocessing: Preprocessing::new(&self.image_tower().description),
+            temperature: Some(network.loss.temperature()),
+        });
         write(&model, path.as_ref())
     }
 
     /// Writes the text tower as an ONNX file (opset 18).
     ///
     /// The weights have the names of the run's `model.safetensors`. The file does not contain the
-    /// vocabulary, which [`export_text_encoder`](Self::export_text_encoder) writes.
+    /// vocabulary, which [`export_text_encoder`](Self::export_text_encoder) writes. The metadata are
+    /// the maximum number of tokens, the pooling and the temperature.
     ///
     /// # Shapes
     ///
@@ -68,12 +78,20 @@ impl Model {
     pub fn export_text_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let network = self.network().valid();
         let config = self.network_config();
-        let model = text::tower(
+        let mut model = text::tower(
             &self.layout(),
             config,
             &network.text_encoder,
             &network.text_projection,
         );
+        model.metadata_props = entries(&TextMetadata {
+            max_tokens: self.max_tokens(),
+            pooling: config.pooling,
+            pooling_layer: config
+                .pooling_layer
+                .unwrap_or(config.text.num_hidden_layers),
+            temperature: network.loss.temperature(),
+        });
         write(&model, path.as_ref())
     }
 }
@@ -85,11 +103,16 @@ impl ImageModel {
     ///
     /// [`Error::OnnxTooLarge`], [`FileError::Write`].
     pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let model = image::tower(
+        let mut model = image::tower(
             &self.layout(),
             &self.network.image_encoder,
             &self.network.image_projection,
         );
+        let is_whole = matches!(self.description.network, NetworkConfig::SimClr(_));
+        model.metadata_props = entries(&ImageMetadata {
+            preprocessing: Preprocessing::new(&self.description),
+            temperature: is_whole.then(|| self.network.loss.temperature()),
+        });
         write(&model, path.as_ref())
     }
 }

@@ -17,18 +17,24 @@ use crate::config::{DEFAULT_RUNS_DIR, Objective};
 use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::network::{MemoryNeed, NetworkConfig};
-use crate::weights::{self, checksums};
+use crate::weights::{self, checksums, locate_model};
 
 const WEIGHTS: &str = "model.safetensors";
 /// Temporary name of weights that are being written; they replace the model's when complete.
 const NEW_WEIGHTS: &str = "new.safetensors";
 const DESCRIPTION: &str = "convirt.json";
+/// Name of the description in an exported folder, where other libraries look for it.
+const EXPORTED_DESCRIPTION: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 
 /// The content of a model folder's `convirt.json`: everything but the weights and the vocabulary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description<N = NetworkConfig> {
+    /// Distinguishes the `config.json` of an exported model from that of other libraries; a
+    /// `convirt.json` does not need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_type: Option<ModelType>,
     /// The training objective, which decides what type `network` has. Older descriptions lack this
     /// key; they are of ConVIRT.
     #[serde(default)]
@@ -51,10 +57,35 @@ pub(crate) struct Description<N = NetworkConfig> {
     pub max_tokens: Option<usize>,
 }
 
+/// The type of model that a `config.json` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ModelType {
+    Convirt,
+}
+
+/// Returns the path of the description in a model folder: `convirt.json`, or the `config.json` of an
+/// exported model; `None` if the folder has neither.
+fn find_description(folder: &Path) -> Option<PathBuf> {
+    let own = folder.join(DESCRIPTION);
+    if own.is_file() {
+        return Some(own);
+    }
+    #[derive(Deserialize)]
+    struct OfAnyLibrary {
+        #[serde(rename = "model_type")]
+        _model_type: ModelType,
+    }
+    let exported = folder.join(EXPORTED_DESCRIPTION);
+    let json = read_json(&exported).ok()?;
+    let is_ours = serde_json::from_slice::<OfAnyLibrary>(&json).is_ok();
+    is_ours.then_some(exported)
+}
+
 impl Description {
-    /// Reads and checks the `convirt.json` of a model folder.
+    /// Reads and checks the description in a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(DESCRIPTION);
+        let path = find_description(folder).unwrap_or_else(|| folder.join(DESCRIPTION));
         checksums::verify(&path)?;
         let json = read_json(&path)?;
         let description = match Self::parse(&json) {
@@ -62,7 +93,11 @@ impl Description {
             Err(cause) => return Err(InferenceError::BrokenDescription { path, cause }.into()),
         };
         match description.validate() {
-            Ok(()) => Ok(description),
+            // A model is the same under both names of its description.
+            Ok(()) => Ok(Self {
+                model_type: None,
+                ..description
+            }),
             Err(cause) => Err(InferenceError::InvalidDescription { path, cause }.into()),
         }
     }
@@ -106,10 +141,31 @@ impl Description {
     ///
     /// They do not change during training, so that they are written only once.
     pub fn save(&self, tokenizer: Option<&ReportTokenizer>, folder: &Path) -> Result<(), Error> {
+        self.save_as(DESCRIPTION, tokenizer, folder)
+    }
+
+    /// Writes the same files for an exported model, whose description is a `config.json`.
+    pub fn save_exported(
+        &self,
+        tokenizer: Option<&ReportTokenizer>,
+        folder: &Path,
+    ) -> Result<(), Error> {
+        let exported = Self {
+            model_type: Some(ModelType::Convirt),
+            ..self.clone()
+        };
+        exported.save_as(EXPORTED_DESCRIPTION, tokenizer, folder)
+    }
+
+    fn save_as(
+        &self,
+        name: &str,
+        tokenizer: Option<&ReportTokenizer>,
+        folder: &Path,
+    ) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        let path = folder.join(DESCRIPTION);
-        write_json(&path, self)?;
-        let mut names = vec![DESCRIPTION];
+        write_json(&folder.join(name), self)?;
+        let mut names = vec![name];
         if let Some(tokenizer) = tokenizer {
             tokenizer.save(folder)?;
             names.extend(ReportTokenizer::FILES);
@@ -170,6 +226,7 @@ impl<N> Description<N> {
     /// Replaces the network's configuration by `change` of it.
     pub fn map<M>(self, change: impl FnOnce(N) -> M) -> Description<M> {
         Description {
+            model_type: self.model_type,
             objective: self.objective,
             network: change(self.network),
             image_size: self.image_size,
@@ -192,24 +249,25 @@ pub(crate) struct ModelFiles {
 
 impl ModelFiles {
     /// Finds the model that `run` means: a run by its path or name, as [`find_run`] finds it, a model
-    /// folder, or a checkpoint.
+    /// folder, a checkpoint, or a name on the Hugging Face hub.
     pub fn find(run: &Path) -> Result<Self, Error> {
-        let found = find_run(Path::new(DEFAULT_RUNS_DIR), run)?;
-        let path = found.as_deref().unwrap_or(run);
+        let path = match find_run(Path::new(DEFAULT_RUNS_DIR), run)? {
+            Some(path) => path,
+            None => match locate_model(run) {
+                Some(located) => located?,
+                None => run.to_path_buf(),
+            },
+        };
         let (folder, weights) = if path.is_file() {
-            let folder = folder_of_weights(path).unwrap_or_default();
-            (folder, path.to_path_buf())
+            let folder = folder_of_weights(&path).unwrap_or_default();
+            (folder, path)
         } else {
             let inside = path.join("model");
-            let folder = if inside.is_dir() {
-                inside
-            } else {
-                path.to_path_buf()
-            };
+            let folder = if inside.is_dir() { inside } else { path };
             let weights = folder.join(WEIGHTS);
             (folder, weights)
         };
-        let is_described = folder.join(DESCRIPTION).is_file();
+        let is_described = find_description(&folder).is_some();
         let description = is_described.then(|| Description::load(&folder));
         let description = description.transpose()?;
         let is_without_texts =
@@ -253,7 +311,7 @@ pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
     let candidates = [folder.to_path_buf(), run.join("model")];
     candidates
         .into_iter()
-        .find(|folder| folder.join(DESCRIPTION).is_file())
+        .find(|folder| find_description(folder).is_some())
 }
 
 #[cfg(test)]

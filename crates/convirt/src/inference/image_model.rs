@@ -47,8 +47,8 @@ pub struct ImageModel {
     config: SimClrConfig,
     pub(super) images: Arc<ImageStore>,
     pub(super) transform: EvalTransform,
-    description: Description,
-    weights: PathBuf,
+    pub(crate) description: Description,
+    pub(crate) weights: PathBuf,
     pub(super) device: Device,
     pub(super) precision: Precision,
 }
@@ -57,8 +57,9 @@ impl ImageModel {
     /// Loads the image side of a run's model on the best device of this build.
     ///
     /// `run` is a run (its folder, its name in `runs`, a beginning of the name that no other run has,
-    /// or `latest`), the model folder within it, or one of its checkpoints,
-    /// `checkpoint/model-<step>.bpk`.
+    /// or `latest`), the model folder within it, one of its checkpoints,
+    /// `checkpoint/model-<step>.bpk`, an exported folder, or the name of one on the Hugging Face hub,
+    /// `owner/name`, which is downloaded once.
     ///
     /// # Errors
     ///

@@ -49,8 +49,9 @@ impl Model {
     /// Loads the model of a run on the best device of this build.
     ///
     /// `run` is a run (its folder, its name in `runs`, a beginning of the name that no other run has,
-    /// or `latest`), the model folder within it, or one of its checkpoints,
-    /// `checkpoint/model-<step>.bpk`.
+    /// or `latest`), the model folder within it, one of its checkpoints,
+    /// `checkpoint/model-<step>.bpk`, an exported folder, or the name of one on the Hugging Face hub,
+    /// `owner/name`, which is downloaded once.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use convirt_data::{FileError, printable_lines};
 
 use super::first_error::FirstError;
 use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
-use crate::messages::progress;
+use crate::messages::{progress, warning};
 use crate::readable::duration;
 
 /// Name of the file in a run's folder.
@@ -140,6 +140,13 @@ impl TrainingObserver for Lines {
             line += "  best so far";
         }
         self.line(&line);
+    }
+
+    fn on_warning(&mut self, text: &str) {
+        if self.on_screen {
+            warning(text);
+        }
+        self.log.write(format_args!("warning: {text}"));
     }
 }
 

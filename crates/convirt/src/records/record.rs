@@ -51,8 +51,8 @@ pub struct EvaluationRecord {
     pub seconds: f64,
 }
 
-/// An observer of a training: it is told of every step, evaluation and checkpoint, in the thread of
-/// the training.
+/// An observer of a training: it is told of every step, evaluation, checkpoint and warning, in the
+/// thread of the training.
 ///
 /// # Examples
 ///
@@ -82,6 +82,11 @@ pub trait TrainingObserver: Send {
 
     /// Is called after each checkpoint, with the number of steps done.
     fn on_checkpoint(&mut self, _step: usize) {}
+
+    /// Is called with whatever may affect the result: before the first step with each of
+    /// [`Training::warnings`](crate::Training::warnings), and later when images turn out to be
+    /// unreadable.
+    fn on_warning(&mut self, _text: &str) {}
 }
 
 #[cfg(test)]

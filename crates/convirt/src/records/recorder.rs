@@ -46,8 +46,14 @@ impl Recorder {
         self.observers.push(Box::new(observer));
     }
 
-    /// Adds observers of the user's own.
-    pub fn extend(&mut self, observers: Vec<Box<dyn TrainingObserver>>) {
+    /// Adds observers of the user's own, which have not seen the description of the run: they are
+    /// told of its `warnings`.
+    pub fn extend(&mut self, mut observers: Vec<Box<dyn TrainingObserver>>, warnings: &[String]) {
+        for observer in &mut observers {
+            for warning in warnings {
+                observer.on_warning(warning);
+            }
+        }
         self.observers.extend(observers);
     }
 
@@ -107,6 +113,13 @@ impl Recorder {
     pub fn checkpoint(&mut self, step: usize) {
         for observer in &mut self.observers {
             observer.on_checkpoint(step);
+        }
+    }
+
+    /// Records a warning.
+    pub fn warning(&mut self, text: &str) {
+        for observer in &mut self.observers {
+            observer.on_warning(text);
         }
     }
 

@@ -34,6 +34,7 @@ td.number,th.number{text-align:right}
 th,td.number,td.short{white-space:nowrap}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.75rem;margin:.75rem 0;
 padding:0;list-style:none}
+.cards blockquote{margin:.5rem 0 0;padding-left:.6rem;border-left:3px solid var(--note)}
 .cards li{background:var(--card);border-radius:.5rem;padding:.75rem}
 .images{display:flex;flex-wrap:wrap;gap:.4rem;margin-bottom:.4rem}
 .images img{display:block;max-width:100%;height:auto;background:#000;border-radius:.25rem}

@@ -31,24 +31,6 @@ impl fmt::Display for Training {
         }
         let precision = self.config.precision;
         f.write_str(&describe_device(&self.device, precision))?;
-        if let Some(change) = &self.data_change {
-            writeln!(f, "warning: {change}")?;
-        }
-        if let Some((step, kernel)) = self.other_kernel() {
-            writeln!(
-                f,
-                "warning: up to step {step} the kernel {kernel} computed the matrix products; with \
-                 another kernel, this run will not be bit for bit the same; \
-                 {KERNEL_VARIABLE}={kernel} selects that kernel, if the processor has it"
-            )?;
-        }
-        if self.config.fp16_precision && precision == Precision::Float32 {
-            writeln!(
-                f,
-                "warning: `fp16_precision` is set, but training in float16 does not exist; for \
-                 mixed precision, set `precision: bf16`"
-            )?;
-        }
         line(f, "seed", self.config.seed.to_string())?;
         let unused = self.config.without_effect();
         if !unused.is_empty() {
@@ -93,39 +75,13 @@ impl fmt::Display for Training {
                 "note: the split has no valid rows; these {pairs} were drawn from its train rows"
             )?;
         }
-        if let Some(problem) = small_validation_warning(valid, self.config.batch_size) {
-            writeln!(f, "warning: {problem}")?;
-        }
-        let leaked = self.loaders.leaked_images();
-        if leaked > 0 {
-            writeln!(
-                f,
-                "warning: {leaked} of the images held out have the same content as training images"
-            )?;
-        }
         for (reason, count) in self.loaders.skips.counts() {
             line(f, "left out", format!("{count} {reason}"))?;
         }
+        for warning in self.warnings() {
+            writeln!(f, "warning: {warning}")?;
+        }
         let TrainingSteps { window, total } = self.loaders.steps;
-        let schedule = &self.config.schedule;
-        if schedule.warmup_steps >= total {
-            writeln!(
-                f,
-                "warning: the warm-up takes {} steps, and the training has {total}: it does not \
-                 reach `learning_rate`; lower `schedule.warmup_steps`",
-                schedule.warmup_steps
-            )?;
-        }
-        if let Some(earlier) = self.earlier_total
-            && schedule.kind == ScheduleKind::Cosine
-            && earlier != total
-        {
-            writeln!(
-                f,
-                "warning: the cosine schedule now ends at step {total} instead of {earlier}: the \
-                 learning rate jumps at the resumed step"
-            )?;
-        }
         line(
             f,
             "steps",
@@ -138,6 +94,53 @@ impl fmt::Display for Training {
 }
 
 impl Training {
+    /// Returns what may affect the result and is known before the first step.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(change) = &self.data_change {
+            warnings.push(change.to_string());
+        }
+        if let Some((step, kernel)) = self.other_kernel() {
+            warnings.push(format!(
+                "up to step {step} the kernel {kernel} computed the matrix products; with another \
+                 kernel, this run will not be bit for bit the same; {KERNEL_VARIABLE}={kernel} \
+                 selects that kernel, if the processor has it"
+            ));
+        }
+        if self.config.fp16_precision && self.config.precision == Precision::Float32 {
+            let text = "`fp16_precision` is set, but training in float16 does not exist; for mixed \
+                        precision, set `precision: bf16`";
+            warnings.push(text.to_string());
+        }
+        let held_out = self.loaders.valid.dataset().len();
+        warnings.extend(small_validation_warning(held_out, self.config.batch_size));
+        let leaked = self.loaders.leaked_images();
+        if leaked > 0 {
+            warnings.push(format!(
+                "{leaked} of the images held out have the same content as training images"
+            ));
+        }
+        let total = self.loaders.steps.total;
+        let schedule = &self.config.schedule;
+        if schedule.warmup_steps >= total {
+            warnings.push(format!(
+                "the warm-up takes {} steps, and the training has {total}: it does not reach \
+                 `learning_rate`; lower `schedule.warmup_steps`",
+                schedule.warmup_steps
+            ));
+        }
+        if let Some(earlier) = self.earlier_total
+            && schedule.kind == ScheduleKind::Cosine
+            && earlier != total
+        {
+            warnings.push(format!(
+                "the cosine schedule now ends at step {total} instead of {earlier}: the learning \
+                 rate jumps at the resumed step"
+            ));
+        }
+        warnings
+    }
+
     /// Returns the step and the kernel of the resumed checkpoint, if its kernel is not the current
     /// one.
     fn other_kernel(&self) -> Option<(usize, &str)> {

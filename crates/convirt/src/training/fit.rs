@@ -96,6 +96,7 @@ impl Training {
                 let (description, folder) = (self.description.clone(), self.run.model());
                 Box::new(move |network: &N| description.save_weights(network, &folder))
             },
+            skips: self.loaders.skips.clone(),
             held_out: HeldOutPairs::new(self.loaders.valid.dataset().studies()),
             gradient_norm_every: config.log_every_n_steps,
             recorder: Mutex::new(recorder),
@@ -164,7 +165,7 @@ impl Training {
             self.write_held_out_pairs(&mut events);
         }
         recorder.add(events);
-        recorder.extend(observers);
+        recorder.extend(observers, &self.warnings());
         Ok(recorder)
     }
 

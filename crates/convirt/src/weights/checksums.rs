@@ -22,7 +22,7 @@ use super::WeightsError;
 use crate::json_file::write_json;
 
 /// The name of the record in the model's folder.
-const CHECKSUMS: &str = "checksums.json";
+pub(crate) const CHECKSUMS: &str = "checksums.json";
 
 /// Maximum length of a `checksums.json`, in bytes; a model's has a few hundred.
 const MAX_BYTES: u64 = 1 << 20;

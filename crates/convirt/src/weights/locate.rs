@@ -4,7 +4,7 @@ mod kind;
 #[cfg(feature = "hub")]
 mod hub;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::WeightsError;
 use crate::config::ModelName;
@@ -32,12 +32,32 @@ pub(crate) fn locate_weights(
         let name = name.to_string();
         return Err(WeightsError::NoSuchWeights { key, name });
     };
+    fetch(key, &model, kind)
+}
+
+/// Returns the folder of a whole model of the hub, after downloading it if it is not in the cache;
+/// `None` if `name` cannot be such a model.
+///
+/// A single word is never one, but the name of a run; nor is a path into a folder that exists.
+pub(crate) fn locate_model(name: &Path) -> Option<Result<PathBuf, WeightsError>> {
+    let owner = name.parent()?;
+    if owner.as_os_str().is_empty() || owner.exists() {
+        return None;
+    }
+    let model = ModelName::parse(name.to_str()?)?;
+    Some(fetch("model", &model, WeightsKind::Model))
+}
+
+fn fetch(key: &'static str, model: &ModelName, kind: WeightsKind) -> Result<PathBuf, WeightsError> {
     #[cfg(feature = "hub")]
-    return Ok(Hub::from_env().fetch(&model, kind)?);
+    {
+        let _ = key;
+        Ok(Hub::from_env().fetch(model, kind)?)
+    }
     #[cfg(not(feature = "hub"))]
     {
-        let _ = (model, kind);
-        let name = name.to_string();
+        let _ = kind;
+        let name = model.name.clone();
         Err(WeightsError::NoHub { key, name })
     }
 }

@@ -519,3 +519,33 @@ fn a_table_with_only_errors_is_examined_but_cannot_be_cleaned() {
     ward.rows.clear();
     assert_eq!(ward.examine().counts().rows, 0);
 }
+
+#[test]
+fn the_worst_of_each_finding_comes_first_with_its_text() {
+    let mut ward = Ward::new();
+    let cut = |words: usize| "opacity ".repeat(words) + "seen.";
+    // More than are kept, each a little longer than the one before; the longest is in the middle.
+    let rows = 30;
+    for row in 1..=rows {
+        ward.set(row, TEXT, cut(100 + row));
+    }
+    ward.set(15, TEXT, cut(500));
+    // An identifying text is never shown.
+    ward.set(16, TEXT, cut(400) + " MRN 1234567.");
+    ward.config.tokens = TokenCheck::Learned {
+        vocab_size: 200,
+        do_lower_case: true,
+        max_tokens: 64,
+    };
+    let diagnosis = ward.examine();
+    let findings = diagnosis.get(FindingKind::CutText).unwrap();
+    let shown: Vec<usize> = findings.examples.iter().map(|it| it.rows[0]).collect();
+    assert_eq!(findings.count, rows);
+    assert_eq!(shown.len(), finding::EXAMPLES);
+    assert_eq!(shown[..4], [15, 16, 30, 29]);
+    assert_eq!(findings.examples[0].texts, [cut(500)]);
+    assert_eq!(
+        findings.examples[1].texts,
+        ["a text that may identify a patient"]
+    );
+}

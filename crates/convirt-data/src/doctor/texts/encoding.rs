@@ -24,24 +24,24 @@ struct Mojibake {
     length: usize,
 }
 
-/// Describes the first mojibake in a text, such as "Ã©" for "é".
-pub(super) fn find_mojibake(text: &str) -> Option<String> {
+/// Describes the first mojibake in a text, such as "Ã©" for "é", and counts all.
+pub(super) fn find_mojibake(text: &str) -> Option<(String, usize)> {
     let starts = text.char_indices().map(|(start, _)| text.split_at(start));
-    let (rest, mojibake) = starts
-        .filter_map(|(before, rest)| Some((rest, mojibake_at_start(before, rest)?)))
-        .next()?;
+    let mut found =
+        starts.filter_map(|(before, rest)| Some((rest, mojibake_at_start(before, rest)?)));
+    let (rest, mojibake) = found.next()?;
     let (read, original) = (&rest[..mojibake.length], mojibake.original);
-    Some(format!("`{}` for `{original}`", read.escape_debug()))
+    let detail = format!("`{}` for `{original}`", read.escape_debug());
+    Some((detail, 1 + found.count()))
 }
 
 /// Describes lost characters: replacement characters, and question marks within words and numbers,
-/// which a conversion to ASCII writes for other characters.
-pub(super) fn find_lost(text: &str) -> Option<String> {
+/// which a conversion to ASCII writes for other characters; and counts them.
+pub(super) fn find_lost(text: &str) -> Option<(String, usize)> {
     let replaced = text.matches('\u{fffd}').count();
     if replaced > 0 {
-        return Some(format!(
-            "{replaced} times U+FFFD in place of another character"
-        ));
+        let detail = format!("{replaced} times U+FFFD in place of another character");
+        return Some((detail, replaced));
     }
     let words = text
         .split_whitespace()
@@ -54,14 +54,14 @@ pub(super) fn find_lost(text: &str) -> Option<String> {
     match questioned.iter().find(|word| digits(word) < MANY_DIGITS) {
         Some(word) => {
             let word: String = word.chars().take(EXCERPT_LENGTH).collect();
-            Some(format!("{words}, as in `{word}`"))
+            Some((format!("{words}, as in `{word}`"), count))
         }
-        None => (count > 0).then_some(words),
+        None => (count > 0).then_some((words, count)),
     }
 }
 
-/// Describes control characters, byte order marks and private-use characters.
-pub(super) fn find_stray(text: &str) -> Option<String> {
+/// Describes control characters, byte order marks and private-use characters, and counts them.
+pub(super) fn find_stray(text: &str) -> Option<(String, usize)> {
     let mut strays = text.chars().filter(|&c| is_stray(c));
     let first = strays.next()?;
     let what = match first {
@@ -70,10 +70,8 @@ pub(super) fn find_stray(text: &str) -> Option<String> {
         _ => "control character",
     };
     let count = 1 + strays.count();
-    Some(format!(
-        "U+{:04X} ({what}), {count} in all",
-        u32::from(first)
-    ))
+    let detail = format!("U+{:04X} ({what}), {count} in all", u32::from(first));
+    Some((detail, count))
 }
 
 /// Repairs a text where that is unambiguous; `None` if nothing changes.
@@ -202,7 +200,8 @@ mod tests {
             assert!(find_mojibake(read).is_some(), "{read}");
             assert_eq!(repaired(read).as_deref(), Some(written), "{read}");
         }
-        assert_eq!(find_mojibake("so cafÃ©").as_deref(), Some("`Ã©` for `é`"));
+        let twice = find_mojibake("so cafÃ©, cafÃ©");
+        assert_eq!(twice, Some(("`Ã©` for `é`".to_string(), 2)));
     }
 
     #[test]
@@ -229,12 +228,18 @@ mod tests {
     #[test]
     fn question_marks_in_place_of_characters_are_distinguished_from_questions() {
         assert_eq!(
-            find_lost("38?6?C, 1?1 mmol").as_deref(),
-            Some("question marks inside 2 words or numbers, as in `38?6?C,`")
+            find_lost("38?6?C, 1?1 mmol"),
+            Some((
+                "question marks inside 2 words or numbers, as in `38?6?C,`".to_string(),
+                2
+            ))
         );
         assert_eq!(
-            find_lost("the patient\u{fffd}s").as_deref(),
-            Some("1 times U+FFFD in place of another character")
+            find_lost("the patient\u{fffd}s"),
+            Some((
+                "1 times U+FFFD in place of another character".to_string(),
+                1
+            ))
         );
         for text in [
             "Pneumonia? No. ?effusion",
@@ -247,15 +252,15 @@ mod tests {
 
     #[test]
     fn long_numbers_are_not_shown() {
-        let detail = find_lost("MRN?1234567 is known").unwrap();
+        let (detail, _) = find_lost("MRN?1234567 is known").unwrap();
         assert_eq!(detail, "question marks inside 1 words or numbers");
     }
 
     #[test]
     fn stray_characters_are_named_and_removed_except_private_ones() {
         assert_eq!(
-            find_stray("a\u{feff}b\0").as_deref(),
-            Some("U+FEFF (byte-order mark), 2 in all")
+            find_stray("a\u{feff}b\0"),
+            Some(("U+FEFF (byte-order mark), 2 in all".to_string(), 2))
         );
         assert_eq!(repaired("a\u{feff}b\0\u{c}c").as_deref(), Some("ab\nc"));
         assert_eq!(
@@ -270,6 +275,7 @@ mod tests {
         assert!(
             find_stray("arrow \u{f0e0}")
                 .unwrap()
+                .0
                 .contains("private use")
         );
         assert_eq!(repaired("arrow \u{f0e0}"), None);

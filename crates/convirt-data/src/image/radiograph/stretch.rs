@@ -60,7 +60,17 @@ impl Stretch {
     /// Whether the clipped levels are outliers: the whole range is more than twice the stretched
     /// one.
     pub(crate) fn has_outliers(&self) -> bool {
-        self.brightest - self.darkest > 2.0 * (self.white - self.black)
+        self.outlier_ratio() > 2.0
+    }
+
+    /// Returns the whole range in units of the stretched one; 1 if all values are equal.
+    pub(crate) fn outlier_ratio(&self) -> f64 {
+        let stretched = self.white - self.black;
+        if stretched > 0.0 {
+            (self.brightest - self.darkest) / stretched
+        } else {
+            1.0
+        }
     }
 
     /// Returns the brightness of a value; it is below 0 or above 1 outside the range, and 0 if all

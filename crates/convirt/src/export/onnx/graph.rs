@@ -189,6 +189,7 @@ impl<'a> Builder<'a> {
             producer_name: "convirt".to_string(),
             graph: Some(self.graph),
             opset_import: vec![Opset { version: OPSET }],
+            metadata_props: Vec::new(),
         }
     }
 

@@ -4,7 +4,8 @@
 //! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves a
 //! checkpoint wherever it stops, and resumes with the next batch.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
@@ -14,7 +15,7 @@ use burn::train::{
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
-use convirt_data::{LoaderPosition, TrainingSteps};
+use convirt_data::{LoaderPosition, Skip, Skips, TrainingSteps};
 
 use crate::error::Error;
 use crate::logging::{LOSS, MeanMeasures, Measures, PendingMeasures};
@@ -25,6 +26,9 @@ use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
 use crate::training::task::{PretrainingTask, global_norm};
+
+/// Rows named in a warning about those that were left out.
+const SKIPS_NAMED: usize = 5;
 
 /// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<N> = Box<dyn Fn(&N) -> Result<(), Error> + Send + Sync>;
@@ -40,6 +44,8 @@ pub(crate) struct WindowedTraining<N> {
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: std::path::PathBuf,
     pub save_best: SaveBest<N>,
+    /// The rows that cannot be used; the loaders add to it.
+    pub skips: Arc<Skips>,
     pub held_out: HeldOutPairs,
     /// Steps between those whose gradient norm is computed.
     pub gradient_norm_every: usize,
@@ -70,7 +76,7 @@ struct Parts<T: LearnerModel> {
     processor: SupervisedTrainingEventProcessor<T>,
     interrupter: Interrupter,
     checkpointer: Option<LearningCheckpointer<T>>,
-    store: std::sync::Arc<EventStoreClient>,
+    store: Arc<EventStoreClient>,
 }
 
 impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedTraining<N> {
@@ -129,6 +135,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         outcome: &mut Outcome,
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
+        let mut told = self.skipped_rows();
         loop {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
@@ -146,6 +153,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                     (self.save_best)(&parts.learner.model().network)?;
                 }
                 recorder.evaluation(state.step, &measures, retrieval, is_best);
+                self.warn_of_new_skips(&mut told, recorder);
                 self.checkpoint(parts, state, recorder)?;
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
@@ -163,6 +171,36 @@ impl<N: Pretrained> WindowedTraining<N> {
                 return Err(Error::NoBatches { step: state.step });
             }
         }
+    }
+
+    fn skipped_rows(&self) -> BTreeSet<usize> {
+        self.skips.list().iter().map(|skip| skip.row).collect()
+    }
+
+    /// Warns of rows that were left out after those in `told`, and adds them to it.
+    fn warn_of_new_skips(&self, told: &mut BTreeSet<usize>, recorder: &mut Recorder) {
+        let skips = self.skips.list();
+        let new: Vec<&Skip> = skips.iter().filter(|it| told.insert(it.row)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let examples: Vec<String> = new
+            .iter()
+            .take(SKIPS_NAMED)
+            .map(|it| it.to_string())
+            .collect();
+        recorder.warning(&format!(
+            "{} rows more are left out, {} of {} now: {}{}",
+            new.len(),
+            skips.len(),
+            self.skips.rows(),
+            examples.join("; "),
+            if new.len() > examples.len() {
+                "; …"
+            } else {
+                ""
+            }
+        ));
     }
 
     /// Trains to the end of the window, or to the end of the current step if a stop is requested.

@@ -13,6 +13,7 @@ pub(super) fn describe(config: &Config, tower: Option<&TextTower>) -> Descriptio
     let model = &config.model;
     let image = ResNetConfig::new(model.res_base_model);
     Description {
+        model_type: None,
         objective: config.objective,
         network: match tower {
             Some(tower) => NetworkConfig::ConVirt(ConVirtConfig {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use convirt_data::read_regular_text;
+use convirt_data::{ReportTokenizer, read_regular_text};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
@@ -16,6 +16,7 @@ use super::kind::WeightsKind;
 use crate::config::ModelName;
 use crate::messages::progress_bar;
 use crate::weights::WeightsError;
+use crate::weights::checksums::CHECKSUMS;
 use crate::weights::file::{HUGGING_FACE_FILES, parts};
 
 /// The configuration of a text encoder.
@@ -266,9 +267,21 @@ impl WeightsKind {
     fn choose_files(self, exists: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
         let weights = *HUGGING_FACE_FILES.iter().find(|name| exists(name))?;
         let config = Some(CONFIG_FILE).filter(|name| exists(name));
-        if self == Self::ImageEncoder {
+        match self {
+            Self::TextEncoder => (),
             // The optional configuration names the architecture.
-            return Some(config.into_iter().chain([weights]).collect());
+            Self::ImageEncoder => return Some(config.into_iter().chain([weights]).collect()),
+            Self::Model => {
+                let optional = [&ReportTokenizer::FILES[..], &[CHECKSUMS]].concat();
+                let optional = optional.into_iter().filter(|name| exists(name));
+                return Some(
+                    [config?]
+                        .into_iter()
+                        .chain(optional)
+                        .chain([weights])
+                        .collect(),
+                );
+            }
         }
         let is_complete = |files: &&&[&str]| files.iter().all(|name| exists(name));
         let vocabulary = VOCABULARIES.iter().find(is_complete)?;
@@ -295,6 +308,14 @@ impl WeightsKind {
                 weights,
                 "tokenizer.json (or vocab.txt, or vocab.json and merges.txt)".to_string(),
                 format!("{TOKENIZER_SETTINGS} (if the model has it)"),
+            ],
+            Self::Model => vec![
+                format!("{CONFIG_FILE} (of convirt)"),
+                "model.safetensors".to_string(),
+                format!(
+                    "{} (if it reads texts)",
+                    ReportTokenizer::FILES.join(" and ")
+                ),
             ],
         }
     }
@@ -431,6 +452,25 @@ mod tests {
 
         fs::remove_file(model_folder.join("part-1.safetensors")).unwrap();
         assert!(offline.fetch(&model, WeightsKind::TextEncoder).is_err());
+    }
+
+    #[test]
+    fn a_whole_model_needs_its_configuration_and_weights_and_takes_its_tokenizer() {
+        let files =
+            |present: &[&str]| WeightsKind::Model.choose_files(|name| present.contains(&name));
+        let all = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "checksums.json",
+            "model.safetensors",
+        ];
+        // Weights come last, so that an interrupted download does not pass for a whole model.
+        assert_eq!(files(&all), Some(all.to_vec()));
+        let without_texts = ["config.json", "model.safetensors"];
+        assert_eq!(files(&without_texts), Some(without_texts.to_vec()));
+        assert_eq!(files(&all[1..]), None);
+        assert_eq!(files(&all[..4]), None);
     }
 
     /// One server accepts the connection without an answer; the other stops inside of a file.

@@ -7,4 +7,7 @@ pub(crate) enum WeightsKind {
     TextEncoder,
     /// An image encoder, which needs its weights.
     ImageEncoder,
+    /// A whole model of this crate, exported: its description, weights and, if it reads texts, its
+    /// vocabulary.
+    Model,
 }

@@ -25,8 +25,16 @@ const SUPPORTED_RESNETS: &str = "resnet18, resnet34, resnet50, resnet101, resnet
 /// Arguments of timm's models that do not change the encoder.
 const IRRELEVANT_ARGUMENTS: &[&str] = &["num_classes", "global_pool", "in_chans"];
 
-/// Families of text encoders, whose `config.json` does not describe an image encoder.
-const TEXT_FAMILIES: &[&str] = &["bert", "roberta", "xlm-roberta", "distilbert"];
+/// Types of models whose `config.json` is accepted: ResNets and our own exports, whose image encoder
+/// is supported, and text encoders, whose `config.json` does not describe an image encoder.
+const MODEL_TYPES: &[&str] = &[
+    "resnet",
+    "convirt",
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+];
 
 /// The keys of a `config.json` that describe the architecture of an image encoder.
 #[derive(Deserialize)]
@@ -89,7 +97,7 @@ fn check_description(path: &Path) -> Result<(), WeightsError> {
         };
     }
     match &description.model_type {
-        Some(kind) if kind != "resnet" && !TEXT_FAMILIES.contains(&kind.as_str()) => {
+        Some(kind) if !MODEL_TYPES.contains(&kind.as_str()) => {
             return refuse("model_type", kind);
         }
         Some(_) => return Ok(()),

@@ -59,6 +59,7 @@ fn encoded(initializer: Vec<TensorProto>, node: Vec<Node>) -> Vec<u8> {
             ..Graph::default()
         }),
         opset_import: vec![Opset { version: 18 }],
+        metadata_props: Vec::new(),
     };
     model.encode_to_vec()
 }
