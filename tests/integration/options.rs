@@ -97,6 +97,7 @@ resume {unfinished}
 
 runs --runs-dir {runs}
     --runs-dir {data} → no run
+    --verbose → done after
     --json
 
 report {run}
@@ -277,7 +278,7 @@ export {run}
     --json
 ";
 
-/// Options of every command, whose effect is tested elsewhere.
+/// Options of every command, whose effect is tested once or elsewhere.
 const GLOBAL: [&str; 4] = ["--quiet", "--verbose", "--help", "--version"];
 
 /// Options that only change time and memory: the result is the same.

@@ -107,7 +107,13 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         .collect();
     files.sort();
     let expected = [
+        "README.md",
+        "checksums.json",
+        "config.json",
+        "convirt_model.py",
         "image_tower.onnx",
+        "model.safetensors",
+        "preprocessor_config.json",
         "projections.safetensors",
         "resnet18.safetensors",
     ];

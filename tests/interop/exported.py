@@ -101,7 +101,7 @@ def main():
             paths.append(folder / "images" / f"{number}-{path.name}")
             shutil.copy(path, paths[-1])
         (folder / "texts.json").write_text(json.dumps(TEXTS))
-        command = ["cargo", "test", "--workspace", "--test", "integration", "exported"]
+        command = ["cargo", "test", "--workspace", "--test", "integration", "exported::"]
         environment = os.environ | {"CONVIRT_EXPORTED": str(folder)}
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         wrong = []

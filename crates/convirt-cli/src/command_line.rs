@@ -1,8 +1,10 @@
 //! The command line: the subcommands and the options common to all.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use log::debug;
 
 use crate::commands::{
     completions, config, doctor, embed, export, index, init, inspect, prepare, report, resume,
@@ -40,7 +42,7 @@ pub struct CommandLine {
     #[arg(long, short, global = true, display_order = LAST, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Also print what the libraries log
+    /// Also print the version, the time taken and what the libraries log
     #[arg(long, short, global = true, display_order = LAST)]
     verbose: bool,
 }
@@ -70,15 +72,25 @@ enum Command {
 }
 
 impl CommandLine {
-    /// Runs the subcommand.
+    /// Starts the log and runs the subcommand.
     pub fn run(self) -> ExitCode {
         program::log(match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
             _ => Verbosity::Normal,
         });
-        let command = self.command;
-        match command {
+        debug!("convirt {}", env!("CONVIRT_VERSION"));
+        let started = Instant::now();
+        let code = self.command.run();
+        debug!("done after {:.1} s", started.elapsed().as_secs_f64());
+        code
+    }
+}
+
+impl Command {
+    /// Runs the subcommand.
+    fn run(self) -> ExitCode {
+        match self {
             Command::Doctor(arguments) => doctor::run(&arguments),
             other => program::run(|| match other {
                 Command::Config(arguments) => config::run(&arguments),

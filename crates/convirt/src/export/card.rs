@@ -82,7 +82,6 @@ impl Content<'_> {
         writeln!(
             f,
             "---\n\
-             # Words that the Hugging Face hub searches.\n\
              license: {license}\n\
              library_name: convirt\n\
              pipeline_tag: {task}\n\

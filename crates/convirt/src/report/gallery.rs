@@ -5,7 +5,7 @@ use std::fmt::Write;
 use burn::tensor::Tensor;
 use convirt_data::{Radiograph, Thumbnail};
 
-use super::heat_map::HeatMap;
+use super::heat_map::Occlusion;
 use super::held_out::{HeldOut, Ranking};
 use super::html::{Escaped, enlargeable, folded};
 use crate::error::Error;
@@ -62,11 +62,12 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
         page.push_str("</div>");
     }
     page.push_str(
-        "<h2>Where the model sees it</h2><p>Each position of the image encoder's last feature map \
-         is projected as if it were the whole image, and compared with a sentence of the report. \
-         The numbers are the lowest and the highest similarity. A click enlarges an image.</p>\
-         <p class=\"legend heat-legend\"><span>less similar than the mean</span><i></i>\
-         <span>more similar</span></p>",
+        "<h2>Where the model sees it</h2><p>Each part of the image is hidden in turn. Where that \
+         makes the image less similar to a sentence of its report, the model sees the sentence \
+         there. The sentences are those that are most similar to the image. A click enlarges an \
+         image.</p>\
+         <p class=\"legend heat-legend\"><span>speaks against the sentence</span><i></i>\
+         <span>speaks for it</span></p>",
     );
     for shown in right.iter().chain(&surprising) {
         page.push_str(&heat_maps(model, pairs, shown)?);
@@ -120,16 +121,21 @@ fn heat_maps(
         "<div class=\"heat\"><figure>{}</figure>",
         enlargeable(&Thumbnail::whole(&shown.view), "held-out image")
     );
+    let occlusion = Occlusion::new(&model.image_tower().network, shown.input.clone())?;
     let report = &pairs.study(shown.ranking.image).report;
-    for sentence in report.sentences.iter().take(MAX_SENTENCES) {
+    let mut sentences = Vec::new();
+    for sentence in &report.sentences {
         let text = model.embed_text(sentence)?;
-        let map = HeatMap::new(model.network(), shown.input.clone(), &text)?;
-        let (low, high) = map.range();
+        sentences.push((occlusion.similarity(&text), sentence, text));
+    }
+    sentences.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+    for (similarity, sentence, text) in sentences.into_iter().take(MAX_SENTENCES) {
+        let map = occlusion.heat_map(&text).over(&shown.view);
         let _ = write!(
             row,
-            "<figure>{}<figcaption>{} <span class=\"score\">{low:.2} to {high:.2}</span>\
+            "<figure>{}<figcaption>{} <span class=\"score\">similarity {similarity:.2}</span>\
              </figcaption></figure>",
-            enlargeable(&Thumbnail::whole(&map.over(&shown.view)), "heat map"),
+            enlargeable(&Thumbnail::whole(&map), "heat map"),
             Escaped(sentence)
         );
     }
