@@ -41,10 +41,11 @@
 //! `metal`, `webgpu`, `rocm`, `cpu`. The feature `x86-v4` lets `flex` use AVX-512 if the processor
 //! has it.
 //!
-//! These features are also on by default: `train` (pretraining, transfer, pages, doctor), `tui`
-//! (Burn's full-screen view of a training), `hub` (models by their name on the Hugging Face hub),
-//! `onnx` (ONNX files, read and written). Without them (`default-features = false, features = ["flex"]`) the crate loads
-//! models, embeds images and texts, searches indices and classifies zero-shot.
+//! These features are also on by default: `train` (pretraining, transfer, pages, doctor, exported
+//! folders), `tui` (Burn's full-screen view of a training), `hub` (models by their name on the
+//! Hugging Face hub), `onnx` (ONNX files, read and written). Without them (`default-features = false,
+//! features = ["flex"]`) the crate loads models, embeds images and texts, searches indices and
+//! classifies zero-shot.
 
 // Without a feature, some items of the remaining modules are unused; marking each is not worth it.
 #![cfg_attr(
