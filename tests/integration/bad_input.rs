@@ -123,7 +123,7 @@ fn warnings_reach_observers_before_the_first_step_and_when_an_image_turns_out_tr
     assert!(first.contains("the warm-up takes 1000 steps"), "{first}");
     let name = image.file_name().unwrap().to_str().unwrap();
     assert!(
-        second.contains("1 rows more are left out") && second.contains(name),
+        second.contains("left out since the last evaluation: 1;") && second.contains(name),
         "{second}"
     );
     let log = fs::read_to_string(run.join("train.log")).unwrap();

@@ -42,8 +42,13 @@ fn an_exported_folder_is_the_same_model() {
     let error = Model::load(&text_encoder).unwrap_err().to_string();
     assert!(error.contains("no model here"), "{error}");
 
-    // Damage is noticed.
+    // Damage is noticed, even where the file is no longer JSON.
     let config = folder.path().join("config.json");
+    let whole = fs::read_to_string(&config).unwrap();
+    fs::write(&config, &whole[..whole.len() / 2]).unwrap();
+    let error = Model::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("config.json: changed"), "{error}");
+    fs::write(&config, &whole).unwrap();
     let changed = fs::read_to_string(&config)
         .unwrap()
         .replace("\"max\"", "\"mean\"");
@@ -65,7 +70,7 @@ fn the_model_card_tells_data_and_scores_beside_chance() {
     );
     for part in [
         "---\n",
-        "license: cc0-1.0\n",
+        "license: \"cc0-1.0\"\n",
         "library_name: convirt\n",
         "# Chest phantom\n",
         &format!("Trained on {} pairs", summary.train_pairs),
@@ -91,7 +96,7 @@ fn the_model_card_tells_data_and_scores_beside_chance() {
     let without = folder.path().join("without");
     model.export(&without, &ModelCard::default()).unwrap();
     let card = fs::read_to_string(without.join("README.md")).unwrap();
-    assert!(card.contains("Not known") && card.contains("license: unknown"));
+    assert!(card.contains("Not known") && card.contains("license: \"unknown\""));
 }
 
 fn is_model(checkpoint: &Path) -> bool {
@@ -155,6 +160,11 @@ fn the_image_side_alone_is_a_model_without_texts() {
     let tower = ImageModel::load(trained().run.path()).unwrap();
     tower.export(folder.path(), &ModelCard::default()).unwrap();
     assert!(!folder.path().join("tokenizer.json").exists());
+    let card = fs::read_to_string(folder.path().join("README.md")).unwrap();
+    assert!(
+        card.contains("The image side") && card.contains("ConVIRT"),
+        "{card}"
+    );
     let same = ImageModel::load(folder.path()).unwrap();
     let image = trained().an_image();
     let [a, b] = [&tower, &same].map(|it| it.embed_image(&image, TowerOutput::Embedding).unwrap());

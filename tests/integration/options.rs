@@ -17,7 +17,7 @@ use crate::transfer::labelled;
 
 /// Calls of the program, each followed by the same call with one more option, indented. An option
 /// that the call has already gets the new value. `→` precedes what must be printed then; without it,
-/// anything that is printed or written must differ.
+/// the call must succeed, and anything that it prints or writes must differ.
 const CALLS: &str = "
 config check {config}
     --set batch_size=3 → 3
@@ -43,8 +43,8 @@ prepare mimic --root {mimic} --out out
     --views all
     --split patient
     --longer-side 64
-    --max-image-side 100
-    --max-image-mb 0
+    --max-image-side 100 → not one pair
+    --max-image-mb 0 → max_image_mb
     --no-images
     --json
 prepare mimic --root {mimic} --out out --split patient
@@ -57,10 +57,10 @@ prepare openi --root {openi} --out out
     --root {mimic} → reports
     --out other
     --reports {mimic} → reports
-    --views PA
+    --views PA → no image tells its view
     --longer-side 64
-    --max-image-side 100
-    --max-image-mb 0
+    --max-image-side 100 → cannot be divided
+    --max-image-mb 0 → max_image_mb
     --no-images
     --valid-size 0
     --json
@@ -71,13 +71,14 @@ prepare openi --root {openi_turned} --out out
 
 doctor --config {config}
     --config {other_config}
-    --csv {two}
-    --recipe paper
     --set dataset.input_shape=(224,224,3)
     --out other.html
     --fix clean.csv
     --force --fix clean.csv
     --json
+doctor --csv {two}
+    --csv {two_broken} → missing image
+    --recipe paper
 
 train --config {config} --set max_steps=1
     --config {missing} → missing.yaml
@@ -97,7 +98,7 @@ resume {unfinished}
 
 runs --runs-dir {runs}
     --runs-dir {data} → no run
-    --verbose → done after
+    --verbose → backends:
     --json
 
 report {run}
@@ -121,7 +122,7 @@ embed --run {run} --manifest {two} --split all --out out.npy
     --json
 embed --run {run} --manifest {two} --split all --texts --out out.npy
     --text-col other_text
-    --text-from-files
+    --text-from-files → text_from_files
 embed --run {run} --manifest {relative} --split all --out out.npy
     --image-root {data}
 embed --run {run} --manifest {text_paths} --split all --texts --image-root {data} --out out.npy
@@ -146,7 +147,7 @@ index build --run {run} --manifest {two} --split all --out out.index
     --force
     --image-col other_image
     --text-col other_text
-    --text-from-files
+    --text-from-files → text_from_files
     --split valid
     --split-col side
     --json
@@ -176,7 +177,7 @@ retrieve pairs --run {run} --manifest {two} --split all
     --manifest {relative} → are not in
     --image-col other_image
     --text-col other_text
-    --text-from-files
+    --text-from-files → text_from_files
     --split valid
     --split-col side
     --json
@@ -205,8 +206,7 @@ zero-shot {run} --prompts {prompts} --csv {labels} --label-col label --split all
     --image-col other
     --label-col third
     --positive bright
-    --max-bad-share 2
-    --split valid
+    --split valid → no row is in the split valid
     --batch-size 3
     --device nowhere
     --precision bf16
@@ -224,42 +224,45 @@ zero-shot {run} --prompts {finding_prompts} --csv {labels} --label-col findings 
     --label-separator |
 zero-shot {run} --prompts {prompts} --csv {elsewhere}/labels.csv --label-col label --split all
     --image-root {labelled}
+zero-shot {run} --prompts {prompts} --csv {broken_labels} --label-col label --split all
+    --max-bad-share 0.9
 zero-shot {run} --prompts {prompts} {broken}
     --max-bad-share 0.9
 
 transfer --encoder pixels:8 --csv {labels} --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --device flex --out out
-    --encoder pixels:4
+    --encoder pixels:16
     --csv {labels_of_others}
     --image-col other
     --label-col third
     --positive bright
-    --group-col split
+    --group-col image
     --split-col split
     --test-size 0.5
     --fractions 0.5
-    --seeds 2 --fractions 0.5
     --seed 5
     --resamples 30
     --device nowhere
     --out other
     --force
     --json
+transfer --encoder pixels:8 --csv {labels} --label-col label --group-col patient --fractions 0.5 --seeds 1 --resamples 20 --out out
+    --seeds 2
 transfer --encoder pixels:8 --csv {labels} --label-cols Bright,Odd --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
     --label-cols Odd
     --uncertain ones
-    --blank ignore
+    --blank ignore → not one of 80
 transfer --encoder pixels:8 --csv {labels} --label-col findings --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
     --label-separator |
 transfer --encoder pixels:8 --csv {elsewhere}/labels.csv --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
     --image-root {labelled}
-    --max-bad-share 1
+    --max-bad-share 1 → none of the 80 rows
 transfer --encoder {run} --csv {labels} --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --image-size 16 --out out
     --weights-prefix nowhere → nowhere
     --image-size 24
     --precision bf16
     --batch-size 7
 transfer --encoder {run} --csv {labels} --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --image-size 16 --mode fine-tune --max-epochs 1 --out out
-    --mode linear
+    --mode linear → --max-epochs has an effect
     --max-epochs 2
 
 inspect {weights}
@@ -306,6 +309,18 @@ struct Outcome {
     printed: String,
     results: Vec<u8>,
     files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Outcome {
+    /// Returns how two calls differ in what they print and write.
+    fn difference(&self, other: &Self) -> Option<String> {
+        if self.printed != other.printed {
+            return Some(format!("{}\nand\n{}", self.printed, other.printed));
+        }
+        let mut names = self.files.keys().chain(other.files.keys());
+        let name = names.find(|name| self.files.get(*name) != other.files.get(*name))?;
+        Some(name.display().to_string())
+    }
 }
 
 /// Parses [`CALLS`], with `paths` in place of their names in braces.
@@ -388,10 +403,10 @@ impl Call {
             return (!is_right).then(|| format!("{} {}", again.printed, forced.printed));
         }
         let outcome = self.run(&self.with(change), folder.path());
-        let told = &outcome.printed;
+        let printed_now = &outcome.printed;
         let is_right = match (&change.printed, option) {
-            (Some(printed), _) => told.contains(printed),
-            (None, "--device") => !outcome.succeeded && told.contains("nowhere"),
+            (Some(printed), _) => printed_now.contains(printed),
+            (None, "--device") => !outcome.succeeded && printed_now.contains("nowhere"),
             (None, "--json") => {
                 outcome.succeeded
                     && serde_json::from_slice::<serde_json::Value>(&outcome.results).is_ok()
@@ -399,12 +414,9 @@ impl Call {
             (None, _) if SPEED.contains(&option) => {
                 outcome.succeeded && without.succeeded && outcome.files.len() == without.files.len()
             }
-            (None, _) => {
-                (outcome.succeeded, &outcome.printed, &outcome.files)
-                    != (without.succeeded, &without.printed, &without.files)
-            }
+            (None, _) => outcome.succeeded && outcome.difference(without).is_some(),
         };
-        (!is_right).then(|| format!("{told}\nwithout it:\n{}", without.printed))
+        (!is_right).then(|| format!("{printed_now}\nwithout it:\n{}", without.printed))
     }
 
     /// The arguments with what else a change of `--force` names, such as the output.
@@ -413,14 +425,20 @@ impl Call {
     }
 }
 
-/// What was printed, apart from times and the folder, which differ between equal calls.
+/// What was printed, apart from lines with times and from the folder, which differ between equal
+/// calls.
 fn lasting(output: &Output, folder: &Path) -> String {
     let text = text_of(output).replace(folder.to_str().unwrap(), "");
-    let lines = text.lines().filter(|line| {
-        !["pairs/s", "images/s", "texts/s", "seconds", " ms"]
-            .iter()
-            .any(|time| line.contains(time))
-    });
+    let has_time = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut pairs = words.windows(2);
+        line.contains("seconds")
+            || pairs.any(|pair| {
+                let is_unit = ["s", "ms", "min"].contains(&pair[1].trim_end_matches([',', ';']));
+                is_unit && pair[0].parse::<f64>().is_ok()
+            })
+    };
+    let lines = text.lines().filter(|line| !has_time(line));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -475,8 +493,18 @@ fn every_option_of_every_command_has_its_effect() {
 
     let faults = Mutex::new(Vec::new());
     calls.par_iter().for_each(|call| {
-        let folder = tempfile::tempdir().unwrap();
+        let [folder, other] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         let without = call.run(&call.arguments, folder.path());
+        // Otherwise any option would seem to have an effect.
+        let is_checked_by_difference = call.changes.iter().any(|change| change.printed.is_none());
+        if is_checked_by_difference && !["train", "resume"].contains(&&*call.command) {
+            let again = call.run(&call.arguments, other.path());
+            if let Some(difference) = again.difference(&without) {
+                let command = &call.command;
+                let fault = format!("convirt {command}: not repeatable: {difference}");
+                faults.lock().unwrap().push(fault);
+            }
+        }
         for change in &call.changes {
             if let Some(fault) = call.fault(change, &without) {
                 let (command, change) = (&call.command, change.arguments.join(" "));
@@ -564,6 +592,11 @@ impl Files {
             .replace(",bright,", ",dark,")
             .replacen(",dark,", ",bright,", 9);
         fs::write(labelled.path().join("others.csv"), of_others).unwrap();
+        let broken_labels = labelled.path().join("broken.csv");
+        let without_images = labels
+            .replace("\n1.png", "\nnone.png")
+            .replace("\n2.png", "\nno.png");
+        fs::write(&broken_labels, without_images).unwrap();
         let labelled_path = labelled.path().to_path_buf();
 
         let workspace = Workspace::shared("options");
@@ -621,7 +654,9 @@ impl Files {
                 "other_config",
                 file(
                     "other.yaml",
-                    &workspace.yaml().replace("group_col: subject_id\n", ""),
+                    &workspace
+                        .yaml()
+                        .replace("group_col: subject_id", "group_col: null"),
                 ),
             ),
             ("config", config),
@@ -657,6 +692,7 @@ impl Files {
                 ),
             ),
             ("labels", labelled_path.join("labels.csv")),
+            ("broken_labels", broken_labels),
             ("labels_of_others", labelled_path.join("others.csv")),
             ("labelled", labelled_path),
             (

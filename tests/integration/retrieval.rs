@@ -448,9 +448,8 @@ fn retrieval_among_the_held_out_pairs_is_what_the_run_told() {
     assert_eq!(Some(found.pairs), trained().summary.retrieval);
 }
 
-/// The authors' three lists in small: two findings, eight candidates each, of which a query is
-/// none.
-/// A folder with images in the layout of CheXpert, and the lists of CheXpert 8×200 in `convirt/`.
+/// A folder with images in the layout of CheXpert, and in `convirt/` the authors' three lists in small:
+/// two findings, eight candidates each, of which a query is none.
 pub fn chexpert_lists() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let images = images();

@@ -24,9 +24,9 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
 import torch
 
-LEAST_COSINE = 0.999
+MIN_COSINE = 0.999
 # Of the median distance between embeddings of different images, which are alike in a small training.
-MOST_DISTANCE = 0.1
+MAX_DISTANCE = 0.1
 ROOT = Path(__file__).parents[2]
 TEXTS = [
     "Small left pleural effusion.",
@@ -59,27 +59,27 @@ def compare(case, paths):
     """The lines of a case that are wrong."""
     ours = json.loads((case / "embeddings.json").read_text())
     model = load(case / "model")
-    wrong, names, found, expected = [], [], [], []
+    wrong, names, theirs, expected = [], [], [], []
     for path in paths:
         embedding = ours["images"][path.name]
         if embedding is None:
             continue
         try:
-            theirs = model.embed_images([path])[0]
+            embedded = model.embed_images([path])[0]
         except Exception as error:
             print(f"  {path.name}: not read in Python: {type(error).__name__}: {error}"[:120])
             continue
         names.append(path.name)
-        found.append(theirs)
+        theirs.append(embedded)
         expected.append(torch.tensor(embedding))
-    found, expected = torch.stack(found), torch.stack(expected)
-    cosines = (found * expected).sum(1)
+    theirs, expected = torch.stack(theirs), torch.stack(expected)
+    cosines = (theirs * expected).sum(1)
     apart = torch.pdist(expected).median()
-    distances = (found - expected).norm(dim=1) / apart
+    distances = (theirs - expected).norm(dim=1) / apart
     for name, cosine, distance in zip(names, cosines, distances):
-        if not (cosine >= LEAST_COSINE and distance <= MOST_DISTANCE):
+        if not (cosine >= MIN_COSINE and distance <= MAX_DISTANCE):
             wrong.append(f"{case.name}: {name}: cosine {cosine:.6f}, distance {distance:.3f}")
-    print(f"{case.name}: {len(found)} images, least cosine {cosines.min():.6f}, largest distance ", end="")
+    print(f"{case.name}: {len(theirs)} images, least cosine {cosines.min():.6f}, largest distance ", end="")
     print(f"{distances.max():.3f} of that between images ({apart:.4f})")
     if ours["texts"] is not None:
         difference = (model.embed_texts(TEXTS) - torch.tensor(ours["texts"])).abs().max()

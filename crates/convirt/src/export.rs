@@ -1,4 +1,6 @@
-//! Exports a trained model: as a folder that explains itself, and to the formats of other libraries.
+//! Exports a trained model: as a folder that explains itself ([`Model::export`](crate::Model::export),
+//! with the feature `train`), and to the formats of other libraries (the other `export_…` of
+//! [`Model`](crate::Model) and [`ImageModel`](crate::ImageModel)).
 
 mod parts;
 #[cfg(feature = "onnx")]

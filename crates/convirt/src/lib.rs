@@ -13,7 +13,8 @@
 //! - [`retrieval`], [`zero_shot`], [`transfer`], [`scores`]: evaluation of a model
 //! - [`weights`]: weight files of this and other libraries, and the Hugging Face hub
 //! - [`inference`]: embeddings and their files
-//! - [`export`]: a model as a folder to publish; [`report`]: the HTML page of a run; [`doctor`]: checks of a data set before training
+//! - [`export`]: a model as a folder to publish; [`report`]: the HTML page of a run; [`doctor`]:
+//!   checks of a data set before training
 //! - [`training`], [`logging`], [`compute`]: parts of a training, progress and curves, devices and
 //!   precisions
 //! - [`model`], [`data`], [`phantom`]: the networks, the data pipeline and the synthetic chest

@@ -169,7 +169,10 @@ pub fn choose_rows<T: Grouped>(
             "{name}: the run was trained on rows of it, and has no record of which; these may \
              include them"
         ),
-        None => {}
+        None => warn!(
+            "{name}: this model has no record of what it was trained on; if these rows are \
+             among it, what is measured on them is too good"
+        ),
     }
     Ok(rows)
 }

@@ -77,7 +77,10 @@ fn diagnose(arguments: &Arguments) -> Result<Diagnosis> {
     let out = &arguments.out;
     fs::write(out, doctor_page(&diagnosis))
         .with_context(|| format!("{}: cannot be written", out.display()))?;
-    let mut text = format!("{diagnosis}\n{}: the same with images", out.display());
+    let mut text = format!(
+        "{diagnosis}\n{}: the worst of each with images and texts",
+        out.display()
+    );
     let mut document = document(&diagnosis);
     document["page"] = path_text(out).into();
     if let Some(path) = &arguments.fix {

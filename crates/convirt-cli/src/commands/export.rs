@@ -92,8 +92,9 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     }
     let mut written = Written::default();
     let code = [
-        "# the model, as README.md describes it; in its folder".to_string(),
-        format!("convirt_model.Model.from_pretrained({out:?})"),
+        "# the model, which README.md describes".to_string(),
+        format!("sys.path.insert(0, {out:?}); from convirt_model import Model"),
+        format!("model = Model.from_pretrained({out:?})"),
     ];
     written.add("model", &out, &code);
     if !hub_layout {

@@ -114,8 +114,8 @@ pub struct Finding {
     pub extent: f64,
     /// Thumbnails of the affected images that can be read, in the order of `files`.
     pub thumbnails: Vec<Thumbnail>,
-    /// The affected texts, if the finding is about texts; one that may identify a patient is
-    /// replaced by a remark.
+    /// The beginnings of the affected texts, if the finding is about texts. Where a date, a number or
+    /// an address may identify a patient, a remark replaces the text; names are not recognized.
     pub texts: Vec<String>,
 }
 
@@ -362,13 +362,19 @@ impl Ledger {
             extent,
         } = problem;
         let findings = self.findings_mut(kind);
-        let is_new = rows.is_empty() || rows.iter().any(|row| !findings.rows.contains(row));
         findings.count += 1;
         findings.rows.extend(rows);
         // Those that are equally bad are in the order of the table.
         let examples = &mut findings.examples;
         let position = examples.partition_point(|example| example.extent >= extent);
-        // Many similar pairs add nothing new about rows that are shown already.
+        // Many similar pairs add nothing new about rows of which worse is shown already.
+        let is_shown = |row| {
+            let worse = examples[..position].iter();
+            worse
+                .map(|example| &example.rows)
+                .any(|rows| rows.contains(row))
+        };
+        let is_new = rows.is_empty() || !rows.iter().all(is_shown);
         if !is_new || position >= EXAMPLES {
             return;
         }

@@ -24,20 +24,24 @@ pub(super) fn problems(text: &str) -> Vec<Problem> {
         (FindingKind::StrayCharacters, find_stray(text)),
         (FindingKind::IdentifyingText, identifying(text)),
     ];
-    let problems = checks.into_iter().filter_map(|(kind, found)| {
-        let (detail, count) = found?;
+    let problems = checks.into_iter().filter_map(|(kind, problem)| {
+        let (detail, count) = problem?;
         Some(Problem::new(kind, detail).with_extent(count as f64))
     });
     problems.chain(report_headings(text)).collect()
 }
 
-/// Returns a text for a finding, unless it may identify a patient.
-pub(super) fn shown(text: String) -> String {
-    if identifiers(&text).is_empty() {
-        text
-    } else {
-        NOT_SHOWN.into()
+/// Returns a text for a finding, up to a length, unless it may identify a patient.
+pub(super) fn shown(mut text: String) -> String {
+    const LENGTH: usize = 2_000;
+    if !identifiers(&text).is_empty() {
+        return NOT_SHOWN.into();
     }
+    if let Some((end, _)) = text.char_indices().nth(LENGTH) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Returns the start of a text for a finding, unless the text may identify a patient.

@@ -8,7 +8,7 @@ use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 use crate::datasets::setting_key;
 use crate::report::{Escaped, folded, image, page};
 
-/// Returns a diagnosis as a self-contained HTML page, with thumbnails of the images.
+/// Returns a diagnosis as a self-contained HTML page, with thumbnails of the images and with texts.
 pub fn doctor_page(diagnosis: &Diagnosis) -> String {
     let manifest = diagnosis.manifest().display().to_string();
     let mut body = format!(
@@ -20,6 +20,10 @@ pub fn doctor_page(diagnosis: &Diagnosis) -> String {
     if !diagnosis.findings().is_empty() {
         body += &overview(diagnosis);
     }
+    if has_texts(diagnosis) {
+        body += "<p class=\"faint\">This page holds parts of reports. Texts with dates, numbers or \
+                 addresses are left out; names are not recognized.</p>\n";
+    }
     for unchecked in diagnosis.unchecked() {
         body += &format!(
             "<p class=\"faint\">Not checked: {}</p>\n",
@@ -30,6 +34,12 @@ pub fn doctor_page(diagnosis: &Diagnosis) -> String {
         body += &section(findings, diagnosis.manifest());
     }
     page(&format!("Doctor: {manifest}"), &body)
+}
+
+fn has_texts(diagnosis: &Diagnosis) -> bool {
+    let findings = diagnosis.findings().iter();
+    let mut examples = findings.flat_map(|findings| &findings.examples);
+    examples.any(|finding| !finding.texts.is_empty())
 }
 
 fn verdict(diagnosis: &Diagnosis) -> String {

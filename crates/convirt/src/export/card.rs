@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use convirt_data::printable;
 use convirt_model::ConVirtConfig;
+use serde_json::Value;
 use serde_json::value::Serializer;
 
-use crate::config::PrecisionName;
+use crate::config::{Objective, PrecisionName};
 use crate::inference::Description;
 use crate::network::NetworkConfig;
 use crate::readable::{duration, thousands};
@@ -35,10 +37,19 @@ pub struct ModelCard {
 
 impl ModelCard {
     /// Returns the card of a model in Markdown, with the metadata that the hub reads at its head.
-    pub(super) fn text(&self, description: &Description, summary: Option<&Summary>) -> String {
+    ///
+    /// `trained_by` is another objective than that of the description where the image side of a pair
+    /// is exported alone.
+    pub(super) fn text(
+        &self,
+        description: &Description,
+        trained_by: Objective,
+        summary: Option<&Summary>,
+    ) -> String {
         let content = Content {
             card: self,
             description,
+            trained_by,
             summary,
         };
         content.to_string()
@@ -48,6 +59,7 @@ impl ModelCard {
 struct Content<'a> {
     card: &'a ModelCard,
     description: &'a Description,
+    trained_by: Objective,
     summary: Option<&'a Summary>,
 }
 
@@ -74,7 +86,8 @@ impl Content<'_> {
     }
 
     fn metadata(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let license = self.card.license.as_deref().unwrap_or("unknown");
+        // A JSON string is one of YAML, too.
+        let license = Value::from(self.card.license.as_deref().unwrap_or("unknown"));
         let task = match self.pair() {
             Some(_) => "zero-shot-image-classification",
             None => "image-feature-extraction",
@@ -91,7 +104,7 @@ impl Content<'_> {
     }
 
     fn introduction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.card.name.as_deref().unwrap_or("A ConVIRT model");
+        let name = printable(self.card.name.as_deref().unwrap_or("A ConVIRT model"));
         let side = self.description.network.image_side();
         let (depth, width, size) = (
             side.image.depth,
@@ -113,6 +126,12 @@ impl Content<'_> {
                     text.hidden_size
                 )
             }
+            None if self.trained_by.reads_texts() => writeln!(
+                f,
+                "The image side ({depth}, {size} × {size} pixels) of a model that was pretrained on medical \
+                 images and their reports by [ConVIRT](https://arxiv.org/abs/2010.00747), without its text \
+                 encoder. Embeddings, {width} numbers each, are similar where images are.\n"
+            ),
             None => writeln!(
                 f,
                 "An image encoder ({depth}, {size} × {size} pixels), pretrained on medical images without \
@@ -268,7 +287,7 @@ impl Content<'_> {
 
     fn license(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.card.license {
-            Some(license) => writeln!(f, "## Licence\n\n`{license}`"),
+            Some(license) => writeln!(f, "## Licence\n\n`{}`", printable(license)),
             None => writeln!(
                 f,
                 "## Licence\n\nNone was chosen. Ask the author before you use or share the weights; the author \

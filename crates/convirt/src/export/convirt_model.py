@@ -7,7 +7,8 @@
     texts = model.embed_texts(["Small left pleural effusion.", "Clear lungs."])
     print(model.similarity(images, texts))
 
-It needs torch, torchvision, transformers and Pillow; DICOM files need pydicom, too.
+It needs torch, torchvision, transformers and Pillow; DICOM files need pydicom 3, too. Images of 16 bits in
+each colour are read with 8, and those of other kinds as convirt reads them.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -46,8 +47,8 @@ class Model(nn.Module):
 
             folder = snapshot_download(folder)
         folder = Path(folder)
-        config = json.loads((folder / "config.json").read_text())
-        preprocessing = json.loads((folder / "preprocessor_config.json").read_text())
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        preprocessing = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
         tokenizer = None
         if config["objective"] == "convirt":
             tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
@@ -56,7 +57,7 @@ class Model(nn.Module):
         unknown = [name for name in weights if name not in model.state_dict()]
         missing = model.load_state_dict(weights, strict=False).missing_keys
         # The poolers of transformers and the counters of batch norms have no part in embeddings.
-        unused = (".pooler.dense.weight", ".pooler.dense.bias", "num_batches_tracked")
+        unused = (".pooler.dense.weight", ".pooler.dense.bias", "num_batches_tracked", "position_ids")
         missing = [name for name in missing if not name.endswith(unused)]
         if missing or [name for name in unknown if not name.startswith("loss.")]:
             raise ValueError(f"{folder}: missing {missing}, unknown {unknown}")
@@ -65,7 +66,7 @@ class Model(nn.Module):
     @torch.inference_mode()
     def embed_images(self, paths, batch_size=32):
         """Embeddings of JPEG, PNG and DICOM files at L2 norm 1: [images, d_embedding]."""
-        embeddings = []
+        paths, embeddings = listed(paths), []
         for start in range(0, len(paths), batch_size):
             images = [self.preprocess(path) for path in paths[start : start + batch_size]]
             embeddings.append(self.encode_images(torch.stack(images).to(self.device)))
@@ -74,10 +75,12 @@ class Model(nn.Module):
     @torch.inference_mode()
     def embed_texts(self, texts, batch_size=32):
         """Embeddings of sentences or reports at L2 norm 1: [texts, d_embedding]."""
-        embeddings = []
+        if self.tokenizer is None:
+            raise ValueError("this model was trained without texts")
+        texts, embeddings = listed(texts), []
         for start in range(0, len(texts), batch_size):
             tokens = self.tokenizer(
-                list(texts[start : start + batch_size]),
+                texts[start : start + batch_size],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,
@@ -114,8 +117,8 @@ class Model(nn.Module):
         height, width = image.shape[1:]
         longer = settings["longer_side"] or max(height, width)
         if max(height, width) > longer:
-            scale = longer / max(height, width)
-            image = resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+            sides = (int(side * longer / max(height, width) + 0.5) for side in (height, width))
+            image = resize(image, *(max(1, side) for side in sides))
         if settings["pad_to_square"]:
             image = pad_to_square(image)
         size, crop = settings["size"], settings["crop_size"]
@@ -144,6 +147,12 @@ class Model(nn.Module):
     @property
     def device(self):
         return next(self.parameters()).device
+
+
+def listed(items):
+    if isinstance(items, (str, Path)) or not len(items):
+        raise ValueError("a list of at least one is needed")
+    return list(items)
 
 
 def projection_head(width, d_embedding):
@@ -184,62 +193,71 @@ def pad_to_square(image):
 
 def read_image(path, exif_orientation):
     """Brightness from 0, black, to 1, white: [1 or 3, height, width]."""
-    with open(path, "rb") as file:
-        is_dicom = file.read(132)[128:] == b"DICM"
-    if is_dicom:
-        pixels = read_dicom(path)
-    else:
+    try:
         image = Image.open(path)
-        image = ImageOps.exif_transpose(image) if exif_orientation else image
-        if image.mode.startswith("I"):
-            pixels = stretch(np.asarray(image, np.float64))[None]
-        elif image.mode in ("1", "L", "LA"):
-            pixels = np.asarray(image.convert("L"))[None] / 255
-        else:
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255
+    except UnidentifiedImageError:
+        return torch.from_numpy(read_dicom(path)).clamp(0, 1).float()
+    image = ImageOps.exif_transpose(image) if exif_orientation else image
+    if image.mode.startswith("I"):
+        pixels = stretch(np.asarray(image, np.float64))[None]
+    elif image.mode in ("1", "L", "LA"):
+        pixels = np.asarray(image.convert("L"))[None] / 255
+    else:  # of 16 bits in each colour, Pillow reads the upper 8
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255
     return torch.from_numpy(pixels).clamp(0, 1).float()
 
 
 def stretch(values, kept=...):
     """Spreads values over black to white, with 0.5 % of those kept clipped at each end."""
-    black, white = np.percentile(values[kept], [0.5, 99.5])
-    return (values - black) / max(white - black, 1e-9)
+    kept = values[kept] if np.any(kept) else np.zeros(1)
+    black, white = np.percentile(kept, [0.5, 99.5])
+    if black == white:
+        black, white = kept.min(), kept.max()
+    return (values - black) / ((white - black) or 1)
 
 
 def read_dicom(path):
-    import pydicom
+    from pydicom import dcmread
     from pydicom.pixels import apply_modality_lut, apply_voi
 
-    data = pydicom.dcmread(path)
+    data = dcmread(path, force=True)
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in list(data.get(groups) or [])[:1]:
             for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
                 data.update(group[name][0] if name in group else {})
-    stored = data.pixel_array
+    kind = data.PhotometricInterpretation
+    if int(data.get("NumberOfFrames") or 1) > 1 or kind == "PALETTE COLOR":
+        raise ValueError(f"{path}: several frames or a palette, which are not read")
+    stored, bits = data.pixel_array, data.BitsStored
     if data.SamplesPerPixel == 3:
         colours = stored.transpose(2, 0, 1).astype(np.float64)
-        return colours / 255 if data.BitsStored == 8 else stretch(colours)
+        return colours / 255 if bits == 8 else stretch(colours)
     values = apply_modality_lut(stored, data).astype(np.float64)
     is_padding = np.zeros(stored.shape, bool)
     if (padding := data.get("PixelPaddingValue")) is not None:
         limits = sorted([padding, data.get("PixelPaddingRangeLimit", padding)])
         is_padding = (stored >= limits[0]) & (stored <= limits[1])
     if "VOILUTSequence" in data:
-        white = 2 ** data.VOILUTSequence[0].LUTDescriptor[2] - 1
-        grey = apply_voi(values.astype(int), data) / white
+        grey = apply_voi(values.astype(int), data) / white_of(data.VOILUTSequence[0])
     elif data.get("WindowWidth") is not None:
         center, width = (np.atleast_1d(data.get(f"Window{it}"))[0] for it in ("Center", "Width"))
         grey = window(values, float(center), float(width), data.get("VOILUTFunction"))
-    elif data.BitsStored <= 8:
-        first = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
-        slope, intercept = data.get("RescaleSlope") or 1, data.get("RescaleIntercept") or 0
-        levels = 2**data.BitsStored - 1
-        grey = ((values - float(intercept)) / float(slope) - first) / levels
+    elif bits <= 8:
+        levels = np.arange(2**bits) - (2 ** (bits - 1) if data.PixelRepresentation else 0)
+        levels = apply_modality_lut(levels, data).astype(np.float64)
+        grey = (values - levels.min()) / (np.ptp(levels) or 1)
     else:
         grey = stretch(values, ~is_padding)
-    if data.PhotometricInterpretation == "MONOCHROME1":
-        grey = 1 - grey
+    grey = 1 - grey if kind == "MONOCHROME1" else grey
     return np.where(is_padding, 0, grey)[None]
+
+
+def white_of(table):
+    """The largest entry of the declared bits, or the largest there is where that needs others."""
+    entries = table.LUTData
+    entries = np.frombuffer(entries, "<u2") if isinstance(entries, bytes) else entries
+    bits, largest = table.LUTDescriptor[2], int(np.max(entries))
+    return 2**bits - 1 if largest.bit_length() == bits else largest or 1
 
 
 def window(values, center, width, function):

@@ -56,6 +56,7 @@ impl Model {
         let export = Export {
             description: &tower.description,
             tokenizer: Some(self.tokenizer()),
+            trained_by: tower.objective(),
             summary: tower.summary(),
         };
         export.write(self.network(), folder.as_ref(), card)
@@ -80,16 +81,20 @@ impl ImageModel {
         let export = Export {
             description: &description,
             tokenizer: None,
+            trained_by: self.objective(),
             summary: self.summary(),
         };
         export.write(&self.network, folder.as_ref(), card)
     }
 
-    /// Returns the summary of the run whose saved model this is; `None` for a checkpoint, and for a
-    /// model without its run.
+    /// Returns the summary of the run whose saved model this is; `None` for a checkpoint, for a model
+    /// without its run, and for one that a resumed run has saved since.
     fn summary(&self) -> Option<Summary> {
         let model = self.weights.parent().filter(|it| it.ends_with("model"))?;
-        Summary::load(&model.with_file_name("summary.json"))
+        let summary = model.with_file_name("summary.json");
+        let time = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let is_current = time(&self.weights)? <= time(&summary)?;
+        Summary::load(&summary).filter(|_| is_current)
     }
 }
 
@@ -97,6 +102,7 @@ impl ImageModel {
 struct Export<'a> {
     description: &'a Description,
     tokenizer: Option<&'a ReportTokenizer>,
+    trained_by: Objective,
     summary: Option<Summary>,
 }
 
@@ -116,7 +122,7 @@ impl Export<'_> {
         write("convirt_model.py", PYTHON)?;
         write(
             "README.md",
-            &card.text(self.description, self.summary.as_ref()),
+            &card.text(self.description, self.trained_by, self.summary.as_ref()),
         )?;
         Ok(())
     }

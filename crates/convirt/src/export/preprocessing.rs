@@ -10,7 +10,8 @@ const BILINEAR: u8 = 2;
 
 /// The content of `preprocessor_config.json`, which is also the metadata of an ONNX file.
 ///
-/// The keys are those of CLIP's image processor in `transformers`, which ignores the last three.
+/// The keys are those of CLIP's image processor in `transformers`, which ignores the last three: with
+/// `pad_to_square` its inputs are others.
 #[derive(Serialize)]
 pub(super) struct Preprocessing {
     image_processor_type: &'static str,

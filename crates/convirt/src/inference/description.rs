@@ -17,7 +17,7 @@ use crate::config::{DEFAULT_RUNS_DIR, Objective};
 use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::network::{MemoryNeed, NetworkConfig};
-use crate::weights::{self, checksums, locate_model};
+use crate::weights::{self, WeightsError, checksums, locate_model};
 
 const WEIGHTS: &str = "model.safetensors";
 /// Temporary name of weights that are being written; they replace the model's when complete.
@@ -25,6 +25,8 @@ const NEW_WEIGHTS: &str = "new.safetensors";
 const DESCRIPTION: &str = "convirt.json";
 /// Name of the description in an exported folder, where other libraries look for it.
 const EXPORTED_DESCRIPTION: &str = "config.json";
+/// The names of both, in an error.
+const ANY_DESCRIPTION: &str = "convirt.json (or config.json of an export)";
 const TOKENIZER: &str = "tokenizer.json";
 
 /// The content of a model folder's `convirt.json`: everything but the weights and the vocabulary.
@@ -66,26 +68,34 @@ pub(crate) enum ModelType {
 
 /// Returns the path of the description in a model folder: `convirt.json`, or the `config.json` of an
 /// exported model; `None` if the folder has neither.
-fn find_description(folder: &Path) -> Option<PathBuf> {
+///
+/// # Errors
+///
+/// If a `config.json` is not the file that its record of checksums lists.
+fn find_description(folder: &Path) -> Result<Option<PathBuf>, WeightsError> {
     let own = folder.join(DESCRIPTION);
     if own.is_file() {
-        return Some(own);
+        return Ok(Some(own));
     }
+    let exported = folder.join(EXPORTED_DESCRIPTION);
+    if !exported.is_file() {
+        return Ok(None);
+    }
+    checksums::verify(&exported)?;
     #[derive(Deserialize)]
     struct OfAnyLibrary {
         #[serde(rename = "model_type")]
         _model_type: ModelType,
     }
-    let exported = folder.join(EXPORTED_DESCRIPTION);
-    let json = read_json(&exported).ok()?;
+    let json = read_json(&exported).unwrap_or_default();
     let is_ours = serde_json::from_slice::<OfAnyLibrary>(&json).is_ok();
-    is_ours.then_some(exported)
+    Ok(is_ours.then_some(exported))
 }
 
 impl Description {
     /// Reads and checks the description in a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = find_description(folder).unwrap_or_else(|| folder.join(DESCRIPTION));
+        let path = find_description(folder)?.unwrap_or_else(|| folder.join(DESCRIPTION));
         checksums::verify(&path)?;
         let json = read_json(&path)?;
         let description = match Self::parse(&json) {
@@ -267,13 +277,13 @@ impl ModelFiles {
             let weights = folder.join(WEIGHTS);
             (folder, weights)
         };
-        let is_described = find_description(&folder).is_some();
+        let is_described = find_description(&folder)?.is_some();
         let description = is_described.then(|| Description::load(&folder));
         let description = description.transpose()?;
         let is_without_texts =
             (description.as_ref()).is_some_and(|description| !description.objective.reads_texts());
         let files = [
-            (DESCRIPTION, is_described),
+            (ANY_DESCRIPTION, is_described),
             (
                 TOKENIZER,
                 is_without_texts || folder.join(TOKENIZER).is_file(),
@@ -311,7 +321,7 @@ pub(crate) fn folder_of_weights(weights: &Path) -> Option<PathBuf> {
     let candidates = [folder.to_path_buf(), run.join("model")];
     candidates
         .into_iter()
-        .find(|folder| find_description(folder).is_some())
+        .find(|folder| !matches!(find_description(folder), Ok(None)))
 }
 
 #[cfg(test)]

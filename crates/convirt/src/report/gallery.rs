@@ -62,10 +62,9 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
         page.push_str("</div>");
     }
     page.push_str(
-        "<h2>Where the model sees it</h2><p>Each part of the image is hidden in turn. Where that \
-         makes the image less similar to a sentence of its report, the model sees the sentence \
-         there. The sentences are those that are most similar to the image. A click enlarges an \
-         image.</p>\
+        "<h2>Where the model sees it</h2><p>Each part of the image is hidden in turn. Orange: hiding \
+         it lowers the similarity to the sentence; blue: hiding it raises it. Of each report, the \
+         sentences that are most similar to the image are shown. A click enlarges an image.</p>\
          <p class=\"legend heat-legend\"><span>speaks against the sentence</span><i></i>\
          <span>speaks for it</span></p>",
     );
@@ -130,13 +129,14 @@ fn heat_maps(
     }
     sentences.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
     for (similarity, sentence, text) in sentences.into_iter().take(MAX_SENTENCES) {
-        let map = occlusion.heat_map(&text).over(&shown.view);
+        let map = occlusion.heat_map(&text);
         let _ = write!(
             row,
-            "<figure>{}<figcaption>{} <span class=\"score\">similarity {similarity:.2}</span>\
-             </figcaption></figure>",
-            enlargeable(&Thumbnail::whole(&map), "heat map"),
-            Escaped(sentence)
+            "<figure>{}<figcaption>{} <span class=\"score\">similarity {similarity:.2}, changes by \
+             {:.2} at most</span></figcaption></figure>",
+            enlargeable(&Thumbnail::whole(&map.over(&shown.view)), "heat map"),
+            Escaped(sentence),
+            map.largest_change()
         );
     }
     row.push_str("</div>");

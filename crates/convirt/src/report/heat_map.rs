@@ -16,8 +16,9 @@ const PARTS: usize = 8;
 /// finding is hidden at once.
 const HIDDEN_SIDE: f64 = 0.25;
 
-/// Images embedded at a time.
-const BATCH: usize = 16;
+/// Maximum number of images embedded at a time, and of their pixels: 16 of 224 × 224.
+const MAX_BATCH: usize = 16;
+const MAX_PIXELS: usize = MAX_BATCH * 224 * 224;
 
 /// The embeddings of an image with each of its parts hidden (Zeiler and Fergus 2014, Section 4.2).
 ///
@@ -54,7 +55,8 @@ impl Occlusion {
         let colour = colour.mean_dim(2).reshape([1, channels, 1, 1]);
         let mut hidden = Vec::with_capacity(PARTS * PARTS);
         let positions: Vec<usize> = (0..PARTS * PARTS).collect();
-        for positions in positions.chunks(BATCH) {
+        let batch = (MAX_PIXELS / (height * width)).clamp(1, MAX_BATCH);
+        for positions in positions.chunks(batch) {
             let masks = positions.iter().flat_map(|&position| {
                 let rows = around(position / PARTS, height);
                 let columns = around(position % PARTS, width);
@@ -97,11 +99,15 @@ fn around(part: usize, length: usize) -> Range<usize> {
 }
 
 impl HeatMap {
+    /// Returns the largest fall or rise.
+    pub(super) fn largest_change(&self) -> f32 {
+        self.falls.iter().map(|fall| fall.abs()).fold(0.0, f32::max)
+    }
+
     /// Paints the map over a view of the image: orange where hiding the part lowers the similarity,
     /// blue where it raises it, and more opaque the larger the change.
     pub(super) fn over(&self, view: &Radiograph) -> Radiograph {
-        let largest = self.falls.iter().map(|fall| fall.abs()).fold(0.0, f32::max);
-        let largest = largest.max(f32::EPSILON);
+        let largest = self.largest_change().max(f32::EPSILON);
         let (width, height) = (view.width(), view.height());
         let area = width * height;
         let pixels = view.pixels();

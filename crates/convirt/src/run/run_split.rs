@@ -116,7 +116,9 @@ impl RunSplit {
         let found = find_run(Path::new(DEFAULT_RUNS_DIR), run)?;
         let path = found.unwrap_or_else(|| run.to_path_buf());
         // The run itself, or the run around a model folder, a file in it, or a checkpoint.
-        let Some(folder) = path.ancestors().take(3).find(|it| it.join(FILE).is_file()) else {
+        let folders = path.ancestors().take(3);
+        let mut folders = folders.filter(|folder| !folder.as_os_str().is_empty());
+        let Some(folder) = folders.find(|folder| folder.join(FILE).is_file()) else {
             return Ok(None);
         };
         let file = folder.join(FILE);

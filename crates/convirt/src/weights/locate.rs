@@ -7,7 +7,7 @@ mod hub;
 use std::path::{Path, PathBuf};
 
 use super::error::WeightsError;
-use crate::config::ModelName;
+use crate::config::{DEFAULT_RUNS_DIR, ModelName};
 #[cfg(feature = "hub")]
 use hub::Hub;
 
@@ -32,33 +32,39 @@ pub(crate) fn locate_weights(
         let name = name.to_string();
         return Err(WeightsError::NoSuchWeights { key, name });
     };
-    fetch(key, &model, kind)
+    #[cfg(feature = "hub")]
+    return Ok(Hub::from_env().fetch(&model, kind)?);
+    #[cfg(not(feature = "hub"))]
+    {
+        let _ = (model, kind);
+        let name = name.to_string();
+        Err(WeightsError::NoHub { key, name })
+    }
 }
 
 /// Returns the folder of a whole model of the hub, after downloading it if it is not in the cache;
-/// `None` if `name` cannot be such a model.
+/// `None` if `name` cannot be such a model, or this build cannot reach the hub.
 ///
-/// A single word is never one, but the name of a run; nor is a path into a folder that exists.
+/// A single word is never one, but the name of a run; nor is a path into the folder of runs or into
+/// any folder that exists.
 pub(crate) fn locate_model(name: &Path) -> Option<Result<PathBuf, WeightsError>> {
-    let owner = name.parent()?;
-    if owner.as_os_str().is_empty() || owner.exists() {
+    let owner = name
+        .parent()
+        .filter(|owner| !owner.as_os_str().is_empty())?;
+    if owner == Path::new(DEFAULT_RUNS_DIR) || owner.exists() {
         return None;
     }
     let model = ModelName::parse(name.to_str()?)?;
-    Some(fetch("model", &model, WeightsKind::Model))
-}
-
-fn fetch(key: &'static str, model: &ModelName, kind: WeightsKind) -> Result<PathBuf, WeightsError> {
     #[cfg(feature = "hub")]
-    {
-        let _ = key;
-        Ok(Hub::from_env().fetch(model, kind)?)
-    }
+    return Some(
+        Hub::from_env()
+            .fetch(&model, WeightsKind::Model)
+            .map_err(WeightsError::from),
+    );
     #[cfg(not(feature = "hub"))]
     {
-        let _ = kind;
-        let name = model.name.clone();
-        Err(WeightsError::NoHub { key, name })
+        let _ = model;
+        None
     }
 }
 

@@ -524,10 +524,11 @@ fn a_table_with_only_errors_is_examined_but_cannot_be_cleaned() {
 fn the_worst_of_each_finding_comes_first_with_its_text() {
     let mut ward = Ward::new();
     let cut = |words: usize| "opacity ".repeat(words) + "seen.";
-    // More than are kept, each a little longer than the one before; the longest is in the middle.
+    // More than are kept, each a little longer than the one before, and all longer than the phantom's;
+    // the longest is in the middle.
     let rows = 30;
     for row in 1..=rows {
-        ward.set(row, TEXT, cut(100 + row));
+        ward.set(row, TEXT, cut(300 + row));
     }
     ward.set(15, TEXT, cut(500));
     // An identifying text is never shown.
@@ -543,7 +544,12 @@ fn the_worst_of_each_finding_comes_first_with_its_text() {
     assert!(findings.count >= rows);
     assert_eq!(shown.len(), finding::EXAMPLES);
     assert_eq!(shown[..4], [15, 16, 30, 29]);
-    assert_eq!(findings.examples[0].texts, [cut(500)]);
+    let text = &findings.examples[0].texts[0];
+    assert_eq!(
+        *text,
+        format!("{}…", &cut(500)[..2_000]),
+        "a long text is cut"
+    );
     assert_eq!(
         findings.examples[1].texts,
         ["a text that may identify a patient"]

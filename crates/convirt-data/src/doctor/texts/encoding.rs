@@ -27,12 +27,12 @@ struct Mojibake {
 /// Describes the first mojibake in a text, such as "Ã©" for "é", and counts all.
 pub(super) fn find_mojibake(text: &str) -> Option<(String, usize)> {
     let starts = text.char_indices().map(|(start, _)| text.split_at(start));
-    let mut found =
+    let mut all =
         starts.filter_map(|(before, rest)| Some((rest, mojibake_at_start(before, rest)?)));
-    let (rest, mojibake) = found.next()?;
+    let (rest, mojibake) = all.next()?;
     let (read, original) = (&rest[..mojibake.length], mojibake.original);
     let detail = format!("`{}` for `{original}`", read.escape_debug());
-    Some((detail, 1 + found.count()))
+    Some((detail, 1 + all.count()))
 }
 
 /// Describes lost characters: replacement characters, and question marks within words and numbers,

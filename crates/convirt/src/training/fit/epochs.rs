@@ -135,7 +135,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         outcome: &mut Outcome,
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
-        let mut told = self.skipped_rows();
+        let mut known = self.skipped_rows();
         loop {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
@@ -153,7 +153,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                     (self.save_best)(&parts.learner.model().network)?;
                 }
                 recorder.evaluation(state.step, &measures, retrieval, is_best);
-                self.warn_of_new_skips(&mut told, recorder);
+                self.warn_of_new_skips(&mut known, recorder);
                 self.checkpoint(parts, state, recorder)?;
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
@@ -164,6 +164,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             let first_step = state.step;
             self.train_window(parts, state, recorder);
             if parts.interrupter.should_stop() {
+                self.warn_of_new_skips(&mut known, recorder);
                 return self.checkpoint(parts, state, recorder);
             }
             if state.step == first_step {
@@ -177,20 +178,22 @@ impl<N: Pretrained> WindowedTraining<N> {
         self.skips.list().iter().map(|skip| skip.row).collect()
     }
 
-    /// Warns of rows that were left out after those in `told`, and adds them to it.
-    fn warn_of_new_skips(&self, told: &mut BTreeSet<usize>, recorder: &mut Recorder) {
+    /// Warns of the rows that were left out after those in `known`, and adds them to it.
+    fn warn_of_new_skips(&self, known: &mut BTreeSet<usize>, recorder: &mut Recorder) {
         let skips = self.skips.list();
-        let new: Vec<&Skip> = skips.iter().filter(|it| told.insert(it.row)).collect();
+        let (_, new): (Vec<&Skip>, Vec<&Skip>) =
+            skips.iter().partition(|skip| known.contains(&skip.row));
         if new.is_empty() {
             return;
         }
+        known.extend(new.iter().map(|skip| skip.row));
         let examples: Vec<String> = new
             .iter()
             .take(SKIPS_NAMED)
             .map(|it| it.to_string())
             .collect();
         recorder.warning(&format!(
-            "{} rows more are left out, {} of {} now: {}{}",
+            "rows left out since the last evaluation: {}; in all {} of {}: {}{}",
             new.len(),
             skips.len(),
             self.skips.rows(),

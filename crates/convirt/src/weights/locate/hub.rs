@@ -11,9 +11,11 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
+use serde::Deserialize;
 
 use super::kind::WeightsKind;
-use crate::config::ModelName;
+use crate::config::{ModelName, Objective};
+use crate::json_file::MAX_JSON;
 use crate::messages::progress_bar;
 use crate::weights::WeightsError;
 use crate::weights::checksums::CHECKSUMS;
@@ -21,6 +23,8 @@ use crate::weights::file::{HUGGING_FACE_FILES, parts};
 
 /// The configuration of a text encoder.
 const CONFIG_FILE: &str = "config.json";
+/// The weights of a whole model of this crate.
+const MODEL_WEIGHTS: &str = "model.safetensors";
 /// The files of a vocabulary, in order of preference. All files of one alternative are needed.
 const VOCABULARIES: &[&[&str]] = &[
     &["tokenizer.json"],
@@ -145,7 +149,12 @@ impl Hub {
         }
         self.download(model, kind)
             .map_err(|cause| error(format!("the download failed: {cause}")))?
-            .ok_or_else(|| error("the hub's model lacks files that are needed".to_string()))
+            .ok_or_else(|| {
+                error(
+                    "the hub's model lacks files that are needed, or is of another kind"
+                        .to_string(),
+                )
+            })
     }
 
     fn repo(model: &ModelName) -> Repo {
@@ -161,6 +170,9 @@ impl Hub {
         let folder = repo.join("snapshots").join(commit.trim());
         let exists = |name: &str| folder.join(name).is_file();
         let files = kind.choose_files(exists)?;
+        if kind == WeightsKind::Model && !is_complete_model(&folder.join(CONFIG_FILE), exists) {
+            return None;
+        }
         let has_all_parts = |name: &&str| {
             !name.ends_with(".index.json")
                 || parts(&folder.join(name))
@@ -227,6 +239,12 @@ impl Hub {
         let mut folder = None;
         for name in kind.choose_files(exists).unwrap_or_default() {
             let path = get(name)?;
+            if kind == WeightsKind::Model
+                && name == CONFIG_FILE
+                && !is_complete_model(&path, exists)
+            {
+                return Ok(None);
+            }
             if name.ends_with(".index.json") {
                 for part in parts(&path)? {
                     get(&part)?;
@@ -236,6 +254,22 @@ impl Hub {
         }
         Ok(folder)
     }
+}
+
+/// Returns whether a `config.json` is that of an exported model of this crate whose other files exist.
+fn is_complete_model(config: &Path, exists: impl Fn(&str) -> bool) -> bool {
+    #[derive(Deserialize)]
+    struct Exported {
+        model_type: String,
+        #[serde(default)]
+        objective: Objective,
+    }
+    let json = read_regular_text(config, MAX_JSON).unwrap_or_default();
+    serde_json::from_str::<Exported>(&json).is_ok_and(|config| {
+        let needs_tokenizer = config.objective.reads_texts();
+        let has_tokenizer = ReportTokenizer::FILES.into_iter().all(exists);
+        config.model_type == "convirt" && (has_tokenizer || !needs_tokenizer)
+    })
 }
 
 impl DownloadProgress {
@@ -271,16 +305,12 @@ impl WeightsKind {
             Self::TextEncoder => (),
             // The optional configuration names the architecture.
             Self::ImageEncoder => return Some(config.into_iter().chain([weights]).collect()),
+            // Whether it needs the tokenizer is in its configuration: see `is_complete_model`.
             Self::Model => {
-                let optional = [&ReportTokenizer::FILES[..], &[CHECKSUMS]].concat();
-                let optional = optional.into_iter().filter(|name| exists(name));
-                return Some(
-                    [config?]
-                        .into_iter()
-                        .chain(optional)
-                        .chain([weights])
-                        .collect(),
-                );
+                let others = [&ReportTokenizer::FILES[..], &[CHECKSUMS, MODEL_WEIGHTS]].concat();
+                let others = others.into_iter().filter(|name| exists(name));
+                let files = [config?].into_iter().chain(others).collect();
+                return Some(files).filter(|_| exists(MODEL_WEIGHTS));
             }
         }
         let is_complete = |files: &&&[&str]| files.iter().all(|name| exists(name));
@@ -311,7 +341,7 @@ impl WeightsKind {
             ],
             Self::Model => vec![
                 format!("{CONFIG_FILE} (of convirt)"),
-                "model.safetensors".to_string(),
+                MODEL_WEIGHTS.to_string(),
                 format!(
                     "{} (if it reads texts)",
                     ReportTokenizer::FILES.join(" and ")
@@ -471,6 +501,30 @@ mod tests {
         assert_eq!(files(&without_texts), Some(without_texts.to_vec()));
         assert_eq!(files(&all[1..]), None);
         assert_eq!(files(&all[..4]), None);
+    }
+
+    /// As `model.image_weights` leaves it: with configuration and weights, but no tokenizer.
+    #[test]
+    fn a_model_of_which_only_the_image_encoder_is_in_the_cache_is_not_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = hub(&folder, None);
+        let snapshot = folder.path().join("hub/models--owner--chest/snapshots/v1");
+        fs::create_dir_all(&snapshot).unwrap();
+        let config = r#"{"model_type": "convirt", "objective": "convirt"}"#;
+        fs::write(snapshot.join("config.json"), config).unwrap();
+        fs::write(snapshot.join("model.safetensors"), "numbers").unwrap();
+        let model = model("owner/chest@v1");
+        let is_cached = |kind| hub.cached(&model, kind).is_some();
+        assert!(is_cached(WeightsKind::ImageEncoder));
+        assert!(!is_cached(WeightsKind::Model));
+        for name in ReportTokenizer::FILES {
+            fs::write(snapshot.join(name), "{}").unwrap();
+        }
+        assert!(is_cached(WeightsKind::Model));
+
+        // A model of another library is not downloaded whole.
+        fs::write(snapshot.join("config.json"), r#"{"model_type": "bert"}"#).unwrap();
+        assert!(!is_cached(WeightsKind::Model));
     }
 
     /// One server accepts the connection without an answer; the other stops inside of a file.
