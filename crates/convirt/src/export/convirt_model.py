@@ -193,9 +193,13 @@ def pad_to_square(image):
 
 def read_image(path, exif_orientation):
     """Brightness from 0, black, to 1, white: [1 or 3, height, width]."""
+    with open(path, "rb") as file:
+        is_dicom = file.read(132)[128:] == b"DICM"  # which may begin as a TIFF does
     try:
-        image = Image.open(path)
+        image = None if is_dicom else Image.open(path)
     except UnidentifiedImageError:
+        image = None  # DICOM without a preamble
+    if image is None:
         return torch.from_numpy(read_dicom(path)).clamp(0, 1).float()
     image = ImageOps.exif_transpose(image) if exif_orientation else image
     if image.mode.startswith("I"):
