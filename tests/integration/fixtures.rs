@@ -1,5 +1,6 @@
 //! Small data, a small configuration and one small training that the tests share.
 
+use std::collections::BTreeMap;
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -189,6 +190,24 @@ fn built(name: &str) -> Command {
     let mut command = Command::new(path);
     command.env_remove("RUST_BACKTRACE");
     command
+}
+
+/// The content of every file below a folder, by its path from there.
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 /// What a program printed, errors last.

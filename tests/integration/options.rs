@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 use tempfile::TempDir;
 
-use crate::fixtures::{Workspace, convirt, text_of, trained};
-use crate::prepare::{Miniature, PLAIN, bytes};
+use crate::fixtures::{Workspace, contents, convirt, text_of, trained};
+use crate::prepare::{Miniature, PLAIN};
 use crate::retrieval::chexpert_lists;
 use crate::transfer::labelled;
 
@@ -50,7 +50,7 @@ prepare mimic --root {mimic} --out out
 prepare mimic --root {mimic} --out out --split patient
     --valid-size 0.5
     --seed 7
-prepare mimic --root {mimic_turned} --out out
+prepare mimic --root {mimic_rotated} --out out
     --no-exif-orientation
 
 prepare openi --root {openi} --out out
@@ -66,7 +66,7 @@ prepare openi --root {openi} --out out
     --json
 prepare openi --root {openi} --out out --valid-size 0.5
     --seed 1
-prepare openi --root {openi_turned} --out out
+prepare openi --root {openi_rotated} --out out
     --no-exif-orientation
 
 doctor --config {config}
@@ -386,7 +386,7 @@ impl Call {
             succeeded: output.status.success(),
             printed: lasting(&output, folder),
             results: output.stdout,
-            files: bytes(folder),
+            files: contents(folder),
         }
     }
 
@@ -626,9 +626,9 @@ impl Files {
         model.export_text_encoder(&text_encoder).unwrap();
 
         let (mimic, openi) = (Miniature::mimic(PLAIN), Miniature::openi());
-        let (mimic_turned, openi_turned) = (Miniature::mimic(PLAIN), Miniature::openi());
-        mimic_turned.turn_images();
-        openi_turned.turn_images();
+        let (mimic_rotated, openi_rotated) = (Miniature::mimic(PLAIN), Miniature::openi());
+        mimic_rotated.rotate_images();
+        openi_rotated.rotate_images();
         let (chexpert, broken_chexpert) = (chexpert_lists(), chexpert_lists());
         let candidate = "CheXpert-v1.0-small/train/patient00003.png";
         fs::write(broken_chexpert.path().join(candidate), "not an image").unwrap();
@@ -704,15 +704,15 @@ impl Files {
             ),
             ("mimic", mimic.root()),
             ("openi", openi.root()),
-            ("mimic_turned", mimic_turned.root()),
-            ("openi_turned", openi_turned.root()),
+            ("mimic_rotated", mimic_rotated.root()),
+            ("openi_rotated", openi_rotated.root()),
             ("chexpert", chexpert.path().to_path_buf()),
             ("broken_chexpert", broken_chexpert.path().to_path_buf()),
         ]);
         Self {
             paths,
             _folders: vec![folder, labelled, chexpert, broken_chexpert],
-            _miniatures: vec![mimic, openi, mimic_turned, openi_turned],
+            _miniatures: vec![mimic, openi, mimic_rotated, openi_rotated],
         }
     }
 }

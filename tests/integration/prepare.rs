@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 
 use convirt::Training;
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::fixtures::{Workspace, alone, convirt, text_of};
+use crate::fixtures::{Workspace, alone, contents, convirt, text_of};
 
 /// Patients of the miniature MIMIC-CXR; each has one study with a PA and a lateral image.
 const PATIENTS: [(&str, &str, &str); 6] = [
@@ -34,7 +34,7 @@ const PATIENTS: [(&str, &str, &str); 6] = [
 ];
 
 /// EXIF with the one entry orientation = 6: rotate by 90°.
-const TURNED: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+const ROTATED: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
 
 /// How a miniature is packed.
 #[derive(Clone, Copy)]
@@ -163,8 +163,8 @@ impl Miniature {
     }
 
     /// Adds an EXIF orientation to the JPEG and PNG files below the root.
-    pub fn turn_images(&self) {
-        for path in bytes(&self.root()).into_keys() {
+    pub fn rotate_images(&self) {
+        for path in contents(&self.root()).into_keys() {
             let path = self.root().join(path);
             let extension = path.extension().and_then(|it| it.to_str());
             let Some(extension @ ("jpg" | "png")) = extension else {
@@ -173,19 +173,19 @@ impl Miniature {
             let image = image::open(&path).unwrap().into_luma8();
             let file = File::create(&path).unwrap();
             let (width, height) = image.dimensions();
-            let turned = match extension {
+            let written = match extension {
                 "jpg" => {
                     let mut encoder = JpegEncoder::new(file);
-                    encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+                    encoder.set_exif_metadata(ROTATED.to_vec()).unwrap();
                     encoder.write_image(&image, width, height, ExtendedColorType::L8)
                 }
                 _ => {
                     let mut encoder = PngEncoder::new(file);
-                    encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+                    encoder.set_exif_metadata(ROTATED.to_vec()).unwrap();
                     encoder.write_image(&image, width, height, ExtendedColorType::L8)
                 }
             };
-            turned.unwrap();
+            written.unwrap();
         }
     }
 
@@ -245,23 +245,6 @@ fn report(i: usize) -> String {
 }
 
 fn quiet(_: Progress) {}
-
-pub fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.strip_prefix(folder).unwrap().to_owned();
-                files.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
 
 fn run(program: &str, miniature: &Miniature, arguments: &[&str]) -> Output {
     convirt(["prepare", program])
@@ -329,7 +312,7 @@ fn every_form_of_the_tables_and_reports_gives_the_same_files() {
     .map(|form| {
         let miniature = Miniature::mimic(form);
         miniature.mimic_config().prepare(quiet).unwrap();
-        bytes(&miniature.out())
+        contents(&miniature.out())
     });
     assert_eq!(plain.len(), 5 + 2);
     assert!(plain == packed);
@@ -437,7 +420,7 @@ fn an_interrupted_preparation_goes_on_where_it_stopped() {
         !miniature.out().join("pairs.csv").exists(),
         "a manifest is whole or not there"
     );
-    let before = bytes(&miniature.out().join("images"));
+    let before = contents(&miniature.out().join("images"));
     assert!(before.len() >= 3);
     // As a killed process leaves it.
     let (name, content) = before.first_key_value().unwrap();
@@ -448,7 +431,7 @@ fn an_interrupted_preparation_goes_on_where_it_stopped() {
     let prepared = config.prepare(quiet).unwrap();
     assert_eq!(prepared.images_kept, before.len() - 1);
     assert_eq!(prepared.images_made, 5 - prepared.images_kept);
-    assert!(bytes(&miniature.out()) == bytes(&whole.out()));
+    assert!(contents(&miniature.out()) == contents(&whole.out()));
     let again = config.prepare(quiet).unwrap();
     assert_eq!((again.images_made, again.images_kept), (0, 5));
 
@@ -506,7 +489,7 @@ fn reports_of_openi_are_read_from_their_archive_as_it_is() {
     tar.into_inner().unwrap().finish().unwrap();
     fs::remove_dir_all(packed.root().join(folder)).unwrap();
     packed.openi_config().prepare(quiet).unwrap();
-    assert!(bytes(&packed.out()) == bytes(&plain.out()));
+    assert!(contents(&packed.out()) == contents(&plain.out()));
 
     let elsewhere = packed.place.path().join("reports.tar.gz");
     fs::rename(packed.root().join(archive), &elsewhere).unwrap();
@@ -518,7 +501,7 @@ fn reports_of_openi_are_read_from_their_archive_as_it_is() {
     for reports in [elsewhere.clone(), plain.root()] {
         config.reports = Some(reports);
         config.prepare(quiet).unwrap();
-        assert!(bytes(&packed.out()) == bytes(&plain.out()));
+        assert!(contents(&packed.out()) == contents(&plain.out()));
     }
     let whole = fs::read(&elsewhere).unwrap();
     fs::write(&elsewhere, &whole[..whole.len() / 2]).unwrap();

@@ -74,13 +74,13 @@ def compare(case, paths):
         expected.append(torch.tensor(embedding))
     theirs, expected = torch.stack(theirs), torch.stack(expected)
     cosines = (theirs * expected).sum(1)
-    apart = torch.pdist(expected).median()
-    distances = (theirs - expected).norm(dim=1) / apart
+    typical = torch.pdist(expected).median()
+    distances = (theirs - expected).norm(dim=1) / typical
     for name, cosine, distance in zip(names, cosines, distances):
         if not (cosine >= MIN_COSINE and distance <= MAX_DISTANCE):
             wrong.append(f"{case.name}: {name}: cosine {cosine:.6f}, distance {distance:.3f}")
     print(f"{case.name}: {len(theirs)} images, least cosine {cosines.min():.6f}, largest distance ", end="")
-    print(f"{distances.max():.3f} of that between images ({apart:.4f})")
+    print(f"{distances.max():.3f} of that between images ({typical:.4f})")
     if ours["texts"] is not None:
         difference = (model.embed_texts(TEXTS) - torch.tensor(ours["texts"])).abs().max()
         print(f"  {len(TEXTS)} texts, largest difference {difference:.1e}")

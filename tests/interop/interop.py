@@ -29,7 +29,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 from exported import load
 from torch import nn
-from torch.nn import functional as functional_of_tensors
 from torchvision.io import write_png
 from torchvision.models import get_model
 from torchvision.transforms import functional
@@ -562,7 +561,7 @@ def check_own_module(case, case_folder, folder):
             "text_embedding": model.encode_texts(tokens),
         }
     for name, output in outputs.items():
-        expected = functional_of_tensors.normalize(inputs[name])
+        expected = nn.functional.normalize(inputs[name])
         difference = (output - expected).abs().max().item()
         assert difference <= 1e-4, f"{folder}: {name}: {difference}"
     ours = json.loads((case_folder / "exported/token_ids.json").read_text())

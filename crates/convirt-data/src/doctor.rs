@@ -263,7 +263,7 @@ impl Examination<'_> {
     fn texts_shown(&self, rows: &[usize]) -> Vec<String> {
         let mut shown = Vec::new();
         for text in rows.iter().filter_map(|row| self.text(row - 1).ok()) {
-            let text = texts::shown(text);
+            let text = texts::shown(&text);
             if shown.len() < TEXTS_SHOWN && !text.is_empty() && !shown.contains(&text) {
                 shown.push(text);
             }

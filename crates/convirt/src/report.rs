@@ -26,8 +26,7 @@ use chart::{Chart, Curve};
 pub(crate) use data::Data;
 use held_out::HeldOut;
 pub(crate) use held_out::evenly_spaced;
-use html::tiles;
-pub(crate) use html::{Escaped, folded, image, page};
+pub(crate) use html::{Escaped, folded, image, page, tiles};
 
 /// Maximum number of held-out pairs in the report.
 const MAX_PAIRS: usize = 400;
@@ -192,7 +191,7 @@ fn results(summary: Option<&Summary>) -> String {
         }
     }
     if let Some(accuracy) = summary.contrastive_accuracy {
-        let chance = percent((-summary.chance_loss).exp());
+        let chance = percent(summary.chance_accuracy());
         tile(
             percent(accuracy),
             format!("contrastive accuracy (chance {chance})"),

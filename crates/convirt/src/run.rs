@@ -13,6 +13,6 @@ pub(crate) use data_identity::{DataChange, DataIdentity};
 pub use environment::Environment;
 pub use error::RunError;
 pub use folder::RunDir;
-pub(crate) use folder::RunLock;
+pub(crate) use folder::{RunLock, SUMMARY};
 pub use run_split::{RowChoice, RunSplit, Selection};
 pub use summary::{Ending, InitialWeightsFile, Summary};

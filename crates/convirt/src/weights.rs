@@ -18,6 +18,7 @@ mod matching;
 mod load;
 mod inspect;
 mod save;
+mod exported;
 mod locate;
 
 pub use error::WeightsError;
@@ -29,6 +30,7 @@ pub use report::{LoadCounts, LoadReport, LoadStatus, TensorReport};
 pub use tensor::{ElementType, StoredTensor};
 
 pub(crate) use checksums::append_crc32c;
+pub(crate) use exported::{ModelType, read_exported_config};
 #[cfg(feature = "onnx")]
 pub(crate) use formats::onnx::proto as onnx_proto;
 pub(crate) use formats::safetensors::{

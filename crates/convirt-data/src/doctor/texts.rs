@@ -32,29 +32,28 @@ pub(super) fn problems(text: &str) -> Vec<Problem> {
 }
 
 /// Returns a text for a finding, up to a length, unless it may identify a patient.
-pub(super) fn shown(mut text: String) -> String {
-    const LENGTH: usize = 2_000;
-    if !identifiers(&text).is_empty() {
-        return NOT_SHOWN.into();
+pub(super) fn shown(text: &str) -> String {
+    if identifiers(text).is_empty() {
+        beginning(text, 2_000)
+    } else {
+        NOT_SHOWN.into()
     }
-    if let Some((end, _)) = text.char_indices().nth(LENGTH) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 /// Returns the start of a text for a finding, unless the text may identify a patient.
 pub(super) fn excerpt(text: &str) -> String {
-    const LENGTH: usize = 60;
     if !identifiers(text).is_empty() {
         return NOT_SHOWN.into();
     }
     let words: Vec<_> = text.split_whitespace().collect();
-    let text = words.join(" ");
-    match text.char_indices().nth(LENGTH) {
-        Some((end, _)) => format!("“{}…”", &text[..end]),
-        None => format!("“{text}”"),
+    format!("“{}”", beginning(&words.join(" "), 60))
+}
+
+/// Returns the first `length` characters of a text, with an ellipsis if there are more.
+fn beginning(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
     }
 }
 

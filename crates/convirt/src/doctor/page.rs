@@ -6,7 +6,7 @@ use std::path::Path;
 use convirt_data::{Diagnosis, Finding, FindingKind, Findings, Severity};
 
 use crate::datasets::setting_key;
-use crate::report::{Escaped, folded, image, page};
+use crate::report::{Escaped, folded, image, page, tiles};
 
 /// Returns a diagnosis as a self-contained HTML page, with thumbnails of the images and with texts.
 pub fn doctor_page(diagnosis: &Diagnosis) -> String {
@@ -57,7 +57,7 @@ fn verdict(diagnosis: &Diagnosis) -> String {
 
 fn figures(diagnosis: &Diagnosis) -> String {
     let numbers = diagnosis.counts();
-    let mut figures = vec![
+    let mut figures: Vec<(String, usize)> = vec![
         ("rows".into(), numbers.rows),
         ("usable".into(), numbers.usable),
         ("images".into(), numbers.images),
@@ -70,13 +70,11 @@ fn figures(diagnosis: &Diagnosis) -> String {
     }
     let sides = numbers.by_side.iter();
     figures.extend(sides.map(|(side, rows)| (format!("rows in {side}"), *rows)));
-    let items = figures
-        .into_iter()
-        .map(|(name, number)| format!("<li><b>{number}</b>{name}</li>\n"));
-    format!(
-        "<ul class=\"figures\">\n{}</ul>\n",
-        items.collect::<String>()
-    )
+    let figures = figures.into_iter();
+    let figures: Vec<_> = figures
+        .map(|(name, number)| (number.to_string(), name))
+        .collect();
+    tiles(&figures) + "\n"
 }
 
 fn overview(diagnosis: &Diagnosis) -> String {

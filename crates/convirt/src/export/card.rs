@@ -216,7 +216,7 @@ impl Content<'_> {
             writeln!(f, "| contrastive loss, nats | {loss:.3} | {chance:.3} |")?;
         }
         if let Some(accuracy) = summary.contrastive_accuracy {
-            let chance = 100.0 * (-summary.chance_loss).exp();
+            let chance = 100.0 * summary.chance_accuracy();
             let accuracy = 100.0 * accuracy;
             writeln!(
                 f,

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::inference::{Description, ImageModel, Model};
 use crate::json_file::write_json;
 use crate::network::NetworkConfig;
-use crate::run::Summary;
+use crate::run::{SUMMARY, Summary};
 
 /// The model in PyTorch.
 const PYTHON: &str = include_str!("convirt_model.py");
@@ -91,7 +91,7 @@ impl ImageModel {
     /// without its run, and for one that a resumed run has saved since.
     fn summary(&self) -> Option<Summary> {
         let model = self.weights.parent().filter(|it| it.ends_with("model"))?;
-        let summary = model.with_file_name("summary.json");
+        let summary = model.with_file_name(SUMMARY);
         let time = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let is_current = time(&self.weights)? <= time(&summary)?;
         Summary::load(&summary).filter(|_| is_current)

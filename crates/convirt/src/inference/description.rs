@@ -17,7 +17,9 @@ use crate::config::{DEFAULT_RUNS_DIR, Objective};
 use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::network::{MemoryNeed, NetworkConfig};
-use crate::weights::{self, WeightsError, checksums, locate_model};
+use crate::weights::{
+    self, ModelType, WeightsError, checksums, locate_model, read_exported_config,
+};
 
 const WEIGHTS: &str = "model.safetensors";
 /// Temporary name of weights that are being written; they replace the model's when complete.
@@ -59,13 +61,6 @@ pub(crate) struct Description<N = NetworkConfig> {
     pub max_tokens: Option<usize>,
 }
 
-/// The type of model that a `config.json` describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ModelType {
-    Convirt,
-}
-
 /// Returns the path of the description in a model folder: `convirt.json`, or the `config.json` of an
 /// exported model; `None` if the folder has neither.
 ///
@@ -82,20 +77,16 @@ fn find_description(folder: &Path) -> Result<Option<PathBuf>, WeightsError> {
         return Ok(None);
     }
     checksums::verify(&exported)?;
-    #[derive(Deserialize)]
-    struct OfAnyLibrary {
-        #[serde(rename = "model_type")]
-        _model_type: ModelType,
-    }
-    let json = read_json(&exported).unwrap_or_default();
-    let is_ours = serde_json::from_slice::<OfAnyLibrary>(&json).is_ok();
-    Ok(is_ours.then_some(exported))
+    Ok(read_exported_config(&exported).map(|_| exported))
 }
 
 impl Description {
     /// Reads and checks the description in a model folder.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = find_description(folder)?.unwrap_or_else(|| folder.join(DESCRIPTION));
+        Self::read(find_description(folder)?.unwrap_or_else(|| folder.join(DESCRIPTION)))
+    }
+
+    fn read(path: PathBuf) -> Result<Self, Error> {
         checksums::verify(&path)?;
         let json = read_json(&path)?;
         let description = match Self::parse(&json) {
@@ -277,13 +268,12 @@ impl ModelFiles {
             let weights = folder.join(WEIGHTS);
             (folder, weights)
         };
-        let is_described = find_description(&folder)?.is_some();
-        let description = is_described.then(|| Description::load(&folder));
+        let description = find_description(&folder)?.map(Description::read);
         let description = description.transpose()?;
         let is_without_texts =
             (description.as_ref()).is_some_and(|description| !description.objective.reads_texts());
         let files = [
-            (ANY_DESCRIPTION, is_described),
+            (ANY_DESCRIPTION, description.is_some()),
             (
                 TOKENIZER,
                 is_without_texts || folder.join(TOKENIZER).is_file(),

@@ -16,6 +16,9 @@ use crate::inference::require_run;
 /// Maximum number of bytes of the lock file.
 const MAX_LOCK_BYTES: u64 = 1 << 10;
 
+/// Name of the summary in the folder.
+pub(crate) const SUMMARY: &str = "summary.json";
+
 /// Name of the report page in the folder.
 pub(crate) const REPORT: &str = "report.html";
 
@@ -181,7 +184,7 @@ impl RunDir {
 
     /// Returns the path of the summary.
     pub fn summary(&self) -> PathBuf {
-        self.path.join("summary.json")
+        self.path.join(SUMMARY)
     }
 }
 

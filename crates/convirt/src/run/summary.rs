@@ -135,6 +135,11 @@ impl Summary {
         serde_json::from_slice(&read_json(path).ok()?).ok()
     }
 
+    /// Returns the contrastive accuracy at chance, from 0 to 1.
+    pub(crate) fn chance_accuracy(&self) -> f64 {
+        (-self.chance_loss).exp()
+    }
+
     /// Writes the summary as JSON.
     ///
     /// # Errors
@@ -173,7 +178,7 @@ impl fmt::Display for Summary {
                 "contrastive accuracy {:.1} % of the views of {} held-out images (chance: {:.1} %)",
                 100.0 * accuracy,
                 self.valid_pairs,
-                100.0 * (-self.chance_loss).exp()
+                100.0 * self.chance_accuracy()
             )?;
         }
         if let Some(retrieval) = &self.retrieval {

@@ -30,6 +30,7 @@ pub(super) struct TextMetadata {
 /// Returns the entries of an ONNX file's metadata, whose values are JSON, except that text has no
 /// quotation marks.
 pub(super) fn entries(metadata: &impl Serialize) -> Vec<Entry> {
+    // As text first: a `Value` widens float32, and 0.485 would become 0.48500001430511475.
     let json = serde_json::to_string(metadata).expect("plain data");
     let mut values: Map<String, Value> = serde_json::from_str(&json).expect("an object");
     let normalization = "none; divide `embedding` by its L2 norm before comparing";

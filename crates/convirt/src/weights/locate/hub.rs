@@ -15,11 +15,10 @@ use serde::Deserialize;
 
 use super::kind::WeightsKind;
 use crate::config::{ModelName, Objective};
-use crate::json_file::MAX_JSON;
 use crate::messages::progress_bar;
-use crate::weights::WeightsError;
 use crate::weights::checksums::CHECKSUMS;
 use crate::weights::file::{HUGGING_FACE_FILES, parts};
+use crate::weights::{WeightsError, read_exported_config};
 
 /// The configuration of a text encoder.
 const CONFIG_FILE: &str = "config.json";
@@ -258,18 +257,13 @@ impl Hub {
 
 /// Returns whether a `config.json` is that of an exported model of this crate whose other files exist.
 fn is_complete_model(config: &Path, exists: impl Fn(&str) -> bool) -> bool {
-    #[derive(Deserialize)]
-    struct Exported {
-        model_type: String,
-        #[serde(default)]
-        objective: Objective,
-    }
-    let json = read_regular_text(config, MAX_JSON).unwrap_or_default();
-    serde_json::from_str::<Exported>(&json).is_ok_and(|config| {
-        let needs_tokenizer = config.objective.reads_texts();
-        let has_tokenizer = ReportTokenizer::FILES.into_iter().all(exists);
-        config.model_type == "convirt" && (has_tokenizer || !needs_tokenizer)
-    })
+    let Some(config) = read_exported_config(config) else {
+        return false;
+    };
+    let objective = config.get("objective").map(Objective::deserialize);
+    let objective = objective.transpose().map(Option::unwrap_or_default);
+    let has_tokenizer = || ReportTokenizer::FILES.into_iter().all(exists);
+    objective.is_ok_and(|objective| !objective.reads_texts() || has_tokenizer())
 }
 
 impl DownloadProgress {
