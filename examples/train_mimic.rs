@@ -35,6 +35,10 @@ struct Arguments {
     #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
 
+    /// Continue the run even if its data or its config.yaml have changed
+    #[arg(long, requires = "resume")]
+    allow_changed_data: bool,
+
     /// Key of the configuration to change, e.g. loss.temperature=0.07; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -61,6 +65,9 @@ fn train(mut arguments: Arguments) -> Result<Ending, Error> {
         arguments.overrides.push(format!("device={device}"));
     }
     let training = match arguments.resume {
+        Some(run) if arguments.allow_changed_data => {
+            Training::resume(&run, &arguments.overrides)?.allowing_changed_data()
+        }
         Some(run) => Training::resume(&run, &arguments.overrides)?,
         None => Training::prepare(Config::from_file(&arguments.config, &arguments.overrides)?)?,
     };

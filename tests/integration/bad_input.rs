@@ -193,16 +193,3 @@ fn damaged_weights_of_a_run_are_an_error_that_names_the_file() {
     let error = convirt::Model::load(&run).unwrap_err().to_string();
     assert!(error.contains("tokenizer.json"), "{error}");
 }
-
-#[test]
-fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
-    let workspace = Workspace::new();
-    let run = workspace.train(&["max_steps=1"]).unwrap().run;
-    truncate(&run.join("checkpoint/optim-1.bpk"));
-    let _alone = alone();
-    let error = Training::resume(&run, &["max_steps=2".to_string()])
-        .and_then(Training::run)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("optim-1.bpk"), "{error}");
-}

@@ -11,6 +11,7 @@ mod exported;
 mod fixtures;
 mod interop;
 mod json;
+mod kills;
 mod outside_crate;
 mod options;
 mod own_pairs;

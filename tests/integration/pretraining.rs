@@ -8,11 +8,11 @@ use convirt::compute::{Kernel, Precision};
 use convirt::data::{DecodeLimits, Manifest, ManifestConfig, Radiograph, SplitConfig, split};
 use convirt::inference::RunNameError;
 use convirt::run::{Ending, RunError};
-use convirt::{Error, Summary, Training};
+use convirt::{Error, RunDir, Summary, Training};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone, trained};
+use crate::fixtures::{Workspace, alone, convirt, trained};
 
 #[test]
 fn a_run_folder_holds_everything_and_its_summary_reads_back() {
@@ -24,8 +24,7 @@ fn a_run_folder_holds_everything_and_its_summary_reads_back() {
         "model/model.safetensors",
         "model/tokenizer.json",
         "model/convirt.json",
-        "train/epoch-1/Loss.log",
-        "valid/epoch-2/Loss.log",
+        "metrics.jsonl",
         "checkpoint/state-8.json",
         "checkpoint/model-8.bpk",
     ] {
@@ -41,8 +40,7 @@ fn a_run_folder_holds_everything_and_its_summary_reads_back() {
     assert_eq!(summary.run, trained.summary.run);
     assert_eq!(summary.skipped, trained.summary.skipped);
     let losses = [summary, trained.summary.clone()].map(|summary| summary.validation_loss.unwrap());
-    // JSON's numbers are read to within the last digit.
-    assert!((losses[0] - losses[1]).abs() < 1e-12);
+    assert_eq!(losses[0], losses[1]);
     let summary = &trained.summary;
     assert_eq!(summary.ending, Ending::Completed);
     assert_eq!(summary.steps, 8);
@@ -110,14 +108,12 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
 #[test]
 fn a_seed_gives_the_numbers_that_it_gave_before() {
     const FIRST_LOSS: f64 = 1.82558;
-    let path = trained().run.path().join("train/epoch-1/Loss.log");
-    let log = fs::read_to_string(path).unwrap();
-    let loss = log.split(',').next().unwrap();
+    let path = trained().run.path().join("metrics.jsonl");
+    let metrics = fs::read_to_string(path).unwrap();
+    let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    let loss = first["loss"].as_f64().unwrap();
     // Kernels differ in their sums' order.
-    assert!(
-        (loss.parse::<f64>().unwrap() - FIRST_LOSS).abs() < 1e-4,
-        "{loss}"
-    );
+    assert!((loss - FIRST_LOSS).abs() < 1e-4, "{loss}");
 }
 
 /// Names and bytes of a run's weights whose names begin with `prefix`, sorted.
@@ -144,13 +140,13 @@ fn a_resumed_run_keeps_its_model() {
 }
 
 #[test]
-fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
+fn a_run_goes_on_in_one_process_and_only_on_request_with_other_pairs() {
     let workspace = Workspace::new();
     let run = workspace.train(&["max_steps=1"]).unwrap().run;
     let _alone = alone();
     let further = ["max_steps=2".to_string()];
     let first = Training::resume(&run, &further).unwrap();
-    let warning = "the data changed since the run was begun";
+    let warning = "changed since the checkpoint of step 1: pairs to train on: ";
     assert!(!first.to_string().contains(warning), "{first}");
     let second = Training::resume(&run, &[]).err().expect("it is taken");
     assert!(
@@ -166,53 +162,106 @@ fn a_run_goes_on_in_one_process_and_says_when_its_pairs_changed() {
     let removed = *rows.iter().find(is_training).unwrap();
     let kept: Vec<&str> = rows.iter().copied().filter(|row| *row != removed).collect();
     fs::write(&csv, kept.join("\n")).unwrap();
-    let resumed = Training::resume(&run, &further).unwrap().to_string();
-    assert!(resumed.contains(warning), "{resumed}");
+    let resumed = Training::resume(&run, &further).unwrap();
+    assert!(resumed.to_string().contains(warning), "{resumed}");
+    let error = resumed.run().unwrap_err();
+    assert!(
+        matches!(error, Error::Run(RunError::Changed { step: 1, .. })),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("--allow-changed-data"),
+        "{error}"
+    );
+    let resume = || Training::resume(&run, &further).unwrap();
+    resume().allowing_changed_data().run().unwrap();
+    // The changed data are now those of the run.
+    let again = resume();
+    assert!(!again.to_string().contains("changed since"), "{again}");
+    again.run().unwrap();
+}
+
+#[test]
+fn a_configuration_changed_by_hand_is_noticed_and_one_changed_on_request_is_not() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    let path = run.join("config.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let resume = |overrides: &[&str]| {
+        let _alone = alone();
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        Training::resume(&run, &overrides).and_then(Training::run)
+    };
+    let edited = text.replace("learning_rate: 0.001", "learning_rate: 0.5");
+    assert_ne!(edited, text);
+    fs::write(&path, &edited).unwrap();
+    let error = resume(&["max_steps=2"]).unwrap_err().to_string();
+    let expected = "config.yaml: learning_rate: 0.001 → 0.5";
+    assert!(error.contains(expected), "{error}");
+    // A part of it, which is valid and means the defaults.
+    let kept = text.lines().filter(|line| !line.starts_with("batch_size"));
+    fs::write(&path, kept.collect::<Vec<_>>().join("\n")).unwrap();
+    let error = resume(&["max_steps=2"]).unwrap_err();
+    assert!(
+        matches!(error, Error::Run(RunError::FixedOnResume { .. })),
+        "{error}"
+    );
+    fs::write(&path, text).unwrap();
+    assert_eq!(resume(&["max_steps=2", "weight_decay=0"]).unwrap().steps, 2);
+    assert_eq!(resume(&["max_steps=3"]).unwrap().steps, 3);
+}
+
+/// Killed between the change of the configuration and the first checkpoint with it.
+#[test]
+fn a_change_that_no_checkpoint_holds_yet_is_no_change_by_hand() {
+    let workspace = Workspace::new();
+    let run = workspace.train(&["max_steps=1"]).unwrap().run;
+    let changed = fs::read_to_string(run.join("config.yaml")).unwrap();
+    let changed = changed.replace("weight_decay: 0.000001", "weight_decay: 0.0");
+    fs::write(run.join("config-from-step-1.yaml"), &changed).unwrap();
+    fs::write(run.join("config.yaml"), &changed).unwrap();
+    let _alone = alone();
+    let resumed = Training::resume(&run, &["max_steps=2".to_string()]).unwrap();
+    assert_eq!(resumed.run().unwrap().steps, 2);
 }
 
 #[test]
 fn a_checkpoint_of_another_kernel_is_resumed_with_a_warning() {
+    let here = Precision::Float32.kernel(&Device::flex()).unwrap().name();
+    let other = Kernel::Portable.name();
     let workspace = Workspace::new();
-    let run = workspace.train(&["max_steps=1"]).unwrap().run;
-    let state_file = run.join("checkpoint/state-1.json");
-    let state: Value = serde_json::from_slice(&fs::read(&state_file).unwrap()).unwrap();
-    let here = Precision::Float32.kernel(&Device::flex()).unwrap();
-    assert_eq!(state["kernel"], here.name());
-    let told = |kernel: Option<&str>| {
-        let mut state = state.clone();
-        let fields = state.as_object_mut().unwrap();
-        match kernel {
-            Some(kernel) => fields.insert("kernel".to_string(), kernel.into()),
-            None => fields.remove("kernel"),
-        };
-        fs::write(&state_file, state.to_string()).unwrap();
-        let _alone = alone();
-        let resumed = Training::resume(&run, &["max_steps=2".to_string()]).unwrap();
-        (resumed.to_string(), resumed)
+    let config = workspace.path().join("config.yaml");
+    fs::write(&config, workspace.yaml()).unwrap();
+    let mut train = convirt(["train", "--set", "max_steps=1", "--config"]);
+    let output = train.arg(config).env("CONVIRT_KERNEL", other).output();
+    assert!(output.unwrap().status.success());
+    let run = RunDir::open(&workspace.runs(), "latest".as_ref()).unwrap();
+    let kernel = |step: usize| {
+        let path = run.path().join(format!("checkpoint/state-{step}.json"));
+        let state: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        state["state"]["kernel"].clone()
     };
-    for same in [None, Some(here.name())] {
-        let (text, _) = told(same);
-        assert!(!text.contains("bit for bit"), "{text}");
-    }
-    let other = Kernel::ALL.into_iter().find(|kernel| *kernel != here);
-    let other = other.unwrap().name();
-    let (text, resumed) = told(Some(other));
-    for part in [
+    assert_eq!(kernel(1), other);
+
+    let _alone = alone();
+    let further = |steps: usize| {
+        let overrides = [format!("max_steps={steps}")];
+        Training::resume(run.path(), &overrides).unwrap()
+    };
+    let resumed = further(2);
+    let text = resumed.to_string();
+    let parts = [
         "warning: up to step 1 ",
         "bit for bit",
-        &format!("CONVIRT_KERNEL={other} "),
-    ] {
-        assert!(text.contains(part), "no `{part}` in:\n{text}");
-    }
-
+        "CONVIRT_KERNEL=portable ",
+    ];
+    let is_told = parts.map(|part| text.contains(part));
+    // Some machines have no other kernel.
+    assert_eq!(is_told, [here != other; 3], "{text}");
     resumed.run().unwrap();
-    let state = fs::read(run.join("checkpoint/state-2.json")).unwrap();
-    let state: Value = serde_json::from_slice(&state).unwrap();
-    assert_eq!(
-        state["kernel"],
-        here.name(),
-        "what follows is by the kernel here"
-    );
+    assert_eq!(kernel(2), here, "what follows is by the kernel here");
+    let text = further(3).to_string();
+    assert!(!text.contains("bit for bit"), "{text}");
 }
 
 #[test]

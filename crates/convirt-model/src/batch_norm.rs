@@ -126,9 +126,11 @@ impl BatchNorm {
     }
 }
 
-/// Moves a running statistic towards the batch's by [`MOMENTUM`], visible at once.
+/// Moves a running statistic towards the batch's by [`MOMENTUM`], visible at once. Channels whose
+/// batch is not finite keep theirs: a training that passes over such a batch would keep the damage.
 fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
     let before = running.value_sync().without_autodiff();
+    let batch = before.clone().mask_where(batch.clone().is_finite(), batch);
     let after = before.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM);
     running.update(after);
     running.value_sync();
@@ -142,6 +144,18 @@ mod tests {
     fn images(device: &Device) -> Tensor<4> {
         Tensor::<1>::from_floats([1.0, 0.5, 2.0, 0.5, 4.0, 1.5, 9.0, 1.5], device)
             .reshape([1, 2, 2, 2])
+    }
+
+    #[test]
+    fn a_batch_that_is_not_finite_does_not_spoil_the_statistics() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm::new(2, &device);
+        let spoiled = Tensor::<1>::from_floats([1.0, 0.5, f32::NAN, 0.5], &device);
+        layer.forward(spoiled.reshape([1, 2, 1, 2]), Epilogue::Nothing);
+        let mean = layer.running_mean.value_sync().into_data();
+        mean.assert_approx_eq::<f32>(&[0.0, 0.05].into(), Tolerance::default());
+        let variance = layer.running_var.value_sync().into_data();
+        variance.assert_approx_eq::<f32>(&[1.0, 0.9].into(), Tolerance::default());
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod dropout;
 mod layer_norm;
 mod attention;
 mod adam;
+mod sum_of_squares;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
@@ -33,3 +34,4 @@ pub(crate) use operation::{
     FlexTensor, Operation, apply, float32_here, optional, plain, present, runs_here,
 };
 pub(crate) use storage::{branch, cast};
+pub(crate) use sum_of_squares::sum_of_squares;

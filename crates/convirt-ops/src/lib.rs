@@ -27,6 +27,7 @@ mod dropout;
 mod layer_norm;
 mod attention;
 mod adam;
+mod sum_of_squares;
 
 pub use adam::{AdamStep, adam_step};
 pub use attention::{AttentionOptions, attention};
@@ -44,3 +45,4 @@ pub use max_pool2d::max_pool2d;
 pub use precision::{Precision, autocast};
 pub use profile::Profile;
 pub use storage::{branch, from_storage, to_storage};
+pub use sum_of_squares::sum_of_squares;

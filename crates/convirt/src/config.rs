@@ -105,6 +105,17 @@ pub struct Config {
     /// Evaluations without a lower loss after which training ends, at least 1; `None` disables
     /// early stopping. Default: 200 (paper).
     pub early_stop_patience: Option<usize>,
+    /// Minutes of training after which a checkpoint is saved, above 0; `None`: only by steps, and at
+    /// evaluations and stops. Default: 10.
+    pub checkpoint_every_minutes: Option<f64>,
+    /// Steps between checkpoints, at least 1. Default: none, since time decides.
+    pub checkpoint_every_n_steps: Option<usize>,
+    /// Number of checkpoints that are kept, at least 1; while one is written, there is one more.
+    /// Default: 2.
+    pub keep_checkpoints: usize,
+    /// Steps in a row that are skipped if their loss or gradient is not finite; one more ends the
+    /// training with an error. Default: 10.
+    pub max_skipped_steps: usize,
     /// Steps between the points of TensorBoard's curves, at least 1. Default: 2 (Colab).
     pub log_every_n_steps: usize,
     /// Model whose weights training starts from: a run, by its path or its name in `runs_dir`, a
@@ -160,6 +171,10 @@ impl Default for Config {
             eval_every_n_epochs: None,
             eval_every_n_steps: None,
             early_stop_patience: Some(200),
+            checkpoint_every_minutes: Some(10.0),
+            checkpoint_every_n_steps: None,
+            keep_checkpoints: 2,
+            max_skipped_steps: 10,
             log_every_n_steps: 2,
             fine_tune_from: None,
             learning_rate: 1e-4,
@@ -291,12 +306,14 @@ impl Config {
         }
     }
 
-    /// Returns the settings that differ in `later`, each as `key: old → new`.
+    /// Returns the keys of the settings that differ in `later`, each with `key: old → new`.
     #[cfg(feature = "train")]
-    pub(crate) fn changes_to(&self, later: &Self) -> Vec<String> {
+    pub(crate) fn changes_to(&self, later: &Self) -> BTreeMap<String, String> {
         let changes = differences(&[self, later]).into_iter();
-        let change =
-            |(key, values): (String, Vec<String>)| format!("{key}: {}", values.join(" → "));
+        let change = |(key, values): (String, Vec<String>)| {
+            let text = format!("{key}: {}", values.join(" → "));
+            (key, text)
+        };
         changes.map(change).collect()
     }
 
@@ -332,6 +349,17 @@ impl Config {
         whole("eval_every_n_epochs", self.eval_every_n_epochs, 1..)?;
         whole("eval_every_n_steps", self.eval_every_n_steps, 1..)?;
         whole("early_stop_patience", self.early_stop_patience, 1..)?;
+        number(
+            "checkpoint_every_minutes",
+            self.checkpoint_every_minutes,
+            ABOVE_ZERO,
+        )?;
+        whole(
+            "checkpoint_every_n_steps",
+            self.checkpoint_every_n_steps,
+            1..,
+        )?;
+        whole("keep_checkpoints", self.keep_checkpoints, 1..)?;
         whole("log_every_n_steps", self.log_every_n_steps, 1..)?;
         if self.eval_every_n_epochs.is_some() && self.eval_every_n_steps.is_some() {
             let problem = "given together with `eval_every_n_epochs`; give one of the two";

@@ -8,6 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "train")]
 use burn::data::dataset::DatasetError;
 #[cfg(feature = "train")]
+use burn::tensor::ExecutionError;
+#[cfg(feature = "train")]
 use burn::train::TrainingError;
 use convirt_data::{
     DataError, FileError, ImageError, LoaderError, ManifestError, PrepareError, SettingError,
@@ -92,6 +94,15 @@ pub enum Error {
     #[cfg(feature = "train")]
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// A training step failed, or too many in a row were not finite.
+    #[cfg(feature = "train")]
+    #[error("step {step}: {cause}")]
+    Step {
+        /// The step.
+        step: usize,
+        /// The error of the device, or which number is not finite.
+        cause: ExecutionError,
+    },
     /// The training loader ended before the training.
     #[error("no batch for step {step}: none of its images could be read")]
     NoBatches {

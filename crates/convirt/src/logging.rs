@@ -15,11 +15,11 @@ use std::time::Duration;
 pub use crate::messages::PROGRESS_TARGET;
 pub(crate) use bar::Bar;
 #[cfg(feature = "train")]
-pub(crate) use measures::MeanMeasures;
+pub(crate) use measures::{MeanMeasures, not_finite};
 #[cfg(feature = "train")]
 pub use measures::{Measures, PendingMeasures};
 #[cfg(feature = "train")]
-pub(crate) use metrics::{LOSS, MeanMetric, PairsPerSecond};
+pub(crate) use metrics::{MeanMetric, NoMetricLogger, PairsPerSecond};
 #[cfg(feature = "train")]
 pub(crate) use progress::renderer;
 #[cfg(feature = "train")]

@@ -10,6 +10,6 @@ mod tensorboard;
 
 pub(crate) use lines::{Lines, TrainLog};
 pub(crate) use metrics_file::MetricsFile;
-pub use record::{EvaluationRecord, StepRecord, TrainingObserver};
+pub use record::{CheckpointRecord, EvaluationRecord, StepRecord, TrainingObserver};
 pub(crate) use recorder::{Recorder, StepFacts};
 pub(crate) use tensorboard::TensorBoard;

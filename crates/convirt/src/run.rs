@@ -2,17 +2,21 @@
 
 mod folder;
 mod error;
-mod data_identity;
+mod lock;
 mod run_split;
 mod environment;
 mod summary;
+mod identity;
+mod room;
 mod comparison;
 
 pub use comparison::{Comparison, RunFigures};
-pub(crate) use data_identity::{DataChange, DataIdentity};
 pub use environment::Environment;
 pub use error::RunError;
 pub use folder::RunDir;
-pub(crate) use folder::{RunLock, SUMMARY};
+pub(crate) use folder::{SUMMARY, remove_leftovers};
+pub(crate) use identity::RunIdentity;
+pub(crate) use lock::RunLock;
+pub(crate) use room::check_room;
 pub use run_split::{RowChoice, RunSplit, Selection};
 pub use summary::{Ending, InitialWeightsFile, Summary};

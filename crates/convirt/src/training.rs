@@ -31,10 +31,10 @@ use crate::messages::warning;
 use crate::network::Network;
 use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
-use crate::run::{DataChange, Ending, Environment, InitialWeightsFile, RunDir, RunLock, Summary};
+use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, Summary};
 use crate::weights::LoadReport;
 use chance::chance_loss;
-use checkpoint::TrainingState;
+use checkpoint::{CheckpointFolder, TrainingState};
 use fit::Outcome;
 use prepare::Loaders;
 use pretrained::{Evaluation, Pretrained};
@@ -75,25 +75,35 @@ pub struct Training {
     loaders: Loaders,
     /// Reports of the initial weights, none if the networks start from scratch.
     loads: Vec<LoadReport>,
-    /// State of the checkpoint, if the run is resumed.
-    resumed: Option<TrainingState>,
-    /// Change of the data, if the run is resumed with other data.
-    data_change: Option<DataChange>,
+    /// What the run is computed from.
+    identity: RunIdentity,
+    /// `None` for a new run.
+    resumption: Option<Resumption>,
+    allows_changed_data: bool,
     _lock: RunLock,
     interrupter: Interrupter,
-    /// Files of weights that the run started from.
-    initial_weights: Vec<InitialWeightsFile>,
     /// The summary, if the resumed checkpoint is the end of the run.
     finished: Option<Summary>,
-    /// Settings that the resumption changes.
-    changes: Vec<String>,
-    /// Steps of the run before these changes.
-    earlier_total: Option<usize>,
     observers: Vec<Box<dyn TrainingObserver>>,
     program: Option<String>,
     /// Whether Burn's full-screen view has the terminal.
     full_screen: bool,
     stops_on_signals: bool,
+}
+
+/// What a run is resumed from, and what has changed since then.
+struct Resumption {
+    /// State of the checkpoint.
+    state: TrainingState,
+    /// What is wrong with newer checkpoints.
+    passed_over: Vec<String>,
+    /// Settings that change.
+    settings: Vec<String>,
+    /// Changes that nobody has asked for: of data, vocabulary, initial weights, and of `config.yaml`
+    /// by hand.
+    unexpected: Vec<String>,
+    /// Steps of the run as it was configured before.
+    earlier_total: usize,
 }
 
 impl Training {
@@ -118,10 +128,23 @@ impl Training {
         self
     }
 
+    /// Resumes a run even if its data, vocabulary, initial weights or `config.yaml` have changed
+    /// since its last checkpoint; a warning lists the changes.
+    pub fn allowing_changed_data(mut self) -> Self {
+        self.allows_changed_data = true;
+        self
+    }
+
     /// Sets the program's name, version and commit, for [`Summary::environment`].
     pub fn with_program(mut self, program: impl Into<String>) -> Self {
         self.program = Some(program.into());
         self
+    }
+
+    /// Returns the step of a run's last checkpoint, from which [`resume`](Self::resume) continues;
+    /// `None` if it has none.
+    pub fn last_checkpoint(run: &RunDir) -> Option<usize> {
+        CheckpointFolder::new(run.checkpoints()).steps().pop()
     }
 
     /// Returns the folder of the run.
@@ -142,10 +165,28 @@ impl Training {
     /// # Errors
     ///
     /// If the data cannot be read, the device fails, the loss is not finite, or the run's folder
-    /// cannot be written. Files that were saved before remain.
+    /// cannot be written; [`RunError::Changed`] if the run is resumed and something that it is
+    /// computed from has changed. Files that were saved before remain:
+    /// [`last_checkpoint`](Self::last_checkpoint) tells where the run can be resumed.
     pub fn run(mut self) -> Result<Summary, Error> {
         if let Some(summary) = self.finished {
             return Ok(summary);
+        }
+        if let Some(resumption) = &self.resumption {
+            let Resumption {
+                state, unexpected, ..
+            } = resumption;
+            if !unexpected.is_empty() && !self.allows_changed_data {
+                return Err(RunError::Changed {
+                    run: self.run.path().to_path_buf(),
+                    step: state.step,
+                    changes: unexpected.clone(),
+                }
+                .into());
+            }
+            if !resumption.settings.is_empty() {
+                self.run.replace_configuration(state.step, &self.config)?;
+            }
         }
         let started = Instant::now();
         let observers = std::mem::take(&mut self.observers);
@@ -153,7 +194,8 @@ impl Training {
             Network::ConVirt(network) => self.fit_and_evaluate(*network, observers),
             Network::SimClr(network) => self.fit_and_evaluate(*network, observers),
         }?;
-        let earlier = self.resumed.as_ref().map_or(0.0, |state| state.seconds);
+        let earlier = self.resumption.as_ref();
+        let earlier = earlier.map_or(0.0, |resumption| resumption.state.seconds);
         let held_out = &self.loaders.valid;
         let evaluations = &outcome.state.evaluations;
         let summary = Summary {
@@ -172,6 +214,7 @@ impl Training {
             kernel: kernel_name(&self.device, self.config.precision),
             seed: self.config.seed,
             steps: outcome.state.step,
+            skipped_steps: outcome.state.skipped.total,
             best_step: evaluations.best_step,
             validation_loss: evaluations.best_loss,
             chance_loss: chance_loss(
@@ -192,14 +235,14 @@ impl Training {
                 .map(|(reason, count)| (reason.to_string(), count))
                 .collect(),
             seconds: earlier + started.elapsed().as_secs_f64(),
-            initial_weights: self.initial_weights.clone(),
+            initial_weights: self.identity.initial_weights.clone(),
             environment: Environment {
                 program: self.program.clone(),
                 ..Environment::current()
             },
         };
         TrainLog::open(self.run.path())?.write(&summary);
-        summary.save(&self.run.summary())?;
+        summary.save(&self.run)?;
         let data = Data {
             train: self.loaders.train.dataset().studies(),
             valid: held_out.dataset().studies(),

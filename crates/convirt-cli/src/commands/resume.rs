@@ -28,6 +28,11 @@ pub struct Arguments {
     #[command(flatten)]
     device: DeviceArgument,
 
+    /// Continue even if the pairs, the vocabulary, the initial weights or config.yaml have changed
+    /// since the last checkpoint
+    #[arg(long)]
+    allow_changed_data: bool,
+
     /// Show the training full-screen instead of in lines
     #[arg(long, conflicts_with = "json")]
     tui: bool,
@@ -40,6 +45,11 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
     arguments.device.override_key(&mut arguments.overrides);
     train(&arguments.results, arguments.tui, || {
         let overrides = &arguments.overrides.overrides;
-        Ok(Training::resume(&arguments.run, overrides)?)
+        let training = Training::resume(&arguments.run, overrides)?;
+        Ok(if arguments.allow_changed_data {
+            training.allowing_changed_data()
+        } else {
+            training
+        })
     })
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use convirt::Training;
 use convirt::run::Ending as Outcome;
+use log::info;
 
 use crate::arguments::{ConfigurationArguments, DeviceArgument, ResultsArguments};
 use crate::program::{Ending, Misuse};
@@ -62,7 +63,13 @@ pub fn train(
         training = training.with_full_screen_view();
     }
     results.announce(&training);
-    let summary = training.run()?;
+    let run = training.run_dir().clone();
+    let summary = training.run().inspect_err(|_| {
+        if let Some(step) = Training::last_checkpoint(&run) {
+            let run = run.path().display();
+            info!("the last checkpoint is of step {step}; continue from it: convirt resume {run}");
+        }
+    })?;
     results.print(&summary)?;
     Ok(match summary.ending {
         Outcome::Interrupted => Ending::Interrupted,

@@ -117,8 +117,22 @@ impl NewFile {
         file.rewind()?;
         file.write_all(header)?;
         file.sync_all()?;
-        fs::rename(&self.partial.0, &self.path)
+        fs::rename(&self.partial.0, &self.path)?;
+        sync_folder_of(&self.path);
+        Ok(())
     }
+}
+
+/// Waits until a new name in a folder is on the disk, on systems that can.
+fn sync_folder_of(path: &Path) {
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        // Some file systems cannot.
+        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|it| it.sync_all());
+    }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 fn create_folder_of(path: &Path) -> io::Result<()> {

@@ -88,10 +88,36 @@ impl PendingMeasures {
         self.embeddings.take()
     }
 
+    /// Reads the values from the device, whether they are finite or not.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub(crate) fn read(mut self) -> Result<Self, ExecutionError> {
+        if self.read.is_none() {
+            let values = self.values.clone().try_into_vec_as::<f32>();
+            let values = values.map_err(|error| ExecutionError::with_context(error.to_string()))?;
+            self.read = Some(Measures {
+                loss: f64::from(values[0]),
+                accuracies: values[1..].iter().copied().map(f64::from).collect(),
+                pairs: self.pairs,
+            });
+        }
+        Ok(self)
+    }
+
     /// Returns the values, if they have been read.
     pub(crate) fn measures(&self) -> Option<&Measures> {
         self.read.as_ref()
     }
+}
+
+/// The error of a loss or gradient norm that is not finite.
+pub(crate) fn not_finite(name: &str, value: f64) -> ExecutionError {
+    ExecutionError::with_context(format!(
+        "the {name} became {value}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, or raise \
+         `loss.temperature`; at the first step, check the initial weights"
+    ))
 }
 
 impl ItemLazy for PendingMeasures {
@@ -100,28 +126,12 @@ impl ItemLazy for PendingMeasures {
     /// # Errors
     ///
     /// If the device fails, or the loss is not finite.
-    fn sync(mut self) -> Result<Self, ExecutionError> {
-        if self.read.is_some() {
-            return Ok(self);
+    fn sync(self) -> Result<Self, ExecutionError> {
+        let read = self.read()?;
+        match read.measures() {
+            Some(Measures { loss, .. }) if !loss.is_finite() => Err(not_finite("loss", *loss)),
+            _ => Ok(read),
         }
-        let values = self
-            .values
-            .clone()
-            .try_into_vec_as::<f32>()
-            .map_err(|error| ExecutionError::with_context(error.to_string()))?;
-        let loss = f64::from(values[0]);
-        if !loss.is_finite() {
-            return Err(ExecutionError::with_context(format!(
-                "the loss became {loss}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, \
-                 or raise `loss.temperature`; at the first step, check the initial weights"
-            )));
-        }
-        self.read = Some(Measures {
-            loss,
-            accuracies: values[1..].iter().copied().map(f64::from).collect(),
-            pairs: self.pairs,
-        });
-        Ok(self)
     }
 }
 

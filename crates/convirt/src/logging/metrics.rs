@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::TensorReadError;
+use burn::train::logger::MetricLogger;
+use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{
-    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
-    SerializedEntry,
+    Metric, MetricAttributes, MetricDefinition, MetricMetadata, MetricName, Numeric,
+    NumericAttributes, NumericEntry, SerializedEntry,
     state::{FormatOptions, NumericMetricState},
 };
 
 use super::measures::Measures;
 
 /// Name of the loss in logs. Its validation mean decides which model is the best.
-pub(crate) const LOSS: &str = "Loss";
+const LOSS: &str = "Loss";
 /// Name of the in-batch accuracy from images to texts.
 pub(crate) const IMAGE_TO_TEXT: &str = "Image-to-text accuracy";
 /// Name of the in-batch accuracy from texts to images.
@@ -194,4 +196,25 @@ impl Numeric for PairsPerSecond {
     fn final_value(&self) -> NumericEntry {
         self.state.final_value()
     }
+}
+
+/// A logger that writes nothing, since [`records`](crate::records) has all measures. Without one,
+/// burn-train writes files of its own.
+pub(crate) struct NoMetricLogger;
+
+impl MetricLogger for NoMetricLogger {
+    fn log(&mut self, _update: MetricsUpdate, _epoch: usize, _split: &Split) {}
+
+    fn read_numeric(
+        &mut self,
+        _name: &str,
+        _epoch: usize,
+        _split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        Ok(Vec::new())
+    }
+
+    fn log_metric_definition(&mut self, _definition: MetricDefinition) {}
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }

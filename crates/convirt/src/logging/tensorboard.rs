@@ -10,10 +10,13 @@ pub(crate) use reader::{Scalars, read_scalars};
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
+
+/// Beginning of an event file's name.
+const PREFIX: &str = "events.out.tfevents.";
 
 /// A writer of one event file.
 ///
@@ -44,15 +47,22 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Creates `events.out.tfevents.<seconds>.convirt` in `folder`.
+    /// Creates `events.out.tfevents.<seconds>.convirt` in `folder`. Its time is after those of the
+    /// files that are there, even if the clock was set back, since TensorBoard sorts them by name.
     ///
     /// # Errors
     ///
     /// If the file cannot be created or written.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        let time = wall_time();
-        // TensorBoard sorts files by name; nanoseconds give the file of a resumed run another name.
-        let name = format!("events.out.tfevents.{time:.9}.convirt");
+        let mut time = wall_time();
+        if let Some(last) = event_files(folder)?
+            .last()
+            .and_then(|path| time_in_name(path))
+        {
+            time = time.max(last + 1e-3);
+        }
+        // Nanoseconds give the file of a resumed run another name.
+        let name = format!("{PREFIX}{time:.9}.convirt");
         let file = File::create_new(folder.join(name))?;
         let mut writer = Self {
             file: BufWriter::new(file),
@@ -166,6 +176,16 @@ impl EventWriter {
         self.file.flush()
     }
 
+    /// Flushes all values and waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.get_ref().sync_data()
+    }
+
     fn write(&mut self, event: Event) -> io::Result<()> {
         let payload = event.encode_to_vec();
         let length = (payload.len() as u64).to_le_bytes();
@@ -174,6 +194,23 @@ impl EventWriter {
         self.file.write_all(&payload)?;
         self.file.write_all(&masked_crc(&payload).to_le_bytes())
     }
+}
+
+/// Returns the event files in a folder, in the order of their names.
+fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = folder.read_dir()?.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths.filter(|path| time_in_name(path).is_some()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Returns the time in the name of an event file, in seconds.
+fn time_in_name(path: &Path) -> Option<f64> {
+    let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+    // Seconds, perhaps with a fraction, then the names of machine and program.
+    let digits = name.find(|it: char| it != '.' && !it.is_ascii_digit());
+    let time = name[..digits.unwrap_or(name.len())].trim_end_matches('.');
+    time.parse().ok()
 }
 
 fn wall_time() -> f64 {
@@ -315,6 +352,19 @@ mod tests {
             (image.width, image.height, &image.encoded[..]),
             (2, 1, &[7][..])
         );
+    }
+
+    #[test]
+    fn a_file_sorts_after_those_of_a_clock_that_was_set_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let ahead = wall_time() + 1e6;
+        let earlier = folder.path().join(format!("{PREFIX}{ahead:.9}.convirt"));
+        std::fs::write(&earlier, "").unwrap();
+        for _ in 0..2 {
+            EventWriter::create(folder.path()).unwrap();
+        }
+        let files = event_files(folder.path()).unwrap();
+        assert_eq!((files.len(), &files[0]), (3, &earlier));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use convirt_data::{FileError, printable_lines};
 
 use super::first_error::FirstError;
-use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
+use super::record::{CheckpointRecord, EvaluationRecord, StepRecord, TrainingObserver};
 use crate::messages::{progress, warning};
 use crate::readable::duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct Lines {
     first_step: usize,
     started: Instant,
     last_line: Option<Instant>,
+    /// Whether the size of a checkpoint with the optimizer's state has been told.
+    knows_checkpoints: bool,
     /// The line of a step that is not written yet.
     untold: Option<String>,
 }
@@ -70,6 +72,7 @@ impl Lines {
             first_step: step,
             started: Instant::now(),
             last_line: None,
+            knows_checkpoints: false,
             untold: None,
         }
     }
@@ -139,6 +142,20 @@ impl TrainingObserver for Lines {
         if record.is_best {
             line += "  best so far";
         }
+        self.line(&line);
+    }
+
+    /// The first one tells how much a stop costs; they are all alike.
+    fn on_checkpoint(&mut self, record: &CheckpointRecord) {
+        if self.knows_checkpoints {
+            return;
+        }
+        self.knows_checkpoints = record.step > self.first_step;
+        let megabytes = record.bytes as f64 / 1e6;
+        let line = format!(
+            "checkpoint of step {}: {megabytes:.1} MB, written in {:.1} s",
+            record.step, record.seconds
+        );
         self.line(&line);
     }
 

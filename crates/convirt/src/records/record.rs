@@ -51,6 +51,17 @@ pub struct EvaluationRecord {
     pub seconds: f64,
 }
 
+/// A checkpoint that is whole on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// Optimizer steps done.
+    pub step: usize,
+    /// Size of its files, in bytes.
+    pub bytes: u64,
+    /// Time that writing it took, in seconds; the training went on meanwhile.
+    pub seconds: f64,
+}
+
 /// An observer of a training: it is told of every step, evaluation, checkpoint and warning, in the
 /// thread of the training.
 ///
@@ -80,8 +91,8 @@ pub trait TrainingObserver: Send {
     /// Is called after each evaluation.
     fn on_evaluation(&mut self, _record: &EvaluationRecord) {}
 
-    /// Is called after each checkpoint, with the number of steps done.
-    fn on_checkpoint(&mut self, _step: usize) {}
+    /// Is called when a checkpoint is whole, some steps after the one that it holds.
+    fn on_checkpoint(&mut self, _record: &CheckpointRecord) {}
 
     /// Is called with whatever may affect the result: before the first step with each of
     /// [`Training::warnings`](crate::Training::warnings), and later when images turn out to be

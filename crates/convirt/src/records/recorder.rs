@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
+use super::record::{CheckpointRecord, EvaluationRecord, StepRecord, TrainingObserver};
 use crate::logging::Measures;
 use crate::network::resident_memory;
 use crate::retrieval::Retrieval;
@@ -109,10 +109,10 @@ impl Recorder {
         }
     }
 
-    /// Records a checkpoint after `step` steps.
-    pub fn checkpoint(&mut self, step: usize) {
+    /// Records a checkpoint.
+    pub fn checkpoint(&mut self, record: &CheckpointRecord) {
         for observer in &mut self.observers {
-            observer.on_checkpoint(step);
+            observer.on_checkpoint(record);
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use convirt_data::Thumbnail;
 
 use super::first_error::FirstError;
-use super::record::{EvaluationRecord, StepRecord, TrainingObserver};
+use super::record::{CheckpointRecord, EvaluationRecord, StepRecord, TrainingObserver};
 use crate::logging::EventWriter;
 
 /// An observer that writes training values every few steps and validation values at each
@@ -19,18 +19,27 @@ pub(crate) struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Creates an event file in `folder`. The next training step is `step + 1`.
-    pub fn create(folder: &Path, every_n_steps: usize, step: usize) -> io::Result<Self> {
-        let mut writer = EventWriter::create(folder)?;
-        if step > 0 {
-            writer.resume_after(step as u64)?;
-            writer.flush()?;
-        }
+    /// Creates an event file in `folder`.
+    pub fn create(folder: &Path, every_n_steps: usize) -> io::Result<Self> {
         Ok(Self {
-            writer,
+            writer: EventWriter::create(folder)?,
             every_n_steps: every_n_steps.max(1),
             error: FirstError::default(),
         })
+    }
+
+    /// Takes back what earlier files have after the resumed step. If its evaluation is still to
+    /// come, that may be an evaluation at the step itself: then its own record, `again`, is written
+    /// again.
+    pub fn resume(&mut self, step: usize, again: Option<&StepRecord>) {
+        let last_kept = step - usize::from(again.is_some() && step > 0);
+        let written = self.writer.resume_after(last_kept as u64);
+        self.check(written);
+        if let Some(record) = again {
+            self.on_step(record);
+        }
+        let written = self.writer.flush();
+        self.check(written);
     }
 
     /// Writes a text, shown as Markdown.
@@ -107,6 +116,11 @@ impl TrainingObserver for TensorBoard {
         let written = self.scalars(record.step, scalars);
         self.check(written);
     }
+
+    fn on_checkpoint(&mut self, _record: &CheckpointRecord) {
+        let synced = self.writer.sync();
+        self.check(synced);
+    }
 }
 
 #[cfg(test)]
@@ -118,7 +132,7 @@ mod tests {
     #[test]
     fn tags_are_grouped_and_have_recall_over_time() {
         let folder = tempfile::tempdir().unwrap();
-        let mut events = TensorBoard::create(folder.path(), 2, 0).unwrap();
+        let mut events = TensorBoard::create(folder.path(), 2).unwrap();
         for number in 1..=4 {
             events.on_step(&step(number));
         }
@@ -144,5 +158,35 @@ mod tests {
             assert!(tags.contains(&tag), "no {tag} in {tags:?}");
         }
         assert_eq!(scalars["loss/valid"][&4], 2.5);
+    }
+
+    #[test]
+    fn a_resumed_session_takes_back_what_it_computes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut events = TensorBoard::create(folder.path(), 1).unwrap();
+        for number in 1..=5 {
+            events.on_step(&step(number));
+        }
+        events.on_evaluation(&evaluation(4));
+        drop(events);
+        let steps = |tag: &str| -> Vec<u64> {
+            let scalars = read_scalars(folder.path()).unwrap();
+            let values = scalars.get(tag).into_iter().flatten();
+            values.map(|(step, _)| *step).collect()
+        };
+        // A checkpoint after the evaluation at step 4, and one before it.
+        TensorBoard::create(folder.path(), 1)
+            .unwrap()
+            .resume(4, None);
+        assert_eq!(
+            (steps("loss/train"), steps("loss/valid")),
+            (vec![1, 2, 3, 4], vec![4])
+        );
+        let mut events = TensorBoard::create(folder.path(), 1).unwrap();
+        events.resume(4, Some(&step(4)));
+        assert_eq!(
+            (steps("loss/train"), steps("loss/valid")),
+            (vec![1, 2, 3, 4], vec![])
+        );
     }
 }

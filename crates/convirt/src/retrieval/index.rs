@@ -287,6 +287,29 @@ mod tests {
         assert_eq!((hits[1].index, hits[1].score), (2, 0.0));
     }
 
+    /// Any change of any bit but in the name of the checksum itself, without which an index of an
+    /// earlier version is read.
+    #[test]
+    fn a_flipped_bit_is_noticed_at_every_position() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("first.index");
+        write_three(&path);
+        let whole = fs::read(&path).unwrap();
+        let name = whole.windows(6).position(|it| it == b"crc32c").unwrap();
+        for bit in 0..8 * whole.len() {
+            if (name..name + 6).contains(&(bit / 8)) {
+                continue;
+            }
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, changed).unwrap();
+            let error = EmbeddingIndex::open(&path).expect_err(&format!("bit {bit}"));
+            assert!(error.to_string().contains("first.index"), "{error}");
+        }
+        fs::write(&path, &whole).unwrap();
+        EmbeddingIndex::open(&path).unwrap();
+    }
+
     #[test]
     fn a_description_without_a_precision_is_read_as_float32() {
         let json = serde_json::to_string(&description()).unwrap();

@@ -14,18 +14,70 @@ pub enum RunError {
     RunInUse {
         /// The run's folder.
         run: PathBuf,
-        /// Description of that process, `process <id>`.
+        /// Description of that process, `process <id> on <host>`.
         holder: String,
     },
 
-    /// A run has no complete checkpoint.
-    #[error("{folder}: no complete checkpoint to resume from; start a new run, from this run's model with `fine_tune_from` if it has one", folder = folder.display())]
+    /// A run has no whole checkpoint.
+    #[error(
+        "{folder}: no whole checkpoint to resume from{}; start a new run, from this run's model \
+         with `fine_tune_from` if it has one",
+        listed(damaged), folder = folder.display()
+    )]
     NoCheckpoint {
         /// Folder of checkpoints.
         folder: PathBuf,
+        /// What is wrong with each checkpoint that there is.
+        damaged: Vec<String>,
     },
 
-    /// A JSON file with the state or the data of a run is damaged.
+    /// The state of a checkpoint is not the one that was written.
+    #[error("{path}: changed since it was written", path = path.display())]
+    ChangedState {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A checkpoint cannot be written.
+    #[error("the checkpoint of step {step} cannot be written: {cause}")]
+    CheckpointNotWritten {
+        /// Step of the checkpoint.
+        step: usize,
+        /// The file and the error of writing it.
+        cause: String,
+    },
+
+    /// The disk has no room for the checkpoints and the model of a run.
+    #[error(
+        "{folder}: the disk has {} GB left, and the run's checkpoints and model take {} GB; free \
+         some, set another `runs_dir`, or lower `keep_checkpoints`",
+        gigabytes(*free), gigabytes(*needed), folder = folder.display()
+    )]
+    NoRoom {
+        /// Folder of the run.
+        folder: PathBuf,
+        /// Bytes that the run takes.
+        needed: u64,
+        /// Bytes that are left.
+        free: u64,
+    },
+
+    /// What a run is computed from has changed since its last checkpoint.
+    #[error(
+        "{run}: changed since the checkpoint of step {step}: {}; undo it, or accept it with \
+         `--allow-changed-data`",
+        changes.join("; "), run = run.display()
+    )]
+    Changed {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Step of the checkpoint.
+        step: usize,
+        /// The changes.
+        changes: Vec<String>,
+    },
+
+    /// The state of a checkpoint is not valid JSON, or of an older version.
     #[error("{path}: not a valid state of a run: {cause}", path = path.display())]
     BrokenState {
         /// The file.
@@ -49,4 +101,15 @@ pub enum RunError {
         /// The key of the setting.
         key: String,
     },
+}
+
+fn listed(damaged: &[String]) -> String {
+    if damaged.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", damaged.join("; "))
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / 1e9)
 }

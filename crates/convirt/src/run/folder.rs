@@ -1,20 +1,15 @@
 //! The folder of a run.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use convirt_data::{FileError, NewFile, read_regular_text};
 use jiff::Zoned;
 
-use super::error::RunError;
 use crate::config::Config;
 use crate::config::yaml::MAX_BYTES;
 use crate::error::Error;
 use crate::inference::require_run;
-
-/// Maximum number of bytes of the lock file.
-const MAX_LOCK_BYTES: u64 = 1 << 10;
 
 /// Name of the summary in the folder.
 pub(crate) const SUMMARY: &str = "summary.json";
@@ -31,13 +26,12 @@ pub(crate) const REPORT: &str = "report.html";
 /// | `train.log` | what the screen showed |
 /// | `metrics.jsonl` | a JSON object for each step and each evaluation |
 /// | `events.out.tfevents.*` | the same for TensorBoard, with held-out pairs |
-/// | `train/`, `valid/` | Burn's metric logs |
-/// | `checkpoint/` | the last two checkpoints, for resuming |
+/// | `checkpoint/` | the last checkpoints, for resuming |
 /// | `model/` | the best model by validation loss: safetensors, tokenizer, description |
-/// | `data.json` | number and hash of the pairs at the start of the run |
 /// | `split.csv` | the side of the split of each row, with a hash of its image |
 /// | `lock` | lock of the process that is training the run |
 /// | `summary.json` | the [`Summary`](crate::Summary) |
+/// | `checksums.json` | checksums of `split.csv` and `summary.json` |
 /// | `report.html` | the report page: curves, held-out pairs, heat maps |
 ///
 /// # Examples
@@ -63,40 +57,7 @@ pub struct RunDir {
     path: PathBuf,
 }
 
-/// A lock on a run's folder: while it exists, no other process can train the run.
-#[derive(Debug)]
-pub(crate) struct RunLock {
-    _file: File,
-}
-
 impl RunDir {
-    /// Locks the run for this process. The operating system releases the lock when the process
-    /// ends, also after a crash.
-    ///
-    /// # Errors
-    ///
-    /// - [`RunError::RunInUse`] if another process holds the lock
-    /// - [`FileError::Write`] if the lock file cannot be written
-    pub(crate) fn lock(&self) -> Result<RunLock, Error> {
-        let path = self.path.join("lock");
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(FileError::write(&path))?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => Error::from(RunError::RunInUse {
-                run: self.path.clone(),
-                holder: read_regular_text(&path, MAX_LOCK_BYTES).unwrap_or_default(),
-            }),
-            TryLockError::Error(cause) => FileError::write(&path)(cause).into(),
-        })?;
-        let holder = format!("process {}", std::process::id());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.write_all(holder.as_bytes()));
-        written.map_err(FileError::write(&path))?;
-        Ok(RunLock { _file: file })
-    }
-
     /// Creates the folder `<runs>/<timestamp>_<name>`, with the local time to the second.
     ///
     /// # Errors
@@ -131,14 +92,25 @@ impl RunDir {
         Ok(Self { path })
     }
 
+    /// Returns the text of the configuration that the last change left; `None` if there was none.
+    pub(crate) fn last_change(&self) -> Option<String> {
+        let entries = fs::read_dir(&self.path).ok()?.flatten();
+        let steps = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let step = name.strip_prefix("config-from-step-")?;
+            step.strip_suffix(".yaml")?.parse::<usize>().ok()
+        });
+        let path = self.configuration_from(steps.max()?);
+        read_regular_text(&path, MAX_BYTES as u64).ok()
+    }
+
     /// Replaces `config.yaml` by the configuration that holds from `step` on. All configurations of
     /// the run are kept as `config-from-step-<step>.yaml`.
     pub(crate) fn replace_configuration(&self, step: usize, config: &Config) -> Result<(), Error> {
-        let from_step = |step: usize| self.path.join(format!("config-from-step-{step}.yaml"));
         let write = |path: &Path, text: &[u8]| {
             NewFile::write_whole(path, text).map_err(FileError::write(path))
         };
-        let first = from_step(0);
+        let first = self.configuration_from(0);
         if !first.exists() {
             let path = self.config();
             let earlier = read_regular_text(&path, MAX_BYTES as u64);
@@ -146,9 +118,13 @@ impl RunDir {
             write(&first, earlier.as_bytes())?;
         }
         let text = config.to_yaml();
-        write(&from_step(step), text.as_bytes())?;
+        write(&self.configuration_from(step), text.as_bytes())?;
         write(&self.config(), text.as_bytes())?;
         Ok(())
+    }
+
+    fn configuration_from(&self, step: usize) -> PathBuf {
+        self.path.join(format!("config-from-step-{step}.yaml"))
     }
 
     /// Returns the path of the folder.
@@ -188,6 +164,19 @@ impl RunDir {
     }
 }
 
+/// Removes incomplete files that killed processes have left in a folder. Nobody else may be writing
+/// there.
+pub(crate) fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Ours; Burn's.
+        let is_incomplete = name.contains(".partial-") || name.ends_with(".tmp");
+        if is_incomplete && entry.file_type().is_ok_and(|it| it.is_file()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,16 +187,5 @@ mod tests {
         let first = RunDir::create(runs.path(), "a").unwrap();
         let second = RunDir::create(runs.path(), "a").unwrap();
         assert_ne!(first, second);
-    }
-
-    #[test]
-    fn only_one_lock_on_a_run_exists_at_a_time() {
-        let runs = tempfile::tempdir().unwrap();
-        let run = RunDir::create(runs.path(), "a").unwrap();
-        let lock = run.lock().unwrap();
-        let error = run.lock().unwrap_err().to_string();
-        assert!(error.contains(&std::process::id().to_string()), "{error}");
-        drop(lock);
-        run.lock().unwrap();
     }
 }

@@ -14,6 +14,7 @@ use super::folder::RunDir;
 use crate::config::DEFAULT_RUNS_DIR;
 use crate::error::Error;
 use crate::inference::find_run;
+use crate::weights::checksums;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "split.csv";
@@ -100,9 +101,10 @@ impl RunSplit {
     }
 
     /// Writes the record of a split into the folder of its run.
-    pub(crate) fn save(table: &[u8], run: &RunDir) -> Result<(), FileError> {
+    pub(crate) fn save(table: &[u8], run: &RunDir) -> Result<(), Error> {
         let path = run.path().join(FILE);
-        NewFile::write_whole(&path, table).map_err(FileError::write(&path))
+        NewFile::write_whole(&path, table).map_err(FileError::write(&path))?;
+        Ok(checksums::record(run.path(), &[FILE])?)
     }
 
     /// Reads the record of a run, which is given by a path or a name as in [`RunDir::open`], by its
@@ -111,7 +113,8 @@ impl RunSplit {
     /// # Errors
     ///
     /// - [`RunNameError`](crate::inference::RunNameError) if several runs have the name
-    /// - [`RunError::BrokenSplit`] if the record is damaged
+    /// - [`RunError::BrokenSplit`] or [`WeightsError::Changed`](crate::weights::WeightsError) if
+    ///   the record is damaged
     pub fn load(run: &Path) -> Result<Option<Self>, Error> {
         let found = find_run(Path::new(DEFAULT_RUNS_DIR), run)?;
         let path = found.unwrap_or_else(|| run.to_path_buf());
@@ -122,6 +125,7 @@ impl RunSplit {
             return Ok(None);
         };
         let file = folder.join(FILE);
+        checksums::verify(&file)?;
         let bytes = read_regular(&file, MAX_BYTES).map_err(FileError::read(&file))?;
         let broken = |row| RunError::BrokenSplit {
             path: file.clone(),

@@ -10,13 +10,14 @@ use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
-use super::folder::REPORT;
+use super::folder::{REPORT, RunDir, SUMMARY};
 use crate::config::Objective;
 use crate::config::PrecisionName;
+use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
-use crate::weights::{LoadReport, append_crc32c};
+use crate::weights::{LoadReport, append_crc32c, checksums};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,9 @@ pub struct Summary {
     pub seed: u64,
     /// Number of optimizer steps.
     pub steps: usize,
+    /// Steps that were skipped since their loss or gradient was not finite.
+    #[serde(default)]
+    pub skipped_steps: usize,
     /// Step of the lowest validation loss, at which the model was saved.
     pub best_step: usize,
     /// Lowest validation loss, in nats; `None` if the run ended before an evaluation.
@@ -130,8 +134,9 @@ impl InitialWeightsFile {
 }
 
 impl Summary {
-    /// Reads the summary of a run; `None` if it has none, or one that cannot be read.
+    /// Reads the summary of a run; `None` if it has none, or one that cannot be read or has changed.
     pub(crate) fn load(path: &Path) -> Option<Self> {
+        checksums::verify(path).ok()?;
         serde_json::from_slice(&read_json(path).ok()?).ok()
     }
 
@@ -140,13 +145,10 @@ impl Summary {
         (-self.chance_loss).exp()
     }
 
-    /// Writes the summary as JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError::Write`] if the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        write_json(path, self)
+    /// Writes the summary into its run's folder as JSON, and its checksum.
+    pub(crate) fn save(&self, run: &RunDir) -> Result<(), Error> {
+        write_json(&run.summary(), self)?;
+        Ok(checksums::record(run.path(), &[SUMMARY])?)
     }
 }
 

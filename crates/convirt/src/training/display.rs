@@ -5,7 +5,7 @@ use std::fmt;
 use convirt_data::{Split, TrainingSteps, small_validation_warning};
 use convirt_ops::{KERNEL_VARIABLE, Precision};
 
-use super::Training;
+use super::{Resumption, Training};
 use crate::compute::{describe_device, kernel_name};
 use crate::config::ScheduleKind;
 use crate::readable::thousands;
@@ -15,7 +15,7 @@ impl fmt::Display for Training {
         let line =
             |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "{name:<16}{text}");
         line(f, "run", self.run.path().display().to_string())?;
-        if let Some(state) = &self.resumed {
+        if let Some(Resumption { state, .. }) = &self.resumption {
             line(f, "resumed at", format!("step {}", state.step))?;
         }
         if self.finished.is_some() {
@@ -26,7 +26,8 @@ impl fmt::Display for Training {
                  reached; nothing changes. `--set max_steps=N` or `--set epochs=N` extends it"
             );
         }
-        for change in &self.changes {
+        let resumption = self.resumption.iter();
+        for change in resumption.flat_map(|resumption| &resumption.settings) {
             line(f, "changed", change.clone())?;
         }
         let precision = self.config.precision;
@@ -97,8 +98,16 @@ impl Training {
     /// Returns what may affect the result and is known before the first step.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(change) = &self.data_change {
-            warnings.push(change.to_string());
+        if let Some(resumption) = &self.resumption {
+            for damaged in &resumption.passed_over {
+                warnings.push(format!("a checkpoint is passed over: {damaged}"));
+            }
+            for change in &resumption.unexpected {
+                let step = resumption.state.step;
+                warnings.push(format!(
+                    "changed since the checkpoint of step {step}: {change}"
+                ));
+            }
         }
         if let Some((step, kernel)) = self.other_kernel() {
             warnings.push(format!(
@@ -129,7 +138,10 @@ impl Training {
                 schedule.warmup_steps
             ));
         }
-        if let Some(earlier) = self.earlier_total
+        if let Some(Resumption {
+            earlier_total: earlier,
+            ..
+        }) = self.resumption
             && schedule.kind == ScheduleKind::Cosine
             && earlier != total
         {
@@ -144,7 +156,7 @@ impl Training {
     /// Returns the step and the kernel of the resumed checkpoint, if its kernel is not the current
     /// one.
     fn other_kernel(&self) -> Option<(usize, &str)> {
-        let state = self.resumed.as_ref()?;
+        let state = &self.resumption.as_ref()?.state;
         let saved = state.kernel.as_deref()?;
         let current = kernel_name(&self.device, self.config.precision);
         (current.as_deref() != Some(saved)).then_some((state.step, saved))

@@ -7,10 +7,8 @@ mod state_file;
 use std::sync::{Arc, Mutex};
 
 use burn::optim::OptimizerRecord;
-use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::store::{ModuleRecord, RecordError};
-use burn::train::logger::FileMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{FileError, Radiograph, Thumbnail};
@@ -19,18 +17,21 @@ use convirt_ops::is_flex;
 
 use super::Training;
 use super::adam::Adam;
-use super::checkpoint::{KeepLastTwo, TrainingState};
+use super::checkpoint::{
+    CheckpointFolder, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
+};
 use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
 use crate::compute::kernel_name;
 use crate::error::Error;
-use crate::logging::{MeanMetric, PairsPerSecond, renderer};
+use crate::logging::{MeanMetric, NoMetricLogger, PairsPerSecond, renderer};
 use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, TrainingObserver};
 use crate::report::evenly_spaced;
+use crate::run::{check_room, remove_leftovers};
 use crate::weights::{WeightsError, check_loaded};
-use epochs::WindowedTraining;
+use epochs::{CheckpointIntervals, WindowedTraining};
 use held_out::HeldOutPairs;
 
 pub(super) use epochs::Outcome;
@@ -62,9 +63,12 @@ impl Training {
             precision: config.precision,
         };
         let autodiff = self.device.clone().autodiff();
-        let learning_rate = ScheduledLearningRate::new(
+        let state = self.initial_state();
+        let learning_rate = ScheduledLearningRate::resumed(
             config.learning_rate,
             config.schedule(self.loaders.steps.total),
+            state.step,
+            state.plateau,
         );
         let optimizer = Adam {
             epsilon: config.adam_epsilon,
@@ -75,23 +79,28 @@ impl Training {
             optimizer.init(),
             ModuleLrScheduler::new(learning_rate.clone()),
         );
-        if let Some(state) = &self.resumed {
-            self.restore(&mut learner, state.step)?;
+        let folder = CheckpointFolder::new(self.run.checkpoints());
+        if self.resumption.is_some() {
+            self.restore(&mut learner, &folder, state.step)?;
         }
-
-        let state = TrainingState {
-            kernel: kernel_name(&self.device, config.precision),
-            ..self.resumed.clone().unwrap_or_default()
-        };
+        folder.clean(state.step);
+        remove_leftovers(self.run.path());
+        remove_leftovers(&self.run.model());
+        let counts = self.network.parameter_counts();
+        let present = folder.steps().len();
+        check_room(self.run.path(), &counts, config.keep_checkpoints, present)?;
+        let checkpoints = CheckpointWriter::new(folder, config.keep_checkpoints)?;
         let recorder = self.recorder::<N>(&state, &description, observers)?;
         let windows = Arc::new(WindowedTraining {
             device: autodiff,
             seed: config.seed,
             steps: self.loaders.steps,
             early_stop_patience: config.early_stop_patience,
-            position: self.loaders.train.position(),
+            loader: self.loaders.train.clone(),
             learning_rate,
-            checkpoints: self.run.checkpoints(),
+            checkpoints: Arc::clone(&checkpoints),
+            checkpoint_intervals: CheckpointIntervals::new(config),
+            max_skipped_steps: config.max_skipped_steps,
             save_best: {
                 let (description, folder) = (self.description.clone(), self.run.model());
                 Box::new(move |network: &N| description.save_weights(network, &folder))
@@ -119,17 +128,26 @@ impl Training {
         let result = training
             .metric_train_numeric(LearningRateMetric::new())
             .metric_train_numeric(PairsPerSecond::new())
-            .with_metric_logger(FileMetricLogger::new(path))
+            .with_metric_logger(NoMetricLogger)
             .with_application_logger(None)
-            .with_default_checkpointers()
-            .with_checkpointing_strategy(KeepLastTwo::new(self.run.checkpoints()))
+            .with_custom_checkpointers(checkpoints.part(0), checkpoints.part(1), NoScheduler)
+            .with_checkpointing_strategy(SaveAlways)
             .with_interrupter(self.interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(windows.clone()))
             .renderer(renderer(self.full_screen, &self.interrupter))
             .num_epochs(windows.window_count())
             .launch(learner);
 
+        // The checkpointers have ended with the training.
+        let mut recorder = windows.recorder.lock().expect("the training has ended");
+        for written in checkpoints.take_written() {
+            recorder.checkpoint(&written);
+        }
+        drop(recorder);
         let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
+        if let Some(error) = checkpoints.take_error() {
+            return Err(error.into());
+        }
         if let Some(error) = result.error {
             return Err(Error::Training(error));
         }
@@ -141,6 +159,16 @@ impl Training {
                 .save_weights(&result.model.network, &self.run.model())?;
         }
         Ok(outcome)
+    }
+
+    /// Returns the state at the start of the training or at its resumption.
+    fn initial_state(&self) -> TrainingState {
+        let earlier = self.resumption.as_ref();
+        TrainingState {
+            kernel: kernel_name(&self.device, self.config.precision),
+            identity: self.identity.clone(),
+            ..earlier.map_or_else(TrainingState::default, |it| it.state.clone())
+        }
     }
 
     /// Opens the files of records in the run's folder.
@@ -156,12 +184,17 @@ impl Training {
         let total = self.loaders.steps.total;
         let mut recorder = Recorder::new(N::ACCURACY_NAMES, state.seconds);
         recorder.add(Lines::new(log, step, total, !self.full_screen));
-        recorder.add(MetricsFile::open(folder, step)?);
-        let mut events = TensorBoard::create(folder, self.config.log_every_n_steps, step)
+        let evaluated = state.evaluations.last_step.unwrap_or(0);
+        let metrics = MetricsFile::open(folder, step, evaluated)?;
+        let mut events = TensorBoard::create(folder, self.config.log_every_n_steps)
             .map_err(FileError::write(folder))?;
+        if self.resumption.is_some() {
+            events.resume(step, metrics.last_step().filter(|_| evaluated < step));
+        }
+        recorder.add(metrics);
         let yaml = self.config.to_yaml();
         events.text("configuration", step, &format!("```yaml\n{yaml}```"));
-        if step == 0 {
+        if self.resumption.is_none() {
             self.write_held_out_pairs(&mut events);
         }
         recorder.add(events);
@@ -206,10 +239,10 @@ impl Training {
     fn restore<N: Pretrained>(
         &self,
         learner: &mut Learner<PretrainingTask<N>>,
+        folder: &CheckpointFolder,
         step: usize,
     ) -> Result<(), Error> {
-        let folder = self.run.checkpoints();
-        let file = |part: &str| folder.join(format!("{part}-{step}.bpk"));
+        let file = |part: &str| folder.part(part, step);
         let damaged = |part: &str| {
             let path = file(part);
             move |error: RecordError| WeightsError::damaged(&path, error)
@@ -217,8 +250,6 @@ impl Training {
         learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
         check_loaded(&learner.model(), &file("model"))?;
         learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
-        let scheduler = LrSchedulerRecord::load(file("scheduler")).map_err(damaged("scheduler"))?;
-        learner.load_scheduler(scheduler);
         Ok(())
     }
 }

@@ -11,15 +11,17 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 
-use super::Training;
-use super::checkpoint::TrainingState;
+use super::checkpoint::{CheckpointFolder, Newest};
+use super::{Resumption, Training};
 use crate::compute::{check_precision, device};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::MemoryNeed;
-use crate::run::{DataIdentity, Ending, InitialWeightsFile, RunDir, RunError, RunSplit, Summary};
+use crate::run::{
+    Ending, InitialWeightsFile, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary,
+};
 use crate::weights::{ChosenEncoder, EncoderKind, WeightsKind, locate_weights};
 use describe::describe;
 
@@ -132,19 +134,18 @@ impl Training {
         let initial_weights = loads.iter().map(InitialWeightsFile::new);
         let initial_weights = initial_weights.collect::<Result<_, _>>()?;
 
-        let data = DataIdentity::new(&studies.split);
+        let split = studies.split.clone();
         let columns = studies.columns.clone();
         let tokenizer = tower.map(|tower| tower.tokenizer);
-        let split = RunSplit::table(&studies.split);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
-        let lock = run.lock()?;
+        let lock = RunLock::acquire(run.path())?;
         let path = run.config();
         NewFile::write_whole(&path, config.to_yaml().as_bytes())
             .map_err(FileError::write(&path))?;
-        data.save(run.path())?;
-        RunSplit::save(&split, &run)?;
+        RunSplit::save(&RunSplit::table(&split), &run)?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
+        let identity = RunIdentity::new(&config, &split, &run.model(), initial_weights)?;
         Ok(Self {
             config,
             run,
@@ -154,14 +155,12 @@ impl Training {
             columns,
             loaders,
             loads,
-            resumed: None,
-            data_change: None,
+            identity,
+            resumption: None,
+            allows_changed_data: false,
             _lock: lock,
             interrupter: Interrupter::new(),
-            initial_weights,
             finished: None,
-            changes: Vec::new(),
-            earlier_total: None,
             observers: Vec::new(),
             program: None,
             full_screen: false,
@@ -177,7 +176,7 @@ impl Training {
     ///
     /// - [`RunNameError`](crate::inference::RunNameError) if the run does not exist
     /// - [`RunError::RunInUse`] if another process is training it
-    /// - [`RunError::NoCheckpoint`] if it has no complete checkpoint
+    /// - [`RunError::NoCheckpoint`] if it has no whole checkpoint
     /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
     /// - those of [`prepare`](Self::prepare)
     pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
@@ -204,24 +203,31 @@ impl Training {
         studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
         for setting in overrides {
-            let key = setting.split('=').next().unwrap_or_default();
-            let section = key.split('.').next().unwrap_or_default();
-            if FIXED_ON_RESUME.contains(&section) {
-                let key = key.to_string();
-                return Err(RunError::FixedOnResume { key }.into());
-            }
+            check_may_change(setting.split('=').next().unwrap_or_default())?;
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
-        let lock = run.lock()?;
-        let earlier = Config::from_written(&run.config(), &[])?;
-        let mut config = Config::from_written(&run.config(), overrides)?;
-        let changes = earlier.changes_to(&config);
-        let state = TrainingState::load_latest(&run.checkpoints())?;
+        let lock = RunLock::acquire(run.path())?;
+        let Newest { state, passed_over } = CheckpointFolder::new(run.checkpoints()).newest()?;
+        let (then, now) = (&state.identity, run.config());
+        let source = format!("the checkpoint of step {}", state.step);
+        let earlier = Config::from_yaml(&source, &then.configuration, &[])?;
+        let written = Config::from_written(&now, &[])?;
+        let mut config = Config::from_written(&now, overrides)?;
+        let settings = earlier.changes_to(&config);
+        settings.keys().try_for_each(|key| check_may_change(key))?;
+        // What an earlier resumption changed is in the file before it is in a checkpoint.
+        let is_known = run.last_change().is_some_and(|it| it == written.to_yaml());
+        let edits = earlier.changes_to(&written).into_values();
+        let edits = edits.filter(|_| !is_known);
+        let mut unexpected: Vec<String> = edits.map(|it| format!("config.yaml: {it}")).collect();
+
         let device = device(config.device.as_deref())?;
         check_precision(config.precision, &device)?;
         let studies = studies(&mut config)?;
         let columns = studies.columns.clone();
-        let data_change = DataIdentity::new(&studies.split).change_since_start(run.path())?;
+        let weights = then.initial_weights.clone();
+        let identity = RunIdentity::new(&config, &studies.split, &run.model(), weights)?;
+        unexpected.extend(identity.changes_since(then));
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
@@ -235,16 +241,9 @@ impl Training {
         let patience = config.early_stop_patience.unwrap_or(usize::MAX);
         let is_at_end =
             state.step >= loaders.steps.total || state.evaluations.since_best >= patience;
-        let earlier_summary = Summary::load(&run.summary());
-        let initial_weights = (earlier_summary.as_ref())
-            .map(|summary| summary.initial_weights.clone())
-            .unwrap_or_default();
-        let finished = earlier_summary.filter(|summary| {
+        let finished = Summary::load(&run.summary()).filter(|summary| {
             is_at_end && summary.ending != Ending::Interrupted && summary.steps == state.step
         });
-        if !changes.is_empty() && finished.is_none() {
-            run.replace_configuration(state.step, &config)?;
-        }
         Ok(Self {
             config,
             run,
@@ -254,20 +253,34 @@ impl Training {
             columns,
             loaders,
             loads: Vec::new(),
-            resumed: Some(state),
-            data_change,
+            identity,
+            resumption: Some(Resumption {
+                state,
+                passed_over,
+                settings: settings.into_values().collect(),
+                unexpected,
+                earlier_total,
+            }),
+            allows_changed_data: false,
             _lock: lock,
             interrupter: Interrupter::new(),
-            initial_weights,
             finished,
-            changes,
-            earlier_total: Some(earlier_total),
             observers: Vec::new(),
             program: None,
             full_screen: false,
             stops_on_signals: false,
         })
     }
+}
+
+/// Checks that a resumption may change a setting.
+fn check_may_change(key: &str) -> Result<(), RunError> {
+    let section = key.split('.').next().unwrap_or_default();
+    if FIXED_ON_RESUME.contains(&section) {
+        let key = key.to_string();
+        return Err(RunError::FixedOnResume { key });
+    }
+    Ok(())
 }
 
 /// Checks that the networks can be built and that the training fits into memory.

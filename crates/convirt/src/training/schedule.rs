@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use burn::optim::LearningRate;
 use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Schedule;
 
@@ -40,26 +41,46 @@ pub struct ScheduledLearningRate {
     plateau: Arc<Mutex<Plateau>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Plateau {
+/// What the plateau's schedule knows of the evaluations so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plateau {
+    /// Factor of the base rate.
     multiplier: f64,
-    best: f64,
+    /// Lowest validation loss; `None` before the first evaluation.
+    best: Option<f64>,
+    /// Evaluations without a lower loss since the last reduction.
     bad_evaluations: usize,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self {
+            multiplier: 1.0,
+            best: None,
+            bad_evaluations: 0,
+        }
+    }
 }
 
 impl ScheduledLearningRate {
     /// Creates a scheduler at step 0 with the base rate `base`.
     pub fn new(base: f64, schedule: Schedule) -> Self {
+        Self::resumed(base, schedule, 0, Plateau::default())
+    }
+
+    /// Creates a scheduler that continues after `step` steps.
+    pub(crate) fn resumed(base: f64, schedule: Schedule, step: usize, plateau: Plateau) -> Self {
         Self {
             base,
             schedule,
-            step: 0,
-            plateau: Arc::new(Mutex::new(Plateau {
-                multiplier: 1.0,
-                best: f64::INFINITY,
-                bad_evaluations: 0,
-            })),
+            step,
+            plateau: Arc::new(Mutex::new(plateau)),
         }
+    }
+
+    /// Returns the state of the plateau, which a checkpoint contains.
+    pub(crate) fn plateau(&self) -> Plateau {
+        *self.lock()
     }
 
     /// Observes the loss of an evaluation. Only [`Schedule::Plateau`] reacts to it.
@@ -74,8 +95,9 @@ impl ScheduledLearningRate {
             return;
         };
         let mut plateau = self.lock();
-        if validation_loss < plateau.best * (1.0 - 1e-4) {
-            plateau.best = validation_loss;
+        let is_lower = |best: f64| validation_loss < best * (1.0 - 1e-4);
+        if plateau.best.is_none_or(is_lower) {
+            plateau.best = Some(validation_loss);
             plateau.bad_evaluations = 0;
             return;
         }
@@ -128,7 +150,7 @@ impl LrScheduler for ScheduledLearningRate {
         LrSchedulerRecord::new()
             .with_scalar("step", self.step as u64)
             .with_scalar("multiplier", plateau.multiplier)
-            .with_scalar("best", plateau.best)
+            .with_scalar("best", plateau.best.unwrap_or(f64::INFINITY))
             .with_scalar("bad_evaluations", plateau.bad_evaluations as u64)
     }
 
@@ -136,7 +158,7 @@ impl LrScheduler for ScheduledLearningRate {
         self.step = record.scalar::<u64>("step").unwrap_or(0) as usize;
         let mut plateau = self.lock();
         plateau.multiplier = record.scalar("multiplier").unwrap_or(1.0);
-        plateau.best = record.scalar("best").unwrap_or(f64::INFINITY);
+        plateau.best = record.scalar("best").filter(|best: &f64| best.is_finite());
         plateau.bad_evaluations = record.scalar::<u64>("bad_evaluations").unwrap_or(0) as usize;
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use convirt_data::ImageTextBatch;
 use convirt_model::{ConVirt, SimClr};
-use convirt_ops::{Precision, autocast};
+use convirt_ops::{Precision, autocast, sum_of_squares};
 
 use super::pretrained::{Measured, Pretrained};
 use crate::logging::PendingMeasures;
@@ -138,7 +138,7 @@ struct SumOfSquares<'a> {
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum();
+            let square = sum_of_squares(gradient);
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum + square,
                 None => square,

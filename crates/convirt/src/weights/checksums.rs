@@ -6,6 +6,8 @@
 //! {"model.safetensors": [{"bytes": 44704256, "crc32c": "8a9136aa"}]}
 //! ```
 //!
+//! The files of a checkpoint are recorded in its state, `state-<step>.json`, under `files`.
+//!
 //! A training replaces its weights file many times. The list of this file holds the checksums of
 //! both the new and the previous version. If the process dies during the replacement, the version
 //! that is on disk still has a valid checksum.
@@ -13,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use convirt_data::{FileError, open_regular, read_regular};
 use serde::{Deserialize, Serialize};
@@ -32,14 +34,15 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// The length and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileSum {
-    bytes: u64,
+pub(crate) struct FileSum {
+    /// Length in bytes.
+    pub bytes: u64,
     /// CRC-32C of all bytes, 8 hexadecimal digits.
-    crc32c: String,
+    pub crc32c: String,
 }
 
 /// The accepted lengths and checksums of each file, by file name.
-type Sums = BTreeMap<String, Vec<FileSum>>;
+pub(crate) type Sums = BTreeMap<String, Vec<FileSum>>;
 
 /// Records the current lengths and checksums of the files `names` in a folder.
 ///
@@ -81,20 +84,57 @@ pub(crate) fn publish(partial: &Path, folder: &Path, name: &str) -> Result<(), W
 pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let sums = read(folder)?;
-    let Some(recorded) = sums.get(&*name) else {
-        return Ok(());
+    let (record, sums) = match checkpoint_state(path) {
+        Some(state) => (state.clone(), read_state(&state)?),
+        None => (folder.join(CHECKSUMS), read(folder)?),
     };
+    match sums.get(&*name) {
+        Some(recorded) => verify_against(recorded, path, &record),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a file has one of the lengths and checksums of its `record`.
+///
+/// # Errors
+///
+/// Those of [`verify`].
+pub(crate) fn verify_against(
+    recorded: &[FileSum],
+    path: &Path,
+    record: &Path,
+) -> Result<(), WeightsError> {
     let actual = FileSum::compute(path)?;
     if recorded.contains(&actual) {
         return Ok(());
     }
     Err(WeightsError::Changed {
         path: path.to_path_buf(),
-        record: folder.join(CHECKSUMS),
+        record: record.to_path_buf(),
         found: actual.crc32c,
         bytes: actual.bytes,
     })
+}
+
+/// Returns the state that records a file of a checkpoint, `<part>-<step>.bpk`, if it is there.
+fn checkpoint_state(path: &Path) -> Option<PathBuf> {
+    let (_, step) = path.file_stem()?.to_str()?.rsplit_once('-')?;
+    let is_part = path.extension()? == "bpk" && step.parse::<usize>().is_ok();
+    let state = path.with_file_name(format!("state-{step}.json"));
+    (is_part && state.is_file()).then_some(state)
+}
+
+/// Reads the checksums in the state of a checkpoint. Those of older versions have none.
+fn read_state(path: &Path) -> Result<Sums, WeightsError> {
+    #[derive(Deserialize)]
+    struct State {
+        #[serde(default)]
+        files: Sums,
+    }
+    let json = read_regular(path, MAX_BYTES).map_err(WeightsError::read(path))?;
+    let state: State =
+        serde_json::from_slice(&json).map_err(|error| WeightsError::damaged(path, error))?;
+    Ok(state.files)
 }
 
 fn read(folder: &Path) -> Result<Sums, WeightsError> {
@@ -113,7 +153,8 @@ fn write(folder: &Path, sums: &Sums) -> Result<(), WeightsError> {
 }
 
 impl FileSum {
-    fn compute(path: &Path) -> Result<Self, WeightsError> {
+    /// Reads a file and computes its length and checksum.
+    pub fn compute(path: &Path) -> Result<Self, WeightsError> {
         let (checksum, bytes) = append_crc32c(0, path).map_err(WeightsError::read(path))?;
         Ok(Self {
             bytes,

@@ -1,13 +1,12 @@
 //! Reading of a run's curves from its event files.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use convirt_data::{FileError, read_regular};
 use prost::Message;
 
-use super::{Event, masked_crc};
+use super::{Event, event_files, masked_crc};
 use crate::error::Error;
 
 /// Maximum size of an event file in bytes. All curves of a million steps take 0.3 GB.
@@ -19,17 +18,7 @@ pub(crate) type Scalars = BTreeMap<String, BTreeMap<u64, f32>>;
 /// Reads all event files in a run's folder. For steps that a resumed run computed again, the last
 /// values count. An incomplete record, which a killed run may leave, ends its file.
 pub(crate) fn read_scalars(folder: &Path) -> Result<Scalars, Error> {
-    let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;
-    let mut files: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("events.out.tfevents.")
-        })
-        .collect();
-    // Names contain the time of creation.
-    files.sort();
+    let files = event_files(folder).map_err(FileError::read(folder))?;
     let mut scalars = Scalars::new();
     for path in files {
         let bytes = read_regular(&path, MAX_BYTES).map_err(FileError::read(&path))?;
@@ -91,6 +80,8 @@ pub(super) fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event> {
 #[cfg(test)]
 mod tests {
     use super::super::EventWriter;
+    use std::fs;
+
     use super::*;
 
     fn write(folder: &Path, values: &[(u64, f32)]) {

@@ -1,6 +1,7 @@
 //! The layout of an index file.
 
 use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use convirt_data::FileError;
@@ -15,6 +16,13 @@ use crate::weights::{read_safetensors_header, safetensors_header};
 
 /// Key of the description in the file's metadata.
 const DESCRIPTION: &str = "convirt_index";
+
+/// Key of the checksum in the file's metadata: CRC-32C, in 8 hexadecimal digits, of all that
+/// follows the header, then of the header, in which the digits are zeros.
+const CHECKSUM: &str = "crc32c";
+
+/// Bytes that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Bytes of a float16 number.
 pub(super) const HALF: usize = 2;
@@ -73,6 +81,12 @@ impl Layout {
         if len == 0 || width == 0 {
             return Err(not_an_index("it is empty".to_string()));
         }
+        if let Some(recorded) = metadata.and_then(|metadata| metadata.get(CHECKSUM)) {
+            let computed = checksum(file, start).map_err(FileError::read(path))?;
+            if *recorded != computed {
+                return Err(not_an_index("it changed since it was written".to_string()));
+            }
+        }
         let position = |info: &TensorInfo| start + info.data_offsets.0 as u64;
         let strings = |name: &str, ends_name: &str| -> Result<Strings, Error> {
             let bytes = find(name, Dtype::U8, 1)?;
@@ -98,7 +112,40 @@ impl Layout {
     }
 }
 
-/// Returns the header of an index file, padded to at least `length` bytes.
+/// Computes the checksum of a file whose header ends at `start`.
+fn checksum(mut file: &File, start: u64) -> io::Result<String> {
+    file.rewind()?;
+    let mut header = vec![0; start as usize];
+    file.read_exact(&mut header)?;
+    let (mut sum, mut chunk) = (0, vec![0; CHUNK_BYTES]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            read => sum = crc32c::crc32c_append(sum, &chunk[..read]),
+        }
+    }
+    if let Some(digits) = checksum_digits(&mut header) {
+        digits.fill(b'0');
+    }
+    Ok(format!("{:08x}", crc32c::crc32c_append(sum, &header)))
+}
+
+/// Writes the checksum into a header, given that of all that follows the header.
+pub(super) fn add_checksum(header: &mut [u8], of_the_rest: u32) {
+    let sum = format!("{:08x}", crc32c::crc32c_append(of_the_rest, header));
+    let digits = checksum_digits(header).expect("the header has a place for it");
+    digits.copy_from_slice(sum.as_bytes());
+}
+
+fn checksum_digits(header: &mut [u8]) -> Option<&mut [u8]> {
+    let key = format!("\"{CHECKSUM}\":\"");
+    let mut places = header.windows(key.len());
+    let start = places.position(|it| it == key.as_bytes())? + key.len();
+    header.get_mut(start..start + 8)
+}
+
+/// Returns the header of an index file, padded to at least `length` bytes, with zeros for the
+/// checksum.
 ///
 /// The embeddings come first, then the ends of the names and of the texts, then the names and the
 /// texts. `names` and `texts` are their lengths in bytes.
@@ -118,7 +165,7 @@ pub(super) fn header(
     };
     safetensors_header(
         &json!({
-            "__metadata__": {DESCRIPTION: description},
+            "__metadata__": {DESCRIPTION: description, CHECKSUM: "00000000"},
             "embeddings": tensor("F16", &[len, width], len * width * HALF),
             "name_ends": tensor("U64", &[len], len * 8),
             "text_ends": tensor("U64", &[len], len * 8),

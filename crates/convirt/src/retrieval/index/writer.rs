@@ -7,7 +7,7 @@ use half::f16;
 
 use super::IndexDescription;
 use super::error::IndexError;
-use super::format::header;
+use super::format::{add_checksum, header};
 use crate::error::Error;
 use crate::inference::{InferenceError, unit};
 
@@ -25,6 +25,8 @@ pub struct IndexWriter {
     len: usize,
     names: Texts,
     texts: Texts,
+    /// CRC-32C of what has been written after the header.
+    checksum: u32,
 }
 
 /// Concatenated strings.
@@ -61,6 +63,7 @@ impl IndexWriter {
             len: 0,
             names: Texts::default(),
             texts: Texts::default(),
+            checksum: 0,
         })
     }
 
@@ -85,9 +88,7 @@ impl IndexWriter {
         })?;
         let halves = unit.iter().map(|number| f16::from_f32(*number));
         let bytes: Vec<u8> = halves.flat_map(f16::to_le_bytes).collect();
-        self.file
-            .write(&bytes)
-            .map_err(FileError::write(&self.path))?;
+        self.write(&bytes)?;
         self.names.push(name);
         self.texts.push(text);
         self.len += 1;
@@ -104,26 +105,29 @@ impl IndexWriter {
         if self.len == 0 {
             return Err(IndexError::NothingIndexed { path: self.path }.into());
         }
-        let Texts { bytes: names, ends } = self.names;
-        let text_ends = &self.texts.ends;
-        let texts = &self.texts.bytes;
-        for part in [&ends, text_ends, &names, texts] {
-            self.file
-                .write(part)
-                .map_err(FileError::write(&self.path))?;
+        let [names, texts] = [&mut self.names, &mut self.texts].map(std::mem::take);
+        let lengths = [names.bytes.len(), texts.bytes.len()];
+        for part in [names.ends, texts.ends, names.bytes, texts.bytes] {
+            self.write(&part)?;
         }
-        let lengths = [names.len(), texts.len()];
-        let header = header(
+        let mut header = header(
             &self.description,
             self.len,
             self.width,
             lengths,
             self.header,
         );
+        add_checksum(&mut header, self.checksum);
         self.file
             .finish(&header)
             .map_err(FileError::write(&self.path))?;
         Ok(self.len)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+        let written = self.file.write(bytes);
+        written.map_err(FileError::write(&self.path))
     }
 }
 

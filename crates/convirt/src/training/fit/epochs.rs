@@ -1,27 +1,30 @@
 //! The training loop, in windows of steps between evaluations.
 //!
 //! burn-train's own loop evaluates after each epoch and loses an interrupted epoch. This strategy
-//! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves a
-//! checkpoint wherever it stops, and resumes with the next batch.
+//! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves
+//! checkpoints in the middle of it and wherever it stops, and resumes with the next batch.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor};
-use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, ExecutionError, Tensor};
+use burn::train::metric::store::EventStoreClient;
 use burn::train::{
     EventProcessorTraining, Interrupter, ItemLazy, Learner, LearnerEvent, LearnerModel,
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
-use convirt_data::{LoaderPosition, Skip, Skips, TrainingSteps};
+use convirt_data::{Skip, Skips, TrainingLoader, TrainingSteps};
 
+use crate::config::Config;
 use crate::error::Error;
-use crate::logging::{LOSS, MeanMeasures, Measures, PendingMeasures};
+use crate::logging::{MeanMeasures, Measures, not_finite};
 use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
-use crate::training::checkpoint::TrainingState;
+use crate::training::checkpoint::{CheckpointWriter, TrainingState};
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
@@ -29,6 +32,9 @@ use crate::training::task::{PretrainingTask, global_norm};
 
 /// Rows named in a warning about those that were left out.
 const SKIPS_NAMED: usize = 5;
+
+/// Rows named in a warning about a step that was skipped.
+const ROWS_NAMED: usize = 32;
 
 /// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<N> = Box<dyn Fn(&N) -> Result<(), Error> + Send + Sync>;
@@ -40,9 +46,12 @@ pub(crate) struct WindowedTraining<N> {
     pub steps: TrainingSteps,
     /// Evaluations without a lower loss after which training stops.
     pub early_stop_patience: Option<usize>,
-    pub position: LoaderPosition,
+    pub loader: TrainingLoader,
     pub learning_rate: ScheduledLearningRate,
-    pub checkpoints: std::path::PathBuf,
+    pub checkpoints: Arc<CheckpointWriter>,
+    pub checkpoint_intervals: CheckpointIntervals,
+    /// Steps in a row that are skipped if they are not finite.
+    pub max_skipped_steps: usize,
     pub save_best: SaveBest<N>,
     /// The rows that cannot be used; the loaders add to it.
     pub skips: Arc<Skips>,
@@ -51,6 +60,29 @@ pub(crate) struct WindowedTraining<N> {
     pub gradient_norm_every: usize,
     pub recorder: Mutex<Recorder>,
     pub outcome: Mutex<Outcome>,
+}
+
+/// When a checkpoint is due within an evaluation window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckpointIntervals {
+    time: Option<Duration>,
+    steps: Option<usize>,
+}
+
+impl CheckpointIntervals {
+    pub fn new(config: &Config) -> Self {
+        let seconds = config.checkpoint_every_minutes.map(|it| 60.0 * it);
+        Self {
+            // Beyond what a duration holds, it is never.
+            time: seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            steps: config.checkpoint_every_n_steps,
+        }
+    }
+
+    fn is_due(&self, step: usize, since_last: Duration) -> bool {
+        self.time.is_some_and(|time| since_last >= time)
+            || self.steps.is_some_and(|steps| step.is_multiple_of(steps))
+    }
 }
 
 /// The result of the loop, and an error that is not burn-train's.
@@ -77,6 +109,8 @@ struct Parts<T: LearnerModel> {
     interrupter: Interrupter,
     checkpointer: Option<LearningCheckpointer<T>>,
     store: Arc<EventStoreClient>,
+    /// Time of the last checkpoint.
+    last_checkpoint: Instant,
 }
 
 impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedTraining<N> {
@@ -100,6 +134,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
             interrupter: components.interrupter,
             checkpointer: components.checkpointer,
             store: components.event_store,
+            last_checkpoint: Instant::now(),
         };
         let mut outcome = self.outcome.lock().expect("one thread runs the loop");
         let mut recorder = self.recorder.lock().expect("one thread runs the loop");
@@ -136,17 +171,25 @@ impl<N: Pretrained> WindowedTraining<N> {
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
         let mut known = self.skipped_rows();
+        if outcome.state.step == 0 {
+            // Whatever happens from now on, the run can be resumed.
+            self.checkpoint(parts, &mut outcome.state, recorder);
+        }
         loop {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
             if self.is_boundary(state.step) && !is_evaluated {
                 let Some(evaluated) = self.evaluate(parts, state.step) else {
-                    return self.checkpoint(parts, state, recorder);
+                    self.checkpoint(parts, state, recorder);
+                    return Ok(());
                 };
                 let Evaluated {
                     measures,
                     retrieval,
                 } = evaluated;
+                if measures.pairs == 0 {
+                    return Err(Error::NoBatches { step: state.step });
+                }
                 self.learning_rate.observe(measures.loss);
                 let is_best = state.evaluations.observe(state.step, measures.loss);
                 if is_best {
@@ -154,7 +197,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 }
                 recorder.evaluation(state.step, &measures, retrieval, is_best);
                 self.warn_of_new_skips(&mut known, recorder);
-                self.checkpoint(parts, state, recorder)?;
+                self.checkpoint(parts, state, recorder);
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
             outcome.stopped_early = state.evaluations.since_best >= patience;
@@ -162,10 +205,11 @@ impl<N: Pretrained> WindowedTraining<N> {
                 return Ok(());
             }
             let first_step = state.step;
-            self.train_window(parts, state, recorder);
+            self.train_window(parts, state, recorder)?;
             if parts.interrupter.should_stop() {
                 self.warn_of_new_skips(&mut known, recorder);
-                return self.checkpoint(parts, state, recorder);
+                self.checkpoint(parts, state, recorder);
+                return Ok(());
             }
             if state.step == first_step {
                 // The loader gave no batch and no error, and would do so again.
@@ -212,14 +256,16 @@ impl<N: Pretrained> WindowedTraining<N> {
         parts: &mut Parts<PretrainingTask<N>>,
         state: &mut TrainingState,
         recorder: &mut Recorder,
-    ) {
+    ) -> Result<(), Error> {
         let window = self.window_of(state.step + 1);
-        let report = |result| parts.interrupter.fail_on_error(result);
+        let interrupter = parts.interrupter.clone();
+        let report = |result| interrupter.fail_on_error(result);
         report(parts.processor.process_train(LearnerEvent::StartSplit {
             epoch_number: window,
             total_items: parts.train.num_items(),
         }));
-        let mut batches = parts.train.iter();
+        let loader = Arc::clone(&parts.train);
+        let mut batches = loader.iter();
         loop {
             let asked = Instant::now();
             let Some(batch) = batches.next() else { break };
@@ -227,32 +273,51 @@ impl<N: Pretrained> WindowedTraining<N> {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
-                    parts.interrupter.fail(error);
+                    interrupter.fail(error);
                     break;
                 }
             };
+            let rows = batch.indices.clone();
             // Dropout draws from the device's generator, which gets a new seed for each step: a
             // resumed run draws the same numbers as an uninterrupted one.
             self.device.seed(mix(self.seed, state.step as u64));
             let output = parts.learner.train_step(batch);
             parts.learner.lr_step();
-            let has_norm = (state.step + 1).is_multiple_of(self.gradient_norm_every);
-            let norm = has_norm.then(|| global_norm(&output.grads, &parts.learner.model()));
-            parts.learner.optimizer_step(output.grads);
-            state.step = self.position.get();
-            let measures = synced(output.item);
-            if let Some(read) = measures.measures() {
-                let facts = StepFacts {
-                    step: state.step,
-                    learning_rate: parts.learner.lr_current().base(),
-                    gradient_norm: norm.flatten().map(Tensor::into_scalar::<f64>),
-                    temperature: parts.learner.model().network.temperature(),
-                    waiting,
-                };
-                recorder.step(read, facts);
+            let failed = |cause| Error::Step {
+                step: state.step + 1,
+                cause,
+            };
+            let item = output.item.read().map_err(failed)?;
+            let measures = item.measures().cloned().expect("they have been read");
+            let norm = norm_value(&output.grads, &parts.learner.model());
+            state.step = self.loader.position().get();
+            if let Some(problem) = problem_of(measures.loss, norm) {
+                if state.skipped.in_a_row >= self.max_skipped_steps {
+                    return Err(Error::Step {
+                        step: state.step,
+                        cause: problem,
+                    });
+                }
+                state.skipped.add();
+                recorder.warning(&self.told_of_skip(state, &problem, &rows));
+                if interrupter.should_stop() {
+                    break;
+                }
+                continue;
             }
+            state.skipped.in_a_row = 0;
+            parts.learner.optimizer_step(output.grads);
+            let has_norm = state.step.is_multiple_of(self.gradient_norm_every);
+            let facts = StepFacts {
+                step: state.step,
+                learning_rate: parts.learner.lr_current().base(),
+                gradient_norm: has_norm.then_some(norm),
+                temperature: parts.learner.model().network.temperature(),
+                waiting,
+            };
+            recorder.step(&measures, facts);
             let item = TrainingItem::new(
-                measures,
+                item,
                 batches.progress(),
                 Some(state.step),
                 Some(parts.learner.lr_current()),
@@ -262,19 +327,51 @@ impl<N: Pretrained> WindowedTraining<N> {
                     .processor
                     .process_train(LearnerEvent::ProcessedItem(item)),
             );
-            if parts.interrupter.should_stop() {
+            if interrupter.should_stop() {
                 break;
             }
+            let since_last = parts.last_checkpoint.elapsed();
+            let is_due = self.checkpoint_intervals.is_due(state.step, since_last);
+            // At the end of the window, the checkpoint comes after the evaluation.
+            if is_due && !self.is_boundary(state.step) && !self.checkpoints.is_busy() {
+                self.checkpoint(parts, state, recorder);
+            }
+            self.tell_of_checkpoints(recorder);
         }
         drop(batches);
         // The loader may have skipped steps that have no batch.
-        state.step = self.position.get();
+        state.step = self.loader.position().get();
         report(
             parts
                 .processor
                 .process_train(LearnerEvent::EndSplit(window)),
         );
         report(parts.processor.flush());
+        Ok(())
+    }
+
+    /// Describes a step that is skipped, with the rows of its pairs.
+    fn told_of_skip(
+        &self,
+        state: &TrainingState,
+        problem: &ExecutionError,
+        pairs: &[usize],
+    ) -> String {
+        let studies = self.loader.dataset().studies();
+        let rows = pairs.iter().take(ROWS_NAMED);
+        let rows: Vec<String> = rows.map(|pair| studies[*pair].row.to_string()).collect();
+        format!(
+            "step {} changes nothing ({} of at most {} in a row): {problem}; rows {}{}",
+            state.step,
+            state.skipped.in_a_row,
+            self.max_skipped_steps,
+            rows.join(", "),
+            if pairs.len() > rows.len() {
+                ", …"
+            } else {
+                ""
+            }
+        )
     }
 
     /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
@@ -286,7 +383,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             epoch_number: window,
             total_items: parts.valid.num_items(),
         }));
-        let model = burn::module::Module::valid(&parts.learner.model());
+        let model = Module::valid(&parts.learner.model());
         let mut mean = MeanMeasures::default();
         let mut embeddings = Embeddings::default();
         let mut batches = parts.valid.iter();
@@ -303,7 +400,8 @@ impl<N: Pretrained> WindowedTraining<N> {
             if let Some(of_batch) = measures.take_embeddings() {
                 embeddings.add(&studies, of_batch);
             }
-            let measures = synced(measures);
+            // burn-train meets the same error, of the device or of a loss that is not finite.
+            let measures = measures.clone().sync().unwrap_or(measures);
             if let Some(read) = measures.measures() {
                 mean.add(read);
             }
@@ -331,42 +429,52 @@ impl<N: Pretrained> WindowedTraining<N> {
         if parts.interrupter.should_stop() {
             return None;
         }
-        let loss = parts
-            .store
-            .find_metric(LOSS, window, Aggregate::Mean, &Split::Valid)?;
         Some(Evaluated {
-            measures: Measures {
-                loss,
-                ..mean.measures()
-            },
+            measures: mean.measures(),
             retrieval: self.held_out.retrieval(embeddings),
         })
     }
 
-    /// Saves a checkpoint, except after an error of burn-train: the parameters may be damaged then.
+    /// Begins to save a checkpoint, except after an error of burn-train: the parameters may be
+    /// damaged then. Waits for the previous one.
     fn checkpoint(
         &self,
         parts: &mut Parts<PretrainingTask<N>>,
         state: &mut TrainingState,
         recorder: &mut Recorder,
-    ) -> Result<(), Error> {
+    ) {
         if parts.interrupter.error().is_some() {
-            return Ok(());
+            return;
         }
         state.seconds = recorder.seconds();
-        state.save(&self.checkpoints)?;
+        state.plateau = self.learning_rate.plateau();
+        self.checkpoints.begin(state.clone());
         if let Some(checkpointer) = &mut parts.checkpointer {
             checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
         }
-        recorder.checkpoint(state.step);
-        Ok(())
+        parts.last_checkpoint = Instant::now();
+        self.tell_of_checkpoints(recorder);
+    }
+
+    /// Tells the observers of the checkpoints that have become whole.
+    fn tell_of_checkpoints(&self, recorder: &mut Recorder) {
+        for written in self.checkpoints.take_written() {
+            recorder.checkpoint(&written);
+        }
     }
 }
 
-/// Reads measures from the device. Those that cannot be read, or are not finite, are left as they
-/// are: burn-train meets the same error and stops.
-fn synced(measures: PendingMeasures) -> PendingMeasures {
-    measures.clone().sync().unwrap_or(measures)
+/// Reads the L2 norm of all gradients of a module; 0 if there are none.
+fn norm_value<M: Module>(gradients: &GradientsParams, module: &M) -> f64 {
+    global_norm(gradients, module).map_or(0.0, Tensor::into_scalar::<f64>)
+}
+
+/// Returns what is wrong with a step whose loss or gradient is not finite.
+fn problem_of(loss: f64, gradient_norm: f64) -> Option<ExecutionError> {
+    if !loss.is_finite() {
+        return Some(not_finite("loss", loss));
+    }
+    (!gradient_norm.is_finite()).then(|| not_finite("norm of the gradient", gradient_norm))
 }
 
 /// Mixes two numbers into a seed by splitmix64's finalizer, so that the seeds of neighbouring steps
@@ -378,4 +486,140 @@ fn mix(seed: u64, step: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use burn::tensor::Device;
+    use convirt_data::{EvaluationLoader, ImageTextBatch};
+    use convirt_model::ConVirt;
+    use convirt_phantom::PhantomConfig;
+
+    use super::*;
+    use crate::logging::MeanMetric;
+    use crate::network::Network;
+    use crate::run::RunDir;
+    use crate::training::Training;
+    use crate::training::checkpoint::SkippedSteps;
+    use crate::training::pretrained::{Evaluation, Measured};
+
+    /// What is not a number in the batches with a certain pair.
+    #[derive(Clone, Copy, Debug)]
+    enum Spoiled {
+        Loss,
+        Gradient,
+    }
+
+    #[derive(Module, Debug)]
+    struct SpoiledConVirt {
+        network: ConVirt,
+        #[module(skip)]
+        spoiled: Spoiled,
+        #[module(skip)]
+        pair: usize,
+    }
+
+    impl Pretrained for SpoiledConVirt {
+        fn accuracies() -> Vec<MeanMetric> {
+            ConVirt::accuracies()
+        }
+
+        const ACCURACY_NAMES: &'static [&'static str] = ConVirt::ACCURACY_NAMES;
+
+        fn measure(&self, batch: ImageTextBatch) -> Measured {
+            let is_spoiled = batch.images.is_autodiff() && batch.indices.contains(&self.pair);
+            let mut measured = self.network.measure(batch);
+            if is_spoiled {
+                let loss = measured.loss.clone();
+                measured.loss = match self.spoiled {
+                    Spoiled::Loss => loss.mul_scalar(f32::NAN),
+                    // The square root of 0 has an infinite gradient.
+                    Spoiled::Gradient => loss.clone() + loss.mul_scalar(0.0).sqrt(),
+                };
+                let (accuracies, pairs) = (vec![], 4);
+                measured.measures =
+                    crate::logging::PendingMeasures::new(measured.loss.clone(), accuracies, pairs);
+            }
+            measured
+        }
+
+        fn temperature(&self) -> f64 {
+            self.network.temperature()
+        }
+
+        fn evaluate<'a>(
+            run: &RunDir,
+            device: &Device,
+            held_out: &'a EvaluationLoader,
+        ) -> Result<Evaluation<'a>, Error> {
+            ConVirt::evaluate(run, device, held_out)
+        }
+    }
+
+    fn train(folder: &Path, spoiled: Spoiled, limit: usize) -> Result<(Outcome, String), Error> {
+        let data = folder.join("data");
+        let phantom = PhantomConfig {
+            patients: 16,
+            longer_side: 32,
+            seed: 7,
+        };
+        phantom.write(&data, |_, _| ()).unwrap();
+        let text = format!(
+            "{{batch_size: 4, max_steps: 8, eval_every_n_steps: 4, device: flex, \
+             runs_dir: '{}', max_skipped_steps: {limit}, learning_rate: 1e-3, \
+             model: {{out_dim: 8, res_base_model: resnet18, bert_base_model: scratch, \
+             freeze_embeddings: False, freeze_layers: null, text_from_scratch: {{layers: 1, \
+             hidden_size: 16, heads: 1, intermediate_size: 32, vocab_size: 300, max_tokens: 16}}}}, \
+             dataset: {{input_shape: (32,32,3), num_workers: 0, csv_file: '{}', \
+             text_from_files: True}}}}",
+            folder.join("runs").display(),
+            data.join("pairs.csv").display(),
+        );
+        let config = Config::from_yaml("test.yaml", &text, &[]).unwrap();
+        let training = Training::prepare(config).unwrap();
+        let Network::ConVirt(network) = training.network.clone() else {
+            panic!("ConVIRT is trained");
+        };
+        let network = SpoiledConVirt {
+            network: *network,
+            spoiled,
+            pair: 0,
+        };
+        let run = training.run_dir().path().to_path_buf();
+        let outcome = training.fit(network, Vec::new())?;
+        Ok((outcome, fs::read_to_string(run.join("train.log")).unwrap()))
+    }
+
+    #[test]
+    fn steps_that_are_not_finite_change_nothing_and_are_told_with_their_rows() {
+        for (spoiled, name) in [
+            (Spoiled::Loss, "the loss became NaN"),
+            (Spoiled::Gradient, "the norm of the gradient became NaN"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (outcome, log) = train(folder.path(), spoiled, 1).unwrap();
+            let SkippedSteps { total, in_a_row } = outcome.state.skipped;
+            assert!(
+                (1..=4).contains(&total) && in_a_row <= 1,
+                "{total}, {in_a_row}"
+            );
+            assert_eq!(outcome.state.step, 8);
+            assert!(outcome.state.evaluations.best_loss.unwrap().is_finite());
+            let told: Vec<&str> = log.lines().filter(|it| it.contains(name)).collect();
+            assert_eq!(told.len(), total, "{log}");
+            assert!(told[0].contains("changes nothing (1 of at most 1 in a row)"));
+            assert!(told[0].contains("; rows "), "{}", told[0]);
+        }
+    }
+
+    #[test]
+    fn more_of_them_than_the_limit_are_an_error_that_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = train(folder.path(), Spoiled::Loss, 0).unwrap_err();
+        assert!(matches!(error, Error::Step { .. }), "{error}");
+        assert!(error.to_string().contains("learning_rate"), "{error}");
+    }
 }

@@ -1,0 +1,60 @@
+//! Sums of squares, the roots of which are norms.
+
+use burn::tensor::Tensor;
+
+/// Computes the sum of the squares of all elements. It does not depend on the number of threads.
+///
+/// # Shapes
+///
+/// - input: any
+/// - output: `[1]`, without a gradient
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::sum_of_squares;
+///
+/// let gradient = Tensor::<2>::from_data([[1.0, 2.0], [-2.0, 4.0]], &Device::flex());
+/// assert_eq!(sum_of_squares(gradient).into_scalar::<f32>(), 25.0);
+/// ```
+pub fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
+    let input = input.without_autodiff();
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_here(&input) {
+        return crate::flex::sum_of_squares(input);
+    }
+    input.square().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::tests::with_each_kernel;
+    use crate::testing::{device, on_each_device, random};
+
+    #[test]
+    fn sums_are_those_of_burns_operations() {
+        on_each_device(|| {
+            with_each_kernel(|_| {
+                // A part of a vector, a part of a block, some blocks.
+                for length in [0, 3, 1_000, 100_003] {
+                    let input: Tensor<1> = random([length], 7, &device());
+                    let exact: f64 = input.to_data().iter::<f64>().map(|it| it * it).sum();
+                    let sum = sum_of_squares(input).into_scalar::<f64>();
+                    assert!((sum - exact).abs() <= 1e-6 * exact, "{sum}, not {exact}");
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_seen_at_any_place() {
+        for place in [0, 17, 999, 20_000] {
+            let mut numbers = vec![1e-3_f32; 20_001];
+            numbers[place] = f32::NAN;
+            let input = Tensor::<1>::from_floats(&*numbers, &device());
+            assert!(sum_of_squares(input).into_scalar::<f32>().is_nan());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a run is computed from, so that a resumed run notices changes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use convirt_data::{ReportTokenizer, SplitStudies, Study, fingerprint};
+use serde::{Deserialize, Serialize};
+
+use super::summary::InitialWeightsFile;
+use crate::config::Config;
+use crate::error::Error;
+use crate::weights::checksums::FileSum;
+
+/// What a run is computed from: its configuration, pairs, vocabulary and initial weights. Each
+/// checkpoint contains it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunIdentity {
+    /// The configuration as YAML, every key.
+    pub configuration: String,
+    train: Side,
+    valid: Side,
+    /// The files of the tokenizer; none for SimCLR.
+    vocabulary: BTreeMap<String, FileSum>,
+    /// Files of weights that the run started from.
+    pub initial_weights: Vec<InitialWeightsFile>,
+}
+
+/// The pairs of a side of the split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Side {
+    pairs: usize,
+    /// Hash of images, texts and groups, 32 hexadecimal digits.
+    fingerprint: String,
+}
+
+impl RunIdentity {
+    /// Computes the identity of a run whose tokenizer is in the folder `model`.
+    pub fn new(
+        config: &Config,
+        split: &SplitStudies,
+        model: &Path,
+        initial_weights: Vec<InitialWeightsFile>,
+    ) -> Result<Self, Error> {
+        let side = |studies: &[Study]| Side {
+            pairs: studies.len(),
+            fingerprint: format!("{:032x}", fingerprint(studies)),
+        };
+        let files = ReportTokenizer::FILES.iter();
+        let files = files.filter(|_| config.objective.reads_texts());
+        let sums = files.map(|name| Ok((name.to_string(), FileSum::compute(&model.join(name))?)));
+        Ok(Self {
+            configuration: config.to_yaml(),
+            train: side(&split.train),
+            valid: side(&split.valid),
+            vocabulary: sums.collect::<Result<_, Error>>()?,
+            initial_weights,
+        })
+    }
+
+    /// Describes what differs now from `then`, beside the configuration: the pairs, the
+    /// vocabulary, and the files of initial weights that are still there.
+    pub fn changes_since(&self, then: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (name, then, now) in [
+            ("pairs to train on", &then.train, &self.train),
+            ("pairs held out", &then.valid, &self.valid),
+        ] {
+            if then.pairs != now.pairs {
+                changes.push(format!("{name}: {} → {}", then.pairs, now.pairs));
+            } else if then != now {
+                changes.push(format!(
+                    "{name}: other images, texts or groups, or another order"
+                ));
+            }
+        }
+        for (name, sum) in &self.vocabulary {
+            if then.vocabulary.get(name) != Some(sum) {
+                changes.push(format!("vocabulary: {name} differs"));
+            }
+        }
+        for weights in &then.initial_weights {
+            let now = FileSum::compute(&weights.file);
+            if now.is_ok_and(|now| now.crc32c != weights.crc32c) {
+                let file = weights.file.display();
+                changes.push(format!("initial weights of the {}: {file}", weights.part));
+            }
+        }
+        changes
+    }
+}

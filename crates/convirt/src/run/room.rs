@@ -1,0 +1,86 @@
+//! The room on the disk that a run needs.
+
+use std::path::Path;
+
+use convirt_model::{ParameterCount, ParameterCounts};
+
+use super::error::RunError;
+
+/// Bytes of a number in float32.
+const FLOAT32_BYTES: u64 = 4;
+
+/// Adam's moments, which a checkpoint contains for each trained parameter.
+const MOMENTS: u64 = 2;
+
+/// Copies of the model while it is replaced.
+const MODELS: u64 = 2;
+
+/// Returns the bytes of a checkpoint.
+fn checkpoint_bytes(parameters: &ParameterCounts) -> u64 {
+    let ParameterCount { total, trainable } = parameters.sum();
+    FLOAT32_BYTES * (total as u64 + MOMENTS * trainable as u64)
+}
+
+/// Checks that the disk has room for the model of a run and for `keep` checkpoints with one that is
+/// being written, of which there are `present` already.
+///
+/// # Errors
+///
+/// [`RunError::NoRoom`] if it has not. A system that does not tell is no error.
+pub(crate) fn check_room(
+    folder: &Path,
+    parameters: &ParameterCounts,
+    keep: usize,
+    present: usize,
+) -> Result<(), RunError> {
+    let checkpoints = (keep as u64 + 1).saturating_sub(present as u64);
+    let models = FLOAT32_BYTES * parameters.sum().total as u64 * MODELS;
+    let needed = models + checkpoints.saturating_mul(checkpoint_bytes(parameters));
+    match free_bytes(folder) {
+        Some(free) if free < needed => Err(RunError::NoRoom {
+            folder: folder.to_path_buf(),
+            needed,
+            free,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the bytes that are left for this user on the disk of a folder.
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_that_the_disk_cannot_hold_is_an_error_with_both_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let of_size = |total: usize| ParameterCounts {
+            image_encoder: ParameterCount {
+                total,
+                trainable: total,
+            },
+            ..ParameterCounts::default()
+        };
+        check_room(folder.path(), &of_size(1_000), 2, 0).unwrap();
+        let huge = of_size(1 << 50);
+        let error = check_room(folder.path(), &huge, 2, 0).unwrap_err();
+        let RunError::NoRoom { needed, free, .. } = error else {
+            panic!("{error}");
+        };
+        // Three checkpoints of three numbers for each parameter, and two models.
+        assert_eq!(needed, 4 * 11 << 50);
+        assert!(free < needed);
+    }
+}
