@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn sums_are_those_of_burns_operations() {
         on_each_device(|| {
-            with_each_kernel(|_| {
+            with_each_kernel(|| {
                 // A part of a vector, a part of a block, some blocks.
                 for length in [0, 3, 1_000, 100_003] {
                     let input: Tensor<1> = random([length], 7, &device());

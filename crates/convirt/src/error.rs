@@ -21,6 +21,8 @@ use convirt_phantom::PhantomError;
 use crate::compute::ComputeError;
 use crate::config::ConfigError;
 use crate::inference::{InferenceError, RunNameError};
+#[cfg(feature = "train")]
+use crate::logging::NotFinite;
 use crate::retrieval::IndexError;
 #[cfg(feature = "train")]
 use crate::run::RunError;
@@ -94,14 +96,24 @@ pub enum Error {
     #[cfg(feature = "train")]
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// A training step failed, or too many in a row were not finite.
+    /// The device failed in a training step.
     #[cfg(feature = "train")]
     #[error("step {step}: {cause}")]
     Step {
         /// The step.
         step: usize,
-        /// The error of the device, or which number is not finite.
+        /// The error of the device.
         cause: ExecutionError,
+    },
+    /// The loss or the gradient was not finite in a training step, and in as many before it as may
+    /// be skipped.
+    #[cfg(feature = "train")]
+    #[error("step {step}: {cause}")]
+    NotFinite {
+        /// The step.
+        step: usize,
+        /// Which number is not finite, and what to do.
+        cause: NotFinite,
     },
     /// The training loader ended before the training.
     #[error("no batch for step {step}: none of its images could be read")]

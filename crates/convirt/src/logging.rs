@@ -15,9 +15,9 @@ use std::time::Duration;
 pub use crate::messages::PROGRESS_TARGET;
 pub(crate) use bar::Bar;
 #[cfg(feature = "train")]
-pub(crate) use measures::{MeanMeasures, not_finite};
+pub(crate) use measures::{LOSS, MeanMeasures};
 #[cfg(feature = "train")]
-pub use measures::{Measures, PendingMeasures};
+pub use measures::{Measures, NotFinite, PendingMeasures};
 #[cfg(feature = "train")]
 pub(crate) use metrics::{MeanMetric, NoMetricLogger, PairsPerSecond};
 #[cfg(feature = "train")]

@@ -112,12 +112,28 @@ impl PendingMeasures {
     }
 }
 
-/// The error of a loss or gradient norm that is not finite.
-pub(crate) fn not_finite(name: &str, value: f64) -> ExecutionError {
-    ExecutionError::with_context(format!(
-        "the {name} became {value}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, or raise \
-         `loss.temperature`; at the first step, check the initial weights"
-    ))
+/// Name of the loss in [`NotFinite`].
+pub(crate) const LOSS: &str = "loss";
+
+/// A loss or a gradient that is NaN or infinite.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the {name} became {value}: lower `learning_rate`, set `gradient_clip_norm: 1.0`, or raise \
+     `loss.temperature`; at the first step, check the initial weights"
+)]
+pub struct NotFinite {
+    /// `loss`, or `norm of the gradient`.
+    pub name: &'static str,
+    /// The number.
+    pub value: f64,
+}
+
+impl NotFinite {
+    /// Checks a number.
+    pub(crate) fn check(name: &'static str, value: f64) -> Result<(), Self> {
+        let is_finite = value.is_finite();
+        is_finite.then_some(()).ok_or(Self { name, value })
+    }
 }
 
 impl ItemLazy for PendingMeasures {
@@ -128,9 +144,10 @@ impl ItemLazy for PendingMeasures {
     /// If the device fails, or the loss is not finite.
     fn sync(self) -> Result<Self, ExecutionError> {
         let read = self.read()?;
-        match read.measures() {
-            Some(Measures { loss, .. }) if !loss.is_finite() => Err(not_finite("loss", *loss)),
-            _ => Ok(read),
+        let loss = read.measures().map_or(0.0, |measures| measures.loss);
+        match NotFinite::check(LOSS, loss) {
+            Ok(()) => Ok(read),
+            Err(error) => Err(ExecutionError::with_context(error.to_string())),
         }
     }
 }

@@ -96,14 +96,12 @@ impl CheckpointFolder {
             path: path.clone(),
             cause,
         };
-        let StateFile {
-            state,
-            files,
-            crc32c,
-        } = serde_json::from_slice(&json).map_err(broken)?;
-        if checksum(&state, &files) != crc32c || state.step != step {
+        let file: StateFile = serde_json::from_slice(&json).map_err(broken)?;
+        // A name that has changed may be read as a field that is missing.
+        if file.to_json() != json || file.checksum() != file.crc32c || file.state.step != step {
             return Err(RunError::ChangedState { path }.into());
         }
+        let StateFile { state, files, .. } = file;
         for part in PARTS {
             let file = self.part(part, step);
             let recorded = files.get(&name_of(&file)).map_or(&[][..], Vec::as_slice);
@@ -116,14 +114,14 @@ impl CheckpointFolder {
     pub fn complete(&self, state: &TrainingState, sums: [FileSum; 2]) -> Result<(), FileError> {
         let names = PARTS.map(|part| name_of(&self.part(part, state.step)));
         let files: Sums = names.into_iter().zip(sums.map(|sum| vec![sum])).collect();
-        let file = StateFile {
-            crc32c: checksum(state, &files),
+        let mut file = StateFile {
             state: state.clone(),
             files,
+            crc32c: String::new(),
         };
+        file.crc32c = file.checksum();
         let path = self.state(state.step);
-        let json = serde_json::to_vec_pretty(&file).expect("plain data");
-        NewFile::write_whole(&path, &json).map_err(FileError::write(&path))
+        NewFile::write_whole(&path, &file.to_json()).map_err(FileError::write(&path))
     }
 
     /// Removes a checkpoint, its state first: without it the others are leftovers.
@@ -159,9 +157,15 @@ impl CheckpointFolder {
     }
 }
 
-fn checksum(state: &TrainingState, files: &Sums) -> String {
-    let json = serde_json::to_vec(&(state, files)).expect("plain data");
-    format!("{:08x}", crc32c::crc32c(&json))
+impl StateFile {
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain data")
+    }
+
+    fn checksum(&self) -> String {
+        let json = serde_json::to_vec(&(&self.state, &self.files)).expect("plain data");
+        format!("{:08x}", crc32c::crc32c(&json))
+    }
 }
 
 fn name_of(path: &Path) -> String {
