@@ -95,6 +95,8 @@ resume {unfinished}
     --device nowhere
     --tui → terminal
     --json
+resume {changed} --set max_steps=2
+    --allow-changed-data
 
 runs --runs-dir {runs}
     --runs-dir {data} → no run
@@ -602,6 +604,10 @@ impl Files {
         let workspace = Workspace::shared("options");
         let config = file("config.yaml", &workspace.yaml());
         let unfinished = workspace.train(&["max_steps=1"]).unwrap().run;
+        let changed = workspace.train(&["max_steps=1"]).unwrap().run;
+        let text = fs::read_to_string(changed.join("config.yaml")).unwrap();
+        let text = text.replace("weight_decay: ", "weight_decay: 1.0 # ");
+        fs::write(changed.join("config.yaml"), text).unwrap();
         let broken = folder.path().join("broken");
         let good = folder.path().join("good");
         for (position, image) in images[..4].iter().enumerate() {
@@ -664,6 +670,7 @@ impl Files {
             ("run", run),
             ("runs", workspace.runs()),
             ("unfinished", unfinished),
+            ("changed", changed),
             ("text_encoder", text_encoder),
             ("weights", trained.run.model().join("model.safetensors")),
             ("index", index),

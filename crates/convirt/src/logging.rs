@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use crate::messages::PROGRESS_TARGET;
 pub(crate) use bar::Bar;
 #[cfg(feature = "train")]
-pub(crate) use measures::{LOSS, MeanMeasures};
+pub(crate) use measures::MeanMeasures;
 #[cfg(feature = "train")]
 pub use measures::{Measures, NotFinite, PendingMeasures};
 #[cfg(feature = "train")]

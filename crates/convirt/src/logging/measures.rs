@@ -112,9 +112,6 @@ impl PendingMeasures {
     }
 }
 
-/// Name of the loss in [`NotFinite`].
-pub(crate) const LOSS: &str = "loss";
-
 /// A loss or a gradient that is NaN or infinite.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
@@ -129,8 +126,17 @@ pub struct NotFinite {
 }
 
 impl NotFinite {
-    /// Checks a number.
-    pub(crate) fn check(name: &'static str, value: f64) -> Result<(), Self> {
+    /// Checks a loss.
+    pub(crate) fn check_loss(value: f64) -> Result<(), Self> {
+        Self::check("loss", value)
+    }
+
+    /// Checks the L2 norm of a gradient.
+    pub(crate) fn check_gradient_norm(value: f64) -> Result<(), Self> {
+        Self::check("norm of the gradient", value)
+    }
+
+    fn check(name: &'static str, value: f64) -> Result<(), Self> {
         let is_finite = value.is_finite();
         is_finite.then_some(()).ok_or(Self { name, value })
     }
@@ -145,7 +151,7 @@ impl ItemLazy for PendingMeasures {
     fn sync(self) -> Result<Self, ExecutionError> {
         let read = self.read()?;
         let loss = read.measures().map_or(0.0, |measures| measures.loss);
-        match NotFinite::check(LOSS, loss) {
+        match NotFinite::check_loss(loss) {
             Ok(()) => Ok(read),
             Err(error) => Err(ExecutionError::with_context(error.to_string())),
         }

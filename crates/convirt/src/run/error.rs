@@ -78,7 +78,7 @@ pub enum RunError {
     },
 
     /// The state of a checkpoint is not valid JSON, or of an older version.
-    #[error("{path}: not a valid state of a run: {cause}", path = path.display())]
+    #[error("{path}: not a valid state of a run, or one of an older version: {cause}", path = path.display())]
     BrokenState {
         /// The file.
         path: PathBuf,

@@ -6,10 +6,12 @@
 //! incomplete, and one whose checksums do not match is damaged.
 
 mod state;
+mod intervals;
 mod folder;
 mod writer;
 
 pub(crate) use folder::{CheckpointFolder, Newest};
+pub(crate) use intervals::CheckpointIntervals;
 #[cfg(test)]
 pub(crate) use state::SkippedSteps;
 pub(crate) use state::TrainingState;

@@ -18,7 +18,7 @@ use convirt_ops::is_flex;
 use super::Training;
 use super::adam::Adam;
 use super::checkpoint::{
-    CheckpointFolder, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
+    CheckpointFolder, CheckpointIntervals, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
 };
 use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
@@ -31,7 +31,7 @@ use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, Traini
 use crate::report::evenly_spaced;
 use crate::run::{check_room, remove_leftovers};
 use crate::weights::{WeightsError, check_loaded};
-use epochs::{CheckpointIntervals, WindowedTraining};
+use epochs::WindowedTraining;
 use held_out::HeldOutPairs;
 
 pub(super) use epochs::Outcome;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -19,12 +19,11 @@ use burn::train::{
 };
 use convirt_data::{Skip, Skips, TrainingLoader, TrainingSteps};
 
-use crate::config::Config;
 use crate::error::Error;
-use crate::logging::{LOSS, MeanMeasures, Measures, NotFinite};
+use crate::logging::{MeanMeasures, Measures, NotFinite};
 use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
-use crate::training::checkpoint::{CheckpointWriter, TrainingState};
+use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
@@ -60,29 +59,6 @@ pub(crate) struct WindowedTraining<N> {
     pub gradient_norm_every: usize,
     pub recorder: Mutex<Recorder>,
     pub outcome: Mutex<Outcome>,
-}
-
-/// When a checkpoint is due within an evaluation window.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CheckpointIntervals {
-    time: Option<Duration>,
-    steps: Option<usize>,
-}
-
-impl CheckpointIntervals {
-    pub fn new(config: &Config) -> Self {
-        let seconds = config.checkpoint_every_minutes.map(|it| 60.0 * it);
-        Self {
-            // Beyond what a duration holds, it is never.
-            time: seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            steps: config.checkpoint_every_n_steps,
-        }
-    }
-
-    fn is_due(&self, step: usize, since_last: Duration) -> bool {
-        self.time.is_some_and(|time| since_last >= time)
-            || self.steps.is_some_and(|steps| step.is_multiple_of(steps))
-    }
 }
 
 /// The result of the loop, and an error that is not burn-train's.
@@ -277,7 +253,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                     break;
                 }
             };
-            let rows = batch.indices.clone();
+            let pairs = batch.indices.clone();
             // Dropout draws from the device's generator, which gets a new seed for each step: a
             // resumed run draws the same numbers as an uninterrupted one.
             self.device.seed(mix(self.seed, state.step as u64));
@@ -291,15 +267,15 @@ impl<N: Pretrained> WindowedTraining<N> {
             let measures = item.measures().cloned().expect("they have been read");
             let norm = norm_value(&output.grads, &parts.learner.model());
             state.step = self.loader.position().get();
-            let is_finite = NotFinite::check(LOSS, measures.loss)
-                .and_then(|()| NotFinite::check("norm of the gradient", norm));
+            let is_finite = NotFinite::check_loss(measures.loss)
+                .and_then(|()| NotFinite::check_gradient_norm(norm));
             if let Err(cause) = is_finite {
                 let step = state.step;
                 if state.skipped.in_a_row >= self.max_skipped_steps {
                     return Err(Error::NotFinite { step, cause });
                 }
                 state.skipped.add();
-                recorder.warning(&self.told_of_skip(state, cause, &rows));
+                recorder.warning(&self.told_of_skip(state, cause, &pairs));
                 if interrupter.should_stop() {
                     break;
                 }
@@ -486,6 +462,7 @@ mod tests {
     use convirt_phantom::PhantomConfig;
 
     use super::*;
+    use crate::config::Config;
     use crate::logging::MeanMetric;
     use crate::network::Network;
     use crate::run::RunDir;
