@@ -31,7 +31,7 @@ use crate::messages::warning;
 use crate::network::Network;
 use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
-use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, Summary};
+use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary};
 use crate::weights::LoadReport;
 use chance::chance_loss;
 use checkpoint::{CheckpointFolder, TrainingState};
@@ -102,6 +102,8 @@ struct Resumption {
     /// Changes that nobody has asked for: of data, vocabulary, initial weights, and of `config.yaml`
     /// by hand.
     unexpected: Vec<String>,
+    /// The sides of the rows, as [`RunSplit::table`].
+    split: Vec<u8>,
     /// Steps of the run as it was configured before.
     earlier_total: usize,
 }
@@ -183,6 +185,9 @@ impl Training {
                     changes: unexpected.clone(),
                 }
                 .into());
+            }
+            if !unexpected.is_empty() {
+                RunSplit::add(&resumption.split, &self.run)?;
             }
             if !resumption.settings.is_empty() {
                 self.run.replace_configuration(state.step, &self.config)?;

@@ -107,6 +107,16 @@ impl RunSplit {
         Ok(checksums::record(run.path(), &[FILE])?)
     }
 
+    /// Adds the record of a split to the one of a run that is resumed on other data: what it has
+    /// trained on stays known.
+    pub(crate) fn add(table: &[u8], run: &RunDir) -> Result<(), Error> {
+        let path = run.path().join(FILE);
+        let mut whole = read_regular(&path, MAX_BYTES).map_err(FileError::read(&path))?;
+        let header = table.iter().position(|byte| *byte == b'\n');
+        whole.extend_from_slice(&table[header.map_or(0, |end| end + 1)..]);
+        Self::save(&whole, run)
+    }
+
     /// Reads the record of a run, which is given by a path or a name as in [`RunDir::open`], by its
     /// model folder or by one of its checkpoints. `None` if there is no run with a record.
     ///
@@ -299,6 +309,26 @@ mod tests {
 
     fn rows(selection: &Selection<Study>) -> Vec<usize> {
         selection.rows.iter().map(|study| study.row).collect()
+    }
+
+    #[test]
+    fn what_was_trained_on_stays_known_when_a_run_is_resumed_on_other_data() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunDir::create(runs.path(), "a").unwrap();
+        let table = |train: u64, valid: u64| {
+            let side = |content: u64| vec![study(1, content)];
+            RunSplit::table(&SplitStudies {
+                train: side(train),
+                valid: side(valid),
+                test: Vec::new(),
+            })
+        };
+        RunSplit::save(&table(1, 2), &run).unwrap();
+        RunSplit::add(&table(3, 1), &run).unwrap();
+        let split = RunSplit::load(run.path()).unwrap().unwrap();
+        let all = (1..=3).map(|content| study(1, content)).collect();
+        let selection = split.select(all, RowChoice::All);
+        assert_eq!((selection.trained, selection.known), (2, [2, 1, 0]));
     }
 
     #[test]

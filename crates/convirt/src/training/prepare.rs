@@ -228,6 +228,7 @@ impl Training {
         let weights = then.initial_weights.clone();
         let identity = RunIdentity::new(&config, &studies.split, &run.model(), weights)?;
         unexpected.extend(identity.changes_since(then));
+        let split = RunSplit::table(&studies.split);
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
@@ -259,6 +260,7 @@ impl Training {
                 passed_over,
                 settings: settings.into_values().collect(),
                 unexpected,
+                split,
                 earlier_total,
             }),
             allows_changed_data: false,
