@@ -179,7 +179,7 @@ fn a_loss_that_is_no_longer_finite_stops_the_training_and_keeps_nothing_of_it() 
         "{error}"
     );
     assert!(!run.path().join("model/model.safetensors").exists());
-    assert!(Training::resume(run.path(), &[]).is_err());
+    assert_eq!(Training::last_checkpoint(&run), Some(0));
 }
 
 #[test]
