@@ -129,6 +129,8 @@ embed --run {run} --manifest {relative} --split all --out out.npy
     --image-root {data}
 embed --run {run} --manifest {text_paths} --split all --texts --image-root {data} --out out.npy
     --text-root {data}
+embed --run {run} --manifest {outside} --split all --out out.npy
+    --allow-outside-roots
 embed --run {run} --images {broken} --out out.npy
     --images {good}
     --max-bad-share 0.9
@@ -157,6 +159,8 @@ index build --run {run} --manifest {relative} --split all --out out.index
     --image-root {data}
 index build --run {run} --manifest {text_paths} --split all --image-root {data} --out out.index
     --text-root {data}
+index build --run {run} --manifest {outside} --split all --out out.index
+    --allow-outside-roots
 index build --run {run} --images {broken} --out out.index
     --images {good}
     --max-bad-share 0.9
@@ -187,6 +191,8 @@ retrieve pairs --run {run} --manifest {relative} --split all
     --image-root {data}
 retrieve pairs --run {run} --manifest {text_paths} --split all --image-root {data}
     --text-root {data}
+retrieve pairs --run {run} --manifest {outside} --split all
+    --allow-outside-roots
 retrieve pairs --run {run} --manifest {two_broken} --split all
     --max-bad-share 0.9
 
@@ -226,6 +232,8 @@ zero-shot {run} --prompts {finding_prompts} --csv {labels} --label-col findings 
     --label-separator |
 zero-shot {run} --prompts {prompts} --csv {elsewhere}/labels.csv --label-col label --split all
     --image-root {labelled}
+zero-shot {run} --prompts {prompts} --csv {outside_labels} --label-col label --split all
+    --allow-outside-roots
 zero-shot {run} --prompts {prompts} --csv {broken_labels} --label-col label --split all
     --max-bad-share 0.9
 zero-shot {run} --prompts {prompts} {broken}
@@ -255,6 +263,8 @@ transfer --encoder pixels:8 --csv {labels} --label-cols Bright,Odd --group-col p
     --blank ignore → not one of 80
 transfer --encoder pixels:8 --csv {labels} --label-col findings --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
     --label-separator |
+transfer --encoder pixels:8 --csv {outside_labels} --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
+    --allow-outside-roots
 transfer --encoder pixels:8 --csv {elsewhere}/labels.csv --label-col label --group-col patient --fractions 1 --seeds 1 --resamples 20 --out out
     --image-root {labelled}
     --max-bad-share 1 → none of the 80 rows
@@ -548,20 +558,26 @@ impl Files {
         let report = |row: usize| fs::read_to_string(data.join(texts[row])).unwrap();
         let quoted = |row: usize| format!("\"{}\"", report(row).replace('"', "'"));
 
+        // These tables lie beside the images that they name.
+        let beside = |name: &str, content: &str| {
+            let path = data.join(format!("options-{name}"));
+            fs::write(&path, content).unwrap();
+            path
+        };
         // Two columns of each, so that a column by name is another than the recognized one.
         let mut two = "image,text,other_image,other_text,side\n".to_string();
         let mut two_broken = two.clone();
-        let mut relative = "image,text\n".to_string();
+        let mut outside = "image,text\n".to_string();
+        let mut relative = outside.clone();
         let mut text_paths = "image,text,path\n".to_string();
         for row in 0..rows.len() {
             let other = (row + 1) % rows.len();
-            let [image, other_image] = [row, other].map(|row| data.join(images[row]));
             let side = ["train", "train", "valid", "test"][row % 4];
             let line = format!(
                 "{},{},{},{},{side}\n",
-                image.display(),
+                images[row],
                 quoted(row),
-                other_image.display(),
+                images[other],
                 quoted(other)
             );
             two += &line;
@@ -570,6 +586,7 @@ impl Files {
             } else {
                 line
             };
+            outside += &format!("{},{}\n", data.join(images[row]).display(), quoted(row));
             relative += &format!("{},{}\n", images[row], quoted(row));
             text_paths += &format!("{},{},{}\n", images[row], texts[row], texts[other]);
         }
@@ -600,6 +617,8 @@ impl Files {
             .replace("\n2.png", "\nno.png");
         fs::write(&broken_labels, without_images).unwrap();
         let labelled_path = labelled.path().to_path_buf();
+        let labelled_folder = format!("\n{}/", labelled_path.display());
+        let outside_labels = labels.trim_end().replace('\n', &labelled_folder) + "\n";
 
         let workspace = Workspace::shared("options");
         let config = file("config.yaml", &workspace.yaml());
@@ -651,8 +670,13 @@ impl Files {
             format!("{finding}:\n  positive: [There is {finding}.]\n  negative: [No {finding}.]\n")
         };
         let paths = BTreeMap::from([
-            ("two", file("two.csv", &two)),
-            ("two_broken", file("two_broken.csv", &two_broken)),
+            ("two", beside("two.csv", &two)),
+            ("two_broken", beside("two_broken.csv", &two_broken)),
+            ("outside", file("outside.csv", &outside)),
+            (
+                "outside_labels",
+                file("outside_labels.csv", &outside_labels),
+            ),
             ("relative", file("relative.csv", &relative)),
             ("text_paths", file("text_paths.csv", &text_paths)),
             ("missing", folder.path().join("missing.yaml")),

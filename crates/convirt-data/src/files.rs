@@ -5,6 +5,7 @@
 
 mod text_encoding;
 mod path_text;
+mod roots;
 mod plain_name;
 mod printable;
 mod truncated_list;
@@ -18,13 +19,13 @@ pub use error::FileError;
 pub(crate) use folder_walk::{FolderWalk, is_companion};
 pub use new_file::NewFile;
 pub use passed_over::{PassedOver, PassedOverKind};
-pub(crate) use path_text::located;
 pub use path_text::{path_from_text, path_text};
 pub use plain_name::is_plain_name;
 pub(crate) use printable::shown;
 pub use printable::{printable, printable_lines};
 pub use regular_file::{open_regular, read_regular, read_regular_text};
 pub(crate) use regular_file::{read_limited, read_rest, read_start};
+pub(crate) use roots::Roots;
 pub(crate) use text_encoding::is_utf_16;
 pub use text_encoding::{NotUtf8, decode_text};
 pub use truncated_list::truncated_list;

@@ -21,6 +21,9 @@ pub enum SkipReason {
     EmptyCell,
     /// A cell or a text file is not UTF-8.
     NotUtf8,
+    /// A path leads outside of the folders that the table may read from. Only the doctor lists it;
+    /// reading a manifest stops there.
+    OutsideRoots,
     /// The image file does not exist.
     MissingImage,
     /// The image file is empty or cannot be decoded.
@@ -205,6 +208,7 @@ impl fmt::Display for SkipReason {
             Self::RaggedRow => "ragged row",
             Self::EmptyCell => "empty cell",
             Self::NotUtf8 => "not UTF-8",
+            Self::OutsideRoots => "path outside of the roots",
             Self::MissingImage => "missing image",
             Self::UnreadableImage => "unreadable image",
             Self::MissingText => "missing text",

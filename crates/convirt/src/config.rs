@@ -298,6 +298,7 @@ impl Config {
             csv_file: data.csv_file.clone(),
             img_root_dir: data.img_root_dir.clone(),
             text_root_dir: data.text_root_dir.clone(),
+            allow_outside_roots: data.allow_outside_roots,
             image: data.img_path_col.clone(),
             text,
             text_from_files: data.text_from_files,

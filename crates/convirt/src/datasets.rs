@@ -176,6 +176,7 @@ pub(crate) fn manifest_config(config: &Config, columns: &PairColumns) -> Manifes
     ManifestConfig {
         img_root_dir: data.img_root_dir.clone(),
         text_root_dir: data.text_root_dir.clone(),
+        allow_outside_roots: data.allow_outside_roots,
         min_words: data.min_words,
         max_bad_share: data.max_bad_share,
         limits: data.decode_limits(),
@@ -200,6 +201,7 @@ pub(crate) fn with_config_keys(error: ManifestError) -> ManifestError {
 pub(crate) fn setting_key(setting: &'static str) -> &'static str {
     match setting {
         "img_root_dir" => "dataset.img_root_dir",
+        "allow_outside_roots" => "dataset.allow_outside_roots",
         "text_from_files" => "dataset.text_from_files",
         "image_col" => "dataset.img_path_col",
         "text_col" => "dataset.text_col",

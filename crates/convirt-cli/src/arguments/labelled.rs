@@ -18,6 +18,10 @@ pub struct LabelledArguments {
     #[arg(long, value_name = "DIR")]
     image_root: Option<PathBuf>,
 
+    /// Let the CSV name files outside of its own folder and of --image-root
+    #[arg(long)]
+    allow_outside_roots: bool,
+
     /// Column of the image path; `image` by default
     #[arg(long, value_name = "NAME")]
     image_col: Option<String>,
@@ -94,6 +98,7 @@ impl LabelledArguments {
         };
         Ok(Some(LabelledConfig {
             img_root_dir: self.image_root,
+            allow_outside_roots: self.allow_outside_roots,
             image: Column::Name(self.image_col.unwrap_or_else(|| "image".to_string())),
             group: self.group_col.map(Column::Name),
             split: self.split_col.map(Column::Name),
@@ -108,6 +113,12 @@ impl LabelledArguments {
         let has_findings = self.label_cols.is_some();
         for (is_given, has_effect, option, required) in [
             (self.image_root.is_some(), has_csv, "--image-root", "--csv"),
+            (
+                self.allow_outside_roots,
+                has_csv,
+                "--allow-outside-roots",
+                "--csv",
+            ),
             (self.image_col.is_some(), has_csv, "--image-col", "--csv"),
             (self.label_col.is_some(), has_csv, "--label-col", "--csv"),
             (has_findings, has_csv, "--label-cols", "--csv"),

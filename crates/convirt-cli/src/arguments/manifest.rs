@@ -33,6 +33,10 @@ pub struct ManifestArguments {
     #[arg(long, value_name = "DIR")]
     text_root: Option<PathBuf>,
 
+    /// Let the manifest name files outside of its own folder and of the folders above
+    #[arg(long)]
+    allow_outside_roots: bool,
+
     /// Rows to use: train, valid, test, or all
     #[arg(long, value_name = "SPLIT")]
     split: Option<RowChoice>,
@@ -52,6 +56,7 @@ impl ManifestArguments {
             (self.text_from_files, "--text-from-files"),
             (self.image_root.is_some(), "--image-root"),
             (self.text_root.is_some(), "--text-root"),
+            (self.allow_outside_roots, "--allow-outside-roots"),
             (self.split_col.is_some(), "--split-col"),
             (self.split.is_some(), "--split"),
         ] {
@@ -81,6 +86,7 @@ impl ManifestArguments {
         let choices = ColumnChoices {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),
+            allow_outside_roots: self.allow_outside_roots,
             image: given(&self.image_col).map_or(Choice::Auto, Choice::Given),
             text: match given(&self.text_col) {
                 _ if !with_texts => Choice::Given(None),
@@ -104,6 +110,7 @@ impl ManifestArguments {
         let manifest = Manifest::read(&ManifestConfig {
             img_root_dir: self.image_root.clone(),
             text_root_dir: self.text_root.clone(),
+            allow_outside_roots: self.allow_outside_roots,
             // Even the shortest text is embedded.
             min_words: 0,
             max_bad_share,

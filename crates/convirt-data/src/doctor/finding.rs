@@ -220,6 +220,7 @@ impl FindingKind {
     pub fn setting(self) -> Option<&'static str> {
         match self {
             Self::Unusable(SkipReason::TooShort) => Some("min_words"),
+            Self::Unusable(SkipReason::OutsideRoots) => Some("allow_outside_roots"),
             Self::Unusable(_) => Some("max_bad_share"),
             Self::TurnedImage => Some("exif_orientation"),
             Self::NoGroups => Some("group_col"),
@@ -232,6 +233,10 @@ impl FindingKind {
         match self {
             Self::Unusable(SkipReason::TooShort) => {
                 "Runs leave these rows out; min_words says how long a sentence must be."
+            }
+            Self::Unusable(SkipReason::OutsideRoots) => {
+                "Runs stop at them. Give their folder as that of the images or texts, or, if the table is \
+                 to be trusted, set allow_outside_roots."
             }
             Self::Unusable(_) => {
                 "Runs leave these rows out, and stop when they are more than max_bad_share."

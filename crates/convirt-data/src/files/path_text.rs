@@ -73,7 +73,7 @@ pub fn path_from_text(text: &str) -> PathBuf {
 /// Resolves a path that a table gives as text, relative to `root`.
 ///
 /// A file with exactly this name takes precedence over the decoded name.
-pub(crate) fn located(root: &Path, text: &str) -> PathBuf {
+pub(super) fn located(root: &Path, text: &str) -> PathBuf {
     let literal = root.join(text);
     if escapes(text).next().is_none() || literal.exists() {
         return literal;

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use csv::ByteRecord;
+
 use super::column::Column;
 use super::labels::{BlankPolicy, LabelColumns, LabelledConfig, LabelledManifest, UncertainPolicy};
-use super::row::{NamedColumn, Unusable, check_length, filled, usable_rows};
+use super::row::{NamedColumn, check_length, file, filled, root, unusable, usable_rows};
 use super::table::Table;
+use crate::files::Roots;
+use crate::image::Fault;
 use crate::manifest::error::ManifestError;
-use crate::skips::{Skip, Skips};
+use crate::skips::Skips;
 
 /// The CheXpert 8×200 retrieval set (Zhang et al. 2022, section 4.3): images with exactly one of
 /// eight findings each, with image and text queries.
@@ -94,10 +98,18 @@ impl Chexpert8x200 {
     /// Those of [`LabelledManifest::read`] for each list. Every query must be usable; of the
     /// candidates a fraction of `max_bad_share`, from 0 to 1, may be bad rows.
     pub fn read(lists: &Path, images: &Path, max_bad_share: f64) -> Result<Self, ManifestError> {
-        let image_queries = read_queries(&lists.join("image-retrieval/query.csv"), "Path")?;
-        let text_queries = read_queries(&lists.join("text-retrieval/query.csv"), "Text")?;
-        let named = image_queries.iter().chain(&text_queries);
-        let mut findings: Vec<String> = named.map(|(finding, _)| finding.clone()).collect();
+        let (image_list, text_list) = ("image-retrieval/query.csv", "text-retrieval/query.csv");
+        let (image_list, text_list) = (lists.join(image_list), lists.join(text_list));
+        let roots = Roots::new([root(None, &image_list), images], false);
+        let image_queries = read_queries(&image_list, "Path", |record, column| {
+            file(record, column, images, &roots)
+        })?;
+        let text_queries = read_queries(&text_list, "Text", |record, column| {
+            Ok(filled(record, column)?.trim().to_owned())
+        })?;
+        let of_images = image_queries.iter().map(|(finding, _)| finding.clone());
+        let of_texts = text_queries.iter().map(|(finding, _)| finding.clone());
+        let mut findings: Vec<String> = of_images.chain(of_texts).collect();
         findings.sort();
         findings.dedup();
 
@@ -121,57 +133,45 @@ impl Chexpert8x200 {
                 image: image.image,
                 has: image.targets.iter().map(|has| *has == Some(true)).collect(),
             });
-        let numbered = |queries: Vec<(String, String)>| {
-            queries.into_iter().map(|(finding, input)| {
-                let position = findings.binary_search(&finding);
-                (
-                    input,
-                    position.expect("the findings are those of the queries"),
-                )
-            })
-        };
         Ok(Self {
             candidates: candidates.collect(),
-            image_queries: numbered(image_queries)
-                .map(|(path, finding)| ChexpertQuery {
-                    input: images.join(path),
-                    finding,
-                })
-                .collect(),
-            text_queries: numbered(text_queries)
-                .map(|(sentence, finding)| ChexpertQuery {
-                    input: sentence,
-                    finding,
-                })
-                .collect(),
+            image_queries: numbered(image_queries, &findings),
+            text_queries: numbered(text_queries, &findings),
             findings,
         })
     }
 }
 
-/// Reads a list of queries: the finding and the image or sentence of each.
-fn read_queries(csv: &Path, column: &str) -> Result<Vec<(String, String)>, ManifestError> {
+/// Replaces the findings of queries by their positions.
+fn numbered<T>(queries: Vec<(String, T)>, findings: &[String]) -> Vec<ChexpertQuery<T>> {
+    let queries = queries.into_iter().map(|(finding, input)| {
+        let position = findings.binary_search(&finding);
+        ChexpertQuery {
+            input,
+            finding: position.expect("the findings are those of the queries"),
+        }
+    });
+    queries.collect()
+}
+
+/// Reads a list of queries: the finding of each, and what `input` reads from its cell.
+fn read_queries<T: Send>(
+    csv: &Path,
+    column: &str,
+    input: impl Fn(&ByteRecord, &NamedColumn) -> Result<T, Fault> + Sync,
+) -> Result<Vec<(String, T)>, ManifestError> {
     let table = Table::read(csv)?;
     let find =
         |name: &str, key| NamedColumn::find(&Column::Name(name.into()), &table.header, csv, key);
     let (finding, query) = (find("Variable", "finding")?, find(column, "query")?);
-    usable_rows(
-        &table,
-        &Skips::new(csv, table.rows.len(), 0.0),
-        |row, record| {
-            let read = check_length(record, table.header.len())
-                .and_then(|()| Ok((filled(record, &finding)?, filled(record, &query)?)));
-            match read {
-                Ok((finding, query)) => Ok((finding.trim().into(), query.trim().into())),
-                Err((reason, detail)) => Err(Unusable::Row(Skip {
-                    file: csv.into(),
-                    row,
-                    reason,
-                    detail,
-                })),
-            }
-        },
-    )
+    let skips = Skips::new(csv, table.rows.len(), 0.0);
+    usable_rows(&table, &skips, |row, record| {
+        let read = check_length(record, table.header.len()).and_then(|()| {
+            let finding = filled(record, &finding)?.trim().to_owned();
+            Ok((finding, input(record, &query)?))
+        });
+        read.map_err(|fault| unusable(csv, row, csv, fault))
+    })
 }
 
 #[cfg(test)]
@@ -268,5 +268,14 @@ CheXpert-v1.0-small/patient2.png,Female,,1.0
         let empty = "Variable,Text\nEdema,\n";
         let message = read(&folder(CANDIDATES, empty)).unwrap_err().to_string();
         assert!(message.contains("column `Text`, line 2"), "{message}");
+    }
+
+    #[test]
+    fn a_query_outside_of_the_folder_of_images_is_an_error_that_names_it() {
+        let folder = folder(CANDIDATES, "Variable,Text\nEdema,Edema.\n");
+        let list = folder.path().join("lists/image-retrieval/query.csv");
+        fs::write(list, "Variable,Path\nNo Finding,../secret.png\n").unwrap();
+        let message = read(&folder).unwrap_err().to_string();
+        assert!(message.contains("row 1: `../secret.png`"), "{message}");
     }
 }

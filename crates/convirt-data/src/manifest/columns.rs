@@ -13,6 +13,7 @@ use super::error::ManifestError;
 use super::row::{check_header, root};
 use super::study::Split;
 use super::table::Table;
+use crate::files::Roots;
 use names::{GROUPS, IMAGES, SPLITS, TEXTS, rank};
 use profile::Profile;
 
@@ -54,6 +55,9 @@ pub struct ColumnChoices {
     pub img_root_dir: Option<PathBuf>,
     /// Folder that text paths are relative to; `None`: the folder of the CSV.
     pub text_root_dir: Option<PathBuf>,
+    /// Whether files outside of the folder of the CSV, `img_root_dir` and `text_root_dir` are looked
+    /// at. Without it, only the names of such files count.
+    pub allow_outside_roots: bool,
     /// Column of the image path.
     pub image: Choice<Column>,
     /// Column of the text or its path; `Given(None)`: images without texts.
@@ -102,6 +106,7 @@ impl ColumnChoices {
             csv_file: csv_file.into(),
             img_root_dir: None,
             text_root_dir: None,
+            allow_outside_roots: false,
             image: Choice::Auto,
             text: Choice::Auto,
             text_from_files: Choice::Auto,
@@ -128,7 +133,9 @@ impl ColumnChoices {
         let image_root = root(self.img_root_dir.as_deref(), csv);
         let text_root = root(self.text_root_dir.as_deref(), csv);
         let table = Table::read(csv)?;
-        let profiles = Profile::of_columns(&table, image_root, text_root);
+        let roots = [root(None, csv), image_root, text_root];
+        let roots = Roots::new(roots, self.allow_outside_roots);
+        let profiles = Profile::of_columns(&table, [image_root, text_root], &roots);
         let position = |column: &Column, setting| column.position(&table.header, csv, setting);
 
         // A given column is not recognized as something else.
@@ -147,7 +154,7 @@ impl ColumnChoices {
             Choice::Auto => {
                 let position = self.image_position(&table, &profiles, &taken, image_root)?;
                 let column = Column::Position(position);
-                check_header(&table.header, csv, &column, position, image_root)?;
+                check_header(&table.header, csv, &column, position, image_root, &roots)?;
                 position
             }
         };
@@ -222,6 +229,10 @@ impl ColumnChoices {
                 found: table.header.clone(),
             });
         };
+        if profiles[position].outside > 0 {
+            // The manifest names the row.
+            return Ok(position);
+        }
         Err(ManifestError::ImagesElsewhere {
             path: path(),
             column: table.header[position].as_str().into(),
@@ -533,6 +544,24 @@ mod tests {
             "{error}"
         );
         assert!(with(texts, false).is_ok() && with(paths, true).is_ok());
+    }
+
+    #[test]
+    fn files_outside_of_the_roots_are_recognized_by_their_names_and_not_looked_at() {
+        let (elsewhere, _) = folder("");
+        let file = |name| elsewhere.path().join(name).display().to_string();
+        let (image, text) = (file("a.png"), file("pairs.csv"));
+        let named = format!("a,b\n{image},The lungs are clear.\n");
+        assert_eq!(recognize(&named).unwrap().image, name("a"));
+        let (_folder, choices) = folder(&format!("image,text\na.png,{text}\n"));
+        let text_from_files = |allow_outside_roots| {
+            let choices = ColumnChoices {
+                allow_outside_roots,
+                ..choices.clone()
+            };
+            choices.recognize().unwrap().text_from_files
+        };
+        assert!(!text_from_files(false) && text_from_files(true));
     }
 
     #[test]

@@ -193,6 +193,25 @@ pub enum ManifestError {
         cause: UnknownSplit,
     },
 
+    /// A path leads outside of the folders that the table may read from.
+    #[error(
+        "{}: row {row}: `{}` leads outside of the folders of the table, its images and its texts; \
+         give the folder that it lies in as theirs, or, if the table is to be trusted, allow it \
+         with `{setting}` or --allow-outside-roots where a command has it",
+        shown(path),
+        printable(cell)
+    )]
+    OutsideRoots {
+        /// The CSV.
+        path: PathBuf,
+        /// The row, counted from 1 after the header.
+        row: usize,
+        /// The path as the table gives it.
+        cell: String,
+        /// The setting that allows it.
+        setting: &'static str,
+    },
+
     /// The CSV has no usable rows.
     #[error("{}: none of the {rows} rows can be used. {summary}", shown(path))]
     NoStudies {
@@ -383,6 +402,7 @@ impl ManifestError {
         | Self::PathsTakenForTexts { setting, .. }
         | Self::TooFewGroups { setting, .. }
         | Self::EqualTexts { setting, .. }
+        | Self::OutsideRoots { setting, .. }
         | Self::Setting(
             SettingError::OutOfRange { setting, .. } | SettingError::UnknownWord { setting, .. },
         ) = &mut self

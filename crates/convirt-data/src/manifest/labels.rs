@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::column::Column;
-use super::row::{check_header, usable_rows};
+use super::row::usable_rows;
 use super::split::joined_groups::joined_groups;
 use super::split::{Grouped, Sides, split_by_column};
 use super::study::Split;
@@ -32,6 +32,8 @@ pub struct LabelledConfig {
     pub csv_file: PathBuf,
     /// Folder that image paths are relative to; `None`: the folder of the CSV.
     pub img_root_dir: Option<PathBuf>,
+    /// Whether the table may name files outside of its own folder and `img_root_dir`.
+    pub allow_outside_roots: bool,
     /// Column of the image path.
     pub image: Column,
     /// Columns of the labels.
@@ -118,6 +120,7 @@ impl LabelledConfig {
         Self {
             csv_file: csv_file.into(),
             img_root_dir: None,
+            allow_outside_roots: false,
             image: Column::Position(0),
             labels,
             group: None,
@@ -168,8 +171,7 @@ impl LabelledManifest {
         let csv = config.csv_file.as_path();
         let table = Table::read(csv)?;
         let reader = RowReader::new(config, &table.header)?;
-        let (position, root) = reader.image();
-        check_header(&table.header, csv, &config.image, position, root)?;
+        reader.check_header(&table.header)?;
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
         let rows = usable_rows(&table, &skips, |row, record| reader.row(row, record))?;
@@ -609,6 +611,28 @@ mod tests {
         };
         let error = LabelledManifest::read(&strict).unwrap_err();
         assert!(matches!(error, ManifestError::TooManyBadRows(_)), "{error}");
+    }
+
+    #[test]
+    fn an_image_outside_of_the_roots_is_an_error_unless_it_is_allowed() {
+        let elsewhere = folder("");
+        let image = elsewhere.path().join("a.png");
+        let folder = folder(&format!(
+            "image,label\n{},sick\nb.png,well\n",
+            image.display()
+        ));
+        let csv = folder.path().join("labels.csv");
+        let strict = LabelledConfig::new(csv, class(None));
+        let error = LabelledManifest::read(&strict).unwrap_err();
+        assert!(
+            matches!(error, ManifestError::OutsideRoots { row: 1, .. }),
+            "{error}"
+        );
+        let lenient = LabelledConfig {
+            allow_outside_roots: true,
+            ..strict
+        };
+        assert_eq!(LabelledManifest::read(&lenient).unwrap().images.len(), 2);
     }
 
     #[test]

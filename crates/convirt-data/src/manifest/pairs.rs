@@ -25,6 +25,9 @@ pub struct ManifestConfig {
     pub img_root_dir: Option<PathBuf>,
     /// Folder that text paths are relative to; `None`: the folder of the CSV.
     pub text_root_dir: Option<PathBuf>,
+    /// Whether the table may name files outside of its own folder, `img_root_dir` and
+    /// `text_root_dir`.
+    pub allow_outside_roots: bool,
     /// Whether the text column contains paths of text files instead of texts.
     pub text_from_files: bool,
     /// Column of the image path.
@@ -95,6 +98,7 @@ impl ManifestConfig {
             csv_file: csv_file.into(),
             img_root_dir: None,
             text_root_dir: None,
+            allow_outside_roots: false,
             text_from_files: false,
             image: Column::Position(0),
             text: Some(Column::Position(1)),
@@ -122,7 +126,8 @@ impl ManifestConfig {
 impl Manifest {
     /// Reads the CSV, the text files, and the headers of the images, on all cores.
     ///
-    /// Absolute paths ignore `img_root_dir` and `text_root_dir`. Rows are skipped and listed when
+    /// Paths may be absolute, but must lead into the folder of the CSV, `img_root_dir` or
+    /// `text_root_dir`, unless `allow_outside_roots` is set; links are followed. Rows are skipped and listed when
     /// they are ragged or not UTF-8, lack a cell, an image or a text, or when no sentence has
     /// `min_words` words. Without a text column the reports are empty.
     ///
@@ -134,6 +139,7 @@ impl Manifest {
     /// - [`ManifestError::MissingColumn`], [`ManifestError::AmbiguousColumn`],
     ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
+    /// - [`ManifestError::OutsideRoots`]: a path leads outside of these folders
     /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
     /// - [`ManifestError::NoStudies`]: no row is usable
     /// - `SettingError::OutOfRange`: `max_bad_share` is not from 0 to 1
@@ -334,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_paths_ignore_the_root_and_the_root_replaces_the_folder_of_the_csv() {
+    fn paths_start_from_the_root_instead_of_the_folder_of_the_csv_or_are_absolute() {
         let elsewhere = folder(b"", &["far.png", "near.png"]);
         let far = elsewhere.path().join("far.png");
         let csv = format!(
@@ -349,6 +355,50 @@ mod tests {
         .unwrap();
         let images: Vec<_> = manifest.studies.iter().map(|study| &study.image).collect();
         assert_eq!(images, [&far, &elsewhere.path().join("near.png")]);
+    }
+
+    #[test]
+    fn a_path_outside_of_the_roots_is_an_error_unless_it_is_allowed() {
+        let elsewhere = folder(b"The heart is normal.", &["a.png"]);
+        let folder = folder(b"", &["a.png"]);
+        let [image, text] = ["a.png", "pairs.csv"].map(|name| elsewhere.path().join(name));
+        let name = elsewhere.path().file_name().unwrap().to_str().unwrap();
+        for (cells, text_from_files, outside) in [
+            (
+                format!("{},No effusion is seen.", image.display()),
+                false,
+                "a.png",
+            ),
+            (
+                format!("../{name}/a.png,No effusion is seen."),
+                false,
+                "../",
+            ),
+            (format!("a.png,{}", text.display()), true, "pairs.csv"),
+        ] {
+            let table = format!("image,text\n{cells}\n");
+            fs::write(folder.path().join("pairs.csv"), &table).unwrap();
+            let strict = ManifestConfig {
+                text_from_files,
+                max_bad_share: 1.0,
+                ..config(&folder)
+            };
+            let message = error(&strict);
+            for part in ["pairs.csv: row 1: `", outside, "allow_outside_roots"] {
+                assert!(message.contains(part), "no {part} in {message}");
+            }
+            let lenient = ManifestConfig {
+                allow_outside_roots: true,
+                ..strict.clone()
+            };
+            assert_eq!(Manifest::read(&lenient).unwrap().studies.len(), 1);
+            let with_root = ManifestConfig {
+                text_root_dir: Some(elsewhere.path().into()),
+                img_root_dir: Some(folder.path().into()),
+                ..strict
+            };
+            assert!(Manifest::read(&with_root).is_ok(), "{cells}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading of rows and cells, shared by all manifests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 use rayon::prelude::*;
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::column::Column;
 use super::study::Split;
 use super::table::{Table, line};
+use crate::files::Roots;
 use crate::image::{Fault, utf_8};
 use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, SkipReason, Skips};
@@ -80,6 +81,25 @@ pub(crate) fn root<'a>(given: Option<&'a Path>, csv: &'a Path) -> &'a Path {
     given.unwrap_or_else(|| csv.parent().unwrap_or(Path::new("")))
 }
 
+/// Returns the error of a row with a fault in `file`: the row is left out, but a path that leads
+/// outside of the roots stops the reading.
+pub(crate) fn unusable(csv: &Path, row: usize, file: &Path, (reason, detail): Fault) -> Unusable {
+    if reason == SkipReason::OutsideRoots {
+        return Unusable::Table(ManifestError::OutsideRoots {
+            path: csv.into(),
+            row,
+            cell: detail,
+            setting: "allow_outside_roots",
+        });
+    }
+    Unusable::Row(Skip {
+        file: file.into(),
+        row,
+        reason,
+        detail,
+    })
+}
+
 /// Rejects a table whose first row is data instead of a header: that row would be lost silently.
 pub(crate) fn check_header(
     header: &[String],
@@ -87,10 +107,14 @@ pub(crate) fn check_header(
     image: &Column,
     position: usize,
     image_root: &Path,
+    roots: &Roots,
 ) -> Result<(), ManifestError> {
     let cell = header[position].trim();
-    let is_named = matches!(image, Column::Name(_));
-    if is_named || cell.is_empty() || !image_root.join(cell).is_file() {
+    if matches!(image, Column::Name(_)) || cell.is_empty() {
+        return Ok(());
+    }
+    let file = roots.locate(image_root, cell);
+    if !file.is_some_and(|file| file.is_file()) {
         return Ok(());
     }
     Err(ManifestError::DataInHeader {
@@ -132,6 +156,18 @@ pub(crate) fn filled(record: &ByteRecord, column: &NamedColumn) -> Result<String
         return Err((SkipReason::EmptyCell, detail));
     }
     Ok(text)
+}
+
+/// Returns the path that a cell gives relative to `base`; one that leads outside is a fault.
+pub(crate) fn file(
+    record: &ByteRecord,
+    column: &NamedColumn,
+    base: &Path,
+    roots: &Roots,
+) -> Result<PathBuf, Fault> {
+    let text = filled(record, column)?;
+    let path = roots.locate(base, text.trim());
+    path.ok_or_else(|| (SkipReason::OutsideRoots, text.trim().to_owned()))
 }
 
 /// Reads a cell of the split column; an empty cell has no side.

@@ -46,6 +46,9 @@ pub struct DatasetConfig {
     pub img_root_dir: Option<PathBuf>,
     /// Root folder of relative text paths. Default: the folder of `csv_file`.
     pub text_root_dir: Option<PathBuf>,
+    /// Whether the CSV may name files outside of its own folder, `img_root_dir` and `text_root_dir`.
+    /// Default: `false`; such a path stops the run.
+    pub allow_outside_roots: bool,
     /// Whether the text column holds paths of text files (`true`) or the texts themselves. Default:
     /// recognized by the cells.
     #[serde(deserialize_with = "flag_or_auto")]
@@ -132,6 +135,7 @@ impl Default for DatasetConfig {
             phantom: None,
             img_root_dir: None,
             text_root_dir: None,
+            allow_outside_roots: false,
             text_from_files: Choice::Auto,
             img_path_col: Choice::Auto,
             text_col: Choice::Auto,

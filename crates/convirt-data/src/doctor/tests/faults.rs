@@ -197,6 +197,9 @@ fn each_fault_is_found_in_exactly_its_rows() {
     ward.set(row, IMAGE, "none.png");
     expect(Unusable(SkipReason::MissingImage), &[row]);
     let row = next();
+    ward.set(row, IMAGE, "../none.png");
+    expect(Unusable(SkipReason::OutsideRoots), &[row]);
+    let row = next();
     let half = ward.file(row);
     ward.show(row, "half.jpg", &half[..half.len() / 2]);
     expect(Unusable(SkipReason::UnreadableImage), &[row]);

@@ -1,8 +1,8 @@
 //! What the cells of a column hold.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::files::located;
+use crate::files::Roots;
 use crate::image::{FileContent, has_ending, has_image_name};
 use crate::manifest::table::Table;
 use crate::text::word_count;
@@ -30,6 +30,8 @@ pub(super) struct Profile {
     pub images: usize,
     /// Cells that end like the name of an image file, whether it exists or not.
     pub image_names: usize,
+    /// Cells that end like the name of an image file, and lead outside of the roots.
+    pub outside: usize,
     /// Paths of existing files that are not images.
     pub text_files: usize,
     /// Cells that end like the name of a text file, whether it exists or not.
@@ -40,9 +42,10 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Looks at rows spread evenly over the table. Ragged rows and cells that are not UTF-8 are
+    /// Looks at rows spread evenly over the table, and at the files in `roots` that they name,
+    /// relative to the folders of images and of texts. Ragged rows and cells that are not UTF-8 are
     /// passed over.
-    pub fn of_columns(table: &Table, image_root: &Path, text_root: &Path) -> Vec<Self> {
+    pub fn of_columns(table: &Table, folders: [&Path; 2], roots: &Roots) -> Vec<Self> {
         let columns = table.header.len();
         let mut profiles = vec![Self::default(); columns];
         let stride = table.rows.len().div_ceil(SAMPLE_ROWS).max(1);
@@ -52,14 +55,14 @@ impl Profile {
             }
             for (profile, cell) in profiles.iter_mut().zip(row) {
                 if let Ok(cell) = str::from_utf8(cell) {
-                    profile.add(cell.trim(), image_root, text_root);
+                    profile.add(cell.trim(), folders, roots);
                 }
             }
         }
         profiles
     }
 
-    fn add(&mut self, cell: &str, image_root: &Path, text_root: &Path) {
+    fn add(&mut self, cell: &str, [image_root, text_root]: [&Path; 2], roots: &Roots) {
         if cell.is_empty() {
             self.blank += 1;
             return;
@@ -75,10 +78,16 @@ impl Profile {
         let path = Path::new(cell);
         self.image_names += usize::from(has_image_name(path));
         self.text_names += usize::from(has_ending(path, &TEXT_ENDINGS));
-        let image = located(image_root, cell);
-        if image.is_file() && (has_image_name(&image) || is_image(&image)) {
+        let image = roots.locate(image_root, cell);
+        self.outside += usize::from(image.is_none() && has_image_name(path));
+        let is_found = |path: &PathBuf| path.is_file();
+        let image = image.filter(is_found);
+        if image.is_some_and(|image| has_image_name(&image) || is_image(&image)) {
             self.images += 1;
-        } else if located(text_root, cell).is_file() {
+        } else if roots
+            .locate(text_root, cell)
+            .is_some_and(|text| is_found(&text))
+        {
             self.text_files += 1;
         }
     }

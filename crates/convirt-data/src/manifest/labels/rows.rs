@@ -6,13 +6,15 @@ use csv::ByteRecord;
 
 use super::columns::finding;
 use super::{LabelColumns, LabelledConfig, LabelledImage};
-use crate::files::{located, path_text};
-use crate::image::{Fault, probe_image};
+use crate::files::{Roots, path_text};
+use crate::image::probe_image;
 use crate::manifest::column::Column;
 use crate::manifest::error::ManifestError;
-use crate::manifest::row::{NamedColumn, Unusable, cell, check_length, filled, root, side};
+use crate::manifest::row::{
+    NamedColumn, Unusable, cell, check_header, check_length, file, filled, root, side, unusable,
+};
 use crate::manifest::table::error::TableError;
-use crate::skips::{Skip, SkipReason};
+use crate::skips::SkipReason;
 
 /// Reads labelled images from rows.
 pub(super) struct RowReader<'a> {
@@ -23,6 +25,7 @@ pub(super) struct RowReader<'a> {
     group: Option<NamedColumn>,
     split: Option<NamedColumn>,
     image_root: &'a Path,
+    roots: Roots,
 }
 
 /// A usable row.
@@ -53,6 +56,8 @@ impl<'a> RowReader<'a> {
             let column = column.as_ref();
             column.map(|column| find(column, key)).transpose()
         };
+        let image_root = root(config.img_root_dir.as_deref(), csv);
+        let roots = [root(None, csv), image_root];
         Ok(Self {
             config,
             columns: header.len(),
@@ -60,7 +65,8 @@ impl<'a> RowReader<'a> {
             labels,
             group: optional(&config.group, "group_col")?,
             split: optional(&config.split, "split_col")?,
-            image_root: root(config.img_root_dir.as_deref(), csv),
+            image_root,
+            roots: Roots::new(roots, config.allow_outside_roots),
         })
     }
 
@@ -70,27 +76,30 @@ impl<'a> RowReader<'a> {
         names.map(String::from).collect()
     }
 
-    /// Returns the position of the image column, and the folder that its paths are relative to.
-    pub(super) fn image(&self) -> (usize, &Path) {
-        (self.image.position, self.image_root)
+    /// Rejects a table whose first row is data instead of a header.
+    pub(super) fn check_header(&self, header: &[String]) -> Result<(), ManifestError> {
+        let LabelledConfig {
+            csv_file, image, ..
+        } = self.config;
+        let position = self.image.position;
+        check_header(
+            header,
+            csv_file,
+            image,
+            position,
+            self.image_root,
+            &self.roots,
+        )
     }
 
     /// Reads the labelled image of `record`, which is row number `row`.
     pub(super) fn row(&self, row: usize, record: &ByteRecord) -> Result<LabelledRow, Unusable> {
         let csv = self.config.csv_file.as_path();
-        let skip = |file: &Path, (reason, detail): Fault| {
-            Unusable::Row(Skip {
-                file: file.into(),
-                row,
-                reason,
-                detail,
-            })
-        };
+        let skip = |file: &Path, fault| unusable(csv, row, file, fault);
         let in_csv = |fault| skip(csv, fault);
 
         check_length(record, self.columns).map_err(in_csv)?;
-        let image = filled(record, &self.image).map_err(in_csv)?;
-        let image = located(self.image_root, image.trim());
+        let image = file(record, &self.image, self.image_root, &self.roots).map_err(in_csv)?;
         let group = match &self.group {
             Some(column) => filled(record, column).map_err(in_csv)?.trim().to_owned(),
             None => path_text(&image).into_owned(),

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::ManifestConfig;
-use crate::files::{located, path_text};
+use crate::files::{Roots, path_text};
 use crate::image::{Fault, probe_image, read_text};
 use crate::manifest::column::Column;
 use crate::manifest::error::ManifestError;
 use crate::manifest::row::{
-    NamedColumn, Unusable, cell, check_header, check_length, filled, root, side,
+    NamedColumn, Unusable, cell, check_header, check_length, file, filled, root, side, unusable,
 };
 use crate::manifest::study::{Report, Study};
-use crate::skips::{Skip, SkipReason};
+use crate::skips::SkipReason;
 
 /// Reads studies from rows.
 pub(crate) struct RowReader<'a> {
@@ -25,14 +25,17 @@ pub(crate) struct RowReader<'a> {
     split: Option<NamedColumn>,
     image_root: &'a Path,
     text_root: &'a Path,
+    roots: Roots,
 }
 
 /// The cells of a row that belong to a pair.
 pub(crate) struct Cells {
     /// Path of the image file.
     pub(crate) image: PathBuf,
-    /// The text, or its path relative to the text folder, if there is a text column.
+    /// The text, if there is a text column and it contains texts.
     text: Option<String>,
+    /// Path of the text file, if the text column contains paths.
+    text_file: Option<PathBuf>,
     /// The group, if there is a group column.
     group: Option<String>,
     /// The cell of the split column; empty without one.
@@ -50,6 +53,9 @@ impl<'a> RowReader<'a> {
         let text = config.text.as_ref();
         let group = config.group.as_ref();
         let split = config.split.as_ref();
+        let image_root = root(config.img_root_dir.as_deref(), csv);
+        let text_root = root(config.text_root_dir.as_deref(), csv);
+        let roots = [root(None, csv), image_root, text_root];
         Ok(Self {
             config,
             columns: header.len(),
@@ -57,8 +63,9 @@ impl<'a> RowReader<'a> {
             text: text.map(|column| find(column, "text_col")).transpose()?,
             group: group.map(|column| find(column, "group_col")).transpose()?,
             split: split.map(|column| find(column, "split_col")).transpose()?,
-            image_root: root(config.img_root_dir.as_deref(), csv),
-            text_root: root(config.text_root_dir.as_deref(), csv),
+            image_root,
+            text_root,
+            roots: Roots::new(roots, config.allow_outside_roots),
         })
     }
 
@@ -73,23 +80,16 @@ impl<'a> RowReader<'a> {
             image,
             self.image.position,
             self.image_root,
+            &self.roots,
         )
     }
 
     /// Reads the study of `record`, which is row number `row`.
     pub(super) fn study(&self, row: usize, record: &ByteRecord) -> Result<Study, Unusable> {
-        let skip = |file: &Path, (reason, detail): Fault| {
-            Unusable::Row(Skip {
-                file: file.into(),
-                row,
-                reason,
-                detail,
-            })
-        };
-        let cells = self
-            .cells(record)
-            .map_err(|fault| skip(&self.config.csv_file, fault))?;
-        let split = side(&self.config.csv_file, row, &cells.split).map_err(Unusable::Table)?;
+        let csv = self.config.csv_file.as_path();
+        let skip = |file: &Path, fault| unusable(csv, row, file, fault);
+        let cells = self.cells(record).map_err(|fault| skip(csv, fault))?;
+        let split = side(csv, row, &cells.split).map_err(Unusable::Table)?;
         let limits = &self.config.limits;
         let header =
             probe_image(&cells.image, limits).map_err(|fault| skip(&cells.image, fault))?;
@@ -115,11 +115,15 @@ impl<'a> RowReader<'a> {
     /// Returns the cells of `record` that belong to a pair; none of them may be empty.
     pub(crate) fn cells(&self, record: &ByteRecord) -> Result<Cells, Fault> {
         check_length(record, self.columns)?;
-        let image = filled(record, &self.image)?;
-        let text = match &self.text {
-            Some(column) => Some(filled(record, column)?),
-            None => None,
-        };
+        let image = file(record, &self.image, self.image_root, &self.roots)?;
+        let (mut text, mut text_file) = (None, None);
+        match &self.text {
+            Some(column) if self.config.text_from_files => {
+                text_file = Some(file(record, column, self.text_root, &self.roots)?);
+            }
+            Some(column) => text = Some(filled(record, column)?),
+            None => {}
+        }
         let group = match &self.group {
             Some(column) => Some(filled(record, column)?.trim().to_owned()),
             None => None,
@@ -129,8 +133,9 @@ impl<'a> RowReader<'a> {
             None => String::new(),
         };
         Ok(Cells {
-            image: located(self.image_root, image.trim()),
+            image,
             text,
+            text_file,
             group,
             split,
         })
@@ -138,19 +143,16 @@ impl<'a> RowReader<'a> {
 
     /// Returns the text of a pair, read from its file if necessary; `None` without a text column.
     pub(crate) fn text(&self, cells: &Cells) -> Result<Option<String>, Fault> {
-        if self.config.text_from_files && cells.text.is_some() {
-            read_text(&self.text_file(cells)).map(Some)
-        } else {
-            Ok(cells.text.clone())
+        match &cells.text_file {
+            Some(file) => read_text(file).map(Some),
+            None => Ok(cells.text.clone()),
         }
     }
 
     /// Returns the file that contains the text of a pair: a text file or the CSV.
     pub(crate) fn text_file(&self, cells: &Cells) -> PathBuf {
-        match &cells.text {
-            Some(path) if self.config.text_from_files => located(self.text_root, path.trim()),
-            _ => self.config.csv_file.clone(),
-        }
+        let file = cells.text_file.as_ref();
+        file.unwrap_or(&self.config.csv_file).clone()
     }
 
     /// Returns the position of the text column, if there is one.
