@@ -8,6 +8,7 @@ mod folder;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::Value;
@@ -144,11 +145,12 @@ impl ReportTokenizer {
                 special,
             });
         }
-        let encoding = self.tokenizer.encode_fast(text, false);
-        let mut encoding = encoding.map_err(|source| cannot_encode(text, source))?;
-        encoding.truncate(max_tokens - special, 0, TruncationDirection::Right);
-        encoding.take_overflowing();
-        let encoding = self.tokenizer.post_process(encoding, None, true);
+        let encoding = guarded(|| {
+            let mut encoding = self.tokenizer.encode_fast(text, false)?;
+            encoding.truncate(max_tokens - special, 0, TruncationDirection::Right);
+            encoding.take_overflowing();
+            self.tokenizer.post_process(encoding, None, true)
+        });
         let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
@@ -162,7 +164,7 @@ impl ReportTokenizer {
     ///
     /// [`TokenizerError::Encode`].
     pub fn count(&self, text: &str) -> Result<usize, TokenizerError> {
-        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, false));
         let encoding = encoding.map_err(|source| cannot_encode(text, source))?;
         Ok(encoding.get_ids().len() + self.special_count)
     }
@@ -210,7 +212,8 @@ impl ReportTokenizer {
         let unknown = tokenizer["model"]["unk_token"].as_str().map(String::from);
         let added = tokenizer["added_tokens"].take();
         tokenizer["added_tokens"] = added.clone();
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(invalid)?;
+        let tokenizer = guarded(|| Tokenizer::from_bytes(tokenizer.to_string()));
+        let mut tokenizer = tokenizer.map_err(invalid)?;
         check_ids(&added, &tokenizer).map_err(invalid)?;
         if let Some(unknown) = unknown.filter(|token| tokenizer.token_to_id(token).is_none()) {
             return Err(TokenizerError::MissingSpecialToken {
@@ -226,13 +229,32 @@ impl ReportTokenizer {
             tokenizer.with_post_processor(Some(template));
         }
         let last_id = tokenizer.get_vocab(true).into_values().max();
-        Ok(Self {
+        let tokenizer = Self {
             special_count: special_count(&tokenizer),
             vocab_size: last_id.map_or(0, |id| id as usize + 1),
             pad_id,
             tokenizer,
             settings,
-        })
+        };
+        tokenizer.check_special_tokens().map_err(invalid)?;
+        Ok(tokenizer)
+    }
+
+    /// Checks that the special tokens around a text exist, are in the vocabulary, and are around one
+    /// text.
+    fn check_special_tokens(&self) -> tokenizers::Result<()> {
+        let text = "The lungs are clear.";
+        let ids = self.encode(text, usize::MAX)?.ids;
+        if ids.len() != self.count(text)? {
+            return Err("its special tokens are not around exactly one text".into());
+        }
+        match ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            None => Ok(()),
+            Some(id) => {
+                let size = self.vocab_size;
+                Err(format!("a special token has the id {id}, in a vocabulary of {size}").into())
+            }
+        }
     }
 }
 
@@ -288,6 +310,12 @@ fn count_words(
     Ok(())
 }
 
+/// Runs code of the crate `tokenizers`, which panics where a file contradicts itself.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    outcome.unwrap_or_else(|_| Err("the tokenizer contradicts itself".into()))
+}
+
 fn cannot_encode(text: &str, cause: Box<dyn Error + Send + Sync>) -> TokenizerError {
     TokenizerError::Encode {
         excerpt: text.chars().take(EXCERPT_LENGTH).collect(),
@@ -300,6 +328,7 @@ mod tests {
     use std::path::PathBuf;
 
     use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
 
@@ -468,6 +497,38 @@ mod tests {
             .save(&folder.path().join("nowhere"))
             .unwrap_err();
         assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    }
+
+    #[test]
+    fn special_tokens_that_cannot_be_around_a_text_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = ReportTokenizer::train(TEXTS.into_iter(), 80, true).unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let saved: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let token = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+        let text = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
+        for (single, id, expected) in [
+            (json!([token("[CLS]"), text("A")]), 2, ""),
+            (json!([token("[NONE]"), text("A")]), 2, "contradicts itself"),
+            (json!([token("[CLS]"), text("B")]), 2, "contradicts itself"),
+            (json!([token("[CLS]"), text("A")]), 80, "has the id 80"),
+            (json!([text("A"), text("A")]), 2, "exactly one text"),
+            (json!([token("[CLS]")]), 2, "exactly one text"),
+        ] {
+            let mut tokenizer = saved.clone();
+            let template = &mut tokenizer["post_processor"];
+            template["single"] = single;
+            template["special_tokens"]["[CLS]"]["ids"] = json!([id]);
+            fs::write(&path, tokenizer.to_string()).unwrap();
+            match ReportTokenizer::from_folder(folder.path(), None) {
+                Ok(_) => assert_eq!(expected, ""),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!expected.is_empty() && error.contains(expected), "{error}");
+                }
+            }
+        }
     }
 
     #[test]

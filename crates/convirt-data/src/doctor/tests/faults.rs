@@ -197,9 +197,6 @@ fn each_fault_is_found_in_exactly_its_rows() {
     ward.set(row, IMAGE, "none.png");
     expect(Unusable(SkipReason::MissingImage), &[row]);
     let row = next();
-    ward.set(row, IMAGE, "../none.png");
-    expect(Unusable(SkipReason::OutsideRoots), &[row]);
-    let row = next();
     let half = ward.file(row);
     ward.show(row, "half.jpg", &half[..half.len() / 2]);
     expect(Unusable(SkipReason::UnreadableImage), &[row]);
@@ -496,6 +493,17 @@ fn a_manifest_cleaned_into_another_folder_reports_the_root_of_its_paths() {
     let cleaned = ward.examine().write_cleaned(&path).unwrap();
     assert_eq!(cleaned.image_root.as_deref(), Some(ward.folder.path()));
     assert_eq!(cleaned.text_root, None, "texts stand in the table");
+}
+
+#[test]
+fn a_path_outside_of_the_roots_is_a_finding_and_is_not_followed() {
+    let mut ward = Ward::new();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    ward.set(3, IMAGE, outside.path().to_str().unwrap());
+    let diagnosis = ward.examine();
+    let expected = FindingKind::Unusable(SkipReason::OutsideRoots);
+    let kinds: Vec<_> = rows_by_kind(&diagnosis).into_iter().collect();
+    assert_eq!(kinds, [(expected, BTreeSet::from([3]))]);
 }
 
 #[test]
