@@ -55,7 +55,7 @@ probe "$out/phantom_runs" phantom_findings --csv "$phantom" --group-col subject_
 text=(--set "model.bert_base_model=$minilm" --set model.do_lower_case=null
     --set model.freeze_embeddings=True --set "model.freeze_layers=[0,1,2]")
 train "$out/runs" --config examples/medpix.yaml \
-    --set "dataset.csv_file=$out/pairs.csv" --set dataset.group_col=group \
+    --set "dataset.csv_file=$out/pairs.csv" --set "dataset.img_root_dir=$data" --set dataset.group_col=group \
     --set epochs=40 --set max_steps=1500 --set eval_every_n_steps=100 --set schedule.warmup_steps=50
 probe "$out/runs" pneumonia --csv "$data/pediatric_cxr/labels.csv" --label-col label --group-col patient
 medpix=(--csv "$data/medpix/pairs.csv" --group-col case --split-col split)

@@ -76,6 +76,8 @@ fn programs(folder: &Path, model: &Path) -> Vec<(&'static str, Command)> {
     transfer
         .arg("--csv")
         .arg(&labels)
+        .arg("--image-root")
+        .arg(&data)
         .arg("--encoder")
         .arg(model);
     vec![

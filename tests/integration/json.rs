@@ -170,6 +170,8 @@ fn scores_are_given_as_the_library_has_them() {
     );
 
     let labels = labels(&folder);
+    let data = pairs().with_file_name("");
+    let data = data.as_path();
     let prompts = folder.path().join("prompts.yaml");
     fs::write(&prompts, "a: {positive: [x]}\nb: {positive: [y]}\n").unwrap();
     let out = folder.path().join("out.csv");
@@ -177,6 +179,7 @@ fn scores_are_given_as_the_library_has_them() {
         ("", run()),
         ("--prompts", &*prompts),
         ("--csv", &labels),
+        ("--image-root", data),
         ("--out", &out),
     ];
     let told = json("zero-shot --label-col label", &paths);
@@ -184,7 +187,12 @@ fn scores_are_given_as_the_library_has_them() {
     assert!(told["scores"].is_object(), "{told}");
 
     let out = folder.path().join("transfer");
-    let paths = [("--encoder", run()), ("--csv", &*labels), ("--out", &out)];
+    let paths = [
+        ("--encoder", run()),
+        ("--csv", &*labels),
+        ("--image-root", data),
+        ("--out", &out),
+    ];
     let report = json(
         "transfer --label-col label --group-col patient --fractions 1 --resamples 20",
         &paths,

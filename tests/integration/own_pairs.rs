@@ -179,6 +179,11 @@ fn errors_about_a_table_say_what_to_set() {
         table.replace("images/", "elsewhere/"),
     )
     .unwrap();
+    fs::write(
+        folder.join("outside.csv"),
+        table.replace("\nimages/", "\n../images/"),
+    )
+    .unwrap();
     for (arguments, parts) in [
         (
             &["train", "--csv", "missing.csv"][..],
@@ -190,6 +195,13 @@ fn errors_about_a_table_say_what_to_set() {
                 "moved.csv",
                 "`picture` names images",
                 "dataset.img_root_dir",
+            ],
+        ),
+        (
+            &["train", "--csv", "outside.csv"],
+            &[
+                "outside.csv: row 1: `../images/",
+                "dataset.allow_outside_roots",
             ],
         ),
         (

@@ -629,7 +629,9 @@ fn the_images_that_the_pretraining_held_out_are_the_test() {
             .arg("--encoder")
             .arg(trained.run.path())
             .arg("--csv")
-            .arg(&csv);
+            .arg(&csv)
+            .arg("--image-root")
+            .arg(&data);
         command.args([
             "--label-col",
             "label",

@@ -96,7 +96,8 @@ impl Chexpert8x200 {
     /// # Errors
     ///
     /// Those of [`LabelledManifest::read`] for each list. Every query must be usable; of the
-    /// candidates a fraction of `max_bad_share`, from 0 to 1, may be bad rows.
+    /// candidates a fraction of `max_bad_share`, from 0 to 1, may be bad rows. Images outside of
+    /// `images` and of the lists' folder are [`ManifestError::OutsideRoots`].
     pub fn read(lists: &Path, images: &Path, max_bad_share: f64) -> Result<Self, ManifestError> {
         let (image_list, text_list) = ("image-retrieval/query.csv", "text-retrieval/query.csv");
         let (image_list, text_list) = (lists.join(image_list), lists.join(text_list));
