@@ -22,5 +22,6 @@ mod records;
 mod report;
 mod retrieval;
 mod simclr;
+mod threads;
 mod transfer;
 mod weights;

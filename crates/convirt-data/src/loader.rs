@@ -17,6 +17,8 @@ mod images;
 pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView, Texts};
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::setting::{SettingError, check};
@@ -38,16 +40,21 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Texts are padded to a multiple of this many tokens.
     pub pad_multiple: usize,
+    /// Longest wait for a sample, after which the iterator ends with [`LoaderError::Stalled`]; zero
+    /// waits forever. Without worker threads there is no limit: the calling thread itself reads.
+    pub timeout: Duration,
 }
 
 impl Default for LoaderConfig {
-    /// The paper's batch of 32, Colab's 4 workers, 3 prefetched batches, multiples of 8 tokens.
+    /// The paper's batch of 32, Colab's 4 workers, 3 prefetched batches, multiples of 8 tokens, 10
+    /// minutes.
     fn default() -> Self {
         Self {
             batch_size: 32,
             num_workers: 4,
             prefetch: 3,
             pad_multiple: 8,
+            timeout: Duration::from_secs(600),
         }
     }
 }
@@ -105,7 +112,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use burn::data::dataloader::DataLoader;
     use burn::tensor::Device;
@@ -115,7 +122,7 @@ mod tests {
     use crate::loader::batch::ImageTextBatch;
     use crate::loader::dataset::{ImageTextDataset, ImageView};
     use crate::setting::SettingError;
-    use crate::tests::fixtures::{dataset, evaluation_view, studies};
+    use crate::tests::fixtures::{dataset, dataset_with_pauses, evaluation_view, studies};
 
     /// The content of a batch: studies, pixels, tokens.
     type Content = (Vec<usize>, Vec<f32>, Vec<i64>);
@@ -140,7 +147,7 @@ mod tests {
             batch_size,
             num_workers,
             prefetch: 2,
-            pad_multiple: 8,
+            ..LoaderConfig::default()
         }
     }
 
@@ -362,6 +369,32 @@ mod tests {
             assert!(message.contains("3 of 10 rows are bad input"), "{message}");
             assert!(message.contains("missing image"), "{message}");
             assert!(batches.next().is_none());
+        }
+    }
+
+    /// With pauses for each image, the test would take a minute.
+    #[test]
+    fn a_vanished_folder_ends_the_pass_soon() {
+        let place = tempfile::tempdir().unwrap();
+        for num_workers in [0, 2] {
+            let folder = place.path().join("images");
+            fs::create_dir(&folder).unwrap();
+            let studies = studies(&folder, 40);
+            fs::remove_dir_all(&folder).unwrap();
+            let pauses = [100, 900].map(Duration::from_millis);
+            let data = Arc::new(dataset_with_pauses(
+                studies,
+                evaluation_view(),
+                0.8,
+                &pauses,
+            ));
+            let config = config(2, num_workers);
+            let loader = EvaluationLoader::new(data, &config, &Device::flex()).unwrap();
+            let start = Instant::now();
+            let error = loader.iter().find_map(Result::err).unwrap().to_string();
+            assert!(error.contains("33 of 40 rows are bad input"), "{error}");
+            let seconds = start.elapsed().as_secs_f64();
+            assert!((1.0..20.0).contains(&seconds), "{seconds} s");
         }
     }
 

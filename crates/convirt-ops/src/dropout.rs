@@ -1,6 +1,20 @@
-//! Dropout.
+//! Dropout, and where its random masks come from.
+
+use std::cell::Cell;
 
 use burn::tensor::{Distribution, Tensor};
+
+thread_local! {
+    static STREAM: Cell<Option<MaskStream>> = const { Cell::new(None) };
+}
+
+/// The masks of a [`with_dropout_seed`].
+#[derive(Clone, Copy, Debug)]
+struct MaskStream {
+    key: u64,
+    /// Masks drawn so far.
+    drawn: u64,
+}
 
 /// Sets each element to zero with a probability and divides the others by the complement
 /// ([Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html)). The caller decides
@@ -30,6 +44,63 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
         return crate::flex::dropout(input, probability);
     }
     composed(input, probability)
+}
+
+/// Runs `work` with the dropout of a seed: the masks of the dropout operations in it, those within
+/// [`attention`](crate::attention) and [`add_layer_norm`](crate::add_layer_norm) too, depend on the
+/// seed and on the number of masks drawn before, and on nothing else in the process. Dropout of
+/// probability 0 draws no mask.
+///
+/// It affects the calling thread only, and the CPU's operations in float32 and bfloat16; other
+/// dropout draws from its device's generator, as all dropout does outside of `work`. Within another
+/// `with_dropout_seed` the inner seed counts; afterwards the outer one continues where it was.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use convirt_ops::{dropout, with_dropout_seed};
+///
+/// let device = Device::flex();
+/// let drop = || dropout(Tensor::<1>::ones([64], &device), 0.5).into_data();
+/// let two = |seed| with_dropout_seed(seed, || [drop(), drop()]);
+/// assert_eq!(two(7), two(7));
+/// assert_ne!(two(7), two(8));
+/// let [first, second] = two(7);
+/// assert_ne!(first, second);
+/// ```
+pub fn with_dropout_seed<R>(seed: u64, work: impl FnOnce() -> R) -> R {
+    /// Restores the stream on drop, so also after a panic.
+    struct Restore(Option<MaskStream>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STREAM.set(self.0);
+        }
+    }
+    let stream = MaskStream {
+        key: scramble(seed),
+        drawn: 0,
+    };
+    let _restore = Restore(STREAM.replace(Some(stream)));
+    work()
+}
+
+/// The seed of the next mask in the current [`with_dropout_seed`], if there is one.
+#[cfg_attr(not(feature = "flex"), expect(dead_code))]
+pub(crate) fn next_mask_seed() -> Option<u64> {
+    let MaskStream { key, drawn } = STREAM.get()?;
+    let drawn = drawn + 1;
+    STREAM.set(Some(MaskStream { key, drawn }));
+    Some(scramble(key.wrapping_add(drawn)))
+}
+
+/// A bijection after which neighbouring numbers have nothing in common: one step of SplitMix64
+/// ([Steele et al. 2014](https://doi.org/10.1145/2660193.2660195)).
+pub(crate) fn scramble(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
 }
 
 pub(crate) fn check_probability(probability: f64) {
@@ -106,6 +177,92 @@ mod tests {
         assert_ne!(first, run(8));
         for (kernel, actual) in with_each_kernel(|| run(7)) {
             assert_eq!(actual, first, "{kernel:?}");
+        }
+    }
+
+    /// Masks of all operations that draw one: an element of each is 0 if it was dropped.
+    #[cfg(feature = "flex")]
+    fn masks() -> Vec<Vec<bool>> {
+        use crate::{AttentionOptions, add_layer_norm, attention};
+        let device = Device::flex();
+        let tokens = 64;
+        let ones = || Tensor::<3>::ones([1, tokens, tokens], &device);
+        let unit = || Tensor::<2>::eye(tokens, &device).unsqueeze::<3>();
+        let vector = |value: f32| Tensor::<1>::full([tokens], value, &device);
+        let options = AttentionOptions {
+            heads: 1,
+            key_bias: Tensor::zeros([1, tokens], &device),
+            lengths: None,
+            dropout: 0.5,
+        };
+        let residual = || Tensor::<3>::zeros([1, tokens, tokens], &device);
+        [
+            dropout(ones(), 0.5),
+            attention([ones(), ones(), unit()], options),
+            add_layer_norm(ones(), residual(), [vector(1.0), vector(0.0)], 1e-5, 0.5),
+            dropout(ones(), 0.5),
+        ]
+        .map(|output| {
+            let numbers = output.into_data();
+            numbers.iter::<f32>().map(|number| number > 0.0).collect()
+        })
+        .into()
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn masks_of_a_seed_are_the_same_whatever_else_draws_and_differ_from_each_other() {
+        let expected = with_dropout_seed(5, masks);
+        for (index, mask) in expected.iter().enumerate() {
+            assert!(!expected[..index].contains(mask), "{index}");
+        }
+        let other = std::thread::spawn(|| with_dropout_seed(6, masks));
+        let actual = seeded(3, || {
+            with_dropout_seed(5, || {
+                dropout(Tensor::<1>::ones([9], &Device::flex()), 0.0);
+                masks()
+            })
+        });
+        assert!(actual == expected);
+        let other = other.join().unwrap();
+        assert!(other.iter().all(|mask| !expected.contains(mask)));
+    }
+
+    #[test]
+    fn a_seed_leaves_the_devices_generator_alone() {
+        let draw = || dropped(3, [4, 64], 0.5);
+        let expected = draw();
+        let actual = seeded(3, || {
+            let drop = || dropout(Tensor::<2>::ones([4, 64], &Device::flex()), 0.5);
+            with_dropout_seed(1, drop);
+            drop().into_data().try_to_vec::<f32>().unwrap()
+        });
+        assert_eq!(actual, expected);
+    }
+
+    #[test]
+    fn an_inner_seed_counts_and_the_outer_continues_after_it_and_after_a_panic() {
+        let straight = with_dropout_seed(1, || [(); 2].map(|()| next_mask_seed()));
+        let nested = with_dropout_seed(1, || {
+            let first = next_mask_seed();
+            let inner = with_dropout_seed(2, next_mask_seed);
+            assert!(inner.is_some() && !straight.contains(&inner));
+            let panics = || with_dropout_seed(2, || panic!("on purpose"));
+            std::panic::catch_unwind(panics).unwrap_err();
+            [first, next_mask_seed()]
+        });
+        assert_eq!(nested, straight);
+        assert_eq!(next_mask_seed(), None);
+    }
+
+    /// A sum of seed and number would give equal masks to different steps.
+    #[test]
+    fn masks_of_neighbouring_seeds_do_not_repeat() {
+        let mut seen = std::collections::HashSet::new();
+        for seed in 0..100 {
+            with_dropout_seed(seed, || {
+                assert!((0..100).all(|_| seen.insert(next_mask_seed())), "{seed}");
+            });
         }
     }
 

@@ -175,17 +175,41 @@ pub(crate) mod tests {
         if !is_flex(&device()) {
             return vec![(Kernel::Portable, compute())];
         }
-        let kernels = Kernel::ALL.into_iter();
-        kernels
-            .filter(|kernel| *kernel == Kernel::Amx || kernel.is_available())
-            .map(|kernel| {
-                let threads = rayon::ThreadPoolBuilder::new()
-                    .num_threads(2)
-                    .start_handler(move |_| CHOSEN.set(Some(kernel)))
-                    .build();
-                (kernel, threads.unwrap().install(&compute))
-            })
+        kernels()
+            .map(|kernel| (kernel, on_threads(2, kernel, &compute)))
             .collect()
+    }
+
+    /// Asserts that a computation on the CPU has the same result on any number of threads, with
+    /// each kernel.
+    pub(crate) fn assert_same_on_any_threads<R: Send + PartialEq>(
+        context: &str,
+        compute: impl Fn() -> R + Sync,
+    ) {
+        for kernel in kernels() {
+            let on_one = on_threads(1, kernel, &compute);
+            for threads in [2, 3, 5] {
+                let is_same = on_threads(threads, kernel, &compute) == on_one;
+                assert!(is_same, "{context}: {kernel} on {threads} threads");
+            }
+        }
+    }
+
+    fn kernels() -> impl Iterator<Item = Kernel> {
+        let kernels = Kernel::ALL.into_iter();
+        kernels.filter(|kernel| *kernel == Kernel::Amx || kernel.is_available())
+    }
+
+    fn on_threads<R: Send>(
+        threads: usize,
+        kernel: Kernel,
+        compute: impl FnOnce() -> R + Send,
+    ) -> R {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .start_handler(move |_| CHOSEN.set(Some(kernel)))
+            .build();
+        pool.unwrap().install(compute)
     }
 
     #[test]

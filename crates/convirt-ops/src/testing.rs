@@ -1,6 +1,7 @@
 //! Devices, inputs and comparisons for the tests of operations.
 
 mod bfloat16;
+mod threads;
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};

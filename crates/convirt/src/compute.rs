@@ -4,7 +4,7 @@ mod error;
 
 use burn::tensor::Device;
 use convirt_ops::forced_kernel;
-pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast};
+pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast, with_dropout_seed};
 pub use error::ComputeError;
 
 pub use crate::config::parse_precision;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
@@ -116,6 +117,7 @@ impl Datasets {
                 cache_dir: data.cache_dir.clone(),
                 cache_size: data.cache_size,
                 limits: data.decode_limits(),
+                ..ImageStoreConfig::default()
             })?;
             let sample = SampleConfig {
                 image,
@@ -222,6 +224,7 @@ pub(crate) fn loader_config(config: &Config) -> LoaderConfig {
         num_workers: config.dataset.num_workers,
         prefetch: config.dataset.prefetch,
         pad_multiple: config.dataset.pad_multiple,
+        timeout: Duration::from_secs_f64(60.0 * config.dataset.loader_timeout_minutes),
     }
 }
 

@@ -161,8 +161,10 @@ impl Training {
 
     /// Trains, evaluates the best model on the held-out data, and writes `summary.json`.
     ///
-    /// The same configuration gives the same numbers if the process trains one run at a time: all
-    /// runs on a device draw their dropout from the device's one random generator.
+    /// The same configuration gives the same numbers on the CPU, with the same kernel, whatever the
+    /// number of threads, if nothing else draws from the device's random generator while
+    /// [`prepare`](Self::prepare) draws the initial weights. On other devices dropout draws from it
+    /// too.
     ///
     /// # Errors
     ///

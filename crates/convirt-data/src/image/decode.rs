@@ -173,11 +173,17 @@ impl Radiograph {
 }
 
 /// Reads an image file.
-pub(crate) fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
-    read_regular(path, limits.max_bytes).map_err(|cause| match cause.kind() {
+fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
+    let bytes = read_regular(path, limits.max_bytes);
+    bytes.map_err(|cause| reading_error(path, limits, cause))
+}
+
+/// The error for an image file that cannot be read.
+pub(crate) fn reading_error(path: &Path, limits: &DecodeLimits, cause: io::Error) -> ImageError {
+    match cause.kind() {
         io::ErrorKind::FileTooLarge => too_large(path, limits),
         _ => FileError::read(path)(cause).into(),
-    })
+    }
 }
 
 /// Runs a decoder and catches its panics, so that one malformed file does not end a long run.

@@ -1,20 +1,24 @@
 //! A cache of decoded, resized images.
 
 mod folder;
+mod retry;
 mod stored;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::read_bytes;
+use super::decode::reading_error;
 use super::limits::DecodeLimits;
 use super::radiograph::Radiograph;
+use crate::files::read_regular;
 use crate::image::error::ImageError;
 use folder::ImageFolder;
+use retry::Retry;
 use stored::Stored;
 
 /// Configures an [`ImageStore`].
@@ -32,6 +36,11 @@ pub struct ImageStoreConfig {
     pub cache_size: f64,
     /// Limits on the size of images.
     pub limits: DecodeLimits,
+    /// Pauses after which a file that could not be read is read again, for file systems that fail
+    /// for a moment. A file that is missing from its folder, or cannot be decoded, is not read
+    /// again. After three files in a row that could not be read after all pauses, further ones are
+    /// read once, until one succeeds.
+    pub retry_pauses: Vec<Duration>,
 }
 
 impl Default for ImageStoreConfig {
@@ -42,6 +51,7 @@ impl Default for ImageStoreConfig {
             cache_dir: None,
             cache_size: 20.0,
             limits: DecodeLimits::default(),
+            retry_pauses: [100, 1_000, 5_000].map(Duration::from_millis).into(),
         }
     }
 }
@@ -91,6 +101,7 @@ pub struct ImageStore {
     config: ImageStoreConfig,
     cache: Mutex<Cache>,
     folder: Option<ImageFolder>,
+    retry: Retry,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +130,7 @@ impl ImageStore {
         });
         Ok(Self {
             folder: folder.transpose()?,
+            retry: Retry::new(config.retry_pauses.clone()),
             config,
             cache: Mutex::default(),
         })
@@ -135,7 +147,11 @@ impl ImageStore {
             return Ok(stored.to_radiograph());
         }
         let limits = &self.config.limits;
-        let read = || read_bytes(path, limits);
+        let read = || {
+            let read = || read_regular(path, limits.max_bytes);
+            let bytes = self.retry.read(path, read);
+            bytes.map_err(|cause| reading_error(path, limits, cause))
+        };
         let make = |bytes: &[u8]| {
             let image = match self.config.longer_side {
                 Some(side) => Radiograph::decode_within(bytes, path, side, limits)?,
@@ -260,6 +276,26 @@ mod tests {
         let image = store.load(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(store.load(&path).unwrap(), image);
+    }
+
+    #[test]
+    fn a_file_whose_folder_returns_is_read_after_a_pause() {
+        let place = tempfile::tempdir().unwrap();
+        let [folder, away] = ["images", "away"].map(|name| place.path().join(name));
+        fs::create_dir(&away).unwrap();
+        fs::copy(data_file(FILES[1]), away.join("image.png")).unwrap();
+        let store = ImageStore::new(ImageStoreConfig {
+            retry_pauses: vec![Duration::from_millis(20); 500],
+            ..ImageStoreConfig::default()
+        });
+        let store = store.unwrap();
+        let path = folder.join("image.png");
+        std::thread::scope(|scope| {
+            let image = scope.spawn(|| store.load(&path));
+            std::thread::sleep(Duration::from_millis(100));
+            fs::rename(&away, &folder).unwrap();
+            assert_eq!(image.join().unwrap().unwrap().height(), 97);
+        });
     }
 
     #[test]

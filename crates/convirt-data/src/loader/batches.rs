@@ -12,6 +12,7 @@ use super::batch::{ImageTextBatch, Padding, collate};
 use super::dataset::{ImageTextDataset, Sample};
 use super::order::Order;
 use super::workers::Workers;
+use crate::files::shown;
 use crate::loader::error::LoaderError;
 
 /// The data and the order that a loader makes batches from.
@@ -54,9 +55,14 @@ impl<F: FnMut(usize)> Batches<F> {
             multiple: source.config.pad_multiple,
             max_tokens: texts.map_or(0, |texts| texts.max_tokens),
         };
+        let described = Arc::clone(&dataset);
+        let describe = move |index: usize| {
+            let study = &described.studies()[index];
+            format!("row {}: {}", study.row, shown(&study.image))
+        };
         let make = move |epoch, index| dataset.sample_or_skip(epoch, index);
         Self {
-            workers: Workers::start(&source.config, make).map_err(Some),
+            workers: Workers::start(&source.config, make, describe).map_err(Some),
             source,
             padding,
             pending: numbers,

@@ -1,5 +1,7 @@
 //! Errors in loading batches.
 
+use std::time::Duration;
+
 use crate::image::ImageError;
 use crate::setting::SettingError;
 use crate::skips::TooManyBadRows;
@@ -66,6 +68,24 @@ pub enum LoaderError {
         num_workers: usize,
         /// Why.
         cause: rayon::ThreadPoolBuildError,
+    },
+
+    /// A sample did not come within [`LoaderConfig::timeout`](crate::LoaderConfig::timeout).
+    #[error(
+        "batch {batch}: no sample came for {} s; {missing} are missing, the first: {}. The file \
+         system may be stalled: check that these files can be read, then resume; \
+         `loader_timeout_minutes` sets the limit",
+        waited.as_secs(), first.join("; ")
+    )]
+    Stalled {
+        /// The training step, or the number of the batch in an evaluation.
+        batch: usize,
+        /// Time since the last sample.
+        waited: Duration,
+        /// Samples of the batch that are missing.
+        missing: usize,
+        /// The first few of them, each with its image and, if it has one, its row.
+        first: Vec<String>,
     },
 
     /// A loader thread panicked because of a bug.

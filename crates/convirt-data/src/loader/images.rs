@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::LoaderConfig;
 use super::order::BatchPlan;
 use super::workers::Workers;
-use crate::files::printable;
+use crate::files::{printable, shown};
 use crate::image::{CHANNELS, ImageError, ImageStore, Radiograph};
 use crate::loader::error::LoaderError;
 use crate::setting::check;
@@ -108,10 +108,13 @@ impl ImageBatches {
             return Err(LoaderError::NothingToLoad);
         }
         let images = paths.len();
-        let workers = Workers::start(config, move |_, index: usize| {
+        let described = Arc::clone(&paths);
+        let describe = move |index: usize| shown(&described[index]).to_string();
+        let make = move |_, index: usize| {
             let image = store.load(&paths[index]);
             Ok(Some((index, image.map(|image| view(&image)))))
-        })?;
+        };
+        let workers = Workers::start(config, make, describe)?;
         Ok(Self {
             workers: Some(workers),
             images,

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -17,14 +18,23 @@ type SampleResult<T> = Result<Option<T>, LoaderError>;
 /// Makes the sample of an epoch and an index.
 type MakeSample<T> = dyn Fn(u64, usize) -> SampleResult<T> + Send + Sync;
 
-/// Worker threads of one iterator; dropping this ends them.
+/// Names the files of a sample, given its index.
+type DescribeSample = dyn Fn(usize) -> String + Send + Sync;
+
+/// Missing samples named in an error.
+const EXAMPLES: usize = 5;
+
+/// Worker threads of one iterator; dropping this ends them, without waiting for one that hangs.
 pub(super) struct Workers<T> {
     make: Arc<MakeSample<T>>,
+    describe: Box<DescribeSample>,
     /// `None`: samples are made in the calling thread.
     pool: Option<ThreadPool>,
     cancelled: Arc<AtomicBool>,
     /// Batches prepared ahead of the current one.
     prefetch: usize,
+    /// Longest wait for a sample of the threads; `None` waits forever.
+    timeout: Option<Duration>,
     queue: VecDeque<Pending<T>>,
 }
 
@@ -36,7 +46,8 @@ struct Pending<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts `config.num_workers` threads, which call `make` with an epoch and an index.
+    /// Starts `config.num_workers` threads, which call `make` with an epoch and an index;
+    /// `describe` names the files of an index in errors.
     ///
     /// # Errors
     ///
@@ -44,6 +55,7 @@ impl<T: Send + 'static> Workers<T> {
     pub fn start(
         config: &LoaderConfig,
         make: impl Fn(u64, usize) -> SampleResult<T> + Send + Sync + 'static,
+        describe: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> Result<Self, LoaderError> {
         let num_workers = config.num_workers;
         let pool = (num_workers > 0)
@@ -60,9 +72,11 @@ impl<T: Send + 'static> Workers<T> {
             .map_err(|cause| LoaderError::Workers { num_workers, cause })?;
         Ok(Self {
             make: Arc::new(make),
+            describe: Box::new(describe),
             pool,
             cancelled: Arc::default(),
             prefetch: config.prefetch.max(1),
+            timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),
             queue: VecDeque::new(),
         })
     }
@@ -73,7 +87,8 @@ impl<T: Send + 'static> Workers<T> {
     ///
     /// # Errors
     ///
-    /// The first error of a sample, in the order of the batch; [`LoaderError::WorkerPanicked`].
+    /// The first error of a sample, in the order of the batch; [`LoaderError::Stalled`];
+    /// [`LoaderError::WorkerPanicked`].
     pub fn next(
         &mut self,
         mut plans: impl FnMut() -> Option<BatchPlan>,
@@ -128,9 +143,27 @@ impl<T: Send + 'static> Workers<T> {
             return samples.filter_map(Result::transpose).collect();
         };
         let mut samples: Vec<_> = indices.iter().map(|_| None).collect();
-        // Ends when the last task has dropped its sender, even by a panic.
-        for (position, sample) in receiver {
-            samples[position] = Some(sample);
+        loop {
+            let received = match self.timeout {
+                Some(timeout) => receiver.recv_timeout(timeout),
+                None => receiver.recv().map_err(RecvTimeoutError::from),
+            };
+            match received {
+                Ok((position, sample)) => samples[position] = Some(sample),
+                // The last task has dropped its sender, perhaps by a panic.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let missing = indices.iter().zip(&samples);
+                    let missing = missing.filter(|(_, sample)| sample.is_none());
+                    let names = missing.clone().map(|(index, _)| (self.describe)(*index));
+                    return Err(LoaderError::Stalled {
+                        batch: number,
+                        waited: self.timeout.unwrap_or_default(),
+                        missing: missing.count(),
+                        first: names.take(EXAMPLES).collect(),
+                    });
+                }
+            }
         }
         samples
             .into_iter()
@@ -149,8 +182,10 @@ impl<T> Drop for Workers<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::Sender;
     use std::thread;
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
 
@@ -171,7 +206,14 @@ mod tests {
             prefetch: 2,
             ..LoaderConfig::default()
         };
-        Workers::start(&config, make).unwrap()
+        start(&config, make)
+    }
+
+    fn start(
+        config: &LoaderConfig,
+        make: impl Fn(u64, usize) -> SampleResult<String> + Send + Sync + 'static,
+    ) -> Workers<String> {
+        Workers::start(config, make, |index| format!("image {index}")).unwrap()
     }
 
     #[test]
@@ -194,6 +236,69 @@ mod tests {
                 assert_eq!(plans.len(), 2_usize.saturating_sub(number), "{num_workers}");
             }
             assert!(workers.next(|| plans.next()).unwrap().is_none());
+        }
+    }
+
+    /// A worker that hangs until the test ends.
+    fn hanging(num_workers: usize, timeout: Duration) -> (Sender<()>, Workers<String>) {
+        let (end, hang) = channel::<()>();
+        let hang = Mutex::new(hang);
+        let config = LoaderConfig {
+            num_workers,
+            prefetch: 2,
+            timeout,
+            ..LoaderConfig::default()
+        };
+        let workers = start(&config, move |_, index| {
+            if index == 7 {
+                let _ = hang.lock().unwrap().recv();
+            }
+            Ok(Some(index.to_string()))
+        });
+        (end, workers)
+    }
+
+    #[test]
+    fn a_sample_that_does_not_come_is_an_error_that_names_it_and_dropping_does_not_wait() {
+        for num_workers in [1, 2] {
+            let (end, mut workers) = hanging(num_workers, Duration::from_millis(300));
+            let mut plans = [plan(0, &[1, 2]), plan(1, &[3, 7, 7])].into_iter();
+            assert_eq!(
+                workers.next(|| plans.next()).unwrap().unwrap().1,
+                ["1", "2"]
+            );
+            let error = workers.next(|| plans.next()).unwrap_err();
+            let LoaderError::Stalled {
+                batch: 1,
+                missing: 2,
+                ..
+            } = error
+            else {
+                panic!("{error}");
+            };
+            let message = error.to_string();
+            assert!(message.contains("the first: image 7; image 7"), "{message}");
+            let start = Instant::now();
+            drop(workers);
+            assert!(start.elapsed() < Duration::from_secs(5));
+            drop(end);
+        }
+    }
+
+    #[test]
+    fn a_slow_sample_within_the_limit_and_any_without_a_limit_are_waited_for() {
+        for timeout in [Duration::from_secs(60), Duration::ZERO] {
+            let (end, mut workers) = hanging(2, timeout);
+            let mut plans = [plan(0, &[1, 7])].into_iter();
+            let ending = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                drop(end);
+            });
+            assert_eq!(
+                workers.next(|| plans.next()).unwrap().unwrap().1,
+                ["1", "7"]
+            );
+            ending.join().unwrap();
         }
     }
 

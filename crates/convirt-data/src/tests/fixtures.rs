@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use safetensors::SafeTensors;
 
@@ -72,6 +73,16 @@ pub fn studies(folder: &Path, count: usize) -> Vec<Study> {
 
 /// A data set of `studies` in evaluation views of 32×32, with bad rows up to `max_bad_share`.
 pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> ImageTextDataset {
+    dataset_with_pauses(studies, image, max_bad_share, &[])
+}
+
+/// A [`dataset`] that tries unreadable files again after some pauses.
+pub fn dataset_with_pauses(
+    studies: Vec<Study>,
+    image: ImageView,
+    max_bad_share: f64,
+    pauses: &[Duration],
+) -> ImageTextDataset {
     let texts = ["Finding 0123456789 is present. The heart is normal."];
     let tokenizer = ReportTokenizer::train(texts.into_iter(), 100, true).unwrap();
     let skips = Arc::new(Skips::new("pairs.csv", studies.len(), max_bad_share));
@@ -85,8 +96,11 @@ pub fn dataset(studies: Vec<Study>, image: ImageView, max_bad_share: f64) -> Ima
         }),
         seed: 7,
     };
-    let images = ImageStore::new(ImageStoreConfig::for_input_size(32)).unwrap();
-    ImageTextDataset::new(studies, images, views, skips)
+    let images = ImageStore::new(ImageStoreConfig {
+        retry_pauses: pauses.into(),
+        ..ImageStoreConfig::for_input_size(32)
+    });
+    ImageTextDataset::new(studies, images.unwrap(), views, skips)
 }
 
 /// Evaluation views of 32×32.

@@ -1,18 +1,21 @@
 //! Batch normalization in two passes over memory, and its gradient in two more.
 //!
 //! A channels-last feature map is a matrix with a row per pixel and a column per channel. It is
-//! divided into blocks of whole rows, and the blocks among the threads:
+//! divided into blocks of whole rows, and the blocks among up to [`PARTS`] parts:
 //!
 //! ```text
 //!            channels
 //!          ┌──────────┐
-//!   pixels │ block 0  │ ─┐ thread 0: sums of its columns in float32 for each block,
-//!          │ block 1  │ ─┘           added up over its blocks in float64
+//!   pixels │ block 0  │ ─┐ part 0: sums of its columns in float32 for each block,
+//!          │ block 1  │ ─┘         added up over its blocks in float64
 //!          ├──────────┤
-//!          │ block 2  │ ─┐ thread 1
+//!          │ block 2  │ ─┐ part 1
 //!          │ block 3  │ ─┘
 //!          └──────────┘
 //! ```
+//!
+//! The threads divide the parts among them, and the parts' sums are added in their order: the
+//! result does not depend on the number of threads.
 //!
 //! The first forward pass computes each channel's mean and variance, the second normalizes. The
 //! first backward pass sums the gradients of γ and β, the second computes the input's gradient.
@@ -46,15 +49,19 @@ const BLOCK: usize = 1 << 14;
 /// sums are added up in float64.
 const BLOCK_ROWS: usize = 256;
 
+/// Parts at most: enough for the threads of a large machine, and few enough that adding their sums
+/// takes no time.
+const PARTS: usize = 64;
+
 /// Rows of a block.
 fn block_rows(channels: usize) -> usize {
     (BLOCK / channels.max(1)).clamp(1, BLOCK_ROWS)
 }
 
-/// Divides elements among the threads, at multiples of a block.
-fn thread_ranges(length: usize, block: usize) -> Vec<Range<usize>> {
+/// Divides elements into parts, at multiples of a block.
+fn parts(length: usize, block: usize) -> Vec<Range<usize>> {
     let blocks = length.div_ceil(block.max(1));
-    let part = blocks.div_ceil(rayon::current_num_threads()).max(1) * block;
+    let part = blocks.div_ceil(PARTS).max(1) * block;
     let starts = (0..length).step_by(part.max(1));
     starts
         .map(|start| start..length.min(start + part))

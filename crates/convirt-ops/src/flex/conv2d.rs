@@ -29,7 +29,7 @@ use rayon::prelude::*;
 
 use super::buffer_pool::Buffer;
 use super::element::{Element, with_element_type};
-use super::matmul::{Finish, Matrix, MatrixMut, Right, Write};
+use super::matmul::{Finish, Matrix, MatrixMut, Right, Write, divide};
 use super::storage::converted;
 use super::tensor::{contiguous, elements, new_tensor, with_scratch};
 use super::{FlexTensor, Operation, apply, plain};
@@ -244,21 +244,22 @@ fn convolve<I: Element, T: Element>(
         }
         return output;
     }
-    let rows = shape.rows_at_a_time(depth);
-    output
-        .par_chunks_mut(rows * pitch)
-        .enumerate()
-        .for_each(|(part, output)| {
-            let count = output.len() / pitch;
-            let range = part * rows..part * rows + count;
-            let target = MatrixMut::new(output, count, pitch).column_chunks(width_out);
-            with_scratch(count * length, |patches| {
-                for (group, target) in target.into_iter().enumerate() {
-                    gather(shape, input, group, range.clone(), 0..depth, patches);
-                    let patches = Matrix::new(patches, count, depth);
-                    multiply!(multiply, target, patches, range.start, group);
-                }
-            });
+    let mut remainder = &mut output[..];
+    let parts = divide(positions, shape.parts()).map(|rows| {
+        let (own, others) = std::mem::take(&mut remainder).split_at_mut(rows.len() * pitch);
+        remainder = others;
+        (rows, own)
+    });
+    let parts: Vec<_> = parts.collect();
+    parts.into_par_iter().for_each(|(rows, output)| {
+        let target = MatrixMut::new(output, rows.len(), pitch).column_chunks(width_out);
+        with_scratch(rows.len() * length, |patches| {
+            for (group, target) in target.into_iter().enumerate() {
+                gather(shape, input, group, rows.clone(), 0..depth, patches);
+                let patches = Matrix::new(patches, rows.len(), depth);
+                multiply!(multiply, target, patches, rows.start, group);
+            }
         });
+    });
     output
 }

@@ -8,6 +8,7 @@ use super::element::{Element, with_element_type};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
+use crate::dropout::{next_mask_seed, scramble};
 
 /// Elements of a row of the mask, for tensors that have no rows of their own: 16 KiB of float32, so
 /// that a new row's keys cost nothing beside its elements.
@@ -31,19 +32,14 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    /// Draws a mask from the backend's random numbers; `None` for probability 0.
+    /// Draws a mask from the current [`with_dropout_seed`](crate::with_dropout_seed) or else from
+    /// the backend's random numbers; `None` for probability 0.
     pub(crate) fn draw(probability: f64) -> Option<Self> {
         if probability == 0.0 {
             return None;
         }
-        // A float32 between 0 and 1 has 24 random bits.
-        let range = Distribution::Uniform(0.0, 1.0);
-        let draws = Tensor::<1>::random([3], range, &Device::flex()).into_data();
-        let seed = draws.iter::<f32>().fold(0, |seed: u64, draw| {
-            (seed << 20) ^ (draw * (1 << 24) as f32) as u64
-        });
         Some(Self {
-            seed,
+            seed: next_mask_seed().unwrap_or_else(seed_of_the_backend),
             threshold: (probability * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - probability)) as f32,
         })
@@ -52,19 +48,24 @@ impl Mask {
     /// The mask of a row.
     #[inline]
     pub(crate) fn row(self, row: usize) -> RowMask {
-        // SplitMix64 (Steele et al. 2014).
-        let mut key = self
-            .seed
-            .wrapping_add((row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        key = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        key = (key ^ (key >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        key ^= key >> 31;
+        // SplitMix64, which adds a constant for each row.
+        let offset = (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let key = scramble(self.seed.wrapping_add(offset));
         RowMask {
             keys: [key as u32, (key >> 32) as u32],
             threshold: self.threshold,
             scale: self.scale,
         }
     }
+}
+
+fn seed_of_the_backend() -> u64 {
+    // A float32 between 0 and 1 has 24 random bits.
+    let range = Distribution::Uniform(0.0, 1.0);
+    let draws = Tensor::<1>::random([3], range, &Device::flex()).into_data();
+    draws.iter::<f32>().fold(0, |seed: u64, draw| {
+        (seed << 20) ^ (draw * (1 << 24) as f32) as u64
+    })
 }
 
 /// The part of a [`Mask`] for one row.

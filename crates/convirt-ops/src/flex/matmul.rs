@@ -21,6 +21,10 @@
 //!
 //! Outputs with more columns than rows are divided by columns instead. The tiles of a block of sums
 //! are drawn in [`tiles`], the layout of packed factors in [`packing`].
+//!
+//! Each element is one sum over the whole depth, in the same order in every division: the result
+//! does not depend on the number of threads. `gemm` needs parts of a [minimal size](min_part) for
+//! that.
 
 mod matrix;
 mod finish;
@@ -47,6 +51,8 @@ use packing::{BLOCK_ROWS, PANEL, pack_panel, pack_rows, packed_length};
 use region::{Panels, Region, TileKernel};
 
 pub(crate) use finish::{Finish, Write};
+use fma::GEMM_SMALL_OUTPUT;
+
 pub(crate) use fma::{Output, matmul_float32};
 pub(crate) use kernels::{chosen_kernel, has_kernel};
 pub(crate) use matrix::{Matrix, MatrixMut};
@@ -58,14 +64,30 @@ const MIN_PARALLEL_WORK: usize = 1 << 19;
 /// Rows and columns up to which `gemm` adds up in another order than in larger outputs.
 const GEMM_SMALL_SIDE: usize = 64;
 
-/// Rows or columns of a thread's region at least: for a single row or column `gemm` adds up in a
-/// third order.
+/// Rows or columns of a thread's region of a small output at least: for a single row or column
+/// `gemm` adds up in a third order.
 const MIN_REGION_SIDE: usize = 8;
 
 /// Rows of a left factor up to which the right factor is not split into parts, because splitting it
 /// takes longer than multiplying it in float32. From three rows on, an element is the same sum for
 /// any number of rows.
 const MAX_UNSPLIT_ROWS: usize = 2;
+
+/// Rows that a part of an output has at least, if it has `columns` columns and the whole has more
+/// rows than that; or columns, given the rows. `gemm` adds up the elements of smaller outputs in
+/// another order.
+pub(crate) fn min_part(columns: usize) -> usize {
+    match columns {
+        1 => GEMM_SMALL_OUTPUT + 1,
+        _ => GEMM_SMALL_SIDE + 1,
+    }
+}
+
+/// Divides a length evenly.
+pub(crate) fn divide(length: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let bound = move |part: usize| part * length / parts;
+    (0..parts).map(move |part| bound(part)..bound(part + 1))
+}
 
 /// A factor of a matrix product.
 #[derive(Clone, Copy, Debug)]
@@ -320,12 +342,12 @@ impl<'a> Right<'a> {
             _ if rows <= GEMM_SMALL_SIDE && columns <= GEMM_SMALL_SIDE => {
                 (1, 1, 1, MIN_REGION_SIDE)
             }
-            _ => (1, 1, 1, GEMM_SMALL_SIDE + 1),
+            _ => (1, 1, 1, min_part(rows.min(columns))),
         };
         let divide = |size: usize, unit: usize, regions_per_thread: usize| {
             let parts = (threads * regions_per_thread).min(size / min_side).max(1);
-            let bound = move |part: usize| (part * size / parts).next_multiple_of(unit).min(size);
-            (0..parts).map(move |part| bound(part)..bound(part + 1))
+            let bound = move |bound: usize| bound.next_multiple_of(unit).min(size);
+            divide(size, parts).map(move |part| bound(part.start)..bound(part.end))
         };
         let by_rows = columns <= rows || rows >= threads * regions_per_thread * 64;
         let regions: Vec<[Range<usize>; 2]> = if by_rows {

@@ -103,6 +103,9 @@ pub struct DatasetConfig {
     pub num_workers: usize,
     /// Batches prepared ahead, 1 to 1,024. Default: 3.
     pub prefetch: usize,
+    /// Minutes to wait for an image at most, 0 to 10,000, after which a run ends with an error that
+    /// names it; 0 waits forever, as `num_workers: 0` always does. Default: 10.
+    pub loader_timeout_minutes: f64,
     /// Memory for decoded images, in MiB for each of training and validation, at most 16,777,216; 0
     /// decodes images every time. Default: 1,024.
     pub cache_mb: usize,
@@ -154,6 +157,7 @@ impl Default for DatasetConfig {
             eval_text: TextView::WholeReport,
             num_workers: loader.num_workers,
             prefetch: loader.prefetch,
+            loader_timeout_minutes: loader.timeout.as_secs_f64() / 60.0,
             cache_mb: images.cache_mb,
             cache_dir: None,
             cache_size: images.cache_size,
@@ -189,6 +193,8 @@ impl DatasetConfig {
             0..=LoaderConfig::MAX_WORKERS,
         )?;
         whole("prefetch", self.prefetch, 1..=LoaderConfig::MAX_PREFETCH)?;
+        let minutes = self.loader_timeout_minutes;
+        number("loader_timeout_minutes", minutes, 0.0..=10_000.0)?;
         let multiples = 1..=LoaderConfig::MAX_PAD_MULTIPLE;
         whole("pad_multiple", self.pad_multiple, multiples)?;
         whole(

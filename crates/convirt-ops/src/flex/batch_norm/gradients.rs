@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::normalizer::{Normalizer, ReluMask};
-use super::{BatchNorm, Saved, block_rows, scale, thread_ranges};
+use super::{BatchNorm, Saved, block_rows, parts, scale};
 use crate::flex::FlexTensor;
 use crate::flex::buffer_pool::Buffer;
 use crate::flex::element::Element;
@@ -108,7 +108,7 @@ fn gradient_sums<T: Element>(
     let channels = normalizer.mean.len();
     let block = block_rows(channels) * channels;
     let zeros = || [vec![0.0; channels], vec![0.0; channels]];
-    let thread_sums: Vec<[Vec<f64>; 2]> = thread_ranges(input.len(), block)
+    let part_sums: Vec<[Vec<f64>; 2]> = parts(input.len(), block)
         .into_par_iter()
         .map(|range| {
             let mut totals = zeros();
@@ -125,7 +125,7 @@ fn gradient_sums<T: Element>(
         })
         .collect();
     let mut totals = zeros();
-    for sums in &thread_sums {
+    for sums in &part_sums {
         let pairs = totals.iter_mut().zip(sums);
         pairs.for_each(|(total, sums)| add_in_float64(total, sums));
     }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{block_rows, thread_ranges};
+use super::{block_rows, parts};
 use crate::flex::element::Element;
 use crate::flex::simd::vectorized;
 
@@ -19,7 +19,7 @@ impl Statistics {
     pub(super) fn compute<T: Element>(input: &[T], channels: usize) -> Self {
         let block = block_rows(channels) * channels;
         let empty = || Moments::empty(channels);
-        let parts: Vec<Moments> = thread_ranges(input.len(), block)
+        let part_moments: Vec<Moments> = parts(input.len(), block)
             .into_par_iter()
             .map(|range| {
                 let blocks = input[range].chunks(block);
@@ -28,7 +28,7 @@ impl Statistics {
                 })
             })
             .collect();
-        let moments = parts.into_iter().fold(empty(), Moments::join);
+        let moments = part_moments.into_iter().fold(empty(), Moments::join);
         let to_float32 = |values: Vec<f64>, divisor: f64| {
             let quotients = values.into_iter().map(|value| (value / divisor) as f32);
             quotients.collect()

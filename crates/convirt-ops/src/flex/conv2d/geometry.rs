@@ -2,7 +2,7 @@
 
 use super::Conv2d;
 use crate::flex::FlexTensor;
-use crate::flex::matmul::Matrix;
+use crate::flex::matmul::{Matrix, min_part};
 use crate::{Precision, Window};
 
 /// Elements of patches that a thread gathers at a time: 2 MiB of float32, a core's second cache.
@@ -86,12 +86,14 @@ impl Geometry {
         self.kernel == [1, 1] && self.window.stride == [1, 1] && self.window.padding == [0, 0]
     }
 
-    /// Rows of patches of `depth` elements to gather at a time, so that all threads have equal
-    /// work.
-    pub(super) fn rows_at_a_time(&self, depth: usize) -> usize {
-        let rows_per_thread = self.positions().div_ceil(rayon::current_num_threads());
-        let rounds = rows_per_thread.div_ceil(rows_of_patches(depth)).max(1);
-        rows_per_thread.div_ceil(rounds).max(1)
+    /// Parts into which the rows of patches are divided, so that a part fits the cache and all
+    /// threads have equal work. The output is the same for any number of threads.
+    pub(super) fn parts(&self) -> usize {
+        let (positions, threads) = (self.positions(), rayon::current_num_threads());
+        let rows_per_thread = positions.div_ceil(threads);
+        let rounds = rows_per_thread.div_ceil(rows_of_patches(self.depth()));
+        let max_parts = positions / min_part(self.group_width_out());
+        (threads * rounds).min(max_parts).max(1)
     }
 
     /// The convolution that computes the input's gradient; `None` unless the stride is 1.

@@ -2,17 +2,21 @@
 //!
 //! At stride 1 the input's gradient is a convolution of the output's gradient; otherwise the
 //! gradients of the patches are added to the pixels. The weight's gradient is one matrix product
-//! over all pixels, which the threads divide by pixels or by columns:
+//! over all pixels. A small weight has few columns for many threads, so that its product is divided
+//! by pixels, too:
 //!
 //! ```text
-//!   small weight: each thread has some pixels       large weight: each thread has some columns
+//!   small weight: parts of the pixels               large weight: each thread has some columns
 //!
 //!    gradientᵀ            patches                     gradientᵀ            patches
-//!   ┌────┬────┐        ┌──────────┐ thread 0          ┌─────────┐        ┌─────┬─────┐
-//!   │ t0 │ t1 │   ·    ├──────────┤                   │   all   │   ·    │ t0  │ t1  │
-//!   └────┴────┘        └──────────┘ thread 1          └─────────┘        └─────┴─────┘
-//!   sums of the threads are added at the end          no sums to add
+//!   ┌────┬────┐        ┌──────────┐ part 0            ┌─────────┐        ┌─────┬─────┐
+//!   │ p0 │ p1 │   ·    ├──────────┤                   │   all   │   ·    │ t0  │ t1  │
+//!   └────┴────┘        └──────────┘ part 1            └─────────┘        └─────┴─────┘
+//!   sums of the parts are added in pairs              no sums to add
 //! ```
+//!
+//! How many parts there are, and in which order their sums are added, depends on the shape alone;
+//! so the gradient does not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -24,12 +28,20 @@ use super::weight::{reversed_rows, rows_of_taps, transpose};
 use super::{convolve, group_columns};
 use crate::flex::buffer_pool::Buffer;
 use crate::flex::element::{Element, convert};
-use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right, with_left};
+use crate::flex::matmul::{Finish, Matrix, MatrixMut, Right, divide, min_part, with_left};
+use crate::flex::simd::vectorized;
 use crate::flex::tensor::with_scratch;
 
-/// Elements of a weight's gradient up to which each thread holds sums of its own: 1 MiB of float32.
-/// Larger ones would not fit beside the patches in a core's second cache.
-const PRIVATE_GRADIENT: usize = 1 << 18;
+/// Elements of a weight's gradient up to which there are sums for parts of the pixels: 1 MiB of
+/// float32. Larger ones would not fit beside the patches in a core's second cache.
+const PARTIAL_GRADIENT: usize = 1 << 18;
+
+/// Pixels of a part at least: adding the sums of two parts takes a fiftieth of the time to compute
+/// them.
+const PART_ROWS: usize = 1024;
+
+/// Parts at most. A thread holds the sums of up to seven, the depth of the tree that adds them.
+const PARTS: usize = 64;
 
 /// Columns of a weight's gradient computed at a time: 512 columns of 256 output channels are half a
 /// mebibyte of sums, which stay in the second cache while all pixels are added.
@@ -107,46 +119,30 @@ pub(super) fn weight_gradient<G: Element, T: Element>(
 ) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
-    let threads = rayon::current_num_threads();
+    let parts: Vec<Range<usize>> = if width_out * depth < PARTIAL_GRADIENT {
+        let parts = (positions / PART_ROWS).clamp(1, PARTS);
+        // Two, four or eight threads have equal work.
+        divide(positions, 1 << parts.ilog2()).collect()
+    } else {
+        vec![0..positions]
+    };
+    let column_parts = rayon::current_num_threads().div_ceil(parts.len());
+    let column_parts = column_parts.min(depth / min_part(width_out)).max(1);
     let mut gradient_sums = Buffer::zeros(shape.channels_out * depth);
     for (group, gradient_sums) in gradient_sums
         .chunks_mut((width_out * depth).max(1))
         .enumerate()
     {
         let gradients = group_columns(gradient, group, shape.groups, shape.channels_out);
-        let add = |rows: Range<usize>, columns, target: MatrixMut| {
-            add_weight_gradient(shape, group, [rows, columns], gradients, input, target);
-        };
-        if gradient_sums.len() < PRIVATE_GRADIENT {
-            // Each thread has some of the pixels; their sums are added.
-            let rows_per_thread = positions.div_ceil(threads).max(1);
-            let thread_sums: Vec<Buffer> = (0..positions.div_ceil(rows_per_thread))
-                .into_par_iter()
-                .map(|thread| {
-                    let first = thread * rows_per_thread;
-                    let rows = first..positions.min(first + rows_per_thread);
-                    let mut sums = Buffer::zeros(gradient_sums.len());
-                    add(rows, 0..depth, MatrixMut::new(&mut sums, width_out, depth));
-                    sums
-                })
-                .collect();
-            for sums in thread_sums {
-                let pairs = gradient_sums.iter_mut().zip(&*sums);
-                pairs.for_each(|(total, sum)| *total += sum);
-            }
-        } else {
-            // Each thread has some of the columns.
-            let columns_per_thread = depth.div_ceil(threads);
-            MatrixMut::new(gradient_sums, width_out, depth)
-                .column_chunks(columns_per_thread)
-                .into_par_iter()
-                .enumerate()
-                .for_each(|(thread, output)| {
-                    let first = thread * columns_per_thread;
-                    let columns = first..depth.min(first + columns_per_thread);
-                    add(0..positions, columns, output);
-                });
-        }
+        let target = MatrixMut::new(gradient_sums, width_out, depth);
+        let targets = target.divide_columns(column_parts).into_par_iter();
+        targets.for_each(|(columns, target)| {
+            let add = |rows: Range<usize>, target: MatrixMut| {
+                let part = [rows, columns.clone()];
+                add_weight_gradient(shape, group, part, gradients, input, target);
+            };
+            add_parts(&parts, target, &add);
+        });
     }
     let taps = shape.taps();
     if taps == 1 {
@@ -160,7 +156,36 @@ pub(super) fn weight_gradient<G: Element, T: Element>(
     weight
 }
 
+/// Adds the sums of parts of the pixels, first those of each half; `add` adds those of one.
+fn add_parts(
+    parts: &[Range<usize>],
+    mut target: MatrixMut,
+    add: &(impl Fn(Range<usize>, MatrixMut) + Sync),
+) {
+    if let [rows] = parts {
+        return add(rows.clone(), target);
+    }
+    let (first, second) = parts.split_at(parts.len() / 2);
+    let (height, width) = (target.rows(), target.columns());
+    let mut sums = Buffer::zeros(height * width);
+    rayon::join(
+        || add_parts(first, target.reborrow(), add),
+        || add_parts(second, MatrixMut::new(&mut sums, height, width), add),
+    );
+    for (row, sums) in sums.chunks_exact(width).enumerate() {
+        add_row(sums, target.row_mut(row));
+    }
+}
+
+vectorized! {
+    fn add_row(sums: &[f32], totals: &mut [f32]) {
+        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+    }
+}
+
 /// Adds gradientᵀ · patches, for some rows and columns of the matrix of patches.
+///
+/// The rows that are added at a time depend on the shape alone.
 fn add_weight_gradient<G: Element, T: Element>(
     shape: &Geometry,
     group: usize,
@@ -169,20 +194,23 @@ fn add_weight_gradient<G: Element, T: Element>(
     input: &[T],
     mut target: MatrixMut,
 ) {
-    let rounds = columns.len().div_ceil(GRADIENT_COLUMNS).max(1);
-    let width = columns.len().div_ceil(rounds);
-    let step = rows_of_patches(width).min(rows.len());
+    let height = target.rows();
+    let chunks = columns.len().div_ceil(GRADIENT_COLUMNS);
+    let chunks = chunks.min(columns.len() / min_part(height)).max(1);
+    let width = columns.len().div_ceil(chunks);
+    let steps = rows
+        .len()
+        .div_ceil(rows_of_patches(shape.depth().min(GRADIENT_COLUMNS)));
     let is_pointwise = shape.is_pointwise();
     let pixels = group_columns(input, group, shape.groups, shape.channels);
     let length = if is_pointwise { 0 } else { width };
-    let height = target.rows();
-    with_scratch(step * length, |patches| {
-        for start in rows.clone().step_by(step.max(1)) {
-            let range = start..rows.end.min(start + step);
+    with_scratch(rows.len().div_ceil(steps.max(1)) * length, |patches| {
+        for step in divide(rows.len(), steps) {
+            let range = rows.start + step.start..rows.start + step.end;
             let left = G::factor(gradients.row_range(range.clone()).transposed());
             with_left(left, shape.precision, |left| {
-                for first in columns.clone().step_by(width.max(1)) {
-                    let chunk = first..columns.end.min(first + width);
+                for place in divide(columns.len(), chunks) {
+                    let chunk = columns.start + place.start..columns.start + place.end;
                     let patches = if is_pointwise {
                         pixels.row_range(range.clone()).column_range(chunk.clone())
                     } else {
@@ -191,7 +219,6 @@ fn add_weight_gradient<G: Element, T: Element>(
                         Matrix::new(patches, range.len(), chunk.len())
                     };
                     let right = Right::on_this_thread(T::factor(patches), shape.precision, &left);
-                    let place = first - columns.start..chunk.end - columns.start;
                     right.multiply(target.part(0..height, place), &Finish::Add, left);
                 }
             });

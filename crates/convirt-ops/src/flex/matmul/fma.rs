@@ -8,7 +8,7 @@ use crate::flex::simd::{Level, vectorized};
 
 /// Elements of an output up to which `gemm` has a special kernel for factors whose rows and columns
 /// are contiguous (`gemm_common`'s horizontal kernel).
-const GEMM_SMALL_OUTPUT: usize = 16 * 16;
+pub(super) const GEMM_SMALL_OUTPUT: usize = 16 * 16;
 
 /// Whether the product replaces the numbers in the output or is added to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

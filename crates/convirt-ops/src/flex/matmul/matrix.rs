@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::divide;
+
 /// A matrix to read, in any order of storage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a, T = f32> {
@@ -207,6 +209,13 @@ impl<'a, T> MatrixMut<'a, T> {
             columns: columns.len(),
             ..*self
         }
+    }
+
+    /// Divides the matrix evenly into parts, each with its columns.
+    pub(crate) fn divide_columns(self, parts: usize) -> Vec<(Range<usize>, Self)> {
+        divide(self.columns, parts)
+            .map(|columns| (columns.clone(), self.shared(0..self.rows, columns)))
+            .collect()
     }
 
     /// Divides the matrix into parts of `columns` columns; the last may have fewer.

@@ -25,7 +25,7 @@ use super::fma::{Output, matmul_float32};
 use super::matrix::{Matrix, MatrixMut};
 use super::packing::{BLOCK_ROWS, PANEL, STEP, pack_rows, packed_length};
 use super::tiles::{self, LeftBlock, Sums, Tiles};
-use super::{Factor, Finish, Left};
+use super::{Factor, Finish, Left, divide};
 use crate::flex::element::Element;
 use crate::flex::tensor::with_scratch;
 
@@ -36,12 +36,14 @@ const LEFT_BYTES: usize = 1 << 19;
 /// quarter.
 const RIGHT_BYTES: usize = 1 << 19;
 
-/// Float32 elements of intermediate sums, or of rounded rows, at a time: 2 MiB, a second cache.
-const STRIP: usize = 1 << 19;
+/// Float32 elements of intermediate sums, or of rounded rows, at a time: 1 to 2 MiB, as much as a
+/// second cache.
+const STRIP: usize = 1 << 18;
 
-/// Rows of a strip at least. `gemm` packs the right factor for each strip; with 256 rows or more
-/// the packing is a small part of the work.
-const STRIP_ROWS: usize = 256;
+/// Rows of a strip at least, if the region has as many. `gemm` packs the right factor for each
+/// strip; with so many rows the packing is a small part of the work. No fewer than
+/// [`min_part`](super::min_part).
+const STRIP_ROWS: usize = 288;
 
 /// A region of the output that one thread computes.
 pub(super) struct Region<'a, T> {
@@ -142,8 +144,8 @@ impl<T: Element> Region<'_, T> {
             }
         }
         let strip = (STRIP / depth.max(columns.len()).max(1)).max(STRIP_ROWS);
-        for first in (0..left.rows()).step_by(strip) {
-            let rows = first..left.rows().min(first + strip);
+        // Strips of at least this size, so that none is smaller than `min_part`.
+        for rows in divide(left.rows(), (left.rows() / strip).max(1)) {
             let mut target = target.part(rows.clone(), 0..columns.len());
             let left = left.row_range(rows.clone());
             let length = if unrounded.is_some() {

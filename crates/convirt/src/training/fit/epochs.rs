@@ -18,6 +18,7 @@ use burn::train::{
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use convirt_data::{Skip, Skips, TrainingLoader, TrainingSteps};
+use convirt_ops::{is_flex, with_dropout_seed};
 
 use crate::error::Error;
 use crate::logging::{MeanMeasures, Measures, NotFinite};
@@ -254,10 +255,14 @@ impl<N: Pretrained> WindowedTraining<N> {
                 }
             };
             let pairs = batch.indices.clone();
-            // Dropout draws from the device's generator, which gets a new seed for each step: a
-            // resumed run draws the same numbers as an uninterrupted one.
-            self.device.seed(mix(self.seed, state.step as u64));
-            let output = parts.learner.train_step(batch);
+            // Dropout depends on the step alone, so that a resumed run draws the same masks as an
+            // uninterrupted one. On the CPU nothing else in the process has an effect; other
+            // devices have one generator.
+            let seed = mix(self.seed, state.step as u64);
+            if !is_flex(&self.device) {
+                self.device.seed(seed);
+            }
+            let output = with_dropout_seed(seed, || parts.learner.train_step(batch));
             parts.learner.lr_step();
             let failed = |cause| Error::Step {
                 step: state.step + 1,
