@@ -28,6 +28,9 @@ use settings::{Role, Settings};
 /// Longest word, in characters, that BERT's WordPiece tokenizes; longer ones are unknown tokens.
 const MAX_WORD_LENGTH: usize = 100;
 
+/// A text on which a tokenizer is tried.
+const EXAMPLE: &str = "The lungs are clear.";
+
 /// The same for a learned vocabulary; Thai and Khmer have no spaces within a clause.
 const MAX_LEARNED_WORD_LENGTH: usize = 1000;
 
@@ -223,6 +226,8 @@ impl ReportTokenizer {
         }
         let (_, pad_id) = settings.find(Role::Pad, &tokenizer, path)?;
         if special_count(&tokenizer) == 0 {
+            // A template whose tokens do not exist adds none either.
+            guarded(|| tokenizer.encode(EXAMPLE, true)).map_err(invalid)?;
             let begin = settings.find(Role::Begin, &tokenizer, path)?;
             let end = settings.find(Role::End, &tokenizer, path)?;
             let template = template(begin, end).map_err(invalid)?;
@@ -243,9 +248,8 @@ impl ReportTokenizer {
     /// Checks that the special tokens around a text exist, are in the vocabulary, and are around one
     /// text.
     fn check_special_tokens(&self) -> tokenizers::Result<()> {
-        let text = "The lungs are clear.";
-        let ids = self.encode(text, usize::MAX)?.ids;
-        if ids.len() != self.count(text)? {
+        let ids = self.encode(EXAMPLE, usize::MAX)?.ids;
+        if ids.len() != self.count(EXAMPLE)? {
             return Err("its special tokens are not around exactly one text".into());
         }
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
