@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl RunLock {
     }
 
     /// Names this process in the file and starts its heartbeat.
-    fn hold(mut file: File, path: &PathBuf) -> Result<Self, Error> {
+    fn hold(mut file: File, path: &Path) -> Result<Self, Error> {
         let holder = Holder::current().to_string();
         let write = move |file: &mut File| -> io::Result<()> {
             file.rewind()?;

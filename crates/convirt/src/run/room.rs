@@ -80,7 +80,7 @@ mod tests {
             panic!("{error}");
         };
         // Three checkpoints of three numbers for each parameter, and two models.
-        assert_eq!(needed, 4 * 11 << 50);
+        assert_eq!(needed, (4 * 11) << 50);
         assert!(free < needed);
     }
 }

@@ -119,13 +119,14 @@ pub(super) fn weight_gradient<G: Element, T: Element>(
 ) -> Buffer {
     let (depth, width_out) = (shape.depth(), shape.group_width_out());
     let positions = shape.positions();
-    let parts: Vec<Range<usize>> = if width_out * depth < PARTIAL_GRADIENT {
+    let parts = if width_out * depth < PARTIAL_GRADIENT {
         let parts = (positions / PART_ROWS).clamp(1, PARTS);
         // Two, four or eight threads have equal work.
-        divide(positions, 1 << parts.ilog2()).collect()
+        1 << parts.ilog2()
     } else {
-        vec![0..positions]
+        1
     };
+    let parts: Vec<Range<usize>> = divide(positions, parts).collect();
     let column_parts = rayon::current_num_threads().div_ceil(parts.len());
     let column_parts = column_parts.min(depth / min_part(width_out)).max(1);
     let mut gradient_sums = Buffer::zeros(shape.channels_out * depth);
