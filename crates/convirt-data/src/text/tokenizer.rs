@@ -225,9 +225,8 @@ impl ReportTokenizer {
             });
         }
         let (_, pad_id) = settings.find(Role::Pad, &tokenizer, path)?;
+        check_template(&tokenizer).map_err(invalid)?;
         if special_count(&tokenizer) == 0 {
-            // A template whose tokens do not exist adds none either.
-            guarded(|| tokenizer.encode(EXAMPLE, true)).map_err(invalid)?;
             let begin = settings.find(Role::Begin, &tokenizer, path)?;
             let end = settings.find(Role::End, &tokenizer, path)?;
             let template = template(begin, end).map_err(invalid)?;
@@ -245,13 +244,9 @@ impl ReportTokenizer {
         Ok(tokenizer)
     }
 
-    /// Checks that the special tokens around a text exist, are in the vocabulary, and are around one
-    /// text.
+    /// Checks that the special tokens around a text are in the vocabulary.
     fn check_special_tokens(&self) -> tokenizers::Result<()> {
         let ids = self.encode(EXAMPLE, usize::MAX)?.ids;
-        if ids.len() != self.count(EXAMPLE)? {
-            return Err("its special tokens are not around exactly one text".into());
-        }
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
             None => Ok(()),
             Some(id) => {
@@ -274,6 +269,20 @@ fn check_ids(added: &Value, tokenizer: &Tokenizer) -> Result<(), Box<dyn Error +
         }
     }
     Ok(())
+}
+
+/// Checks that a tokenizer adds special tokens to exactly one text.
+fn check_template(tokenizer: &Tokenizer) -> tokenizers::Result<()> {
+    let mut bare = tokenizer.clone();
+    bare.with_post_processor(None::<TemplateProcessing>);
+    let length = |tokenizer: &Tokenizer| {
+        let encoding = guarded(|| tokenizer.encode(EXAMPLE, true));
+        encoding.map(|it| it.len())
+    };
+    if length(tokenizer)? == length(&bare)? + special_count(tokenizer) {
+        return Ok(());
+    }
+    Err("its special tokens are not around exactly one text".into())
 }
 
 /// Counts the special tokens that are added to every text.
