@@ -27,41 +27,46 @@ from pathlib import Path
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
 PROGRAM = os.environ.get("CONVIRT", str(TARGET / "release" / "convirt"))
 
-CONFIG = """\
-batch_size: 4
-epochs: 100000
-max_steps: {steps}
-eval_every_n_steps: {window}
-checkpoint_every_n_steps: {checkpoint}
-learning_rate: 1e-4
-log_every_n_steps: 1
-name: endure
-runs_dir: {runs}
-device: flex
-model:
-  out_dim: 16
-  res_base_model: resnet18
-  bert_base_model: scratch
-  freeze_embeddings: False
-  freeze_layers: null
-  text_from_scratch: {{layers: 1, hidden_size: 32, heads: 2, intermediate_size: 64, vocab_size: 400, max_tokens: 32}}
-dataset:
-  input_shape: (32,32,3)
-  num_workers: 1
-  csv_file: {data}/pairs.csv
-  phantom: {{patients: 16, longer_side: 64, seed: 7}}
-"""
+ROOT = Path(__file__).resolve().parents[2]
+
+# Changes of config.yaml that make the least training that there is.
+SMALL = {
+    "batch_size": 4,
+    "epochs": 100000,
+    "eval_every_n_epochs": "null",
+    "learning_rate": 1e-4,
+    "log_every_n_steps": 1,
+    "device": "flex",
+    "model.out_dim": 16,
+    "model.text_from_scratch.layers": 1,
+    "model.text_from_scratch.hidden_size": 32,
+    "model.text_from_scratch.heads": 2,
+    "model.text_from_scratch.intermediate_size": 64,
+    "model.text_from_scratch.vocab_size": 400,
+    "model.text_from_scratch.max_tokens": 32,
+    "dataset.input_shape": "(32,32,3)",
+    "dataset.num_workers": 1,
+    "dataset.phantom.patients": 16,
+    "dataset.phantom.longer_side": 64,
+}
 
 
 class Place:
-    """A folder with a configuration, its data and its runs."""
+    """A folder with the data and the runs of a small training."""
 
     def __init__(self, folder, steps, window, checkpoint):
         self.folder = Path(folder)
         self.runs = self.folder / "runs"
-        self.config = self.folder / "config.yaml"
-        self.config.write_text(CONFIG.format(
-            steps=steps, window=window, checkpoint=checkpoint, runs=self.runs, data=self.folder / "data"))
+        settings = SMALL | {
+            "max_steps": steps,
+            "eval_every_n_steps": window,
+            "checkpoint_every_n_steps": checkpoint,
+            "runs_dir": self.runs,
+            "dataset.csv_file": self.folder / "data" / "pairs.csv",
+        }
+        self.train = ["train", "--config", str(ROOT / "config.yaml")]
+        for key, value in settings.items():
+            self.train += ["--set", f"{key}={value}"]
 
     def run(self):
         """The run of this folder that has a whole checkpoint."""
@@ -70,10 +75,7 @@ class Place:
 
     def start(self, *more):
         run = self.run()
-        if run is None:
-            command = ["train", "--config", str(self.config)]
-        else:
-            command = ["resume", str(run)]
+        command = self.train if run is None else ["resume", str(run)]
         return subprocess.Popen([PROGRAM, *command, *more], stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True)
 
@@ -242,8 +244,8 @@ def usage(process):
 def long(arguments):
     with tempfile.TemporaryDirectory() as folder:
         place = Place(folder, arguments.steps, 500, 100)
-        process = subprocess.Popen([PROGRAM, "train", "--config", str(place.config)],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([PROGRAM, *place.train], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
         samples = []
         while process.poll() is None:
             run = place.run()

@@ -8,8 +8,7 @@ use crate::fixtures::{Workspace, convirt, text_of};
 
 /// Runs the doctor on the workspace's configuration.
 fn doctor(workspace: &Workspace, arguments: &[&str]) -> Output {
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     convirt(["doctor"])
         .arg("--config")
         .arg(config)

@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 use crate::fixtures::{Workspace, convirt, text_of, trained};
 
 fn train(workspace: &Workspace) -> Command {
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let mut command = convirt(["train"]);
     command.arg("--config").arg(config);
     command

@@ -20,8 +20,7 @@ fn an_image() -> std::path::PathBuf {
 #[test]
 fn train_mimic_trains_resumes_and_says_what_is_wrong() {
     let workspace = Workspace::new();
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let train = |arguments: &[&str]| {
         let mut command = example("train_mimic");
         command.args(arguments).args(["--device", "flex"]);

@@ -107,6 +107,13 @@ dataset:
         )
     }
 
+    /// Writes this configuration as a file; returns its path.
+    pub fn config_file(&self) -> PathBuf {
+        let path = self.path().join("config.yaml");
+        std::fs::write(&path, self.yaml()).unwrap();
+        path
+    }
+
     /// The configuration with single keys changed, as `--set` does.
     pub fn config(&self, overrides: &[&str]) -> Config {
         self.try_config(overrides).unwrap()

@@ -53,8 +53,7 @@ fn labels(folder: &TempDir) -> PathBuf {
 #[test]
 fn a_training_and_its_continuation_give_their_summaries() {
     let workspace = Workspace::new();
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let summary = json("train --set max_steps=1", &[("--config", &config)]);
     assert_eq!(
         (&summary["steps"], &summary["objective"]),
@@ -73,8 +72,7 @@ fn a_training_and_its_continuation_give_their_summaries() {
 #[test]
 fn a_diagnosis_counts_what_it_lists() {
     let workspace = Workspace::new();
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let page = workspace.path().join("page.html");
     let cleaned = workspace.path().join("clean.csv");
     let paths = [

@@ -28,8 +28,7 @@ fn settings() -> Vec<&'static str> {
 }
 
 fn train(workspace: &Workspace) -> Child {
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let mut train = convirt(["train", "--config"]);
     train.arg(config).args(settings());
     train

@@ -230,8 +230,7 @@ fn a_checkpoint_of_another_kernel_is_resumed_with_a_warning() {
     let here = Precision::Float32.kernel(&Device::flex()).unwrap().name();
     let other = Kernel::Portable.name();
     let workspace = Workspace::new();
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     let mut train = convirt(["train", "--set", "max_steps=1", "--config"]);
     let output = train.arg(config).env("CONVIRT_KERNEL", other).output();
     assert!(output.unwrap().status.success());

@@ -10,18 +10,12 @@ fn train() -> Command {
     convirt(["train"])
 }
 
-fn config_file(workspace: &Workspace) -> PathBuf {
-    let path = workspace.path().join("config.yaml");
-    fs::write(&path, workspace.yaml()).unwrap();
-    path
-}
-
 #[test]
 fn it_tells_what_it_trains_and_what_came_of_it() {
     let workspace = Workspace::new();
     let output = train()
         .arg("--config")
-        .arg(config_file(&workspace))
+        .arg(workspace.config_file())
         .args(["--device", "flex", "--set", "max_steps=2"])
         .args(["--set", "eval_every_n_steps=2"])
         .output()
@@ -53,7 +47,7 @@ fn a_kernel_is_chosen_by_the_environment() {
     for precision in ["float32", "bf16"] {
         let output = train()
             .arg("--config")
-            .arg(config_file(&workspace))
+            .arg(workspace.config_file())
             .args(["--set", "max_steps=1", "--set", "eval_every_n_steps=1"])
             .args(["--set", &format!("precision={precision}")])
             .env("CONVIRT_KERNEL", "portable")
@@ -75,7 +69,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     let workspace = Workspace::new();
     let output = train()
         .arg("--config")
-        .arg(config_file(&workspace))
+        .arg(workspace.config_file())
         .args(["--set", "objective=simclr", "--set", "max_steps=2"])
         .args(["--set", "eval_every_n_steps=2"])
         .output()
@@ -179,7 +173,7 @@ fn an_unknown_device_lists_those_of_the_build() {
     let workspace = Workspace::new();
     let output = train()
         .arg("--config")
-        .arg(config_file(&workspace))
+        .arg(workspace.config_file())
         .args(["--device", "abacus"])
         .output()
         .unwrap();
@@ -193,7 +187,7 @@ fn an_unknown_kernel_lists_those_there_are_before_anything_is_made() {
     let workspace = Workspace::new();
     let output = train()
         .arg("--config")
-        .arg(config_file(&workspace))
+        .arg(workspace.config_file())
         .env("CONVIRT_KERNEL", "abacus")
         .output()
         .unwrap();
@@ -215,7 +209,7 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     let workspace = Workspace::new();
     let mut child = train()
         .arg("--config")
-        .arg(config_file(&workspace))
+        .arg(workspace.config_file())
         .args([
             "--set",
             "max_steps=100000",
@@ -270,7 +264,7 @@ fn weights_that_are_nowhere_are_an_error_that_says_which_files_to_place() {
     ] {
         let output = train()
             .arg("--config")
-            .arg(config_file(&workspace))
+            .arg(workspace.config_file())
             .args(["--set", &format!("model.{key}={name}")])
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", workspace.path())

@@ -12,8 +12,7 @@ use crate::fixtures::{Workspace, convirt, text_of};
 /// The saved model, and the losses and gradient norms of all steps and evaluations.
 fn trained_on(threads: &str, precision: Precision, name: &str) -> (Vec<u8>, Vec<[Value; 2]>) {
     let workspace = Workspace::new();
-    let config = workspace.path().join("config.yaml");
-    fs::write(&config, workspace.yaml()).unwrap();
+    let config = workspace.config_file();
     // Measured anew, the fastest kernel might be another one.
     let kernel = precision.kernel(&Device::flex()).expect("the CPU has one");
     let output = convirt(["train"])

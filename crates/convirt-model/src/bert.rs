@@ -27,7 +27,7 @@ mod frozen_states;
 use std::ops::Range;
 
 use burn::module::{Flag, Module, ModuleVisitor, Param};
-use burn::nn::{Dropout, Initializer, LayerNorm, Linear};
+use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 pub use activation::Activation;
@@ -330,12 +330,6 @@ fn is_frozen(module: &impl Module) -> bool {
     let mut trains = Trains(false);
     module.visit(&mut trains);
     !trains.0
-}
-
-/// The dropout probability for a tensor: 0 outside training.
-fn dropout_probability<const D: usize>(dropout: &Dropout, input: &Tensor<D>) -> f64 {
-    let trains = dropout.training.is_enabled() && input.device().is_autodiff();
-    if trains { dropout.prob } else { 0.0 }
 }
 
 /// The parameters γ and β of a normalization.

@@ -15,6 +15,7 @@
 mod error;
 mod association;
 mod linear;
+mod dropout;
 mod parameter_counts;
 mod batch_norm;
 mod resnet;

@@ -8,6 +8,9 @@ thread_local! {
     static STREAM: Cell<Option<MaskStream>> = const { Cell::new(None) };
 }
 
+/// What SplitMix64 adds for each output.
+const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// The masks of a [`with_dropout_seed`].
 #[derive(Clone, Copy, Debug)]
 struct MaskStream {
@@ -94,10 +97,26 @@ pub(crate) fn next_mask_seed() -> Option<u64> {
     Some(scramble(key.wrapping_add(drawn)))
 }
 
-/// A bijection after which neighbouring numbers have nothing in common: one step of SplitMix64
-/// ([Steele et al. 2014](https://doi.org/10.1145/2660193.2660195)).
-pub(crate) fn scramble(number: u64) -> u64 {
-    let mut bits = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+/// Mixes a seed with a number, a step's for example, so that the results of neighbouring numbers have
+/// nothing in common: the output of SplitMix64 at that position ([Steele et al.
+/// 2014](https://doi.org/10.1145/2660193.2660195)).
+///
+/// # Examples
+///
+/// ```
+/// use convirt_ops::mixed_seed;
+///
+/// // The first two outputs of the generator from seed 0.
+/// assert_eq!(mixed_seed(0, 0), 0xE220_A839_7B1D_CDAF);
+/// assert_eq!(mixed_seed(0, 1), 0x6E78_9E6A_A1B9_65F4);
+/// ```
+pub fn mixed_seed(seed: u64, number: u64) -> u64 {
+    scramble(seed.wrapping_add(number.wrapping_mul(INCREMENT)))
+}
+
+/// A bijection after which neighbouring numbers have nothing in common: one step of SplitMix64.
+fn scramble(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(INCREMENT);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)

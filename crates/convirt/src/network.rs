@@ -2,6 +2,8 @@
 
 mod memory;
 
+#[cfg(feature = "train")]
+pub(crate) use memory::FLOAT32_BYTES;
 pub(crate) use memory::MemoryNeed;
 #[cfg(feature = "train")]
 pub(crate) use memory::resident_memory;

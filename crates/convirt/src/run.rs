@@ -14,7 +14,7 @@ pub use comparison::{Comparison, RunFigures};
 pub use environment::Environment;
 pub use error::RunError;
 pub use folder::RunDir;
-pub(crate) use folder::{SUMMARY, remove_leftovers};
+pub(crate) use folder::{SUMMARY, numbers_of_files, remove_leftovers};
 pub(crate) use identity::RunIdentity;
 pub(crate) use lock::RunLock;
 pub(crate) use room::check_room;

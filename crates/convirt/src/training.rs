@@ -102,8 +102,8 @@ struct Resumption {
     /// Changes that nobody has asked for: of data, vocabulary, initial weights, and of `config.yaml`
     /// by hand.
     unexpected: Vec<String>,
-    /// The sides of the rows, as [`RunSplit::table`].
-    split: Vec<u8>,
+    /// The sides of the rows, as [`RunSplit::table`], if there are such changes.
+    split: Option<Vec<u8>>,
     /// Steps of the run as it was configured before.
     earlier_total: usize,
 }
@@ -178,7 +178,11 @@ impl Training {
         }
         if let Some(resumption) = &self.resumption {
             let Resumption {
-                state, unexpected, ..
+                state,
+                settings,
+                unexpected,
+                split,
+                ..
             } = resumption;
             if !unexpected.is_empty() && !self.allows_changed_data {
                 return Err(RunError::Changed {
@@ -188,10 +192,10 @@ impl Training {
                 }
                 .into());
             }
-            if !unexpected.is_empty() {
-                RunSplit::add(&resumption.split, &self.run)?;
+            if let Some(split) = split {
+                RunSplit::add(split, &self.run)?;
             }
-            if !resumption.settings.is_empty() {
+            if !settings.is_empty() {
                 self.run.replace_configuration(state.step, &self.config)?;
             }
         }

@@ -36,9 +36,10 @@ impl Roots {
     }
 
     fn contain(&self, path: &Path) -> bool {
-        let path = resolved(path);
-        let mut folders = self.folders.iter().flatten();
-        self.folders.is_none() || folders.any(|folder| path.starts_with(folder))
+        self.folders.as_ref().is_none_or(|folders| {
+            let path = resolved(path);
+            folders.iter().any(|folder| path.starts_with(folder))
+        })
     }
 }
 

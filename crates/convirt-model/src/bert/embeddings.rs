@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
-use convirt_ops::{dropout, layer_norm};
+use convirt_ops::layer_norm;
 
-use super::{BertConfig, BertFamily, TextInput, dropout_probability, gamma_beta};
+use super::{BertConfig, BertFamily, TextInput, gamma_beta};
+use crate::dropout::apply_dropout;
 
 /// Sum of word, position and token-type embeddings, followed by normalization and dropout.
 #[derive(Module, Debug)]
@@ -68,9 +69,7 @@ impl BertEmbeddings {
                 };
         }
         let [gamma, beta] = gamma_beta(&self.layer_norm);
-        let state = layer_norm(sum, gamma, beta, self.epsilon);
-        let probability = dropout_probability(&self.dropout, &state);
-        dropout(state, probability)
+        apply_dropout(&self.dropout, layer_norm(sum, gamma, beta, self.epsilon))
     }
 
     /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the

@@ -5,7 +5,8 @@ use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use convirt_ops::{AttentionOptions, add_layer_norm, attention, branch};
 
-use super::{Activation, BertConfig, BertKeys, dropout_probability, gamma_beta, new_linear};
+use super::{Activation, BertConfig, BertKeys, gamma_beta, new_linear};
+use crate::dropout::dropout_probability;
 use crate::linear::apply_linear;
 
 /// One layer of the encoder: self-attention and a feed-forward network, each followed by dropout, a

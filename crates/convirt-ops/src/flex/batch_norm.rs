@@ -49,9 +49,10 @@ const BLOCK: usize = 1 << 14;
 /// sums are added up in float64.
 const BLOCK_ROWS: usize = 256;
 
-/// Parts at most: enough for the threads of a large machine, and few enough that adding their sums
-/// takes no time.
-const PARTS: usize = 64;
+/// Parts at most, and the blocks of a part at least: enough for the threads of a large machine, and
+/// few enough that adding the parts' sums takes no time.
+const PARTS: usize = 16;
+const PART_BLOCKS: usize = 4;
 
 /// Rows of a block.
 fn block_rows(channels: usize) -> usize {
@@ -61,7 +62,7 @@ fn block_rows(channels: usize) -> usize {
 /// Divides elements into parts, at multiples of a block.
 fn parts(length: usize, block: usize) -> Vec<Range<usize>> {
     let blocks = length.div_ceil(block.max(1));
-    let part = blocks.div_ceil(PARTS).max(1) * block;
+    let part = blocks.div_ceil(PARTS).max(PART_BLOCKS) * block;
     let starts = (0..length).step_by(part.max(1));
     starts
         .map(|start| start..length.min(start + part))

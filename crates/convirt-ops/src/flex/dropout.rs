@@ -8,7 +8,7 @@ use super::element::{Element, with_element_type};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
-use crate::dropout::{next_mask_seed, scramble};
+use crate::dropout::{mixed_seed, next_mask_seed};
 
 /// Elements of a row of the mask, for tensors that have no rows of their own: 16 KiB of float32, so
 /// that a new row's keys cost nothing beside its elements.
@@ -48,9 +48,7 @@ impl Mask {
     /// The mask of a row.
     #[inline]
     pub(crate) fn row(self, row: usize) -> RowMask {
-        // SplitMix64, which adds a constant for each row.
-        let offset = (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let key = scramble(self.seed.wrapping_add(offset));
+        let key = mixed_seed(self.seed, row as u64);
         RowMask {
             keys: [key as u32, (key >> 32) as u32],
             threshold: self.threshold,

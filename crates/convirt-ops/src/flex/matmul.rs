@@ -46,13 +46,12 @@ use super::element::Element;
 use super::simd::vectorized;
 use super::tensor::with_scratch;
 use crate::Precision;
+use fma::GEMM_SMALL_OUTPUT;
 use kernels::{Multiplier, PairKernel};
 use packing::{BLOCK_ROWS, PANEL, pack_panel, pack_rows, packed_length};
 use region::{Panels, Region, TileKernel};
 
 pub(crate) use finish::{Finish, Write};
-use fma::GEMM_SMALL_OUTPUT;
-
 pub(crate) use fma::{Output, matmul_float32};
 pub(crate) use kernels::{chosen_kernel, has_kernel};
 pub(crate) use matrix::{Matrix, MatrixMut};

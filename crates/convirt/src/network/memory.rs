@@ -15,7 +15,7 @@ use crate::compute::ComputeError;
 use crate::config::Config;
 
 /// Bytes of a number in float32.
-const FLOAT32_BYTES: u64 = 4;
+pub(crate) const FLOAT32_BYTES: u64 = 4;
 
 /// Bytes of a number in bfloat16.
 const BFLOAT16_BYTES: u64 = 2;

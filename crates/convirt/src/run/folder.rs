@@ -94,13 +94,8 @@ impl RunDir {
 
     /// Returns the text of the configuration that the last change left; `None` if there was none.
     pub(crate) fn last_change(&self) -> Option<String> {
-        let entries = fs::read_dir(&self.path).ok()?.flatten();
-        let steps = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let step = name.strip_prefix("config-from-step-")?;
-            step.strip_suffix(".yaml")?.parse::<usize>().ok()
-        });
-        let path = self.configuration_from(steps.max()?);
+        let last = numbers_of_files(&self.path, "config-from-step-", ".yaml").pop()?;
+        let path = self.configuration_from(last);
         read_regular_text(&path, MAX_BYTES as u64).ok()
     }
 
@@ -162,6 +157,20 @@ impl RunDir {
     pub fn summary(&self) -> PathBuf {
         self.path.join(SUMMARY)
     }
+}
+
+/// Returns the numbers in the names of the files `<prefix><number><suffix>` of a folder, ascending.
+pub(crate) fn numbers_of_files(folder: &Path, prefix: &str, suffix: &str) -> Vec<usize> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut numbers: Vec<usize> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            number.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Removes incomplete files that killed processes have left in a folder. Nobody else may be writing

@@ -34,27 +34,32 @@ struct Side {
 }
 
 impl RunIdentity {
-    /// Computes the identity of a run whose tokenizer is in the folder `model`.
+    /// Computes the identity of a run without its vocabulary.
     pub fn new(
         config: &Config,
         split: &SplitStudies,
-        model: &Path,
         initial_weights: Vec<InitialWeightsFile>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let side = |studies: &[Study]| Side {
             pairs: studies.len(),
             fingerprint: format!("{:032x}", fingerprint(studies)),
         };
-        let files = ReportTokenizer::FILES.iter();
-        let files = files.filter(|_| config.objective.reads_texts());
-        let sums = files.map(|name| Ok((name.to_string(), FileSum::compute(&model.join(name))?)));
-        Ok(Self {
+        Self {
             configuration: config.to_yaml(),
             train: side(&split.train),
             valid: side(&split.valid),
-            vocabulary: sums.collect::<Result<_, Error>>()?,
+            vocabulary: BTreeMap::new(),
             initial_weights,
-        })
+        }
+    }
+
+    /// Adds the vocabulary of the tokenizer in the folder `model`.
+    pub fn with_vocabulary(mut self, model: &Path) -> Result<Self, Error> {
+        for name in ReportTokenizer::FILES {
+            let sum = FileSum::compute(&model.join(name))?;
+            self.vocabulary.insert(name.to_string(), sum);
+        }
+        Ok(self)
     }
 
     /// Describes what differs now from `then`, beside the configuration: the pairs, the

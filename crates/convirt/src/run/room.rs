@@ -2,24 +2,16 @@
 
 use std::path::Path;
 
-use convirt_model::{ParameterCount, ParameterCounts};
+use convirt_model::ParameterCount;
 
 use super::error::RunError;
-
-/// Bytes of a number in float32.
-const FLOAT32_BYTES: u64 = 4;
+use crate::network::FLOAT32_BYTES;
 
 /// Adam's moments, which a checkpoint contains for each trained parameter.
 const MOMENTS: u64 = 2;
 
 /// Copies of the model while it is replaced.
 const MODELS: u64 = 2;
-
-/// Returns the bytes of a checkpoint.
-fn checkpoint_bytes(parameters: &ParameterCounts) -> u64 {
-    let ParameterCount { total, trainable } = parameters.sum();
-    FLOAT32_BYTES * (total as u64 + MOMENTS * trainable as u64)
-}
 
 /// Checks that the disk has room for the model of a run and for `keep` checkpoints with one that is
 /// being written, of which there are `present` already.
@@ -29,13 +21,14 @@ fn checkpoint_bytes(parameters: &ParameterCounts) -> u64 {
 /// [`RunError::NoRoom`] if it has not. A system that does not tell is no error.
 pub(crate) fn check_room(
     folder: &Path,
-    parameters: &ParameterCounts,
+    parameters: ParameterCount,
     keep: usize,
     present: usize,
 ) -> Result<(), RunError> {
     let checkpoints = (keep as u64 + 1).saturating_sub(present as u64);
-    let models = FLOAT32_BYTES * parameters.sum().total as u64 * MODELS;
-    let needed = models + checkpoints.saturating_mul(checkpoint_bytes(parameters));
+    let [total, trainable] = [parameters.total, parameters.trainable].map(|count| count as u64);
+    let checkpoint = FLOAT32_BYTES * (total + MOMENTS * trainable);
+    let needed = FLOAT32_BYTES * total * MODELS + checkpoints.saturating_mul(checkpoint);
     match free_bytes(folder) {
         Some(free) if free < needed => Err(RunError::NoRoom {
             folder: folder.to_path_buf(),
@@ -66,16 +59,12 @@ mod tests {
     #[test]
     fn a_run_that_the_disk_cannot_hold_is_an_error_with_both_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        let of_size = |total: usize| ParameterCounts {
-            image_encoder: ParameterCount {
-                total,
-                trainable: total,
-            },
-            ..ParameterCounts::default()
+        let of_size = |total: usize| ParameterCount {
+            total,
+            trainable: total,
         };
-        check_room(folder.path(), &of_size(1_000), 2, 0).unwrap();
-        let huge = of_size(1 << 50);
-        let error = check_room(folder.path(), &huge, 2, 0).unwrap_err();
+        check_room(folder.path(), of_size(1_000), 2, 0).unwrap();
+        let error = check_room(folder.path(), of_size(1 << 50), 2, 0).unwrap_err();
         let RunError::NoRoom { needed, free, .. } = error else {
             panic!("{error}");
         };

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use convirt_data::FileError;
 use convirt_model::ParameterCounts;
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,8 @@ use crate::error::Error;
 use crate::json_file::{read_json, write_json};
 use crate::readable::duration;
 use crate::retrieval::Retrieval;
-use crate::weights::{LoadReport, append_crc32c, checksums};
+use crate::weights::LoadReport;
+use crate::weights::checksums::{self, FileSum};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,12 +123,11 @@ pub struct InitialWeightsFile {
 
 impl InitialWeightsFile {
     /// Computes the checksum of a file that was loaded.
-    pub(crate) fn new(load: &LoadReport) -> Result<Self, FileError> {
-        let (checksum, _) = append_crc32c(0, &load.path).map_err(FileError::read(&load.path))?;
+    pub(crate) fn new(load: &LoadReport) -> Result<Self, Error> {
         Ok(Self {
             part: load.part.to_string(),
             file: load.path.clone(),
-            crc32c: format!("{checksum:08x}"),
+            crc32c: FileSum::compute(&load.path)?.crc32c,
         })
     }
 }

@@ -12,7 +12,5 @@ mod writer;
 
 pub(crate) use folder::{CheckpointFolder, Newest};
 pub(crate) use intervals::CheckpointIntervals;
-#[cfg(test)]
-pub(crate) use state::SkippedSteps;
 pub(crate) use state::TrainingState;
 pub(crate) use writer::{CheckpointWriter, NoScheduler, SaveAlways};

@@ -1,6 +1,7 @@
 //! The training of a run by burn-train's `Learner`.
 
 mod held_out;
+mod left_out;
 mod epochs;
 mod state_file;
 
@@ -80,16 +81,16 @@ impl Training {
             ModuleLrScheduler::new(learning_rate.clone()),
         );
         let folder = CheckpointFolder::new(self.run.checkpoints());
-        if self.resumption.is_some() {
-            self.restore(&mut learner, &folder, state.step)?;
-        }
         folder.clean(state.step);
         remove_leftovers(self.run.path());
         remove_leftovers(&self.run.model());
-        let counts = self.network.parameter_counts();
-        let present = folder.steps().len();
-        check_room(self.run.path(), &counts, config.keep_checkpoints, present)?;
-        let checkpoints = CheckpointWriter::new(folder, config.keep_checkpoints)?;
+        let (parameters, present) = (self.description.network.parameter_count(), folder.steps());
+        let keep = config.keep_checkpoints;
+        check_room(self.run.path(), parameters, keep, present.len())?;
+        if self.resumption.is_some() {
+            self.restore(&mut learner, &folder, state.step)?;
+        }
+        let checkpoints = CheckpointWriter::new(folder, keep)?;
         let recorder = self.recorder::<N>(&state, &description, observers)?;
         let windows = Arc::new(WindowedTraining {
             device: autodiff,
@@ -140,9 +141,7 @@ impl Training {
 
         // The checkpointers have ended with the training.
         let mut recorder = windows.recorder.lock().expect("the training has ended");
-        for written in checkpoints.take_written() {
-            recorder.checkpoint(&written);
-        }
+        windows.tell_of_checkpoints(&mut recorder);
         drop(recorder);
         let outcome = std::mem::take(&mut *windows.outcome.lock().expect("the training has ended"));
         if let Some(error) = checkpoints.take_error() {

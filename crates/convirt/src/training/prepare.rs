@@ -134,18 +134,21 @@ impl Training {
         let initial_weights = loads.iter().map(InitialWeightsFile::new);
         let initial_weights = initial_weights.collect::<Result<_, _>>()?;
 
-        let split = studies.split.clone();
+        let mut identity = RunIdentity::new(&config, &studies.split, initial_weights);
+        let split = RunSplit::table(&studies.split);
         let columns = studies.columns.clone();
         let tokenizer = tower.map(|tower| tower.tokenizer);
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         let run = RunDir::create(&config.runs_dir, &config.name)?;
         let lock = RunLock::acquire(run.path())?;
         let path = run.config();
-        NewFile::write_whole(&path, config.to_yaml().as_bytes())
+        NewFile::write_whole(&path, identity.configuration.as_bytes())
             .map_err(FileError::write(&path))?;
-        RunSplit::save(&RunSplit::table(&split), &run)?;
+        RunSplit::save(&split, &run)?;
         description.save(loaders.train.dataset().tokenizer(), &run.model())?;
-        let identity = RunIdentity::new(&config, &split, &run.model(), initial_weights)?;
+        if config.objective.reads_texts() {
+            identity = identity.with_vocabulary(&run.model())?;
+        }
         Ok(Self {
             config,
             run,
@@ -208,11 +211,11 @@ impl Training {
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
         let lock = RunLock::acquire(run.path())?;
         let Newest { state, passed_over } = CheckpointFolder::new(run.checkpoints()).newest()?;
-        let (then, now) = (&state.identity, run.config());
+        let (then, file) = (&state.identity, run.config());
         let source = format!("the checkpoint of step {}", state.step);
         let earlier = Config::from_yaml(&source, &then.configuration, &[])?;
-        let written = Config::from_written(&now, &[])?;
-        let mut config = Config::from_written(&now, overrides)?;
+        let written = Config::from_written(&file, &[])?;
+        let mut config = Config::from_written(&file, overrides)?;
         let settings = earlier.changes_to(&config);
         settings.keys().try_for_each(|key| check_may_change(key))?;
         // What an earlier resumption changed is in the file before it is in a checkpoint.
@@ -226,9 +229,12 @@ impl Training {
         let studies = studies(&mut config)?;
         let columns = studies.columns.clone();
         let weights = then.initial_weights.clone();
-        let identity = RunIdentity::new(&config, &studies.split, &run.model(), weights)?;
+        let mut identity = RunIdentity::new(&config, &studies.split, weights);
+        if config.objective.reads_texts() {
+            identity = identity.with_vocabulary(&run.model())?;
+        }
         unexpected.extend(identity.changes_since(then));
-        let split = RunSplit::table(&studies.split);
+        let split = (!unexpected.is_empty()).then(|| RunSplit::table(&studies.split));
         let description = Description::load(&run.model())?;
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))

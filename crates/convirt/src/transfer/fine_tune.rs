@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
 use convirt_data::{ImageBatch, LabelledImage, Labels, SettingError, hold_out};
 use convirt_model::ImageClassifier as Network;
+use convirt_ops::{is_flex, with_dropout_seed};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -155,14 +156,29 @@ impl FineTuneData<'_> {
         } else {
             (train.to_vec(), valid.to_vec())
         };
-        let autodiff = self.device.clone().autodiff();
-        autodiff.seed(seed);
+        // On the CPU nothing else in the process has an effect on dropout; other devices have one
+        // generator.
+        if !is_flex(self.device) {
+            self.device.seed(seed);
+        }
+        with_dropout_seed(seed, || {
+            self.train(network.train(), config, &train, &valid, seed)
+        })
+    }
+
+    fn train(
+        &self,
+        mut network: Network,
+        config: &FineTuneConfig,
+        train: &[usize],
+        valid: &[usize],
+        seed: u64,
+    ) -> Result<FineTuned, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut network = network.train();
-        network = self.warm_up(network, config, &train, &mut rng)?;
+        network = self.warm_up(network, config, train, &mut rng)?;
 
         let mut best = FineTuned {
-            validation_loss: self.mean_loss(&network.valid(), &valid)?,
+            validation_loss: self.mean_loss(&network.valid(), valid)?,
             network: network.valid(),
             epoch: 0,
         };
@@ -183,14 +199,14 @@ impl FineTuneData<'_> {
             "images at most",
         );
         for epoch in 1..=config.max_epochs {
-            let mut order = train.clone();
+            let mut order = train.to_vec();
             order.shuffle(&mut rng);
             let trained = self.epoch(network, &mut optimizer, &mut rate, &order, &bar)?;
             network = trained.network;
             if self.interrupter.should_stop() {
                 break;
             }
-            let validation_loss = self.mean_loss(&network.valid(), &valid)?;
+            let validation_loss = self.mean_loss(&network.valid(), valid)?;
             for loss in [trained.loss, validation_loss] {
                 if !loss.is_finite() {
                     return Err(TransferError::Diverged { loss, epoch }.into());

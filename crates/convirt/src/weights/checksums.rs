@@ -168,11 +168,19 @@ impl FileSum {
 /// # Errors
 ///
 /// An [`io::Error`] if the file cannot be read.
-pub(crate) fn append_crc32c(mut checksum: u32, path: &Path) -> io::Result<(u32, u64)> {
-    let mut file = open_regular(path)?;
+pub(crate) fn append_crc32c(checksum: u32, path: &Path) -> io::Result<(u32, u64)> {
+    append_crc32c_of(checksum, open_regular(path)?)
+}
+
+/// Continues a CRC-32C over all that a reader gives; returns it and the number of bytes.
+///
+/// # Errors
+///
+/// Those of reading.
+pub(crate) fn append_crc32c_of(mut checksum: u32, mut reader: impl Read) -> io::Result<(u32, u64)> {
     let (mut bytes, mut chunk) = (0, vec![0; CHUNK_BYTES]);
     loop {
-        match file.read(&mut chunk)? {
+        match reader.read(&mut chunk)? {
             0 => return Ok((checksum, bytes)),
             read => {
                 bytes += read as u64;

@@ -18,17 +18,16 @@ impl Statistics {
     /// [Chan et al. 1983](https://doi.org/10.1080/00031305.1983.10483115), Equation 2.1.
     pub(super) fn compute<T: Element>(input: &[T], channels: usize) -> Self {
         let block = block_rows(channels) * channels;
-        let empty = || Moments::empty(channels);
         let part_moments: Vec<Moments> = parts(input.len(), block)
             .into_par_iter()
-            .map(|range| {
+            .filter_map(|range| {
                 let blocks = input[range].chunks(block);
-                blocks.fold(empty(), |moments, block| {
-                    moments.join(Moments::compute(block, channels))
-                })
+                let moments = blocks.map(|block| Moments::compute(block, channels));
+                moments.reduce(Moments::join)
             })
             .collect();
-        let moments = part_moments.into_iter().fold(empty(), Moments::join);
+        let moments = part_moments.into_iter().reduce(Moments::join);
+        let moments = moments.unwrap_or_else(|| Moments::empty(channels));
         let to_float32 = |values: Vec<f64>, divisor: f64| {
             let quotients = values.into_iter().map(|value| (value / divisor) as f32);
             quotients.collect()
@@ -76,13 +75,12 @@ impl Moments {
 
     fn join(mut self, other: Self) -> Self {
         let rows = self.rows + other.rows;
-        if other.rows > 0.0 {
-            for channel in 0..self.mean.len() {
-                let difference = other.mean[channel] - self.mean[channel];
-                self.mean[channel] += difference * other.rows / rows;
-                self.squares[channel] += other.squares[channel]
-                    + difference * difference * self.rows * other.rows / rows;
-            }
+        let share = other.rows / rows;
+        for channel in 0..self.mean.len() {
+            let difference = other.mean[channel] - self.mean[channel];
+            self.mean[channel] += difference * share;
+            self.squares[channel] +=
+                other.squares[channel] + difference * difference * self.rows * share;
         }
         Self { rows, ..self }
     }

@@ -79,9 +79,9 @@ pub(super) fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::EventWriter;
     use std::fs;
 
+    use super::super::EventWriter;
     use super::*;
 
     fn write(folder: &Path, values: &[(u64, f32)]) {

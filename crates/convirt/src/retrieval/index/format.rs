@@ -12,6 +12,7 @@ use serde_json::json;
 use super::IndexDescription;
 use super::error::IndexError;
 use crate::error::Error;
+use crate::weights::checksums::append_crc32c_of;
 use crate::weights::{read_safetensors_header, safetensors_header};
 
 /// Key of the description in the file's metadata.
@@ -20,9 +21,6 @@ const DESCRIPTION: &str = "convirt_index";
 /// Key of the checksum in the file's metadata: CRC-32C, in 8 hexadecimal digits, of all that
 /// follows the header, then of the header, in which the digits are zeros.
 const CHECKSUM: &str = "crc32c";
-
-/// Bytes that are read at a time.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Bytes of a float16 number.
 pub(super) const HALF: usize = 2;
@@ -117,13 +115,7 @@ fn checksum(mut file: &File, start: u64) -> io::Result<String> {
     file.rewind()?;
     let mut header = vec![0; start as usize];
     file.read_exact(&mut header)?;
-    let (mut sum, mut chunk) = (0, vec![0; CHUNK_BYTES]);
-    loop {
-        match file.read(&mut chunk)? {
-            0 => break,
-            read => sum = crc32c::crc32c_append(sum, &chunk[..read]),
-        }
-    }
+    let (sum, _) = append_crc32c_of(0, file)?;
     if let Some(digits) = checksum_digits(&mut header) {
         digits.fill(b'0');
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::state::TrainingState;
 use crate::error::Error;
 use crate::json_file::read_json;
-use crate::run::{RunError, remove_leftovers};
+use crate::run::{RunError, numbers_of_files, remove_leftovers};
 use crate::weights::checksums::{FileSum, Sums, verify_against};
 
 /// Names of the files of a checkpoint beside its state.
@@ -57,16 +57,7 @@ impl CheckpointFolder {
 
     /// Returns the steps of the checkpoints that have a state, ascending.
     pub fn steps(&self) -> Vec<usize> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let mut steps: Vec<usize> = entries
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let step = name.strip_prefix("state-")?.strip_suffix(".json")?;
-                step.parse().ok()
-            })
-            .collect();
-        steps.sort_unstable();
-        steps
+        numbers_of_files(&self.path, "state-", ".json")
     }
 
     /// Reads the newest whole checkpoint, all files of which are verified.
@@ -140,14 +131,11 @@ impl CheckpointFolder {
             self.remove(later);
         }
         let complete = self.steps();
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let of_step = PARTS.iter().find_map(|part| {
-                let step = name.strip_prefix(part)?.strip_prefix('-')?;
-                step.strip_suffix(".bpk")?.parse::<usize>().ok()
-            });
-            if of_step.is_some_and(|step| !complete.contains(&step)) {
-                let _ = fs::remove_file(entry.path());
+        for part in PARTS {
+            let mut steps = numbers_of_files(&self.path, &format!("{part}-"), ".bpk");
+            steps.retain(|step| !complete.contains(step));
+            for step in steps {
+                let _ = fs::remove_file(self.part(part, step));
             }
         }
     }

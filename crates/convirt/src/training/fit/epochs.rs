@@ -4,7 +4,6 @@
 //! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves
 //! checkpoints in the middle of it and wherever it stops, and resumes with the next batch.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -17,8 +16,8 @@ use burn::train::{
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
-use convirt_data::{Skip, Skips, TrainingLoader, TrainingSteps};
-use convirt_ops::{is_flex, with_dropout_seed};
+use convirt_data::{Skips, TrainingLoader, TrainingSteps, truncated_list};
+use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
 use crate::logging::{MeanMeasures, Measures, NotFinite};
@@ -26,15 +25,10 @@ use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
+use crate::training::fit::left_out::LeftOut;
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
 use crate::training::task::{PretrainingTask, global_norm};
-
-/// Rows named in a warning about those that were left out.
-const SKIPS_NAMED: usize = 5;
-
-/// Rows named in a warning about a step that was skipped.
-const ROWS_NAMED: usize = 32;
 
 /// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<N> = Box<dyn Fn(&N) -> Result<(), Error> + Send + Sync>;
@@ -147,7 +141,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         outcome: &mut Outcome,
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
-        let mut known = self.skipped_rows();
+        let mut left_out = LeftOut::new(Arc::clone(&self.skips));
         if outcome.state.step == 0 {
             // Whatever happens from now on, the run can be resumed.
             self.checkpoint(parts, &mut outcome.state, recorder);
@@ -173,7 +167,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                     (self.save_best)(&parts.learner.model().network)?;
                 }
                 recorder.evaluation(state.step, &measures, retrieval, is_best);
-                self.warn_of_new_skips(&mut known, recorder);
+                left_out.tell_of_new(recorder);
                 self.checkpoint(parts, state, recorder);
             }
             let patience = self.early_stop_patience.unwrap_or(usize::MAX);
@@ -184,7 +178,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             let first_step = state.step;
             self.train_window(parts, state, recorder)?;
             if parts.interrupter.should_stop() {
-                self.warn_of_new_skips(&mut known, recorder);
+                left_out.tell_of_new(recorder);
                 self.checkpoint(parts, state, recorder);
                 return Ok(());
             }
@@ -193,38 +187,6 @@ impl<N: Pretrained> WindowedTraining<N> {
                 return Err(Error::NoBatches { step: state.step });
             }
         }
-    }
-
-    fn skipped_rows(&self) -> BTreeSet<usize> {
-        self.skips.list().iter().map(|skip| skip.row).collect()
-    }
-
-    /// Warns of the rows that were left out after those in `known`, and adds them to it.
-    fn warn_of_new_skips(&self, known: &mut BTreeSet<usize>, recorder: &mut Recorder) {
-        let skips = self.skips.list();
-        let (_, new): (Vec<&Skip>, Vec<&Skip>) =
-            skips.iter().partition(|skip| known.contains(&skip.row));
-        if new.is_empty() {
-            return;
-        }
-        known.extend(new.iter().map(|skip| skip.row));
-        let examples: Vec<String> = new
-            .iter()
-            .take(SKIPS_NAMED)
-            .map(|it| it.to_string())
-            .collect();
-        recorder.warning(&format!(
-            "rows left out since the last evaluation: {}; in all {} of {}: {}{}",
-            new.len(),
-            skips.len(),
-            self.skips.rows(),
-            examples.join("; "),
-            if new.len() > examples.len() {
-                "; …"
-            } else {
-                ""
-            }
-        ));
     }
 
     /// Trains to the end of the window, or to the end of the current step if a stop is requested.
@@ -258,7 +220,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             // Dropout depends on the step alone, so that a resumed run draws the same masks as an
             // uninterrupted one. On the CPU nothing else in the process has an effect; other
             // devices have one generator.
-            let seed = mix(self.seed, state.step as u64);
+            let seed = mixed_seed(self.seed, state.step as u64);
             if !is_flex(&self.device) {
                 self.device.seed(seed);
             }
@@ -334,19 +296,13 @@ impl<N: Pretrained> WindowedTraining<N> {
     /// Describes a step that is skipped, with the rows of its pairs.
     fn told_of_skip(&self, state: &TrainingState, cause: NotFinite, pairs: &[usize]) -> String {
         let studies = self.loader.dataset().studies();
-        let rows = pairs.iter().take(ROWS_NAMED);
-        let rows: Vec<String> = rows.map(|pair| studies[*pair].row.to_string()).collect();
+        let rows: Vec<usize> = pairs.iter().map(|pair| studies[*pair].row).collect();
         format!(
-            "step {} changes nothing ({} of at most {} in a row): {cause}; rows {}{}",
+            "step {} changes nothing ({} of at most {} in a row): {cause}; rows {}",
             state.step,
             state.skipped.in_a_row,
             self.max_skipped_steps,
-            rows.join(", "),
-            if pairs.len() > rows.len() {
-                ", …"
-            } else {
-                ""
-            }
+            truncated_list(&rows)
         )
     }
 
@@ -433,7 +389,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     }
 
     /// Tells the observers of the checkpoints that have become whole.
-    fn tell_of_checkpoints(&self, recorder: &mut Recorder) {
+    pub fn tell_of_checkpoints(&self, recorder: &mut Recorder) {
         for written in self.checkpoints.take_written() {
             recorder.checkpoint(&written);
         }
@@ -443,17 +399,6 @@ impl<N: Pretrained> WindowedTraining<N> {
 /// Reads the L2 norm of all gradients of a module; 0 if there are none.
 fn norm_value<M: Module>(gradients: &GradientsParams, module: &M) -> f64 {
     global_norm(gradients, module).map_or(0.0, Tensor::into_scalar::<f64>)
-}
-
-/// Mixes two numbers into a seed by splitmix64's finalizer, so that the seeds of neighbouring steps
-/// are unrelated.
-fn mix(seed: u64, step: u64) -> u64 {
-    let mut z = seed
-        .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -468,11 +413,10 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::logging::MeanMetric;
+    use crate::logging::{MeanMetric, PendingMeasures};
     use crate::network::Network;
     use crate::run::RunDir;
     use crate::training::Training;
-    use crate::training::checkpoint::SkippedSteps;
     use crate::training::pretrained::{Evaluation, Measured};
 
     /// What is not a number in training's batches with one of the first four pairs.
@@ -507,8 +451,7 @@ mod tests {
                     Spoiled::Gradient => loss.clone() + loss.mul_scalar(0.0).sqrt(),
                 };
                 let (accuracies, pairs) = (vec![], 4);
-                measured.measures =
-                    crate::logging::PendingMeasures::new(measured.loss.clone(), accuracies, pairs);
+                measured.measures = PendingMeasures::new(measured.loss.clone(), accuracies, pairs);
             }
             measured
         }
@@ -567,7 +510,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (outcome, log) = train(folder.path(), spoiled, 8).unwrap();
-            let SkippedSteps { total, in_a_row } = outcome.state.skipped;
+            let (total, in_a_row) = (outcome.state.skipped.total, outcome.state.skipped.in_a_row);
             assert!((1..8).contains(&total) && in_a_row <= total, "{total}");
             assert_eq!(outcome.state.step, 8);
             assert!(outcome.state.evaluations.best_loss.unwrap().is_finite());
