@@ -39,6 +39,7 @@ pub use error::ModelError;
 pub use image_encoder::{ImageEncoder, ImageEncoderConfig, Pixels};
 pub use loss::{
     ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, NtXentLoss, NtXentLossConfig,
+    NtXentOutput,
 };
 pub use parameter_counts::{ParameterCount, ParameterCounts};
 pub use pooling::{Pooled, Pooling};

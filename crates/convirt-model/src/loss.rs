@@ -4,11 +4,11 @@ mod config;
 mod ntxent;
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use convirt_ops::{ContrastiveOptions, contrastive_loss};
 
 pub use config::ContrastiveLossConfig;
-pub use ntxent::{NtXentLoss, NtXentLossConfig};
+pub use ntxent::{NtXentLoss, NtXentLossConfig, NtXentOutput};
 
 use crate::association::associate;
 
@@ -29,6 +29,8 @@ const MAX_SCALE: f64 = 100.0;
 /// With [`multi_positive`](ContrastiveLossConfig::multi_positive), P_ij is 1/n_i for each of the
 /// n_i pairs j whose text equals that of i, and 0 elsewhere; the minimum of the loss is then the
 /// mean of ln n_i. If no text occurs twice, both are the same.
+///
+/// The matrix is computed tile by tile, so that memory grows linearly with the batch.
 ///
 /// # Examples
 ///
@@ -56,16 +58,15 @@ pub struct ContrastiveLoss {
     multi_positive: bool,
 }
 
-/// Output of [`ContrastiveLoss::forward`] and [`NtXentLoss::forward`].
+/// Output of [`ContrastiveLoss::forward`].
 #[derive(Clone, Debug)]
 pub struct ContrastiveOutput {
-    /// Mean over the batch, `[1]`, in nats. Chance level is ln(batch), and ln(2 · batch − 1) for an
-    /// NT-Xent loss.
+    /// Mean over the batch, `[1]`, in nats. Chance level is ln(batch).
     pub loss: Tensor<1>,
-    /// Similarities divided by τ: `[batch, batch]`, a row per image and a column per text. For an
-    /// NT-Xent loss `[2 * batch, 2 * batch]`, a row and a column per view, with `f32::MIN` on the
-    /// diagonal.
-    pub logits: Tensor<2>,
+    /// For each image the number of the most similar text, `[batch]`.
+    pub nearest_texts: Tensor<1, Int>,
+    /// For each text the number of the most similar image, `[batch]`.
+    pub nearest_images: Tensor<1, Int>,
 }
 
 impl ContrastiveLoss {
@@ -109,14 +110,35 @@ impl ContrastiveLoss {
         text_ids: Option<Tensor<1, Int>>,
     ) -> ContrastiveOutput {
         assert_eq!(images.dims(), texts.dims(), "one text for each image");
-        let logits = self.logits(images, texts);
+        let [batch, _] = images.dims();
+        let [images, texts] = [images, texts].map(|vectors| self.vectors(vectors));
+        let device = images.device().without_autodiff();
         let text_ids = text_ids.filter(|_| self.multi_positive);
-        let targets = targets(&logits, text_ids);
-        let image_to_text = cross_entropy(logits.clone(), targets.clone());
-        let text_to_image = cross_entropy(logits.clone().transpose(), targets);
-        let weight = self.image_to_text_weight;
-        let loss = image_to_text.mul_scalar(weight) + text_to_image.mul_scalar(1.0 - weight);
-        ContrastiveOutput { loss, logits }
+        let text_ids = text_ids.unwrap_or_else(|| Tensor::arange(0..batch as i64, &device));
+        let options = ContrastiveOptions {
+            row_weight: self.image_to_text_weight,
+            excludes_diagonal: false,
+        };
+        let scale = self.scale(&images);
+        let contrast = contrastive_loss(images, texts, scale, text_ids, options);
+        ContrastiveOutput {
+            loss: contrast.loss,
+            nearest_texts: contrast.best_columns,
+            nearest_images: contrast.best_rows,
+        }
+    }
+
+    /// Computes all similarities divided by τ.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[images, d_embedding]`, not normalized
+    /// - texts: `[texts, d_embedding]`, not normalized
+    /// - output: `[images, texts]`
+    pub fn logits(&self, images: Tensor<2>, texts: Tensor<2>) -> Tensor<2> {
+        let [images, texts] = [images, texts].map(|vectors| self.vectors(vectors));
+        let scale = self.scale(&images);
+        images.matmul(texts.transpose()) * scale.unsqueeze::<2>()
     }
 
     /// Returns τ; reads it from the device where it is trained.
@@ -141,21 +163,29 @@ impl ContrastiveLoss {
         self
     }
 
-    fn logits(&self, images: Tensor<2>, texts: Tensor<2>) -> Tensor<2> {
-        let [images, texts] = [images, texts].map(|vectors| {
-            let vectors = widen(vectors);
-            if self.use_cosine_similarity {
-                normalize(vectors)
-            } else {
-                vectors
-            }
-        });
-        let similarities = images.matmul(texts.transpose());
-        match &self.log_scale {
-            Some(log_scale) => similarities * scale(widen(log_scale.val())).unsqueeze::<2>(),
-            None => similarities.div_scalar(self.temperature),
+    /// The vectors whose dot products are the similarities.
+    fn vectors(&self, embeddings: Tensor<2>) -> Tensor<2> {
+        let embeddings = widen(embeddings);
+        if self.use_cosine_similarity {
+            normalize(embeddings)
+        } else {
+            embeddings
         }
     }
+
+    /// 1/τ, `[1]`, for the similarities of these vectors.
+    fn scale(&self, vectors: &Tensor<2>) -> Tensor<1> {
+        match &self.log_scale {
+            Some(log_scale) => scale(widen(log_scale.val())),
+            None => fixed_scale(self.temperature, vectors),
+        }
+    }
+}
+
+/// 1/τ, `[1]`, on the device and of the type of these vectors.
+fn fixed_scale(temperature: f64, vectors: &Tensor<2>) -> Tensor<1> {
+    let device = vectors.device().without_autodiff();
+    Tensor::from_data([1.0 / temperature], (&device, vectors.dtype()))
 }
 
 /// 1/τ, limited to [`MAX_SCALE`]. The gradient passes through the limit, so that a value beyond it
@@ -180,29 +210,6 @@ fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
         DType::F16 | DType::BF16 => tensor.cast(FloatDType::F32),
         _ => tensor,
     }
-}
-
-/// The target distribution P of each row, `[batch, batch]`.
-fn targets(logits: &Tensor<2>, text_ids: Option<Tensor<1, Int>>) -> Tensor<2> {
-    let [batch, _] = logits.dims();
-    let text_ids = text_ids.unwrap_or_else(|| {
-        let device = logits.device().without_autodiff();
-        Tensor::arange(0..batch as i64, &device)
-    });
-    let square = [batch, batch];
-    let rows = text_ids.clone().unsqueeze_dim::<2>(1).expand(square);
-    let columns = text_ids.unsqueeze_dim::<2>(0).expand(square);
-    let equal = rows.equal(columns).float().cast(logits.dtype());
-    equal.clone() / equal.sum_dim(1)
-}
-
-/// Mean over the rows of the cross-entropy between target and softmax, `[1]`.
-fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    let [batch, _] = logits.dims();
-    // Row by row, because the order in which Burn's CPU backend adds up millions of numbers at once
-    // depends on the number of threads.
-    let agreement = (log_softmax(logits, 1) * targets).sum_dim(1).sum();
-    agreement.div_scalar(-(batch as f64))
 }
 
 #[cfg(test)]
@@ -332,21 +339,6 @@ mod tests {
         assert!(log_scale.is_require_grad());
     }
 
-    /// From 2,048² logits on, Burn's CPU backend would add all of them up on several threads.
-    #[test]
-    fn large_batches_have_the_same_loss_on_any_number_of_threads() {
-        let losses = [1, 3].map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.unwrap().install(|| {
-                let (batch, device) = (2_048, Device::flex());
-                let numbers = Tensor::<1, Int>::arange(0..batch * batch, &device).float();
-                let logits = numbers.sin().reshape([batch, batch]);
-                cross_entropy(logits.clone(), logits).into_scalar::<f32>()
-            })
-        });
-        assert_eq!(losses[0], losses[1]);
-    }
-
     /// By hand: three orthogonal unit vectors, τ = 1, texts 0 and 1 equal. A row's softmax is
     /// e/(e+2) on the diagonal and 1/(e+2) elsewhere; rows 0 and 1 have two targets of 1/2.
     #[test]
@@ -395,7 +387,7 @@ mod tests {
         let loss = ContrastiveLossConfig::default().init(&device).unwrap();
         let images = Tensor::from_floats([[3.0, 4.0], [1.0, 0.0]], &device);
         let texts = Tensor::from_floats([[0.0, 2.0], [5.0, 0.0]], &device);
-        let logits = loss.forward(images, texts, None).logits.into_data();
+        let logits = loss.logits(images, texts).into_data();
         let expected = TensorData::from([[8.0f32, 6.0], [0.0, 10.0]]);
         logits.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContrastiveOutput, Encoded, ModelError, NtXentLoss, NtXentLossConfig, ParameterCount,
+    Encoded, ModelError, NtXentLoss, NtXentLossConfig, NtXentOutput, ParameterCount,
     ParameterCounts, ProjectionHead, ProjectionHeadConfig, ResNet, ResNetConfig,
 };
 
@@ -83,7 +83,7 @@ impl SimClrConfig {
 /// let model = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18)).init(&device)?;
 /// // Two views of one image.
 /// let output = model.forward(Tensor::ones([2, 3, 32, 32], &device));
-/// assert_eq!(output.logits.dims(), [2, 2]);
+/// assert_eq!(output.nearest_views.into_data(), [1, 0].into());
 /// # Ok(())
 /// # }
 /// ```
@@ -115,7 +115,7 @@ impl SimClr {
     /// # Shapes
     ///
     /// - views: `[2 * batch, 3, height, width]`, rows `i` and `batch + i` show image `i`
-    pub fn forward(&self, views: Tensor<4>) -> ContrastiveOutput {
+    pub fn forward(&self, views: Tensor<4>) -> NtXentOutput {
         self.loss.forward(self.encode_image(views).embedding)
     }
 

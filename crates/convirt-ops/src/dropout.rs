@@ -17,6 +17,8 @@ struct MaskStream {
     key: u64,
     /// Masks drawn so far.
     drawn: u64,
+    /// Rows of the whole batch before those of the masks.
+    first_row: usize,
 }
 
 /// Sets each element to zero with a probability and divides the others by the complement
@@ -54,6 +56,9 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 /// seed and on the number of masks drawn before, and on nothing else in the process. Dropout of
 /// probability 0 draws no mask.
 ///
+/// A part of a batch has the masks that it has in the whole batch, if `first_row` is the number of
+/// rows before it: those of a matrix, or the tokens of texts.
+///
 /// It affects the calling thread only, and the CPU's operations in float32 and bfloat16; other
 /// dropout draws from its device's generator, as all dropout does outside of `work`. Within another
 /// `with_dropout_seed` the inner seed counts; afterwards the outer one continues where it was.
@@ -66,13 +71,18 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 ///
 /// let device = Device::flex();
 /// let drop = || dropout(Tensor::<1>::ones([64], &device), 0.5).into_data();
-/// let two = |seed| with_dropout_seed(seed, || [drop(), drop()]);
+/// let two = |seed| with_dropout_seed(seed, 0, || [drop(), drop()]);
 /// assert_eq!(two(7), two(7));
 /// assert_ne!(two(7), two(8));
 /// let [first, second] = two(7);
 /// assert_ne!(first, second);
+///
+/// let drop_rows = |rows| dropout(Tensor::<2>::ones([rows, 8], &device), 0.5);
+/// let whole = with_dropout_seed(7, 0, || drop_rows(5));
+/// let last_two = with_dropout_seed(7, 3, || drop_rows(2));
+/// assert_eq!(last_two.into_data(), whole.slice(3..5).into_data());
 /// ```
-pub fn with_dropout_seed<R>(seed: u64, work: impl FnOnce() -> R) -> R {
+pub fn with_dropout_seed<R>(seed: u64, first_row: usize, work: impl FnOnce() -> R) -> R {
     /// Restores the stream on drop, so also after a panic.
     struct Restore(Option<MaskStream>);
     impl Drop for Restore {
@@ -83,6 +93,7 @@ pub fn with_dropout_seed<R>(seed: u64, work: impl FnOnce() -> R) -> R {
     let stream = MaskStream {
         key: scramble(seed),
         drawn: 0,
+        first_row,
     };
     let _restore = Restore(STREAM.replace(Some(stream)));
     work()

@@ -19,10 +19,12 @@ mod layer_norm;
 mod attention;
 mod adam;
 mod sum_of_squares;
+mod contrastive;
 
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train, conv2d_batch_norm};
+pub(crate) use contrastive::contrastive_loss;
 pub(crate) use conv2d::conv2d;
 pub(crate) use dropout::dropout;
 pub(crate) use gelu::gelu;

@@ -28,12 +28,14 @@ mod layer_norm;
 mod attention;
 mod adam;
 mod sum_of_squares;
+mod contrastive;
 
 pub use adam::{AdamStep, adam_step};
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{
     BatchNormalized, Epilogue, Normalization, batch_norm, batch_norm_train, conv2d_batch_norm,
 };
+pub use contrastive::{Contrast, ContrastiveOptions, contrastive_loss};
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;
 pub use dropout::{dropout, mixed_seed, with_dropout_seed};

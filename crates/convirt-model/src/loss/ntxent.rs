@@ -1,12 +1,12 @@
 //! The loss of SimCLR, over views of images only.
 
 use burn::module::Module;
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
+use convirt_ops::{ContrastiveOptions, contrastive_loss};
 use serde::{Deserialize, Serialize};
 
 use super::config::check_temperature;
-use super::{ContrastiveOutput, normalize, widen};
+use super::{fixed_scale, normalize, widen};
 use crate::ModelError;
 
 /// Configuration of an [`NtXentLoss`].
@@ -74,6 +74,15 @@ pub struct NtXentLoss {
     temperature: f64,
 }
 
+/// Output of [`NtXentLoss::forward`].
+#[derive(Clone, Debug)]
+pub struct NtXentOutput {
+    /// Mean over all views, `[1]`, in nats. Chance level is ln(2 · batch − 1).
+    pub loss: Tensor<1>,
+    /// For each view the number of the most similar other view, `[2 * batch]`.
+    pub nearest_views: Tensor<1, Int>,
+}
+
 impl NtXentLoss {
     /// Returns the temperature.
     pub fn temperature(&self) -> f64 {
@@ -91,7 +100,7 @@ impl NtXentLoss {
     /// # Panics
     ///
     /// When the number of views is odd or 0.
-    pub fn forward(&self, views: Tensor<2>) -> ContrastiveOutput {
+    pub fn forward(&self, views: Tensor<2>) -> NtXentOutput {
         let [count, _] = views.dims();
         assert!(
             count > 0 && count.is_multiple_of(2),
@@ -99,35 +108,23 @@ impl NtXentLoss {
         );
         let views = normalize(widen(views));
         let device = views.device().without_autodiff();
-        let is_off_diagonal = Tensor::<2, Bool>::diag_mask([count, count], 0, &device);
-        let logits = views
-            .clone()
-            .matmul(views.transpose())
-            .div_scalar(self.temperature)
-            .mask_fill(is_off_diagonal.bool_not(), f32::MIN);
-        let positives = Self::positives(count, &device).unsqueeze_dim::<2>(1);
-        let agreement = log_softmax(logits.clone(), 1).gather(1, positives);
-        ContrastiveOutput {
-            loss: agreement.mean().neg(),
-            logits,
+        let images = Tensor::arange(0..count as i64 / 2, &device).repeat_dim(0, 2);
+        let options = ContrastiveOptions {
+            row_weight: 1.0,
+            excludes_diagonal: true,
+        };
+        let scale = fixed_scale(self.temperature, &views);
+        let contrast = contrastive_loss(views.clone(), views, scale, images, options);
+        NtXentOutput {
+            loss: contrast.loss,
+            nearest_views: contrast.best_columns,
         }
-    }
-
-    /// Returns, for each of `views` views, the index of its positive: the other view of its image.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[views]`
-    pub fn positives(views: usize, device: &Device) -> Tensor<1, Int> {
-        let half = (views / 2) as i64;
-        let numbers = |range| Tensor::arange(range, device);
-        Tensor::cat(vec![numbers(half..views as i64), numbers(0..half)], 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::tests::reference::{assert_close, json, number};
@@ -210,13 +207,7 @@ mod tests {
             (loss - ((1f64.exp() + 2.0).ln() - 1.0)).abs() < 1e-6,
             "{loss}"
         );
-        let best = output.logits.argmax(1).squeeze_dim::<1>(1);
-        let positives = NtXentLoss::positives(4, &device);
-        assert_eq!(
-            positives.to_data().iter::<i64>().collect::<Vec<_>>(),
-            [2, 3, 0, 1]
-        );
-        assert_eq!(best.into_data(), positives.into_data());
+        assert_eq!(output.nearest_views.into_data(), [2, 3, 0, 1].into());
     }
 
     #[test]

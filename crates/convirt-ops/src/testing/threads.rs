@@ -1,12 +1,12 @@
 //! The results on the CPU do not depend on the number of threads.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{gradients_of, random};
 use crate::kernel::tests::assert_same_on_any_threads;
 use crate::{
-    Epilogue, Normalization, Precision, Window, autocast, batch_norm_train, conv2d,
-    conv2d_batch_norm, linear, to_storage,
+    ContrastiveOptions, Epilogue, Normalization, Precision, Window, autocast, batch_norm_train,
+    contrastive_loss, conv2d, conv2d_batch_norm, linear, to_storage,
 };
 
 const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::High, Precision::BFloat16];
@@ -155,4 +155,28 @@ fn linear_layers_and_their_gradients() {
             });
         }
     }
+}
+
+/// Three strips of rows, and two chunks of columns.
+#[test]
+fn contrastive_losses() {
+    assert_same_on_any_threads("contrastive loss", || {
+        let (size, device) = (1_100, device());
+        let [rows, columns] = [1, 2].map(|seed| random([size, 24], seed, &device).require_grad());
+        let scale = random([1], 4, &device).abs().detach().require_grad();
+        let classes = Tensor::<1, Int>::arange(0..size as i64, &device).remainder_scalar(999);
+        let options = ContrastiveOptions {
+            row_weight: 0.75,
+            excludes_diagonal: false,
+        };
+        let (u, v) = (rows.clone(), columns.clone());
+        let loss = contrastive_loss(u, v, scale.clone(), classes, options).loss;
+        let gradients = loss.clone().backward();
+        let scale_gradient = scale.grad(&gradients).unwrap();
+        let vectors = [rows, columns].map(|it| it.grad(&gradients).unwrap().into_data());
+        let numbers = [loss, scale_gradient].map(Tensor::into_data);
+        let results = numbers.into_iter().chain(vectors);
+        let vectors = results.map(|data| data.try_to_vec::<f32>().unwrap());
+        vectors.collect::<Vec<_>>()
+    });
 }

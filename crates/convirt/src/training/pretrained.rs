@@ -109,13 +109,10 @@ impl Pretrained for ConVirt {
         let texts = self.encode_text(text_input(texts)).embedding;
         let embeddings = Some([images.clone(), texts.clone()]);
         let output = self.loss.forward(images, texts, Some(text_ids.clone()));
-        let logits = output.logits.without_autodiff();
-        let accuracies = vec![
-            retrieval_accuracy(logits.clone(), text_ids.clone()),
-            retrieval_accuracy(logits.transpose(), text_ids),
-        ];
+        let nearest = [output.nearest_texts, output.nearest_images];
+        let accuracies = nearest.map(|nearest| retrieval_accuracy(nearest, text_ids.clone()));
         Measured {
-            measures: PendingMeasures::new(output.loss.clone(), accuracies, pairs),
+            measures: PendingMeasures::new(output.loss.clone(), accuracies.into(), pairs),
             loss: output.loss,
             embeddings,
         }
@@ -160,7 +157,7 @@ impl Pretrained for SimClr {
     fn measure(&self, batch: ImageTextBatch) -> Measured {
         let images = batch.len();
         let output = self.forward(batch.images);
-        let accuracy = view_accuracy(output.logits.without_autodiff());
+        let accuracy = view_accuracy(output.nearest_views);
         Measured {
             measures: PendingMeasures::new(output.loss.clone(), vec![accuracy], images),
             loss: output.loss,
@@ -182,33 +179,28 @@ impl Pretrained for SimClr {
     }
 }
 
-/// Computes the fraction of rows whose largest score is in a column with the row's own text.
+/// Computes the fraction of rows whose most similar candidate has the row's own text.
 ///
 /// # Shapes
 ///
-/// - scores: `[batch, batch]`
+/// - nearest: `[batch]`, the number of that candidate
 /// - text_ids: `[batch]`
 /// - output: `[1]`
-fn retrieval_accuracy(scores: Tensor<2>, text_ids: Tensor<1, Int>) -> Tensor<1> {
-    let best = scores.argmax(1).squeeze_dim::<1>(1);
-    text_ids
-        .clone()
-        .gather(0, best)
-        .equal(text_ids)
-        .float()
-        .mean()
+fn retrieval_accuracy(nearest: Tensor<1, Int>, text_ids: Tensor<1, Int>) -> Tensor<1> {
+    let found = text_ids.clone().gather(0, nearest);
+    found.equal(text_ids).float().mean()
 }
 
 /// Computes the fraction of views whose most similar other view shows the same image.
 ///
 /// # Shapes
 ///
-/// - scores: `[2 * batch, 2 * batch]`, with the smallest values on the diagonal
+/// - nearest: `[2 * batch]`, the number of that view
 /// - output: `[1]`
-fn view_accuracy(scores: Tensor<2>) -> Tensor<1> {
-    let images = scores.dims()[0] as i64 / 2;
-    let numbers = Tensor::<1, Int>::arange(0..images, &scores.device());
-    retrieval_accuracy(scores, numbers.repeat_dim(0, 2))
+fn view_accuracy(nearest: Tensor<1, Int>) -> Tensor<1> {
+    let images = nearest.dims()[0] as i64 / 2;
+    let numbers = Tensor::<1, Int>::arange(0..images, &nearest.device());
+    retrieval_accuracy(nearest, numbers.repeat_dim(0, 2))
 }
 
 /// Embeds the pairs of a loader with a network in evaluation mode.
@@ -246,13 +238,13 @@ fn embed_pairs<'a>(
 ///
 /// # Errors
 ///
-/// If the loader fails or a similarity is not finite.
+/// If the loader fails or an embedding is not finite.
 fn contrastive_accuracy(network: &SimClr, loader: &EvaluationLoader) -> Result<f64, Error> {
     let (mut correct, mut images) = (0.0, 0);
     for batch in loader.iter() {
         let batch: ImageTextBatch = batch.map_err(Error::Evaluation)?;
         let in_batch = batch.len();
-        let logits = network.forward(batch.images).logits;
+        let embeddings = network.encode_image(batch.images).embedding;
         let image = |view: usize| {
             let studies = loader.dataset().studies();
             studies[batch.indices[view % in_batch]]
@@ -260,8 +252,8 @@ fn contrastive_accuracy(network: &SimClr, loader: &EvaluationLoader) -> Result<f
                 .display()
                 .to_string()
         };
-        finite_rows(logits.clone(), image)?;
-        let accuracy = view_accuracy(logits);
+        finite_rows(embeddings.clone(), image)?;
+        let accuracy = view_accuracy(network.loss.forward(embeddings).nearest_views);
         correct += accuracy.into_scalar::<f64>() * in_batch as f64;
         images += in_batch;
     }
@@ -275,29 +267,20 @@ mod tests {
     #[test]
     fn equal_texts_count_as_retrieved() {
         let device = Device::flex();
-        let scores =
-            Tensor::from_data([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]], &device);
-        let distinct = Tensor::from_data([0, 1, 2], &device);
-        let first_two_equal = Tensor::from_data([0, 0, 2], &device);
-        let accuracy = |ids| retrieval_accuracy(scores.clone(), ids).into_scalar::<f32>();
-        assert_eq!(accuracy(distinct), 0.0);
-        assert!((accuracy(first_two_equal) - 2.0 / 3.0).abs() < 1e-6);
+        let nearest = Tensor::<1, Int>::from_data([1, 0, 0], &device);
+        let accuracy = |ids: [i64; 3]| {
+            let ids = Tensor::from_data(ids, &device);
+            retrieval_accuracy(nearest.clone(), ids).into_scalar::<f32>()
+        };
+        assert_eq!(accuracy([0, 1, 2]), 0.0);
+        assert!((accuracy([0, 0, 2]) - 2.0 / 3.0).abs() < 1e-6);
     }
 
     /// Views 0 and 2 show one image, 1 and 3 the other. View 2 is most similar to view 1, all
     /// others to the view of their image.
     #[test]
     fn a_view_is_correct_if_the_most_similar_one_shows_the_same_image() {
-        let diagonal = f32::MIN;
-        let scores = Tensor::from_data(
-            [
-                [diagonal, 0.1, 0.2, 0.0],
-                [0.1, diagonal, 0.7, 0.8],
-                [0.2, 0.7, diagonal, 0.0],
-                [0.0, 0.8, 0.0, diagonal],
-            ],
-            &Device::flex(),
-        );
-        assert_eq!(view_accuracy(scores).into_scalar::<f32>(), 0.75);
+        let nearest = Tensor::from_data([2, 3, 1, 1], &Device::flex());
+        assert_eq!(view_accuracy(nearest).into_scalar::<f32>(), 0.75);
     }
 }
