@@ -150,7 +150,7 @@ mod tests {
         let scores = |classifier: &ImageClassifier, features: &Tensor<2>| {
             classifier.classify(features.clone()).into_data()
         };
-        let trained = |seed| with_dropout_seed(seed, || scores(&classifier, &features));
+        let trained = |seed| with_dropout_seed(seed, 0, || scores(&classifier, &features));
         assert_eq!(trained(3), trained(3));
         assert_ne!(trained(3), trained(4));
         let (valid, plain) = (classifier.valid(), features.without_autodiff());

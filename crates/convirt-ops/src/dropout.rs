@@ -102,10 +102,16 @@ pub fn with_dropout_seed<R>(seed: u64, first_row: usize, work: impl FnOnce() -> 
 /// The seed of the next mask in the current [`with_dropout_seed`], if there is one.
 #[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) fn next_mask_seed() -> Option<u64> {
-    let MaskStream { key, drawn } = STREAM.get()?;
-    let drawn = drawn + 1;
-    STREAM.set(Some(MaskStream { key, drawn }));
-    Some(scramble(key.wrapping_add(drawn)))
+    let mut stream = STREAM.get()?;
+    stream.drawn += 1;
+    STREAM.set(Some(stream));
+    Some(scramble(stream.key.wrapping_add(stream.drawn)))
+}
+
+/// The rows of the whole batch before those that are computed; see [`with_dropout_seed`].
+#[cfg_attr(not(feature = "flex"), expect(dead_code))]
+pub(crate) fn first_row() -> usize {
+    STREAM.get().map_or(0, |stream| stream.first_row)
 }
 
 /// Mixes a seed with a number, a step's for example, so that the results of neighbouring numbers have
@@ -242,13 +248,13 @@ mod tests {
     #[cfg(feature = "flex")]
     #[test]
     fn masks_of_a_seed_are_the_same_whatever_else_draws_and_differ_from_each_other() {
-        let expected = with_dropout_seed(5, masks);
+        let expected = with_dropout_seed(5, 0, masks);
         for (index, mask) in expected.iter().enumerate() {
             assert!(!expected[..index].contains(mask), "{index}");
         }
-        let other = std::thread::spawn(|| with_dropout_seed(6, masks));
+        let other = std::thread::spawn(|| with_dropout_seed(6, 0, masks));
         let actual = seeded(3, || {
-            with_dropout_seed(5, || {
+            with_dropout_seed(5, 0, || {
                 dropout(Tensor::<1>::ones([9], &Device::flex()), 0.0);
                 masks()
             })
@@ -258,13 +264,47 @@ mod tests {
         assert!(other.iter().all(|mask| !expected.contains(mask)));
     }
 
+    /// Two texts of 64 tokens, and one of 40 after another.
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_part_of_a_batch_has_the_masks_it_has_in_the_whole() {
+        use crate::{AttentionOptions, add_layer_norm, attention};
+        let device = Device::flex();
+        let masks = |lengths: &[usize], first_row| {
+            let (tokens, width) = (lengths.iter().sum::<usize>(), 64);
+            let ones = || Tensor::<3>::ones([1, tokens, width], &device);
+            let options = AttentionOptions {
+                heads: 2,
+                key_bias: Tensor::zeros([1, tokens], &device),
+                lengths: Some(lengths),
+                dropout: 0.5,
+            };
+            let vector = |value: f32| Tensor::<1>::full([width], value, &device);
+            let numbers = Tensor::<1, burn::tensor::Int>::arange(0..width as i64, &device);
+            let residual = ones() * numbers.float().unsqueeze::<3>();
+            let outputs = with_dropout_seed(9, first_row, || {
+                [
+                    dropout(ones(), 0.5),
+                    attention([ones(), ones(), ones()], options),
+                    add_layer_norm(ones(), residual, [vector(1.0), vector(0.0)], 1e-5, 0.5),
+                ]
+            });
+            outputs.map(|output| output.into_data().try_to_vec::<f32>().unwrap())
+        };
+        let whole = masks(&[24, 40], 0);
+        let part = masks(&[40], 24);
+        for (whole, part) in whole.iter().zip(&part) {
+            assert_eq!(whole[24 * 64..], part[..]);
+        }
+    }
+
     #[test]
     fn a_seed_leaves_the_devices_generator_alone() {
         let draw = || dropped(3, [4, 64], 0.5);
         let expected = draw();
         let actual = seeded(3, || {
             let drop = || dropout(Tensor::<2>::ones([4, 64], &Device::flex()), 0.5);
-            with_dropout_seed(1, drop);
+            with_dropout_seed(1, 0, drop);
             drop().into_data().try_to_vec::<f32>().unwrap()
         });
         assert_eq!(actual, expected);
@@ -272,12 +312,12 @@ mod tests {
 
     #[test]
     fn an_inner_seed_counts_and_the_outer_continues_after_it_and_after_a_panic() {
-        let straight = with_dropout_seed(1, || [(); 2].map(|()| next_mask_seed()));
-        let nested = with_dropout_seed(1, || {
+        let straight = with_dropout_seed(1, 0, || [(); 2].map(|()| next_mask_seed()));
+        let nested = with_dropout_seed(1, 0, || {
             let first = next_mask_seed();
-            let inner = with_dropout_seed(2, next_mask_seed);
+            let inner = with_dropout_seed(2, 0, next_mask_seed);
             assert!(inner.is_some() && !straight.contains(&inner));
-            let panics = || with_dropout_seed(2, || panic!("on purpose"));
+            let panics = || with_dropout_seed(2, 0, || panic!("on purpose"));
             std::panic::catch_unwind(panics).unwrap_err();
             [first, next_mask_seed()]
         });
@@ -290,7 +330,7 @@ mod tests {
     fn masks_of_neighbouring_seeds_do_not_repeat() {
         let mut seen = std::collections::HashSet::new();
         for seed in 0..100 {
-            with_dropout_seed(seed, || {
+            with_dropout_seed(seed, 0, || {
                 assert!((0..100).all(|_| seen.insert(next_mask_seed())), "{seed}");
             });
         }

@@ -54,7 +54,7 @@ pub(crate) fn attention(
         texts: texts.collect(),
         heads,
         d_head: d_model / heads,
-        mask: Mask::draw(dropout),
+        mask: Mask::draw(dropout, heads),
         records: inputs.iter().any(Tensor::is_tracked),
     };
     apply(operation, inputs.map(Tensor::into_dispatch)).0

@@ -8,23 +8,25 @@ use super::element::{Element, with_element_type};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
-use crate::dropout::{mixed_seed, next_mask_seed};
+use crate::dropout::{first_row, mixed_seed, next_mask_seed};
 
-/// Elements of a row of the mask, for tensors that have no rows of their own: 16 KiB of float32, so
-/// that a new row's keys cost nothing beside its elements.
+/// Elements of a row of the mask of a vector: 16 KiB of float32, so that a new row's keys cost
+/// nothing beside its elements.
 const ROW: usize = 1 << 12;
 
 pub(crate) fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
-    match Mask::draw(probability) {
-        None => input,
-        Some(mask) => apply(mask, [input.into_dispatch()]).0,
-    }
+    let Some(mask) = Mask::draw(probability, 1) else {
+        return input;
+    };
+    let width = if D == 1 { ROW } else { input.dims()[D - 1] };
+    apply(Dropout { mask, width }, [input.into_dispatch()]).0
 }
 
 /// A dropout mask over rows of elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask {
     seed: u64,
+    first_row: usize,
     /// Elements with a smaller hash are dropped.
     threshold: u32,
     /// Factor of the elements that are not dropped.
@@ -33,13 +35,15 @@ pub(crate) struct Mask {
 
 impl Mask {
     /// Draws a mask from the current [`with_dropout_seed`](crate::with_dropout_seed) or else from
-    /// the backend's random numbers; `None` for probability 0.
-    pub(crate) fn draw(probability: f64) -> Option<Self> {
+    /// the backend's random numbers, with several rows for each row or token of the batch; `None`
+    /// for probability 0.
+    pub(crate) fn draw(probability: f64, rows_per_token: usize) -> Option<Self> {
         if probability == 0.0 {
             return None;
         }
         Some(Self {
             seed: next_mask_seed().unwrap_or_else(seed_of_the_backend),
+            first_row: first_row() * rows_per_token,
             threshold: (probability * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - probability)) as f32,
         })
@@ -48,7 +52,7 @@ impl Mask {
     /// The mask of a row.
     #[inline]
     pub(crate) fn row(self, row: usize) -> RowMask {
-        let key = mixed_seed(self.seed, row as u64);
+        let key = mixed_seed(self.seed, (self.first_row + row) as u64);
         RowMask {
             keys: [key as u32, (key >> 32) as u32],
             threshold: self.threshold,
@@ -111,15 +115,23 @@ impl RowMask {
     }
 }
 
-/// Dropout itself: the gradient is multiplied by the same factors.
-impl Operation<1> for Mask {
+/// Dropout itself, of rows of `width` elements.
+#[derive(Debug)]
+struct Dropout {
+    mask: Mask,
+    width: usize,
+}
+
+/// The gradient is multiplied by the same factors as the input.
+impl Operation<1> for Dropout {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
         let mut values = contiguous(input);
         with_element_type!(values.dtype(), T => {
-            let rows = elements_mut::<T>(&mut values).par_chunks_mut(ROW).enumerate();
-            rows.for_each(|(index, values)| multiply(self.row(index), values));
+            let rows = elements_mut::<T>(&mut values).par_chunks_mut(self.width.max(1));
+            let rows = rows.enumerate();
+            rows.for_each(|(index, values)| multiply(self.mask.row(index), values));
         });
         (values, ())
     }

@@ -46,7 +46,7 @@ pub(crate) fn add_layer_norm<const D: usize>(
     epsilon: f64,
     dropout: f64,
 ) -> Tensor<D> {
-    let mask = Mask::draw(dropout);
+    let mask = Mask::draw(dropout, 1);
     normalize(input, Some(residual), [gamma, beta], epsilon, mask)
 }
 

@@ -161,7 +161,7 @@ impl FineTuneData<'_> {
         if !is_flex(self.device) {
             self.device.seed(seed);
         }
-        with_dropout_seed(seed, || {
+        with_dropout_seed(seed, 0, || {
             self.train(network.train(), config, &train, &valid, seed)
         })
     }

@@ -224,7 +224,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             if !is_flex(&self.device) {
                 self.device.seed(seed);
             }
-            let output = with_dropout_seed(seed, || parts.learner.train_step(batch));
+            let output = with_dropout_seed(seed, 0, || parts.learner.train_step(batch));
             parts.learner.lr_step();
             let failed = |cause| Error::Step {
                 step: state.step + 1,
