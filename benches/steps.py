@@ -3,7 +3,8 @@
     python3 benches/steps.py [--channels-last] [--bf16 | --high] [--compile] [THREADS [CASE ...]]
 
 A case is as in `steps.rs`, such as "resnet50 step 8"; without any, all of the README's table.
-PyTorch, which remembers no texts, runs a whole step where this crate knows them. Both
+PyTorch, which remembers no texts and has no gradient cache, runs a whole step where this crate knows
+the texts or computes micro-batches ("convirt step 128 64 32"). Both
 sides hold the same network, batch and threads (2, unless given) in a process each, and run once in
 turn while the other waits; figures are medians of RUNS after a warm-up, and each process's largest
 resident memory. PyTorch runs in float32 as it comes, `transformers` with its own choice of
@@ -38,7 +39,7 @@ CASES = [
 ]
 
 
-def pytorch(network, pass_, batch, tokens=0):
+def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
     """The same case in PyTorch, as a function that runs it once."""
     pass_ = "step" if pass_ == "known" else pass_
     import torch
@@ -82,6 +83,16 @@ def pytorch(network, pass_, batch, tokens=0):
         def forward(self, ids, mask):
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
+    if network == "loss":
+        embeddings = [torch.randn(batch, 512, requires_grad=True) for _ in range(2)]
+
+        def run():
+            v, u = (F.normalize(side, dim=1) for side in embeddings)
+            scores, target = v @ u.T / 0.1, torch.arange(batch)
+            loss = 0.75 * F.cross_entropy(scores, target)
+            (loss + 0.25 * F.cross_entropy(scores.T, target)).backward()
+
+        return run
     images = torch.randn(batch, 3, 224, 224).to(memory_format=form)
     ids = torch.arange(1000, 1000 + batch * tokens).reshape(batch, tokens)
     mask = torch.ones(batch, tokens)

@@ -6,9 +6,11 @@
 //!
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
 //! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
-//! the texts have been seen before). Numbers: batch, tokens; with `--bf16` or `--high` in that precision,
-//! by the kernel that `CONVIRT_KERNEL` names, if it does. For each line of input it runs once and prints the seconds; at the end, with `--profile`, where the
-//! last run's time went, and the largest resident memory in MiB. `steps.py` runs PyTorch in turns with it.
+//! the texts have been seen before), loss (alone, of embeddings of 512 numbers). Numbers: batch,
+//! tokens, for convirt the pairs of a micro-batch; with `--bf16` or `--high` in that precision, by
+//! the kernel that `CONVIRT_KERNEL` names, if it does. For each line of input it runs once and
+//! prints the seconds; at the end, with `--profile`, where the last run's time went, and the largest
+//! resident memory in MiB. `steps.py` runs PyTorch in turns with it.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -19,7 +21,8 @@ use burn::train::TrainStep;
 use convirt::compute::{Precision, Profile, autocast};
 use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
-    BertConfig, ConVirtConfig, FrozenStates, ResNetConfig, ResNetDepth, TextInput,
+    BertConfig, ConVirtConfig, ContrastiveLossConfig, FrozenStates, ResNetConfig, ResNetDepth,
+    TextInput,
 };
 use convirt::training::{Adam, ContrastiveTask};
 
@@ -107,7 +110,8 @@ fn case(
                 drop(state.square().mean().backward());
             })
         }
-        ("convirt", "step" | "known", &[batch, tokens]) => {
+        ("convirt", "step" | "known", &[batch, tokens, ref micro_batch @ ..]) => {
+            let micro_batch = micro_batch.first();
             let config = ConVirtConfig {
                 freeze_embeddings: true,
                 freeze_layers: (0..6).collect(),
@@ -125,6 +129,7 @@ fn case(
                 network,
                 gradient_clip_norm: None,
                 precision,
+                micro_batch_size: micro_batch.copied(),
             });
             let adam = Adam {
                 epsilon: 1e-8,
@@ -136,6 +141,20 @@ fn case(
                 let current = task.take().expect("put back below");
                 let output = TrainStep::step(&current, pairs.clone());
                 task = Some(current.optimize(&mut optimizer, 1e-4.into(), output.grads));
+            })
+        }
+        ("loss", "step", &[batch]) => {
+            let config = ContrastiveLossConfig {
+                multi_positive: false,
+                ..ContrastiveLossConfig::default()
+            };
+            let loss = config.init(&graph).expect("the configuration is valid");
+            let normal = Distribution::Normal(0.0, 1.0);
+            let embeddings =
+                [(); 2].map(|()| Tensor::<2>::random([batch, 512], normal, &graph).require_grad());
+            Box::new(move || {
+                let [images, texts] = embeddings.clone();
+                drop(loss.forward(images, texts, None).loss.backward());
             })
         }
         _ => panic!("no such case; see the top of benches/steps.rs"),

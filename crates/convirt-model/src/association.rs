@@ -7,10 +7,7 @@ use burn::tensor::Tensor;
 ///
 /// Burn's own `Tensor::autodiff` takes the default strategy, and operations on tensors of two
 /// strategies panic.
-pub(crate) fn associate<const D: usize, const E: usize>(
-    tensor: Tensor<D>,
-    with: &Tensor<E>,
-) -> Tensor<D> {
+pub fn associate<const D: usize, const E: usize>(tensor: Tensor<D>, with: &Tensor<E>) -> Tensor<D> {
     match with.gradient_checkpointing_strategy() {
         Some(strategy) if !tensor.is_autodiff() => tensor
             .autodiff()

@@ -1,5 +1,7 @@
 //! Batch normalization with PyTorch's running statistics.
 
+use std::cell::Cell;
+
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Initializer;
 use burn::nn::conv::Conv2d;
@@ -11,6 +13,26 @@ use convirt_ops::{
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
+
+thread_local! {
+    static KEEPS_STATISTICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` without a change of any [`BatchNorm`]'s running statistics: for the second of two
+/// passes over a batch. In training, batches are normalized by their own statistics as ever.
+///
+/// It affects the calling thread only.
+pub fn keep_running_statistics<R>(work: impl FnOnce() -> R) -> R {
+    /// Restores the choice on drop, so also after a panic.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            KEEPS_STATISTICS.set(self.0);
+        }
+    }
+    let _restore = Restore(KEEPS_STATISTICS.replace(true));
+    work()
+}
 
 /// Normalizes each channel over the batch ([Ioffe & Szegedy
 /// 2015](https://arxiv.org/abs/1502.03167)), as `torch.nn.BatchNorm2d` does.
@@ -73,14 +95,14 @@ impl BatchNorm {
     ///
     /// When the number of channels differs.
     pub fn forward(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
-        if !self.updates_statistics(&input) {
+        if !self.takes_batch_statistics(&input) {
             return batch_norm(input, self.normalization(), epilogue);
         }
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let [batch, height, width, _] = input.dims();
         let values = (batch * height * width) as f64;
         let normalized = batch_norm_train(input, gamma, beta, EPSILON, epilogue);
-        if values > 1.0 {
+        if values > 1.0 && !KEEPS_STATISTICS.get() {
             update(&self.running_mean, normalized.mean);
             update(
                 &self.running_var,
@@ -103,15 +125,15 @@ impl BatchNorm {
             dilation: [1, 1],
         };
         let weight = conv.weight.val();
-        if self.updates_statistics(&input) {
+        if self.takes_batch_statistics(&input) {
             self.forward(conv2d(input, weight, window, 1), epilogue)
         } else {
             conv2d_batch_norm(input, weight, window, 1, self.normalization(), epilogue)
         }
     }
 
-    /// Whether a batch of this input updates the statistics.
-    fn updates_statistics(&self, input: &Tensor<4>) -> bool {
+    /// Whether a batch of this input is normalized by its own statistics.
+    fn takes_batch_statistics(&self, input: &Tensor<4>) -> bool {
         input.is_autodiff() && self.training.is_enabled()
     }
 
@@ -172,6 +194,25 @@ mod tests {
             &[0.9 + 38.0 / 30.0, 0.9 + 1.0f32 / 30.0].into(),
             Tolerance::absolute(1e-6),
         );
+    }
+
+    #[test]
+    fn a_second_pass_normalizes_by_the_batch_and_changes_no_statistics() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm::new(2, &device);
+        let forward = || {
+            layer
+                .forward(images(&device), Epilogue::Nothing)
+                .into_data()
+        };
+        let statistics =
+            || [&layer.running_mean, &layer.running_var].map(|it| it.value_sync().into_data());
+        let first = forward();
+        let after_first = statistics();
+        assert_eq!(keep_running_statistics(forward), first);
+        assert_eq!(statistics(), after_first);
+        forward();
+        assert_ne!(statistics(), after_first);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use std::ops::Range;
 use burn::module::{Flag, Module, ModuleVisitor, Param};
 use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
+use convirt_ops::to_storage;
 
 pub use activation::Activation;
 pub use config::{BertConfig, BertFamily};
@@ -53,6 +54,12 @@ pub struct TextInput {
 }
 
 impl TextInput {
+    /// Returns the number of token states that an encoder computes for each text: on the CPU those
+    /// of padding at the end are left out.
+    pub fn state_counts(&self) -> Vec<usize> {
+        keys::state_counts(&self.attention_mask)
+    }
+
     /// The same texts outside autodiff.
     fn without_autodiff(self) -> Self {
         Self {
@@ -264,7 +271,9 @@ impl Bert {
                 (self.run_frozen(input, &keys, frozen, &mut observe), frozen)
             }
             None => {
-                let state = keys.pack(self.embeddings.forward(input));
+                // Dropout is drawn for the rows that layers get.
+                let state = keys.rows(self.embeddings.normalized(input));
+                let state = to_storage(self.embeddings.drop(state));
                 observe(&state);
                 (state, 0)
             }

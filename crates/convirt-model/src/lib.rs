@@ -28,7 +28,8 @@ mod simclr;
 mod image_encoder;
 mod classifier;
 
-pub use batch_norm::BatchNorm;
+pub use association::associate;
+pub use batch_norm::{BatchNorm, keep_running_statistics};
 pub use bert::{
     Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertKeys, BertLayer,
     FrozenStates, StateStorage, TextInput, TextKey,

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 
 thread_local! {
     static STREAM: Cell<Option<MaskStream>> = const { Cell::new(None) };
@@ -99,9 +99,21 @@ pub fn with_dropout_seed<R>(seed: u64, first_row: usize, work: impl FnOnce() -> 
     work()
 }
 
-/// The seed of the next mask in the current [`with_dropout_seed`], if there is one.
-#[cfg_attr(not(feature = "flex"), expect(dead_code))]
-pub(crate) fn next_mask_seed() -> Option<u64> {
+/// Draws a seed for a mask, or for work that is done twice with the same masks: from the current
+/// [`with_dropout_seed`], or without one from the device's generator.
+pub fn next_dropout_seed(device: &Device) -> u64 {
+    next_of_stream().unwrap_or_else(|| {
+        // A float32 between 0 and 1 has 24 random bits.
+        let range = Distribution::Uniform(0.0, 1.0);
+        let device = device.clone().without_autodiff();
+        let draws = Tensor::<1>::random([3], range, &device).into_data();
+        draws.iter::<f32>().fold(0, |seed: u64, draw| {
+            (seed << 20) ^ (draw * (1 << 24) as f32) as u64
+        })
+    })
+}
+
+fn next_of_stream() -> Option<u64> {
     let mut stream = STREAM.get()?;
     stream.drawn += 1;
     STREAM.set(Some(stream));
@@ -161,7 +173,6 @@ mod tests {
     use super::*;
     use crate::kernel::tests::with_each_kernel;
     use crate::testing::{device, on_each_device, seeded};
-    use burn::tensor::Device;
 
     fn dropped(seed: u64, shape: [usize; 2], probability: f64) -> Vec<f32> {
         let input = Tensor::<2>::ones(shape, &device());
@@ -312,17 +323,17 @@ mod tests {
 
     #[test]
     fn an_inner_seed_counts_and_the_outer_continues_after_it_and_after_a_panic() {
-        let straight = with_dropout_seed(1, 0, || [(); 2].map(|()| next_mask_seed()));
+        let straight = with_dropout_seed(1, 0, || [(); 2].map(|()| next_of_stream()));
         let nested = with_dropout_seed(1, 0, || {
-            let first = next_mask_seed();
-            let inner = with_dropout_seed(2, 0, next_mask_seed);
+            let first = next_of_stream();
+            let inner = with_dropout_seed(2, 0, next_of_stream);
             assert!(inner.is_some() && !straight.contains(&inner));
             let panics = || with_dropout_seed(2, 0, || panic!("on purpose"));
             std::panic::catch_unwind(panics).unwrap_err();
-            [first, next_mask_seed()]
+            [first, next_of_stream()]
         });
         assert_eq!(nested, straight);
-        assert_eq!(next_mask_seed(), None);
+        assert_eq!(next_of_stream(), None);
     }
 
     /// A sum of seed and number would give equal masks to different steps.
@@ -331,7 +342,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for seed in 0..100 {
             with_dropout_seed(seed, 0, || {
-                assert!((0..100).all(|_| seen.insert(next_mask_seed())), "{seed}");
+                assert!((0..100).all(|_| seen.insert(next_of_stream())), "{seed}");
             });
         }
     }

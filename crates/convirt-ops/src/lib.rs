@@ -38,7 +38,7 @@ pub use batch_norm::{
 pub use contrastive::{Contrast, ContrastiveOptions, contrastive_loss};
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;
-pub use dropout::{dropout, mixed_seed, with_dropout_seed};
+pub use dropout::{dropout, mixed_seed, next_dropout_seed, with_dropout_seed};
 pub use gelu::gelu;
 pub use kernel::{KERNEL_VARIABLE, Kernel, KernelError, forced_kernel};
 pub use layer_norm::{add_layer_norm, layer_norm};

@@ -7,6 +7,7 @@
 
 mod error;
 mod precision_name;
+mod micro_batch_size;
 mod model_name;
 pub(crate) mod yaml;
 mod invalid_setting;
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 pub use dataset::DatasetConfig;
 pub use error::{ConfigError, Location, Place};
+pub use micro_batch_size::{Auto, MicroBatchSize};
 pub use model::{ModelConfig, ScratchTextConfig};
 pub(crate) use model_name::ModelName;
 pub use objective::Objective;
@@ -94,6 +96,13 @@ pub struct Config {
 
     /// Pairs in a batch, 2 to 65,536; SimCLR: images, each in two views. Default: 32 (paper).
     pub batch_size: usize,
+    /// Pairs that are computed at a time. The loss is that of the whole batch in any case, and a
+    /// batch that does not fit into memory can be computed in parts, which takes a third more time.
+    /// Batch norms take their statistics over a part. Default: the whole batch.
+    pub micro_batch_size: Option<MicroBatchSize>,
+    /// Memory in GiB that `micro_batch_size: auto` may use, above 0. Default: four fifths of the
+    /// machine's, on the CPU.
+    pub memory_budget_gib: Option<f64>,
     /// Passes over the training pairs, at least 1. Default: 1,000 (Colab).
     pub epochs: usize,
     /// Steps after which training ends, even before `epochs`; at least 1. Default: no limit.
@@ -166,6 +175,8 @@ impl Default for Config {
             seed: 0,
             device: None,
             batch_size: 32,
+            micro_batch_size: None,
+            memory_budget_gib: None,
             epochs: 1_000,
             max_steps: None,
             eval_every_n_epochs: None,
@@ -345,6 +356,14 @@ impl Config {
         expect("name", is_plain_name(name), expected, format!("{name:?}"))?;
         let sizes = 2..=LoaderConfig::MAX_BATCH_SIZE;
         whole("batch_size", self.batch_size, sizes)?;
+        if let Some(MicroBatchSize::Pairs(pairs)) = self.micro_batch_size {
+            whole("micro_batch_size", pairs, 1..)?;
+        }
+        number("memory_budget_gib", self.memory_budget_gib, ABOVE_ZERO)?;
+        if self.memory_budget_gib.is_some() && !self.chooses_micro_batch() {
+            let problem = "has an effect with `micro_batch_size: auto` only";
+            return contradiction("memory_budget_gib", problem);
+        }
         whole("epochs", self.epochs, 1..)?;
         whole("max_steps", self.max_steps, 1..)?;
         whole("eval_every_n_epochs", self.eval_every_n_epochs, 1..)?;

@@ -6,6 +6,8 @@ mod memory;
 pub(crate) use memory::FLOAT32_BYTES;
 pub(crate) use memory::MemoryNeed;
 #[cfg(feature = "train")]
+pub(crate) use memory::TrainingMemory;
+#[cfg(feature = "train")]
 pub(crate) use memory::resident_memory;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -163,7 +165,7 @@ impl Network {
 }
 
 /// Reads each parameter, so that Burn draws it.
-struct Draw;
+pub(crate) struct Draw;
 
 impl ModuleVisitor for Draw {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

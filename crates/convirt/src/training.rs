@@ -7,6 +7,7 @@ mod display;
 mod adam;
 mod schedule;
 mod pretrained;
+mod gradient_cache;
 mod task;
 mod fit;
 mod chance;

@@ -1,6 +1,7 @@
 //! Collation of samples into batches.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
@@ -42,6 +43,30 @@ impl ImageTextBatch {
     /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Returns some of the pairs. Texts stay padded to the batch's length and keep their numbers.
+    ///
+    /// # Panics
+    ///
+    /// When the batch has fewer pairs.
+    pub fn part(&self, pairs: Range<usize>) -> Self {
+        let batch = self.len().max(1);
+        let views = self.images.dims()[0] / batch;
+        let views = (0..views).map(|view| {
+            let rows = view * batch + pairs.start..view * batch + pairs.end;
+            self.images.clone().slice(rows)
+        });
+        Self {
+            images: Tensor::cat(views.collect(), 0),
+            texts: self.texts.as_ref().map(|texts| TextBatch {
+                input_ids: texts.input_ids.clone().slice(pairs.clone()),
+                attention_mask: texts.attention_mask.clone().slice(pairs.clone()),
+                token_type_ids: texts.token_type_ids.clone().slice(pairs.clone()),
+                text_ids: texts.text_ids.clone().slice(pairs.clone()),
+            }),
+            indices: self.indices[pairs].to_vec(),
+        }
     }
 }
 

@@ -59,6 +59,11 @@ impl BertEmbeddings {
     ///
     /// - output: `[batch, tokens, d_model]`
     pub fn forward(&self, input: TextInput) -> Tensor<3> {
+        self.drop(self.normalized(input))
+    }
+
+    /// The embeddings before dropout.
+    pub(super) fn normalized(&self, input: TextInput) -> Tensor<3> {
         let positions = self.positions(&input.input_ids);
         let mut sum = self.word_embeddings.forward(input.input_ids) + positions;
         if let Some(table) = &self.token_type_embeddings {
@@ -69,7 +74,12 @@ impl BertEmbeddings {
                 };
         }
         let [gamma, beta] = gamma_beta(&self.layer_norm);
-        apply_dropout(&self.dropout, layer_norm(sum, gamma, beta, self.epsilon))
+        layer_norm(sum, gamma, beta, self.epsilon)
+    }
+
+    /// Dropout of embeddings.
+    pub(super) fn drop(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        apply_dropout(&self.dropout, embeddings)
     }
 
     /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the

@@ -65,10 +65,15 @@ impl BertKeys {
 
     /// Brings states `[batch, tokens, d_model]` into the layout and type that layers expect.
     pub fn pack(&self, states: Tensor<3>) -> Tensor<3> {
-        to_storage(match &self.row {
+        to_storage(self.rows(states))
+    }
+
+    /// Brings states `[batch, tokens, d_model]` into the layout that layers expect.
+    pub(super) fn rows(&self, states: Tensor<3>) -> Tensor<3> {
+        match &self.row {
             Some(row) => row.take(states),
             None => states,
-        })
+        }
     }
 
     /// Brings states back to `[batch, tokens, d_model]`, with zeros for the tokens that were left
@@ -82,19 +87,28 @@ impl BertKeys {
     }
 }
 
+/// The number of token states that layers compute for each text of a batch.
+pub(super) fn state_counts(attention_mask: &Tensor<2, Bool>) -> Vec<usize> {
+    let [batch, tokens] = attention_mask.dims();
+    if !is_flex(&attention_mask.device()) {
+        return vec![tokens; batch];
+    }
+    let mask: Vec<bool> = attention_mask.clone().into_data().iter().collect();
+    let texts = mask.chunks(tokens.max(1));
+    let lengths = texts.map(|text| {
+        let last = text.iter().rposition(|is_real| *is_real);
+        last.map_or(0, |last| last + 1).max(MIN_TOKENS).min(tokens)
+    });
+    lengths.collect()
+}
+
 impl Row {
     /// `None` if no text ends in padding.
     fn new(attention_mask: &Tensor<2, Bool>) -> Option<Self> {
         let shape = attention_mask.dims();
         let [batch, tokens] = shape;
         let device = attention_mask.device();
-        let mask: Vec<bool> = attention_mask.clone().into_data().iter().collect();
-        let texts = mask.chunks(tokens.max(1));
-        let lengths = texts.map(|text| {
-            let last = text.iter().rposition(|is_real| *is_real);
-            last.map_or(0, |last| last + 1).max(MIN_TOKENS).min(tokens)
-        });
-        let lengths: Vec<usize> = lengths.collect();
+        let lengths = state_counts(attention_mask);
         let total: usize = lengths.iter().sum();
         if total == batch * tokens {
             return None;

@@ -1,14 +1,14 @@
 //! Dropout without a mask in memory: a hash of an element's row and column decides whether it is
 //! dropped, forward and backward alike.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::element::{Element, with_element_type};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
-use crate::dropout::{first_row, mixed_seed, next_mask_seed};
+use crate::dropout::{first_row, mixed_seed, next_dropout_seed};
 
 /// Elements of a row of the mask of a vector: 16 KiB of float32, so that a new row's keys cost
 /// nothing beside its elements.
@@ -42,7 +42,7 @@ impl Mask {
             return None;
         }
         Some(Self {
-            seed: next_mask_seed().unwrap_or_else(seed_of_the_backend),
+            seed: next_dropout_seed(&Device::flex()),
             first_row: first_row() * rows_per_token,
             threshold: (probability * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - probability)) as f32,
@@ -59,15 +59,6 @@ impl Mask {
             scale: self.scale,
         }
     }
-}
-
-fn seed_of_the_backend() -> u64 {
-    // A float32 between 0 and 1 has 24 random bits.
-    let range = Distribution::Uniform(0.0, 1.0);
-    let draws = Tensor::<1>::random([3], range, &Device::flex()).into_data();
-    draws.iter::<f32>().fold(0, |seed: u64, draw| {
-        (seed << 20) ^ (draw * (1 << 24) as f32) as u64
-    })
 }
 
 /// The part of a [`Mask`] for one row.

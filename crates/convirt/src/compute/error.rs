@@ -32,10 +32,18 @@ pub enum ComputeError {
     #[error("{KERNEL_VARIABLE}: {0}")]
     Kernel(KernelError),
 
+    /// `micro_batch_size: auto` on a device whose memory is not known.
+    #[error(
+        "`micro_batch_size: auto` needs `memory_budget_gib` here, since this device does not tell \
+         its memory"
+    )]
+    NoMemoryBudget,
+
     /// A network and its batches need more memory than the machine has.
     #[error(
         "at least {} of memory are needed, but only {} are available: {} for {} parameters, {} of \
-         them trained, and {} for batches of images; choose smaller sizes or batches",
+         them trained, and {} for batches of images; choose smaller sizes or batches, or \
+         compute batches in parts (`micro_batch_size: auto`)",
         gib(*needed), gib(*available), gib(*network), thousands(*parameters),
         thousands(*trainable), gib(*batches)
     )]

@@ -12,13 +12,19 @@ use convirt_ops::{Precision, is_flex};
 
 use super::NetworkConfig;
 use crate::compute::ComputeError;
-use crate::config::Config;
+use crate::config::{Config, MicroBatchSize};
 
 /// Bytes of a number in float32.
 pub(crate) const FLOAT32_BYTES: u64 = 4;
 
 /// Bytes of a number in bfloat16.
 const BFLOAT16_BYTES: u64 = 2;
+
+/// Bytes of a GiB.
+const GIBIBYTE: f64 = (1u64 << 30) as f64;
+
+/// Memory that a training takes, as a multiple of [`MemoryNeed`]'s lower bound.
+const MARGIN: f64 = 1.5;
 
 /// Feature maps of each convolution that training keeps for the backward pass: the convolution's
 /// output, and the normalized output.
@@ -63,36 +69,6 @@ impl MemoryNeed {
             network: (parameters.total as u64).saturating_mul(FLOAT32_BYTES),
             batch: 0,
             loader: 0,
-        }
-    }
-
-    /// Computes the memory of a training on `pairs` pairs, whose texts have `tokens` tokens on
-    /// average.
-    pub fn for_training(
-        network: &NetworkConfig,
-        config: &Config,
-        pairs: usize,
-        tokens: usize,
-    ) -> Self {
-        // A batch with more pairs than there are is another error.
-        let batch = config.batch_size.min(pairs) as u64;
-        let (views, texts) = match network {
-            NetworkConfig::ConVirt(network) => (1, text_activations(network, tokens)),
-            NetworkConfig::SimClr(_) => (2, 0),
-        };
-        let (side, image) = (config.image_size(), network.image_side().image);
-        let images = Batch::new(batch * views, side, config.precision);
-        let window = config.evaluation_window(pairs / config.batch_size.max(1));
-        let ahead = config.dataset.prefetch.min(window) as u64;
-        let texts = batch.saturating_mul(texts);
-        let texts = texts.saturating_mul(bytes_of_number(config.precision));
-        Self {
-            batch: images.with_activations(&image).saturating_add(texts),
-            loader: images.pixels().saturating_mul(ahead),
-            ..Self::for_parameters(
-                network.parameter_count(),
-                NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT,
-            )
         }
     }
 
@@ -141,6 +117,11 @@ impl MemoryNeed {
         }
     }
 
+    /// Returns the bytes on the network's device.
+    fn on_device(&self) -> u64 {
+        self.network.saturating_add(self.batch)
+    }
+
     /// Checks that this machine has enough main memory, if the system reports its size. The memory
     /// of other devices is not checked.
     ///
@@ -161,8 +142,7 @@ impl MemoryNeed {
     }
 
     fn check_within(&self, available: Option<u64>) -> Result<(), ComputeError> {
-        let needed = self.network.saturating_add(self.batch);
-        let needed = needed.saturating_add(self.loader);
+        let needed = self.on_device().saturating_add(self.loader);
         match available {
             Some(available) if needed > available => Err(ComputeError::TooLargeForMemory {
                 needed,
@@ -173,6 +153,85 @@ impl MemoryNeed {
                 batches: self.batch.saturating_add(self.loader),
             }),
             _ => Ok(()),
+        }
+    }
+}
+
+/// What decides how much memory a training takes, beside its configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrainingMemory<'a> {
+    pub network: &'a NetworkConfig,
+    /// Number of training pairs.
+    pub pairs: usize,
+    /// Mean number of tokens of a text.
+    pub tokens: usize,
+}
+
+impl TrainingMemory<'_> {
+    /// Computes the memory of a training.
+    pub fn of(&self, config: &Config) -> MemoryNeed {
+        // A batch with more pairs than there are is another error.
+        let batch = config.batch_size.min(self.pairs);
+        self.in_parts(config, config.micro_batch().unwrap_or(batch))
+    }
+
+    /// Sets `micro_batch_size` to the largest number of pairs that fits into the memory budget: the
+    /// batch, its half, its quarter and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`ComputeError::NoMemoryBudget`] if the size of the memory is not known.
+    pub fn choose_micro_batch(
+        &self,
+        config: &mut Config,
+        device: &Device,
+    ) -> Result<(), ComputeError> {
+        let given = config.memory_budget_gib.take();
+        let given = given.map(|gibibytes| (gibibytes * GIBIBYTE) as u64);
+        let machine = || machine_memory().filter(|_| is_flex(device));
+        let budget = given.or_else(|| machine().map(|bytes| bytes / 5 * 4));
+        let budget = budget.ok_or(ComputeError::NoMemoryBudget)?;
+        let needed = |pairs: &usize| {
+            let need = self.in_parts(config, *pairs);
+            let loader = if is_flex(device) { need.loader } else { 0 };
+            (need.on_device().saturating_add(loader)) as f64 * MARGIN
+        };
+        let sizes = std::iter::successors(Some(config.batch_size), |pairs| {
+            (*pairs > 1).then(|| pairs.div_ceil(2))
+        });
+        let mut fitting = sizes.filter(|pairs| needed(pairs) <= budget as f64);
+        config.micro_batch_size = Some(MicroBatchSize::Pairs(fitting.next().unwrap_or(1)));
+        Ok(())
+    }
+
+    /// Computes the memory of a training on batches that are computed in parts of some pairs.
+    fn in_parts(&self, config: &Config, part: usize) -> MemoryNeed {
+        let network = self.network;
+        let batch = config.batch_size.min(self.pairs);
+        let (views, texts) = match network {
+            NetworkConfig::ConVirt(network) => (1, text_activations(network, self.tokens)),
+            NetworkConfig::SimClr(_) => (2, 0),
+        };
+        let (side, image) = (config.image_size(), network.image_side().image);
+        let images = |pairs: usize| Batch::new(pairs as u64 * views, side, config.precision);
+        let window = config.evaluation_window(self.pairs / config.batch_size.max(1));
+        let ahead = config.dataset.prefetch.min(window) as u64;
+        let texts = (part as u64).saturating_mul(texts);
+        let texts = texts.saturating_mul(bytes_of_number(config.precision));
+        // The sums of gradients that wait for their counterparts.
+        let sums = match batch.div_ceil(part.max(1)) {
+            ..=1 => 0,
+            parts => u64::from(parts.ilog2()) + 1,
+        };
+        let activations = images(part).with_activations(&image).saturating_add(texts);
+        let pixels = images(batch).pixels();
+        MemoryNeed {
+            batch: activations.saturating_add(pixels - images(part.min(batch)).pixels()),
+            loader: pixels.saturating_mul(ahead),
+            ..MemoryNeed::for_parameters(
+                network.parameter_count(),
+                NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT + sums,
+            )
         }
     }
 }
@@ -322,6 +381,61 @@ mod tests {
         ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
     }
 
+    fn memory(network: &NetworkConfig, pairs: usize, tokens: usize) -> TrainingMemory<'_> {
+        TrainingMemory {
+            network,
+            pairs,
+            tokens,
+        }
+    }
+
+    /// Eight pairs in parts of two: the activations of two, the images of all, and three more
+    /// gradients, since up to three sums wait.
+    #[test]
+    fn parts_of_a_batch_keep_the_activations_of_one_part() {
+        let network = NetworkConfig::ConVirt(convirt());
+        let memory = memory(&network, 100, 5);
+        let mut config = config();
+        let whole = memory.of(&config);
+        config.micro_batch_size = Some(MicroBatchSize::Pairs(2));
+        let parts = memory.of(&config);
+        let images = 8 * 32 * 32 * 3 * 4;
+        assert_eq!(parts.batch - images, (whole.batch - images) / 4);
+        let trainable = network.parameter_count().trainable as u64;
+        assert_eq!(parts.network - whole.network, 3 * 4 * trainable);
+        config.micro_batch_size = Some(MicroBatchSize::Pairs(8));
+        assert_eq!(memory.of(&config), whole);
+    }
+
+    #[test]
+    fn the_largest_part_within_the_budget_is_chosen() {
+        let network = NetworkConfig::ConVirt(convirt());
+        let memory = memory(&network, 100, 5);
+        let chosen = |budget: Option<f64>, device: &Device| {
+            let mut config = config();
+            config.micro_batch_size = Some(MicroBatchSize::Auto(crate::config::Auto::Auto));
+            config.memory_budget_gib = budget;
+            memory.choose_micro_batch(&mut config, device).unwrap();
+            assert_eq!(config.memory_budget_gib, None);
+            config
+        };
+        let flex = Device::flex();
+        assert_eq!(chosen(Some(100.0), &flex).micro_batch(), None);
+        assert_eq!(chosen(Some(1e-6), &flex).micro_batch(), Some(1));
+        let mut config = config();
+        config.micro_batch_size = Some(MicroBatchSize::Pairs(4));
+        let need = memory.of(&config);
+        let bytes = (need.on_device() + need.loader) as f64 * MARGIN;
+        assert_eq!(
+            chosen(Some((bytes + 1.0) / GIBIBYTE), &flex).micro_batch(),
+            Some(4)
+        );
+        assert_eq!(
+            chosen(Some((bytes - 9.0) / GIBIBYTE), &flex).micro_batch(),
+            Some(2)
+        );
+    }
+
     #[test]
     fn parameter_counts_match_those_of_built_networks() {
         for freeze in [false, true] {
@@ -360,15 +474,12 @@ mod tests {
             loader: 2 * images,
         };
         let mut config = config();
-        assert_eq!(
-            MemoryNeed::for_training(&network, &config, 100, 0),
-            expected
-        );
-        let four_pairs = MemoryNeed::for_training(&network, &config, 4, 0);
+        let memory = memory(&network, 100, 0);
+        assert_eq!(memory.of(&config), expected);
+        let four_pairs = TrainingMemory { pairs: 4, ..memory }.of(&config);
         assert_eq!(four_pairs.batch, expected.batch / 2);
         config.precision = Precision::BFloat16;
-        let bfloat16 = MemoryNeed::for_training(&network, &config, 100, 0);
-        assert_eq!(bfloat16.batch, images + maps / 2);
+        assert_eq!(memory.of(&config).batch, images + maps / 2);
         let inference = MemoryNeed::for_images(8, 32, Precision::BFloat16);
         assert_eq!(inference.batch, images + 8 * 16 * 16 * 64 * 2);
     }
@@ -383,7 +494,7 @@ mod tests {
                 freeze_layers: freeze_layers.to_vec(),
                 ..convirt()
             });
-            let need = |tokens| MemoryNeed::for_training(&network, &config(), 100, tokens).batch;
+            let need = |tokens| memory(&network, 100, tokens).of(&config()).batch;
             need(5) - need(0)
         };
         assert_eq!(batch(false, &[0]), 2 * per_layer);
@@ -449,12 +560,8 @@ mod tests {
         config.batch_size = 65_536;
         config.dataset.input_shape = [4_096, 4_096, 3];
         config.dataset.prefetch = 1_024;
-        let need = MemoryNeed::for_training(
-            &NetworkConfig::ConVirt(network),
-            &config,
-            usize::MAX,
-            1 << 20,
-        );
+        let network = NetworkConfig::ConVirt(network);
+        let need = memory(&network, usize::MAX, 1 << 20).of(&config);
         // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, each of 28 bytes.
         assert!(need.network > 4_400_000_000_000_000);
         assert!(need.check_within(Some(1 << 40)).is_err());

@@ -83,13 +83,19 @@ impl fmt::Display for Training {
             writeln!(f, "warning: {warning}")?;
         }
         let TrainingSteps { window, total } = self.loaders.steps;
+        let batch = self.config.batch_size;
+        if let Some(part) = self.config.micro_batch() {
+            let text = format!(
+                "{} of {part} {pairs} a step; the loss is that of all {batch}, statistics of batch \
+                 norms are those of a micro-batch",
+                batch.div_ceil(part),
+            );
+            line(f, "micro-batches", text)?;
+        }
         line(
             f,
             "steps",
-            format!(
-                "{total} of {} {pairs}, evaluated every {window}",
-                self.config.batch_size
-            ),
+            format!("{total} of {batch} {pairs}, evaluated every {window}"),
         )
     }
 }

@@ -62,6 +62,7 @@ impl Training {
             network: self.with_frozen_states(network)?,
             gradient_clip_norm: config.gradient_clip_norm,
             precision: config.precision,
+            micro_batch_size: config.micro_batch(),
         };
         let autodiff = self.device.clone().autodiff();
         let state = self.initial_state();

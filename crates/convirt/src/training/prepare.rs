@@ -7,7 +7,6 @@ mod loaders;
 
 use std::path::Path;
 
-use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 
@@ -18,7 +17,7 @@ use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
-use crate::network::MemoryNeed;
+use crate::network::TrainingMemory;
 use crate::run::{
     Ending, InitialWeightsFile, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary,
 };
@@ -35,6 +34,7 @@ const FIXED_ON_RESUME: &[&str] = &[
     "model",
     "seed",
     "batch_size",
+    "micro_batch_size",
     "loss",
     "fine_tune_from",
 ];
@@ -103,7 +103,12 @@ impl Training {
             .then(|| TextTower::new(&config, texts, vocabulary))
             .transpose()?;
         let description = describe(&config, tower.as_ref());
-        check_memory(&description, &config, &studies, &device)?;
+        description.network.validate()?;
+        let need = memory_need(&description, &studies);
+        if config.chooses_micro_batch() {
+            need.choose_micro_batch(&mut config, &device)?;
+        }
+        need.of(&config).check(&device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -239,7 +244,10 @@ impl Training {
         let tokenizer = (description.objective.reads_texts())
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
             .transpose()?;
-        check_memory(&description, &config, &studies, &device)?;
+        description.network.validate()?;
+        memory_need(&description, &studies)
+            .of(&config)
+            .check(&device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -291,18 +299,14 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Checks that the networks can be built and that the training fits into memory.
-fn check_memory(
-    description: &Description,
-    config: &Config,
-    studies: &Studies,
-    device: &Device,
-) -> Result<(), Error> {
-    description.network.validate()?;
+/// What decides how much memory the training takes, beside the configuration.
+fn memory_need<'a>(description: &'a Description, studies: &Studies) -> TrainingMemory<'a> {
     let pairs = &studies.split.train;
-    let tokens = mean_words(pairs).min(description.longest_text().unwrap_or(0));
-    MemoryNeed::for_training(&description.network, config, pairs.len(), tokens).check(device)?;
-    Ok(())
+    TrainingMemory {
+        network: &description.network,
+        pairs: pairs.len(),
+        tokens: mean_words(pairs).min(description.longest_text().unwrap_or(0)),
+    }
 }
 
 /// Computes the mean number of words of a sentence, rounded down. Texts have at least as many

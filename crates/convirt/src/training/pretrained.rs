@@ -21,8 +21,19 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
     /// Names of the accuracies in records, in the same order.
     const ACCURACY_NAMES: &'static [&'static str];
 
-    /// Computes the loss and the measures of a batch.
-    fn measure(&self, batch: ImageTextBatch) -> Measured;
+    /// Embeds the two sides of a batch: images and texts for ConVIRT, first and second views for
+    /// SimCLR, each `[batch, d_embedding]`, not normalized.
+    fn embed(&self, batch: ImageTextBatch) -> [Tensor<2>; 2];
+
+    /// Computes the loss and the measures of the embeddings of a batch; texts with equal numbers
+    /// are equal.
+    fn score(&self, embeddings: [Tensor<2>; 2], text_ids: Option<Tensor<1, Int>>) -> Measured;
+
+    /// Embeds a batch and computes its loss and measures.
+    fn measure(&self, batch: ImageTextBatch) -> Measured {
+        let text_ids = batch.texts.as_ref().map(|texts| texts.text_ids.clone());
+        self.score(self.embed(batch), text_ids)
+    }
 
     /// Returns the temperature of the loss.
     fn temperature(&self) -> f64;
@@ -101,20 +112,23 @@ impl Pretrained for ConVirt {
 
     const ACCURACY_NAMES: &'static [&'static str] = &["image_to_text", "text_to_image"];
 
-    fn measure(&self, batch: ImageTextBatch) -> Measured {
-        let pairs = batch.len();
+    fn embed(&self, batch: ImageTextBatch) -> [Tensor<2>; 2] {
         let texts = batch.texts.expect("a batch of pairs has texts");
-        let text_ids = texts.text_ids.clone();
         let images = self.encode_image(batch.images).embedding;
-        let texts = self.encode_text(text_input(texts)).embedding;
-        let embeddings = Some([images.clone(), texts.clone()]);
+        [images, self.encode_text(text_input(texts)).embedding]
+    }
+
+    fn score(&self, embeddings: [Tensor<2>; 2], text_ids: Option<Tensor<1, Int>>) -> Measured {
+        let text_ids = text_ids.expect("a batch of pairs has texts");
+        let [images, texts] = embeddings.clone();
+        let [pairs, _] = images.dims();
         let output = self.loss.forward(images, texts, Some(text_ids.clone()));
         let nearest = [output.nearest_texts, output.nearest_images];
         let accuracies = nearest.map(|nearest| retrieval_accuracy(nearest, text_ids.clone()));
         Measured {
             measures: PendingMeasures::new(output.loss.clone(), accuracies.into(), pairs),
             loss: output.loss,
-            embeddings,
+            embeddings: Some(embeddings),
         }
     }
 
@@ -154,9 +168,16 @@ impl Pretrained for SimClr {
 
     const ACCURACY_NAMES: &'static [&'static str] = &["view_to_view"];
 
-    fn measure(&self, batch: ImageTextBatch) -> Measured {
+    fn embed(&self, batch: ImageTextBatch) -> [Tensor<2>; 2] {
         let images = batch.len();
-        let output = self.forward(batch.images);
+        let embeddings = self.encode_image(batch.images).embedding;
+        let views = embeddings.split(images, 0).try_into();
+        views.expect("a batch has two views of each image")
+    }
+
+    fn score(&self, views: [Tensor<2>; 2], _: Option<Tensor<1, Int>>) -> Measured {
+        let [images, _] = views[0].dims();
+        let output = self.loss.forward(Tensor::cat(views.into(), 0));
         let accuracy = view_accuracy(output.nearest_views);
         Measured {
             measures: PendingMeasures::new(output.loss.clone(), vec![accuracy], images),

@@ -7,9 +7,10 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use convirt_data::ImageTextBatch;
 use convirt_model::{ConVirt, SimClr};
-use convirt_ops::{Precision, autocast, sum_of_squares};
+use convirt_ops::{Precision, autocast, next_dropout_seed, sum_of_squares, with_dropout_seed};
 
-use super::pretrained::{Measured, Pretrained};
+use super::gradient_cache;
+use super::pretrained::Pretrained;
 use crate::logging::PendingMeasures;
 
 /// A network with the settings of its steps, which burn-train's `Learner` trains.
@@ -31,7 +32,12 @@ use crate::logging::PendingMeasures;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = Device::flex().autodiff();
 /// let network = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18)).init(&device)?;
-/// let task = SimClrTask { network, gradient_clip_norm: Some(1.0), precision: Precision::Float32 };
+/// let task = SimClrTask {
+///     network,
+///     gradient_clip_norm: Some(1.0),
+///     precision: Precision::Float32,
+///     micro_batch_size: None,
+/// };
 /// let images = Tensor::<1>::from_data([0.1, 0.9, 0.2, 0.8], &device);
 /// let images = images.reshape([4, 1, 1, 1]).expand([4, 3, 32, 32]);
 /// let batch = ImageTextBatch { images, texts: None, indices: vec![0, 1] };
@@ -55,6 +61,15 @@ pub struct PretrainingTask<N> {
     /// Precision of convolutions and linear layers.
     #[module(skip)]
     pub precision: Precision,
+    /// Pairs that are computed at a time, at least 1; the loss is that of the whole batch in any
+    /// case. `None` computes the whole batch at once.
+    ///
+    /// Smaller parts take less memory and a third more time: a batch larger than this is embedded
+    /// twice ([Gao et al. 2021](https://arxiv.org/abs/2101.06983)). Loss and gradients are the
+    /// same, but for batch norms, which normalize each part by its own statistics unless they are
+    /// frozen.
+    #[module(skip)]
+    pub micro_batch_size: Option<usize>,
 }
 
 /// ConVIRT's task. Its batches have one view of each image, and texts: a step on a batch without
@@ -64,18 +79,19 @@ pub type ContrastiveTask = PretrainingTask<ConVirt>;
 /// SimCLR's task. Its batches have two views of each image; texts are ignored.
 pub type SimClrTask = PretrainingTask<SimClr>;
 
-/// Computes the loss and the measures of a batch in the task's precision.
-fn measure<N: Pretrained>(task: &PretrainingTask<N>, batch: ImageTextBatch) -> Measured {
-    autocast(task.precision, || task.network.measure(batch))
-}
-
 impl<N: Pretrained> TrainStep for PretrainingTask<N> {
     type Input = ImageTextBatch;
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let measured = measure(self, batch);
-        TrainOutput::new(self, measured.loss.backward(), measured.measures)
+        let seed = next_dropout_seed(&batch.images.device());
+        autocast(self.precision, || match self.micro_batch_size {
+            Some(pairs) if pairs < batch.len() => gradient_cache::step(self, &batch, pairs, seed),
+            _ => {
+                let measured = with_dropout_seed(seed, 0, || self.network.measure(batch));
+                TrainOutput::new(self, measured.loss.backward(), measured.measures)
+            }
+        })
     }
 
     fn optimize(
@@ -99,7 +115,7 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
-        let measured = measure(self, batch);
+        let measured = autocast(self.precision, || self.network.measure(batch));
         measured.measures.with_embeddings(measured.embeddings)
     }
 }
@@ -253,6 +269,7 @@ mod tests {
                 network,
                 gradient_clip_norm: None,
                 precision,
+                micro_batch_size: None,
             };
             let adam = Adam {
                 epsilon: 1e-8,

@@ -406,7 +406,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Int};
     use convirt_data::{EvaluationLoader, ImageTextBatch};
     use convirt_model::ConVirt;
     use convirt_phantom::PhantomConfig;
@@ -439,6 +439,14 @@ mod tests {
         }
 
         const ACCURACY_NAMES: &'static [&'static str] = ConVirt::ACCURACY_NAMES;
+
+        fn embed(&self, batch: ImageTextBatch) -> [Tensor<2>; 2] {
+            self.network.embed(batch)
+        }
+
+        fn score(&self, embeddings: [Tensor<2>; 2], text_ids: Option<Tensor<1, Int>>) -> Measured {
+            self.network.score(embeddings, text_ids)
+        }
 
         fn measure(&self, batch: ImageTextBatch) -> Measured {
             let is_spoiled = batch.indices.iter().any(|pair| *pair < 4);
