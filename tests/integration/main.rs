@@ -12,6 +12,7 @@ mod fixtures;
 mod interop;
 mod json;
 mod kills;
+mod micro_batches;
 mod outside_crate;
 mod options;
 mod own_pairs;
