@@ -49,7 +49,10 @@ fn the_part_that_a_budget_allows_is_kept_in_the_run() {
     assert!(summary.validation_loss.unwrap().is_finite());
 
     let error = workspace.try_config(&["memory_budget_gib=8"]).unwrap_err();
-    assert!(error.to_string().contains("micro_batch_size: auto"), "{error}");
+    assert!(
+        error.to_string().contains("micro_batch_size: auto"),
+        "{error}"
+    );
 }
 
 #[test]

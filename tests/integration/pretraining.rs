@@ -379,3 +379,35 @@ fn images_in_memory_are_embedded_like_their_files() {
         .to_string();
     assert!(error.contains("image in memory"), "{error}");
 }
+
+#[test]
+fn a_run_with_the_sigmoid_loss_goes_on_with_its_bias_and_can_be_loaded() {
+    let _alone = alone();
+    let workspace = Workspace::new();
+    let overrides = [
+        "loss.kind=sigmoid",
+        "loss.learnable_temperature=True",
+        "loss.alpha_weight=0.5",
+        "max_steps=4",
+    ];
+    let training = Training::prepare(workspace.config(&overrides)).unwrap();
+    let description = training.to_string();
+    assert!(
+        description.contains("loss: loss.alpha_weight\n"),
+        "{description}"
+    );
+    let summary = training.run().unwrap();
+    let text = summary.to_string();
+    assert!(text.contains("batch · entropy(1/batch)"), "{text}");
+    let more = ["max_steps=8".to_string()];
+    let resumed = Training::resume(&summary.run, &more)
+        .unwrap()
+        .run()
+        .unwrap();
+    let whole = Training::prepare(workspace.config(&overrides[..3])).unwrap();
+    let whole = whole.run().unwrap();
+    assert_eq!(resumed.validation_loss, whole.validation_loss);
+    let bias = tensors(&summary.run, "loss.bias");
+    assert_eq!(bias.len(), 1, "{bias:?}");
+    convirt::Model::load(&summary.run).unwrap();
+}

@@ -39,8 +39,8 @@ pub use convirt::{ConVirt, ConVirtConfig, Encoded};
 pub use error::ModelError;
 pub use image_encoder::{ImageEncoder, ImageEncoderConfig, Pixels};
 pub use loss::{
-    ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, NtXentLoss, NtXentLossConfig,
-    NtXentOutput,
+    ContrastiveLoss, ContrastiveLossConfig, ContrastiveOutput, LossKind, NtXentLoss,
+    NtXentLossConfig, NtXentOutput,
 };
 pub use parameter_counts::{ParameterCount, ParameterCounts};
 pub use pooling::{Pooled, Pooling};

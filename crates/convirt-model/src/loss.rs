@@ -5,9 +5,9 @@ mod ntxent;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use convirt_ops::{ContrastiveOptions, contrastive_loss};
+use convirt_ops::{ContrastiveOptions, contrastive_loss, sigmoid_loss};
 
-pub use config::ContrastiveLossConfig;
+pub use config::{ContrastiveLossConfig, LossKind};
 pub use ntxent::{NtXentLoss, NtXentLossConfig, NtXentOutput};
 
 use crate::association::associate;
@@ -29,6 +29,13 @@ const MAX_SCALE: f64 = 100.0;
 /// With [`multi_positive`](ContrastiveLossConfig::multi_positive), P_ij is 1/n_i for each of the
 /// n_i pairs j whose text equals that of i, and 0 elsewhere; the minimum of the loss is then the
 /// mean of ln n_i. If no text occurs twice, both are the same.
+///
+/// With [`LossKind::Sigmoid`] it is the loss of SigLIP ([Zhai et al.
+/// 2023](https://arxiv.org/abs/2303.15343)),
+///
+/// L = −1/N Σ_i Σ_j log σ( z_ij (q_ij + b) ),
+///
+/// where z_ij is 1 for the pairs with P_ij above 0, −1 for all others, and the bias b is trained.
 ///
 /// The matrix is computed tile by tile, so that memory grows linearly with the batch.
 ///
@@ -52,6 +59,8 @@ const MAX_SCALE: f64 = 100.0;
 pub struct ContrastiveLoss {
     /// log(1/τ), `[1]`, where τ is trained.
     pub log_scale: Option<Param<Tensor<1>>>,
+    /// b, `[1]`, of the sigmoid loss.
+    pub bias: Option<Param<Tensor<1>>>,
     temperature: f64,
     image_to_text_weight: f64,
     use_cosine_similarity: bool,
@@ -61,7 +70,7 @@ pub struct ContrastiveLoss {
 /// Output of [`ContrastiveLoss::forward`].
 #[derive(Clone, Debug)]
 pub struct ContrastiveOutput {
-    /// Mean over the batch, `[1]`, in nats. Chance level is ln(batch).
+    /// Mean over the batch, `[1]`, in nats. Chance level is [`LossKind::chance`].
     pub loss: Tensor<1>,
     /// For each image the number of the most similar text, `[batch]`.
     pub nearest_texts: Tensor<1, Int>,
@@ -72,18 +81,10 @@ pub struct ContrastiveOutput {
 impl ContrastiveLoss {
     fn new(config: &ContrastiveLossConfig, device: &Device) -> Self {
         let log_scale = -config.temperature.ln();
+        let (bias, is_sigmoid) = (config.bias, config.kind == LossKind::Sigmoid);
         Self {
-            log_scale: config.learnable_temperature.then(|| {
-                Param::uninitialized(
-                    ParamId::new(),
-                    move |device, require_grad| {
-                        Tensor::<1>::full([1], log_scale, device).set_require_grad(require_grad)
-                    },
-                    device.clone(),
-                    true,
-                    [1].into(),
-                )
-            }),
+            log_scale: (config.learnable_temperature).then(|| number(log_scale, device)),
+            bias: is_sigmoid.then(|| number(bias, device)),
             temperature: config.temperature,
             image_to_text_weight: config.image_to_text_weight,
             use_cosine_similarity: config.use_cosine_similarity,
@@ -115,12 +116,17 @@ impl ContrastiveLoss {
         let device = images.device().without_autodiff();
         let text_ids = text_ids.filter(|_| self.multi_positive);
         let text_ids = text_ids.unwrap_or_else(|| Tensor::arange(0..batch as i64, &device));
-        let options = ContrastiveOptions {
-            row_weight: self.image_to_text_weight,
-            excludes_diagonal: false,
-        };
         let scale = self.scale(&images);
-        let contrast = contrastive_loss(images, texts, scale, text_ids, options);
+        let contrast = match &self.bias {
+            Some(bias) => sigmoid_loss(images, texts, scale, widen(bias.val()), text_ids),
+            None => {
+                let options = ContrastiveOptions {
+                    row_weight: self.image_to_text_weight,
+                    excludes_diagonal: false,
+                };
+                contrastive_loss(images, texts, scale, text_ids, options)
+            }
+        };
         ContrastiveOutput {
             loss: contrast.loss,
             nearest_texts: contrast.best_columns,
@@ -128,7 +134,7 @@ impl ContrastiveLoss {
         }
     }
 
-    /// Computes all similarities divided by τ.
+    /// Computes all similarities divided by τ, without a bias.
     ///
     /// # Shapes
     ///
@@ -180,6 +186,19 @@ impl ContrastiveLoss {
             None => fixed_scale(self.temperature, vectors),
         }
     }
+}
+
+/// A parameter of one number.
+fn number(number: f64, device: &Device) -> Param<Tensor<1>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| {
+            Tensor::<1>::full([1], number, device).set_require_grad(require_grad)
+        },
+        device.clone(),
+        true,
+        [1].into(),
+    )
 }
 
 /// 1/τ, `[1]`, on the device and of the type of these vectors.
@@ -305,6 +324,35 @@ mod tests {
             (difference - gradient).abs() < 1e-5,
             "{difference} {gradient}"
         );
+    }
+
+    /// By hand: orthogonal unit vectors, τ = 0.5 and b = −1, so that logits are 1 for a pair and −1
+    /// for others. Equal texts make the pair (0, 1) a positive with the logit −1.
+    #[test]
+    fn sigmoid_loss_classifies_each_pair() {
+        let device = Device::flex().autodiff();
+        let config = ContrastiveLossConfig {
+            kind: LossKind::Sigmoid,
+            temperature: 0.5,
+            bias: -1.0,
+            ..Default::default()
+        };
+        let loss = config.init(&device).unwrap();
+        let axes = Tensor::<2>::eye(3, &device);
+        let output = loss.forward(axes.clone(), axes.clone(), None);
+        let term = |logit: f64| (-logit).exp().ln_1p();
+        assert!((value(&output) - 3.0 * term(1.0)).abs() < 1e-6);
+        let gradients = output.loss.backward();
+        let bias = loss.bias.as_ref().unwrap().val();
+        // 1/N Σ σ(logit) − z: three times σ(1) − 1 and six times σ(−1), which is the same.
+        let expected = (6.0 - 3.0) / 3.0 * (1.0 / (1.0 + 1f64.exp()));
+        let gradient = bias.grad(&gradients).unwrap().into_scalar::<f64>();
+        assert!((gradient - expected).abs() < 1e-6, "{gradient}");
+
+        let ids = Tensor::from_data([8i64, 8, 3], &device);
+        let output = loss.forward(axes.clone(), axes, Some(ids));
+        let expected = (7.0 * term(1.0) + 2.0 * term(-1.0)) / 3.0;
+        assert!((value(&output) - expected).abs() < 1e-6);
     }
 
     #[test]

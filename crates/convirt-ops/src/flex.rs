@@ -24,7 +24,7 @@ mod contrastive;
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train, conv2d_batch_norm};
-pub(crate) use contrastive::contrastive_loss;
+pub(crate) use contrastive::{contrastive_loss, sigmoid_loss};
 pub(crate) use conv2d::conv2d;
 pub(crate) use dropout::dropout;
 pub(crate) use gelu::gelu;

@@ -35,7 +35,7 @@ pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{
     BatchNormalized, Epilogue, Normalization, batch_norm, batch_norm_train, conv2d_batch_norm,
 };
-pub use contrastive::{Contrast, ContrastiveOptions, contrastive_loss};
+pub use contrastive::{Contrast, ContrastiveOptions, contrastive_loss, sigmoid_loss};
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;
 pub use dropout::{dropout, mixed_seed, next_dropout_seed, with_dropout_seed};

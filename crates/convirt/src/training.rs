@@ -229,11 +229,10 @@ impl Training {
             skipped_steps: outcome.state.skipped.total,
             best_step: evaluations.best_step,
             validation_loss: evaluations.best_loss,
-            chance_loss: chance_loss(
-                held_out.dataset().len(),
-                held_out.batches(),
-                self.config.objective,
-            ),
+            chance_loss: chance_loss(held_out.dataset().len(), held_out.batches(), |batch| {
+                self.config.objective.chance(self.config.loss.kind, batch)
+            }),
+            loss: self.config.loss.kind,
             retrieval: evaluation.retrieval(),
             contrastive_accuracy: evaluation.contrastive_accuracy(),
             train_pairs: self.loaders.train.dataset().len(),

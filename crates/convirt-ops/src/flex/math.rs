@@ -59,6 +59,31 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     }
 }
 
+/// log(1 + eˣ), within 3 units in the last place.
+///
+/// It is x + log(1 + e⁻ˣ) for positive x, and log(1 + y) = 2·artanh(y / (2 + y)), whose series is cut
+/// off below half a unit for y up to 1.
+#[inline(always)]
+pub(crate) fn softplus<const FUSED: bool>(x: f32) -> f32 {
+    let power = exp::<FUSED>(-x.abs());
+    let ratio = power / (2.0 + power);
+    let series = polynomial::<FUSED, _>(
+        ratio * ratio,
+        [
+            1.0 / 15.0,
+            1.0 / 13.0,
+            1.0 / 11.0,
+            1.0 / 9.0,
+            1.0 / 7.0,
+            1.0 / 5.0,
+            1.0 / 3.0,
+            1.0,
+        ],
+    );
+    let positive = if x > 0.0 { x } else { 0.0 };
+    mul_add::<FUSED>(2.0 * ratio, series, positive)
+}
+
 /// The error function, within 5·10⁻⁷.
 ///
 /// The rational function is [Eigen](https://libeigen.gitlab.io)'s.
@@ -154,6 +179,33 @@ mod tests {
     vectorized! {
         fn exponentials(values: &mut [f32]) {
             values.iter_mut().for_each(|value| *value = exp::<FUSED>(*value));
+        }
+    }
+
+    vectorized! {
+        fn softpluses(values: &mut [f32]) {
+            values.iter_mut().for_each(|value| *value = softplus::<FUSED>(*value));
+        }
+    }
+
+    #[test]
+    fn softplus_is_within_three_units_of_the_last_place_and_nan_stays_nan() {
+        let x = line(-87.0, 88.0);
+        for (level, actual) in with_each_kernel(|| {
+            let mut values = x.clone();
+            softpluses(&mut values);
+            let mut ends = [-1e4, 1e4, f32::NAN];
+            softpluses(&mut ends);
+            (values, ends)
+        }) {
+            for (x, actual) in x.iter().zip(actual.0) {
+                let exact = f64::from(*x).exp().ln_1p();
+                let unit = f64::from((exact as f32).next_up() - exact as f32);
+                let error = (f64::from(actual) - exact).abs();
+                assert!(error <= 3.0 * unit, "{level:?}: {x}: {exact}, not {actual}");
+            }
+            assert_eq!(actual.1[..2], [0.0, 1e4], "{level:?}");
+            assert!(actual.1[2].is_nan(), "{level:?}");
         }
     }
 

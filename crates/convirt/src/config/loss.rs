@@ -12,6 +12,7 @@ pub(super) fn check(loss: &ContrastiveLossConfig) -> Check {
         temperature,
         ContrastiveLossConfig::TEMPERATURES,
     )?;
+    number("bias", loss.bias, ContrastiveLossConfig::BIASES)?;
     let minimum = ContrastiveLossConfig::MIN_LEARNABLE_TEMPERATURE;
     if loss.learnable_temperature && temperature < minimum {
         let problem = format!("below {minimum}, the minimum of a learnable temperature");
@@ -26,6 +27,8 @@ pub(super) fn check(loss: &ContrastiveLossConfig) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use convirt_model::LossKind;
+
     use super::*;
     use crate::config::Config;
 
@@ -34,14 +37,18 @@ mod tests {
         let text = "\
 dataset: {csv_file: a.csv}
 loss:
+  kind: sigmoid
   temperature: 0.2
+  bias: -3
   learnable_temperature: True
   use_cosine_similarity: False
   alpha_weight: 0.25
   multi_positive: False
 ";
         let expected = ContrastiveLossConfig {
+            kind: LossKind::Sigmoid,
             temperature: 0.2,
+            bias: -3.0,
             image_to_text_weight: 0.25,
             use_cosine_similarity: false,
             learnable_temperature: true,

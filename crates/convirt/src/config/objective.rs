@@ -1,6 +1,7 @@
 //! The key `objective`: what a training learns from.
 
 use convirt_data::Choice;
+use convirt_model::LossKind;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -52,32 +53,41 @@ impl Objective {
         }
     }
 
-    /// Returns the number of candidates for each positive in a batch of `batch` rows.
-    pub(crate) fn candidates(self, batch: usize) -> usize {
+    /// Returns the loss of a model that finds all candidates equally similar, in a batch of `batch`
+    /// rows, in nats.
+    pub(crate) fn chance(self, loss: LossKind, batch: usize) -> f64 {
         match self {
-            Self::ConVirt => batch,
-            Self::SimClr => (2 * batch).saturating_sub(1),
+            Self::ConVirt => loss.chance(batch),
+            Self::SimClr => LossKind::Softmax.chance((2 * batch).saturating_sub(1)),
         }
     }
 
-    /// Returns the formula of the loss at chance, the logarithm of
-    /// [`candidates`](Self::candidates).
-    pub(crate) fn chance_formula(self) -> &'static str {
-        match self {
-            Self::ConVirt => "ln(batch)",
-            Self::SimClr => "ln(2·batch − 1)",
+    /// Returns the formula of [`chance`](Self::chance).
+    pub(crate) fn chance_formula(self, loss: LossKind) -> &'static str {
+        match (self, loss) {
+            (Self::SimClr, _) => "ln(2·batch − 1)",
+            (Self::ConVirt, LossKind::Softmax) => "ln(batch)",
+            (Self::ConVirt, LossKind::Sigmoid) => "batch · entropy(1/batch)",
         }
     }
 }
 
 impl Config {
     /// Returns the keys that have no effect although they differ from their defaults: the
-    /// objective does not use them.
+    /// objective or the loss does not use them.
     pub fn without_effect(&self) -> Vec<&'static str> {
-        if self.objective.reads_texts() {
-            return Vec::new();
-        }
         let default = Self::default();
+        if self.objective.reads_texts() {
+            let unused = match self.loss.kind {
+                LossKind::Softmax => ("loss.bias", self.loss.bias != default.loss.bias),
+                LossKind::Sigmoid => (
+                    "loss.alpha_weight",
+                    self.loss.image_to_text_weight != default.loss.image_to_text_weight,
+                ),
+            };
+            let (key, is_changed) = unused;
+            return is_changed.then_some(key).into_iter().collect();
+        }
         macro_rules! keys {
             ($($section:ident.$key:ident),+ $(,)?) => {
                 vec![$((
@@ -102,6 +112,8 @@ impl Config {
             dataset.train_text,
             dataset.eval_text,
             dataset.pad_multiple,
+            loss.kind,
+            loss.bias,
             loss.learnable_temperature,
             loss.use_cosine_similarity,
             loss.multi_positive,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use convirt_model::ParameterCounts;
+use convirt_model::{LossKind, ParameterCounts};
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +82,12 @@ pub struct Summary {
     pub best_step: usize,
     /// Lowest validation loss, in nats; `None` if the run ended before an evaluation.
     pub validation_loss: Option<f64>,
-    /// Validation loss at chance, in nats: the mean of ln(batch), for SimCLR of ln(2 · batch − 1).
+    /// Validation loss at chance, in nats: the mean of ln(batch), for SimCLR of ln(2 · batch − 1),
+    /// for the sigmoid loss of batch · entropy(1/batch).
     pub chance_loss: f64,
+    /// What the loss computes of the similarities. The softmax in summaries of older versions.
+    #[serde(default)]
+    pub loss: LossKind,
     /// Retrieval among the held-out pairs by the saved model; `None` for SimCLR.
     pub retrieval: Option<Retrieval>,
     /// Fraction of held-out views whose most similar other view in the batch shows the same image,
@@ -164,7 +168,7 @@ impl fmt::Display for Summary {
             self.steps,
             duration(self.seconds)
         )?;
-        let chance = self.objective.chance_formula();
+        let chance = self.objective.chance_formula(self.loss);
         match self.validation_loss {
             Some(loss) => writeln!(
                 f,

@@ -38,7 +38,7 @@ impl fmt::Display for Training {
             let unused = unused.join(", ");
             writeln!(
                 f,
-                "note: without texts these settings have no effect: {unused}"
+                "note: these settings have no effect with this objective and loss: {unused}"
             )?;
         }
         let counts = self.network.parameter_counts();

@@ -175,8 +175,8 @@ mod tests {
     use burn::train::{ItemLazy, TrainStep, metric::Adaptor};
     use convirt_data::TextBatch;
     use convirt_model::{
-        BertConfig, ConVirt, ConVirtConfig, ContrastiveLossConfig, ResNetConfig, ResNetDepth,
-        SimClr, SimClrConfig,
+        BertConfig, ConVirt, ConVirtConfig, ContrastiveLossConfig, LossKind, ResNetConfig,
+        ResNetDepth, SimClr, SimClrConfig,
     };
     use convirt_ops::Precision;
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     /// With a learnable temperature and dropout.
-    fn convirt() -> ConVirt {
+    fn convirt(kind: LossKind) -> ConVirt {
         let text = BertConfig {
             hidden_size: 24,
             num_hidden_layers: 2,
@@ -203,6 +203,7 @@ mod tests {
         let config = ConVirtConfig {
             d_embedding: 16,
             loss: ContrastiveLossConfig {
+                kind,
                 learnable_temperature: true,
                 ..Default::default()
             },
@@ -309,9 +310,11 @@ mod tests {
 
     #[test]
     fn loss_and_all_gradients_are_those_of_the_whole_batch() {
-        let mut network = convirt();
-        network.image_encoder = network.image_encoder.map(&mut FreezeStatistics);
-        assert_equals_the_whole_batch(&network, 1, 106);
+        for (kind, parameters) in [(LossKind::Softmax, 106), (LossKind::Sigmoid, 107)] {
+            let mut network = convirt(kind);
+            network.image_encoder = network.image_encoder.map(&mut FreezeStatistics);
+            assert_equals_the_whole_batch(&network, 1, parameters);
+        }
         let mut network = simclr();
         network.image_encoder = network.image_encoder.map(&mut FreezeStatistics);
         assert_equals_the_whole_batch(&network, 2, 64);
@@ -324,9 +327,9 @@ mod tests {
             let norm = &network.image_encoder.bn1;
             [&norm.running_mean, &norm.running_var].map(|it| it.value_sync().into_data())
         };
-        let network = convirt();
+        let network = convirt(LossKind::Softmax);
         stepped(&network, batch(1), Some(3));
-        let expected = convirt();
+        let expected = convirt(LossKind::Softmax);
         for pairs in [0..3, 3..6, 6..7] {
             expected.encode_image(batch(1).part(pairs).images);
         }

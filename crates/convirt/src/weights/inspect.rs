@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use convirt_model::{
-    Bert, BertConfig, BertFamily, ConVirt, ConVirtConfig, Pooling, ResNet, ResNetConfig,
+    Bert, BertConfig, BertFamily, ConVirt, ConVirtConfig, LossKind, Pooling, ResNet, ResNetConfig,
     ResNetDepth, SimClr, SimClrConfig,
 };
 
@@ -95,6 +95,9 @@ impl Inspection {
             }
             let temperature = shape(&scope.name_of("loss.log_scale"));
             config.loss.learnable_temperature = temperature.is_some();
+            if shape(&scope.name_of("loss.bias")).is_some() {
+                config.loss.kind = LossKind::Sigmoid;
+            }
             Some((scope, config))
         });
         if let Some((scope, config)) = &network {
