@@ -111,7 +111,8 @@ fn case(
             })
         }
         ("convirt", "step" | "known", &[batch, tokens, ref micro_batch @ ..]) => {
-            let micro_batch = micro_batch.first();
+            let (micro_batch, pass) = (micro_batch.first(), pass.to_string());
+            let has_parts = micro_batch.is_some();
             let config = ConVirtConfig {
                 freeze_embeddings: true,
                 freeze_layers: (0..6).collect(),
@@ -121,9 +122,9 @@ fn case(
                 )
             };
             let mut network = config.init(&graph).expect("the configuration is valid");
+            let states = || FrozenStates::new(1 << 30);
             if pass == "known" {
-                let states = FrozenStates::new(1 << 30);
-                network.text_encoder = network.text_encoder.with_frozen_states(&states);
+                network.text_encoder = network.text_encoder.with_frozen_states(&states());
             }
             let mut task = Some(ContrastiveTask {
                 network,
@@ -138,7 +139,13 @@ fn case(
             let mut optimizer = adam.init();
             let pairs = pairs(batch, tokens, &graph);
             Box::new(move || {
-                let current = task.take().expect("put back below");
+                let mut current = task.take().expect("put back below");
+                if pass == "step" && has_parts {
+                    // As in a run, which remembers from the first pass what frozen layers make of
+                    // a text.
+                    let encoder = current.network.text_encoder;
+                    current.network.text_encoder = encoder.with_frozen_states(&states());
+                }
                 let output = TrainStep::step(&current, pairs.clone());
                 task = Some(current.optimize(&mut optimizer, 1e-4.into(), output.grads));
             })
