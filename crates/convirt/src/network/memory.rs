@@ -175,8 +175,8 @@ impl TrainingMemory<'_> {
         self.in_parts(config, config.micro_batch().unwrap_or(batch))
     }
 
-    /// Sets `micro_batch_size` to the largest number of pairs that fits into the memory budget: the
-    /// batch, its half, its quarter and so on.
+    /// Sets `micro_batch_size` to the largest number of pairs that fits into the memory budget, of
+    /// the batch, its half, its quarter and so on; to the one that needs the least if none fits.
     ///
     /// # Errors
     ///
@@ -199,8 +199,11 @@ impl TrainingMemory<'_> {
         let sizes = std::iter::successors(Some(config.batch_size), |pairs| {
             (*pairs > 1).then(|| pairs.div_ceil(2))
         });
-        let mut fitting = sizes.filter(|pairs| needed(pairs) <= budget as f64);
-        config.micro_batch_size = Some(MicroBatchSize::Pairs(fitting.next().unwrap_or(1)));
+        let sizes: Vec<usize> = sizes.collect();
+        let fits = |pairs: &&usize| needed(pairs) <= budget as f64;
+        let least = sizes.iter().min_by(|a, b| needed(a).total_cmp(&needed(b)));
+        let chosen = sizes.iter().find(fits).or(least);
+        config.micro_batch_size = chosen.map(|pairs| MicroBatchSize::Pairs(*pairs));
         Ok(())
     }
 
@@ -410,7 +413,11 @@ mod tests {
     #[test]
     fn the_largest_part_within_the_budget_is_chosen() {
         let network = NetworkConfig::ConVirt(convirt());
-        let memory = memory(&network, 100, 5);
+        let memory = memory(&network, 10_000, 5);
+        let config = || Config {
+            batch_size: 4_096,
+            ..config()
+        };
         let chosen = |budget: Option<f64>, device: &Device| {
             let mut config = config();
             config.micro_batch_size = Some(MicroBatchSize::Auto(crate::config::Auto::Auto));
@@ -421,19 +428,22 @@ mod tests {
         };
         let flex = Device::flex();
         assert_eq!(chosen(Some(100.0), &flex).micro_batch(), None);
-        assert_eq!(chosen(Some(1e-6), &flex).micro_batch(), Some(1));
         let mut config = config();
-        config.micro_batch_size = Some(MicroBatchSize::Pairs(4));
+        config.micro_batch_size = Some(MicroBatchSize::Pairs(2_048));
         let need = memory.of(&config);
         let bytes = (need.on_device() + need.loader) as f64 * MARGIN;
         assert_eq!(
             chosen(Some((bytes + 1.0) / GIBIBYTE), &flex).micro_batch(),
-            Some(4)
+            Some(2_048)
         );
         assert_eq!(
             chosen(Some((bytes - 9.0) / GIBIBYTE), &flex).micro_batch(),
-            Some(2)
+            Some(1_024)
         );
+        // If nothing fits, what needs the least: the sums of gradients of single pairs need more
+        // than the activations of a few.
+        let least = chosen(Some(1e-6), &flex).micro_batch().unwrap();
+        assert!((2..64).contains(&least), "{least}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl fmt::Display for Training {
             let unused = unused.join(", ");
             writeln!(
                 f,
-                "note: these settings have no effect with this objective and loss: {unused}"
+                "note: with this objective and loss these settings have no effect: {unused}"
             )?;
         }
         let counts = self.network.parameter_counts();
