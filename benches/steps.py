@@ -94,7 +94,7 @@ def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
 
         return run
     images = torch.randn(batch, 3, 224, 224).to(memory_format=form)
-    ids = torch.arange(1000, 1000 + batch * tokens).reshape(batch, tokens)
+    ids = (torch.arange(batch * tokens) % 29_000 + 1_000).reshape(batch, tokens)
     mask = torch.ones(batch, tokens)
     if network == "convirt":
         image, text = compiled(resnet("resnet50").train()), compiled(Text().train())
