@@ -8,6 +8,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use convirt_ops::{
     Epilogue, Normalization, Window, batch_norm, batch_norm_train, conv2d, conv2d_batch_norm,
+    with_setting,
 };
 
 /// Weight of the newest batch in the running statistics.
@@ -23,15 +24,7 @@ thread_local! {
 ///
 /// It affects the calling thread only.
 pub fn keep_running_statistics<R>(work: impl FnOnce() -> R) -> R {
-    /// Restores the choice on drop, so also after a panic.
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            KEEPS_STATISTICS.set(self.0);
-        }
-    }
-    let _restore = Restore(KEEPS_STATISTICS.replace(true));
-    work()
+    with_setting(&KEEPS_STATISTICS, true, work)
 }
 
 /// Normalizes each channel over the batch ([Ioffe & Szegedy

@@ -101,7 +101,10 @@ impl Pairs {
     }
 
     /// Computes the gradients of rows and columns from those of the logits of each strip.
-    fn gradients(&self, logits_gradient: impl Fn(&Range<usize>) -> Tensor<2>) -> [Tensor<2>; 2] {
+    fn gradients(
+        &self,
+        mut logits_gradient: impl FnMut(&Range<usize>) -> Tensor<2>,
+    ) -> [Tensor<2>; 2] {
         let mut row_gradient = Vec::new();
         let mut column_gradient = self.columns.zeros_like();
         for strip in strips(self.size()) {

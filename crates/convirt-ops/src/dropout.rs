@@ -4,6 +4,8 @@ use std::cell::Cell;
 
 use burn::tensor::{Device, Distribution, Tensor};
 
+use crate::scope::with_setting;
+
 thread_local! {
     static STREAM: Cell<Option<MaskStream>> = const { Cell::new(None) };
 }
@@ -83,20 +85,12 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 /// assert_eq!(last_two.into_data(), whole.slice(3..5).into_data());
 /// ```
 pub fn with_dropout_seed<R>(seed: u64, first_row: usize, work: impl FnOnce() -> R) -> R {
-    /// Restores the stream on drop, so also after a panic.
-    struct Restore(Option<MaskStream>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            STREAM.set(self.0);
-        }
-    }
     let stream = MaskStream {
         key: scramble(seed),
         drawn: 0,
         first_row,
     };
-    let _restore = Restore(STREAM.replace(Some(stream)));
-    work()
+    with_setting(&STREAM, Some(stream), work)
 }
 
 /// Draws a seed for a mask, or for work that is done twice with the same masks: from the current

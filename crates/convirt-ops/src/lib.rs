@@ -11,6 +11,7 @@
 
 #[cfg(test)]
 mod testing;
+mod scope;
 mod device;
 mod kernel;
 mod precision;
@@ -46,5 +47,6 @@ pub use linear::linear;
 pub use max_pool2d::max_pool2d;
 pub use precision::{Precision, autocast};
 pub use profile::Profile;
+pub use scope::with_setting;
 pub use storage::{branch, from_storage, to_storage};
 pub use sum_of_squares::sum_of_squares;

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use crate::device::is_flex;
 use crate::kernel::Kernel;
+use crate::scope::with_setting;
 
 thread_local! {
     static CHOSEN: Cell<Precision> = const { Cell::new(Precision::Float32) };
@@ -115,15 +116,7 @@ pub(crate) fn composed<const A: usize, const B: usize>(
 /// assert_eq!(autocast(Precision::BFloat16, multiply), 1.0);
 /// ```
 pub fn autocast<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
-    /// Restores the precision on drop, so also after a panic.
-    struct Restore(Precision);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CHOSEN.set(self.0);
-        }
-    }
-    let _restore = Restore(CHOSEN.replace(precision));
-    work()
+    with_setting(&CHOSEN, precision, work)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub enum LossKind {
 }
 
 impl LossKind {
-    /// Returns the loss of a model that cannot tell the pairs of a batch apart, in nats: ln N for
+    /// Returns the loss of a model that finds all pairs of a batch equally similar, in nats: ln N for
     /// the softmax, and N times the entropy of a fraction of 1/N for the sigmoid.
     pub fn chance(self, batch: usize) -> f64 {
         let batch = batch.max(1) as f64;

@@ -82,23 +82,19 @@ fn composed(
                 .sum();
     }
     let contrast = best.contrast(sum.div_scalar(size as f64));
-    let is_trained = [
-        rows.is_autodiff(),
-        columns.is_autodiff(),
-        scale.is_autodiff(),
-    ];
-    if is_trained == [false; 3] && !bias.is_autodiff() {
+    let vectors_train = rows.is_autodiff() || columns.is_autodiff();
+    if !(vectors_train || scale.is_autodiff() || bias.is_autodiff()) {
         return contrast;
     }
-    let logits_gradient = |strip: &_| {
+    let mut bias_gradient = Tensor::<1>::zeros_like(&plain_bias);
+    let [row_gradient, column_gradient] = pairs.gradients(|strip| {
         let signs = signs(strip);
         let missing = sigmoid((logits(strip) * signs.clone()).neg());
-        (missing * signs).div_scalar(-(size as f64))
-    };
-    let [row_gradient, column_gradient] = pairs.gradients(logits_gradient);
+        let gradient = (missing * signs).div_scalar(-(size as f64));
+        bias_gradient = bias_gradient.clone() + gradient.clone().sum_dim(1).sum();
+        gradient
+    });
     let scale_gradient = pairs.scale_gradient(&row_gradient);
-    let bias_gradient = strips(size).map(|strip| logits_gradient(&strip).sum_dim(1).sum());
-    let bias_gradient = bias_gradient.fold(plain_bias.zeros_like(), |sum, of_strip| sum + of_strip);
     let zero = zero(rows, row_gradient)
         + zero(columns, column_gradient)
         + zero(scale, scale_gradient)

@@ -262,7 +262,7 @@ mod tests {
     }
 
     impl Batch {
-        fn of(shape: [usize; 2], classes: i64, row_weight: f64, excludes_diagonal: bool) -> Self {
+        fn new(shape: [usize; 2], classes: i64, row_weight: f64, excludes_diagonal: bool) -> Self {
             let options = ContrastiveOptions {
                 row_weight,
                 excludes_diagonal,
@@ -336,12 +336,12 @@ mod tests {
         on_each_device(|| {
             for shape in [[1, 3], [2, 5], [37, 20], [130, 8]] {
                 for (classes, row_weight) in [(1_000, 0.75), (9, 0.5), (9, 0.0), (1_000, 1.0)] {
-                    check(&Batch::of(shape, classes, row_weight, false));
+                    check(&Batch::new(shape, classes, row_weight, false));
                 }
             }
             for (shape, classes) in [([2, 3], 1), ([38, 20], 19), ([40, 6], 10)] {
-                check(&Batch::of(shape, classes, 1.0, true));
-                check(&Batch::of(shape, classes, 0.75, true));
+                check(&Batch::new(shape, classes, 1.0, true));
+                check(&Batch::new(shape, classes, 0.75, true));
             }
         });
     }
@@ -351,13 +351,13 @@ mod tests {
     fn several_strips_are_one_matrix() {
         let size = 1_100;
         assert_eq!(strips(size).count(), 3);
-        check(&Batch::of([size, 8], 800, 0.75, false));
-        check(&Batch::of([size, 8], 550, 1.0, true));
+        check(&Batch::new([size, 8], 800, 0.75, false));
+        check(&Batch::new([size, 8], 550, 1.0, true));
     }
 
     #[test]
     fn each_kernel_computes_the_loss() {
-        let batch = Batch::of([70, 12], 50, 0.75, false);
+        let batch = Batch::new([70, 12], 50, 0.75, false);
         with_each_kernel(|| check(&batch));
     }
 
@@ -366,7 +366,7 @@ mod tests {
         for scale in [1e-4, 1e4] {
             check(&Batch {
                 scale,
-                ..Batch::of([33, 4], 20, 0.75, false)
+                ..Batch::new([33, 4], 20, 0.75, false)
             });
         }
     }

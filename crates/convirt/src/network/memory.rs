@@ -169,7 +169,7 @@ pub(crate) struct TrainingMemory<'a> {
 
 impl TrainingMemory<'_> {
     /// Computes the memory of a training.
-    pub fn of(&self, config: &Config) -> MemoryNeed {
+    pub fn need(&self, config: &Config) -> MemoryNeed {
         // A batch with more pairs than there are is another error.
         let batch = config.batch_size.min(self.pairs);
         self.in_parts(config, config.micro_batch().unwrap_or(batch))
@@ -399,15 +399,15 @@ mod tests {
         let network = NetworkConfig::ConVirt(convirt());
         let memory = memory(&network, 100, 5);
         let mut config = config();
-        let whole = memory.of(&config);
+        let whole = memory.need(&config);
         config.micro_batch_size = Some(MicroBatchSize::Pairs(2));
-        let parts = memory.of(&config);
+        let parts = memory.need(&config);
         let images = 8 * 32 * 32 * 3 * 4;
         assert_eq!(parts.batch - images, (whole.batch - images) / 4);
         let trainable = network.parameter_count().trainable as u64;
         assert_eq!(parts.network - whole.network, 3 * 4 * trainable);
         config.micro_batch_size = Some(MicroBatchSize::Pairs(8));
-        assert_eq!(memory.of(&config), whole);
+        assert_eq!(memory.need(&config), whole);
     }
 
     #[test]
@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(chosen(Some(100.0), &flex).micro_batch(), None);
         let mut config = config();
         config.micro_batch_size = Some(MicroBatchSize::Pairs(2_048));
-        let need = memory.of(&config);
+        let need = memory.need(&config);
         let bytes = (need.on_device() + need.loader) as f64 * MARGIN;
         assert_eq!(
             chosen(Some((bytes + 1.0) / GIBIBYTE), &flex).micro_batch(),
@@ -485,11 +485,11 @@ mod tests {
         };
         let mut config = config();
         let memory = memory(&network, 100, 0);
-        assert_eq!(memory.of(&config), expected);
-        let four_pairs = TrainingMemory { pairs: 4, ..memory }.of(&config);
+        assert_eq!(memory.need(&config), expected);
+        let four_pairs = TrainingMemory { pairs: 4, ..memory }.need(&config);
         assert_eq!(four_pairs.batch, expected.batch / 2);
         config.precision = Precision::BFloat16;
-        assert_eq!(memory.of(&config).batch, images + maps / 2);
+        assert_eq!(memory.need(&config).batch, images + maps / 2);
         let inference = MemoryNeed::for_images(8, 32, Precision::BFloat16);
         assert_eq!(inference.batch, images + 8 * 16 * 16 * 64 * 2);
     }
@@ -504,7 +504,7 @@ mod tests {
                 freeze_layers: freeze_layers.to_vec(),
                 ..convirt()
             });
-            let need = |tokens| memory(&network, 100, tokens).of(&config()).batch;
+            let need = |tokens| memory(&network, 100, tokens).need(&config()).batch;
             need(5) - need(0)
         };
         assert_eq!(batch(false, &[0]), 2 * per_layer);
@@ -571,7 +571,7 @@ mod tests {
         config.dataset.input_shape = [4_096, 4_096, 3];
         config.dataset.prefetch = 1_024;
         let network = NetworkConfig::ConVirt(network);
-        let need = memory(&network, usize::MAX, 1 << 20).of(&config);
+        let need = memory(&network, usize::MAX, 1 << 20).need(&config);
         // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, each of 28 bytes.
         assert!(need.network > 4_400_000_000_000_000);
         assert!(need.check_within(Some(1 << 40)).is_err());

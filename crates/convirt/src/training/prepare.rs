@@ -104,11 +104,11 @@ impl Training {
             .transpose()?;
         let description = describe(&config, tower.as_ref());
         description.network.validate()?;
-        let need = memory_need(&description, &studies);
+        let memory = training_memory(&description, &studies);
         if config.chooses_micro_batch() {
-            need.choose_micro_batch(&mut config, &device)?;
+            memory.choose_micro_batch(&mut config, &device)?;
         }
-        need.of(&config).check(&device)?;
+        memory.need(&config).check(&device)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -245,8 +245,8 @@ impl Training {
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
             .transpose()?;
         description.network.validate()?;
-        memory_need(&description, &studies)
-            .of(&config)
+        training_memory(&description, &studies)
+            .need(&config)
             .check(&device)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
@@ -300,7 +300,7 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
 }
 
 /// What decides how much memory the training takes, beside the configuration.
-fn memory_need<'a>(description: &'a Description, studies: &Studies) -> TrainingMemory<'a> {
+fn training_memory<'a>(description: &'a Description, studies: &Studies) -> TrainingMemory<'a> {
     let pairs = &studies.split.train;
     TrainingMemory {
         network: &description.network,

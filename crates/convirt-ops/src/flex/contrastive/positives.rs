@@ -36,7 +36,7 @@ impl Positives {
         self.class_of.len()
     }
 
-    pub(super) fn of(&self, row: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn columns(&self, row: usize) -> impl Iterator<Item = usize> {
         let members = self.members[self.class_of[row]].iter().copied();
         members.filter(move |column| !self.excludes_diagonal || *column != row)
     }
@@ -49,7 +49,7 @@ impl Positives {
 
     /// Σ_j P_ij x_j of row i.
     pub(super) fn mean(&self, row: usize, products: &[f32]) -> f64 {
-        let positives = self.of(row).map(|column| f64::from(products[column]));
+        let positives = self.columns(row).map(|column| f64::from(products[column]));
         positives.sum::<f64>() * f64::from(self.probability(row))
     }
 }

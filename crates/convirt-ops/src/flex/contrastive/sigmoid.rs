@@ -74,7 +74,7 @@ impl Operation<4> for SigmoidLoss {
                 .map(|(row, products)| {
                     let terms = f64::from(softplus_sum(products, scale, bias));
                     // log(1 + exp(−q)) = log(1 + exp(q)) − q
-                    let positives = self.positives.of(row).map(|column| {
+                    let positives = self.positives.columns(row).map(|column| {
                         f64::from(products[column]) * f64::from(scale) + f64::from(bias)
                     });
                     (terms - positives.sum::<f64>(), best_column(products).1)
@@ -148,7 +148,7 @@ impl SigmoidLoss {
             .zip(products.par_chunks_mut(size));
         let sums: Vec<[f64; 2]> = rows
             .map(|(row, products)| {
-                let positives = self.positives.of(row);
+                let positives = self.positives.columns(row);
                 let positives: Vec<(usize, f32)> =
                     positives.map(|column| (column, products[column])).collect();
                 let mut sums = sigmoid_gradients(products, scale, bias, factor).map(f64::from);

@@ -186,7 +186,7 @@ impl ContrastiveLoss {
                 let of_row = (of_rows.max[row], row_factor as f32);
                 let sum = softmax_gradients(products, *scale, of_row, &of_columns.max, &factors);
                 let target = factor * self.positives.probability(row);
-                for column in self.positives.of(row) {
+                for column in self.positives.columns(row) {
                     products[column] -= target;
                 }
                 f64::from(sum) - f64::from(factor) * agreement
