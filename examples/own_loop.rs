@@ -51,12 +51,13 @@ fn main() -> Result<()> {
     for (step, batch) in (1..).zip(loader.iter()) {
         let batch = batch?;
         let texts = batch.texts.context("the pairs have texts")?;
+        let text_ids = texts.text_ids();
         let input = TextInput {
             input_ids: texts.input_ids,
             attention_mask: texts.attention_mask,
             token_type_ids: Some(texts.token_type_ids),
         };
-        let output = model.forward(batch.images, input, Some(texts.text_ids));
+        let output = model.forward(batch.images, input, Some(text_ids));
         println!(
             "step {step}: {:.3} nats",
             output.loss.clone().into_scalar::<f64>()

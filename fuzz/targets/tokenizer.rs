@@ -7,10 +7,11 @@
 use std::fs;
 
 use convirt_data::ReportTokenizer;
-use convirt_fuzz::folder;
+use convirt_fuzz::{count_own_panics, folder};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    count_own_panics();
     let Some((&mode, files)) = data.split_first() else {
         return;
     };

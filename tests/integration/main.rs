@@ -16,6 +16,7 @@ mod micro_batches;
 mod outside_crate;
 mod options;
 mod own_pairs;
+mod peers;
 mod prepare;
 mod pretraining;
 mod program;

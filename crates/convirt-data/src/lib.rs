@@ -53,9 +53,10 @@ pub use files::{
     read_regular_text, truncated_list,
 };
 pub use loader::{
-    EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch, ImageTextDataset, ImageView,
-    LoaderConfig, LoaderError, LoaderPosition, Padding, Sample, SampleConfig, SampleText,
-    TextBatch, TextView, Texts, TrainingLoader, TrainingSteps, Unreadable, collate, collate_texts,
+    BatchShare, BatchShares, EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch,
+    ImageTextDataset, ImageView, LoaderConfig, LoaderError, LoaderPosition, Padding, Sample,
+    SampleConfig, SampleText, TextBatch, TextView, Texts, TrainingLoader, TrainingSteps,
+    Unreadable, collate, collate_texts, text_ids,
 };
 pub use manifest::{
     BlankPolicy, Chexpert8x200, ChexpertCandidate, ChexpertQuery, Choice, Column, ColumnChoices,

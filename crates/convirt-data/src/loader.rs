@@ -14,7 +14,7 @@ mod training;
 mod evaluation;
 mod images;
 
-pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts};
+pub use batch::{ImageTextBatch, Padding, TextBatch, collate, collate_texts, text_ids};
 pub use dataset::{ImageTextDataset, ImageView, Sample, SampleConfig, SampleText, TextView, Texts};
 
 use std::time::Duration;
@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::setting::{SettingError, check};
 
+pub use batches::BatchShare;
 pub use error::LoaderError;
 pub use evaluation::EvaluationLoader;
 pub use images::{ImageBatch, ImageBatches, Unreadable};
-pub use training::{LoaderPosition, TrainingLoader, TrainingSteps};
+pub use training::{BatchShares, LoaderPosition, TrainingLoader, TrainingSteps};
 
 /// Configures a [`TrainingLoader`], an [`EvaluationLoader`] or [`ImageBatches`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

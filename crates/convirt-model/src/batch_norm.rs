@@ -1,6 +1,6 @@
 //! Batch normalization with PyTorch's running statistics.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Initializer;
@@ -16,15 +16,28 @@ const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
 
 thread_local! {
-    static KEEPS_STATISTICS: Cell<bool> = const { Cell::new(false) };
+    static SETS_ASIDE: Cell<bool> = const { Cell::new(false) };
+    static SET_ASIDE: RefCell<Vec<BatchStatistics>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work` without a change of any [`BatchNorm`]'s running statistics: for the second of two
-/// passes over a batch. In training, batches are normalized by their own statistics as ever.
+/// What a [`BatchNorm`] learns of a batch for its running statistics.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    /// Mean of each channel, `[channels]`.
+    pub mean: Tensor<1>,
+    /// Unbiased variance of each channel, `[channels]`.
+    pub variance: Tensor<1>,
+}
+
+/// Runs `work` without a change of any [`BatchNorm`]'s running statistics, and returns what would
+/// have changed them, in the order of the layers' calls, for [`BatchNorm::update`]. In training,
+/// batches are normalized by their own statistics as ever.
 ///
 /// It affects the calling thread only.
-pub fn keep_running_statistics<R>(work: impl FnOnce() -> R) -> R {
-    with_setting(&KEEPS_STATISTICS, true, work)
+pub fn set_statistics_aside<R>(work: impl FnOnce() -> R) -> (R, Vec<BatchStatistics>) {
+    SET_ASIDE.take();
+    let result = with_setting(&SETS_ASIDE, true, work);
+    (result, SET_ASIDE.take())
 }
 
 /// Normalizes each channel over the batch ([Ioffe & Szegedy
@@ -95,14 +108,52 @@ impl BatchNorm {
         let [batch, height, width, _] = input.dims();
         let values = (batch * height * width) as f64;
         let normalized = batch_norm_train(input, gamma, beta, EPSILON, epilogue);
-        if values > 1.0 && !KEEPS_STATISTICS.get() {
-            update(&self.running_mean, normalized.mean);
-            update(
-                &self.running_var,
-                normalized.variance.mul_scalar(values / (values - 1.0)),
-            );
+        // Of a single value `update` takes nothing: it has no variance.
+        let [of_mean, of_variance] = match values > 1.0 {
+            true => [1.0, values / (values - 1.0)],
+            false => [f64::NAN; 2],
+        };
+        let statistics = BatchStatistics {
+            mean: normalized.mean.mul_scalar(of_mean),
+            variance: normalized.variance.mul_scalar(of_variance),
+        };
+        if SETS_ASIDE.get() {
+            SET_ASIDE.with_borrow_mut(|aside| aside.push(statistics));
+        } else {
+            self.update(&statistics);
         }
         normalized.output
+    }
+
+    /// Moves the running statistics towards those of a batch, visible at once. Channels whose batch
+    /// is not finite keep theirs: a training that passes over such a batch would keep the damage.
+    ///
+    /// # Panics
+    ///
+    /// When the number of channels differs.
+    pub fn update(&self, batch: &BatchStatistics) {
+        for (running, batch) in [
+            (&self.running_mean, &batch.mean),
+            (&self.running_var, &batch.variance),
+        ] {
+            let before = running.value_sync().without_autodiff();
+            let batch = before
+                .clone()
+                .mask_where(batch.clone().is_finite(), batch.clone());
+            let after = before.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM);
+            running.update(after);
+            running.value_sync();
+        }
+    }
+
+    /// Returns the number of channels.
+    pub fn channels(&self) -> usize {
+        self.gamma.shape()[0]
+    }
+
+    /// Whether batches change the running statistics: the layer is not frozen.
+    pub fn is_updated(&self) -> bool {
+        self.training.is_enabled()
     }
 
     /// Convolves a feature map, then normalizes it as [`forward`](Self::forward) does.
@@ -127,7 +178,7 @@ impl BatchNorm {
 
     /// Whether a batch of this input is normalized by its own statistics.
     fn takes_batch_statistics(&self, input: &Tensor<4>) -> bool {
-        input.is_autodiff() && self.training.is_enabled()
+        input.is_autodiff() && self.is_updated()
     }
 
     fn normalization(&self) -> Normalization {
@@ -139,16 +190,6 @@ impl BatchNorm {
             epsilon: EPSILON,
         }
     }
-}
-
-/// Moves a running statistic towards the batch's by [`MOMENTUM`], visible at once. Channels whose
-/// batch is not finite keep theirs: a training that passes over such a batch would keep the damage.
-fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
-    let before = running.value_sync().without_autodiff();
-    let batch = before.clone().mask_where(batch.clone().is_finite(), batch);
-    let after = before.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM);
-    running.update(after);
-    running.value_sync();
 }
 
 #[cfg(test)]
@@ -190,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_pass_normalizes_by_the_batch_and_changes_no_statistics() {
+    fn statistics_that_are_set_aside_change_the_running_ones_later() {
         let device = Device::flex().autodiff();
         let layer = BatchNorm::new(2, &device);
         let forward = || {
@@ -202,10 +243,21 @@ mod tests {
             || [&layer.running_mean, &layer.running_var].map(|it| it.value_sync().into_data());
         let first = forward();
         let after_first = statistics();
-        assert_eq!(keep_running_statistics(forward), first);
+        let (output, aside) = set_statistics_aside(forward);
+        assert_eq!(output, first);
         assert_eq!(statistics(), after_first);
-        forward();
-        assert_ne!(statistics(), after_first);
+        let [aside] = &aside[..] else {
+            panic!("one layer, one call");
+        };
+        layer.update(aside);
+        let later = statistics();
+        let at_once = BatchNorm::new(2, &device);
+        for _ in 0..2 {
+            at_once.forward(images(&device), Epilogue::Nothing);
+        }
+        assert_ne!(later, after_first);
+        let at_once = [&at_once.running_mean, &at_once.running_var];
+        assert_eq!(later, at_once.map(|it| it.value_sync().into_data()));
     }
 
     #[test]

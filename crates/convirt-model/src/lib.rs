@@ -29,7 +29,7 @@ mod image_encoder;
 mod classifier;
 
 pub use association::associate;
-pub use batch_norm::{BatchNorm, keep_running_statistics};
+pub use batch_norm::{BatchNorm, BatchStatistics, set_statistics_aside};
 pub use bert::{
     Activation, Bert, BertAttention, BertConfig, BertEmbeddings, BertFamily, BertKeys, BertLayer,
     FrozenStates, StateStorage, TextInput, TextKey,

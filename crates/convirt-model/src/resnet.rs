@@ -258,12 +258,22 @@ impl ResNet {
 
     /// `[batch, 3, height, width]` → `[batch, height / 32, width / 32, d_model]`.
     fn forward_channels_last(&self, images: Tensor<4>) -> Tensor<4> {
-        [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
-            .into_iter()
-            .flatten()
-            .fold(self.stem(images), |feature_map, block| {
-                block.forward(feature_map)
-            })
+        let images = self.stem(images);
+        self.blocks()
+            .fold(images, |feature_map, block| block.forward(feature_map))
+    }
+
+    /// Returns the batch norms whose running statistics change in training, in the order of their
+    /// calls.
+    pub fn updated_batch_norms(&self) -> Vec<&BatchNorm> {
+        let of_blocks = self.blocks().flat_map(ResidualBlock::batch_norms);
+        let all = std::iter::once(&self.bn1).chain(of_blocks);
+        all.filter(|norm| norm.is_updated()).collect()
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &ResidualBlock> {
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        stages.into_iter().flatten()
     }
 
     /// `[batch, 3, height, width]` → `[batch, height / 4, width / 4, 64]`.

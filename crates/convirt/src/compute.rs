@@ -76,6 +76,18 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
     Ok(backend_device(backend, index).ok_or_else(unknown)?)
 }
 
+/// Returns the devices of a list of names, separated by commas, that train together.
+///
+/// # Errors
+///
+/// Those of [`device`].
+pub(crate) fn devices(names: Option<&str>) -> Result<Vec<Device>, Error> {
+    match names {
+        Some(names) => names.split(',').map(|it| device(Some(it.trim()))).collect(),
+        None => Ok(vec![device(None)?]),
+    }
+}
+
 /// Returns a device's name without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
 pub(crate) fn device_name(device: &Device) -> String {
     format!("{:?}", device.clone().inner().as_dispatch())

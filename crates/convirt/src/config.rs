@@ -90,8 +90,9 @@ pub struct Config {
     pub runs_dir: PathBuf,
     /// Seed of all randomness. Default: 0.
     pub seed: u64,
-    /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`. Default: the environment
-    /// variable `BURN_DEVICE`, or the best device of the build; see [`device`](crate::device).
+    /// Device to compute on, such as `flex`, `cuda:1` or `vulkan`; several, as `cuda:0,cuda:1`, train
+    /// together. Default: the environment variable `BURN_DEVICE`, or the best device of the build; see
+    /// [`device`](crate::device).
     pub device: Option<String>,
 
     /// Pairs in a batch, 2 to 65,536; SimCLR: images, each in two views. Default: 32 (paper).

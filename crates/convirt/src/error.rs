@@ -23,6 +23,8 @@ use crate::config::ConfigError;
 use crate::inference::{InferenceError, RunNameError};
 #[cfg(feature = "train")]
 use crate::logging::NotFinite;
+#[cfg(feature = "train")]
+use crate::peers::PeerError;
 use crate::retrieval::IndexError;
 #[cfg(feature = "train")]
 use crate::run::RunError;
@@ -121,6 +123,10 @@ pub enum Error {
         /// The step.
         step: usize,
     },
+    /// Another peer of the training cannot go on.
+    #[cfg(feature = "train")]
+    #[error("the training with several peers: {0}")]
+    Peer(#[from] PeerError),
     /// The held-out pairs cannot be read.
     #[cfg(feature = "train")]
     #[error("the held-out pairs: {0}")]

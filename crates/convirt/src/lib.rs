@@ -77,6 +77,8 @@ pub mod recipe;
 #[cfg(feature = "train")]
 pub mod report;
 #[cfg(feature = "train")]
+mod peers;
+#[cfg(feature = "train")]
 pub mod training;
 #[cfg(feature = "train")]
 pub mod transfer;

@@ -7,8 +7,12 @@ mod display;
 mod adam;
 mod schedule;
 mod pretrained;
+mod gradient_sum;
 mod gradient_cache;
 mod task;
+mod command;
+mod evaluated_batch;
+mod assistant;
 mod fit;
 mod chance;
 
@@ -18,6 +22,7 @@ pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 
+use std::thread;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -30,10 +35,12 @@ use crate::error::Error;
 use crate::inference::Description;
 use crate::messages::warning;
 use crate::network::Network;
+use crate::peers::Peers;
 use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
 use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary};
 use crate::weights::LoadReport;
+use assistant::Assistant;
 use chance::chance_loss;
 use checkpoint::{CheckpointFolder, TrainingState};
 use fit::Outcome;
@@ -69,6 +76,8 @@ pub struct Training {
     config: Config,
     run: RunDir,
     device: Device,
+    /// The devices of the assistants.
+    other_devices: Vec<Device>,
     network: Network,
     description: Description,
     /// The columns of the manifest; `None` if the studies were built in code.
@@ -271,8 +280,31 @@ impl Training {
         network: N,
         observers: Vec<Box<dyn TrainingObserver>>,
     ) -> Result<(Outcome, Evaluation<'_>), Error> {
-        let outcome = self.fit(network, observers)?;
+        let (peers, assistants) = self.assistants();
+        let outcome = thread::scope(|scope| {
+            for assistant in assistants {
+                // The leader learns of an assistant's error by the peers.
+                scope.spawn(|| assistant.run());
+            }
+            self.fit(network, observers, peers)
+        })?;
         let evaluation = N::evaluate(&self.run, &self.device, &self.loaders.valid)?;
         Ok((outcome, evaluation))
+    }
+    /// Connects the devices of this process: the leader, and an assistant for each other device.
+    fn assistants(&self) -> (Peers, Vec<Assistant>) {
+        let mut peers = Peers::threads(1 + self.other_devices.len()).into_iter();
+        let leader = peers.next().expect("there is at least one peer");
+        let assistants = self.other_devices.iter().zip(peers);
+        let assistants = assistants.map(|(device, peers)| Assistant {
+            config: self.config.clone(),
+            description: self.description.clone(),
+            checkpoints: CheckpointFolder::new(self.run.checkpoints()),
+            train: self.loaders.train.clone(),
+            valid: self.loaders.valid.clone(),
+            device: device.clone(),
+            peers,
+        });
+        (leader, assistants.collect())
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod tensor;
 mod report;
 pub(crate) mod checksums;
+pub(crate) mod own_checksum;
 mod saved_tensor;
 mod formats;
 mod file;

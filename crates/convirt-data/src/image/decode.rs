@@ -145,11 +145,12 @@ impl Radiograph {
         if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_complete(bytes) {
             return Err(ImageError::Truncated { path: path.into() });
         }
+        let implausible = || ImageError::Implausible {
+            path: path.into(),
+            bytes: bytes.len() as u64,
+        };
         if !plausible::png(bytes, bytes.len() as u64) {
-            return Err(ImageError::Implausible {
-                path: path.into(),
-                bytes: bytes.len() as u64,
-            });
+            return Err(implausible());
         }
         reader.limits({
             let mut bounds = Limits::no_limits();
@@ -167,6 +168,11 @@ impl Radiograph {
         })?;
         if decoded.width() == 0 || decoded.height() == 0 {
             return Err(ImageError::Empty { path: path.into() });
+        }
+        // Scans without a bit for each block are no image: a manifest rejects them too.
+        let [width, height] = [decoded.width(), decoded.height()].map(|side| side as usize);
+        if is_jpeg(bytes) && !plausible::jpeg(width, height, bytes.len()) {
+            return Err(implausible());
         }
         Ok(Self::from_decoded(decoded))
     }
@@ -232,6 +238,15 @@ mod tests {
             let expected = Radiograph::from_u8(shape[1], shape[0], channels, &samples);
             assert_eq!(image, expected);
         }
+    }
+
+    /// A progressive JPEG of 1048×122 pixels whose one scan codes runs of blocks without their means.
+    #[test]
+    fn a_jpeg_with_fewer_bits_than_blocks_is_rejected_like_its_header() {
+        let bytes = fs::read(data_file("jpg_runs_only.jpg")).unwrap();
+        let path = PathBuf::from("runs.jpg");
+        let error = Radiograph::decode(&bytes, &path, &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(error, ImageError::Implausible { .. }), "{error}");
     }
 
     // Pillow decodes with libjpeg-turbo. The transforms round differently, by 1 level. Colour has

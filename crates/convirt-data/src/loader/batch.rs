@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use twox_hash::XxHash3_64;
 
 use super::dataset::{Sample, SampleText};
 use crate::image::CHANNELS;
@@ -29,9 +30,8 @@ pub struct TextBatch {
     pub attention_mask: Tensor<2, Bool>,
     /// Segment of each token; all 0 for single texts: `[batch, tokens]`.
     pub token_type_ids: Tensor<2, Int>,
-    /// Number of each text, from 0 in order of appearance: `[batch]`. Texts that differ only in
-    /// case and whitespace have the same number.
-    pub text_ids: Tensor<1, Int>,
+    /// Hash of each text. Texts that differ only in case and whitespace have the same.
+    pub hashes: Vec<u64>,
 }
 
 impl ImageTextBatch {
@@ -45,7 +45,7 @@ impl ImageTextBatch {
         self.indices.is_empty()
     }
 
-    /// Returns some of the pairs. Texts stay padded to the batch's length and keep their numbers.
+    /// Returns some of the pairs. Texts stay padded to the batch's length.
     ///
     /// # Panics
     ///
@@ -63,11 +63,29 @@ impl ImageTextBatch {
                 input_ids: texts.input_ids.clone().slice(pairs.clone()),
                 attention_mask: texts.attention_mask.clone().slice(pairs.clone()),
                 token_type_ids: texts.token_type_ids.clone().slice(pairs.clone()),
-                text_ids: texts.text_ids.clone().slice(pairs.clone()),
+                hashes: texts.hashes[pairs.clone()].to_vec(),
             }),
             indices: self.indices[pairs].to_vec(),
         }
     }
+}
+
+impl TextBatch {
+    /// Returns a number for each text, from 0 in order of appearance: `[batch]`. Equal texts have
+    /// the same number.
+    pub fn text_ids(&self) -> Tensor<1, Int> {
+        text_ids(&self.hashes, &self.input_ids.device())
+    }
+}
+
+/// Numbers texts by their hashes, as [`TextBatch::text_ids`].
+pub fn text_ids(hashes: &[u64], device: &Device) -> Tensor<1, Int> {
+    let mut numbers = HashMap::new();
+    let ids = hashes.iter().map(|hash| {
+        let next = numbers.len() as i32;
+        *numbers.entry(hash).or_insert(next)
+    });
+    Tensor::from_data(TensorData::new(ids.collect(), [hashes.len()]), device)
 }
 
 /// How the texts of a batch are padded to equal length.
@@ -150,18 +168,13 @@ pub fn collate_texts(texts: &[&SampleText], padding: &Padding, device: &Device) 
         input_ids: Tensor::from_data(TensorData::new(ids, token_shape), device),
         attention_mask: Tensor::from_data(TensorData::new(mask, token_shape), device),
         token_type_ids: Tensor::from_data(TensorData::new(types, token_shape), device),
-        text_ids: Tensor::from_data(TensorData::new(text_ids(texts), [batch]), device),
+        hashes: texts.iter().map(|text| hash(&text.text)).collect(),
     }
 }
 
-fn text_ids(texts: &[&SampleText]) -> Vec<i32> {
-    let mut numbers = HashMap::new();
-    let mut number = |text: &str| {
-        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
-        let next = numbers.len() as i32;
-        *numbers.entry(words).or_insert(next)
-    };
-    texts.iter().map(|text| number(&text.text)).collect()
+fn hash(text: &str) -> u64 {
+    let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+    XxHash3_64::oneshot(words.join(" ").as_bytes())
 }
 
 #[cfg(test)]
@@ -232,7 +245,7 @@ mod tests {
         .map(|text| sample(0, &[1], text))
         .collect();
         let batch = collate(samples, &PADDING, &Device::flex());
-        assert_eq!(ints(batch.texts.unwrap().text_ids), [0, 1, 0, 2, 1]);
+        assert_eq!(ints(batch.texts.unwrap().text_ids()), [0, 1, 0, 2, 1]);
     }
 
     #[test]

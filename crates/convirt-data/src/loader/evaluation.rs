@@ -89,8 +89,19 @@ impl EvaluationLoader {
                 order,
                 device: device.clone(),
                 min_pairs: 1,
+                share: 0..usize::MAX,
             },
         })
+    }
+
+    /// Returns a loader of the batches of one of several `peers`, counted from 0, on `device`. The
+    /// batches of the peers follow each other.
+    pub fn with_share(&self, peer: usize, peers: usize, device: &Device) -> Self {
+        let mut loader = self.clone();
+        let bound = |peer: usize| self.range.start + peer * self.batches() / peers;
+        loader.range = bound(peer)..bound(peer + 1);
+        loader.source.device = device.clone();
+        loader
     }
 
     /// Returns the number of batches.

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator};
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::Device;
 
 use super::LoaderConfig;
 use super::batch::ImageTextBatch;
-use super::batches::{Batches, Source};
+use super::batches::{BatchShare, Batches, Source};
 use super::dataset::ImageTextDataset;
 use super::order::Order;
 use crate::loader::error::LoaderError;
@@ -139,6 +139,7 @@ impl TrainingLoader {
                 order,
                 device: device.clone(),
                 min_pairs: MIN_PAIRS,
+                share: 0..usize::MAX,
             },
             range: 0..steps.window.min(steps.total),
             steps,
@@ -160,13 +161,26 @@ impl TrainingLoader {
     pub fn dataset(&self) -> &ImageTextDataset {
         &self.source.dataset
     }
-}
 
-impl DataLoader<ImageTextBatch> for TrainingLoader {
-    /// Continues at the position and ends with the window or the training.
-    ///
-    /// A step counts as done when its batch has been returned.
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageTextBatch> + 'a> {
+    /// Returns a loader of the pairs at `positions` in each batch, on `device`, with a position of
+    /// its own.
+    pub fn with_share(&self, positions: Range<usize>, device: &Device) -> Self {
+        let mut loader = self.clone();
+        loader.source.share = positions;
+        loader.source.device = device.clone();
+        loader.position = LoaderPosition::default();
+        loader.position.set(self.position.get());
+        loader
+    }
+
+    /// Iterates over the same batches as [`iter`](DataLoader::iter), those with fewer than two pairs
+    /// among them, and tells where in the batch the pairs of this loader's share are.
+    pub fn shares(&self) -> BatchShares {
+        BatchShares(self.batches())
+    }
+
+    /// The batches from the position to the end of the window or of the training.
+    fn batches(&self) -> Batches {
         let batch_size = self.source.config.batch_size;
         let TrainingSteps { window, total } = self.steps;
         let begin = self.position.get();
@@ -182,16 +196,41 @@ impl DataLoader<ImageTextBatch> for TrainingLoader {
             // This slice has no step in this window.
             self.position.set(window_end);
         }
-        Box::new(Batches::new(
+        let position = self.position();
+        Batches::new(
             self.source.clone(),
             first..end,
             done.saturating_mul(batch_size),
             in_all.saturating_mul(batch_size),
-            move |next| {
-                let next = if next == end { window_end } else { next };
-                self.position.set(next);
-            },
-        ))
+            move |next| position.set(if next == end { window_end } else { next }),
+        )
+    }
+}
+
+/// An iterator over the shares of batches; see [`TrainingLoader::shares`].
+pub struct BatchShares(Batches);
+
+impl BatchShares {
+    /// Returns the progress in the window, in pairs.
+    pub fn progress(&self) -> Progress {
+        self.0.progress()
+    }
+}
+
+impl Iterator for BatchShares {
+    type Item = Result<BatchShare, LoaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_share().transpose()
+    }
+}
+
+impl DataLoader<ImageTextBatch> for TrainingLoader {
+    /// Continues at the position and ends with the window or the training.
+    ///
+    /// A step counts as done when its batch has been returned.
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageTextBatch> + 'a> {
+        Box::new(self.batches())
     }
 
     /// Returns the pairs of a full window.

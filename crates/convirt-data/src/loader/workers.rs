@@ -83,7 +83,7 @@ impl<T: Send + 'static> Workers<T> {
 
     /// Starts batches from `plans`, as many ahead as configured, and waits for the first of them.
     ///
-    /// Returns its number and its samples in order, without skipped ones; `None` at the end.
+    /// Returns it with its samples in order, without skipped ones; `None` at the end.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl<T: Send + 'static> Workers<T> {
     pub fn next(
         &mut self,
         mut plans: impl FnMut() -> Option<BatchPlan>,
-    ) -> Result<Option<(usize, Vec<T>)>, LoaderError> {
+    ) -> Result<Option<(BatchPlan, Vec<T>)>, LoaderError> {
         // The prefetched batches and the one that is waited for.
         while self.queue.len() <= self.prefetch {
             let Some(plan) = plans() else {
@@ -101,11 +101,11 @@ impl<T: Send + 'static> Workers<T> {
             let pending = self.start_batch(plan);
             self.queue.push_back(pending);
         }
-        let Some(pending) = self.queue.pop_front() else {
+        let Some(Pending { plan, samples }) = self.queue.pop_front() else {
             return Ok(None);
         };
-        let number = pending.plan.number;
-        Ok(Some((number, self.finish(pending)?)))
+        let samples = self.finish(&plan, samples)?;
+        Ok(Some((plan, samples)))
     }
 
     /// Starts a batch, with a task for each sample.
@@ -131,13 +131,17 @@ impl<T: Send + 'static> Workers<T> {
     }
 
     /// Waits for the samples of a batch.
-    fn finish(&self, pending: Pending<T>) -> Result<Vec<T>, LoaderError> {
+    fn finish(
+        &self,
+        plan: &BatchPlan,
+        samples: Option<Receiver<(usize, SampleResult<T>)>>,
+    ) -> Result<Vec<T>, LoaderError> {
         let BatchPlan {
             number,
             epoch,
-            indices,
-        } = pending.plan;
-        let Some(receiver) = pending.samples else {
+            ref indices,
+        } = *plan;
+        let Some(receiver) = samples else {
             let samples = indices.iter();
             let samples = samples.map(|&index| (self.make)(epoch, index));
             return samples.filter_map(Result::transpose).collect();
@@ -228,7 +232,7 @@ mod tests {
             let mut plans = (0..5).map(|number| plan(number, &indices));
             for number in 0..5 {
                 let (finished, samples) = workers.next(|| plans.next()).unwrap().unwrap();
-                assert_eq!(finished, number, "{num_workers}");
+                assert_eq!(finished.number, number, "{num_workers}");
                 let expected = indices.iter().filter(|index| **index != 7);
                 let expected: Vec<_> = expected.map(|index| format!("1.{index}")).collect();
                 assert_eq!(samples, expected, "{num_workers}");

@@ -149,6 +149,12 @@ impl ResidualBlock {
         let hidden = self.bn2.forward_conv(&self.conv2, hidden, Epilogue::Relu);
         bn3.forward_conv(conv3, hidden, Epilogue::AddRelu(shortcut))
     }
+
+    /// The batch norms in the order of their calls.
+    pub(super) fn batch_norms(&self) -> impl Iterator<Item = &BatchNorm> {
+        let of_shortcut = self.downsample.iter().map(|it| &it.bn);
+        of_shortcut.chain([&self.bn1, &self.bn2]).chain(&self.bn3)
+    }
 }
 
 /// The shortcut of a block that changes the shape.

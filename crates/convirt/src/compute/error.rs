@@ -32,6 +32,17 @@ pub enum ComputeError {
     #[error("{KERNEL_VARIABLE}: {0}")]
     Kernel(KernelError),
 
+    /// More devices than parts of a batch.
+    #[error(
+        "a batch has {parts} micro-batches, too few for {peers} devices: set a smaller \
+         `micro_batch_size`, a larger `batch_size` or fewer devices"
+    )]
+    IdlePeers {
+        /// Parts of a batch.
+        parts: usize,
+        /// Devices that train together.
+        peers: usize,
+    },
     /// `micro_batch_size: auto` on a device whose memory is not known.
     #[error(
         "`micro_batch_size: auto` needs `memory_budget_gib` here, since this device does not tell \

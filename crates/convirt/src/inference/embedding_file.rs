@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::error::InferenceError;
 use crate::error::Error;
+use crate::weights::own_checksum::{NO_CHECKSUM, OWN_CHECKSUM, add_own_checksum};
 use crate::weights::{MAX_SAFETENSORS_HEADER_BYTES, safetensors_header};
 
 /// A writer of embeddings and their names, for other programs to read.
@@ -17,6 +18,9 @@ use crate::weights::{MAX_SAFETENSORS_HEADER_BYTES, safetensors_header};
 /// |---|---|---|
 /// | `.safetensors` | tensor `embeddings`, 32-bit `[rows, width]` | JSON list `names` in the metadata |
 /// | `.npy` | 32-bit `[rows, width]` | a row each in `<name>.names.csv`, column `name` |
+///
+/// A `.safetensors` file has a checksum of itself in its metadata, `crc32c`: the CRC-32C of the
+/// numbers, then of the header with eight zeros in its place. The NumPy format has no room for one.
 ///
 /// The complete file appears at [`finish`](Self::finish); a writer that is dropped before leaves no
 /// file.
@@ -48,6 +52,8 @@ pub struct EmbeddingFile {
     written_names: Vec<usize>,
     width: usize,
     header: usize,
+    /// CRC-32C of the rows written.
+    checksum: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,7 @@ impl EmbeddingFile {
             written_names: Vec::new(),
             width,
             header,
+            checksum: 0,
         })
     }
 
@@ -122,6 +129,7 @@ impl EmbeddingFile {
         );
         self.written_names.push(name);
         let bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.checksum = crc32c::crc32c_append(self.checksum, &bytes);
         self.file
             .write(&bytes)
             .map_err(FileError::write(&self.path))
@@ -141,6 +149,7 @@ impl EmbeddingFile {
             written_names,
             width,
             header,
+            checksum,
         } = self;
         if let Some(names_path) = Self::names_path(&path) {
             let write = || -> csv::Result<Vec<u8>> {
@@ -156,7 +165,10 @@ impl EmbeddingFile {
             let table = write().expect("writing to memory succeeds");
             NewFile::write_whole(&names_path, &table).map_err(FileError::write(&names_path))?;
         }
-        let header = format.header(width, &names, &written_names, header);
+        let mut header = format.header(width, &names, &written_names, header);
+        if format == Format::Safetensors {
+            add_own_checksum(&mut header, checksum);
+        }
         file.finish(&header).map_err(FileError::write(&path))?;
         Ok(written_names.len())
     }
@@ -189,7 +201,7 @@ impl Format {
                 let names = serde_json::to_string(&names).expect("names are text");
                 safetensors_header(
                     &json!({
-                        "__metadata__": {"names": names},
+                        "__metadata__": {"names": names, OWN_CHECKSUM: NO_CHECKSUM},
                         "embeddings": {
                             "dtype": "F32",
                             "shape": [rows, width],
@@ -223,11 +235,12 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::fs;
+    use std::fs::{self, File};
 
     use safetensors::SafeTensors;
 
     use super::*;
+    use crate::weights::own_checksum::own_checksum;
 
     const NAMES: [&str; 4] = ["a.png", "left, \"out\".png", "b\n.png", "c.png"];
 
@@ -266,6 +279,24 @@ mod tests {
         let metadata: &HashMap<_, _> = metadata.metadata().as_ref().unwrap();
         let names: Vec<String> = serde_json::from_str(&metadata["names"]).unwrap();
         assert_eq!(names, [NAMES[0], NAMES[2], NAMES[3]]);
+    }
+
+    #[test]
+    fn safetensors_have_the_checksum_of_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("embeddings.safetensors");
+        write_three_rows(&path);
+        let whole = fs::read(&path).unwrap();
+        let (length, metadata) = SafeTensors::read_metadata(&whole).unwrap();
+        let recorded = metadata.metadata().as_ref().unwrap()["crc32c"].clone();
+        let computed = || own_checksum(&File::open(&path).unwrap(), length as u64 + 8).unwrap();
+        assert_eq!(computed(), recorded);
+        for position in [20, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[position] ^= 1;
+            fs::write(&path, changed).unwrap();
+            assert_ne!(computed(), recorded);
+        }
     }
 
     // NumPy's format 1.0: magic, version, length of the header, a dictionary, the numbers.

@@ -1,14 +1,15 @@
 //! Loss and accuracies of one batch.
 
-use burn::tensor::{ExecutionError, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::ItemLazy;
 use burn::train::metric::Adaptor;
+use serde::{Deserialize, Serialize};
 
 /// The loss and the accuracies of one batch.
 ///
 /// A [`PretrainingTask`](crate::training::PretrainingTask) returns them as [`PendingMeasures`]; its
 /// example reads them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Contrastive loss in nats, mean over the batch.
     pub loss: f64,
@@ -42,6 +43,11 @@ impl MeanMeasures {
         self.pairs += batch.pairs;
     }
 
+    /// Returns the number of pairs so far.
+    pub(crate) fn pairs(&self) -> usize {
+        self.pairs
+    }
+
     /// Returns the means, and the number of all pairs.
     pub(crate) fn measures(&self) -> Measures {
         let pairs = self.pairs.max(1) as f64;
@@ -73,6 +79,16 @@ impl PendingMeasures {
             pairs,
             embeddings: None,
             read: None,
+        }
+    }
+
+    /// Makes measures of values that have been read.
+    pub(crate) fn given(measures: Measures, device: &Device) -> Self {
+        Self {
+            values: Tensor::zeros([1], device),
+            pairs: measures.pairs,
+            embeddings: None,
+            read: Some(measures),
         }
     }
 

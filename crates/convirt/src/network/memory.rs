@@ -165,18 +165,23 @@ pub(crate) struct TrainingMemory<'a> {
     pub pairs: usize,
     /// Mean number of tokens of a text.
     pub tokens: usize,
+    /// Devices that train together. Several on the CPU share its memory.
+    pub devices: usize,
 }
 
 impl TrainingMemory<'_> {
-    /// Computes the memory of a training.
-    pub fn need(&self, config: &Config) -> MemoryNeed {
+    /// Computes the memory of a training on such a device.
+    pub fn need(&self, config: &Config, device: &Device) -> MemoryNeed {
         // A batch with more pairs than there are is another error.
         let batch = config.batch_size.min(self.pairs);
-        self.in_parts(config, config.micro_batch().unwrap_or(batch))
+        let of_device = batch.div_ceil(self.devices);
+        let part = config.micro_batch().unwrap_or(of_device);
+        self.in_parts(config, part, device)
     }
 
     /// Sets `micro_batch_size` to the largest number of pairs that fits into the memory budget, of
-    /// the batch, its half, its quarter and so on; to the one that needs the least if none fits.
+    /// a device's share of the batch, its half, its quarter and so on; to the one that needs the
+    /// least if none fits.
     ///
     /// # Errors
     ///
@@ -192,13 +197,13 @@ impl TrainingMemory<'_> {
         let budget = given.or_else(|| machine().map(|bytes| bytes / 5 * 4));
         let budget = budget.ok_or(ComputeError::NoMemoryBudget)?;
         let needed = |pairs: &usize| {
-            let need = self.in_parts(config, *pairs);
+            let need = self.in_parts(config, *pairs, device);
             let loader = if is_flex(device) { need.loader } else { 0 };
             (need.on_device().saturating_add(loader)) as f64 * MARGIN
         };
-        let sizes = std::iter::successors(Some(config.batch_size), |pairs| {
-            (*pairs > 1).then(|| pairs.div_ceil(2))
-        });
+        let share = config.batch_size.div_ceil(self.devices);
+        let sizes =
+            std::iter::successors(Some(share), |pairs| (*pairs > 1).then(|| pairs.div_ceil(2)));
         let sizes: Vec<usize> = sizes.collect();
         let fits = |pairs: &&usize| needed(pairs) <= budget as f64;
         let least = sizes.iter().min_by(|a, b| needed(a).total_cmp(&needed(b)));
@@ -208,7 +213,7 @@ impl TrainingMemory<'_> {
     }
 
     /// Computes the memory of a training on batches that are computed in parts of some pairs.
-    fn in_parts(&self, config: &Config, part: usize) -> MemoryNeed {
+    fn in_parts(&self, config: &Config, part: usize, device: &Device) -> MemoryNeed {
         let network = self.network;
         let batch = config.batch_size.min(self.pairs);
         let (views, texts) = match network {
@@ -228,13 +233,20 @@ impl TrainingMemory<'_> {
         };
         let activations = images(part).with_activations(&image).saturating_add(texts);
         let pixels = images(batch).pixels();
+        let of_network = MemoryNeed::for_parameters(
+            network.parameter_count(),
+            NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT + sums,
+        );
+        let copies = match is_flex(device) {
+            true => self.devices as u64,
+            false => 1,
+        };
+        let of_batch = activations.saturating_mul(copies);
         MemoryNeed {
-            batch: activations.saturating_add(pixels - images(part.min(batch)).pixels()),
+            network: of_network.network.saturating_mul(copies),
+            batch: of_batch.saturating_add(pixels - images(part.min(batch)).pixels()),
             loader: pixels.saturating_mul(ahead),
-            ..MemoryNeed::for_parameters(
-                network.parameter_count(),
-                NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT + sums,
-            )
+            ..of_network
         }
     }
 }
@@ -389,6 +401,7 @@ mod tests {
             network,
             pairs,
             tokens,
+            devices: 1,
         }
     }
 
@@ -399,15 +412,15 @@ mod tests {
         let network = NetworkConfig::ConVirt(convirt());
         let memory = memory(&network, 100, 5);
         let mut config = config();
-        let whole = memory.need(&config);
+        let whole = memory.need(&config, &Device::flex());
         config.micro_batch_size = Some(MicroBatchSize::Pairs(2));
-        let parts = memory.need(&config);
+        let parts = memory.need(&config, &Device::flex());
         let images = 8 * 32 * 32 * 3 * 4;
         assert_eq!(parts.batch - images, (whole.batch - images) / 4);
         let trainable = network.parameter_count().trainable as u64;
         assert_eq!(parts.network - whole.network, 3 * 4 * trainable);
         config.micro_batch_size = Some(MicroBatchSize::Pairs(8));
-        assert_eq!(memory.need(&config), whole);
+        assert_eq!(memory.need(&config, &Device::flex()), whole);
     }
 
     #[test]
@@ -430,7 +443,7 @@ mod tests {
         assert_eq!(chosen(Some(100.0), &flex).micro_batch(), None);
         let mut config = config();
         config.micro_batch_size = Some(MicroBatchSize::Pairs(2_048));
-        let need = memory.need(&config);
+        let need = memory.need(&config, &Device::flex());
         let bytes = (need.on_device() + need.loader) as f64 * MARGIN;
         assert_eq!(
             chosen(Some((bytes + 1.0) / GIBIBYTE), &flex).micro_batch(),
@@ -485,11 +498,14 @@ mod tests {
         };
         let mut config = config();
         let memory = memory(&network, 100, 0);
-        assert_eq!(memory.need(&config), expected);
-        let four_pairs = TrainingMemory { pairs: 4, ..memory }.need(&config);
+        assert_eq!(memory.need(&config, &Device::flex()), expected);
+        let four_pairs = TrainingMemory { pairs: 4, ..memory }.need(&config, &Device::flex());
         assert_eq!(four_pairs.batch, expected.batch / 2);
         config.precision = Precision::BFloat16;
-        assert_eq!(memory.need(&config).batch, images + maps / 2);
+        assert_eq!(
+            memory.need(&config, &Device::flex()).batch,
+            images + maps / 2
+        );
         let inference = MemoryNeed::for_images(8, 32, Precision::BFloat16);
         assert_eq!(inference.batch, images + 8 * 16 * 16 * 64 * 2);
     }
@@ -504,7 +520,11 @@ mod tests {
                 freeze_layers: freeze_layers.to_vec(),
                 ..convirt()
             });
-            let need = |tokens| memory(&network, 100, tokens).need(&config()).batch;
+            let need = |tokens| {
+                memory(&network, 100, tokens)
+                    .need(&config(), &Device::flex())
+                    .batch
+            };
             need(5) - need(0)
         };
         assert_eq!(batch(false, &[0]), 2 * per_layer);
@@ -571,7 +591,7 @@ mod tests {
         config.dataset.input_shape = [4_096, 4_096, 3];
         config.dataset.prefetch = 1_024;
         let network = NetworkConfig::ConVirt(network);
-        let need = memory(&network, usize::MAX, 1 << 20).need(&config);
+        let need = memory(&network, usize::MAX, 1 << 20).need(&config, &Device::flex());
         // 1,024 layers of 4·65,536² + 2·65,536·2²⁰ parameters, each of 28 bytes.
         assert!(need.network > 4_400_000_000_000_000);
         assert!(need.check_within(Some(1 << 40)).is_err());

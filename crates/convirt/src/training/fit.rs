@@ -7,8 +7,9 @@ mod state_file;
 
 use std::sync::{Arc, Mutex};
 
-use burn::optim::OptimizerRecord;
+use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
@@ -21,13 +22,16 @@ use super::adam::Adam;
 use super::checkpoint::{
     CheckpointFolder, CheckpointIntervals, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
 };
+use super::gradient_cache::Division;
 use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
 use crate::compute::kernel_name;
+use crate::config::Config;
 use crate::error::Error;
 use crate::logging::{MeanMetric, NoMetricLogger, PairsPerSecond, renderer};
+use crate::peers::Peers;
 use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, TrainingObserver};
 use crate::report::evenly_spaced;
 use crate::run::{check_room, remove_leftovers};
@@ -35,7 +39,7 @@ use crate::weights::{WeightsError, check_loaded};
 use epochs::WindowedTraining;
 use held_out::HeldOutPairs;
 
-pub(super) use epochs::Outcome;
+pub(super) use epochs::{Outcome, step_seed};
 
 /// Maximum size in memory of the frozen layers' states, in bytes: 10,000 texts of 32 tokens with
 /// BERT-base.
@@ -53,17 +57,13 @@ impl Training {
         &self,
         network: N,
         observers: Vec<Box<dyn TrainingObserver>>,
+        peers: Peers,
     ) -> Result<Outcome, Error> {
         // Before the checkpoint is restored: counting parameters reads batch norms' running
         // statistics, which the clones of a network share, and would undo their restoration.
         let description = self.to_string();
         let config = &self.config;
-        let task = PretrainingTask {
-            network: self.with_frozen_states(network)?,
-            gradient_clip_norm: config.gradient_clip_norm,
-            precision: config.precision,
-            micro_batch_size: config.micro_batch(),
-        };
+        let task = PretrainingTask::configured(self.with_frozen_states(network)?, config);
         let autodiff = self.device.clone().autodiff();
         let state = self.initial_state();
         let learning_rate = ScheduledLearningRate::resumed(
@@ -72,15 +72,6 @@ impl Training {
             state.step,
             state.plateau,
         );
-        let optimizer = Adam {
-            epsilon: config.adam_epsilon,
-            weight_decay: config.weight_decay,
-        };
-        let mut learner = Learner::new(
-            task,
-            optimizer.init(),
-            ModuleLrScheduler::new(learning_rate.clone()),
-        );
         let folder = CheckpointFolder::new(self.run.checkpoints());
         folder.clean(state.step);
         remove_leftovers(self.run.path());
@@ -88,17 +79,27 @@ impl Training {
         let (parameters, present) = (self.description.network.parameter_count(), folder.steps());
         let keep = config.keep_checkpoints;
         check_room(self.run.path(), parameters, keep, present.len())?;
+        let (mut task, mut optimizer) = (task, new_optimizer(config));
         if self.resumption.is_some() {
-            self.restore(&mut learner, &folder, state.step)?;
+            (task, optimizer) = load_checkpoint(task, optimizer, &folder, state.step)?;
         }
+        let scheduler = ModuleLrScheduler::new(learning_rate.clone());
+        let learner = Learner::new(task, optimizer, scheduler);
         let checkpoints = CheckpointWriter::new(folder, keep)?;
         let recorder = self.recorder::<N>(&state, &description, observers)?;
+        let division = Division::new(config, peers.size());
+        let own = division.share(peers.rank());
+        let valid = &self.loaders.valid;
         let windows = Arc::new(WindowedTraining {
+            loader: self.loaders.train.with_share(own, &autodiff),
+            held_out_loader: valid.with_share(peers.rank(), peers.size(), &self.device),
+            division,
+            peers,
+            run: self.run.path().to_path_buf(),
             device: autodiff,
             seed: config.seed,
             steps: self.loaders.steps,
             early_stop_patience: config.early_stop_patience,
-            loader: self.loaders.train.clone(),
             learning_rate,
             checkpoints: Arc::clone(&checkpoints),
             checkpoint_intervals: CheckpointIntervals::new(config),
@@ -234,22 +235,32 @@ impl Training {
         }
         Ok(network.with_frozen_states(&states))
     }
+}
 
-    /// Loads the checkpoint of `step` into the learner.
-    fn restore<N: Pretrained>(
-        &self,
-        learner: &mut Learner<PretrainingTask<N>>,
-        folder: &CheckpointFolder,
-        step: usize,
-    ) -> Result<(), Error> {
-        let file = |part: &str| folder.part(part, step);
-        let damaged = |part: &str| {
-            let path = file(part);
-            move |error: RecordError| WeightsError::damaged(&path, error)
-        };
-        learner.load_model(ModuleRecord::load(file("model")).map_err(damaged("model"))?);
-        check_loaded(&learner.model(), &file("model"))?;
-        learner.load_optim(OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?);
-        Ok(())
-    }
+/// Creates the optimizer of a configuration.
+pub(super) fn new_optimizer(config: &Config) -> ModuleOptimizer {
+    let adam = Adam {
+        epsilon: config.adam_epsilon,
+        weight_decay: config.weight_decay,
+    };
+    adam.init()
+}
+
+/// Loads the checkpoint of `step` into a task and its optimizer.
+pub(super) fn load_checkpoint<N: Pretrained>(
+    task: PretrainingTask<N>,
+    optimizer: ModuleOptimizer,
+    folder: &CheckpointFolder,
+    step: usize,
+) -> Result<(PretrainingTask<N>, ModuleOptimizer), Error> {
+    let file = |part: &str| folder.part(part, step);
+    let damaged = |part: &str| {
+        let path = file(part);
+        move |error: RecordError| WeightsError::damaged(&path, error)
+    };
+    let record = ModuleRecord::load(file("model")).map_err(damaged("model"))?;
+    let task = task.load_record(record);
+    check_loaded(&task, &file("model"))?;
+    let record = OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?;
+    Ok((task, optimizer.load_record(record)))
 }

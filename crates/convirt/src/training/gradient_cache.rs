@@ -1,4 +1,4 @@
-//! Steps on batches whose activations do not fit into memory at once: the gradient cache
+//! Steps on batches that are computed in parts: the gradient cache
 //! ([Gao et al. 2021](https://arxiv.org/abs/2101.06983)).
 //!
 //! ```text
@@ -9,168 +9,319 @@
 //! ```
 //!
 //! The second pass draws the same dropout masks as the first, and those that the whole batch would
-//! have. Running statistics of batch norms are updated in the first pass alone.
+//! have. The parts may be divided among several [`Peers`]: they exchange the embeddings before the
+//! loss, which each computes, and the gradients after the second pass. Nothing depends on which peer
+//! computes which part. A peer with a single part keeps its graph and embeds it once.
 
 use std::ops::Range;
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainOutput;
-use convirt_data::ImageTextBatch;
-use convirt_model::{associate, keep_running_statistics};
-use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
+use convirt_data::{BatchShare, ImageTextBatch, text_ids};
+use convirt_model::{BatchStatistics, set_statistics_aside};
+use convirt_ops::{autocast, is_flex, mixed_seed, next_dropout_seed, with_dropout_seed};
+use serde::{Deserialize, Serialize};
 
+use super::gradient_sum::{GradientSum, added, floats};
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
+use crate::config::Config;
 use crate::logging::PendingMeasures;
 use crate::network::{Draw, text_input};
+use crate::peers::{PeerError, Peers};
 
-/// Computes the loss of a batch with the dropout of a seed, and its gradients in parts of `pairs`
-/// pairs.
-pub(super) fn step<N: Pretrained>(
-    task: &PretrainingTask<N>,
-    batch: &ImageTextBatch,
-    pairs: usize,
-    seed: u64,
-) -> TrainOutput<PendingMeasures> {
-    let parts = Part::divide(batch, pairs);
+/// Fewer pairs have no negatives.
+pub(super) const MIN_PAIRS: usize = 2;
 
-    // A parameter is drawn when it is first read. Drawn for the clone, it would have no gradient.
-    task.network.visit(&mut Draw);
-    let without_graph = task.network.clone().no_grad();
-    let embed = |part: &Part| part.embed(&without_graph, seed);
-    let (first, second) = parts.iter().map(embed).map(<(_, _)>::from).unzip();
-    let embeddings = [first, second].map(|parts| {
-        let embeddings = Tensor::cat(parts, 0).without_autodiff();
-        associate(embeddings, &batch.images).require_grad()
-    });
+/// How the batches of a training are divided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Division {
+    batch_size: usize,
+    peers: usize,
+    /// Positions of a batch that are computed at once.
+    pub part_size: usize,
+}
 
-    let text_ids = batch.texts.as_ref().map(|texts| texts.text_ids.clone());
-    let measured = task.network.score(embeddings.clone(), text_ids);
-    let mut gradients = measured.loss.backward();
-    let embedding_gradients = embeddings.map(|embeddings| {
-        let gradient = embeddings.grad_remove(&mut gradients);
-        gradient.expect("the loss depends on the embeddings")
-    });
-    let loss_gradients = GradientsParams::from_grads(gradients, task);
+impl Division {
+    /// Divides batches among some peers, in parts of the micro-batch's size, or else in one part for
+    /// each.
+    pub fn new(config: &Config, peers: usize) -> Self {
+        let batch_size = config.batch_size;
+        let of_peer = batch_size.div_ceil(peers);
+        Self {
+            batch_size,
+            peers,
+            part_size: config.micro_batch().unwrap_or(of_peer),
+        }
+    }
 
-    let mut sum = PairwiseSum::default();
-    for part in &parts {
-        let embeddings = keep_running_statistics(|| part.embed(&task.network, seed));
-        let [first, second] = [0, 1].map(|side| {
-            let gradient = embedding_gradients[side].clone().slice(part.pairs.clone());
-            (embeddings[side].clone() * gradient).sum()
+    /// Returns whether a batch has several parts or peers.
+    pub fn is_divided(&self) -> bool {
+        self.peers > 1 || self.parts() > 1
+    }
+
+    /// Returns the number of parts of a batch.
+    pub fn parts(&self) -> usize {
+        self.batch_size.div_ceil(self.part_size)
+    }
+
+    /// Returns the positions of a batch that a peer computes: whole parts, the same number for each
+    /// peer or one more.
+    pub fn share(&self, peer: usize) -> Range<usize> {
+        let bound = |peer: usize| {
+            let part = peer * self.parts() / self.peers;
+            (part * self.part_size).min(self.batch_size)
+        };
+        bound(peer)..bound(peer + 1)
+    }
+}
+
+/// How a batch is divided and computed.
+pub(super) struct PartedStep<'a> {
+    /// Positions of the batch in a part.
+    pub part_size: usize,
+    pub peers: &'a Peers,
+    /// The autodiff device of this peer.
+    pub device: &'a Device,
+}
+
+impl PartedStep<'_> {
+    /// Computes the loss of a batch, of which this peer has a share, and its gradients; `None` if
+    /// the peers have fewer than two pairs.
+    ///
+    /// The share begins and ends with a part.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if a peer cannot be reached.
+    pub fn run<N: Pretrained>(
+        &self,
+        task: &PretrainingTask<N>,
+        share: &BatchShare,
+    ) -> Result<Option<TrainOutput<PendingMeasures>>, PeerError> {
+        let seed = next_dropout_seed(self.device);
+        autocast(task.precision, || self.step(task, share, seed))
+    }
+
+    fn step<N: Pretrained>(
+        &self,
+        task: &PretrainingTask<N>,
+        share: &BatchShare,
+        seed: u64,
+    ) -> Result<Option<TrainOutput<PendingMeasures>>, PeerError> {
+        // A parameter is drawn when it is first read. Drawn for the clone below, it would have no
+        // gradient.
+        task.network.visit(&mut Draw);
+        let pairs = self.gather_pairs(share)?;
+        let count: usize = pairs.iter().map(Vec::len).sum();
+        if count < MIN_PAIRS {
+            return Ok(None);
+        }
+        let parts = Part::divide(&pairs, self.part_size);
+        let own = parts.iter().filter(|part| part.peer == self.peers.rank());
+        let own: Vec<(&Part, ImageTextBatch)> = own
+            .map(|part| (part, part.of(share.batch.as_ref())))
+            .collect();
+
+        let without_graph = task.network.clone().no_grad();
+        let first_pass = match own.len() {
+            1 => &task.network,
+            _ => &without_graph,
+        };
+        let (embedded, statistics): (Vec<[Tensor<2>; 2]>, Vec<_>) = own
+            .iter()
+            .map(|(part, batch)| set_statistics_aside(|| self.embed(first_pass, part, batch, seed)))
+            .unzip();
+        self.update_statistics(&task.network, statistics)?;
+        let embeddings = self.gather_embeddings(&embedded, &pairs)?;
+
+        let hashes: Option<Vec<u64>> = pairs.iter().flatten().map(|pair| pair.text).collect();
+        let text_ids = hashes.map(|hashes| text_ids(&hashes, self.device));
+        let measured = task.network.score(embeddings.clone(), text_ids);
+        let mut gradients = measured.loss.backward();
+        let embedding_gradients = embeddings.map(|embeddings| {
+            let gradient = embeddings.grad_remove(&mut gradients);
+            gradient.expect("the loss depends on the embeddings")
         });
-        let gradients = (first + second).backward();
-        sum.add(GradientsParams::from_grads(gradients, task), task);
+        let loss_gradients = GradientsParams::from_grads(gradients, task);
+
+        let mut sum = GradientSum::new(task);
+        let mut kept = (own.len() == 1).then_some(embedded).into_iter().flatten();
+        for (part, batch) in &own {
+            let again = || set_statistics_aside(|| self.embed(&task.network, part, batch, seed)).0;
+            let embeddings = kept.next().unwrap_or_else(again);
+            let [first, second] = [0, 1].map(|side| {
+                let gradient = embedding_gradients[side].clone().slice(part.pairs.clone());
+                (embeddings[side].clone() * gradient).sum()
+            });
+            let gradients = (first + second).backward();
+            sum.add(part.number, GradientsParams::from_grads(gradients, task));
+        }
+        let total = sum.total(self.peers, &self.device.clone().inner())?;
+        Ok(Some(TrainOutput {
+            grads: added(total, loss_gradients, task),
+            item: measured.measures,
+        }))
     }
-    TrainOutput {
-        grads: added(sum.total(task), loss_gradients, task),
-        item: measured.measures,
+
+    fn embed<N: Pretrained>(
+        &self,
+        network: &N,
+        part: &Part,
+        batch: &ImageTextBatch,
+        seed: u64,
+    ) -> [Tensor<2>; 2] {
+        if !is_flex(self.device) {
+            self.device.seed(mixed_seed(seed, part.first_row as u64));
+        }
+        with_dropout_seed(seed, part.first_row, || network.embed(batch.clone()))
     }
+
+    /// Gathers what all peers need to know of the pairs of each.
+    fn gather_pairs(&self, share: &BatchShare) -> Result<Vec<Vec<Pair>>, PeerError> {
+        let texts = share.batch.as_ref().and_then(|batch| batch.texts.clone());
+        let hashes = texts.as_ref().map(|texts| texts.hashes.clone());
+        let rows = texts.map(|texts| text_input(texts).state_counts());
+        let pairs = share.positions.iter().enumerate();
+        let pairs = pairs.map(|(pair, &position)| Pair {
+            position,
+            text: hashes.as_ref().map(|hashes| hashes[pair]),
+            rows: rows.as_ref().map_or(1, |rows| rows[pair]),
+        });
+        self.peers.gather_values(&pairs.collect())
+    }
+
+    /// Moves the running statistics towards those of all parts of all peers, in the order of the
+    /// parts.
+    fn update_statistics<N: Pretrained>(
+        &self,
+        network: &N,
+        of_parts: Vec<Vec<BatchStatistics>>,
+    ) -> Result<(), PeerError> {
+        let layers = network.image_encoder().updated_batch_norms();
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let own = of_parts.into_iter().flatten();
+        let own: Vec<Tensor<1>> = own.flat_map(|it| [it.mean, it.variance]).collect();
+        let width: usize = layers.iter().map(|layer| 2 * layer.channels()).sum();
+        let plain = self.device.clone().inner();
+        for numbers in self.gather_numbers(own)? {
+            for of_part in numbers.chunks_exact(width) {
+                let all = Tensor::<1>::from_floats(of_part, &plain);
+                let mut start = 0;
+                for layer in &layers {
+                    let [mean, variance] = [(); 2].map(|()| {
+                        let end = start + layer.channels();
+                        let numbers = all.clone().slice(start..end);
+                        start = end;
+                        numbers
+                    });
+                    layer.update(&BatchStatistics { mean, variance });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gathers the embeddings of all pairs, as two leaves of a graph, each `[pairs, d_embedding]`.
+    fn gather_embeddings(
+        &self,
+        of_parts: &[[Tensor<2>; 2]],
+        pairs: &[Vec<Pair>],
+    ) -> Result<[Tensor<2>; 2], PeerError> {
+        let count: usize = pairs.iter().map(Vec::len).sum();
+        let gather = |side: usize| {
+            let own = of_parts.iter().map(|sides| sides[side].clone());
+            let own = own.map(|embeddings| embeddings.flatten(0, 1)).collect();
+            let numbers = self.gather_numbers(own)?.concat();
+            let shape = [count, numbers.len() / count];
+            let embeddings = Tensor::from_data(TensorData::new(numbers, shape), self.device);
+            Ok(embeddings.require_grad())
+        };
+        Ok([gather(0)?, gather(1)?])
+    }
+
+    /// Gathers the numbers of some tensors of each peer, read from the device at once.
+    fn gather_numbers(&self, own: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, PeerError> {
+        let numbers = match own.is_empty() {
+            true => Vec::new(),
+            false => Tensor::cat(own, 0)
+                .into_data()
+                .try_into_vec::<f32>()
+                .expect("32-bit numbers"),
+        };
+        let all = self.peers.gather(bytemuck::cast_slice(&numbers).to_vec())?;
+        Ok(all.iter().map(|bytes| floats(bytes)).collect())
+    }
+}
+
+/// What all peers need to know of a pair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pair {
+    /// Its position in the batch, among all pairs that the batch should have.
+    position: usize,
+    /// Hash of the text; `None` without texts.
+    text: Option<u64>,
+    /// Token states of the text, which dropout counts; 1 without texts.
+    rows: usize,
 }
 
 /// A part of a batch that is computed at once.
-struct Part<'a> {
-    batch: &'a ImageTextBatch,
+#[derive(Debug)]
+struct Part {
+    /// Number of the part in the batch.
+    number: usize,
+    /// The peer that computes it.
+    peer: usize,
+    /// Its pairs, among those of all peers.
     pairs: Range<usize>,
-    /// Token states of the texts before it, or pairs if there are no texts.
+    /// Its pairs, among those of its peer.
+    of_peer: Range<usize>,
+    /// Rows of all parts before it.
     first_row: usize,
 }
 
-impl<'a> Part<'a> {
-    /// Divides a batch into parts of `pairs` pairs; the last may have fewer.
-    fn divide(batch: &'a ImageTextBatch, pairs: usize) -> Vec<Self> {
-        let texts = batch.texts.clone().map(text_input);
-        let rows = texts.map_or(vec![1; batch.len()], |texts| texts.state_counts());
-        let mut first_row = 0;
-        let parts = rows.chunks(pairs).enumerate().map(|(part, rows)| {
-            let first_pair = part * pairs;
-            let part = Self {
-                batch,
-                pairs: first_pair..first_pair + rows.len(),
-                first_row,
-            };
-            first_row += rows.iter().sum::<usize>();
-            part
-        });
-        parts.collect()
-    }
-
-    fn embed<N: Pretrained>(&self, network: &N, seed: u64) -> [Tensor<2>; 2] {
-        let device = self.batch.images.device();
-        if !is_flex(&device) {
-            device.seed(mixed_seed(seed, self.first_row as u64));
+impl Part {
+    /// Divides the pairs of all peers into parts of `size` positions. Parts without a pair are left
+    /// out.
+    fn divide(pairs: &[Vec<Pair>], size: usize) -> Vec<Self> {
+        let (mut parts, mut start, mut first_row) = (Vec::new(), 0, 0);
+        for (peer, pairs) in pairs.iter().enumerate() {
+            let mut start_of_peer = 0;
+            for part in pairs.chunk_by(|one, next| one.position / size == next.position / size) {
+                parts.push(Self {
+                    number: part[0].position / size,
+                    peer,
+                    pairs: start..start + part.len(),
+                    of_peer: start_of_peer..start_of_peer + part.len(),
+                    first_row,
+                });
+                start += part.len();
+                start_of_peer += part.len();
+                first_row += part.iter().map(|pair| pair.rows).sum::<usize>();
+            }
         }
-        let part = self.batch.part(self.pairs.clone());
-        with_dropout_seed(seed, self.first_row, || network.embed(part))
+        parts
     }
-}
 
-/// A sum of gradients in the order of a binary tree over the numbers of the summands, so that parts
-/// of it can be computed elsewhere:
-///
-/// ```text
-///     ((0 + 1) + (2 + 3)) + (4 + 5)
-/// ```
-#[derive(Default)]
-struct PairwiseSum {
-    /// Sums of 2^level summands each, the level falling.
-    sums: Vec<(u32, GradientsParams)>,
-}
-
-impl PairwiseSum {
-    fn add<M: Module>(&mut self, gradients: GradientsParams, module: &M) {
-        let (mut level, mut gradients) = (0, gradients);
-        while let Some((_, earlier)) = self.sums.pop_if(|(other, _)| *other == level) {
-            gradients = added(earlier, gradients, module);
-            level += 1;
+    /// Returns the pairs of a part of this peer's share.
+    fn of(&self, share: Option<&ImageTextBatch>) -> ImageTextBatch {
+        let share = share.expect("a share with a part has pairs");
+        match self.of_peer.len() == share.len() {
+            true => share.clone(),
+            false => share.part(self.of_peer.clone()),
         }
-        self.sums.push((level, gradients));
-    }
-
-    fn total<M: Module>(mut self, module: &M) -> GradientsParams {
-        let (_, mut total) = self.sums.pop().unwrap_or_default();
-        while let Some((_, earlier)) = self.sums.pop() {
-            total = added(earlier, total, module);
-        }
-        total
-    }
-}
-
-/// Adds the gradients of a module's parameters.
-fn added<M: Module>(
-    first: GradientsParams,
-    second: GradientsParams,
-    module: &M,
-) -> GradientsParams {
-    let mut sum = Sum { first, second };
-    module.visit(&mut sum);
-    sum.first
-}
-
-struct Sum {
-    first: GradientsParams,
-    second: GradientsParams,
-}
-
-impl ModuleVisitor for Sum {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(second) = self.second.remove::<D>(param.id) else {
-            return;
-        };
-        let sum = match self.first.remove::<D>(param.id) {
-            Some(first) => first + second,
-            None => second,
-        };
-        self.first.register(param.id, sum);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::module::{Flag, ModuleMapper};
+    use std::thread;
+
+    use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+    use burn::store::ModuleRecord;
     use burn::tensor::{Device, Int};
     use burn::train::{ItemLazy, TrainStep, metric::Adaptor};
     use convirt_data::TextBatch;
@@ -234,7 +385,7 @@ mod tests {
                 input_ids: numbers(PAIRS * tokens).remainder_scalar(40).reshape(shape),
                 attention_mask: positions.lower(lengths),
                 token_type_ids: Tensor::zeros(shape, &device),
-                text_ids: Tensor::from_data([0, 1, 2, 1, 3, 4, 5], &device),
+                hashes: vec![0, 1, 2, 1, 3, 4, 5],
             }),
             indices: (0..PAIRS).collect(),
         }
@@ -320,6 +471,78 @@ mod tests {
         assert_equals_the_whole_batch(&network, 2, 64);
     }
 
+    type Stepped = (Measures, Vec<Option<Vec<f32>>>, Vec<TensorData>);
+
+    /// A step of a batch in parts of two, of which each peer has the positions of a share, as each
+    /// peer sees it: measures, gradients, running statistics.
+    fn stepped_by_peers<N: Pretrained>(
+        network: impl Fn() -> N + Sync,
+        initial: &ModuleRecord,
+        views: usize,
+        shares: &[Range<usize>],
+    ) -> Vec<Stepped> {
+        let step = |peers: Peers, positions: Range<usize>| {
+            // A clone would share its running statistics.
+            let task = PretrainingTask {
+                network: network().load_record(initial.clone()),
+                gradient_clip_norm: None,
+                precision: Precision::Float32,
+                micro_batch_size: None,
+            };
+            let share = BatchShare {
+                batch: (!positions.is_empty()).then(|| batch(views).part(positions.clone())),
+                positions: positions.collect(),
+            };
+            let step = PartedStep {
+                part_size: 2,
+                peers: &peers,
+                device: &device(),
+            };
+            let output = with_dropout_seed(3, 0, || step.run(&task, &share));
+            let output = output.unwrap().unwrap();
+            let mut gradients = Gradients(&output.grads, Vec::new());
+            task.visit(&mut gradients);
+            let gradients = gradients.1;
+            let layers = task.network.image_encoder().updated_batch_norms();
+            let statistics = layers
+                .iter()
+                .flat_map(|layer| [&layer.running_mean, &layer.running_var]);
+            let statistics = statistics.map(|it| it.value_sync().into_data()).collect();
+            (output.item.sync().unwrap().adapt(), gradients, statistics)
+        };
+        thread::scope(|scope| {
+            let peers = Peers::threads(shares.len()).into_iter().zip(shares);
+            let threads: Vec<_> = peers
+                .map(|(peers, share)| scope.spawn(|| step(peers, share.clone())))
+                .collect();
+            let results = threads.into_iter().map(|thread| thread.join().unwrap());
+            results.collect()
+        })
+    }
+
+    #[test]
+    fn any_number_of_peers_makes_the_same_step_to_the_bit() {
+        fn check<N: Pretrained>(network: impl Fn() -> N + Sync, views: usize) {
+            let initial = network().into_record();
+            let alone = stepped_by_peers(&network, &initial, views, &[0..PAIRS]).remove(0);
+            assert!(alone.1.iter().flatten().count() > 60);
+            for shares in [
+                vec![0..4, 4..PAIRS],
+                vec![0..2, 2..4, 4..PAIRS],
+                vec![0..0, 0..PAIRS],
+                vec![0..PAIRS, PAIRS..PAIRS],
+            ] {
+                for stepped in stepped_by_peers(&network, &initial, views, &shares) {
+                    assert_eq!(stepped.0, alone.0, "{shares:?}");
+                    assert!(stepped.1 == alone.1, "gradients of {shares:?}");
+                    assert!(stepped.2 == alone.2, "statistics of {shares:?}");
+                }
+            }
+        }
+        check(|| convirt(LossKind::Softmax), 1);
+        check(simclr, 2);
+    }
+
     /// Of a part as of a batch, in the parts' order, once.
     #[test]
     fn running_statistics_are_updated_once_for_each_part() {
@@ -334,24 +557,5 @@ mod tests {
             expected.encode_image(batch(1).part(pairs).images);
         }
         assert_eq!(statistics(&network), statistics(&expected));
-    }
-
-    /// Six summands are two trees; the numbers would be rounded in another order.
-    #[test]
-    fn gradients_are_added_in_the_order_of_a_tree() {
-        let layer = burn::nn::LinearConfig::new(1, 1)
-            .with_bias(false)
-            .init(&device());
-        let numbers = [1.0f32, 1e-8, 3e8, -3e8, 0.5, 1e8];
-        let mut sum = PairwiseSum::default();
-        for number in numbers {
-            let mut gradients = GradientsParams::new();
-            let gradient = Tensor::<2>::full([1, 1], number, &Device::flex());
-            gradients.register(layer.weight.id, gradient);
-            sum.add(gradients, &layer);
-        }
-        let total = sum.total(&layer).get::<2>(layer.weight.id).unwrap();
-        let [a, b, c, d, e, f] = numbers;
-        assert_eq!(total.into_scalar::<f32>(), ((a + b) + (c + d)) + (e + f));
     }
 }

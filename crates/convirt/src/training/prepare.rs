@@ -7,12 +7,14 @@ mod loaders;
 
 use std::path::Path;
 
+use burn::tensor::Device;
 use burn::train::Interrupter;
 use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 
 use super::checkpoint::{CheckpointFolder, Newest};
+use super::gradient_cache::Division;
 use super::{Resumption, Training};
-use crate::compute::{check_precision, device};
+use crate::compute::{ComputeError, check_precision, devices};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
@@ -91,8 +93,7 @@ impl Training {
         mut config: Config,
         studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
-        let device = device(config.device.as_deref())?;
-        check_precision(config.precision, &device)?;
+        let (device, other_devices) = training_devices(&config)?;
         let studies = studies(&mut config)?;
         let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
@@ -104,11 +105,12 @@ impl Training {
             .transpose()?;
         let description = describe(&config, tower.as_ref());
         description.network.validate()?;
-        let memory = training_memory(&description, &studies);
+        let memory = training_memory(&description, &studies, 1 + other_devices.len());
         if config.chooses_micro_batch() {
             memory.choose_micro_batch(&mut config, &device)?;
         }
-        memory.need(&config).check(&device)?;
+        memory.need(&config, &device).check(&device)?;
+        check_division(&config, 1 + other_devices.len())?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -158,6 +160,7 @@ impl Training {
             config,
             run,
             device,
+            other_devices,
             network,
             description,
             columns,
@@ -229,8 +232,7 @@ impl Training {
         let edits = edits.filter(|_| !is_known);
         let mut unexpected: Vec<String> = edits.map(|it| format!("config.yaml: {it}")).collect();
 
-        let device = device(config.device.as_deref())?;
-        check_precision(config.precision, &device)?;
+        let (device, other_devices) = training_devices(&config)?;
         let studies = studies(&mut config)?;
         let columns = studies.columns.clone();
         let weights = then.initial_weights.clone();
@@ -245,9 +247,10 @@ impl Training {
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
             .transpose()?;
         description.network.validate()?;
-        training_memory(&description, &studies)
-            .need(&config)
+        training_memory(&description, &studies, 1 + other_devices.len())
+            .need(&config, &device)
             .check(&device)?;
+        check_division(&config, 1 + other_devices.len())?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -263,6 +266,7 @@ impl Training {
             config,
             run,
             device,
+            other_devices,
             network,
             description,
             columns,
@@ -299,13 +303,37 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Returns the device of the leader and those of the assistants.
+fn training_devices(config: &Config) -> Result<(Device, Vec<Device>), Error> {
+    let mut devices = devices(config.device.as_deref())?;
+    for device in &devices {
+        check_precision(config.precision, device)?;
+    }
+    let others = devices.split_off(1);
+    Ok((devices.remove(0), others))
+}
+
+/// Checks that each peer has a part of a batch to compute.
+fn check_division(config: &Config, peers: usize) -> Result<(), ComputeError> {
+    let parts = Division::new(config, peers).parts();
+    match parts < peers {
+        true => Err(ComputeError::IdlePeers { parts, peers }),
+        false => Ok(()),
+    }
+}
+
 /// What decides how much memory the training takes, beside the configuration.
-fn training_memory<'a>(description: &'a Description, studies: &Studies) -> TrainingMemory<'a> {
+fn training_memory<'a>(
+    description: &'a Description,
+    studies: &Studies,
+    devices: usize,
+) -> TrainingMemory<'a> {
     let pairs = &studies.split.train;
     TrainingMemory {
         network: &description.network,
         pairs: pairs.len(),
         tokens: mean_words(pairs).min(description.longest_text().unwrap_or(0)),
+        devices,
     }
 }
 

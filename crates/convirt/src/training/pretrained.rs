@@ -4,7 +4,7 @@ use burn::data::dataloader::DataLoader;
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Int, Tensor};
 use convirt_data::{EvaluationLoader, ImageTextBatch};
-use convirt_model::{Bert, ConVirt, FrozenStates, SimClr};
+use convirt_model::{Bert, ConVirt, FrozenStates, ResNet, SimClr};
 
 use crate::error::Error;
 use crate::inference::{ImageModel, Model, excerpt, finite_rows, unit_rows};
@@ -31,12 +31,15 @@ pub(crate) trait Pretrained: ModuleDisplay + Module + 'static {
 
     /// Embeds a batch and computes its loss and measures.
     fn measure(&self, batch: ImageTextBatch) -> Measured {
-        let text_ids = batch.texts.as_ref().map(|texts| texts.text_ids.clone());
+        let text_ids = batch.texts.as_ref().map(|texts| texts.text_ids());
         self.score(self.embed(batch), text_ids)
     }
 
     /// Returns the temperature of the loss.
     fn temperature(&self) -> f64;
+
+    /// Returns the image encoder.
+    fn image_encoder(&self) -> &ResNet;
 
     /// Returns the text encoder, if there is one.
     fn text_encoder(&self) -> Option<&Bert> {
@@ -132,6 +135,10 @@ impl Pretrained for ConVirt {
         }
     }
 
+    fn image_encoder(&self) -> &ResNet {
+        &self.image_encoder
+    }
+
     fn temperature(&self) -> f64 {
         self.loss.temperature()
     }
@@ -184,6 +191,10 @@ impl Pretrained for SimClr {
             loss: output.loss,
             embeddings: None,
         }
+    }
+
+    fn image_encoder(&self) -> &ResNet {
+        &self.image_encoder
     }
 
     fn temperature(&self) -> f64 {

@@ -5,13 +5,15 @@ use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use convirt_data::ImageTextBatch;
+use convirt_data::{BatchShare, ImageTextBatch};
 use convirt_model::{ConVirt, SimClr};
 use convirt_ops::{Precision, autocast, next_dropout_seed, sum_of_squares, with_dropout_seed};
 
-use super::gradient_cache;
+use super::gradient_cache::PartedStep;
 use super::pretrained::Pretrained;
+use crate::config::Config;
 use crate::logging::PendingMeasures;
+use crate::peers::Peers;
 
 /// A network with the settings of its steps, which burn-train's `Learner` trains.
 ///
@@ -84,14 +86,26 @@ impl<N: Pretrained> TrainStep for PretrainingTask<N> {
     type Output = PendingMeasures;
 
     fn step(&self, batch: ImageTextBatch) -> TrainOutput<PendingMeasures> {
-        let seed = next_dropout_seed(&batch.images.device());
-        autocast(self.precision, || match self.micro_batch_size {
-            Some(pairs) if pairs < batch.len() => gradient_cache::step(self, &batch, pairs, seed),
-            _ => {
-                let measured = with_dropout_seed(seed, 0, || self.network.measure(batch));
-                TrainOutput::new(self, measured.loss.backward(), measured.measures)
+        let device = batch.images.device();
+        match self.micro_batch_size {
+            Some(part_size) if part_size < batch.len() => {
+                let step = PartedStep {
+                    part_size,
+                    peers: &Peers::alone(),
+                    device: &device,
+                };
+                let output = step.run(self, &BatchShare::whole(batch));
+                let output = output.expect("nothing is sent to other peers");
+                output.expect("a batch has at least two pairs")
             }
-        })
+            _ => {
+                let seed = next_dropout_seed(&device);
+                autocast(self.precision, || {
+                    let measured = with_dropout_seed(seed, 0, || self.network.measure(batch));
+                    TrainOutput::new(self, measured.loss.backward(), measured.measures)
+                })
+            }
+        }
     }
 
     fn optimize(
@@ -117,6 +131,18 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
     fn step(&self, batch: ImageTextBatch) -> PendingMeasures {
         let measured = autocast(self.precision, || self.network.measure(batch));
         measured.measures.with_embeddings(measured.embeddings)
+    }
+}
+
+impl<N> PretrainingTask<N> {
+    /// Makes the task of a configuration.
+    pub(super) fn configured(network: N, config: &Config) -> Self {
+        Self {
+            network,
+            gradient_clip_norm: config.gradient_clip_norm,
+            precision: config.precision,
+            micro_batch_size: config.micro_batch(),
+        }
     }
 }
 
@@ -249,7 +275,7 @@ mod tests {
                     input_ids: Tensor::arange(first..first + 15, &device).reshape(shape),
                     attention_mask: Tensor::<2, Int>::ones(shape, &device).bool(),
                     token_type_ids: Tensor::zeros(shape, &device),
-                    text_ids: Tensor::arange(0..3, &device),
+                    hashes: vec![0, 1, 2],
                 }),
                 indices: vec![0, 1, 2],
             }

@@ -1,7 +1,6 @@
 //! The layout of an index file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use convirt_data::FileError;
@@ -12,15 +11,11 @@ use serde_json::json;
 use super::IndexDescription;
 use super::error::IndexError;
 use crate::error::Error;
-use crate::weights::checksums::append_crc32c_of;
+use crate::weights::own_checksum::{NO_CHECKSUM, OWN_CHECKSUM, own_checksum};
 use crate::weights::{read_safetensors_header, safetensors_header};
 
 /// Key of the description in the file's metadata.
 const DESCRIPTION: &str = "convirt_index";
-
-/// Key of the checksum in the file's metadata: CRC-32C, in 8 hexadecimal digits, of all that
-/// follows the header, then of the header, in which the digits are zeros.
-const CHECKSUM: &str = "crc32c";
 
 /// Bytes of a float16 number.
 pub(super) const HALF: usize = 2;
@@ -79,8 +74,8 @@ impl Layout {
         if len == 0 || width == 0 {
             return Err(not_an_index("it is empty".to_string()));
         }
-        if let Some(recorded) = metadata.and_then(|metadata| metadata.get(CHECKSUM)) {
-            let computed = checksum(file, start).map_err(FileError::read(path))?;
+        if let Some(recorded) = metadata.and_then(|metadata| metadata.get(OWN_CHECKSUM)) {
+            let computed = own_checksum(file, start).map_err(FileError::read(path))?;
             if *recorded != computed {
                 return Err(not_an_index("it changed since it was written".to_string()));
             }
@@ -110,32 +105,6 @@ impl Layout {
     }
 }
 
-/// Computes the checksum of a file whose header ends at `start`.
-fn checksum(mut file: &File, start: u64) -> io::Result<String> {
-    file.rewind()?;
-    let mut header = vec![0; start as usize];
-    file.read_exact(&mut header)?;
-    let (sum, _) = append_crc32c_of(0, file)?;
-    if let Some(digits) = checksum_digits(&mut header) {
-        digits.fill(b'0');
-    }
-    Ok(format!("{:08x}", crc32c::crc32c_append(sum, &header)))
-}
-
-/// Writes the checksum into a header, given that of all that follows the header.
-pub(super) fn add_checksum(header: &mut [u8], of_the_rest: u32) {
-    let sum = format!("{:08x}", crc32c::crc32c_append(of_the_rest, header));
-    let digits = checksum_digits(header).expect("the header has a place for it");
-    digits.copy_from_slice(sum.as_bytes());
-}
-
-fn checksum_digits(header: &mut [u8]) -> Option<&mut [u8]> {
-    let key = format!("\"{CHECKSUM}\":\"");
-    let mut places = header.windows(key.len());
-    let start = places.position(|it| it == key.as_bytes())? + key.len();
-    header.get_mut(start..start + 8)
-}
-
 /// Returns the header of an index file, padded to at least `length` bytes, with zeros for the
 /// checksum.
 ///
@@ -157,7 +126,7 @@ pub(super) fn header(
     };
     safetensors_header(
         &json!({
-            "__metadata__": {DESCRIPTION: description, CHECKSUM: "00000000"},
+            "__metadata__": {DESCRIPTION: description, OWN_CHECKSUM: NO_CHECKSUM},
             "embeddings": tensor("F16", &[len, width], len * width * HALF),
             "name_ends": tensor("U64", &[len], len * 8),
             "text_ends": tensor("U64", &[len], len * 8),

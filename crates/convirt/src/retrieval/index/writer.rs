@@ -7,9 +7,10 @@ use half::f16;
 
 use super::IndexDescription;
 use super::error::IndexError;
-use super::format::{add_checksum, header};
+use super::format::header;
 use crate::error::Error;
 use crate::inference::{InferenceError, unit};
+use crate::weights::own_checksum::add_own_checksum;
 
 /// A writer that builds an [`EmbeddingIndex`](super::EmbeddingIndex) embedding by embedding; see
 /// the example there.
@@ -117,7 +118,7 @@ impl IndexWriter {
             lengths,
             self.header,
         );
-        add_checksum(&mut header, self.checksum);
+        add_own_checksum(&mut header, self.checksum);
         self.file
             .finish(&header)
             .map_err(FileError::write(&self.path))?;

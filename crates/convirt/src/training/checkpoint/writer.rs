@@ -87,6 +87,13 @@ impl CheckpointWriter {
         });
     }
 
+    /// Waits until no checkpoint is being written.
+    pub fn wait(&self) {
+        let progress = self.lock();
+        let free = self.free.wait_while(progress, |it| it.pending.is_some());
+        drop(free);
+    }
+
     /// Returns whether a checkpoint is being written.
     pub fn is_busy(&self) -> bool {
         self.lock().pending.is_some()

@@ -4,28 +4,37 @@
 //! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves
 //! checkpoints in the middle of it and wherever it stops, and resumes with the next batch.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use burn::data::dataloader::{DataLoader, Progress};
+use burn::data::dataset::DatasetError;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{
-    EventProcessorTraining, Interrupter, ItemLazy, Learner, LearnerEvent, LearnerModel,
-    LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
+    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearnerModel, LearningCheckpointer,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput,
+    TrainingComponents, TrainingItem, ValidLoader,
 };
-use convirt_data::{Skips, TrainingLoader, TrainingSteps, truncated_list};
+use convirt_data::{
+    BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
+};
 use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
-use crate::logging::{MeanMeasures, Measures, NotFinite};
+use crate::logging::{MeanMeasures, Measures, NotFinite, PendingMeasures};
+use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
+use crate::training::command::{Beginning, Command};
+use crate::training::evaluated_batch::EvaluatedBatch;
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::fit::left_out::LeftOut;
+use crate::training::gradient_cache::{Division, MIN_PAIRS, PartedStep};
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
 use crate::training::task::{PretrainingTask, global_norm};
@@ -33,14 +42,22 @@ use crate::training::task::{PretrainingTask, global_norm};
 /// A function that saves the model, called after each new lowest validation loss.
 pub(crate) type SaveBest<N> = Box<dyn Fn(&N) -> Result<(), Error> + Send + Sync>;
 
-/// A training strategy for burn-train on one device.
+/// A training strategy for burn-train, of the leader of all peers.
 pub(crate) struct WindowedTraining<N> {
     pub device: Device,
     pub seed: u64,
     pub steps: TrainingSteps,
     /// Evaluations without a lower loss after which training stops.
     pub early_stop_patience: Option<usize>,
+    /// This peer's share of the training pairs.
     pub loader: TrainingLoader,
+    /// This peer's share of the held-out pairs.
+    pub held_out_loader: EvaluationLoader,
+    /// How a step's batch is divided.
+    pub division: Division,
+    pub peers: Peers,
+    /// Folder of the run.
+    pub run: PathBuf,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: Arc<CheckpointWriter>,
     pub checkpoint_intervals: CheckpointIntervals,
@@ -74,7 +91,6 @@ struct Evaluated {
 /// The parts of burn-train that the loop uses.
 struct Parts<T: LearnerModel> {
     learner: Learner<T>,
-    train: TrainLoader<T>,
     valid: ValidLoader<T>,
     processor: SupervisedTrainingEventProcessor<T>,
     interrupter: Interrupter,
@@ -89,7 +105,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         &self,
         components: TrainingComponents<PretrainingTask<N>>,
         mut learner: Learner<PretrainingTask<N>>,
-        train: TrainLoader<PretrainingTask<N>>,
+        _train: TrainLoader<PretrainingTask<N>>,
         valid: ValidLoader<PretrainingTask<N>>,
         _starting_epoch: usize,
     ) -> (
@@ -99,8 +115,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         learner.fork(&self.device);
         let mut parts = Parts {
             learner,
-            train: train.to_device(&self.device),
-            valid: valid.to_device(&self.device.clone().inner()),
+            valid,
             processor: components.event_processor,
             interrupter: components.interrupter,
             checkpointer: components.checkpointer,
@@ -109,7 +124,10 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         };
         let mut outcome = self.outcome.lock().expect("one thread runs the loop");
         let mut recorder = self.recorder.lock().expect("one thread runs the loop");
-        if let Err(error) = self.run(&mut parts, &mut outcome, &mut recorder) {
+        let result = self.run(&mut parts, &mut outcome, &mut recorder);
+        let result = result.and_then(|()| self.tell(Command::End));
+        if let Err(error) = result {
+            self.peers.leave(&error.to_string());
             parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
         }
@@ -146,11 +164,18 @@ impl<N: Pretrained> WindowedTraining<N> {
             // Whatever happens from now on, the run can be resumed.
             self.checkpoint(parts, &mut outcome.state, recorder);
         }
+        if self.peers.size() > 1 {
+            self.checkpoints.wait();
+            self.peers.lead(Some(Beginning {
+                run: self.run.clone(),
+                step: outcome.state.step,
+            }))?;
+        }
         loop {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
             if self.is_boundary(state.step) && !is_evaluated {
-                let Some(evaluated) = self.evaluate(parts, state.step) else {
+                let Some(evaluated) = self.evaluate(parts, state.step)? else {
                     self.checkpoint(parts, state, recorder);
                     return Ok(());
                 };
@@ -201,30 +226,27 @@ impl<N: Pretrained> WindowedTraining<N> {
         let report = |result| interrupter.fail_on_error(result);
         report(parts.processor.process_train(LearnerEvent::StartSplit {
             epoch_number: window,
-            total_items: parts.train.num_items(),
+            total_items: self.loader.num_items(),
         }));
-        let loader = Arc::clone(&parts.train);
-        let mut batches = loader.iter();
+        let mut shares = self.loader.shares();
         loop {
             let asked = Instant::now();
-            let Some(batch) = batches.next() else { break };
+            let Some(share) = shares.next() else { break };
             let waiting = asked.elapsed();
-            let batch = match batch {
-                Ok(batch) => batch,
+            let share = match share {
+                Ok(share) => share,
                 Err(error) => {
-                    interrupter.fail(error);
+                    interrupter.fail(DatasetError::new(error));
                     break;
                 }
             };
-            let pairs = batch.indices.clone();
-            // Dropout depends on the step alone, so that a resumed run draws the same masks as an
-            // uninterrupted one. On the CPU nothing else in the process has an effect; other
-            // devices have one generator.
-            let seed = mixed_seed(self.seed, state.step as u64);
-            if !is_flex(&self.device) {
-                self.device.seed(seed);
-            }
-            let output = with_dropout_seed(seed, 0, || parts.learner.train_step(batch));
+            let pairs = share.batch.as_ref().map(|batch| batch.indices.clone());
+            let seed = step_seed(self.seed, state.step, &self.device);
+            let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
+            let Some(output) = output else {
+                state.step = self.loader.position().get();
+                continue;
+            };
             parts.learner.lr_step();
             let failed = |cause| Error::Step {
                 step: state.step + 1,
@@ -242,18 +264,20 @@ impl<N: Pretrained> WindowedTraining<N> {
                     return Err(Error::NotFinite { step, cause });
                 }
                 state.skipped.add();
-                recorder.warning(&self.told_of_skip(state, cause, &pairs));
+                recorder.warning(&self.told_of_skip(state, cause, &pairs.unwrap_or_default()));
                 if interrupter.should_stop() {
                     break;
                 }
                 continue;
             }
             state.skipped.in_a_row = 0;
+            let rate = parts.learner.lr_current().base();
+            self.tell(Command::Optimize { rate })?;
             parts.learner.optimizer_step(output.grads);
             let has_norm = state.step.is_multiple_of(self.gradient_norm_every);
             let facts = StepFacts {
                 step: state.step,
-                learning_rate: parts.learner.lr_current().base(),
+                learning_rate: rate,
                 gradient_norm: has_norm.then_some(norm),
                 temperature: parts.learner.model().network.temperature(),
                 waiting,
@@ -261,7 +285,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             recorder.step(&measures, facts);
             let item = TrainingItem::new(
                 item,
-                batches.progress(),
+                shares.progress(),
                 Some(state.step),
                 Some(parts.learner.lr_current()),
             );
@@ -281,7 +305,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             }
             self.tell_of_checkpoints(recorder);
         }
-        drop(batches);
+        drop(shares);
         // The loader may have skipped steps that have no batch.
         state.step = self.loader.position().get();
         report(
@@ -293,60 +317,95 @@ impl<N: Pretrained> WindowedTraining<N> {
         Ok(())
     }
 
+    /// Computes the loss of a batch and its gradients; `None` if it has fewer than two pairs.
+    fn train_step(
+        &self,
+        parts: &Parts<PretrainingTask<N>>,
+        share: BatchShare,
+    ) -> Result<Option<TrainOutput<PendingMeasures>>, Error> {
+        if !self.division.is_divided() {
+            let batch = share.batch.filter(|batch| batch.len() >= MIN_PAIRS);
+            return Ok(batch.map(|batch| parts.learner.train_step(batch)));
+        }
+        self.tell(Command::Step)?;
+        let step = PartedStep {
+            part_size: self.division.part_size,
+            peers: &self.peers,
+            device: &self.device,
+        };
+        Ok(step.run(&parts.learner.model(), &share)?)
+    }
+
+    /// Tells the other peers what to do.
+    fn tell(&self, command: Command) -> Result<(), Error> {
+        if self.peers.size() > 1 {
+            self.peers.lead(Some(command))?;
+        }
+        Ok(())
+    }
+
     /// Describes a step that is skipped, with the rows of its pairs.
     fn told_of_skip(&self, state: &TrainingState, cause: NotFinite, pairs: &[usize]) -> String {
         let studies = self.loader.dataset().studies();
         let rows: Vec<usize> = pairs.iter().map(|pair| studies[*pair].row).collect();
         format!(
-            "step {} changes nothing ({} of at most {} in a row): {cause}; rows {}",
+            "step {} changes nothing ({} of at most {} in a row): {cause}; rows {}{}",
             state.step,
             state.skipped.in_a_row,
             self.max_skipped_steps,
-            truncated_list(&rows)
+            truncated_list(&rows),
+            match self.peers.size() {
+                1 => "",
+                _ => " and those of the other peers",
+            }
         )
     }
 
     /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
     /// during the evaluation.
-    fn evaluate(&self, parts: &mut Parts<PretrainingTask<N>>, step: usize) -> Option<Evaluated> {
-        let window = self.window_of(step);
-        let report = |result| parts.interrupter.fail_on_error(result);
+    fn evaluate(
+        &self,
+        parts: &mut Parts<PretrainingTask<N>>,
+        step: usize,
+    ) -> Result<Option<Evaluated>, Error> {
+        let (window, total) = (self.window_of(step), parts.valid.num_items());
+        let interrupter = parts.interrupter.clone();
+        let report = |result| interrupter.fail_on_error(result);
         report(parts.processor.process_valid(LearnerEvent::StartSplit {
             epoch_number: window,
-            total_items: parts.valid.num_items(),
+            total_items: total,
         }));
+        self.tell(Command::Evaluate)?;
         let model = Module::valid(&parts.learner.model());
-        let mut mean = MeanMeasures::default();
-        let mut embeddings = Embeddings::default();
-        let mut batches = parts.valid.iter();
-        while let Some(batch) = batches.next() {
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    parts.interrupter.fail(error);
-                    break;
-                }
-            };
-            let studies = batch.indices.clone();
-            let mut measures = burn::train::InferenceStep::step(&model, batch);
-            if let Some(of_batch) = measures.take_embeddings() {
-                embeddings.add(&studies, of_batch);
+        let device = self.device.clone().inner();
+        let (mut mean, mut embeddings) = (MeanMeasures::default(), Embeddings::default());
+        let mut add = |mut batch: EvaluatedBatch| {
+            if let Some(of_batch) = batch.take_embeddings(&device) {
+                embeddings.add(&batch.studies, of_batch);
             }
-            // burn-train meets the same error, of the device or of a loss that is not finite.
-            let measures = measures.clone().sync().unwrap_or(measures);
-            if let Some(read) = measures.measures() {
-                mean.add(read);
-            }
-            let item = TrainingItem::new(measures, batches.progress(), Some(step), None);
+            mean.add(&batch.measures);
+            let progress = Progress::new(mean.pairs(), total, Some("items".into()));
+            let measures = PendingMeasures::given(batch.measures, &device);
+            let item = TrainingItem::new(measures, progress, Some(step), None);
             report(
                 parts
                     .processor
                     .process_valid(LearnerEvent::ProcessedItem(item)),
             );
-            if parts.interrupter.should_stop() {
-                return None;
+        };
+        for batch in self.held_out_loader.iter() {
+            match batch.map(|batch| EvaluatedBatch::compute(&model, batch)) {
+                Ok(Ok(batch)) => add(batch),
+                Ok(Err(cause)) => return Err(Error::Step { step, cause }),
+                Err(error) => interrupter.fail(error),
+            }
+            if interrupter.should_stop() {
+                break;
             }
         }
+        // The batches of the others come after those of the leader.
+        let of_others = self.peers.gather_values(&Vec::<EvaluatedBatch>::new())?;
+        of_others.into_iter().flatten().for_each(add);
         report(
             parts
                 .processor
@@ -359,12 +418,12 @@ impl<N: Pretrained> WindowedTraining<N> {
         );
         report(parts.processor.flush());
         if parts.interrupter.should_stop() {
-            return None;
+            return Ok(None);
         }
-        Some(Evaluated {
+        Ok(Some(Evaluated {
             measures: mean.measures(),
             retrieval: self.held_out.retrieval(embeddings),
-        })
+        }))
     }
 
     /// Begins to save a checkpoint, except after an error of burn-train: the parameters may be
@@ -396,6 +455,18 @@ impl<N: Pretrained> WindowedTraining<N> {
     }
 }
 
+/// Returns the seed of a step's dropout, and seeds a device other than the CPU with it.
+///
+/// It depends on the step alone, so that a resumed run draws the same masks as an uninterrupted one.
+/// On the CPU nothing else in the process has an effect; other devices have one generator.
+pub(in crate::training) fn step_seed(seed: u64, step: usize, device: &Device) -> u64 {
+    let seed = mixed_seed(seed, step as u64);
+    if !is_flex(device) {
+        device.seed(seed);
+    }
+    seed
+}
+
 /// Reads the L2 norm of all gradients of a module; 0 if there are none.
 fn norm_value<M: Module>(gradients: &GradientsParams, module: &M) -> f64 {
     global_norm(gradients, module).map_or(0.0, Tensor::into_scalar::<f64>)
@@ -408,7 +479,7 @@ mod tests {
 
     use burn::tensor::{Device, Int};
     use convirt_data::{EvaluationLoader, ImageTextBatch};
-    use convirt_model::ConVirt;
+    use convirt_model::{ConVirt, ResNet};
     use convirt_phantom::PhantomConfig;
 
     use super::*;
@@ -464,6 +535,10 @@ mod tests {
             measured
         }
 
+        fn image_encoder(&self) -> &ResNet {
+            self.network.image_encoder()
+        }
+
         fn temperature(&self) -> f64 {
             self.network.temperature()
         }
@@ -506,7 +581,7 @@ mod tests {
             spoiled,
         };
         let run = training.run_dir().path().to_path_buf();
-        let outcome = training.fit(network, Vec::new())?;
+        let outcome = training.fit(network, Vec::new(), Peers::alone())?;
         Ok((outcome, fs::read_to_string(run.join("train.log")).unwrap()))
     }
 

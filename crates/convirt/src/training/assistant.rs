@@ -1,0 +1,115 @@
+//! A peer that trains with the leader and does what the leader says.
+//!
+//! It makes the same steps on its own copy of the network, and writes nothing.
+
+use burn::data::dataloader::DataLoader;
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::TrainStep;
+use convirt_data::{DataError, EvaluationLoader, TrainingLoader};
+use convirt_ops::with_dropout_seed;
+
+use super::checkpoint::CheckpointFolder;
+use super::command::{Beginning, Command};
+use super::evaluated_batch::EvaluatedBatch;
+use super::fit::{load_checkpoint, new_optimizer, step_seed};
+use super::gradient_cache::{Division, PartedStep};
+use super::pretrained::Pretrained;
+use super::task::PretrainingTask;
+use crate::config::Config;
+use crate::error::Error;
+use crate::inference::Description;
+use crate::network::Network;
+use crate::peers::Peers;
+
+/// What a peer needs to assist in a training.
+pub(super) struct Assistant {
+    pub config: Config,
+    pub description: Description,
+    pub checkpoints: CheckpointFolder,
+    /// All training pairs, of which the assistant takes its share.
+    pub train: TrainingLoader,
+    /// All held-out pairs.
+    pub valid: EvaluationLoader,
+    pub device: Device,
+    pub peers: Peers,
+}
+
+impl Assistant {
+    /// Assists until the leader ends the training. If something fails here, all peers are told.
+    ///
+    /// # Errors
+    ///
+    /// If a checkpoint or the data cannot be read, the device fails, or a peer cannot be reached.
+    pub fn run(self) -> Result<(), Error> {
+        let result = self.begin();
+        if let Err(error) = &result {
+            self.peers.leave(&error.to_string());
+        }
+        result
+    }
+
+    fn begin(&self) -> Result<(), Error> {
+        let autodiff = self.device.clone().autodiff();
+        match self.description.network.init(&autodiff)? {
+            Network::ConVirt(network) => self.assist(*network),
+            Network::SimClr(network) => self.assist(*network),
+        }
+    }
+
+    fn assist<N: Pretrained>(&self, network: N) -> Result<(), Error> {
+        let peers = &self.peers;
+        let autodiff = self.device.clone().autodiff();
+        let Beginning { step, .. } = peers.lead(None)?;
+        let task = PretrainingTask::configured(network, &self.config);
+        let optimizer = new_optimizer(&self.config);
+        let (mut task, mut optimizer) = load_checkpoint(task, optimizer, &self.checkpoints, step)?;
+        let division = Division::new(&self.config, peers.size());
+        let train = (self.train).with_share(division.share(peers.rank()), &autodiff);
+        train.position().set(step);
+        let valid = (self.valid).with_share(peers.rank(), peers.size(), &self.device);
+        let parted = PartedStep {
+            part_size: division.part_size,
+            peers,
+            device: &autodiff,
+        };
+        let (mut shares, mut gradients) = (train.shares(), None);
+        loop {
+            match peers.lead(None)? {
+                Command::Step => {
+                    let seed = step_seed(self.config.seed, train.position().get(), &autodiff);
+                    let share = match shares.next() {
+                        Some(share) => share,
+                        None => {
+                            // A window has ended.
+                            shares = train.shares();
+                            let next = shares.next();
+                            next.ok_or(Error::NoBatches {
+                                step: train.position().get(),
+                            })?
+                        }
+                    };
+                    let share = share.map_err(DataError::from)?;
+                    let output = with_dropout_seed(seed, 0, || parted.run(&task, &share))?;
+                    gradients = output.map(|output| output.grads);
+                }
+                Command::Optimize { rate } => {
+                    if let Some(gradients) = gradients.take() {
+                        task = task.optimize(&mut optimizer, rate.into(), gradients);
+                    }
+                }
+                Command::Evaluate => {
+                    let model = task.valid();
+                    let mut evaluated = Vec::new();
+                    for batch in valid.iter() {
+                        let batch = batch.map_err(Error::Evaluation)?;
+                        let cause = |cause| Error::Step { step, cause };
+                        evaluated.push(EvaluatedBatch::compute(&model, batch).map_err(cause)?);
+                    }
+                    peers.gather_values(&evaluated)?;
+                }
+                Command::End => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Several devices train as one.
+
+use std::fs;
+use std::path::Path;
+
+use convirt::run::Ending;
+use convirt::{Error, Summary, Training};
+use serde_json::Value;
+
+use crate::fixtures::{Workspace, alone};
+
+/// Three parts of two pairs, with all that is random and all that is learned.
+const PARTS: [&str; 7] = [
+    "batch_size=6",
+    "micro_batch_size=2",
+    "model.dropout=0.2",
+    "loss.learnable_temperature=true",
+    "log_every_n_steps=1",
+    "gradient_clip_norm=1.0",
+    "dataset.max_bad_share=0.3",
+];
+
+fn prepare(workspace: &Workspace, device: &str, overrides: &[&str]) -> Training {
+    let device = format!("device={device}");
+    let overrides = [&PARTS[..], &[&*device], overrides].concat();
+    Training::prepare(workspace.config(&overrides)).unwrap()
+}
+
+/// What a run has computed: the saved weights, and the numbers of its steps and evaluations.
+fn computed(run: &Path) -> (Vec<u8>, Vec<Vec<Value>>) {
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = metrics.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let keys = ["step", "loss", "gradient_norm", "accuracies", "retrieval"];
+        keys.map(|key| line[key].take()).to_vec()
+    });
+    let weights = fs::read(run.join("model/model.safetensors")).unwrap();
+    (weights, lines.collect())
+}
+
+/// The numbers of a summary.
+fn numbers(summary: &Summary) -> Value {
+    let mut json = serde_json::to_value(summary).unwrap();
+    let of_run = ["run", "seconds", "environment"];
+    for key in of_run {
+        json.as_object_mut().unwrap().remove(key);
+    }
+    json
+}
+
+#[test]
+fn one_device_and_several_compute_the_same_run_to_the_bit() {
+    let _alone = alone();
+    let workspace = Workspace::new();
+    let table = fs::read_to_string(workspace.data().join("pairs.csv")).unwrap();
+    let images = table
+        .lines()
+        .filter_map(|row| row.split(',').find(|it| it.ends_with(".jpg")));
+    for image in images.step_by(7) {
+        fs::write(workspace.data().join(image), b"no image").unwrap();
+    }
+    for objective in ["objective=convirt", "objective=simclr"] {
+        let train = |device| prepare(&workspace, device, &[objective]).run().unwrap();
+        let expected = train("flex");
+        assert_eq!(computed(&expected.run).1.len(), 10);
+        for devices in ["flex,flex", "flex, flex, flex"] {
+            let summary = train(devices);
+            let (weights, lines) = computed(&summary.run);
+            assert_eq!(lines, computed(&expected.run).1, "{objective} on {devices}");
+            assert!(
+                weights == computed(&expected.run).0,
+                "{objective} on {devices}: weights differ"
+            );
+            assert_eq!(numbers(&summary), numbers(&expected));
+        }
+    }
+}
+
+#[test]
+fn a_run_continues_on_another_number_of_devices() {
+    let _alone = alone();
+    let workspace = Workspace::new();
+    let expected = prepare(&workspace, "flex", &[]).run().unwrap();
+    let training = prepare(&workspace, "flex,flex", &[]);
+    let run = training.run_dir().path().to_path_buf();
+    training.interrupter().stop(Some("test"));
+    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
+    for (steps, device) in [(5, "flex,flex,flex"), (8, "flex")] {
+        let overrides = [format!("max_steps={steps}"), format!("device={device}")];
+        Training::resume(&run, &overrides).unwrap().run().unwrap();
+    }
+    let (weights, lines) = computed(&run);
+    let (expected_weights, expected_lines) = computed(&expected.run);
+    let steps = |lines: Vec<Vec<Value>>| -> Vec<_> {
+        let is_step = |line: &Vec<Value>| line[4].is_null();
+        lines.into_iter().filter(is_step).collect()
+    };
+    assert_eq!(steps(lines), steps(expected_lines));
+    assert!(weights == expected_weights);
+}
+
+#[test]
+fn an_error_of_one_device_ends_all_with_its_reason() {
+    let _alone = alone();
+    let workspace = Workspace::new();
+    let training = prepare(&workspace, "flex,flex", &["dataset.max_bad_share=0"]);
+    fs::remove_dir_all(workspace.data().join("images")).unwrap();
+    let error = training.run().unwrap_err();
+    assert!(error.to_string().contains("images"), "{error}");
+}
+
+#[test]
+fn more_devices_than_parts_are_an_error() {
+    let workspace = Workspace::new();
+    let config = workspace.config(&[
+        "batch_size=6",
+        "micro_batch_size=3",
+        "device=flex,flex,flex",
+    ]);
+    let error = Training::prepare(config).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Compute(_)), "{error}");
+    assert!(error.to_string().contains("2 micro-batches"), "{error}");
+}
