@@ -184,7 +184,7 @@ fn pairs(batch: usize, tokens: usize, device: &Device) -> ImageTextBatch {
             input_ids: ids(batch, tokens, device),
             attention_mask: Tensor::<2, Bool>::full([batch, tokens], true, device),
             token_type_ids: Tensor::<2, Int>::zeros([batch, tokens], device),
-            text_ids: Tensor::<1, Int>::arange(0..batch as i64, device),
+            hashes: (0..batch as u64).collect(),
         }),
         indices: (0..batch).collect(),
     }

@@ -61,6 +61,10 @@ fn main() -> ExitCode {
 }
 
 fn train(mut arguments: Arguments) -> Result<Ending, Error> {
+    // Of several processes, the first one trains, and the others assist it.
+    if Training::assist()? {
+        return Ok(Ending::Completed);
+    }
     if let Some(device) = arguments.device {
         arguments.overrides.push(format!("device={device}"));
     }

@@ -199,6 +199,18 @@ fn built(name: &str) -> Command {
     command
 }
 
+/// What a run has computed: the saved weights, and the numbers of its steps and evaluations.
+pub fn computed(run: &Path) -> (Vec<u8>, Vec<Vec<serde_json::Value>>) {
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = metrics.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let keys = ["step", "loss", "gradient_norm", "accuracies", "retrieval"];
+        keys.map(|key| line[key].take()).to_vec()
+    });
+    let weights = std::fs::read(run.join("model/model.safetensors")).unwrap();
+    (weights, lines.collect())
+}
+
 /// The content of every file below a folder, by its path from there.
 pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

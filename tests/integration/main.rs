@@ -19,6 +19,8 @@ mod own_pairs;
 mod peers;
 mod prepare;
 mod pretraining;
+#[cfg(feature = "mpi")]
+mod processes;
 mod program;
 mod records;
 mod report;

@@ -1,17 +1,16 @@
 //! Several devices train as one.
 
 use std::fs;
-use std::path::Path;
 
 use convirt::run::Ending;
 use convirt::{Error, Summary, Training};
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone};
+use crate::fixtures::{Workspace, alone, computed};
 
-/// Three parts of two pairs, with all that is random and all that is learned.
+/// Four parts of two pairs, with all that is random and all that is learned.
 const PARTS: [&str; 7] = [
-    "batch_size=6",
+    "batch_size=8",
     "micro_batch_size=2",
     "model.dropout=0.2",
     "loss.learnable_temperature=true",
@@ -24,18 +23,6 @@ fn prepare(workspace: &Workspace, device: &str, overrides: &[&str]) -> Training 
     let device = format!("device={device}");
     let overrides = [&PARTS[..], &[&*device], overrides].concat();
     Training::prepare(workspace.config(&overrides)).unwrap()
-}
-
-/// What a run has computed: the saved weights, and the numbers of its steps and evaluations.
-fn computed(run: &Path) -> (Vec<u8>, Vec<Vec<Value>>) {
-    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines = metrics.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        let keys = ["step", "loss", "gradient_norm", "accuracies", "retrieval"];
-        keys.map(|key| line[key].take()).to_vec()
-    });
-    let weights = fs::read(run.join("model/model.safetensors")).unwrap();
-    (weights, lines.collect())
 }
 
 /// The numbers of a summary.

@@ -8,11 +8,15 @@
 mod error;
 mod transport;
 mod threads;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod launcher;
 
 pub use error::PeerError;
+pub(crate) use launcher::local_rank;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +36,9 @@ pub(crate) struct Peers {
 /// The peer that decides, and that writes the run's files.
 const LEADER: usize = 0;
 
+/// The connection of this process, between two uses.
+static KEPT: Mutex<Option<Peers>> = Mutex::new(None);
+
 impl Peers {
     /// A peer without others.
     pub fn alone() -> Self {
@@ -41,6 +48,28 @@ impl Peers {
     /// Connects `size` peers, one for each thread of this process, the leader first.
     pub fn threads(size: usize) -> Vec<Self> {
         threads::connect(size).into_iter().map(Self::new).collect()
+    }
+
+    /// Connects the processes that `mpirun` or `srun` has started together. A process that was
+    /// started by itself is alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::NoMpi`] if this build cannot connect processes, [`PeerError::MpiHasEnded`] if
+    /// this process has connected before.
+    pub fn processes() -> Result<Self, PeerError> {
+        if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Ok(kept);
+        }
+        if launcher::process_count() == 1 {
+            return Ok(Self::alone());
+        }
+        #[cfg(feature = "mpi")]
+        return mpi::Processes::join()
+            .map(Self::new)
+            .ok_or(PeerError::MpiHasEnded);
+        #[cfg(not(feature = "mpi"))]
+        Err(PeerError::NoMpi)
     }
 
     fn new(transport: impl Transport + 'static) -> Self {
@@ -130,6 +159,16 @@ impl Peers {
         Ok(decoded(&self.exchange(messages)?[LEADER]))
     }
 
+    /// Keeps the connection for the next call of [`processes`](Self::processes).
+    pub fn keep(self) {
+        *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+
+    /// Ends the connection, after the last exchange. Processes wait here for all others.
+    pub fn end(&self) {
+        *self.transport() = Err(PeerError::Gone { rank: self.rank });
+    }
+
     /// Tells the others that this peer takes part no longer: their next exchange is an error with
     /// this reason.
     pub fn leave(&self, reason: &str) {
@@ -138,15 +177,25 @@ impl Peers {
     }
 
     fn deliver(&self, messages: Result<Vec<Vec<u8>>, String>) -> Result<Vec<Vec<u8>>, PeerError> {
-        let mut transport = self
-            .transport
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut transport = self.transport();
         let received = transport.as_ref().map_err(Clone::clone)?.exchange(messages);
         if let Err(error) = &received {
             *transport = Err(error.clone());
         }
         received
+    }
+
+    fn transport(&self) -> MutexGuard<'_, Result<Box<dyn Transport>, PeerError>> {
+        let transport = self.transport.lock();
+        transport.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.leave("it has ended before the training");
+        }
     }
 }
 
@@ -202,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_leaves_tells_why_and_one_that_panics_is_noticed() {
+    fn a_peer_that_leaves_tells_why_and_one_that_ends_is_noticed() {
         let results = with_threads(3, |peers| {
             if peers.rank() == 1 {
                 peers.leave("the disk is full");
@@ -216,7 +265,10 @@ mod tests {
             0 => peers.gather(vec![1]).unwrap_err().to_string(),
             _ => String::new(),
         });
-        assert_eq!(results[0], "peer 1 has ended without a word");
+        assert_eq!(
+            results[0],
+            "peer 1 has left: it has ended before the training"
+        );
     }
 
     #[test]

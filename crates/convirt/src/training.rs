@@ -11,8 +11,10 @@ mod gradient_sum;
 mod gradient_cache;
 mod task;
 mod command;
-mod evaluated_batch;
+mod evaluated;
+mod wire;
 mod assistant;
+mod announcement;
 mod fit;
 mod chance;
 
@@ -22,6 +24,7 @@ pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 
+use std::mem;
 use std::thread;
 use std::time::Instant;
 
@@ -40,6 +43,7 @@ use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
 use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary};
 use crate::weights::LoadReport;
+use announcement::Announcement;
 use assistant::Assistant;
 use chance::chance_loss;
 use checkpoint::{CheckpointFolder, TrainingState};
@@ -76,7 +80,9 @@ pub struct Training {
     config: Config,
     run: RunDir,
     device: Device,
-    /// The devices of the assistants.
+    /// The processes that train together, until the training begins.
+    processes: Peers,
+    /// The devices of the assistants in this process.
     other_devices: Vec<Device>,
     network: Network,
     description: Description,
@@ -183,7 +189,10 @@ impl Training {
     /// computed from has changed. Files that were saved before remain:
     /// [`last_checkpoint`](Self::last_checkpoint) tells where the run can be resumed.
     pub fn run(mut self) -> Result<Summary, Error> {
+        let processes = mem::replace(&mut self.processes, Peers::alone());
         if let Some(summary) = self.finished {
+            processes.lead(Some(None::<Announcement>))?;
+            processes.end();
             return Ok(summary);
         }
         if let Some(resumption) = &self.resumption {
@@ -210,10 +219,10 @@ impl Training {
             }
         }
         let started = Instant::now();
-        let observers = std::mem::take(&mut self.observers);
+        let observers = mem::take(&mut self.observers);
         let (outcome, evaluation) = match self.network.clone() {
-            Network::ConVirt(network) => self.fit_and_evaluate(*network, observers),
-            Network::SimClr(network) => self.fit_and_evaluate(*network, observers),
+            Network::ConVirt(network) => self.fit_and_evaluate(*network, observers, processes),
+            Network::SimClr(network) => self.fit_and_evaluate(*network, observers, processes),
         }?;
         let earlier = self.resumption.as_ref();
         let earlier = earlier.map_or(0.0, |resumption| resumption.state.seconds);
@@ -279,32 +288,41 @@ impl Training {
         &self,
         network: N,
         observers: Vec<Box<dyn TrainingObserver>>,
+        processes: Peers,
     ) -> Result<(Outcome, Evaluation<'_>), Error> {
-        let (peers, assistants) = self.assistants();
+        let (peers, assistants) = self.peers(processes)?;
         let outcome = thread::scope(|scope| {
-            for assistant in assistants {
+            for (assistant, peers) in assistants {
                 // The leader learns of an assistant's error by the peers.
-                scope.spawn(|| assistant.run());
+                scope.spawn(|| assistant.run(peers));
             }
             self.fit(network, observers, peers)
         })?;
         let evaluation = N::evaluate(&self.run, &self.device, &self.loaders.valid)?;
         Ok((outcome, evaluation))
     }
-    /// Connects the devices of this process: the leader, and an assistant for each other device.
-    fn assistants(&self) -> (Peers, Vec<Assistant>) {
+    /// Returns the number of devices that train together.
+    fn peer_count(&self) -> usize {
+        self.processes.size() + self.other_devices.len()
+    }
+
+    /// Connects this process to the others of its training, or the devices of this process to each
+    /// other: returns the leader, and an assistant for each other device.
+    fn peers(&self, processes: Peers) -> Result<(Peers, Vec<(Assistant, Peers)>), Error> {
+        if processes.size() > 1 {
+            processes.lead(Some(Some(self.announcement())))?;
+            return Ok((processes, Vec::new()));
+        }
         let mut peers = Peers::threads(1 + self.other_devices.len()).into_iter();
         let leader = peers.next().expect("there is at least one peer");
-        let assistants = self.other_devices.iter().zip(peers);
-        let assistants = assistants.map(|(device, peers)| Assistant {
+        let assistant = |device: &Device| Assistant {
             config: self.config.clone(),
             description: self.description.clone(),
             checkpoints: CheckpointFolder::new(self.run.checkpoints()),
-            train: self.loaders.train.clone(),
-            valid: self.loaders.valid.clone(),
+            loaders: self.loaders.clone(),
             device: device.clone(),
-            peers,
-        });
-        (leader, assistants.collect())
+        };
+        let assistants = self.other_devices.iter().map(assistant).zip(peers);
+        Ok((leader, assistants.collect()))
     }
 }

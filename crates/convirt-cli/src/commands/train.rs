@@ -18,6 +18,8 @@ use crate::program::{Ending, Misuse};
   convirt train --csv pairs.csv          on your own, with settings that fit the table
   convirt train --config pairs.yaml      the same with settings of your own, from `convirt init`
   convirt train --set batch_size=16 --set model.out_dim=128
+  convirt train --device cuda:0,cuda:1   on two devices, the same run
+  mpirun -n 4 convirt train              in four processes, with the feature `mpi`
 
 Ctrl-C finishes the step, saves a checkpoint and prints how to resume.")]
 pub struct Arguments {
@@ -45,12 +47,16 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
     })
 }
 
-/// Prepares a training, runs it, and prints its description and its summary.
+/// Prepares a training, runs it, and prints its description and its summary; or assists the process
+/// that does.
 pub fn train(
     results: &ResultsArguments,
     full_screen: bool,
     prepare: impl FnOnce() -> Result<Training>,
 ) -> Result<Ending> {
+    if Training::assist()? {
+        return Ok(Ending::Done);
+    }
     let results = results.begin();
     if full_screen && !stdout().is_terminal() {
         let problem = "--tui needs a terminal; without it the training is shown in lines";

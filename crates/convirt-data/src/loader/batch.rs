@@ -71,6 +71,21 @@ impl ImageTextBatch {
 }
 
 impl TextBatch {
+    /// Returns the first `tokens` tokens of the texts, which have to contain all that are not
+    /// padding.
+    ///
+    /// # Panics
+    ///
+    /// When the batch has fewer tokens.
+    pub fn first_tokens(self, tokens: usize) -> Self {
+        Self {
+            input_ids: self.input_ids.narrow(1, 0, tokens),
+            attention_mask: self.attention_mask.narrow(1, 0, tokens),
+            token_type_ids: self.token_type_ids.narrow(1, 0, tokens),
+            hashes: self.hashes,
+        }
+    }
+
     /// Returns a number for each text, from 0 in order of appearance: `[batch]`. Equal texts have
     /// the same number.
     pub fn text_ids(&self) -> Tensor<1, Int> {

@@ -53,6 +53,15 @@ impl Objective {
         }
     }
 
+    /// Returns the number of candidates in a batch of `batch` rows that do not belong to a text, an
+    /// image or a view, if no two texts are equal.
+    pub(crate) fn negatives(self, batch: usize) -> usize {
+        match self {
+            Self::ConVirt => batch.saturating_sub(1),
+            Self::SimClr => (2 * batch).saturating_sub(2),
+        }
+    }
+
     /// Returns the loss of a model that finds all candidates equally similar, in a batch of `batch`
     /// rows, in nats.
     pub(crate) fn chance(self, loss: LossKind, batch: usize) -> f64 {

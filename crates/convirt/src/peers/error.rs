@@ -11,6 +11,21 @@ pub enum PeerError {
         /// Its error.
         reason: String,
     },
+    /// Several processes were started together by a program that cannot connect them.
+    #[error(
+        "started by mpirun or srun in several processes, which this build cannot connect; build it \
+         with the feature `mpi`, or start one process"
+    )]
+    NoMpi,
+    /// MPI connects processes once.
+    #[error("these processes have trained together before; start them again for another training")]
+    MpiHasEnded,
+    /// A process other than the first prepares a training.
+    #[error("process {rank} is not the first: it calls `Training::assist` instead")]
+    NotTheLeader {
+        /// Number of the process, from 0.
+        rank: usize,
+    },
     /// A peer has ended without saying why.
     #[error("peer {rank} has ended without a word")]
     Gone {

@@ -101,6 +101,9 @@ impl Lines {
         if let Some(speed) = record.pairs_per_second {
             let _ = write!(line, "  {speed:.1} pairs/s");
         }
+        if let Some(mebibytes) = record.exchanged_mib {
+            let _ = write!(line, "  {mebibytes:.1} MiB sent");
+        }
         line + &format!("  {} left", duration(left))
     }
 }

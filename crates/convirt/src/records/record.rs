@@ -28,6 +28,10 @@ pub struct StepRecord {
     pub pairs_per_second: Option<f64>,
     /// Time that the step waited for its batch, in seconds.
     pub waiting_seconds: f64,
+    /// What the leader of several devices has sent to the others in the step, in MiB; the others send
+    /// as much. `None` if the run has one device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanged_mib: Option<f64>,
     /// Resident memory of the process, in MiB. `None` where the system does not tell.
     pub memory_mib: Option<f64>,
     /// Time of training so far, in seconds, over all parts of the run.
@@ -114,6 +118,7 @@ pub(super) mod tests {
             temperature: 0.1,
             pairs_per_second: (step > 1).then_some(80.0),
             waiting_seconds: 0.01,
+            exchanged_mib: None,
             memory_mib: Some(512.0),
             seconds: step as f64,
         }

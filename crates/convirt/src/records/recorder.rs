@@ -27,6 +27,8 @@ pub(crate) struct StepFacts {
     pub temperature: f64,
     /// Time that the step waited for its batch.
     pub waiting: Duration,
+    /// Bytes sent to other peers; `None` without others.
+    pub exchanged: Option<u64>,
 }
 
 impl Recorder {
@@ -79,7 +81,8 @@ impl Recorder {
             temperature: facts.temperature,
             pairs_per_second: speed,
             waiting_seconds: facts.waiting.as_secs_f64(),
-            memory_mib: resident_memory().map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            exchanged_mib: facts.exchanged.map(mebibytes),
+            memory_mib: resident_memory().map(mebibytes),
             seconds: self.seconds(),
         };
         for observer in &mut self.observers {
@@ -127,4 +130,8 @@ impl Recorder {
         let names = self.accuracy_names.iter().map(ToString::to_string);
         names.zip(accuracies.iter().copied()).collect()
     }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

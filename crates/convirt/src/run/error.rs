@@ -6,6 +6,16 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// A process that assists in a training does not see the run.
+    #[error(
+        "{run}: no such folder on this machine; `runs_dir` has to be a folder that all machines of a \
+         training share",
+        run = run.display()
+    )]
+    NotOnThisMachine {
+        /// The run's folder.
+        run: PathBuf,
+    },
     /// Another process is training the run.
     #[error(
         "{run}: another process is training this run ({holder}); wait for it, or stop it",

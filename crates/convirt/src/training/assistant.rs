@@ -6,16 +6,18 @@ use burn::data::dataloader::DataLoader;
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
-use convirt_data::{DataError, EvaluationLoader, TrainingLoader};
+use convirt_data::DataError;
 use convirt_ops::with_dropout_seed;
 
 use super::checkpoint::CheckpointFolder;
-use super::command::{Beginning, Command};
-use super::evaluated_batch::EvaluatedBatch;
+use super::command::Command;
+use super::evaluated::{EvaluatedBatch, EvaluatedShare};
 use super::fit::{load_checkpoint, new_optimizer, step_seed};
 use super::gradient_cache::{Division, PartedStep};
+use super::prepare::Loaders;
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
+use super::wire::SentSkip;
 use crate::config::Config;
 use crate::error::Error;
 use crate::inference::Description;
@@ -27,12 +29,9 @@ pub(super) struct Assistant {
     pub config: Config,
     pub description: Description,
     pub checkpoints: CheckpointFolder,
-    /// All training pairs, of which the assistant takes its share.
-    pub train: TrainingLoader,
-    /// All held-out pairs.
-    pub valid: EvaluationLoader,
+    /// All pairs, of which the assistant takes its share.
+    pub loaders: Loaders,
     pub device: Device,
-    pub peers: Peers,
 }
 
 impl Assistant {
@@ -41,33 +40,34 @@ impl Assistant {
     /// # Errors
     ///
     /// If a checkpoint or the data cannot be read, the device fails, or a peer cannot be reached.
-    pub fn run(self) -> Result<(), Error> {
-        let result = self.begin();
-        if let Err(error) = &result {
-            self.peers.leave(&error.to_string());
+    pub fn run(self, peers: Peers) -> Result<(), Error> {
+        let result = self.begin(&peers);
+        match &result {
+            Ok(()) => peers.end(),
+            Err(error) => peers.leave(&error.to_string()),
         }
         result
     }
 
-    fn begin(&self) -> Result<(), Error> {
+    fn begin(&self, peers: &Peers) -> Result<(), Error> {
         let autodiff = self.device.clone().autodiff();
         match self.description.network.init(&autodiff)? {
-            Network::ConVirt(network) => self.assist(*network),
-            Network::SimClr(network) => self.assist(*network),
+            Network::ConVirt(network) => self.assist(*network, peers),
+            Network::SimClr(network) => self.assist(*network, peers),
         }
     }
 
-    fn assist<N: Pretrained>(&self, network: N) -> Result<(), Error> {
-        let peers = &self.peers;
+    fn assist<N: Pretrained>(&self, network: N, peers: &Peers) -> Result<(), Error> {
         let autodiff = self.device.clone().autodiff();
-        let Beginning { step, .. } = peers.lead(None)?;
+        // The checkpoint that the leader has written or resumed from.
+        let step: usize = peers.lead(None)?;
         let task = PretrainingTask::configured(network, &self.config);
         let optimizer = new_optimizer(&self.config);
         let (mut task, mut optimizer) = load_checkpoint(task, optimizer, &self.checkpoints, step)?;
         let division = Division::new(&self.config, peers.size());
-        let train = (self.train).with_share(division.share(peers.rank()), &autodiff);
+        let train = (self.loaders.train).with_share(division.share(peers.rank()), &autodiff);
         train.position().set(step);
-        let valid = (self.valid).with_share(peers.rank(), peers.size(), &self.device);
+        let valid = (self.loaders.valid).with_share(peers.rank(), peers.size(), &self.device);
         let parted = PartedStep {
             part_size: division.part_size,
             peers,
@@ -106,7 +106,11 @@ impl Assistant {
                         let cause = |cause| Error::Step { step, cause };
                         evaluated.push(EvaluatedBatch::compute(&model, batch).map_err(cause)?);
                     }
-                    peers.gather_values(&evaluated)?;
+                    let skips = self.loaders.skips.list();
+                    peers.gather_values(&EvaluatedShare {
+                        batches: evaluated,
+                        skips: skips.iter().map(SentSkip::from).collect(),
+                    })?;
                 }
                 Command::End => return Ok(()),
             }

@@ -1,17 +1,6 @@
 //! What the leader of several peers tells the others.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
-
-/// The beginning: all peers load the same checkpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Beginning {
-    /// Folder of the run.
-    pub run: PathBuf,
-    /// Step of the checkpoint.
-    pub step: usize,
-}
 
 /// What all peers do next.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,9 @@ use std::fmt;
 use convirt_data::{Split, TrainingSteps, small_validation_warning};
 use convirt_ops::{KERNEL_VARIABLE, Precision};
 
+use super::gradient_cache::Division;
 use super::{Resumption, Training};
-use crate::compute::{describe_device, kernel_name};
+use crate::compute::{describe_device, device_name, kernel_name};
 use crate::config::ScheduleKind;
 use crate::readable::thousands;
 
@@ -32,6 +33,14 @@ impl fmt::Display for Training {
         }
         let precision = self.config.precision;
         f.write_str(&describe_device(&self.device, precision))?;
+        if !self.other_devices.is_empty() {
+            let others: Vec<_> = self.other_devices.iter().map(device_name).collect();
+            line(f, "with", others.join(", "))?;
+        }
+        if self.processes.size() > 1 {
+            let others = self.processes.size() - 1;
+            line(f, "with", format!("{others} other processes"))?;
+        }
         line(f, "seed", self.config.seed.to_string())?;
         let unused = self.config.without_effect();
         if !unused.is_empty() {
@@ -84,18 +93,27 @@ impl fmt::Display for Training {
         }
         let TrainingSteps { window, total } = self.loaders.steps;
         let batch = self.config.batch_size;
-        if let Some(part) = self.config.micro_batch() {
+        let peers = self.peer_count();
+        let division = Division::new(&self.config, peers);
+        if division.is_divided() {
+            let [parts, part] = [division.parts(), division.part_size];
+            let on_peers = match peers {
+                1 => String::new(),
+                _ => format!(" on {peers} devices"),
+            };
             let text = format!(
-                "{} of {part} {pairs} a step; the loss is that of all {batch}, statistics of batch \
-                 norms are those of a micro-batch",
-                batch.div_ceil(part),
+                "{parts} of {part} {pairs} a step{on_peers}; the loss is that of all {batch}, statistics \
+                 of batch norms are those of a micro-batch",
             );
             line(f, "micro-batches", text)?;
         }
         line(
             f,
             "steps",
-            format!("{total} of {batch} {pairs}, evaluated every {window}"),
+            format!(
+                "{total} of {batch} {pairs}, {} negatives each, evaluated every {window}",
+                thousands(self.config.objective.negatives(batch))
+            ),
         )
     }
 }

@@ -95,7 +95,6 @@ impl Training {
             held_out_loader: valid.with_share(peers.rank(), peers.size(), &self.device),
             division,
             peers,
-            run: self.run.path().to_path_buf(),
             device: autodiff,
             seed: config.seed,
             steps: self.loaders.steps,

@@ -281,6 +281,8 @@ struct Part {
     of_peer: Range<usize>,
     /// Rows of all parts before it.
     first_row: usize,
+    /// Rows of its longest text.
+    tokens: usize,
 }
 
 impl Part {
@@ -297,6 +299,7 @@ impl Part {
                     pairs: start..start + part.len(),
                     of_peer: start_of_peer..start_of_peer + part.len(),
                     first_row,
+                    tokens: part.iter().map(|pair| pair.rows).max().unwrap_or(0),
                 });
                 start += part.len();
                 start_of_peer += part.len();
@@ -306,12 +309,14 @@ impl Part {
         parts
     }
 
-    /// Returns the pairs of a part of this peer's share.
+    /// Returns the pairs of a part of this peer's share. The texts are as long as the longest of
+    /// them, whatever the padding of the share: it changes the order of sums.
     fn of(&self, share: Option<&ImageTextBatch>) -> ImageTextBatch {
         let share = share.expect("a share with a part has pairs");
-        match self.of_peer.len() == share.len() {
-            true => share.clone(),
-            false => share.part(self.of_peer.clone()),
+        let part = share.part(self.of_peer.clone());
+        ImageTextBatch {
+            texts: part.texts.map(|texts| texts.first_tokens(self.tokens)),
+            ..part
         }
     }
 }
@@ -489,8 +494,12 @@ mod tests {
                 precision: Precision::Float32,
                 micro_batch_size: None,
             };
+            // Pair `i` has `i + 3` tokens, and each share is padded by itself.
+            let mut of_share = batch(views).part(positions.clone());
+            let texts = of_share.texts.take();
+            of_share.texts = texts.map(|texts| texts.first_tokens(positions.end + 2));
             let share = BatchShare {
-                batch: (!positions.is_empty()).then(|| batch(views).part(positions.clone())),
+                batch: (!positions.is_empty()).then_some(of_share),
                 positions: positions.collect(),
             };
             let step = PartedStep {
@@ -524,7 +533,8 @@ mod tests {
     fn any_number_of_peers_makes_the_same_step_to_the_bit() {
         fn check<N: Pretrained>(network: impl Fn() -> N + Sync, views: usize) {
             let initial = network().into_record();
-            let alone = stepped_by_peers(&network, &initial, views, &[0..PAIRS]).remove(0);
+            let whole = std::slice::from_ref(&(0..PAIRS));
+            let alone = stepped_by_peers(&network, &initial, views, whole).remove(0);
             assert!(alone.1.iter().flatten().count() > 60);
             for shares in [
                 vec![0..4, 4..PAIRS],

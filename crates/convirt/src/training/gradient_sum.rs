@@ -334,7 +334,7 @@ mod tests {
         let expected = [((a + b) + (c + d)) + (e + f); 3];
         assert_ne!(expected[0], NUMBERS.iter().sum::<f32>());
         for parts in [
-            vec![0..6],
+            std::iter::once(0..6).collect(),
             vec![0..3, 3..6],
             vec![0..1, 1..6],
             vec![0..2, 2..2, 2..6],

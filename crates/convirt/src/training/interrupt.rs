@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM as requests to stop after the current step.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once};
 
 use burn::train::Interrupter;
@@ -8,6 +9,7 @@ use crate::messages::{note, warning};
 
 static CURRENT: Mutex<Option<Interrupter>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
+static IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// A signal handler of a training. While it exists, the first Ctrl-C (or SIGTERM) stops the
 /// training after the current step, and the second one ends the process at once.
@@ -17,6 +19,18 @@ impl StopOnSignal {
     /// Installs the handler for a training.
     pub fn new(interrupter: &Interrupter) -> Self {
         *current() = Some(interrupter.clone());
+        Self::install();
+        Self
+    }
+
+    /// Lets this process ignore signals from now on: the leader of its training gets them too, and
+    /// ends it.
+    pub fn ignore() {
+        IGNORED.store(true, Ordering::SeqCst);
+        Self::install();
+    }
+
+    fn install() {
         HANDLER.call_once(|| {
             if let Err(error) = ctrlc::set_handler(on_signal) {
                 warning(format_args!(
@@ -24,7 +38,6 @@ impl StopOnSignal {
                 ));
             }
         });
-        Self
     }
 }
 
@@ -35,6 +48,9 @@ impl Drop for StopOnSignal {
 }
 
 fn on_signal() {
+    if IGNORED.load(Ordering::SeqCst) {
+        return;
+    }
     match current().take() {
         Some(interrupter) => {
             note("\nstopping after this step; press Ctrl-C again to stop at once");

@@ -20,6 +20,7 @@ use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::TrainingMemory;
+use crate::peers::{PeerError, Peers, local_rank};
 use crate::run::{
     Ending, InitialWeightsFile, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary,
 };
@@ -90,10 +91,39 @@ impl Training {
     }
 
     fn prepare_with(
+        config: Config,
+        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+    ) -> Result<Self, Error> {
+        Self::leading(|processes| Self::prepare_for(processes, config, studies))
+    }
+
+    /// Prepares a training of all processes that were started together, of which this one is the
+    /// first. The others are told of an error.
+    fn leading(prepare: impl FnOnce(usize) -> Result<Self, Error>) -> Result<Self, Error> {
+        let processes = Peers::processes()?;
+        let prepared = match processes.rank() {
+            0 => prepare(processes.size()),
+            rank => Err(PeerError::NotTheLeader { rank }.into()),
+        };
+        match prepared {
+            Ok(training) => Ok(Self {
+                processes,
+                ..training
+            }),
+            Err(error) => {
+                processes.leave(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare_for(
+        processes: usize,
         mut config: Config,
         studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
-        let (device, other_devices) = training_devices(&config)?;
+        let (device, other_devices) = training_devices(&config, processes)?;
+        let peers = processes + other_devices.len();
         let studies = studies(&mut config)?;
         let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
@@ -105,12 +135,12 @@ impl Training {
             .transpose()?;
         let description = describe(&config, tower.as_ref());
         description.network.validate()?;
-        let memory = training_memory(&description, &studies, 1 + other_devices.len());
+        let memory = training_memory(&description, &studies, peers);
         if config.chooses_micro_batch() {
             memory.choose_micro_batch(&mut config, &device)?;
         }
         memory.need(&config, &device).check(&device)?;
-        check_division(&config, 1 + other_devices.len())?;
+        check_division(&config, peers)?;
 
         device.seed(config.seed);
         let mut network = description.network.init(&device.clone().autodiff())?;
@@ -160,6 +190,7 @@ impl Training {
             config,
             run,
             device,
+            processes: Peers::alone(),
             other_devices,
             network,
             description,
@@ -213,6 +244,15 @@ impl Training {
         overrides: &[String],
         studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
+        Self::leading(|processes| Self::resume_for(processes, run, overrides, studies))
+    }
+
+    fn resume_for(
+        processes: usize,
+        run: &Path,
+        overrides: &[String],
+        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+    ) -> Result<Self, Error> {
         for setting in overrides {
             check_may_change(setting.split('=').next().unwrap_or_default())?;
         }
@@ -232,7 +272,8 @@ impl Training {
         let edits = edits.filter(|_| !is_known);
         let mut unexpected: Vec<String> = edits.map(|it| format!("config.yaml: {it}")).collect();
 
-        let (device, other_devices) = training_devices(&config)?;
+        let (device, other_devices) = training_devices(&config, processes)?;
+        let peers = processes + other_devices.len();
         let studies = studies(&mut config)?;
         let columns = studies.columns.clone();
         let weights = then.initial_weights.clone();
@@ -247,10 +288,10 @@ impl Training {
             .then(|| ReportTokenizer::from_folder(&run.model(), None))
             .transpose()?;
         description.network.validate()?;
-        training_memory(&description, &studies, 1 + other_devices.len())
+        training_memory(&description, &studies, peers)
             .need(&config, &device)
             .check(&device)?;
-        check_division(&config, 1 + other_devices.len())?;
+        check_division(&config, peers)?;
         let network = description.network.init(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
@@ -266,6 +307,7 @@ impl Training {
             config,
             run,
             device,
+            processes: Peers::alone(),
             other_devices,
             network,
             description,
@@ -303,14 +345,27 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Returns the device of the leader and those of the assistants.
-fn training_devices(config: &Config) -> Result<(Device, Vec<Device>), Error> {
+/// Returns this process' device and, if it trains without other processes, the other devices of its
+/// assistants.
+fn training_devices(config: &Config, processes: usize) -> Result<(Device, Vec<Device>), Error> {
+    if processes > 1 {
+        return Ok((own_device(config)?, Vec::new()));
+    }
     let mut devices = devices(config.device.as_deref())?;
     for device in &devices {
         check_precision(config.precision, device)?;
     }
     let others = devices.split_off(1);
     Ok((devices.remove(0), others))
+}
+
+/// Returns the device of one of several processes: of the devices that are named, those of each
+/// machine take one each.
+pub(super) fn own_device(config: &Config) -> Result<Device, Error> {
+    let mut devices = devices(config.device.as_deref())?;
+    let device = devices.swap_remove(local_rank() % devices.len());
+    check_precision(config.precision, &device)?;
+    Ok(device)
 }
 
 /// Checks that each peer has a part of a batch to compute.

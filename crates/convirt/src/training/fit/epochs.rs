@@ -4,7 +4,6 @@
 //! for its `SupervisedTraining` treats the steps between two evaluations as an epoch, saves
 //! checkpoints in the middle of it and wherever it stops, and resumes with the next batch.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use burn::train::{
     TrainingComponents, TrainingItem, ValidLoader,
 };
 use convirt_data::{
-    BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
+    BatchShare, DataError, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
 };
 use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
 
@@ -30,8 +29,8 @@ use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
-use crate::training::command::{Beginning, Command};
-use crate::training::evaluated_batch::EvaluatedBatch;
+use crate::training::command::Command;
+use crate::training::evaluated::{EvaluatedBatch, EvaluatedShare};
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::fit::left_out::LeftOut;
 use crate::training::gradient_cache::{Division, MIN_PAIRS, PartedStep};
@@ -56,8 +55,6 @@ pub(crate) struct WindowedTraining<N> {
     /// How a step's batch is divided.
     pub division: Division,
     pub peers: Peers,
-    /// Folder of the run.
-    pub run: PathBuf,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: Arc<CheckpointWriter>,
     pub checkpoint_intervals: CheckpointIntervals,
@@ -126,8 +123,11 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         let mut recorder = self.recorder.lock().expect("one thread runs the loop");
         let result = self.run(&mut parts, &mut outcome, &mut recorder);
         let result = result.and_then(|()| self.tell(Command::End));
+        match &result {
+            Ok(()) => self.peers.end(),
+            Err(error) => self.peers.leave(&error.to_string()),
+        }
         if let Err(error) = result {
-            self.peers.leave(&error.to_string());
             parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
         }
@@ -166,10 +166,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         }
         if self.peers.size() > 1 {
             self.checkpoints.wait();
-            self.peers.lead(Some(Beginning {
-                run: self.run.clone(),
-                step: outcome.state.step,
-            }))?;
+            self.peers.lead(Some(outcome.state.step))?;
         }
         loop {
             let state = &mut outcome.state;
@@ -241,6 +238,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 }
             };
             let pairs = share.batch.as_ref().map(|batch| batch.indices.clone());
+            let sent = self.peers.sent();
             let seed = step_seed(self.seed, state.step, &self.device);
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
             let Some(output) = output else {
@@ -281,6 +279,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 gradient_norm: has_norm.then_some(norm),
                 temperature: parts.learner.model().network.temperature(),
                 waiting,
+                exchanged: (self.peers.size() > 1).then(|| self.peers.sent() - sent),
             };
             recorder.step(&measures, facts);
             let item = TrainingItem::new(
@@ -404,8 +403,12 @@ impl<N: Pretrained> WindowedTraining<N> {
             }
         }
         // The batches of the others come after those of the leader.
-        let of_others = self.peers.gather_values(&Vec::<EvaluatedBatch>::new())?;
-        of_others.into_iter().flatten().for_each(add);
+        for share in self.peers.gather_values(&EvaluatedShare::default())? {
+            share.batches.into_iter().for_each(&mut add);
+            for skip in share.skips {
+                self.skips.record(skip.into()).map_err(DataError::from)?;
+            }
+        }
         report(
             parts
                 .processor

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::inference::Description;
 
 /// The loaders of training and validation.
+#[derive(Clone)]
 pub(in crate::training) struct Loaders {
     pub train: TrainingLoader,
     pub valid: EvaluationLoader,

@@ -1,4 +1,4 @@
-//! The evaluation of a held-out batch, as peers tell each other.
+//! The evaluation of held-out batches, as peers tell each other.
 
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use burn::train::InferenceStep;
@@ -7,7 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
+use super::wire::SentSkip;
 use crate::logging::Measures;
+
+/// What a peer has evaluated.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct EvaluatedShare {
+    /// The batches of its share, in their order.
+    pub batches: Vec<EvaluatedBatch>,
+    /// All rows that it knows to be left out.
+    pub skips: Vec<SentSkip>,
+}
 
 /// The measures of a batch and its embeddings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,0 +1,177 @@
+//! Several processes, joined by MPI, train as one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::fixtures::{Workspace, computed, convirt, text_of};
+
+/// How soon the others end when a process dies.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Two processes of a training that is not over soon, unless the overrides say otherwise.
+fn two_processes(workspace: &Workspace, overrides: &[&str]) -> Command {
+    let program = convirt::<&str>([]);
+    let mut command = Command::new("mpirun");
+    command
+        // A test may run as root, on a machine with a single processor.
+        .envs(["", "_CONFIRM"].map(|it| (format!("OMPI_ALLOW_RUN_AS_ROOT{it}"), "1")))
+        .args(["-n", "2", "--oversubscribe", "--mca", "btl", "self,tcp"])
+        .args(["--mca", "btl_tcp_if_include", "lo"])
+        .arg(program.get_program())
+        .args(arguments(workspace, overrides));
+    command
+}
+
+fn arguments(workspace: &Workspace, overrides: &[&str]) -> Vec<String> {
+    let config = workspace.config_file().display().to_string();
+    let all = ["batch_size=8", "micro_batch_size=2", "model.dropout=0.2"];
+    let all = all.iter().chain(overrides);
+    let set = all.flat_map(|setting| ["--set".to_string(), setting.to_string()]);
+    let train = ["train".to_string(), "--config".to_string(), config];
+    train.into_iter().chain(set).collect()
+}
+
+fn run_of(text: &str) -> PathBuf {
+    let run = text.lines().find_map(|line| line.strip_prefix("run: "));
+    PathBuf::from(run.unwrap_or_else(|| panic!("{text}")))
+}
+
+/// The state of the newest whole checkpoint, once there is one after the first step.
+fn wait_for_checkpoint(runs: &Path) -> PathBuf {
+    let started = Instant::now();
+    loop {
+        assert!(
+            started.elapsed() < Duration::from_secs(300),
+            "no checkpoint"
+        );
+        let runs = std::fs::read_dir(runs).into_iter().flatten().flatten();
+        let files = runs.flat_map(|run| std::fs::read_dir(run.path().join("checkpoint")));
+        let states = files.flatten().flatten().map(|file| file.path());
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut states = states
+            .filter(|path| name(path).starts_with("state-") && !name(path).starts_with("state-0."));
+        if let Some(state) = states.next() {
+            return state;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The process ids of the two processes, the leader's first.
+fn ranks(mpirun: &Child) -> Vec<u32> {
+    let children = format!("/proc/{0}/task/{0}/children", mpirun.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    let mut ids: Vec<u32> = children
+        .split_whitespace()
+        .map(|it| it.parse().unwrap())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn send(signal: &str, id: u32) {
+    let status = Command::new("kill")
+        .args([signal, &id.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn two_processes_compute_the_run_of_one_to_the_bit() {
+    let workspace = Workspace::new();
+    let alone = convirt(arguments(&workspace, &[])).output().unwrap();
+    let expected = computed(&run_of(&text_of(&alone)));
+    let two = two_processes(&workspace, &[]).output().unwrap();
+    let text = text_of(&two);
+    assert!(two.status.success(), "{text}");
+    assert!(text.contains("1 other processes"), "{text}");
+    assert!(text.contains(" MiB sent"), "{text}");
+    assert_eq!(
+        text.matches("image encoder").count(),
+        1,
+        "one of them prints: {text}"
+    );
+    let (weights, lines) = computed(&run_of(&text));
+    assert_eq!(lines, expected.1);
+    assert!(weights == expected.0, "weights differ");
+}
+
+#[test]
+fn a_killed_process_ends_the_others_and_the_checkpoint_stays() {
+    for victim in [0, 1] {
+        let workspace = Workspace::new();
+        let overrides = [
+            "max_steps=1000000",
+            "checkpoint_every_n_steps=2",
+            "eval_every_n_steps=1000000",
+        ];
+        let mut mpirun = two_processes(&workspace, &overrides);
+        let mut mpirun = mpirun
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let state = wait_for_checkpoint(&workspace.runs());
+        let ids = ranks(&mpirun);
+        assert_eq!(ids.len(), 2);
+        send("-KILL", ids[victim]);
+        let killed = Instant::now();
+        while mpirun.try_wait().unwrap().is_none() {
+            assert!(
+                killed.elapsed() < LIMIT,
+                "rank {victim} died, and the other goes on"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+        let output = mpirun.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        let text = text_of(&output);
+        assert!(text.contains("signal 9"), "{text}");
+        let run = state.ancestors().nth(2).unwrap();
+        let resumed = convirt(["resume"])
+            .arg(run)
+            .args(["--set", "max_steps=20"])
+            .output();
+        let resumed = resumed.unwrap();
+        assert!(resumed.status.success(), "{}", text_of(&resumed));
+    }
+}
+
+#[test]
+fn a_stop_saves_a_checkpoint_of_all() {
+    let workspace = Workspace::new();
+    let overrides = [
+        "max_steps=1000000",
+        "checkpoint_every_n_steps=2",
+        "eval_every_n_steps=1000000",
+    ];
+    let mut mpirun = two_processes(&workspace, &overrides);
+    let mpirun = mpirun
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_checkpoint(&workspace.runs());
+    // As Slurm does, which sends the signal to every process.
+    ranks(&mpirun).into_iter().for_each(|id| send("-TERM", id));
+    let text = text_of(&mpirun.wait_with_output().unwrap());
+    assert!(text.contains("interrupted"), "{text}");
+    assert!(text.contains("run: "), "{text}");
+}
+
+#[test]
+fn an_error_of_the_first_process_is_told_once_and_ends_both() {
+    let workspace = Workspace::new();
+    for (setting, problem) in [
+        ("dataset.csv_file=nowhere.csv", "nowhere.csv"),
+        ("batch_size=1000", "batch_size"),
+    ] {
+        let output = two_processes(&workspace, &[setting]).output().unwrap();
+        let text = text_of(&output);
+        assert!(!output.status.success(), "{text}");
+        assert!(text.contains(problem), "{text}");
+        assert_eq!(text.matches("Error: ").count(), 1, "{text}");
+    }
+}
