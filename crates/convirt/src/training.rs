@@ -293,8 +293,11 @@ impl Training {
         let (peers, assistants) = self.peers(processes)?;
         let outcome = thread::scope(|scope| {
             for (assistant, peers) in assistants {
-                // The leader learns of an assistant's error by the peers.
-                scope.spawn(|| assistant.run(peers));
+                scope.spawn(move || match assistant.assist(&peers) {
+                    Ok(()) => peers.end(),
+                    // It is the leader's error too.
+                    Err(error) => peers.leave(&error.to_string()),
+                });
             }
             self.fit(network, observers, peers)
         })?;

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
-use crate::peers::Peers;
+use crate::peers::{PeerError, Peers};
 use crate::run::{RunDir, RunError};
 
 /// What a process needs to know to assist.
@@ -54,8 +54,8 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// If this build cannot connect processes (feature `mpi`); else those of [`run`](Self::run), of
-    /// the leader's as of this process.
+    /// If this build cannot connect processes (feature `mpi`), or this process cannot go on: it
+    /// reads images and a checkpoint, and has a device. What ends another process is that one's error.
     pub fn assist() -> Result<bool, Error> {
         let peers = Peers::processes()?;
         if peers.is_leader() {
@@ -63,12 +63,10 @@ impl Training {
             return Ok(false);
         }
         StopOnSignal::ignore();
-        let Some(announcement) = peers.lead(None)? else {
-            peers.end();
-            return Ok(true);
-        };
-        match Assistant::of(announcement) {
-            Ok(assistant) => assistant.run(peers)?,
+        match assist(&peers) {
+            Ok(()) => peers.end(),
+            // The peer that has left tells of its error itself.
+            Err(Error::Peer(PeerError::Left { .. })) => {}
             Err(error) => {
                 peers.leave(&error.to_string());
                 return Err(error);
@@ -89,6 +87,14 @@ impl Training {
             rows: loaders.skips.rows(),
             skips: loaders.skips.list().iter().map(SentSkip::from).collect(),
         }
+    }
+}
+
+fn assist(peers: &Peers) -> Result<(), Error> {
+    match peers.lead(None)? {
+        Some(announcement) => Assistant::of(announcement)?.assist(peers),
+        // There is nothing left to train.
+        None => Ok(()),
     }
 }
 

@@ -35,29 +35,20 @@ pub(super) struct Assistant {
 }
 
 impl Assistant {
-    /// Assists until the leader ends the training. If something fails here, all peers are told.
+    /// Assists until the leader ends the training.
     ///
     /// # Errors
     ///
     /// If a checkpoint or the data cannot be read, the device fails, or a peer cannot be reached.
-    pub fn run(self, peers: Peers) -> Result<(), Error> {
-        let result = self.begin(&peers);
-        match &result {
-            Ok(()) => peers.end(),
-            Err(error) => peers.leave(&error.to_string()),
-        }
-        result
-    }
-
-    fn begin(&self, peers: &Peers) -> Result<(), Error> {
+    pub fn assist(&self, peers: &Peers) -> Result<(), Error> {
         let autodiff = self.device.clone().autodiff();
         match self.description.network.init(&autodiff)? {
-            Network::ConVirt(network) => self.assist(*network, peers),
-            Network::SimClr(network) => self.assist(*network, peers),
+            Network::ConVirt(network) => self.assist_with(*network, peers),
+            Network::SimClr(network) => self.assist_with(*network, peers),
         }
     }
 
-    fn assist<N: Pretrained>(&self, network: N, peers: &Peers) -> Result<(), Error> {
+    fn assist_with<N: Pretrained>(&self, network: N, peers: &Peers) -> Result<(), Error> {
         let autodiff = self.device.clone().autodiff();
         // The checkpoint that the leader has written or resumed from.
         let step: usize = peers.lead(None)?;
