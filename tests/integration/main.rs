@@ -1,5 +1,6 @@
 //! The promises of convirt, kept end to end.
 
+mod average;
 mod bad_input;
 mod damage;
 mod dicom;

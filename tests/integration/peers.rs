@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::fixtures::{Workspace, alone, computed};
 
 /// Four parts of two pairs, with all that is random and all that is learned.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "batch_size=8",
     "micro_batch_size=2",
     "model.dropout=0.2",
@@ -17,6 +17,7 @@ const PARTS: [&str; 7] = [
     "log_every_n_steps=1",
     "gradient_clip_norm=1.0",
     "dataset.max_bad_share=0.3",
+    "ema_decay=0.5",
 ];
 
 fn prepare(workspace: &Workspace, device: &str, overrides: &[&str]) -> Training {

@@ -45,7 +45,7 @@ pub(crate) use precision_name::PrecisionName;
 pub use precision_name::parse_precision;
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
 
-use invalid_setting::{ABOVE_ZERO, Check, contradiction, expect, number, whole};
+use invalid_setting::{ABOVE_ZERO, BETWEEN_0_AND_1, Check, contradiction, expect, number, whole};
 
 /// Default of `runs_dir`.
 pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";
@@ -143,6 +143,10 @@ pub struct Config {
     pub adam_epsilon: f64,
     /// Maximum L2 norm of a step's gradient, above 0. Default: no clipping (paper).
     pub gradient_clip_norm: Option<f64>,
+    /// Decay of the exponential moving average of the weights, above 0 and below 1, such as 0.999:
+    /// the average is evaluated and saved instead of the last step's weights. In the first steps the
+    /// decay is (1 + step) / (10 + step). Default: no average (paper).
+    pub ema_decay: Option<f64>,
     /// Precision of convolutions and linear layers. Default: `float32`.
     ///
     /// - `float32`
@@ -194,6 +198,7 @@ impl Default for Config {
             weight_decay: 1e-6,
             adam_epsilon: 1e-8,
             gradient_clip_norm: None,
+            ema_decay: None,
             precision: Precision::Float32,
             fp16_precision: false,
             truncation: true,
@@ -394,6 +399,7 @@ impl Config {
         number("learning_rate", self.learning_rate, rates)?;
         number("weight_decay", self.weight_decay, 0.0..)?;
         number("adam_epsilon", self.adam_epsilon, ABOVE_ZERO)?;
+        number("ema_decay", self.ema_decay, BETWEEN_0_AND_1)?;
         number("gradient_clip_norm", self.gradient_clip_norm, ABOVE_ZERO)
     }
 }

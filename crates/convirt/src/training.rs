@@ -10,6 +10,8 @@ mod pretrained;
 mod gradient_sum;
 mod gradient_cache;
 mod task;
+mod average;
+mod trained;
 mod command;
 mod evaluated;
 mod wire;

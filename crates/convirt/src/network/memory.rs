@@ -235,7 +235,10 @@ impl TrainingMemory<'_> {
         let pixels = images(batch).pixels();
         let of_network = MemoryNeed::for_parameters(
             network.parameter_count(),
-            NUMBERS_PER_PARAMETER + NUMBERS_PER_CHECKPOINT + sums,
+            NUMBERS_PER_PARAMETER
+                + NUMBERS_PER_CHECKPOINT
+                + sums
+                + u64::from(config.ema_decay.is_some()),
         );
         let copies = match is_flex(device) {
             true => self.devices as u64,

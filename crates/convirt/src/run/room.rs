@@ -14,7 +14,8 @@ const MOMENTS: u64 = 2;
 const MODELS: u64 = 2;
 
 /// Checks that the disk has room for the model of a run and for `keep` checkpoints with one that is
-/// being written, of which there are `present` already.
+/// being written, of which there are `present` already. A checkpoint may have an average of each
+/// parameter.
 ///
 /// # Errors
 ///
@@ -22,12 +23,14 @@ const MODELS: u64 = 2;
 pub(crate) fn check_room(
     folder: &Path,
     parameters: ParameterCount,
+    has_average: bool,
     keep: usize,
     present: usize,
 ) -> Result<(), RunError> {
     let checkpoints = (keep as u64 + 1).saturating_sub(present as u64);
     let [total, trainable] = [parameters.total, parameters.trainable].map(|count| count as u64);
-    let checkpoint = FLOAT32_BYTES * (total + MOMENTS * trainable);
+    let average = if has_average { total } else { 0 };
+    let checkpoint = FLOAT32_BYTES * (total + MOMENTS * trainable + average);
     let needed = FLOAT32_BYTES * total * MODELS + checkpoints.saturating_mul(checkpoint);
     match free_bytes(folder) {
         Some(free) if free < needed => Err(RunError::NoRoom {
@@ -63,13 +66,16 @@ mod tests {
             total,
             trainable: total,
         };
-        check_room(folder.path(), of_size(1_000), 2, 0).unwrap();
-        let error = check_room(folder.path(), of_size(1 << 50), 2, 0).unwrap_err();
-        let RunError::NoRoom { needed, free, .. } = error else {
-            panic!("{error}");
-        };
-        // Three checkpoints of three numbers for each parameter, and two models.
-        assert_eq!(needed, (4 * 11) << 50);
-        assert!(free < needed);
+        check_room(folder.path(), of_size(1_000), false, 2, 0).unwrap();
+        // Three checkpoints of three or four numbers for each parameter, and two models.
+        for (has_average, numbers) in [(false, 11), (true, 14)] {
+            let error = check_room(folder.path(), of_size(1 << 50), has_average, 2, 0);
+            let error = error.unwrap_err();
+            let RunError::NoRoom { needed, free, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(needed, (4 * numbers) << 50);
+            assert!(free < needed);
+        }
     }
 }

@@ -3,20 +3,21 @@
 //! It makes the same steps on its own copy of the network, and writes nothing.
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
 use convirt_data::DataError;
 use convirt_ops::with_dropout_seed;
 
+use super::average::evaluated;
 use super::checkpoint::CheckpointFolder;
 use super::command::Command;
 use super::evaluated::{EvaluatedBatch, EvaluatedShare};
-use super::fit::{load_checkpoint, new_optimizer, step_seed};
+use super::fit::step_seed;
 use super::gradient_cache::{Division, PartedStep};
 use super::prepare::Loaders;
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
+use super::trained::Trained;
 use super::wire::SentSkip;
 use crate::config::Config;
 use crate::error::Error;
@@ -53,8 +54,12 @@ impl Assistant {
         // The checkpoint that the leader has written or resumed from.
         let step: usize = peers.lead(None)?;
         let task = PretrainingTask::configured(network, &self.config);
-        let optimizer = new_optimizer(&self.config);
-        let (mut task, mut optimizer) = load_checkpoint(task, optimizer, &self.checkpoints, step)?;
+        let trained = Trained::new(task, &self.config);
+        let Trained {
+            mut task,
+            mut optimizer,
+            mut average,
+        } = trained.load(&self.checkpoints, step)?;
         let division = Division::new(&self.config, peers.size());
         let train = (self.loaders.train).with_share(division.share(peers.rank()), &autodiff);
         train.position().set(step);
@@ -87,19 +92,22 @@ impl Assistant {
                 Command::Optimize { rate } => {
                     if let Some(gradients) = gradients.take() {
                         task = task.optimize(&mut optimizer, rate.into(), gradients);
+                        if let Some(average) = &mut average {
+                            average.update(&task.network, train.position().get());
+                        }
                     }
                 }
                 Command::Evaluate => {
-                    let model = task.valid();
-                    let mut evaluated = Vec::new();
+                    let model = evaluated(&task, average.as_ref());
+                    let mut batches = Vec::new();
                     for batch in valid.iter() {
                         let batch = batch.map_err(Error::Evaluation)?;
                         let cause = |cause| Error::Step { step, cause };
-                        evaluated.push(EvaluatedBatch::compute(&model, batch).map_err(cause)?);
+                        batches.push(EvaluatedBatch::compute(&model, batch).map_err(cause)?);
                     }
                     let skips = self.loaders.skips.list();
                     peers.gather_values(&EvaluatedShare {
-                        batches: evaluated,
+                        batches,
                         skips: skips.iter().map(SentSkip::from).collect(),
                     })?;
                 }

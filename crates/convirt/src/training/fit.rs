@@ -7,10 +7,7 @@ mod state_file;
 
 use std::sync::{Arc, Mutex};
 
-use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::{ModuleOptimizer, OptimizerRecord};
-use burn::store::{ModuleRecord, RecordError};
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use convirt_data::{FileError, Radiograph, Thumbnail};
@@ -18,7 +15,7 @@ use convirt_model::FrozenStates;
 use convirt_ops::is_flex;
 
 use super::Training;
-use super::adam::Adam;
+use super::average::Average;
 use super::checkpoint::{
     CheckpointFolder, CheckpointIntervals, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
 };
@@ -27,15 +24,14 @@ use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;
 use super::task::PretrainingTask;
+use super::trained::Trained;
 use crate::compute::kernel_name;
-use crate::config::Config;
 use crate::error::Error;
 use crate::logging::{MeanMetric, NoMetricLogger, PairsPerSecond, renderer};
 use crate::peers::Peers;
 use crate::records::{Lines, MetricsFile, Recorder, TensorBoard, TrainLog, TrainingObserver};
 use crate::report::evenly_spaced;
 use crate::run::{check_room, remove_leftovers};
-use crate::weights::{WeightsError, check_loaded};
 use epochs::WindowedTraining;
 use held_out::HeldOutPairs;
 
@@ -76,16 +72,25 @@ impl Training {
         folder.clean(state.step);
         remove_leftovers(self.run.path());
         remove_leftovers(&self.run.model());
-        let (parameters, present) = (self.description.network.parameter_count(), folder.steps());
-        let keep = config.keep_checkpoints;
-        check_room(self.run.path(), parameters, keep, present.len())?;
-        let (mut task, mut optimizer) = (task, new_optimizer(config));
+        check_room(
+            self.run.path(),
+            self.description.network.parameter_count(),
+            config.ema_decay.is_some(),
+            config.keep_checkpoints,
+            folder.steps().len(),
+        )?;
+        let mut trained = Trained::new(task, config);
         if self.resumption.is_some() {
-            (task, optimizer) = load_checkpoint(task, optimizer, &folder, state.step)?;
+            trained = trained.load(&folder, state.step)?;
         }
+        let Trained {
+            task,
+            optimizer,
+            average,
+        } = trained;
         let scheduler = ModuleLrScheduler::new(learning_rate.clone());
         let learner = Learner::new(task, optimizer, scheduler);
-        let checkpoints = CheckpointWriter::new(folder, keep)?;
+        let checkpoints = CheckpointWriter::new(folder, config.keep_checkpoints)?;
         let recorder = self.recorder::<N>(&state, &description, observers)?;
         let division = Division::new(config, peers.size());
         let own = division.share(peers.rank());
@@ -96,6 +101,7 @@ impl Training {
             division,
             peers,
             device: autodiff,
+            average: Mutex::new(average),
             seed: config.seed,
             steps: self.loaders.steps,
             early_stop_patience: config.early_stop_patience,
@@ -155,8 +161,10 @@ impl Training {
             return Err(error);
         }
         if outcome.state.evaluations.best_loss.is_none() {
-            self.description
-                .save_weights(&result.model.network, &self.run.model())?;
+            let average = windows.average.lock().expect("the training has ended");
+            let average = average.as_ref().map(Average::network);
+            let network = average.unwrap_or(&result.model.network);
+            self.description.save_weights(network, &self.run.model())?;
         }
         Ok(outcome)
     }
@@ -234,32 +242,4 @@ impl Training {
         }
         Ok(network.with_frozen_states(&states))
     }
-}
-
-/// Creates the optimizer of a configuration.
-pub(super) fn new_optimizer(config: &Config) -> ModuleOptimizer {
-    let adam = Adam {
-        epsilon: config.adam_epsilon,
-        weight_decay: config.weight_decay,
-    };
-    adam.init()
-}
-
-/// Loads the checkpoint of `step` into a task and its optimizer.
-pub(super) fn load_checkpoint<N: Pretrained>(
-    task: PretrainingTask<N>,
-    optimizer: ModuleOptimizer,
-    folder: &CheckpointFolder,
-    step: usize,
-) -> Result<(PretrainingTask<N>, ModuleOptimizer), Error> {
-    let file = |part: &str| folder.part(part, step);
-    let damaged = |part: &str| {
-        let path = file(part);
-        move |error: RecordError| WeightsError::damaged(&path, error)
-    };
-    let record = ModuleRecord::load(file("model")).map_err(damaged("model"))?;
-    let task = task.load_record(record);
-    check_loaded(&task, &file("model"))?;
-    let record = OptimizerRecord::load(file("optim")).map_err(damaged("optim"))?;
-    Ok((task, optimizer.load_record(record)))
 }

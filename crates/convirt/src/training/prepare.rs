@@ -39,6 +39,7 @@ const FIXED_ON_RESUME: &[&str] = &[
     "batch_size",
     "micro_batch_size",
     "loss",
+    "ema_decay",
     "fine_tune_from",
 ];
 

@@ -12,8 +12,11 @@ use crate::json_file::read_json;
 use crate::run::{RunError, numbers_of_files, remove_leftovers};
 use crate::weights::checksums::{FileSum, Sums, verify_against};
 
-/// Names of the files of a checkpoint beside its state.
+/// Names of the files of every checkpoint beside its state.
 pub(crate) const PARTS: [&str; 2] = ["model", "optim"];
+
+/// Name of the file with the averages of the weights, in the checkpoints of runs that have them.
+pub(crate) const AVERAGE: &str = "average";
 
 /// The folder of a run's checkpoints.
 #[derive(Clone, Debug)]
@@ -93,18 +96,25 @@ impl CheckpointFolder {
             return Err(RunError::ChangedState { path }.into());
         }
         let StateFile { state, files, .. } = file;
-        for part in PARTS {
+        for part in PARTS.into_iter().chain([AVERAGE]) {
             let file = self.part(part, step);
-            let recorded = files.get(&name_of(&file)).map_or(&[][..], Vec::as_slice);
-            verify_against(recorded, &file, &path)?;
+            let recorded = files.get(&name_of(&file));
+            if recorded.is_some() || part != AVERAGE {
+                verify_against(recorded.map_or(&[], Vec::as_slice), &file, &path)?;
+            }
         }
         Ok(state)
     }
 
     /// Writes the state of a checkpoint whose other files are in place, with their checksums.
-    pub fn complete(&self, state: &TrainingState, sums: [FileSum; 2]) -> Result<(), FileError> {
-        let names = PARTS.map(|part| name_of(&self.part(part, state.step)));
-        let files: Sums = names.into_iter().zip(sums.map(|sum| vec![sum])).collect();
+    pub fn complete(
+        &self,
+        state: &TrainingState,
+        sums: impl IntoIterator<Item = (&'static str, FileSum)>,
+    ) -> Result<(), FileError> {
+        let sums = sums.into_iter();
+        let named = sums.map(|(part, sum)| (name_of(&self.part(part, state.step)), vec![sum]));
+        let files: Sums = named.collect();
         let mut file = StateFile {
             state: state.clone(),
             files,
@@ -118,7 +128,7 @@ impl CheckpointFolder {
     /// Removes a checkpoint, its state first: without it the others are leftovers.
     pub fn remove(&self, step: usize) {
         let _ = fs::remove_file(self.state(step));
-        for part in PARTS {
+        for part in PARTS.into_iter().chain([AVERAGE]) {
             let _ = fs::remove_file(self.part(part, step));
         }
     }
@@ -131,7 +141,7 @@ impl CheckpointFolder {
             self.remove(later);
         }
         let complete = self.steps();
-        for part in PARTS {
+        for part in PARTS.into_iter().chain([AVERAGE]) {
             let mut steps = numbers_of_files(&self.path, &format!("{part}-"), ".bpk");
             steps.retain(|step| !complete.contains(step));
             for step in steps {
@@ -178,7 +188,7 @@ mod tests {
         let sums = PARTS.map(|part| {
             let path = checkpoints.part(part, step);
             fs::write(&path, format!("{part} after {step} steps")).unwrap();
-            FileSum::compute(&path).unwrap()
+            (part, FileSum::compute(&path).unwrap())
         });
         let state = TrainingState {
             step,

@@ -1,17 +1,19 @@
 //! The writing of checkpoints in the background.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use std::{fs, mem};
 
 use burn::optim::lr_scheduler::LrSchedulerRecord;
+use burn::store::ModuleRecord;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
 use convirt_data::FileError;
 
-use super::folder::{CheckpointFolder, PARTS};
+use super::folder::{AVERAGE, CheckpointFolder, PARTS};
 use super::state::TrainingState;
 use crate::records::CheckpointRecord;
 use crate::run::RunError;
@@ -44,8 +46,10 @@ struct Progress {
 struct Pending {
     state: TrainingState,
     begun: Instant,
-    /// Checksums of the parts that are written, in the order of [`PARTS`].
-    parts: [Option<FileSum>; 2],
+    /// The averages of the weights, which are written with the model.
+    average: Option<ModuleRecord>,
+    /// Checksums of the files that are written, by their part.
+    sums: BTreeMap<&'static str, FileSum>,
 }
 
 impl CheckpointWriter {
@@ -76,14 +80,16 @@ impl CheckpointWriter {
         }
     }
 
-    /// Waits for the previous checkpoint and announces the one whose parts come next.
-    pub fn begin(&self, state: TrainingState) {
+    /// Waits for the previous checkpoint and announces the one whose parts come next; the averages of
+    /// the weights, if the run has them, are a file of their own.
+    pub fn begin(&self, state: TrainingState, average: Option<ModuleRecord>) {
         let progress = self.lock();
         let free = self.free.wait_while(progress, |it| it.pending.is_some());
         free.unwrap_or_else(PoisonError::into_inner).pending = Some(Pending {
             state,
             begun: Instant::now(),
-            parts: [None, None],
+            average,
+            sums: BTreeMap::new(),
         });
     }
 
@@ -111,22 +117,22 @@ impl CheckpointWriter {
 
     /// Writes a part, and completes the checkpoint if it is the last one.
     fn write<R: Checkpoint>(&self, part: usize, step: usize, record: R) -> Result<(), String> {
-        let path = self.folder.part(PARTS[part], step);
-        // Burn writes aside, syncs and renames.
-        (record.save(path.clone())).map_err(|error| format!("{}: {error}", path.display()))?;
-        let sum = FileSum::compute(&path).map_err(|error| error.to_string())?;
+        let mut written = vec![(PARTS[part], self.write_file(PARTS[part], step, record)?)];
+        if let Some(average) = self.take_average(part, step) {
+            written.push((AVERAGE, self.write_file(AVERAGE, step, average)?));
+        }
         let mut progress = self.lock();
         // There is none after an error in the other part.
         let pending = progress.pending.as_mut();
         let Some(pending) = pending.filter(|pending| pending.state.step == step) else {
             return Ok(());
         };
-        pending.parts[part] = Some(sum);
-        let [Some(model), Some(optimizer)] = &pending.parts else {
+        pending.sums.extend(written);
+        if !PARTS.iter().all(|part| pending.sums.contains_key(part)) {
             return Ok(());
-        };
-        let bytes = model.bytes + optimizer.bytes;
-        let sums = [model.clone(), optimizer.clone()];
+        }
+        let sums = mem::take(&mut pending.sums);
+        let bytes = sums.values().map(|sum| sum.bytes).sum();
         let complete = self.folder.complete(&pending.state, sums);
         complete.map_err(|error| error.to_string())?;
         let seconds = pending.begun.elapsed().as_secs_f64();
@@ -143,6 +149,26 @@ impl CheckpointWriter {
             self.folder.remove(progress.whole.remove(0));
         }
         Ok(())
+    }
+
+    fn write_file<R: Checkpoint>(
+        &self,
+        part: &str,
+        step: usize,
+        record: R,
+    ) -> Result<FileSum, String> {
+        let path = self.folder.part(part, step);
+        // Burn writes aside, syncs and renames.
+        (record.save(path.clone())).map_err(|error| format!("{}: {error}", path.display()))?;
+        FileSum::compute(&path).map_err(|error| error.to_string())
+    }
+
+    /// Returns the averages, for the writer of the first part.
+    fn take_average(&self, part: usize, step: usize) -> Option<ModuleRecord> {
+        let mut progress = self.lock();
+        let pending = progress.pending.as_mut();
+        let pending = pending.filter(|pending| part == 0 && pending.state.step == step)?;
+        pending.average.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

@@ -14,7 +14,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{
-    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearnerModel, LearningCheckpointer,
+    EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearningCheckpointer,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput,
     TrainingComponents, TrainingItem, ValidLoader,
 };
@@ -28,6 +28,7 @@ use crate::logging::{MeanMeasures, Measures, NotFinite, PendingMeasures};
 use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
 use crate::retrieval::Retrieval;
+use crate::training::average::{Average, evaluated};
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
 use crate::training::command::Command;
 use crate::training::evaluated::{EvaluatedBatch, EvaluatedShare};
@@ -55,6 +56,8 @@ pub(crate) struct WindowedTraining<N> {
     /// How a step's batch is divided.
     pub division: Division,
     pub peers: Peers,
+    /// The averages of the weights, if the run has them; the loop takes them and gives them back.
+    pub average: Mutex<Option<Average<N>>>,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: Arc<CheckpointWriter>,
     pub checkpoint_intervals: CheckpointIntervals,
@@ -86,15 +89,23 @@ struct Evaluated {
 }
 
 /// The parts of burn-train that the loop uses.
-struct Parts<T: LearnerModel> {
-    learner: Learner<T>,
-    valid: ValidLoader<T>,
-    processor: SupervisedTrainingEventProcessor<T>,
+struct Parts<N: Pretrained> {
+    learner: Learner<PretrainingTask<N>>,
+    average: Option<Average<N>>,
+    valid: ValidLoader<PretrainingTask<N>>,
+    processor: SupervisedTrainingEventProcessor<PretrainingTask<N>>,
     interrupter: Interrupter,
-    checkpointer: Option<LearningCheckpointer<T>>,
+    checkpointer: Option<LearningCheckpointer<PretrainingTask<N>>>,
     store: Arc<EventStoreClient>,
     /// Time of the last checkpoint.
     last_checkpoint: Instant,
+}
+
+impl<N: Pretrained> Parts<N> {
+    /// Returns the task that is evaluated and saved.
+    fn evaluated(&self) -> PretrainingTask<N> {
+        evaluated(&self.learner.model(), self.average.as_ref())
+    }
 }
 
 impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedTraining<N> {
@@ -112,6 +123,11 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         learner.fork(&self.device);
         let mut parts = Parts {
             learner,
+            average: self
+                .average
+                .lock()
+                .expect("one thread runs the loop")
+                .take(),
             valid,
             processor: components.event_processor,
             interrupter: components.interrupter,
@@ -131,6 +147,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
             parts.interrupter.stop(Some(&error.to_string()));
             outcome.error = Some(error);
         }
+        *self.average.lock().expect("one thread runs the loop") = parts.average;
         (parts.learner.model(), parts.processor)
     }
 }
@@ -155,7 +172,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     /// Trains and evaluates until the last step, an early stop or an interruption.
     fn run(
         &self,
-        parts: &mut Parts<PretrainingTask<N>>,
+        parts: &mut Parts<N>,
         outcome: &mut Outcome,
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
@@ -186,7 +203,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 self.learning_rate.observe(measures.loss);
                 let is_best = state.evaluations.observe(state.step, measures.loss);
                 if is_best {
-                    (self.save_best)(&parts.learner.model().network)?;
+                    (self.save_best)(&parts.evaluated().network)?;
                 }
                 recorder.evaluation(state.step, &measures, retrieval, is_best);
                 left_out.tell_of_new(recorder);
@@ -214,7 +231,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     /// Trains to the end of the window, or to the end of the current step if a stop is requested.
     fn train_window(
         &self,
-        parts: &mut Parts<PretrainingTask<N>>,
+        parts: &mut Parts<N>,
         state: &mut TrainingState,
         recorder: &mut Recorder,
     ) -> Result<(), Error> {
@@ -272,6 +289,9 @@ impl<N: Pretrained> WindowedTraining<N> {
             let rate = parts.learner.lr_current().base();
             self.tell(Command::Optimize { rate })?;
             parts.learner.optimizer_step(output.grads);
+            if let Some(average) = &mut parts.average {
+                average.update(&parts.learner.model().network, state.step);
+            }
             let has_norm = state.step.is_multiple_of(self.gradient_norm_every);
             let facts = StepFacts {
                 step: state.step,
@@ -319,7 +339,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     /// Computes the loss of a batch and its gradients; `None` if it has fewer than two pairs.
     fn train_step(
         &self,
-        parts: &Parts<PretrainingTask<N>>,
+        parts: &Parts<N>,
         share: BatchShare,
     ) -> Result<Option<TrainOutput<PendingMeasures>>, Error> {
         if !self.division.is_divided() {
@@ -362,11 +382,7 @@ impl<N: Pretrained> WindowedTraining<N> {
 
     /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
     /// during the evaluation.
-    fn evaluate(
-        &self,
-        parts: &mut Parts<PretrainingTask<N>>,
-        step: usize,
-    ) -> Result<Option<Evaluated>, Error> {
+    fn evaluate(&self, parts: &mut Parts<N>, step: usize) -> Result<Option<Evaluated>, Error> {
         let (window, total) = (self.window_of(step), parts.valid.num_items());
         let interrupter = parts.interrupter.clone();
         let report = |result| interrupter.fail_on_error(result);
@@ -375,7 +391,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             total_items: total,
         }));
         self.tell(Command::Evaluate)?;
-        let model = Module::valid(&parts.learner.model());
+        let model = parts.evaluated();
         let device = self.device.clone().inner();
         let (mut mean, mut embeddings) = (MeanMeasures::default(), Embeddings::default());
         let mut add = |mut batch: EvaluatedBatch| {
@@ -431,18 +447,15 @@ impl<N: Pretrained> WindowedTraining<N> {
 
     /// Begins to save a checkpoint, except after an error of burn-train: the parameters may be
     /// damaged then. Waits for the previous one.
-    fn checkpoint(
-        &self,
-        parts: &mut Parts<PretrainingTask<N>>,
-        state: &mut TrainingState,
-        recorder: &mut Recorder,
-    ) {
+    fn checkpoint(&self, parts: &mut Parts<N>, state: &mut TrainingState, recorder: &mut Recorder) {
         if parts.interrupter.error().is_some() {
             return;
         }
         state.seconds = recorder.seconds();
         state.plateau = self.learning_rate.plateau();
-        self.checkpoints.begin(state.clone());
+        let average = parts.average.as_ref();
+        let average = average.map(|average| average.network().clone().into_record());
+        self.checkpoints.begin(state.clone(), average);
         if let Some(checkpointer) = &mut parts.checkpointer {
             checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
         }
