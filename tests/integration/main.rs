@@ -26,6 +26,7 @@ mod program;
 mod records;
 mod report;
 mod retrieval;
+mod shards;
 mod simclr;
 mod threads;
 mod transfer;

@@ -63,7 +63,7 @@ pub use manifest::{
     Grouped, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels, Manifest,
     ManifestConfig, ManifestError, PairColumns, Report, Sides, Split, SplitConfig, SplitStudies,
     Study, StudyId, SubjectId, TableError, UncertainPolicy, UnknownSplit, assign_folds,
-    check_texts_differ, count_leaked_images, draw_fraction, fingerprint, hold_out,
+    check_texts_differ, count_leaked_images, draw_fraction, fingerprint, hold_out, shards,
     small_validation_warning, split, split_labelled,
 };
 pub use prepare::{

@@ -36,3 +36,4 @@ pub use study::{Report, Split, Study, StudyId, SubjectId, UnknownSplit};
 pub(crate) use table::Table;
 pub use table::error::TableError;
 pub(crate) use table::separator::{find_separator, named_separator};
+pub use table::shards;

@@ -8,6 +8,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::archive::DataFile;
 use super::text_encoding::decode_text;
 
 /// Largest buffer that is allocated before anything is read, in bytes.
@@ -48,7 +49,20 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    read_rest(open_regular(path)?, max_bytes)
+    let file = open_regular(path)?;
+    let length = file.metadata()?.len();
+    read_rest(file, length, max_bytes)
+}
+
+/// Reads a regular file, or a member of an archive, of at most `max_bytes`.
+///
+/// # Errors
+///
+/// Those of [`DataFile::open`], and [`io::ErrorKind::FileTooLarge`].
+pub(crate) fn read_data(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = DataFile::open(path)?;
+    let length = file.len();
+    read_rest(file, length, max_bytes)
 }
 
 /// Reads a regular text file in UTF-8 of at most `max_bytes`, without its byte order mark.
@@ -62,9 +76,8 @@ pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Reads the rest of an open file, at most `max_bytes`.
-pub(crate) fn read_rest(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len();
+/// Reads the rest of an open file of some `length`, at most `max_bytes`.
+pub(crate) fn read_rest(file: impl Read, length: u64, max_bytes: u64) -> io::Result<Vec<u8>> {
     if length > max_bytes {
         return Err(too_large(format!(
             "{length} bytes, more than the {max_bytes}"

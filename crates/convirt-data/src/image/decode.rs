@@ -14,7 +14,7 @@ use super::radiograph::Radiograph;
 use super::radiograph::without_profile;
 use super::resize::{shrink_longer_side, shrink_reduced};
 use super::{dicom, plausible};
-use crate::files::{FileError, read_regular};
+use crate::files::{FileError, read_data};
 use crate::image::error::ImageError;
 
 impl Radiograph {
@@ -180,7 +180,7 @@ impl Radiograph {
 
 /// Reads an image file.
 fn read_bytes(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
-    let bytes = read_regular(path, limits.max_bytes);
+    let bytes = read_data(path, limits.max_bytes);
     bytes.map_err(|cause| reading_error(path, limits, cause))
 }
 

@@ -1,6 +1,5 @@
 //! Quick checks of image and text files, for all files before a run.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use super::dicom::{self, is_dicom};
 use super::limits::{DecodeLimits, HEAD};
 use super::plausible;
 use super::radiograph::without_profile;
-use crate::files::{NotUtf8, decode_text, open_regular, read_rest};
+use crate::files::{DataFile, NotUtf8, decode_text, read_rest};
 use crate::skips::SkipReason;
 
 /// Longest text, in bytes, in a file or a table; the longest report of MIMIC-CXR has under 10 kB.
@@ -39,14 +38,16 @@ pub(crate) fn probe_image(path: &Path, limits: &DecodeLimits) -> Result<ImageHea
 pub(crate) fn read_image(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, Fault> {
     let unreadable = |detail| (SkipReason::UnreadableImage, detail);
     let file = open(path, SkipReason::MissingImage, SkipReason::UnreadableImage)?;
-    read_rest(file, limits.max_bytes).map_err(|error| unreadable(error.to_string()))
+    let length = file.len();
+    read_rest(file, length, limits.max_bytes).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Reads a text file, without a byte-order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     let unreadable = |error: io::Error| (SkipReason::UnreadableText, error.to_string());
     let file = open(path, SkipReason::MissingText, SkipReason::UnreadableText)?;
-    let bytes = read_rest(file, MAX_TEXT).map_err(unreadable)?;
+    let length = file.len();
+    let bytes = read_rest(file, length, MAX_TEXT).map_err(unreadable)?;
     let text = decode_text(bytes).map_err(|error| {
         let detail = match error {
             NotUtf8::Byte { byte } => format!("byte {byte}"),
@@ -65,20 +66,20 @@ pub(crate) fn utf_8(bytes: impl Into<Vec<u8>>) -> Result<String, usize> {
     String::from_utf8(bytes.into()).map_err(|error| error.utf8_error().valid_up_to())
 }
 
-/// Opens a regular file.
-fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<File, Fault> {
+/// Opens a regular file or a member of an archive.
+fn open(path: &Path, missing: SkipReason, unreadable: SkipReason) -> Result<DataFile, Fault> {
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (missing, String::new()),
         _ => (unreadable, error.to_string()),
     };
-    open_regular(path).map_err(fault)
+    DataFile::open(path).map_err(fault)
 }
 
 // The JPEG decoder reads its whole input before the header. So it first gets only the beginning of
 // the file, and the rest in the rare case that the header is longer.
-fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, String> {
+fn read_header(file: &mut DataFile, limits: &DecodeLimits) -> Result<ImageHeader, String> {
     let unreadable = |error: io::Error| error.to_string();
-    let length = file.metadata().map_err(unreadable)?.len();
+    let length = file.len();
     if length > limits.max_bytes {
         let max_mb = limits.max_bytes >> 20;
         return Err(format!("{length} bytes, max_image_mb is {max_mb}"));
@@ -102,7 +103,7 @@ fn read_header(file: &mut File, limits: &DecodeLimits) -> Result<ImageHeader, St
 fn jpeg_or_png_size(
     mut bytes: Vec<u8>,
     length: u64,
-    file: &mut File,
+    file: &mut DataFile,
     limits: &DecodeLimits,
 ) -> Result<[usize; 2], String> {
     let unreadable = |error: io::Error| error.to_string();

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use twox_hash::XxHash3_128;
 
 use crate::distinct::Distinct;
-use crate::files::open_regular;
+use crate::files::DataFile;
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
@@ -87,11 +87,11 @@ pub(crate) fn resolve_hash_collisions<'a>(images: impl Iterator<Item = (&'a Path
 }
 
 fn length(path: &Path) -> Option<u64> {
-    Some(open_regular(path).ok()?.metadata().ok()?.len())
+    Some(DataFile::open(path).ok()?.len())
 }
 
 fn hash(path: &Path) -> io::Result<u128> {
-    let mut file = open_regular(path)?;
+    let mut file = DataFile::open(path)?;
     let mut hash = XxHash3_128::new();
     let mut chunk = vec![0; CHUNK];
     loop {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::reading_error;
 use super::limits::DecodeLimits;
 use super::radiograph::Radiograph;
-use crate::files::read_regular;
+use crate::files::read_data;
 use crate::image::error::ImageError;
 use folder::ImageFolder;
 use retry::Retry;
@@ -148,7 +148,7 @@ impl ImageStore {
         }
         let limits = &self.config.limits;
         let read = || {
-            let read = || read_regular(path, limits.max_bytes);
+            let read = || read_data(path, limits.max_bytes);
             let bytes = self.retry.read(path, read);
             bytes.map_err(|cause| reading_error(path, limits, cause))
         };

@@ -2,6 +2,9 @@
 
 pub(crate) mod error;
 pub(crate) mod separator;
+mod shards;
+
+pub use shards::shards;
 
 use std::path::Path;
 
@@ -29,11 +32,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads a table.
+    /// Reads a table: a CSV file, or the samples of [`shards`].
     ///
     /// Accepts a byte order mark, CRLF, quoted cells that span lines, a first line `sep=;`, and
     /// semicolons, tabs or bars in place of commas.
     pub(crate) fn read(path: &Path) -> Result<Self, TableError> {
+        if let Some(shards) = shards(path) {
+            return Self::of_shards(path, &shards);
+        }
         let bytes = read_regular(path, MAX_BYTES).map_err(FileError::read(path))?;
         check_lines(path, &bytes)?;
         let separator = find_separator(path, &bytes)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use convirt_data::Choice;
+use convirt_data::{Choice, shards};
 
 use super::invalid_setting::{Check, contradiction, missing_file};
 use super::{Config, ModelName, loss};
@@ -39,7 +39,12 @@ fn inside(section: &str, check: Check) -> Check {
 pub(super) fn files(config: &Config) -> Check {
     let (data, model) = (&config.dataset, &config.model);
     if data.phantom.is_none() {
-        exists("dataset.csv_file", Some(&data.csv_file))?;
+        match shards(&data.csv_file) {
+            Some(shards) => shards
+                .iter()
+                .try_for_each(|shard| exists("dataset.csv_file", Some(shard)))?,
+            None => exists("dataset.csv_file", Some(&data.csv_file))?,
+        }
         exists("dataset.img_root_dir", data.img_root_dir.as_deref())?;
         let texts = data.text_root_dir.as_deref();
         exists(

@@ -37,7 +37,10 @@ use super::invalid_setting::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetConfig {
-    /// CSV of the pairs, with a header row. The only setting without a default.
+    /// CSV of the pairs, with a header row; or [`shards`](convirt_data::shards) of them, such as
+    /// `train-{000..127}.tar`, for which the key may be called `shards` as well. The only setting
+    /// without a default.
+    #[serde(alias = "shards")]
     pub csv_file: PathBuf,
     /// Chest phantom, which is drawn into the folder of `csv_file` unless it is there already.
     /// Default: none; the pairs are real.

@@ -10,7 +10,7 @@ use super::tag::{
     VIEW_POSITION,
 };
 use super::{is_dicom, syntax};
-use crate::files::open_regular;
+use crate::files::DataFile;
 use crate::image::dicom::header::parse_incrementally;
 use crate::image::limits::HEAD;
 
@@ -69,7 +69,7 @@ const NAMES: [(&str, &str); 16] = [
 /// description names exactly one of them. Nothing else of a description is used.
 pub(crate) fn view(path: &Path, max_bytes: u64) -> Result<Option<String>, String> {
     let unreadable = |error: io::Error| error.to_string();
-    let mut file = open_regular(path).map_err(unreadable)?;
+    let mut file = DataFile::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
     let read = Read::take(&mut file, HEAD).read_to_end(&mut start);
     read.map_err(unreadable)?;

@@ -25,6 +25,16 @@ pub enum TableError {
         separators: String,
     },
 
+    /// Shards have no sample.
+    #[error(
+        "{}: no sample in the shards: an image and a .txt or .json of the same name",
+        shown(path)
+    )]
+    NoSamples {
+        /// The pattern of the shards.
+        path: PathBuf,
+    },
+
     /// The CSV is malformed.
     #[error("{}: cannot be read as CSV: {cause}", shown(path))]
     Csv {
