@@ -85,6 +85,11 @@ impl DataFile {
         }
     }
 
+    /// Returns whether there is such a file or member.
+    pub fn exists(path: &Path) -> bool {
+        path.is_file() || archive_of(path).is_some() && Self::open(path).is_ok()
+    }
+
     fn open_member(archive: &Path, name: &str) -> io::Result<Self> {
         let index = ArchiveIndex::of(archive)?;
         let Some(&member) = index.by_name.get(name) else {
@@ -309,6 +314,8 @@ pub(crate) mod tests {
             assert_eq!(missing.kind(), io::ErrorKind::NotFound);
             let large = read_data(&archive.join("a.txt"), 4).unwrap_err();
             assert_eq!(large.kind(), io::ErrorKind::FileTooLarge);
+            assert!(DataFile::exists(&archive.join(LONG)) && DataFile::exists(&archive));
+            assert!(!DataFile::exists(&archive.join("d.txt")));
             assert!(index_path(&archive).is_file(), "{round}");
             INDEXES.lock().unwrap().remove(&archive);
         }

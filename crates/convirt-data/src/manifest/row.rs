@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::column::Column;
 use super::study::Split;
 use super::table::{Table, line};
-use crate::files::Roots;
+use crate::files::{DataFile, Roots};
 use crate::image::{Fault, utf_8};
 use crate::manifest::error::ManifestError;
 use crate::skips::{Skip, SkipReason, Skips};
@@ -114,7 +114,7 @@ pub(crate) fn check_header(
         return Ok(());
     }
     let file = roots.locate(image_root, cell);
-    if !file.is_some_and(|file| file.is_file()) {
+    if !file.is_some_and(|file| DataFile::exists(&file)) {
         return Ok(());
     }
     Err(ManifestError::DataInHeader {

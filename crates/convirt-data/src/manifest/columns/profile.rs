@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::Roots;
+use crate::files::{DataFile, Roots};
 use crate::image::{FileContent, has_ending, has_image_name};
 use crate::manifest::table::Table;
 use crate::text::word_count;
@@ -80,7 +80,7 @@ impl Profile {
         self.text_names += usize::from(has_ending(path, &TEXT_ENDINGS));
         let image = roots.locate(image_root, cell);
         self.outside += usize::from(image.is_none() && has_image_name(path));
-        let is_found = |path: &PathBuf| path.is_file();
+        let is_found = |path: &PathBuf| DataFile::exists(path);
         let image = image.filter(is_found);
         if image.is_some_and(|image| has_image_name(&image) || is_image(&image)) {
             self.images += 1;
