@@ -86,7 +86,7 @@ fn two_processes_compute_the_run_of_one_to_the_bit() {
     let two = two_processes(&workspace, &[]).output().unwrap();
     let text = text_of(&two);
     assert!(two.status.success(), "{text}");
-    assert!(text.contains("1 other processes"), "{text}");
+    assert!(text.contains("processes       2\n"), "{text}");
     assert!(text.contains(" MiB sent"), "{text}");
     assert_eq!(
         text.matches("image encoder").count(),

@@ -38,8 +38,7 @@ impl fmt::Display for Training {
             line(f, "with", others.join(", "))?;
         }
         if self.processes.size() > 1 {
-            let others = self.processes.size() - 1;
-            line(f, "with", format!("{others} other processes"))?;
+            line(f, "processes", self.processes.size().to_string())?;
         }
         line(f, "seed", self.config.seed.to_string())?;
         let unused = self.config.without_effect();

@@ -259,7 +259,11 @@ impl<N: Pretrained> WindowedTraining<N> {
             let seed = step_seed(self.seed, state.step, &self.device);
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
             let Some(output) = output else {
+                // Too few of its images can be read.
                 state.step = self.loader.position().get();
+                if interrupter.should_stop() {
+                    break;
+                }
                 continue;
             };
             parts.learner.lr_step();
