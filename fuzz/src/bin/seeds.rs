@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "reports" => reports()?,
         "manifest" => manifests(),
         "openi" => openi(),
+        "shards" => shards()?,
         "image" => images()?,
         "dicom" => dicom()?,
         "tokenizer" => tokenizers()?,
@@ -141,6 +142,31 @@ fn openi() -> Inputs {
         with_mode(b't', &[&archive]),
         with_mode(b'c', &[table.as_bytes()]),
     ]
+}
+
+/// Two samples with their texts, and one whose text is a field.
+fn shards() -> Result<Inputs, Box<dyn Error>> {
+    let image = DynamicImage::from(GrayImage::from_fn(9, 8, |x, y| Luma([(x * 9 + y) as u8])));
+    let [png, jpeg] = [ImageFormat::Png, ImageFormat::Jpeg].map(|format| encoded(&image, format));
+    let (png, jpeg) = (png?, jpeg?);
+    let text = b"The lungs are clear.";
+    let fields = br#"{"text": "No pleural effusion is seen.", "subject_id": 10, "split": "valid"}"#;
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in [
+        ("a/1.png", &png[..]),
+        ("a/1.txt", text),
+        ("2.jpg", &jpeg),
+        ("2.json", fields),
+        ("2.txt", text),
+        ("3.jpeg", &jpeg),
+        ("3.json", fields),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, content)?;
+    }
+    Ok(vec![archive.into_inner()?])
 }
 
 /// Images of all sample types in both formats, and those of the crate's tests.
