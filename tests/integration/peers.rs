@@ -6,7 +6,7 @@ use convirt::run::Ending;
 use convirt::{Error, Summary, Training};
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone, computed};
+use crate::fixtures::{Workspace, alone, computed, convirt, text_of};
 
 /// Four parts of two pairs, with all that is random and all that is learned.
 const PARTS: [&str; 8] = [
@@ -53,6 +53,8 @@ fn one_device_and_several_compute_the_same_run_to_the_bit() {
         assert_eq!(computed(&expected.run).1.len(), 10);
         for devices in ["flex,flex", "flex, flex, flex"] {
             let summary = train(devices);
+            let log = fs::read_to_string(summary.run.join("train.log")).unwrap();
+            assert!(!log.contains("other weights"), "{log}");
             let (weights, lines) = computed(&summary.run);
             assert_eq!(lines, computed(&expected.run).1, "{objective} on {devices}");
             assert!(
@@ -108,4 +110,31 @@ fn more_devices_than_parts_are_an_error() {
     let error = Training::prepare(config).map(drop).unwrap_err();
     assert!(matches!(error, Error::Compute(_)), "{error}");
     assert!(error.to_string().contains("2 micro-batches"), "{error}");
+}
+
+/// As Open MPI tells its processes.
+fn in_two_processes(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = convirt(arguments);
+    let output = command.env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+    (output.status.code(), text_of(&output))
+}
+
+#[test]
+fn a_command_that_does_not_divide_its_work_refuses_several_processes() {
+    for arguments in [&["runs"][..], &["doctor", "--csv", "a.csv"]] {
+        let (code, text) = in_two_processes(arguments);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("2 processes by mpirun or srun"), "{text}");
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_training_in_several_processes_without_mpi_is_an_error() {
+    let workspace = Workspace::new();
+    let config = workspace.config_file().display().to_string();
+    let (code, text) = in_two_processes(&["train", "--config", &config]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("feature `mpi`"), "{text}");
+    assert!(!workspace.runs().exists());
 }

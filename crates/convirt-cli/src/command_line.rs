@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use convirt::Training;
 use log::debug;
 
 use crate::commands::{
     completions, config, doctor, embed, export, index, init, inspect, prepare, report, resume,
     retrieve, runs, train, transfer, zero_shot,
 };
-use crate::program::{self, Verbosity};
+use crate::program::{self, Misuse, Verbosity};
 
 /// Display order of an option after a command's own options.
 const LAST: usize = 900;
@@ -90,6 +91,17 @@ impl CommandLine {
 impl Command {
     /// Runs the subcommand.
     fn run(self) -> ExitCode {
+        let processes = match self {
+            Command::Train(_) | Command::Resume(_) => 1,
+            _ => Training::process_count(),
+        };
+        if processes > 1 {
+            let problem = format!(
+                "started in {processes} processes by mpirun or srun, each of which would do the same; \
+                 only `convirt train` and `convirt resume` divide their work"
+            );
+            return program::run(|| Err(Misuse(problem).into()));
+        }
         match self {
             Command::Doctor(arguments) => doctor::run(&arguments),
             other => program::run(|| match other {

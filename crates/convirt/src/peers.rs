@@ -13,7 +13,7 @@ mod mpi;
 mod launcher;
 
 pub use error::PeerError;
-pub(crate) use launcher::local_rank;
+pub(crate) use launcher::{local_rank, process_count};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

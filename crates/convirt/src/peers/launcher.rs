@@ -17,7 +17,7 @@ const LOCAL_RANKS: [&str; 4] = [
 ];
 
 /// Returns the number of processes that were started together with this one, itself among them.
-pub(super) fn process_count() -> usize {
+pub(crate) fn process_count() -> usize {
     count_of(|name| env::var(name).ok())
 }
 

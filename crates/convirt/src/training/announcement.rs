@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
-use crate::peers::{PeerError, Peers};
+use crate::peers::{PeerError, Peers, process_count};
 use crate::run::{RunDir, RunError};
 
 /// What a process needs to know to assist.
@@ -73,6 +73,12 @@ impl Training {
             }
         }
         Ok(true)
+    }
+
+    /// Returns the number of processes that `mpirun` or `srun` has started together, this one among
+    /// them; 1 for a process that was started by itself.
+    pub fn process_count() -> usize {
+        process_count()
     }
 
     /// Describes this training for other processes.

@@ -11,7 +11,7 @@ use convirt_ops::with_dropout_seed;
 use super::average::evaluated;
 use super::checkpoint::CheckpointFolder;
 use super::command::Command;
-use super::evaluated::{EvaluatedBatch, EvaluatedShare};
+use super::evaluated::{EvaluatedBatch, EvaluatedShare, hash_of_parameters};
 use super::fit::step_seed;
 use super::gradient_cache::{Division, PartedStep};
 use super::prepare::Loaders;
@@ -109,6 +109,7 @@ impl Assistant {
                     peers.gather_values(&EvaluatedShare {
                         batches,
                         skips: skips.iter().map(SentSkip::from).collect(),
+                        parameters: hash_of_parameters(&task.network),
                     })?;
                 }
                 Command::End => return Ok(()),

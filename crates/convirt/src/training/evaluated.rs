@@ -1,9 +1,13 @@
 //! The evaluation of held-out batches, as peers tell each other.
 
+use std::hash::Hasher as _;
+
+use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use burn::train::InferenceStep;
 use convirt_data::ImageTextBatch;
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
@@ -17,6 +21,23 @@ pub(super) struct EvaluatedShare {
     pub batches: Vec<EvaluatedBatch>,
     /// All rows that it knows to be left out.
     pub skips: Vec<SentSkip>,
+    /// XXH3 of its parameters.
+    pub parameters: u64,
+}
+
+/// Computes the XXH3 of all parameters of a network.
+pub(super) fn hash_of_parameters<N: Pretrained>(network: &N) -> u64 {
+    let mut hasher = Hasher(XxHash3_64::new());
+    network.visit(&mut hasher);
+    hasher.0.finish()
+}
+
+struct Hasher(XxHash3_64);
+
+impl ModuleVisitor for Hasher {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.write(param.val().into_data().as_bytes());
+    }
 }
 
 /// The measures of a batch and its embeddings.

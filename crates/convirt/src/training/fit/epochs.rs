@@ -31,7 +31,7 @@ use crate::retrieval::Retrieval;
 use crate::training::average::{Average, evaluated};
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
 use crate::training::command::Command;
-use crate::training::evaluated::{EvaluatedBatch, EvaluatedShare};
+use crate::training::evaluated::{EvaluatedBatch, EvaluatedShare, hash_of_parameters};
 use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
 use crate::training::fit::left_out::LeftOut;
 use crate::training::gradient_cache::{Division, MIN_PAIRS, PartedStep};
@@ -189,7 +189,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             let state = &mut outcome.state;
             let is_evaluated = state.evaluations.last_step == Some(state.step);
             if self.is_boundary(state.step) && !is_evaluated {
-                let Some(evaluated) = self.evaluate(parts, state.step)? else {
+                let Some(evaluated) = self.evaluate(parts, state.step, recorder)? else {
                     self.checkpoint(parts, state, recorder);
                     return Ok(());
                 };
@@ -386,7 +386,12 @@ impl<N: Pretrained> WindowedTraining<N> {
 
     /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
     /// during the evaluation.
-    fn evaluate(&self, parts: &mut Parts<N>, step: usize) -> Result<Option<Evaluated>, Error> {
+    fn evaluate(
+        &self,
+        parts: &mut Parts<N>,
+        step: usize,
+        recorder: &mut Recorder,
+    ) -> Result<Option<Evaluated>, Error> {
         let (window, total) = (self.window_of(step), parts.valid.num_items());
         let interrupter = parts.interrupter.clone();
         let report = |result| interrupter.fail_on_error(result);
@@ -423,7 +428,16 @@ impl<N: Pretrained> WindowedTraining<N> {
             }
         }
         // The batches of the others come after those of the leader.
-        for share in self.peers.gather_values(&EvaluatedShare::default())? {
+        let of_others = self.peers.gather_values(&EvaluatedShare::default())?;
+        let parameters = match of_others.len() {
+            1 => 0,
+            _ => hash_of_parameters(&parts.learner.model().network),
+        };
+        let mut differing = Vec::new();
+        for (peer, share) in of_others.into_iter().enumerate().skip(1) {
+            if share.parameters != parameters {
+                differing.push(peer);
+            }
             share.batches.into_iter().for_each(&mut add);
             for skip in share.skips {
                 self.skips.record(skip.into()).map_err(DataError::from)?;
@@ -440,6 +454,13 @@ impl<N: Pretrained> WindowedTraining<N> {
                 .process_train(LearnerEvent::EndEpoch(window)),
         );
         report(parts.processor.flush());
+        if !differing.is_empty() {
+            recorder.warning(&format!(
+                "at step {step} devices {} have other weights than device 0: they round differently; \
+                 saved are those of device 0",
+                truncated_list(&differing)
+            ));
+        }
         if parts.interrupter.should_stop() {
             return Ok(None);
         }
