@@ -13,7 +13,7 @@ use super::configuration::OverrideArguments;
 pub struct DeviceArgument {
     /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by
     /// default
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "devices", value_name = "NAME")]
     pub device: Option<String>,
 }
 
