@@ -1,10 +1,9 @@
 //! The moving average of the weights is evaluated and saved, and a run with it resumes.
 
-use convirt::run::{Ending, RunError};
-use convirt::{Error, Summary, Training};
+use convirt::{Summary, Training};
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone, computed};
+use crate::fixtures::{Workspace, alone, assert_fixed_on_resume, computed, interrupted};
 
 const STEPS: [&str; 1] = ["log_every_n_steps=1"];
 
@@ -46,15 +45,8 @@ fn a_run_with_an_average_resumes_to_the_very_weights() {
     let workspace = Workspace::new();
     let prepare = || Training::prepare(workspace.config(&["ema_decay=0.7"])).unwrap();
     let whole = prepare().run().unwrap();
-    let training = prepare();
-    let run = training.run_dir().path().to_path_buf();
-    training.interrupter().stop(Some("test"));
-    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
-    let changed = Training::resume(&run, &["ema_decay=0.8".to_string()]).map(drop);
-    assert!(matches!(
-        changed,
-        Err(Error::Run(RunError::FixedOnResume { .. }))
-    ));
+    let run = interrupted(prepare());
+    assert_fixed_on_resume(&run, "ema_decay=0.8");
     let average = std::fs::read_dir(run.join("checkpoint")).unwrap().flatten();
     let average = average.map(|file| file.path()).find(|path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use convirt::phantom::PhantomConfig;
-use convirt::{Config, RunDir, Summary, Training};
+use convirt::run::{Ending, RunError};
+use convirt::{Config, Error, RunDir, Summary, Training};
 use tempfile::TempDir;
 
 /// Trainings of one process draw from one random generator, so that only one at a time repeats
@@ -197,6 +198,30 @@ fn built(name: &str) -> Command {
     let mut command = Command::new(path);
     command.env_remove("RUST_BACKTRACE");
     command
+}
+
+/// The folder of the run that a program has printed.
+pub fn run_of(text: &str) -> PathBuf {
+    let run = text.lines().find_map(|line| line.strip_prefix("run: "));
+    PathBuf::from(run.unwrap_or_else(|| panic!("no run in:\n{text}")))
+}
+
+/// Stops a training in the middle of a window, and returns its run: a stop that is asked for
+/// beforehand takes effect after the first step.
+pub fn interrupted(training: Training) -> PathBuf {
+    let run = training.run_dir().path().to_path_buf();
+    training.interrupter().stop(Some("test"));
+    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
+    run
+}
+
+/// Checks that a resumption may not change a setting.
+pub fn assert_fixed_on_resume(run: &Path, setting: &str) {
+    let changed = Training::resume(run, &[setting.to_string()]).map(drop);
+    assert!(matches!(
+        changed,
+        Err(Error::Run(RunError::FixedOnResume { .. }))
+    ));
 }
 
 /// What a run has computed: the saved weights, and the numbers of its steps and evaluations.

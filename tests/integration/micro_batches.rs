@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use convirt::run::{Ending, RunError};
-use convirt::{Error, Training};
+use convirt::Training;
 
-use crate::fixtures::{Workspace, alone};
+use crate::fixtures::{Workspace, alone, assert_fixed_on_resume, interrupted};
 
 fn weights(run: &Path) -> Vec<u8> {
     fs::read(run.join("model/model.safetensors")).unwrap()
@@ -22,15 +21,8 @@ fn a_run_in_parts_tells_it_and_resumes_to_the_very_weights() {
     assert!(description.contains("2 of 3 pairs a step"), "{description}");
     let whole = whole.run().unwrap();
 
-    let training = prepare();
-    let run = training.run_dir().path().to_path_buf();
-    training.interrupter().stop(Some("test"));
-    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
-    let changed = Training::resume(&run, &["micro_batch_size=1".to_string()]).map(drop);
-    assert!(matches!(
-        changed,
-        Err(Error::Run(RunError::FixedOnResume { .. }))
-    ));
+    let run = interrupted(prepare());
+    assert_fixed_on_resume(&run, "micro_batch_size=1");
     let resumed = Training::resume(&run, &[]).unwrap().run().unwrap();
     assert_eq!(resumed.validation_loss, whole.validation_loss);
     assert!(weights(&run) == weights(&whole.run));

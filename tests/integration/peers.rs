@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use convirt::run::Ending;
 use convirt::{Error, Summary, Training};
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone, computed, convirt, text_of};
+use crate::fixtures::{Workspace, alone, computed, convirt, interrupted, text_of};
 
 /// Four parts of two pairs, with all that is random and all that is learned.
 const PARTS: [&str; 8] = [
@@ -71,10 +70,7 @@ fn a_run_continues_on_another_number_of_devices() {
     let _alone = alone();
     let workspace = Workspace::new();
     let expected = prepare(&workspace, "flex", &[]).run().unwrap();
-    let training = prepare(&workspace, "flex,flex", &[]);
-    let run = training.run_dir().path().to_path_buf();
-    training.interrupter().stop(Some("test"));
-    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
+    let run = interrupted(prepare(&workspace, "flex,flex", &[]));
     for (steps, device) in [(5, "flex,flex,flex"), (8, "flex")] {
         let overrides = [format!("max_steps={steps}"), format!("device={device}")];
         Training::resume(&run, &overrides).unwrap().run().unwrap();

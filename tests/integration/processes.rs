@@ -5,12 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fixtures::{Workspace, computed, convirt, text_of};
+use crate::fixtures::{Workspace, computed, convirt, run_of, text_of};
 
 /// How soon the others end when a process dies.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Two processes of a training that is not over soon, unless the overrides say otherwise.
+/// Two processes of a training.
 fn two_processes(workspace: &Workspace, overrides: &[&str]) -> Command {
     let program = convirt::<&str>([]);
     let mut command = Command::new("mpirun");
@@ -33,9 +33,16 @@ fn arguments(workspace: &Workspace, overrides: &[&str]) -> Vec<String> {
     train.into_iter().chain(set).collect()
 }
 
-fn run_of(text: &str) -> PathBuf {
-    let run = text.lines().find_map(|line| line.strip_prefix("run: "));
-    PathBuf::from(run.unwrap_or_else(|| panic!("{text}")))
+/// Starts two processes of a training that does not end by itself.
+fn endless(workspace: &Workspace) -> Child {
+    let overrides = [
+        "max_steps=1000000",
+        "checkpoint_every_n_steps=2",
+        "eval_every_n_steps=1000000",
+    ];
+    let mut mpirun = two_processes(workspace, &overrides);
+    let mpirun = mpirun.stdout(Stdio::piped()).stderr(Stdio::piped());
+    mpirun.spawn().unwrap()
 }
 
 /// The state of the newest whole checkpoint, once there is one after the first step.
@@ -102,17 +109,7 @@ fn two_processes_compute_the_run_of_one_to_the_bit() {
 fn a_killed_process_ends_the_others_and_the_checkpoint_stays() {
     for victim in [0, 1] {
         let workspace = Workspace::new();
-        let overrides = [
-            "max_steps=1000000",
-            "checkpoint_every_n_steps=2",
-            "eval_every_n_steps=1000000",
-        ];
-        let mut mpirun = two_processes(&workspace, &overrides);
-        let mut mpirun = mpirun
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut mpirun = endless(&workspace);
         let state = wait_for_checkpoint(&workspace.runs());
         let ids = ranks(&mpirun);
         assert_eq!(ids.len(), 2);
@@ -149,17 +146,7 @@ fn a_killed_process_ends_the_others_and_the_checkpoint_stays() {
 #[test]
 fn a_stop_saves_a_checkpoint_of_all() {
     let workspace = Workspace::new();
-    let overrides = [
-        "max_steps=1000000",
-        "checkpoint_every_n_steps=2",
-        "eval_every_n_steps=1000000",
-    ];
-    let mut mpirun = two_processes(&workspace, &overrides);
-    let mpirun = mpirun
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mpirun = endless(&workspace);
     wait_for_checkpoint(&workspace.runs());
     // As Slurm does, which sends the signal to every process.
     ranks(&mpirun).into_iter().for_each(|id| send("-TERM", id));

@@ -1,10 +1,9 @@
 //! The programs as their users run them.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixtures::{Workspace, convirt, text_of, trained};
+use crate::fixtures::{Workspace, convirt, run_of, text_of, trained};
 
 fn train() -> Command {
     convirt(["train"])
@@ -57,8 +56,7 @@ fn a_kernel_is_chosen_by_the_environment() {
         assert!(output.status.success(), "{text}");
         assert!(text.contains("matrix products by portable"), "{text}");
         assert_eq!(text.contains("no faster"), precision == "bf16", "{text}");
-        let run = text.lines().find_map(|line| line.strip_prefix("run: "));
-        let summary = PathBuf::from(run.expect("the run's folder")).join("summary.json");
+        let summary = run_of(&text).join("summary.json");
         let summary = fs::read_to_string(summary).unwrap();
         assert!(summary.contains("\"kernel\": \"portable\""), "{summary}");
     }
@@ -90,10 +88,10 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
         assert!(!printed.contains(part), "`{part}` in:\n{printed}");
     }
 
-    let run = printed.lines().find_map(|line| line.strip_prefix("run: "));
+    let run = run_of(&printed);
     let out = workspace.path().join("exported");
     let mut export = convirt(["export"]);
-    export.arg(run.unwrap()).arg("--out").arg(&out);
+    export.arg(&run).arg("--out").arg(&out);
     let printed = text_of(&export.output().unwrap());
     let mut files: Vec<_> = fs::read_dir(&out)
         .unwrap_or_else(|_| panic!("{printed}"))
@@ -113,7 +111,7 @@ fn one_setting_trains_the_baseline_whose_image_side_is_exported() {
     ];
     assert_eq!(files, expected, "{printed}");
 
-    let output = convirt(["inspect"]).arg(run.unwrap()).output().unwrap();
+    let output = convirt(["inspect"]).arg(run).output().unwrap();
     let printed = text_of(&output);
     for part in [
         "image encoder: resnet18",

@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use convirt::run::Ending;
 use convirt::{Summary, Training};
 use serde_json::json;
 
-use crate::fixtures::{Workspace, alone, computed, convirt, text_of};
+use crate::fixtures::{Workspace, alone, computed, convirt, interrupted, text_of};
 
 /// Writes the pairs of a workspace as two shards, and returns their pattern.
 fn write_shards(workspace: &Workspace) -> PathBuf {
@@ -65,10 +64,7 @@ fn shards_train_as_the_table_of_the_same_pairs_and_resume() {
 
     let setting = format!("dataset.csv_file={}", shards.display());
     let config = workspace.config(&[&setting, "dataset.text_from_files=False"]);
-    let training = Training::prepare(config).unwrap();
-    let run = training.run_dir().path().to_path_buf();
-    training.interrupter().stop(Some("test"));
-    assert_eq!(training.run().unwrap().ending, Ending::Interrupted);
+    let run = interrupted(Training::prepare(config).unwrap());
     Training::resume(&run, &[]).unwrap().run().unwrap();
     assert!(computed(&run).0 == computed(&expected.run).0);
 }
@@ -92,7 +88,9 @@ fn the_key_shards_and_the_option_csv_name_them_too() {
     let text = text_of(&output.unwrap());
     assert!(text.contains("completed after 1 steps"), "{text}");
 
-    let output = convirt(["doctor", "--csv"]).arg(&shards).output().unwrap();
+    let page = workspace.path().join("doctor.html");
+    let mut doctor = convirt(["doctor", "--csv"]);
+    let output = doctor.arg(&shards).arg("--out").arg(page).output().unwrap();
     let text = text_of(&output);
     assert!(text.contains("groups by `subject_id`"), "{text}");
 }

@@ -1,16 +1,13 @@
 //! The numbers of a training do not depend on how many threads compute them.
 
-use std::fs;
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 use convirt::compute::Precision;
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, convirt, text_of};
+use crate::fixtures::{Workspace, computed, convirt, run_of, text_of};
 
-/// The saved model, and the losses and gradient norms of all steps and evaluations.
-fn trained_on(threads: &str, precision: Precision, name: &str) -> (Vec<u8>, Vec<[Value; 2]>) {
+/// What a training has [computed] on a number of threads.
+fn trained_on(threads: &str, precision: Precision, name: &str) -> (Vec<u8>, Vec<Vec<Value>>) {
     let workspace = Workspace::new();
     let config = workspace.config_file();
     // Measured anew, the fastest kernel might be another one.
@@ -27,15 +24,7 @@ fn trained_on(threads: &str, precision: Precision, name: &str) -> (Vec<u8>, Vec<
         .unwrap();
     let text = text_of(&output);
     assert!(output.status.success(), "{text}");
-    let run = text.lines().find_map(|line| line.strip_prefix("run: "));
-    let run = PathBuf::from(run.expect("the run's folder"));
-    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines = metrics.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        ["loss", "gradient_norm"].map(|key| line[key].take())
-    });
-    let weights = fs::read(run.join("model/model.safetensors")).unwrap();
-    (weights, lines.collect())
+    computed(&run_of(&text))
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod folder_walk;
 
 #[cfg(test)]
 pub(crate) use archive::tests;
-pub(crate) use archive::{ArchiveIndex, DataFile, Member, is_archive, member_path};
+pub(crate) use archive::{ArchiveIndex, DataFile, GZIP, Member, is_archive, member_path};
 pub use error::FileError;
 pub(crate) use folder_walk::{FolderWalk, is_companion};
 pub use new_file::NewFile;

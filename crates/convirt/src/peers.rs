@@ -208,13 +208,13 @@ fn decoded<T: DeserializeOwned>(message: &[u8]) -> T {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::thread;
 
     use super::*;
 
     /// Runs `work` in a thread for each of some peers, and returns the results in their order.
-    fn with_threads<R: Send>(size: usize, work: impl Fn(Peers) -> R + Sync) -> Vec<R> {
+    pub(crate) fn with_threads<R: Send>(size: usize, work: impl Fn(Peers) -> R + Sync) -> Vec<R> {
         thread::scope(|scope| {
             let peers = Peers::threads(size).into_iter();
             let threads: Vec<_> = peers.map(|peer| scope.spawn(|| work(peer))).collect();

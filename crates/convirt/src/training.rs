@@ -7,6 +7,7 @@ mod display;
 mod adam;
 mod schedule;
 mod pretrained;
+mod division;
 mod gradient_sum;
 mod gradient_cache;
 mod task;

@@ -24,7 +24,7 @@ use super::regular_file::{open_regular, read_regular};
 const MAX_INDEX_BYTES: u64 = 1 << 30;
 
 /// Magic bytes of a gzipped file.
-const GZIP: [u8; 2] = [0x1F, 0x8B];
+pub(crate) const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 /// The indexes that have been read, by their archives.
 static INDEXES: Mutex<BTreeMap<PathBuf, Arc<ArchiveIndex>>> = Mutex::new(BTreeMap::new());
@@ -91,7 +91,8 @@ impl DataFile {
     }
 
     fn open_member(archive: &Path, name: &str) -> io::Result<Self> {
-        let index = ArchiveIndex::of(archive)?;
+        let mut file = open_regular(archive)?;
+        let index = ArchiveIndex::of_file(archive, &file)?;
         let Some(&member) = index.by_name.get(name) else {
             let problem = format!("the archive has no `{name}`");
             return Err(io::Error::new(io::ErrorKind::NotFound, problem));
@@ -101,7 +102,6 @@ impl DataFile {
             let problem = format!("the archive ends within `{name}`");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
-        let mut file = open_regular(archive)?;
         file.seek(SeekFrom::Start(start))?;
         Ok(Self::part(file, start, length))
     }
@@ -140,8 +140,13 @@ impl Read for DataFile {
 impl ArchiveIndex {
     /// Returns the index of an archive: from memory, from the file beside it, or by reading the
     /// headers of all members.
-    pub fn of(archive: &Path) -> io::Result<Arc<Self>> {
-        let version = Version::of(&open_regular(archive)?.metadata()?);
+    pub fn open(archive: &Path) -> io::Result<Arc<Self>> {
+        Self::of_file(archive, &open_regular(archive)?)
+    }
+
+    /// Returns the index of an archive that is open.
+    fn of_file(archive: &Path, file: &File) -> io::Result<Arc<Self>> {
+        let version = Version::new(&file.metadata()?);
         let mut indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = indexes.get(archive).filter(|it| it.version == version) {
             return Ok(Arc::clone(index));
@@ -231,7 +236,7 @@ impl ArchiveIndex {
 }
 
 impl Version {
-    fn of(metadata: &Metadata) -> Self {
+    fn new(metadata: &Metadata) -> Self {
         let modified = metadata.modified().ok();
         let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         Self {
@@ -329,7 +334,7 @@ pub(crate) mod tests {
     fn an_index_of_another_version_or_a_damaged_one_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let archive = three(folder.path());
-        let index = ArchiveIndex::of(&archive).unwrap();
+        let index = ArchiveIndex::open(&archive).unwrap();
         let members = index.members().to_vec();
         let whole = fs::read(index_path(&archive)).unwrap();
         for position in 0..whole.len() {
@@ -337,7 +342,7 @@ pub(crate) mod tests {
             damaged[position] ^= 1;
             fs::write(index_path(&archive), damaged).unwrap();
             INDEXES.lock().unwrap().remove(&archive);
-            assert_eq!(ArchiveIndex::of(&archive).unwrap().members(), members);
+            assert_eq!(ArchiveIndex::open(&archive).unwrap().members(), members);
         }
         write_archive(&archive, &[("other.txt", b"other")]);
         assert_eq!(read_data(&archive.join("other.txt"), 10).unwrap(), b"other");

@@ -15,9 +15,6 @@ use super::order::Order;
 use crate::loader::error::LoaderError;
 use crate::setting::check_at_least;
 
-/// A batch with fewer pairs has no negatives to learn from.
-const MIN_PAIRS: usize = 2;
-
 /// Length of a training and of its evaluation windows, in steps (batches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingSteps {
@@ -106,6 +103,9 @@ pub struct TrainingLoader {
 }
 
 impl TrainingLoader {
+    /// A batch with fewer pairs has no negatives to learn from.
+    pub const MIN_PAIRS: usize = 2;
+
     /// Makes a loader at step 0.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl TrainingLoader {
         device: &Device,
     ) -> Result<Self, LoaderError> {
         let (batch_size, studies) = (config.batch_size, dataset.len());
-        config.check(MIN_PAIRS)?;
+        config.check(Self::MIN_PAIRS)?;
         check_at_least("steps between evaluations", steps.window, 1, "1 or more")?;
         if dataset.is_empty() {
             return Err(LoaderError::NothingToLoad);
@@ -138,7 +138,7 @@ impl TrainingLoader {
                 config: config.clone(),
                 order,
                 device: device.clone(),
-                min_pairs: MIN_PAIRS,
+                min_pairs: Self::MIN_PAIRS,
                 share: 0..usize::MAX,
             },
             range: 0..steps.window.min(steps.total),

@@ -98,7 +98,7 @@ impl Training {
 
 fn assist(peers: &Peers) -> Result<(), Error> {
     match peers.lead(None)? {
-        Some(announcement) => Assistant::of(announcement)?.assist(peers),
+        Some(announcement) => Assistant::prepare(announcement)?.assist(peers),
         // There is nothing left to train.
         None => Ok(()),
     }
@@ -106,7 +106,7 @@ fn assist(peers: &Peers) -> Result<(), Error> {
 
 impl Assistant {
     /// Prepares this process to assist in a training.
-    fn of(announcement: Announcement) -> Result<Self, Error> {
+    fn prepare(announcement: Announcement) -> Result<Self, Error> {
         let config = Config::from_yaml("the leader's configuration", &announcement.config, &[])?;
         let run = announcement.run;
         if !run.is_dir() {

@@ -11,9 +11,10 @@ use convirt_ops::with_dropout_seed;
 use super::average::evaluated;
 use super::checkpoint::CheckpointFolder;
 use super::command::Command;
+use super::division::Division;
 use super::evaluated::{EvaluatedBatch, EvaluatedShare, hash_of_parameters};
 use super::fit::step_seed;
-use super::gradient_cache::{Division, PartedStep};
+use super::gradient_cache::PartedStep;
 use super::prepare::Loaders;
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
@@ -74,17 +75,13 @@ impl Assistant {
             match peers.lead(None)? {
                 Command::Step => {
                     let seed = step_seed(self.config.seed, train.position().get(), &autodiff);
-                    let share = match shares.next() {
-                        Some(share) => share,
-                        None => {
-                            // A window has ended.
-                            shares = train.shares();
-                            let next = shares.next();
-                            next.ok_or(Error::NoBatches {
-                                step: train.position().get(),
-                            })?
-                        }
-                    };
+                    let share = shares.next().or_else(|| {
+                        // A window has ended.
+                        shares = train.shares();
+                        shares.next()
+                    });
+                    let step = train.position().get();
+                    let share = share.ok_or(Error::NoBatches { step })?;
                     let share = share.map_err(DataError::from)?;
                     let output = with_dropout_seed(seed, 0, || parted.run(&task, &share))?;
                     gradients = output.map(|output| output.grads);

@@ -5,7 +5,7 @@ use std::fmt;
 use convirt_data::{Split, TrainingSteps, small_validation_warning};
 use convirt_ops::{KERNEL_VARIABLE, Precision};
 
-use super::gradient_cache::Division;
+use super::division::Division;
 use super::{Resumption, Training};
 use crate::compute::{describe_device, device_name, kernel_name};
 use crate::config::ScheduleKind;

@@ -3,6 +3,7 @@
 mod held_out;
 mod left_out;
 mod epochs;
+mod evaluation;
 mod state_file;
 
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use super::average::Average;
 use super::checkpoint::{
     CheckpointFolder, CheckpointIntervals, CheckpointWriter, NoScheduler, SaveAlways, TrainingState,
 };
-use super::gradient_cache::Division;
+use super::division::Division;
 use super::interrupt::StopOnSignal;
 use super::pretrained::Pretrained;
 use super::schedule::ScheduledLearningRate;

@@ -18,7 +18,7 @@ use std::ops::Range;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainOutput;
-use convirt_data::{BatchShare, ImageTextBatch, text_ids};
+use convirt_data::{BatchShare, ImageTextBatch, TrainingLoader, text_ids};
 use convirt_model::{BatchStatistics, set_statistics_aside};
 use convirt_ops::{autocast, is_flex, mixed_seed, next_dropout_seed, with_dropout_seed};
 use serde::{Deserialize, Serialize};
@@ -26,56 +26,9 @@ use serde::{Deserialize, Serialize};
 use super::gradient_sum::{GradientSum, added, floats};
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
-use crate::config::Config;
 use crate::logging::PendingMeasures;
 use crate::network::{Draw, text_input};
 use crate::peers::{PeerError, Peers};
-
-/// Fewer pairs have no negatives.
-pub(super) const MIN_PAIRS: usize = 2;
-
-/// How the batches of a training are divided.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Division {
-    batch_size: usize,
-    peers: usize,
-    /// Positions of a batch that are computed at once.
-    pub part_size: usize,
-}
-
-impl Division {
-    /// Divides batches among some peers, in parts of the micro-batch's size, or else in one part for
-    /// each.
-    pub fn new(config: &Config, peers: usize) -> Self {
-        let batch_size = config.batch_size;
-        let of_peer = batch_size.div_ceil(peers);
-        Self {
-            batch_size,
-            peers,
-            part_size: config.micro_batch().unwrap_or(of_peer),
-        }
-    }
-
-    /// Returns whether a batch has several parts or peers.
-    pub fn is_divided(&self) -> bool {
-        self.peers > 1 || self.parts() > 1
-    }
-
-    /// Returns the number of parts of a batch.
-    pub fn parts(&self) -> usize {
-        self.batch_size.div_ceil(self.part_size)
-    }
-
-    /// Returns the positions of a batch that a peer computes: whole parts, the same number for each
-    /// peer or one more.
-    pub fn share(&self, peer: usize) -> Range<usize> {
-        let bound = |peer: usize| {
-            let part = peer * self.parts() / self.peers;
-            (part * self.part_size).min(self.batch_size)
-        };
-        bound(peer)..bound(peer + 1)
-    }
-}
 
 /// How a batch is divided and computed.
 pub(super) struct PartedStep<'a> {
@@ -115,13 +68,13 @@ impl PartedStep<'_> {
         task.network.visit(&mut Draw);
         let pairs = self.gather_pairs(share)?;
         let count: usize = pairs.iter().map(Vec::len).sum();
-        if count < MIN_PAIRS {
+        if count < TrainingLoader::MIN_PAIRS {
             return Ok(None);
         }
         let parts = Part::divide(&pairs, self.part_size);
         let own = parts.iter().filter(|part| part.peer == self.peers.rank());
         let own: Vec<(&Part, ImageTextBatch)> = own
-            .map(|part| (part, part.of(share.batch.as_ref())))
+            .map(|part| (part, part.select(share.batch.as_ref())))
             .collect();
 
         let without_graph = task.network.clone().no_grad();
@@ -311,7 +264,7 @@ impl Part {
 
     /// Returns the pairs of a part of this peer's share. The texts are as long as the longest of
     /// them, whatever the padding of the share: it changes the order of sums.
-    fn of(&self, share: Option<&ImageTextBatch>) -> ImageTextBatch {
+    fn select(&self, share: Option<&ImageTextBatch>) -> ImageTextBatch {
         let share = share.expect("a share with a part has pairs");
         let part = share.part(self.of_peer.clone());
         ImageTextBatch {
@@ -323,8 +276,6 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
     use burn::store::ModuleRecord;
     use burn::tensor::{Device, Int};
@@ -338,6 +289,7 @@ mod tests {
 
     use super::*;
     use crate::logging::Measures;
+    use crate::peers::tests::with_threads;
 
     const PAIRS: usize = 7;
 
@@ -486,7 +438,8 @@ mod tests {
         views: usize,
         shares: &[Range<usize>],
     ) -> Vec<Stepped> {
-        let step = |peers: Peers, positions: Range<usize>| {
+        with_threads(shares.len(), |peers| {
+            let positions = shares[peers.rank()].clone();
             // A clone would share its running statistics.
             let task = PretrainingTask {
                 network: network().load_record(initial.clone()),
@@ -518,14 +471,6 @@ mod tests {
                 .flat_map(|layer| [&layer.running_mean, &layer.running_var]);
             let statistics = statistics.map(|it| it.value_sync().into_data()).collect();
             (output.item.sync().unwrap().adapt(), gradients, statistics)
-        };
-        thread::scope(|scope| {
-            let peers = Peers::threads(shares.len()).into_iter().zip(shares);
-            let threads: Vec<_> = peers
-                .map(|(peers, share)| scope.spawn(|| step(peers, share.clone())))
-                .collect();
-            let results = threads.into_iter().map(|thread| thread.join().unwrap());
-            results.collect()
         })
     }
 

@@ -289,11 +289,10 @@ impl ModuleVisitor for Unflatten<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use burn::nn::{Linear, LinearConfig};
 
     use super::*;
+    use crate::peers::tests::with_threads;
 
     const NUMBERS: [f32; 6] = [1e8, 1.0, -1e8, 1.0, 0.5, 3.0];
 
@@ -305,9 +304,9 @@ mod tests {
     /// The sum of the numbers of some parts on each of several peers, as each of them sees it.
     fn totals(parts: &[Range<usize>]) -> Vec<Vec<f32>> {
         let layer = layer();
-        let total = |peers: Peers, parts: Range<usize>| {
+        with_threads(parts.len(), |peers| {
             let mut sum = GradientSum::new(&layer);
-            for part in parts {
+            for part in parts[peers.rank()].clone() {
                 let mut gradients = GradientsParams::new();
                 let gradient = Tensor::<2>::full([3, 1], NUMBERS[part], &Device::flex());
                 gradients.register(layer.weight.id, gradient);
@@ -315,15 +314,7 @@ mod tests {
             }
             let total = sum.total(&peers, &Device::flex()).unwrap();
             let total = total.get::<2>(layer.weight.id).unwrap();
-            total.into_data().try_into_vec().unwrap()
-        };
-        thread::scope(|scope| {
-            let peers = Peers::threads(parts.len()).into_iter().zip(parts);
-            let threads: Vec<_> = peers
-                .map(|(peers, parts)| scope.spawn(|| total(peers, parts.clone())))
-                .collect();
-            let totals = threads.into_iter().map(|thread| thread.join().unwrap());
-            totals.collect()
+            total.into_data().try_to_vec().unwrap()
         })
     }
 

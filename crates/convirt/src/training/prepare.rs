@@ -12,7 +12,7 @@ use burn::train::Interrupter;
 use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 
 use super::checkpoint::{CheckpointFolder, Newest};
-use super::gradient_cache::Division;
+use super::division::Division;
 use super::{Resumption, Training};
 use crate::compute::{ComputeError, check_precision, devices};
 use crate::config::Config;
@@ -352,10 +352,7 @@ fn training_devices(config: &Config, processes: usize) -> Result<(Device, Vec<De
     if processes > 1 {
         return Ok((own_device(config)?, Vec::new()));
     }
-    let mut devices = devices(config.device.as_deref())?;
-    for device in &devices {
-        check_precision(config.precision, device)?;
-    }
+    let mut devices = checked_devices(config)?;
     let others = devices.split_off(1);
     Ok((devices.remove(0), others))
 }
@@ -363,10 +360,16 @@ fn training_devices(config: &Config, processes: usize) -> Result<(Device, Vec<De
 /// Returns the device of one of several processes: of the devices that are named, those of each
 /// machine take one each.
 pub(super) fn own_device(config: &Config) -> Result<Device, Error> {
-    let mut devices = devices(config.device.as_deref())?;
-    let device = devices.swap_remove(local_rank() % devices.len());
-    check_precision(config.precision, &device)?;
-    Ok(device)
+    let mut devices = checked_devices(config)?;
+    Ok(devices.swap_remove(local_rank() % devices.len()))
+}
+
+/// Returns the devices of a configuration, which compute in its precision.
+fn checked_devices(config: &Config) -> Result<Vec<Device>, Error> {
+    let devices = devices(config.device.as_deref())?;
+    let mut each = devices.iter();
+    each.try_for_each(|device| check_precision(config.precision, device))?;
+    Ok(devices)
 }
 
 /// Checks that each peer has a part of a batch to compute.

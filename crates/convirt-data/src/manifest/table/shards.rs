@@ -25,14 +25,11 @@ use super::{Table, check_cells};
 use crate::files::{
     ArchiveIndex, DataFile, FileError, Member, is_archive, member_path, path_text, read_start,
 };
-use crate::image::MAX_TEXT;
+use crate::image::{MAX_TEXT, has_image_name};
 use crate::manifest::table::error::TableError;
 
 /// Most shards of a pattern.
 const MAX_SHARDS: usize = 100_000;
-
-/// Endings of images.
-const IMAGES: [&str; 5] = ["jpg", "jpeg", "png", "dcm", "dicom"];
 
 /// Name of the column of images, and that of texts of `.txt` members.
 const COLUMNS: [&str; 2] = ["image", "text"];
@@ -76,7 +73,7 @@ impl Table {
     /// Reads the samples of shards: a row for each, in their order.
     pub(super) fn of_shards(pattern: &Path, shards: &[PathBuf]) -> Result<Self, TableError> {
         let of_shards = shards.par_iter().map(|shard| {
-            let index = ArchiveIndex::of(shard).map_err(FileError::read(shard))?;
+            let index = ArchiveIndex::open(shard).map_err(FileError::read(shard))?;
             Ok(samples(shard, index.members()))
         });
         let samples: Result<Vec<Vec<Sample>>, TableError> = of_shards.collect();
@@ -135,7 +132,7 @@ fn samples(shard: &Path, members: &[Member]) -> Vec<Sample> {
         match ending.as_str() {
             "txt" => sample.text = Some(path),
             "json" => sample.fields = Some(path),
-            ending if IMAGES.contains(&ending) => sample.image = Some(path),
+            ending if !ending.contains('.') && has_image_name(&path) => sample.image = Some(path),
             _ => {}
         }
     }

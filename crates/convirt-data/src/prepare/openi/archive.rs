@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use tar::Archive;
 
-use crate::files::{FileError, is_companion, open_regular};
+use crate::files::{FileError, GZIP, is_companion, open_regular};
 
 /// Largest archive, in unpacked bytes; OpenI's reports have 20 MB.
 const MAX_UNPACKED: u64 = 1 << 30;
-
-/// Magic bytes of a gzipped file.
-const GZIP: &[u8] = &[0x1F, 0x8B];
 
 /// An XML file of an archive: its name and its content, which may be truncated.
 type XmlFile = (PathBuf, Vec<u8>);
@@ -24,7 +21,7 @@ pub(super) fn xml_files(path: &Path, max_bytes: u64) -> Result<Vec<XmlFile>, Fil
 
 fn read(path: &Path, max_bytes: u64, max_unpacked: u64) -> io::Result<Vec<XmlFile>> {
     let mut file = BufReader::new(open_regular(path)?);
-    let unpacked: Box<dyn Read> = if file.fill_buf()?.starts_with(GZIP) {
+    let unpacked: Box<dyn Read> = if file.fill_buf()?.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(file))
     } else {
         Box::new(file)

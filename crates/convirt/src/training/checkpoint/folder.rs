@@ -18,6 +18,9 @@ pub(crate) const PARTS: [&str; 2] = ["model", "optim"];
 /// Name of the file with the averages of the weights, in the checkpoints of runs that have them.
 pub(crate) const AVERAGE: &str = "average";
 
+/// Names of all files that a checkpoint may have beside its state.
+const ALL_PARTS: [&str; 3] = [PARTS[0], PARTS[1], AVERAGE];
+
 /// The folder of a run's checkpoints.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckpointFolder {
@@ -96,7 +99,7 @@ impl CheckpointFolder {
             return Err(RunError::ChangedState { path }.into());
         }
         let StateFile { state, files, .. } = file;
-        for part in PARTS.into_iter().chain([AVERAGE]) {
+        for part in ALL_PARTS {
             let file = self.part(part, step);
             let recorded = files.get(&name_of(&file));
             if recorded.is_some() || part != AVERAGE {
@@ -128,7 +131,7 @@ impl CheckpointFolder {
     /// Removes a checkpoint, its state first: without it the others are leftovers.
     pub fn remove(&self, step: usize) {
         let _ = fs::remove_file(self.state(step));
-        for part in PARTS.into_iter().chain([AVERAGE]) {
+        for part in ALL_PARTS {
             let _ = fs::remove_file(self.part(part, step));
         }
     }
@@ -141,7 +144,7 @@ impl CheckpointFolder {
             self.remove(later);
         }
         let complete = self.steps();
-        for part in PARTS.into_iter().chain([AVERAGE]) {
+        for part in ALL_PARTS {
             let mut steps = numbers_of_files(&self.path, &format!("{part}-"), ".bpk");
             steps.retain(|step| !complete.contains(step));
             for step in steps {

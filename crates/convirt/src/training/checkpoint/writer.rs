@@ -83,9 +83,7 @@ impl CheckpointWriter {
     /// Waits for the previous checkpoint and announces the one whose parts come next; the averages of
     /// the weights, if the run has them, are a file of their own.
     pub fn begin(&self, state: TrainingState, average: Option<ModuleRecord>) {
-        let progress = self.lock();
-        let free = self.free.wait_while(progress, |it| it.pending.is_some());
-        free.unwrap_or_else(PoisonError::into_inner).pending = Some(Pending {
+        self.wait_until_free().pending = Some(Pending {
             state,
             begun: Instant::now(),
             average,
@@ -95,9 +93,7 @@ impl CheckpointWriter {
 
     /// Waits until no checkpoint is being written.
     pub fn wait(&self) {
-        let progress = self.lock();
-        let free = self.free.wait_while(progress, |it| it.pending.is_some());
-        drop(free);
+        drop(self.wait_until_free());
     }
 
     /// Returns whether a checkpoint is being written.
@@ -169,6 +165,11 @@ impl CheckpointWriter {
         let pending = progress.pending.as_mut();
         let pending = pending.filter(|pending| part == 0 && pending.state.step == step)?;
         pending.average.take()
+    }
+
+    fn wait_until_free(&self) -> MutexGuard<'_, Progress> {
+        let free = self.free.wait_while(self.lock(), |it| it.pending.is_some());
+        free.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

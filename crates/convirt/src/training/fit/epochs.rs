@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use burn::data::dataloader::{DataLoader, Progress};
+use burn::data::dataloader::DataLoader;
 use burn::data::dataset::DatasetError;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -19,22 +19,22 @@ use burn::train::{
     TrainingComponents, TrainingItem, ValidLoader,
 };
 use convirt_data::{
-    BatchShare, DataError, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
+    BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
 };
 use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
-use crate::logging::{MeanMeasures, Measures, NotFinite, PendingMeasures};
+use crate::logging::{NotFinite, PendingMeasures};
 use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
-use crate::retrieval::Retrieval;
 use crate::training::average::{Average, evaluated};
 use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
 use crate::training::command::Command;
-use crate::training::evaluated::{EvaluatedBatch, EvaluatedShare, hash_of_parameters};
-use crate::training::fit::held_out::{Embeddings, HeldOutPairs};
+use crate::training::division::Division;
+use crate::training::fit::evaluation::Evaluated;
+use crate::training::fit::held_out::HeldOutPairs;
 use crate::training::fit::left_out::LeftOut;
-use crate::training::gradient_cache::{Division, MIN_PAIRS, PartedStep};
+use crate::training::gradient_cache::PartedStep;
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
 use crate::training::task::{PretrainingTask, global_norm};
@@ -81,29 +81,22 @@ pub(crate) struct Outcome {
     pub error: Option<Error>,
 }
 
-/// The result of an evaluation.
-struct Evaluated {
-    /// Means over all pairs.
-    measures: Measures,
-    retrieval: Option<Retrieval>,
-}
-
 /// The parts of burn-train that the loop uses.
-struct Parts<N: Pretrained> {
-    learner: Learner<PretrainingTask<N>>,
-    average: Option<Average<N>>,
-    valid: ValidLoader<PretrainingTask<N>>,
-    processor: SupervisedTrainingEventProcessor<PretrainingTask<N>>,
-    interrupter: Interrupter,
-    checkpointer: Option<LearningCheckpointer<PretrainingTask<N>>>,
-    store: Arc<EventStoreClient>,
+pub(super) struct Parts<N: Pretrained> {
+    pub learner: Learner<PretrainingTask<N>>,
+    pub average: Option<Average<N>>,
+    pub valid: ValidLoader<PretrainingTask<N>>,
+    pub processor: SupervisedTrainingEventProcessor<PretrainingTask<N>>,
+    pub interrupter: Interrupter,
+    pub checkpointer: Option<LearningCheckpointer<PretrainingTask<N>>>,
+    pub store: Arc<EventStoreClient>,
     /// Time of the last checkpoint.
-    last_checkpoint: Instant,
+    pub last_checkpoint: Instant,
 }
 
 impl<N: Pretrained> Parts<N> {
     /// Returns the task that is evaluated and saved.
-    fn evaluated(&self) -> PretrainingTask<N> {
+    pub fn evaluated(&self) -> PretrainingTask<N> {
         evaluated(&self.learner.model(), self.average.as_ref())
     }
 }
@@ -159,7 +152,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     }
 
     /// Returns the number of the window, from 1, that contains the `step`-th step.
-    fn window_of(&self, step: usize) -> usize {
+    pub fn window_of(&self, step: usize) -> usize {
         step.div_ceil(self.steps.window).max(1)
     }
 
@@ -347,7 +340,9 @@ impl<N: Pretrained> WindowedTraining<N> {
         share: BatchShare,
     ) -> Result<Option<TrainOutput<PendingMeasures>>, Error> {
         if !self.division.is_divided() {
-            let batch = share.batch.filter(|batch| batch.len() >= MIN_PAIRS);
+            let batch = share
+                .batch
+                .filter(|batch| batch.len() >= TrainingLoader::MIN_PAIRS);
             return Ok(batch.map(|batch| parts.learner.train_step(batch)));
         }
         self.tell(Command::Step)?;
@@ -360,7 +355,7 @@ impl<N: Pretrained> WindowedTraining<N> {
     }
 
     /// Tells the other peers what to do.
-    fn tell(&self, command: Command) -> Result<(), Error> {
+    pub fn tell(&self, command: Command) -> Result<(), Error> {
         if self.peers.size() > 1 {
             self.peers.lead(Some(command))?;
         }
@@ -382,92 +377,6 @@ impl<N: Pretrained> WindowedTraining<N> {
                 _ => " and those of the other peers",
             }
         )
-    }
-
-    /// Evaluates the model at `step` on the held-out data. `None` if a stop is requested
-    /// during the evaluation.
-    fn evaluate(
-        &self,
-        parts: &mut Parts<N>,
-        step: usize,
-        recorder: &mut Recorder,
-    ) -> Result<Option<Evaluated>, Error> {
-        let (window, total) = (self.window_of(step), parts.valid.num_items());
-        let interrupter = parts.interrupter.clone();
-        let report = |result| interrupter.fail_on_error(result);
-        report(parts.processor.process_valid(LearnerEvent::StartSplit {
-            epoch_number: window,
-            total_items: total,
-        }));
-        self.tell(Command::Evaluate)?;
-        let model = parts.evaluated();
-        let device = self.device.clone().inner();
-        let (mut mean, mut embeddings) = (MeanMeasures::default(), Embeddings::default());
-        let mut add = |mut batch: EvaluatedBatch| {
-            if let Some(of_batch) = batch.take_embeddings(&device) {
-                embeddings.add(&batch.studies, of_batch);
-            }
-            mean.add(&batch.measures);
-            let progress = Progress::new(mean.pairs(), total, Some("items".into()));
-            let measures = PendingMeasures::given(batch.measures, &device);
-            let item = TrainingItem::new(measures, progress, Some(step), None);
-            report(
-                parts
-                    .processor
-                    .process_valid(LearnerEvent::ProcessedItem(item)),
-            );
-        };
-        for batch in self.held_out_loader.iter() {
-            match batch.map(|batch| EvaluatedBatch::compute(&model, batch)) {
-                Ok(Ok(batch)) => add(batch),
-                Ok(Err(cause)) => return Err(Error::Step { step, cause }),
-                Err(error) => interrupter.fail(error),
-            }
-            if interrupter.should_stop() {
-                break;
-            }
-        }
-        // The batches of the others come after those of the leader.
-        let of_others = self.peers.gather_values(&EvaluatedShare::default())?;
-        let parameters = match of_others.len() {
-            1 => 0,
-            _ => hash_of_parameters(&parts.learner.model().network),
-        };
-        let mut differing = Vec::new();
-        for (peer, share) in of_others.into_iter().enumerate().skip(1) {
-            if share.parameters != parameters {
-                differing.push(peer);
-            }
-            share.batches.into_iter().for_each(&mut add);
-            for skip in share.skips {
-                self.skips.record(skip.into()).map_err(DataError::from)?;
-            }
-        }
-        report(
-            parts
-                .processor
-                .process_valid(LearnerEvent::EndSplit(window)),
-        );
-        report(
-            parts
-                .processor
-                .process_train(LearnerEvent::EndEpoch(window)),
-        );
-        report(parts.processor.flush());
-        if !differing.is_empty() {
-            recorder.warning(&format!(
-                "at step {step} devices {} have other weights than device 0: they round differently; \
-                 saved are those of device 0",
-                truncated_list(&differing)
-            ));
-        }
-        if parts.interrupter.should_stop() {
-            return Ok(None);
-        }
-        Ok(Some(Evaluated {
-            measures: mean.measures(),
-            retrieval: self.held_out.retrieval(embeddings),
-        }))
     }
 
     /// Begins to save a checkpoint, except after an error of burn-train: the parameters may be
