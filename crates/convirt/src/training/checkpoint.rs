@@ -12,6 +12,6 @@ mod folder;
 mod writer;
 
 pub(crate) use folder::{AVERAGE, CheckpointFolder, Newest};
-pub(crate) use intervals::CheckpointIntervals;
+pub(crate) use intervals::{CheckpointIntervals, LastCheckpoint};
 pub(crate) use state::TrainingState;
 pub(crate) use writer::{CheckpointWriter, NoScheduler, SaveAlways};

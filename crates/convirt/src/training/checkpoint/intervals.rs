@@ -1,6 +1,6 @@
 //! When a checkpoint is due.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 
@@ -9,6 +9,23 @@ use crate::config::Config;
 pub(crate) struct CheckpointIntervals {
     time: Option<Duration>,
     steps: Option<usize>,
+}
+
+/// The checkpoint that was begun last, or the beginning of the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastCheckpoint {
+    pub step: usize,
+    pub at: Instant,
+}
+
+impl LastCheckpoint {
+    /// A checkpoint that begins now.
+    pub fn now(step: usize) -> Self {
+        Self {
+            step,
+            at: Instant::now(),
+        }
+    }
 }
 
 impl CheckpointIntervals {
@@ -22,10 +39,12 @@ impl CheckpointIntervals {
         }
     }
 
-    /// Returns whether a checkpoint is due after `step`, some time after the last one.
-    pub fn is_due(&self, step: usize, since_last: Duration) -> bool {
-        self.time.is_some_and(|time| since_last >= time)
-            || self.steps.is_some_and(|steps| step.is_multiple_of(steps))
+    /// Returns whether a checkpoint is due after `step`.
+    ///
+    /// A multiple of the steps that passed while a checkpoint was being written is made up for.
+    pub fn is_due(&self, step: usize, last: LastCheckpoint) -> bool {
+        self.time.is_some_and(|time| last.at.elapsed() >= time)
+            || (self.steps).is_some_and(|steps| step / steps > last.step / steps)
     }
 }
 
@@ -35,17 +54,20 @@ mod tests {
 
     #[test]
     fn time_or_steps_decide() {
-        let due = |minutes, steps, step, seconds| {
+        let due = |minutes, steps, (last, step), seconds| {
             let config = Config {
                 checkpoint_every_minutes: minutes,
                 checkpoint_every_n_steps: steps,
                 ..Config::default()
             };
-            CheckpointIntervals::new(&config).is_due(step, Duration::from_secs(seconds))
+            let mut last = LastCheckpoint::now(last);
+            last.at -= Duration::from_secs(seconds);
+            CheckpointIntervals::new(&config).is_due(step, last)
         };
-        assert!(due(Some(10.0), None, 3, 600) && !due(Some(10.0), None, 3, 599));
-        assert!(due(None, Some(4), 8, 0) && !due(None, Some(4), 9, 9_999));
-        assert!(due(Some(0.1), Some(4), 9, 6));
-        assert!(!due(Some(1e300), None, 3, 9_999));
+        assert!(due(Some(10.0), None, (0, 3), 600) && !due(Some(10.0), None, (0, 3), 590));
+        assert!(due(None, Some(4), (7, 8), 0) && !due(None, Some(4), (8, 9), 900));
+        assert!(due(None, Some(4), (7, 9), 0), "8 passed while it was busy");
+        assert!(due(Some(0.1), Some(4), (8, 9), 6));
+        assert!(!due(Some(1e300), None, (0, 3), 900));
     }
 }

@@ -28,7 +28,9 @@ use crate::logging::{NotFinite, PendingMeasures};
 use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
 use crate::training::average::{Average, evaluated};
-use crate::training::checkpoint::{CheckpointIntervals, CheckpointWriter, TrainingState};
+use crate::training::checkpoint::{
+    CheckpointIntervals, CheckpointWriter, LastCheckpoint, TrainingState,
+};
 use crate::training::command::Command;
 use crate::training::division::Division;
 use crate::training::fit::evaluation::Evaluated;
@@ -90,8 +92,7 @@ pub(super) struct Parts<N: Pretrained> {
     pub interrupter: Interrupter,
     pub checkpointer: Option<LearningCheckpointer<PretrainingTask<N>>>,
     pub store: Arc<EventStoreClient>,
-    /// Time of the last checkpoint.
-    pub last_checkpoint: Instant,
+    pub last_checkpoint: LastCheckpoint,
 }
 
 impl<N: Pretrained> Parts<N> {
@@ -114,6 +115,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
         SupervisedTrainingEventProcessor<PretrainingTask<N>>,
     ) {
         learner.fork(&self.device);
+        let mut outcome = self.outcome.lock().expect("one thread runs the loop");
         let mut parts = Parts {
             learner,
             average: self
@@ -126,9 +128,8 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
             interrupter: components.interrupter,
             checkpointer: components.checkpointer,
             store: components.event_store,
-            last_checkpoint: Instant::now(),
+            last_checkpoint: LastCheckpoint::now(outcome.state.step),
         };
-        let mut outcome = self.outcome.lock().expect("one thread runs the loop");
         let mut recorder = self.recorder.lock().expect("one thread runs the loop");
         let result = self.run(&mut parts, &mut outcome, &mut recorder);
         let result = result.and_then(|()| self.tell(Command::End));
@@ -313,8 +314,8 @@ impl<N: Pretrained> WindowedTraining<N> {
             if interrupter.should_stop() {
                 break;
             }
-            let since_last = parts.last_checkpoint.elapsed();
-            let is_due = self.checkpoint_intervals.is_due(state.step, since_last);
+            let last = parts.last_checkpoint;
+            let is_due = self.checkpoint_intervals.is_due(state.step, last);
             // At the end of the window, the checkpoint comes after the evaluation.
             if is_due && !self.is_boundary(state.step) && !self.checkpoints.is_busy() {
                 self.checkpoint(parts, state, recorder);
@@ -393,7 +394,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         if let Some(checkpointer) = &mut parts.checkpointer {
             checkpointer.checkpoint(&parts.learner, state.step, &parts.store);
         }
-        parts.last_checkpoint = Instant::now();
+        parts.last_checkpoint = LastCheckpoint::now(state.step);
         self.tell_of_checkpoints(recorder);
     }
 
