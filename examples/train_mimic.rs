@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn train(mut arguments: Arguments) -> Result<Ending, Error> {
     // Of several processes, the first one trains, and the others assist it.
-    if Training::assist()? {
+    if convirt::assist()? {
         return Ok(Ending::Completed);
     }
     if let Some(device) = arguments.device {

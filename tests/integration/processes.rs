@@ -1,4 +1,4 @@
-//! Several processes, joined by MPI, train as one.
+//! Several processes, joined by MPI, train and embed as one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Two processes of a training.
 fn two_processes(workspace: &Workspace, overrides: &[&str]) -> Command {
+    two_processes_of(&arguments(workspace, overrides))
+}
+
+fn two_processes_of(arguments: &[String]) -> Command {
     let program = convirt::<&str>([]);
     let mut command = Command::new("mpirun");
     command
@@ -20,7 +24,7 @@ fn two_processes(workspace: &Workspace, overrides: &[&str]) -> Command {
         .args(["-n", "2", "--oversubscribe", "--mca", "btl", "self,tcp"])
         .args(["--mca", "btl_tcp_if_include", "lo"])
         .arg(program.get_program())
-        .args(arguments(workspace, overrides));
+        .args(arguments);
     command
 }
 
@@ -169,4 +173,66 @@ fn an_error_of_the_first_process_is_told_once_and_ends_both() {
         let errors = text.lines().filter(|line| line.starts_with("Error: "));
         assert_eq!(errors.count(), 1, "{text}");
     }
+}
+
+/// A table of which two rows cannot be used, and embeddings of its images and texts.
+#[test]
+fn two_processes_read_a_table_and_embed_as_one_does() {
+    let workspace = Workspace::new();
+    let table = workspace.data().join("pairs.csv");
+    let rows = std::fs::read_to_string(&table).unwrap();
+    let images: Vec<&str> = (rows.split([',', '\n']))
+        .filter(|cell| cell.ends_with(".jpg"))
+        .collect();
+    for image in [images[0], images[images.len() - 1]] {
+        std::fs::write(workspace.data().join(image), "no image").unwrap();
+    }
+    let lenient = ["dataset.max_bad_share=0.2"];
+    let alone = convirt(arguments(&workspace, &lenient)).output().unwrap();
+    let two = two_processes(&workspace, &lenient).output().unwrap();
+    let text = text_of(&two);
+    assert!(two.status.success(), "{text}");
+    let run = run_of(&text);
+    assert!(computed(&run) == computed(&run_of(&text_of(&alone))));
+
+    let embed = |source: &[&str], out: &str| -> Vec<String> {
+        let (run, out) = (run.display().to_string(), workspace.data().join(out));
+        let out = out.display().to_string();
+        let all = ["embed", "--run", &run, "--out", &out, "--batch-size", "2"];
+        let all = [&all, source, &["--max-bad-share", "0.2"]].concat();
+        all.into_iter().map(String::from).collect()
+    };
+    let (folder, table) = (workspace.data().join("images"), table.display().to_string());
+    let folder = folder.display().to_string();
+    for (source, name) in [
+        (&["--images", &*folder][..], "images"),
+        (
+            &["--manifest", &*table, "--texts", "--split", "all"],
+            "texts",
+        ),
+    ] {
+        let [one, two] = ["one", "two"].map(|it| format!("{name}-{it}.npy"));
+        let alone = convirt(embed(source, &one)).output().unwrap();
+        assert!(alone.status.success(), "{}", text_of(&alone));
+        let output = two_processes_of(&embed(source, &two)).output().unwrap();
+        let text = text_of(&output);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("processes       2\n"), "{text}");
+        let bytes = |name: &str| std::fs::read(workspace.data().join(name)).unwrap();
+        assert!(bytes(&one) == bytes(&two), "{name}");
+    }
+}
+
+#[test]
+fn a_leader_that_cannot_begin_ends_the_others() {
+    let workspace = Workspace::new();
+    let out = workspace.data().join("out.npy").display().to_string();
+    let arguments = [
+        "embed", "--run", "nowhere", "--images", "nowhere", "--out", &out,
+    ];
+    let arguments = arguments.map(String::from);
+    let output = two_processes_of(&arguments).output().unwrap();
+    let text = text_of(&output);
+    assert!(!output.status.success(), "{text}");
+    assert_eq!(text.matches("Error: ").count(), 1, "{text}");
 }

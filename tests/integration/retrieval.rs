@@ -4,10 +4,11 @@ use convirt::retrieval::IndexError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
 use convirt::compute::Precision;
 use convirt::data::{Column, LoaderConfig, Manifest, ManifestConfig, Split, Study};
-use convirt::inference::TowerOutput;
+use convirt::inference::{Assistants, EmbeddedBatch, TowerOutput};
 use convirt::retrieval::{EmbeddingIndex, Modality, PairRetrieval};
 use convirt::{ImageModel, Model, similarity};
 
@@ -86,6 +87,75 @@ fn many_images_are_embedded_as_each_by_itself() {
         }
     }
     assert_eq!(seen, 7);
+}
+
+/// With images that cannot be read in the shares of both, and a whole batch of them.
+#[test]
+fn several_devices_embed_the_bits_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    for (number, image) in images().iter().take(11).enumerate() {
+        paths.push(folder.path().join(format!("{number:02}.jpg")));
+        std::fs::copy(image, &paths[number]).unwrap();
+    }
+    for broken in [1, 2, 3, 8] {
+        std::fs::write(&paths[broken], "no image").unwrap();
+    }
+    let texts: Vec<String> = (0..70)
+        .map(|place| "The heart is normal. ".repeat(1 + place * 7 % 5))
+        .collect();
+    let loader = LoaderConfig {
+        batch_size: 2,
+        num_workers: 2,
+        ..LoaderConfig::default()
+    };
+    let embed = |devices: &str| {
+        let devices = Arc::new(Assistants::find(Some(devices)).unwrap());
+        let model = Model::load_on(trained().run.path(), devices.device()).unwrap();
+        let model = model.with_assistants(devices);
+        let mut embedded = model.embed_images(&paths[..], &loader, 0.5).unwrap();
+        let images: Vec<EmbeddedBatch> = embedded.by_ref().map(Result::unwrap).collect();
+        assert_eq!(embedded.done(), 11);
+        let left_out = embedded.into_unreadable().into_iter();
+        let left_out: Vec<usize> = left_out.map(|image| image.index).collect();
+        let mut embedded = model.embed_texts(&texts, &loader).unwrap();
+        // One that begins meanwhile is for the leader alone.
+        assert_eq!(model.embed_texts(&texts, &loader).unwrap().count(), 5);
+        let texts: Vec<EmbeddedBatch> = embedded.by_ref().map(Result::unwrap).collect();
+        assert_eq!(embedded.done(), 70);
+        let error = model.embed_images(&paths[..], &loader, 0.2).unwrap();
+        let error = error.filter_map(Result::err).next().unwrap().to_string();
+        assert!(error.contains("of 11 images cannot be read"), "{error}");
+        (images, left_out, texts)
+    };
+    let expected = embed("flex");
+    assert_eq!(expected.1, [1, 2, 3, 8]);
+    for devices in ["flex,flex", "flex,flex,flex,flex,flex"] {
+        assert!(embed(devices) == expected, "{devices}");
+    }
+}
+
+#[test]
+fn an_assistant_that_cannot_load_the_model_ends_the_embedding_with_its_reason() {
+    let devices = Arc::new(Assistants::find(Some("flex,flex")).unwrap());
+    let workspace = tempfile::tempdir().unwrap();
+    let model_folder = workspace.path().join("model");
+    std::fs::create_dir(&model_folder).unwrap();
+    for file in std::fs::read_dir(trained().run.path().join("model")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), model_folder.join(file.file_name())).unwrap();
+    }
+    let model = Model::load_on(&model_folder, devices.device()).unwrap();
+    let model = model.with_assistants(devices);
+    std::fs::remove_file(model_folder.join("tokenizer.json")).unwrap();
+    let texts = vec!["Clear lungs."; 600];
+    let mut embedded = model.embed_texts(&texts, &LoaderConfig::default()).unwrap();
+    let error = embedded.next().unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains("peer 1") && error.contains("tokenizer.json"),
+        "{error}"
+    );
+    assert!(embedded.next().is_none());
 }
 
 /// Long and short texts, more than are sorted together.

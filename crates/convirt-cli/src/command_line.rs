@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use convirt::Training;
+use convirt::{assist, dismiss, process_count};
 use log::debug;
 
 use crate::commands::{
     completions, config, doctor, embed, export, index, init, inspect, prepare, report, resume,
     retrieve, runs, train, transfer, zero_shot,
 };
-use crate::program::{self, Misuse, Verbosity};
+use crate::program::{self, Ending, Misuse, Verbosity};
 
 /// Display order of an option after a command's own options.
 const LAST: usize = 900;
@@ -91,37 +92,61 @@ impl CommandLine {
 impl Command {
     /// Runs the subcommand.
     fn run(self) -> ExitCode {
-        let processes = match self {
-            Command::Train(_) | Command::Resume(_) => 1,
-            _ => Training::process_count(),
-        };
-        if processes > 1 {
-            let problem = format!(
-                "started in {processes} processes by mpirun or srun, each of which would do the same; \
-                 only `convirt train` and `convirt resume` divide their work"
-            );
-            return program::run(|| Err(Misuse(problem).into()));
+        if process_count() > 1 {
+            return program::run(|| self.run_in_processes());
         }
         match self {
             Command::Doctor(arguments) => doctor::run(&arguments),
-            other => program::run(|| match other {
-                Command::Config(arguments) => config::run(&arguments),
-                Command::Init(arguments) => init::run(arguments),
-                Command::Prepare(source) => prepare::run(source),
-                Command::Doctor(_) => unreachable!("the doctor has its own exit codes"),
-                Command::Train(arguments) => train::run(arguments),
-                Command::Resume(arguments) => resume::run(arguments),
-                Command::Runs(arguments) => runs::run(&arguments),
-                Command::Report(arguments) => report::run(&arguments),
-                Command::Embed(arguments) => embed::run(&arguments),
-                Command::Index(task) => index::run(&task),
-                Command::Retrieve(task) => retrieve::run(&task),
-                Command::ZeroShot(arguments) => zero_shot::run(arguments),
-                Command::Transfer(arguments) => transfer::run(arguments),
-                Command::Inspect(arguments) => inspect::run(&arguments),
-                Command::Export(arguments) => export::run(arguments),
-                Command::Completions(arguments) => completions::run(&arguments),
-            }),
+            other => program::run(|| other.run_alone()),
+        }
+    }
+
+    /// Runs the subcommand as one of several processes, of which the first leads.
+    fn run_in_processes(self) -> Result<Ending> {
+        let divides_its_work = matches!(
+            self,
+            Command::Train(_)
+                | Command::Resume(_)
+                | Command::Embed(_)
+                | Command::Index(index::Task::Build(_))
+                | Command::Retrieve(_)
+                | Command::ZeroShot(_)
+        );
+        if !divides_its_work {
+            let problem = format!(
+                "started in {} processes by mpirun or srun, each of which would do the same; these \
+                 divide their work: train, resume, embed, index build, retrieve, zero-shot",
+                process_count()
+            );
+            return Err(Misuse(problem).into());
+        }
+        if assist()? {
+            return Ok(Ending::Done);
+        }
+        let result = self.run_alone();
+        let problem = result.as_ref().err().map(ToString::to_string);
+        dismiss(problem.as_deref())?;
+        result
+    }
+
+    fn run_alone(self) -> Result<Ending> {
+        match self {
+            Command::Config(arguments) => config::run(&arguments),
+            Command::Init(arguments) => init::run(arguments),
+            Command::Prepare(source) => prepare::run(source),
+            Command::Doctor(_) => unreachable!("the doctor has its own exit codes"),
+            Command::Train(arguments) => train::run(arguments),
+            Command::Resume(arguments) => resume::run(arguments),
+            Command::Runs(arguments) => runs::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
+            Command::Embed(arguments) => embed::run(&arguments),
+            Command::Index(task) => index::run(&task),
+            Command::Retrieve(task) => retrieve::run(&task),
+            Command::ZeroShot(arguments) => zero_shot::run(arguments),
+            Command::Transfer(arguments) => transfer::run(arguments),
+            Command::Inspect(arguments) => inspect::run(&arguments),
+            Command::Export(arguments) => export::run(arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
         }
     }
 }

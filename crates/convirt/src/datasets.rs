@@ -1,13 +1,17 @@
 //! The studies and data sets of a configuration.
 
+mod shared_reading;
+
+pub(crate) use shared_reading::assist_in_reading;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use convirt_data::{
     AugmentationConfig, EvalTransform, ImageStore, ImageStoreConfig, ImageTextDataset, ImageView,
-    LoaderConfig, Manifest, ManifestConfig, ManifestError, PairColumns, ReportTokenizer,
-    SampleConfig, Skips, Split, SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
+    LoaderConfig, ManifestConfig, ManifestError, PairColumns, ReportTokenizer, SampleConfig, Skips,
+    Split, SplitConfig, SplitStudies, Study, Texts, check_texts_differ, split,
 };
 use indicatif::ProgressStyle;
 use rand::SeedableRng;
@@ -17,6 +21,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::{Config, DatasetConfig};
 use crate::error::Error;
 use crate::messages::{progress, progress_bar};
+use crate::peers::Peers;
+use shared_reading::read_manifest;
 
 /// Name of the table in the configuration of a run whose studies were built in code.
 const GIVEN_IN_CODE: &str = "studies-built-in-code";
@@ -39,11 +45,15 @@ impl Studies {
     /// Reads and splits the manifest. Draws the configuration's phantom first, if it has one that
     /// is not there yet, and gives the configuration the columns that are recognized.
     pub fn read(config: &mut Config) -> Result<Self, Error> {
+        Self::read_with(config, &Peers::alone())
+    }
+
+    /// Reads and splits the manifest, the rows of which all peers read together.
+    pub fn read_with(config: &mut Config, peers: &Peers) -> Result<Self, Error> {
         draw_phantom(&config.dataset)?;
         let columns = recognize_columns(config)?;
         config.dataset.set_columns(&columns);
-        let manifest = manifest_config(config, &columns);
-        let manifest = Manifest::read(&manifest).map_err(with_config_keys)?;
+        let manifest = read_manifest(config, &manifest_config(config, &columns), peers)?;
         let split = split(manifest.studies, &split_config(config));
         let split = split.map_err(with_config_keys)?;
         Self::checked(config, Some(columns), split, manifest.skips)

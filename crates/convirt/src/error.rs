@@ -23,7 +23,6 @@ use crate::config::ConfigError;
 use crate::inference::{InferenceError, RunNameError};
 #[cfg(feature = "train")]
 use crate::logging::NotFinite;
-#[cfg(feature = "train")]
 use crate::peers::PeerError;
 use crate::retrieval::IndexError;
 #[cfg(feature = "train")]
@@ -123,9 +122,8 @@ pub enum Error {
         /// The step.
         step: usize,
     },
-    /// Another peer of the training cannot go on.
-    #[cfg(feature = "train")]
-    #[error("the training with several peers: {0}")]
+    /// Another of several devices or processes cannot go on.
+    #[error("the work with several peers: {0}")]
     Peer(#[from] PeerError),
     /// The held-out pairs cannot be read.
     #[cfg(feature = "train")]

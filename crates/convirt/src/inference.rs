@@ -9,10 +9,14 @@ mod description;
 mod identity;
 mod image_model;
 mod model;
+mod assistants;
+mod assisted;
 mod embeddings;
 mod embedding_file;
 mod classifier;
 
+pub use assistants::Assistants;
+pub(crate) use assisted::EmbeddingAssistant;
 pub use classifier::Classifier;
 pub(crate) use classifier::{ClassifierDescription, Normalization, probabilities};
 pub(crate) use description::{Description, folder_of_weights};

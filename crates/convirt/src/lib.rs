@@ -63,6 +63,7 @@ mod error;
 pub mod compute;
 pub mod logging;
 mod network;
+mod peers;
 pub mod inference;
 pub mod scores;
 pub mod retrieval;
@@ -77,12 +78,11 @@ pub mod recipe;
 #[cfg(feature = "train")]
 pub mod report;
 #[cfg(feature = "train")]
-mod peers;
-#[cfg(feature = "train")]
 pub mod training;
 #[cfg(feature = "train")]
 pub mod transfer;
 pub mod zero_shot;
+mod assistance;
 pub mod export;
 #[cfg(feature = "train")]
 pub mod doctor;
@@ -92,10 +92,12 @@ pub use convirt_data as data;
 pub use convirt_model as model;
 pub use convirt_phantom as phantom;
 
+pub use assistance::{assist, dismiss};
 pub use compute::device;
 pub use config::Config;
 pub use error::Error;
 pub use inference::{Classifier, ImageModel, Model, similarity};
+pub use peers::{PeerError, process_count};
 #[cfg(feature = "train")]
 pub use run::{RunDir, Summary};
 #[cfg(feature = "train")]

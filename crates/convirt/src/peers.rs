@@ -1,7 +1,8 @@
-//! Devices and processes that train one network together.
+//! Devices and processes that train one network together, read a table or embed a large set.
 //!
-//! Each peer has the whole network and computes its part of every batch. What they exchange is the
-//! embeddings and the gradients, so that each makes the same step on the loss of the whole batch.
+//! In a training each peer has the whole network and computes its part of every batch. What they
+//! exchange is the embeddings and the gradients, so that each makes the same step on the loss of the
+//! whole batch.
 //! All peers take part in every exchange, in the same order. Peer 0, the leader, decides what comes
 //! next, and it alone writes files.
 
@@ -11,10 +12,19 @@ mod threads;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod launcher;
+mod devices;
+mod work;
+#[cfg(feature = "train")]
+mod wire;
 
+pub(crate) use devices::devices_of_process;
 pub use error::PeerError;
-pub(crate) use launcher::{local_rank, process_count};
+pub use launcher::process_count;
+#[cfg(feature = "train")]
+pub(crate) use wire::{SentSkip, SentStudy};
+pub(crate) use work::Work;
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,7 +68,7 @@ impl Peers {
     /// [`PeerError::NoMpi`] if this build cannot connect processes, [`PeerError::MpiHasEnded`] if
     /// this process has connected before.
     pub fn processes() -> Result<Self, PeerError> {
-        if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(kept) = Self::take_kept() {
             return Ok(kept);
         }
         if launcher::process_count() == 1 {
@@ -141,6 +151,21 @@ impl Peers {
         Ok(messages.iter().map(|message| decoded(message)).collect())
     }
 
+    /// Sends a value to the leader, and returns those of all peers to it; nothing to others.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`exchange`](Self::exchange).
+    pub fn report<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Vec<T>, PeerError> {
+        let mut messages = vec![Vec::new(); self.size()];
+        messages[LEADER] = encoded(value);
+        let received = self.exchange(messages)?.into_iter();
+        Ok(received
+            .filter(|_| self.is_leader())
+            .map(|it| decoded(&it))
+            .collect())
+    }
+
     /// Sends a value of the leader to all peers; others pass `None`.
     ///
     /// # Errors
@@ -157,6 +182,11 @@ impl Peers {
             false => vec![Vec::new(); self.size()],
         };
         Ok(decoded(&self.exchange(messages)?[LEADER]))
+    }
+
+    /// Returns the connection that is kept, if there is one.
+    pub fn take_kept() -> Option<Self> {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Keeps the connection for the next call of [`processes`](Self::processes).
@@ -191,10 +221,16 @@ impl Peers {
     }
 }
 
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer {} of {}", self.rank, self.size)
+    }
+}
+
 impl Drop for Peers {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.leave("it has ended before the training");
+            self.leave("it has ended before the work");
         }
     }
 }
@@ -240,12 +276,15 @@ pub(crate) mod tests {
     #[test]
     fn values_are_gathered_in_the_order_of_the_peers_and_the_leader_decides() {
         let results = with_threads(3, |peers| {
-            let all = peers.gather_values(&(0.1 + peers.rank() as f64)).unwrap();
+            let own = 0.1 + peers.rank() as f64;
+            let all = peers.gather_values(&own).unwrap();
+            let at_leader = peers.report(&own).unwrap();
             let decision = peers.is_leader().then(|| "go".to_string());
-            (all, peers.lead(decision).unwrap())
+            (all, at_leader, peers.lead(decision).unwrap())
         });
-        for (all, decision) in results {
+        for (rank, (all, at_leader, decision)) in results.into_iter().enumerate() {
             assert_eq!(all, [0.1, 1.1, 2.1]);
+            assert_eq!(at_leader, if rank == 0 { all } else { Vec::new() });
             assert_eq!(decision, "go");
         }
     }
@@ -265,10 +304,7 @@ pub(crate) mod tests {
             0 => peers.gather(vec![1]).unwrap_err().to_string(),
             _ => String::new(),
         });
-        assert_eq!(
-            results[0],
-            "peer 1 has left: it has ended before the training"
-        );
+        assert_eq!(results[0], "peer 1 has left: it has ended before the work");
     }
 
     #[test]

@@ -15,13 +15,13 @@ mod average;
 mod trained;
 mod command;
 mod evaluated;
-mod wire;
 mod assistant;
 mod announcement;
 mod fit;
 mod chance;
 
 pub use adam::Adam;
+pub(crate) use announcement::assist_in_training;
 pub(crate) use interrupt::StopOnSignal;
 pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
@@ -41,12 +41,11 @@ use crate::error::Error;
 use crate::inference::Description;
 use crate::messages::warning;
 use crate::network::Network;
-use crate::peers::Peers;
+use crate::peers::{Peers, Work};
 use crate::records::{TrainLog, TrainingObserver};
 use crate::report::Data;
 use crate::run::{Ending, Environment, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary};
 use crate::weights::LoadReport;
-use announcement::Announcement;
 use assistant::Assistant;
 use chance::chance_loss;
 use checkpoint::{CheckpointFolder, TrainingState};
@@ -194,7 +193,7 @@ impl Training {
     pub fn run(mut self) -> Result<Summary, Error> {
         let processes = mem::replace(&mut self.processes, Peers::alone());
         if let Some(summary) = self.finished {
-            processes.lead(Some(None::<Announcement>))?;
+            processes.lead(Some(Work::End))?;
             processes.end();
             return Ok(summary);
         }
@@ -316,7 +315,8 @@ impl Training {
     /// other: returns the leader, and an assistant for each other device.
     fn peers(&self, processes: Peers) -> Result<(Peers, Vec<(Assistant, Peers)>), Error> {
         if processes.size() > 1 {
-            processes.lead(Some(Some(self.announcement())))?;
+            processes.lead(Some(Work::Train))?;
+            processes.lead(Some(self.announcement()))?;
             return Ok((processes, Vec::new()));
         }
         let mut peers = Peers::threads(1 + self.other_devices.len()).into_iter();

@@ -1,18 +1,21 @@
 //! The device and the precision of a command.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Args;
-use convirt::compute::{Precision, describe_device, parse_precision};
+use convirt::compute::{Precision, parse_precision};
 use convirt::device;
+use convirt::inference::Assistants;
 use log::info;
 
 use super::configuration::OverrideArguments;
 
 #[derive(Args)]
 pub struct DeviceArgument {
-    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...); the best one of this build by
-    /// default
+    /// Device to compute on (flex, cuda, cuda:1, vulkan, ...), or several to divide the work
+    /// (cuda:0,cuda:1); the best one of this build by default
     #[arg(long, alias = "devices", value_name = "NAME")]
     pub device: Option<String>,
 }
@@ -42,10 +45,10 @@ impl DeviceArgument {
 }
 
 impl ComputeArguments {
-    /// Finds the device, and logs it with the precision.
-    pub fn find_device(&self) -> Result<Device> {
-        let device = self.device.find()?;
-        info!("{}", describe_device(&device, self.precision).trim_end());
-        Ok(device)
+    /// Finds the devices, and logs them with the precision.
+    pub fn find_devices(&self) -> Result<Arc<Assistants>> {
+        let found = Assistants::find(self.device.device.as_deref())?;
+        info!("{}", found.describe(self.precision).trim_end());
+        Ok(Arc::new(found))
     }
 }

@@ -1,11 +1,11 @@
 //! The options for the model of a command.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
-use burn::tensor::Device;
 use clap::Args;
-use convirt::inference::TowerOutput;
+use convirt::inference::{Assistants, TowerOutput};
 use convirt::{ImageModel, Model};
 
 use super::compute::ComputeArguments;
@@ -30,21 +30,23 @@ pub struct FeaturesArgument {
 }
 
 impl ModelArguments {
-    /// Finds the device, and logs it with the precision.
-    pub fn device(&self) -> Result<Device> {
-        self.compute.find_device()
+    /// Finds the devices, and logs them with the precision.
+    pub fn devices(&self) -> Result<Arc<Assistants>> {
+        self.compute.find_devices()
     }
 
     /// Loads the image side of the model.
-    pub fn image_tower(&self, device: &Device) -> Result<ImageModel> {
-        let tower = ImageModel::load_on(&self.run, device)?;
-        Ok(tower.with_precision(self.compute.precision)?)
+    pub fn image_tower(&self, devices: &Arc<Assistants>) -> Result<ImageModel> {
+        let tower = ImageModel::load_on(&self.run, devices.device())?;
+        let tower = tower.with_precision(self.compute.precision)?;
+        Ok(tower.with_assistants(Arc::clone(devices)))
     }
 
     /// Loads both sides of the model.
-    pub fn convirt(&self, device: &Device) -> Result<Model> {
-        let model = Model::load_on(&self.run, device)?;
-        Ok(model.with_precision(self.compute.precision)?)
+    pub fn convirt(&self, devices: &Arc<Assistants>) -> Result<Model> {
+        let model = Model::load_on(&self.run, devices.device())?;
+        let model = model.with_precision(self.compute.precision)?;
+        Ok(model.with_assistants(Arc::clone(devices)))
     }
 }
 

@@ -138,7 +138,7 @@ fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<Ending> {
         &arguments.loader,
         arguments.features.output(),
     );
-    let tower = model.image_tower(&model.device()?)?;
+    let tower = model.image_tower(&model.devices()?)?;
     let names = names(paths.iter());
     let mut file = EmbeddingFile::create(&arguments.out, tower.width(output), names)?;
     let mut bar = Bar::begin("images", paths.len());
@@ -168,16 +168,17 @@ fn embed_texts<T: AsRef<str> + Sync>(
         &arguments.loader,
         arguments.features.output(),
     );
-    let convirt = model.convirt(&model.device()?)?;
+    let convirt = model.convirt(&model.devices()?)?;
     let width = convirt.text_width(output);
     let mut file = EmbeddingFile::create(&arguments.out, width, names)?;
     let mut bar = Bar::begin("texts", texts.len());
-    for batch in convirt.embed_texts(texts, &loader.config())? {
+    let mut embedded = convirt.embed_texts(texts, &loader.config())?;
+    while let Some(batch) = embedded.next() {
         let batch = batch?;
         for (&index, row) in batch.indices.iter().zip(batch.rows(output)) {
             file.push(index, row)?;
-            bar.show(index + 1);
         }
+        bar.show(embedded.done());
         if is_stop_requested() {
             return Ok(Ending::Interrupted);
         }

@@ -165,7 +165,7 @@ fn build_from_images(
     rows: &[(PathBuf, String)],
 ) -> Result<Ending> {
     let Build { model, loader, .. } = arguments;
-    let tower = model.image_tower(&model.device()?)?;
+    let tower = model.image_tower(&model.devices()?)?;
     let description = IndexDescription {
         model: tower.identity()?,
         modality: Modality::Images,
@@ -198,7 +198,7 @@ fn build_from_texts(
     mut rows: Vec<(PathBuf, String)>,
 ) -> Result<Ending> {
     let Build { model, loader, .. } = arguments;
-    let convirt = model.convirt(&model.device()?)?;
+    let convirt = model.convirt(&model.devices()?)?;
     let mut seen = HashSet::new();
     rows.retain(|(_, text)| seen.insert(text.clone()));
     let description = IndexDescription {
@@ -239,15 +239,15 @@ fn search(arguments: &Search) -> Result<Ending> {
     let results = arguments.results.begin();
     let index = EmbeddingIndex::open(&arguments.index)?;
     let output = index.description().output;
-    let device = model.device()?;
+    let devices = model.devices()?;
     let query = match (&query.image, &query.text) {
         (Some(image), _) => {
-            let tower = model.image_tower(&device)?;
+            let tower = model.image_tower(&devices)?;
             index.check_query(&tower.identity()?, Modality::Images)?;
             tower.embed_image(image, output)?
         }
         (None, text) => {
-            let convirt = model.convirt(&device)?;
+            let convirt = model.convirt(&devices)?;
             index.check_query(&convirt.identity()?, Modality::Texts)?;
             let text = text.as_deref().expect("one of the two is required");
             ensure!(

@@ -86,7 +86,7 @@ fn pairs(arguments: &Pairs) -> Result<Ending> {
     let results = results.begin();
     let held_out = RowChoice::HeldOut;
     let studies = columns.studies(manifest, true, loader.max_bad_share, &model.run, held_out)?;
-    let convirt = model.convirt(&model.device()?)?;
+    let convirt = model.convirt(&model.devices()?)?;
     let mut bar = Bar::begin("images", studies.len());
     let (retrieval, unreadable) = PairRetrieval::evaluate(
         &convirt,
@@ -111,10 +111,10 @@ fn chexpert(arguments: &Chexpert) -> Result<Ending> {
     } = arguments;
     let results = results.begin();
     let set = Chexpert8x200::read(lists, images, loader.max_bad_share)?;
-    let device = model.device()?;
-    let tower = model.image_tower(&device)?;
+    let devices = model.devices()?;
+    let tower = model.image_tower(&devices)?;
     let convirt = (tower.objective().reads_texts())
-        .then(|| model.convirt(&device))
+        .then(|| model.convirt(&devices))
         .transpose()?;
     let mut bar = Bar::begin("images", set.image_queries.len() + set.candidates.len());
     let (retrieval, unreadable) = ChexpertRetrieval::evaluate(

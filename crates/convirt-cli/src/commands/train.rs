@@ -47,16 +47,12 @@ pub fn run(mut arguments: Arguments) -> Result<Ending> {
     })
 }
 
-/// Prepares a training, runs it, and prints its description and its summary; or assists the process
-/// that does.
+/// Prepares a training, runs it, and prints its description and its summary.
 pub fn train(
     results: &ResultsArguments,
     full_screen: bool,
     prepare: impl FnOnce() -> Result<Training>,
 ) -> Result<Ending> {
-    if Training::assist()? {
-        return Ok(Ending::Done);
-    }
     let results = results.begin();
     if full_screen && !stdout().is_terminal() {
         let problem = "--tui needs a terminal; without it the training is shown in lines";

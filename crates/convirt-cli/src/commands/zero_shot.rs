@@ -109,9 +109,10 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     }
 
     let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
-    let device = arguments.compute.find_device()?;
-    let model = Model::load_on(&arguments.run, &device)?;
+    let devices = arguments.compute.find_devices()?;
+    let model = Model::load_on(&arguments.run, devices.device())?;
     let model = model.with_precision(arguments.compute.precision)?;
+    let model = model.with_assistants(devices);
     let zero_shot = ZeroShot::new(&model, &prompts)?;
     if let Some(manifest) = &manifest {
         zero_shot.check(&manifest.labels)?;

@@ -74,6 +74,8 @@ pub struct ImageBatches {
     batch_size: usize,
     /// Position of the next image that no worker has started.
     next: usize,
+    /// Images from the beginning of a batch to that of the next.
+    stride: usize,
     done: usize,
     max_bad_share: f64,
     unreadable: Vec<Unreadable>,
@@ -120,11 +122,26 @@ impl ImageBatches {
             images,
             batch_size: config.batch_size,
             next: 0,
+            stride: config.batch_size,
             done: 0,
             max_bad_share,
             unreadable: Vec::new(),
             device: device.clone(),
         })
+    }
+
+    /// Restricts the batches to share number `rank` of `size`: each `size`-th batch.
+    ///
+    /// # Panics
+    ///
+    /// When a batch has been taken already.
+    pub fn with_share(self, rank: usize, size: usize) -> Self {
+        assert_eq!(self.next, 0, "no batch has been started");
+        Self {
+            next: rank.saturating_mul(self.batch_size),
+            stride: size.saturating_mul(self.batch_size),
+            ..self
+        }
     }
 
     /// Returns the number of all images.
@@ -153,11 +170,12 @@ impl ImageBatches {
             let Some(workers) = &mut self.workers else {
                 return Ok(None);
             };
-            let (images, batch_size, next) = (self.images, self.batch_size, &mut self.next);
+            let (images, batch_size, stride) = (self.images, self.batch_size, self.stride);
+            let next = &mut self.next;
             let plans = || {
                 let indices: Vec<_> = (*next..images).take(batch_size).collect();
                 let number = *next / batch_size;
-                *next += indices.len();
+                *next = next.saturating_add(stride);
                 (!indices.is_empty()).then_some(BatchPlan {
                     number,
                     epoch: 0,
@@ -184,6 +202,20 @@ impl ImageBatches {
                 return Ok(Some(ImageBatch { images, indices }));
             }
         }
+    }
+
+    /// Counts images that other shares have left out.
+    ///
+    /// # Errors
+    ///
+    /// [`LoaderError::TooManyUnreadable`].
+    pub fn add_unreadable(
+        &mut self,
+        others: impl IntoIterator<Item = Unreadable>,
+    ) -> Result<(), LoaderError> {
+        self.unreadable.extend(others);
+        self.unreadable.sort_by_key(|image| image.index);
+        self.check_unreadable()
     }
 
     fn check_unreadable(&self) -> Result<(), LoaderError> {
@@ -295,6 +327,38 @@ mod tests {
             }
             assert_eq!(seen, [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
             assert_eq!(batches.images(), 7);
+        }
+    }
+
+    #[test]
+    fn shares_are_every_so_manieth_batch_and_count_what_others_leave_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path(), 7);
+        fs::write(&paths[5], b"no image").unwrap();
+        for num_workers in [0, 2] {
+            let share = |rank| {
+                let batches = batches(&paths, 2, num_workers, 0.2).unwrap();
+                batches.with_share(rank, 3)
+            };
+            let indices = |batches: &mut ImageBatches| -> Vec<_> {
+                batches.map(|batch| batch.unwrap().indices).collect()
+            };
+            let mut shares = [0, 1, 2].map(share);
+            let seen = shares.each_mut().map(indices);
+            assert_eq!(
+                seen,
+                [vec![vec![0, 1], vec![6]], vec![vec![2, 3]], vec![vec![4]]]
+            );
+            assert_eq!(shares.each_ref().map(ImageBatches::done), [3, 2, 2]);
+            let [mut first, _, last] = shares;
+            first.add_unreadable(last.into_unreadable()).unwrap();
+            assert_eq!(first.unreadable()[0].index, 5);
+            let again = share(2).find_map(Result::err);
+            assert!(again.is_none(), "one of seven is tolerated");
+            let mut another = share(2);
+            assert!(another.all(|batch| batch.is_ok()));
+            let error = first.add_unreadable(another.into_unreadable()).unwrap_err();
+            assert!(error.to_string().contains("2 of 7"), "{error}");
         }
     }
 

@@ -2,7 +2,10 @@
 
 mod rows;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+
+use rayon::prelude::*;
 
 use super::column::Column;
 use super::columns::PairColumns;
@@ -144,6 +147,16 @@ impl Manifest {
     /// - [`ManifestError::NoStudies`]: no row is usable
     /// - `SettingError::OutOfRange`: `max_bad_share` is not from 0 to 1
     pub fn read(config: &ManifestConfig) -> Result<Self, ManifestError> {
+        Self::read_with(config, Vec::new())
+    }
+
+    /// Reads the CSV as [`read`](Self::read) does, except for the rows of `known`, which
+    /// [`read_share`](Self::read_share) has read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub fn read_with(config: &ManifestConfig, known: Vec<Study>) -> Result<Self, ManifestError> {
         let share = config.max_bad_share;
         check("max_bad_share", share, 0.0..=1.0, "from 0 to 1")?;
         let csv = config.csv_file.as_path();
@@ -152,13 +165,55 @@ impl Manifest {
         reader.check_header(&table.header)?;
 
         let skips = Skips::new(csv, table.rows.len(), config.max_bad_share);
-        let mut studies = usable_rows(&table, &skips, |row, record| reader.study(row, record))?;
+        let known: HashMap<usize, Study> =
+            known.into_iter().map(|study| (study.row, study)).collect();
+        let study = |row, record: &_| match known.get(&row) {
+            Some(study) => Ok(study.clone()),
+            None => reader.study(row, record),
+        };
+        let mut studies = usable_rows(&table, &skips, study)?;
         resolve_hash_collisions(
             studies
                 .iter_mut()
                 .map(|study| (&*study.image, &mut study.image_content)),
         );
         Ok(Self { studies, skips })
+    }
+
+    /// Reads the rows of share number `rank` of `size`, so that several processes read a large table
+    /// together. Rows that cannot be used are missing: [`read_with`](Self::read_with) finds out why.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) about the CSV itself and its columns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use convirt_data::{Manifest, ManifestConfig};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # image::GrayImage::new(8, 8).save(folder.path().join("a.png"))?;
+    /// # let csv = folder.path().join("pairs.csv");
+    /// # std::fs::write(&csv, "image,report\na.png,The lungs are clear.\n")?;
+    /// let config = ManifestConfig::new(csv);
+    /// let shares = [0, 1].map(|rank| Manifest::read_share(&config, rank, 2));
+    /// let known: Result<Vec<_>, _> = shares.into_iter().collect();
+    /// let manifest = Manifest::read_with(&config, known?.concat())?;
+    /// assert_eq!(manifest.studies, Manifest::read(&config)?.studies);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_share(
+        config: &ManifestConfig,
+        rank: usize,
+        size: usize,
+    ) -> Result<Vec<Study>, ManifestError> {
+        let table = Table::read(&config.csv_file)?;
+        let reader = RowReader::new(config, &table.header)?;
+        let rows = table.rows.len();
+        let share = rank * rows / size..(rank + 1) * rows / size;
+        let read = |row: usize| reader.study(row + 1, &table.rows[row]).ok();
+        Ok(share.into_par_iter().filter_map(read).collect())
     }
 }
 
@@ -271,6 +326,14 @@ mod tests {
             ..config(&folder)
         };
         let manifest = Manifest::read(&lenient).unwrap();
+
+        // Two readers, each of which passes over what it cannot use.
+        let share = |rank| Manifest::read_share(&lenient, rank, 2).unwrap();
+        let known = [share(0), share(1)].concat();
+        assert_eq!(known.len(), 2);
+        let shared = Manifest::read_with(&lenient, known).unwrap();
+        assert_eq!(shared.studies, manifest.studies);
+        assert_eq!(shared.skips.list(), manifest.skips.list());
 
         let rows: Vec<_> = manifest.studies.iter().map(|study| study.row).collect();
         assert_eq!(rows, [1, 16]);

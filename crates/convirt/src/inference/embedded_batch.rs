@@ -40,7 +40,7 @@ pub enum TowerOutput {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EmbeddedBatch {
     /// Positions of the rows in the list that is being embedded, ascending.
     pub indices: Vec<usize>,

@@ -10,7 +10,9 @@ use convirt_data::{
 };
 use rayon::prelude::*;
 
+use super::assisted::{Assisted, Items, Part};
 use super::embedded_batch::{EmbeddedBatch, TowerOutput, excerpt};
+use super::error::InferenceError;
 use super::image_model::ImageModel;
 use super::model::Model;
 use crate::error::Error;
@@ -39,6 +41,7 @@ impl ImageModel {
     ) -> Result<ImageEmbeddings<'_>, Error> {
         let paths: Arc<[PathBuf]> = paths.into();
         let batch_size = loader.batch_size.min(paths.len());
+        let has_one_batch = paths.len() <= loader.batch_size;
         MemoryNeed::for_images(batch_size, self.transform.size(), self.precision)
             .check(&self.device)?;
         let (store, transform) = (Arc::clone(&self.images), self.transform.clone());
@@ -52,7 +55,31 @@ impl ImageModel {
             max_bad_share,
             device,
         )?;
-        Ok(ImageEmbeddings::new(self, paths, batches))
+        let order = || Items::images(&paths);
+        let assisted = self.assisted(has_one_batch, loader, order)?;
+        Ok(ImageEmbeddings {
+            tower: self,
+            batches: match &assisted {
+                Some(assisted) => batches.with_share(assisted.rank(), assisted.size()),
+                None => batches,
+            },
+            assisted,
+            has_failed: false,
+            paths,
+        })
+    }
+
+    /// Asks the assistants, if there are any, to embed their shares of more than one batch.
+    fn assisted(
+        &self,
+        has_one_batch: bool,
+        loader: &LoaderConfig,
+        items: impl FnOnce() -> Items,
+    ) -> Result<Option<Assisted<'_>>, Error> {
+        match &self.assistants {
+            Some(assistants) if !has_one_batch => Assisted::begin(assistants, self, loader, items),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -117,22 +144,18 @@ impl Model {
 pub struct ImageEmbeddings<'a> {
     tower: &'a ImageModel,
     paths: Arc<[PathBuf]>,
+    /// All batches, or this peer's share.
     batches: ImageBatches,
+    assisted: Option<Assisted<'a>>,
+    /// Whether there was an error, after which nothing follows.
+    has_failed: bool,
 }
 
-impl<'a> ImageEmbeddings<'a> {
-    /// Creates an iterator that embeds `batches` of the images at `paths`.
-    pub(crate) fn new(tower: &'a ImageModel, paths: Arc<[PathBuf]>, batches: ImageBatches) -> Self {
-        Self {
-            tower,
-            paths,
-            batches,
-        }
-    }
-
+impl ImageEmbeddings<'_> {
     /// Returns how many images have been embedded or left out.
     pub fn done(&self) -> usize {
-        self.batches.done()
+        let by_all = self.assisted.as_ref().map(Assisted::done);
+        by_all.unwrap_or(self.batches.done())
     }
 
     /// Returns the images left out so far, in the order of the paths.
@@ -141,16 +164,68 @@ impl<'a> ImageEmbeddings<'a> {
     }
 }
 
+impl ImageEmbeddings<'_> {
+    /// Restricts the batches to the share of an assistant.
+    pub(super) fn of_share(self, (rank, size): (usize, usize)) -> Self {
+        Self {
+            batches: self.batches.with_share(rank, size),
+            ..self
+        }
+    }
+
+    /// Returns the next part of this peer's share.
+    pub(super) fn next_part(&mut self) -> Result<Part, Error> {
+        let known = self.batches.unreadable().len();
+        let batch = self.next_of_share()?;
+        let new = self.batches.unreadable()[known..].iter();
+        Ok(Part {
+            batch,
+            unreadable: new.map(|image| image.index).collect(),
+            done: self.batches.done(),
+        })
+    }
+
+    fn next_of_share(&mut self) -> Result<Option<EmbeddedBatch>, Error> {
+        let Some(batch) = self.batches.next().transpose()? else {
+            return Ok(None);
+        };
+        let ImageBatch { images, indices } = batch;
+        let name = |index: usize| self.paths[index].display().to_string();
+        EmbeddedBatch::new(indices, self.tower.encode_image(images), name).map(Some)
+    }
+
+    fn next_of_all(&mut self, assisted: &mut Assisted) -> Result<Option<EmbeddedBatch>, Error> {
+        let batch = assisted.next(|| self.next_part())?;
+        let left_out = assisted.take_unreadable().into_iter();
+        let left_out = left_out.map(|index| match self.tower.images.load(&self.paths[index]) {
+            Err(error) => Ok(Unreadable { index, error }),
+            Ok(_) => Err(InferenceError::NotReadableByAll {
+                path: self.paths[index].clone(),
+            }),
+        });
+        let left_out: Vec<Unreadable> = left_out.collect::<Result<_, _>>()?;
+        self.batches.add_unreadable(left_out)?;
+        Ok(batch)
+    }
+}
+
 impl Iterator for ImageEmbeddings<'_> {
     type Item = Result<EmbeddedBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        Some(batch.map_err(Error::from).and_then(|batch| {
-            let ImageBatch { images, indices } = batch;
-            let name = |index: usize| self.paths[index].display().to_string();
-            EmbeddedBatch::new(indices, self.tower.encode_image(images), name)
-        }))
+        if self.has_failed {
+            return None;
+        }
+        let next = match self.assisted.take() {
+            None => self.next_of_share(),
+            Some(mut assisted) => {
+                let next = self.next_of_all(&mut assisted);
+                self.assisted = Some(assisted);
+                next
+            }
+        };
+        self.has_failed = next.is_err();
+        next.transpose()
     }
 }
 
@@ -179,7 +254,14 @@ pub struct TextEmbeddings<'a, T> {
     texts: &'a [T],
     batch_size: usize,
     padding: Padding,
+    /// Beginning of the next texts of this peer's share.
+    next: usize,
+    /// Texts from the beginning of a part to that of the next.
+    stride: usize,
     done: usize,
+    assisted: Option<Assisted<'a>>,
+    /// Whether there was an error, after which nothing follows.
+    has_failed: bool,
 }
 
 impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
@@ -199,6 +281,12 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
             };
             return Err(error.into());
         }
+        let texts_sorted = loader.batch_size.saturating_mul(BATCHES_SORTED);
+        let order = || Items::texts(texts);
+        let has_one_part = texts.len() <= texts_sorted;
+        let tower = model.image_tower();
+        let assisted = tower.assisted(has_one_part, loader, order)?;
+        let shares = assisted.as_ref().map_or(1, Assisted::size);
         Ok(Self {
             model,
             texts,
@@ -208,13 +296,48 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
                 multiple: loader.pad_multiple,
                 max_tokens: model.max_tokens(),
             },
+            next: 0,
+            stride: texts_sorted.saturating_mul(shares),
             done: 0,
+            assisted,
+            has_failed: false,
         })
+    }
+
+    /// Restricts the texts to the share of an assistant.
+    pub(super) fn of_share(self, (rank, size): (usize, usize)) -> Self {
+        Self {
+            next: rank.saturating_mul(self.stride),
+            stride: size.saturating_mul(self.stride),
+            ..self
+        }
     }
 
     /// Returns how many texts have been embedded.
     pub fn done(&self) -> usize {
-        self.done
+        let by_all = self.assisted.as_ref().map(Assisted::done);
+        by_all.unwrap_or(self.done)
+    }
+
+    /// Returns the next part of this peer's share.
+    pub(super) fn next_part(&mut self) -> Result<Part, Error> {
+        Ok(Part {
+            batch: self.next_of_share()?,
+            unreadable: Vec::new(),
+            done: self.done,
+        })
+    }
+
+    fn next_of_share(&mut self) -> Result<Option<EmbeddedBatch>, Error> {
+        let texts_sorted = self.batch_size.saturating_mul(BATCHES_SORTED);
+        let end = self.next.saturating_add(texts_sorted).min(self.texts.len());
+        let range = self.next.min(end)..end;
+        if range.is_empty() {
+            return Ok(None);
+        }
+        self.next = self.next.saturating_add(self.stride);
+        self.done += range.len();
+        self.embed(range).map(Some)
     }
 
     /// Embeds the texts in a range, in batches of similar length.
@@ -255,18 +378,18 @@ impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
     type Item = Result<EmbeddedBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let texts_sorted = self.batch_size.saturating_mul(BATCHES_SORTED);
-        let end = self.done.saturating_add(texts_sorted).min(self.texts.len());
-        let range = self.done..end;
-        if range.is_empty() {
+        if self.has_failed {
             return None;
         }
-        let batch = self.embed(range);
-        // The iteration ends at an error.
-        self.done = match batch {
-            Ok(_) => end,
-            Err(_) => self.texts.len(),
+        let next = match self.assisted.take() {
+            None => self.next_of_share(),
+            Some(mut assisted) => {
+                let next = assisted.next(|| self.next_part());
+                self.assisted = Some(assisted);
+                next
+            }
         };
-        Some(batch)
+        self.has_failed = next.is_err();
+        next.transpose()
     }
 }

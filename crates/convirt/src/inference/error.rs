@@ -17,6 +17,27 @@ pub enum InferenceError {
         missing: Vec<&'static str>,
     },
 
+    /// An image that one of several processes can read and another cannot.
+    #[error(
+        "{path}: one of the processes cannot read it, although the first one can; all need to see \
+         the same files",
+        path = path.display()
+    )]
+    NotReadableByAll {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// A model that is another one for one of several processes.
+    #[error(
+        "{path}: another model than the first process has; all need to see the same files",
+        path = path.display()
+    )]
+    OtherModel {
+        /// The weights.
+        path: PathBuf,
+    },
+
     /// A model has no text encoder, but one is needed.
     #[error(
         "{path}: a model of SimCLR, which has no text encoder; load its image side as \

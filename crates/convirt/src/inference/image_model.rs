@@ -9,6 +9,7 @@ use convirt_data::{DecodeLimits, EvalTransform, ImageStore, ImageStoreConfig, Ra
 use convirt_model::{Encoded, ResNetConfig, SimClr as Network, SimClrConfig};
 use convirt_ops::{Precision, autocast};
 
+use super::assistants::Assistants;
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::{EmbeddedBatch, TowerOutput};
 use super::identity::ModelIdentity;
@@ -51,6 +52,8 @@ pub struct ImageModel {
     pub(crate) weights: PathBuf,
     pub(super) device: Device,
     pub(super) precision: Precision,
+    /// Embed large sets together with this process' device.
+    pub(super) assistants: Option<Arc<Assistants>>,
 }
 
 impl ImageModel {
@@ -107,6 +110,7 @@ impl ImageModel {
             weights,
             device: device.clone(),
             precision: Precision::default(),
+            assistants: None,
         })
     }
 
@@ -118,6 +122,14 @@ impl ImageModel {
     pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
         check_precision(precision, &self.device)?;
         Ok(Self { precision, ..self })
+    }
+
+    /// Lets other devices or processes embed their shares of large sets.
+    pub fn with_assistants(self, assistants: Arc<Assistants>) -> Self {
+        Self {
+            assistants: Some(assistants).filter(|assistants| assistants.size() > 1),
+            ..self
+        }
     }
 
     /// Encodes images, normalized as in training.

@@ -11,6 +11,7 @@ use convirt_model::{
 };
 use convirt_ops::{Precision, autocast};
 
+use super::assistants::Assistants;
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::TowerOutput;
 use super::error::InferenceError;
@@ -112,6 +113,14 @@ impl Model {
             image_tower: self.image_tower.with_precision(precision)?,
             ..self
         })
+    }
+
+    /// Lets other devices or processes embed their shares of large sets.
+    pub fn with_assistants(self, assistants: Arc<Assistants>) -> Self {
+        Self {
+            image_tower: self.image_tower.with_assistants(assistants),
+            ..self
+        }
     }
 
     /// Embeds an image file: `d_embedding` numbers of L2 norm 1.

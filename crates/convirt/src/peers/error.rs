@@ -18,10 +18,10 @@ pub enum PeerError {
     )]
     NoMpi,
     /// MPI connects processes once.
-    #[error("these processes have trained together before; start them again for another training")]
+    #[error("these processes have worked together before; start them again for more work")]
     MpiHasEnded,
-    /// A process other than the first prepares a training.
-    #[error("process {rank} is not the first: it calls `Training::assist` instead")]
+    /// A process other than the first leads.
+    #[error("process {rank} is not the first: it calls `convirt::assist` instead")]
     NotTheLeader {
         /// Number of the process, from 0.
         rank: usize,

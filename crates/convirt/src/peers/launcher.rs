@@ -16,8 +16,9 @@ const LOCAL_RANKS: [&str; 4] = [
     "SLURM_LOCALID",
 ];
 
-/// Returns the number of processes that were started together with this one, itself among them.
-pub(crate) fn process_count() -> usize {
+/// Returns the number of processes that `mpirun` or `srun` has started together, this one among
+/// them; 1 for a process that was started by itself.
+pub fn process_count() -> usize {
     count_of(|name| env::var(name).ok())
 }
 

@@ -19,12 +19,11 @@ use super::prepare::Loaders;
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
 use super::trained::Trained;
-use super::wire::SentSkip;
 use crate::config::Config;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::Network;
-use crate::peers::Peers;
+use crate::peers::{Peers, SentSkip};
 
 /// What a peer needs to assist in a training.
 pub(super) struct Assistant {

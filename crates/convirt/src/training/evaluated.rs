@@ -11,8 +11,8 @@ use twox_hash::XxHash3_64;
 
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
-use super::wire::SentSkip;
 use crate::logging::Measures;
+use crate::peers::SentSkip;
 
 /// What a peer has evaluated.
 #[derive(Default, Serialize, Deserialize)]

@@ -14,13 +14,13 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 use super::checkpoint::{CheckpointFolder, Newest};
 use super::division::Division;
 use super::{Resumption, Training};
-use crate::compute::{ComputeError, check_precision, devices};
+use crate::compute::{ComputeError, check_precision};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
 use crate::inference::Description;
 use crate::network::TrainingMemory;
-use crate::peers::{PeerError, Peers, local_rank};
+use crate::peers::{PeerError, Peers, devices_of_process};
 use crate::run::{
     Ending, InitialWeightsFile, RunDir, RunError, RunIdentity, RunLock, RunSplit, Summary,
 };
@@ -52,7 +52,7 @@ impl Training {
     /// If the configuration, data, weights or device cannot be used. The run's folder is created
     /// only after all of them have been read.
     pub fn prepare(config: Config) -> Result<Self, Error> {
-        Self::prepare_with(config, Studies::read)
+        Self::prepare_with(config, Studies::read_with)
     }
 
     /// Prepares a new run on studies that were built in code, instead of those of
@@ -88,22 +88,22 @@ impl Training {
     /// # }
     /// ```
     pub fn prepare_studies(config: Config, studies: SplitStudies) -> Result<Self, Error> {
-        Self::prepare_with(config, |config| Studies::given(config, studies))
+        Self::prepare_with(config, |config, _| Studies::given(config, studies))
     }
 
     fn prepare_with(
         config: Config,
-        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+        studies: impl FnOnce(&mut Config, &Peers) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
         Self::leading(|processes| Self::prepare_for(processes, config, studies))
     }
 
     /// Prepares a training of all processes that were started together, of which this one is the
     /// first. The others are told of an error.
-    fn leading(prepare: impl FnOnce(usize) -> Result<Self, Error>) -> Result<Self, Error> {
+    fn leading(prepare: impl FnOnce(&Peers) -> Result<Self, Error>) -> Result<Self, Error> {
         let processes = Peers::processes()?;
         let prepared = match processes.rank() {
-            0 => prepare(processes.size()),
+            0 => prepare(&processes),
             rank => Err(PeerError::NotTheLeader { rank }.into()),
         };
         match prepared {
@@ -119,13 +119,13 @@ impl Training {
     }
 
     fn prepare_for(
-        processes: usize,
+        processes: &Peers,
         mut config: Config,
-        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+        studies: impl FnOnce(&mut Config, &Peers) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
-        let (device, other_devices) = training_devices(&config, processes)?;
-        let peers = processes + other_devices.len();
-        let studies = studies(&mut config)?;
+        let (device, other_devices) = training_devices(&config, processes.size())?;
+        let peers = processes.size() + other_devices.len();
+        let studies = studies(&mut config, processes)?;
         let initial = InitialWeights::from_config(&config)?;
         let vocabulary = initial
             .as_ref()
@@ -223,7 +223,7 @@ impl Training {
     /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
     /// - those of [`prepare`](Self::prepare)
     pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
-        Self::resume_with(run, overrides, Studies::read)
+        Self::resume_with(run, overrides, Studies::read_with)
     }
 
     /// Prepares a run of [`prepare_studies`](Self::prepare_studies) to continue, with the same
@@ -237,22 +237,22 @@ impl Training {
         overrides: &[String],
         studies: SplitStudies,
     ) -> Result<Self, Error> {
-        Self::resume_with(run, overrides, |config| Studies::given(config, studies))
+        Self::resume_with(run, overrides, |config, _| Studies::given(config, studies))
     }
 
     fn resume_with(
         run: &Path,
         overrides: &[String],
-        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+        studies: impl FnOnce(&mut Config, &Peers) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
         Self::leading(|processes| Self::resume_for(processes, run, overrides, studies))
     }
 
     fn resume_for(
-        processes: usize,
+        processes: &Peers,
         run: &Path,
         overrides: &[String],
-        studies: impl FnOnce(&mut Config) -> Result<Studies, Error>,
+        studies: impl FnOnce(&mut Config, &Peers) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
         for setting in overrides {
             check_may_change(setting.split('=').next().unwrap_or_default())?;
@@ -273,9 +273,9 @@ impl Training {
         let edits = edits.filter(|_| !is_known);
         let mut unexpected: Vec<String> = edits.map(|it| format!("config.yaml: {it}")).collect();
 
-        let (device, other_devices) = training_devices(&config, processes)?;
-        let peers = processes + other_devices.len();
-        let studies = studies(&mut config)?;
+        let (device, other_devices) = training_devices(&config, processes.size())?;
+        let peers = processes.size() + other_devices.len();
+        let studies = studies(&mut config, processes)?;
         let columns = studies.columns.clone();
         let weights = then.initial_weights.clone();
         let mut identity = RunIdentity::new(&config, &studies.split, weights);
@@ -346,30 +346,17 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Returns this process' device and, if it trains without other processes, the other devices of its
-/// assistants.
-fn training_devices(config: &Config, processes: usize) -> Result<(Device, Vec<Device>), Error> {
-    if processes > 1 {
-        return Ok((own_device(config)?, Vec::new()));
+/// Returns this process' device and those of its assistants, which compute in the configuration's
+/// precision.
+pub(super) fn training_devices(
+    config: &Config,
+    processes: usize,
+) -> Result<(Device, Vec<Device>), Error> {
+    let (own, others) = devices_of_process(config.device.as_deref(), processes)?;
+    for device in others.iter().chain([&own]) {
+        check_precision(config.precision, device)?;
     }
-    let mut devices = checked_devices(config)?;
-    let others = devices.split_off(1);
-    Ok((devices.remove(0), others))
-}
-
-/// Returns the device of one of several processes: of the devices that are named, those of each
-/// machine take one each.
-pub(super) fn own_device(config: &Config) -> Result<Device, Error> {
-    let mut devices = checked_devices(config)?;
-    Ok(devices.swap_remove(local_rank() % devices.len()))
-}
-
-/// Returns the devices of a configuration, which compute in its precision.
-fn checked_devices(config: &Config) -> Result<Vec<Device>, Error> {
-    let devices = devices(config.device.as_deref())?;
-    let mut each = devices.iter();
-    each.try_for_each(|device| check_precision(config.precision, device))?;
-    Ok(devices)
+    Ok((own, others))
 }
 
 /// Checks that each peer has a part of a batch to compute.

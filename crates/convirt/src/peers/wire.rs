@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A [`Study`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SentStudy {
+pub(crate) struct SentStudy {
     row: usize,
     image: String,
     image_size: [usize; 2],
@@ -21,7 +21,7 @@ pub(super) struct SentStudy {
 
 /// A [`Skip`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SentSkip {
+pub(crate) struct SentSkip {
     file: String,
     row: usize,
     reason: SkipReason,
