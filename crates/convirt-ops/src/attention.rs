@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-use crate::dropout::{self, check_probability};
+use crate::dropout::{Mask, check_probability};
 use crate::storage::from_storage;
 
 /// Options of [`attention`].
@@ -87,9 +87,10 @@ pub fn attention([query, key, value]: [Tensor<3>; 3], options: AttentionOptions<
         return crate::flex::attention([query, key, value], heads, key_bias, lengths, dropout);
     }
     let inputs = [query, key, value];
+    let mask = Mask::draw(dropout, heads, &inputs[0].device());
     match lengths {
-        None => composed(inputs, heads, key_bias, dropout),
-        Some(lengths) => composed_for_each_text(inputs, heads, key_bias, lengths, dropout),
+        None => composed(inputs, heads, key_bias, mask, 0),
+        Some(lengths) => composed_for_each_text(inputs, heads, key_bias, lengths, mask),
     }
 }
 
@@ -99,7 +100,7 @@ fn composed_for_each_text(
     heads: usize,
     key_bias: Tensor<2>,
     lengths: &[usize],
-    dropout: f64,
+    mask: Option<Mask>,
 ) -> Tensor<3> {
     let mut start = 0;
     let texts = lengths.iter().filter(|length| **length > 0).map(|&length| {
@@ -110,7 +111,8 @@ fn composed_for_each_text(
             inputs,
             heads,
             key_bias.clone().narrow(1, first, length),
-            dropout,
+            mask,
+            first * heads,
         )
     });
     let texts: Vec<Tensor<3>> = texts.collect();
@@ -120,8 +122,15 @@ fn composed_for_each_text(
     Tensor::cat(texts, 1)
 }
 
-/// Computes the attention by Burn's own operations.
-fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: f64) -> Tensor<3> {
+/// Computes the attention by Burn's own operations; the probabilities of the first token and head
+/// have row `first_row` of the mask.
+fn composed(
+    inputs: [Tensor<3>; 3],
+    heads: usize,
+    key_bias: Tensor<2>,
+    mask: Option<Mask>,
+    first_row: usize,
+) -> Tensor<3> {
     let [batch, tokens, d_model] = inputs[0].dims();
     let d_head = d_model / heads;
     let split_heads = |input: Tensor<3>| {
@@ -134,8 +143,11 @@ fn composed(inputs: [Tensor<3>; 3], heads: usize, key_bias: Tensor<2>, dropout: 
     let bias = key_bias.without_autodiff().reshape([batch, 1, 1, tokens]);
     let dtype = query.dtype();
     let scores = from_storage(query.matmul(key.transpose())) + bias;
-    let probabilities = softmax(scores, 3).cast(dtype);
-    dropout::composed(probabilities, dropout)
+    let mut probabilities = softmax(scores, 3).cast(dtype);
+    if let Some(mask) = mask {
+        probabilities = mask.multiply(probabilities, |row| first_row + row);
+    }
+    probabilities
         .matmul(value)
         .swap_dims(1, 2)
         .reshape([batch, tokens, d_model])
@@ -274,7 +286,7 @@ mod tests {
                     .into_iter()
                     .map(|(level, actual)| (format!("{level:?}"), actual))
                     .collect();
-                let composed = |inputs| composed(inputs, heads, case.bias.clone(), 0.0);
+                let composed = |inputs| composed(inputs, heads, case.bias.clone(), None, 0);
                 all.push(("composed".into(), case.run(composed)));
                 for (context, actual) in all {
                     for (actual, expected) in actual.iter().zip(&expected) {
@@ -327,7 +339,7 @@ mod tests {
                     row.run(|inputs| {
                         if composes {
                             let bias = row.bias.clone();
-                            composed_for_each_text(inputs, heads, bias, &lengths, 0.0)
+                            composed_for_each_text(inputs, heads, bias, &lengths, None)
                         } else {
                             attention(inputs, row.options(Some(&lengths)))
                         }

@@ -1,5 +1,11 @@
 //! Dropout, and where its random masks come from.
 
+mod mask;
+
+pub(crate) use mask::Mask;
+#[cfg(feature = "flex")]
+pub(crate) use mask::{RowMask, VECTOR_ROW};
+
 use std::cell::Cell;
 
 use burn::tensor::{Device, Distribution, Tensor};
@@ -61,9 +67,8 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 /// A part of a batch has the masks that it has in the whole batch, if `first_row` is the number of
 /// rows before it: those of a matrix, or the tokens of texts.
 ///
-/// It affects the calling thread only, and the CPU's operations in float32 and bfloat16; other
-/// dropout draws from its device's generator, as all dropout does outside of `work`. Within another
-/// `with_dropout_seed` the inner seed counts; afterwards the outer one continues where it was.
+/// The masks are the same on every device. It affects the calling thread only; outside of `work`,
+/// dropout draws from its device's generator. Within another `with_dropout_seed` the inner seed counts; afterwards the outer one continues where it was.
 ///
 /// # Examples
 ///
@@ -115,7 +120,6 @@ fn next_of_stream() -> Option<u64> {
 }
 
 /// The rows of the whole batch before those that are computed; see [`with_dropout_seed`].
-#[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) fn first_row() -> usize {
     STREAM.get().map_or(0, |stream| stream.first_row)
 }
@@ -154,12 +158,10 @@ pub(crate) fn check_probability(probability: f64) {
 
 /// Drops elements by Burn's own operations.
 pub(crate) fn composed<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
-    if probability == 0.0 {
-        return input;
+    match Mask::draw(probability, 1, &input.device()) {
+        Some(mask) => mask.multiply(input, |row| row),
+        None => input,
     }
-    let complement = 1.0 - probability;
-    let mask = input.random_like(Distribution::Bernoulli(complement));
-    (input * mask).mul_scalar(1.0 / complement)
 }
 
 #[cfg(test)]
@@ -222,26 +224,28 @@ mod tests {
     }
 
     /// Masks of all operations that draw one: an element of each is 0 if it was dropped.
-    #[cfg(feature = "flex")]
     fn masks() -> Vec<Vec<bool>> {
         use crate::{AttentionOptions, add_layer_norm, attention};
-        let device = Device::flex();
+        let device = device();
         let tokens = 64;
         let ones = || Tensor::<3>::ones([1, tokens, tokens], &device);
         let unit = || Tensor::<2>::eye(tokens, &device).unsqueeze::<3>();
         let vector = |value: f32| Tensor::<1>::full([tokens], value, &device);
-        let options = AttentionOptions {
+        let options = |lengths| AttentionOptions {
             heads: 1,
             key_bias: Tensor::zeros([1, tokens], &device),
-            lengths: None,
+            lengths,
             dropout: 0.5,
         };
         let residual = || Tensor::<3>::zeros([1, tokens, tokens], &device);
+        let attention = |lengths| attention([ones(), ones(), unit()], options(lengths));
+        let long_vector = Tensor::<1>::ones([10_000], &device);
         [
             dropout(ones(), 0.5),
-            attention([ones(), ones(), unit()], options),
+            attention(None),
+            attention(Some(&[40, 24])),
             add_layer_norm(ones(), residual(), [vector(1.0), vector(0.0)], 1e-5, 0.5),
-            dropout(ones(), 0.5),
+            dropout(long_vector, 0.3).reshape([1, 1, -1]),
         ]
         .map(|output| {
             let numbers = output.into_data();
@@ -250,7 +254,22 @@ mod tests {
         .into()
     }
 
-    #[cfg(feature = "flex")]
+    #[test]
+    fn a_seed_has_the_same_masks_on_every_device_and_by_burns_operations() {
+        let expected = with_dropout_seed(5, 3, masks);
+        on_each_device(|| {
+            for (index, mask) in with_dropout_seed(5, 3, masks).iter().enumerate() {
+                assert!(*mask == expected[index], "{index} on {:?}", device());
+            }
+        });
+        let input = || Tensor::<3>::ones([3, 50, 70], &Device::flex());
+        let [own, of_burn] = [dropout, composed].map(|drop| {
+            let dropped = with_dropout_seed(5, 3, || drop(input(), 0.3));
+            dropped.into_data().try_to_vec::<f32>().unwrap()
+        });
+        assert_eq!(own, of_burn);
+    }
+
     #[test]
     fn masks_of_a_seed_are_the_same_whatever_else_draws_and_differ_from_each_other() {
         let expected = with_dropout_seed(5, 0, masks);

@@ -19,18 +19,36 @@ pub(crate) fn device() -> Device {
     DEVICE.with_borrow(|device| device.clone().unwrap_or(Device::flex()))
 }
 
-/// Runs a test on the CPU, then on the other devices of this build.
+/// Runs a test on the CPU, then on the devices that the environment variable
+/// `CONVIRT_TEST_DEVICES` names, separated by commas; without it, on all backends of this build.
 pub(crate) fn on_each_device(test: impl Fn()) {
-    let devices = [
-        Device::flex(),
+    let backends = [
         #[cfg(feature = "cuda")]
-        Device::cuda(0),
+        ("cuda", Device::cuda(0)),
         #[cfg(feature = "vulkan")]
-        Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        (
+            "vulkan",
+            Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        ),
         #[cfg(feature = "wgpu")]
-        Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        (
+            "wgpu",
+            Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        ),
     ];
-    for device in devices {
+    let names = std::env::var("CONVIRT_TEST_DEVICES").ok();
+    let chosen: Vec<(&str, Device)> = match &names {
+        None => backends.into(),
+        Some(names) => {
+            let find = |name| {
+                let backend = backends.iter().find(|(backend, _)| *backend == name);
+                backend.unwrap_or_else(|| panic!("no backend `{name}` in this build"))
+            };
+            names.split(',').map(find).cloned().collect()
+        }
+    };
+    let devices = chosen.into_iter().map(|(_, device)| device);
+    for device in [Device::flex()].into_iter().chain(devices) {
         println!("on {device:?}");
         DEVICE.set(Some(device));
         test();

@@ -88,6 +88,15 @@ pub(crate) fn devices(names: Option<&str>) -> Result<Vec<Device>, Error> {
     }
 }
 
+/// Returns the device on which initial weights are drawn: the CPU, so that a seed gives the same
+/// weights on every device.
+#[cfg(feature = "train")]
+pub(crate) fn drawing_device(seed: u64) -> Device {
+    let device = Device::flex();
+    device.seed(seed);
+    device
+}
+
 /// Returns a device's name without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
 pub(crate) fn device_name(device: &Device) -> String {
     format!("{:?}", device.clone().inner().as_dispatch())

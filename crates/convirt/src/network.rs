@@ -144,14 +144,23 @@ impl Network {
         })
     }
 
+    /// Moves the network to a device.
+    #[cfg(feature = "train")]
+    pub fn moved_to(self, device: &Device) -> Self {
+        match self {
+            Self::ConVirt(network) => Self::ConVirt(network.to_device(device).into()),
+            Self::SimClr(network) => Self::SimClr(network.to_device(device).into()),
+        }
+    }
+
     /// Draws all parameters that were not loaded, in the order of the network's fields.
     ///
     /// Burn draws a parameter when it is first read. Without this function, the order in which
     /// other code reads them would decide which weights a seed gives.
     pub fn draw(&self) {
         match self {
-            Self::ConVirt(network) => network.visit(&mut Draw),
-            Self::SimClr(network) => network.visit(&mut Draw),
+            Self::ConVirt(network) => network.visit(&mut DrawParameters),
+            Self::SimClr(network) => network.visit(&mut DrawParameters),
         }
     }
 
@@ -165,9 +174,9 @@ impl Network {
 }
 
 /// Reads each parameter, so that Burn draws it.
-pub(crate) struct Draw;
+pub(crate) struct DrawParameters;
 
-impl ModuleVisitor for Draw {
+impl ModuleVisitor for DrawParameters {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         param.val();
     }

@@ -181,8 +181,8 @@ impl Training {
     ///
     /// The same configuration gives the same numbers on the CPU, with the same kernel, whatever the
     /// number of threads, if nothing else draws from the device's random generator while
-    /// [`prepare`](Self::prepare) draws the initial weights. On other devices dropout draws from it
-    /// too.
+    /// [`prepare`](Self::prepare) draws the initial weights. On other devices the initial weights and
+    /// the dropout are those of the CPU, and the numbers differ by rounding.
     ///
     /// # Errors
     ///

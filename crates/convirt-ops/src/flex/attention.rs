@@ -15,17 +15,17 @@
 //! loop for the last few keys. A square of 128 tokens is 64 KiB of float32 and stays in the second
 //! cache from the first matrix product to the last; each (text, head) is a task for one thread.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::buffer_pool::Buffer;
-use super::dropout::{Mask, RowMask};
 use super::element::{Element, convert, with_element_type};
 use super::math::{LANES, exp, mul_add};
 use super::matmul::{Factor, Matrix, MatrixMut, Output, matmul_float32};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements, new_tensor, with_scratch};
 use super::{FlexTensor, Operation, apply};
+use crate::dropout::{Mask, RowMask};
 
 pub(crate) fn attention(
     inputs: [Tensor<3>; 3],
@@ -54,7 +54,7 @@ pub(crate) fn attention(
         texts: texts.collect(),
         heads,
         d_head: d_model / heads,
-        mask: Mask::draw(dropout, heads),
+        mask: Mask::draw(dropout, heads, &Device::flex()),
         records: inputs.iter().any(Tensor::is_tracked),
     };
     apply(operation, inputs.map(Tensor::into_dispatch)).0

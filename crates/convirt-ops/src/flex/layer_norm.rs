@@ -16,16 +16,16 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::buffer_pool::Buffer;
-use super::dropout::{Mask, RowMask};
 use super::element::{Element, with_element_type};
 use super::math::{add_in_float64, moments, mul_add, sum};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements, elements_mut, new_tensor, new_vector};
 use super::{FlexTensor, Operation, apply, optional, present};
+use crate::dropout::{Mask, RowMask};
 
 /// Rows of a task. A float32 sum of 64 gradients keeps at least 18 of its 24 bits; the sums of all
 /// tasks are added up in float64.
@@ -46,7 +46,7 @@ pub(crate) fn add_layer_norm<const D: usize>(
     epsilon: f64,
     dropout: f64,
 ) -> Tensor<D> {
-    let mask = Mask::draw(dropout, 1);
+    let mask = Mask::draw(dropout, 1, &Device::flex());
     normalize(input, Some(residual), [gamma, beta], epsilon, mask)
 }
 

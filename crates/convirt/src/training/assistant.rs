@@ -73,7 +73,7 @@ impl Assistant {
         loop {
             match peers.lead(None)? {
                 Command::Step => {
-                    let seed = step_seed(self.config.seed, train.position().get(), &autodiff);
+                    let seed = step_seed(self.config.seed, train.position().get());
                     let share = shares.next().or_else(|| {
                         // A window has ended.
                         shares = train.shares();

@@ -20,14 +20,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainOutput;
 use convirt_data::{BatchShare, ImageTextBatch, TrainingLoader, text_ids};
 use convirt_model::{BatchStatistics, set_statistics_aside};
-use convirt_ops::{autocast, is_flex, mixed_seed, next_dropout_seed, with_dropout_seed};
+use convirt_ops::{autocast, next_dropout_seed, with_dropout_seed};
 use serde::{Deserialize, Serialize};
 
 use super::gradient_sum::{GradientSum, added, floats};
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
 use crate::logging::PendingMeasures;
-use crate::network::{Draw, text_input};
+use crate::network::{DrawParameters, text_input};
 use crate::peers::{PeerError, Peers};
 
 /// How a batch is divided and computed.
@@ -65,7 +65,7 @@ impl PartedStep<'_> {
     ) -> Result<Option<TrainOutput<PendingMeasures>>, PeerError> {
         // A parameter is drawn when it is first read. Drawn for the clone below, it would have no
         // gradient.
-        task.network.visit(&mut Draw);
+        task.network.visit(&mut DrawParameters);
         let pairs = self.gather_pairs(share)?;
         let count: usize = pairs.iter().map(Vec::len).sum();
         if count < TrainingLoader::MIN_PAIRS {
@@ -125,9 +125,6 @@ impl PartedStep<'_> {
         batch: &ImageTextBatch,
         seed: u64,
     ) -> [Tensor<2>; 2] {
-        if !is_flex(self.device) {
-            self.device.seed(mixed_seed(seed, part.first_row as u64));
-        }
         with_dropout_seed(seed, part.first_row, || network.embed(batch.clone()))
     }
 

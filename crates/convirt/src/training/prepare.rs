@@ -14,7 +14,7 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 use super::checkpoint::{CheckpointFolder, Newest};
 use super::division::Division;
 use super::{Resumption, Training};
-use crate::compute::{ComputeError, check_precision};
+use crate::compute::{ComputeError, check_precision, drawing_device};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
@@ -143,8 +143,8 @@ impl Training {
         memory.need(&config, &device).check(&device)?;
         check_division(&config, peers)?;
 
-        device.seed(config.seed);
-        let mut network = description.network.init(&device.clone().autodiff())?;
+        let drawing_device = drawing_device(config.seed).autodiff();
+        let mut network = description.network.init(&drawing_device)?;
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
         let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
@@ -169,6 +169,7 @@ impl Training {
         }
         chosen.check_used()?;
         network.draw();
+        let network = network.moved_to(&device.clone().autodiff());
         let initial_weights = loads.iter().map(InitialWeightsFile::new);
         let initial_weights = initial_weights.collect::<Result<_, _>>()?;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use convirt_data::{DecodeLimits, EvalResize, ImageStoreConfig, LabelledImage, LoaderConfig};
 use convirt_model::{ImageClassifier as Network, ImageEncoder, ImageEncoderConfig};
@@ -16,11 +16,12 @@ use super::logistic::LinearModel;
 use super::probe::ProbeData;
 use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
+use crate::compute::drawing_device;
 use crate::error::Error;
 use crate::inference::ClassifierDescription;
 use crate::inference::{Classifier, Normalization};
 use crate::logging::Bar;
-use crate::network::MemoryNeed;
+use crate::network::{DrawParameters, MemoryNeed};
 use crate::scores::ClassificationScores;
 
 /// An encoder with its features of the images.
@@ -95,8 +96,9 @@ impl<'a> Candidate<'a> {
                     .check(device)?;
             }
         }
-        device.seed(config.seed);
-        let network = open.init(device)?;
+        let network = open.init(&drawing_device(config.seed))?;
+        network.visit(&mut DrawParameters);
+        let network = network.to_device(device);
         let name = open.source.to_string();
         let needed = transfer.needed();
         let paths: Vec<PathBuf> = needed
@@ -192,7 +194,7 @@ impl<'a> Candidate<'a> {
         };
         let [train, valid] = self.train_and_valid(draw);
         let probe = data.fit(&train, &valid, draw.seed)?;
-        let mut network = self.classifier()?;
+        let mut network = self.classifier(self.transfer.config.seed)?;
         set_head(&mut network, &probe.model, &self.transfer.device);
         Ok(RunResult {
             probabilities: data.predict(&probe.model, &self.test),
@@ -232,9 +234,8 @@ impl<'a> Candidate<'a> {
             device,
             interrupter,
         };
-        device.seed(draw.seed);
         let [train, valid] = self.train_and_valid(draw);
-        let network = self.classifier()?;
+        let network = self.classifier(draw.seed)?;
         let tuned = data.fit(network, &config.fine_tune, &train, &valid, draw.seed)?;
         Ok(RunResult {
             probabilities: data.predict(&tuned.network, &self.test)?,
@@ -255,9 +256,12 @@ impl<'a> Candidate<'a> {
     }
 
     /// Returns the encoder with a new head.
-    fn classifier(&self) -> Result<Network, Error> {
+    /// Returns the encoder with a head of the weights of a seed.
+    fn classifier(&self, seed: u64) -> Result<Network, Error> {
         let config = self.description.network();
-        Ok(config.init_on(self.network.clone(), &self.transfer.device)?)
+        let network = config.init_on(self.network.clone(), &drawing_device(seed))?;
+        network.head.visit(&mut DrawParameters);
+        Ok(network.to_device(&self.transfer.device))
     }
 
     fn run(&self, draw: &Draw, validation_loss: f64) -> TransferRun {

@@ -21,7 +21,7 @@ use burn::train::{
 use convirt_data::{
     BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
 };
-use convirt_ops::{is_flex, mixed_seed, with_dropout_seed};
+use convirt_ops::{mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
 use crate::logging::{NotFinite, PendingMeasures};
@@ -250,7 +250,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             };
             let pairs = share.batch.as_ref().map(|batch| batch.indices.clone());
             let sent = self.peers.sent();
-            let seed = step_seed(self.seed, state.step, &self.device);
+            let seed = step_seed(self.seed, state.step);
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
             let Some(output) = output else {
                 // Too few of its images can be read.
@@ -406,16 +406,11 @@ impl<N: Pretrained> WindowedTraining<N> {
     }
 }
 
-/// Returns the seed of a step's dropout, and seeds a device other than the CPU with it.
+/// Returns the seed of a step's dropout.
 ///
 /// It depends on the step alone, so that a resumed run draws the same masks as an uninterrupted one.
-/// On the CPU nothing else in the process has an effect; other devices have one generator.
-pub(in crate::training) fn step_seed(seed: u64, step: usize, device: &Device) -> u64 {
-    let seed = mixed_seed(seed, step as u64);
-    if !is_flex(device) {
-        device.seed(seed);
-    }
-    seed
+pub(in crate::training) fn step_seed(seed: u64, step: usize) -> u64 {
+    mixed_seed(seed, step as u64)
 }
 
 /// Reads the L2 norm of all gradients of a module; 0 if there are none.

@@ -1,0 +1,147 @@
+//! Masks of dropout: a hash of an element's row and column decides whether it is dropped.
+
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+
+use super::{first_row, mixed_seed, next_dropout_seed};
+use crate::device::is_flex;
+
+/// Elements of a row of the mask of a vector: 16 KiB of float32, so that a new row's keys cost
+/// nothing beside its elements.
+pub(crate) const VECTOR_ROW: usize = 1 << 12;
+
+/// Factors of the hash.
+const FACTORS: [u32; 2] = [0x7FEB_352D, 0x846C_A68B];
+
+/// A dropout mask over rows of elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
+    seed: u64,
+    first_row: usize,
+    /// Elements with a smaller hash are dropped.
+    threshold: u32,
+    /// Factor of the elements that are not dropped.
+    scale: f32,
+}
+
+impl Mask {
+    /// Draws a mask from the current [`with_dropout_seed`](crate::with_dropout_seed) or else from
+    /// the device's random numbers, with several rows for each row or token of the batch; `None`
+    /// for probability 0.
+    pub(crate) fn draw(probability: f64, rows_per_token: usize, device: &Device) -> Option<Self> {
+        if probability == 0.0 {
+            return None;
+        }
+        Some(Self {
+            seed: next_dropout_seed(device),
+            first_row: first_row() * rows_per_token,
+            threshold: (probability * 2f64.powi(32)) as u32,
+            scale: (1.0 / (1.0 - probability)) as f32,
+        })
+    }
+
+    /// The mask of a row.
+    #[inline]
+    pub(crate) fn row(self, row: usize) -> RowMask {
+        let key = mixed_seed(self.seed, (self.first_row + row) as u64);
+        RowMask {
+            keys: [key as u32, (key >> 32) as u32],
+            threshold: self.threshold,
+            scale: self.scale,
+        }
+    }
+
+    /// Multiplies the rows of a tensor, those of its last dimension, by their factors, which are
+    /// computed on its device. `mask_row` returns the number of each row in the mask.
+    pub(crate) fn multiply<const D: usize>(
+        self,
+        input: Tensor<D>,
+        mask_row: impl Fn(usize) -> usize,
+    ) -> Tensor<D> {
+        let shape = input.dims();
+        let (rows, width) = match D {
+            1 => (shape[0].div_ceil(VECTOR_ROW), VECTOR_ROW),
+            _ => (shape[..D - 1].iter().product(), shape[D - 1]),
+        };
+        let masks: Vec<RowMask> = (0..rows).map(|row| self.row(mask_row(row))).collect();
+        let is_dropped = self.is_dropped(&masks, width, &input.device());
+        let is_dropped: Tensor<D, Bool> = match D {
+            1 => is_dropped
+                .reshape([rows * width])
+                .narrow(0, 0, shape[0])
+                .reshape(shape),
+            _ => is_dropped.reshape(shape),
+        };
+        input.mul_scalar(self.scale).mask_fill(is_dropped, 0.0)
+    }
+
+    /// Computes [`RowMask::hash`] of some rows on a device, and which elements it drops:
+    /// `[rows, width]`.
+    fn is_dropped(self, rows: &[RowMask], width: usize, device: &Device) -> Tensor<2, Bool> {
+        let device = device.clone().without_autodiff();
+        if is_flex(&device) {
+            // Its integer products do not wrap around in every build.
+            let hashes = rows
+                .iter()
+                .flat_map(|row| (0..width).map(|column| row.hash(column)));
+            let dropped: Vec<bool> = hashes.map(|hash| hash < self.threshold).collect();
+            return Tensor::from_data(TensorData::new(dropped, [rows.len(), width]), &device);
+        }
+        let options = (&device, DType::U32);
+        let shape = [rows.len(), width];
+        let columns: Vec<u32> = (0..width as u32).map(column_key).collect();
+        let columns = Tensor::<2, Int>::from_data(TensorData::new(columns, [1, width]), options);
+        let [first, second] = [0, 1].map(|key| {
+            let keys: Vec<u32> = rows.iter().map(|row| row.keys[key]).collect();
+            let keys = Tensor::<2, Int>::from_data(TensorData::new(keys, [rows.len(), 1]), options);
+            keys.expand(shape)
+        });
+        let mix = |hash: Tensor<2, Int>, shift: u32| {
+            let shifted = hash.clone().bitwise_right_shift_scalar(shift);
+            hash.bitwise_xor(shifted)
+        };
+        let mut hash = columns.expand(shape).bitwise_xor(first);
+        hash = mix(hash, 16).mul_scalar(FACTORS[0]) + second;
+        hash = mix(mix(hash, 15).mul_scalar(FACTORS[1]), 16);
+        hash.lower_elem(self.threshold)
+    }
+}
+
+/// The part of a [`Mask`] for one row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowMask {
+    keys: [u32; 2],
+    threshold: u32,
+    scale: f32,
+}
+
+impl RowMask {
+    /// The hash that decides whether an element is dropped.
+    ///
+    /// That of the column is built like those of
+    /// [hash-prospector](https://github.com/skeeto/hash-prospector). One key of the row goes in at
+    /// the start and one in the middle, so that no row is a permutation of another.
+    #[inline(always)]
+    fn hash(self, column: usize) -> u32 {
+        let mut hash = column_key(column as u32) ^ self.keys[0];
+        hash = (hash ^ (hash >> 16)).wrapping_mul(FACTORS[0]);
+        hash = hash.wrapping_add(self.keys[1]);
+        hash = (hash ^ (hash >> 15)).wrapping_mul(FACTORS[1]);
+        hash ^ (hash >> 16)
+    }
+
+    /// The factor of an element: 0 if it is dropped.
+    #[inline(always)]
+    pub(crate) fn factor(self, column: usize) -> f32 {
+        if self.hash(column) < self.threshold {
+            0.0
+        } else {
+            self.scale
+        }
+    }
+}
+
+/// Spreads the numbers of columns over all bits.
+#[inline(always)]
+fn column_key(column: u32) -> u32 {
+    column.wrapping_mul(0x9E37_79B9)
+}
