@@ -56,6 +56,14 @@ pub(crate) fn on_each_device(test: impl Fn()) {
     DEVICE.set(None);
 }
 
+/// Runs a part of a test on the CPU.
+pub(crate) fn on_cpu<R>(work: impl FnOnce() -> R) -> R {
+    let device = DEVICE.take();
+    let result = work();
+    DEVICE.set(device);
+    result
+}
+
 /// Values between -1 and 1 that look random, the same for the same seed.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
     let values = random_values(shape.iter().product(), seed);

@@ -97,9 +97,43 @@ pub(crate) fn drawing_device(seed: u64) -> Device {
     device
 }
 
-/// Returns a device's name without Burn's wrapping: `Flex(Cpu)`, `Cuda(0)`, …
+/// Returns a device's name: `Flex(Cpu)`, or that of the GPU with Burn's name of the device. Opens the
+/// device.
 pub(crate) fn device_name(device: &Device) -> String {
-    format!("{:?}", device.clone().inner().as_dispatch())
+    let device = device.clone().inner();
+    let of_burn = format!("{:?}", device.as_dispatch());
+    match gpu_name(&device) {
+        Some((name, _)) => format!("{name}, {of_burn}"),
+        None => of_burn,
+    }
+}
+
+/// Returns the name that a device gives itself, and whether it is a card rather than software; `None`
+/// for the backend Flex.
+fn gpu_name(device: &Device) -> Option<(String, bool)> {
+    #[cfg(any(
+        feature = "cuda",
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "metal",
+        feature = "webgpu",
+        feature = "rocm",
+        feature = "cpu"
+    ))]
+    return (device.identity()).map(|identity| (identity.name, identity.physical.is_some()));
+    #[cfg(not(any(
+        feature = "cuda",
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "metal",
+        feature = "webgpu",
+        feature = "rocm",
+        feature = "cpu"
+    )))]
+    {
+        let _ = device;
+        None
+    }
 }
 
 /// Returns the name of the kernel that multiplies matrices on a device; `None` if the device is not
@@ -110,7 +144,8 @@ pub(crate) fn kernel_name(device: &Device, precision: Precision) -> Option<Strin
 }
 
 /// Describes a device and a precision, in lines for people: the device with its kernel, the
-/// precision, and a warning if the processor has no instructions for that precision.
+/// precision, and a warning if the processor has no instructions for that precision, or the device is
+/// a GPU in software.
 pub fn describe_device(device: &Device, precision: Precision) -> String {
     let mut device_line = device_name(device);
     if let Some(kernel) = precision.kernel(device) {
@@ -126,7 +161,10 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
              float32"
         }
     };
-    let warning = if precision.is_native_to(device) {
+    let is_software = gpu_name(&device.clone().inner()).is_some_and(|(_, is_card)| !is_card);
+    let warning = if is_software {
+        "warning: this is software that stands in for a GPU; the device `flex` is faster\n"
+    } else if precision.is_native_to(device) {
         ""
     } else {
         "warning: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX): it rounds \

@@ -148,8 +148,8 @@ impl Network {
     #[cfg(feature = "train")]
     pub fn moved_to(self, device: &Device) -> Self {
         match self {
-            Self::ConVirt(network) => Self::ConVirt(network.to_device(device).into()),
-            Self::SimClr(network) => Self::SimClr(network.to_device(device).into()),
+            Self::ConVirt(network) => Self::ConVirt(network.fork(device).into()),
+            Self::SimClr(network) => Self::SimClr(network.fork(device).into()),
         }
     }
 

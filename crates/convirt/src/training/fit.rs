@@ -2,6 +2,7 @@
 
 mod held_out;
 mod left_out;
+mod compiling;
 mod epochs;
 mod evaluation;
 mod state_file;

@@ -98,7 +98,7 @@ impl<'a> Candidate<'a> {
         }
         let network = open.init(&drawing_device(config.seed))?;
         network.visit(&mut DrawParameters);
-        let network = network.to_device(device);
+        let network = network.fork(device);
         let name = open.source.to_string();
         let needed = transfer.needed();
         let paths: Vec<PathBuf> = needed
@@ -261,7 +261,7 @@ impl<'a> Candidate<'a> {
         let config = self.description.network();
         let network = config.init_on(self.network.clone(), &drawing_device(seed))?;
         network.head.visit(&mut DrawParameters);
-        Ok(network.to_device(&self.transfer.device))
+        Ok(network.fork(&self.transfer.device))
     }
 
     fn run(&self, draw: &Draw, validation_loss: f64) -> TransferRun {

@@ -33,6 +33,7 @@ use crate::training::checkpoint::{
 };
 use crate::training::command::Command;
 use crate::training::division::Division;
+use crate::training::fit::compiling::CompilingNote;
 use crate::training::fit::evaluation::Evaluated;
 use crate::training::fit::held_out::HeldOutPairs;
 use crate::training::fit::left_out::LeftOut;
@@ -93,6 +94,8 @@ pub(super) struct Parts<N: Pretrained> {
     pub checkpointer: Option<LearningCheckpointer<PretrainingTask<N>>>,
     pub store: Arc<EventStoreClient>,
     pub last_checkpoint: LastCheckpoint,
+    /// Whether this process has made no step yet.
+    pub is_first_step: bool,
 }
 
 impl<N: Pretrained> Parts<N> {
@@ -129,6 +132,7 @@ impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedT
             checkpointer: components.checkpointer,
             store: components.event_store,
             last_checkpoint: LastCheckpoint::now(outcome.state.step),
+            is_first_step: true,
         };
         let mut recorder = self.recorder.lock().expect("one thread runs the loop");
         let result = self.run(&mut parts, &mut outcome, &mut recorder);
@@ -251,6 +255,9 @@ impl<N: Pretrained> WindowedTraining<N> {
             let pairs = share.batch.as_ref().map(|batch| batch.indices.clone());
             let sent = self.peers.sent();
             let seed = step_seed(self.seed, state.step);
+            let compiling = parts
+                .is_first_step
+                .then(|| CompilingNote::begin(&self.device));
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
             let Some(output) = output else {
                 // Too few of its images can be read.
@@ -268,6 +275,8 @@ impl<N: Pretrained> WindowedTraining<N> {
             let item = output.item.read().map_err(failed)?;
             let measures = item.measures().cloned().expect("they have been read");
             let norm = norm_value(&output.grads, &parts.learner.model());
+            drop(compiling);
+            parts.is_first_step = false;
             state.step = self.loader.position().get();
             let is_finite = NotFinite::check_loss(measures.loss)
                 .and_then(|()| NotFinite::check_gradient_norm(norm));
