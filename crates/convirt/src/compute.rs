@@ -42,6 +42,7 @@ pub const DEVICE_NAMES: &[&str] = &[
 ///
 /// - [`ComputeError::UnknownDevice`] if the backend is unknown or not in this build; it lists those
 ///   of this build
+/// - [`ComputeError::SeveralDevices`] if the name is a list
 /// - [`ComputeError::Kernel`] if `CONVIRT_KERNEL` names an unknown kernel or one that this
 ///   processor does not have
 ///
@@ -69,6 +70,10 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
         name: name.to_string(),
         available: DEVICE_NAMES,
     };
+    if name.contains(',') {
+        let names = name.to_string();
+        return Err(ComputeError::SeveralDevices { names }.into());
+    }
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => (backend, Some(index.parse().map_err(|_| unknown())?)),
         None => (name, None),
@@ -248,6 +253,8 @@ mod tests {
             "{error}"
         );
         assert!(device(Some("flex:1")).is_err());
+        let error = device(Some("flex,flex")).unwrap_err();
+        assert!(error.to_string().contains("several devices") && error.is_misuse());
         assert!(device(Some("flex")).is_ok());
     }
 

@@ -143,9 +143,11 @@ impl Error {
             Self::Config(_) => true,
             Self::Data(error) => error.is_misuse(),
             Self::Phantom(PhantomError::OutOfRange { .. }) => true,
-            Self::Compute(ComputeError::UnknownDevice { .. } | ComputeError::IdlePeers { .. }) => {
-                true
-            }
+            Self::Compute(
+                ComputeError::UnknownDevice { .. }
+                | ComputeError::SeveralDevices { .. }
+                | ComputeError::IdlePeers { .. },
+            ) => true,
             Self::Weights(WeightsError::UnusedPrefix { .. }) => true,
             Self::Inference(InferenceError::EmbeddingFormat { .. }) => true,
             #[cfg(feature = "train")]

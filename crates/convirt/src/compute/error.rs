@@ -21,6 +21,13 @@ pub enum ComputeError {
         available: &'static [&'static str],
     },
 
+    /// Several devices are named where one computes.
+    #[error("`{names}` are several devices, and this is computed by one; name one of them")]
+    SeveralDevices {
+        /// The names that were given.
+        names: String,
+    },
+
     /// The device does not compute in bfloat16.
     #[error("{device} does not compute in bfloat16; choose the precision `float32`")]
     NoBFloat16 {

@@ -79,10 +79,25 @@ impl Items {
     }
 }
 
+impl ImageModel {
+    /// Asks the assistants, if there are any, to embed their shares of more than one batch.
+    pub(super) fn assisted(
+        &self,
+        has_one_batch: bool,
+        loader: &LoaderConfig,
+        items: impl FnOnce() -> Items,
+    ) -> Result<Option<Assisted<'_>>, Error> {
+        match &self.assistants {
+            Some(assistants) if !has_one_batch => Assisted::begin(assistants, self, loader, items),
+            _ => Ok(None),
+        }
+    }
+}
+
 impl<'a> Assisted<'a> {
     /// Asks the assistants to embed their shares. `None` if another embedding has not ended yet: this
     /// one is for the leader alone then.
-    pub fn begin(
+    fn begin(
         assistants: &'a Assistants,
         tower: &ImageModel,
         loader: &LoaderConfig,
