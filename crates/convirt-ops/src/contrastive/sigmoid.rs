@@ -110,6 +110,7 @@ mod tests {
     use burn::tensor::{DType, Device};
 
     use super::*;
+    use crate::device::is_flex;
     use crate::kernel::tests::with_each_kernel;
     use crate::testing::{device, on_cpu, on_each_device, random};
 
@@ -177,7 +178,8 @@ mod tests {
             (composed, DType::F32, 1e-5),
             (sigmoid_loss, DType::F32, 2e-6),
         ];
-        let can = |way: &(Function, DType, f64)| device().supports_dtype(way.1);
+        // Drivers in software compute wrong logarithms in float64.
+        let can = |way: &(Function, DType, f64)| way.1 == DType::F32 || is_flex(&device());
         for (way, dtype, tolerance) in ways.into_iter().filter(can) {
             let actual = evaluate(way, dtype, shape, numbers, classes);
             for (index, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
