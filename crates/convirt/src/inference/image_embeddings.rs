@@ -22,8 +22,9 @@ impl ImageModel {
     ///
     /// # Errors
     ///
-    /// [`LoaderError::NothingToLoad`] without paths, [`SettingError::OutOfRange`] for a batch size
-    /// of 0 or a share outside 0 to 1, `ComputeError::TooLargeForMemory`.
+    /// [`LoaderError::NothingToLoad`](convirt_data::LoaderError::NothingToLoad) without paths,
+    /// `SettingError::OutOfRange` for a batch size of 0 or a share outside 0 to 1,
+    /// `ComputeError::TooLargeForMemory`.
     pub fn embed_images(
         &self,
         paths: impl Into<Arc<[PathBuf]>>,
