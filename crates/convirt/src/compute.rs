@@ -116,25 +116,9 @@ pub(crate) fn device_name(device: &Device) -> String {
 /// Returns the name that a device gives itself, and whether it is a card rather than software; `None`
 /// for the backend Flex.
 fn gpu_name(device: &Device) -> Option<(String, bool)> {
-    #[cfg(any(
-        feature = "cuda",
-        feature = "wgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu",
-        feature = "rocm",
-        feature = "cpu"
-    ))]
+    #[cfg(feature = "cubecl")]
     return (device.identity()).map(|identity| (identity.name, identity.physical.is_some()));
-    #[cfg(not(any(
-        feature = "cuda",
-        feature = "wgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu",
-        feature = "rocm",
-        feature = "cpu"
-    )))]
+    #[cfg(not(feature = "cubecl"))]
     {
         let _ = device;
         None

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_every_so_manieth_batch_and_count_what_others_leave_out() {
+    fn shares_are_batches_in_turn_and_count_what_others_leave_out() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path(), 7);
         fs::write(&paths[5], b"no image").unwrap();

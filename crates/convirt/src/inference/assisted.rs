@@ -1,7 +1,6 @@
 //! An embedding that several peers divide: the leader's side and that of its assistants.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
@@ -40,6 +39,31 @@ pub(super) enum Items {
     Texts(Vec<String>),
 }
 
+/// What one peer embeds, part by part.
+pub(super) trait Share: Sized {
+    /// Restricts it to that of one of several peers. Nothing may have been embedded yet.
+    fn of_peer(self, rank: usize, size: usize) -> Self;
+
+    /// Embeds the next part.
+    fn next_part(&mut self) -> Result<Part, Error>;
+
+    /// Returns how many items have been embedded or left out.
+    fn done(&self) -> usize;
+
+    /// Counts the images at some positions, which assistants have left out.
+    fn add_unreadable(&mut self, _positions: Vec<usize>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The batches in the order of the items, embedded by this process alone or together with assistants.
+pub(super) struct Batches<'a, S> {
+    pub share: S,
+    assisted: Option<Assisted<'a>>,
+    /// Whether there was an error, after which nothing follows.
+    has_failed: bool,
+}
+
 /// The next part of a peer's share.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Part {
@@ -52,16 +76,15 @@ pub(super) struct Part {
 }
 
 /// The leader's side: puts the shares together, in the order of the items.
-pub(super) struct Assisted<'a> {
+struct Assisted<'a> {
     peers: MutexGuard<'a, Peers>,
-    shares: Vec<Share>,
-    /// Positions of images that assistants have left out.
-    unreadable: Vec<usize>,
+    /// Of each peer.
+    received: Vec<Received>,
 }
 
-/// What is known of a peer's share.
+/// What a peer has embedded of its share so far.
 #[derive(Default)]
-struct Share {
+struct Received {
     /// Batches that wait for earlier ones of other peers.
     batches: VecDeque<EmbeddedBatch>,
     done: usize,
@@ -79,18 +102,53 @@ impl Items {
     }
 }
 
-impl ImageModel {
-    /// Asks the assistants, if there are any, to embed their shares of more than one batch.
-    pub(super) fn assisted(
-        &self,
-        has_one_batch: bool,
+impl<'a, S: Share> Batches<'a, S> {
+    /// Asks the assistants of a model, if there are any, to embed their shares of `items`, unless all
+    /// is one part.
+    pub fn begin(
+        tower: &'a ImageModel,
+        share: S,
+        is_one_part: bool,
         loader: &LoaderConfig,
         items: impl FnOnce() -> Items,
-    ) -> Result<Option<Assisted<'_>>, Error> {
-        match &self.assistants {
-            Some(assistants) if !has_one_batch => Assisted::begin(assistants, self, loader, items),
-            _ => Ok(None),
+    ) -> Result<Self, Error> {
+        let assisted = match &tower.assistants {
+            Some(assistants) if !is_one_part => Assisted::begin(assistants, tower, loader, items)?,
+            _ => None,
+        };
+        let share = match &assisted {
+            Some(Assisted { peers, .. }) => share.of_peer(peers.rank(), peers.size()),
+            None => share,
+        };
+        Ok(Self {
+            share,
+            assisted,
+            has_failed: false,
+        })
+    }
+
+    /// Returns how many items have been embedded or left out by all.
+    pub fn done(&self) -> usize {
+        match &self.assisted {
+            Some(assisted) => assisted.received.iter().map(|share| share.done).sum(),
+            None => self.share.done(),
         }
+    }
+}
+
+impl<S: Share> Iterator for Batches<'_, S> {
+    type Item = Result<EmbeddedBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let next = match &mut self.assisted {
+            Some(assisted) => assisted.next(&mut self.share),
+            None => self.share.next_part().map(|part| part.batch),
+        };
+        self.has_failed = next.is_err();
+        next.transpose()
     }
 }
 
@@ -117,63 +175,33 @@ impl<'a> Assisted<'a> {
         };
         peers.lead(Some(Work::Embed))?;
         peers.lead(Some(order))?;
-        let mut shares = Vec::new();
-        shares.resize_with(peers.size(), Share::default);
-        Ok(Some(Self {
-            peers,
-            shares,
-            unreadable: Vec::new(),
-        }))
+        let mut received = Vec::new();
+        received.resize_with(peers.size(), Received::default);
+        Ok(Some(Self { peers, received }))
     }
 
-    /// Returns the number of the leader's share.
-    pub fn rank(&self) -> usize {
-        self.peers.rank()
-    }
-
-    /// Returns the number of shares.
-    pub fn size(&self) -> usize {
-        self.peers.size()
-    }
-
-    /// Returns the positions of the images that assistants have left out since the last call.
-    pub fn take_unreadable(&mut self) -> Vec<usize> {
-        mem::take(&mut self.unreadable)
-    }
-
-    /// Returns how many items have been embedded or left out by all.
-    pub fn done(&self) -> usize {
-        self.shares.iter().map(|share| share.done).sum()
-    }
-
-    /// Returns the next batch of all; `own` computes the next part of the leader's share.
-    pub fn next(
-        &mut self,
-        mut own: impl FnMut() -> Result<Part, Error>,
-    ) -> Result<Option<EmbeddedBatch>, Error> {
-        while self.shares.iter().any(Share::is_unknown) {
+    /// Returns the next batch of all; `own` is the leader's share.
+    fn next(&mut self, own: &mut impl Share) -> Result<Option<EmbeddedBatch>, Error> {
+        while self.received.iter().any(Received::is_waited_for) {
             self.peers.lead(Some(true))?;
-            let own = own();
+            let own_part = own.next_part();
             // The assistants wait for this even if the leader's part is an error.
             let mut parts = self.peers.report(&Part::end())?;
             parts[self.peers.rank()] = Part {
                 unreadable: Vec::new(),
-                ..own?
+                ..own_part?
             };
-            for (share, part) in self.shares.iter_mut().zip(parts) {
-                share.done = part.done;
-                share.has_ended = part.batch.is_none();
-                share.batches.extend(part.batch);
-                self.unreadable.extend(part.unreadable);
+            for (received, part) in self.received.iter_mut().zip(parts) {
+                received.done = part.done;
+                received.has_ended = part.batch.is_none();
+                received.batches.extend(part.batch);
+                own.add_unreadable(part.unreadable)?;
             }
         }
-        let first = |share: &&mut Share| share.batches.front().map(|batch| batch.indices[0]);
-        let shares = self
-            .shares
-            .iter_mut()
-            .filter(|share| !share.batches.is_empty());
-        let next = shares.min_by_key(first);
-        Ok(next.and_then(|share| share.batches.pop_front()))
+        let first = |it: &&mut Received| it.batches.front().map(|batch| batch.indices[0]);
+        let with_batches = (self.received.iter_mut()).filter(|it| !it.batches.is_empty());
+        let next = with_batches.min_by_key(first);
+        Ok(next.and_then(|received| received.batches.pop_front()))
     }
 }
 
@@ -184,9 +212,9 @@ impl Drop for Assisted<'_> {
     }
 }
 
-impl Share {
+impl Received {
     /// Returns whether an earlier batch than those of other peers may follow.
-    fn is_unknown(&self) -> bool {
+    fn is_waited_for(&self) -> bool {
         self.batches.is_empty() && !self.has_ended
     }
 }
@@ -256,21 +284,18 @@ impl EmbeddingAssistant {
         if model.image_tower().identity()?.checksum != checksum {
             return Err(InferenceError::OtherModel { path: weights }.into());
         }
-        let share = (peers.rank(), peers.size());
         match items {
             Items::Images(paths) => {
                 let paths: Vec<PathBuf> = paths.iter().map(|path| path_from_text(path)).collect();
                 // The leader counts what all leave out.
                 let tower = model.image_tower();
-                let mut embedded = tower.embed_images(paths, &loader, 1.0)?.of_share(share);
-                serve(peers, || embedded.next_part())?;
+                serve(tower.embed_images(paths, &loader, 1.0)?.into_share(), peers)?;
             }
             Items::Texts(texts) => {
                 let AnyModel::Both(model) = &model else {
                     unreachable!("texts need both sides");
                 };
-                let mut embedded = model.embed_texts(&texts, &loader)?.of_share(share);
-                serve(peers, || embedded.next_part())?;
+                serve(model.embed_texts(&texts, &loader)?.into_share(), peers)?;
             }
         }
         self.model = Some(model);
@@ -278,10 +303,11 @@ impl EmbeddingAssistant {
     }
 }
 
-/// Sends part after part, as long as the leader wants more.
-fn serve(peers: &Peers, mut next: impl FnMut() -> Result<Part, Error>) -> Result<(), Error> {
+/// Sends part after part of a peer's share, as long as the leader wants more.
+fn serve(all: impl Share, peers: &Peers) -> Result<(), Error> {
+    let mut share = all.of_peer(peers.rank(), peers.size());
     while peers.lead(None)? {
-        peers.report(&next()?)?;
+        peers.report(&share.next_part()?)?;
     }
     Ok(())
 }

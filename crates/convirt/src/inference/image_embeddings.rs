@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use convirt_data::{ImageBatch, ImageBatches, LoaderConfig, Unreadable};
 
-use super::assisted::{Assisted, Items, Part};
+use super::assisted::{Batches, Items, Part, Share};
 use super::embedded_batch::EmbeddedBatch;
 use super::error::InferenceError;
 use super::image_model::ImageModel;
@@ -47,18 +47,19 @@ impl ImageModel {
             max_bad_share,
             device,
         )?;
-        let order = || Items::images(&paths);
-        let assisted = self.assisted(has_one_batch, loader, order)?;
-        Ok(ImageEmbeddings {
+        let share = ImageShare {
             tower: self,
-            batches: match &assisted {
-                Some(assisted) => batches.with_share(assisted.rank(), assisted.size()),
-                None => batches,
-            },
-            assisted,
-            has_failed: false,
-            paths,
-        })
+            paths: Arc::clone(&paths),
+            batches,
+        };
+        let items = || Items::images(&paths);
+        Ok(ImageEmbeddings(Batches::begin(
+            self,
+            share,
+            has_one_batch,
+            loader,
+            items,
+        )?))
     }
 }
 
@@ -102,69 +103,28 @@ impl Model {
 /// # Ok(())
 /// # }
 /// ```
-pub struct ImageEmbeddings<'a> {
+pub struct ImageEmbeddings<'a>(Batches<'a, ImageShare<'a>>);
+
+/// Images that one peer embeds.
+pub(super) struct ImageShare<'a> {
     tower: &'a ImageModel,
     paths: Arc<[PathBuf]>,
-    /// All batches, or this peer's share.
     batches: ImageBatches,
-    assisted: Option<Assisted<'a>>,
-    /// Whether there was an error, after which nothing follows.
-    has_failed: bool,
 }
 
-impl ImageEmbeddings<'_> {
+impl<'a> ImageEmbeddings<'a> {
     /// Returns how many images have been embedded or left out.
     pub fn done(&self) -> usize {
-        let by_all = self.assisted.as_ref().map(Assisted::done);
-        by_all.unwrap_or(self.batches.done())
+        self.0.done()
     }
 
     /// Returns the images left out so far, in the order of the paths.
     pub fn into_unreadable(self) -> Vec<Unreadable> {
-        self.batches.into_unreadable()
+        self.0.share.batches.into_unreadable()
     }
 
-    /// Restricts the batches to the share of an assistant.
-    pub(super) fn of_share(self, (rank, size): (usize, usize)) -> Self {
-        Self {
-            batches: self.batches.with_share(rank, size),
-            ..self
-        }
-    }
-
-    /// Returns the next part of this peer's share.
-    pub(super) fn next_part(&mut self) -> Result<Part, Error> {
-        let known = self.batches.unreadable().len();
-        let batch = self.next_of_share()?;
-        let new = self.batches.unreadable()[known..].iter();
-        Ok(Part {
-            batch,
-            unreadable: new.map(|image| image.index).collect(),
-            done: self.batches.done(),
-        })
-    }
-
-    fn next_of_share(&mut self) -> Result<Option<EmbeddedBatch>, Error> {
-        let Some(batch) = self.batches.next().transpose()? else {
-            return Ok(None);
-        };
-        let ImageBatch { images, indices } = batch;
-        let name = |index: usize| self.paths[index].display().to_string();
-        EmbeddedBatch::new(indices, self.tower.encode_image(images), name).map(Some)
-    }
-
-    fn next_of_all(&mut self, assisted: &mut Assisted) -> Result<Option<EmbeddedBatch>, Error> {
-        let batch = assisted.next(|| self.next_part())?;
-        let left_out = assisted.take_unreadable().into_iter();
-        let left_out = left_out.map(|index| match self.tower.images.load(&self.paths[index]) {
-            Err(error) => Ok(Unreadable { index, error }),
-            Ok(_) => Err(InferenceError::NotReadableByAll {
-                path: self.paths[index].clone(),
-            }),
-        });
-        let left_out: Vec<Unreadable> = left_out.collect::<Result<_, _>>()?;
-        self.batches.add_unreadable(left_out)?;
-        Ok(batch)
+    pub(super) fn into_share(self) -> ImageShare<'a> {
+        self.0.share
     }
 }
 
@@ -172,18 +132,51 @@ impl Iterator for ImageEmbeddings<'_> {
     type Item = Result<EmbeddedBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.has_failed {
-            return None;
+        self.0.next()
+    }
+}
+
+impl ImageShare<'_> {
+    fn embed(&self, ImageBatch { images, indices }: ImageBatch) -> Result<EmbeddedBatch, Error> {
+        let name = |index: usize| self.paths[index].display().to_string();
+        EmbeddedBatch::new(indices, self.tower.encode_image(images), name)
+    }
+}
+
+impl Share for ImageShare<'_> {
+    fn of_peer(self, rank: usize, size: usize) -> Self {
+        Self {
+            batches: self.batches.with_share(rank, size),
+            ..self
         }
-        let next = match self.assisted.take() {
-            None => self.next_of_share(),
-            Some(mut assisted) => {
-                let next = self.next_of_all(&mut assisted);
-                self.assisted = Some(assisted);
-                next
+    }
+
+    fn next_part(&mut self) -> Result<Part, Error> {
+        let known = self.batches.unreadable().len();
+        let batch = self.batches.next().transpose()?;
+        let batch = batch.map(|batch| self.embed(batch)).transpose()?;
+        let new = self.batches.unreadable()[known..].iter();
+        Ok(Part {
+            batch,
+            unreadable: new.map(|image| image.index).collect(),
+            done: self.done(),
+        })
+    }
+
+    fn done(&self) -> usize {
+        self.batches.done()
+    }
+
+    /// Finds out why they cannot be read.
+    fn add_unreadable(&mut self, positions: Vec<usize>) -> Result<(), Error> {
+        let left_out = positions.into_iter().map(|index| {
+            let path = &self.paths[index];
+            match self.tower.images.load(path) {
+                Err(error) => Ok(Unreadable { index, error }),
+                Ok(_) => Err(InferenceError::NotReadableByAll { path: path.clone() }),
             }
-        };
-        self.has_failed = next.is_err();
-        next.transpose()
+        });
+        let left_out: Vec<Unreadable> = left_out.collect::<Result<_, _>>()?;
+        Ok(self.batches.add_unreadable(left_out)?)
     }
 }

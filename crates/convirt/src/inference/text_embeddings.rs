@@ -7,7 +7,7 @@ use convirt_data::{
 };
 use rayon::prelude::*;
 
-use super::assisted::{Assisted, Items, Part};
+use super::assisted::{Batches, Items, Part, Share};
 use super::embedded_batch::{EmbeddedBatch, TowerOutput, excerpt};
 use super::model::Model;
 use crate::error::Error;
@@ -56,19 +56,19 @@ impl Model {
 /// # Ok(())
 /// # }
 /// ```
-pub struct TextEmbeddings<'a, T> {
+pub struct TextEmbeddings<'a, T>(Batches<'a, TextShare<'a, T>>);
+
+/// Texts that one peer embeds.
+pub(super) struct TextShare<'a, T> {
     model: &'a Model,
     texts: &'a [T],
     batch_size: usize,
     padding: Padding,
-    /// Beginning of the next texts of this peer's share.
+    /// Beginning of the next part.
     next: usize,
     /// Texts from the beginning of a part to that of the next.
     stride: usize,
     done: usize,
-    assisted: Option<Assisted<'a>>,
-    /// Whether there was an error, after which nothing follows.
-    has_failed: bool,
 }
 
 impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
@@ -88,13 +88,7 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
             };
             return Err(error.into());
         }
-        let texts_sorted = loader.batch_size.saturating_mul(BATCHES_SORTED);
-        let order = || Items::texts(texts);
-        let has_one_part = texts.len() <= texts_sorted;
-        let tower = model.image_tower();
-        let assisted = tower.assisted(has_one_part, loader, order)?;
-        let shares = assisted.as_ref().map_or(1, Assisted::size);
-        Ok(Self {
+        let mut share = TextShare {
             model,
             texts,
             batch_size: loader.batch_size,
@@ -104,47 +98,38 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
                 max_tokens: model.max_tokens(),
             },
             next: 0,
-            stride: texts_sorted.saturating_mul(shares),
+            stride: 0,
             done: 0,
-            assisted,
-            has_failed: false,
-        })
-    }
-
-    /// Restricts the texts to the share of an assistant.
-    pub(super) fn of_share(self, (rank, size): (usize, usize)) -> Self {
-        Self {
-            next: rank.saturating_mul(self.stride),
-            stride: size.saturating_mul(self.stride),
-            ..self
-        }
+        };
+        share.stride = share.texts_sorted();
+        let is_one_part = texts.len() <= share.stride;
+        let items = || Items::texts(texts);
+        let batches = Batches::begin(model.image_tower(), share, is_one_part, loader, items)?;
+        Ok(Self(batches))
     }
 
     /// Returns how many texts have been embedded.
     pub fn done(&self) -> usize {
-        let by_all = self.assisted.as_ref().map(Assisted::done);
-        by_all.unwrap_or(self.done)
+        self.0.done()
     }
 
-    /// Returns the next part of this peer's share.
-    pub(super) fn next_part(&mut self) -> Result<Part, Error> {
-        Ok(Part {
-            batch: self.next_of_share()?,
-            unreadable: Vec::new(),
-            done: self.done,
-        })
+    pub(super) fn into_share(self) -> TextShare<'a, T> {
+        self.0.share
     }
+}
 
-    fn next_of_share(&mut self) -> Result<Option<EmbeddedBatch>, Error> {
-        let texts_sorted = self.batch_size.saturating_mul(BATCHES_SORTED);
-        let end = self.next.saturating_add(texts_sorted).min(self.texts.len());
-        let range = self.next.min(end)..end;
-        if range.is_empty() {
-            return Ok(None);
-        }
-        self.next = self.next.saturating_add(self.stride);
-        self.done += range.len();
-        self.embed(range).map(Some)
+impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
+    type Item = Result<EmbeddedBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl<T: AsRef<str> + Sync> TextShare<'_, T> {
+    /// Number of texts that are sorted by length together.
+    fn texts_sorted(&self) -> usize {
+        self.batch_size.saturating_mul(BATCHES_SORTED)
     }
 
     /// Embeds the texts in a range, in batches of similar length.
@@ -181,22 +166,29 @@ impl<'a, T: AsRef<str> + Sync> TextEmbeddings<'a, T> {
     }
 }
 
-impl<T: AsRef<str> + Sync> Iterator for TextEmbeddings<'_, T> {
-    type Item = Result<EmbeddedBatch, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.has_failed {
-            return None;
+impl<T: AsRef<str> + Sync> Share for TextShare<'_, T> {
+    fn of_peer(self, rank: usize, size: usize) -> Self {
+        Self {
+            next: rank.saturating_mul(self.stride),
+            stride: size.saturating_mul(self.stride),
+            ..self
         }
-        let next = match self.assisted.take() {
-            None => self.next_of_share(),
-            Some(mut assisted) => {
-                let next = assisted.next(|| self.next_part());
-                self.assisted = Some(assisted);
-                next
-            }
-        };
-        self.has_failed = next.is_err();
-        next.transpose()
+    }
+
+    fn next_part(&mut self) -> Result<Part, Error> {
+        let end = self.next.saturating_add(self.texts_sorted());
+        let range = self.next..end.min(self.texts.len());
+        let is_there = !range.is_empty();
+        self.next = self.next.saturating_add(self.stride);
+        self.done += range.len();
+        Ok(Part {
+            batch: is_there.then(|| self.embed(range)).transpose()?,
+            unreadable: Vec::new(),
+            done: self.done,
+        })
+    }
+
+    fn done(&self) -> usize {
+        self.done
     }
 }
