@@ -39,7 +39,7 @@ CASES = [
 ]
 
 
-def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
+def pytorch(network, pass_, batch, tokens=0, _micro_batch=0, flags=(), device="cpu"):
     """The same case in PyTorch, as a function that runs it once."""
     pass_ = "step" if pass_ == "known" else pass_
     import torch
@@ -47,12 +47,15 @@ def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
     import torchvision
     from transformers import BertConfig, BertModel
 
-    torch.set_num_threads(int(os.environ["THREADS"]))
-    form = torch.channels_last if "--channels-last" in sys.argv else torch.contiguous_format
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled="--bf16" in sys.argv)
+    form = torch.channels_last if "--channels-last" in flags else torch.contiguous_format
+    half = {"--bf16": torch.bfloat16, "--fp16": torch.float16}
+    half = next((half[flag] for flag in flags if flag in half), None)
+    autocast = torch.autocast(device, half or torch.bfloat16, enabled=half is not None)
+    scaler = torch.amp.GradScaler(device, enabled=half == torch.float16)
+    torch.set_default_device(device)
 
     def compiled(model):
-        return torch.compile(model) if "--compile" in sys.argv else model
+        return torch.compile(model) if "--compile" in flags else model
 
     def resnet(name):
         model = getattr(torchvision.models, name)()
@@ -115,8 +118,9 @@ def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
             scores = F.normalize(v.float(), dim=1) @ F.normalize(u.float(), dim=1).T / 0.1
             target = torch.arange(batch)
             loss = 0.75 * F.cross_entropy(scores, target)
-            (loss + 0.25 * F.cross_entropy(scores.T, target)).backward()
-            adam.step()
+            scaler.scale(loss + 0.25 * F.cross_entropy(scores.T, target)).backward()
+            scaler.step(adam)
+            scaler.update()
 
         return run
     model = compiled(Text() if network == "bert" else resnet(network))
@@ -135,17 +139,21 @@ def pytorch(network, pass_, batch, tokens=0, _micro_batch=0):
         model.zero_grad()
         with autocast:
             loss = model(*inputs).square().mean()
-        loss.backward()
+        scaler.scale(loss).backward()
 
     return run
 
 
 def serve(words):
     """Runs PyTorch's case for each line of input."""
-    words = [word for word in words if not word.startswith("--")]
+    flags = [word for word in words if word.startswith("--")]
+    words = [word for word in words if word not in flags]
     import time
 
-    run = pytorch(*words[:2], *map(int, words[2:]))
+    import torch
+
+    torch.set_num_threads(int(os.environ["THREADS"]))
+    run = pytorch(*words[:2], *map(int, words[2:]), flags=flags)
     for _ in sys.stdin:
         start = time.perf_counter()
         run()

@@ -7,10 +7,11 @@
 //! Networks: resnet18, resnet50, bert (base, the embeddings and layers 0 to 5 frozen in a step),
 //! convirt (resnet50 and bert as the paper trains them, with Adam; `known` instead of `step` where
 //! the texts have been seen before), loss (alone, of embeddings of 512 numbers). Numbers: batch,
-//! tokens, for convirt the pairs of a micro-batch; with `--bf16` or `--high` in that precision, by
-//! the kernel that `CONVIRT_KERNEL` names, if it does. For each line of input it runs once and
-//! prints the seconds; at the end, with `--profile`, where the last run's time went, and the largest
-//! resident memory in MiB. `steps.py` runs PyTorch in turns with it.
+//! tokens, for convirt the pairs of a micro-batch; with `--bf16`, `--fp16` or `--high` in that
+//! precision, by the kernel that `CONVIRT_KERNEL` names, if it does. For each line of input it runs
+//! once and prints the seconds; at the end, with `--profile`, where the last run's time went, and the
+//! largest resident memory in MiB. A line that names a case is the next case, and `ready` is printed
+//! for it. `steps.py` runs PyTorch in turns with it, `gpu.py` on a GPU.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use burn::train::TrainStep;
-use convirt::compute::{Precision, Profile, autocast};
+use convirt::compute::{Precision, Profile, autocast, parse_precision};
 use convirt::data::{ImageTextBatch, TextBatch};
 use convirt::model::{
     BertConfig, ConVirtConfig, ContrastiveLossConfig, FrozenStates, ResNetConfig, ResNetDepth,
@@ -27,41 +28,64 @@ use convirt::model::{
 use convirt::training::{Adam, ContrastiveTask};
 
 fn main() {
-    let words = std::env::args().skip(1);
-    let (flags, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("--"));
-    let has = |name: &str| flags.iter().any(|flag| flag == name);
-    let precision = match (has("--bf16"), has("--high")) {
-        (true, _) => Precision::BFloat16,
-        (_, true) => Precision::High,
-        _ => Precision::Float32,
-    };
-    let [network, pass, numbers @ ..] = &words[..] else {
-        println!("which case? see the top of benches/steps.rs");
-        return;
-    };
-    let numbers: Vec<usize> = numbers
-        .iter()
-        .map(|number| number.parse().expect("a number"))
-        .collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let device = convirt::device(None).expect("a backend is compiled in");
-    let mut run = case(network, pass, &numbers, precision, &device);
+    let mut current = Case::read(&words, &device);
     let mut last = None;
-    for _ in std::io::stdin().lock().lines() {
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("text");
+        if line.starts_with(char::is_alphabetic) {
+            drop(current.take());
+            device.memory_cleanup();
+            let words: Vec<String> = line.split_whitespace().map(String::from).collect();
+            current = Case::read(&words, &device);
+            println!("ready");
+            continue;
+        }
+        let case = current
+            .as_mut()
+            .expect("a case; see the top of benches/steps.rs");
         let start = Instant::now();
         let (_, profile) = Profile::measure(|| {
-            autocast(precision, &mut run);
+            autocast(case.precision, &mut case.run);
             device.sync().expect("the device works");
         });
         println!("{:.4}", start.elapsed().as_secs_f64());
         last = Some(profile);
     }
-    if let Some(profile) = last.filter(|_| has("--profile")) {
+    if let Some(profile) = last.filter(|_| words.iter().any(|word| word == "--profile")) {
         println!("{profile}");
     }
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
         let peak = status.split("VmHWM:").nth(1).expect("a peak");
         let kibibytes: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
         println!("{:.0}", kibibytes / 1024.0);
+    }
+}
+
+struct Case {
+    precision: Precision,
+    run: Box<dyn FnMut()>,
+}
+
+impl Case {
+    /// `None` if the words name none, as when cargo tests the benches.
+    fn read(words: &[String], device: &Device) -> Option<Self> {
+        let (flags, words): (Vec<_>, Vec<_>) =
+            words.iter().partition(|word| word.starts_with("--"));
+        let precision = flags
+            .iter()
+            .find_map(|flag| parse_precision(&flag[2..]).ok());
+        let precision = precision.unwrap_or_default().on(device);
+        let [network, pass, numbers @ ..] = &words[..] else {
+            return None;
+        };
+        let numbers = numbers
+            .iter()
+            .map(|number| number.parse().expect("a number"));
+        let numbers: Vec<usize> = numbers.collect();
+        let run = case(network, pass, &numbers, precision, device);
+        Some(Self { precision, run })
     }
 }
 
@@ -130,6 +154,10 @@ fn case(
                 network,
                 gradient_clip_norm: None,
                 precision,
+                loss_scale: match precision {
+                    Precision::Float16 => 1024.0,
+                    _ => 1.0,
+                },
                 micro_batch_size: micro_batch.copied(),
             });
             let adam = Adam {

@@ -3,6 +3,15 @@
 mod average;
 mod bad_input;
 mod damage;
+#[cfg(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "webgpu",
+    feature = "wgpu",
+))]
+mod devices;
 mod dicom;
 mod doctor;
 mod documents;

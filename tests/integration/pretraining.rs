@@ -272,22 +272,26 @@ fn a_run_tells_its_device_kernel_and_precision() {
             .unwrap()
             .to_string()
     };
+    // The CPU has no float16.
     let float32 = told(&["fp16_precision=True"]);
-    assert!(
-        float32.contains("float32") && float32.contains("`precision: bf16`"),
-        "{float32}"
-    );
+    assert_eq!(float32, told(&["precision=fp16"]));
+    for part in [
+        "\nprecision       float32\n",
+        "warning: Flex(Cpu) does not compute in float16; it computes in float32",
+    ] {
+        assert!(float32.contains(part), "{float32}");
+    }
     let kernel = Precision::Float32.kernel(&Device::flex()).unwrap();
     let device = format!("device          Flex(Cpu), matrix products by {kernel}\n");
     assert!(float32.contains(&device), "{float32}");
     let bfloat16 = told(&["fp16_precision=True", "precision=bf16"]);
     assert!(
-        bfloat16.contains("bfloat16") && !bfloat16.contains("fp16"),
+        bfloat16.contains("bfloat16") && !bfloat16.contains("float16;"),
         "{bfloat16}"
     );
     let error = workspace.try_config(&["precision=half"]).unwrap_err();
     let error = error.to_string();
-    assert!(error.contains("float32, high or bf16"), "{error}");
+    assert!(error.contains("float32, high, bf16 or fp16"), "{error}");
 }
 
 #[test]

@@ -406,7 +406,7 @@ fn what_cannot_be_compared_is_an_error_that_says_what_to_do() {
         ),
         (
             vec!["--label-col", "label", "--precision", "half"],
-            vec!["half", "float32, high or bf16"],
+            vec!["half", "float32, high, bf16 or fp16"],
         ),
         (vec![], vec!["--label-col"]),
     ] {

@@ -273,7 +273,7 @@ impl Bert {
             None => {
                 // Dropout is drawn for the rows that layers get.
                 let state = keys.rows(self.embeddings.normalized(input));
-                let state = to_storage(self.embeddings.drop(state));
+                let state = to_storage(self.embeddings.drop(state, keys.lengths()));
                 observe(&state);
                 (state, 0)
             }

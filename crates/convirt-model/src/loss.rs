@@ -4,8 +4,8 @@ mod config;
 mod ntxent;
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use convirt_ops::{ContrastiveOptions, contrastive_loss, sigmoid_loss};
+use burn::tensor::{Device, Int, Tensor};
+use convirt_ops::{ContrastiveOptions, contrastive_loss, from_storage, sigmoid_loss};
 
 pub use config::{ContrastiveLossConfig, LossKind};
 pub use ntxent::{NtXentLoss, NtXentLossConfig, NtXentOutput};
@@ -118,7 +118,7 @@ impl ContrastiveLoss {
         let text_ids = text_ids.unwrap_or_else(|| Tensor::arange(0..batch as i64, &device));
         let scale = self.scale(&images);
         let contrast = match &self.bias {
-            Some(bias) => sigmoid_loss(images, texts, scale, widen(bias.val()), text_ids),
+            Some(bias) => sigmoid_loss(images, texts, scale, from_storage(bias.val()), text_ids),
             None => {
                 let options = ContrastiveOptions {
                     row_weight: self.image_to_text_weight,
@@ -171,7 +171,7 @@ impl ContrastiveLoss {
 
     /// The vectors whose dot products are the similarities.
     fn vectors(&self, embeddings: Tensor<2>) -> Tensor<2> {
-        let embeddings = widen(embeddings);
+        let embeddings = from_storage(embeddings);
         if self.use_cosine_similarity {
             normalize(embeddings)
         } else {
@@ -182,7 +182,7 @@ impl ContrastiveLoss {
     /// 1/τ, `[1]`, for the similarities of these vectors.
     fn scale(&self, vectors: &Tensor<2>) -> Tensor<1> {
         match &self.log_scale {
-            Some(log_scale) => scale(widen(log_scale.val())),
+            Some(log_scale) => scale(from_storage(log_scale.val())),
             None => fixed_scale(self.temperature, vectors),
         }
     }
@@ -224,19 +224,12 @@ fn normalize(vectors: Tensor<2>) -> Tensor<2> {
     vectors / squares.clamp_min(MIN_LENGTH * MIN_LENGTH).sqrt()
 }
 
-fn widen<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.cast(FloatDType::F32),
-        _ => tensor,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     mod parity;
 
     use super::*;
-    use burn::tensor::{Distribution, TensorData, Tolerance};
+    use burn::tensor::{DType, Distribution, TensorData, Tolerance};
 
     fn vectors(batch: usize, seed: u64, device: &Device) -> Tensor<2> {
         device.seed(seed);

@@ -103,18 +103,21 @@ fn composed_for_each_text(
     mask: Option<Mask>,
 ) -> Tensor<3> {
     let mut start = 0;
-    let texts = lengths.iter().filter(|length| **length > 0).map(|&length| {
-        let first = start;
-        start += length;
-        let inputs = inputs.clone().map(|input| input.narrow(1, first, length));
-        composed(
-            inputs,
-            heads,
-            key_bias.clone().narrow(1, first, length),
-            mask,
-            first * heads,
-        )
-    });
+    let texts = lengths.iter().enumerate();
+    let texts = texts
+        .filter(|(_, length)| **length > 0)
+        .map(|(text, &length)| {
+            let first = start;
+            start += length;
+            let inputs = inputs.clone().map(|input| input.narrow(1, first, length));
+            composed(
+                inputs,
+                heads,
+                key_bias.clone().narrow(1, first, length),
+                mask,
+                text,
+            )
+        });
     let texts: Vec<Tensor<3>> = texts.collect();
     if texts.is_empty() {
         return inputs[0].zeros_like();
@@ -122,14 +125,13 @@ fn composed_for_each_text(
     Tensor::cat(texts, 1)
 }
 
-/// Computes the attention by Burn's own operations; the probabilities of the first token and head
-/// have row `first_row` of the mask.
+/// Computes the attention by Burn's own operations, with the masks of the texts from `first_text` on.
 fn composed(
     inputs: [Tensor<3>; 3],
     heads: usize,
     key_bias: Tensor<2>,
     mask: Option<Mask>,
-    first_row: usize,
+    first_text: usize,
 ) -> Tensor<3> {
     let [batch, tokens, d_model] = inputs[0].dims();
     let d_head = d_model / heads;
@@ -145,7 +147,9 @@ fn composed(
     let scores = from_storage(query.matmul(key.transpose())) + bias;
     let mut probabilities = softmax(scores, 3).cast(dtype);
     if let Some(mask) = mask {
-        probabilities = mask.multiply(probabilities, |row| first_row + row);
+        let first_item = first_text * heads;
+        let place = |row: usize| [first_item + row / tokens, row % tokens];
+        probabilities = mask.multiply(probabilities, place);
     }
     probabilities
         .matmul(value)

@@ -2,9 +2,9 @@
 
 mod mask;
 
-pub(crate) use mask::Mask;
+pub(crate) use mask::{Mask, TokenMask};
 #[cfg(feature = "flex")]
-pub(crate) use mask::{RowMask, VECTOR_ROW};
+pub(crate) use mask::{RowMask, rows_and_width};
 
 use std::cell::Cell;
 
@@ -25,8 +25,8 @@ struct MaskStream {
     key: u64,
     /// Masks drawn so far.
     drawn: u64,
-    /// Rows of the whole batch before those of the masks.
-    first_row: usize,
+    /// Items of the whole batch before those of the masks.
+    first_item: usize,
 }
 
 /// Sets each element to zero with a probability and divides the others by the complement
@@ -51,12 +51,53 @@ struct MaskStream {
 /// assert!(output.iter::<f32>().all(|number| number == 0.0 || number == 2.0));
 /// ```
 pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
-    check_probability(probability);
+    let lengths = None;
+    token_dropout(
+        input,
+        TokenDropout {
+            probability,
+            lengths,
+        },
+    )
+}
+
+/// Dropout of the token states of texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenDropout<'a> {
+    /// At least 0 and below 1.
+    pub probability: f64,
+    /// Numbers of tokens of the texts, if their states lie in a single row,
+    /// `[1, Σ lengths, d_model]`; `None` for `[batch, tokens, d_model]`. The masks are the same.
+    pub lengths: Option<&'a [usize]>,
+}
+
+/// Of states `[batch, tokens, d_model]`.
+impl From<f64> for TokenDropout<'_> {
+    fn from(probability: f64) -> Self {
+        let lengths = None;
+        Self {
+            probability,
+            lengths,
+        }
+    }
+}
+
+/// [`dropout`] of token states.
+///
+/// # Shapes
+///
+/// - input, output: as [`TokenDropout::lengths`] says
+///
+/// # Panics
+///
+/// When the probability is not at least 0 and below 1.
+pub fn token_dropout<const D: usize>(input: Tensor<D>, dropout: TokenDropout) -> Tensor<D> {
+    check_probability(dropout.probability);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        return crate::flex::dropout(input, probability);
+        return crate::flex::dropout(input, dropout);
     }
-    composed(input, probability)
+    composed(input, dropout)
 }
 
 /// Runs `work` with the dropout of a seed: the masks of the dropout operations in it, those within
@@ -64,8 +105,8 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 /// seed and on the number of masks drawn before, and on nothing else in the process. Dropout of
 /// probability 0 draws no mask.
 ///
-/// A part of a batch has the masks that it has in the whole batch, if `first_row` is the number of
-/// rows before it: those of a matrix, or the tokens of texts.
+/// A part of a batch has the masks that it has in the whole batch, if `first_item` is the number of
+/// items before it: the rows of a matrix, or texts.
 ///
 /// The masks are the same on every device. It affects the calling thread only; outside of `work`,
 /// dropout draws from its device's generator. Within another `with_dropout_seed` the inner seed counts; afterwards the outer one continues where it was.
@@ -89,11 +130,11 @@ pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> 
 /// let last_two = with_dropout_seed(7, 3, || drop_rows(2));
 /// assert_eq!(last_two.into_data(), whole.slice(3..5).into_data());
 /// ```
-pub fn with_dropout_seed<R>(seed: u64, first_row: usize, work: impl FnOnce() -> R) -> R {
+pub fn with_dropout_seed<R>(seed: u64, first_item: usize, work: impl FnOnce() -> R) -> R {
     let stream = MaskStream {
         key: scramble(seed),
         drawn: 0,
-        first_row,
+        first_item,
     };
     with_setting(&STREAM, Some(stream), work)
 }
@@ -119,9 +160,9 @@ fn next_of_stream() -> Option<u64> {
     Some(scramble(stream.key.wrapping_add(stream.drawn)))
 }
 
-/// The rows of the whole batch before those that are computed; see [`with_dropout_seed`].
-pub(crate) fn first_row() -> usize {
-    STREAM.get().map_or(0, |stream| stream.first_row)
+/// The items of the whole batch before those that are computed; see [`with_dropout_seed`].
+fn first_item() -> usize {
+    STREAM.get().map_or(0, |stream| stream.first_item)
 }
 
 /// Mixes a seed with a number, a step's for example, so that the results of neighbouring numbers have
@@ -157,9 +198,9 @@ pub(crate) fn check_probability(probability: f64) {
 }
 
 /// Drops elements by Burn's own operations.
-pub(crate) fn composed<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
-    match Mask::draw(probability, 1, &input.device()) {
-        Some(mask) => mask.multiply(input, |row| row),
+pub(crate) fn composed<const D: usize>(input: Tensor<D>, dropout: TokenDropout) -> Tensor<D> {
+    match TokenMask::draw(dropout, &input.dims(), &input.device()) {
+        Some(mask) => mask.multiply(input),
         None => input,
     }
 }
@@ -244,7 +285,13 @@ mod tests {
             dropout(ones(), 0.5),
             attention(None),
             attention(Some(&[40, 24])),
-            add_layer_norm(ones(), residual(), [vector(1.0), vector(0.0)], 1e-5, 0.5),
+            add_layer_norm(
+                ones(),
+                residual(),
+                [vector(1.0), vector(0.0)],
+                1e-5,
+                0.5.into(),
+            ),
             dropout(long_vector, 0.3).reshape([1, 1, -1]),
         ]
         .map(|output| {
@@ -263,8 +310,8 @@ mod tests {
             }
         });
         let input = || Tensor::<3>::ones([3, 50, 70], &Device::flex());
-        let [own, of_burn] = [dropout, composed].map(|drop| {
-            let dropped = with_dropout_seed(5, 3, || drop(input(), 0.3));
+        let [own, of_burn] = [token_dropout, composed].map(|drop| {
+            let dropped = with_dropout_seed(5, 3, || drop(input(), 0.3.into()));
             dropped.into_data().try_to_vec::<f32>().unwrap()
         });
         assert_eq!(own, of_burn);
@@ -288,38 +335,92 @@ mod tests {
         assert!(other.iter().all(|mask| !expected.contains(mask)));
     }
 
-    /// Two texts of 64 tokens, and one of 40 after another.
-    #[cfg(feature = "flex")]
-    #[test]
-    fn a_part_of_a_batch_has_the_masks_it_has_in_the_whole() {
+    /// Masks of texts in a single row, or each padded to some tokens: those of real tokens, one text
+    /// after the other. Attention's probabilities are its outputs.
+    fn masks_of_texts(
+        lengths: &[usize],
+        padded: Option<usize>,
+        first_text: usize,
+    ) -> Vec<Vec<bool>> {
         use crate::{AttentionOptions, add_layer_norm, attention};
-        let device = Device::flex();
-        let masks = |lengths: &[usize], first_row| {
-            let (tokens, width) = (lengths.iter().sum::<usize>(), 64);
-            let ones = || Tensor::<3>::ones([1, tokens, width], &device);
-            let options = AttentionOptions {
-                heads: 2,
-                key_bias: Tensor::zeros([1, tokens], &device),
-                lengths: Some(lengths),
-                dropout: 0.5,
-            };
-            let vector = |value: f32| Tensor::<1>::full([width], value, &device);
-            let numbers = Tensor::<1, burn::tensor::Int>::arange(0..width as i64, &device);
-            let residual = ones() * numbers.float().unsqueeze::<3>();
-            let outputs = with_dropout_seed(9, first_row, || {
-                [
-                    dropout(ones(), 0.5),
-                    attention([ones(), ones(), ones()], options),
-                    add_layer_norm(ones(), residual, [vector(1.0), vector(0.0)], 1e-5, 0.5),
-                ]
-            });
-            outputs.map(|output| output.into_data().try_to_vec::<f32>().unwrap())
+        const WIDTH: usize = 64;
+        let device = device();
+        let [batch, tokens] = match padded {
+            Some(tokens) => [lengths.len(), tokens],
+            None => [1, lengths.iter().sum()],
         };
-        let whole = masks(&[24, 40], 0);
-        let part = masks(&[40], 24);
-        for (whole, part) in whole.iter().zip(&part) {
-            assert_eq!(whole[24 * 64..], part[..]);
+        let is_real = |text: usize, token: usize| padded.is_none() || token < lengths[text];
+        let bias: Vec<f32> = (0..batch * tokens)
+            .map(|key| {
+                if is_real(key / tokens, key % tokens) {
+                    0.0
+                } else {
+                    -1e4
+                }
+            })
+            .collect();
+        let ones = || Tensor::<3>::ones([batch, tokens, WIDTH], &device);
+        // The i-th token of a text has the i-th unit vector as its value.
+        let numbers: Vec<i32> = match padded {
+            Some(tokens) => (0..batch).flat_map(|_| 0..tokens as i32).collect(),
+            None => lengths
+                .iter()
+                .flat_map(|length| 0..*length as i32)
+                .collect(),
+        };
+        let numbers = Tensor::<1, burn::tensor::Int>::from_data(&numbers[..], &device);
+        let values = Tensor::<2>::eye(WIDTH, &device).select(0, numbers);
+        let lengths_in_a_row = padded.is_none().then_some(lengths);
+        let options = AttentionOptions {
+            heads: 1,
+            key_bias: Tensor::<1>::from_data(&bias[..], &device).reshape([batch, tokens]),
+            lengths: lengths_in_a_row,
+            dropout: 0.5,
+        };
+        let dropout = TokenDropout {
+            probability: 0.5,
+            lengths: lengths_in_a_row,
+        };
+        let vector = |value: f32| Tensor::<1>::full([WIDTH], value, &device);
+        let zeros = Tensor::<3>::zeros([batch, tokens, WIDTH], &device);
+        let outputs = with_dropout_seed(9, first_text, || {
+            [
+                token_dropout(ones(), dropout),
+                attention(
+                    [ones(), ones(), values.reshape([batch, tokens, WIDTH])],
+                    options,
+                ),
+                add_layer_norm(ones(), zeros, [vector(1.0), vector(0.0)], 1e-5, dropout),
+            ]
+        });
+        let outputs = outputs.map(|output| {
+            let numbers: Vec<f32> = output.into_data().try_to_vec().unwrap();
+            let rows = numbers.chunks_exact(WIDTH).enumerate();
+            let real = rows.filter(|(row, _)| is_real(row / tokens, row % tokens));
+            real.flat_map(|(_, row)| row.iter().map(|number| *number > 0.0))
+                .collect()
+        });
+        outputs.into()
+    }
+
+    #[test]
+    fn a_text_has_the_same_masks_wherever_it_lies_and_however_it_is_padded() {
+        let expected = masks_of_texts(&[24, 40], None, 3);
+        for mask in &expected {
+            assert!(mask.contains(&true) && mask.contains(&false));
         }
+        on_each_device(|| {
+            for padded in [40, 56] {
+                assert!(
+                    masks_of_texts(&[24, 40], Some(padded), 3) == expected,
+                    "{padded}"
+                );
+            }
+            let part = masks_of_texts(&[40], None, 4);
+            for (whole, part) in expected.iter().zip(&part) {
+                assert!(whole[24 * 64..] == part[..]);
+            }
+        });
     }
 
     #[test]
@@ -364,9 +465,9 @@ mod tests {
     fn gradient_is_dropped_where_the_value_is() {
         on_each_device(|| {
             let device = device().autodiff();
-            for function in [dropout::<2>, composed::<2>] {
+            for function in [token_dropout::<2>, composed::<2>] {
                 let input = Tensor::<2>::ones([3, 5_001], &device).require_grad();
-                let output = seeded(1, || function(input.clone(), 0.3));
+                let output = seeded(1, || function(input.clone(), 0.3.into()));
                 let gradients = output.clone().sum().backward();
                 assert_eq!(
                     input.grad(&gradients).unwrap().into_data(),

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, module};
 
-use crate::dropout::{self, check_probability};
+use crate::dropout::{self, TokenDropout, check_probability};
 use crate::storage::in_float32;
 
 /// Normalizes each vector ([Ba et al. 2016](https://arxiv.org/abs/1607.06450), Section 3):
@@ -43,11 +43,12 @@ pub fn layer_norm<const D: usize>(
 }
 
 /// The end of a residual sublayer ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762),
-/// Sections 3.1 and 5.4): the [`layer_norm`] of [`dropout`](crate::dropout)(input) + residual.
+/// Sections 3.1 and 5.4): the [`layer_norm`] of [`token_dropout`](crate::token_dropout)(input) +
+/// residual.
 ///
 /// # Shapes
 ///
-/// - input, residual, output: `[..., d_model]`
+/// - input, residual, output: `[..., d_model]`, or as [`TokenDropout::lengths`] says
 /// - gamma, beta: `[d_model]`
 ///
 /// # Panics
@@ -58,13 +59,13 @@ pub fn layer_norm<const D: usize>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use convirt_ops::add_layer_norm;
+/// use convirt_ops::{TokenDropout, add_layer_norm};
 ///
 /// let device = Device::flex();
 /// let input = Tensor::<2>::from_floats([[1.0, 1.0]], &device);
 /// let residual = Tensor::<2>::from_floats([[0.0, 2.0]], &device);
 /// let parameters = [Tensor::ones([2], &device), Tensor::zeros([2], &device)];
-/// let output = add_layer_norm(input, residual, parameters, 0.0, 0.0);
+/// let output = add_layer_norm(input, residual, parameters, 0.0, TokenDropout::default());
 /// assert_eq!(output.into_data(), [[-1.0f32, 1.0]].into());
 /// ```
 pub fn add_layer_norm<const D: usize>(
@@ -72,10 +73,10 @@ pub fn add_layer_norm<const D: usize>(
     residual: Tensor<D>,
     [gamma, beta]: [Tensor<1>; 2],
     epsilon: f64,
-    dropout: f64,
+    dropout: TokenDropout,
 ) -> Tensor<D> {
     check_width(&input, [&gamma, &beta]);
-    check_probability(dropout);
+    check_probability(dropout.probability);
     assert_eq!(residual.dims(), input.dims(), "shape of the residual");
     let residual = residual.cast(input.dtype());
     #[cfg(feature = "flex")]
@@ -242,7 +243,7 @@ mod tests {
                         residual,
                         case.vectors(),
                         EPSILON,
-                        0.0,
+                        TokenDropout::default(),
                     ))
                 }) {
                     assert_eq!(actual.len(), 5);
@@ -265,7 +266,7 @@ mod tests {
                     let (input, residual) = (case.input.clone(), case.residual.clone());
                     let vectors = case.vectors();
                     let output = seeded(3, || {
-                        add_layer_norm(input, residual, vectors, EPSILON, probability)
+                        add_layer_norm(input, residual, vectors, EPSILON, probability.into())
                     });
                     case.run(output)
                 }) {
@@ -303,11 +304,17 @@ mod tests {
         let [input, residual] = [&case.input, &case.residual].map(|t| t.clone().inner());
         let before = [values(&input), values(&residual)];
         let vectors = case.vectors().map(Tensor::inner);
-        let plain = add_layer_norm(input.clone(), residual.clone(), vectors, EPSILON, 0.0);
+        let plain = add_layer_norm(
+            input.clone(),
+            residual.clone(),
+            vectors,
+            EPSILON,
+            TokenDropout::default(),
+        );
         assert_eq!([values(&input), values(&residual)], before);
         let vectors = case.vectors();
         let (input, residual) = (case.input.clone(), case.residual.clone());
-        let recorded = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
+        let recorded = add_layer_norm(input, residual, vectors, EPSILON, TokenDropout::default());
         assert_eq!(values(&plain), values(&recorded));
     }
 
@@ -317,7 +324,7 @@ mod tests {
         let double = |tensor: &Tensor<3>| tensor.clone().inner().cast(DType::F64);
         let vectors = case.vectors().map(|v| v.inner().cast(DType::F64));
         let [input, residual] = [&case.input, &case.residual].map(double);
-        let actual = add_layer_norm(input, residual, vectors, EPSILON, 0.0);
+        let actual = add_layer_norm(input, residual, vectors, EPSILON, TokenDropout::default());
         assert_eq!(actual.dtype(), DType::F64);
         let sum = float64_values(&(case.input.clone() + case.residual.clone()));
         let actual: Vec<f32> = actual.into_data().iter().collect();
@@ -345,6 +352,12 @@ mod tests {
     fn residual_of_another_shape_panics() {
         let case = Case::new([1, 2, 3]);
         let residual = case.residual.clone().swap_dims(0, 1);
-        add_layer_norm(case.input.clone(), residual, case.vectors(), EPSILON, 0.0);
+        add_layer_norm(
+            case.input.clone(),
+            residual,
+            case.vectors(),
+            EPSILON,
+            TokenDropout::default(),
+        );
     }
 }

@@ -9,6 +9,9 @@
 //! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
 //! matrix product, and a normalization is one pass over rows.
 
+#[cfg(feature = "test-devices")]
+#[doc(hidden)]
+pub mod test_devices;
 #[cfg(test)]
 mod testing;
 mod scope;
@@ -39,7 +42,9 @@ pub use batch_norm::{
 pub use contrastive::{Contrast, ContrastiveOptions, contrastive_loss, sigmoid_loss};
 pub use conv2d::{Window, conv2d};
 pub use device::is_flex;
-pub use dropout::{dropout, mixed_seed, next_dropout_seed, with_dropout_seed};
+pub use dropout::{
+    TokenDropout, dropout, mixed_seed, next_dropout_seed, token_dropout, with_dropout_seed,
+};
 pub use gelu::gelu;
 pub use kernel::{KERNEL_VARIABLE, Kernel, KernelError, forced_kernel};
 pub use layer_norm::{add_layer_norm, layer_norm};

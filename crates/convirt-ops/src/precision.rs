@@ -39,13 +39,30 @@ pub enum Precision {
     /// gradients are kept in bfloat16 between operations, too. Sums, statistics and normalizations
     /// are computed in float32; parameters and their gradients are float32.
     BFloat16,
+    /// As [`BFloat16`](Self::BFloat16), but in float16 (11 significant bits, numbers from 6·10⁻⁸ to
+    /// 65,504), on GPUs only. Small gradients vanish in it, so a loss is multiplied by a large factor
+    /// before its gradients are computed, and they are divided by it. On the CPU it is float32.
+    Float16,
 }
 
 impl Precision {
-    /// Whether a device computes matrix products in this precision: the CPU in any, other devices
-    /// in bfloat16 only if they support it.
+    /// Whether a device computes matrix products in this precision: the CPU in any but float16,
+    /// other devices in bfloat16 and float16 if they have that type.
     pub fn runs_on(self, device: &Device) -> bool {
-        self != Self::BFloat16 || is_flex(device) || device.supports_dtype(FloatDType::BF16)
+        match self {
+            Self::Float32 | Self::High => true,
+            Self::BFloat16 => is_flex(device) || device.supports_dtype(FloatDType::BF16),
+            Self::Float16 => !is_flex(device) && device.supports_dtype(FloatDType::F16),
+        }
+    }
+
+    /// Returns this precision, or float32 for a device that does not compute in it.
+    pub fn on(self, device: &Device) -> Self {
+        if self.runs_on(device) {
+            self
+        } else {
+            Self::Float32
+        }
     }
 
     /// Whether a device has instructions for this precision. A CPU without AMX and AVX512-BF16
@@ -76,6 +93,16 @@ impl Precision {
     pub(crate) fn current() -> Self {
         CHOSEN.get()
     }
+
+    /// The type of 16 bits in which this precision multiplies and stores on a device; `None` if it is
+    /// float32.
+    pub(crate) fn half_type(self, device: &Device) -> Option<FloatDType> {
+        match self {
+            Self::Float32 | Self::High => None,
+            Self::BFloat16 => Some(FloatDType::BF16),
+            Self::Float16 => (!is_flex(device)).then_some(FloatDType::F16),
+        }
+    }
 }
 
 /// Computes a matrix product by Burn's own operation, after rounding its factors if the current
@@ -85,10 +112,9 @@ pub(crate) fn composed<const A: usize, const B: usize>(
     b: Tensor<B>,
     multiply: impl FnOnce(Tensor<A>, Tensor<B>) -> Tensor<A>,
 ) -> Tensor<A> {
-    match Precision::current() {
-        Precision::BFloat16 if a.dtype() == DType::F32 => {
-            let output = multiply(a.cast(FloatDType::BF16), b.cast(FloatDType::BF16));
-            output.cast(FloatDType::F32)
+    match Precision::current().half_type(&a.device()) {
+        Some(half) if a.dtype() == DType::F32 => {
+            multiply(a.cast(half), b.cast(half)).cast(FloatDType::F32)
         }
         _ => {
             let dtype = a.dtype();

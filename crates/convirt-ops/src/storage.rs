@@ -5,7 +5,7 @@ use burn::tensor::{DType, FloatDType, Tensor};
 use crate::Precision;
 
 /// Rounds feature maps or token states to the type in which the current
-/// [`autocast`](crate::autocast) stores them: bfloat16 in an autocast of bfloat16, else unchanged.
+/// [`autocast`](crate::autocast) stores them: bfloat16 or float16 in an autocast of it, else unchanged.
 /// Operations return the type of their input, so a network calls this once, at its start.
 ///
 /// # Shapes
@@ -24,20 +24,20 @@ use crate::Precision;
 /// assert_eq!(from_storage(stored).dtype(), DType::F32);
 /// ```
 pub fn to_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
-    match (Precision::current(), input.dtype()) {
-        (Precision::BFloat16, DType::F32) => cast(input, FloatDType::BF16),
+    match Precision::current().half_type(&input.device()) {
+        Some(half) if input.dtype() == DType::F32 => cast(input, half),
         _ => input,
     }
 }
 
-/// Converts feature maps or token states of bfloat16 to float32, at a network's end.
+/// Converts feature maps or token states of bfloat16 or float16 to float32, at a network's end.
 ///
 /// # Shapes
 ///
 /// - input, output: any
 pub fn from_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     match input.dtype() {
-        DType::BF16 => cast(input, FloatDType::F32),
+        DType::BF16 | DType::F16 => cast(input, FloatDType::F32),
         _ => input,
     }
 }
@@ -78,13 +78,13 @@ pub fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N
     std::array::from_fn(|_| input.clone())
 }
 
-/// Runs Burn's own operation in float32 if the input is bfloat16.
+/// Runs Burn's own operation in float32 if the input is bfloat16 or float16.
 pub(crate) fn in_float32<const D: usize>(
     input: Tensor<D>,
     work: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<D> {
     match input.dtype() {
-        DType::BF16 => work(input.cast(FloatDType::F32)).cast(FloatDType::BF16),
+        dtype @ (DType::BF16 | DType::F16) => work(input.cast(FloatDType::F32)).cast(dtype),
         _ => work(input),
     }
 }

@@ -1,68 +1,14 @@
-//! Devices, inputs and comparisons for the tests of operations.
+//! Inputs and comparisons for the tests of operations.
 
-mod bfloat16;
+mod half;
 mod threads;
 
-use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use crate::Precision;
-
-thread_local! {
-    static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
-}
-
-/// The device that a test is to compute on.
-pub(crate) fn device() -> Device {
-    DEVICE.with_borrow(|device| device.clone().unwrap_or(Device::flex()))
-}
-
-/// Runs a test on the CPU, then on the devices that the environment variable
-/// `CONVIRT_TEST_DEVICES` names, separated by commas; without it, on all backends of this build.
-pub(crate) fn on_each_device(test: impl Fn()) {
-    let backends = [
-        #[cfg(feature = "cuda")]
-        ("cuda", Device::cuda(0)),
-        #[cfg(feature = "vulkan")]
-        (
-            "vulkan",
-            Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
-        ),
-        #[cfg(feature = "wgpu")]
-        (
-            "wgpu",
-            Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        ),
-    ];
-    let names = std::env::var("CONVIRT_TEST_DEVICES").ok();
-    let chosen: Vec<(&str, Device)> = match &names {
-        None => backends.into(),
-        Some(names) => {
-            let find = |name| {
-                let backend = backends.iter().find(|(backend, _)| *backend == name);
-                backend.unwrap_or_else(|| panic!("no backend `{name}` in this build"))
-            };
-            names.split(',').map(find).cloned().collect()
-        }
-    };
-    let devices = chosen.into_iter().map(|(_, device)| device);
-    for device in [Device::flex()].into_iter().chain(devices) {
-        println!("on {device:?}");
-        DEVICE.set(Some(device));
-        test();
-    }
-    DEVICE.set(None);
-}
-
-/// Runs a part of a test on the CPU.
-pub(crate) fn on_cpu<R>(work: impl FnOnce() -> R) -> R {
-    let device = DEVICE.take();
-    let result = work();
-    DEVICE.set(device);
-    result
-}
+pub(crate) use crate::test_devices::{device, on_cpu, on_each_device};
 
 /// Values between -1 and 1 that look random, the same for the same seed.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -88,9 +34,9 @@ pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
 
 /// Values as matrix products of this precision take them.
 pub(crate) fn values_in<const D: usize>(precision: Precision, tensor: Tensor<D>) -> Vec<f32> {
-    let rounded = match precision {
-        Precision::Float32 | Precision::High => tensor,
-        Precision::BFloat16 => tensor.cast(FloatDType::BF16).cast(FloatDType::F32),
+    let rounded = match precision.half_type(&tensor.device()) {
+        Some(half) => tensor.cast(half).cast(FloatDType::F32),
+        None => tensor,
     };
     values(&rounded)
 }

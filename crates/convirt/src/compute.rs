@@ -9,6 +9,7 @@ pub use error::ComputeError;
 
 pub use crate::config::parse_precision;
 use crate::error::Error;
+use crate::messages::warning;
 
 /// Names of the backends in this build, which [`device`] accepts, the best first.
 pub const DEVICE_NAMES: &[&str] = &[
@@ -62,6 +63,8 @@ pub const DEVICE_NAMES: &[&str] = &[
 /// ```
 pub fn device(name: Option<&str>) -> Result<Device, Error> {
     forced_kernel().map_err(ComputeError::Kernel)?;
+    #[cfg(feature = "cubecl")]
+    keep_compiled_kernels();
     let default_name = std::env::var("BURN_DEVICE").ok();
     let Some(name) = name.or(default_name.as_deref()) else {
         return Ok(best_device()?);
@@ -79,6 +82,21 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
         None => (name, None),
     };
     Ok(backend_device(backend, index).ok_or_else(unknown)?)
+}
+
+/// Lets GPUs' kernels, once compiled, be kept beside what CubeCL has found out about which are the
+/// fastest, so that later processes begin sooner. A configuration of CubeCL that a program has set
+/// before is left as it is; `burn.toml` and `cubecl.toml` say where the files lie.
+#[cfg(feature = "cubecl")]
+fn keep_compiled_kernels() {
+    use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
+
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+        config.compilation.cache = true;
+        CubeClRuntimeConfig::try_set(config);
+    });
 }
 
 /// Returns the devices of a list of names, separated by commas, that train together.
@@ -133,9 +151,10 @@ pub(crate) fn kernel_name(device: &Device, precision: Precision) -> Option<Strin
 }
 
 /// Describes a device and a precision, in lines for people: the device with its kernel, the
-/// precision, and a warning if the processor has no instructions for that precision, or the device is
-/// a GPU in software.
+/// precision (float32 if the device does not compute in it), and a warning if the processor has no
+/// instructions for that precision, or the device is a GPU in software.
 pub fn describe_device(device: &Device, precision: Precision) -> String {
+    let precision = precision.on(device);
     let mut device_line = device_name(device);
     if let Some(kernel) = precision.kernel(device) {
         device_line += &format!(", matrix products by {kernel}");
@@ -147,6 +166,10 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
         }
         Precision::BFloat16 => {
             "bf16: matrix products, feature maps and token states in bfloat16, everything else in \
+             float32"
+        }
+        Precision::Float16 => {
+            "fp16: matrix products, feature maps and token states in float16, everything else in \
              float32"
         }
     };
@@ -165,15 +188,25 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
     )
 }
 
-/// Checks that a device computes in a precision.
-pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(), ComputeError> {
-    if precision.runs_on(device) {
-        Ok(())
-    } else {
-        Err(ComputeError::NoBFloat16 {
-            device: device_name(device),
-        })
+/// Returns a precision, or float32, with a warning, if the device does not compute in it.
+pub(crate) fn available_precision(precision: Precision, device: &Device) -> Precision {
+    if let Some(text) = missing_precision(precision, device) {
+        warning(text);
     }
+    precision.on(device)
+}
+
+/// Returns a warning if a device does not compute in a precision.
+pub(crate) fn missing_precision(precision: Precision, device: &Device) -> Option<String> {
+    let name = match precision {
+        _ if precision.runs_on(device) => return None,
+        Precision::Float16 => "float16",
+        _ => "bfloat16",
+    };
+    Some(format!(
+        "{} does not compute in {name}; it computes in float32",
+        device_name(device)
+    ))
 }
 
 fn best_device() -> Result<Device, ComputeError> {

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use convirt_data::{
     Choice, ColumnChoices, FileError, LoaderConfig, NotUtf8, decode_text, is_plain_name,
     read_regular,
@@ -153,11 +154,14 @@ pub struct Config {
     /// - `high`: each factor is the sum of two bfloat16 numbers (16 significant bits), in three
     ///   products; nearly float32, and faster if the processor has AMX; float32 elsewhere
     /// - `bf16`: mixed precision, factors rounded to bfloat16 and sums in float32
+    /// - `fp16`: the same in float16, on GPUs; the loss is scaled so that its gradients neither vanish
+    ///   nor overflow
+    ///
+    /// A device that does not compute in it computes in float32, with a warning.
     #[serde(with = "PrecisionName")]
     pub precision: Precision,
-    /// Colab's switch for mixed precision in float16, which does not exist here: `precision`
-    /// decides. `true` gives a warning unless `precision` is `bf16`. Default: `false`; paper and
-    /// Colab: `true`.
+    /// Colab's switch for mixed precision in float16: `true` means `precision: fp16`, unless
+    /// `precision` is set to another than `float32`. Default: `false`; paper and Colab: `true`.
     pub fp16_precision: bool,
     /// Whether texts are cut at the text encoder's maximum. Only `true` is valid (Colab), since no
     /// text encoder reads longer texts.
@@ -295,6 +299,19 @@ impl Config {
                 key: key.to_string(),
             })
         })
+    }
+
+    /// Returns the precision that the configuration asks for.
+    pub(crate) fn requested_precision(&self) -> Precision {
+        match self.precision {
+            Precision::Float32 if self.fp16_precision => Precision::Float16,
+            precision => precision,
+        }
+    }
+
+    /// Returns the precision in which a device computes: the requested one, or float32.
+    pub(crate) fn precision_on(&self, device: &Device) -> Precision {
+        self.requested_precision().on(device)
     }
 
     /// Returns the side of the image encoder's square input, in pixels.

@@ -8,6 +8,7 @@ mod adam;
 mod schedule;
 mod pretrained;
 mod division;
+mod loss_scale;
 mod gradient_sum;
 mod gradient_cache;
 mod task;
@@ -23,8 +24,10 @@ mod chance;
 pub use adam::Adam;
 pub(crate) use announcement::assist_in_training;
 pub(crate) use interrupt::StopOnSignal;
+pub(crate) use loss_scale::{LossScale, gradients_of};
 pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
+pub(crate) use task::global_norm;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 
 use std::mem;
@@ -242,8 +245,8 @@ impl Training {
                 _ => Ending::Interrupted,
             },
             device: device_name(&self.device),
-            precision: self.config.precision,
-            kernel: kernel_name(&self.device, self.config.precision),
+            precision: self.config.precision_on(&self.device),
+            kernel: kernel_name(&self.device, self.config.precision_on(&self.device)),
             seed: self.config.seed,
             steps: outcome.state.step,
             skipped_steps: outcome.state.skipped.total,

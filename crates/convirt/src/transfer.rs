@@ -28,7 +28,7 @@ use convirt_data::{
 use convirt_ops::{Precision, autocast};
 use serde::{Deserialize, Serialize};
 
-use crate::compute::{check_precision, describe_device, device};
+use crate::compute::{available_precision, describe_device, device};
 use crate::error::Error;
 use crate::readable::thousands;
 use crate::scores::Bootstrap;
@@ -241,11 +241,11 @@ impl Transfer {
     /// # Errors
     ///
     /// When the labels cannot be used, a fraction has no images of a label, an encoder cannot be
-    /// found, there is no such device, or the device does not support the precision.
-    pub fn prepare(config: TransferConfig) -> Result<Self, Error> {
+    /// found, or there is no such device.
+    pub fn prepare(mut config: TransferConfig) -> Result<Self, Error> {
         config.check()?;
         let device = device(config.device.as_deref())?;
-        check_precision(config.precision, &device)?;
+        config.precision = available_precision(config.precision, &device);
         let mut chosen = ChosenEncoder::new(config.weights_prefix.as_deref());
         let sources = config.encoders.iter();
         let encoders = sources.map(|source| source.open(&mut chosen));

@@ -26,7 +26,7 @@ pub struct ComputeArguments {
     pub device: DeviceArgument,
 
     /// Precision of convolutions and linear layers: float32; high (nearly float32, faster on
-    /// processors with AMX); or bf16 (factors rounded to bfloat16)
+    /// processors with AMX); bf16 (factors rounded to bfloat16); or fp16 (to float16, on GPUs)
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = parse_precision)]
     pub precision: Precision,
 }

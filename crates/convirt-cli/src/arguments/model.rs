@@ -38,14 +38,14 @@ impl ModelArguments {
     /// Loads the image side of the model.
     pub fn image_tower(&self, devices: &Arc<Assistants>) -> Result<ImageModel> {
         let tower = ImageModel::load_on(&self.run, devices.device())?;
-        let tower = tower.with_precision(self.compute.precision)?;
+        let tower = tower.with_precision(self.compute.precision);
         Ok(tower.with_assistants(Arc::clone(devices)))
     }
 
     /// Loads both sides of the model.
     pub fn convirt(&self, devices: &Arc<Assistants>) -> Result<Model> {
         let model = Model::load_on(&self.run, devices.device())?;
-        let model = model.with_precision(self.compute.precision)?;
+        let model = model.with_precision(self.compute.precision);
         Ok(model.with_assistants(Arc::clone(devices)))
     }
 }

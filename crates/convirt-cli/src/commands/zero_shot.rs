@@ -111,7 +111,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
     let devices = arguments.compute.find_devices()?;
     let model = Model::load_on(&arguments.run, devices.device())?;
-    let model = model.with_precision(arguments.compute.precision)?;
+    let model = model.with_precision(arguments.compute.precision);
     let model = model.with_assistants(devices);
     let zero_shot = ZeroShot::new(&model, &prompts)?;
     if let Some(manifest) = &manifest {

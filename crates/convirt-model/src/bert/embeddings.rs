@@ -3,10 +3,10 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
-use convirt_ops::layer_norm;
+use convirt_ops::{TokenDropout, layer_norm, token_dropout};
 
 use super::{BertConfig, BertFamily, TextInput, gamma_beta};
-use crate::dropout::apply_dropout;
+use crate::dropout::dropout_probability;
 
 /// Sum of word, position and token-type embeddings, followed by normalization and dropout.
 #[derive(Module, Debug)]
@@ -59,7 +59,7 @@ impl BertEmbeddings {
     ///
     /// - output: `[batch, tokens, d_model]`
     pub fn forward(&self, input: TextInput) -> Tensor<3> {
-        self.drop(self.normalized(input))
+        self.drop(self.normalized(input), None)
     }
 
     /// The embeddings before dropout.
@@ -77,9 +77,14 @@ impl BertEmbeddings {
         layer_norm(sum, gamma, beta, self.epsilon)
     }
 
-    /// Dropout of embeddings.
-    pub(super) fn drop(&self, embeddings: Tensor<3>) -> Tensor<3> {
-        apply_dropout(&self.dropout, embeddings)
+    /// Dropout of embeddings, which may lie in a single row, as the keys have it.
+    pub(super) fn drop(&self, embeddings: Tensor<3>, lengths: Option<&[usize]>) -> Tensor<3> {
+        let probability = dropout_probability(&self.dropout, &embeddings);
+        let dropout = TokenDropout {
+            probability,
+            lengths,
+        };
+        token_dropout(embeddings, dropout)
     }
 
     /// Position embeddings, `[batch, tokens, d_model]`, or `[1, tokens, d_model]` if they are the

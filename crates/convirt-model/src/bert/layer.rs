@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use convirt_ops::{AttentionOptions, add_layer_norm, attention, branch};
+use convirt_ops::{AttentionOptions, TokenDropout, add_layer_norm, attention, branch};
 
 use super::{Activation, BertConfig, BertKeys, gamma_beta, new_linear};
 use crate::dropout::dropout_probability;
@@ -59,15 +59,24 @@ impl BertLayer {
     pub fn forward(&self, state: Tensor<3>, keys: &BertKeys) -> Tensor<3> {
         let [state, residual] = branch(state);
         let attended = self.attention.forward(state, keys);
-        let state = self.add_norm(attended, residual, &self.attention_norm);
+        let state = self.add_norm(attended, residual, &self.attention_norm, keys);
         let [state, residual] = branch(state);
         let hidden = apply_linear(&self.intermediate, state);
         let output = apply_linear(&self.output, self.activation.forward(hidden));
-        self.add_norm(output, residual, &self.output_norm)
+        self.add_norm(output, residual, &self.output_norm, keys)
     }
 
-    fn add_norm(&self, output: Tensor<3>, state: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
-        let dropout = dropout_probability(&self.dropout, &output);
+    fn add_norm(
+        &self,
+        output: Tensor<3>,
+        state: Tensor<3>,
+        norm: &LayerNorm,
+        keys: &BertKeys,
+    ) -> Tensor<3> {
+        let dropout = TokenDropout {
+            probability: dropout_probability(&self.dropout, &output),
+            lengths: keys.lengths(),
+        };
         add_layer_norm(output, state, gamma_beta(norm), self.epsilon, dropout)
     }
 }

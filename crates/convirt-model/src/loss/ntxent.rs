@@ -2,11 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use convirt_ops::{ContrastiveOptions, contrastive_loss};
+use convirt_ops::{ContrastiveOptions, contrastive_loss, from_storage};
 use serde::{Deserialize, Serialize};
 
 use super::config::check_temperature;
-use super::{fixed_scale, normalize, widen};
+use super::{fixed_scale, normalize};
 use crate::ModelError;
 
 /// Configuration of an [`NtXentLoss`].
@@ -106,7 +106,7 @@ impl NtXentLoss {
             count > 0 && count.is_multiple_of(2),
             "{count} views are not two of each image"
         );
-        let views = normalize(widen(views));
+        let views = normalize(from_storage(views));
         let device = views.device().without_autodiff();
         let images = Tensor::arange(0..count as i64 / 2, &device).repeat_dim(0, 2);
         let options = ContrastiveOptions {

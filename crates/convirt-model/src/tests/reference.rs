@@ -129,7 +129,8 @@ impl<F: FnMut(&str) -> TensorData> ModuleMapper for Fill<F> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
-        let tensor = Tensor::<D>::from_data((self.lookup)(&path), &Device::flex());
+        let device = param.lazy_device().inner();
+        let tensor = Tensor::<D>::from_data((self.lookup)(&path), &device);
         let is_linear = self.structs.last().is_some_and(|s| s == "Struct:Linear");
         let tensor = if D == 2 && is_linear {
             tensor.transpose()

@@ -1,22 +1,28 @@
 //! Masks of dropout: a hash of an element's row and column decides whether it is dropped.
 
+use std::sync::Arc;
+
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
-use super::{first_row, mixed_seed, next_dropout_seed};
+use super::{TokenDropout, first_item, mixed_seed, next_dropout_seed};
 use crate::device::is_flex;
+
+/// Rows of the mask for each item: no text has more tokens.
+const ROWS_PER_ITEM: u64 = 1 << 20;
 
 /// Elements of a row of the mask of a vector: 16 KiB of float32, so that a new row's keys cost
 /// nothing beside its elements.
-pub(crate) const VECTOR_ROW: usize = 1 << 12;
+const VECTOR_ROW: usize = 1 << 12;
 
 /// Factors of the hash.
 const FACTORS: [u32; 2] = [0x7FEB_352D, 0x846C_A68B];
 
-/// A dropout mask over rows of elements.
+/// A dropout mask over rows of elements, those of the items of a batch. Where an item's rows lie in
+/// memory, and how many the others have, changes nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask {
     seed: u64,
-    first_row: usize,
+    first_item: usize,
     /// Elements with a smaller hash are dropped.
     threshold: u32,
     /// Factor of the elements that are not dropped.
@@ -25,24 +31,25 @@ pub(crate) struct Mask {
 
 impl Mask {
     /// Draws a mask from the current [`with_dropout_seed`](crate::with_dropout_seed) or else from
-    /// the device's random numbers, with several rows for each row or token of the batch; `None`
-    /// for probability 0.
-    pub(crate) fn draw(probability: f64, rows_per_token: usize, device: &Device) -> Option<Self> {
+    /// the device's random numbers, with several items, one for each head, for each of the batch;
+    /// `None` for probability 0.
+    pub(crate) fn draw(probability: f64, heads: usize, device: &Device) -> Option<Self> {
         if probability == 0.0 {
             return None;
         }
         Some(Self {
             seed: next_dropout_seed(device),
-            first_row: first_row() * rows_per_token,
+            first_item: first_item() * heads,
             threshold: (probability * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - probability)) as f32,
         })
     }
 
-    /// The mask of a row.
+    /// The mask of a row of an item.
     #[inline]
-    pub(crate) fn row(self, row: usize) -> RowMask {
-        let key = mixed_seed(self.seed, (self.first_row + row) as u64);
+    pub(crate) fn row(self, [item, row]: [usize; 2]) -> RowMask {
+        let number = (self.first_item + item) as u64 * ROWS_PER_ITEM + row as u64;
+        let key = mixed_seed(self.seed, number);
         RowMask {
             keys: [key as u32, (key >> 32) as u32],
             threshold: self.threshold,
@@ -51,18 +58,15 @@ impl Mask {
     }
 
     /// Multiplies the rows of a tensor, those of its last dimension, by their factors, which are
-    /// computed on its device. `mask_row` returns the number of each row in the mask.
+    /// computed on its device. `place` returns the item and the row of each.
     pub(crate) fn multiply<const D: usize>(
         self,
         input: Tensor<D>,
-        mask_row: impl Fn(usize) -> usize,
+        place: impl Fn(usize) -> [usize; 2],
     ) -> Tensor<D> {
         let shape = input.dims();
-        let (rows, width) = match D {
-            1 => (shape[0].div_ceil(VECTOR_ROW), VECTOR_ROW),
-            _ => (shape[..D - 1].iter().product(), shape[D - 1]),
-        };
-        let masks: Vec<RowMask> = (0..rows).map(|row| self.row(mask_row(row))).collect();
+        let (rows, width) = rows_and_width(&shape);
+        let masks: Vec<RowMask> = (0..rows).map(|row| self.row(place(row))).collect();
         let is_dropped = self.is_dropped(&masks, width, &input.device());
         let is_dropped: Tensor<D, Bool> = match D {
             1 => is_dropped
@@ -103,6 +107,52 @@ impl Mask {
         hash = mix(hash, 16).mul_scalar(FACTORS[0]) + second;
         hash = mix(mix(hash, 15).mul_scalar(FACTORS[1]), 16);
         hash.lower_elem(self.threshold)
+    }
+}
+
+/// A [`Mask`] over token states, or other rows in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenMask {
+    mask: Mask,
+    /// Item and row of each row in memory.
+    places: Arc<[[usize; 2]]>,
+}
+
+impl TokenMask {
+    /// Draws a mask over a tensor of a shape; `None` for probability 0.
+    pub(crate) fn draw(dropout: TokenDropout, shape: &[usize], device: &Device) -> Option<Self> {
+        let mask = Mask::draw(dropout.probability, 1, device)?;
+        let (rows, _) = rows_and_width(shape);
+        let places = match (dropout.lengths, shape) {
+            (Some(lengths), _) => {
+                let texts = lengths.iter().enumerate();
+                let places = texts.flat_map(|(text, &tokens)| (0..tokens).map(move |t| [text, t]));
+                places.collect()
+            }
+            (None, &[_, tokens, _]) => (0..rows).map(|row| [row / tokens, row % tokens]).collect(),
+            _ => (0..rows).map(|row| [row, 0]).collect(),
+        };
+        Some(Self { mask, places })
+    }
+
+    /// The mask of a row in memory.
+    #[inline]
+    pub(crate) fn row(&self, row: usize) -> RowMask {
+        self.mask.row(self.places[row])
+    }
+
+    /// Multiplies the rows of a tensor, as [`Mask::multiply`] does.
+    pub(crate) fn multiply<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.mask.multiply(input, |row| self.places[row])
+    }
+}
+
+/// The rows of a tensor of a shape, and their elements; a vector's last row has fewer.
+pub(crate) fn rows_and_width(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [elements] => (elements.div_ceil(VECTOR_ROW), VECTOR_ROW),
+        [rows @ .., width] => (rows.iter().product(), *width),
+        [] => (0, 0),
     }
 }
 

@@ -38,18 +38,22 @@ pub(crate) fn attention(
     let data = key_bias.without_autodiff().into_data();
     let mut values = data.iter::<f32>();
     let mut first_token = 0;
-    let texts = lengths.iter().filter(|tokens| **tokens > 0).map(|&tokens| {
-        let mut bias = vec![f32::NEG_INFINITY; tokens.next_multiple_of(LANES)];
-        bias.iter_mut()
-            .zip(values.by_ref().take(tokens))
-            .for_each(|(target, value)| *target = value);
-        first_token += tokens;
-        Text {
-            first_token: first_token - tokens,
-            tokens,
-            bias,
-        }
-    });
+    let texts = lengths.iter().enumerate();
+    let texts = texts
+        .filter(|(_, tokens)| **tokens > 0)
+        .map(|(number, &tokens)| {
+            let mut bias = vec![f32::NEG_INFINITY; tokens.next_multiple_of(LANES)];
+            bias.iter_mut()
+                .zip(values.by_ref().take(tokens))
+                .for_each(|(target, value)| *target = value);
+            first_token += tokens;
+            Text {
+                number,
+                first_token: first_token - tokens,
+                tokens,
+                bias,
+            }
+        });
     let operation = Attention {
         texts: texts.collect(),
         heads,
@@ -74,6 +78,8 @@ struct Attention {
 /// One of the texts; its tokens are consecutive rows.
 #[derive(Debug)]
 struct Text {
+    /// Its place in the batch, which selects the dropout mask.
+    number: usize,
     first_token: usize,
     tokens: usize,
     /// Added to the scores of each key; −∞ past the last key, up to whole vectors.
@@ -307,7 +313,7 @@ impl Attention {
                     .chunks_exact(line)
                     .zip(gradients.chunks_exact_mut(line));
                 for (token, (probabilities, gradients)) in rows.enumerate() {
-                    let mask = self.mask.map(|mask| mask.row(head.row(self.heads, token)));
+                    let mask = self.mask.map(|mask| head.mask(self.heads, mask, token));
                     let tokens = head.text.tokens;
                     score_gradients(probabilities, tokens, mask, self.scale(), gradients);
                 }
@@ -350,15 +356,15 @@ impl Head<'_> {
         MatrixMut::strided(values, tokens, tokens, self.text.line())
     }
 
-    /// The index of a token's row among the rows of all heads; it selects the dropout mask.
-    fn row(&self, heads: usize, token: usize) -> usize {
-        self.text.first_token * heads + self.number * self.text.tokens + token
+    /// The mask of a token's row.
+    fn mask(&self, heads: usize, mask: Mask, token: usize) -> RowMask {
+        mask.row([self.text.number * heads + self.number, token])
     }
 
     fn drop_probabilities(&self, heads: usize, mask: Mask, probabilities: &mut [f32]) {
         let rows = probabilities.chunks_exact_mut(self.text.line().max(1));
         for (token, probabilities) in rows.enumerate() {
-            drop_row(mask.row(self.row(heads, token)), probabilities);
+            drop_row(self.mask(heads, mask, token), probabilities);
         }
     }
 }

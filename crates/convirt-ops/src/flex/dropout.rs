@@ -7,17 +7,14 @@ use super::element::{Element, with_element_type};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements_mut};
 use super::{FlexTensor, Operation, apply};
-use crate::dropout::{Mask, RowMask, VECTOR_ROW};
+use crate::dropout::{RowMask, TokenDropout, TokenMask, rows_and_width};
 
-pub(crate) fn dropout<const D: usize>(input: Tensor<D>, probability: f64) -> Tensor<D> {
-    let Some(mask) = Mask::draw(probability, 1, &Device::flex()) else {
+pub(crate) fn dropout<const D: usize>(input: Tensor<D>, dropout: TokenDropout) -> Tensor<D> {
+    let shape = input.dims();
+    let Some(mask) = TokenMask::draw(dropout, &shape, &Device::flex()) else {
         return input;
     };
-    let width = if D == 1 {
-        VECTOR_ROW
-    } else {
-        input.dims()[D - 1]
-    };
+    let (_, width) = rows_and_width(&shape);
     apply(Dropout { mask, width }, [input.into_dispatch()]).0
 }
 
@@ -42,7 +39,7 @@ impl RowMask {
 /// Dropout itself, of rows of `width` elements.
 #[derive(Debug)]
 struct Dropout {
-    mask: Mask,
+    mask: TokenMask,
     width: usize,
 }
 

@@ -25,7 +25,7 @@ use super::math::{add_in_float64, moments, mul_add, sum};
 use super::simd::vectorized;
 use super::tensor::{contiguous, elements, elements_mut, new_tensor, new_vector};
 use super::{FlexTensor, Operation, apply, optional, present};
-use crate::dropout::{Mask, RowMask};
+use crate::dropout::{RowMask, TokenDropout, TokenMask};
 
 /// Rows of a task. A float32 sum of 64 gradients keeps at least 18 of its 24 bits; the sums of all
 /// tasks are added up in float64.
@@ -44,9 +44,9 @@ pub(crate) fn add_layer_norm<const D: usize>(
     residual: Tensor<D>,
     [gamma, beta]: [Tensor<1>; 2],
     epsilon: f64,
-    dropout: f64,
+    dropout: TokenDropout,
 ) -> Tensor<D> {
-    let mask = Mask::draw(dropout, 1, &Device::flex());
+    let mask = TokenMask::draw(dropout, &input.dims(), &Device::flex());
     normalize(input, Some(residual), [gamma, beta], epsilon, mask)
 }
 
@@ -55,7 +55,7 @@ fn normalize<const D: usize>(
     residual: Option<Tensor<D>>,
     [gamma, beta]: [Tensor<1>; 2],
     epsilon: f64,
-    mask: Option<Mask>,
+    mask: Option<TokenMask>,
 ) -> Tensor<D> {
     let operation = LayerNorm {
         epsilon,
@@ -74,7 +74,7 @@ fn normalize<const D: usize>(
 struct LayerNorm {
     epsilon: f64,
     /// Dropout of the input.
-    mask: Option<Mask>,
+    mask: Option<TokenMask>,
     /// Whether gradients are recorded.
     records: bool,
 }
@@ -136,7 +136,7 @@ impl LayerNorm {
         let residual_block = |index: usize, length: usize| {
             residual.map(|residual| &residual[index * block..index * block + length])
         };
-        let block_mask = |index: usize| self.mask.map(|mask| (mask, index * BLOCK_ROWS));
+        let block_mask = |index: usize| self.mask.as_ref().map(|mask| (mask, index * BLOCK_ROWS));
         if !self.records {
             let blocks = values.par_chunks_mut(block).enumerate();
             blocks.for_each(|(index, values)| {
@@ -182,7 +182,7 @@ impl LayerNorm {
         let (normalized, gamma) = (elements::<T>(&saved.normalized), elements(&saved.gamma));
         let width = gamma.len();
         let block = BLOCK_ROWS * width.max(1);
-        let mask = self.mask.filter(|_| needs_gradient[0]);
+        let mask = self.mask.as_ref().filter(|_| needs_gradient[0]);
         let mut input_gradient =
             Buffer::<T>::unspecified(if mask.is_some() { normalized.len() } else { 0 });
         let compute_block = |index: usize, gradient: &mut [T], input_gradient: &mut [T]| {
@@ -271,7 +271,7 @@ fn normalize_row<const FUSED: bool, T: Element>(
 
 /// The mask of a row of a block, given the mask and the block's first row.
 #[inline(always)]
-fn row_mask(mask_block: Option<(Mask, usize)>, row: usize) -> Option<RowMask> {
+fn row_mask(mask_block: Option<(&TokenMask, usize)>, row: usize) -> Option<RowMask> {
     mask_block.map(|(mask, first)| mask.row(first + row))
 }
 
@@ -280,7 +280,7 @@ vectorized! {
     fn normalize_in_place<T: Element>(
         values: &mut [T],
         residual: Option<&[T]>,
-        mask_block: Option<(Mask, usize)>,
+        mask_block: Option<(&TokenMask, usize)>,
         parameters: &Parameters,
     ) {
         let width = parameters.gamma.len();
@@ -302,7 +302,7 @@ vectorized! {
     fn normalize_rows<T: Element>(
         values: &mut [T],
         residual: Option<&[T]>,
-        mask_block: Option<(Mask, usize)>,
+        mask_block: Option<(&TokenMask, usize)>,
         parameters: &Parameters,
         output: &mut [T],
         inverse_deviation: &mut [f32],
@@ -367,7 +367,7 @@ vectorized! {
     fn drop_rows<T: Element>(
         gradient: &[T],
         width: usize,
-        mask: Mask,
+        mask: &TokenMask,
         first: usize,
         output: &mut [T],
     ) {

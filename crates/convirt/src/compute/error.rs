@@ -28,11 +28,14 @@ pub enum ComputeError {
         names: String,
     },
 
-    /// The device does not compute in bfloat16.
-    #[error("{device} does not compute in bfloat16; choose the precision `float32`")]
-    NoBFloat16 {
-        /// The device.
-        device: String,
+    /// Of several devices, some do not compute in the precision.
+    #[error(
+        "not all of these devices compute in this precision: {devices}; choose the precision \
+         `float32`, or devices of one kind"
+    )]
+    PrecisionsDiffer {
+        /// Names of the devices.
+        devices: String,
     },
 
     /// `CONVIRT_KERNEL` names a kernel that is unknown or that this processor does not have.

@@ -14,9 +14,11 @@ pub(crate) enum PrecisionName {
     High,
     #[serde(rename = "bf16")]
     BFloat16,
+    #[serde(rename = "fp16")]
+    Float16,
 }
 
-/// Returns the precision of a name, as configurations write it: `float32`, `high` or `bf16`.
+/// Returns the precision of a name, as configurations write it: `float32`, `high`, `bf16` or `fp16`.
 ///
 /// # Errors
 ///
@@ -29,14 +31,14 @@ pub(crate) enum PrecisionName {
 ///
 /// assert_eq!(parse_precision("bf16").unwrap(), Precision::BFloat16);
 /// let error = parse_precision("half").unwrap_err();
-/// assert!(error.to_string().contains("float32, high or bf16"), "{error}");
+/// assert!(error.to_string().contains("float32, high, bf16 or fp16"), "{error}");
 /// ```
 pub fn parse_precision(name: &str) -> Result<Precision, SettingError> {
     PrecisionName::deserialize(name.into_deserializer()).map_err(|_: UnknownName| {
         SettingError::UnknownWord {
             setting: "precision",
             word: name.into(),
-            known: "float32, high or bf16",
+            known: "float32, high, bf16 or fp16",
         }
     })
 }
@@ -51,11 +53,12 @@ mod tests {
             ("float32", Precision::Float32),
             ("high", Precision::High),
             ("bf16", Precision::BFloat16),
+            ("fp16", Precision::Float16),
         ] {
             assert_eq!(parse_precision(name).unwrap(), precision);
         }
         let error = parse_precision("half").unwrap_err().to_string();
-        for part in ["half", "float32", "high", "bf16"] {
+        for part in ["half", "float32", "high", "bf16", "fp16"] {
             assert!(error.contains(part), "no `{part}` in {error}");
         }
     }

@@ -278,8 +278,8 @@ impl EmbeddingAssistant {
             _ => AnyModel::Image(Box::new(ImageModel::load_on(&weights, &device)?)),
         };
         let model = match model {
-            AnyModel::Image(tower) => AnyModel::Image(Box::new(tower.with_precision(precision)?)),
-            AnyModel::Both(model) => AnyModel::Both(Box::new(model.with_precision(precision)?)),
+            AnyModel::Image(tower) => AnyModel::Image(Box::new(tower.with_precision(precision))),
+            AnyModel::Both(model) => AnyModel::Both(Box::new(model.with_precision(precision))),
         };
         if model.image_tower().identity()?.checksum != checksum {
             return Err(InferenceError::OtherModel { path: weights }.into());

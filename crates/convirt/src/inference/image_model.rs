@@ -13,7 +13,7 @@ use super::assistants::Assistants;
 use super::description::{Description, ModelFiles};
 use super::embedded_batch::{EmbeddedBatch, TowerOutput};
 use super::identity::ModelIdentity;
-use crate::compute::{check_precision, device};
+use crate::compute::{available_precision, device};
 use crate::config::Objective;
 use crate::error::Error;
 use crate::network::NetworkConfig;
@@ -114,14 +114,11 @@ impl ImageModel {
         })
     }
 
-    /// Sets the precision that images are embedded in; the default is float32.
-    ///
-    /// # Errors
-    ///
-    /// `ComputeError::NoBFloat16` when the device does not support it.
-    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
-        check_precision(precision, &self.device)?;
-        Ok(Self { precision, ..self })
+    /// Sets the precision that images are embedded in; the default is float32, which a device that
+    /// does not compute in the given one keeps, with a warning.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let precision = available_precision(precision, &self.device);
+        Self { precision, ..self }
     }
 
     /// Lets other devices or processes embed their shares of large sets.

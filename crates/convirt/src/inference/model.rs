@@ -103,16 +103,13 @@ impl Model {
         })
     }
 
-    /// Sets the precision that images and texts are embedded in; the default is float32.
-    ///
-    /// # Errors
-    ///
-    /// `ComputeError::NoBFloat16` when the device does not support it.
-    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
-        Ok(Self {
-            image_tower: self.image_tower.with_precision(precision)?,
+    /// Sets the precision that images and texts are embedded in; the default is float32, which a
+    /// device that does not compute in the given one keeps, with a warning.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self {
+            image_tower: self.image_tower.with_precision(precision),
             ..self
-        })
+        }
     }
 
     /// Lets other devices or processes embed their shares of large sets.

@@ -17,8 +17,8 @@ use crate::config::{Config, MicroBatchSize};
 /// Bytes of a number in float32.
 pub(crate) const FLOAT32_BYTES: u64 = 4;
 
-/// Bytes of a number in bfloat16.
-const BFLOAT16_BYTES: u64 = 2;
+/// Bytes of a number in bfloat16 and float16.
+const HALF_BYTES: u64 = 2;
 
 /// Bytes of a GiB.
 const GIBIBYTE: f64 = (1u64 << 30) as f64;
@@ -221,11 +221,12 @@ impl TrainingMemory<'_> {
             NetworkConfig::SimClr(_) => (2, 0),
         };
         let (side, image) = (config.image_size(), network.image_side().image);
-        let images = |pairs: usize| Batch::new(pairs as u64 * views, side, config.precision);
+        let precision = config.precision_on(device);
+        let images = |pairs: usize| Batch::new(pairs as u64 * views, side, precision);
         let window = config.evaluation_window(self.pairs / config.batch_size.max(1));
         let ahead = config.dataset.prefetch.min(window) as u64;
         let texts = (part as u64).saturating_mul(texts);
-        let texts = texts.saturating_mul(bytes_of_number(config.precision));
+        let texts = texts.saturating_mul(bytes_of_number(precision));
         // The sums of gradients that wait for their counterparts.
         let sums = match batch.div_ceil(part.max(1)) {
             ..=1 => 0,
@@ -318,7 +319,7 @@ fn text_activations(network: &ConVirtConfig, tokens: usize) -> u64 {
 /// Returns the bytes of a number in feature maps and token states.
 fn bytes_of_number(precision: Precision) -> u64 {
     match precision {
-        Precision::BFloat16 => BFLOAT16_BYTES,
+        Precision::BFloat16 | Precision::Float16 => HALF_BYTES,
         Precision::Float32 | Precision::High => FLOAT32_BYTES,
     }
 }

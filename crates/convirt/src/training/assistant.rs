@@ -53,7 +53,7 @@ impl Assistant {
         let autodiff = self.device.clone().autodiff();
         // The checkpoint that the leader has written or resumed from.
         let step: usize = peers.lead(None)?;
-        let task = PretrainingTask::configured(network, &self.config);
+        let task = PretrainingTask::configured(network, &self.config, &self.device);
         let trained = Trained::new(task, &self.config);
         let Trained {
             mut task,
@@ -72,7 +72,8 @@ impl Assistant {
         let (mut shares, mut gradients) = (train.shares(), None);
         loop {
             match peers.lead(None)? {
-                Command::Step => {
+                Command::Step { loss_scale } => {
+                    task.loss_scale = loss_scale;
                     let seed = step_seed(self.config.seed, train.position().get());
                     let share = shares.next().or_else(|| {
                         // A window has ended.

@@ -13,5 +13,5 @@ mod writer;
 
 pub(crate) use folder::{AVERAGE, CheckpointFolder, Newest};
 pub(crate) use intervals::{CheckpointIntervals, LastCheckpoint};
-pub(crate) use state::TrainingState;
+pub(crate) use state::{NotFiniteStep, TrainingState};
 pub(crate) use writer::{CheckpointWriter, NoScheduler, SaveAlways};

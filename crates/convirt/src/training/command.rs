@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Command {
     /// Compute the loss of the next batch and its gradients.
-    Step,
+    Step {
+        /// Factor of the loss.
+        loss_scale: f32,
+    },
     /// Let the optimizer make its step with the last gradients.
     Optimize {
         /// Learning rate.

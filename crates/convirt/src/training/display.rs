@@ -3,11 +3,11 @@
 use std::fmt;
 
 use convirt_data::{Split, TrainingSteps, small_validation_warning};
-use convirt_ops::{KERNEL_VARIABLE, Precision};
+use convirt_ops::KERNEL_VARIABLE;
 
 use super::division::Division;
 use super::{Resumption, Training};
-use crate::compute::{describe_device, device_name, kernel_name};
+use crate::compute::{describe_device, device_name, kernel_name, missing_precision};
 use crate::config::ScheduleKind;
 use crate::readable::thousands;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Training {
         for change in resumption.flat_map(|resumption| &resumption.settings) {
             line(f, "changed", change.clone())?;
         }
-        let precision = self.config.precision;
+        let precision = self.config.precision_on(&self.device);
         f.write_str(&describe_device(&self.device, precision))?;
         if !self.other_devices.is_empty() {
             let others: Vec<_> = self.other_devices.iter().map(device_name).collect();
@@ -139,11 +139,10 @@ impl Training {
                  selects that kernel, if the processor has it"
             ));
         }
-        if self.config.fp16_precision && self.config.precision == Precision::Float32 {
-            let text = "`fp16_precision` is set, but training in float16 does not exist; for mixed \
-                        precision, set `precision: bf16`";
-            warnings.push(text.to_string());
-        }
+        warnings.extend(missing_precision(
+            self.config.requested_precision(),
+            &self.device,
+        ));
         let held_out = self.loaders.valid.dataset().len();
         warnings.extend(small_validation_warning(held_out, self.config.batch_size));
         let leaked = self.loaders.leaked_images();
@@ -181,7 +180,7 @@ impl Training {
     fn other_kernel(&self) -> Option<(usize, &str)> {
         let state = &self.resumption.as_ref()?.state;
         let saved = state.kernel.as_deref()?;
-        let current = kernel_name(&self.device, self.config.precision);
+        let current = kernel_name(&self.device, self.config.precision_on(&self.device));
         (current.as_deref() != Some(saved)).then_some((state.step, saved))
     }
 }

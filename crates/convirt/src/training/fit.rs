@@ -61,7 +61,8 @@ impl Training {
         // statistics, which the clones of a network share, and would undo their restoration.
         let description = self.to_string();
         let config = &self.config;
-        let task = PretrainingTask::configured(self.with_frozen_states(network)?, config);
+        let task =
+            PretrainingTask::configured(self.with_frozen_states(network)?, config, &self.device);
         let autodiff = self.device.clone().autodiff();
         let state = self.initial_state();
         let learning_rate = ScheduledLearningRate::resumed(
@@ -106,6 +107,7 @@ impl Training {
             average: Mutex::new(average),
             seed: config.seed,
             steps: self.loaders.steps,
+            precision: config.precision_on(&self.device),
             early_stop_patience: config.early_stop_patience,
             learning_rate,
             checkpoints: Arc::clone(&checkpoints),
@@ -175,7 +177,7 @@ impl Training {
     fn initial_state(&self) -> TrainingState {
         let earlier = self.resumption.as_ref();
         TrainingState {
-            kernel: kernel_name(&self.device, self.config.precision),
+            kernel: kernel_name(&self.device, self.config.precision_on(&self.device)),
             identity: self.identity.clone(),
             ..earlier.map_or_else(TrainingState::default, |it| it.state.clone())
         }

@@ -24,6 +24,7 @@ use convirt_ops::{autocast, next_dropout_seed, with_dropout_seed};
 use serde::{Deserialize, Serialize};
 
 use super::gradient_sum::{GradientSum, added, floats};
+use super::loss_scale::{multiplied, unscaled};
 use super::pretrained::Pretrained;
 use super::task::PretrainingTask;
 use crate::logging::PendingMeasures;
@@ -106,12 +107,14 @@ impl PartedStep<'_> {
             let embeddings = kept.next().unwrap_or_else(again);
             let [first, second] = [0, 1].map(|side| {
                 let gradient = embedding_gradients[side].clone().slice(part.pairs.clone());
+                let gradient = multiplied(gradient, task.loss_scale);
                 (embeddings[side].clone() * gradient).sum()
             });
             let gradients = (first + second).backward();
             sum.add(part.number, GradientsParams::from_grads(gradients, task));
         }
         let total = sum.total(self.peers, &self.device.clone().inner())?;
+        let total = unscaled(total, task, task.loss_scale, self.device);
         Ok(Some(TrainOutput {
             grads: added(total, loss_gradients, task),
             item: measured.measures,
@@ -125,19 +128,19 @@ impl PartedStep<'_> {
         batch: &ImageTextBatch,
         seed: u64,
     ) -> [Tensor<2>; 2] {
-        with_dropout_seed(seed, part.first_row, || network.embed(batch.clone()))
+        with_dropout_seed(seed, part.pairs.start, || network.embed(batch.clone()))
     }
 
     /// Gathers what all peers need to know of the pairs of each.
     fn gather_pairs(&self, share: &BatchShare) -> Result<Vec<Vec<Pair>>, PeerError> {
         let texts = share.batch.as_ref().and_then(|batch| batch.texts.clone());
         let hashes = texts.as_ref().map(|texts| texts.hashes.clone());
-        let rows = texts.map(|texts| text_input(texts).state_counts());
+        let tokens = texts.map(|texts| text_input(texts).state_counts());
         let pairs = share.positions.iter().enumerate();
         let pairs = pairs.map(|(pair, &position)| Pair {
             position,
             text: hashes.as_ref().map(|hashes| hashes[pair]),
-            rows: rows.as_ref().map_or(1, |rows| rows[pair]),
+            tokens: tokens.as_ref().map_or(0, |tokens| tokens[pair]),
         });
         self.peers.gather_values(&pairs.collect())
     }
@@ -214,8 +217,8 @@ struct Pair {
     position: usize,
     /// Hash of the text; `None` without texts.
     text: Option<u64>,
-    /// Token states of the text, which dropout counts; 1 without texts.
-    rows: usize,
+    /// Tokens of the text up to its padding; 0 without texts.
+    tokens: usize,
 }
 
 /// A part of a batch that is computed at once.
@@ -229,9 +232,7 @@ struct Part {
     pairs: Range<usize>,
     /// Its pairs, among those of its peer.
     of_peer: Range<usize>,
-    /// Rows of all parts before it.
-    first_row: usize,
-    /// Rows of its longest text.
+    /// Tokens of its longest text.
     tokens: usize,
 }
 
@@ -239,7 +240,7 @@ impl Part {
     /// Divides the pairs of all peers into parts of `size` positions. Parts without a pair are left
     /// out.
     fn divide(pairs: &[Vec<Pair>], size: usize) -> Vec<Self> {
-        let (mut parts, mut start, mut first_row) = (Vec::new(), 0, 0);
+        let (mut parts, mut start) = (Vec::new(), 0);
         for (peer, pairs) in pairs.iter().enumerate() {
             let mut start_of_peer = 0;
             for part in pairs.chunk_by(|one, next| one.position / size == next.position / size) {
@@ -248,12 +249,10 @@ impl Part {
                     peer,
                     pairs: start..start + part.len(),
                     of_peer: start_of_peer..start_of_peer + part.len(),
-                    first_row,
-                    tokens: part.iter().map(|pair| pair.rows).max().unwrap_or(0),
+                    tokens: part.iter().map(|pair| pair.tokens).max().unwrap_or(0),
                 });
                 start += part.len();
                 start_of_peer += part.len();
-                first_row += part.iter().map(|pair| pair.rows).sum::<usize>();
             }
         }
         parts
@@ -368,11 +367,13 @@ mod tests {
         network: &N,
         batch: ImageTextBatch,
         micro_batch_size: Option<usize>,
+        loss_scale: f32,
     ) -> (Measures, Vec<Option<Vec<f32>>>) {
         let task = PretrainingTask {
             network: network.clone(),
             gradient_clip_norm: None,
             precision: Precision::Float32,
+            loss_scale,
             micro_batch_size,
         };
         let output = with_dropout_seed(3, 0, || TrainStep::step(&task, batch));
@@ -383,10 +384,10 @@ mod tests {
     }
 
     fn assert_equals_the_whole_batch<N: Pretrained>(network: &N, views: usize, parameters: usize) {
-        let (whole, expected) = stepped(network, batch(views), None);
+        let (whole, expected) = stepped(network, batch(views), None, 1.0);
         assert_eq!(expected.iter().flatten().count(), parameters);
         for pairs in [1, 2, 3, PAIRS - 1] {
-            let (measures, actual) = stepped(network, batch(views), Some(pairs));
+            let (measures, actual) = stepped(network, batch(views), Some(pairs), 1.0);
             assert!((measures.loss - whole.loss).abs() < 1e-5, "{pairs}");
             assert_eq!(measures.accuracies, whole.accuracies, "{pairs}");
             assert_eq!(measures.pairs, PAIRS);
@@ -425,6 +426,18 @@ mod tests {
         assert_equals_the_whole_batch(&network, 2, 64);
     }
 
+    /// A power of two changes no bit of the mantissas.
+    #[test]
+    fn gradients_of_a_scaled_loss_are_the_same() {
+        let network = convirt(LossKind::Softmax);
+        for parts in [None, Some(2)] {
+            let (plain, expected) = stepped(&network, batch(1), parts, 1.0);
+            let (scaled, actual) = stepped(&network, batch(1), parts, 1024.0);
+            assert_eq!(scaled.loss, plain.loss);
+            assert!(actual == expected, "{parts:?}");
+        }
+    }
+
     type Stepped = (Measures, Vec<Option<Vec<f32>>>, Vec<TensorData>);
 
     /// A step of a batch in parts of two, of which each peer has the positions of a share, as each
@@ -442,6 +455,7 @@ mod tests {
                 network: network().load_record(initial.clone()),
                 gradient_clip_norm: None,
                 precision: Precision::Float32,
+                loss_scale: 1.0,
                 micro_batch_size: None,
             };
             // Pair `i` has `i + 3` tokens, and each share is padded by itself.
@@ -503,7 +517,7 @@ mod tests {
             [&norm.running_mean, &norm.running_var].map(|it| it.value_sync().into_data())
         };
         let network = convirt(LossKind::Softmax);
-        stepped(&network, batch(1), Some(3));
+        stepped(&network, batch(1), Some(3), 1.0);
         let expected = convirt(LossKind::Softmax);
         for pairs in [0..3, 3..6, 6..7] {
             expected.encode_image(batch(1).part(pairs).images);

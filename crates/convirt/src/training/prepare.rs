@@ -14,7 +14,7 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 use super::checkpoint::{CheckpointFolder, Newest};
 use super::division::Division;
 use super::{Resumption, Training};
-use crate::compute::{ComputeError, check_precision, drawing_device};
+use crate::compute::{ComputeError, device_name, drawing_device};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
@@ -347,15 +347,17 @@ fn check_may_change(key: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Returns this process' device and those of its assistants, which compute in the configuration's
-/// precision.
+/// Returns this process' device and those of its assistants, which compute in one precision.
 pub(super) fn training_devices(
     config: &Config,
     processes: usize,
 ) -> Result<(Device, Vec<Device>), Error> {
     let (own, others) = devices_of_process(config.device.as_deref(), processes)?;
-    for device in others.iter().chain([&own]) {
-        check_precision(config.precision, device)?;
+    let precision = config.precision_on(&own);
+    if others.iter().any(|it| config.precision_on(it) != precision) {
+        let devices: Vec<_> = others.iter().chain([&own]).map(device_name).collect();
+        let devices = devices.join(", ");
+        return Err(ComputeError::PrecisionsDiffer { devices }.into());
     }
     Ok((own, others))
 }

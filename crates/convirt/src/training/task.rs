@@ -3,13 +3,14 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use convirt_data::{BatchShare, ImageTextBatch};
 use convirt_model::{ConVirt, SimClr};
 use convirt_ops::{Precision, autocast, next_dropout_seed, sum_of_squares, with_dropout_seed};
 
 use super::gradient_cache::PartedStep;
+use super::loss_scale::gradients_of;
 use super::pretrained::Pretrained;
 use crate::config::Config;
 use crate::logging::PendingMeasures;
@@ -38,6 +39,7 @@ use crate::peers::Peers;
 ///     network,
 ///     gradient_clip_norm: Some(1.0),
 ///     precision: Precision::Float32,
+///     loss_scale: 1.0,
 ///     micro_batch_size: None,
 /// };
 /// let images = Tensor::<1>::from_data([0.1, 0.9, 0.2, 0.8], &device);
@@ -63,6 +65,10 @@ pub struct PretrainingTask<N> {
     /// Precision of convolutions and linear layers.
     #[module(skip)]
     pub precision: Precision,
+    /// By which the loss is multiplied while its gradients are computed, which are then divided by
+    /// it: 1, or more in float16, where small gradients vanish.
+    #[module(skip)]
+    pub loss_scale: f32,
     /// Pairs that are computed at a time, at least 1; the loss is that of the whole batch in any
     /// case. `None` computes the whole batch at once.
     ///
@@ -102,7 +108,10 @@ impl<N: Pretrained> TrainStep for PretrainingTask<N> {
                 let seed = next_dropout_seed(&device);
                 autocast(self.precision, || {
                     let measured = with_dropout_seed(seed, 0, || self.network.measure(batch));
-                    TrainOutput::new(self, measured.loss.backward(), measured.measures)
+                    TrainOutput {
+                        grads: gradients_of(measured.loss, self, self.loss_scale),
+                        item: measured.measures,
+                    }
                 })
             }
         }
@@ -135,12 +144,13 @@ impl<N: Pretrained> InferenceStep for PretrainingTask<N> {
 }
 
 impl<N> PretrainingTask<N> {
-    /// Makes the task of a configuration.
-    pub(super) fn configured(network: N, config: &Config) -> Self {
+    /// Makes the task of a configuration, for a device.
+    pub(super) fn configured(network: N, config: &Config, device: &Device) -> Self {
         Self {
             network,
             gradient_clip_norm: config.gradient_clip_norm,
-            precision: config.precision,
+            precision: config.precision_on(device),
+            loss_scale: 1.0,
             micro_batch_size: config.micro_batch(),
         }
     }
@@ -157,13 +167,22 @@ fn clip_global_norm<M: Module>(
         return gradients;
     };
     let factor = (norm + 1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    scaled(gradients, module, factor)
+}
+
+/// Multiplies the gradients of a module by a factor, `[1]`.
+pub(super) fn scaled<M: Module>(
+    gradients: GradientsParams,
+    module: &M,
+    factor: Tensor<1>,
+) -> GradientsParams {
     let mut scale = Scale { gradients, factor };
     module.visit(&mut scale);
     scale.gradients
 }
 
 /// Computes the L2 norm of all gradients of a module together, `[1]`; `None` without a gradient.
-pub(super) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
+pub(crate) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
     let mut squares = SumOfSquares {
         gradients,
         sum: None,
@@ -295,6 +314,7 @@ mod tests {
                 network,
                 gradient_clip_norm: None,
                 precision,
+                loss_scale: 1.0,
                 micro_batch_size: None,
             };
             let adam = Adam {

@@ -232,6 +232,7 @@ impl<'a> Candidate<'a> {
             images,
             reader: &self.reader,
             device,
+            precision: config.precision,
             interrupter,
         };
         let [train, valid] = self.train_and_valid(draw);

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Interrupter;
 use convirt_data::{ImageBatch, LabelledImage, Labels, SettingError, hold_out};
 use convirt_model::ImageClassifier as Network;
-use convirt_ops::{is_flex, with_dropout_seed};
+use convirt_ops::{Precision, with_dropout_seed};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -22,7 +22,8 @@ use crate::config::Schedule;
 use crate::error::Error;
 use crate::inference::finite_rows;
 use crate::logging::Bar;
-use crate::training::{Adam, ScheduledLearningRate};
+use crate::messages::warning;
+use crate::training::{Adam, LossScale, ScheduledLearningRate, global_norm, gradients_of};
 
 /// Share of the training images held out for validation if no validation images are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;
@@ -120,6 +121,8 @@ pub(crate) struct FineTuneData<'a> {
     pub images: &'a [LabelledImage],
     pub reader: &'a ImageReader,
     pub device: &'a Device,
+    /// That of the current autocast.
+    pub precision: Precision,
     pub interrupter: &'a Interrupter,
 }
 
@@ -156,11 +159,6 @@ impl FineTuneData<'_> {
         } else {
             (train.to_vec(), valid.to_vec())
         };
-        // On the CPU nothing else in the process has an effect on dropout; other devices have one
-        // generator.
-        if !is_flex(self.device) {
-            self.device.seed(seed);
-        }
         with_dropout_seed(seed, 0, || {
             self.train(network.train(), config, &train, &valid, seed)
         })
@@ -182,7 +180,7 @@ impl FineTuneData<'_> {
             network: network.valid(),
             epoch: 0,
         };
-        let mut rate = ScheduledLearningRate::new(
+        let rate = ScheduledLearningRate::new(
             config.learning_rate,
             Schedule::Plateau {
                 warmup_steps: 0,
@@ -191,8 +189,12 @@ impl FineTuneData<'_> {
                 min_learning_rate: 0.0,
             },
         );
-        rate.observe(best.validation_loss);
-        let mut optimizer = adam(config);
+        let mut training = Training {
+            optimizer: adam(config),
+            rate,
+            loss_scale: LossScale::default(),
+        };
+        training.rate.observe(best.validation_loss);
         let bar = Bar::new(
             "fine-tuning",
             config.max_epochs * train.len(),
@@ -201,7 +203,7 @@ impl FineTuneData<'_> {
         for epoch in 1..=config.max_epochs {
             let mut order = train.to_vec();
             order.shuffle(&mut rng);
-            let trained = self.epoch(network, &mut optimizer, &mut rate, &order, &bar)?;
+            let trained = self.epoch(network, &mut training, &order, &bar)?;
             network = trained.network;
             if self.interrupter.should_stop() {
                 break;
@@ -212,7 +214,7 @@ impl FineTuneData<'_> {
                     return Err(TransferError::Diverged { loss, epoch }.into());
                 }
             }
-            rate.observe(validation_loss);
+            training.rate.observe(validation_loss);
             if validation_loss < best.validation_loss {
                 best = FineTuned {
                     network: network.valid(),
@@ -316,8 +318,7 @@ impl FineTuneData<'_> {
     fn epoch(
         &self,
         mut network: Network,
-        optimizer: &mut ModuleOptimizer,
-        rate: &mut ScheduledLearningRate,
+        training: &mut Training,
         order: &[usize],
         bar: &Bar,
     ) -> Result<Epoch, Error> {
@@ -327,8 +328,14 @@ impl FineTuneData<'_> {
             let (pixels, indices) = batch?;
             let loss = self.loss(network.forward(pixels), &indices);
             sum = sum + loss.clone().without_autodiff() * indices.len() as f64;
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(rate.step(), network, gradients);
+            let factor = training.loss_scale.factor(self.precision);
+            let gradients = gradients_of(loss, &network, factor);
+            let rate = training.rate.step();
+            if training.overflows(&gradients, &network, factor) {
+                warning("a step changes nothing: a gradient overflowed in float16");
+            } else {
+                network = training.optimizer.step(rate, network, gradients);
+            }
             images += indices.len();
             bar.advance(indices.len());
             if self.interrupter.should_stop() {
@@ -418,6 +425,28 @@ impl FineTuneData<'_> {
     }
 }
 
+/// The state of a training beside its network.
+struct Training {
+    optimizer: ModuleOptimizer,
+    rate: ScheduledLearningRate,
+    loss_scale: LossScale,
+}
+
+impl Training {
+    /// Whether gradients of a scaled loss are not finite for that reason; lowers the scale then.
+    fn overflows(&mut self, gradients: &GradientsParams, network: &Network, factor: f32) -> bool {
+        if factor == 1.0 {
+            return false;
+        }
+        let norm = global_norm(gradients, network).map_or(0.0, Tensor::into_scalar::<f32>);
+        if norm.is_finite() {
+            self.loss_scale.count_finite();
+            return false;
+        }
+        self.loss_scale.lower()
+    }
+}
+
 /// The result of one pass over the training images.
 struct Epoch {
     network: Network,
@@ -487,6 +516,7 @@ mod tests {
             images,
             reader: &reader,
             device: &device,
+            precision: Precision::Float32,
             interrupter,
         };
         let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
@@ -514,6 +544,7 @@ mod tests {
             images: &images,
             reader: &reader,
             device: &device,
+            precision: Precision::Float32,
             interrupter: &Interrupter::new(),
         };
         let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
@@ -589,6 +620,7 @@ mod tests {
                 images,
                 reader: &reader(),
                 device: &device,
+                precision: Precision::Float32,
                 interrupter: &Interrupter::new(),
             };
             let logits = Tensor::from_data([[2.0, 90.0], [-1.0, 0.0]], &device);
@@ -641,6 +673,7 @@ mod tests {
             images: &images,
             reader: &reader,
             device: &Device::flex(),
+            precision: Precision::Float32,
             interrupter: &Interrupter::new(),
         };
         let sizes = [1, 8, 9, 17].map(|images| data.batch_size(images));

@@ -12,6 +12,7 @@ use burn::module::Param;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::TensorData;
+use convirt_ops::test_devices::{device, on_each_device};
 use serde_json::Value;
 
 use super::*;
@@ -175,9 +176,11 @@ fn first_step_with_a_trained_text_tower_is_pytorchs() {
     let Some(folder) = large_references() else {
         return;
     };
-    let device = Device::flex().autodiff();
-    let model = initial_model(&folder, false, &device);
-    assert_first_step_is_the_references(&model, "fix_repo", &device);
+    on_each_device(|| {
+        let device = device().autodiff();
+        let model = initial_model(&folder, false, &device);
+        assert_first_step_is_the_references(&model, "fix_repo", &device);
+    });
 }
 
 #[test]
@@ -185,9 +188,11 @@ fn first_step_with_frozen_embeddings_is_pytorchs() {
     let Some(folder) = large_references() else {
         return;
     };
-    let device = Device::flex().autodiff();
-    let model = initial_model(&folder, true, &device);
-    assert_first_step_is_the_references(&model, "fix_paper", &device);
+    on_each_device(|| {
+        let device = device().autodiff();
+        let model = initial_model(&folder, true, &device);
+        assert_first_step_is_the_references(&model, "fix_paper", &device);
+    });
 }
 
 /// Colab's own training, whose text side has no gradient at all.
@@ -196,11 +201,13 @@ fn first_step_with_a_frozen_text_side_is_pytorchs() {
     let Some(folder) = large_references() else {
         return;
     };
-    let device = Device::flex().autodiff();
-    let mut model = initial_model(&folder, true, &device);
-    model.text_encoder = model.text_encoder.freeze();
-    model.text_projection = model.text_projection.freeze();
-    assert_first_step_is_the_references(&model, "orig", &device);
+    on_each_device(|| {
+        let device = device().autodiff();
+        let mut model = initial_model(&folder, true, &device);
+        model.text_encoder = model.text_encoder.freeze();
+        model.text_projection = model.text_projection.freeze();
+        assert_first_step_is_the_references(&model, "orig", &device);
+    });
 }
 
 #[test]
@@ -208,53 +215,55 @@ fn three_steps_of_adam_are_pytorchs() {
     let Some(folder) = large_references() else {
         return;
     };
-    let device = Device::flex().autodiff();
-    let reference = Reference::read("convirt_step");
-    let values = &json("convirt_step")["modes"]["smooth"];
-    let mut model = initial_model(&folder, false, &device);
-    let mut adam = AdamConfig::new()
-        .with_epsilon(1e-2)
-        .with_weight_decay(Some(WeightDecayConfig::new(1e-2)))
-        .init();
-    for step in 0..3 {
-        let (images, texts) = batch(&reference, step, &device);
+    on_each_device(|| {
+        let device = device().autodiff();
+        let reference = Reference::read("convirt_step");
+        let values = &json("convirt_step")["modes"]["smooth"];
+        let mut model = initial_model(&folder, false, &device);
+        let mut adam = AdamConfig::new()
+            .with_epsilon(1e-2)
+            .with_weight_decay(Some(WeightDecayConfig::new(1e-2)))
+            .init();
+        for step in 0..3 {
+            let (images, texts) = batch(&reference, step, &device);
+            let loss = model.forward(images, texts, None).loss;
+            let expected = [number(values, &format!("/losses_f64/{step}"))].into();
+            let tolerance = FACTOR * loss_error(values, step);
+            assert_close(
+                &format!("loss {step}"),
+                loss.clone().into_data(),
+                &expected,
+                tolerance,
+            );
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = adam.step(1e-3, model, gradients);
+        }
+        let parameters = by_colab_name(reference::parameters(&model));
+        for (name, error) in values["torch_f32_final_err"].as_object().unwrap() {
+            let expected = reference.data(&format!("smooth.final_f64.{name}"));
+            let tolerance = match &name[..] {
+                // Some inputs of ReLUs are so close to 0 that a change of the images or of the texts'
+                // gradient by a unit in the last place moves a channel of the stem by up to 5e-5, and
+                // later layers by 5e-6.
+                "res_features.0.weight" => 1e-4,
+                name if name.starts_with("res_features.") => 2e-5,
+                _ => FACTOR * error.as_f64().unwrap(),
+            };
+            assert_close(name, parameters[name].clone(), &expected, tolerance);
+        }
+        for statistic in ["running_mean", "running_var"] {
+            let expected = reference.data(&format!("smooth.bn1.{statistic}"));
+            let actual = parameters[&format!("res_features.1.{statistic}")].clone();
+            // Three updates of numbers of the order of one, and the weights' error before them.
+            assert_close(statistic, actual, &expected, 5e-6);
+        }
+        let model = model.valid();
+        let (images, texts) = batch(&reference, 0, &device.inner());
         let loss = model.forward(images, texts, None).loss;
-        let expected = [number(values, &format!("/losses_f64/{step}"))].into();
-        let tolerance = FACTOR * loss_error(values, step);
-        assert_close(
-            &format!("loss {step}"),
-            loss.clone().into_data(),
-            &expected,
-            tolerance,
-        );
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        model = adam.step(1e-3, model, gradients);
-    }
-    let parameters = by_colab_name(reference::parameters(&model));
-    for (name, error) in values["torch_f32_final_err"].as_object().unwrap() {
-        let expected = reference.data(&format!("smooth.final_f64.{name}"));
-        let tolerance = match &name[..] {
-            // Some inputs of ReLUs are so close to 0 that a change of the images or of the texts'
-            // gradient by a unit in the last place moves a channel of the stem by up to 5e-5, and
-            // later layers by 5e-6.
-            "res_features.0.weight" => 1e-4,
-            name if name.starts_with("res_features.") => 2e-5,
-            _ => FACTOR * error.as_f64().unwrap(),
-        };
-        assert_close(name, parameters[name].clone(), &expected, tolerance);
-    }
-    for statistic in ["running_mean", "running_var"] {
-        let expected = reference.data(&format!("smooth.bn1.{statistic}"));
-        let actual = parameters[&format!("res_features.1.{statistic}")].clone();
-        // Three updates of numbers of the order of one, and the weights' error before them.
-        assert_close(statistic, actual, &expected, 5e-6);
-    }
-    let model = model.valid();
-    let (images, texts) = batch(&reference, 0, &Device::flex());
-    let loss = model.forward(images, texts, None).loss;
-    let expected = number(values, "/eval_loss_f64");
-    // PyTorch's own error is 1e-7 by luck; the weights have the errors allowed above.
-    assert_close("evaluation", loss.into_data(), &[expected].into(), 5e-6);
+        let expected = number(values, "/eval_loss_f64");
+        // PyTorch's own error is 1e-7 by luck; the weights have the errors allowed above.
+        assert_close("evaluation", loss.into_data(), &[expected].into(), 5e-6);
+    });
 }
 
 #[derive(Module, Debug)]

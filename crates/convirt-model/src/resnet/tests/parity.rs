@@ -1,6 +1,7 @@
 //! Agreement with torchvision on `resnet50_io`: ResNet-50 in evaluation and in training.
 
 use burn::tensor::{Device, TensorData};
+use convirt_ops::test_devices::{device, on_each_device};
 
 use super::*;
 use crate::tests::reference::{Reference, assert_close, fill, formula, json, number};
@@ -102,27 +103,31 @@ fn formula_gives_the_references_values() {
 
 #[test]
 fn evaluation_is_torchvisions() {
-    let device = Device::flex();
-    let network = resnet50(&device);
-    assert_stages_are_references("eval", &network, images(&device));
-    assert_is_reference("eval.feat", network.forward(images(&device)).into_data());
+    on_each_device(|| {
+        let device = device();
+        let network = resnet50(&device);
+        assert_stages_are_references("eval", &network, images(&device));
+        assert_is_reference("eval.feat", network.forward(images(&device)).into_data());
+    });
 }
 
 #[test]
 fn training_and_its_running_statistics_are_torchvisions() {
-    let device = Device::flex().autodiff();
-    let network = resnet50(&device);
-    let features = network.forward(images(&device));
-    assert_is_reference("train.feat", features.into_data());
-    let last = network.layer4[2].bn3.as_ref().unwrap();
-    for (name, statistic) in [
-        ("bn1.running_var", &network.bn1.running_var),
-        ("layer4.2.bn3.running_mean", &last.running_mean),
-        ("layer4.2.bn3.running_var", &last.running_var),
-    ] {
-        let name = format!("train.after.{name}");
-        assert_is_reference(&name, statistic.value().into_data());
-    }
-    // Batch statistics do not depend on the running ones, so a second pass computes the same.
-    assert_stages_are_references("train", &network, images(&device));
+    on_each_device(|| {
+        let device = device().autodiff();
+        let network = resnet50(&device);
+        let features = network.forward(images(&device));
+        assert_is_reference("train.feat", features.into_data());
+        let last = network.layer4[2].bn3.as_ref().unwrap();
+        for (name, statistic) in [
+            ("bn1.running_var", &network.bn1.running_var),
+            ("layer4.2.bn3.running_mean", &last.running_mean),
+            ("layer4.2.bn3.running_var", &last.running_var),
+        ] {
+            let name = format!("train.after.{name}");
+            assert_is_reference(&name, statistic.value().into_data());
+        }
+        // Batch statistics do not depend on the running ones, so a second pass computes the same.
+        assert_stages_are_references("train", &network, images(&device));
+    });
 }

@@ -100,7 +100,7 @@ impl Multiplier {
         }
         let [float32, high, bfloat16] = &MEASURED;
         let measured = match precision {
-            Precision::Float32 => float32,
+            Precision::Float32 | Precision::Float16 => float32,
             Precision::High => high,
             Precision::BFloat16 => bfloat16,
         };
@@ -110,7 +110,7 @@ impl Multiplier {
     /// The multipliers that this machine can run, ordered by the instructions they need.
     fn candidates(precision: Precision) -> Vec<Self> {
         let (plain, parts) = match precision {
-            Precision::Float32 => (Self::Fma, 3),
+            Precision::Float32 | Precision::Float16 => (Self::Fma, 3),
             Precision::High => (Self::Fma, 2),
             Precision::BFloat16 => (Self::RoundedFma, 1),
         };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::run::RunIdentity;
+use crate::training::loss_scale::LossScale;
 use crate::training::schedule::Plateau;
 
 /// The state of a training that Burn's records do not contain.
@@ -16,6 +17,9 @@ pub(crate) struct TrainingState {
     pub plateau: Plateau,
     /// Steps that were skipped since their loss or gradient was not finite.
     pub skipped: SkippedSteps,
+    /// Factor of the loss in float16.
+    #[serde(default)]
+    pub loss_scale: LossScale,
     /// Name of the kernel that multiplied matrices. `None` if the device is not the CPU.
     pub kernel: Option<String>,
     /// Time of training so far, in seconds.
@@ -56,6 +60,40 @@ impl Evaluations {
     }
 }
 
+/// What follows from a step that is not finite, which changes no parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotFiniteStep {
+    /// A gradient of the scaled loss overflowed; the scale is smaller from now on.
+    Overflow,
+    /// It is skipped.
+    Skipped,
+    /// One more than may be skipped in a row.
+    TooMany,
+}
+
+impl TrainingState {
+    /// Counts a step that is not finite. `may_be_overflow` tells that the loss was scaled and is
+    /// itself finite; at most `limit` other steps in a row may be skipped.
+    pub fn observe_not_finite(&mut self, may_be_overflow: bool, limit: usize) -> NotFiniteStep {
+        if may_be_overflow && self.loss_scale.lower() {
+            self.skipped.total += 1;
+            NotFiniteStep::Overflow
+        } else if self.skipped.in_a_row < limit {
+            self.skipped.total += 1;
+            self.skipped.in_a_row += 1;
+            NotFiniteStep::Skipped
+        } else {
+            NotFiniteStep::TooMany
+        }
+    }
+
+    /// Counts a step that is finite.
+    pub fn observe_finite(&mut self) {
+        self.skipped.in_a_row = 0;
+        self.loss_scale.count_finite();
+    }
+}
+
 /// The steps whose loss or gradient was not finite, which changed no parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SkippedSteps {
@@ -63,14 +101,6 @@ pub(crate) struct SkippedSteps {
     pub total: usize,
     /// Those since the last step that was not skipped.
     pub in_a_row: usize,
-}
-
-impl SkippedSteps {
-    /// Counts one more.
-    pub fn add(&mut self) {
-        self.total += 1;
-        self.in_a_row += 1;
-    }
 }
 
 #[cfg(test)]
@@ -87,5 +117,19 @@ mod tests {
             .collect::<Vec<_>>();
         assert_eq!(improved, [true, true, false, false]);
         assert_eq!((evaluations.best_step, evaluations.since_best), (20, 2));
+    }
+
+    #[test]
+    fn overflows_lower_the_scale_of_the_loss_and_do_not_use_up_the_steps_that_may_be_skipped() {
+        let mut state = TrainingState::default();
+        // From 65,536 down to 1.
+        for _ in 0..16 {
+            assert_eq!(state.observe_not_finite(true, 1), NotFiniteStep::Overflow);
+        }
+        assert_eq!(state.observe_not_finite(true, 1), NotFiniteStep::Skipped);
+        assert_eq!(state.observe_not_finite(true, 1), NotFiniteStep::TooMany);
+        assert_eq!((state.skipped.total, state.skipped.in_a_row), (17, 1));
+        state.observe_finite();
+        assert_eq!(state.observe_not_finite(false, 1), NotFiniteStep::Skipped);
     }
 }

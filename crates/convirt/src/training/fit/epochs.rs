@@ -16,12 +16,12 @@ use burn::train::metric::store::EventStoreClient;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, LearningCheckpointer,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput,
-    TrainingComponents, TrainingItem, ValidLoader,
+    TrainStep, TrainingComponents, TrainingItem, ValidLoader,
 };
 use convirt_data::{
     BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
 };
-use convirt_ops::{mixed_seed, with_dropout_seed};
+use convirt_ops::{Precision, mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
 use crate::logging::{NotFinite, PendingMeasures};
@@ -29,7 +29,7 @@ use crate::peers::Peers;
 use crate::records::{Recorder, StepFacts};
 use crate::training::average::{Average, evaluated};
 use crate::training::checkpoint::{
-    CheckpointIntervals, CheckpointWriter, LastCheckpoint, TrainingState,
+    CheckpointIntervals, CheckpointWriter, LastCheckpoint, NotFiniteStep, TrainingState,
 };
 use crate::training::command::Command;
 use crate::training::division::Division;
@@ -61,6 +61,7 @@ pub(crate) struct WindowedTraining<N> {
     pub peers: Peers,
     /// The averages of the weights, if the run has them; the loop takes them and gives them back.
     pub average: Mutex<Option<Average<N>>>,
+    pub precision: Precision,
     pub learning_rate: ScheduledLearningRate,
     pub checkpoints: Arc<CheckpointWriter>,
     pub checkpoint_intervals: CheckpointIntervals,
@@ -258,7 +259,8 @@ impl<N: Pretrained> WindowedTraining<N> {
             let compiling = parts
                 .is_first_step
                 .then(|| CompilingNote::begin(&self.device));
-            let output = with_dropout_seed(seed, 0, || self.train_step(parts, share))?;
+            let loss_scale = state.loss_scale.factor(self.precision);
+            let output = with_dropout_seed(seed, 0, || self.train_step(parts, share, loss_scale))?;
             let Some(output) = output else {
                 // Too few of its images can be read.
                 state.step = self.loader.position().get();
@@ -282,17 +284,21 @@ impl<N: Pretrained> WindowedTraining<N> {
                 .and_then(|()| NotFinite::check_gradient_norm(norm));
             if let Err(cause) = is_finite {
                 let step = state.step;
-                if state.skipped.in_a_row >= self.max_skipped_steps {
-                    return Err(Error::NotFinite { step, cause });
-                }
-                state.skipped.add();
-                recorder.warning(&self.told_of_skip(state, cause, &pairs.unwrap_or_default()));
+                let may_be_overflow = loss_scale > 1.0 && measures.loss.is_finite();
+                let text = match state.observe_not_finite(may_be_overflow, self.max_skipped_steps) {
+                    NotFiniteStep::Overflow => self.told_of_overflow(state),
+                    NotFiniteStep::Skipped => {
+                        self.told_of_skip(state, cause, &pairs.unwrap_or_default())
+                    }
+                    NotFiniteStep::TooMany => return Err(Error::NotFinite { step, cause }),
+                };
+                recorder.warning(&text);
                 if interrupter.should_stop() {
                     break;
                 }
                 continue;
             }
-            state.skipped.in_a_row = 0;
+            state.observe_finite();
             let rate = parts.learner.lr_current().base();
             self.tell(Command::Optimize { rate })?;
             parts.learner.optimizer_step(output.grads);
@@ -348,20 +354,23 @@ impl<N: Pretrained> WindowedTraining<N> {
         &self,
         parts: &Parts<N>,
         share: BatchShare,
+        loss_scale: f32,
     ) -> Result<Option<TrainOutput<PendingMeasures>>, Error> {
+        let mut task = parts.learner.model();
+        task.loss_scale = loss_scale;
         if !self.division.is_divided() {
             let batch = share
                 .batch
                 .filter(|batch| batch.len() >= TrainingLoader::MIN_PAIRS);
-            return Ok(batch.map(|batch| parts.learner.train_step(batch)));
+            return Ok(batch.map(|batch| TrainStep::step(&task, batch)));
         }
-        self.tell(Command::Step)?;
+        self.tell(Command::Step { loss_scale })?;
         let step = PartedStep {
             part_size: self.division.part_size,
             peers: &self.peers,
             device: &self.device,
         };
-        Ok(step.run(&parts.learner.model(), &share)?)
+        Ok(step.run(&task, &share)?)
     }
 
     /// Tells the other peers what to do.
@@ -370,6 +379,16 @@ impl<N: Pretrained> WindowedTraining<N> {
             self.peers.lead(Some(command))?;
         }
         Ok(())
+    }
+
+    /// Describes a step that is skipped since a gradient overflowed in float16.
+    fn told_of_overflow(&self, state: &TrainingState) -> String {
+        format!(
+            "step {} changes nothing: a gradient overflowed in float16; from now on the loss is \
+             multiplied by {} for its gradients",
+            state.step,
+            state.loss_scale.factor(self.precision)
+        )
     }
 
     /// Describes a step that is skipped, with the rows of its pairs.

@@ -1,4 +1,5 @@
-//! Every operation takes feature maps and token states of bfloat16 and returns the same type.
+//! Every operation takes feature maps and token states of bfloat16 or float16 and returns the same
+//! type.
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
@@ -10,53 +11,67 @@ use crate::{
     linear, max_pool2d,
 };
 
-/// A few roundings of 2⁻⁹ each: of the output, or of a gradient and the numbers it is computed
-/// from.
-const TOLERANCE: f64 = 8e-3;
+/// The precisions of 16 bits. The tolerance is a few roundings, of 2⁻⁹ or 2⁻¹² each: of the output, or
+/// of a gradient and the numbers it is computed from.
+const PRECISIONS: [(Precision, FloatDType, f64); 2] = [
+    (Precision::BFloat16, FloatDType::BF16, 8e-3),
+    (Precision::Float16, FloatDType::F16, 1e-3),
+];
 
-/// Computes in float32 and, from the same numbers, in bfloat16; compares outputs and gradients.
+/// Computes in float32 and, from the same numbers, in 16 bits; compares outputs and gradients.
 fn check<const D: usize, const N: usize>(
     context: &str,
     shapes: [[usize; D]; N],
     apply: impl Fn([Tensor<D>; N]) -> Tensor<D> + Sync,
 ) {
     on_each_device(|| {
-        if !Precision::BFloat16.runs_on(&device()) {
-            return;
-        }
-        let run = |dtype: FloatDType| {
-            let graph = device().autodiff();
-            let numbers = |shape, seed| {
-                let numbers: Tensor<D> = random(shape, seed, &graph);
-                numbers.cast(FloatDType::BF16).cast(dtype).detach()
-            };
-            let mut seeds = 1..;
-            let inputs = shapes.map(|shape| numbers(shape, seeds.next().unwrap()).require_grad());
-            let precision = Precision::BFloat16;
-            let output = seeded(3, || autocast(precision, || apply(inputs.clone())));
-            let gradient = numbers(output.dims(), 99);
-            let gradients = (output.clone() * gradient).sum().backward();
-            let mut results = vec![output];
-            results.extend(inputs.map(|input| Tensor::from_inner(input.grad(&gradients).unwrap())));
-            let results = results.into_iter().map(|tensor| {
-                assert_eq!(tensor.dtype(), DType::from(dtype), "{context}");
-                tensor.into_data().iter::<f32>().collect::<Vec<f32>>()
-            });
-            results.collect::<Vec<_>>()
-        };
-        let expected = run(FloatDType::F32);
-        for (kernel, actual) in with_each_kernel(|| run(FloatDType::BF16)) {
-            for (index, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-                let expected: Vec<f64> = expected.iter().map(|number| f64::from(*number)).collect();
-                assert_close(
-                    actual,
-                    &expected,
-                    TOLERANCE,
-                    &format!("{context}, {index}, {kernel}"),
-                );
+        for (precision, half, tolerance) in PRECISIONS {
+            if precision.runs_on(&device()) {
+                check_in(precision, half, tolerance, context, shapes, &apply);
             }
         }
     });
+}
+
+fn check_in<const D: usize, const N: usize>(
+    precision: Precision,
+    half: FloatDType,
+    tolerance: f64,
+    context: &str,
+    shapes: [[usize; D]; N],
+    apply: &(impl Fn([Tensor<D>; N]) -> Tensor<D> + Sync),
+) {
+    let run = |dtype: FloatDType| {
+        let graph = device().autodiff();
+        let numbers = |shape, seed| {
+            let numbers: Tensor<D> = random(shape, seed, &graph);
+            numbers.cast(half).cast(dtype).detach()
+        };
+        let mut seeds = 1..;
+        let inputs = shapes.map(|shape| numbers(shape, seeds.next().unwrap()).require_grad());
+        let output = seeded(3, || autocast(precision, || apply(inputs.clone())));
+        let gradient = numbers(output.dims(), 99);
+        let gradients = (output.clone() * gradient).sum().backward();
+        let mut results = vec![output];
+        results.extend(inputs.map(|input| Tensor::from_inner(input.grad(&gradients).unwrap())));
+        let results = results.into_iter().map(|tensor| {
+            assert_eq!(tensor.dtype(), DType::from(dtype), "{context}");
+            tensor.into_data().iter::<f32>().collect::<Vec<f32>>()
+        });
+        results.collect::<Vec<_>>()
+    };
+    let expected = run(FloatDType::F32);
+    for (kernel, actual) in with_each_kernel(|| run(half)) {
+        for (index, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+            let expected: Vec<f64> = expected.iter().map(|number| f64::from(*number)).collect();
+            assert_close(
+                actual,
+                &expected,
+                tolerance,
+                &format!("{context}, {index}, {kernel}, {precision:?}"),
+            );
+        }
+    }
 }
 
 fn weight<const D: usize>(shape: [usize; D]) -> Tensor<D> {
@@ -190,28 +205,20 @@ fn states_of_texts() {
         });
     }
     check("gelu", [shape], |[input]| gelu(input * 3.0));
-    check("dropout", [shape], |[input]| {
-        // Burn's own draws differ from type to type.
-        if crate::is_flex(&device()) {
-            dropout(input, 0.4)
-        } else {
-            input
-        }
-    });
+    check("dropout", [shape], |[input]| dropout(input, 0.4));
     check("layer_norm", [shape], |[input]| {
         let [gamma, beta] = vectors();
         layer_norm(input, gamma, beta, 1e-5)
     });
     check("add_layer_norm", [shape, shape], |[input, residual]| {
-        let probability = if crate::is_flex(&device()) { 0.1 } else { 0.0 };
-        add_layer_norm(input, residual, vectors(), 1e-5, probability)
+        add_layer_norm(input, residual, vectors(), 1e-5, 0.1.into())
     });
     check("attention", [shape; 3], |inputs| {
         let options = AttentionOptions {
             heads: 4,
             key_bias: Tensor::zeros([2, 23], &device()),
             lengths: None,
-            dropout: if crate::is_flex(&device()) { 0.1 } else { 0.0 },
+            dropout: 0.1,
         };
         attention(inputs, options)
     });
