@@ -24,8 +24,8 @@ build() {
     local backend
     for backend in "$@"; do
         # Paths of the programs that cargo builds, by the names of their targets.
-        cargo test --no-run --message-format=json -p convirt-ops -p convirt-model --release \
-            --features "convirt-ops/$backend" --lib >"$folder/built.json"
+        cargo test --no-run --message-format=json --workspace --release --features "$backend" \
+            --lib >"$folder/built.json"
         cargo bench --no-run --message-format=json --bench steps --features "$backend" \
             >>"$folder/built.json"
         python3 - "$folder" "$backend" <<'PYTHON'

@@ -3,8 +3,10 @@
 //! The environment variable `CONVIRT_TEST_DEVICES` names the devices, separated by commas; without
 //! it, they are all backends of the build.
 
-use convirt::Model;
+use std::collections::BTreeMap;
+
 use convirt::compute::{DEVICE_NAMES, Precision};
+use convirt::{Model, Summary};
 
 use crate::fixtures::{Workspace, computed, trained};
 
@@ -18,81 +20,82 @@ fn devices() -> Vec<String> {
     }
 }
 
-/// The losses and the norms of the gradients of three steps, with dropout, and the validation loss.
-fn trained_on(device: &str, precision: &str) -> (Vec<[f64; 2]>, f64) {
+/// The losses of the steps of a training with dropout, and the norms of their gradients.
+fn trained_on(device: &str, settings: &[&str]) -> (Summary, BTreeMap<u64, [f64; 2]>) {
     let workspace = Workspace::new();
-    let summary = workspace
-        .train(&[
-            &format!("device={device}"),
-            &format!("precision={precision}"),
-            "max_steps=3",
-            "eval_every_n_steps=3",
-            "log_every_n_steps=1",
-            "learning_rate=1e-4",
-            "model.dropout=0.2",
-        ])
-        .unwrap();
-    assert_eq!(summary.skipped_steps, 0, "{device} {precision}");
+    let device = format!("device={device}");
+    let common = [&*device, "log_every_n_steps=1", "model.dropout=0.2"];
+    let summary = workspace.train(&[&common, settings].concat()).unwrap();
     let (_, lines) = computed(&summary.run);
     let steps = lines.iter().filter_map(|line| {
-        let [_, loss, norm, ..] = &line[..] else {
+        let [step, loss, norm, ..] = &line[..] else {
             panic!("five columns");
         };
-        Some([loss.as_f64()?, norm.as_f64()?])
+        Some((step.as_u64()?, [loss.as_f64()?, norm.as_f64()?]))
     });
-    (steps.collect(), summary.validation_loss.unwrap())
+    let steps = steps.collect();
+    (summary, steps)
 }
 
 /// Asserts that numbers differ by at most `tolerance` times the expected one.
 fn assert_close(actual: f64, expected: f64, tolerance: f64, context: &str) {
     println!("{context}: {actual}, {expected}");
     let error = (actual - expected).abs();
-    assert!(
-        error <= tolerance * expected.abs(),
-        "{context}: {actual}, {expected}"
-    );
+    let is_close = error <= tolerance * expected.abs();
+    assert!(is_close, "{context}: {actual}, {expected}");
 }
 
 #[test]
 fn three_steps_of_a_training_are_those_of_the_cpu() {
-    let (expected, validation) = trained_on("flex", "float32");
-    assert_eq!(expected.len(), 3);
+    let settings = ["max_steps=3", "eval_every_n_steps=3", "learning_rate=1e-4"];
+    let (summary, expected) = trained_on("flex", &settings);
     for device in devices() {
-        let (actual, actual_validation) = trained_on(&device, "float32");
+        let (actual_summary, actual) = trained_on(&device, &settings);
         assert_eq!(actual.len(), 3);
-        for (step, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-            // Adam's steps have the size of the learning rate however small a gradient is, so that
-            // rounding in the first changes the others.
-            let tolerance = [1e-5, 1e-3, 1e-2][step];
+        // Adam's steps have the size of the learning rate however small a gradient is, so that
+        // rounding in the first step changes the others.
+        for (step, tolerance) in [(1, 1e-5), (2, 1e-3), (3, 1e-2)] {
             let context = format!("{device}, step {step}");
-            assert_close(
-                actual[0],
-                expected[0],
-                tolerance,
-                &format!("{context}, loss"),
-            );
-            assert_close(
-                actual[1],
-                expected[1],
-                10.0 * tolerance,
-                &format!("{context}, norm"),
-            );
+            assert_close(actual[&step][0], expected[&step][0], tolerance, &context);
         }
-        assert_close(actual_validation, validation, 1e-2, &device);
+        assert_close(actual[&1][1], expected[&1][1], 1e-4, &device);
+        let losses = [actual_summary, summary.clone()].map(|it| it.validation_loss.unwrap());
+        assert_close(losses[0], losses[1], 1e-2, &device);
     }
 }
 
-/// A device that lacks a type computes in float32, and says so: `compute`'s own tests.
+/// The weights stay as they are, so that each step's loss is comparable.
 #[test]
-fn mixed_precision_trains_as_float32_does() {
-    let (expected, _) = trained_on("flex", "float32");
+fn mixed_precision_has_the_losses_of_float32_and_float16_overflows_until_the_scale_fits() {
+    const STEPS: u64 = 16;
+    let settings = |precision: &str, steps: u64| {
+        [
+            format!("precision={precision}"),
+            format!("max_steps={steps}"),
+            format!("eval_every_n_steps={steps}"),
+            "learning_rate=1e-30".to_string(),
+        ]
+    };
+    let run = |device: &str, precision: &str, steps: u64| {
+        let settings = settings(precision, steps);
+        trained_on(device, &settings.each_ref().map(|it| &**it))
+    };
+    let (_, expected) = run("flex", "float32", STEPS);
     for device in devices() {
-        for (precision, tolerance) in [("bf16", 2e-2), ("fp16", 3e-3), ("high", 1e-3)] {
-            let (actual, _) = trained_on(&device, precision);
-            let context = format!("{device}, {precision}");
-            assert_eq!(actual.len(), 3, "{context}");
-            assert_close(actual[0][0], expected[0][0], tolerance, &context);
-            assert_close(actual[0][1], expected[0][1], 10.0 * tolerance, &context);
+        for (name, precision, steps, tolerance) in [
+            ("bf16", Precision::BFloat16, 1, 2e-2),
+            ("fp16", Precision::Float16, STEPS, 3e-3),
+        ] {
+            let (summary, actual) = run(&device, name, steps);
+            let here = convirt::device(Some(&device)).unwrap();
+            assert_eq!(summary.precision, precision.on(&here), "{device}");
+            assert_eq!(actual.len() + summary.skipped_steps, steps as usize);
+            let overflows = summary.precision == Precision::Float16;
+            assert_eq!(summary.skipped_steps > 0, overflows, "{device}, {name}");
+            let (step, [loss, norm]) = actual.last_key_value().expect("a step in the end");
+            let context = format!("{device}, {name}, step {step}");
+            assert_close(*loss, expected[step][0], tolerance, &context);
+            assert_close(*norm, expected[step][1], 10.0 * tolerance, &context);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Two-dimensional convolution.
 
-use burn::tensor::Tensor;
+mod half_sums;
+
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, FloatDType, Tensor};
 
 use crate::precision;
 
 /// The positions of a convolution's kernel or of a pooling's window on a feature map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Rows and columns from one position of the window to the next.
     pub stride: [usize; 2],
@@ -140,12 +142,23 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
 
 /// Convolves by Burn's own operation.
 fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
+    precision::composed(input, weight, |input, weight| {
+        let dtype = input.dtype();
+        let is_half = matches!(dtype, DType::BF16 | DType::F16);
+        let (input, weight) =
+            match is_half && !half_sums::are_in_float32(&input, &weight, window, groups) {
+                true => (input.cast(FloatDType::F32), weight.cast(FloatDType::F32)),
+                false => (input, weight),
+            };
+        let output = convolve(input.permute([0, 3, 1, 2]), weight, window, groups);
+        output.cast(dtype).permute([0, 2, 3, 1])
+    })
+}
+
+/// Convolves `[batch, channels, height, width]` by Burn's own operation.
+fn convolve(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     let options = ConvOptions::new(window.stride, window.padding, window.dilation, groups);
-    let input = input.permute([0, 3, 1, 2]);
-    let output = precision::composed(input, weight, |input, weight| {
-        module::conv2d(input, weight, None, options)
-    });
-    output.permute([0, 2, 3, 1])
+    module::conv2d(input, weight, None, options)
 }
 
 #[cfg(test)]

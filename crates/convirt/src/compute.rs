@@ -160,6 +160,9 @@ pub fn describe_device(device: &Device, precision: Precision) -> String {
         device_line += &format!(", matrix products by {kernel}");
     }
     let precision_line = match precision {
+        Precision::Float32 if device_line.contains("Cuda") => {
+            "float32, but Burn may multiply in TF32 (11 significant bits) if that is faster"
+        }
         Precision::Float32 => "float32",
         Precision::High => {
             "high: factors of matrix products with 16 significant bits, everything else in float32"

@@ -93,6 +93,8 @@ fn convolutions() {
         ([2, 9, 8, 32], [12, 32, 3, 3], window(1, 1), 1),
         ([2, 9, 8, 3], [12, 3, 7, 7], window(2, 3), 1),
         ([2, 9, 8, 8], [12, 4, 3, 3], window(2, 1), 2),
+        // 4,608 products, of which sums in 16 bits would leave little.
+        ([2, 4, 4, 512], [8, 512, 3, 3], window(1, 1), 1),
     ] {
         check("conv2d", [input], |[input]| {
             conv2d(input, weight(kernel), window, groups)

@@ -1,6 +1,7 @@
 //! Agreement with PyTorch on `ntxent`: loss, both directions, gradients for both sides.
 
 use burn::tensor::Tensor;
+use convirt_ops::is_flex;
 use convirt_ops::test_devices::{device, on_each_device};
 
 use super::*;
@@ -17,7 +18,13 @@ fn losses_and_gradients_are_pytorchs() {
         let cases = json("ntxent");
         let cases = cases["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 11);
-        for case in cases {
+        // Other devices compile kernels for each case.
+        let stride = if is_flex(&device.clone().inner()) {
+            1
+        } else {
+            4
+        };
+        for case in cases.iter().step_by(stride) {
             let id = number(case, "/id");
             let config = ContrastiveLossConfig {
                 temperature: number(case, "/temperature"),

@@ -1,5 +1,6 @@
 //! The state of a training beside its networks and optimizer.
 
+use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::run::RunIdentity;
@@ -88,9 +89,11 @@ impl TrainingState {
     }
 
     /// Counts a step that is finite.
-    pub fn observe_finite(&mut self) {
+    pub fn observe_finite(&mut self, precision: Precision) {
         self.skipped.in_a_row = 0;
-        self.loss_scale.count_finite();
+        if precision == Precision::Float16 {
+            self.loss_scale.count_finite();
+        }
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
         assert_eq!(state.observe_not_finite(true, 1), NotFiniteStep::Skipped);
         assert_eq!(state.observe_not_finite(true, 1), NotFiniteStep::TooMany);
         assert_eq!((state.skipped.total, state.skipped.in_a_row), (17, 1));
-        state.observe_finite();
+        state.observe_finite(Precision::Float16);
         assert_eq!(state.observe_not_finite(false, 1), NotFiniteStep::Skipped);
     }
 }

@@ -298,7 +298,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 }
                 continue;
             }
-            state.observe_finite();
+            state.observe_finite(self.precision);
             let rate = parts.learner.lr_current().base();
             self.tell(Command::Optimize { rate })?;
             parts.learner.optimizer_step(output.grads);
