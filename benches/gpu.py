@@ -190,6 +190,7 @@ def main():
             continue
         # Compiling takes PyTorch longer than all else; once, for the case that is asked for most.
         is_compared = case.startswith("convirt") and batch == batches[0] and precision == "bf16"
+        is_compared = is_compared and device == "cuda"
         chosen = [side for side in sides if is_compared or side.name != "PyTorch, compiled"]
         memory.peaks.clear()
         rates = measure(chosen, f"{case} {PRECISIONS[precision]}", batch, deadline)

@@ -95,7 +95,8 @@ fn mixed_precision_has_the_losses_of_float32_and_float16_overflows_until_the_sca
             let (step, [loss, norm]) = actual.last_key_value().expect("a step in the end");
             let context = format!("{device}, {name}, step {step}");
             assert_close(*loss, expected[step][0], tolerance, &context);
-            assert_close(*norm, expected[step][1], 10.0 * tolerance, &context);
+            // The gradient is steep: batches of four, of which the last maps have one pixel.
+            assert_close(*norm, expected[step][1], 30.0 * tolerance, &context);
         }
     }
 }

@@ -8,17 +8,17 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use super::{Window, convolve};
 
 /// Sums that are compared of each result.
 const SAMPLES: usize = 64;
 
-/// The numbers are (index · seed mod [`MODULUS`] − [`MODULUS`] / 2) / [`DIVISOR`], exact in 8 bits.
-const MODULUS: i64 = 251;
-const DIVISOR: f32 = 128.0;
-const SEEDS: [i64; 3] = [37, 101, 83];
+/// The numbers are (index · seed mod [`PERIOD`] − [`PERIOD`] / 2) / [`DIVISOR`], exact in 8 bits.
+const PERIOD: usize = 251;
+const DIVISOR: f64 = 128.0;
+const SEEDS: [usize; 3] = [37, 101, 83];
 
 /// A convolution, by its shapes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,19 +86,17 @@ impl Case {
             true => device.clone().autodiff(),
             false => device.clone(),
         };
-        let numbers = |shape: [usize; 4], seed: i64| {
-            let count = shape.iter().product::<usize>() as i64;
-            let index = Tensor::<1, Int>::arange(0..count, &graph).remainder_scalar(MODULUS);
-            let numbers = (index * seed).remainder_scalar(MODULUS) - MODULUS / 2;
-            let numbers = numbers.float() / DIVISOR;
-            numbers
-                .reshape(shape)
-                .cast(FloatDType::from(self.dtype))
-                .detach()
+        // They repeat, and CubeCL's long `arange` takes time with the square of its length.
+        let numbers = |shape: [usize; 4], which: usize| {
+            let count = shape.iter().product::<usize>();
+            let period: Vec<f32> = (0..PERIOD).map(|at| number(at, which) as f32).collect();
+            let period = Tensor::<1>::from_data(&period[..], &graph).unsqueeze::<2>();
+            let periods = period.expand([count.div_ceil(PERIOD), PERIOD]);
+            let numbers = periods.reshape([-1]).narrow(0, 0, count).reshape(shape);
+            numbers.cast(FloatDType::from(self.dtype)).detach()
         };
         let values = |tensor: Tensor<4>| -> Vec<f32> { tensor.into_data().iter().collect() };
-        let [input, weight] = [(self.input, SEEDS[0]), (self.weight, SEEDS[1])]
-            .map(|(shape, seed)| numbers(shape, seed));
+        let [input, weight] = [numbers(self.input, 0), numbers(self.weight, 1)];
         let inputs = match self.has_gradients {
             true => [input.require_grad(), weight.require_grad()],
             false => [input, weight],
@@ -113,7 +111,7 @@ impl Case {
         let output = output.permute([0, 2, 3, 1]);
         let mut results = vec![values(output.clone())];
         if self.has_gradients {
-            let gradient = numbers(output.dims(), SEEDS[2]);
+            let gradient = numbers(output.dims(), 2);
             let gradients = (output * gradient).cast(FloatDType::F32).sum().backward();
             let gradient = |of: Tensor<4>| values(of.grad(&gradients).expect("a gradient"));
             results.extend(inputs.map(gradient));
@@ -208,8 +206,8 @@ impl Case {
 
 /// The number at an index of input, weight or output's gradient.
 fn number(index: usize, which: usize) -> f64 {
-    let number = index as i64 % MODULUS * SEEDS[which] % MODULUS - MODULUS / 2;
-    number as f64 / f64::from(DIVISOR)
+    let number = index % PERIOD * SEEDS[which] % PERIOD;
+    (number as f64 - (PERIOD / 2) as f64) / DIVISOR
 }
 
 /// All pairs below these ends.
