@@ -132,13 +132,16 @@ def measure(sides, case, batch, deadline):
     return {name: batch / seconds for name, seconds in medians.items()}
 
 
+def programs(folder):
+    """The programs in a folder, by the names of their backends."""
+    found = sorted(folder.glob("steps-*"))
+    return {program.name.split("-")[1]: program for program in found if not program.suffix}
+
+
 def first_steps(folder, scratch, case):
     """Seconds to the end of the first step with empty and with full caches, for each backend."""
     lines = []
-    for program in sorted(folder.glob("steps-*")):
-        if program.suffix:
-            continue
-        backend = program.name.split("-")[1]
+    for backend, program in programs(folder).items():
         cache = scratch / f"first-{backend}"
         seconds = []
         for _ in range(2):
@@ -168,10 +171,8 @@ def main():
     environment = {"XDG_CACHE_HOME": str(scratch / "caches")}
     python = [sys.executable, __file__, "--serve-pytorch", device]
     sides = [Side("PyTorch", python), Side("PyTorch, compiled", python, "--compile")]
-    for program in sorted(folder.glob("steps-*")):
-        if not program.suffix:
-            backend = program.name.split("-")[1]
-            sides.append(Side(backend, [program], BURN_DEVICE=backend, **environment))
+    for backend, program in programs(folder).items():
+        sides.append(Side(backend, [program], BURN_DEVICE=backend, **environment))
     os.chdir(scratch)
     memory = Memory()
     Side.log = open(folder / "gpu.log", "w")
@@ -189,8 +190,8 @@ def main():
             left_out.append(f"{case} in {precision}")
             continue
         # Compiling takes PyTorch longer than all else; once, for the case that is asked for most.
-        is_compared = case.startswith("convirt") and batch == batches[0] and precision == "bf16"
-        is_compared = is_compared and device == "cuda"
+        asked_for_most = ("bf16", f"convirt step {batches[0]} {TOKENS}")
+        is_compared = device == "cuda" and (precision, case) == asked_for_most
         chosen = [side for side in sides if is_compared or side.name != "PyTorch, compiled"]
         memory.peaks.clear()
         rates = measure(chosen, f"{case} {PRECISIONS[precision]}", batch, deadline)

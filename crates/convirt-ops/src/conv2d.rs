@@ -4,9 +4,10 @@ mod half_sums;
 
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::precision;
+use crate::storage::is_half;
 
 /// The positions of a convolution's kernel or of a pooling's window on a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,12 +145,12 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
 fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
     precision::composed(input, weight, |input, weight| {
         let dtype = input.dtype();
-        let is_half = matches!(dtype, DType::BF16 | DType::F16);
-        let (input, weight) =
-            match is_half && !half_sums::are_in_float32(&input, &weight, window, groups) {
-                true => (input.cast(FloatDType::F32), weight.cast(FloatDType::F32)),
-                false => (input, weight),
-            };
+        let loses_sums =
+            is_half(dtype) && !half_sums::are_in_float32(&input, &weight, window, groups);
+        let (input, weight) = match loses_sums {
+            true => (input.cast(FloatDType::F32), weight.cast(FloatDType::F32)),
+            false => (input, weight),
+        };
         let output = convolve(input.permute([0, 3, 1, 2]), weight, window, groups);
         output.cast(dtype).permute([0, 2, 3, 1])
     })

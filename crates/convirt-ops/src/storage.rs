@@ -36,10 +36,15 @@ pub fn to_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 ///
 /// - input, output: any
 pub fn from_storage<const D: usize>(input: Tensor<D>) -> Tensor<D> {
-    match input.dtype() {
-        DType::BF16 | DType::F16 => cast(input, FloatDType::F32),
-        _ => input,
+    match is_half(input.dtype()) {
+        true => cast(input, FloatDType::F32),
+        false => input,
     }
+}
+
+/// Whether numbers of a type have 16 bits.
+pub(crate) fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::BF16 | DType::F16)
 }
 
 fn cast<const D: usize>(input: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
@@ -84,7 +89,7 @@ pub(crate) fn in_float32<const D: usize>(
     work: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<D> {
     match input.dtype() {
-        dtype @ (DType::BF16 | DType::F16) => work(input.cast(FloatDType::F32)).cast(dtype),
+        dtype if is_half(dtype) => work(input.cast(FloatDType::F32)).cast(dtype),
         _ => work(input),
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use burn::tensor::Device;
 
 /// The environment variable that names the backends of tests beside the CPU, separated by commas.
-pub const TEST_DEVICES_VARIABLE: &str = "CONVIRT_TEST_DEVICES";
+const TEST_DEVICES_VARIABLE: &str = "CONVIRT_TEST_DEVICES";
 
 thread_local! {
     static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
@@ -50,7 +50,6 @@ pub fn on_each_device(test: impl Fn()) {
     };
     let devices = chosen.into_iter().map(|(_, device)| device);
     for device in [Device::flex()].into_iter().chain(devices) {
-        println!("on {device:?}");
         DEVICE.set(Some(device));
         test();
     }

@@ -67,7 +67,8 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f64], tolerance: f64, con
         let error = (f64::from(*actual) - expected).abs();
         assert!(
             error <= tolerance * scale,
-            "{context}: element {index} is {actual}, not {expected}"
+            "{context} on {:?}: element {index} is {actual}, not {expected}",
+            device()
         );
     }
 }

@@ -27,7 +27,6 @@ pub(crate) use interrupt::StopOnSignal;
 pub(crate) use loss_scale::{LossScale, gradients_of};
 pub(crate) use prepare::{InitialWeights, TextTower};
 pub use schedule::ScheduledLearningRate;
-pub(crate) use task::global_norm;
 pub use task::{ContrastiveTask, PretrainingTask, SimClrTask};
 
 use std::mem;

@@ -99,7 +99,11 @@ pub(crate) fn assert_close(name: &str, actual: TensorData, expected: &TensorData
         // A NaN counts as the largest error.
         .fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });
     println!("{name}: error {error:.2e}, tolerance {tolerance:.2e}");
-    assert!(error <= tolerance, "{name}: {error:e} > {tolerance:e}");
+    let device = device();
+    assert!(
+        error <= tolerance,
+        "{name} on {device:?}: {error:e} > {tolerance:e}"
+    );
 }
 
 /// The number at a JSON pointer.

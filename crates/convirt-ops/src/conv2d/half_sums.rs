@@ -6,7 +6,7 @@
 //! only, so a shape is tried once on numbers of which some sums are known.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
@@ -41,7 +41,7 @@ pub(super) fn are_in_float32(
     window: Window,
     groups: usize,
 ) -> bool {
-    static KNOWN: Mutex<Option<HashMap<Case, bool>>> = Mutex::new(None);
+    static KNOWN: LazyLock<Mutex<HashMap<Case, bool>>> = LazyLock::new(Mutex::default);
     let device = input.device();
     let case = Case {
         device: format!("{:?}", device.clone().without_autodiff()),
@@ -53,11 +53,11 @@ pub(super) fn are_in_float32(
         has_gradients: device.is_autodiff(),
     };
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(&result) = known().get_or_insert_default().get(&case) {
+    if let Some(&result) = known().get(&case) {
         return result;
     }
     let result = case.has_small_errors(&device.without_autodiff());
-    known().get_or_insert_default().insert(case, result);
+    known().insert(case, result);
     result
 }
 

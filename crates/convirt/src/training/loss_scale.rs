@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use convirt_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::task::scaled;
+use super::task::{global_norm, scaled};
 
 /// Steps with finite gradients after which the factor is doubled. This and the first factor are those
 /// of PyTorch's `GradScaler`.
@@ -39,6 +39,17 @@ impl LossScale {
             Precision::Float16 => self.factor,
             Precision::Float32 | Precision::High | Precision::BFloat16 => 1.0,
         }
+    }
+
+    /// Whether gradients of a scaled loss overflowed, which a smaller factor may help against; it is
+    /// halved then. Otherwise the step is counted. Reads the gradients' norm.
+    pub fn overflows<M: Module>(&mut self, gradients: &GradientsParams, module: &M) -> bool {
+        let norm = global_norm(gradients, module).map_or(0.0, Tensor::into_scalar::<f32>);
+        if norm.is_finite() {
+            self.count_finite();
+            return false;
+        }
+        self.lower()
     }
 
     /// Halves the factor after a gradient that is not finite; returns whether that was possible.

@@ -182,7 +182,7 @@ pub(super) fn scaled<M: Module>(
 }
 
 /// Computes the L2 norm of all gradients of a module together, `[1]`; `None` without a gradient.
-pub(crate) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
+pub(super) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
     let mut squares = SumOfSquares {
         gradients,
         sum: None,

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::inference::finite_rows;
 use crate::logging::Bar;
 use crate::messages::warning;
-use crate::training::{Adam, LossScale, ScheduledLearningRate, global_norm, gradients_of};
+use crate::training::{Adam, LossScale, ScheduledLearningRate, gradients_of};
 
 /// Share of the training images held out for validation if no validation images are given.
 pub(super) const VALIDATION_SHARE: f64 = 0.2;
@@ -189,12 +189,12 @@ impl FineTuneData<'_> {
                 min_learning_rate: 0.0,
             },
         );
-        let mut training = Training {
+        let mut state = FineTuneState {
             optimizer: adam(config),
             rate,
             loss_scale: LossScale::default(),
         };
-        training.rate.observe(best.validation_loss);
+        state.rate.observe(best.validation_loss);
         let bar = Bar::new(
             "fine-tuning",
             config.max_epochs * train.len(),
@@ -203,7 +203,7 @@ impl FineTuneData<'_> {
         for epoch in 1..=config.max_epochs {
             let mut order = train.to_vec();
             order.shuffle(&mut rng);
-            let trained = self.epoch(network, &mut training, &order, &bar)?;
+            let trained = self.epoch(network, &mut state, &order, &bar)?;
             network = trained.network;
             if self.interrupter.should_stop() {
                 break;
@@ -214,7 +214,7 @@ impl FineTuneData<'_> {
                     return Err(TransferError::Diverged { loss, epoch }.into());
                 }
             }
-            training.rate.observe(validation_loss);
+            state.rate.observe(validation_loss);
             if validation_loss < best.validation_loss {
                 best = FineTuned {
                     network: network.valid(),
@@ -318,7 +318,7 @@ impl FineTuneData<'_> {
     fn epoch(
         &self,
         mut network: Network,
-        training: &mut Training,
+        state: &mut FineTuneState,
         order: &[usize],
         bar: &Bar,
     ) -> Result<Epoch, Error> {
@@ -328,13 +328,14 @@ impl FineTuneData<'_> {
             let (pixels, indices) = batch?;
             let loss = self.loss(network.forward(pixels), &indices);
             sum = sum + loss.clone().without_autodiff() * indices.len() as f64;
-            let factor = training.loss_scale.factor(self.precision);
+            let factor = state.loss_scale.factor(self.precision);
             let gradients = gradients_of(loss, &network, factor);
-            let rate = training.rate.step();
-            if training.overflows(&gradients, &network, factor) {
+            let rate = state.rate.step();
+            let is_scaled = self.precision == Precision::Float16;
+            if is_scaled && state.loss_scale.overflows(&gradients, &network) {
                 warning("a step changes nothing: a gradient overflowed in float16");
             } else {
-                network = training.optimizer.step(rate, network, gradients);
+                network = state.optimizer.step(rate, network, gradients);
             }
             images += indices.len();
             bar.advance(indices.len());
@@ -426,25 +427,10 @@ impl FineTuneData<'_> {
 }
 
 /// The state of a training beside its network.
-struct Training {
+struct FineTuneState {
     optimizer: ModuleOptimizer,
     rate: ScheduledLearningRate,
     loss_scale: LossScale,
-}
-
-impl Training {
-    /// Whether gradients of a scaled loss are not finite for that reason; lowers the scale then.
-    fn overflows(&mut self, gradients: &GradientsParams, network: &Network, factor: f32) -> bool {
-        if factor == 1.0 {
-            return false;
-        }
-        let norm = global_norm(gradients, network).map_or(0.0, Tensor::into_scalar::<f32>);
-        if norm.is_finite() {
-            self.loss_scale.count_finite();
-            return false;
-        }
-        self.loss_scale.lower()
-    }
 }
 
 /// The result of one pass over the training images.
