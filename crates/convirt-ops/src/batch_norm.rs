@@ -1,9 +1,9 @@
 //! Batch normalization with the ReLU or residual sum that follows it in a residual network.
 
-use burn::tensor::activation::relu;
-use burn::tensor::{Tensor, module};
+mod composed;
 
-use crate::storage::from_storage;
+use burn::tensor::Tensor;
+
 use crate::{Window, conv2d};
 
 /// The operation that follows a batch normalization in a residual network.
@@ -85,7 +85,7 @@ pub fn batch_norm_train(
         let epilogue = epilogue.cast_like(&input);
         return crate::flex::batch_norm_train(input, gamma, beta, epsilon, epilogue);
     }
-    composed_train(input, gamma, beta, epsilon, epilogue)
+    composed::batch_norm_train(input, [gamma, beta], epsilon, epilogue)
 }
 
 /// The statistics and parameters of a normalization; each vector is `[channels]`.
@@ -153,7 +153,7 @@ pub fn batch_norm(input: Tensor<4>, normalization: Normalization, epilogue: Epil
         let epilogue = epilogue.cast_like(&input);
         return crate::flex::batch_norm(input, normalization, epilogue);
     }
-    composed(input, normalization, epilogue)
+    composed::batch_norm(input, normalization, epilogue)
 }
 
 /// Computes a [`conv2d`](crate::conv2d) and its [`batch_norm`] by given statistics. On the CPU and
@@ -243,50 +243,6 @@ fn check_shape(shape: [usize; 4], vectors: [&Tensor<1>; 2], epilogue: &Epilogue)
     }
     if let Epilogue::AddRelu(shortcut) = epilogue {
         assert_eq!(shortcut.dims(), shape, "shape of the shortcut");
-    }
-}
-
-/// Normalizes by Burn's own operations.
-fn composed_train(
-    input: Tensor<4>,
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    epsilon: f64,
-    epilogue: Epilogue,
-) -> BatchNormalized {
-    let dtype = input.dtype();
-    let input = from_storage(input).permute([0, 3, 1, 2]);
-    let normalized = module::batch_norm_train(input, gamma, beta, epsilon);
-    BatchNormalized {
-        output: finish(normalized.output.permute([0, 2, 3, 1]), epilogue).cast(dtype),
-        mean: normalized.mean.without_autodiff(),
-        variance: normalized.variance.without_autodiff(),
-    }
-}
-
-/// Normalizes by Burn's own operations.
-fn composed(input: Tensor<4>, normalization: Normalization, epilogue: Epilogue) -> Tensor<4> {
-    let Normalization {
-        gamma,
-        beta,
-        mean,
-        variance,
-        epsilon,
-    } = normalization;
-    let dtype = input.dtype();
-    let input = from_storage(input).permute([0, 3, 1, 2]);
-    let output = module::batch_norm(input, gamma, beta, mean, variance, epsilon);
-    finish(output.permute([0, 2, 3, 1]), epilogue).cast(dtype)
-}
-
-fn finish(normalized: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
-    match epilogue {
-        Epilogue::Nothing => normalized,
-        Epilogue::Relu => relu(normalized),
-        Epilogue::AddRelu(shortcut) => {
-            let dtype = normalized.dtype();
-            relu(normalized + shortcut.cast(dtype))
-        }
     }
 }
 
@@ -400,9 +356,11 @@ mod tests {
         };
         let output = match (case.by_batch, fused) {
             (true, true) => batch_norm_train(input.clone(), g, b, EPSILON, epilogue).output,
-            (true, false) => composed_train(input.clone(), g, b, EPSILON, epilogue).output,
+            (true, false) => {
+                composed::batch_norm_train(input.clone(), [g, b], EPSILON, epilogue).output
+            }
             (false, true) => batch_norm(input.clone(), normalization, epilogue),
-            (false, false) => composed(input.clone(), normalization, epilogue),
+            (false, false) => composed::batch_norm(input.clone(), normalization, epilogue),
         };
         let gradient = random(shape, 7, &device);
         let gradients = (output.clone() * gradient.clone()).sum().backward();

@@ -4,10 +4,10 @@ mod half_sums;
 
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Slice, Tensor};
 
-use crate::precision;
 use crate::storage::is_half;
+use crate::{linear, precision};
 
 /// The positions of a convolution's kernel or of a pooling's window on a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,8 +141,12 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize
     composed(input, weight, window, groups)
 }
 
-/// Convolves by Burn's own operation.
+/// Convolves by Burn's own operations.
 fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) -> Tensor<4> {
+    let [_, _, kernel_height, kernel_width] = weight.dims();
+    if [kernel_height, kernel_width, groups] == [1; 3] && window.padding == [0; 2] {
+        return pointwise(input, weight, window.stride);
+    }
     precision::composed(input, weight, |input, weight| {
         let dtype = input.dtype();
         let loses_sums =
@@ -154,6 +158,22 @@ fn composed(input: Tensor<4>, weight: Tensor<4>, window: Window, groups: usize) 
         let output = convolve(input.permute([0, 3, 1, 2]), weight, window, groups);
         output.cast(dtype).permute([0, 2, 3, 1])
     })
+}
+
+/// Convolves by a window of one pixel: a linear layer for each pixel. Burn's gradients of such a
+/// convolution would copy the feature maps.
+fn pointwise(input: Tensor<4>, weight: Tensor<4>, [rows, columns]: [usize; 2]) -> Tensor<4> {
+    let every = |step: usize| Slice::with_step(0, None, step as isize);
+    let input = match [rows, columns] {
+        [1, 1] => input,
+        _ => input.slice([Slice::full(), every(rows), every(columns), Slice::full()]),
+    };
+    let [batch, height, width, channels] = input.dims();
+    let channels_out = weight.dims()[0];
+    let weight = weight.reshape([channels_out, channels]).transpose();
+    let pixels = input.reshape([batch * height * width, channels]);
+    let output = linear::composed(pixels, weight, None);
+    output.reshape([batch, height, width, channels_out])
 }
 
 /// Convolves `[batch, channels, height, width]` by Burn's own operation.

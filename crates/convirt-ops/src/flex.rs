@@ -21,6 +21,7 @@ mod adam;
 mod sum_of_squares;
 mod contrastive;
 
+use crate::operation::{Operation, apply, plain};
 pub(crate) use adam::adam_step;
 pub(crate) use attention::attention;
 pub(crate) use batch_norm::{batch_norm, batch_norm_train, conv2d_batch_norm};
@@ -32,8 +33,6 @@ pub(crate) use layer_norm::{add_layer_norm, layer_norm};
 pub(crate) use linear::linear;
 pub(crate) use matmul::{chosen_kernel, has_kernel};
 pub(crate) use max_pool2d::max_pool2d;
-pub(crate) use operation::{
-    FlexTensor, Operation, apply, float32_here, optional, plain, present, runs_here,
-};
+pub(crate) use operation::{FlexTensor, float32_here, optional, present, runs_here};
 pub(crate) use storage::{branch, cast};
 pub(crate) use sum_of_squares::sum_of_squares;

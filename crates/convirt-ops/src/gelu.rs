@@ -1,10 +1,12 @@
 //! The nonlinearity of BERT's feed-forward network.
 
-use std::f64::consts::FRAC_1_SQRT_2;
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use burn::tensor::{Tensor, activation};
+use burn::backend::DispatchTensor;
+use burn::tensor::Tensor;
 
-use crate::storage::in_float32;
+use crate::composition::{Composition, compose};
+use crate::storage::from_storage;
 
 /// Computes x·Φ(x) within 1.5·10⁻⁶; Φ is the cumulative normal distribution by the error function
 /// ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)).
@@ -27,17 +29,53 @@ pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     if crate::flex::runs_here(&input) {
         return crate::flex::gelu(input);
     }
-    in_float32(input, composed)
+    composed(input)
 }
 
 /// Computes GELU by Burn's own operations.
 fn composed<const D: usize>(input: Tensor<D>) -> Tensor<D> {
-    if !input.is_autodiff() {
-        return activation::gelu(input);
+    compose(Gelu::<D>, [input.into_dispatch()]).0
+}
+
+/// Some of Burn's backends differentiate its own operation as if it were the tanh form.
+#[derive(Debug)]
+struct Gelu<const D: usize>;
+
+/// Input: a tensor of `D` dimensions.
+impl<const D: usize> Composition<1> for Gelu<D> {
+    type Saved = Tensor<D>;
+
+    fn forward(&self, [input]: [DispatchTensor; 1]) -> (DispatchTensor, Tensor<D>) {
+        let saved = Tensor::<D>::from_dispatch(input);
+        let input = from_storage(saved.clone());
+        let output = input.clone() * cumulative(input);
+        (output.cast(saved.dtype()).into_dispatch(), saved)
     }
-    // Some backends differentiate the fused operation as if it were the tanh form.
-    let cumulative = input.clone().mul_scalar(FRAC_1_SQRT_2).erf() + 1.0;
-    input.mul_scalar(0.5) * cumulative
+
+    /// The derivative is Φ(x) + x·φ(x), φ being the density.
+    fn backward(
+        self,
+        saved: Tensor<D>,
+        gradient: DispatchTensor,
+        _: [bool; 1],
+    ) -> [Option<DispatchTensor>; 1] {
+        let gradient = Tensor::<D>::from_dispatch(gradient);
+        let input = from_storage(saved);
+        let density = input.clone().square().mul_scalar(-0.5).exp();
+        let density = density.mul_scalar(FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * 0.5);
+        let derivative = cumulative(input.clone()) + input * density;
+        let of_input = from_storage(gradient.clone()) * derivative;
+        [Some(of_input.cast(gradient.dtype()).into_dispatch())]
+    }
+}
+
+/// Φ(x).
+fn cumulative<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    input
+        .mul_scalar(FRAC_1_SQRT_2)
+        .erf()
+        .add_scalar(1.0)
+        .mul_scalar(0.5)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Layer normalization, by itself and after a residual sum.
 
-use burn::tensor::{Tensor, module};
+use burn::backend::DispatchTensor;
+use burn::tensor::Tensor;
 
+use crate::composition::{Composition, column_sums, compose, in_parts, row};
 use crate::dropout::{self, TokenDropout, check_probability};
-use crate::storage::in_float32;
+use crate::storage::from_storage;
 
 /// Normalizes each vector ([Ba et al. 2016](https://arxiv.org/abs/1607.06450), Section 3):
 /// γ·(x − μ)/√(σ² + ε) + β with the biased σ².
@@ -97,16 +99,89 @@ fn check_width<const D: usize>(input: &Tensor<D>, vectors: [&Tensor<1>; 2]) {
     }
 }
 
-/// Normalizes by Burn's own operation.
+/// Normalizes by Burn's own operations.
 fn composed<const D: usize>(
     input: Tensor<D>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    in_float32(input, |input| {
-        module::layer_norm(input, gamma, Some(beta), epsilon)
-    })
+    let shape = input.dims();
+    let rows = shape[..D - 1].iter().product();
+    let inputs = [
+        in_parts(input, rows).into_dispatch(),
+        row(gamma).into_dispatch(),
+        row(beta).into_dispatch(),
+    ];
+    let output: Tensor<3> = compose(LayerNorm { epsilon }, inputs).0;
+    output.reshape(shape)
+}
+
+/// The normalization of the rows of a matrix [`in_parts`].
+#[derive(Debug)]
+struct LayerNorm {
+    epsilon: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Saved {
+    input: Tensor<3>,
+    gamma: Tensor<3>,
+    mean: Tensor<3>,
+    inverse_deviation: Tensor<3>,
+}
+
+/// Inputs: the matrix, and γ and β as rows.
+impl Composition<3> for LayerNorm {
+    type Saved = Saved;
+
+    fn forward(&self, inputs: [DispatchTensor; 3]) -> (DispatchTensor, Saved) {
+        let [input, gamma, beta] = inputs.map(Tensor::<3>::from_dispatch);
+        let x = from_storage(input.clone());
+        let mean = x.clone().mean_dim(2);
+        let centred = x - mean.clone();
+        let variance = centred.clone().square().mean_dim(2);
+        let inverse_deviation = variance.add_scalar(self.epsilon).sqrt().recip();
+        let output = centred * inverse_deviation.clone() * gamma.clone() + beta;
+        let output = output.cast(input.dtype()).into_dispatch();
+        let saved = Saved {
+            input,
+            gamma,
+            mean,
+            inverse_deviation,
+        };
+        (output, saved)
+    }
+
+    /// With x̂ = (x − μ)/√(σ² + ε) and g the output's gradient, which is that of γ·x̂ + β:
+    /// dγ = Σg·x̂ and dβ = Σg over the rows, and in each row, as μ and σ² depend on x,
+    /// dx = (g·γ − mean(g·γ) − x̂·mean(g·γ·x̂))/√(σ² + ε).
+    fn backward(
+        self,
+        saved: Saved,
+        gradient: DispatchTensor,
+        needs_gradient: [bool; 3],
+    ) -> [Option<DispatchTensor>; 3] {
+        let gradient = Tensor::<3>::from_dispatch(gradient);
+        let dtype = gradient.dtype();
+        let gradient = from_storage(gradient);
+        let normal = (from_storage(saved.input) - saved.mean) * saved.inverse_deviation.clone();
+        let of_input = || {
+            let scaled = gradient.clone() * saved.gamma;
+            let of_mean = scaled.clone().mean_dim(2);
+            let of_variance = (scaled.clone() * normal.clone()).mean_dim(2);
+            let centred = scaled - of_mean - normal.clone() * of_variance;
+            (centred * saved.inverse_deviation).cast(dtype)
+        };
+        let of_gamma = || column_sums(gradient.clone() * normal.clone());
+        let of_beta = || column_sums(gradient.clone());
+        [
+            needs_gradient[0].then(of_input),
+            needs_gradient[1].then(of_gamma),
+            needs_gradient[2].then(of_beta),
+        ]
+        .map(|gradient| gradient.map(Tensor::into_dispatch))
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod device;
 mod kernel;
 mod precision;
 mod profile;
+mod operation;
+mod composition;
 #[cfg(feature = "flex")]
 mod flex;
 mod storage;

@@ -48,7 +48,7 @@ pub fn linear<const D: usize>(
 }
 
 /// Computes the layer by Burn's own operation.
-fn composed<const D: usize>(
+pub(crate) fn composed<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,

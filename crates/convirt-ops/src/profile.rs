@@ -36,7 +36,6 @@ struct Time {
 
 /// A pass of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) enum Pass {
     Forward,
     Backward,
@@ -57,7 +56,6 @@ impl Profile {
 }
 
 /// Runs an operation, and adds its time to the record if there is one.
-#[cfg_attr(not(feature = "flex"), expect(dead_code))]
 pub(crate) fn timed<R>(name: &'static str, pass: Pass, work: impl FnOnce() -> R) -> R {
     if record().is_none() {
         return work();

@@ -83,17 +83,6 @@ pub fn branch<const N: usize, const D: usize>(input: Tensor<D>) -> [Tensor<D>; N
     std::array::from_fn(|_| input.clone())
 }
 
-/// Runs Burn's own operation in float32 if the input is bfloat16 or float16.
-pub(crate) fn in_float32<const D: usize>(
-    input: Tensor<D>,
-    work: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    match input.dtype() {
-        dtype if is_half(dtype) => work(input.cast(FloatDType::F32)).cast(dtype),
-        _ => work(input),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

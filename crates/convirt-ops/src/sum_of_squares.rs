@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::composition::parts;
+
 /// Computes the sum of the squares of all elements. It does not depend on the number of threads.
 ///
 /// # Shapes
@@ -24,7 +26,14 @@ pub fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
     if crate::flex::runs_here(&input) {
         return crate::flex::sum_of_squares(input);
     }
-    input.square().sum()
+    let count = input.shape().num_elements();
+    let rows = parts(count);
+    let sums = input.reshape([rows, count / rows]).square().sum_dim(1);
+    let sum = match rows {
+        1 => sums,
+        _ => sums.sum_dim(0),
+    };
+    sum.flatten(0, 1)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(crate) fn adam_step<const D: usize>(
     moments: [Tensor<D>; 2],
     settings: &AdamStep,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
-    let memory = |tensor: Tensor<D>| contiguous(plain(tensor.into_dispatch()));
+    let memory = |tensor: Tensor<D>| contiguous(plain::<Flex>(tensor.into_dispatch()));
     let (parameter, mut gradient) = (memory(parameter), memory(gradient));
     let [mut first, mut second] = moments.map(memory);
     let bias_corrected = settings.bias_corrected().map(|number| number as f32);

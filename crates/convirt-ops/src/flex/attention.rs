@@ -15,6 +15,7 @@
 //! loop for the last few keys. A square of 128 tokens is 64 KiB of float32 and stays in the second
 //! cache from the first matrix product to the last; each (text, head) is a task for one thread.
 
+use burn::backend::Flex;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -106,7 +107,7 @@ struct Saved {
     probabilities: FlexTensor,
 }
 
-impl Operation<3> for Attention {
+impl Operation<Flex, 3> for Attention {
     type Saved = Option<Saved>;
 
     fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {

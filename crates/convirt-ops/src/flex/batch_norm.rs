@@ -134,7 +134,7 @@ fn conv2d_batch_norm_typed<T: Element>(
     let scale = scale(&gamma, &variance, normalization.epsilon);
     let relu = epilogue.has_relu();
     let shortcut = match epilogue {
-        Epilogue::AddRelu(shortcut) => Some(contiguous(plain(shortcut.into_dispatch()))),
+        Epilogue::AddRelu(shortcut) => Some(contiguous(plain::<Flex>(shortcut.into_dispatch()))),
         Epilogue::Nothing | Epilogue::Relu => None,
     };
     let shortcut = shortcut.as_ref().map(elements::<T>);
@@ -194,7 +194,7 @@ struct Saved {
 }
 
 /// Inputs: the feature map, γ, β and, optionally, the shortcut.
-impl Operation<4> for BatchNorm {
+impl Operation<Flex, 4> for BatchNorm {
     type Saved = Saved;
 
     fn forward(&self, [input, gamma, beta, shortcut]: [FlexTensor; 4]) -> (FlexTensor, Saved) {

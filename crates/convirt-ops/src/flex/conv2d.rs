@@ -67,7 +67,7 @@ pub(super) fn conv2d_with_epilogue<T: Element>(
         groups,
         precision: Precision::current(),
     };
-    let inputs = inputs.map(|tensor| plain(tensor.into_dispatch()));
+    let inputs = inputs.map(|tensor| plain::<Flex>(tensor.into_dispatch()));
     let (output, _) = timed("Conv2d, BatchNorm", Pass::Forward, || {
         operation.run(inputs, Some(write))
     });
@@ -91,7 +91,7 @@ struct Saved {
     dtype: DType,
 }
 
-impl Operation<2> for Conv2d {
+impl Operation<Flex, 2> for Conv2d {
     type Saved = Saved;
 
     fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Saved) {

@@ -1,5 +1,6 @@
 //! Dropout without a mask in memory, forward and backward alike.
 
+use burn::backend::Flex;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -44,7 +45,7 @@ struct Dropout {
 }
 
 /// The gradient is multiplied by the same factors as the input.
-impl Operation<1> for Dropout {
+impl Operation<Flex, 1> for Dropout {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {

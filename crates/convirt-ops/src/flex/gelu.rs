@@ -1,5 +1,6 @@
 //! GELU in one pass over memory, and its gradient in another.
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -24,7 +25,7 @@ struct Gelu {
     records: bool,
 }
 
-impl Operation<1> for Gelu {
+impl Operation<Flex, 1> for Gelu {
     type Saved = Option<FlexTensor>;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Self::Saved) {

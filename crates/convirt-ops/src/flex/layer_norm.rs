@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -89,7 +90,7 @@ struct Saved {
 }
 
 /// Inputs: the feature map or token states, γ, β and, optionally, the residual.
-impl Operation<4> for LayerNorm {
+impl Operation<Flex, 4> for LayerNorm {
     type Saved = Option<Saved>;
 
     fn forward(&self, inputs: [FlexTensor; 4]) -> (FlexTensor, Self::Saved) {

@@ -1,5 +1,6 @@
 //! Linear layers as matrix products, and their gradients.
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -37,7 +38,7 @@ struct Linear {
 type Saved = [FlexTensor; 2];
 
 /// Inputs: the feature map or token states, the weight and, optionally, the bias.
-impl Operation<3> for Linear {
+impl Operation<Flex, 3> for Linear {
     type Saved = Saved;
 
     fn forward(&self, [input, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Saved) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -39,7 +40,7 @@ impl MaxPool2d {
     }
 }
 
-impl Operation<1> for MaxPool2d {
+impl Operation<Flex, 1> for MaxPool2d {
     type Saved = Saved;
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, Saved) {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, Tensor};
 use rayon::prelude::*;
 
@@ -28,7 +29,7 @@ struct Cast {
     target: DType,
 }
 
-impl Operation<1> for Cast {
+impl Operation<Flex, 1> for Cast {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {
@@ -77,7 +78,7 @@ struct GradientSum {
     sum: Option<FlexTensor>,
 }
 
-impl Operation<1> for Branch {
+impl Operation<Flex, 1> for Branch {
     type Saved = ();
 
     fn forward(&self, [input]: [FlexTensor; 1]) -> (FlexTensor, ()) {

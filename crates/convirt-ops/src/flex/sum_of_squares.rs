@@ -1,5 +1,6 @@
 //! A sum of squares in one pass over memory.
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -18,7 +19,7 @@ const LANES: usize = 16;
 
 pub(crate) fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
     let device = input.device();
-    let input = contiguous(plain(input.into_dispatch()));
+    let input = contiguous(plain::<Flex>(input.into_dispatch()));
     let sums: Vec<f64> = timed("norm", Pass::Forward, || {
         let blocks = elements(&input).par_chunks(BLOCK);
         let sum = |block: &[f32]| {

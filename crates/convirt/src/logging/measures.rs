@@ -111,21 +111,45 @@ impl PendingMeasures {
     /// If the device fails.
     pub(crate) fn read(mut self) -> Result<Self, ExecutionError> {
         if self.read.is_none() {
-            let values = self.values.clone().try_into_vec_as::<f32>();
-            let values = values.map_err(|error| ExecutionError::with_context(error.to_string()))?;
-            self.read = Some(Measures {
-                loss: f64::from(values[0]),
-                accuracies: values[1..].iter().copied().map(f64::from).collect(),
-                pairs: self.pairs,
-            });
+            let values = numbers(self.values.clone())?;
+            self.read = Some(self.of(&values));
         }
         Ok(self)
+    }
+
+    /// Reads the values and a number, `[1]`, with one transfer, whether they are finite or not.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub(crate) fn read_with(
+        mut self,
+        number: Tensor<1>,
+    ) -> Result<(Self, Measures, f64), ExecutionError> {
+        let mut values = numbers(Tensor::cat(vec![self.values.clone(), number], 0))?;
+        let number = values.pop().expect("the number is the last one");
+        let measures = self.read.take().unwrap_or_else(|| self.of(&values));
+        self.read = Some(measures.clone());
+        Ok((self, measures, f64::from(number)))
+    }
+
+    fn of(&self, values: &[f32]) -> Measures {
+        Measures {
+            loss: f64::from(values[0]),
+            accuracies: values[1..].iter().copied().map(f64::from).collect(),
+            pairs: self.pairs,
+        }
     }
 
     /// Returns the values, if they have been read.
     pub(crate) fn measures(&self) -> Option<&Measures> {
         self.read.as_ref()
     }
+}
+
+fn numbers(tensor: Tensor<1>) -> Result<Vec<f32>, ExecutionError> {
+    let numbers = tensor.try_into_vec_as::<f32>();
+    numbers.map_err(|error| ExecutionError::with_context(error.to_string()))
 }
 
 /// A loss or a gradient that is NaN or infinite.

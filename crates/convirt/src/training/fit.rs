@@ -3,6 +3,7 @@
 mod held_out;
 mod left_out;
 mod compiling;
+mod update;
 mod epochs;
 mod evaluation;
 mod state_file;

@@ -183,27 +183,25 @@ pub(super) fn scaled<M: Module>(
 
 /// Computes the L2 norm of all gradients of a module together, `[1]`; `None` without a gradient.
 pub(super) fn global_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Option<Tensor<1>> {
-    let mut squares = SumOfSquares {
+    let mut squares = SumsOfSquares {
         gradients,
-        sum: None,
+        sums: Vec::new(),
     };
     module.visit(&mut squares);
-    squares.sum.map(Tensor::sqrt)
+    // Only now, so that a GPU adds many at a time.
+    let sum = squares.sums.into_iter().reduce(|sum, square| sum + square);
+    sum.map(Tensor::sqrt)
 }
 
-struct SumOfSquares<'a> {
+struct SumsOfSquares<'a> {
     gradients: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    sums: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for SumOfSquares<'_> {
+impl ModuleVisitor for SumsOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = sum_of_squares(gradient);
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+            self.sums.push(sum_of_squares(gradient));
         }
     }
 }

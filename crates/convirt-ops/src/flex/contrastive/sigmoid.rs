@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
@@ -54,7 +55,7 @@ struct Saved {
 }
 
 /// Inputs: rows, columns, scale and bias.
-impl Operation<4> for SigmoidLoss {
+impl Operation<Flex, 4> for SigmoidLoss {
     type Saved = Saved;
 
     fn forward(&self, inputs: [FlexTensor; 4]) -> (FlexTensor, Saved) {

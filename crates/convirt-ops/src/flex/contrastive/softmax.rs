@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
@@ -73,7 +74,7 @@ impl LogSums {
 }
 
 /// Inputs: rows, columns and scale.
-impl Operation<3> for ContrastiveLoss {
+impl Operation<Flex, 3> for ContrastiveLoss {
     type Saved = Saved;
 
     fn forward(&self, [rows, columns, scale]: [FlexTensor; 3]) -> (FlexTensor, Saved) {

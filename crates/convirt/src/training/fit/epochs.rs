@@ -21,7 +21,7 @@ use burn::train::{
 use convirt_data::{
     BatchShare, EvaluationLoader, Skips, TrainingLoader, TrainingSteps, truncated_list,
 };
-use convirt_ops::{Precision, mixed_seed, with_dropout_seed};
+use convirt_ops::{Precision, is_flex, mixed_seed, with_dropout_seed};
 
 use crate::error::Error;
 use crate::logging::{NotFinite, PendingMeasures};
@@ -37,6 +37,7 @@ use crate::training::fit::compiling::CompilingNote;
 use crate::training::fit::evaluation::Evaluated;
 use crate::training::fit::held_out::HeldOutPairs;
 use crate::training::fit::left_out::LeftOut;
+use crate::training::fit::update::Update;
 use crate::training::gradient_cache::PartedStep;
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
@@ -274,15 +275,19 @@ impl<N: Pretrained> WindowedTraining<N> {
                 step: state.step + 1,
                 cause,
             };
-            let item = output.item.read().map_err(failed)?;
-            let measures = item.measures().cloned().expect("they have been read");
-            let norm = norm_value(&output.grads, &parts.learner.model());
+            let norm = norm(&output.grads, &parts.learner.model(), &self.device);
+            let has_queue = !is_flex(&self.device.clone().inner());
+            // Peers are told to update after the loss is known.
+            let begins = has_queue && self.peers.size() == 1;
+            let update = Update::begin(&mut parts.learner, output.grads, begins);
+            let (item, measures, norm) = output.item.read_with(norm).map_err(failed)?;
             drop(compiling);
             parts.is_first_step = false;
             state.step = self.loader.position().get();
             let is_finite = NotFinite::check_loss(measures.loss)
                 .and_then(|()| NotFinite::check_gradient_norm(norm));
             if let Err(cause) = is_finite {
+                update.take_back(&mut parts.learner);
                 let step = state.step;
                 let may_be_overflow = loss_scale > 1.0 && measures.loss.is_finite();
                 let text = match state.observe_not_finite(may_be_overflow, self.max_skipped_steps) {
@@ -301,7 +306,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             state.observe_finite(self.precision);
             let rate = parts.learner.lr_current().base();
             self.tell(Command::Optimize { rate })?;
-            parts.learner.optimizer_step(output.grads);
+            update.finish(&mut parts.learner);
             if let Some(average) = &mut parts.average {
                 average.update(&parts.learner.model().network, state.step);
             }
@@ -441,9 +446,10 @@ pub(in crate::training) fn step_seed(seed: u64, step: usize) -> u64 {
     mixed_seed(seed, step as u64)
 }
 
-/// Reads the L2 norm of all gradients of a module; 0 if there are none.
-fn norm_value<M: Module>(gradients: &GradientsParams, module: &M) -> f64 {
-    global_norm(gradients, module).map_or(0.0, Tensor::into_scalar::<f64>)
+/// The L2 norm of all gradients of a module, `[1]`; 0 if there are none.
+fn norm<M: Module>(gradients: &GradientsParams, module: &M, device: &Device) -> Tensor<1> {
+    let norm = global_norm(gradients, module);
+    norm.unwrap_or_else(|| Tensor::zeros([1], &device.clone().inner()))
 }
 
 #[cfg(test)]
