@@ -108,6 +108,9 @@ fn composed<const D: usize>(
 ) -> Tensor<D> {
     let shape = input.dims();
     let rows = shape[..D - 1].iter().product();
+    if rows == 0 {
+        return input;
+    }
     let inputs = [
         in_parts(input, rows).into_dispatch(),
         row(gamma).into_dispatch(),
@@ -189,7 +192,7 @@ mod tests {
     use super::*;
     use crate::kernel::tests::with_each_kernel;
     use crate::testing::{assert_close, device, on_each_device, random, seeded, values};
-    use burn::tensor::DType;
+    use burn::tensor::{DType, Device};
 
     const EPSILON: f64 = 1e-5;
 
@@ -275,6 +278,19 @@ mod tests {
 
     /// Rounding, which a nearly constant row enlarges by up to 1/√ε.
     const TOLERANCE: f64 = 2e-5;
+
+    #[test]
+    fn an_empty_batch_stays_empty() {
+        let device = Device::flex();
+        for function in [layer_norm, composed] {
+            let vector = Tensor::ones([4], &device);
+            let input = Tensor::<3>::zeros([0, 3, 4], &device);
+            assert_eq!(
+                function(input, vector.clone(), vector, 1e-5).dims(),
+                [0, 3, 4]
+            );
+        }
+    }
 
     #[test]
     fn values_and_gradients_follow_the_formula() {

@@ -27,6 +27,9 @@ pub fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
         return crate::flex::sum_of_squares(input);
     }
     let count = input.shape().num_elements();
+    if count == 0 {
+        return Tensor::zeros([1], (&input.device(), input.dtype()));
+    }
     let rows = parts(count);
     let sums = input.reshape([rows, count / rows]).square().sum_dim(1);
     let sum = match rows {

@@ -67,44 +67,50 @@ impl Mask {
         let shape = input.dims();
         let (rows, width) = rows_and_width(&shape);
         let masks: Vec<RowMask> = (0..rows).map(|row| self.row(place(row))).collect();
-        let is_dropped = self.is_dropped(&masks, width, &input.device());
+        let device = input.device().without_autodiff();
         let is_dropped: Tensor<D, Bool> = match D {
-            1 => is_dropped
+            1 => self
+                .is_dropped(&masks, [rows, width], &device)
                 .reshape([rows * width])
                 .narrow(0, 0, shape[0])
                 .reshape(shape),
-            _ => is_dropped.reshape(shape),
+            _ => self.is_dropped(&masks, shape, &device),
         };
         input.mul_scalar(self.scale).mask_fill(is_dropped, 0.0)
     }
 
-    /// Computes [`RowMask::hash`] of some rows on a device, and which elements it drops:
-    /// `[rows, width]`.
-    fn is_dropped(self, rows: &[RowMask], width: usize, device: &Device) -> Tensor<2, Bool> {
-        let device = device.clone().without_autodiff();
-        if is_flex(&device) {
+    /// Computes [`RowMask::hash`] of some rows on a device, and which elements it drops. The last
+    /// dimension of the shape is the width, and the others have the rows.
+    fn is_dropped<const D: usize>(
+        self,
+        rows: &[RowMask],
+        shape: [usize; D],
+        device: &Device,
+    ) -> Tensor<D, Bool> {
+        let width = shape[D - 1];
+        if is_flex(device) {
             // Its integer products do not wrap around in every build.
             let hashes = rows
                 .iter()
                 .flat_map(|row| (0..width).map(|column| row.hash(column)));
             let dropped: Vec<bool> = hashes.map(|hash| hash < self.threshold).collect();
-            return Tensor::from_data(TensorData::new(dropped, [rows.len(), width]), &device);
+            return Tensor::from_data(TensorData::new(dropped, shape), device);
         }
-        let options = (&device, DType::U32);
-        let shape = [rows.len(), width];
-        let columns: Vec<u32> = (0..width as u32).map(column_key).collect();
-        let columns = Tensor::<2, Int>::from_data(TensorData::new(columns, [1, width]), options);
-        let [first, second] = [0, 1].map(|key| {
-            let keys: Vec<u32> = rows.iter().map(|row| row.keys[key]).collect();
-            let keys = Tensor::<2, Int>::from_data(TensorData::new(keys, [rows.len(), 1]), options);
-            keys.expand(shape)
-        });
-        let mix = |hash: Tensor<2, Int>, shift: u32| {
+        // Of shapes that fit each other: Burn fuses operations up to the next change of shape.
+        let numbers = |numbers: Vec<u32>, shape: [usize; D]| {
+            let numbers = TensorData::new(numbers, shape);
+            Tensor::<D, Int>::from_data(numbers, (device, DType::U32))
+        };
+        let (mut of_columns, mut of_rows) = ([1; D], shape);
+        (of_columns[D - 1], of_rows[D - 1]) = (width, 1);
+        let columns = numbers((0..width as u32).map(column_key).collect(), of_columns);
+        let keys = |key: usize| numbers(rows.iter().map(|row| row.keys[key]).collect(), of_rows);
+        let mix = |hash: Tensor<D, Int>, shift: u32| {
             let shifted = hash.clone().bitwise_right_shift_scalar(shift);
             hash.bitwise_xor(shifted)
         };
-        let mut hash = columns.expand(shape).bitwise_xor(first);
-        hash = mix(hash, 16).mul_scalar(FACTORS[0]) + second;
+        let mut hash = columns.bitwise_xor(keys(0));
+        hash = mix(hash, 16).mul_scalar(FACTORS[0]) + keys(1);
         hash = mix(mix(hash, 15).mul_scalar(FACTORS[1]), 16);
         hash.lower_elem(self.threshold)
     }
