@@ -7,7 +7,8 @@
 #
 # The folder may be built on another machine. To run: the tests of the operations and of the networks
 # on the GPU, against PyTorch's values, then `gpu.py`, which writes FOLDER/gpu.md. PyTorch, torchvision
-# and transformers are compared with if python3 has them. Files are decompressed if they end in .xz.
+# and transformers are compared with if python3 has them. Files are decompressed if they end in .xz. To
+# try the script, PROFILE=dev compiles faster; GPU_PY_OPTIONS goes to gpu.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,10 +25,8 @@ build() {
     local backend
     for backend in "$@"; do
         # Paths of the programs that cargo builds, by the names of their targets.
-        cargo test --no-run --message-format=json --workspace --release --features "$backend" \
-            --lib >"$folder/built.json"
-        cargo bench --no-run --message-format=json --bench steps --features "$backend" \
-            >>"$folder/built.json"
+        cargo test --no-run --message-format=json --workspace --profile "${PROFILE:-release}" \
+            --features "$backend" --lib --bench steps >"$folder/built.json"
         python3 - "$folder" "$backend" <<'PYTHON'
 import json, pathlib, shutil, subprocess, sys
 
@@ -62,7 +61,8 @@ run() {
         grep -E '^(test result|failures:|    [a-z_:]+$)|panicked' "$file.log" ||
             echo "no result within 90 s"
     done
-    python3 benches/gpu.py "$folder" $((end - SECONDS))
+    # shellcheck disable=SC2086 # several options
+    python3 benches/gpu.py "$folder" $((end - SECONDS)) ${GPU_PY_OPTIONS:-}
     return $failed
 }
 

@@ -20,7 +20,6 @@ pub enum Epilogue {
 
 impl Epilogue {
     /// The same with the shortcut cast to a feature map's type.
-    #[cfg(feature = "flex")]
     fn cast_like(self, map: &Tensor<4>) -> Self {
         match self {
             Self::AddRelu(shortcut) => Self::AddRelu(shortcut.cast(map.dtype())),
@@ -80,9 +79,9 @@ pub fn batch_norm_train(
     epilogue: Epilogue,
 ) -> BatchNormalized {
     check(&input, [&gamma, &beta], &epilogue);
+    let epilogue = epilogue.cast_like(&input);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        let epilogue = epilogue.cast_like(&input);
         return crate::flex::batch_norm_train(input, gamma, beta, epsilon, epilogue);
     }
     composed::batch_norm_train(input, [gamma, beta], epsilon, epilogue)
@@ -148,9 +147,9 @@ pub fn batch_norm(input: Tensor<4>, normalization: Normalization, epilogue: Epil
         variance: normalization.variance.without_autodiff(),
         ..normalization
     };
+    let epilogue = epilogue.cast_like(&input);
     #[cfg(feature = "flex")]
     if crate::flex::runs_here(&input) {
-        let epilogue = epilogue.cast_like(&input);
         return crate::flex::batch_norm(input, normalization, epilogue);
     }
     composed::batch_norm(input, normalization, epilogue)

@@ -4,6 +4,9 @@ use burn::tensor::Tensor;
 
 use crate::composition::parts;
 
+/// Numbers that a device adds up in one kernel; more are divided among two.
+const ONE_ROW: usize = 1 << 14;
+
 /// Computes the sum of the squares of all elements. It does not depend on the number of threads.
 ///
 /// # Shapes
@@ -30,7 +33,10 @@ pub fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
     if count == 0 {
         return Tensor::zeros([1], (&input.device(), input.dtype()));
     }
-    let rows = parts(count);
+    let rows = match count {
+        ..=ONE_ROW => 1,
+        _ => parts(count),
+    };
     let sums = input.reshape([rows, count / rows]).square().sum_dim(1);
     let sum = match rows {
         1 => sums,

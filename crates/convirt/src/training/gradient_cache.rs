@@ -282,6 +282,8 @@ mod tests {
         ResNetDepth, SimClr, SimClrConfig,
     };
     use convirt_ops::Precision;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use crate::logging::Measures;
@@ -313,14 +315,37 @@ mod tests {
             },
             ..ConVirtConfig::new(ResNetConfig::new(ResNetDepth::ResNet18), text)
         };
-        device().seed(1);
-        config.init(&device()).unwrap()
+        drawn(config.init(&device()).unwrap())
     }
 
     fn simclr() -> SimClr {
-        device().seed(1);
         let config = SimClrConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
-        config.init(&device()).unwrap()
+        drawn(config.init(&device()).unwrap())
+    }
+
+    /// A network with weights that are the same in each run of the tests: those of the process's generator
+    /// depend on what other tests draw from it.
+    fn drawn<M: Module>(network: M) -> M {
+        network.map(&mut DrawWeights(ChaCha8Rng::seed_from_u64(1)))
+    }
+
+    struct DrawWeights(ChaCha8Rng);
+
+    impl ModuleMapper for DrawWeights {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let (id, tensor, mapper) = param.consume();
+            let shape = tensor.dims();
+            if D == 1 {
+                return Param::from_mapped_value(id, tensor, mapper);
+            }
+            // Uniform, with the variance 2 / inputs of a convolution.
+            let largest = (6.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
+            let mut draw = |_| self.0.random_range(-largest..largest);
+            let numbers: Vec<f32> = (0..shape.iter().product()).map(&mut draw).collect();
+            let drawn = Tensor::from_data(TensorData::new(numbers, shape), &tensor.device());
+            let drawn = drawn.set_require_grad(tensor.is_require_grad());
+            Param::from_mapped_value(id, drawn, mapper)
+        }
     }
 
     /// Images in some views, and texts of 3 to 9 tokens, two of which are equal.
