@@ -17,7 +17,7 @@ use burn::tensor::Tensor;
 
 use crate::profile::{Pass, timed};
 
-/// A backend by its place among those that a tensor may belong to.
+/// A backend that a tensor may belong to, by its variant of [`DispatchTensorKind`].
 pub(crate) trait Variant: Backend {
     /// Whether operations have ended when their call returns, so that their time can be taken.
     const IS_SYNCHRONOUS: bool;
