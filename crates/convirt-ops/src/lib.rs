@@ -1,11 +1,10 @@
 //! The operations of ConVIRT's networks, one function each.
 //!
 //! On most devices an operation is composed of Burn's own operations, some with gradients composed by
-//! hand. On Burn's CPU backend
-//! (feature `flex`), in float32 and bfloat16, it is one pass over memory with a hand-written
-//! gradient, on all threads, in AVX-512 or AVX2 where the processor has them. Matrix products have
-//! the [`Precision`] of the current [`autocast`] and are computed by the fastest [`Kernel`] of the
-//! machine; a [`Profile`] shows where the time goes.
+//! hand. On Burn's CPU backend (feature `flex`), in float32 and bfloat16, it is one pass over memory
+//! with a hand-written gradient, on all threads, in AVX-512 or AVX2 where the processor has them.
+//! Matrix products have the [`Precision`] of the current [`autocast`] and are computed by the fastest
+//! [`Kernel`] of the machine; a [`Profile`] shows where the time goes.
 //!
 //! Feature maps are channels-last, `[batch, height, width, channels]`: a convolution is then a
 //! matrix product, and a normalization is one pass over rows.
