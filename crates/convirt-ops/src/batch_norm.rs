@@ -27,7 +27,6 @@ impl Epilogue {
         }
     }
 
-    #[cfg(feature = "flex")]
     pub(crate) fn has_relu(&self) -> bool {
         !matches!(self, Self::Nothing)
     }

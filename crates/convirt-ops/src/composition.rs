@@ -8,10 +8,10 @@ use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
+use burn::backend::{DispatchTensor, DispatchTensorKind};
 use burn::tensor::Tensor;
 
-use crate::operation::{Operation, Variant, apply, plain};
+use crate::operation::{Operation, Variant, apply, constant, plain};
 
 /// A function of `N` tensors in Burn's operations, with a gradient in Burn's operations.
 ///
@@ -82,14 +82,6 @@ impl<B: Variant, const N: usize, C: Composition<N>> Operation<B, N> for On<C> {
     }
 }
 
-/// A tensor outside autodiff graphs.
-fn constant<B: Variant>(tensor: FloatTensor<B>) -> DispatchTensor {
-    DispatchTensor {
-        kind: B::wrap(BackendTensor::Float(tensor)),
-        autodiff: DispatchAutodiffContext::Disabled,
-    }
-}
-
 /// A matrix of `rows` rows as `[parts, rows / parts, columns]`, for [`column_sums`].
 ///
 /// Burn fuses operations with each other up to the next change of shape: compositions bring all tensors
@@ -111,9 +103,9 @@ pub(crate) fn vector(row: Tensor<3>) -> Tensor<1> {
     row.flatten(0, 2)
 }
 
-/// Sums of the columns, `[1, 1, columns]`, of a matrix [`in_parts`]: a device computes those of the parts
-/// at the same time.
-pub(crate) fn column_sums(matrix: Tensor<3>) -> Tensor<3> {
+/// Sums over the first two dimensions, which become 1: those of the columns of a matrix [`in_parts`]. A
+/// device computes those of the parts at the same time.
+pub(crate) fn column_sums<const D: usize>(matrix: Tensor<D>) -> Tensor<D> {
     let of_parts = matrix.sum_dim(1);
     match of_parts.dims()[0] {
         1 => of_parts,

@@ -76,7 +76,6 @@ impl Window {
 
     /// The row or column of a feature map of `size` under an element of the window; `None` in the
     /// padding.
-    #[cfg(feature = "flex")]
     #[inline(always)]
     pub(crate) fn under(
         &self,
@@ -93,7 +92,6 @@ impl Window {
 
     /// The row or column under an element of the window; negative or beyond the feature map in the
     /// padding.
-    #[cfg(feature = "flex")]
     #[inline(always)]
     pub(crate) fn offset(&self, axis: usize, position: usize, tap: usize) -> isize {
         let offset = position * self.stride[axis] + tap * self.dilation[axis];

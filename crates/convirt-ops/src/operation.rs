@@ -97,11 +97,9 @@ pub(crate) fn apply<B: Variant, const N: usize, const D: usize, O: Operation<B, 
         .iter()
         .map(|input| input.autodiff)
         .find(|context| *context != DispatchAutodiffContext::Disabled);
-    let wrap = |kind, autodiff| Tensor::from_dispatch(DispatchTensor { kind, autodiff });
-    let Some(context) = context else {
+    let Some(autodiff) = context else {
         let (output, saved) = forward(&operation, inputs.map(plain::<B>));
-        let kind = B::wrap(BackendTensor::Float(output));
-        return (wrap(kind, DispatchAutodiffContext::Disabled), saved);
+        return (Tensor::from_dispatch(constant::<B>(output)), saved);
     };
     let parts = inputs.map(|input| recorded::<B>(input).into_parts());
     let mut guards = Vec::with_capacity(N);
@@ -122,7 +120,8 @@ pub(crate) fn apply<B: Variant, const N: usize, const D: usize, O: Operation<B, 
     };
     let kind = B::wrap(BackendTensor::Autodiff(output));
     let kind = DispatchTensorKind::Autodiff(Box::new(kind));
-    (wrap(kind, context), saved)
+    let output = Tensor::from_dispatch(DispatchTensor { kind, autodiff });
+    (output, saved)
 }
 
 fn forward<B: Variant, const N: usize, O: Operation<B, N>>(
@@ -132,13 +131,27 @@ fn forward<B: Variant, const N: usize, O: Operation<B, N>>(
     in_profile::<B, O, _>(Pass::Forward, || operation.forward(inputs))
 }
 
-/// Adds an operation's time to the profile under its type's name, without the path.
+/// Adds an operation's time to the profile under its type's [`short_name`].
 fn in_profile<B: Variant, O, R>(pass: Pass, work: impl FnOnce() -> R) -> R {
     if !B::IS_SYNCHRONOUS {
         return work();
     }
-    let path = std::any::type_name::<O>();
-    timed(path.rsplit("::").next().unwrap_or(path), pass, work)
+    timed(short_name(std::any::type_name::<O>()), pass, work)
+}
+
+/// A type's name without path, parameters and what it is a parameter of: `Gelu` of
+/// `composition::On<gelu::Gelu<3>>`.
+fn short_name(path: &str) -> &str {
+    let name = path.rsplit("::").next().unwrap_or(path);
+    name.split(['<', '>']).next().unwrap_or(name)
+}
+
+/// A tensor outside autodiff graphs.
+pub(crate) fn constant<B: Variant>(tensor: FloatTensor<B>) -> DispatchTensor {
+    DispatchTensor {
+        kind: B::wrap(BackendTensor::Float(tensor)),
+        autodiff: DispatchAutodiffContext::Disabled,
+    }
 }
 
 /// The backend's tensor of a tensor outside autodiff graphs.
@@ -181,5 +194,16 @@ impl<B: Variant, const N: usize, O: Operation<B, N>> Backward<B, N> for Step<O> 
                 grads.register::<B>(parent.id, result);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_have_no_paths_and_parameters() {
+        let paths = ["flex::linear::Linear", "composition::On<gelu::Gelu<3>>"];
+        assert_eq!(paths.map(short_name), ["Linear", "Gelu"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::composition::parts;
+use crate::composition::{column_sums, parts};
 
 /// Numbers that a device adds up in one kernel; more are divided among two.
 const ONE_ROW: usize = 1 << 14;
@@ -37,12 +37,7 @@ pub fn sum_of_squares<const D: usize>(input: Tensor<D>) -> Tensor<1> {
         ..=ONE_ROW => 1,
         _ => parts(count),
     };
-    let sums = input.reshape([rows, count / rows]).square().sum_dim(1);
-    let sum = match rows {
-        1 => sums,
-        _ => sums.sum_dim(0),
-    };
-    sum.flatten(0, 1)
+    column_sums(input.reshape([rows, count / rows]).square()).flatten(0, 1)
 }
 
 #[cfg(test)]

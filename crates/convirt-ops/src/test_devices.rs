@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use burn::tensor::Device;
 
+use crate::is_flex;
+
 /// The environment variable that names the backends of tests beside the CPU, separated by commas.
 const TEST_DEVICES_VARIABLE: &str = "CONVIRT_TEST_DEVICES";
 
@@ -54,6 +56,16 @@ pub fn on_each_device(test: impl Fn()) {
         test();
     }
     DEVICE.set(None);
+}
+
+/// Returns the largest error of a test on its device, given that of the CPU: other devices may have
+/// errors four times as large, since their sums have another order, and their exponentials are less
+/// exact.
+pub fn tolerance(on_cpu: f64) -> f64 {
+    match is_flex(&device()) {
+        true => on_cpu,
+        false => 4.0 * on_cpu,
+    }
 }
 
 /// Runs a part of a test on the CPU.

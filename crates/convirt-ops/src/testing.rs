@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 pub(crate) use crate::test_devices::{device, on_cpu, on_each_device};
-use crate::{Precision, is_flex};
+use crate::{Precision, test_devices};
 
 /// Values between -1 and 1 that look random, the same for the same seed.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -57,18 +57,18 @@ pub(crate) fn gradients_of<const D: usize, const I: usize, const N: usize>(
 }
 
 /// Asserts that float32 sums differ from the exact ones by at most `tolerance` times the largest
-/// sum, because rounding errors are proportional to the size of the summands; four times that on
-/// other devices than the CPU, which add up in an order of their own.
+/// sum, because rounding errors are proportional to the size of the summands, or at most what
+/// [`test_devices::tolerance`](crate::test_devices::tolerance) makes of it.
 pub(crate) fn assert_close(actual: &[f32], expected: &[f64], tolerance: f64, context: &str) {
     assert_eq!(actual.len(), expected.len(), "{context}");
     let scale = expected
         .iter()
         .fold(1.0f64, |max, value| max.max(value.abs()));
-    let slack = if is_flex(&device()) { 1.0 } else { 4.0 };
+    let tolerance = test_devices::tolerance(tolerance);
     for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(*actual) - expected).abs();
         assert!(
-            error <= tolerance * slack * scale,
+            error <= tolerance * scale,
             "{context} on {:?}: element {index} is {actual}, not {expected}",
             device()
         );

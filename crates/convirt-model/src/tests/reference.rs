@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use convirt_ops::is_flex;
-use convirt_ops::test_devices::device;
+use convirt_ops::test_devices::{self, device};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -80,17 +79,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-/// Other devices than the CPU may have errors this many times larger: their sums have another order,
-/// and their exponentials are less exact.
-const DEVICE_FACTOR: f64 = 4.0;
-
-/// Asserts that no element is off by more than `tolerance`, and reports the largest error.
+/// Asserts that no element is off by more than [`test_devices::tolerance`] makes of `tolerance`, and
+/// reports the largest error.
 pub(crate) fn assert_close(name: &str, actual: TensorData, expected: &TensorData, tolerance: f64) {
     assert_eq!(actual.shape(), expected.shape(), "{name}");
-    let tolerance = match is_flex(&device()) {
-        true => tolerance,
-        false => DEVICE_FACTOR * tolerance,
-    };
+    let tolerance = test_devices::tolerance(tolerance);
     let error = actual
         .convert::<f64>()
         .iter::<f64>()

@@ -53,10 +53,10 @@ fn normalize(
     fixed_statistics: Option<[Tensor<3>; 2]>,
     epilogue: Epilogue,
 ) -> (Tensor<4>, Saved) {
-    let [gamma, beta] = parameters.map(Tensor::into_dispatch);
+    let [gamma, beta] = parameters.map(|vector| row(vector).into_dispatch());
     let operation = BatchNorm {
         epsilon,
-        has_relu: !matches!(epilogue, Epilogue::Nothing),
+        has_relu: epilogue.has_relu(),
         fixed_statistics,
     };
     let input = input.into_dispatch();
@@ -79,14 +79,14 @@ struct BatchNorm {
 #[derive(Clone, Debug)]
 struct Saved {
     input: Tensor<4>,
-    gamma: Tensor<1>,
+    gamma: Tensor<3>,
     /// Mean and variance, rows.
     statistics: [Tensor<3>; 2],
     /// If a ReLU follows, which passed what is positive here.
     output: Option<Tensor<4>>,
 }
 
-/// Inputs: the feature map, γ, β and, in the case of four, the shortcut.
+/// Inputs: the feature map, γ and β as rows and, in the case of four, the shortcut.
 impl<const N: usize> Composition<N> for BatchNorm {
     type Saved = Saved;
 
@@ -94,15 +94,15 @@ impl<const N: usize> Composition<N> for BatchNorm {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("three inputs or four");
         let input = Tensor::<4>::from_dispatch(next());
-        let [gamma, beta] = [next(), next()].map(Tensor::<1>::from_dispatch);
+        let [gamma, beta] = [next(), next()].map(Tensor::<3>::from_dispatch);
         let shortcut = inputs.next().map(Tensor::<4>::from_dispatch).map(pixels);
-        let (x, of_gamma, of_beta) = (pixels(input.clone()), row(gamma.clone()), row(beta));
+        let x = pixels(input.clone());
         let statistics = match &self.fixed_statistics {
             Some(statistics) => statistics.clone(),
             None => statistics(&x),
         };
         let [mean, variance] = statistics.clone();
-        let output = (x - mean) * (of_gamma * self.inverse_deviation(variance)) + of_beta;
+        let output = (x - mean) * (gamma.clone() * self.inverse_deviation(variance)) + beta;
         let output = match shortcut {
             Some(shortcut) => output + shortcut,
             None => output,
@@ -131,15 +131,14 @@ impl<const N: usize> Composition<N> for BatchNorm {
         let (shape, dtype) = (gradient.dims(), gradient.dtype());
         let map = |pixels: Tensor<3>| pixels.cast(dtype).reshape(shape).into_dispatch();
         let (x, gradient) = (pixels(saved.input), pixels(gradient));
-        let (of_gamma, output) = (row(saved.gamma), saved.output.map(pixels));
-        let gradient = match output {
+        let gradient = match saved.output.map(pixels) {
             Some(output) => gradient.mask_fill(output.lower_equal_elem(0.0), 0.0),
             None => gradient,
         };
         let [mean, variance] = saved.statistics;
         let inverse_deviation = self.inverse_deviation(variance);
         let normal = (x - mean) * inverse_deviation.clone();
-        let scale = of_gamma * inverse_deviation;
+        let scale = saved.gamma * inverse_deviation;
         let sum = column_sums(gradient.clone());
         let projection = column_sums(gradient.clone() * normal.clone());
         let of_input = needs_gradient[0].then(|| match self.fixed_statistics {
@@ -153,8 +152,8 @@ impl<const N: usize> Composition<N> for BatchNorm {
         });
         let mut results = [
             of_input.map(map),
-            Some(vector(projection).into_dispatch()),
-            Some(vector(sum).into_dispatch()),
+            Some(projection.into_dispatch()),
+            Some(sum.into_dispatch()),
             Some(map(gradient)),
         ]
         .into_iter();

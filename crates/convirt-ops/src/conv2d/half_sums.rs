@@ -191,14 +191,8 @@ impl Case {
     /// The pixel under an element of the kernel; `None` in the padding.
     fn pixel(&self, position: [usize; 2], tap: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |axis: usize| {
-            let Window {
-                stride,
-                padding,
-                dilation,
-            } = self.window;
-            let at = position[axis] * stride[axis] + tap[axis] * dilation[axis];
-            let at = at.checked_sub(padding[axis])?;
-            (at < self.input[1 + axis]).then_some(at)
+            let size = self.input[1 + axis];
+            self.window.under(axis, position[axis], tap[axis], size)
         };
         Some([axis(0)?, axis(1)?])
     }

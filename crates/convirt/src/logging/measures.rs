@@ -112,7 +112,7 @@ impl PendingMeasures {
     pub(crate) fn read(mut self) -> Result<Self, ExecutionError> {
         if self.read.is_none() {
             let values = numbers(self.values.clone())?;
-            self.read = Some(self.of(&values));
+            self.read = Some(self.with_values(&values));
         }
         Ok(self)
     }
@@ -128,12 +128,16 @@ impl PendingMeasures {
     ) -> Result<(Self, Measures, f64), ExecutionError> {
         let mut values = numbers(Tensor::cat(vec![self.values.clone(), number], 0))?;
         let number = values.pop().expect("the number is the last one");
-        let measures = self.read.take().unwrap_or_else(|| self.of(&values));
+        let measures = self
+            .read
+            .take()
+            .unwrap_or_else(|| self.with_values(&values));
         self.read = Some(measures.clone());
         Ok((self, measures, f64::from(number)))
     }
 
-    fn of(&self, values: &[f32]) -> Measures {
+    /// The measures of a loss and accuracies that have been read.
+    fn with_values(&self, values: &[f32]) -> Measures {
         Measures {
             loss: f64::from(values[0]),
             accuracies: values[1..].iter().copied().map(f64::from).collect(),
@@ -147,6 +151,7 @@ impl PendingMeasures {
     }
 }
 
+/// Reads a tensor from its device.
 fn numbers(tensor: Tensor<1>) -> Result<Vec<f32>, ExecutionError> {
     let numbers = tensor.try_into_vec_as::<f32>();
     numbers.map_err(|error| ExecutionError::with_context(error.to_string()))

@@ -340,8 +340,9 @@ mod tests {
             }
             // Uniform, with the variance 2 / inputs of a convolution.
             let largest = (6.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
-            let mut draw = |_| self.0.random_range(-largest..largest);
-            let numbers: Vec<f32> = (0..shape.iter().product()).map(&mut draw).collect();
+            let numbers = (0..shape.iter().product::<usize>())
+                .map(|_| self.0.random_range(-largest..largest));
+            let numbers: Vec<f32> = numbers.collect();
             let drawn = Tensor::from_data(TensorData::new(numbers, shape), &tensor.device());
             let drawn = drawn.set_require_grad(tensor.is_require_grad());
             Param::from_mapped_value(id, drawn, mapper)

@@ -19,11 +19,7 @@ fn losses_and_gradients_are_pytorchs() {
         let cases = cases["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 11);
         // Other devices compile kernels for each case.
-        let stride = if is_flex(&device.clone().inner()) {
-            1
-        } else {
-            4
-        };
+        let stride = if is_flex(&device) { 1 } else { 4 };
         for case in cases.iter().step_by(stride) {
             let id = number(case, "/id");
             let config = ContrastiveLossConfig {

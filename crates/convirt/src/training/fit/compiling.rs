@@ -21,7 +21,7 @@ pub(super) struct CompilingNote {
 impl CompilingNote {
     /// Begins before the first step of a process; `None` on the CPU, which compiles nothing then.
     pub fn begin(device: &Device) -> Option<Self> {
-        (!is_flex(&device.clone().inner())).then(|| {
+        (!is_flex(device)).then(|| {
             progress("the first step compiles the device's kernels and tries which are fastest");
             Self::every(INTERVAL, |seconds| {
                 progress(format_args!("the first step is compiling: {seconds} s"));

@@ -276,7 +276,7 @@ impl<N: Pretrained> WindowedTraining<N> {
                 cause,
             };
             let norm = norm(&output.grads, &parts.learner.model(), &self.device);
-            let has_queue = !is_flex(&self.device.clone().inner());
+            let has_queue = !is_flex(&self.device);
             // Peers are told to update after the loss is known.
             let begins = has_queue && self.peers.size() == 1;
             let update = Update::begin(&mut parts.learner, output.grads, begins);

@@ -1,13 +1,12 @@
 //! What operations of this backend take.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
-};
+use burn::backend::{DispatchTensor, Flex};
 use burn::tensor::{DType, Tensor};
 
 use super::tensor::new_vector;
 use crate::device::is_flex;
+use crate::operation::constant;
 
 /// A tensor in main memory.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
@@ -28,10 +27,7 @@ pub(crate) fn float32_here<const D: usize>(tensor: &Tensor<D>) -> bool {
 pub(crate) fn optional<const D: usize>(tensor: Option<Tensor<D>>) -> DispatchTensor {
     match tensor {
         Some(tensor) => tensor.into_dispatch(),
-        None => DispatchTensor {
-            kind: DispatchTensorKind::Flex(BackendTensor::Float(new_vector(Vec::new()))),
-            autodiff: DispatchAutodiffContext::Disabled,
-        },
+        None => constant::<Flex>(new_vector(Vec::new())),
     }
 }
 
