@@ -12,7 +12,7 @@ use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixtures::{convirt, text_of, trained};
+use crate::fixtures::{alone, convirt, text_of, trained};
 
 /// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
 /// `third` also `middle`), a finding that is the same as `bright` but uncertain for some, and one
@@ -279,6 +279,7 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
     let mut config = fine_tuning(&folder);
     config.fine_tune.max_epochs = 3;
     config.fine_tune.warmup_steps = 20;
+    let _alone = alone();
     let report = Transfer::prepare(config).unwrap().run().unwrap();
     assert!(!report.interrupted);
     let (row, kept) = report.best().unwrap();
@@ -291,6 +292,42 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
         loaded.predict(&image).unwrap(),
         kept.classifier.predict(&image).unwrap()
     );
+}
+
+/// Waits until a process handles Ctrl-C, which the system lists among its signals.
+#[cfg(target_os = "linux")]
+fn wait_for_handler(process: u32) {
+    const SIGINT: u64 = 1 << 1;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.expect("the process goes on").trim();
+        if u64::from_str_radix(caught, 16).unwrap() & SIGINT != 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_a_comparison_with_the_results_so_far() {
+    let folder = labelled();
+    let mut program = transfer(&folder);
+    program
+        .args(["--encoder", "pixels:24", "--label-col", "label"])
+        .args(["--fractions", "0.5", "--seeds", "1000"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = program.spawn().unwrap();
+    wait_for_handler(child.id());
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(json(&folder)["interrupted"], true, "{text}");
 }
 
 /// Losses of a precision, where float32's are `exact`: others, but not by much.
@@ -339,6 +376,7 @@ fn fine_tuning_steps_are_in_the_precision_asked_for() {
         config.precision = precision;
         config.fine_tune.max_epochs = 1;
         config.fine_tune.warmup_steps = 2;
+        let _alone = alone();
         let report = Transfer::prepare(config).unwrap().run().unwrap();
         report.rows[0].runs[0].validation_loss
     });

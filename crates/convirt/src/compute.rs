@@ -1,10 +1,14 @@
 //! Devices, kernels of the CPU and precisions: what a run computes on, and how.
 
+#[cfg(feature = "train")]
+mod drawing_device;
 mod error;
 
 use burn::tensor::Device;
 use convirt_ops::forced_kernel;
 pub use convirt_ops::{Kernel, KernelError, Precision, Profile, autocast, with_dropout_seed};
+#[cfg(feature = "train")]
+pub(crate) use drawing_device::DrawingDevice;
 pub use error::ComputeError;
 
 pub use crate::config::parse_precision;
@@ -109,15 +113,6 @@ pub(crate) fn devices(names: Option<&str>) -> Result<Vec<Device>, Error> {
         Some(names) => names.split(',').map(|it| device(Some(it.trim()))).collect(),
         None => Ok(vec![device(None)?]),
     }
-}
-
-/// Returns the device on which initial weights are drawn: the CPU, so that a seed gives the same
-/// weights on every device.
-#[cfg(feature = "train")]
-pub(crate) fn drawing_device(seed: u64) -> Device {
-    let device = Device::flex();
-    device.seed(seed);
-    device
 }
 
 /// Returns a device's name: `Flex(Cpu)`, or that of the GPU with Burn's name of the device. Opens the

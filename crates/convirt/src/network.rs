@@ -19,6 +19,8 @@ use convirt_model::{
 };
 use serde::Serialize;
 
+#[cfg(feature = "train")]
+use crate::compute::DrawingDevice;
 use crate::weights::{
     Layout, LoadReport, Naming, WeightsError, WeightsFile, load_image_encoder, load_network,
     load_simclr, load_text_encoder,
@@ -47,6 +49,17 @@ impl NetworkConfig {
             Self::ConVirt(config) => Network::ConVirt(config.init(device)?.into()),
             Self::SimClr(config) => Network::SimClr(config.init(device)?.into()),
         })
+    }
+
+    /// Builds the network on an autodiff device, with weights that a checkpoint is to replace. Left to
+    /// whoever reads them before that, they would be drawn amid those of another network.
+    #[cfg(feature = "train")]
+    pub fn init_for_checkpoint(&self, device: &Device) -> Result<Network, ModelError> {
+        let drawing_device = DrawingDevice::with_seed(0);
+        let network = self.init(&drawing_device.clone().autodiff())?;
+        network.draw();
+        drop(drawing_device);
+        Ok(network.moved_to(device))
     }
 
     /// Checks that the network can be built, apart from memory.

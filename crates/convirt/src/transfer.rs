@@ -159,6 +159,7 @@ pub struct Transfer {
     encoders: Vec<OpenEncoder>,
     draws: Vec<Draw>,
     interrupter: Interrupter,
+    stops_on_signals: bool,
 }
 
 /// The training images of one run.
@@ -280,23 +281,29 @@ impl Transfer {
             encoders,
             draws,
             interrupter: Interrupter::new(),
+            stops_on_signals: false,
         })
     }
 
-    /// Returns a handle that stops the comparison as soon as possible, like Ctrl-C.
+    /// Installs a handler for Ctrl-C and SIGTERM: the first ends the comparison with the results so
+    /// far, and the second ends the process at once.
+    pub fn stopping_on_signals(mut self) -> Self {
+        self.stops_on_signals = true;
+        self
+    }
+
+    /// Returns a handle that ends the comparison as soon as possible, with the results so far.
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
 
     /// Trains and scores all classifiers, one encoder after the other.
     ///
-    /// A requested stop (Ctrl-C) ends the comparison with the results so far.
-    ///
     /// # Errors
     ///
     /// When images or weights cannot be read, or a training diverges.
     pub fn run(&self) -> Result<TransferReport, Error> {
-        let _stop = StopOnSignal::new(&self.interrupter);
+        let _stop = (self.stops_on_signals).then(|| StopOnSignal::new(&self.interrupter));
         autocast(self.config.precision, || self.compare())
     }
 

@@ -120,7 +120,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         config.fine_tune.max_epochs = max_epochs;
     }
 
-    let transfer = Transfer::prepare(config)?;
+    let transfer = Transfer::prepare(config)?.stopping_on_signals();
     results.announce(&transfer);
     let report = transfer.run()?;
     let out = arguments.out;

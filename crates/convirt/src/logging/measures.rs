@@ -1,6 +1,6 @@
 //! Loss and accuracies of one batch.
 
-use burn::tensor::{Device, ExecutionError, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use burn::train::ItemLazy;
 use burn::train::metric::Adaptor;
 use serde::{Deserialize, Serialize};
@@ -111,29 +111,25 @@ impl PendingMeasures {
     /// If the device fails.
     pub(crate) fn read(mut self) -> Result<Self, ExecutionError> {
         if self.read.is_none() {
-            let values = numbers(self.values.clone())?;
+            let values = numbers(self.values.clone().try_into_data()?)?;
             self.read = Some(self.with_values(&values));
         }
         Ok(self)
     }
 
-    /// Reads the values and a number, `[1]`, with one transfer, whether they are finite or not.
+    /// Gives the device all that is left to compute for the values and a number, `[1]`, without
+    /// waiting for them.
     ///
     /// # Errors
     ///
     /// If the device fails.
-    pub(crate) fn read_with(
-        mut self,
-        number: Tensor<1>,
-    ) -> Result<(Self, Measures, f64), ExecutionError> {
-        let mut values = numbers(Tensor::cat(vec![self.values.clone(), number], 0))?;
-        let number = values.pop().expect("the number is the last one");
-        let measures = self
-            .read
-            .take()
-            .unwrap_or_else(|| self.with_values(&values));
-        self.read = Some(measures.clone());
-        Ok((self, measures, f64::from(number)))
+    pub(crate) fn queue_with(self, number: Tensor<1>) -> Result<QueuedMeasures, ExecutionError> {
+        // On a GPU the numbers are copied when they are looked at.
+        let numbers = Tensor::cat(vec![self.values.clone(), number], 0).try_into_data()?;
+        Ok(QueuedMeasures {
+            measures: self,
+            numbers,
+        })
     }
 
     /// The measures of a loss and accuracies that have been read.
@@ -151,9 +147,34 @@ impl PendingMeasures {
     }
 }
 
-/// Reads a tensor from its device.
-fn numbers(tensor: Tensor<1>) -> Result<Vec<f32>, ExecutionError> {
-    let numbers = tensor.try_into_vec_as::<f32>();
+/// [`PendingMeasures`] and a number that the device is computing.
+pub(crate) struct QueuedMeasures {
+    measures: PendingMeasures,
+    numbers: TensorData,
+}
+
+impl QueuedMeasures {
+    /// Waits for the values and the number, and reads them with one transfer, whether they are finite
+    /// or not.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub(crate) fn read(self) -> Result<(PendingMeasures, Measures, f64), ExecutionError> {
+        let (mut pending, mut values) = (self.measures, numbers(self.numbers)?);
+        let number = values.pop().expect("the number is the last one");
+        let measures = pending
+            .read
+            .take()
+            .unwrap_or_else(|| pending.with_values(&values));
+        pending.read = Some(measures.clone());
+        Ok((pending, measures, f64::from(number)))
+    }
+}
+
+/// Reads numbers from their device.
+fn numbers(data: TensorData) -> Result<Vec<f32>, ExecutionError> {
+    let numbers = data.try_into_vec_as::<f32>();
     numbers.map_err(|error| ExecutionError::with_context(error.to_string()))
 }
 

@@ -26,7 +26,8 @@ pub struct StepRecord {
     /// Pairs of the batch divided by the time since the previous step. `None` for the first step
     /// after a start or an evaluation.
     pub pairs_per_second: Option<f64>,
-    /// Time that the step waited for its batch, in seconds.
+    /// Time that the host waited for the step's batch, in seconds. A GPU may have computed the step
+    /// before meanwhile.
     pub waiting_seconds: f64,
     /// What the leader of several devices has sent to the others in the step, in MiB; the others send
     /// as much. `None` if the run has one device.

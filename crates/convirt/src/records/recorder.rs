@@ -25,7 +25,7 @@ pub(crate) struct StepFacts {
     pub learning_rate: f64,
     pub gradient_norm: Option<f64>,
     pub temperature: f64,
-    /// Time that the step waited for its batch.
+    /// Time that the host waited for the step's batch.
     pub waiting: Duration,
     /// Bytes sent to other peers; `None` without others.
     pub exchanged: Option<u64>,

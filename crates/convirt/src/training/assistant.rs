@@ -43,7 +43,7 @@ impl Assistant {
     /// If a checkpoint or the data cannot be read, the device fails, or a peer cannot be reached.
     pub fn assist(&self, peers: &Peers) -> Result<(), Error> {
         let autodiff = self.device.clone().autodiff();
-        match self.description.network.init(&autodiff)? {
+        match self.description.network.init_for_checkpoint(&autodiff)? {
             Network::ConVirt(network) => self.assist_with(*network, peers),
             Network::SimClr(network) => self.assist_with(*network, peers),
         }

@@ -4,6 +4,7 @@ mod held_out;
 mod left_out;
 mod compiling;
 mod update;
+mod window_shares;
 mod epochs;
 mod evaluation;
 mod state_file;

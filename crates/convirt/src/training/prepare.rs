@@ -14,7 +14,7 @@ use convirt_data::{FileError, NewFile, ReportTokenizer, SplitStudies, Study};
 use super::checkpoint::{CheckpointFolder, Newest};
 use super::division::Division;
 use super::{Resumption, Training};
-use crate::compute::{ComputeError, device_name, drawing_device};
+use crate::compute::{ComputeError, DrawingDevice, device_name};
 use crate::config::Config;
 use crate::datasets::Studies;
 use crate::error::Error;
@@ -143,8 +143,10 @@ impl Training {
         memory.need(&config, &device).check(&device)?;
         check_division(&config, peers)?;
 
-        let drawing_device = drawing_device(config.seed).autodiff();
-        let mut network = description.network.init(&drawing_device)?;
+        let drawing_device = DrawingDevice::with_seed(config.seed);
+        let mut network = description
+            .network
+            .init(&drawing_device.clone().autodiff())?;
         let mut loads = Vec::new();
         let allow = &config.model.allow_unmatched;
         let mut chosen = ChosenEncoder::new(config.model.weights_prefix.as_deref());
@@ -169,6 +171,7 @@ impl Training {
         }
         chosen.check_used()?;
         network.draw();
+        drop(drawing_device);
         let network = network.moved_to(&device.clone().autodiff());
         let initial_weights = loads.iter().map(InitialWeightsFile::new);
         let initial_weights = initial_weights.collect::<Result<_, _>>()?;
@@ -294,7 +297,9 @@ impl Training {
             .need(&config, &device)
             .check(&device)?;
         check_division(&config, peers)?;
-        let network = description.network.init(&device.clone().autodiff())?;
+        let network = description
+            .network
+            .init_for_checkpoint(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
         loaders.train.position().set(state.step);
         let pairs = loaders.train.dataset().len();

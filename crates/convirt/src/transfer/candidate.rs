@@ -16,7 +16,7 @@ use super::logistic::LinearModel;
 use super::probe::ProbeData;
 use super::report::{TransferRow, TransferRun, percent};
 use super::{Draw, Transfer, TransferMode};
-use crate::compute::drawing_device;
+use crate::compute::DrawingDevice;
 use crate::error::Error;
 use crate::inference::ClassifierDescription;
 use crate::inference::{Classifier, Normalization};
@@ -96,8 +96,10 @@ impl<'a> Candidate<'a> {
                     .check(device)?;
             }
         }
-        let network = open.init(&drawing_device(config.seed))?;
+        let drawing_device = DrawingDevice::with_seed(config.seed);
+        let network = open.init(&drawing_device)?;
         network.visit(&mut DrawParameters);
+        drop(drawing_device);
         let network = network.fork(device);
         let name = open.source.to_string();
         let needed = transfer.needed();
@@ -256,11 +258,11 @@ impl<'a> Candidate<'a> {
         ]
     }
 
-    /// Returns the encoder with a new head.
     /// Returns the encoder with a head of the weights of a seed.
     fn classifier(&self, seed: u64) -> Result<Network, Error> {
         let config = self.description.network();
-        let network = config.init_on(self.network.clone(), &drawing_device(seed))?;
+        let drawing_device = DrawingDevice::with_seed(seed);
+        let network = config.init_on(self.network.clone(), &drawing_device)?;
         network.head.visit(&mut DrawParameters);
         Ok(network.fork(&self.transfer.device))
     }

@@ -5,7 +5,6 @@
 //! checkpoints in the middle of it and wherever it stops, and resumes with the next batch.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use burn::data::dataloader::DataLoader;
 use burn::data::dataset::DatasetError;
@@ -38,6 +37,7 @@ use crate::training::fit::evaluation::Evaluated;
 use crate::training::fit::held_out::HeldOutPairs;
 use crate::training::fit::left_out::LeftOut;
 use crate::training::fit::update::Update;
+use crate::training::fit::window_shares::{FetchedShare, WindowShares};
 use crate::training::gradient_cache::PartedStep;
 use crate::training::pretrained::Pretrained;
 use crate::training::schedule::ScheduledLearningRate;
@@ -242,12 +242,15 @@ impl<N: Pretrained> WindowedTraining<N> {
             epoch_number: window,
             total_items: self.loader.num_items(),
         }));
-        let mut shares = self.loader.shares();
-        loop {
-            let asked = Instant::now();
-            let Some(share) = shares.next() else { break };
-            let waiting = asked.elapsed();
-            let share = match share {
+        let mut shares = WindowShares::new(&self.loader);
+        while let Some(fetched) = shares.take() {
+            let FetchedShare {
+                step,
+                progress,
+                waiting,
+                ..
+            } = fetched;
+            let share = match fetched.share {
                 Ok(share) => share,
                 Err(error) => {
                     interrupter.fail(DatasetError::new(error));
@@ -264,7 +267,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share, loss_scale))?;
             let Some(output) = output else {
                 // Too few of its images can be read.
-                state.step = self.loader.position().get();
+                state.step = step;
                 if interrupter.should_stop() {
                     break;
                 }
@@ -280,15 +283,16 @@ impl<N: Pretrained> WindowedTraining<N> {
             // Peers are told to update after the loss is known.
             let begins = has_queue && self.peers.size() == 1;
             let update = Update::begin(&mut parts.learner, output.grads, begins);
-            let (item, measures, norm) = output.item.read_with(norm).map_err(failed)?;
+            let queued = output.item.queue_with(norm).map_err(failed)?;
+            shares.fetch();
+            let (item, measures, norm) = queued.read().map_err(failed)?;
             drop(compiling);
             parts.is_first_step = false;
-            state.step = self.loader.position().get();
+            state.step = step;
             let is_finite = NotFinite::check_loss(measures.loss)
                 .and_then(|()| NotFinite::check_gradient_norm(norm));
             if let Err(cause) = is_finite {
                 update.take_back(&mut parts.learner);
-                let step = state.step;
                 let may_be_overflow = loss_scale > 1.0 && measures.loss.is_finite();
                 let text = match state.observe_not_finite(may_be_overflow, self.max_skipped_steps) {
                     NotFiniteStep::Overflow => self.told_of_overflow(state),
@@ -322,7 +326,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             recorder.step(&measures, facts);
             let item = TrainingItem::new(
                 item,
-                shares.progress(),
+                progress,
                 Some(state.step),
                 Some(parts.learner.lr_current()),
             );
@@ -342,9 +346,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             }
             self.tell_of_checkpoints(recorder);
         }
-        drop(shares);
-        // The loader may have skipped steps that have no batch.
-        state.step = self.loader.position().get();
+        state.step = shares.end(state.step);
         report(
             parts
                 .processor
