@@ -254,6 +254,15 @@ pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// Sends a signal to a process: `-INT`, as Ctrl-C does, or `-KILL`.
+#[cfg(target_os = "linux")]
+pub fn send(signal: &str, id: u32) {
+    let status = Command::new("kill")
+        .args([signal, &id.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
 /// What a program printed, errors last.
 pub fn text_of(output: &Output) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fixtures::{Workspace, computed, convirt, run_of, text_of};
+use crate::fixtures::{Workspace, computed, convirt, run_of, send, text_of};
 
 /// How soon the others end when a process dies.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -80,13 +80,6 @@ fn ranks(mpirun: &Child) -> Vec<u32> {
         .collect();
     ids.sort_unstable();
     ids
-}
-
-fn send(signal: &str, id: u32) {
-    let status = Command::new("kill")
-        .args([signal, &id.to_string()])
-        .status();
-    assert!(status.unwrap().success());
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::process::{Child, Stdio};
 
 use convirt::Classifier;
 use convirt::compute::Precision;
@@ -12,6 +14,8 @@ use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[cfg(target_os = "linux")]
+use crate::fixtures::send;
 use crate::fixtures::{alone, convirt, text_of, trained};
 
 /// Grey images of 40 patients, two each, and `labels.csv` with a class (`bright`, `dark`, and in
@@ -294,14 +298,16 @@ fn a_fine_tuned_run_beats_chance_and_can_be_loaded() {
     );
 }
 
-/// Waits until a process handles Ctrl-C, which the system lists among its signals.
+/// Waits until a program handles Ctrl-C, which the system lists among its signals.
 #[cfg(target_os = "linux")]
-fn wait_for_handler(process: u32) {
+fn wait_for_handler(program: &mut Child) {
     const SIGINT: u64 = 1 << 1;
     loop {
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.expect("the process goes on").trim();
+        let caught = caught.expect("a line of the system's").trim();
+        let has_ended = program.try_wait().unwrap().is_some();
+        assert!(!has_ended, "it has never handled Ctrl-C");
         if u64::from_str_radix(caught, 16).unwrap() & SIGINT != 0 {
             return;
         }
@@ -316,14 +322,12 @@ fn ctrl_c_ends_a_comparison_with_the_results_so_far() {
     let mut program = transfer(&folder);
     program
         .args(["--encoder", "pixels:24", "--label-col", "label"])
-        .args(["--fractions", "0.5", "--seeds", "1000"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let child = program.spawn().unwrap();
-    wait_for_handler(child.id());
-    let id = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &id]).status();
-    assert!(sent.unwrap().success());
+        .args(["--fractions", "0.5", "--seeds", "200"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    wait_for_handler(&mut child);
+    send("-INT", child.id());
     let output = child.wait_with_output().unwrap();
     let text = text_of(&output);
     assert_eq!(output.status.code(), Some(130), "{text}");

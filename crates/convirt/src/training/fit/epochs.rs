@@ -243,14 +243,14 @@ impl<N: Pretrained> WindowedTraining<N> {
             total_items: self.loader.num_items(),
         }));
         let mut shares = WindowShares::new(&self.loader);
-        while let Some(fetched) = shares.take() {
-            let FetchedShare {
-                step,
-                progress,
-                waiting,
-                ..
-            } = fetched;
-            let share = match fetched.share {
+        while let Some(FetchedShare {
+            share,
+            step,
+            progress,
+            waiting,
+        }) = shares.take()
+        {
+            let share = match share {
                 Ok(share) => share,
                 Err(error) => {
                     interrupter.fail(DatasetError::new(error));
