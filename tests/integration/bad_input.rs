@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use convirt::Training;
 use convirt::records::TrainingObserver;
 
-use crate::fixtures::{Workspace, alone};
+use crate::fixtures::{Workspace, alone, convirt, text_of, trained};
 
 /// Images of the training split, in the order of the table.
 fn training_images(workspace: &Workspace) -> Vec<PathBuf> {
@@ -129,6 +129,47 @@ fn warnings_reach_observers_before_the_first_step_and_when_an_image_turns_out_tr
     let log = fs::read_to_string(run.join("train.log")).unwrap();
     assert!(log.contains(&format!("warning: {second}")), "{log}");
     assert_eq!(log.matches("the warm-up takes").count(), 1, "{log}");
+}
+
+#[test]
+fn a_batch_of_too_few_readable_images_counts_as_a_step_of_the_learning_rate() {
+    let workspace = Workspace::new();
+    truncate(&training_images(&workspace)[0]);
+    let summary = workspace
+        .train(&[
+            "batch_size=2",
+            "max_steps=null",
+            "epochs=1",
+            "log_every_n_steps=1",
+            "dataset.max_bad_share=0.2",
+            "schedule.warmup_steps=100",
+        ])
+        .unwrap();
+    let metrics = fs::read_to_string(summary.run.join("metrics.jsonl")).unwrap();
+    let rates: Vec<(f64, f64)> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|line| Some((line["step"].as_f64()?, line["learning_rate"].as_f64()?)))
+        .collect();
+    assert_eq!(
+        rates.len(),
+        summary.steps - 1,
+        "one has no batch: {metrics}"
+    );
+    for (step, rate) in rates {
+        assert!((rate - 1e-5 * step).abs() < 1e-12, "step {step}: {rate}");
+    }
+}
+
+#[test]
+fn a_device_of_the_environment_is_told_with_its_variable() {
+    let trained = trained();
+    let image = trained.an_image();
+    let mut command = convirt(["embed", "--out", "nowhere.npy", "--run"]);
+    let command = command.arg(trained.run.path()).arg("--images").arg(image);
+    let output = command.env("BURN_DEVICE", "abacus").output().unwrap();
+    let text = text_of(&output);
+    assert!(text.contains("no device `BURN_DEVICE=abacus`"), "{text}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use convirt::compute::{DEVICE_NAMES, Precision};
 use convirt::{Model, Summary};
 
-use crate::fixtures::{Workspace, computed, trained};
+use crate::fixtures::{Workspace, computed, convirt, text_of, trained};
 
 fn devices() -> Vec<String> {
     match std::env::var("CONVIRT_TEST_DEVICES") {
@@ -61,6 +61,23 @@ fn three_steps_of_a_training_are_those_of_the_cpu() {
         assert_close(actual[&1][1], expected[&1][1], 1e-4, &device);
         let losses = [actual_summary, summary.clone()].map(|it| it.validation_loss.unwrap());
         assert_close(losses[0], losses[1], 1e-2, &device);
+    }
+}
+
+/// In a process of its own: what Burn keeps of its devices does not survive a failure to open one.
+#[test]
+fn a_device_that_the_machine_does_not_have_is_an_error_without_a_panic() {
+    let workspace = Workspace::new();
+    for device in devices() {
+        let name = format!("{device}:99");
+        let mut command = convirt(["train", "--device", &name, "--config"]);
+        let output = command.arg(workspace.config_file()).output().unwrap();
+        let text = text_of(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let error = format!("Error: the device `{name}` cannot be opened: ");
+        assert!(text.contains(&error) && text.contains("\"flex\""), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        assert!(!workspace.runs().exists(), "{text}");
     }
 }
 

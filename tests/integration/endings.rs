@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::fixtures::{Workspace, convirt, text_of, trained};
+use tempfile::TempDir;
+
+use crate::fixtures::{Workspace, contents, convirt, text_of, trained};
 
 fn train(workspace: &Workspace) -> Command {
     let config = workspace.config_file();
@@ -111,7 +113,7 @@ fn an_output_replaces_nothing_unless_forced() {
     let output = embed(&weights).output().unwrap();
     let text = text_of(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("--force"), "{text}");
+    assert!(text.contains("is a part of the input"), "{text}");
     assert!(
         fs::read(&weights).unwrap() == before,
         "the model is as it was"
@@ -125,7 +127,10 @@ fn an_output_replaces_nothing_unless_forced() {
     assert_eq!(fs::read_to_string(&names).unwrap(), "notes");
     fs::remove_file(&names).unwrap();
     assert!(succeeds(&mut embed(&out)));
-    assert!(!succeeds(&mut embed(&out)));
+    let output = embed(&out).output().unwrap();
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("--force"), "{text}");
     assert!(succeeds(embed(&out).arg("--force")));
 
     let exported = folder.path().join("exported");
@@ -134,6 +139,152 @@ fn an_output_replaces_nothing_unless_forced() {
     assert!(succeeds(&mut export));
     assert!(!succeeds(&mut export));
     assert!(succeeds(export.arg("--force")));
+}
+
+/// A folder with a table of pairs, labels, prompts, sentences, a configuration, an image, and a run
+/// without weights.
+fn inputs() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        (
+            "pairs.csv",
+            "image,text\na.png,The lungs are clear and the heart is normal.\n",
+        ),
+        ("labels.csv", "image,label\na.png,sick\na.png,healthy\n"),
+        (
+            "prompts.yaml",
+            "sick: {positive: [Opacity.]}\nhealthy: {positive: [Clear.]}\n",
+        ),
+        ("sentences.npy", "The lungs are clear.\n"),
+        (
+            "config.yaml",
+            "dataset: {csv_file: pairs.csv, phantom: null}\n",
+        ),
+        ("runs/2026-01-16_here/config.yaml", ""),
+        ("runs/2026-01-16_here/model/embeddings.npy", "weights"),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    fs::copy(trained().an_image(), folder.path().join("a.png")).unwrap();
+    folder
+}
+
+#[test]
+fn no_command_replaces_its_own_input_even_if_forced() {
+    let folder = inputs();
+    #[cfg(unix)]
+    for link in ["link.yaml", "link.html"] {
+        std::os::unix::fs::symlink("pairs.csv", folder.path().join(link)).unwrap();
+    }
+    let before = contents(folder.path());
+    for arguments in [
+        "init pairs.csv --out pairs.csv",
+        #[cfg(unix)]
+        "init pairs.csv --out link.yaml",
+        "doctor --csv pairs.csv --out runs/../pairs.csv",
+        #[cfg(unix)]
+        "doctor --csv pairs.csv --out link.html",
+        "doctor --csv pairs.csv --fix ./pairs.csv",
+        "doctor --config config.yaml --out config.yaml",
+        "embed --run latest --sentences sentences.npy --out sentences.npy",
+        "embed --run latest --csv pairs.csv --out runs/2026-01-16_here/model/embeddings.npy",
+        "index build --run latest --manifest pairs.csv --out pairs.csv",
+        "index build --run latest --manifest pairs.csv --out a.png",
+        "index build --run latest --images . --out a.png",
+        "zero-shot latest --prompts prompts.yaml --csv labels.csv --label-col label --out labels.csv",
+        "zero-shot latest --prompts prompts.yaml --csv labels.csv --label-col label --out a.png",
+        "zero-shot latest --prompts prompts.yaml a.png --out prompts.yaml",
+        "zero-shot latest --prompts prompts.yaml a.png --out a.png",
+        "export 2026 --out runs/2026-01-16_here",
+        "export latest --out runs/2026-01-16_here/model",
+        "export latest --out runs",
+        "transfer --encoder pixels --csv labels.csv --label-col label --out .",
+        "transfer --encoder latest --csv labels.csv --label-col label --out runs",
+    ] {
+        let mut command = convirt(arguments.split(' '));
+        command.arg("--force").current_dir(folder.path());
+        let output = command.output().unwrap();
+        let text = text_of(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {text}");
+        assert!(
+            text.contains("which is never replaced"),
+            "{arguments}: {text}"
+        );
+        assert!(contents(folder.path()) == before, "{arguments}: {text}");
+    }
+}
+
+/// Most inputs do not exist, and yet the error is the output's: nothing is looked at before it.
+#[test]
+fn an_output_that_cannot_be_written_is_an_error_before_any_work() {
+    let folder = inputs();
+    for (arguments, out) in [
+        ("init pairs.csv", "out.yaml"),
+        ("doctor --csv pairs.csv", "page.html"),
+        ("embed --run nowhere --sentences nowhere.txt", "out.npy"),
+        ("index build --run nowhere --images nowhere", "out.index"),
+        ("zero-shot nowhere --prompts nowhere.yaml a.png", "out.csv"),
+        (
+            "transfer --encoder nowhere --csv nowhere.csv --label-col label",
+            "out",
+        ),
+        ("export nowhere", "out"),
+    ] {
+        let run = |out: &str| {
+            let mut command = convirt(arguments.split(' '));
+            command.args(["--out", out]).current_dir(folder.path());
+            let output = command.output().unwrap();
+            assert!(!output.status.success(), "{arguments}");
+            text_of(&output)
+        };
+        let text = run(&format!("pairs.csv/below/{out}"));
+        assert!(
+            text.contains("pairs.csv is no folder"),
+            "{arguments}: {text}"
+        );
+        // Not even the superuser can write there.
+        #[cfg(target_os = "linux")]
+        for out in [format!("/proc/{out}"), format!("/proc/below/{out}")] {
+            let text = run(&out);
+            let expected = format!("Error: {out}: cannot be written");
+            assert!(text.contains(&expected), "{arguments}: {text}");
+        }
+        let (taken, expected) = if out == "out" {
+            ("pairs.csv".to_string(), "is no folder")
+        } else {
+            (format!("folders/{out}"), "is a folder")
+        };
+        fs::create_dir_all(folder.path().join("folders").join(out)).unwrap();
+        let text = run(&taken);
+        assert!(text.contains(expected), "{arguments}: {text}");
+    }
+}
+
+#[test]
+fn the_folders_above_an_output_are_made() {
+    let folder = inputs();
+    let run = trained().run.path().to_str().unwrap();
+    for (arguments, out) in [
+        ("init pairs.csv", "new/init/out.yaml"),
+        ("doctor --csv pairs.csv", "new/doctor/page.html"),
+        ("embed --sentences sentences.npy --run", "new/embed/out.npy"),
+        ("index build --images . --run", "new/index/out.index"),
+        ("zero-shot --prompts prompts.yaml", "new/zero_shot/out.csv"),
+        ("export --hub-layout", "new/export/out"),
+    ] {
+        let mut command = convirt(arguments.split(' '));
+        if !arguments.contains("pairs.csv") {
+            command.arg(run);
+        }
+        if arguments.starts_with("zero-shot") {
+            command.arg("a.png");
+        }
+        command.args(["--out", out]).current_dir(folder.path());
+        let text = text_of(&command.output().unwrap());
+        assert!(folder.path().join(out).exists(), "{arguments}: {text}");
+    }
 }
 
 #[test]

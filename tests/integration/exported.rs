@@ -210,7 +210,7 @@ fn a_model_of_the_hub_is_loaded_by_its_name() {
     // A path into a folder that exists is never looked for on the hub.
     fs::create_dir(workspace.path().join("owner")).unwrap();
     let (_, printed, _) = embed("owner/chest");
-    assert!(printed.contains("no model here"), "{printed}");
+    assert!(printed.contains("no run `owner/chest`"), "{printed}");
 }
 
 /// Embeds the files and texts in the folder that the environment variable `CONVIRT_EXPORTED` names,

@@ -7,12 +7,13 @@ use burn::tensor::Device;
 use convirt::compute::{Kernel, Precision};
 use convirt::data::{DecodeLimits, Manifest, ManifestConfig, Radiograph, SplitConfig, split};
 use convirt::inference::RunNameError;
+use convirt::recipe::StartingConfig;
 use convirt::run::{Ending, RunError};
-use convirt::{Error, RunDir, Summary, Training};
+use convirt::{Config, Error, RunDir, Summary, Training};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::fixtures::{Workspace, alone, convirt, trained};
+use crate::fixtures::{Workspace, alone, computed, convirt, interrupted, trained};
 
 #[test]
 fn a_run_folder_holds_everything_and_its_summary_reads_back() {
@@ -75,7 +76,7 @@ fn a_summary_names_precision_and_kernel_and_one_from_before_still_loads() {
 fn the_configuration_kept_makes_the_same_run_again() {
     let trained = trained();
     let _alone = alone();
-    let kept = convirt::Config::from_file(trained.run.config(), &[]).unwrap();
+    let kept = Config::from_file(trained.run.config(), &[]).unwrap();
     let again = Training::prepare(kept).unwrap().run().unwrap();
     assert_eq!(again.validation_loss, trained.summary.validation_loss);
     assert_eq!(again.retrieval, trained.summary.retrieval);
@@ -105,6 +106,18 @@ fn an_interrupted_run_goes_on_to_the_very_numbers_of_an_uninterrupted_one() {
 
 /// Which weights a seed gives is a promise: Burn draws them when they are first looked at, and a
 /// change of what looks first once changed each run's numbers in silence.
+#[test]
+fn a_stop_in_the_last_step_leaves_the_evaluation_to_be_resumed() {
+    let workspace = Workspace::new();
+    let settings = ["max_steps=1", "eval_every_n_steps=1"];
+    let expected = workspace.train(&settings).unwrap();
+    let _alone = alone();
+    let run = interrupted(Training::prepare(workspace.config(&settings)).unwrap());
+    let summary = Training::resume(&run, &[]).unwrap().run().unwrap();
+    assert_eq!(summary.ending, Ending::Completed);
+    assert!(computed(&run) == computed(&expected.run));
+}
+
 #[test]
 fn a_seed_gives_the_numbers_that_it_gave_before() {
     const FIRST_LOSS: f64 = 1.76225;
@@ -206,9 +219,16 @@ fn a_configuration_changed_by_hand_is_noticed_and_one_changed_on_request_is_not(
         matches!(error, Error::Run(RunError::FixedOnResume { .. })),
         "{error}"
     );
+    let expected = "(config.yaml: batch_size: 4 → 32)";
+    assert!(error.to_string().contains(expected), "{error}");
     fs::write(&path, text).unwrap();
     assert_eq!(resume(&["max_steps=2", "weight_decay=0"]).unwrap().steps, 2);
     assert_eq!(resume(&["max_steps=3"]).unwrap().steps, 3);
+    let error = resume(&["max_steps=2"]).unwrap_err();
+    assert!(
+        matches!(error, Error::Run(RunError::EndsBefore { .. })),
+        "{error}"
+    );
 }
 
 /// Killed between the change of the configuration and the first checkpoint with it.
@@ -321,6 +341,34 @@ fn fine_tuning_starts_from_the_earlier_weights_and_fails_without_them() {
         "{error}"
     );
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_table_alone_fine_tunes_an_earlier_run_with_its_networks() {
+    let trained = trained();
+    let csv = trained.workspace().data().join("pairs.csv");
+    let overrides = [
+        format!("fine_tune_from={}", trained.run.model().display()),
+        format!("runs_dir={}", trained.workspace().runs().display()),
+        "max_steps=1".to_string(),
+        "device=flex".to_string(),
+    ];
+    let start = StartingConfig::for_pairs(&csv, None, &overrides).unwrap();
+    let config = start.config(&overrides).unwrap();
+    let earlier = Config::from_file(trained.run.config(), &[]).unwrap();
+    assert_eq!(config.model, earlier.model);
+    assert_eq!(config.dataset.input_shape, earlier.dataset.input_shape);
+    let _alone = alone();
+    Training::prepare(config).unwrap().run().unwrap();
+}
+
+#[test]
+fn a_table_alone_is_trained_on_from_scratch_by_name() {
+    let csv = trained().workspace().data().join("pairs.csv");
+    let overrides = ["model.bert_base_model=scratch".to_string()];
+    let start = StartingConfig::for_pairs(&csv, None, &overrides).unwrap();
+    let config = start.config(&overrides).unwrap();
+    assert!(config.model.text_is_from_scratch());
 }
 
 #[test]

@@ -230,12 +230,22 @@ fn ctrl_c_ends_the_step_saves_and_says_how_to_resume() {
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    let scored = "no evaluation yet; the scores are those of the model of step ";
+    assert!(
+        rest.contains(scored) && rest.contains("recall@10"),
+        "{rest}"
+    );
     let resume = rest
         .lines()
         .find_map(|line| line.strip_prefix("resume with: convirt resume "))
         .unwrap_or_else(|| panic!("{rest}"));
 
-    let output = convirt(["resume", resume, "--set", "max_steps=1"])
+    let mut lines = rest.lines();
+    let ended = lines.find_map(|line| line.strip_prefix("interrupted after "));
+    let steps = ended.and_then(|ended| ended.split(' ').next()).unwrap();
+    let steps: usize = steps.parse().unwrap();
+    let one_more = format!("max_steps={}", steps + 1);
+    let output = convirt(["resume", resume, "--set", &one_more])
         .output()
         .unwrap();
     let text = text_of(&output);

@@ -271,7 +271,18 @@ fn runs_are_listed_and_compared() {
         let name = run.run.file_name().unwrap().to_str().unwrap();
         assert!(told.contains(name), "no {name} in {told}");
     }
-    assert!(told.contains("recall@10 (chance)"), "{told}");
+    let retrieval = second.retrieval.unwrap();
+    let ranks = [retrieval.image_to_text, retrieval.text_to_image];
+    let ranks = ranks.map(|it| [it.scores.median_rank, it.chance.median_rank]);
+    let ranks = ranks.map(|[rank, chance]| format!("{:>13}", format!("{rank:.1} ({chance:.1})")));
+    for part in [
+        "recall@10 (chance), %",
+        "median rank (chance)",
+        "image→text     text→image     image→text     text→image",
+        &ranks.join("  "),
+    ] {
+        assert!(told.contains(part), "no `{part}` in {told}");
+    }
     let mut compare = convirt(["report"]);
     let output = compare.args([&first.run, &second.run]).output().unwrap();
     let told = text_of(&output);

@@ -73,10 +73,16 @@ fn the_program_writes_the_page_of_a_run_and_says_what_is_not_there() {
         }
     }
     fs::remove_file(run.join("report.html")).unwrap();
+    let config = fs::read_to_string(run.join("config.yaml")).unwrap();
+    let config = config.replace("pairs.csv", "moved.csv");
+    fs::write(run.join("config.yaml"), config).unwrap();
     let output = convirt(["report"]).arg(&run).output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let page = fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(page.contains("<polyline") && page.contains("not shown: "));
+    assert!(page.contains("<polyline"));
+    for part in ["not shown: ", "moved.csv: cannot be read"] {
+        assert!(page.contains(part), "no `{part}`");
+    }
 
     let output = convirt(["report"]).arg("none").output().unwrap();
     assert!(!output.status.success());

@@ -7,7 +7,7 @@ mod labelled;
 mod loader;
 mod manifest;
 mod model;
-mod overwrite;
+mod output;
 mod results;
 
 pub use compute::{ComputeArguments, DeviceArgument};
@@ -19,5 +19,5 @@ pub use labelled::LabelledArguments;
 pub use loader::{LoaderArguments, images_below, print_unreadable};
 pub use manifest::{ManifestArguments, choose_rows};
 pub use model::{FeaturesArgument, ModelArguments};
-pub use overwrite::OverwriteArguments;
+pub use output::{Output, OverwriteArguments, run_folder};
 pub use results::{Results, ResultsArguments};

@@ -97,6 +97,12 @@ fn every_command_is_listed_in_the_order_of_work_and_explains_itself() {
         let help = help(command);
         let usage = format!("Usage: convirt {command}");
         assert!(help.contains(&usage), "no `{usage}` in:\n{help}");
+        let example = format!("\n  convirt {command}");
+        let examples = help.split_once("Examples:\n");
+        assert!(
+            examples.is_some_and(|(_, examples)| format!("\n{examples}").contains(&example)),
+            "no example of {command} in:\n{help}"
+        );
         // The description of an option is on its line or on the next.
         let lines: Vec<&str> = options(&help).collect();
         for (index, line) in lines.iter().enumerate() {
@@ -137,6 +143,80 @@ fn exit_codes_are_those_of_the_help() {
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments}: {text}");
         assert!(!text.contains("panicked"), "{arguments}: {text}");
+    }
+}
+
+#[test]
+fn a_table_is_named_by_csv_or_by_manifest_everywhere() {
+    for command in [
+        "train",
+        "doctor",
+        "embed --run RUN --out out.npy",
+        "index build --run RUN --out out.index",
+        "retrieve pairs --run RUN",
+        "zero-shot RUN --prompts prompts.yaml --label-col label",
+        "transfer --encoder pixels --label-col label",
+        "transfer --run pixels --label-col label",
+    ] {
+        for option in ["--csv", "--manifest"] {
+            let output = run(&format!("{command} {option} nowhere.csv"));
+            let message = stderr(&output);
+            assert!(
+                message.contains("Error: ") && message.contains("nowhere.csv"),
+                "{command} {option}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_runs_of_a_folder_that_does_not_exist_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = |arguments: &str| {
+        let mut command = convirt(arguments);
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    assert_eq!(stdout(&runs("runs")), "no runs\n");
+    let output = runs("runs --runs-dir nope");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nope: "), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_that_does_not_exist_is_the_same_error_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("runs/2026-01-16_there");
+    fs::create_dir_all(&there).unwrap();
+    fs::write(there.join("config.yaml"), "").unwrap();
+    fs::write(folder.path().join("a.txt"), "A sentence.").unwrap();
+    fs::write(folder.path().join("a.png"), "").unwrap();
+    fs::write(
+        folder.path().join("p.yaml"),
+        "a: {positive: [b]}\nc: {positive: [d]}\n",
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("l.csv"),
+        "image,label\na.png,a\na.png,c\n",
+    )
+    .unwrap();
+    for command in [
+        "resume latst",
+        "report latst",
+        "export latst",
+        "embed --run latst --sentences a.txt --out a.npy",
+        "index build --run latst --images . --out a.index",
+        "zero-shot latst --prompts p.yaml a.png",
+        "transfer --encoder latst --csv l.csv --label-col label",
+    ] {
+        let output = convirt(command)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let message = stderr(&output);
+        let expected =
+            "no run `latst`, neither as a path nor in runs; found [\"2026-01-16_there\"]";
+        assert!(message.contains(expected), "{command}: {message}");
     }
 }
 

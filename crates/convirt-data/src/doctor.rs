@@ -63,7 +63,10 @@ const TEXTS_SHOWN: usize = 3;
 pub struct DoctorConfig {
     /// The CSV and its columns; `max_bad_share` is ignored.
     pub manifest: ManifestConfig,
-    /// How pairs are split if there is no split column.
+    /// [`PairColumns::remarks`](crate::PairColumns::remarks) of columns that were recognized; each is
+    /// a finding.
+    pub column_remarks: Vec<String>,
+    /// How validation is drawn if no row is marked for it.
     pub split: SplitConfig,
     /// Side of the network's input, in pixels.
     pub image_size: usize,
@@ -109,6 +112,7 @@ impl DoctorConfig {
     pub fn new(manifest: ManifestConfig) -> Self {
         Self {
             manifest,
+            column_remarks: Vec::new(),
             split: SplitConfig {
                 valid_size: 0.1,
                 seed: 0,
@@ -150,11 +154,11 @@ impl DoctorConfig {
         };
         examination.check_rows(&progress);
         examination.check_images(&progress);
-        let are_drawn = examination.divide()?;
-        examination.compare_groups(are_drawn);
+        examination.check_columns();
+        let is_drawn = examination.draw_valid()?;
         examination.compare_texts();
         examination.check_contrast();
-        examination.compare_images(are_drawn);
+        examination.compare_images(is_drawn);
         examination.count_tokens(&progress);
         examination.remove_unusable();
 

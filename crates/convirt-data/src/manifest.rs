@@ -27,7 +27,7 @@ pub use labels::{
     BlankPolicy, LabelColumns, LabelledConfig, LabelledImage, LabelledManifest, Labels,
     UncertainPolicy, assign_folds, draw_fraction, hold_out, split_labelled,
 };
-pub(crate) use pairs::{Cells, RowReader, too_short};
+pub(crate) use pairs::{Cells, RowReader, text_group, too_short};
 pub use pairs::{Manifest, ManifestConfig};
 pub(crate) use split::joined_groups::joined_groups;
 pub use split::{Grouped, Sides, SplitConfig, SplitStudies, count_leaked_images, split};

@@ -13,6 +13,9 @@ use crate::files::{path_text, printable, shown};
 /// Examples shown in an error, and for each reason in a summary.
 const EXAMPLES: usize = 5;
 
+/// Longest path that is shown whole, in characters.
+const LONGEST_SHOWN: usize = 300;
+
 /// Why a row was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -230,12 +233,22 @@ impl fmt::Display for Skip {
             reason,
             detail,
         } = self;
-        write!(f, "row {row}: {}: {reason}", printable(path_text(file)))?;
+        write!(f, "row {row}: {}: {reason}", excerpt(file))?;
         if !detail.is_empty() {
             write!(f, " ({})", printable(detail))?;
         }
         Ok(())
     }
+}
+
+/// Shows the beginning of a path: a cell with a whole report may have been taken for one.
+fn excerpt(path: &Path) -> impl fmt::Display {
+    let mut text = path_text(path).into_owned();
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_SHOWN) {
+        text.truncate(end);
+        text.push('…');
+    }
+    printable(text)
 }
 
 /// A summary for the end of a run: a total, then each reason with its first few rows.
@@ -248,8 +261,7 @@ impl fmt::Display for Skips {
             write!(f, "\n  {reason}: {count}")?;
             let of_reason = skips.iter().filter(|skip| skip.reason == reason);
             for skip in of_reason.take(EXAMPLES) {
-                let file = printable(path_text(&skip.file));
-                write!(f, "\n    row {}: {file}", skip.row)?;
+                write!(f, "\n    row {}: {}", skip.row, excerpt(&skip.file))?;
                 if !skip.detail.is_empty() {
                     write!(f, " ({})", printable(&skip.detail))?;
                 }
@@ -293,6 +305,20 @@ mod tests {
             "row 9: images/9.png: not UTF-8 (0 bytes)",
         ] {
             assert!(message.contains(fact), "`{fact}` in {message}");
+        }
+    }
+
+    #[test]
+    fn a_report_taken_for_a_path_is_not_shown_whole() {
+        let file = "images/FINDINGS: No pleural effusion. ".repeat(40);
+        let skip = Skip {
+            file: file.clone().into(),
+            ..skip(1, SkipReason::MissingImage)
+        };
+        let skips = Skips::new("pairs.csv", 1, 0.0);
+        let error = skips.record(skip).unwrap_err();
+        for text in [error.to_string(), skips.to_string()] {
+            assert!(text.contains(&file[..300]) && text.len() < 600, "{text}");
         }
     }
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "train")]
 mod drawing_device;
 mod error;
+#[cfg(feature = "cubecl")]
+mod opening;
 
 use burn::tensor::Device;
 use convirt_ops::forced_kernel;
@@ -39,15 +41,15 @@ pub const DEVICE_NAMES: &[&str] = &[
 /// devices (`cuda:1`).
 ///
 /// Without a name, the environment variable `BURN_DEVICE` names the device; without that, it is the
-/// best backend of this build ([`DEVICE_NAMES`]). The hardware is not opened here: missing hardware
-/// shows at the first computation. On the CPU, the environment variable `CONVIRT_KERNEL` forces a
-/// [`Kernel`].
+/// best backend of this build ([`DEVICE_NAMES`]). On the CPU, the environment variable
+/// `CONVIRT_KERNEL` forces a [`Kernel`].
 ///
 /// # Errors
 ///
 /// - [`ComputeError::UnknownDevice`] if the backend is unknown or not in this build; it lists those
 ///   of this build
 /// - [`ComputeError::SeveralDevices`] if the name is a list
+/// - [`ComputeError::NotOpened`] if the machine has no such device, or not its driver
 /// - [`ComputeError::Kernel`] if `CONVIRT_KERNEL` names an unknown kernel or one that this
 ///   processor does not have
 ///
@@ -69,23 +71,30 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
     forced_kernel().map_err(ComputeError::Kernel)?;
     #[cfg(feature = "cubecl")]
     keep_compiled_kernels();
-    let default_name = std::env::var("BURN_DEVICE").ok();
-    let Some(name) = name.or(default_name.as_deref()) else {
-        return Ok(best_device()?);
+    let of_variable = std::env::var("BURN_DEVICE").ok();
+    let of_variable = of_variable.as_deref().filter(|name| !name.is_empty());
+    let best = DEVICE_NAMES.first().copied().unwrap_or("none");
+    let shown = match (name, of_variable) {
+        (None, Some(name)) => format!("BURN_DEVICE={name}"),
+        _ => name.unwrap_or(best).to_string(),
     };
+    let name = name.or(of_variable).unwrap_or(best);
     let unknown = || ComputeError::UnknownDevice {
-        name: name.to_string(),
+        name: shown.clone(),
         available: DEVICE_NAMES,
     };
     if name.contains(',') {
-        let names = name.to_string();
+        let names = shown;
         return Err(ComputeError::SeveralDevices { names }.into());
     }
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => (backend, Some(index.parse().map_err(|_| unknown())?)),
         None => (name, None),
     };
-    Ok(backend_device(backend, index).ok_or_else(unknown)?)
+    let device = backend_device(backend, index).ok_or_else(unknown)?;
+    #[cfg(feature = "cubecl")]
+    opening::open(&device).map_err(|cause| ComputeError::NotOpened { name: shown, cause })?;
+    Ok(device)
 }
 
 /// Lets GPUs' kernels, once compiled, be kept beside what CubeCL has found out about which are the
@@ -205,15 +214,6 @@ pub(crate) fn missing_precision(precision: Precision, device: &Device) -> Option
         "{} does not compute in {name}; it computes in float32",
         device_name(device)
     ))
-}
-
-fn best_device() -> Result<Device, ComputeError> {
-    let best = DEVICE_NAMES.first();
-    best.and_then(|name| backend_device(name, None))
-        .ok_or_else(|| ComputeError::UnknownDevice {
-            name: "none".to_string(),
-            available: DEVICE_NAMES,
-        })
 }
 
 /// Returns the device of a backend; `None` if this build does not have it.

@@ -49,7 +49,7 @@ pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
 use invalid_setting::{ABOVE_ZERO, BETWEEN_0_AND_1, Check, contradiction, expect, number, whole};
 
 /// Default of `runs_dir`.
-pub(crate) const DEFAULT_RUNS_DIR: &str = "runs";
+pub const DEFAULT_RUNS_DIR: &str = "runs";
 
 /// Default number of steps between evaluations (paper).
 const PAPER_EVALUATION_STEPS: usize = 5_000;
@@ -269,8 +269,10 @@ impl Config {
         let mut document = Document::parse(source, text, overrides)?;
         document.prefer_override(None, "eval_every_n_steps", &["eval_every_n_epochs"]);
         document.prefer_override(None, "eval_every_n_epochs", &["eval_every_n_steps"]);
-        // The phantom of a configuration is not drawn over other data.
-        document.prefer_override(Some("dataset"), "csv_file", &["phantom"]);
+        // One table, by either name; the phantom of a configuration is not drawn over other data.
+        for [key, other] in [["csv_file", "shards"], ["shards", "csv_file"]] {
+            document.prefer_override(Some("dataset"), key, &[other, "phantom"]);
+        }
         let config: Self = document.read().map_err(suggest_section)?;
         check::settings(&config).map_err(|invalid| invalid.at(|key| document.locate(key)))?;
         Ok((config, document))
@@ -678,7 +680,7 @@ loss:
     }
 
     #[test]
-    fn a_table_on_the_command_line_replaces_the_phantom() {
+    fn a_table_on_the_command_line_replaces_the_phantom_and_another_table() {
         let text = "dataset: {csv_file: phantom/pairs.csv, phantom: {patients: 9}}";
         assert!(read(text, &[]).unwrap().dataset.phantom.is_some());
         assert_eq!(
@@ -688,6 +690,11 @@ loss:
                 .phantom,
             None
         );
+        for (text, key) in [("csv_file: a.csv", "shards"), ("shards: a.tar", "csv_file")] {
+            let text = format!("dataset: {{{text}}}");
+            let config = read(&text, &[&format!("dataset.{key}=b.tar")]).unwrap();
+            assert_eq!(config.dataset.csv_file, Path::new("b.tar"), "{text}");
+        }
         let both = ["dataset.csv_file=other/pairs.csv", "dataset.phantom.seed=1"];
         let phantom = read(text, &both).unwrap().dataset.phantom.unwrap();
         assert_eq!((phantom.patients, phantom.seed), (9, 1));

@@ -48,8 +48,11 @@ use crate::weights::{WeightsKind, locate_local_weights};
 pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Diagnosis, Error> {
     let data = &config.dataset;
     draw_phantom(data)?;
+    let columns = recognize_columns(config)?;
+    let manifest = manifest_config(config, &columns);
     let views = [data.train_text, data.eval_text];
     let doctor = DoctorConfig {
+        column_remarks: columns.remarks,
         split: split_config(config),
         image_size: config.image_size(),
         batch_size: config.batch_size,
@@ -57,7 +60,7 @@ pub fn examine(config: &Config, progress: impl Fn(Progress) + Sync) -> Result<Di
         tokens: token_check(config).unwrap_or_else(|error| TokenCheck::Off {
             reason: error.to_string(),
         }),
-        ..DoctorConfig::new(manifest_config(config, &recognize_columns(config)?))
+        ..DoctorConfig::new(manifest)
     };
     Ok(doctor.examine(progress).map_err(with_config_keys)?)
 }
@@ -99,4 +102,30 @@ fn token_check(config: &Config) -> Result<TokenCheck, Error> {
         max_tokens: model.longest_text(tower.config.max_tokens()),
         tokenizer: tower.tokenizer.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use convirt_data::{FindingKind, Thumbnail};
+
+    use super::*;
+
+    #[test]
+    fn a_column_that_is_passed_over_is_a_finding() {
+        let folder = tempfile::tempdir().unwrap();
+        let levels: Vec<u8> = (0..40 * 40).map(|pixel| (pixel % 251) as u8).collect();
+        let image = Thumbnail::new(&convirt_data::Radiograph::from_u8(40, 40, 1, &levels));
+        fs::write(folder.path().join("a.png"), image.png).unwrap();
+        let mut config = Config::default();
+        config.dataset.phantom = None;
+        config.dataset.csv_file = folder.path().join("pairs.csv");
+        let table = "image,text,fold\na.png,The lungs are clear.,3\n";
+        fs::write(&config.dataset.csv_file, table).unwrap();
+        let diagnosis = examine(&config, |_| ()).unwrap();
+        let unused = diagnosis.get(FindingKind::UnusedColumn).unwrap();
+        let detail = &unused.examples[0].detail;
+        assert!(detail.starts_with("column `fold` is not used"), "{detail}");
+    }
 }

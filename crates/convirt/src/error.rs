@@ -151,7 +151,7 @@ impl Error {
             Self::Weights(WeightsError::UnusedPrefix { .. }) => true,
             Self::Inference(InferenceError::EmbeddingFormat { .. }) => true,
             #[cfg(feature = "train")]
-            Self::Run(RunError::FixedOnResume { .. }) => true,
+            Self::Run(RunError::FixedOnResume { .. } | RunError::EndsBefore { .. }) => true,
             #[cfg(feature = "train")]
             Self::Transfer(
                 TransferError::NothingToCompare { .. } | TransferError::PixelsSide { .. },

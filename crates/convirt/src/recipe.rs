@@ -12,6 +12,7 @@ use convirt_model::BertConfig;
 use crate::config::{Config, ModelConfig, overridden};
 use crate::datasets::recognize_columns;
 use crate::error::Error;
+use crate::inference::find_run;
 use crate::json_file::MAX_JSON;
 use crate::weights::{WeightsKind, locate_local_weights};
 use text::Draft;
@@ -101,6 +102,7 @@ impl StartingConfig {
     /// # Errors
     ///
     /// - [`ConfigError`](crate::config::ConfigError) if an override is invalid
+    /// - [`RunNameError`](crate::inference::RunNameError) if `fine_tune_from` could be several runs
     /// - [`ManifestError`](convirt_data::ManifestError) if the table cannot be read or its columns
     ///   are not recognized
     pub fn for_pairs(
@@ -110,17 +112,24 @@ impl StartingConfig {
     ) -> Result<Self, Error> {
         let mut defaults = Config::default();
         defaults.dataset.csv_file = csv.to_path_buf();
+        let is_scratch = |text_encoder: &str| text_encoder == ModelConfig::SCRATCH;
+        if overridden(overrides, "model.bert_base_model").is_some_and(is_scratch) {
+            defaults.model.freeze_layers = Vec::new();
+            defaults.model.freeze_embeddings = false;
+        }
         let given = Config::from_text("default configuration", &defaults.to_yaml(), overrides)?;
         let columns = recognize_columns(&given)?;
         let recipe = recipe.unwrap_or_else(|| Recipe::for_rows(columns.rows));
         let is_given =
             |key| overridden(overrides, key).is_some_and(|it| it != ModelConfig::SCRATCH);
         let starts_from_run = is_given("fine_tune_from");
+        let earlier = earlier_run(&given)?;
         let draft = Draft {
             csv,
             columns: &columns,
             recipe,
             given: &given,
+            earlier: earlier.as_ref(),
             has_image_weights: is_given("model.image_weights") || starts_from_run,
             has_text_weights: is_given("model.bert_base_model") || starts_from_run,
             text_layers: text_layers(&given.model.bert_base_model).unwrap_or(PAPER_TEXT_LAYERS),
@@ -144,6 +153,21 @@ impl StartingConfig {
         let source = format!("configuration for {}", self.csv.display());
         Ok(Config::from_text(&source, &self.yaml, overrides)?)
     }
+}
+
+/// Returns the configuration of the run that `fine_tune_from` names, by its path or name, its model
+/// folder or a file below; `None` if that is no run.
+fn earlier_run(given: &Config) -> Result<Option<Config>, Error> {
+    let Some(name) = given.fine_tune_from.as_deref() else {
+        return Ok(None);
+    };
+    let found = find_run(&given.runs_dir, Path::new(name))?;
+    let mut folders = found.iter().flat_map(|path| path.ancestors().take(3));
+    let run = folders.find(|folder| folder.join("model").is_dir());
+    let config = run.map(|run| run.join("config.yaml"));
+    let config = config.filter(|config| config.is_file());
+    let config = config.map(|config| Config::from_written(&config, &[]));
+    Ok(config.transpose()?)
 }
 
 /// Returns the number of layers of a text encoder that is on this machine.

@@ -69,7 +69,7 @@ impl RunDir {
     /// # }
     /// ```
     pub fn write_report(&self, device: &Device) -> Result<PathBuf, Error> {
-        let mut config = Config::from_file(self.config(), &[])?;
+        let mut config = Config::from_written(&self.config(), &[])?;
         let reason = |error: Error| error.to_string();
         let studies = Studies::read(&mut config).map_err(reason);
         let model = (config.objective.reads_texts())

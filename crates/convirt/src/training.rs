@@ -232,11 +232,12 @@ impl Training {
         let earlier = earlier.map_or(0.0, |resumption| resumption.state.seconds);
         let held_out = &self.loaders.valid;
         let evaluations = &outcome.state.evaluations;
+        let is_evaluated = evaluations.last_step == Some(outcome.state.step);
         let summary = Summary {
             run: self.run.path().to_path_buf(),
             objective: self.config.objective,
             ending: match (
-                outcome.state.step >= self.loaders.steps.total,
+                outcome.state.step >= self.loaders.steps.total && is_evaluated,
                 outcome.stopped_early,
             ) {
                 (true, _) => Ending::Completed,
@@ -308,6 +309,7 @@ impl Training {
         let evaluation = N::evaluate(&self.run, &self.device, &self.loaders.valid)?;
         Ok((outcome, evaluation))
     }
+
     /// Returns the number of devices that train together.
     fn peer_count(&self) -> usize {
         self.processes.size() + self.other_devices.len()

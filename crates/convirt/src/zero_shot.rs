@@ -6,7 +6,8 @@ mod prompts;
 use std::path::{Path, PathBuf};
 
 use convirt_data::{
-    FileError, LabelledImage, LabelledManifest, Labels, LoaderConfig, Unreadable, path_text,
+    FileError, LabelledImage, LabelledManifest, Labels, LoaderConfig, NewFile, Unreadable,
+    path_text,
 };
 
 use crate::error::Error;
@@ -217,7 +218,8 @@ impl<'a> ZeroShot<'a> {
 }
 
 impl ZeroShotPredictions {
-    /// Writes a CSV file with the path and the probabilities of each image.
+    /// Writes a CSV file with the path and the probabilities of each image, and the folders above
+    /// it.
     ///
     /// `images` is the list that was given to [`ZeroShot::predict`].
     ///
@@ -226,19 +228,20 @@ impl ZeroShotPredictions {
     /// [`FileError::Write`] when the file cannot be written.
     pub fn write_csv(&self, images: &[PathBuf], path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = path.as_ref();
-        let write = || -> csv::Result<()> {
-            let mut file = csv::Writer::from_path(path)?;
-            let image = ["image".to_string()];
-            file.write_record(image.iter().chain(&self.classes))?;
-            let rows = self.probabilities.chunks_exact(self.classes.len());
-            for (index, row) in self.indices.iter().zip(rows) {
-                let image = [path_text(&images[*index]).into_owned()];
-                let row = row.iter().map(|probability| format!("{probability:.6}"));
-                file.write_record(image.into_iter().chain(row))?;
-            }
-            Ok(file.flush()?)
-        };
-        write().map_err(|error| FileError::write(path)(error.into()))
+        let in_memory = "a table in memory can be written";
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let image = ["image".to_string()];
+        let header = image.iter().chain(&self.classes);
+        table.write_record(header).expect(in_memory);
+        let rows = self.probabilities.chunks_exact(self.classes.len());
+        for (index, row) in self.indices.iter().zip(rows) {
+            let image = [path_text(&images[*index]).into_owned()];
+            let row = row.iter().map(|probability| format!("{probability:.6}"));
+            let row = image.into_iter().chain(row);
+            table.write_record(row).expect(in_memory);
+        }
+        let table = table.into_inner().expect(in_memory);
+        NewFile::write_whole(path, &table).map_err(FileError::write(path))
     }
 }
 

@@ -7,8 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use convirt::Config;
 use convirt::config::overridden;
+use convirt::data::printable;
 use convirt::recipe::{Recipe, StartingConfig};
-use log::info;
+use log::{info, warn};
 
 use crate::program::Misuse;
 
@@ -22,11 +23,11 @@ const DEFAULT_NAME: &str = "default configuration";
 pub struct ConfigurationArguments {
     /// Configuration file to read; by default, the configuration that `convirt config` prints
     #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "recipe"])]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 
     /// Table of images and texts to use instead of a configuration; what `convirt init` would write
     /// for it is used
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, alias = "manifest", value_name = "CSV")]
     csv: Option<PathBuf>,
 
     #[command(flatten)]
@@ -66,6 +67,9 @@ impl ConfigurationArguments {
         }
         if let Some(csv) = self.csv.clone().or(given) {
             let start = StartingConfig::for_pairs(&csv, self.recipe.recipe, overrides)?;
+            for remark in &start.columns.remarks {
+                warn!("{}", printable(remark));
+            }
             info!("{}", describe(&start));
             return Ok(start.config(overrides)?);
         }

@@ -11,7 +11,7 @@ use crate::program::Misuse;
 #[command(group(ArgGroup::new("labels").args(["label_col", "label_cols"])))]
 pub struct LabelledArguments {
     /// CSV of images and labels, with a header
-    #[arg(long, value_name = "FILE", requires = "labels")]
+    #[arg(long, alias = "manifest", value_name = "FILE", requires = "labels")]
     csv: Option<PathBuf>,
 
     /// Folder that image paths start from; by default, the folder of the CSV

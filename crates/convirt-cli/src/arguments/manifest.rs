@@ -1,5 +1,6 @@
 //! The options for the columns and rows of a manifest.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -166,10 +167,19 @@ pub fn choose_rows<T: Grouped>(
     }
     match record {
         Some(record) => {
+            let run = record.run();
+            let known: usize = record.count(&rows).iter().sum();
             let (trained, rows) = (record.trained(&rows), rows.len());
             if trained > 0 {
-                let run = record.run();
                 warn!("{name}: {trained} of these {rows} rows were trained on by the run {run}");
+            }
+            if known < rows {
+                warn!(
+                    "{name}: {} of these {rows} images have a content that the run {run} does not \
+                     know; if they are its training images in other files, or other images of their \
+                     patients, what is measured on them is too good",
+                    rows - known
+                );
             }
         }
         None if was_trained_on(run, csv) => warn!(
@@ -186,10 +196,14 @@ pub fn choose_rows<T: Grouped>(
 
 /// Returns whether the run's own configuration names this manifest.
 fn was_trained_on(run: &Path, manifest: &Path) -> bool {
-    let config = Config::from_file(run.join("config.yaml"), &[]);
-    let csv = config.map(|config| config.dataset.csv_file);
-    let is_same = |csv: PathBuf| Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?);
-    csv.ok().and_then(is_same).unwrap_or(false)
+    let is_same = || {
+        let text = fs::read_to_string(run.join("config.yaml")).ok()?;
+        // Its other files may be gone.
+        let config = Config::from_yaml("config.yaml", &text, &[]).ok()?;
+        let csv = config.dataset.csv_file;
+        Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?)
+    };
+    is_same().unwrap_or(false)
 }
 
 fn column(name: &str) -> Column {

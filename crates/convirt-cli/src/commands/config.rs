@@ -26,6 +26,9 @@ enum Task {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt config check my.yaml
+  convirt config check my.yaml --set batch_size=64 --json")]
 struct Check {
     /// Configuration to check
     file: PathBuf,

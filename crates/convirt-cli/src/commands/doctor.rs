@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use convirt::data::{Cleaned, Diagnosis, Severity, path_text};
+use convirt::Config;
+use convirt::data::{Cleaned, Diagnosis, FileError, NewFile, Severity, path_text};
 use convirt::doctor::{doctor_page, examine};
 use serde_json::{Value, json};
 
-use crate::arguments::{ConfigurationArguments, ResultsArguments};
+use crate::arguments::{ConfigurationArguments, Output, ResultsArguments};
 use crate::program::{self, Ending, ProgressBars};
 
 /// Examine a data set for problems before training
@@ -39,7 +40,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     fix: Option<PathBuf>,
 
-    /// Replace an existing --fix, or an existing --out that is not a page of the doctor
+    /// Replace an existing --fix, or an existing --out that is not a page of the doctor, unless it
+    /// is an input
     #[arg(long)]
     force: bool,
 
@@ -69,14 +71,13 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn diagnose(arguments: &Arguments) -> Result<Diagnosis> {
     let results = arguments.results.begin();
-    check_outputs(arguments)?;
     let config = arguments.configuration.read()?;
+    check_outputs(arguments, &config)?;
     let bars = ProgressBars::default();
     let diagnosis = examine(&config, |progress| bars.show(progress))?;
     drop(bars);
     let out = &arguments.out;
-    fs::write(out, doctor_page(&diagnosis))
-        .with_context(|| format!("{}: cannot be written", out.display()))?;
+    NewFile::write_whole(out, doctor_page(&diagnosis).as_bytes()).map_err(FileError::write(out))?;
     let mut text = format!(
         "{diagnosis}\n{}: the worst of each with images and texts",
         out.display()
@@ -160,9 +161,9 @@ fn document(diagnosis: &Diagnosis) -> Value {
     })
 }
 
-/// Checks, before any work is done, that no existing file is replaced except a page of the doctor.
-fn check_outputs(arguments: &Arguments) -> Result<()> {
-    let exists = |path: &Path| path.symlink_metadata().is_ok();
+/// Checks, before any work is done, that no existing file is replaced except a page of the doctor
+/// or, with `--force`, one that is no input.
+fn check_outputs(arguments: &Arguments, config: &Config) -> Result<()> {
     let is_page = |path: &Path| {
         let mut start = String::new();
         let file = File::open(path).ok().filter(|_| path.is_file())?;
@@ -174,13 +175,11 @@ fn check_outputs(arguments: &Arguments) -> Result<()> {
         "{}: --out and --fix name the same file",
         arguments.out.display()
     );
-    let out = Some(&arguments.out).filter(|out| !is_page(out).unwrap_or(false));
-    for path in arguments.fix.iter().chain(out) {
-        ensure!(
-            arguments.force || !exists(path),
-            "{}: is there already; choose another name, or replace it with --force",
-            path.display()
-        );
+    let inputs = arguments.configuration.config.iter();
+    let inputs = inputs.chain([&config.dataset.csv_file]);
+    if let Some(fix) = &arguments.fix {
+        Output::File(fix).check(inputs.clone(), arguments.force)?;
     }
-    Ok(())
+    let may_replace = arguments.force || is_page(&arguments.out).unwrap_or(false);
+    Output::File(&arguments.out).check(inputs, may_replace)
 }

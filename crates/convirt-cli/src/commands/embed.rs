@@ -11,8 +11,8 @@ use log::warn;
 use serde_json::json;
 
 use crate::arguments::{
-    FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, OverwriteArguments,
-    ResultsArguments, images_below, print_unreadable,
+    FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, Output,
+    OverwriteArguments, ResultsArguments, images_below, print_unreadable, run_folder,
 };
 use crate::program::{Bar, Ending, is_stop_requested, stop_on_ctrl_c};
 
@@ -75,7 +75,7 @@ struct Source {
     images: Option<PathBuf>,
 
     /// CSV of images and texts
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, alias = "csv", value_name = "CSV")]
     manifest: Option<PathBuf>,
 
     /// Text file with a sentence on each line
@@ -86,10 +86,6 @@ struct Source {
 pub fn run(arguments: &Arguments) -> Result<Ending> {
     arguments.results.begin();
     EmbeddingFile::check_path(&arguments.out)?;
-    arguments.overwrite.check(&arguments.out)?;
-    if let Some(names) = EmbeddingFile::names_path(&arguments.out) {
-        arguments.overwrite.check(&names)?;
-    }
     let Arguments {
         loader,
         columns,
@@ -100,6 +96,8 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
         columns.check_unused()?;
     }
     let run = arguments.model.run.as_path();
+    let tables = source.manifest.iter().chain(&source.sentences);
+    check_outputs(arguments, tables.cloned().chain([run_folder(run)]))?;
     let held_out = RowChoice::HeldOut;
     let studies = |csv, texts| columns.studies(csv, texts, loader.max_bad_share, run, held_out);
     stop_on_ctrl_c()?;
@@ -132,7 +130,21 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     }
 }
 
+/// Checks that the files to write are none of the inputs, and do not exist without `--force`.
+fn check_outputs(
+    arguments: &Arguments,
+    inputs: impl IntoIterator<Item: AsRef<Path>> + Clone,
+) -> Result<()> {
+    let names = EmbeddingFile::names_path(&arguments.out);
+    for output in [&arguments.out].into_iter().chain(&names) {
+        let output = Output::File(output);
+        arguments.overwrite.check(output, inputs.clone())?;
+    }
+    Ok(())
+}
+
 fn embed_images(arguments: &Arguments, paths: Vec<PathBuf>) -> Result<Ending> {
+    check_outputs(arguments, &paths)?;
     let (model, loader, output) = (
         &arguments.model,
         &arguments.loader,

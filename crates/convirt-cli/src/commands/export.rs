@@ -10,12 +10,16 @@ use convirt::export::ModelCard;
 use convirt::{ImageModel, Model};
 use serde_json::{Value, json};
 
-use crate::arguments::{OverwriteArguments, ResultsArguments};
+use crate::arguments::{Output, OverwriteArguments, ResultsArguments, run_folder};
 use crate::program::Ending;
 
 /// Write a trained model as a folder that explains itself, and for torchvision, transformers, ONNX and
 /// ConVIRT-Colab
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt export latest --license cc-by-4.0
+  convirt export RUN --out upload --hub-layout --name \"Chest X-rays\"
+  convirt export RUN --out classifier --classes 14")]
 pub struct Arguments {
     /// Run (a path, a name in `runs` or its beginning, or `latest`), model folder, checkpoint
     /// (checkpoint/model-<step>.bpk), or a model on the Hugging Face hub (owner/name)
@@ -78,7 +82,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         results,
     } = arguments;
     let results = results.begin();
-    overwrite.check(&out)?;
+    overwrite.check(Output::Folder(&out), [run_folder(&run)])?;
     let card = ModelCard { name, license };
     let tower = ImageModel::load(&run)?;
     let model = if tower.objective().reads_texts() {

@@ -14,8 +14,8 @@ use convirt::run::RowChoice;
 use serde_json::json;
 
 use crate::arguments::{
-    FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, OverwriteArguments,
-    ResultsArguments, images_below, print_unreadable,
+    FeaturesArgument, LoaderArguments, ManifestArguments, ModelArguments, Output,
+    OverwriteArguments, ResultsArguments, images_below, print_unreadable, run_folder,
 };
 use crate::program::{Bar, Ending, is_stop_requested, stop_on_ctrl_c};
 
@@ -36,6 +36,9 @@ pub enum Task {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt index build --run RUN --images DIR --out chest.index
+  convirt index build --run RUN --manifest pairs.csv --out reports.index --texts")]
 pub struct Build {
     #[command(flatten)]
     model: ModelArguments,
@@ -80,11 +83,14 @@ struct Source {
     images: Option<PathBuf>,
 
     /// CSV of images and texts
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, alias = "csv", value_name = "CSV")]
     manifest: Option<PathBuf>,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt index search chest.index --run RUN --text \"Small left pleural effusion.\"
+  convirt index search chest.index --run RUN --image chest.png -k 20")]
 pub struct Search {
     /// Index to search
     index: PathBuf,
@@ -126,12 +132,14 @@ pub fn run(task: &Task) -> Result<Ending> {
 fn build(arguments: &Build) -> Result<Ending> {
     let Build { loader, source, .. } = arguments;
     arguments.results.begin();
-    arguments.overwrite.check(&arguments.out)?;
+    let output = Output::File(&arguments.out);
+    let inputs = source.manifest.iter().cloned();
+    let inputs = inputs.chain([run_folder(&arguments.model.run)]);
+    arguments.overwrite.check(output, inputs)?;
     if source.manifest.is_none() {
         arguments.columns.check_unused()?;
     }
     stop_on_ctrl_c()?;
-    let output = arguments.features.output();
     // Path and text of each row; without a manifest, the text is empty.
     let rows: Vec<(PathBuf, String)> = match (&source.images, &source.manifest) {
         (_, Some(csv)) => arguments
@@ -152,6 +160,9 @@ fn build(arguments: &Build) -> Result<Ending> {
             images.map(|image| (image, String::new())).collect()
         }
     };
+    let images = rows.iter().map(|(image, _)| image);
+    arguments.overwrite.check(output, images)?;
+    let output = arguments.features.output();
     if arguments.texts {
         build_from_texts(arguments, output, rows)
     } else {

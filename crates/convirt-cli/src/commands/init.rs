@@ -1,6 +1,6 @@
 //! `convirt init`: writes a configuration for a table of pairs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -9,7 +9,7 @@ use convirt::recipe::StartingConfig;
 use log::warn;
 use serde_json::json;
 
-use crate::arguments::{OverwriteArguments, RecipeArgument, ResultsArguments, describe};
+use crate::arguments::{Output, OverwriteArguments, RecipeArgument, ResultsArguments, describe};
 use crate::program::Ending;
 
 /// Look at a table of images and texts, and write a commented configuration for it
@@ -60,7 +60,10 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let default_out = || PathBuf::from(arguments.csv.file_name().unwrap_or_default());
     let out = arguments.out.clone();
     let out = out.unwrap_or_else(|| default_out().with_extension("yaml"));
-    arguments.overwrite.check(&out)?;
+    let weights = [&arguments.image_weights, &arguments.text_encoder];
+    let weights = weights.into_iter().flatten().map(Path::new);
+    let inputs = weights.chain([arguments.csv.as_path()]);
+    arguments.overwrite.check(Output::File(&out), inputs)?;
     let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let given = [
         ("dataset.img_root_dir", text(&arguments.image_root)),

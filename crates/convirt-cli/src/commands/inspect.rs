@@ -17,7 +17,11 @@ use crate::program::{Ending, Misuse, print};
 #[command(
     after_help = "It reads safetensors, files of torch.save (.pth, .pt, .bin), Burn's checkpoints
 (.bpk), the weights of ONNX files (.onnx), and folders of these: of a run, of Hugging Face, of
-ConVIRT-Colab. Nothing in the files is executed."
+ConVIRT-Colab. Nothing in the files is executed.
+
+Examples:
+  convirt inspect runs/2026-01-16_02-27-36_phantom
+  convirt inspect model.pth --load --device cuda"
 )]
 pub struct Arguments {
     /// Files or folders

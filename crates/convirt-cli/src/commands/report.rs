@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use convirt::RunDir;
+use convirt::config::DEFAULT_RUNS_DIR;
 use convirt::data::path_text;
 use convirt::run::Comparison;
 use serde_json::json;
@@ -34,7 +35,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
     let results = arguments.results.begin();
-    let folder = Path::new("runs");
+    let folder = Path::new(DEFAULT_RUNS_DIR);
     let [run] = &arguments.runs[..] else {
         if arguments.device.device.is_some() {
             let problem = "--device has an effect with one run only".to_string();

@@ -30,6 +30,9 @@ pub enum Task {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt retrieve pairs --run RUN --manifest pairs.csv
+  convirt retrieve pairs --run RUN --manifest pairs.csv --split train")]
 pub struct Pairs {
     #[command(flatten)]
     model: ModelArguments,
@@ -38,7 +41,7 @@ pub struct Pairs {
     loader: LoaderArguments,
 
     /// CSV of images and texts
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, alias = "csv", value_name = "CSV")]
     manifest: PathBuf,
 
     #[command(flatten)]
@@ -49,6 +52,8 @@ pub struct Pairs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  convirt retrieve chexpert --run RUN --lists convirt --images DIR")]
 pub struct Chexpert {
     #[command(flatten)]
     model: ModelArguments,

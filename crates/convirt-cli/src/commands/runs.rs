@@ -1,9 +1,10 @@
 //! `convirt runs`: lists runs with their figures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
+use convirt::config::DEFAULT_RUNS_DIR;
 use convirt::run::Comparison;
 
 use crate::arguments::ResultsArguments;
@@ -16,7 +17,7 @@ use crate::program::Ending;
   convirt report latest 2026-01-16       compares two of them")]
 pub struct Arguments {
     /// Folder of runs
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNS_DIR)]
     runs_dir: PathBuf,
 
     #[command(flatten)]
@@ -25,6 +26,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
     let results = arguments.results.begin();
-    results.print(&Comparison::of_folder(&arguments.runs_dir))?;
+    let folder = &arguments.runs_dir;
+    // The first training creates the default folder.
+    ensure!(
+        folder.is_dir() || folder == Path::new(DEFAULT_RUNS_DIR),
+        "{}: there is no such folder; give the `runs_dir` of a configuration",
+        folder.display()
+    );
+    results.print(&Comparison::of_folder(folder))?;
     Ok(Ending::Done)
 }

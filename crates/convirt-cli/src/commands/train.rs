@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stdout};
 
 use anyhow::Result;
 use clap::Args;
-use convirt::Training;
-use convirt::run::Ending as Outcome;
+use convirt::run::{Ending as Outcome, RunError};
+use convirt::{Error, Training};
 use log::info;
 
 use crate::arguments::{ConfigurationArguments, DeviceArgument, ResultsArguments};
@@ -66,8 +66,10 @@ pub fn train(
     }
     results.announce(&training);
     let run = training.run_dir().clone();
-    let summary = training.run().inspect_err(|_| {
-        if let Some(step) = Training::last_checkpoint(&run) {
+    let summary = training.run().inspect_err(|error| {
+        // It says itself how to go on.
+        let is_told = matches!(error, Error::Run(RunError::Changed { .. }));
+        if let Some(step) = Training::last_checkpoint(&run).filter(|_| !is_told) {
             let run = run.path().display();
             info!("the last checkpoint is of step {step}; continue from it: convirt resume {run}");
         }

@@ -7,7 +7,9 @@ use clap::Args;
 use convirt::scores::Bootstrap;
 use convirt::transfer::{EncoderSource, Transfer, TransferConfig, TransferMode};
 
-use crate::arguments::{ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments};
+use crate::arguments::{
+    ComputeArguments, LabelledArguments, Output, OverwriteArguments, ResultsArguments, run_folder,
+};
 use crate::program::{Ending, Misuse};
 
 /// Train and score classifiers on image encoders, by linear probes or fine-tuning
@@ -24,7 +26,12 @@ test rows, the valid rows are the test set. Ctrl-C ends it with the results so f
 pub struct Arguments {
     /// Run, weights file or name on the Hugging Face hub; or imagenet[:DEPTH], random[:DEPTH],
     /// pixels[:SIDE]; may be given several times to compare encoders
-    #[arg(long = "encoder", value_name = "ENCODER", required = true)]
+    #[arg(
+        long = "encoder",
+        alias = "run",
+        value_name = "ENCODER",
+        required = true
+    )]
     encoders: Vec<EncoderSource>,
 
     /// Prefix of the encoder's tensor names, for a weights file with several encoders
@@ -92,9 +99,13 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let results = arguments.results.begin();
-    arguments.overwrite.check(&arguments.out)?;
     let data = arguments.labelled.config()?;
     let data = data.context("no labels: give --csv with --label-col or --label-cols")?;
+    let encoders = arguments.encoders.iter().map(ToString::to_string);
+    let inputs = encoders.map(|encoder| run_folder(encoder.as_ref()));
+    let inputs = inputs.chain([data.csv_file.clone()]);
+    let out = arguments.out;
+    arguments.overwrite.check(Output::Folder(&out), inputs)?;
     let mut config = TransferConfig {
         weights_prefix: arguments.weights_prefix,
         mode: arguments.mode,
@@ -123,7 +134,6 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let transfer = Transfer::prepare(config)?.stopping_on_signals();
     results.announce(&transfer);
     let report = transfer.run()?;
-    let out = arguments.out;
     results.print(&report)?;
     report.save(&out)?;
     results.announce(format_args!(

@@ -13,8 +13,8 @@ use log::info;
 use serde_json::json;
 
 use crate::arguments::{
-    ComputeArguments, LabelledArguments, OverwriteArguments, ResultsArguments, choose_rows,
-    images_below,
+    ComputeArguments, LabelledArguments, Output, OverwriteArguments, ResultsArguments, choose_rows,
+    images_below, run_folder,
 };
 use crate::program::Ending;
 
@@ -75,9 +75,12 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let results = arguments.results.begin();
-    arguments.overwrite.check(&arguments.out)?;
     let max_bad_share = arguments.labelled.max_bad_share;
     let config = arguments.labelled.config()?;
+    let csv = config.iter().map(|config| config.csv_file.clone());
+    let inputs = csv.chain([run_folder(&arguments.run), arguments.prompts.clone()]);
+    let output = Output::File(&arguments.out);
+    arguments.overwrite.check(output, inputs)?;
     let manifest = config.as_ref().map(LabelledManifest::read);
     let mut manifest = manifest.transpose()?;
     if let (Some(manifest), Some(config)) = (&mut manifest, &config) {
@@ -107,6 +110,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     if images.is_empty() {
         bail!("no images: give some, or a --csv of them with labels");
     }
+    arguments.overwrite.check(output, &images)?;
 
     let prompts = ZeroShotPrompts::from_file(&arguments.prompts)?;
     let devices = arguments.compute.find_devices()?;

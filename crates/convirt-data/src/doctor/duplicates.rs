@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::finding::{FindingKind, Problem};
 use super::image_check::{PerceptualHash, near_pairs};
 use super::{Examination, ImageFacts, Row};
+use crate::manifest::Split;
 
 /// Files named in a finding.
 const FILES_NAMED: usize = 3;
@@ -20,14 +21,14 @@ struct EqualImages {
 impl Examination<'_> {
     /// Adds a finding for each set of equal images and each near-duplicate pair, of the most severe
     /// kind that applies.
-    pub(super) fn compare_images(&mut self, are_drawn: bool) {
+    pub(super) fn compare_images(&mut self, is_drawn: bool) {
         let sets = self.equal_images();
         for set in &sets {
-            self.compare_equal(&set.rows, are_drawn);
+            self.compare_equal(&set.rows, is_drawn);
         }
         let hashes: Vec<_> = sets.iter().map(|set| set.hash).collect();
         near_pairs(&hashes, |one, other, bits| {
-            self.compare_near(&sets[one].rows, &sets[other].rows, bits, are_drawn);
+            self.compare_near(&sets[one].rows, &sets[other].rows, bits, is_drawn);
         });
     }
 
@@ -50,7 +51,7 @@ impl Examination<'_> {
         sets.collect()
     }
 
-    fn compare_equal(&mut self, rows: &[usize], are_drawn: bool) {
+    fn compare_equal(&mut self, rows: &[usize], is_drawn: bool) {
         if rows.len() == 1 {
             return;
         }
@@ -81,13 +82,13 @@ impl Examination<'_> {
             (_, 1) => format!("{files} files of equal bytes"),
             _ => format!("{files} files of equal pixels"),
         };
-        self.remove_copies(rows, kind, are_drawn);
+        self.remove_copies(rows, kind, is_drawn);
         let files = self.files(rows);
         let problem = Problem::new(kind, format!("{what} in {place}"));
         self.add(rows, problem.with_extent(rows.len() as f64), || files);
     }
 
-    fn compare_near(&mut self, one: &[usize], other: &[usize], bits: u32, are_drawn: bool) {
+    fn compare_near(&mut self, one: &[usize], other: &[usize], bits: u32, is_drawn: bool) {
         // The first row of each comes first, so that the finding shows both images.
         let mut rows = vec![one[0], other[0]];
         rows.extend(one[1..].iter().chain(&other[1..]));
@@ -99,7 +100,7 @@ impl Examination<'_> {
         } else {
             (FindingKind::SimilarInGroup, String::new())
         };
-        self.remove_copies(&rows, kind, are_drawn);
+        self.remove_copies(&rows, kind, is_drawn);
         let files = self.files(&rows[..2]);
         let detail = format!("differ in {bits} of 256 bits{place}");
         // The more alike, the worse.
@@ -108,12 +109,12 @@ impl Examination<'_> {
     }
 
     /// Removes copies from a cleaned manifest, so that none is on two sides.
-    fn remove_copies(&mut self, rows: &[usize], kind: FindingKind, are_drawn: bool) {
-        if !are_drawn {
+    fn remove_copies(&mut self, rows: &[usize], kind: FindingKind, is_drawn: bool) {
+        if !is_drawn || self.sides(rows).last() == Some(Split::Test) {
             self.keep_last_side(rows, kind);
             return;
         }
-        // The split is drawn again for the remaining rows and may separate any two groups.
+        // Validation is drawn again from the remaining rows, which may separate any two groups.
         let first = rows.iter().min().map(|&row| self.rows[row].group);
         let others = rows
             .iter()

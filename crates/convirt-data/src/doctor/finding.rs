@@ -55,6 +55,8 @@ pub enum FindingKind {
     ConflictingTexts,
     /// The validation set has fewer rows than a batch.
     SmallValidation,
+    /// A column is not used although its name is that of a split or of groups.
+    UnusedColumn,
     /// An image's shorter side is less than half the network's input.
     TinyImage,
     /// An image seems to have black and white inverted.
@@ -179,6 +181,7 @@ impl FindingKind {
             | Self::SimilarImage
             | Self::ConflictingTexts
             | Self::SmallValidation
+            | Self::UnusedColumn
             | Self::TinyImage
             | Self::InvertedImage
             | Self::OtherView
@@ -269,6 +272,10 @@ impl FindingKind {
             Self::SmallValidation => {
                 "The best model is chosen by the loss of few pairs, which is lower the fewer they \
                  are. Hold out more, or lower batch_size."
+            }
+            Self::UnusedColumn => {
+                "Without it, images of one patient may be on both sides. Correct its cells, or name \
+                 another column in the configuration."
             }
             Self::TinyImage => "It is scaled up more than twice for the network.",
             Self::InvertedImage => {
@@ -451,6 +458,7 @@ impl fmt::Display for FindingKind {
             Self::SimilarImage => "near-duplicate in several groups",
             Self::ConflictingTexts => "one image with different texts",
             Self::SmallValidation => "few rows to validate on",
+            Self::UnusedColumn => "column that is not used",
             Self::TinyImage => "tiny image",
             Self::InvertedImage => "inverted-looking image",
             Self::OtherView => "view that is not frontal",

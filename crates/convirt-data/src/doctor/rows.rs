@@ -11,7 +11,7 @@ use super::image_check::hash_of;
 use super::views::{other_view, view_column};
 use super::{CHUNK_SIZE, Examination, Row, texts};
 use crate::image::Fault;
-use crate::manifest::{Cells, Report, RowReader, Split, seeded_hash, too_short};
+use crate::manifest::{Cells, Report, RowReader, Split, seeded_hash, text_group, too_short};
 use crate::progress::{Progress, Stage, Steps};
 
 /// The result of checking a row.
@@ -101,6 +101,7 @@ impl RowChecker<'_> {
             let problem = Problem::new(FindingKind::OtherView, detail);
             check.problems.push((cells.image.clone(), problem));
         }
+        check.row.group = seeded_hash(self.seed, &self.reader.group_of(&cells));
         let has_side = self.side(&cells, &mut check);
         let is_text = self.text(&cells, &mut check);
         check.row.is_read = has_side && is_text;
@@ -129,10 +130,7 @@ impl RowChecker<'_> {
         let file = self.reader.text_file(cells);
         let text = match self.reader.text(cells) {
             Ok(Some(text)) => text,
-            Ok(None) => {
-                check.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, ""));
-                return true;
-            }
+            Ok(None) => return true,
             Err(fault) => {
                 check.add_fault(fault, file);
                 return false;
@@ -141,9 +139,7 @@ impl RowChecker<'_> {
         let problems = texts::problems(&text).into_iter();
         let problems = problems.map(|problem| (file.clone(), problem));
         check.problems.extend(problems);
-        let words: Vec<_> = text.split_whitespace().collect();
-        check.row.text = hash_of(&words);
-        check.row.group = seeded_hash(self.seed, &self.reader.group_of(cells, &text));
+        check.row.text = seeded_hash(self.seed, &text_group(&text));
         let report = Report::new(text, self.min_words);
         let is_long = !report.sentences.is_empty();
         if !is_long {

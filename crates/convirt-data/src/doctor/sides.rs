@@ -1,4 +1,4 @@
-//! Checks of the split: empty sides, and groups and texts on several sides.
+//! The split: its empty sides, the drawing of validation, and groups and texts on several sides.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -47,11 +47,15 @@ impl fmt::Display for Sides {
 }
 
 impl Examination<'_> {
-    /// Assigns each readable row to its side; returns whether the split was drawn.
-    pub(super) fn divide(&mut self) -> Result<bool, ManifestError> {
+    /// Checks the columns of the split and of the groups: gaps in the split, and groups on several
+    /// sides.
+    pub(super) fn check_columns(&mut self) {
         let csv = &self.config.manifest.csv_file;
-        let read = || self.rows.iter().filter(|row| row.is_read);
-        if read().any(|row| row.side.is_some()) {
+        for remark in &self.config.column_remarks {
+            let problem = Problem::new(FindingKind::UnusedColumn, remark);
+            self.ledger.add(&[], problem, || vec![csv.clone()]);
+        }
+        if self.given_sides().last().is_some() {
             let blank = (1..).zip(&self.rows);
             let blank = blank.filter(|(_, row)| row.is_read && row.side.is_none());
             for number in blank.map(|(number, _)| number) {
@@ -59,14 +63,42 @@ impl Examination<'_> {
                 let problem = Problem::new(FindingKind::NoSide, detail);
                 self.ledger.add(&[number], problem, || vec![csv.clone()]);
             }
-            for side in [Split::Train, Split::Valid] {
-                if !read().any(|row| row.side == Some(side)) {
-                    let detail = format!("no row that can be used is marked as {side}");
-                    let problem = Problem::new(FindingKind::EmptySide, detail);
-                    self.ledger.add(&[], problem, || vec![csv.clone()]);
-                }
-            }
+        }
+        let Some(column) = &self.config.manifest.group else {
+            let problem = Problem::new(FindingKind::NoGroups, "no group_col");
+            self.ledger.add(&[], problem, || vec![csv.clone()]);
+            return;
+        };
+        for rows in self.on_several_sides(|row| row.group) {
+            let detail = format!("one value of `{column}` in {}", self.sides(&rows));
+            self.keep_last_side(&rows, FindingKind::LeakedGroup);
+            let problem = Problem::new(FindingKind::LeakedGroup, detail);
+            let problem = problem.with_extent(rows.len() as f64);
+            self.add(&rows, problem, || vec![csv.clone()]);
+        }
+    }
+
+    /// Draws validation as [`split`](crate::split) does, unless the split column gives it; returns
+    /// whether it was drawn.
+    pub(super) fn draw_valid(&mut self) -> Result<bool, ManifestError> {
+        let given: Vec<_> = self.given_sides().iter().collect();
+        let missing = match given[..] {
+            [] | [Split::Train, _, ..] => None,
+            [Split::Train] => Some(Split::Valid),
+            _ => Some(Split::Train),
+        };
+        if let Some(side) = missing {
+            self.add_empty_side(format!("no row that can be used is marked as {side}"));
+        }
+        if missing.is_some() || given.contains(&Split::Valid) {
             return Ok(false);
+        }
+        // Rows without a side where no row has one, and else the training rows.
+        let source = given.first().copied();
+        let is_drawn = |row: &Row| row.is_read && row.side == source;
+        if self.reader.groups_texts() {
+            let drawn = self.rows.iter_mut().filter(|row| is_drawn(row));
+            drawn.for_each(|row| row.group = row.text);
         }
         // Images are compared by content; for undecodable ones, only the path is known.
         let image = |row: &Row| {
@@ -74,11 +106,12 @@ impl Examination<'_> {
             let facts = self.image_facts.get(number as usize)?.as_ref();
             Some(facts.map_or((u64::from(number), false), |facts| (facts.bytes, true)))
         };
-        let groups = joined_groups(read().map(|row| (row.group, image(row))));
+        let drawn = self.rows.iter().filter(|row| is_drawn(row));
+        let groups = joined_groups(drawn.map(|row| (row.group, image(row))));
         match held_out_in_sequence(groups.iter().copied(), self.config.split.valid_size) {
             Ok(held_out) => {
-                let read = self.rows.iter_mut().filter(|row| row.is_read);
-                for (row, group) in read.zip(groups) {
+                let drawn = self.rows.iter_mut().filter(|row| is_drawn(row));
+                for (row, group) in drawn.zip(groups) {
                     let is_held_out = held_out.contains(&group);
                     row.side = Some(if is_held_out {
                         Split::Valid
@@ -88,32 +121,22 @@ impl Examination<'_> {
                 }
             }
             Err(error @ ManifestError::TooFewGroups { .. }) => {
-                let problem = Problem::new(FindingKind::EmptySide, error.to_string());
-                self.ledger.add(&[], problem, || vec![csv.clone()]);
+                self.add_empty_side(error.to_string());
             }
             Err(error) => return Err(error),
         }
         Ok(true)
     }
 
-    /// Finds groups on several sides.
-    pub(super) fn compare_groups(&mut self, are_drawn: bool) {
+    /// Returns the sides of the rows that can be read.
+    fn given_sides(&self) -> Sides {
+        Sides::from_rows(self.rows.iter().filter(|row| row.is_read))
+    }
+
+    fn add_empty_side(&mut self, detail: String) {
         let csv = &self.config.manifest.csv_file;
-        let Some(column) = &self.config.manifest.group else {
-            let problem = Problem::new(FindingKind::NoGroups, "no group_col");
-            self.ledger.add(&[], problem, || vec![csv.clone()]);
-            return;
-        };
-        if are_drawn {
-            return;
-        }
-        for rows in self.on_several_sides(|row| row.group) {
-            let detail = format!("one value of `{column}` in {}", self.sides(&rows));
-            self.keep_last_side(&rows, FindingKind::LeakedGroup);
-            let problem = Problem::new(FindingKind::LeakedGroup, detail);
-            let problem = problem.with_extent(rows.len() as f64);
-            self.add(&rows, problem, || vec![csv.clone()]);
-        }
+        let problem = Problem::new(FindingKind::EmptySide, detail);
+        self.ledger.add(&[], problem, || vec![csv.clone()]);
     }
 
     /// Finds texts on several sides.

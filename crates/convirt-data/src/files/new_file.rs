@@ -43,12 +43,13 @@ impl Partial {
 }
 
 impl NewFile {
-    /// Creates a file with room for a header of `header` bytes.
+    /// Creates a file with room for a header of `header` bytes, and the folders above it.
     ///
     /// # Errors
     ///
-    /// If the folder does not exist or cannot be written to.
+    /// If the folders or the file cannot be written.
     pub fn create(path: &Path, header: usize) -> io::Result<Self> {
+        create_folder_of(path)?;
         let partial = Partial::with_extension(path, &format!(".partial-{}", std::process::id()));
         let file = File::create(&partial.0)?;
         let mut new = Self {
@@ -67,7 +68,6 @@ impl NewFile {
     ///
     /// If the folders or the file cannot be written.
     pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-        create_folder_of(path)?;
         let mut file = Self::create(path, 0)?;
         file.write(content)?;
         file.finish(&[])

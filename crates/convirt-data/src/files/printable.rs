@@ -35,9 +35,10 @@ pub fn printable_lines(shown: impl Display) -> impl Display {
     }
 }
 
-/// Shows a path with control characters escaped.
+/// Shows a path with control characters escaped; the folder of a file without one is `.`.
 pub(crate) fn shown(path: &Path) -> impl Display {
-    printable(path_text(path))
+    let is_here = path.as_os_str().is_empty();
+    printable(path_text(if is_here { Path::new(".") } else { path }))
 }
 
 struct Printable<T> {
@@ -113,6 +114,16 @@ mod tests {
         }
         let lines = printable_lines("one\r\n\ttwo\rthree\u{1b}\n").to_string();
         assert_eq!(lines, "one\r\n\ttwo\\rthree\\u{1b}\n");
+    }
+
+    #[test]
+    fn a_path_is_never_shown_as_nothing() {
+        let folder = Path::new("a.csv").parent().unwrap();
+        assert_eq!(shown(folder).to_string(), ".");
+        assert_eq!(
+            shown(Path::new("data/a\tb.csv")).to_string(),
+            "data/a\\tb.csv"
+        );
     }
 
     #[test]

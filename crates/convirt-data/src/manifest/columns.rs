@@ -24,8 +24,14 @@ const MIN_TEXT_WORDS: f64 = 3.0;
 ///
 /// - images: the column with the paths of image files
 /// - texts: the column with texts of several words, or with the paths of text files
-/// - groups: a column named `subject_id`, `patient` or similar; failing that, `study_id` or similar
-/// - split: a column named `split` or similar, with `train` and `valid` or `test`
+/// - groups: a column named `subject_id`, `patient` or similar; failing that, `study_id` or similar;
+///   at least half of its cells are filled
+/// - split: a column named `split` or similar, with `train` and `valid` or `test` in at least half of
+///   its filled cells
+///
+/// A group or split column with a wrong cell is recognized all the same: to pass over it would put a
+/// patient on both sides of the split. Its rows are read as if the column were given: a blank group
+/// makes a bad row, an unknown word in the split is an error.
 ///
 /// If several columns have the content, a usual name decides (`image`, `path`, …; `text`, `report`,
 /// …), then for texts the number of words, then the order.
@@ -169,7 +175,7 @@ impl ColumnChoices {
         let group = match &self.group {
             Choice::Given(None) => None,
             Choice::Given(Some(column)) => Some(position(column, "group_col")?),
-            Choice::Auto => group_position(&table, &profiles, &taken, &mut remarks),
+            Choice::Auto => group_position(&table, &taken, &mut remarks),
         };
         taken.extend(group);
         let text = match &self.text {
@@ -194,7 +200,7 @@ impl ColumnChoices {
                 .map(|position| table.header[position].clone())
                 .collect(),
             rows: table.rows.len(),
-            groups: group.map(|group| cells(&table, group).collect::<HashSet<_>>().len()),
+            groups: group.map(|group| filled_cells(&table, group).collect::<HashSet<_>>().len()),
             sides: split.map_or_else(BTreeMap::new, |split| count_sides(&table, split)),
             words: text
                 .filter(|_| !text_from_files)
@@ -316,7 +322,7 @@ impl fmt::Display for PairColumns {
         }
         match &self.group {
             Some(group) => write!(f, ", groups by `{group}`")?,
-            None if self.split.is_some() => {}
+            None if self.sides.contains_key(&Split::Valid) => {}
             None if self.text.is_some() => write!(f, ", equal texts and images in one group")?,
             None => write!(f, ", equal images in one group")?,
         }
@@ -338,18 +344,20 @@ fn column_at(header: &[String], position: usize) -> Column {
     }
 }
 
-/// Returns the trimmed cells of a column; cells that are not UTF-8 or missing are blank.
-fn cells(table: &Table, position: usize) -> impl Iterator<Item = &str> {
-    table.rows.iter().map(move |row| {
+/// Returns the trimmed cells of a column that are not blank; cells that are not UTF-8 or missing
+/// count as blank.
+fn filled_cells(table: &Table, position: usize) -> impl Iterator<Item = &str> {
+    let cells = table.rows.iter().map(move |row| {
         let cell = row.get(position).unwrap_or_default();
         str::from_utf8(cell).unwrap_or_default().trim()
-    })
+    });
+    cells.filter(|cell| !cell.is_empty())
 }
 
 /// Counts the rows on each side of a split column; other cells are passed over.
 fn count_sides(table: &Table, split: usize) -> BTreeMap<Split, usize> {
     let mut sides = BTreeMap::new();
-    for side in cells(table, split).filter_map(|cell| cell.parse().ok()) {
+    for side in filled_cells(table, split).filter_map(|cell| cell.parse().ok()) {
         *sides.entry(side).or_default() += 1;
     }
     sides
@@ -371,35 +379,31 @@ fn named_position(
 
 fn split_position(table: &Table, taken: &[usize], remarks: &mut Vec<String>) -> Option<usize> {
     named_position(table, SPLITS, taken, |position| {
-        let mut words = cells(table, position).filter(|cell| !cell.is_empty());
-        let problem = match words.find_map(|word| word.parse::<Split>().err()) {
+        let sides = count_sides(table, position);
+        let known: usize = sides.values().sum();
+        let filled = filled_cells(table, position).count();
+        let unknown = filled_cells(table, position).find_map(|word| word.parse::<Split>().err());
+        let problem = match unknown {
+            Some(_) if 2 * known >= filled => return true,
             Some(error) => error.to_string(),
-            None => {
-                let sides = count_sides(table, position);
-                if sides.contains_key(&Split::Train) && sides.len() > 1 {
-                    return true;
-                }
-                "it does not have both train and valid or test".to_string()
-            }
+            None if sides.contains_key(&Split::Train) && sides.len() > 1 => return true,
+            None => "it does not have both train and valid or test".to_string(),
         };
         remarks.push(unused_remark(table, position, "split", &problem));
         false
     })
 }
 
-fn group_position(
-    table: &Table,
-    profiles: &[Profile],
-    taken: &[usize],
-    remarks: &mut Vec<String>,
-) -> Option<usize> {
+fn group_position(table: &Table, taken: &[usize], remarks: &mut Vec<String>) -> Option<usize> {
     named_position(table, GROUPS, taken, |position| {
-        let is_filled = profiles[position].blank == 0;
-        if !is_filled {
-            let problem = "some of its cells are empty";
-            remarks.push(unused_remark(table, position, "group", problem));
+        let rows = table.rows.len();
+        let blank = rows - filled_cells(table, position).count();
+        let is_usable = 2 * blank <= rows;
+        if !is_usable {
+            let problem = format!("{blank} of its {rows} cells are blank");
+            remarks.push(unused_remark(table, position, "group", &problem));
         }
-        is_filled
+        is_usable
     })
 }
 
@@ -416,6 +420,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::manifest::{Manifest, ManifestConfig};
+    use crate::skips::SkipReason;
 
     /// A folder with `pairs.csv`, two images and a text file.
     fn folder(csv: &str) -> (TempDir, ColumnChoices) {
@@ -498,25 +504,90 @@ mod tests {
     }
 
     #[test]
-    fn a_split_or_group_that_cannot_be_used_is_remarked_on() {
+    fn a_split_of_other_words_and_a_group_that_is_mostly_blank_are_remarked_on() {
         let columns = recognize(
             "image,text,patient,split\n\
              a.png,The lungs are clear.,1,3\n\
-             b.png,A small effusion.,,4\n",
+             b.png,A small effusion.,,4\n\
+             b.png,A small effusion.,,train\n",
         )
         .unwrap();
         assert_eq!((columns.group, columns.split), (None, None));
-        let [split, group] = &columns.remarks[..] else {
-            panic!("{:?}", columns.remarks);
+        assert_eq!(
+            columns.remarks,
+            [
+                "column `split` is not used as the split: `3` is no split; write train (training), \
+                 valid (validate, validation, val, dev) or test",
+                "column `patient` is not used as the group: 2 of its 3 cells are blank",
+            ]
+        );
+        let columns = recognize("image,text,split\na.png,The lungs are clear.,train\n").unwrap();
+        assert_eq!(columns.split, None);
+        let remark = &columns.remarks[0];
+        assert!(remark.contains("both train and valid or test"), "{remark}");
+    }
+
+    #[test]
+    fn what_stays_on_one_side_is_named_where_validation_is_drawn() {
+        let named = |sides: [&str; 2]| {
+            let rows = sides.map(|side| format!("a.png,The lungs are clear.,{side}\n"));
+            let columns = recognize(&format!("image,text,split\n{}", rows.concat()));
+            columns.unwrap().to_string()
         };
+        let drawn = named(["train", "test"]);
+        let groups = ", equal texts and images in one group, split by `split`";
+        assert!(drawn.ends_with(groups), "{drawn}");
+        let given = named(["train", "valid"]);
         assert!(
-            split.contains("`split`") && split.contains("`3`"),
-            "{split}"
+            given.ends_with("texts in `text`, split by `split`"),
+            "{given}"
         );
-        assert!(
-            group.contains("`patient`") && group.contains("empty"),
-            "{group}"
-        );
+    }
+
+    #[test]
+    fn a_wrong_cell_of_the_split_or_the_group_is_as_wrong_as_in_a_column_that_is_given() {
+        let rows = |number: usize, cells: &str| {
+            let row = |row| format!("a.png,The lungs are clear of edema.,{row}{cells}\n");
+            (0..number).map(row).collect::<String>()
+        };
+        // Among more rows than are sampled; the first of these positions is in the sample.
+        for before in [128, 130] {
+            for (wrong, is_given) in [(",train", false), ("9,tset", false), (",train", true)] {
+                let csv = format!(
+                    "image,text,patient,split\n{}a.png,The lungs are clear.,{wrong}\n{}",
+                    rows(before, ",train"),
+                    rows(70, ",test"),
+                );
+                let (_folder, mut choices) = folder(&csv);
+                if is_given {
+                    choices.group = Choice::Given(Some(name("patient")));
+                    choices.split = Choice::Given(Some(name("split")));
+                }
+                let columns = choices.recognize().unwrap();
+                assert_eq!(columns.group, Some(name("patient")));
+                assert_eq!(columns.split, Some(name("split")));
+                assert_eq!(columns.remarks, [""; 0]);
+                assert_eq!(columns.groups, Some(before), "a blank cell is no group");
+                let config = ManifestConfig::with_columns(&choices.csv_file, &columns);
+                let row = before + 1;
+                match Manifest::read(&config) {
+                    Ok(manifest) => {
+                        let skips = manifest.skips.list();
+                        assert_eq!(skips.len(), 1);
+                        assert_eq!(
+                            (skips[0].row, skips[0].reason),
+                            (row, SkipReason::EmptyCell)
+                        );
+                        assert_eq!(wrong, ",train");
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        let expected = format!("pairs.csv: row {row}: `tset` is no split");
+                        assert!(error.contains(&expected), "{error}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

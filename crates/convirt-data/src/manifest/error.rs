@@ -183,7 +183,11 @@ pub enum ManifestError {
     },
 
     /// A cell of the split column is not the name of a side.
-    #[error("{}: row {row}: {cause}", shown(path))]
+    #[error(
+        "{}: row {row}: {cause}; correct the cell, or set `split_col: null` if the column is to be \
+         left alone",
+        shown(path)
+    )]
     SplitCell {
         /// The CSV.
         path: PathBuf,
@@ -338,6 +342,25 @@ pub enum ManifestError {
         found: Vec<String>,
     },
 
+    /// A class is chosen as positive, but the class column has more than two.
+    #[error(
+        "{}: column `{column}` has {} classes: {}; `{class}` can be the positive one of two only: \
+         leave the choice out, or give a column of that finding",
+        shown(path),
+        found.len(),
+        truncated_list(found)
+    )]
+    PositiveOfSeveral {
+        /// The CSV.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The requested class.
+        class: String,
+        /// The existing classes.
+        found: Vec<String>,
+    },
+
     /// A label has only one outcome among all images.
     #[error(
         "not one of {images} images is known to be {} for `{label}`: there is nothing to tell \
@@ -355,7 +378,8 @@ pub enum ManifestError {
     /// The fraction of the training data is too small to contain each outcome of a label.
     #[error(
         "a fraction of {fraction} keeps none of the {groups} groups in which `{label}` is {}; the \
-         smallest that keeps one is {}", outcome(*holds), rounded_up(0.5 / *groups as f64), label = printable(label)
+         smallest that keeps one is {}; give larger fractions (--fractions 0.1,1, or 1 alone)",
+        outcome(*holds), rounded_up(0.5 / *groups as f64), label = printable(label)
     )]
     FractionTooSmall {
         /// The fraction, from 0 to 1.

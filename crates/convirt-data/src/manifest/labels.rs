@@ -155,8 +155,9 @@ impl LabelledManifest {
     ///   [`ManifestError::ColumnOutOfRange`]: a column does not exist
     /// - [`TableError::Cell`](crate::TableError::Cell): a finding is neither 1, 0, −1 nor blank
     /// - [`ManifestError::SplitCell`]: a cell of the split column is unknown
-    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`]: the class column has only
-    ///   one class, or lacks the positive class
+    /// - [`ManifestError::OneClass`], [`ManifestError::UnknownClass`],
+    ///   [`ManifestError::PositiveOfSeveral`]: the class column has only one class, lacks the
+    ///   positive class, or has several beside it
     /// - [`ManifestError::ListedClasses`]: cells seem to list several classes
     /// - `TooManyBadRows`: the fraction of bad rows exceeds `max_bad_share`
     /// - [`ManifestError::NoStudies`]: no row is usable
@@ -388,7 +389,17 @@ fn name_classes(
             let last = names.remove(1);
             Labels::Findings(vec![positive.map_or(last, str::to_string)])
         }
-        _ => Labels::Classes(names),
+        _ => match positive {
+            None => Labels::Classes(names),
+            Some(class) => {
+                return Err(ManifestError::PositiveOfSeveral {
+                    path: csv.into(),
+                    column: column.into(),
+                    class: class.into(),
+                    found: names,
+                });
+            }
+        },
     };
     for (image, class) in images.iter_mut().zip(classes) {
         let matches = |name: &String| Some(name == class);
@@ -573,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn one_class_and_an_unknown_positive_one_are_errors() {
+    fn one_class_and_a_positive_one_of_several_or_unknown_are_errors() {
         let csv = "image,label\na.png,sick\nb.png,sick\n";
         let message = read(csv, class(None)).unwrap_err().to_string();
         assert!(message.contains("only the class `sick`"), "{message}");
@@ -581,6 +592,12 @@ mod tests {
         let message = read(csv, class(Some("ill"))).unwrap_err().to_string();
         assert!(
             message.contains("`ill`") && message.contains("healthy"),
+            "{message}"
+        );
+        let csv = "image,label\na.png,sick\nb.png,healthy\nc.png,unknown\n";
+        let message = read(csv, class(Some("sick"))).unwrap_err().to_string();
+        assert!(
+            message.contains("has 3 classes") && message.contains("`sick`"),
             "{message}"
         );
     }

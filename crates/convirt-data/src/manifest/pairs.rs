@@ -10,13 +10,13 @@ use rayon::prelude::*;
 use super::column::Column;
 use super::columns::PairColumns;
 use super::row::usable_rows;
-use super::study::Study;
+use super::study::{Split, Study};
 use super::table::Table;
 use crate::image::{DecodeLimits, resolve_hash_collisions};
 use crate::manifest::error::ManifestError;
 use crate::setting::check;
 use crate::skips::Skips;
-pub(crate) use rows::{Cells, RowReader, too_short};
+pub(crate) use rows::{Cells, RowReader, text_group, too_short};
 
 /// Configures the reading of a CSV of image–text pairs.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +39,8 @@ pub struct ManifestConfig {
     pub text: Option<Column>,
     /// Column of the group that is never divided by a split, such as the patient.
     ///
-    /// `None`: pairs with equal texts form a group. With a split column, or without texts, each
-    /// image is its own group.
+    /// `None`: pairs with equal texts form a group where validation is drawn. Where a split column
+    /// gives the side, or without texts, each image is its own group.
     pub group: Option<Column>,
     /// Column of the split: train, valid or test; empty cells have no side.
     pub split: Option<Column>,
@@ -134,6 +134,10 @@ impl Manifest {
     /// they are ragged or not UTF-8, lack a cell, an image or a text, or when no sentence has
     /// `min_words` words. Without a text column the reports are empty.
     ///
+    /// Without a group column equal texts are one group, except on sides that a split column gives:
+    /// with `valid` among them each image is its own group, with `train` and `test` alone each test
+    /// image.
+    ///
     /// # Errors
     ///
     /// - `FileError::Read`, `TableError::Csv`, `TableError::UnclosedQuote`,
@@ -172,6 +176,9 @@ impl Manifest {
             None => reader.study(row, record),
         };
         let mut studies = usable_rows(&table, &skips, study)?;
+        if reader.groups_texts() {
+            group_equal_texts(&mut studies);
+        }
         resolve_hash_collisions(
             studies
                 .iter_mut()
@@ -217,8 +224,25 @@ impl Manifest {
     }
 }
 
+/// Makes one group of equal texts where validation is drawn, which is where no row is marked for it.
+///
+/// Test rows keep their groups: the split column may give an equal text to the others.
+fn group_equal_texts(studies: &mut [Study]) {
+    let is_on = |side| move |study: &Study| study.split == Some(side);
+    if studies.iter().any(is_on(Split::Valid)) {
+        return;
+    }
+    for study in studies
+        .iter_mut()
+        .filter(|study| !is_on(Split::Test)(study))
+    {
+        study.group = text_group(&study.report.text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
 
     use image::GrayImage;
@@ -228,7 +252,8 @@ mod tests {
 
     use super::*;
     use crate::image::dicom::tests::fixtures::Dicom;
-    use crate::manifest::study::{Report, Split};
+    use crate::manifest::study::Report;
+    use crate::manifest::{SplitConfig, split};
     use crate::skips::SkipReason;
     use crate::tests::fixtures::{dataset, evaluation_view};
 
@@ -465,22 +490,74 @@ mod tests {
     }
 
     #[test]
-    fn without_a_group_column_equal_texts_are_one_group() {
-        let csv = b"image,text,split\na.png,The heart  is normal.,train\n\
-            b.png,The heart is normal.,dev\n";
-        let folder = folder(csv, &["a.png", "b.png"]);
-        let groups = |split| {
+    fn without_a_group_column_equal_texts_are_one_group_where_validation_is_drawn() {
+        let groups = |sides: [&str; 3], split| {
+            let [first, second, third] = sides;
+            let csv = format!(
+                "image,text,split\na.png,The heart  is normal.,{first}\n\
+                 b.png,The heart is normal.,{second}\nc.png,The heart is normal.,{third}\n"
+            );
+            let folder = folder(csv.as_bytes(), &["a.png", "b.png", "c.png"]);
             let config = ManifestConfig {
                 split,
                 ..config(&folder)
             };
             let studies = Manifest::read(&config).unwrap().studies;
-            (studies[0].group.clone(), studies[1].group.clone())
+            let groups: Vec<_> = studies.iter().map(|study| study.group.clone()).collect();
+            [groups[0] == groups[1], groups[1] == groups[2]]
         };
-        let (first, second) = groups(None);
-        assert_eq!(first, second);
-        let (first, second) = groups(Some(name("split")));
-        assert_ne!(first, second, "the split column decides");
+        let column = Some(name("split"));
+        assert_eq!(groups(["", "", ""], None), [true, true]);
+        assert_eq!(groups(["", "", ""], column.clone()), [true, true]);
+        let drawn = groups(["train", "train", "test"], column.clone());
+        assert_eq!(drawn, [true, false], "the test rows are given");
+        let given = groups(["train", "train", "dev"], column);
+        assert_eq!(given, [false, false], "the split column decides");
+    }
+
+    #[test]
+    fn validation_drawn_from_the_training_rows_shares_no_text_and_no_image_with_them() {
+        let mut csv = "image,text,split\n".to_string();
+        let mut images = Vec::new();
+        for row in 0..40 {
+            images.push(format!("{row}.png"));
+            let (side, text) = if row < 8 {
+                ("test", 0)
+            } else {
+                ("train", row % 8)
+            };
+            csv += &format!("{row}.png,Finding number {text} is seen.,{side}\n");
+        }
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        let folder = folder(csv.as_bytes(), &images);
+        for (row, image) in images.iter().enumerate() {
+            // Two texts have their images in common, in pairs of files.
+            let level = if row % 8 < 2 { 100 + row / 8 } else { row } as u8;
+            GrayImage::from_pixel(8, 8, image::Luma([level]))
+                .save(folder.path().join(image))
+                .unwrap();
+        }
+        let config = ManifestConfig {
+            split: Some(name("split")),
+            ..config(&folder)
+        };
+        for seed in 0..8 {
+            let studies = Manifest::read(&config).unwrap().studies;
+            let valid_size = 0.3;
+            let sides = split(studies, &SplitConfig { valid_size, seed }).unwrap();
+            assert_eq!(sides.test.len(), 8);
+            assert_eq!(sides.train.len() + sides.valid.len(), 32);
+            let texts = |studies: &[Study]| -> BTreeSet<_> {
+                studies.iter().map(|it| it.report.text.clone()).collect()
+            };
+            let contents = |studies: &[Study]| -> BTreeSet<_> {
+                studies.iter().map(|it| it.image_content).collect()
+            };
+            assert!(texts(&sides.train).is_disjoint(&texts(&sides.valid)));
+            assert!(contents(&sides.train).is_disjoint(&contents(&sides.valid)));
+            let known = texts(&sides.train).union(&texts(&sides.valid)).count();
+            assert!(known == 8 && texts(&sides.test).len() == 1);
+        }
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Grouped for Study {
 ///
 /// Without a split column, about `valid_size` of the pairs are held out, in whole groups and at
 /// least one group on each side. If the column has test rows but no validation rows, validation is
-/// drawn in the same way from the training rows. Groups that contain the same image count as one.
+/// drawn in the same way from the training rows. Groups that contain the same image count as one;
+/// [`Manifest::read`](crate::Manifest::read) says what a group is without a group column.
 /// The choice depends on the seed and the names of the groups, not on the order of the rows, and
 /// adding groups changes the side of few others.
 ///

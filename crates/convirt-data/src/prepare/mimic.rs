@@ -130,7 +130,8 @@ impl MimicConfig {
     ///
     /// The manifest has a row for each image of the requested views whose report has findings or
     /// impression or, without both, a last paragraph. `progress` may be called from any thread. An
-    /// interrupted run can be repeated and continues where it stopped.
+    /// interrupted run can be repeated and continues where it stopped: an image that is there is kept
+    /// if it was made from the same file, as [`PreparedImages`] explains.
     ///
     /// # Errors
     ///

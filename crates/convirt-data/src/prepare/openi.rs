@@ -85,7 +85,8 @@ impl OpenIConfig {
     ///
     /// The manifest has a row for each image of the requested views whose report has findings or
     /// impression. The id of the report is both subject and study. `progress` may be called from
-    /// any thread. An interrupted run can be repeated and continues where it stopped.
+    /// any thread. An interrupted run can be repeated and continues where it stopped: an image that is
+    /// there is kept if it was made from the same file, as [`PreparedImages`] explains.
     ///
     /// # Errors
     ///

@@ -31,7 +31,7 @@ pub struct Prepared {
     pub last_paragraphs: usize,
     /// Number of images written by this run.
     pub images_made: usize,
-    /// Number of images written by an earlier run.
+    /// Number of images kept, which an earlier run made from the same files.
     pub images_kept: usize,
     /// Number of pairs whose image file does not exist, if images are not written.
     pub images_absent: usize,

@@ -65,7 +65,8 @@ impl Sections {
     /// one typing error, and, in capitals, within a line, even without a space before the text.
     /// Within a line, "Findings:" and "Impression:" after a full stop need no capitals, and in
     /// capitals before mixed-case text they need no colon. Labels that are not sections ("LUNGS:")
-    /// remain in the text.
+    /// remain in the text. A view ("CHEST, TWO VIEWS:") starts the findings if there are none before
+    /// it, but not in the impression.
     ///
     /// "END OF IMPRESSION", lines such as "DICTATED BY:", and final paragraphs with signatures or
     /// notifications form the sign-off. Markdown and HTML markup is removed.
@@ -336,6 +337,48 @@ mod tests {
         reads(
             "FINDINGS: See note: none. At 10:15 it was seen.",
             "See note: none. At 10:15 it was seen.",
+        );
+    }
+
+    #[test]
+    fn a_view_is_a_label_in_the_impression_and_where_there_are_findings() {
+        for label in ["CHEST", "CHEST TUBES", "LATERAL VIEW"] {
+            reads(
+                &format!(
+                    "FINDINGS: There is a large right pneumothorax.\n IMPRESSION:\n {label}: Large \
+                     right pneumothorax.\n ABDOMEN: Normal."
+                ),
+                &format!(
+                    "There is a large right pneumothorax.\n\n{label}: Large right \
+                     pneumothorax.\n\nABDOMEN: Normal."
+                ),
+            );
+            reads(
+                &format!("IMPRESSION: No effusion.\n{label}: Normal."),
+                &format!("No effusion.\n\n{label}: Normal."),
+            );
+            for section in [
+                "COMPARISON: None.",
+                "NOTIFICATION: Dr. ___.",
+                "ADDENDUM: Seen.",
+            ] {
+                reads(
+                    &format!("FINDINGS: Clear lungs.\n{section}\n{label}: Two images."),
+                    "Clear lungs.",
+                );
+                reads(
+                    &format!("FINDINGS:\n\n{section}\n{label}: Clear lungs."),
+                    "Clear lungs.",
+                );
+            }
+            let earlier = "FINDINGS: Edema.\nFINAL REPORT\n";
+            reads(&format!("{earlier}{label}: Clear lungs."), "Clear lungs.");
+            let addendum = "ADDENDUM\nFINDINGS: Seen again.\nFINAL REPORT\n";
+            reads(&format!("{addendum}{label}: Clear lungs."), "Clear lungs.");
+        }
+        reads(
+            "FINDINGS: Clear lungs.\nLATERAL VIEW: No effusion.",
+            "Clear lungs.\n\nLATERAL VIEW: No effusion.",
         );
     }
 

@@ -2,6 +2,7 @@
 
 use convirt_ops::{KERNEL_VARIABLE, KernelError};
 
+use crate::compute::DEVICE_NAMES;
 use crate::readable::thousands;
 
 /// An error of [`compute`](crate::compute): the device, kernel, precision or memory for a
@@ -19,6 +20,18 @@ pub enum ComputeError {
         name: String,
         /// Names of the backends in this build.
         available: &'static [&'static str],
+    },
+
+    /// The machine has no such device, or lacks its driver.
+    #[error(
+        "the device `{name}` cannot be opened: {cause}; check its driver and its number, or choose \
+         another: this build has {DEVICE_NAMES:?}"
+    )]
+    NotOpened {
+        /// The name that was given.
+        name: String,
+        /// What Burn says.
+        cause: String,
     },
 
     /// Several devices are named where one computes.

@@ -26,7 +26,7 @@ use super::invalid_setting::{BETWEEN_0_AND_1, Check, expect, number, whole};
 pub struct ScheduleConfig {
     /// Kind of schedule. Default: `plateau` (paper).
     pub kind: ScheduleKind,
-    /// Steps of linear warm-up; `constant` ignores it. Default: 0 (paper).
+    /// Steps of linear warm-up. Default: 0 (paper).
     pub warmup_steps: usize,
     /// For `plateau`: evaluations without a lower loss before a reduction, at least 1. Default: 5
     /// (paper).
@@ -46,15 +46,18 @@ pub enum ScheduleKind {
     Plateau,
     /// The rate follows half a cosine from the base rate to 0 at the last step (Colab).
     Cosine,
-    /// The rate is always the base rate.
+    /// The rate is the base rate after the warm-up.
     Constant,
 }
 
 /// The schedule of the learning rate for one training, in optimizer steps (not epochs).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
-    /// The rate is always the base rate.
-    Constant,
+    /// The rate rises linearly to the base rate, and stays there.
+    Constant {
+        /// Steps of linear warm-up; with 0, the rate is always the base rate.
+        warmup_steps: usize,
+    },
     /// The rate rises linearly to the base rate, then follows half a cosine to zero at
     /// `total_steps`.
     Cosine {
@@ -118,7 +121,9 @@ impl ScheduleConfig {
                 warmup_steps: self.warmup_steps,
                 total_steps,
             },
-            ScheduleKind::Constant => Schedule::Constant,
+            ScheduleKind::Constant => Schedule::Constant {
+                warmup_steps: self.warmup_steps,
+            },
         }
     }
 }

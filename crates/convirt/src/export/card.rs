@@ -246,7 +246,7 @@ impl Content<'_> {
             duration(summary.seconds),
             summary.device,
             summary.seed,
-            thousands(summary.best_step),
+            thousands(summary.saved_step()),
             (summary.environment.program.clone())
                 .unwrap_or_else(|| format!("convirt {}", summary.environment.version)),
         )?;

@@ -126,14 +126,45 @@ fn assist_in_thread(peers: &Peers, device: Device) -> Result<(), Error> {
 
 impl Drop for Assistants {
     fn drop(&mut self) {
-        if let Ok(peers) = self.peers.get_mut()
-            && peers.lead(Some(Work::End)).is_ok()
-        {
-            peers.end();
+        match self.peers.get_mut() {
+            Ok(peers) => {
+                if peers.lead(Some(Work::End)).is_ok() {
+                    peers.end();
+                }
+            }
+            // The others may wait in the middle of an exchange.
+            Err(poisoned) => poisoned.into_inner().leave("the leader panicked"),
         }
         for thread in self.threads.drain(..) {
             // A panic of a thread has been printed, and its peers know that it is gone.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_leader_ends_the_others() {
+        let assistants = Assistants::find(Some("flex,flex")).unwrap();
+        let panics = || {
+            let _embedding = assistants.peers.lock().unwrap();
+            panic!("of the test");
+        };
+        catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+        let (sender, ended) = channel();
+        thread::spawn(move || {
+            drop(assistants);
+            sender.send(())
+        });
+        ended
+            .recv_timeout(Duration::from_secs(60))
+            .expect("they do not wait for it");
     }
 }

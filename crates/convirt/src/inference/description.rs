@@ -11,7 +11,7 @@ use convirt_model::{BertConfig, ModelError};
 use serde::{Deserialize, Serialize};
 
 use super::error::InferenceError;
-use super::run_name::find_run;
+use super::run_name::{RunNameError, find_run};
 use crate::compute::ComputeError;
 use crate::config::{DEFAULT_RUNS_DIR, Objective};
 use crate::error::Error;
@@ -252,15 +252,16 @@ impl ModelFiles {
     /// Finds the model that `run` means: a run by its path or name, as [`find_run`] finds it, a model
     /// folder, a checkpoint, or a name on the Hugging Face hub.
     pub fn find(run: &Path) -> Result<Self, Error> {
-        let path = match find_run(Path::new(DEFAULT_RUNS_DIR), run)? {
+        let runs = Path::new(DEFAULT_RUNS_DIR);
+        let path = match find_run(runs, run)? {
             Some(path) => path,
             None => match locate_model(run) {
                 Some(located) => located?,
-                None => run.to_path_buf(),
+                None => return Err(RunNameError::no_run(runs, run).into()),
             },
         };
         let (folder, weights) = if path.is_file() {
-            let folder = folder_of_weights(&path).unwrap_or_default();
+            let folder = folder_of_weights(&path).unwrap_or_else(|| path.clone());
             (folder, path)
         } else {
             let inside = path.join("model");

@@ -35,6 +35,17 @@ pub enum RunNameError {
     },
 }
 
+impl RunNameError {
+    /// Returns the error of a name that means no run in the folder `runs`, with those there are.
+    pub(crate) fn no_run(runs: &Path, name: &Path) -> Self {
+        Self::NoRun {
+            run: name.to_path_buf(),
+            looked_in: runs.to_path_buf(),
+            found: runs_in(runs),
+        }
+    }
+}
+
 /// Finds the run that `name` means: a path that exists, the name of a run in the folder `runs`, the
 /// beginning of one run's name, or `latest`. Returns `None` if there is none.
 ///
@@ -85,11 +96,7 @@ pub(crate) fn require_run(
     let path = find_run(runs, name)?.filter(|path| is_run(path));
     // A folder in the working directory may have the name of a run.
     let path = path.or_else(|| Some(runs.join(name)).filter(|path| is_run(path)));
-    path.ok_or_else(|| RunNameError::NoRun {
-        run: name.to_path_buf(),
-        looked_in: runs.to_path_buf(),
-        found: runs_in(runs),
-    })
+    path.ok_or_else(|| RunNameError::no_run(runs, name))
 }
 
 /// Returns the names of the runs in a folder in the order of their starts, with which they begin.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use convirt_data::{Column, PairColumns, Split};
 
 use super::Recipe;
-use crate::config::Config;
+use crate::config::yaml::to_yaml;
+use crate::config::{Config, ModelConfig};
 use crate::readable::thousands;
 
 /// Optimizer steps from which a small data set is learned, about: with MedPix's 1,650 pairs the
@@ -19,6 +20,9 @@ const EVALUATIONS: usize = 12;
 /// Share of the steps that warm up.
 const WARMUP_SHARE: f64 = 0.05;
 
+/// The comment on what follows from an earlier run.
+const AS_EARLIER: &str = "as in the run that it starts from";
+
 /// Column at which comments begin.
 const COMMENT_COLUMN: usize = 28;
 
@@ -29,6 +33,8 @@ pub(super) struct Draft<'a> {
     pub recipe: Recipe,
     /// The user's own settings, with defaults for the others.
     pub given: &'a Config,
+    /// The configuration of the run that the training starts from.
+    pub earlier: Option<&'a Config>,
     /// Whether the image encoder starts from weights that the user gives.
     pub has_image_weights: bool,
     /// Whether the text encoder does.
@@ -194,6 +200,9 @@ impl Draft<'_> {
     }
 
     fn model(&self, lines: &mut Lines) {
+        if let Some(earlier) = self.earlier {
+            return earlier_model(&earlier.model, lines);
+        }
         let is_small = self.recipe == Recipe::SmallData;
         lines.add("", "");
         lines.add("model:", "");
@@ -349,7 +358,14 @@ impl Draft<'_> {
                 );
             }
         }
-        if self.recipe == Recipe::SmallData && !self.has_image_weights {
+        if let Some(earlier) = self.earlier {
+            let [height, width, channels] = earlier.dataset.input_shape;
+            let shape = format!("  input_shape: ({height}, {width}, {channels})");
+            lines.add(&shape, AS_EARLIER);
+            let side = earlier.dataset.longer_side;
+            let side = side.map_or_else(|| "null".to_string(), |side| side.to_string());
+            lines.add(&format!("  longer_side: {side}"), "");
+        } else if self.recipe == Recipe::SmallData && !self.has_image_weights {
             lines.add(
                 "  input_shape: (96, 96, 3)",
                 "paper: (224, 224, 3), 5 times the work",
@@ -374,6 +390,21 @@ impl Draft<'_> {
         } else {
             lines.add("  train_text: random_sentence", "or whole_report");
         }
+    }
+}
+
+/// Adds the networks of an earlier run, which start from its weights.
+fn earlier_model(model: &ModelConfig, lines: &mut Lines) {
+    let model = ModelConfig {
+        image_weights: None,
+        frozen_states_dir: None,
+        ..model.clone()
+    };
+    lines.add("", "");
+    lines.add("model:", AS_EARLIER);
+    let text = to_yaml(&model).expect("paths are Unicode");
+    for line in text.lines() {
+        lines.add(&format!("  {line}"), "");
     }
 }
 

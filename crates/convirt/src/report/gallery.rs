@@ -35,26 +35,29 @@ pub(super) fn draw(model: &Model, pairs: &HeldOut<'_>) -> Result<String, Error> 
     let wrong = read(&gallery.wrong)?;
     let surprising = read(&gallery.surprising)?;
     let mut page = String::new();
-    for (title, meaning, images) in [
+    for (title, meaning, images, none) in [
         (
             "Right",
             "Their own text comes first, by the widest margin.",
             &right,
+            "None.",
         ),
         (
             "Wrong",
             "Another text comes first, by the narrowest margin.",
             &wrong,
+            gallery.none_wrong(),
         ),
         (
             "Most surprising",
             "Another text comes first, by the widest margin: the model or the report is wrong.",
             &surprising,
+            "None.",
         ),
     ] {
         let _ = write!(page, "<h2>{title}</h2><p>{meaning}</p>");
         if images.is_empty() {
-            page.push_str("<p class=\"faint\">None.</p>");
+            let _ = write!(page, "<p class=\"faint\">{none}</p>");
             continue;
         }
         page.push_str("<div class=\"gallery\">");

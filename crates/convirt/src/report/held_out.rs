@@ -42,6 +42,17 @@ pub(super) struct Gallery {
     pub surprising: Vec<Ranking>,
 }
 
+impl Gallery {
+    /// Returns why no image is shown as wrong by a narrow margin.
+    pub(super) fn none_wrong(&self) -> &'static str {
+        if self.surprising.is_empty() {
+            "None."
+        } else {
+            "All of them are shown below."
+        }
+    }
+}
+
 impl<'a> HeldOut<'a> {
     /// Compares up to `max_pairs` evenly spaced images with all of their texts.
     pub(super) fn new(pairs: &EmbeddedPairs<'a>, max_pairs: usize) -> Self {
@@ -220,6 +231,8 @@ mod tests {
         assert_eq!(gallery.surprising[0].best_other, 0);
         assert_eq!(gallery.surprising[0].rank, 4);
         assert!(gallery.wrong.is_empty(), "none is shown twice");
+        assert_eq!(gallery.none_wrong(), "All of them are shown below.");
+        assert_eq!(Gallery::default().none_wrong(), "None.");
         assert_eq!(images(&pairs.gallery(1).wrong), [2]);
     }
 

@@ -1,7 +1,7 @@
 //! Retrieval between all images and all texts of a split, scored by the rank of the first relevant
 //! candidate.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rayon::prelude::*;
@@ -77,39 +77,39 @@ impl Retrieval {
     ///
     /// # Panics
     ///
-    /// When the widths differ.
+    /// When the widths differ, or there is no image or text at a position.
     pub fn evaluate(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(usize, usize)]) -> Self {
-        let pairs: HashSet<(usize, usize)> = pairs.iter().copied().collect();
-        let is_pair = |image: usize, text: usize| pairs.contains(&(image, text));
+        let mut texts_of = vec![BTreeSet::new(); images.len()];
+        let mut images_of = vec![BTreeSet::new(); texts.len()];
+        for (image, text) in pairs {
+            texts_of[*image].insert(*text);
+            images_of[*text].insert(*image);
+        }
         Self {
             images: images.len(),
             texts: texts.len(),
-            image_to_text: Direction::evaluate(images, texts, is_pair),
-            text_to_image: Direction::evaluate(texts, images, |text, image| is_pair(image, text)),
+            image_to_text: Direction::evaluate(images, texts, &texts_of),
+            text_to_image: Direction::evaluate(texts, images, &images_of),
         }
     }
 }
 
 impl Direction {
+    /// `relevant` holds the positions of each query's relevant candidates.
     fn evaluate(
         queries: &[Vec<f32>],
         candidates: &[Vec<f32>],
-        is_relevant: impl Fn(usize, usize) -> bool + Sync,
+        relevant: &[BTreeSet<usize>],
     ) -> Self {
         let total = candidates.len();
-        let relevant_counts: Vec<usize> = (0..queries.len())
-            .map(|query| {
-                let relevant = (0..total).filter(|candidate| is_relevant(query, *candidate));
-                relevant.count()
-            })
-            .collect();
+        let relevant_counts: Vec<usize> = relevant.iter().map(BTreeSet::len).collect();
         let variance: f64 = relevant_counts
             .iter()
             .map(|count| hit_chance(total, *count, 10))
             .map(|chance| chance * (1.0 - chance))
             .sum();
         Self {
-            scores: scores(&ranks(queries, candidates, is_relevant)),
+            scores: scores(&ranks(queries, candidates, relevant)),
             chance: chance(total, &relevant_counts),
             chance_recall_at_10_error: variance.sqrt() / queries.len().max(1) as f64,
         }
@@ -121,28 +121,22 @@ impl Direction {
 ///
 /// A NaN similarity never counts as relevant, and ranks before all others when irrelevant: damaged
 /// embeddings cannot improve a rank.
-fn ranks(
-    queries: &[Vec<f32>],
-    candidates: &[Vec<f32>],
-    is_relevant: impl Fn(usize, usize) -> bool + Sync,
-) -> Vec<f64> {
-    let rank = |(index, query): (usize, &Vec<f32>)| {
+fn ranks(queries: &[Vec<f32>], candidates: &[Vec<f32>], relevant: &[BTreeSet<usize>]) -> Vec<f64> {
+    let rank = |(query, relevant): (&Vec<f32>, &BTreeSet<usize>)| {
         let similarities: Vec<f32> = candidates
             .iter()
             .map(|candidate| similarity(query, candidate))
             .collect();
-        let (relevant, irrelevant): (Vec<usize>, Vec<usize>) =
-            (0..candidates.len()).partition(|candidate| is_relevant(index, *candidate));
-        let best = relevant
-            .into_iter()
-            .map(|candidate| similarities[candidate])
-            .fold(f32::NEG_INFINITY, f32::max);
-        let irrelevant = || irrelevant.iter().map(|candidate| similarities[*candidate]);
-        let above = irrelevant().filter(|score| *score > best || score.is_nan());
-        let tied = irrelevant().filter(|score| *score == best);
-        1.0 + above.count() as f64 + tied.count() as f64 / 2.0
+        let of_relevant = || relevant.iter().map(|candidate| &similarities[*candidate]);
+        let best = of_relevant().copied().fold(f32::NEG_INFINITY, f32::max);
+        let above = |score: &&f32| **score > best || score.is_nan();
+        let tied = |score: &&f32| **score == best;
+        // Of all but the relevant ones.
+        let above = similarities.iter().filter(above).count() - of_relevant().filter(above).count();
+        let tied = similarities.iter().filter(tied).count() - of_relevant().filter(tied).count();
+        1.0 + above as f64 + tied as f64 / 2.0
     };
-    queries.par_iter().enumerate().map(rank).collect()
+    queries.par_iter().zip(relevant).map(rank).collect()
 }
 
 fn scores(ranks: &[f64]) -> RetrievalScores {
@@ -178,16 +172,33 @@ pub(crate) fn hit_chance(total: usize, relevant: usize, k: usize) -> f64 {
 /// Returns the expected scores of a random order of `total` candidates, given the number of
 /// relevant candidates of each query.
 fn chance(total: usize, relevant_counts: &[usize]) -> RetrievalScores {
+    let mut queries = BTreeMap::<usize, f64>::new();
+    for relevant in relevant_counts {
+        *queries.entry(*relevant).or_default() += 1.0;
+    }
     let mean = |k: usize| {
-        let hits: f64 = relevant_counts
+        let hits = queries
             .iter()
-            .map(|relevant| hit_chance(total, *relevant, k))
-            .sum();
-        hits / relevant_counts.len().max(1) as f64
+            .map(|(relevant, queries)| queries * hit_chance(total, *relevant, k));
+        hits.sum::<f64>() / relevant_counts.len().max(1) as f64
     };
-    let median_rank = (1..=total)
-        .find(|k| mean(*k) >= 0.5)
-        .map_or(f64::NAN, |k| k as f64);
+    // A half, up to rounding.
+    let is_half = |k| mean(k) >= 0.5 - 1e-9;
+    // The smallest k with a half, by bisection.
+    let (mut below, mut reached) = (0, total);
+    while below + 1 < reached {
+        let middle = usize::midpoint(below, reached);
+        if is_half(middle) {
+            reached = middle;
+        } else {
+            below = middle;
+        }
+    }
+    let median_rank = if is_half(reached) {
+        reached as f64
+    } else {
+        f64::NAN
+    };
     RetrievalScores {
         recall_at_1: mean(1),
         recall_at_5: mean(5),
@@ -326,5 +337,29 @@ mod tests {
         // 2 relevant of 4, 2 drawn: 1 − (2/4)(1/3) = 5/6.
         assert!((hit_chance(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
         assert_eq!(hit_chance(3, 3, 1), 1.0);
+    }
+
+    #[test]
+    fn the_median_rank_by_chance_is_the_first_at_which_half_of_the_queries_have_a_hit() {
+        for (total, relevant_counts) in [
+            (1, vec![1]),
+            (2, vec![1, 1]),
+            (7, vec![1, 1, 3]),
+            (40, vec![2; 40]),
+            (41, (1..=41).collect()),
+        ] {
+            let mean = |k| {
+                let hits = relevant_counts.iter().map(|it| hit_chance(total, *it, k));
+                hits.sum::<f64>() / relevant_counts.len() as f64
+            };
+            let expected = (1..=total).find(|k| mean(*k) >= 0.5 - 1e-9).unwrap() as f64;
+            let actual = chance(total, &relevant_counts).median_rank;
+            assert_eq!(actual, expected, "{relevant_counts:?}");
+        }
+        // The ranks of one relevant candidate are equally likely.
+        assert_eq!(chance(20_000, &[1; 20_000]).median_rank, 10_000.0);
+        // More than half of the queries have no relevant candidate.
+        assert!(chance(9, &[0, 0, 1]).median_rank.is_nan());
+        assert!(chance(0, &[]).median_rank.is_nan());
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{Config, differences};
 use crate::error::Error;
 use crate::inference::runs_in;
 use crate::readable::{duration, thousands};
-use crate::retrieval::Direction;
+use crate::retrieval::{Direction, RetrievalScores};
 
 /// Width of the column of names.
 const NAME_WIDTH: usize = 44;
@@ -97,11 +97,13 @@ impl fmt::Display for Comparison {
         if self.runs.is_empty() {
             return write!(f, "no runs");
         }
-        write!(
+        writeln!(
             f,
-            "{:<NAME_WIDTH$}{:>12}  {:>13}  {:>17}  {:>15}  {:>12}",
-            "", "steps", "loss (chance)", "recall@10 (chance)", "median rank", "time"
+            "{:<NAME_WIDTH$}{:>12}  {:>13}  {:>28}  {:>28}  {:>12}",
+            "", "steps", "loss (chance)", "recall@10 (chance), %", "median rank (chance)", "time"
         )?;
+        let directions = format!("  {:>13}  {:>13}", "image→text", "text→image");
+        write!(f, "{:<NAME_WIDTH$}{:>27}{directions}{directions}", "", "")?;
         for run in &self.runs {
             write!(f, "\n{:<NAME_WIDTH$}", run.name)?;
             let Some(summary) = &run.summary else {
@@ -117,22 +119,21 @@ impl fmt::Display for Comparison {
                 Some(loss) => format!("{loss:.3} ({:.3})", summary.chance_loss),
                 None => "none".to_string(),
             };
-            let both = |text: fn(&Direction) -> String| {
-                summary.retrieval.as_ref().map_or_else(String::new, |it| {
-                    format!("{} {}", text(&it.image_to_text), text(&it.text_to_image))
-                })
+            let both = |score: fn(&RetrievalScores) -> f64| {
+                let cell = |direction: &Direction| {
+                    let (value, chance) = (score(&direction.scores), score(&direction.chance));
+                    format!("{value:.1} ({chance:.1})")
+                };
+                let retrieval = summary.retrieval.as_ref();
+                let cells = retrieval.map(|it| [&it.image_to_text, &it.text_to_image].map(cell));
+                let [image_to_text, text_to_image] = cells.unwrap_or_default();
+                format!("{image_to_text:>13}  {text_to_image:>13}")
             };
-            let recall = both(|it| format!("{:.1}", 100.0 * it.scores.recall_at_10));
-            let chance = both(|it| format!("{:.1}", 100.0 * it.chance.recall_at_10));
-            let recall = if recall.is_empty() {
-                recall
-            } else {
-                format!("{recall} % ({chance})")
-            };
-            let rank = both(|it| format!("{:.1}", it.scores.median_rank));
+            let recall = both(|scores| 100.0 * scores.recall_at_10);
+            let rank = both(|scores| scores.median_rank);
             write!(
                 f,
-                "{:>12}  {loss:>13}  {recall:>17}  {rank:>15}  {:>12}{ending}",
+                "{:>12}  {loss:>13}  {recall}  {rank}  {:>12}{ending}",
                 thousands(summary.steps),
                 duration(summary.seconds)
             )?;

@@ -106,18 +106,43 @@ pub enum RunError {
     },
 
     /// An override changes a setting that a resumed run cannot change.
-    #[error("`{key}` cannot change when a run is resumed; start a new run with `fine_tune_from`")]
+    #[error(
+        "`{key}` cannot change when a run is resumed{}; start a new run with `fine_tune_from`",
+        in_brackets(change)
+    )]
     FixedOnResume {
         /// The key of the setting.
         key: String,
+        /// The change that its file has, old and new value; empty for an override.
+        change: String,
+    },
+
+    /// A resumed run has made more steps than its configuration now asks for.
+    #[error(
+        "{run}: {step} steps are done, and the training would end after {total}: set `max_steps` or \
+         `epochs` so that it ends later, or leave them as they were",
+        run = run.display()
+    )]
+    EndsBefore {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Steps of the checkpoint.
+        step: usize,
+        /// Steps of the whole training.
+        total: usize,
     },
 }
 
 fn listed(damaged: &[String]) -> String {
-    if damaged.is_empty() {
+    in_brackets(&damaged.join("; "))
+}
+
+/// Returns a text in brackets after a space, if it is one.
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() {
         return String::new();
     }
-    format!(" ({})", damaged.join("; "))
+    format!(" ({text})")
 }
 
 fn gigabytes(bytes: u64) -> String {

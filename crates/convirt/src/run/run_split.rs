@@ -6,7 +6,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use convirt_data::{
-    FileError, Grouped, NewFile, SettingError, Split, SplitStudies, path_text, read_regular,
+    FileError, Grouped, NewFile, SettingError, Split, SplitStudies, open_regular, path_text,
+    read_regular,
 };
 
 use super::error::RunError;
@@ -18,6 +19,9 @@ use crate::weights::checksums;
 
 /// Name of the file in a run's folder.
 const FILE: &str = "split.csv";
+
+/// Its columns.
+const COLUMNS: [&str; 4] = ["row", "split", "content", "image"];
 
 /// Maximum size of the file, in bytes: ten million rows.
 const MAX_BYTES: u64 = 1 << 30;
@@ -79,9 +83,7 @@ impl RunSplit {
     pub(crate) fn table(split: &SplitStudies) -> Vec<u8> {
         let mut table = csv::Writer::from_writer(Vec::new());
         let in_memory = "writing to memory cannot fail";
-        table
-            .write_record(["row", "split", "content", "image"])
-            .expect(in_memory);
+        table.write_record(COLUMNS).expect(in_memory);
         let sides = [
             (Split::Train, &split.train),
             (Split::Valid, &split.valid),
@@ -131,7 +133,7 @@ impl RunSplit {
         // The run itself, or the run around a model folder, a file in it, or a checkpoint.
         let folders = path.ancestors().take(3);
         let mut folders = folders.filter(|folder| !folder.as_os_str().is_empty());
-        let Some(folder) = folders.find(|folder| folder.join(FILE).is_file()) else {
+        let Some(folder) = folders.find(|folder| has_record(folder)) else {
             return Ok(None);
         };
         let file = folder.join(FILE);
@@ -213,6 +215,16 @@ impl RunSplit {
     }
 }
 
+/// Returns whether a folder has the record of a run's split: other files have its name, too.
+fn has_record(folder: &Path) -> bool {
+    let path = folder.join(FILE);
+    let is_ours = || {
+        let mut table = csv::Reader::from_reader(open_regular(&path).ok()?);
+        Some(table.headers().ok()? == COLUMNS.as_slice())
+    };
+    path.is_file() && (checksums::is_recorded(&path) || is_ours().unwrap_or(false))
+}
+
 impl<T> Selection<T> {
     /// Returns whether the run knows a row of the table.
     pub fn is_known(&self) -> bool {
@@ -235,10 +247,15 @@ impl<T> fmt::Display for Selection<T> {
             }
             RowChoice::HeldOut => {
                 let side = if test > 0 { Split::Test } else { Split::Valid };
+                let held_out = self.known[side as usize];
                 write!(
                     f,
-                    "{rows} of {total} rows: held out by the run {run} ({side})"
-                )
+                    "{rows} of {total} rows: {held_out} held out by the run {run} ({side})"
+                )?;
+                match rows - held_out {
+                    0 => Ok(()),
+                    unknown => write!(f, " and {unknown} unknown to it"),
+                }
             }
         }
     }
@@ -347,10 +364,10 @@ mod tests {
         assert_eq!(rows(&selection), [6, 7, 8]);
         let text = selection.to_string();
         assert!(
-            text.starts_with("3 of 8 rows: held out by the run "),
+            text.starts_with("3 of 8 rows: 2 held out by the run "),
             "{text}"
         );
-        assert!(text.ends_with("(test)"), "{text}");
+        assert!(text.ends_with("(test) and 1 unknown to it"), "{text}");
     }
 
     #[test]
@@ -371,6 +388,25 @@ mod tests {
     fn a_copy_of_a_training_image_was_trained_on() {
         let selection = split(&[3]).select(vec![study(9, 3)], RowChoice::HeldOut);
         assert!(selection.rows.is_empty());
+    }
+
+    #[test]
+    fn another_file_of_its_name_is_no_record_and_a_damaged_one_is() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunDir::create(runs.path(), "a").unwrap();
+        let file = run.path().join(FILE);
+        let of_mimic = "dicom_id,study_id,subject_id,split\n1,2,3,train\n";
+        std::fs::write(&file, of_mimic).unwrap();
+        assert!(RunSplit::load(&run.model()).unwrap().is_none());
+        let studies = SplitStudies {
+            train: vec![study(1, 1)],
+            valid: Vec::new(),
+            test: Vec::new(),
+        };
+        RunSplit::save(&RunSplit::table(&studies), &run).unwrap();
+        std::fs::write(&file, of_mimic).unwrap();
+        let error = RunSplit::load(&run.model()).unwrap_err().to_string();
+        assert!(error.contains("split.csv"), "{error}");
     }
 
     #[test]

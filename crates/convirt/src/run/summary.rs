@@ -148,6 +148,14 @@ impl Summary {
         (-self.chance_loss).exp()
     }
 
+    /// Returns the step whose model was saved: the best one or, before any evaluation, the last one.
+    pub(crate) fn saved_step(&self) -> usize {
+        match self.validation_loss {
+            Some(_) => self.best_step,
+            None => self.steps,
+        }
+    }
+
     /// Writes the summary into its run's folder as JSON, and its checksum.
     pub(crate) fn save(&self, run: &RunDir) -> Result<(), Error> {
         write_json(&run.summary(), self)?;
@@ -175,7 +183,11 @@ impl fmt::Display for Summary {
                 "validation loss {loss:.3} at step {} (chance: {chance} = {:.3})",
                 self.best_step, self.chance_loss
             )?,
-            None => writeln!(f, "no evaluation yet")?,
+            None => writeln!(
+                f,
+                "no evaluation yet; the scores are those of the model of step {}",
+                self.saved_step()
+            )?,
         }
         if let Some(accuracy) = self.contrastive_accuracy {
             writeln!(

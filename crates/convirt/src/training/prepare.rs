@@ -224,7 +224,8 @@ impl Training {
     /// - [`RunNameError`](crate::inference::RunNameError) if the run does not exist
     /// - [`RunError::RunInUse`] if another process is training it
     /// - [`RunError::NoCheckpoint`] if it has no whole checkpoint
-    /// - [`RunError::FixedOnResume`] if an override changes a setting that must stay
+    /// - [`RunError::FixedOnResume`] if an override or an edit changes a setting that must stay
+    /// - [`RunError::EndsBefore`] if the training would end before the step it has reached
     /// - those of [`prepare`](Self::prepare)
     pub fn resume(run: &Path, overrides: &[String]) -> Result<Self, Error> {
         Self::resume_with(run, overrides, Studies::read_with)
@@ -259,7 +260,7 @@ impl Training {
         studies: impl FnOnce(&mut Config, &Peers) -> Result<Studies, Error>,
     ) -> Result<Self, Error> {
         for setting in overrides {
-            check_may_change(setting.split('=').next().unwrap_or_default())?;
+            check_may_change(setting.split('=').next().unwrap_or_default(), "")?;
         }
         let run = RunDir::open(Path::new(crate::config::DEFAULT_RUNS_DIR), run)?;
         let lock = RunLock::acquire(run.path())?;
@@ -270,7 +271,9 @@ impl Training {
         let written = Config::from_written(&file, &[])?;
         let mut config = Config::from_written(&file, overrides)?;
         let settings = earlier.changes_to(&config);
-        settings.keys().try_for_each(|key| check_may_change(key))?;
+        for (key, change) in &settings {
+            check_may_change(key, &format!("config.yaml: {change}"))?;
+        }
         // What an earlier resumption changed is in the file before it is in a checkpoint.
         let is_known = run.last_change().is_some_and(|it| it == written.to_yaml());
         let edits = earlier.changes_to(&written).into_values();
@@ -301,14 +304,24 @@ impl Training {
             .network
             .init_for_checkpoint(&device.clone().autodiff())?;
         let loaders = Loaders::new(&config, studies, tokenizer, &description, &device)?;
+        if state.step > loaders.steps.total {
+            return Err(RunError::EndsBefore {
+                run: run.path().to_path_buf(),
+                step: state.step,
+                total: loaders.steps.total,
+            }
+            .into());
+        }
         loaders.train.position().set(state.step);
         let pairs = loaders.train.dataset().len();
         let earlier_total = earlier.total_steps(pairs / config.batch_size.max(1));
         let patience = config.early_stop_patience.unwrap_or(usize::MAX);
         let is_at_end =
             state.step >= loaders.steps.total || state.evaluations.since_best >= patience;
+        let is_evaluated = state.evaluations.last_step == Some(state.step);
         let finished = Summary::load(&run.summary()).filter(|summary| {
-            is_at_end && summary.ending != Ending::Interrupted && summary.steps == state.step
+            let is_of_end = summary.ending != Ending::Interrupted && summary.steps == state.step;
+            is_at_end && is_evaluated && is_of_end
         });
         Ok(Self {
             config,
@@ -342,12 +355,14 @@ impl Training {
     }
 }
 
-/// Checks that a resumption may change a setting.
-fn check_may_change(key: &str) -> Result<(), RunError> {
+/// Checks that a resumption may change a setting; `change` is what its file has of it.
+fn check_may_change(key: &str, change: &str) -> Result<(), RunError> {
     let section = key.split('.').next().unwrap_or_default();
     if FIXED_ON_RESUME.contains(&section) {
-        let key = key.to_string();
-        return Err(RunError::FixedOnResume { key });
+        return Err(RunError::FixedOnResume {
+            key: key.to_string(),
+            change: change.to_string(),
+        });
     }
     Ok(())
 }

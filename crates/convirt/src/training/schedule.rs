@@ -113,7 +113,7 @@ impl ScheduledLearningRate {
     fn rate(&self, step: usize) -> f64 {
         let warmup = |steps: usize| ((step + 1) as f64 / steps.max(1) as f64).min(1.0);
         match self.schedule {
-            Schedule::Constant => self.base,
+            Schedule::Constant { warmup_steps } => self.base * warmup(warmup_steps),
             Schedule::Cosine {
                 warmup_steps,
                 total_steps,
@@ -188,6 +188,17 @@ mod tests {
         for (rate, expected) in rates.iter().zip(expected) {
             assert!((rate - expected).abs() < 1e-6, "{rates:?}");
         }
+    }
+
+    #[test]
+    fn constant_warms_up_and_stays() {
+        let schedule = |warmup_steps| Schedule::Constant { warmup_steps };
+        let rates = |warmup_steps| {
+            let mut rate = ScheduledLearningRate::new(1.0, schedule(warmup_steps));
+            [0; 4].map(|_| rate.step())
+        };
+        assert_eq!(rates(2), [0.5, 1.0, 1.0, 1.0]);
+        assert_eq!(rates(0), [1.0; 4]);
     }
 
     #[test]

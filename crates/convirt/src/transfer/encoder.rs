@@ -10,7 +10,7 @@ use convirt_model::{ImageEncoder, ImageEncoderConfig, ModelError, ResNetConfig, 
 use super::error::TransferError;
 use crate::config::{DEFAULT_RUNS_DIR, ModelConfig};
 use crate::error::Error;
-use crate::inference::{Description, find_run, folder_of_weights};
+use crate::inference::{Description, RunNameError, find_run, folder_of_weights};
 use crate::weights::{
     ChosenEncoder, EncoderKind, WeightsFile, WeightsKind, image_encoder_config, load_image_encoder,
     locate_weights,
@@ -123,8 +123,13 @@ impl EncoderSource {
             Self::ImageNet(depth) => ModelConfig::imagenet_name(*depth),
             Self::Weights(name) => name.clone(),
         };
-        let path = match find_run(Path::new(DEFAULT_RUNS_DIR), Path::new(&name))? {
+        let (runs, run) = (Path::new(DEFAULT_RUNS_DIR), Path::new(&name));
+        let path = match find_run(runs, run)? {
             Some(run) => run,
+            // An image encoder on the hub has an owner in its name.
+            None if run.parent() == Some(Path::new("")) => {
+                return Err(RunNameError::no_run(runs, run).into());
+            }
             None => locate_weights("encoder", &name, WeightsKind::ImageEncoder)?,
         };
         let file = chosen.open(&path, EncoderKind::ImageEncoder)?;
@@ -239,9 +244,15 @@ mod tests {
 
     #[test]
     fn missing_weights_are_an_error_that_names_them() {
-        let source = EncoderSource::Weights("nowhere/model.safetensors".into());
-        let opened = source.open(&mut ChosenEncoder::new(None));
-        let error = opened.err().expect("no such file").to_string();
-        assert!(error.contains("nowhere/model.safetensors"), "{error}");
+        for (name, part) in [
+            ("nowhere/model.safetensors", "nowhere/model.safetensors"),
+            ("latst", "no run `latst`"),
+            ("model.pth", "no run `model.pth`, neither as a path nor in"),
+        ] {
+            let source = EncoderSource::Weights(name.into());
+            let opened = source.open(&mut ChosenEncoder::new(None));
+            let error = opened.err().expect("no such file").to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

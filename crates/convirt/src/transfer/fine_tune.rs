@@ -323,11 +323,13 @@ impl FineTuneData<'_> {
         bar: &Bar,
     ) -> Result<Epoch, Error> {
         let mut sum = Tensor::<1>::zeros([1], self.device);
-        let mut images = 0;
+        let mut labels = 0;
         for batch in self.training_batches(order)? {
             let (pixels, indices) = batch?;
             let loss = self.loss(network.forward(pixels), &indices);
-            sum = sum + loss.clone().without_autodiff() * indices.len() as f64;
+            let known = self.known_labels(&indices);
+            sum = sum + loss.clone().without_autodiff() * known as f64;
+            labels += known;
             let factor = state.loss_scale.factor(self.precision);
             let gradients = gradients_of(loss, &network, factor);
             let rate = state.rate.step();
@@ -337,7 +339,6 @@ impl FineTuneData<'_> {
             } else {
                 network = state.optimizer.step(rate, network, gradients);
             }
-            images += indices.len();
             bar.advance(indices.len());
             if self.interrupter.should_stop() {
                 break;
@@ -345,7 +346,7 @@ impl FineTuneData<'_> {
         }
         Ok(Epoch {
             network,
-            loss: f64::from(sum.into_scalar::<f32>()) / images.max(1) as f64,
+            loss: f64::from(sum.into_scalar::<f32>()) / labels.max(1) as f64,
         })
     }
 
@@ -367,18 +368,20 @@ impl FineTuneData<'_> {
         }))
     }
 
-    /// Returns the mean loss of a network in evaluation mode on the images at `indices`.
+    /// Returns the loss of a network in evaluation mode on the images at `indices`, which does not
+    /// depend on their batches.
     fn mean_loss(&self, network: &Network, indices: &[usize]) -> Result<f64, Error> {
-        let (mut sum, mut images) = (0.0, 0);
+        let (mut sum, mut labels) = (0.0, 0);
         for batch in self.reader.batches(&self.paths(indices), self.device)? {
             let batch = batch?;
             let rows = batch.indices.iter();
             let batch_indices: Vec<usize> = rows.map(|row| indices[*row]).collect();
             let loss = self.loss(network.forward(batch.images), &batch_indices);
-            sum += f64::from(loss.into_scalar::<f32>()) * batch_indices.len() as f64;
-            images += batch_indices.len();
+            let known = self.known_labels(&batch_indices);
+            sum += f64::from(loss.into_scalar::<f32>()) * known as f64;
+            labels += known;
         }
-        Ok(sum / images.max(1) as f64)
+        Ok(sum / labels.max(1) as f64)
     }
 
     /// Returns the mean negative log-likelihood of the known labels of the images at `indices`, in
@@ -398,16 +401,28 @@ impl FineTuneData<'_> {
             Tensor::<2>::from_data(TensorData::new(values, shape), &device)
         };
         let positive = matrix(|target| f32::from(u8::from(*target == Some(true))));
-        match self.labels {
-            Labels::Classes(_) => {
-                (log_softmax(logits, 1) * positive).sum().neg() / indices.len() as f64
-            }
+        let losses = match self.labels {
+            Labels::Classes(_) => (log_softmax(logits, 1) * positive).neg(),
             Labels::Findings(_) => {
                 let known = matrix(|target| f32::from(u8::from(target.is_some())));
                 // ln(1 + eˢ) − s·y, without overflow.
                 let soft = logits.clone().abs().neg().exp().log1p();
-                let losses = logits.clone().clamp_min(0.0) - logits * positive + soft;
-                (losses * known.clone()).sum() / known.sum().clamp_min(1.0)
+                (logits.clone().clamp_min(0.0) - logits * positive + soft) * known
+            }
+        };
+        losses.sum() / self.known_labels(indices).max(1) as f64
+    }
+
+    /// Returns the number of labels of the images at `indices` that are known: each image has one
+    /// class.
+    fn known_labels(&self, indices: &[usize]) -> usize {
+        match self.labels {
+            Labels::Classes(_) => indices.len(),
+            Labels::Findings(_) => {
+                let targets = indices
+                    .iter()
+                    .flat_map(|index| &self.images[*index].targets);
+                targets.flatten().count()
             }
         }
     }
@@ -585,6 +600,32 @@ mod tests {
         let tuned = tuned(&images, 1_000, &interrupter);
         assert_eq!(tuned.epoch, 0);
         assert!(tuned.validation_loss.is_finite());
+    }
+
+    #[test]
+    fn a_batch_counts_by_its_known_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        // Of ten images in batches of eight and two, three labels are known.
+        let mut images = images(folder.path(), 10);
+        for image in &mut images[1..8] {
+            image.targets = vec![None];
+        }
+        let device = Device::flex();
+        let data = FineTuneData {
+            labels: &labels(),
+            images: &images,
+            reader: &reader(),
+            device: &device,
+            precision: Precision::Float32,
+            interrupter: &Interrupter::new(),
+        };
+        let encoder = ImageEncoderConfig::ResNet(ResNetConfig::new(ResNetDepth::ResNet18));
+        let network = ImageClassifierConfig::new(encoder, 1);
+        let network = network.init(&device).unwrap();
+        let all: Vec<usize> = (0..10).collect();
+        let mean = |indices: &[usize]| data.mean_loss(&network, indices).unwrap();
+        let expected = (mean(&[0]) + mean(&[8]) + mean(&[9])) / 3.0;
+        assert!((mean(&all) - expected).abs() < 1e-5 * expected);
     }
 
     #[test]

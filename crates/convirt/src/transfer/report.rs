@@ -261,14 +261,6 @@ impl fmt::Display for TransferReport {
         if self.interrupted {
             writeln!(f, "stopped before the end")?;
         }
-        if let Some((row, _)) = self.best() {
-            writeln!(
-                f,
-                "best in validation: {} with {} of the images",
-                row.encoder,
-                percent(row.fraction)
-            )?;
-        }
         Ok(())
     }
 }

@@ -94,6 +94,13 @@ pub(crate) fn verify(path: &Path) -> Result<(), WeightsError> {
     }
 }
 
+/// Returns whether the record of a file's folder lists it.
+pub(crate) fn is_recorded(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let sums = read(path.parent().unwrap_or(Path::new("")));
+    sums.is_ok_and(|sums| sums.contains_key(&*name))
+}
+
 /// Checks that a file has one of the lengths and checksums of its `record`.
 ///
 /// # Errors

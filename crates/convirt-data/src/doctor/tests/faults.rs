@@ -360,6 +360,67 @@ fn without_groups_and_sides_the_doctor_reports_it_and_draws_a_split() {
 }
 
 #[test]
+fn validation_is_drawn_from_the_training_rows_beside_test_rows_as_in_training() {
+    let mut ward = Ward::new();
+    let test: Vec<usize> = ward.patients("validate").concat();
+    for row in 1..=ward.rows.len() {
+        let side = if test.contains(&row) { "test" } else { "train" };
+        ward.set(row, SPLIT, side);
+    }
+    // One text in many rows, and one image in several.
+    let training = ward.patients("train").concat();
+    for rows in training.chunks(2).take(8) {
+        let text = ward.cell(training[0], TEXT).to_owned();
+        ward.set(rows[1], TEXT, text);
+    }
+    let image = ward.cell(training[0], IMAGE).to_owned();
+    for row in [training[2], training[4]] {
+        ward.set(row, IMAGE, &image);
+    }
+    ward.config.split.valid_size = 0.3;
+    for group in [Some(Column::Name("patient".into())), None] {
+        ward.config.manifest.group = group;
+        for seed in 0..4 {
+            ward.config.split.seed = seed;
+            let diagnosis = ward.examine();
+            assert_eq!(diagnosis.count(Severity::Error), 0, "{diagnosis}");
+            let studies = crate::manifest::Manifest::read(&ward.config.manifest);
+            let sides = crate::manifest::split(studies.unwrap().studies, &ward.config.split);
+            let sides = sides.unwrap();
+            let expected = [
+                (Split::Train, sides.train.len()),
+                (Split::Valid, sides.valid.len()),
+                (Split::Test, test.len()),
+            ];
+            assert_eq!(diagnosis.counts().by_side, BTreeMap::from(expected));
+        }
+    }
+
+    // A copy of a test image is removed, and not the test row, whatever was drawn.
+    let copy = ward.file(test[0]);
+    ward.show(training[6], "copy.jpg", copy);
+    let diagnosis = ward.examine();
+    assert!(diagnosis.get(FindingKind::LeakedImage).is_some());
+    let cleaned = ward.path("cleaned.csv");
+    diagnosis.write_cleaned(&cleaned).unwrap();
+    ward.config.manifest.csv_file = cleaned;
+    let again = ward.config.examine(|_| ()).unwrap();
+    assert_eq!(again.count(Severity::Error), 0, "{again}");
+    assert_eq!(again.counts().by_side[&Split::Test], test.len());
+}
+
+#[test]
+fn remarks_on_columns_are_warnings() {
+    let mut ward = Ward::new();
+    let remark = "column `fold` is not used as the split: `3` is no split";
+    ward.config.column_remarks = vec![remark.into()];
+    let diagnosis = ward.examine();
+    let unused = diagnosis.get(FindingKind::UnusedColumn).unwrap();
+    assert_eq!(unused.examples[0].detail, remark);
+    assert_eq!(diagnosis.count(Severity::Warning), 1, "{diagnosis}");
+}
+
+#[test]
 fn images_without_texts_have_no_findings_about_texts() {
     let mut ward = Ward::new();
     ward.config.manifest.text = None;

@@ -24,8 +24,6 @@ const TEXT_ENDINGS: [&str; 3] = ["txt", "text", "rpt"];
 pub(super) struct Profile {
     /// Cells that are not blank.
     filled: usize,
-    /// Blank cells.
-    pub blank: usize,
     /// Paths of existing image files.
     pub images: usize,
     /// Cells that end like the name of an image file, whether it exists or not.
@@ -64,7 +62,6 @@ impl Profile {
 
     fn add(&mut self, cell: &str, [image_root, text_root]: [&Path; 2], roots: &Roots) {
         if cell.is_empty() {
-            self.blank += 1;
             return;
         }
         self.filled += 1;

@@ -103,7 +103,7 @@ impl<'a> RowReader<'a> {
         }
         Ok(Study {
             row,
-            group: self.group_of(&cells, &report.text),
+            group: self.group_of(&cells),
             image: cells.image,
             image_size: header.size,
             image_content: header.content,
@@ -160,17 +160,23 @@ impl<'a> RowReader<'a> {
         self.text.as_ref().map(|column| column.position)
     }
 
-    /// Returns the group of a pair; without a group column, its text or its image.
-    pub(crate) fn group_of(&self, cells: &Cells, text: &str) -> String {
-        if let Some(group) = &cells.group {
-            return group.clone();
-        }
-        if self.split.is_some() || self.text.is_none() {
-            return path_text(&cells.image).into_owned();
-        }
-        let words: Vec<_> = text.split_whitespace().collect();
-        words.join(" ")
+    /// Returns the group of a pair; without a group column, its image.
+    pub(crate) fn group_of(&self, cells: &Cells) -> String {
+        let group = cells.group.clone();
+        group.unwrap_or_else(|| path_text(&cells.image).into_owned())
     }
+
+    /// Returns whether equal texts form a group where validation is drawn: there are texts, and no
+    /// group column.
+    pub(crate) fn groups_texts(&self) -> bool {
+        self.group.is_none() && self.text.is_some()
+    }
+}
+
+/// Returns the group of all pairs with a text, in which whitespace does not count.
+pub(crate) fn text_group(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ")
 }
 
 /// Returns the fault for a text without a sentence of `min_words` words.

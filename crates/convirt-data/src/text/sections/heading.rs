@@ -105,7 +105,7 @@ pub(super) struct Heading<'a> {
 pub(super) enum Kind {
     /// Starts a section.
     Section(SectionName),
-    /// Starts the findings, or is a label within them ("CHEST:").
+    /// Starts the findings; is a label in the impression and where there are findings ("CHEST:").
     Views,
     /// Starts an unnamed section after a section other than findings or impression.
     Label,

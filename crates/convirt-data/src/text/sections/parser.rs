@@ -11,6 +11,8 @@ pub(super) struct Parser<'a> {
     report: &'a str,
     drafts: Vec<Draft<'a>>,
     in_addendum: bool,
+    /// Whether the report, from its title on, has a text of findings outside of an addendum.
+    has_findings: bool,
 }
 
 /// A section under construction.
@@ -28,6 +30,7 @@ impl<'a> Parser<'a> {
             report: report.strip_prefix('\u{feff}').unwrap_or(report),
             drafts: Vec::new(),
             in_addendum: false,
+            has_findings: false,
         };
         parser.open(SectionName::Preamble, "");
         parser
@@ -82,16 +85,17 @@ impl<'a> Parser<'a> {
         let current = self.current().name;
         let name = match heading.kind {
             Kind::Title => {
-                self.in_addendum = false;
+                (self.in_addendum, self.has_findings) = (false, false);
                 Preamble
             }
             Kind::Section(name) => {
                 self.in_addendum |= name == Addendum;
                 name
             }
-            Kind::Views if current != Findings => Findings,
-            Kind::Views => return self.text(line),
-            Kind::Label => {
+            Kind::Views if !self.has_findings && !matches!(current, Findings | Impression) => {
+                Findings
+            }
+            Kind::Views | Kind::Label => {
                 if !matches!(current, Preamble | Findings | Impression | Addendum | Other) {
                     self.open(Other, "");
                 }
@@ -105,12 +109,12 @@ impl<'a> Parser<'a> {
     /// Adds text up to the next heading within the line; returns what follows that heading.
     fn text(&mut self, line: &'a str) -> &'a str {
         let Some((start, heading)) = heading::inside(line, self.current().name) else {
-            self.current().push(line);
+            self.push(line);
             return "";
         };
         let before = line[..start].trim();
         if !before.is_empty() {
-            self.current().push(before);
+            self.push(before);
         }
         self.heading(&line[start..], heading)
     }
@@ -163,6 +167,13 @@ impl<'a> Parser<'a> {
             paragraphs: vec![Vec::new()],
             in_addendum: self.in_addendum,
         });
+    }
+
+    fn push(&mut self, line: &'a str) {
+        let current = self.current();
+        current.push(line);
+        let is_findings = current.name == SectionName::Findings && !current.in_addendum;
+        self.has_findings |= is_findings;
     }
 
     fn gap(&mut self) {

@@ -80,9 +80,21 @@ pub(super) fn read(folder: &Path, do_lower_case: Option<bool>) -> Result<Source,
     let (mut tokenizer, path) = if whole.exists() {
         let mut tokenizer = Value::Object(json_file(&whole)?);
         check_whole(&tokenizer, &whole)?;
-        if let Some(lowercase) = do_lower_case {
-            set_lowercase(&mut tokenizer["normalizer"], lowercase);
+        let chinese = settings.flag("tokenize_chinese_chars")?;
+        for (key, flag) in [
+            ("lowercase", do_lower_case),
+            ("strip_accents", settings.flag("strip_accents")?),
+            ("handle_chinese_chars", chinese),
+        ] {
+            set_flag(&mut tokenizer["normalizer"], "BertNormalizer", key, flag);
         }
+        let flag = settings.flag("add_prefix_space")?;
+        set_flag(
+            &mut tokenizer["pre_tokenizer"],
+            "ByteLevel",
+            "add_prefix_space",
+            flag,
+        );
         (tokenizer, whole)
     } else if words.exists() {
         check_class(&settings, &WORD_PIECE_CLASSES, folder)?;
@@ -224,17 +236,19 @@ fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary) -> Vec<Liste
     listed
 }
 
-/// Sets the casing of BERT's normalizer, alone or in a sequence.
-fn set_lowercase(normalizer: &mut Value, lowercase: bool) {
-    match normalizer["type"].as_str() {
-        Some("BertNormalizer") => normalizer["lowercase"] = lowercase.into(),
-        Some("Sequence") => {
-            let parts = normalizer["normalizers"].as_array_mut();
+/// Sets a flag of a normalizer or pre-tokenizer if it is of this kind, or of such parts of a
+/// sequence, as transformers does with the flags of `tokenizer_config.json`.
+fn set_flag(stage: &mut Value, kind: &str, key: &str, flag: Option<bool>) {
+    let Some(value) = flag else { return };
+    if stage["type"] == kind {
+        stage[key] = value.into();
+    } else if stage["type"] == "Sequence" {
+        for list in ["normalizers", "pretokenizers"] {
+            let parts = stage.get_mut(list).and_then(Value::as_array_mut);
             for part in parts.into_iter().flatten() {
-                set_lowercase(part, lowercase);
+                set_flag(part, kind, key, flag);
             }
         }
-        _ => {}
     }
 }
 
@@ -422,6 +436,38 @@ mod tests {
         let folder = folder(&files);
         let lower = ReportTokenizer::from_folder(folder.path(), Some(true)).unwrap();
         assert_eq!(lower.encode("Heart", 9).unwrap().ids, [2, 5, 3]);
+    }
+
+    /// As in transformers 5.24.
+    #[test]
+    fn settings_of_a_whole_tokenizer_apply() {
+        let numbered = |tokens: &[&str]| -> Vocabulary {
+            let tokens = tokens.iter().map(ToString::to_string);
+            tokens.zip(0..).collect()
+        };
+        let words = numbered(&[&BERT_SPECIAL[..], &["cafe", "café", "心"]].concat());
+        let normalizer = BertNormalizer::new(true, true, None, true);
+        let words = word_piece(&words, &normalizer, &bert_special()).to_string();
+        let bytes = numbered(&[&ROBERTA_SPECIAL[..], &["h", "Ġ"]].concat());
+        let bytes = byte_level(&bytes, &[], false, &roberta_special()).to_string();
+        for (whole, settings, text, expected) in [
+            (&words, "{}", "Café 心心", &[2, 5, 7, 7, 3][..]),
+            (&words, r#"{"strip_accents": false}"#, "Café", &[2, 6, 3]),
+            (
+                &words,
+                r#"{"tokenize_chinese_chars": false}"#,
+                "心心",
+                &[2, 1, 3],
+            ),
+            (&bytes, "{}", "h", &[2, 5, 3]),
+            (&bytes, r#"{"add_prefix_space": true}"#, "h", &[2, 6, 5, 3]),
+        ] {
+            let files = [
+                ("tokenizer.json", &**whole),
+                ("tokenizer_config.json", settings),
+            ];
+            assert_eq!(ids(&files, text), expected, "{settings}");
+        }
     }
 
     #[test]

@@ -105,6 +105,14 @@ impl<N: Pretrained> Parts<N> {
     pub fn evaluated(&self) -> PretrainingTask<N> {
         evaluated(&self.learner.model(), self.average.as_ref())
     }
+
+    /// Counts all steps up to the `step`-th as done, those without a batch among them.
+    fn advance(&mut self, state: &mut TrainingState, step: usize) {
+        for _ in state.step..step {
+            self.learner.lr_step();
+        }
+        state.step = step;
+    }
 }
 
 impl<N: Pretrained> SupervisedLearningStrategy<PretrainingTask<N>> for WindowedTraining<N> {
@@ -265,19 +273,15 @@ impl<N: Pretrained> WindowedTraining<N> {
                 .then(|| CompilingNote::begin(&self.device));
             let loss_scale = state.loss_scale.factor(self.precision);
             let output = with_dropout_seed(seed, 0, || self.train_step(parts, share, loss_scale))?;
+            parts.advance(state, step);
             let Some(output) = output else {
                 // Too few of its images can be read.
-                state.step = step;
                 if interrupter.should_stop() {
                     break;
                 }
                 continue;
             };
-            parts.learner.lr_step();
-            let failed = |cause| Error::Step {
-                step: state.step + 1,
-                cause,
-            };
+            let failed = |cause| Error::Step { step, cause };
             let norm = norm(&output.grads, &parts.learner.model(), &self.device);
             let has_queue = !is_flex(&self.device);
             // Peers are told to update after the loss is known.
@@ -288,7 +292,6 @@ impl<N: Pretrained> WindowedTraining<N> {
             let (item, measures, norm) = queued.read().map_err(failed)?;
             drop(compiling);
             parts.is_first_step = false;
-            state.step = step;
             let is_finite = NotFinite::check_loss(measures.loss)
                 .and_then(|()| NotFinite::check_gradient_norm(norm));
             if let Err(cause) = is_finite {
@@ -346,7 +349,7 @@ impl<N: Pretrained> WindowedTraining<N> {
             }
             self.tell_of_checkpoints(recorder);
         }
-        state.step = shares.end(state.step);
+        parts.advance(state, shares.end(state.step));
         report(
             parts
                 .processor
