@@ -164,9 +164,11 @@ fn a_batch_of_too_few_readable_images_counts_as_a_step_of_the_learning_rate() {
 #[test]
 fn a_device_of_the_environment_is_told_with_its_variable() {
     let trained = trained();
-    let image = trained.an_image();
-    let mut command = convirt(["embed", "--out", "nowhere.npy", "--run"]);
-    let command = command.arg(trained.run.path()).arg("--images").arg(image);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = convirt(["embed", "--run"]);
+    command.arg(trained.run.path()).arg("--images");
+    command.arg(trained.workspace().data()).arg("--out");
+    command.arg(folder.path().join("images.npy"));
     let output = command.env("BURN_DEVICE", "abacus").output().unwrap();
     let text = text_of(&output);
     assert!(text.contains("no device `BURN_DEVICE=abacus`"), "{text}");

@@ -187,7 +187,7 @@ fn errors_about_a_table_say_what_to_set() {
     for (arguments, parts) in [
         (
             &["train", "--csv", "missing.csv"][..],
-            &["missing.csv", "no such file"][..],
+            &["Error: missing.csv: cannot be read"][..],
         ),
         (
             &["train", "--csv", "moved.csv"],

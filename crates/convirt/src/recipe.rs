@@ -117,7 +117,7 @@ impl StartingConfig {
             defaults.model.freeze_layers = Vec::new();
             defaults.model.freeze_embeddings = false;
         }
-        let given = Config::from_text("default configuration", &defaults.to_yaml(), overrides)?;
+        let given = Config::from_yaml("default configuration", &defaults.to_yaml(), overrides)?;
         let columns = recognize_columns(&given)?;
         let recipe = recipe.unwrap_or_else(|| Recipe::for_rows(columns.rows));
         let is_given =
