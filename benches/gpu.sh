@@ -51,6 +51,11 @@ run() {
     for file in "$folder"/*.xz; do
         if [ -e "$file" ] && [ ! -e "${file%.xz}" ]; then xz -dk "$file"; fi
     done
+    # Without a case it only opens the device, and says why it cannot.
+    for file in "$folder"/steps-*; do
+        case "$file" in *.xz) continue ;; esac
+        "$file" </dev/null >/dev/null || exit 1
+    done
     for file in "$folder"/test-*; do
         case "$file" in *.xz | *.log | *'*') continue ;; esac
         backend=${file##*-}

@@ -29,7 +29,7 @@ use convirt::training::{Adam, ContrastiveTask};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let device = convirt::device(None).expect("a backend is compiled in");
+    let device = convirt::device(None).expect("the device can be opened");
     let mut current = Case::read(&words, &device);
     let mut last = None;
     for line in std::io::stdin().lock().lines() {
