@@ -13,6 +13,7 @@ mod results;
 pub use compute::{ComputeArguments, DeviceArgument};
 pub use configuration::{
     ConfigurationArguments, DEFAULT_CONFIGURATION, OverrideArguments, RecipeArgument, describe,
+    warn_of_columns,
 };
 pub use images::ImageArguments;
 pub use labelled::LabelledArguments;

@@ -33,8 +33,9 @@ Exit codes:
   130  stopped by Ctrl-C
 
 Results and the course of a training or comparison, with its warnings, go to standard output (with
---json or --quiet, results alone), all else to standard error. The best device of this build is used, unless --device or the environment variable BURN_DEVICE names another. Colours are
-printed on a terminal only, and not if the environment variable NO_COLOR is set."
+--json or --quiet, results alone), all else to standard error. The best device of this build is
+used, unless --device or the environment variable BURN_DEVICE names another. Colours are printed on
+a terminal only, and not if the environment variable NO_COLOR is set."
 )]
 pub struct CommandLine {
     #[command(subcommand)]

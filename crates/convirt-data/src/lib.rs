@@ -48,9 +48,9 @@ pub use doctor::{
 };
 pub use error::DataError;
 pub use files::{
-    FileError, NewFile, NotUtf8, PassedOver, PassedOverKind, decode_text, is_plain_name,
-    open_regular, path_from_text, path_text, printable, printable_lines, read_regular,
-    read_regular_text, truncated_list,
+    FileError, NewFile, NotUtf8, PassedOver, PassedOverKind, beginning, decode_text, folder_of,
+    is_plain_name, open_regular, path_from_text, path_text, printable, printable_lines,
+    read_regular, read_regular_text, truncated_list,
 };
 pub use loader::{
     BatchShare, BatchShares, EvaluationLoader, ImageBatch, ImageBatches, ImageTextBatch,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{path_text, printable, shown};
+use crate::files::{beginning, path_text, printable, shown};
 
 /// Examples shown in an error, and for each reason in a summary.
 const EXAMPLES: usize = 5;
@@ -243,12 +243,7 @@ impl fmt::Display for Skip {
 
 /// Shows the beginning of a path: a cell with a whole report may have been taken for one.
 fn excerpt(path: &Path) -> impl fmt::Display {
-    let mut text = path_text(path).into_owned();
-    if let Some((end, _)) = text.char_indices().nth(LONGEST_SHOWN) {
-        text.truncate(end);
-        text.push('…');
-    }
-    printable(text)
+    printable(beginning(&path_text(path), LONGEST_SHOWN).into_owned())
 }
 
 /// A summary for the end of a run: a total, then each reason with its first few rows.

@@ -74,11 +74,11 @@ pub fn device(name: Option<&str>) -> Result<Device, Error> {
     let of_variable = std::env::var("BURN_DEVICE").ok();
     let of_variable = of_variable.as_deref().filter(|name| !name.is_empty());
     let best = DEVICE_NAMES.first().copied().unwrap_or("none");
-    let shown = match (name, of_variable) {
-        (None, Some(name)) => format!("BURN_DEVICE={name}"),
-        _ => name.unwrap_or(best).to_string(),
+    let (name, shown) = match (name, of_variable) {
+        (Some(name), _) => (name, name.to_string()),
+        (None, Some(name)) => (name, format!("BURN_DEVICE={name}")),
+        (None, None) => (best, best.to_string()),
     };
-    let name = name.or(of_variable).unwrap_or(best);
     let unknown = || ComputeError::UnknownDevice {
         name: shown.clone(),
         available: DEVICE_NAMES,

@@ -231,10 +231,13 @@ impl Config {
         Self::from_text(&path.display().to_string(), &read_text(path)?, overrides)
     }
 
-    /// Reads the configuration of a run with overrides, without checking whether the files that it
-    /// names exist.
-    #[cfg(feature = "train")]
-    pub(crate) fn from_written(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+    /// Reads the configuration of a run like [`from_file`](Self::from_file), without checking whether
+    /// the files that it names exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::File`] if the file cannot be read; those of [`from_yaml`](Self::from_yaml).
+    pub fn from_written(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         Self::from_yaml(&path.display().to_string(), &read_text(path)?, overrides)
     }
 

@@ -112,8 +112,7 @@ impl StartingConfig {
     ) -> Result<Self, Error> {
         let mut defaults = Config::default();
         defaults.dataset.csv_file = csv.to_path_buf();
-        let is_scratch = |text_encoder: &str| text_encoder == ModelConfig::SCRATCH;
-        if overridden(overrides, "model.bert_base_model").is_some_and(is_scratch) {
+        if overridden(overrides, "model.bert_base_model") == Some(ModelConfig::SCRATCH) {
             defaults.model.freeze_layers = Vec::new();
             defaults.model.freeze_embeddings = false;
         }

@@ -232,12 +232,11 @@ impl Training {
         let earlier = earlier.map_or(0.0, |resumption| resumption.state.seconds);
         let held_out = &self.loaders.valid;
         let evaluations = &outcome.state.evaluations;
-        let is_evaluated = evaluations.last_step == Some(outcome.state.step);
         let summary = Summary {
             run: self.run.path().to_path_buf(),
             objective: self.config.objective,
             ending: match (
-                outcome.state.step >= self.loaders.steps.total && is_evaluated,
+                outcome.state.step >= self.loaders.steps.total && outcome.state.is_evaluated(),
                 outcome.stopped_early,
             ) {
                 (true, _) => Ending::Completed,

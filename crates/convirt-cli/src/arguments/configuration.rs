@@ -67,9 +67,7 @@ impl ConfigurationArguments {
         }
         if let Some(csv) = self.csv.clone().or(given) {
             let start = StartingConfig::for_pairs(&csv, self.recipe.recipe, overrides)?;
-            for remark in &start.columns.remarks {
-                warn!("{}", printable(remark));
-            }
+            warn_of_columns(&start);
             info!("{}", describe(&start));
             return Ok(start.config(overrides)?);
         }
@@ -96,6 +94,13 @@ impl OverrideArguments {
         let csv = overridden(overrides, "dataset.csv_file");
         let csv = csv.filter(|csv| !csv.starts_with(['"', '\'']));
         csv.filter(|_| !has_phantom).map(PathBuf::from)
+    }
+}
+
+/// Warns of the columns that a starting configuration does not use in spite of their names.
+pub fn warn_of_columns(start: &StartingConfig) {
+    for remark in &start.columns.remarks {
+        warn!("{}", printable(remark));
     }
 }
 

@@ -1,6 +1,5 @@
 //! The options for the columns and rows of a manifest.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -197,9 +196,8 @@ pub fn choose_rows<T: Grouped>(
 /// Returns whether the run's own configuration names this manifest.
 fn was_trained_on(run: &Path, manifest: &Path) -> bool {
     let is_same = || {
-        let text = fs::read_to_string(run.join("config.yaml")).ok()?;
         // Its other files may be gone.
-        let config = Config::from_yaml("config.yaml", &text, &[]).ok()?;
+        let config = Config::from_written(&run.join("config.yaml"), &[]).ok()?;
         let csv = config.dataset.csv_file;
         Some(csv.canonicalize().ok()? == manifest.canonicalize().ok()?)
     };

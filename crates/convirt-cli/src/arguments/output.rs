@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use convirt::RunDir;
 use convirt::config::DEFAULT_RUNS_DIR;
-use convirt::data::{FileError, NewFile, shards};
+use convirt::data::{FileError, NewFile, folder_of, shards};
 
 use crate::program::Misuse;
 
@@ -143,9 +143,4 @@ fn overlap(output: &Path, inputs: impl IntoIterator<Item: AsRef<Path>>) -> Optio
             "{relation} the input {input}, which is never replaced; choose another name"
         ))
     })
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }

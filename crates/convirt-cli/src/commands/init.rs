@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use convirt::data::{NewFile, path_text, printable};
+use convirt::data::{NewFile, path_text};
 use convirt::recipe::StartingConfig;
-use log::warn;
 use serde_json::json;
 
-use crate::arguments::{Output, OverwriteArguments, RecipeArgument, ResultsArguments, describe};
+use crate::arguments::{
+    Output, OverwriteArguments, RecipeArgument, ResultsArguments, describe, warn_of_columns,
+};
 use crate::program::Ending;
 
 /// Look at a table of images and texts, and write a commented configuration for it
@@ -77,9 +78,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let overrides: Vec<String> = given.collect();
 
     let start = StartingConfig::for_pairs(&arguments.csv, arguments.recipe.recipe, &overrides)?;
-    for remark in &start.columns.remarks {
-        warn!("{}", printable(remark));
-    }
+    warn_of_columns(&start);
     NewFile::write_whole(&out, start.yaml.as_bytes())
         .with_context(|| format!("{}: cannot be written", out.display()))?;
     let name = out.display();

@@ -4,6 +4,7 @@ mod encoding;
 mod identifiers;
 
 use super::finding::{FindingKind, Problem};
+use crate::files::beginning;
 use crate::text::{SectionName, headings};
 use encoding::{find_lost, find_mojibake, find_stray};
 use identifiers::identifiers;
@@ -34,7 +35,7 @@ pub(super) fn problems(text: &str) -> Vec<Problem> {
 /// Returns a text for a finding, up to a length, unless it may identify a patient.
 pub(super) fn shown(text: &str) -> String {
     if identifiers(text).is_empty() {
-        beginning(text, 2_000)
+        beginning(text, 2_000).into_owned()
     } else {
         NOT_SHOWN.into()
     }
@@ -47,14 +48,6 @@ pub(super) fn excerpt(text: &str) -> String {
     }
     let words: Vec<_> = text.split_whitespace().collect();
     format!("“{}”", beginning(&words.join(" "), 60))
-}
-
-/// Returns the first `length` characters of a text, with an ellipsis if there are more.
-fn beginning(text: &str, length: usize) -> String {
-    match text.char_indices().nth(length) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into(),
-    }
 }
 
 fn identifying(text: &str) -> Option<(String, usize)> {

@@ -127,16 +127,21 @@ impl NewFile {
 fn sync_folder_of(path: &Path) {
     #[cfg(unix)]
     {
-        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
         // Some file systems cannot.
-        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|it| it.sync_all());
+        let _ = File::open(folder_of(path)).and_then(|it| it.sync_all());
     }
     #[cfg(not(unix))]
     let _ = path;
 }
 
 fn create_folder_of(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("")))
+    fs::create_dir_all(folder_of(path))
+}
+
+/// Returns the folder of a file, which is `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 impl Drop for Partial {

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Debug, Display};
 
+use super::beginning;
+
 /// Items shown in a message.
 const MAX_ITEMS: usize = 20;
 
@@ -31,10 +33,7 @@ impl<T: Debug> Display for TruncatedList<'_, T> {
         for (place, item) in shown.iter().enumerate() {
             let separator = if place > 0 { ", " } else { "" };
             let item = format!("{item:?}");
-            match item.char_indices().nth(MAX_ITEM_CHARS) {
-                Some((end, _)) => write!(f, "{separator}{}…", &item[..end])?,
-                None => write!(f, "{separator}{item}")?,
-            }
+            write!(f, "{separator}{}", beginning(&item, MAX_ITEM_CHARS))?;
         }
         f.write_str("]")?;
         match self.0.len() - shown.len() {

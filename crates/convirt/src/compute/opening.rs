@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use burn::tensor::Device;
+use convirt_data::beginning;
 
 /// Opens a device.
 ///
@@ -53,10 +54,7 @@ fn message(info: &PanicHookInfo) -> String {
     const LONGEST: usize = 240;
     let text = info.payload_as_str().unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_string(),
-    }
+    beginning(line, LONGEST).into_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The outputs of a tower for one batch of images or texts.
 
+use convirt_data::beginning;
 use convirt_model::Encoded;
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +94,5 @@ impl EmbeddedBatch {
 /// Returns the beginning of a text, as its name in messages.
 pub(crate) fn excerpt(text: &str) -> String {
     const MAX_CHARS: usize = 60;
-    match text.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_string(),
-    }
+    beginning(text, MAX_CHARS).into_owned()
 }

@@ -318,10 +318,9 @@ impl Training {
         let patience = config.early_stop_patience.unwrap_or(usize::MAX);
         let is_at_end =
             state.step >= loaders.steps.total || state.evaluations.since_best >= patience;
-        let is_evaluated = state.evaluations.last_step == Some(state.step);
         let finished = Summary::load(&run.summary()).filter(|summary| {
             let is_of_end = summary.ending != Ending::Interrupted && summary.steps == state.step;
-            is_at_end && is_evaluated && is_of_end
+            is_at_end && state.is_evaluated() && is_of_end
         });
         Ok(Self {
             config,

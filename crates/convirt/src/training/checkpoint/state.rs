@@ -73,6 +73,11 @@ pub(crate) enum NotFiniteStep {
 }
 
 impl TrainingState {
+    /// Returns whether the model of the last step has been evaluated.
+    pub fn is_evaluated(&self) -> bool {
+        self.evaluations.last_step == Some(self.step)
+    }
+
     /// Counts a step that is not finite. `may_be_overflow` tells that the loss was scaled and is
     /// itself finite; at most `limit` other steps in a row may be skipped.
     pub fn observe_not_finite(&mut self, may_be_overflow: bool, limit: usize) -> NotFiniteStep {

@@ -195,8 +195,7 @@ impl<N: Pretrained> WindowedTraining<N> {
         }
         loop {
             let state = &mut outcome.state;
-            let is_evaluated = state.evaluations.last_step == Some(state.step);
-            if self.is_boundary(state.step) && !is_evaluated {
+            if self.is_boundary(state.step) && !state.is_evaluated() {
                 let Some(evaluated) = self.evaluate(parts, state.step, recorder)? else {
                     self.checkpoint(parts, state, recorder);
                     return Ok(());
